@@ -1,0 +1,1 @@
+"""The in-process core: models, engines, scheduling, caching, measuring. Knows no front end."""

@@ -1,0 +1,174 @@
+"""Measuring a loaded model through the very path that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import Enum
+
+import psutil
+from msgspec import Struct
+
+from core.events import Failed, Finished, TextDelta
+from core.requests import Generation, RawTokens, Sampling
+from core.serving.stream import Stream
+
+PROGRESS_SECONDS = 0.1
+Submit = Callable[[Generation], Awaitable[Stream]]
+
+
+class Phase(Enum):
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+class Plan(Struct, frozen=True):
+    """What to run. Prompts are random tokens, different in each round and stream, so that no cache can help."""
+
+    prompt_tokens: int = 256
+    new_tokens: int = 64
+    rounds: int = 3
+    streams: int = 1
+
+
+class RoundStarted(Struct, frozen=True, tag="started"):
+    round: int
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """Tokens so far in this round, all streams together; `rate` is that of the last moments."""
+
+    round: int
+    phase: Phase
+    tokens: int
+    seconds: float
+    rate: float
+
+
+class RoundDone(Struct, frozen=True, tag="done"):
+    """Tokens a second over all streams; the slowest stream's time to first token in seconds."""
+
+    round: int
+    prefill_rate: float
+    decode_rate: float
+    time_to_first_token: float
+
+
+class Summary(Struct, frozen=True, tag="summary"):
+    """Medians over the rounds; `decode_spread` is (largest - smallest) / median."""
+
+    rounds: int
+    prefill_rate: float
+    decode_rate: float
+    decode_spread: float
+    time_to_first_token: float
+    memory: int
+    """Resident bytes of this process at the end."""
+
+
+BenchSample = RoundStarted | Progress | RoundDone | Summary
+
+
+async def measure(model: str, plan: Plan, vocabulary: int, submit: Submit) -> AsyncIterator[BenchSample]:
+    """Run the plan and tell how it goes. Raises what submitting raises, and what ends a stream."""
+    done: list[RoundDone] = []
+    for number in range(1, plan.rounds + 1):
+        yield RoundStarted(number)
+        tally = _Tally(number, plan)
+        requests = [_request(model, plan, vocabulary) for _ in range(plan.streams)]
+        async with asyncio.TaskGroup() as tasks:
+            streams = [tasks.create_task(_run(submit, request, tally)) for request in requests]
+            while not all(stream.done() for stream in streams):
+                await asyncio.wait(streams, timeout=PROGRESS_SECONDS)
+                yield tally.progress()
+        result = tally.result()
+        done.append(result)
+        yield result
+    decode = [result.decode_rate for result in done]
+    middle = statistics.median(decode)
+    yield Summary(
+        rounds=len(done),
+        prefill_rate=statistics.median(result.prefill_rate for result in done),
+        decode_rate=middle,
+        decode_spread=(max(decode) - min(decode)) / middle if middle else 0.0,
+        time_to_first_token=statistics.median(result.time_to_first_token for result in done),
+        memory=psutil.Process().memory_info().rss,
+    )
+
+
+def _request(model: str, plan: Plan, vocabulary: int) -> Generation:
+    prompt = tuple(secrets.randbelow(vocabulary) for _ in range(plan.prompt_tokens))
+    return Generation(
+        model=model,
+        prompt=RawTokens(prompt),
+        sampling=Sampling(temperature=0.0),
+        max_tokens=plan.new_tokens,
+        ignore_eos=True,
+        cache=False,
+        request_id=f"bench-{secrets.token_hex(4)}",
+    )
+
+
+class _Tally:
+    """Counts the tokens of one round."""
+
+    def __init__(self, number: int, plan: Plan) -> None:
+        self._round = number
+        self._plan = plan
+        self._began = time.perf_counter()
+        self._tokens = 0
+        self._seen = (self._began, 0)
+        self._started = 0
+        self._ends: list[tuple[float, Finished]] = []
+        """When each stream was submitted, and its end."""
+
+    def started(self) -> None:
+        self._started += 1
+
+    def drawn(self, tokens: int) -> None:
+        self._tokens += tokens
+
+    def finished(self, submitted: float, end: Finished) -> None:
+        self._ends.append((submitted, end))
+
+    def progress(self) -> Progress:
+        now = time.perf_counter()
+        before, tokens = self._seen
+        self._seen = (now, self._tokens)
+        phase = Phase.DECODE if self._started == self._plan.streams else Phase.PREFILL
+        rate = (self._tokens - tokens) / max(now - before, 1e-9)
+        return Progress(self._round, phase, self._tokens, now - self._began, rate)
+
+    def result(self) -> RoundDone:
+        """From the loop's own clock: what an event tells of a token may come later than the token."""
+        firsts = [submitted + end.timings.queued + end.timings.prefill for submitted, end in self._ends]
+        lasts = [first + end.timings.decode for first, (_, end) in zip(firsts, self._ends, strict=True)]
+        decoded = sum(end.usage.completion_tokens - 1 for _, end in self._ends)
+        waited = max(firsts) - self._began
+        return RoundDone(
+            round=self._round,
+            prefill_rate=len(self._ends) * self._plan.prompt_tokens / max(waited, 1e-9),
+            decode_rate=decoded / max(max(lasts) - min(firsts), 1e-9),
+            time_to_first_token=waited,
+        )
+
+
+async def _run(submit: Submit, request: Generation, tally: _Tally) -> None:
+    stream = await submit(request)
+    submitted = time.perf_counter()
+    first = True
+    async for batch in stream:
+        for event in batch:
+            if first:
+                first = False
+                tally.started()
+            match event:
+                case TextDelta(tokens=tokens):
+                    tally.drawn(tokens)
+                case Finished():
+                    tally.finished(submitted, event)
+                case Failed(error=error):
+                    raise error

@@ -1,0 +1,74 @@
+"""From tokens' bytes to text that is safe to show: whole characters, nothing that may yet become a stop string."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+
+def held_suffix(text: str, stops: Sequence[str]) -> int:
+    """Length of the longest suffix of `text` that is a proper prefix of a stop string."""
+    longest = 0
+    for stop in stops:
+        for length in range(min(len(stop) - 1, len(text)), longest, -1):
+            if text.endswith(stop[:length]):
+                longest = length
+                break
+    return longest
+
+
+class TextStream:
+    """Decodes incrementally, at a cost per token that does not grow with the text.
+
+    Bytes of an unfinished UTF-8 character are held back (at most three); an invalid byte becomes U+FFFD and does not
+    hold up what follows. Text that may turn out to begin a stop string is held back until it is clear.
+    """
+
+    def __init__(self, stops: Sequence[str] = ()) -> None:
+        self._stops = tuple(stops)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+        self.emitted = 0
+        """Characters given out so far."""
+        self.stopped: str | None = None
+        """The stop string that came up; nothing is given out after it."""
+
+    @property
+    def seen(self) -> int:
+        """Characters decoded so far, held ones too."""
+        return self.emitted + len(self._held)
+
+    def push(self, data: bytes) -> str:
+        """More bytes; returns the text that may now be shown, perhaps none."""
+        return self._advance(self._decoder.decode(data))
+
+    def finish(self) -> str:
+        """No more will come: what was held back."""
+        text = self._advance(self._decoder.decode(b"", True))
+        if self.stopped is not None:
+            return text
+        held, self._held = self._held, ""
+        self.emitted += len(held)
+        return text + held
+
+    def _advance(self, text: str) -> str:
+        if self.stopped is not None:
+            return ""
+        if not self._stops:
+            self.emitted += len(text)
+            return text
+        pending = self._held + text
+        ready = self._cut(pending)
+        self.emitted += len(ready)
+        return ready
+
+    def _cut(self, pending: str) -> str:
+        places = [(pending.find(stop), stop) for stop in self._stops]
+        found = [(place, -len(stop), stop) for place, stop in places if place >= 0]
+        if found:
+            place, _, self.stopped = min(found)
+            self._held = ""
+            return pending[:place]
+        held = held_suffix(pending, self._stops)
+        self._held = pending[len(pending) - held :]
+        return pending[: len(pending) - held]

@@ -1,0 +1,278 @@
+"""What an engine is, at two depths: a back end that loads artifacts, and the models it makes of them.
+
+Abilities are Protocols, asked for with `isinstance`; there are no flags. A model that cannot fork (recurrent,
+hybrid) says so by not offering `fork`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import NewType, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from core.requests import Sampling
+
+SequenceId = NewType("SequenceId", int)
+
+
+class ArtifactFormat(Enum):
+    """What a model is stored as; decides which engines accept it."""
+
+    GGUF = "gguf"
+    MLX = "mlx"
+    ONNX = "onnx"
+    MNN = "mnn"
+    WHISPER = "ggml-whisper"
+    PTE = "pte"
+    URL = "url"
+    SCRIPT = "script"
+    """The echo engine's scripted replies: no weights at all."""
+
+
+class Artifact(Struct, frozen=True):
+    """A model as it lies on disk (or answers at an address)."""
+
+    name: str
+    """The name users know it by; replies carry it, never the path."""
+    format: ArtifactFormat
+    path: Path
+    size: int
+    """Bytes on disk, all parts together."""
+
+
+class Available(Struct, frozen=True):
+    """The engine runs here."""
+
+    version: str
+
+
+class Unavailable(Struct, frozen=True):
+    """The engine does not run here: why, and the command that mends it (None where nothing does)."""
+
+    reason: str
+    mend: str | None = None
+
+
+Availability = Available | Unavailable
+
+
+class KvType(Enum):
+    """Element type of the KV cache."""
+
+    F16 = "f16"
+    BF16 = "bf16"
+    F32 = "f32"
+    Q8_0 = "q8_0"
+    Q4_0 = "q4_0"
+
+
+class LoadOptions(Struct, frozen=True):
+    """How to load. None leaves the choice to the engine, made from the model's header and this machine."""
+
+    context: int | None = None
+    """Tokens a single request may hold."""
+    slots: int | None = None
+    """Sequences that run at once."""
+    threads: int | None = None
+    """For steps of a single token."""
+    batch_threads: int | None = None
+    """For prefill, and for steps of several sequences."""
+    batch: int = 512
+    """Tokens a forward pass takes at most."""
+    kv_type: KvType = KvType.F16
+    extra_buffers: bool = True
+    """llama.cpp's repacked and AMX buffer types; faster where they work, and they crash on some machines."""
+
+
+class TokenText(Struct, frozen=True):
+    """The log-probability of one token id."""
+
+    token: int
+    logprob: float
+
+
+class StepLogprob(Struct, frozen=True):
+    """Log-probability of the token drawn and of the likeliest, best first."""
+
+    chosen: float
+    top: tuple[TokenText, ...]
+
+
+class Work(Struct, frozen=True):
+    """What one sequence does in a step.
+
+    `tokens` are appended to the sequence. With `sample`, a token is drawn after the last of them. `draft` are guesses
+    at what follows: they are appended too, each is kept while it equals the token drawn in its place, and the rest is
+    taken back; the distribution of the output never changes.
+    """
+
+    sequence: SequenceId
+    tokens: Sequence[int]
+    sample: bool
+    draft: Sequence[int] = ()
+
+
+class Step(Struct, frozen=True):
+    """What came of one `Work`: the tokens drawn, none without `sample`, at most len(draft) + 1."""
+
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[StepLogprob, ...] = ()
+    """One for each token where the sequence's sampling asks for them, else empty."""
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back. Safe to call from any thread."""
+
+    @property
+    def size(self) -> int:
+        """Number of token ids."""
+        ...
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of `text`. With `special`, control tokens written in it are parsed and a leading
+        beginning-of-sequence token is added where the vocabulary wants one."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a token stands for in output: empty for control tokens; may end amid a character."""
+        ...
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+        ...
+
+
+class ModelSpec(Struct, frozen=True):
+    """What is true of a loaded model."""
+
+    architecture: str
+    parameters: int
+    quantization: str
+    context: int
+    """Tokens a single sequence may hold."""
+    trained_context: int
+    slots: int
+    """Sequences that may run at once."""
+    sequences: int
+    """Sequences that may exist at once, resident ones too; more than `slots`."""
+    cells: int
+    """Tokens of KV state all sequences together may hold; what forked sequences share counts once."""
+    batch: int
+    """Tokens a step takes at most."""
+    threads: int
+    weight_bytes: int
+    kv_bytes_per_token: int
+    template: str | None
+    """The Jinja source of the chat template."""
+    bos: str = ""
+    eos: str = ""
+    sampling: Sampling = Sampling()
+    """What the model's makers recommend, or the defaults."""
+    notes: tuple[str, ...] = ()
+    """Anything a user should know about how it was loaded."""
+
+
+class TokenModel(Protocol):
+    """A model that our loop schedules. Everything but `tokenizer` and `interrupt` belongs to one thread."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def open(self, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        """An empty sequence. `history` primes the penalties only; nothing is computed.
+
+        Raises EngineError when `spec.sequences` exist already.
+        """
+        ...
+
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        """One batched forward pass over at most `spec.batch` tokens; a Step for each Work, in order.
+
+        Raises Interrupted when `interrupt` was called, EngineFailed when the pass failed. After either, the sequences
+        named in `work` hold an unknown number of tokens and must be closed.
+        """
+        ...
+
+    def save(self, sequence: SequenceId) -> bytes:
+        """The sequence's KV state, for `restore` on a model of the same artifact and settings."""
+        ...
+
+    def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        """A new sequence with the saved state. Raises EngineError when the data do not fit."""
+        ...
+
+    def close(self, sequence: SequenceId) -> None:
+        """Forget the sequence; its KV cells are free unless a fork shares them."""
+        ...
+
+    def interrupt(self, on: bool) -> None:
+        """Make the running or next step raise Interrupted as soon as it can, until switched off. From any thread."""
+        ...
+
+    def shutdown(self) -> None:
+        """Free everything; idempotent. Nothing but `interrupt` and `shutdown` may be called afterwards."""
+        ...
+
+
+@runtime_checkable
+class Trims(Protocol):
+    """A model whose sequences may be cut at any token."""
+
+    def fork(self, sequence: SequenceId, length: int, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        """A new sequence that shares the first `length` tokens, without copying where the engine can."""
+        ...
+
+    def trim(self, sequence: SequenceId, length: int) -> None:
+        """Keep the first `length` tokens."""
+        ...
+
+
+@runtime_checkable
+class Threaded(Protocol):
+    """A model whose threads can be changed while it is loaded."""
+
+    def set_threads(self, decode: int, batch: int) -> None:
+        """`decode` threads for steps of a single token, `batch` for prefill and steps of several sequences."""
+        ...
+
+
+class Engine(Protocol):
+    """A back end. Cheap to import and to construct: its native library is loaded by `availability` or `load`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def platform(self) -> str:
+        """Where it runs, in words: `any`, `darwin-arm64` ..."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """Lower is tried first when nothing was measured."""
+        ...
+
+    def availability(self) -> Availability:
+        """Whether it runs here, found without loading its native library."""
+        ...
+
+    def accepts(self, artifact: Artifact) -> bool: ...
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> TokenModel:
+        """Load. Raises ArtifactError for a damaged file, LoadFailed when the engine will not have it."""
+        ...
+
+
+@runtime_checkable
+class Native(Protocol):
+    """An engine whose native code may take the process with it, and must be tried in a child process first."""
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        """The next setting to try after `options` crashed or hung; None when there is none left."""
+        ...

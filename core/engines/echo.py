@@ -1,0 +1,246 @@
+"""The echo engine: a deterministic model without weights, one token a byte, that says what its script says.
+
+The last resort where nothing else runs, and the model by which every test of the wire knows each token.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    ModelSpec,
+    SequenceId,
+    Step,
+    StepLogprob,
+    TokenText,
+    Work,
+)
+from core.errors import EngineError, EngineFailed, Interrupted
+from core.requests import Sampling
+
+TURN_BEGIN, TURN_END = 256, 257
+SPECIALS = {TURN_BEGIN: "<|im_start|>", TURN_END: "<|im_end|>"}
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CELL_BYTES = 4
+ARTIFACT = Artifact("echo", ArtifactFormat.SCRIPT, Path("echo"), 0)
+
+Script = Callable[[str], str]
+"""From what the user said last (or a raw prompt) to the whole reply."""
+
+
+def repeat(said: str) -> str:
+    """The default script: say it again."""
+    return said
+
+
+class EchoTokenizer:
+    """One token a byte, and two control tokens that mark turns."""
+
+    size = 258
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        if not special:
+            return list(text.encode())
+        tokens: list[int] = []
+        while text:
+            places = [(text.find(mark), token) for token, mark in SPECIALS.items() if mark in text]
+            if not places:
+                return tokens + list(text.encode())
+            place, token = min(places)
+            tokens += [*text[:place].encode(), token]
+            text = text[place + len(SPECIALS[token]) :]
+        return tokens
+
+    def piece(self, token: int) -> bytes:
+        return bytes((token,)) if token < 256 else b""
+
+    def is_end(self, token: int) -> bool:
+        return token == TURN_END
+
+
+class _Saved(Struct):
+    tokens: list[int]
+    prompt: list[int]
+
+
+class _Echoed:
+    """A sequence: its tokens, the cells they lie in, and where the reply begins."""
+
+    def __init__(self, sampling: Sampling, prompt: list[int]) -> None:
+        self.sampling = sampling
+        self.prompt = prompt
+        self.tokens: list[int] = []
+        self.cells: list[int] = []
+        self.reply: list[int] | None = None
+
+
+class EchoModel:
+    """Follows `script`. Keeps cells like a real unified KV cache, and fails where a real one would be full."""
+
+    def __init__(self, options: LoadOptions = LoadOptions(), script: Script = repeat) -> None:
+        context = options.context or 8192
+        slots = options.slots or 32
+        self.tokenizer = EchoTokenizer()
+        self.spec = ModelSpec(
+            architecture="echo",
+            parameters=0,
+            quantization="none",
+            context=context,
+            trained_context=context,
+            slots=slots,
+            sequences=slots * 2 + 1,
+            cells=context * slots,
+            batch=max(options.batch, slots),
+            threads=1,
+            weight_bytes=0,
+            kv_bytes_per_token=CELL_BYTES,
+            template=TEMPLATE,
+            eos=SPECIALS[TURN_END],
+            sampling=Sampling(temperature=0.0),
+        )
+        self._script = script
+        self._ids = count()
+        self._cell_ids = count()
+        self._users: Counter[int] = Counter()
+        self._sequences: dict[SequenceId, _Echoed] = {}
+        self._interrupted = threading.Event()
+
+    def open(self, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        if len(self._sequences) >= self.spec.sequences:
+            raise EngineError(f"All {self.spec.sequences} sequences are open already.")
+        sequence = SequenceId(next(self._ids))
+        self._sequences[sequence] = _Echoed(sampling, list(history))
+        return sequence
+
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        if self._interrupted.is_set():
+            raise Interrupted("The step was interrupted.")
+        if sum(len(item.tokens) + len(item.draft) for item in work) > self.spec.batch:
+            raise EngineFailed(f"A step takes {self.spec.batch} tokens at most.")
+        return [self._advance(item) for item in work]
+
+    def fork(self, sequence: SequenceId, length: int, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        source = self._sequences[sequence]
+        child = self.open(sampling, history)
+        state = self._sequences[child]
+        state.tokens = source.tokens[:length]
+        state.cells = source.cells[:length]
+        self._users.update(state.cells)
+        return child
+
+    def trim(self, sequence: SequenceId, length: int) -> None:
+        state = self._sequences[sequence]
+        self._free(state.cells[length:])
+        del state.tokens[length:], state.cells[length:]
+
+    def save(self, sequence: SequenceId) -> bytes:
+        state = self._sequences[sequence]
+        return msgspec.msgpack.encode(_Saved(state.tokens, state.prompt))
+
+    def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        try:
+            saved = msgspec.msgpack.decode(data, type=_Saved)
+        except msgspec.DecodeError as error:
+            raise EngineError(f"The saved state is not the echo engine's: {error}.") from error
+        sequence = self.open(sampling, saved.prompt)
+        self._append(self._sequences[sequence], saved.tokens)
+        return sequence
+
+    def close(self, sequence: SequenceId) -> None:
+        self._free(self._sequences.pop(sequence).cells)
+
+    def interrupt(self, on: bool) -> None:
+        if on:
+            self._interrupted.set()
+        else:
+            self._interrupted.clear()
+
+    def shutdown(self) -> None:
+        self._sequences.clear()
+
+    def _advance(self, work: Work) -> Step:
+        state = self._sequences[work.sequence]
+        self._append(state, work.tokens)
+        if not work.sample:
+            return Step()
+        drawn = [self._next(state)]
+        for guess in work.draft:
+            if guess != drawn[-1]:
+                break
+            self._append(state, [guess])
+            drawn.append(self._next(state))
+        asked = state.sampling.logprobs is not None
+        return Step(tuple(drawn), tuple(_certain(token) for token in drawn) if asked else ())
+
+    def _next(self, state: _Echoed) -> int:
+        prompt = state.prompt or state.tokens
+        if state.reply is None:
+            state.prompt = list(prompt)
+            state.reply = [*self._script(last_said(prompt)).encode(), TURN_END]
+        place = len(state.tokens) - len(state.prompt)
+        return state.reply[place] if place < len(state.reply) else TURN_END
+
+    def _append(self, state: _Echoed, tokens: Sequence[int]) -> None:
+        if len(self._users) + len(tokens) > self.spec.cells:
+            raise EngineFailed(f"The KV cache of {self.spec.cells} cells is full.")
+        cells = [next(self._cell_ids) for _ in tokens]
+        self._users.update(cells)
+        state.tokens.extend(tokens)
+        state.cells.extend(cells)
+
+    def _free(self, cells: Sequence[int]) -> None:
+        for cell in cells:
+            self._users[cell] -= 1
+            if not self._users[cell]:
+                del self._users[cell]
+
+
+def last_said(prompt: Sequence[int]) -> str:
+    """The text of the last user turn in a chat prompt; the whole of a prompt without turns."""
+    header = b"user\n"
+    starts = [place for place, token in enumerate(prompt) if token == TURN_BEGIN]
+    for start in reversed(starts):
+        turn = prompt[start + 1 :]
+        text = bytes(turn[: turn.index(TURN_END)] if TURN_END in turn else [])
+        if text.startswith(header):
+            return text[len(header) :].decode("utf-8", "replace")
+    return bytes(token for token in prompt if token < 256).decode("utf-8", "replace")
+
+
+def _certain(token: int) -> StepLogprob:
+    return StepLogprob(0.0, (TokenText(token, 0.0),))
+
+
+class EchoEngine:
+    """The engine of last resort. Runs everywhere."""
+
+    name = "echo"
+    platform = "any"
+    priority = 1000
+
+    def __init__(self, script: Script = repeat) -> None:
+        self._script = script
+
+    def availability(self) -> Availability:
+        return Available("1")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.SCRIPT
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+        return EchoModel(options, self._script)

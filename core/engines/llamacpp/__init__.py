@@ -1,0 +1,1 @@
+"""llama.cpp, on llama_cpp's low-level bindings."""

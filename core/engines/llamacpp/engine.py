@@ -1,0 +1,267 @@
+"""Loads GGUF files with llama.cpp."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    KvType,
+    LoadOptions,
+    ModelSpec,
+    TokenModel,
+    Unavailable,
+)
+from core.errors import ArtifactError, LoadFailed
+from core.requests import Sampling
+
+if TYPE_CHECKING:
+    import llama_cpp as native
+
+    from core.engines.llamacpp.model import LlamaTokenizer
+    from core.engines.llamacpp.sizing import Sizes
+
+PACKAGE = "llama-cpp-python"
+WARNING = 3
+"""ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
+
+
+GGML_TYPE_BF16 = 30
+"""ggml's number for it, which the bindings do not name."""
+
+
+class _NativeLog:
+    """Keeps llama.cpp's last complaints off the screen and at hand for an error's sentence."""
+
+    def __init__(self) -> None:
+        import llama_cpp as native
+
+        self.lines: deque[str] = deque(maxlen=40)
+
+        def keep(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+            if level >= WARNING and (line := text.decode("utf-8", "replace").strip(" .\n")):
+                self.lines.append(line)
+
+        self._callback = native.llama_log_callback(keep)
+        native.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def reason(self) -> str:
+        """The most telling of the last lines: the first error, which the others only repeat."""
+        errors = [line for line in self.lines if "error" in line.lower() or "unknown" in line.lower()]
+        line = (errors or list(self.lines) or ["llama.cpp gave no reason"])[0]
+        return line.removeprefix("llama_model_load: ").removeprefix("error loading model: ")
+
+
+class LlamaCppEngine:
+    """llama.cpp on CPU, and on whatever accelerator the installed build has."""
+
+    name = "llamacpp"
+    platform = "any"
+    priority = 20
+
+    def __init__(self) -> None:
+        self._log: _NativeLog | None = None
+
+    def availability(self) -> Availability:
+        if find_spec("llama_cpp") is None:
+            return Unavailable(f"The package {PACKAGE} is not installed.", f"uv pip install {PACKAGE}")
+        try:
+            return Available(version(PACKAGE))
+        except PackageNotFoundError:
+            return Available("unknown")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.GGUF
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        """First without extra buffer types, whose kernels (AMX, repacking) fault on some machines; then one thread."""
+        if options.extra_buffers:
+            return replace(options, extra_buffers=False)
+        if options.threads != 1:
+            return replace(options, threads=1, batch_threads=1)
+        return None
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> TokenModel:
+        import llama_cpp as native
+
+        from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
+
+        if self._log is None:
+            native.llama_backend_init()
+            self._log = _NativeLog()
+        self._log.lines.clear()
+        model = self._open(artifact, options)
+        try:
+            tokenizer = LlamaTokenizer(model)
+            spec = _describe(model, tokenizer, options)
+            context = self._context(artifact, model, spec, options)
+        except BaseException:
+            native.llama_model_free(model)
+            raise
+        recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
+        return (LlamaModel if recurrent else TrimmingLlamaModel)(model, context, tokenizer, spec)
+
+    def _open(self, artifact: Artifact, options: LoadOptions) -> native.llama_model_p:
+        import llama_cpp as native
+
+        parameters = native.llama_model_default_params()
+        parameters.use_extra_bufts = options.extra_buffers
+        model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
+        if model is None:
+            assert self._log is not None
+            raise ArtifactError(
+                artifact.name,
+                f"The file {artifact.path} cannot be loaded: {self._log.reason()}. "
+                "It may be damaged or of an architecture this llama.cpp does not know; download it again.",
+            )
+        return model
+
+    def _context(
+        self, artifact: Artifact, model: native.llama_model_p, spec: ModelSpec, options: LoadOptions
+    ) -> native.llama_context_p:
+        import llama_cpp as native
+
+        from core.hardware import machine
+
+        parameters = native.llama_context_default_params()
+        parameters.n_ctx = spec.cells
+        parameters.n_batch = parameters.n_ubatch = spec.batch
+        parameters.n_seq_max = spec.sequences
+        parameters.n_threads = spec.threads
+        parameters.n_threads_batch = options.batch_threads or machine().cores
+        parameters.kv_unified = True
+        parameters.no_perf = True
+        parameters.type_k = parameters.type_v = _ggml_type(options.kv_type)
+        context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
+        if context is None:
+            assert self._log is not None
+            raise LoadFailed(
+                artifact.name,
+                f"No context of {spec.cells} cells could be made for {artifact.name}: {self._log.reason()}. "
+                "Try a smaller --ctx-size or fewer --slots.",
+            )
+        if not native.llama_get_memory(context):
+            native.llama_free(context)
+            raise LoadFailed(artifact.name, f"{artifact.name} is an encoder: it embeds text and cannot generate any.")
+        return context
+
+
+def _describe(model: native.llama_model_p, tokenizer: LlamaTokenizer, options: LoadOptions) -> ModelSpec:
+    import llama_cpp as native
+
+    from core.engines.llamacpp.sizing import kv_bytes_per_token, size
+    from core.hardware import available_memory, machine
+
+    metadata = _Metadata(model)
+    architecture = metadata.text("general.architecture")
+    heads = max(1, native.llama_model_n_head(model))
+    head_size = native.llama_model_n_embd(model) // heads
+    token_bytes = kv_bytes_per_token(
+        native.llama_model_n_layer(model),
+        native.llama_model_n_head_kv(model),
+        metadata.integer(f"{architecture}.attention.key_length") or head_size,
+        metadata.integer(f"{architecture}.attention.value_length") or head_size,
+        options.kv_type,
+    )
+    weights = native.llama_model_size(model)
+    trained = native.llama_model_n_ctx_train(model)
+    sizes: Sizes = size(options, trained, token_bytes, available_memory())
+    return ModelSpec(
+        architecture=architecture,
+        parameters=native.llama_model_n_params(model),
+        quantization=_quantization(model),
+        context=sizes.context,
+        trained_context=trained,
+        slots=sizes.slots,
+        sequences=sizes.sequences,
+        cells=sizes.cells,
+        batch=sizes.batch,
+        threads=options.threads or machine().cores,
+        weight_bytes=weights,
+        kv_bytes_per_token=token_bytes,
+        template=metadata.text("tokenizer.chat_template") or None,
+        bos=tokenizer.text(native.llama_vocab_bos(tokenizer.vocab)),
+        eos=tokenizer.text(native.llama_vocab_eos(tokenizer.vocab)),
+        sampling=_recommended(metadata),
+        notes=sizes.notes,
+    )
+
+
+class _Metadata:
+    """Key-value pairs of a GGUF header, through the loaded model."""
+
+    def __init__(self, model: native.llama_model_p) -> None:
+        self._model = model
+
+    def text(self, key: str) -> str:
+        """Empty when the key is not there."""
+        import llama_cpp as native
+
+        room = 256
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = native.llama_model_meta_val_str(self._model, key.encode(), buffer, room)
+            if length < 0:
+                return ""
+            if length < room:
+                return buffer.value.decode("utf-8", "replace")
+            room = length + 1
+
+    def integer(self, key: str) -> int | None:
+        text = self.text(key)
+        return int(text) if text.isdigit() else None
+
+    def number(self, key: str) -> float | None:
+        try:
+            return float(self.text(key))
+        except ValueError:
+            return None
+
+
+def _recommended(metadata: _Metadata) -> Sampling:
+    """Sampling that the model's makers wrote into the header (`general.sampling.*`), over the defaults."""
+    default = Sampling()
+    temperature, top_p = metadata.number("general.sampling.temp"), metadata.number("general.sampling.top_p")
+    top_k, min_p = metadata.integer("general.sampling.top_k"), metadata.number("general.sampling.min_p")
+    penalty = metadata.number("general.sampling.penalty_repeat")
+    return replace(
+        default,
+        temperature=default.temperature if temperature is None else temperature,
+        top_p=default.top_p if top_p is None else top_p,
+        top_k=default.top_k if top_k is None else top_k,
+        min_p=default.min_p if min_p is None else min_p,
+        repeat_penalty=default.repeat_penalty if penalty is None else penalty,
+    )
+
+
+def _quantization(model: native.llama_model_p) -> str:
+    """llama.cpp describes a model as 'architecture size quantization', for instance 'llama 1B Q4_K - Medium'."""
+    import llama_cpp as native
+
+    buffer = ctypes.create_string_buffer(256)
+    native.llama_model_desc(model, buffer, len(buffer))
+    parts = buffer.value.decode("utf-8", "replace").split(maxsplit=2)
+    return parts[2] if len(parts) == 3 else "unknown"
+
+
+def _ggml_type(kv: KvType) -> int:
+    import llama_cpp as native
+
+    types: dict[KvType, int] = {
+        KvType.F32: native.GGML_TYPE_F32,
+        KvType.F16: native.GGML_TYPE_F16,
+        KvType.BF16: GGML_TYPE_BF16,
+        KvType.Q8_0: native.GGML_TYPE_Q8_0,
+        KvType.Q4_0: native.GGML_TYPE_Q4_0,
+    }
+    return types[kv]

@@ -1,0 +1,257 @@
+"""A GGUF model in llama.cpp: batched steps over many sequences that share one unified KV cache."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+
+import llama_cpp as native
+import numpy as np
+import numpy.typing as npt
+
+from core.engines.base import ModelSpec, SequenceId, Step, StepLogprob, TokenText, Work
+from core.engines.llamacpp.samplers import AbortFlag, build_chain
+from core.errors import EngineError, EngineFailed, Interrupted
+from core.requests import Sampling
+
+SAVED_HEADER = struct.Struct("<4sI")
+SAVED_MAGIC = b"BTS1"
+NO_SLOT, ABORTED = 1, 2
+"""What llama_decode returns when the KV cache has no room, and when the abort callback said stop."""
+
+
+class LlamaTokenizer:
+    """The vocabulary of a loaded model. llama.cpp's vocabulary is constant once loaded, so any thread may use it."""
+
+    def __init__(self, model: native.llama_model_p) -> None:
+        self.vocab = native.llama_model_get_vocab(model)
+        self.size: int = native.llama_vocab_n_tokens(self.vocab)
+        self._pieces: dict[int, bytes] = {}
+        self._ends = frozenset(token for token in range(self.size) if native.llama_vocab_is_eog(self.vocab, token))
+        self._first = self._tokenize("", special=True)
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        tokens = self._tokenize(text, special=special)
+        # Many chat templates write the beginning-of-sequence token that the vocabulary adds by itself.
+        if special and self._first and tokens[: 2 * len(self._first)] == self._first * 2:
+            return tokens[len(self._first) :]
+        return tokens
+
+    def piece(self, token: int) -> bytes:
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._read_piece(token)
+        return found
+
+    def is_end(self, token: int) -> bool:
+        return token in self._ends
+
+    def text(self, token: int) -> str:
+        """How the vocabulary writes a token, control tokens too; empty where there is no such token."""
+        if not 0 <= token < self.size:
+            return ""
+        return (native.llama_vocab_get_text(self.vocab, token) or b"").decode("utf-8", "replace")
+
+    def _tokenize(self, text: str, *, special: bool) -> list[int]:
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 8
+        while True:
+            buffer = (native.llama_token * room)()
+            count = native.llama_tokenize(self.vocab, data, len(data), buffer, room, special, special)
+            if count >= 0:
+                return buffer[:count]
+            room = -count
+
+    def _read_piece(self, token: int) -> bytes:
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = native.llama_token_to_piece(self.vocab, token, buffer, room, 0, False)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+
+class _Batch:
+    """A llama_batch over numpy arrays, so that filling it costs a few slice assignments."""
+
+    def __init__(self, size: int) -> None:
+        self.tokens = np.zeros(size, np.int32)
+        self.positions = np.zeros(size, np.int32)
+        self.sequences = np.zeros(size, np.int32)
+        self.outputs = np.zeros(size, np.int8)
+        self._ones = np.ones(size, np.int32)
+        base = self.sequences.ctypes.data
+        self._pointers = base + np.arange(size, dtype=np.uint64) * np.uint64(self.sequences.itemsize)
+        self.native = native.llama_batch(
+            0,
+            self._pointer(self.tokens, native.llama_token),
+            None,
+            self._pointer(self.positions, native.llama_pos),
+            self._pointer(self._ones, ctypes.c_int32),
+            ctypes.cast(self._pointers.ctypes.data, ctypes.POINTER(ctypes.POINTER(native.llama_seq_id))),
+            self._pointer(self.outputs, ctypes.c_int8),
+        )
+
+    def fill(self, at: int, tokens: Sequence[int], position: int, sequence: int, outputs: int) -> int:
+        """Append `tokens` of a sequence; the last `outputs` of them get logits. Returns where the next begins."""
+        end = at + len(tokens)
+        self.tokens[at:end] = tokens
+        self.positions[at:end] = range(position, position + len(tokens))
+        self.sequences[at:end] = sequence
+        self.outputs[at:end] = 0
+        self.outputs[end - outputs : end] = 1
+        return end
+
+    @staticmethod
+    def _pointer(array: npt.NDArray[np.int32] | npt.NDArray[np.int8], kind: type) -> object:
+        return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
+
+
+class _Running:
+    """A sequence: how many tokens it has, how it samples, and the native chain that does."""
+
+    __slots__ = ("chain", "length", "sampling")
+
+    def __init__(self, sampling: Sampling, chain: native.llama_sampler_p) -> None:
+        self.sampling = sampling
+        self.chain = chain
+        self.length = 0
+
+
+class LlamaModel:
+    """Any model that llama.cpp decodes, recurrent ones too. Takes over `model` and `context`, frees them at last."""
+
+    def __init__(
+        self, model: native.llama_model_p, context: native.llama_context_p, tokenizer: LlamaTokenizer, spec: ModelSpec
+    ) -> None:
+        self.spec = spec
+        self.tokenizer = tokenizer
+        self._model: native.llama_model_p | None = model
+        self._context = context
+        self._memory = native.llama_get_memory(context)
+        self._batch = _Batch(spec.batch)
+        self._free = list(range(spec.sequences - 1, -1, -1))
+        self._sequences: dict[SequenceId, _Running] = {}
+        self._abort = AbortFlag()
+        self._abort.attach(context)
+
+    def open(self, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        if not self._free:
+            raise EngineError(f"All {self.spec.sequences} sequences are open already.")
+        sequence = SequenceId(self._free.pop())
+        self._sequences[sequence] = _Running(sampling, build_chain(self.tokenizer.vocab, sampling, history))
+        return sequence
+
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        batch, end = self._batch, 0
+        starts = []
+        for item in work:
+            tokens = [*item.tokens, *item.draft]
+            if end + len(tokens) > self.spec.batch:
+                raise EngineFailed(f"A step takes {self.spec.batch} tokens at most.")
+            state = self._sequences[item.sequence]
+            outputs = 1 + len(item.draft) if item.sample else 0
+            end = batch.fill(end, tokens, state.length, item.sequence, outputs)
+            starts.append(end - outputs)
+        batch.native.n_tokens = end
+        self._decode(end)
+        return [self._finish(item, start) for item, start in zip(work, starts, strict=True)]
+
+    def save(self, sequence: SequenceId) -> bytes:
+        size = native.llama_state_seq_get_size(self._context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written = native.llama_state_seq_get_data(self._context, buffer, size, sequence)
+        if written == 0:
+            raise EngineError("llama.cpp could not save the sequence's state.")
+        return SAVED_HEADER.pack(SAVED_MAGIC, self._sequences[sequence].length) + bytes(memoryview(buffer)[:written])
+
+    def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        if len(data) <= SAVED_HEADER.size or data[: len(SAVED_MAGIC)] != SAVED_MAGIC:
+            raise EngineError("The saved state is not one of llama.cpp's sequences.")
+        _, length = SAVED_HEADER.unpack_from(data)
+        sequence = self.open(sampling, history)
+        state = (ctypes.c_uint8 * (len(data) - SAVED_HEADER.size)).from_buffer_copy(data, SAVED_HEADER.size)
+        if native.llama_state_seq_set_data(self._context, state, len(state), sequence) == 0:
+            self.close(sequence)
+            raise EngineError("llama.cpp does not accept the saved state; it is damaged or of another model.")
+        self._sequences[sequence].length = length
+        return sequence
+
+    def close(self, sequence: SequenceId) -> None:
+        native.llama_sampler_free(self._sequences.pop(sequence).chain)
+        native.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        self._free.append(sequence)
+
+    def interrupt(self, on: bool) -> None:
+        self._abort.set(on)
+
+    def set_threads(self, decode: int, batch: int) -> None:
+        native.llama_set_n_threads(self._context, decode, batch)
+
+    def shutdown(self) -> None:
+        if self._model is None:
+            return
+        for state in self._sequences.values():
+            native.llama_sampler_free(state.chain)
+        self._sequences.clear()
+        native.llama_free(self._context)
+        native.llama_model_free(self._model)
+        self._model = None
+
+    def _decode(self, count: int) -> None:
+        result = native.llama_decode(self._context, self._batch.native)
+        if result == ABORTED:
+            raise Interrupted("The step was interrupted.")
+        if result == NO_SLOT:
+            raise EngineFailed(f"llama.cpp found no room in the KV cache for {count} tokens.")
+        if result != 0:
+            raise EngineFailed(f"llama.cpp failed to decode {count} tokens (code {result}).")
+
+    def _finish(self, work: Work, start: int) -> Step:
+        """Book the tokens, draw where asked, take back the guesses that did not come true."""
+        state = self._sequences[work.sequence]
+        state.length += len(work.tokens)
+        if not work.sample:
+            return Step()
+        drawn = [self._draw(state, start)]
+        for place, guess in enumerate(work.draft):
+            if guess != drawn[-1]:
+                break
+            state.length += 1
+            drawn.append(self._draw(state, start + place + 1))
+        if work.draft:
+            native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1)
+        wanted = state.sampling.logprobs
+        if wanted is None:
+            return Step(tuple(drawn))
+        return Step(tuple(drawn), tuple(self._logprob(start + i, token, wanted) for i, token in enumerate(drawn)))
+
+    def _draw(self, state: _Running, output: int) -> int:
+        token: int = native.llama_sampler_sample(state.chain, self._context, output)
+        return token
+
+    def _logprob(self, output: int, drawn: int, wanted: int) -> StepLogprob:
+        """From the model's raw logits, so that they do not depend on how the token was drawn."""
+        pointer = native.llama_get_logits_ith(self._context, output)
+        logits = np.ctypeslib.as_array(pointer, (self.tokenizer.size,)).astype(np.float64)
+        logits -= logits.max()
+        logits -= np.log(np.exp(logits).sum())
+        best = np.argpartition(-logits, wanted - 1)[:wanted] if wanted else np.empty(0, np.int64)
+        ordered = best[np.argsort(-logits[best], kind="stable")]
+        return StepLogprob(float(logits[drawn]), tuple(TokenText(int(t), float(logits[t])) for t in ordered))
+
+
+class TrimmingLlamaModel(LlamaModel):
+    """A model whose KV cache can be cut at any token: attention without recurrent state."""
+
+    def fork(self, sequence: SequenceId, length: int, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        child = self.open(sampling, history)
+        native.llama_memory_seq_cp(self._memory, sequence, child, 0, length)
+        self._sequences[child].length = length
+        return child
+
+    def trim(self, sequence: SequenceId, length: int) -> None:
+        native.llama_memory_seq_rm(self._memory, sequence, length, -1)
+        self._sequences[sequence].length = length

@@ -1,0 +1,92 @@
+"""Sampler chains, all native: what a token costs does not pass through Python."""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+from collections.abc import Sequence
+
+import llama_cpp as native
+
+from core.requests import Sampling
+
+MIN_KEEP = 1
+
+
+def build_chain(vocab: native.llama_vocab_p, sampling: Sampling, history: Sequence[int]) -> native.llama_sampler_p:
+    """A chain in llama.cpp's usual order: bias, penalties, truncations, temperature, draw. Free it when done.
+
+    `history` primes the penalties.
+    """
+    chain: native.llama_sampler_p = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
+
+    def add(sampler: native.llama_sampler_p) -> None:
+        native.llama_sampler_chain_add(chain, sampler)
+
+    size = native.llama_vocab_n_tokens(vocab)
+    biases = [native.llama_logit_bias(token, bias) for token, bias in sampling.logit_bias if 0 <= token < size]
+    if biases:
+        array = (native.llama_logit_bias * len(biases))(*biases)
+        add(native.llama_sampler_init_logit_bias(size, len(biases), array))
+    penalized = penalizes(sampling)
+    if penalized:
+        add(
+            native.llama_sampler_init_penalties(
+                sampling.repeat_last_n, sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty
+            )
+        )
+    if sampling.greedy:
+        add(native.llama_sampler_init_greedy())
+    else:
+        for sampler in _truncations(sampling):
+            add(sampler)
+        add(native.llama_sampler_init_temp(sampling.temperature))
+        seed = sampling.seed if sampling.seed is not None else secrets.randbits(32)
+        add(native.llama_sampler_init_dist(seed & 0xFFFF_FFFF))
+    if penalized:
+        recent = history if sampling.repeat_last_n < 0 else history[-sampling.repeat_last_n :]
+        for token in recent:
+            native.llama_sampler_accept(chain, token)
+    return chain
+
+
+def penalizes(sampling: Sampling) -> bool:
+    """Whether any penalty has an effect."""
+    return sampling.repeat_last_n != 0 and (
+        sampling.repeat_penalty != 1.0 or sampling.frequency_penalty != 0.0 or sampling.presence_penalty != 0.0
+    )
+
+
+def _truncations(sampling: Sampling) -> list[native.llama_sampler_p]:
+    """Only those that have an effect: each would sort or scan the candidates."""
+    samplers = []
+    if sampling.top_k > 0:
+        samplers.append(native.llama_sampler_init_top_k(sampling.top_k))
+    if sampling.typical_p < 1.0:
+        samplers.append(native.llama_sampler_init_typical(sampling.typical_p, MIN_KEEP))
+    if sampling.top_p < 1.0:
+        samplers.append(native.llama_sampler_init_top_p(sampling.top_p, MIN_KEEP))
+    if sampling.min_p > 0.0:
+        samplers.append(native.llama_sampler_init_min_p(sampling.min_p, MIN_KEEP))
+    return samplers
+
+
+class AbortFlag:
+    """A flag that native code reads by itself, between two nodes of the graph.
+
+    The callback must not be Python: it runs for every node and would fight the event loop for the interpreter's lock.
+    libc's `strlen` serves: of the empty string it is 0, of a string of one character it is 1, and that is all
+    ggml's `bool (*)(void *)` looks at.
+    """
+
+    def __init__(self) -> None:
+        self._text = ctypes.create_string_buffer(2)
+        library = ctypes.CDLL("msvcrt") if hasattr(ctypes, "WinDLL") else ctypes.CDLL(None)
+        self._strlen = library.strlen
+
+    def attach(self, context: native.llama_context_p) -> None:
+        callback = ctypes.cast(self._strlen, native.ggml_abort_callback)
+        native.llama_set_abort_callback(context, callback, ctypes.cast(self._text, ctypes.c_void_p))
+
+    def set(self, on: bool) -> None:
+        self._text[0] = b"\x01" if on else b"\x00"

@@ -1,0 +1,75 @@
+"""How large a context and how many slots to give a model: pure arithmetic on its header and the memory that is free."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from core.engines.base import KvType, LoadOptions
+
+KV_SHARE = 0.25
+"""Part of the memory available after the weights that the KV cache takes when nothing was asked for."""
+DEFAULT_CONTEXT = 16_384
+DEFAULT_SLOTS = 8
+SLOT_SHARE = 2_048
+"""Cells set aside for each slot beyond the first; a request that needs more waits until others have freed theirs."""
+ROUNDING = 256
+"""llama.cpp rounds a context up to this many cells."""
+RESIDENTS = 64
+"""Sequences beyond the running ones that may stay in the KV cache."""
+MAX_SEQUENCES = 256
+"""llama.cpp's own bound (LLAMA_MAX_SEQ)."""
+
+BYTES = {
+    KvType.F32: 4.0,
+    KvType.F16: 2.0,
+    KvType.BF16: 2.0,
+    KvType.Q8_0: 34 / 32,
+    KvType.Q4_0: 18 / 32,
+}
+"""Bytes an element takes; the quantized types carry a 16-bit scale for each block of 32."""
+
+
+class Sizes(Struct, frozen=True):
+    context: int
+    slots: int
+    cells: int
+    sequences: int
+    batch: int
+    notes: tuple[str, ...]
+
+
+def kv_bytes_per_token(layers: int, kv_heads: int, key_length: int, value_length: int, kv: KvType) -> int:
+    """KV bytes = layers * kv_heads * (key_length + value_length) * bytes(kv)."""
+    return round(layers * kv_heads * (key_length + value_length) * BYTES[kv])
+
+
+def size(options: LoadOptions, trained: int, token_bytes: int, available: int) -> Sizes:
+    """Sizes for a model trained on contexts of `trained` tokens, with `available` bytes free beside its weights.
+
+    What the options name is taken as it is; the rest is fitted, and a note says where that is less than the model has.
+    """
+    affordable = int(available * KV_SHARE / max(1, token_bytes))
+    notes = []
+    if options.context is not None:
+        context = options.context
+        if context > trained:
+            notes.append(f"A context of {context} tokens was asked for; the model was trained on {trained}.")
+    else:
+        context = max(ROUNDING, min(trained, DEFAULT_CONTEXT, affordable))
+        if context < trained:
+            notes.append(f"The context is {context} of the {trained} tokens the model was trained on; see --ctx-size.")
+    share = min(context, SLOT_SHARE)
+    slots = options.slots or max(1, min(DEFAULT_SLOTS, 1 + (affordable - context) // share))
+    cells = _rounded(context + (slots - 1) * share)
+    return Sizes(
+        context=context,
+        slots=slots,
+        cells=cells,
+        sequences=min(MAX_SEQUENCES, slots + RESIDENTS),
+        batch=max(options.batch, slots),
+        notes=tuple(notes),
+    )
+
+
+def _rounded(cells: int) -> int:
+    return -(-cells // ROUNDING) * ROUNDING

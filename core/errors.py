@@ -1,0 +1,116 @@
+"""The error tree. Each error is one sentence that names the thing and, where there is one, the mend.
+
+Front ends map classes to exit codes, HTTP statuses and notifications; nothing here knows those.
+"""
+
+from __future__ import annotations
+
+
+class BenchtopError(Exception):
+    """Root of every error a user may meet; `str(error)` is fit to be shown as it is."""
+
+
+class UsageError(BenchtopError):
+    """What the user asked for cannot be understood or is out of bounds."""
+
+
+class ConfigError(UsageError):
+    """A setting is unknown, malformed or out of bounds; the sentence names the key and where it came from."""
+
+
+class RequestError(UsageError):
+    """A request's field is wrong. `field` is the wire name of the offender, or None for the whole body."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ContextExceeded(RequestError):
+    """The prompt leaves no room for a single new token."""
+
+    def __init__(self, prompt_tokens: int, context: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens and the context holds {context}, "
+            "of which one must be left for the answer; shorten the prompt or load the model with a larger --ctx-size.",
+            "messages",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context = context
+
+
+class ModelError(BenchtopError):
+    """Something about a model; `model` is the name it was asked for by."""
+
+    def __init__(self, model: str, message: str) -> None:
+        super().__init__(message)
+        self.model = model
+
+
+class ModelNotFound(ModelError):
+    """No model of that name is here."""
+
+
+class ModelNotReady(ModelError):
+    """The model is being unloaded or restarted; asking again later may succeed."""
+
+
+class ArtifactError(ModelError):
+    """A model's file is missing, damaged, or of a kind no engine here accepts."""
+
+
+class LoadFailed(ModelError):
+    """The engine could not load an artifact that looked right."""
+
+
+class EngineError(BenchtopError):
+    """An engine failed at its work."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot run here; the sentence says why and which command mends it."""
+
+
+class EngineFailed(EngineError):
+    """An engine failed in the middle of a step; the requests of that step are lost, others go on."""
+
+
+class Interrupted(EngineError):
+    """A step was cut short by `interrupt()`; the sequences of that step must be closed."""
+
+
+class Overloaded(BenchtopError):
+    """There is no room to take the request now."""
+
+
+class QueueFull(Overloaded):
+    """The waiting room is full. `retry_after` is an estimate in seconds, at least one."""
+
+    def __init__(self, depth: int, retry_after: int) -> None:
+        super().__init__(
+            f"The queue is full: {depth} requests are waiting already; try again in {retry_after} s "
+            "or start the server with a larger --max-queue."
+        )
+        self.retry_after = retry_after
+
+
+class QueueTimeout(Overloaded):
+    """The request waited in the queue longer than it may. `waited` is in seconds."""
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(
+            f"The request waited {waited:.0f} s in the queue without a slot becoming free; "
+            "send fewer requests at once, or raise --slots or --queue-timeout."
+        )
+        self.waited = waited
+
+
+class Cancelled(BenchtopError):
+    """The request was cancelled by its client or from the request board."""
+
+    def __init__(self, message: str = "The request was cancelled.") -> None:
+        super().__init__(message)
+
+
+class ServerError(BenchtopError):
+    """The HTTP server could not be started, for instance because the port is in use."""

@@ -1,0 +1,161 @@
+"""Canonical output: what a generation yields, whatever the dialect it was asked in.
+
+A stream is a run of these events; an unstreamed reply is their fold (`fold`), so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.errors import BenchtopError
+
+
+class FinishReason(Enum):
+    STOP = "stop"
+    """The model ended its turn."""
+    STOP_SEQUENCE = "stop_sequence"
+    """One of the request's stop strings came up."""
+    LENGTH = "length"
+    """`max_tokens` was reached."""
+    CONTEXT = "context"
+    """The context is full."""
+
+
+class TokenLogprob(Struct, frozen=True):
+    """A token with the natural logarithm of its probability under the model's own distribution, before sampling."""
+
+    token: str
+    data: bytes
+    """The token's bytes; `token` is their decoding, with replacement characters for partial characters."""
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens at this place, best first."""
+
+
+class Usage(Struct, frozen=True):
+    """Tokens, of one choice or summed over a request's choices (the prompt is counted once)."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens whose KV state came from the prefix cache and was not computed again."""
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Timings(Struct, frozen=True):
+    """Seconds a choice spent in each phase."""
+
+    queued: float = 0.0
+    prefill: float = 0.0
+    """From leaving the queue to the first token."""
+    decode: float = 0.0
+    """From the first token to the last."""
+
+    def prefill_rate(self, tokens: int) -> float:
+        """Prompt tokens computed a second; zero when nothing was measured."""
+        return tokens / self.prefill if self.prefill > 0 else 0.0
+
+    def decode_rate(self, completion_tokens: int) -> float:
+        """Tokens a second after the first; zero when there was no second token."""
+        return (completion_tokens - 1) / self.decode if self.decode > 0 and completion_tokens > 1 else 0.0
+
+
+class TextDelta(Struct, frozen=True, tag="text"):
+    """More text of a choice. `text` may be empty when only log-probabilities are due."""
+
+    index: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    tokens: int = 1
+    """Tokens drawn since the choice's event before; several when some of them gave no text yet."""
+
+
+class Finished(Struct, frozen=True, tag="finished"):
+    """The last event of a choice."""
+
+    index: int
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+    stop: str | None = None
+    """The stop string that ended it, for STOP_SEQUENCE."""
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    """The last event of a whole request that cannot go on; no choice of it will yield more."""
+
+    error: BenchtopError
+
+
+Event = TextDelta | Finished | Failed
+
+
+class Choice(Struct, frozen=True):
+    """One choice of an unstreamed reply."""
+
+    index: int
+    text: str
+    reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] = ()
+    stop: str | None = None
+
+
+class Reply(Struct, frozen=True):
+    """The fold of a request's events. `timings` are those of the first choice."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage
+    timings: Timings
+
+
+def total_usage(finished: Iterable[Usage]) -> Usage:
+    """Usage of a request: completion tokens add up over its choices, the prompt counts once.
+
+    Cached tokens are those of the first choice: the others share the first one's prompt within the request.
+    """
+    total: Usage | None = None
+    for usage in finished:
+        if total is None:
+            total = usage
+            continue
+        total = replace(
+            total,
+            completion_tokens=total.completion_tokens + usage.completion_tokens,
+            reasoning_tokens=total.reasoning_tokens + usage.reasoning_tokens,
+        )
+    return total or Usage()
+
+
+def fold(events: Iterable[Event]) -> Reply:
+    """The unstreamed reply; raises the error of a `Failed`."""
+    texts: dict[int, list[str]] = {}
+    logprobs: dict[int, list[TokenLogprob]] = {}
+    ends: dict[int, Finished] = {}
+    for event in events:
+        match event:
+            case TextDelta(index=index, text=text, logprobs=more):
+                texts.setdefault(index, []).append(text)
+                logprobs.setdefault(index, []).extend(more)
+            case Finished(index=index):
+                ends[index] = event
+            case Failed(error=error):
+                raise error
+    order = sorted(ends)
+    return Reply(
+        choices=tuple(
+            Choice(
+                index=index,
+                text="".join(texts.get(index, ())),
+                reason=ends[index].reason,
+                logprobs=tuple(logprobs.get(index, ())),
+                stop=ends[index].stop,
+            )
+            for index in order
+        ),
+        usage=total_usage(ends[index].usage for index in order),
+        timings=ends[order[0]].timings if order else Timings(),
+    )

@@ -1,0 +1,124 @@
+"""Immutable snapshots for gauges: what a front end or `/v1/.../stats` shows, taken at one moment.
+
+Rates are tokens a second, sizes bytes, times seconds.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import Struct
+
+
+class RequestState(Enum):
+    QUEUED = "queued"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    PREEMPTED = "preempted"
+    """Its KV state was put aside for others; it goes on when there is room."""
+
+
+class RequestRow(Struct, frozen=True):
+    """One request on the request board."""
+
+    id: str
+    model: str
+    state: RequestState
+    prompt_tokens: int
+    cached_tokens: int
+    prefilled: int
+    """Prompt tokens in the KV cache already, cached ones too."""
+    completion_tokens: int
+    """Summed over the choices."""
+    rate: float
+    """Decode tokens a second so far."""
+    eta: float | None
+    """Estimated seconds until the first token, while in prefill."""
+    waited: float
+    """Seconds in the queue."""
+    elapsed: float
+    """Seconds since it was submitted."""
+
+
+class QueueStats(Struct, frozen=True):
+    pending: int = 0
+    max_depth: int = 0
+    """Zero: no bound."""
+    total_processed: int = 0
+    total_rejected: int = 0
+    total_timed_out: int = 0
+    total_cancelled: int = 0
+
+
+class CacheStats(Struct, frozen=True):
+    """The prefix cache's resident tier: finished sequences kept in the KV cache."""
+
+    entries: int = 0
+    memory_bytes: int = 0
+    """KV bytes in use, by resident and running sequences; what they share counts once."""
+    max_bytes: int = 0
+    """The whole KV cache, which residents share with running sequences."""
+    lookups: int = 0
+    hits: int = 0
+    """Lookups that reused at least one token."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    evictions: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hits / self.lookups if self.lookups else 0.0
+
+
+class ModelState(Enum):
+    LOADING = "loading"
+    READY = "ready"
+    RESTARTING = "restarting"
+    """Its engine failed; it is being loaded again."""
+    FAILED = "failed"
+
+
+class ModelSnapshot(Struct, frozen=True):
+    """A loaded (or loading) model."""
+
+    name: str
+    engine: str
+    state: ModelState
+    detail: str = ""
+    """What it is doing, or why it failed."""
+    architecture: str = ""
+    quantization: str = ""
+    parameters: int = 0
+    context: int = 0
+    slots: int = 0
+    slots_used: int = 0
+    threads: int = 0
+    weight_bytes: int = 0
+    kv_cells: int = 0
+    kv_cells_used: int = 0
+    kv_bytes_per_token: int = 0
+    queue: QueueStats = QueueStats()
+    cache: CacheStats = CacheStats()
+    requests: tuple[RequestRow, ...] = ()
+    decode_rate: float = 0.0
+    """Tokens drawn a second over all sequences, lately."""
+    prefill_rate: float = 0.0
+    """Prompt tokens computed a second, lately."""
+    notes: tuple[str, ...] = ()
+
+
+class MachineSnapshot(Struct, frozen=True):
+    cpu_percent: float
+    """Of all cores together, 0 to 100, since the snapshot before."""
+    memory_total: int
+    memory_available: int
+    process_resident: int
+    """Resident bytes of this process."""
+
+
+class Snapshot(Struct, frozen=True):
+    taken: float
+    """Seconds since the epoch."""
+    uptime: float
+    models: tuple[ModelSnapshot, ...]
+    machine: MachineSnapshot

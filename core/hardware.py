@@ -1,0 +1,75 @@
+"""What this machine is: processor, memory. Read, never assumed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+import psutil
+from msgspec import Struct
+
+
+class Machine(Struct, frozen=True):
+    """The parts of a machine that decide what runs on it, and how fast."""
+
+    system: str
+    architecture: str
+    processor: str
+    features: tuple[str, ...]
+    """Instruction set extensions, sorted; empty where the system does not tell."""
+    cores: int
+    """Physical cores."""
+    threads: int
+    """Logical processors this process may use."""
+    memory: int
+    """Bytes."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a verdict about what runs here can no longer be trusted."""
+        facts = (self.system, self.architecture, self.processor, *self.features, str(self.threads))
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+@cache
+def machine() -> Machine:
+    name, features = _processor()
+    threads = _usable_threads()
+    return Machine(
+        system=platform.system().lower(),
+        architecture=platform.machine().lower(),
+        processor=name,
+        features=features,
+        cores=min(psutil.cpu_count(logical=False) or threads, threads),
+        threads=threads,
+        memory=psutil.virtual_memory().total,
+    )
+
+
+def available_memory() -> int:
+    """Bytes that can be taken now without swapping."""
+    return psutil.virtual_memory().available
+
+
+def _usable_threads() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> tuple[str, tuple[str, ...]]:
+    """Name and instruction set extensions; Linux tells both, others only the name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine(), ()
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    name = fields.get("model name") or fields.get("Hardware") or platform.machine()
+    features = fields.get("flags") or fields.get("Features") or ""
+    return name, tuple(sorted(features.split()))

@@ -1,0 +1,108 @@
+"""Canonical requests. Every dialect of the wire is translated to these, and engines know nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from msgspec import Struct, field
+
+Scalar = str | int | float | bool | None
+
+
+class Role(Enum):
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class TextPart(Struct, frozen=True, tag="text"):
+    """A run of text."""
+
+    text: str
+
+
+Part = TextPart
+
+
+class Message(Struct, frozen=True):
+    """One turn of a conversation; `parts` keeps the order in which the client sent them."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts)
+
+
+class Conversation(Struct, frozen=True, tag="conversation"):
+    """A prompt that the model's chat template renders."""
+
+    messages: tuple[Message, ...]
+    template_arguments: Mapping[str, Scalar] = field(default_factory=dict)
+    """Extra variables for the template; reserved names are refused where they enter."""
+
+
+class RawText(Struct, frozen=True, tag="text"):
+    """A prompt that is tokenised as it stands, no template around it."""
+
+    text: str
+
+
+class RawTokens(Struct, frozen=True, tag="tokens"):
+    """A prompt of token ids of the model that is asked."""
+
+    tokens: tuple[int, ...]
+
+
+Prompt = Conversation | RawText | RawTokens
+
+
+class Sampling(Struct, frozen=True):
+    """How the next token is drawn. Defaults are neutral save temperature, top-k, top-p and min-p (llama.cpp's)."""
+
+    temperature: float = 0.8
+    """Zero draws the likeliest token always (greedy)."""
+    top_k: int = 40
+    """Keep the k likeliest; zero keeps all."""
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    """How many tokens back the three penalties look; -1 is the whole context, 0 switches them off."""
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(token id, added to its logit); -inf bans a token."""
+    seed: int | None = None
+    """None draws a fresh seed. Choice i of a request samples with seed + i."""
+    logprobs: int | None = None
+    """None: no log-probabilities; k: those of the token drawn and of the k likeliest."""
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature <= 0.0
+
+
+class Generation(Struct, frozen=True):
+    """A request to generate text from one prompt, in `n` independent choices."""
+
+    model: str
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    """New tokens per choice at most; None goes on until the model stops or the context is full."""
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    ignore_eos: bool = False
+    """Go on past the model's end-of-generation tokens (for measuring)."""
+    cache: bool = True
+    """Whether a cached prefix may be used and the result kept."""
+    tenant: str = ""
+    """Caches are divided by tenant: who holds another key sees no hits of this one."""
+    request_id: str = ""

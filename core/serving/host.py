@@ -1,0 +1,238 @@
+"""A model being served: its loading, its loop's thread, its queue, and the way requests take to them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import structlog
+from msgspec.structs import replace
+
+from core.chat.template import ChatTemplate
+from core.engines.base import ModelSpec, TokenModel
+from core.errors import (
+    BenchtopError,
+    ContextExceeded,
+    LoadFailed,
+    ModelNotReady,
+    RequestError,
+)
+from core.feed import ModelSnapshot, ModelState
+from core.requests import Conversation, Generation, RawText, RawTokens
+from core.serving.loop import ServingLoop
+from core.serving.queue import AdmissionQueue
+from core.serving.sequence import Job
+from core.serving.stream import Stream
+
+JOIN_SECONDS = 30.0
+log = structlog.get_logger(__name__)
+
+
+class Loaded:
+    """A model as its loader hands it over, with what a user should know about how it came to run this way."""
+
+    def __init__(self, model: TokenModel, engine: str, notes: tuple[str, ...] = ()) -> None:
+        self.model = model
+        self.engine = engine
+        self.notes = notes
+
+
+Loader = Callable[[threading.Event, Callable[[str], None]], Loaded]
+"""Loads on the calling thread; gives up when the event is set; tells its progress in a few words."""
+
+
+class Host:
+    """One model under the name it is served by. Made on an event loop; `start` begins to load at once."""
+
+    def __init__(self, name: str, loader: Loader, *, max_queue: int, queue_timeout: float, slots: int | None) -> None:
+        self.name = name
+        self._loader = loader
+        self._timeout = queue_timeout if max_queue else None
+        self._queue: AdmissionQueue[Job] = AdmissionQueue(max_queue, slots or 1)
+        self._stop = threading.Event()
+        self._state = ModelState.LOADING
+        self._detail = "starting"
+        self._error: BenchtopError | None = None
+        self._loaded: Loaded | None = None
+        self._template = ChatTemplate(None)
+        self._ready = asyncio.Event()
+        self._event_loop = asyncio.get_running_loop()
+        self._serving = ServingLoop(
+            name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
+        )
+        self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def ready(self) -> None:
+        """Returns when the model is loaded. Raises what kept it from loading."""
+        await self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def state(self) -> ModelState:
+        return self._state
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Raises ModelNotReady while there is none."""
+        if self._loaded is None:
+            raise ModelNotReady(self.name, f"The model {self.name} is still being loaded; ask again in a moment.")
+        return self._loaded.model.spec
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids. Raises ModelNotReady while no model is there."""
+        _ = self.spec
+        assert self._loaded is not None
+        return self._loaded.model.tokenizer.size
+
+    @property
+    def engine(self) -> str | None:
+        return self._loaded.engine if self._loaded else None
+
+    async def submit(self, request: Generation) -> Stream:
+        """Tokenise, check and queue a request; waits while the model loads.
+
+        Raises QueueFull at once when there is no room, RequestError for what the model cannot take.
+        """
+        with self._queue.arrival():
+            await self.ready()
+            if self._state is ModelState.FAILED or self._stop.is_set():
+                raise ModelNotReady(self.name, f"The model {self.name} is not running: {self._detail}.")
+            # Rendering and tokenising a long prompt takes a while, and other streams must go on meanwhile.
+            prompt = await asyncio.to_thread(self._encode, request)
+            job = Job(request, prompt, self.spec.context)
+            job.stream = Stream(
+                request.request_id,
+                len(prompt),
+                request.n,
+                timeout=self._timeout,
+                withdraw=lambda: self._serving.withdraw(job),
+                cancel=lambda: self._serving.cancel(job),
+            )
+            self._serving.submit(job)
+            return job.stream
+
+    async def count(self, request: Generation) -> int:
+        """Tokens of the request's prompt."""
+        await self.ready()
+        return len(await asyncio.to_thread(self._encode, request))
+
+    def cancel(self, request_id: str) -> bool:
+        """False when no such request is queued or running."""
+        job = self._serving.find(request_id)
+        if job is None:
+            return False
+        self._serving.cancel(job)
+        return True
+
+    async def stop(self) -> None:
+        """Fail what is left, free the model, end the thread."""
+        self._stop.set()
+        self._serving.stop()
+        await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
+
+    def snapshot(self) -> ModelSnapshot:
+        base = ModelSnapshot(
+            name=self.name,
+            engine=self.engine or "",
+            state=self._state,
+            detail=self._detail,
+            queue=self._queue.stats(),
+        )
+        if self._loaded is None or self._state is ModelState.LOADING:
+            return base
+        spec = self._loaded.model.spec
+        return replace(
+            base,
+            architecture=spec.architecture,
+            quantization=spec.quantization,
+            parameters=spec.parameters,
+            context=spec.context,
+            slots=spec.slots,
+            slots_used=self._serving.active,
+            threads=spec.threads,
+            weight_bytes=spec.weight_bytes,
+            kv_cells=spec.cells,
+            kv_cells_used=self._serving.cells_used,
+            kv_bytes_per_token=spec.kv_bytes_per_token,
+            cache=self._serving.cache_stats(),
+            requests=tuple(self._serving.rows()),
+            decode_rate=self._serving.decoded.rate(),
+            prefill_rate=self._serving.prefilled.rate(),
+            notes=(*self._loaded.notes, *spec.notes),
+        )
+
+    def _encode(self, request: Generation) -> list[int]:
+        assert self._loaded is not None
+        tokenizer = self._loaded.model.tokenizer
+        context = self.spec.context
+        match request.prompt:
+            case Conversation(messages=messages, template_arguments=arguments):
+                tokens = tokenizer.encode(self._template.render(messages, arguments), special=True)
+            case RawText(text=text):
+                tokens = tokenizer.encode(text, special=True)
+            case RawTokens(tokens=given):
+                tokens = list(given)
+                if any(not 0 <= token < tokenizer.size for token in tokens):
+                    raise RequestError(f"Token ids must be between 0 and {tokenizer.size - 1}.", "prompt")
+        for token, _ in request.sampling.logit_bias:
+            if not 0 <= token < tokenizer.size:
+                raise RequestError(f"logit_bias names token {token}; the model has {tokenizer.size}.", "logit_bias")
+        if not tokens:
+            raise RequestError("The prompt is empty.", "messages")
+        if len(tokens) >= context:
+            raise ContextExceeded(len(tokens), context)
+        return tokens
+
+    # On the model's thread.
+
+    def _run(self) -> None:
+        try:
+            self._loaded = self._loader(self._stop, self._note_progress)
+        except BenchtopError as error:
+            self._fail(error)
+            return
+        except Exception as error:
+            # The edge of the thread: nobody else would hear of it.
+            log.exception("loading failed", model=self.name)
+            self._fail(LoadFailed(self.name, f"Loading {self.name} failed: {error!r}."))
+            return
+        spec = self._loaded.model.spec
+        self._template = ChatTemplate(spec.template, spec.bos, spec.eos)
+        self._queue.set_slots(spec.slots)
+        self._serving.adopt(self._loaded.model)
+        self._state, self._detail = ModelState.READY, ""
+        log.info("model loaded", model=self.name, engine=self._loaded.engine, slots=spec.slots, context=spec.context)
+        self._tell_ready()
+        self._serving.run()
+
+    def _reload(self) -> TokenModel:
+        self._loaded = self._loader(self._stop, self._note_progress)
+        return self._loaded.model
+
+    def _fail(self, error: BenchtopError) -> None:
+        self._error = error
+        self._state, self._detail = ModelState.FAILED, str(error)
+        self._tell_ready()
+
+    def _note_progress(self, words: str) -> None:
+        self._detail = words
+
+    def _note_restart(self, why: str | None) -> None:
+        self._state = ModelState.READY if why is None else ModelState.RESTARTING
+        self._detail = why or ""
+
+    def _note_broken(self, error: BenchtopError) -> None:
+        self._state, self._detail = ModelState.FAILED, str(error).rstrip(".")
+
+    def _tell_ready(self) -> None:
+        try:
+            self._event_loop.call_soon_threadsafe(self._ready.set)
+        except RuntimeError:
+            # The event loop was closed while the model loaded: nobody waits any more.
+            log.debug("nobody waits for the model", model=self.name)

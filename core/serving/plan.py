@@ -1,0 +1,33 @@
+"""What a step does: pure decisions, no effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+STALL = 0.1
+"""Seconds that a prefill chunk may hold up running streams."""
+SMALLEST_CHUNK = 32
+
+
+def plan_step(pending: Sequence[int], batch: int, prefill_limit: int) -> list[int]:
+    """How many tokens each running sequence computes in the next step.
+
+    `pending` holds, in order of admission, the tokens each sequence has not computed yet: one means that it decodes.
+    Every decoding sequence gets its token; what is left of `batch` goes to prefill, oldest first. While anything
+    decodes, prefill takes `prefill_limit` tokens at most, so that a long prompt never stalls a stream.
+    """
+    chunks = [1 if count == 1 else 0 for count in pending]
+    decoding = sum(chunks)
+    room = max(0, batch - decoding)
+    if decoding:
+        room = min(room, prefill_limit)
+    for place, count in enumerate(pending):
+        if count > 1 and room > 0:
+            chunks[place] = min(count, room)
+            room -= chunks[place]
+    return chunks
+
+
+def prefill_limit(rate: float, batch: int) -> int:
+    """Prefill tokens that fit between two tokens of a running stream, at `rate` tokens a second (zero: unknown)."""
+    return min(batch, max(SMALLEST_CHUNK, int(rate * STALL)))

@@ -1,0 +1,121 @@
+"""The waiting room: first in, first out, with a bound. Front ends put, the loop's thread takes."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from core.errors import QueueFull
+from core.feed import QueueStats
+
+Item = TypeVar("Item", bound=Hashable)
+
+FIRST_GUESS = 5.0
+"""Seconds a request is taken to last before any has finished."""
+
+
+class AdmissionQueue(Generic[Item]):
+    """Bounded FIFO. `depth` requests may wait beyond the `slots` that are served at once; zero depth means no bound.
+
+    What has arrived counts from the first moment (while it is tokenised, while the model loads), so a burst cannot
+    slip past the bound.
+    """
+
+    def __init__(self, depth: int, slots: int) -> None:
+        self._depth = depth
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._waiting: deque[Item] = deque()
+        self._arriving = 0
+        self._active = 0
+        self._mean_duration = FIRST_GUESS
+        self._processed = self._rejected = self._timed_out = self._cancelled = 0
+
+    @contextmanager
+    def arrival(self) -> Iterator[None]:
+        """Holds a place for a request on its way to `put`. Raises QueueFull."""
+        with self._lock:
+            present = self._arriving + len(self._waiting) + self._active
+            if self._depth and present >= self._depth + self._slots:
+                self._rejected += 1
+                raise QueueFull(self._depth, self._retry_after())
+            self._arriving += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving -= 1
+
+    def set_slots(self, slots: int) -> None:
+        with self._lock:
+            self._slots = slots
+
+    def put(self, item: Item) -> None:
+        """Add at the end; only within `arrival`, which has checked the bound."""
+        with self._lock:
+            self._waiting.append(item)
+
+    def peek(self) -> Item | None:
+        with self._lock:
+            return self._waiting[0] if self._waiting else None
+
+    def claim(self, item: Item) -> bool:
+        """Take the item out to serve it. False when it was withdrawn meanwhile."""
+        with self._lock:
+            if item not in self._waiting:
+                return False
+            self._waiting.remove(item)
+            self._active += 1
+            return True
+
+    def withdraw(self, item: Item, *, timed_out: bool) -> bool:
+        """Take the item out unserved. False when it is being served already."""
+        with self._lock:
+            if item not in self._waiting:
+                return False
+            self._waiting.remove(item)
+            if timed_out:
+                self._timed_out += 1
+            else:
+                self._cancelled += 1
+            return True
+
+    def drain(self) -> list[Item]:
+        """Take out all that wait, unserved."""
+        with self._lock:
+            items = list(self._waiting)
+            self._waiting.clear()
+            return items
+
+    def waiting(self) -> list[Item]:
+        with self._lock:
+            return list(self._waiting)
+
+    def done(self, duration: float, *, cancelled: bool) -> None:
+        """A claimed item has ended, `duration` seconds after it was claimed."""
+        with self._lock:
+            self._active -= 1
+            if cancelled:
+                self._cancelled += 1
+                return
+            self._processed += 1
+            self._mean_duration += 0.2 * (duration - self._mean_duration)
+
+    def stats(self) -> QueueStats:
+        with self._lock:
+            return QueueStats(
+                pending=len(self._waiting) + self._arriving,
+                max_depth=self._depth,
+                total_processed=self._processed,
+                total_rejected=self._rejected,
+                total_timed_out=self._timed_out,
+                total_cancelled=self._cancelled,
+            )
+
+    def _retry_after(self) -> int:
+        """Seconds until a place should be free: one slot of `slots` ends every mean duration."""
+        return min(60, max(1, math.ceil(self._mean_duration / self._slots)))

@@ -1,0 +1,199 @@
+"""A request and its choices while they are served. Owned by the loop's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Seq
+from enum import Enum, auto
+
+from msgspec.structs import replace
+
+from core.decoding.detokenize import TextStream
+from core.engines.base import SequenceId, StepLogprob, Tokenizer
+from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
+from core.feed import RequestRow, RequestState
+from core.requests import Generation, Sampling
+from core.serving.stream import Stream
+
+
+class End(Enum):
+    """Why a choice's sequence is given up."""
+
+    FINISHED = auto()
+    CANCELLED = auto()
+    FAILED = auto()
+
+
+class Job:
+    """One request: its prompt, its stream, its choices."""
+
+    def __init__(self, request: Generation, prompt: list[int], context: int) -> None:
+        self.request = request
+        self.prompt = prompt
+        self.stream: Stream
+        self.submitted = time.monotonic()
+        self.claimed: float | None = None
+        self.cancelled = False
+        """Set from any thread; the loop acts on it between two steps."""
+        room = context - len(prompt)
+        limit = room if request.max_tokens is None else min(room, request.max_tokens)
+        full = request.max_tokens is None or request.max_tokens > room
+        self.choices = [Choice(self, index, limit, full=full) for index in range(request.n)]
+        self.open_choices = request.n
+
+    def row(self, now: float, prefill_rate: float) -> RequestRow:
+        """The request as the board shows it; may be called from any thread."""
+        first = self.choices[0]
+        generated = sum(choice.generated for choice in self.choices)
+        decoding = [choice.decode_seconds(now) for choice in self.choices]
+        spent = max(decoding)
+        left = len(self.prompt) - first.computed
+        state = self._state()
+        return RequestRow(
+            id=self.request.request_id,
+            model=self.request.model,
+            state=state,
+            prompt_tokens=len(self.prompt),
+            cached_tokens=first.cached,
+            prefilled=min(first.computed, len(self.prompt)),
+            completion_tokens=generated,
+            rate=(generated - len(self.choices)) / spent if spent > 0 else 0.0,
+            eta=left / prefill_rate if state is RequestState.PREFILL and prefill_rate > 0 else None,
+            waited=(self.claimed or now) - self.submitted,
+            elapsed=now - self.submitted,
+        )
+
+    def _state(self) -> RequestState:
+        if self.claimed is None:
+            return RequestState.QUEUED
+        if any(choice.saved is not None for choice in self.choices):
+            return RequestState.PREEMPTED
+        return RequestState.DECODE if any(choice.generated for choice in self.choices) else RequestState.PREFILL
+
+
+class Choice:
+    """One sequence of a job. `tokens` are the prompt and all that was drawn; `computed` of them are in the KV cache."""
+
+    def __init__(self, job: Job, index: int, limit: int, *, full: bool) -> None:
+        request = job.request
+        self.job = job
+        self.index = index
+        self.limit = limit
+        """New tokens at most."""
+        self._limit_reason = FinishReason.CONTEXT if full else FinishReason.LENGTH
+        self.sampling = _seeded(request.sampling, index)
+        self.tokens = list(job.prompt)
+        self.sequence: SequenceId | None = None
+        self.computed = 0
+        self.cached = 0
+        self.generated = 0
+        self.claim = 0
+        """Cells reserved for tokens still to come."""
+        self.saved: bytes | None = None
+        """KV state put aside when it was preempted."""
+        self.ended = False
+        self._text = TextStream(request.stop)
+        self._told = 0
+        """Tokens that events have told of."""
+        self._held: list[tuple[int, TokenLogprob]] = []
+        """Log-probabilities of tokens whose text is not out yet, with the place where that text begins."""
+        self.started = 0.0
+        self.first_token = 0.0
+        self.last_token = 0.0
+
+    @property
+    def pending(self) -> int:
+        """Tokens that are not in the KV cache yet."""
+        return len(self.tokens) - self.computed
+
+    def decode_seconds(self, now: float) -> float:
+        if not self.first_token:
+            return 0.0
+        return (self.last_token if self.ended else now) - self.first_token
+
+    def accept(self, tokens: Seq[int], logprobs: Seq[StepLogprob], tokenizer: Tokenizer) -> list[Event]:
+        """Take the tokens that a step drew; returns what there is to tell. Sets `ended` after the last."""
+        now = time.monotonic()
+        self.first_token = self.first_token or now
+        self.last_token = now
+        text: list[str] = []
+        reason: FinishReason | None = None
+        for place, token in enumerate(tokens):
+            self.tokens.append(token)
+            self.generated += 1
+            end = tokenizer.is_end(token) and not self.job.request.ignore_eos
+            if not end:
+                piece = tokenizer.piece(token)
+                if logprobs:
+                    self._held.append((self._text.seen, named(token, logprobs[place], tokenizer)))
+                text.append(self._text.push(piece))
+            reason = self._reason(end)
+            if reason is not None:
+                break
+        if reason is not None and self._text.stopped is None:
+            text.append(self._text.finish())
+            if self._text.stopped is not None:
+                reason = FinishReason.STOP_SEQUENCE
+        return self._events("".join(text), reason)
+
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=len(self.job.prompt),
+            cached_tokens=self.cached,
+            completion_tokens=self.generated,
+        )
+
+    def _reason(self, end: bool) -> FinishReason | None:
+        if self._text.stopped is not None:
+            return FinishReason.STOP_SEQUENCE
+        if end:
+            return FinishReason.STOP
+        return self._limit_reason if self.generated >= self.limit else None
+
+    def _events(self, text: str, reason: FinishReason | None) -> list[Event]:
+        events: list[Event] = []
+        logprobs = self._released(final=reason is not None)
+        if text or logprobs:
+            events.append(TextDelta(self.index, text, logprobs, self.generated - self._told))
+            self._told = self.generated
+        if reason is not None:
+            self.ended = True
+            events.append(Finished(self.index, reason, self.usage(), self._timings(), self._text.stopped))
+        return events
+
+    def _released(self, *, final: bool) -> tuple[TokenLogprob, ...]:
+        """Log-probabilities of the tokens whose text is out; at the end those of all but what a stop cut off."""
+        if not self._held:
+            return ()
+        if final and self._text.stopped is None:
+            out, self._held = self._held, []
+        else:
+            shown = self._text.emitted
+            out = [held for held in self._held if held[0] < shown]
+            self._held = self._held[len(out) :]
+        return tuple(logprob for _, logprob in out)
+
+    def _timings(self) -> Timings:
+        claimed = self.job.claimed or self.started
+        return Timings(
+            queued=claimed - self.job.submitted,
+            prefill=self.first_token - claimed,
+            decode=self.last_token - self.first_token,
+        )
+
+
+def named(token: int, logprob: StepLogprob, tokenizer: Tokenizer) -> TokenLogprob:
+    """A step's log-probabilities with the tokens' bytes in place of their ids."""
+
+    def one(token: int, value: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+        data = tokenizer.piece(token)
+        return TokenLogprob(data.decode("utf-8", "replace"), data, value, top)
+
+    return one(token, logprob.chosen, tuple(one(other.token, other.logprob) for other in logprob.top))
+
+
+def _seeded(sampling: Sampling, index: int) -> Sampling:
+    """Choices of one request must differ, and each must be repeatable."""
+    if sampling.seed is None or index == 0:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + index) & 0xFFFF_FFFF)

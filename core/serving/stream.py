@@ -1,0 +1,106 @@
+"""A request as its front end sees it: wait for admission, take events, cancel. Lives on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from core.errors import BenchtopError, QueueTimeout
+from core.events import Event, Failed, Finished, Reply, fold
+
+
+class Stream:
+    """Events of one request, in batches: whatever the engine's steps have made since the last take.
+
+    Made within a running event loop; `deliver` and `admit` are called on that loop.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        prompt_tokens: int,
+        choices: int,
+        *,
+        timeout: float | None,
+        withdraw: Callable[[], bool],
+        cancel: Callable[[], None],
+    ) -> None:
+        self.request_id = request_id
+        self.prompt_tokens = prompt_tokens
+        self.loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._withdraw = withdraw
+        self._cancel = cancel
+        self._open_choices = choices
+        self._admitted = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._events: list[Event] = []
+        self._error: BenchtopError | None = None
+        self._over = False
+
+    async def admitted(self) -> None:
+        """Returns when the request has left the queue.
+
+        Raises QueueTimeout when it waited too long, and whatever else ended the request before it was admitted.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._admitted.wait()
+        except TimeoutError:
+            # The loop's thread may have admitted it in this very moment; then the time-out came too late.
+            if self._withdraw():
+                self._over = True
+                raise QueueTimeout(self._timeout or 0.0) from None
+            await self._admitted.wait()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        if self._error is not None and not self._events:
+            raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[list[Event]]:
+        """Batches of events until the last choice has finished, or until a `Failed`. Leaving early cancels."""
+        try:
+            await self.admitted()
+            while not self._over or self._events:
+                if not self._events:
+                    self._ready.clear()
+                    await self._ready.wait()
+                batch, self._events = self._events, []
+                if batch:
+                    yield batch
+        finally:
+            if not self._over:
+                self.cancel()
+
+    async def reply(self) -> Reply:
+        """All of it at once. Raises the error that ended it."""
+        events: list[Event] = []
+        async for batch in self:
+            events.extend(batch)
+        return fold(events)
+
+    def cancel(self) -> None:
+        """Stop generating. What was made so far can still be taken; idempotent."""
+        if not self._over:
+            self._cancel()
+
+    def admit(self) -> None:
+        self._admitted.set()
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        if self._over:
+            return
+        self._events.extend(events)
+        for event in events:
+            match event:
+                case Finished():
+                    self._open_choices -= 1
+                    self._over = self._over or self._open_choices == 0
+                case Failed(error=error):
+                    self._over = True
+                    if not self._admitted.is_set():
+                        self._error = error
+                        self._events.clear()
+        self._admitted.set()
+        self._ready.set()

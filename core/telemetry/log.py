@@ -1,0 +1,139 @@
+"""Logging: the standard library's loggers, rendered by structlog.
+
+Code takes a logger with `get_logger(__name__)` and logs an event with fields: `log.info("loaded", model=name)`. Every
+line carries the id of the request it was written for. structlog takes a quarter of a second to import, so that is
+left to the first line that is written: a program that logs nothing, or has its first frame to draw, does not wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.config import LogLevel
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""Set where a request enters; tasks and threads started with `asyncio` inherit it."""
+
+FIELDS = "fields"
+"""The attribute of a log record that holds an event's fields."""
+
+FILE_NAME = "benchtop.log"
+FILE_BYTES = 2_000_000
+FILES_KEPT = 2
+
+NOISY = ("asyncio", "httpcore", "httpx", "huggingface_hub", "markdown_it", "uvicorn")
+"""Loggers of others, heard from `WARNING` on whatever the level."""
+
+
+class Logger:
+    """Events with fields, on top of a logger of the standard library."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def debug(self, event: str, **fields: object) -> None:
+        self._log(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        self._log(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._log(logging.WARNING, event, fields)
+
+    def error(self, event: str, *, cause: BaseException | None = None, **fields: object) -> None:
+        """With the traceback of `cause`."""
+        self._log(logging.ERROR, event, fields, cause)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """An error with the traceback of the exception that is being handled."""
+        self._log(logging.ERROR, event, fields, sys.exception())
+
+    def _log(self, level: int, event: str, fields: Mapping[str, object], cause: BaseException | None = None) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", event, exc_info=cause, extra={FIELDS: fields})
+
+
+def get_logger(name: str) -> Logger:
+    return Logger(logging.getLogger(name))
+
+
+def to_stderr(level: LogLevel, *, json: bool = False) -> None:
+    """For a headless server: lines for people, or one JSON object a line."""
+    _install(logging.StreamHandler(sys.stderr), level, json=json)
+
+
+def to_file(level: LogLevel, folder: Path) -> Path:
+    """For the terminal app, whose screen nothing else may write on. Returns the file, which is made with the first
+    line; raises OSError when `folder` cannot be made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    handler = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", delay=True)
+    _install(handler, level, json=True)
+    return path
+
+
+def _install(handler: logging.Handler, level: LogLevel, *, json: bool) -> None:
+    """Make `handler` the only one; calling again replaces it."""
+    handler.setFormatter(_LazyFormatter(json=json))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(level.name)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _LazyFormatter(logging.Formatter):
+    """structlog's formatter, made when it is first needed."""
+
+    def __init__(self, *, json: bool) -> None:
+        super().__init__()
+        self._json = json
+        self._formatter: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self._formatter is None:
+            self._formatter = _formatter(json=self._json)
+        return self._formatter.format(record)
+
+
+def _formatter(*, json: bool) -> logging.Formatter:
+    import structlog
+
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(allow=(FIELDS,)),
+        _spread_fields,
+        _add_request_id,
+        structlog.processors.TimeStamper(fmt="iso", utc=json),
+    ]
+    finish: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if json:
+        finish += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        plain = structlog.dev.plain_traceback
+        finish += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain, pad_event_to=0)]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=finish)
+
+
+def _spread_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event.update(event.pop(FIELDS, {}))
+    return event
+
+
+def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if identity := request_id.get():
+        event["request_id"] = identity
+    return event
