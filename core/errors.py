@@ -76,7 +76,7 @@ class EngineFailed(EngineError):
 
 
 class Interrupted(EngineError):
-    """A step was cut short by `interrupt()`; the sequences of that step must be closed."""
+    """A step was cut short by `interrupt()`; the sequences of that step must be trimmed or closed."""
 
 
 class Overloaded(BenchtopError):

@@ -195,7 +195,8 @@ class TokenModel(Protocol):
         """One batched forward pass over at most `spec.batch` tokens; a Step for each Work, in order.
 
         Raises Interrupted when `interrupt` was called, EngineFailed when the pass failed. After either, the sequences
-        named in `work` hold an unknown number of tokens and must be closed.
+        named in `work` hold an unknown number of tokens: trim them to what they had, where the model can, or close
+        them.
         """
         ...
 

@@ -184,8 +184,10 @@ class EchoModel:
                 break
             self._append(state, [guess])
             drawn.append(self._next(state))
-        asked = state.sampling.logprobs is not None
-        return Step(tuple(drawn), tuple(_certain(token) for token in drawn) if asked else ())
+        wanted = state.sampling.logprobs
+        if wanted is None:
+            return Step(tuple(drawn))
+        return Step(tuple(drawn), tuple(_certain(token, wanted) for token in drawn))
 
     def _next(self, state: _Echoed) -> int:
         prompt = state.prompt or state.tokens
@@ -222,8 +224,8 @@ def last_said(prompt: Sequence[int]) -> str:
     return bytes(token for token in prompt if token < 256).decode("utf-8", "replace")
 
 
-def _certain(token: int) -> StepLogprob:
-    return StepLogprob(0.0, (TokenText(token, 0.0),))
+def _certain(token: int, wanted: int) -> StepLogprob:
+    return StepLogprob(0.0, (TokenText(token, 0.0),)[:wanted])
 
 
 class EchoEngine:

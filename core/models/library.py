@@ -1,4 +1,4 @@
-"""What models are on this machine: the built-in ones and the GGUF files of the folders that were named."""
+"""What models are on this machine: the built-in ones, and the GGUF files in the folders that were named."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class LibraryEntry(Struct, frozen=True):
 
 
 def scan(folders: Iterable[Path], loaded: Collection[Path]) -> tuple[LibraryEntry, ...]:
-    """The built-in models, then every GGUF file below `folders`; damaged files are listed as such.
+    """The built-in models, then every GGUF file in `folders`; damaged files are listed as such.
 
     `loaded` holds the resolved paths of loaded models. Touches the disk.
     """
     entries = [entry for name in BUILT_IN if (entry := _built_in(name, loaded)) is not None]
-    found = {path.resolve() for folder in folders if folder.is_dir() for path in folder.rglob("*.gguf")}
+    known = {entry.path for entry in entries}
+    found = {path.resolve() for folder in folders if folder.is_dir() for path in folder.glob("*.gguf")} - known
     return (*entries, *(_file(path, loaded) for path in sorted(found)))
 
 

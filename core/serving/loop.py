@@ -147,9 +147,12 @@ class ServingLoop:
         self._drop_cancelled()
         self._admit()
         work = self._plan()
-        stepped = bool(work) and self._step(work)
+        # Who was admitted must hear of it now: a step may be a long prefill.
         self._hand_over()
-        return stepped or bool(work)
+        if work:
+            self._step(work)
+            self._hand_over()
+        return bool(work)
 
     def _drop_cancelled(self) -> None:
         for choice in [choice for choice in (*self._running, *self._waiting) if choice.job.cancelled]:
@@ -208,20 +211,20 @@ class ServingLoop:
         self._memory.preempt(choice)
         self._waiting.appendleft(choice)
 
-    def _step(self, work: list[tuple[Choice, Work]]) -> bool:
+    def _step(self, work: list[tuple[Choice, Work]]) -> None:
         with self._step_lock:
             self._stepping = [choice.job for choice, _ in work]
         began = time.perf_counter()
         try:
             steps = self._model.step([item for _, item in work])
         except Interrupted:
-            self._abandon([choice for choice, _ in work], Cancelled())
-            return True
+            self._stopped([choice for choice, _ in work])
+            return
         except Exception as error:
             # The edge of the loop: an engine may fail in any way, and only this step's requests must suffer.
             log.exception("engine step failed", model=self._name)
             self._recover(work, error)
-            return True
+            return
         finally:
             with self._step_lock:
                 self._stepping = ()
@@ -231,7 +234,6 @@ class ServingLoop:
         for (choice, item), step in zip(work, steps, strict=True):
             self._memory.grew(choice, len(item.tokens))
             self._deliver(choice, step)
-        return True
 
     def _observe(self, work: Sequence[tuple[Choice, Work]], seconds: float) -> None:
         prefill = sum(len(item.tokens) for _, item in work if len(item.tokens) > 1)
@@ -272,6 +274,13 @@ class ServingLoop:
         job.open_choices = 0
         self._outbox.append((job.stream, [event]))
         self._queue.done(0.0, cancelled=True)
+
+    def _stopped(self, choices: Sequence[Choice]) -> None:
+        """The step was interrupted, which happens only when all its requests were cancelled, or at the end."""
+        for choice in choices:
+            keep = self._memory.rewind(choice)
+            self._retire(choice, keep=keep)
+            self._close_job(choice.job, Failed(Cancelled()))
 
     def _abandon(self, choices: Sequence[Choice], error: BenchtopError) -> None:
         for choice in choices:

@@ -93,6 +93,13 @@ class KvMemory:
                 return True
         return False
 
+    def rewind(self, choice: Choice) -> bool:
+        """Undo what an interrupted step left in the choice's sequence; False where the model cannot."""
+        if choice.sequence is None or not isinstance(self._model, Trims):
+            return False
+        self._model.trim(choice.sequence, choice.computed)
+        return True
+
     def preempt(self, choice: Choice) -> None:
         """Put the choice's KV state aside and free its cells; `place` brings it back."""
         assert choice.sequence is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from core.errors import BenchtopError, QueueTimeout
 from core.events import Event, Failed, Finished, Reply, fold
@@ -58,7 +58,7 @@ class Stream:
         if self._error is not None and not self._events:
             raise self._error
 
-    async def __aiter__(self) -> AsyncIterator[list[Event]]:
+    async def __aiter__(self) -> AsyncGenerator[list[Event], None]:
         """Batches of events until the last choice has finished, or until a `Failed`. Leaving early cancels."""
         try:
             await self.admitted()

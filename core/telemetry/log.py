@@ -71,12 +71,17 @@ def to_stderr(level: LogLevel, *, json: bool = False) -> None:
     _install(logging.StreamHandler(sys.stderr), level, json=json)
 
 
-def to_file(level: LogLevel, folder: Path) -> Path:
-    """For the terminal app, whose screen nothing else may write on. Returns the file, which is made with the first
-    line; raises OSError when `folder` cannot be made."""
-    folder.mkdir(parents=True, exist_ok=True)
+def to_file(level: LogLevel, folder: Path) -> Path | None:
+    """For the terminal app, whose screen nothing else may write on. Returns the file; None
+    when there can be none in `folder`, and then nothing is logged."""
     path = folder / FILE_NAME
-    handler = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", delay=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", delay=True)
+        path.open("a").close()
+    except OSError:
+        _install(logging.NullHandler(), level, json=True)
+        return None
     _install(handler, level, json=True)
     return path
 
@@ -90,8 +95,21 @@ def _install(handler: logging.Handler, level: LogLevel, *, json: bool) -> None:
         old.close()
     root.addHandler(handler)
     root.setLevel(level.name)
+    if "structlog" in sys.modules:
+        _adopt_structlog()
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _adopt_structlog() -> None:
+    """Lead loggers that others took from structlog itself the same way; by default they write on stdout."""
+    import structlog
+
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, _pack_fields],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
 
 
 class _LazyFormatter(logging.Formatter):
@@ -126,6 +144,12 @@ def _formatter(*, json: bool) -> logging.Formatter:
         plain = structlog.dev.plain_traceback
         finish += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain, pad_event_to=0)]
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=finish)
+
+
+def _pack_fields(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[object], EventDict]:
+    """What `Logger` does, for a call of structlog's: a message, and the fields as one attribute of the record."""
+    message, cause = event.pop("event"), event.pop("exc_info", None)
+    return (message,), {"exc_info": cause, "extra": {FIELDS: event}}
 
 
 def _spread_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import deque
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -62,15 +63,21 @@ class _NativeLog:
         return line.removeprefix("llama_model_load: ").removeprefix("error loading model: ")
 
 
+@cache
+def _native_log() -> _NativeLog:
+    """The one log of the process: llama.cpp keeps a pointer to the callback for as long as the process lives."""
+    import llama_cpp as native
+
+    native.llama_backend_init()
+    return _NativeLog()
+
+
 class LlamaCppEngine:
     """llama.cpp on CPU, and on whatever accelerator the installed build has."""
 
     name = "llamacpp"
     platform = "any"
     priority = 20
-
-    def __init__(self) -> None:
-        self._log: _NativeLog | None = None
 
     def availability(self) -> Availability:
         if find_spec("llama_cpp") is None:
@@ -96,10 +103,7 @@ class LlamaCppEngine:
 
         from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
 
-        if self._log is None:
-            native.llama_backend_init()
-            self._log = _NativeLog()
-        self._log.lines.clear()
+        _native_log().lines.clear()
         model = self._open(artifact, options)
         try:
             tokenizer = LlamaTokenizer(model)
@@ -118,10 +122,9 @@ class LlamaCppEngine:
         parameters.use_extra_bufts = options.extra_buffers
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
         if model is None:
-            assert self._log is not None
             raise ArtifactError(
                 artifact.name,
-                f"The file {artifact.path} cannot be loaded: {self._log.reason()}. "
+                f"The file {artifact.path} cannot be loaded: {_native_log().reason()}. "
                 "It may be damaged or of an architecture this llama.cpp does not know; download it again.",
             )
         return model
@@ -144,10 +147,9 @@ class LlamaCppEngine:
         parameters.type_k = parameters.type_v = _ggml_type(options.kv_type)
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:
-            assert self._log is not None
             raise LoadFailed(
                 artifact.name,
-                f"No context of {spec.cells} cells could be made for {artifact.name}: {self._log.reason()}. "
+                f"No context of {spec.cells} cells could be made for {artifact.name}: {_native_log().reason()}. "
                 "Try a smaller --ctx-size or fewer --slots.",
             )
         if not native.llama_get_memory(context):

@@ -140,8 +140,9 @@ class LlamaModel:
     def open(self, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         if not self._free:
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
+        chain = build_chain(self.tokenizer.vocab, sampling, history, self.spec.context)
         sequence = SequenceId(self._free.pop())
-        self._sequences[sequence] = _Running(sampling, build_chain(self.tokenizer.vocab, sampling, history))
+        self._sequences[sequence] = _Running(sampling, chain)
         return sequence
 
     def step(self, work: Sequence[Work]) -> Sequence[Step]:

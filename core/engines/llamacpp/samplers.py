@@ -13,10 +13,12 @@ from core.requests import Sampling
 MIN_KEEP = 1
 
 
-def build_chain(vocab: native.llama_vocab_p, sampling: Sampling, history: Sequence[int]) -> native.llama_sampler_p:
+def build_chain(
+    vocab: native.llama_vocab_p, sampling: Sampling, history: Sequence[int], context: int
+) -> native.llama_sampler_p:
     """A chain in llama.cpp's usual order: bias, penalties, truncations, temperature, draw. Free it when done.
 
-    `history` primes the penalties.
+    `history` primes the penalties, which look at `context` tokens where the sampling says the whole context.
     """
     chain: native.llama_sampler_p = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
 
@@ -29,12 +31,10 @@ def build_chain(vocab: native.llama_vocab_p, sampling: Sampling, history: Sequen
         array = (native.llama_logit_bias * len(biases))(*biases)
         add(native.llama_sampler_init_logit_bias(size, len(biases), array))
     penalized = penalizes(sampling)
+    last = context if sampling.repeat_last_n < 0 else sampling.repeat_last_n
     if penalized:
-        add(
-            native.llama_sampler_init_penalties(
-                sampling.repeat_last_n, sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty
-            )
-        )
+        strengths = sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty
+        add(native.llama_sampler_init_penalties(size, last, *strengths))
     if sampling.greedy:
         add(native.llama_sampler_init_greedy())
     else:
@@ -44,8 +44,7 @@ def build_chain(vocab: native.llama_vocab_p, sampling: Sampling, history: Sequen
         seed = sampling.seed if sampling.seed is not None else secrets.randbits(32)
         add(native.llama_sampler_init_dist(seed & 0xFFFF_FFFF))
     if penalized:
-        recent = history if sampling.repeat_last_n < 0 else history[-sampling.repeat_last_n :]
-        for token in recent:
+        for token in history[-last:]:
             native.llama_sampler_accept(chain, token)
     return chain
 

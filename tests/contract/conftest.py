@@ -1,0 +1,67 @@
+"""Every engine that is present, on the weights of the built-in model where it takes weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+
+from core.engines import Engines
+from core.engines.base import Artifact, ArtifactFormat, Available, LoadOptions, TokenModel
+from core.engines.echo import ARTIFACT
+from core.guide import WEIGHTS
+from tests.weights import quantized
+
+CONTEXT = 512
+
+
+class Subject(Struct, frozen=True):
+    """An engine with something for it to run."""
+
+    engine: str
+    kind: str
+    options: LoadOptions = LoadOptions(context=CONTEXT, slots=4, batch=128)
+
+
+SUBJECTS = (
+    Subject("echo", "script"),
+    Subject("llamacpp", "f16"),
+    Subject("llamacpp", "q8_0"),
+    Subject("llamacpp", "f16", LoadOptions(context=CONTEXT, slots=4, batch=128, threads=1, batch_threads=1)),
+)
+
+
+def name(subject: Subject) -> str:
+    threads = f"-{subject.options.threads}-thread" if subject.options.threads else ""
+    return f"{subject.engine}-{subject.kind}{threads}"
+
+
+def artifact_of(kind: str, folder: Path) -> Artifact:
+    match kind:
+        case "script":
+            return ARTIFACT
+        case "q8_0":
+            path = quantized(WEIGHTS, folder)
+        case _:
+            path = WEIGHTS
+    return Artifact("guide", ArtifactFormat.GGUF, path, path.stat().st_size)
+
+
+@pytest.fixture(scope="module", params=SUBJECTS, ids=name)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    chosen: Subject = request.param
+    availability = Engines().get(chosen.engine).availability()
+    if not isinstance(availability, Available):
+        pytest.skip(f"{chosen.engine}: {availability.reason}")
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def model(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenModel]:
+    artifact = artifact_of(subject.kind, tmp_path_factory.mktemp("weights"))
+    # Quantized kernels with extra buffer types fault on some machines, which is the probe's subject, not this suite's.
+    from msgspec.structs import replace
+
+    loaded = Engines().get(subject.engine).load(artifact, replace(subject.options, extra_buffers=False))
+    yield loaded
+    loaded.shutdown()

@@ -1,0 +1,70 @@
+"""Text comes out whole, whatever the tokens cut, and never runs past a stop string."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.decoding.detokenize import TextStream, held_suffix
+
+stops = st.lists(st.text("abé", min_size=1, max_size=4), max_size=3)
+
+
+def run(data: list[bytes], stop: list[str]) -> tuple[list[str], str | None]:
+    stream = TextStream(stop)
+    pieces = []
+    for chunk in data:
+        pieces.append(stream.push(chunk))
+        if stream.stopped is not None:
+            return pieces, stream.stopped
+    return [*pieces, stream.finish()], stream.stopped
+
+
+def cut(text: str, stop: list[str]) -> str:
+    """The text before the first stop string; of two that end at different places, the one that is complete first."""
+    for end in range(1, len(text) + 1):
+        starts = [end - len(s) for s in stop if text[:end].endswith(s)]
+        if starts:
+            return text[: min(starts)]
+    return text
+
+
+@given(st.lists(st.binary(max_size=5), max_size=20))
+def test_any_bytes_give_the_text_that_decoding_them_at_once_gives(data: list[bytes]) -> None:
+    pieces, _ = run(data, [])
+    assert "".join(pieces) == b"".join(data).decode("utf-8", "replace")
+
+
+@given(st.text("abé ", max_size=30), stops)
+def test_text_token_by_token_ends_before_the_first_stop_string(text: str, stop: list[str]) -> None:
+    pieces, stopped = run([bytes((byte,)) for byte in text.encode()], stop)
+    assert "".join(pieces) == cut(text, stop)
+    assert (stopped is not None) == (cut(text, stop) != text)
+
+
+def test_an_unfinished_character_is_held_back() -> None:
+    stream = TextStream()
+    euro = "€".encode()
+    assert [stream.push(euro[:1]), stream.push(euro[1:2]), stream.push(euro[2:])] == ["", "", "€"]
+
+
+def test_one_invalid_byte_does_not_freeze_the_stream() -> None:
+    stream = TextStream()
+    assert stream.push(b"\xff") == "\ufffd"
+    assert stream.push(b"ok") == "ok"
+
+
+def test_a_character_cut_by_the_end_becomes_a_replacement() -> None:
+    stream = TextStream()
+    assert stream.push("é".encode()[:1]) == ""
+    assert stream.finish() == "\ufffd"
+
+
+def test_only_what_may_become_a_stop_string_is_held_back() -> None:
+    assert held_suffix("one END", ["END!"]) == 3
+    assert held_suffix("one END.", ["END!"]) == 0
+    assert held_suffix("aab", ["aabaac"]) == 3
+
+
+def test_what_was_held_back_comes_out_when_the_stop_string_does_not() -> None:
+    stream = TextStream(["STOP"])
+    assert stream.push(b"a ST") == "a "
+    assert stream.push(b"art") == "STart"

@@ -1,0 +1,44 @@
+"""Other formats of the built-in model's weights, and deliberately broken files."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from core.guide import WEIGHTS
+
+BLOCK = 32
+
+
+def quantized(source: Path, folder: Path) -> Path:
+    """The same model with its matrices in Q8_0."""
+    path = folder / "guide-q8_0.gguf"
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, "llama")
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name in ("general.architecture", "general.file_type"):
+            continue
+        kind = field.types[0]
+        sub_type = field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), kind, sub_type=sub_type)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    for tensor in reader.tensors:
+        if tensor.tensor_type is gguf.GGMLQuantizationType.F32:
+            writer.add_tensor(tensor.name, tensor.data)
+            continue
+        values = np.asarray(tensor.data, dtype=np.float32)
+        packed = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
+        writer.add_tensor(tensor.name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def truncated(folder: Path, keep: float = 0.5) -> Path:
+    """The built-in model's file, cut off."""
+    path = folder / "truncated.gguf"
+    data = WEIGHTS.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    return path
