@@ -1,0 +1,53 @@
+"""What may import what, and what must not be imported before it is used; proved in fresh interpreters."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FRONT_ENDS = {"textual", "litestar", "uvicorn"}
+HEAVY = {"llama_cpp", "numpy", "onnxruntime", "mlx", "torch", "litestar", "pywhispercpp", "huggingface_hub"}
+
+
+def modules_after(statement: str) -> set[str]:
+    """Top-level modules loaded after a statement in an interpreter of its own."""
+    code = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+def core_modules() -> list[str]:
+    files = (ROOT / "core").rglob("*.py")
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files}
+    scripts = {"train", "network", "evaluate", "vocabulary", "export"}
+    return sorted(name for name in names if not (name.startswith("core.guide.") and name.rpartition(".")[2] in scripts))
+
+
+def test_no_module_of_the_core_imports_a_front_end() -> None:
+    statement = "import " + ", ".join(core_modules())
+    assert not modules_after(statement) & FRONT_ENDS
+
+
+@pytest.mark.parametrize("module", ["core.workbench", "core.engines", "core.config", "tui.cli"])
+def test_nothing_heavy_is_imported_before_it_is_used(module: str) -> None:
+    assert not modules_after(f"import {module}") & HEAVY
+
+
+def test_asking_which_engines_run_here_loads_no_native_library() -> None:
+    assert not modules_after("from core.engines import Engines\nEngines().reports()") & HEAVY
+
+
+def test_the_app_reaches_its_first_frame_without_server_or_engines() -> None:
+    assert not modules_after("import tui.app") & (HEAVY | {"uvicorn"})
+
+
+def test_every_file_is_one_room() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for folder in ("core", "api", "tui", "themes")
+        for path in (ROOT / folder).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 450
+    }
+    assert not long

@@ -1,0 +1,198 @@
+"""The trial run in a child process, with engines that crash, hang and babble on purpose."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from msgspec.structs import replace
+
+from core.bench.probe import Prober, ProbeResult, ThreadRate, Verdict, _read_output, best_threads, thread_counts
+from core.engines.base import Artifact, ArtifactFormat, Availability, Available, LoadOptions, Step, Work
+from core.engines.echo import EchoEngine, EchoModel
+from core.engines.llamacpp.engine import LlamaCppEngine
+from core.errors import Cancelled, EngineFailed, LoadFailed
+from core.guide import WEIGHTS
+from core.hardware import machine
+
+GUIDE = Artifact("guide", ArtifactFormat.GGUF, WEIGHTS, WEIGHTS.stat().st_size)
+
+
+class Troubled(EchoEngine):
+    """An echo engine in the place of a native one, with trouble until the settings are safe enough."""
+
+    name = "troubled"
+
+    def availability(self) -> Availability:
+        return Available("1")
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        return LlamaCppEngine().safer(options)
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+        if options.extra_buffers:
+            self.trouble()
+        return super().load(artifact, options)
+
+    def trouble(self) -> None:
+        os.kill(os.getpid(), signal.SIGILL)
+
+
+class Hanging(Troubled):
+    name = "hanging"
+
+    def trouble(self) -> None:
+        time.sleep(600)
+
+
+class Babbling(Troubled):
+    name = "babbling"
+
+    def trouble(self) -> None:
+        os.write(1, b"probe-result:{not json\n")
+        os._exit(0)
+
+
+class Quitting(Troubled):
+    name = "quitting"
+
+    def trouble(self) -> None:
+        os._exit(3)
+
+
+class Hopeless(Troubled):
+    name = "hopeless"
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+        os.abort()
+
+
+class Refusing(Troubled):
+    name = "refusing"
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+        raise LoadFailed(artifact.name, "Not this one.")
+
+
+class CrashesInTheStep(EchoModel):
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return super().step(work)
+
+
+class CrashesLate(Troubled):
+    """Loads well and faults in the first forward pass, as kernels do."""
+
+    name = "late"
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+        return CrashesInTheStep(options) if options.extra_buffers else EchoModel(options)
+
+
+@pytest.fixture
+def prober(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prober:
+    # The child must find this module's engines.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))
+    return Prober(tmp_path, timeout=20.0)
+
+
+def probe(prober: Prober, engine: Troubled) -> Verdict:
+    location = f"{__name__}:{type(engine).__name__}"
+    return prober.probe(engine, location, GUIDE, LoadOptions(), threading.Event())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a faulting process without a signal")
+@pytest.mark.parametrize(
+    ("engine", "how"),
+    [
+        (Troubled(), "crashed with SIGILL"),
+        (CrashesLate(), "crashed with SIGSEGV"),
+        (Babbling(), "exit code 0 and no result"),
+        (Quitting(), "exit code 3"),
+    ],
+    ids=["crash in loading", "crash in the step", "garbage", "exit"],
+)
+def test_trouble_picks_the_next_safer_setting_and_says_so(prober: Prober, engine: Troubled, how: str) -> None:
+    verdict = probe(prober, engine)
+    assert not verdict.options.extra_buffers
+    assert [failure.how for failure in verdict.failures if how in failure.how]
+    assert how in verdict.notes[0]
+    assert "plain buffers" in verdict.notes[0]
+
+
+def test_a_result_that_cannot_be_read_counts_as_trouble() -> None:
+    assert _read_output(b"probe-result:{not json\n", 0) == "answered with garbage"
+    assert _read_output(b"hello\nprobe-result:{}\n", 0) == ProbeResult()
+
+
+def test_a_hang_is_ended_and_leaves_no_process_behind(tmp_path: Path, prober: Prober) -> None:
+    short = Prober(tmp_path, timeout=4.0)
+    before = set(psutil.Process().children(recursive=True))
+    verdict = probe(short, Hanging())
+    assert verdict.failures[0].how == "hung for 4 s"
+    assert set(psutil.Process().children(recursive=True)) == before
+
+
+def test_no_safe_setting_is_an_error_that_names_engine_and_model(prober: Prober) -> None:
+    with pytest.raises(EngineFailed, match="hopeless engine cannot run guide.*safest"):
+        probe(prober, Hopeless())
+
+
+def test_a_refusal_in_good_order_is_left_to_loading_in_earnest(prober: Prober) -> None:
+    verdict = probe(prober, Refusing())
+    assert verdict.options.extra_buffers
+    assert verdict.rates == ()
+
+
+def test_a_verdict_is_kept_and_no_second_child_is_started(prober: Prober) -> None:
+    first = probe(prober, Quitting())
+    kept = prober.probe(Quitting(), "no.such.module:Engine", GUIDE, LoadOptions(), threading.Event())
+    assert kept == first
+    assert prober.verdicts() == [first]
+
+
+def test_a_damaged_verdict_is_found_anew(prober: Prober, tmp_path: Path) -> None:
+    first = probe(prober, Quitting())
+    for path in tmp_path.glob("*.json"):
+        path.write_bytes(b"{")
+    assert prober.verdicts() == []
+    assert probe(prober, Quitting()).failures == first.failures
+
+
+def test_stopping_ends_the_child(prober: Prober) -> None:
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(Cancelled):
+        prober.probe(Hanging(), f"{__name__}:Hanging", GUIDE, LoadOptions(), stop)
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_llama_cpp_runs_the_built_in_model_in_a_child(prober: Prober) -> None:
+    location = "core.engines.llamacpp.engine:LlamaCppEngine"
+    verdict = prober.probe(LlamaCppEngine(), location, GUIDE, LoadOptions(), threading.Event())
+    assert [rate.threads for rate in verdict.rates] == list(thread_counts(LoadOptions()))
+    assert all(rate.decode > 0 and rate.prefill > 0 for rate in verdict.rates)
+    assert verdict.threads in range(1, machine().cores + 1)
+
+
+def test_more_threads_must_earn_their_place() -> None:
+    assert best_threads({1: 100.0, 2: 104.0}) == 1
+    assert best_threads({2: 150.0, 1: 100.0, 4: 152.0}) == 2
+    assert best_threads({}) is None
+
+
+def test_a_thread_count_that_was_asked_for_is_the_only_one_tried() -> None:
+    assert thread_counts(LoadOptions(threads=3)) == (3,)
+
+
+def test_notes_name_the_settings_given_up_and_those_taken() -> None:
+    engine = LlamaCppEngine()
+    safest = engine.safer(replace(LoadOptions(), extra_buffers=False))
+    assert safest is not None
+    assert engine.safer(safest) is None
+    verdict = Verdict("llamacpp", "1", "m", safest, (ThreadRate(1, 1.0, 1.0),))
+    assert verdict.notes == ()
