@@ -29,8 +29,16 @@ from core.serving.stream import Stream
 class Workbench:
     """Holds the loaded models. Belongs to one event loop; constructing it is cheap and loads nothing."""
 
-    def __init__(self, settings: Settings, where: Folders | None = None, engines: Engines | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        where: Folders | None = None,
+        engines: Engines | None = None,
+        options: LoadOptions | None = None,
+    ) -> None:
+        """`options` load every model instead of those that the settings make."""
         self.settings = settings
+        self._options = options or load_options(settings.model)
         self.folders = where or folders()
         self._engines = engines or Engines()
         self._prober = Prober(self.folders.cache / "probes", settings.probe.timeout)
@@ -160,7 +168,7 @@ class Workbench:
     def _load_blocking(self, artifact: Artifact, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
         """Choose the engine, try it in a child process where that is due, load. On the model's own thread."""
         engine = self._engines.choose(artifact, self.settings.model.engine)
-        options = load_options(self.settings.model)
+        options = self._options
         notes: tuple[str, ...] = ()
         if self.settings.probe.enabled and isinstance(engine, Native):
             tell(f"trying {engine.name} in a child process")
@@ -176,8 +184,13 @@ class Workbench:
                 batch_threads=batch_threads,
             )
             notes = verdict.notes
-        tell(f"loading with {engine.name}")
-        return Loaded(engine.load(artifact, options), engine.name, notes)
+
+        def progress(share: float) -> bool:
+            tell(f"loading with {engine.name}, {share:.0%}")
+            return not stop.is_set()
+
+        progress(0.0)
+        return Loaded(engine.load(artifact, options, progress), engine.name, notes)
 
 
 def load_options(settings: ModelSettings) -> LoadOptions:

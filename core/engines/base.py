@@ -6,7 +6,7 @@ hybrid) says so by not offering `fork`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NewType, Protocol, runtime_checkable
@@ -234,6 +234,15 @@ class Trims(Protocol):
         ...
 
 
+LoadProgress = Callable[[float], bool]
+"""Told how much is loaded, from 0 to 1; answers whether to go on."""
+
+
+def no_progress(_: float) -> bool:
+    """Tells nobody, and goes on."""
+    return True
+
+
 @runtime_checkable
 class Threaded(Protocol):
     """A model whose threads can be changed while it is loaded."""
@@ -265,8 +274,9 @@ class Engine(Protocol):
 
     def accepts(self, artifact: Artifact) -> bool: ...
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> TokenModel:
-        """Load. Raises ArtifactError for a damaged file, LoadFailed when the engine will not have it."""
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+        """Load. Raises ArtifactError for a damaged file, LoadFailed when the engine will not have it, Cancelled when
+        `progress` said to give up."""
         ...
 
 

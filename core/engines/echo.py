@@ -20,12 +20,14 @@ from core.engines.base import (
     Availability,
     Available,
     LoadOptions,
+    LoadProgress,
     ModelSpec,
     SequenceId,
     Step,
     StepLogprob,
     TokenText,
     Work,
+    no_progress,
 )
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
@@ -244,5 +246,5 @@ class EchoEngine:
     def accepts(self, artifact: Artifact) -> bool:
         return artifact.format is ArtifactFormat.SCRIPT
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         return EchoModel(options, self._script)

@@ -19,11 +19,13 @@ from core.engines.base import (
     Available,
     KvType,
     LoadOptions,
+    LoadProgress,
     ModelSpec,
     TokenModel,
     Unavailable,
+    no_progress,
 )
-from core.errors import ArtifactError, LoadFailed
+from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 
 if TYPE_CHECKING:
@@ -98,29 +100,39 @@ class LlamaCppEngine:
             return replace(options, threads=1, batch_threads=1)
         return None
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> TokenModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
         import llama_cpp as native
 
         from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
 
         _native_log().lines.clear()
-        model = self._open(artifact, options)
+        model = self._open(artifact, options, progress)
         try:
             tokenizer = LlamaTokenizer(model)
-            spec = _describe(model, tokenizer, options)
+            recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
+            spec = _describe(model, tokenizer, options, residents=not recurrent)
             context = self._context(artifact, model, spec, options)
         except BaseException:
             native.llama_model_free(model)
             raise
-        recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
         return (LlamaModel if recurrent else TrimmingLlamaModel)(model, context, tokenizer, spec)
 
-    def _open(self, artifact: Artifact, options: LoadOptions) -> native.llama_model_p:
+    def _open(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> native.llama_model_p:
         import llama_cpp as native
+
+        given_up = False
+
+        def report(share: float, _: ctypes.c_void_p) -> bool:
+            nonlocal given_up
+            given_up = given_up or not progress(share)
+            return not given_up
 
         parameters = native.llama_model_default_params()
         parameters.use_extra_bufts = options.extra_buffers
+        parameters.progress_callback = native.llama_progress_callback(report)
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
+        if given_up:
+            raise Cancelled(f"Loading {artifact.name} was stopped.")
         if model is None:
             raise ArtifactError(
                 artifact.name,
@@ -134,6 +146,7 @@ class LlamaCppEngine:
     ) -> native.llama_context_p:
         import llama_cpp as native
 
+        from core.engines.llamacpp.sizing import outputs
         from core.hardware import machine
 
         parameters = native.llama_context_default_params()
@@ -144,6 +157,8 @@ class LlamaCppEngine:
         parameters.n_threads_batch = options.batch_threads or machine().cores
         parameters.kv_unified = True
         parameters.no_perf = True
+        # Only what is drawn from needs logits; without this bound the output buffer is sized for a whole batch.
+        parameters.n_outputs_max = outputs(spec)
         parameters.type_k = parameters.type_v = _ggml_type(options.kv_type)
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:
@@ -158,7 +173,9 @@ class LlamaCppEngine:
         return context
 
 
-def _describe(model: native.llama_model_p, tokenizer: LlamaTokenizer, options: LoadOptions) -> ModelSpec:
+def _describe(
+    model: native.llama_model_p, tokenizer: LlamaTokenizer, options: LoadOptions, *, residents: bool
+) -> ModelSpec:
     import llama_cpp as native
 
     from core.engines.llamacpp.sizing import kv_bytes_per_token, size
@@ -177,7 +194,7 @@ def _describe(model: native.llama_model_p, tokenizer: LlamaTokenizer, options: L
     )
     weights = native.llama_model_size(model)
     trained = native.llama_model_n_ctx_train(model)
-    sizes: Sizes = size(options, trained, token_bytes, available_memory())
+    sizes: Sizes = size(options, trained, token_bytes, available_memory(), residents=residents)
     return ModelSpec(
         architecture=architecture,
         parameters=native.llama_model_n_params(model),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from core.engines.base import ModelSpec, SequenceId, Step, StepLogprob, TokenText, Work
 from core.engines.llamacpp.samplers import AbortFlag, build_chain
+from core.engines.llamacpp.sizing import outputs
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
@@ -132,6 +133,7 @@ class LlamaModel:
         self._context = context
         self._memory = native.llama_get_memory(context)
         self._batch = _Batch(spec.batch)
+        self._outputs = outputs(spec)
         self._free = list(range(spec.sequences - 1, -1, -1))
         self._sequences: dict[SequenceId, _Running] = {}
         self._abort = AbortFlag()
@@ -146,16 +148,20 @@ class LlamaModel:
         return sequence
 
     def step(self, work: Sequence[Work]) -> Sequence[Step]:
-        batch, end = self._batch, 0
+        batch, end, drawn = self._batch, 0, 0
         starts = []
         for item in work:
             tokens = [*item.tokens, *item.draft]
             if end + len(tokens) > self.spec.batch:
                 raise EngineFailed(f"A step takes {self.spec.batch} tokens at most.")
             state = self._sequences[item.sequence]
-            outputs = 1 + len(item.draft) if item.sample else 0
-            end = batch.fill(end, tokens, state.length, item.sequence, outputs)
-            starts.append(end - outputs)
+            places = 1 + len(item.draft) if item.sample else 0
+            end = batch.fill(end, tokens, state.length, item.sequence, places)
+            starts.append(end - places)
+            drawn += places
+        if drawn > self._outputs:
+            # llama.cpp would abort the process.
+            raise EngineFailed(f"A step draws from {self._outputs} places at most.")
         batch.native.n_tokens = end
         self._decode(end)
         return [self._finish(item, start) for item, start in zip(work, starts, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from core.engines.base import KvType, LoadOptions
+from core.engines.base import KvType, LoadOptions, ModelSpec
 
 KV_SHARE = 0.25
 """Part of the memory available after the weights that the KV cache takes when nothing was asked for."""
@@ -18,6 +18,9 @@ RESIDENTS = 64
 """Sequences beyond the running ones that may stay in the KV cache."""
 MAX_SEQUENCES = 256
 """llama.cpp's own bound (LLAMA_MAX_SEQ)."""
+
+OUTPUTS_PER_SLOT = 8
+"""Places a sequence may draw from in one step: its token, and behind as many guesses."""
 
 BYTES = {
     KvType.F32: 4.0,
@@ -43,10 +46,12 @@ def kv_bytes_per_token(layers: int, kv_heads: int, key_length: int, value_length
     return round(layers * kv_heads * (key_length + value_length) * BYTES[kv])
 
 
-def size(options: LoadOptions, trained: int, token_bytes: int, available: int) -> Sizes:
+def size(options: LoadOptions, trained: int, token_bytes: int, available: int, *, residents: bool = True) -> Sizes:
     """Sizes for a model trained on contexts of `trained` tokens, with `available` bytes free beside its weights.
 
     What the options name is taken as it is; the rest is fitted, and a note says where that is less than the model has.
+    Without `residents` no room is made for sequences beyond the running ones: a recurrent model holds a whole state
+    for each, and could not share a part of it.
     """
     affordable = int(available * KV_SHARE / max(1, token_bytes))
     notes = []
@@ -65,10 +70,15 @@ def size(options: LoadOptions, trained: int, token_bytes: int, available: int) -
         context=context,
         slots=slots,
         cells=cells,
-        sequences=min(MAX_SEQUENCES, slots + RESIDENTS),
+        sequences=min(MAX_SEQUENCES, slots + (RESIDENTS if residents else 1)),
         batch=max(options.batch, slots),
         notes=tuple(notes),
     )
+
+
+def outputs(spec: ModelSpec) -> int:
+    """Places that a step may draw from. llama.cpp aborts the process when there are fewer than sequences."""
+    return max(spec.sequences, spec.slots * OUTPUTS_PER_SLOT)
 
 
 def _rounded(cells: int) -> int:

@@ -87,7 +87,7 @@ async def test_forcing_an_engine_that_does_not_exist_is_refused(tmp_path: Path) 
 async def test_a_trial_run_comes_first_and_its_verdict_is_kept(tmp_path: Path) -> None:
     bench = Workbench(Settings(), folders_in(tmp_path))
     loading = asyncio.create_task(bench.load("guide"))
-    details = set()
+    details: set[str] = set()
     while not loading.done():
         details.update(model.detail for model in bench.snapshot().models)
         await asyncio.sleep(0.01)

@@ -12,7 +12,17 @@ import pytest
 from msgspec.structs import replace
 
 from core.bench.probe import Prober, ProbeResult, ThreadRate, Verdict, _read_output, best_threads, thread_counts
-from core.engines.base import Artifact, ArtifactFormat, Availability, Available, LoadOptions, Step, Work
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    LoadProgress,
+    Step,
+    Work,
+    no_progress,
+)
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import Cancelled, EngineFailed, LoadFailed
@@ -33,7 +43,7 @@ class Troubled(EchoEngine):
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         return LlamaCppEngine().safer(options)
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         if options.extra_buffers:
             self.trouble()
         return super().load(artifact, options)
@@ -67,14 +77,14 @@ class Quitting(Troubled):
 class Hopeless(Troubled):
     name = "hopeless"
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         os.abort()
 
 
 class Refusing(Troubled):
     name = "refusing"
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         raise LoadFailed(artifact.name, "Not this one.")
 
 
@@ -89,7 +99,7 @@ class CrashesLate(Troubled):
 
     name = "late"
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         return CrashesInTheStep(options) if options.extra_buffers else EchoModel(options)
 
 

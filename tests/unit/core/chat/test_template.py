@@ -9,7 +9,8 @@ from tests.support import said
 
 LLAMA_3 = (
     "{{- bos_token }}{%- for message in messages %}"
-    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
+    "{{- message['content'] | trim + '<|eot_id|>' }}"
     "{%- endfor %}{%- if add_generation_prompt %}"
     "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"
 )
@@ -56,7 +57,7 @@ def test_a_template_may_refuse_a_conversation_in_its_own_words() -> None:
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ messages.append(1) }}",
         "{{ cycler.__init__.__globals__ }}",
-        "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in range(9999) %}" * 3 + "{% endfor %}" * 3,
         "{% for a in range(100000000) %}x{% endfor %}",
         "{{ 'x' * 100000000 }}{{ 'x' * 100000000 }}",
         "{% include 'other' %}",

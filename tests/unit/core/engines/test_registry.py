@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from core.engines import Engines
-from core.engines.base import Artifact, ArtifactFormat, Availability, KvType, LoadOptions, Unavailable
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    KvType,
+    LoadOptions,
+    LoadProgress,
+    Unavailable,
+    no_progress,
+)
 from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
 from core.engines.llamacpp.sizing import kv_bytes_per_token, size
 from core.errors import ArtifactError, EngineUnavailable
@@ -24,7 +33,7 @@ class Elsewhere(EchoEngine):
     def accepts(self, artifact: Artifact) -> bool:
         return artifact.format is ArtifactFormat.WHISPER
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         raise AssertionError("never loaded")
 
 

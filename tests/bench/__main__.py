@@ -1,0 +1,39 @@
+"""`uv run python -m tests.bench [startup] [overhead] [decode] [--model FILE] [--threads N]`: print the tables."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+from core.hardware import machine
+from tests.bench import decode, overhead, shapes, startup
+from tests.bench.report import where
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["startup", "overhead", "decode"])
+    parser.add_argument("--model", type=Path, help="a GGUF file; a random one of 0.5 B shape when left out")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "benchtop-bench")
+    parser.add_argument("--threads", type=int, default=machine().cores)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plain-buffers", action="store_true", help="without llama.cpp's extra buffer types")
+    arguments = parser.parse_args()
+    print(where() + "\n")
+    if "startup" in arguments.parts:
+        print(startup.run())
+    if "overhead" in arguments.parts:
+        print(asyncio.run(overhead.run()))
+    if "decode" in arguments.parts:
+        path = arguments.model or shapes.write("0.5b", arguments.folder)
+        setup = decode.Setup(
+            path, arguments.threads, arguments.tokens, arguments.rounds, extra_buffers=not arguments.plain_buffers
+        )
+        print(asyncio.run(decode.run(setup)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""A client in a process of its own: streams chat completions and counts tokens, doing as little else as it can.
+
+    python -m tests.bench.client HOST PORT MODEL STREAMS TOKENS
+
+Prints one line of JSON: tokens after each stream's first, and seconds from the first of any to the last of all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+
+USAGE = re.compile(rb'"completion_tokens":\s*(\d+)')
+TAIL = 4096
+"""Bytes of a reply's end in which its usage is looked for."""
+
+
+class Count:
+    """Tokens of all streams, and when the first and the last came."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.first = 0.0
+        self.last = 0.0
+
+
+async def stream(host: str, port: int, body: bytes, count: Count) -> None:
+    reader, writer = await asyncio.open_connection(host, port)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    await writer.drain()
+    status = await reader.readline()
+    if b" 200 " not in status:
+        raise SystemExit(f"{status!r} {(await reader.read())[-500:]!r}")
+    tail = b""
+    started = False
+    while chunk := await reader.read(65_536):
+        now = time.perf_counter()
+        if not started and b'"content":"' in chunk:
+            started = True
+            count.first = count.first or now
+        if started:
+            count.last = now
+        tail = (tail + chunk)[-TAIL:]
+    writer.close()
+    count.tokens += int(USAGE.findall(tail)[-1])
+
+
+async def main(host: str, port: int, model: str, streams: int, tokens: int) -> None:
+    count = Count()
+    bodies = [
+        {
+            "model": model,
+            "messages": [{"role": "user", "content": f"Count to a hundred, please, as number {number} of all."}],
+            "max_tokens": tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        for number in range(streams)
+    ]
+    await asyncio.gather(*(stream(host, port, json.dumps(body).encode(), count) for body in bodies))
+    print(json.dumps({"tokens": count.tokens - streams, "seconds": count.last - count.first}))
+
+
+if __name__ == "__main__":
+    host, port, model, streams, tokens = sys.argv[1:]
+    asyncio.run(main(host, int(port), model, int(streams), int(tokens)))

@@ -1,0 +1,191 @@
+"""Decode speed of one file, four ways: a raw llama.cpp loop, our core, our server, and llama.cpp's server.
+
+All take the same threads and run one after another in each round, so that a noisy machine disturbs all alike; the
+table holds medians over the rounds and their ratio to the raw loop. llama.cpp's server takes part when
+BENCHTOP_LLAMA_SERVER names its binary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from statistics import median
+
+from msgspec import Struct
+
+from api.server import Server
+from core.config import Folders, ModelSettings, ProbeSettings, QueueSettings, ServerSettings, Settings
+from core.engines.base import LoadOptions
+from core.requests import Conversation, Generation, Message, Role, Sampling, TextPart
+from core.workbench import Workbench
+from tests.bench.report import table
+
+STREAMS = (1, 8, 32)
+SERVER_VARIABLE = "BENCHTOP_LLAMA_SERVER"
+CONTEXT = 2048
+
+
+class Setup(Struct, frozen=True):
+    """What is measured. Each stream draws `tokens`."""
+
+    path: Path
+    threads: int
+    tokens: int
+    rounds: int
+    extra_buffers: bool = True
+
+
+async def run(setup: Setup) -> str:
+    """The table, in Markdown."""
+    rows = []
+    for streams in STREAMS:
+        rates = await _rates(setup, streams)
+        raw = median(rates["raw"])
+        for way, found in rates.items():
+            if found:
+                middle = median(found)
+                rows.append((streams, way, middle, f"{(max(found) - min(found)) / middle:.0%}", middle / raw))
+    title = f"Decode, {setup.path.name}, {setup.threads} thread(s), {setup.tokens} tokens a stream"
+    return table(title, ("streams", "way", "tokens/s", "spread", "of raw"), rows)
+
+
+async def _rates(setup: Setup, streams: int) -> dict[str, list[float]]:
+    rates: dict[str, list[float]] = {"raw": [], "core": [], "HTTP": [], "llama-server": []}
+    async with _ours(setup, streams) as (workbench, name, port):
+        with _peer(setup, streams) as peer:
+            for _ in range(setup.rounds):
+                rates["raw"].append(await asyncio.to_thread(_raw, setup, streams))
+                rates["core"].append(await _core(workbench, name, streams, setup.tokens))
+                rates["HTTP"].append(await client(port, name, streams, setup.tokens))
+                if peer is not None:
+                    rates["llama-server"].append(await client(peer, "m", streams, setup.tokens))
+    return rates
+
+
+def _raw(setup: Setup, streams: int) -> float:
+    """In a process of its own, as the raw loop would be: nothing else holds the interpreter."""
+    code = (
+        "import sys; from pathlib import Path; from tests.bench.raw import decode_rate; "
+        "path, *numbers = sys.argv[1:]; print(decode_rate(Path(path), *map(int, numbers)))"
+    )
+    numbers = (streams, setup.tokens, setup.threads, int(setup.extra_buffers))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(setup.path), *map(str, numbers)], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+@asynccontextmanager
+async def _ours(setup: Setup, streams: int) -> AsyncIterator[tuple[Workbench, str, int]]:
+    """Our workbench with the file loaded, and its server listening."""
+    settings = Settings(
+        server=ServerSettings(port=0),
+        queue=QueueSettings(max_queue=0),
+        model=ModelSettings(ctx_size=CONTEXT, slots=streams, threads=setup.threads),
+        probe=ProbeSettings(enabled=False),
+    )
+    with tempfile.TemporaryDirectory() as home:
+        where = Folders(Path(home), Path(home), Path(home))
+        options = LoadOptions(
+            context=CONTEXT,
+            slots=streams,
+            threads=setup.threads,
+            batch_threads=setup.threads,
+            extra_buffers=setup.extra_buffers,
+        )
+        workbench = Workbench(settings, where, options=options)
+        name = await workbench.load(str(setup.path))
+        server = Server(workbench, settings)
+        await server.start()
+        try:
+            yield workbench, name, int(server.url.rpartition(":")[2].strip("/"))
+        finally:
+            await server.stop()
+            await workbench.close()
+
+
+async def _core(workbench: Workbench, name: str, streams: int, tokens: int) -> float:
+    """Through `Workbench.submit`, in this process."""
+    prompts = [f"Count to a hundred, please, as number {number} of all." for number in range(streams)]
+    firsts: list[float] = []
+
+    async def one(text: str) -> int:
+        request = Generation(
+            model=name,
+            prompt=Conversation((Message(Role.USER, (TextPart(text),)),)),
+            sampling=Sampling(temperature=0.0),
+            max_tokens=tokens,
+            ignore_eos=True,
+        )
+        seen = False
+        async for _ in await workbench.submit(request):
+            if not seen:
+                seen = True
+                firsts.append(time.perf_counter())
+        return tokens - 1
+
+    drawn = sum(await asyncio.gather(*(one(text) for text in prompts)))
+    return drawn / (time.perf_counter() - min(firsts))
+
+
+async def client(port: int, model: str, streams: int, tokens: int) -> float:
+    """Through HTTP, from a process of its own."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench.client", "127.0.0.1", str(port), model, str(streams), str(tokens)),
+        stdout=subprocess.PIPE,
+    )
+    output, _ = await child.communicate()
+    found = json.loads(output)
+    return float(found["tokens"] / found["seconds"])
+
+
+@contextmanager
+def _peer(setup: Setup, streams: int) -> Iterator[int | None]:
+    """llama.cpp's own server on the same file, with the same threads; its port."""
+    binary = os.environ.get(SERVER_VARIABLE)
+    if not binary:
+        yield None
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = {
+        "--model": setup.path,
+        "--port": port,
+        "--ctx-size": CONTEXT * streams,
+        "--parallel": streams,
+        "--threads": setup.threads,
+        "--threads-batch": setup.threads,
+    }
+    words = [str(word) for pair in arguments.items() for word in pair]
+    extra = [] if setup.extra_buffers else ["--no-repack"]
+    with subprocess.Popen(
+        [binary, *words, *extra, "--kv-unified"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            _wait(port, server)
+            yield port
+        finally:
+            server.terminate()
+
+
+def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as reply:
+                if reply.status == 200:
+                    return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.2)
+    raise RuntimeError(f"llama-server ended with code {server.returncode}")

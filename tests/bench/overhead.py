@@ -1,0 +1,55 @@
+"""What loop and server cost a token, with the echo engine, which itself costs next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from api.server import Server
+from core.config import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
+from core.requests import Generation, RawText
+from core.workbench import Workbench
+from tests.bench.decode import client
+from tests.bench.report import table
+
+TOKENS = 2000
+ROUNDS = 5
+
+
+async def run() -> str:
+    settings = Settings(
+        server=ServerSettings(port=0),
+        queue=QueueSettings(max_queue=0),
+        model=ModelSettings(ctx_size=4096, slots=32),
+    )
+    rows = []
+    with tempfile.TemporaryDirectory() as home:
+        workbench = Workbench(settings, Folders(Path(home), Path(home), Path(home)))
+        await workbench.load("echo")
+        server = Server(workbench, settings)
+        await server.start()
+        port = int(server.url.rpartition(":")[2].strip("/"))
+        for streams in (1, 8, 32):
+            core = [await _core(workbench, streams) for _ in range(ROUNDS)]
+            http = [1e6 / await client(port, "echo", streams, TOKENS // streams) for _ in range(ROUNDS)]
+            rows.append((streams, median(core), median(http)))
+        await server.stop()
+        await workbench.close()
+    return table("Overhead with the echo engine", ("streams", "loop, µs a token", "loop + HTTP, µs a token"), rows)
+
+
+async def _core(workbench: Workbench, streams: int) -> float:
+    """Microseconds a token, from submitting to the last event."""
+    tokens = TOKENS // streams
+
+    async def one(number: int) -> None:
+        request = Generation(model="echo", prompt=RawText(f"{number}"), max_tokens=tokens, ignore_eos=True)
+        async for _ in await workbench.submit(request):
+            pass
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(number) for number in range(streams)))
+    return (time.perf_counter() - began) * 1e6 / (tokens * streams)

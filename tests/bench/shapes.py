@@ -1,0 +1,132 @@
+"""Models of a public model's shape with random weights: as fast and as large as the real thing, and nonsense to read.
+
+uv run python -m tests.bench.shapes 0.5b folder
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from core.guide import WEIGHTS
+
+BLOCK = 32
+"""Weights in a block of Q8_0: a 16-bit scale and 32 signed bytes."""
+
+
+class Shape(Struct, frozen=True):
+    layers: int
+    width: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    context: int = 32_768
+
+
+SHAPES = {
+    "tiny": Shape(2, 128, 256, 4, 2, 4096, 2048),
+    "0.5b": Shape(24, 896, 4864, 14, 2, 151_936),
+    "1.5b": Shape(28, 1536, 8960, 12, 2, 151_936),
+}
+"""The larger two are those of Qwen2.5's models."""
+
+
+def write(name: str, folder: Path) -> Path:
+    """A Q8_0 GGUF of that shape; the same file every time. Returns its path, and writes nothing when it is there."""
+    shape = SHAPES[name]
+    path = folder / f"random-{name}-q8_0.gguf"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    writer = gguf.GGUFWriter(part, "llama")
+    _header(writer, shape)
+    _tokenizer(writer, shape.vocabulary)
+    random = np.random.default_rng(0)
+    for tensor, rows, columns in _matrices(shape):
+        writer.add_tensor(tensor, _blocks(random, rows, columns), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    for tensor in _norms(shape):
+        writer.add_tensor(tensor, np.ones(shape.width, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return part.rename(path)
+
+
+def _header(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    writer.add_name("random")
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.hidden)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_rope_dimension_count(shape.width // shape.heads)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(shape.vocabulary)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+
+
+def _tokenizer(writer: gguf.GGUFWriter, size: int) -> None:
+    """The built-in model's vocabulary, filled up with tokens that no text gives."""
+    fields = gguf.GGUFReader(WEIGHTS).fields
+    tokens = list(fields["tokenizer.ggml.tokens"].contents())
+    types = list(fields["tokenizer.ggml.token_type"].contents())
+    filler = size - len(tokens)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(fields["tokenizer.ggml.pre"].contents())
+    writer.add_token_list(tokens + [f"filler{number}" for number in range(filler)])
+    writer.add_token_types(types + [gguf.TokenType.NORMAL] * filler)
+    writer.add_token_merges(fields["tokenizer.ggml.merges"].contents())
+    writer.add_eos_token_id(fields["tokenizer.ggml.eos_token_id"].contents())
+    writer.add_chat_template(fields["tokenizer.chat_template"].contents())
+
+
+def _matrices(shape: Shape) -> list[tuple[str, int, int]]:
+    """(name, rows, columns) of every quantized tensor; the embedding serves as the output too."""
+    kv_width = shape.width // shape.heads * shape.kv_heads
+    found = [("token_embd.weight", shape.vocabulary, shape.width)]
+    for layer in range(shape.layers):
+        found += [
+            (f"blk.{layer}.attn_q.weight", shape.width, shape.width),
+            (f"blk.{layer}.attn_k.weight", kv_width, shape.width),
+            (f"blk.{layer}.attn_v.weight", kv_width, shape.width),
+            (f"blk.{layer}.attn_output.weight", shape.width, shape.width),
+            (f"blk.{layer}.ffn_gate.weight", shape.hidden, shape.width),
+            (f"blk.{layer}.ffn_up.weight", shape.hidden, shape.width),
+            (f"blk.{layer}.ffn_down.weight", shape.width, shape.hidden),
+        ]
+    return found
+
+
+def _norms(shape: Shape) -> list[str]:
+    names = ["output_norm.weight"]
+    for layer in range(shape.layers):
+        names += [f"blk.{layer}.attn_norm.weight", f"blk.{layer}.ffn_norm.weight"]
+    return names
+
+
+def _blocks(random: np.random.Generator, rows: int, columns: int) -> npt.NDArray[np.uint8]:
+    """Q8_0 blocks of normally distributed weights with the variance of a usual initialisation."""
+    count = rows * columns // BLOCK
+    blocks = np.empty((count, 2 + BLOCK), np.uint8)
+    scale = np.float16(1.0 / np.sqrt(columns) / 40)
+    blocks[:, :2] = np.frombuffer(scale.tobytes(), np.uint8)
+    weights = np.clip(random.normal(0, 40, (count, BLOCK)), -127, 127).astype(np.int8)
+    blocks[:, 2:] = weights.view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    print(write(arguments.shape, arguments.folder))
