@@ -22,7 +22,6 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -42,6 +41,7 @@ from core.files import write_atomically
 from core.hardware import machine
 from core.models.formats import fingerprint
 from core.requests import Sampling
+from core.telemetry.log import get_logger
 
 PROMPT = 48
 DECODED = 12
@@ -53,7 +53,7 @@ BUSY, IDLE = 0.002, 0.006
 WORTH_IT = 1.05
 """More threads must be faster by this factor: they cost the rest of the machine something."""
 RESULT_MARK = b"probe-result:"
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class ProbeRequest(Struct, frozen=True):

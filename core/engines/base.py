@@ -131,9 +131,14 @@ class Tokenizer(Protocol):
         """Number of token ids."""
         ...
 
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        """Token ids of `text`. With `special`, control tokens written in it are parsed and a leading
-        beginning-of-sequence token is added where the vocabulary wants one."""
+    @property
+    def controls(self) -> frozenset[str]:
+        """How control tokens are written: what `encode` parses with `special`."""
+        ...
+
+    def encode(self, text: str, *, special: bool, begin: bool = False) -> list[int]:
+        """Token ids of `text`. With `special`, control tokens written in it are parsed. With `begin`, a
+        beginning-of-sequence token comes first where the vocabulary wants one, and never twice."""
         ...
 
     def piece(self, token: int) -> bytes:

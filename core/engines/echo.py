@@ -54,8 +54,9 @@ class EchoTokenizer:
     """One token a byte, and two control tokens that mark turns."""
 
     size = 258
+    controls = frozenset(SPECIALS.values())
 
-    def encode(self, text: str, *, special: bool) -> list[int]:
+    def encode(self, text: str, *, special: bool, begin: bool = False) -> list[int]:
         if not special:
             return list(text.encode())
         tokens: list[int] = []

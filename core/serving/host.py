@@ -6,9 +6,9 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-import structlog
 from msgspec.structs import replace
 
+from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
 from core.engines.base import ModelSpec, TokenModel
 from core.errors import (
@@ -24,9 +24,10 @@ from core.serving.loop import ServingLoop
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Job
 from core.serving.stream import Stream
+from core.telemetry.log import get_logger
 
 JOIN_SECONDS = 30.0
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Loaded:
@@ -55,7 +56,7 @@ class Host:
         self._detail = "starting"
         self._error: BenchtopError | None = None
         self._loaded: Loaded | None = None
-        self._template = ChatTemplate(None)
+        self._encoder: PromptEncoder | None = None
         self._ready = asyncio.Event()
         self._event_loop = asyncio.get_running_loop()
         self._serving = ServingLoop(
@@ -169,13 +170,14 @@ class Host:
 
     def _encode(self, request: Generation) -> list[int]:
         assert self._loaded is not None
+        assert self._encoder is not None
         tokenizer = self._loaded.model.tokenizer
         context = self.spec.context
         match request.prompt:
             case Conversation(messages=messages, template_arguments=arguments):
-                tokens = tokenizer.encode(self._template.render(messages, arguments), special=True)
+                tokens = self._encoder.encode(messages, arguments)
             case RawText(text=text):
-                tokens = tokenizer.encode(text, special=True)
+                tokens = tokenizer.encode(text, special=True, begin=True)
             case RawTokens(tokens=given):
                 tokens = list(given)
                 if any(not 0 <= token < tokenizer.size for token in tokens):
@@ -193,7 +195,7 @@ class Host:
 
     def _run(self) -> None:
         try:
-            self._loaded = self._loader(self._stop, self._note_progress)
+            model = self._take(self._loader(self._stop, self._note_progress))
         except BenchtopError as error:
             self._fail(error)
             return
@@ -202,18 +204,24 @@ class Host:
             log.exception("loading failed", model=self.name)
             self._fail(LoadFailed(self.name, f"Loading {self.name} failed: {error!r}."))
             return
-        spec = self._loaded.model.spec
-        self._template = ChatTemplate(spec.template, spec.bos, spec.eos)
+        spec = model.spec
         self._queue.set_slots(spec.slots)
-        self._serving.adopt(self._loaded.model)
+        self._serving.adopt(model)
         self._state, self._detail = ModelState.READY, ""
-        log.info("model loaded", model=self.name, engine=self._loaded.engine, slots=spec.slots, context=spec.context)
+        log.info("model loaded", model=self.name, engine=self.engine, slots=spec.slots, context=spec.context)
         self._tell_ready()
         self._serving.run()
 
     def _reload(self) -> TokenModel:
-        self._loaded = self._loader(self._stop, self._note_progress)
-        return self._loaded.model
+        return self._take(self._loader(self._stop, self._note_progress))
+
+    def _take(self, loaded: Loaded) -> TokenModel:
+        """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
+        spec = loaded.model.spec
+        template = ChatTemplate(spec.template, spec.bos, spec.eos)
+        self._encoder = PromptEncoder(template, loaded.model.tokenizer)
+        self._loaded = loaded
+        return loaded.model
 
     def _fail(self, error: BenchtopError) -> None:
         self._error = error

@@ -8,8 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from core.engines.base import Step, TokenModel, Work
 from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, ModelNotReady
 from core.events import Event, Failed
@@ -19,13 +17,14 @@ from core.serving.plan import plan_step, prefill_limit
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Choice, Job
 from core.serving.stream import Stream
+from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
 RESTARTS = 3
 """Restarts in a row without a single good step before the model is given up."""
 
 Loader = Callable[[], TokenModel]
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class ServingLoop:

@@ -30,12 +30,13 @@ class LlamaTokenizer:
         self.size: int = native.llama_vocab_n_tokens(self.vocab)
         self._pieces: dict[int, bytes] = {}
         self._ends = frozenset(token for token in range(self.size) if native.llama_vocab_is_eog(self.vocab, token))
-        self._first = self._tokenize("", special=True)
+        self._first = self._tokenize("", special=True, begin=True)
+        self.controls = frozenset(self.text(token) for token in range(self.size) if self._is_control(token)) - {""}
 
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        tokens = self._tokenize(text, special=special)
+    def encode(self, text: str, *, special: bool, begin: bool = False) -> list[int]:
+        tokens = self._tokenize(text, special=special, begin=begin)
         # Many chat templates write the beginning-of-sequence token that the vocabulary adds by itself.
-        if special and self._first and tokens[: 2 * len(self._first)] == self._first * 2:
+        if begin and self._first and tokens[: 2 * len(self._first)] == self._first * 2:
             return tokens[len(self._first) :]
         return tokens
 
@@ -54,12 +55,15 @@ class LlamaTokenizer:
             return ""
         return (native.llama_vocab_get_text(self.vocab, token) or b"").decode("utf-8", "replace")
 
-    def _tokenize(self, text: str, *, special: bool) -> list[int]:
+    def _is_control(self, token: int) -> bool:
+        return bool(native.llama_vocab_is_control(self.vocab, token))
+
+    def _tokenize(self, text: str, *, special: bool, begin: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
         room = len(data) + 8
         while True:
             buffer = (native.llama_token * room)()
-            count = native.llama_tokenize(self.vocab, data, len(data), buffer, room, special, special)
+            count = native.llama_tokenize(self.vocab, data, len(data), buffer, room, begin, special)
             if count >= 0:
                 return buffer[:count]
             room = -count

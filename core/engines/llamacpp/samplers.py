@@ -31,7 +31,8 @@ def build_chain(
         array = (native.llama_logit_bias * len(biases))(*biases)
         add(native.llama_sampler_init_logit_bias(size, len(biases), array))
     penalized = penalizes(sampling)
-    last = context if sampling.repeat_last_n < 0 else sampling.repeat_last_n
+    # llama.cpp makes a buffer of this length, so a number beyond the context would only cost memory and time.
+    last = context if sampling.repeat_last_n < 0 else min(sampling.repeat_last_n, context)
     if penalized:
         strengths = sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty
         add(native.llama_sampler_init_penalties(size, last, *strengths))

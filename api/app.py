@@ -1,0 +1,50 @@
+"""The application: wiring only."""
+
+from __future__ import annotations
+
+from litestar import Litestar
+
+from api.errors import answer_error
+from api.guards import Guard
+from api.live import LiveStreams
+from api.native.cache import cache_route
+from api.native.engines import engines_route
+from api.native.health import health_route
+from api.native.queue import queue_route
+from api.native.requests import request_routes
+from api.openai.chat import chat_route
+from api.openai.models import model_routes
+from api.schema import openapi
+from api.sse import PING_SECONDS
+from api.version import version
+from core.config import Settings
+from core.workbench import Workbench
+
+
+def create_app(
+    workbench: Workbench,
+    settings: Settings,
+    *,
+    live: LiveStreams | None = None,
+    ping: float = PING_SECONDS,
+) -> Litestar:
+    """The whole HTTP side of `workbench`. `live` is told of the streams that are being answered; `ping`: seconds."""
+    live = LiveStreams() if live is None else live
+    fingerprint = f"benchtop-{version()}"
+    app = Litestar(
+        route_handlers=[
+            chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
+            *model_routes(workbench),
+            engines_route(workbench),
+            queue_route(workbench),
+            cache_route(workbench),
+            *request_routes(workbench),
+            health_route(workbench),
+        ],
+        exception_handlers={Exception: answer_error},
+        openapi_config=openapi(version()),
+        logging_config=None,
+    )
+    # Litestar's own middleware does not see requests that match no route, and those need an id and a key as well.
+    app.asgi_handler = Guard(app.asgi_handler, settings.server)
+    return app

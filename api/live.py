@@ -1,0 +1,43 @@
+"""The streams that are being answered now, for draining and for telling requests apart."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.serving.stream import Stream
+
+
+class LiveStreams:
+    def __init__(self) -> None:
+        self._streams: dict[str, Stream] = {}
+        self._ending = False
+
+    def unique(self, request_id: str) -> str:
+        """`request_id`, or one made from it where a running request bears it (clients repeat theirs on a retry)."""
+        return f"{request_id}.{secrets.token_hex(4)}" if request_id in self._streams else request_id
+
+    @contextmanager
+    def hold(self, stream: Stream) -> Iterator[None]:
+        """The stream is live inside, and cancelled outside if it has not ended by itself."""
+        self._streams[stream.request_id] = stream
+        if self._ending:
+            stream.cancel()
+        try:
+            yield
+        finally:
+            self._streams.pop(stream.request_id, None)
+            stream.cancel()
+
+    def open(self) -> None:
+        """Let streams live again after `cancel_all`."""
+        self._ending = False
+
+    def cancel_all(self) -> None:
+        """Cancel every stream, those too that come to be held later: a request may be on its way here."""
+        self._ending = True
+        for stream in list(self._streams.values()):
+            stream.cancel()

@@ -1,0 +1,1 @@
+"""The workbench's own endpoints: what it is doing, in numbers."""

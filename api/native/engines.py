@@ -1,0 +1,45 @@
+"""GET /v1/engines: which engines can run here, and what mends those that cannot."""
+
+from __future__ import annotations
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from core.workbench import Workbench
+
+
+class EngineRow(Struct, frozen=True):
+    name: str
+    available: bool
+    platform: str
+    priority: int
+    version: str | None
+    reason: str | None
+    mend: str | None
+
+
+class EngineList(Struct, frozen=True):
+    engines: list[EngineRow]
+    active: str | None
+    """The engine of the model that was loaded first."""
+
+
+def engines_route(workbench: Workbench) -> HTTPRouteHandler:
+    @get("/v1/engines", summary="The engines and whether they run here")
+    async def list_engines() -> EngineList:
+        rows = [
+            EngineRow(
+                name=engine.name,
+                available=engine.available,
+                platform=engine.platform,
+                priority=engine.priority,
+                version=engine.version,
+                reason=engine.reason,
+                mend=engine.mend,
+            )
+            for engine in workbench.engines()
+        ]
+        return EngineList(rows, workbench.active_engine)
+
+    return list_engines

@@ -1,0 +1,29 @@
+"""GET /v1/queue/stats: the waiting rooms of all models together."""
+
+from __future__ import annotations
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+
+from core.feed import QueueStats, Snapshot
+from core.workbench import Workbench
+
+
+def queue_route(workbench: Workbench) -> HTTPRouteHandler:
+    @get("/v1/queue/stats", summary="The request queue in numbers")
+    async def queue_stats() -> QueueStats:
+        return total_queue(workbench.snapshot())
+
+    return queue_stats
+
+
+def total_queue(snapshot: Snapshot) -> QueueStats:
+    queues = [model.queue for model in snapshot.models]
+    return QueueStats(
+        pending=sum(queue.pending for queue in queues),
+        max_depth=sum(queue.max_depth for queue in queues),
+        total_processed=sum(queue.total_processed for queue in queues),
+        total_rejected=sum(queue.total_rejected for queue in queues),
+        total_timed_out=sum(queue.total_timed_out for queue in queues),
+        total_cancelled=sum(queue.total_cancelled for queue in queues),
+    )

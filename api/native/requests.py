@@ -1,0 +1,36 @@
+"""GET /v1/requests: the request board. DELETE /v1/requests/{id} cancels one."""
+
+from __future__ import annotations
+
+from litestar import delete, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from msgspec import Struct
+
+from api.errors import Denied
+from core.feed import RequestRow
+from core.workbench import Workbench
+
+
+class RequestBoard(Struct, frozen=True):
+    requests: list[RequestRow]
+
+
+class CancelReport(Struct, frozen=True):
+    id: str
+    cancelled: bool = True
+
+
+def request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+    @get("/v1/requests", summary="The requests that wait or run now")
+    async def list_requests() -> RequestBoard:
+        return RequestBoard([row for model in workbench.snapshot().models for row in model.requests])
+
+    @delete("/v1/requests/{request_id:path}", status_code=200, summary="Cancel a request")
+    async def cancel_request(request_id: FromPath[str]) -> CancelReport:
+        name = request_id.removeprefix("/")
+        if not workbench.cancel(name):
+            raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here.")
+        return CancelReport(name)
+
+    return [list_requests, cancel_request]

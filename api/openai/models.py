@@ -1,0 +1,53 @@
+"""GET /v1/models and /v1/models/{id}: what is loaded, or being loaded."""
+
+from __future__ import annotations
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from api.openai.wire import ModelCard, ModelList
+from core.errors import ModelNotFound
+from core.feed import ModelSnapshot, Snapshot
+from core.workbench import Workbench
+
+
+def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+    @get("/v1/models", summary="The models that are served")
+    async def list_models() -> ModelList:
+        return ModelList(data=cards(workbench.snapshot()))
+
+    # A name may contain slashes, as the ids of the Hub do.
+    @get("/v1/models/{model_id:path}", summary="One model that is served")
+    async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
+        return find(cards(workbench.snapshot()), model_id.removeprefix("/"))
+
+    return [list_models, retrieve_model]
+
+
+def cards(snapshot: Snapshot) -> list[ModelCard]:
+    created = int(snapshot.taken - snapshot.uptime)
+    return [_card(model, created) for model in snapshot.models]
+
+
+def find(cards: list[ModelCard], name: str) -> ModelCard:
+    """Raises ModelNotFound, which names what there is."""
+    for card in cards:
+        if card.id == name:
+            return card
+    there = ", ".join(f"`{card.id}`" for card in cards) or "none"
+    raise ModelNotFound(name, f"No model named `{name[:200]}` is served here; there is {there}.")
+
+
+def _card(model: ModelSnapshot, created: int) -> ModelCard:
+    return ModelCard(
+        id=model.name,
+        created=created,
+        owned_by="benchtop",
+        engine=model.engine,
+        state=model.state.value,
+        architecture=model.architecture,
+        quantization=model.quantization,
+        parameters=model.parameters,
+        context_length=model.context,
+    )

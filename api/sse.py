@@ -1,0 +1,126 @@
+"""An answer on the wire: server-sent events or one JSON body, both cancelled when their client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
+
+from api.replies import send_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from litestar.types import Receive, Scope, Send
+
+    from api.live import LiveStreams
+    from core.events import Event
+    from core.serving.stream import Stream
+
+PING = b": ping\n\n"
+DONE = b"data: [DONE]\n\n"
+PING_SECONDS = 15.0
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def frame(data: bytes) -> bytes:
+    """One event without a name. `data` is JSON, so it holds no line feed."""
+    return b"data: " + data + b"\n\n"
+
+
+class Dialect(Protocol):
+    """How one dialect writes one request's events. Holds the state of that request alone."""
+
+    @property
+    def over(self) -> bool:
+        """Whether everything has been written, the end marker too."""
+        ...
+
+    def write(self, events: Sequence[Event]) -> bytes:
+        """The frames of a batch of events, in one piece; with those that end the stream after its last event."""
+        ...
+
+    def reply(self, events: Sequence[Event]) -> bytes:
+        """The JSON body of the unstreamed answer, of all events. Raises the error of a `Failed`."""
+        ...
+
+
+class Answer:
+    """An ASGI application that answers one request from its stream of events.
+
+    Nothing is sent before the request has left the queue, so 503 and 504 can still be told; errors up to that moment
+    are raised, later ones are the dialect's to write. A client that goes away cancels the stream, whatever its state.
+    """
+
+    def __init__(
+        self, stream: Stream, dialect: Dialect, live: LiveStreams, *, streamed: bool, ping: float = PING_SECONDS
+    ) -> None:
+        self._stream = stream
+        self._dialect = dialect
+        self._live = live
+        self._streamed = streamed
+        self._ping = ping
+        self._pinging = False
+        self._written = 0.0
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        with self._live.hold(self._stream):
+            if self._streamed:
+                await self._send_events(receive, send)
+            else:
+                await self._send_reply(receive, send)
+
+    async def _send_events(self, receive: Receive, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        last = b""
+        async with self._attended(receive, send):
+            await self._stream.admitted()
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            self._written = clock()
+            self._pinging = True
+            async for events in self._stream:
+                data = self._dialect.write(events)
+                if self._dialect.over:
+                    last = data
+                    continue
+                self._written = clock()
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        # The attendant is gone by now, so no ping can come behind the last write.
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _send_reply(self, receive: Receive, send: Send) -> None:
+        async with self._attended(receive, send):
+            await self._stream.admitted()
+            events = [event async for batch in self._stream for event in batch]
+        await send_bytes(send, 200, b"application/json", self._dialect.reply(events))
+
+    @asynccontextmanager
+    async def _attended(self, receive: Receive, send: Send) -> AsyncIterator[None]:
+        attendant = asyncio.create_task(self._attend(receive, send))
+        try:
+            yield
+        finally:
+            attendant.cancel()
+            with suppress(asyncio.CancelledError):
+                await attendant
+
+    async def _attend(self, receive: Receive, send: Send) -> None:
+        """Watch for the client's leaving, and keep an idle stream alive. Costs the running stream nothing."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            try:
+                async with asyncio.timeout(self._ping):
+                    message = await receive()
+            except TimeoutError:
+                if self._pinging and clock() - self._written >= self._ping:
+                    await send({"type": "http.response.body", "body": PING, "more_body": True})
+                continue
+            if message["type"] == "http.disconnect":
+                self._stream.cancel()
+                return

@@ -1,0 +1,175 @@
+"""What is turned away before a route sees it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import openai
+import pytest
+import pytest_asyncio
+from openai import AsyncOpenAI
+
+from api.guards import origin_allowed, presented_key, request_id, tenant_of
+from api.loopback import is_loopback
+from core.config import ServerSettings
+from tests.api.conftest import Served, chat_body, serving, settings_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+KEY = "a key of this test"
+PAGE = "https://page.example"
+LIMIT = 2048
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A server with a key, one web origin and a small limit for bodies."""
+    settings = settings_of(ServerSettings(port=0, api_key=KEY, cors_origins=(PAGE,), max_body=LIMIT))
+    async with serving(tmp_path_factory.mktemp("guarded"), settings) as served:
+        yield served
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}]
+)
+async def test_the_key_opens_the_server_as_bearer_and_as_header(guarded: Served, headers: dict[str, str]) -> None:
+    assert (await guarded.http.get("/v1/models", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, "missing_api_key"),
+        ({"Authorization": "Bearer wrong"}, "invalid_api_key"),
+        ({"Authorization": KEY}, "missing_api_key"),
+        ({"x-api-key": KEY + "x"}, "invalid_api_key"),
+        ({"Authorization": b"Bearer \xff\xfe"}, "invalid_api_key"),
+    ],
+)
+async def test_without_the_key_every_path_is_closed(guarded: Served, headers: dict[str, str], code: str) -> None:
+    for path in ("/v1/models", "/schema/openapi.json", "/v1/nothing"):
+        response = await guarded.http.get(path, headers=headers)
+        assert response.status_code == 401
+        assert response.json()["error"]["code"] == code
+        assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_sdk_raises_its_own_error_for_a_wrong_key(guarded: Served) -> None:
+    async with AsyncOpenAI(base_url=f"{guarded.server.url}/v1", api_key="wrong", max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError):
+            await client.models.list()
+
+
+async def test_health_needs_no_key(guarded: Served) -> None:
+    assert (await guarded.http.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:1", "[::1]:99", "[::1]"])
+async def test_names_of_this_machine_are_answered(echo: Served, host: str) -> None:
+    assert (await echo.http.get("/health", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "evil.example:127", ""]
+)
+async def test_other_host_names_are_refused_on_loopback(echo: Served, host: str) -> None:
+    response = await echo.http.get("/health", headers={"Host": host})
+    assert response.status_code == 403
+    assert response.json()["error"]["code"] == "host_not_allowed"
+
+
+async def test_a_request_without_a_host_is_refused_on_loopback(echo: Served) -> None:
+    reader, writer = await echo.raw()
+    writer.write(b"GET /health HTTP/1.0\r\n\r\n")
+    assert b" 403 " in await reader.readline()
+    writer.close()
+
+
+async def test_a_page_from_elsewhere_cannot_make_the_model_work(echo: Served) -> None:
+    for origin in ("https://evil.example", "null"):
+        response = await echo.http.post("/v1/chat/completions", json=chat_body(), headers={"Origin": origin})
+        assert response.status_code == 403
+        assert "access-control-allow-origin" not in response.headers
+
+
+async def test_cors_is_off_unless_configured(echo: Served) -> None:
+    response = await echo.http.get("/v1/models", headers={"Origin": "http://localhost:3000"})
+    assert response.status_code == 200
+    assert not any(name.startswith("access-control") for name in response.headers)
+
+
+async def test_a_configured_origin_may_read_answers_and_refusals_but_never_with_credentials(guarded: Served) -> None:
+    for headers, status in (({"x-api-key": KEY}, 200), ({}, 401)):
+        response = await guarded.http.get("/v1/models", headers={"Origin": PAGE} | headers)
+        assert response.status_code == status
+        assert response.headers["access-control-allow-origin"] == PAGE
+        assert "access-control-allow-credentials" not in response.headers
+
+
+async def test_a_preflight_needs_no_key(guarded: Served) -> None:
+    asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    response = await guarded.http.options("/v1/chat/completions", headers=asked)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-headers"] == "x-api-key"
+    refused = await guarded.http.options("/v1/chat/completions", headers=asked | {"Origin": "https://evil.example"})
+    assert refused.status_code == 403
+
+
+async def test_an_oversized_body_is_refused_by_its_announced_length(guarded: Served) -> None:
+    response = await guarded.http.post("/v1/chat/completions", content=b"x" * (LIMIT + 1), headers={"x-api-key": KEY})
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "request_too_large"
+    assert str(LIMIT) in response.json()["error"]["message"]
+
+
+async def test_an_oversized_body_is_refused_although_it_announces_nothing(guarded: Served) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b"x" * (LIMIT // 4)
+
+    response = await guarded.http.post("/v1/chat/completions", content=parts(), headers={"x-api-key": KEY})
+    assert response.status_code == 413
+    assert (await guarded.http.get("/v1/models", headers={"x-api-key": KEY})).status_code == 200
+
+
+@pytest.mark.parametrize("given", ["abc-123", "x" * 128])
+async def test_a_sane_request_id_is_the_clients(echo: Served, given: str) -> None:
+    response = await echo.http.get("/health", headers={"x-request-id": given})
+    assert response.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["x" * 129, "two words", "", b"caf\xe9"])
+async def test_any_other_request_id_is_replaced(echo: Served, given: str) -> None:
+    response = await echo.http.get("/health", headers={"x-request-id": given})
+    assert re.fullmatch(r"req_[0-9a-f]{24}", response.headers["x-request-id"])
+
+
+async def test_errors_and_streams_bear_a_request_id_too(echo: Served) -> None:
+    assert (await echo.chat(n=99)).headers["x-request-id"]
+    assert (await echo.chat(stream=True)).headers["x-request-id"]
+
+
+async def test_loopback_is_told_from_the_rest() -> None:
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org", "")))
+
+
+async def test_origins_are_compared_whole() -> None:
+    assert origin_allowed("https://a.example", "b", ("https://a.example",))
+    assert not origin_allowed("https://a.example.evil", "b", ("https://a.example",))
+    assert origin_allowed("http://box:8080", "box:8080", ())
+    assert origin_allowed("app://something", "b", ())
+    assert origin_allowed("https://any.example", "b", ("*",))
+    assert not origin_allowed("http://[bad", "b", ())
+
+
+async def test_tenants_differ_by_key_and_do_not_hold_it() -> None:
+    assert tenant_of(b"") == ""
+    assert tenant_of(b"one") != tenant_of(b"two")
+    assert "one" not in tenant_of(b"one")
+    assert presented_key({b"authorization": b"Basic eA==", b"x-api-key": b"k"}) == b"k"
+
+
+async def test_a_fresh_request_id_is_made_for_each_request() -> None:
+    assert request_id({}) != request_id({})

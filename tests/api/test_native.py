@@ -1,0 +1,122 @@
+"""The workbench's own endpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import openai
+import pytest
+from msgspec.structs import replace
+
+from api.native.cache import report, total_cache
+from api.native.health import health_of
+from api.native.queue import total_queue
+from core.feed import CacheStats, MachineSnapshot, ModelSnapshot, ModelState, QueueStats, Snapshot
+from tests.api.conftest import Served, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def snapshot(*models: ModelSnapshot) -> Snapshot:
+    return Snapshot(taken=1000.0, uptime=100.0, models=models, machine=MachineSnapshot(0.0, 1, 1, 1))
+
+
+def model(state: ModelState, name: str = "m") -> ModelSnapshot:
+    return ModelSnapshot(name=name, engine="echo", state=state)
+
+
+async def test_models_are_listed_and_found_by_name(echo: Served) -> None:
+    models = [card async for card in echo.client.models.list()]
+    assert [card.id for card in models] == ["echo"]
+    card = await echo.client.models.retrieve("echo")
+    assert card.object == "model"
+    assert card.to_dict()["context_length"] == 8192
+
+
+async def test_a_model_whose_name_has_slashes_is_asked_for_by_path(echo: Served) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        await echo.client.models.retrieve("owner/repo")
+    assert caught.value.code == "model_not_found"
+    assert "owner/repo" in caught.value.message
+
+
+async def test_engines_are_listed_with_the_active_one(echo: Served) -> None:
+    body = (await echo.http.get("/v1/engines")).json()
+    assert body["active"] == "echo"
+    rows = {row["name"]: row for row in body["engines"]}
+    assert rows["echo"]["available"] is True
+    assert rows["echo"].keys() == {"name", "available", "platform", "priority", "version", "reason", "mend"}
+
+
+async def test_queue_and_cache_are_counted(echo: Served) -> None:
+    before = (await echo.http.get("/v1/queue/stats")).json()
+    await echo.chat()
+    after = (await echo.http.get("/v1/queue/stats")).json()
+    assert after["total_processed"] == before["total_processed"] + 1
+    assert after["pending"] == 0
+    cache = (await echo.http.get("/v1/cache/stats")).json()
+    assert cache.keys() >= {"entries", "memory_mb", "hit_rate", "max_size_mb"}
+    assert 0 <= cache["hit_rate"] <= 1
+
+
+async def test_health_tells_engine_model_and_uptime(echo: Served) -> None:
+    response = await echo.http.get("/health")
+    assert response.status_code == 200
+    body = response.json()
+    assert body | {"uptime_seconds": 0} == {
+        "status": "ok",
+        "engine": "echo",
+        "model": "echo",
+        "uptime_seconds": 0,
+        "detail": "",
+    }
+
+
+async def test_without_a_model_health_is_unavailable(tmp_path: Path) -> None:
+    async with serving(tmp_path, model=None) as served:
+        response = await served.http.get("/health")
+        assert response.status_code == 503
+        assert response.json()["status"] == "degraded"
+        assert (await served.chat()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("states", "status", "ready"),
+    [
+        ([ModelState.READY], "ok", True),
+        ([ModelState.LOADING], "loading", False),
+        ([ModelState.READY, ModelState.LOADING], "ok", True),
+        ([ModelState.RESTARTING], "degraded", False),
+        ([ModelState.READY, ModelState.FAILED], "degraded", True),
+        ([], "degraded", False),
+    ],
+)
+async def test_health_is_the_truth_about_all_models(states: list[ModelState], status: str, ready: bool) -> None:
+    health, is_ready = health_of(snapshot(*(model(state) for state in states)), None)
+    assert (health.status, is_ready) == (status, ready)
+
+
+async def test_health_shows_the_default_model() -> None:
+    health, _ = health_of(snapshot(model(ModelState.READY, "a"), model(ModelState.READY, "b")), "b")
+    assert health.model == "b"
+
+
+async def test_stats_are_summed_over_models() -> None:
+    first = replace(
+        model(ModelState.READY), queue=QueueStats(1, 2, 3, 4, 5, 6), cache=CacheStats(1, 10**6, 10**7, 4, 1)
+    )
+    both = snapshot(first, first)
+    assert total_queue(both) == QueueStats(2, 4, 6, 8, 10, 12)
+    cache = report(total_cache(both))
+    assert (cache.entries, cache.memory_mb, cache.max_size_mb, cache.hit_rate) == (2, 2.0, 20.0, 0.25)
+
+
+async def test_the_openapi_document_describes_requests_and_replies(echo: Served) -> None:
+    document = (await echo.http.get("/schema/openapi.json")).json()
+    assert document["openapi"].startswith("3.")
+    post = document["paths"]["/v1/chat/completions"]["post"]
+    asked = post["requestBody"]["content"]["application/json"]["schema"]
+    schema = document["components"]["schemas"][asked["$ref"].rpartition("/")[2]]
+    assert schema["required"] == ["model", "messages"]
+    assert post["responses"]["200"]["content"].keys() == {"application/json", "text/event-stream"}
+    assert {"/v1/models", "/v1/engines", "/v1/queue/stats", "/v1/cache/stats", "/health"} <= document["paths"].keys()

@@ -1,0 +1,116 @@
+"""`tui --serve`: the HTTP server without a screen."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING
+
+from api.server import Server
+from core.errors import ServerError
+from core.models.resolve import resolve
+from core.telemetry import log
+from core.workbench import Workbench
+
+if TYPE_CHECKING:
+    from core.config import Settings
+
+INTERRUPTED = 130
+
+
+def serve(settings: Settings, model: str) -> int:
+    """Serve `model` until a signal comes; returns the exit code. Raises BenchtopError when it cannot begin."""
+    log.to_stderr(settings.log.level)
+    resolve(model)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, model))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: Settings, model: str) -> int:
+    signals = _Signals()
+    workbench = Workbench(settings)
+    server = Server(workbench, settings)
+    try:
+        # The port comes first: one that is taken should be told before a model has been loaded for a minute, and
+        # /health can say `loading` meanwhile.
+        await server.start()
+        if await signals.unless(_load(workbench, model)):
+            _announce(server, workbench)
+            if await signals.unless(server.wait()):
+                raise ServerError("The server ended by itself; the log says why.")
+        await signals.hurried(server.stop())
+    finally:
+        await server.stop(drain=0)
+        await workbench.close()
+    return signals.exit_code
+
+
+async def _load(workbench: Workbench, model: str) -> None:
+    await workbench.load(model)
+
+
+def _announce(server: Server, workbench: Workbench) -> None:
+    model = workbench.default_model or ""
+    lines = [f"Serving {model} with {workbench.active_engine} at {server.url}/v1"]
+    if server.key_generated:
+        lines.append(f"API key (made for this run; choose your own with --api-key): {server.api_key}")
+    lines.append(f"Try: {server.curl(model)}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+class _Signals:
+    """SIGINT and SIGTERM as something to wait for: the first one drains the server, a second one hurries it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._first = asyncio.Event()
+        self._second = asyncio.Event()
+        self.exit_code = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._loop.add_signal_handler(number, self._came, number)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda came, _: self._loop.call_soon_threadsafe(self._came, came))
+
+    def _came(self, number: int) -> None:
+        if self._first.is_set():
+            self._second.set()
+        self._first.set()
+        if number == signal.SIGINT:
+            self.exit_code = INTERRUPTED
+
+    async def unless(self, work: Coroutine[object, object, None]) -> bool:
+        """Do `work` unless a signal comes first; whether it was done. Raises what it raises."""
+        return await _before(self._first, work)
+
+    async def hurried(self, work: Coroutine[object, object, None]) -> None:
+        """Do `work`, but break it off at the second signal."""
+        await _before(self._second, work)
+
+
+async def _before(event: asyncio.Event, work: Coroutine[object, object, None]) -> bool:
+    task = asyncio.create_task(work)
+    waiter = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        await asyncio.wait({task})
+        return False
+    finally:
+        waiter.cancel()
