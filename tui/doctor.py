@@ -50,7 +50,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
         return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
     notes = [note for verdict in verdicts for note in verdict.notes]
     fine = [
-        f"{verdict.engine} {verdict.version} runs here with {describe(verdict.options)}"
+        f"{verdict.engine} {verdict.version} runs {verdict.model} here with {describe(verdict.options)}"
         + (
             f", fastest with {verdict.threads} decoding thread{'s'[: verdict.threads != 1]}."
             if verdict.threads

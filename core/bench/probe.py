@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -93,6 +94,8 @@ class Verdict(Struct, frozen=True):
 
     engine: str
     version: str
+    model: str
+    """The name it was tried under; what counts is the file's fingerprint."""
     machine: str
     options: LoadOptions
     rates: tuple[ThreadRate, ...] = ()
@@ -175,14 +178,15 @@ class Prober:
     ) -> Verdict:
         options: LoadOptions | None = asked
         failures: list[Failure] = []
+        verdict = partial(Verdict, engine.name, version, artifact.name, machine().fingerprint)
         while options is not None:
             request = ProbeRequest(location, artifact, _small(options), thread_counts(options))
             outcome = _run_child(request, self._timeout, stop)
             if isinstance(outcome, ProbeResult):
                 if outcome.refusal is not None:
                     # A refusal is not about this machine; loading in earnest will say the same, in its own words.
-                    return Verdict(engine.name, version, machine().fingerprint, options, failures=tuple(failures))
-                return Verdict(engine.name, version, machine().fingerprint, options, outcome.rates, tuple(failures))
+                    return verdict(options, (), tuple(failures))
+                return verdict(options, outcome.rates, tuple(failures))
             log.warning("engine failed its trial run", engine=engine.name, model=artifact.name, how=outcome)
             failures.append(Failure(options, outcome))
             options = engine.safer(options) if isinstance(engine, Native) else None

@@ -204,5 +204,5 @@ def test_notes_name_the_settings_given_up_and_those_taken() -> None:
     safest = engine.safer(replace(LoadOptions(), extra_buffers=False))
     assert safest is not None
     assert engine.safer(safest) is None
-    verdict = Verdict("llamacpp", "1", "m", safest, (ThreadRate(1, 1.0, 1.0),))
+    verdict = Verdict("llamacpp", "1", "guide", "m", safest, (ThreadRate(1, 1.0, 1.0),))
     assert verdict.notes == ()
