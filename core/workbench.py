@@ -16,8 +16,8 @@ from core.bench.probe import Prober, Verdict
 from core.bench.runner import BenchSample, Plan, measure
 from core.config import Folders, ModelSettings, Settings, folders
 from core.engines import EngineReport, Engines
-from core.engines.base import Artifact, LoadOptions, ModelSpec, Native
-from core.errors import BenchtopError, ModelNotFound
+from core.engines.base import Artifact, LoadOptions, ModelSpec, Native, StreamModel
+from core.errors import BenchtopError, LoadFailed, ModelNotFound
 from core.feed import MachineSnapshot, ModelState, Snapshot
 from core.models.library import LibraryEntry, scan
 from core.models.resolve import resolve
@@ -190,7 +190,10 @@ class Workbench:
             return not stop.is_set()
 
         progress(0.0)
-        return Loaded(engine.load(artifact, options, progress), engine.name, notes)
+        model = engine.load(artifact, options, progress)
+        if isinstance(model, StreamModel):
+            raise LoadFailed(artifact.name, f"The engine {engine.name} schedules itself, which is not served yet.")
+        return Loaded(model, engine.name, notes)
 
 
 def load_options(settings: ModelSettings) -> LoadOptions:

@@ -33,15 +33,17 @@ from core.engines.base import (
     LoadOptions,
     Native,
     SequenceId,
+    StreamModel,
     Threaded,
     TokenModel,
     Work,
 )
 from core.errors import BenchtopError, Cancelled, EngineFailed
+from core.events import Failed
 from core.files import write_atomically
 from core.hardware import machine
 from core.models.formats import fingerprint
-from core.requests import Sampling
+from core.requests import Generation, RawText, Sampling
 from core.telemetry.log import get_logger
 
 PROMPT = 48
@@ -270,12 +272,24 @@ def child() -> None:
     engine: Engine = getattr(import_module(module), attribute)()
     try:
         model = engine.load(request.artifact, request.options)
-        result = ProbeResult(rates=measure_threads(model, request.threads))
+        if isinstance(model, StreamModel):
+            result = ProbeResult()
+            _generate(model)
+        else:
+            result = ProbeResult(rates=measure_threads(model, request.threads))
         model.shutdown()
     except BenchtopError as error:
         result = ProbeResult(refusal=str(error))
     out.write(RESULT_MARK + msgspec.json.encode(result) + b"\n")
     out.flush()
+
+
+def _generate(model: StreamModel) -> None:
+    """A few tokens from a model that schedules itself."""
+    request = Generation("probe", RawText("1 2 3"), Sampling(temperature=0.0), max_tokens=DECODED)
+    for event in model.generate(request, threading.Event()):
+        if isinstance(event, Failed):
+            raise event.error
 
 
 def _read_path(_: type, value: object) -> Path:

@@ -6,14 +6,18 @@ hybrid) says so by not offering `fork`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import NewType, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NewType, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from core.requests import Sampling
+from core.requests import Generation, Sampling
+
+if TYPE_CHECKING:
+    from core.events import Event
 
 SequenceId = NewType("SequenceId", int)
 
@@ -227,6 +231,28 @@ class TokenModel(Protocol):
 
 
 @runtime_checkable
+class StreamModel(Protocol):
+    """A model that schedules itself: a server elsewhere, a runtime with a loop of its own."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What is known of it; numbers nobody told are zero. `slots` requests are sent to it at once."""
+        ...
+
+    def generate(self, request: Generation, stop: threading.Event) -> Iterator[Event]:
+        """The request's events, ending with a `Finished` for each choice or with one `Failed`. Called on a thread of
+        its own; ends soon after `stop` is set, by raising Cancelled.
+
+        Raises RequestError before the first event for what the model cannot take.
+        """
+        ...
+
+    def shutdown(self) -> None:
+        """Free everything; idempotent."""
+        ...
+
+
+@runtime_checkable
 class Trims(Protocol):
     """A model whose sequences may be cut at any token."""
 
@@ -238,6 +264,8 @@ class Trims(Protocol):
         """Keep the first `length` tokens."""
         ...
 
+
+Model = TokenModel | StreamModel
 
 LoadProgress = Callable[[float], bool]
 """Told how much is loaded, from 0 to 1; answers whether to go on."""
@@ -279,7 +307,7 @@ class Engine(Protocol):
 
     def accepts(self, artifact: Artifact) -> bool: ...
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> Model:
         """Load. Raises ArtifactError for a damaged file, LoadFailed when the engine will not have it, Cancelled when
         `progress` said to give up."""
         ...

@@ -34,12 +34,25 @@ def detect(path: Path) -> ArtifactFormat:
     return ArtifactFormat.GGUF
 
 
+def detect_folder(path: Path) -> ArtifactFormat:
+    """The format of a model that is a folder of files, as repositories hold them. Raises Damaged."""
+    if any(path.glob("*.onnx")) or any(path.glob("onnx/*.onnx")):
+        return ArtifactFormat.ONNX
+    if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+        return ArtifactFormat.MLX
+    raise Damaged("the folder holds neither *.safetensors beside a config.json nor *.onnx files")
+
+
 def fingerprint(path: Path) -> str:
-    """Tells one model file from another without reading all of it: size, first and last MiB."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(SAMPLE))
-        file.seek(max(0, size - SAMPLE))
-        digest.update(file.read(SAMPLE))
+    """Tells one model from another without reading all of it: names, sizes, first and last MiB of each file."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for each in files:
+        size = each.stat().st_size
+        name = each.relative_to(path).as_posix() if each != path else ""
+        digest.update(f"{name}\0{size}\0".encode())
+        with each.open("rb") as file:
+            digest.update(file.read(SAMPLE))
+            file.seek(max(0, size - SAMPLE))
+            digest.update(file.read(SAMPLE))
     return digest.hexdigest()[:24]

@@ -8,7 +8,7 @@ from typing import Final
 
 from core.engines.base import Artifact, ArtifactFormat
 from core.errors import ArtifactError, ModelNotFound
-from core.models.formats import Damaged, detect
+from core.models.formats import Damaged, detect, detect_folder
 
 GUIDE: Final = "guide"
 ECHO: Final = "echo"
@@ -34,14 +34,17 @@ def resolve(name: str) -> Artifact:
 
 
 def looks_like_path(name: str) -> bool:
-    return name.endswith(".gguf") or name.startswith((".", "/", "~", "\\")) or Path(name).is_file()
+    if "\0" in name:
+        return False
+    return name.endswith(".gguf") or name.startswith((".", "/", "~", "\\")) or Path(name).exists()
 
 
 def _from_file(path: Path, name: str) -> Artifact:
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise ArtifactError(name, f"{path} is a folder; give the path of a .gguf file in it.")
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            return Artifact(path.resolve().name, detect_folder(path), path.resolve(), size)
         return Artifact(name, detect(path), path.resolve(), size)
     except FileNotFoundError as error:
         raise ModelNotFound(name, f"There is no file {path}; check the path.") from error

@@ -56,7 +56,7 @@ def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path, content: bytes, 
 def test_a_missing_file_a_folder_and_a_name_with_nul_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no file"):
         resolve(str(tmp_path / "none.gguf"))
-    with pytest.raises(ArtifactError, match="is a folder"):
+    with pytest.raises(ArtifactError, match="the folder holds neither"):
         resolve(str(tmp_path))
     with pytest.raises((ArtifactError, ModelNotFound)):
         resolve("a\0b.gguf")
