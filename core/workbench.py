@@ -12,7 +12,7 @@ from uuid import uuid4
 import psutil
 from msgspec.structs import replace
 
-from core.bench.probe import Prober, Verdict
+from core.bench.probe import Prober, Verdict, applied
 from core.bench.runner import BenchSample, Plan, measure
 from core.config import Folders, ModelSettings, Settings, folders
 from core.engines import EngineReport, Engines
@@ -174,15 +174,7 @@ class Workbench:
             tell(f"trying {engine.name} in a child process")
             location = self._engines.locate(engine.name)
             verdict = self._prober.probe(engine, location, artifact, options, stop)
-            threads = options.threads or verdict.options.threads or verdict.threads
-            batch_threads = verdict.options.batch_threads or verdict.batch_threads
-            options = replace(
-                verdict.options,
-                context=options.context,
-                slots=options.slots,
-                threads=threads,
-                batch_threads=batch_threads,
-            )
+            options = applied(verdict, options)
             notes = verdict.notes
 
         def progress(share: float) -> bool:

@@ -1,24 +1,16 @@
 """Crash-safe start: before an engine first runs a model on this machine, a child process does.
 
-Native code that faults takes its process with it. So the child loads the model and decodes a few tokens; when it
-dies or hangs, the engine's next safer setting is tried, and what was found is kept for that engine version, model and
-machine. On the way the child times decoding with different numbers of threads beside a busy interpreter, which is
-what serving is like: with few cores, one thread can be faster than two that wait for each other.
-
-Run as a program it is that child: a request as JSON on standard input, a line of JSON on standard output.
+Native code that faults takes its process with it. So a child loads the model and decodes a few tokens; when it dies or
+hangs, the engine's next safer setting is tried, and what was found is kept for that engine version, model and machine.
+On the way the child times the settings that are worth a choice: threads (with few cores, one can be faster than two
+that wait for each other), and the variants an engine offers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -26,61 +18,34 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.engines.base import (
-    Artifact,
-    Available,
-    Engine,
-    LoadOptions,
-    Native,
-    SequenceId,
-    StreamModel,
-    Threaded,
-    TokenModel,
-    Work,
-)
-from core.errors import BenchtopError, Cancelled, EngineFailed
-from core.events import Failed
+from core.bench.child import run_trial
+from core.bench.trial import Line, Refused, Sampled, TrialRequest, Tried
+from core.engines.base import Artifact, Available, Engine, LoadOptions, Native, Tunable
+from core.errors import EngineFailed
 from core.files import write_atomically
 from core.hardware import machine
 from core.models.formats import fingerprint
-from core.requests import Generation, RawText, Sampling
 from core.telemetry.log import get_logger
 
-PROMPT = 48
-DECODED = 12
-WARM_UP = 2
 ROUNDS = 3
-CONTEXT = 256
-BUSY, IDLE = 0.002, 0.006
-"""Seconds the stand-in for the event loop computes and sleeps, over and over."""
 WORTH_IT = 1.05
-"""More threads must be faster by this factor: they cost the rest of the machine something."""
-RESULT_MARK = b"probe-result:"
+"""More threads, or another setting than the first, must be faster by this factor."""
 log = get_logger(__name__)
 
 
-class ProbeRequest(Struct, frozen=True):
-    """What the child is to try. `engine` is `module:Class`."""
+class Rate(Struct, frozen=True):
+    """Tokens a second of one sequence with one setting, medians of the rounds."""
 
-    engine: str
-    artifact: Artifact
     options: LoadOptions
-    threads: tuple[int, ...]
-
-
-class ThreadRate(Struct, frozen=True):
-    """Tokens a second of one sequence with so many threads, medians of the rounds."""
-
     threads: int
     decode: float
     prefill: float
-
-
-class ProbeResult(Struct, frozen=True):
-    """What the child found. `refusal` is the sentence of an engine that declined in good order."""
-
-    rates: tuple[ThreadRate, ...] = ()
-    refusal: str | None = None
+    first_token: float
+    """Seconds."""
+    spread: float
+    """(largest - smallest) / median of the decode rates."""
+    memory: int = 0
+    """Resident bytes of the child."""
 
 
 class Failure(Struct, frozen=True):
@@ -92,7 +57,7 @@ class Failure(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True):
-    """What is known of an engine and a model on this machine; `options` are safe."""
+    """What is known of an engine and a model on this machine; `options` are safe, and the fastest of those tried."""
 
     engine: str
     version: str
@@ -100,18 +65,24 @@ class Verdict(Struct, frozen=True):
     """The name it was tried under; what counts is the file's fingerprint."""
     machine: str
     options: LoadOptions
-    rates: tuple[ThreadRate, ...] = ()
+    rates: tuple[Rate, ...] = ()
     failures: tuple[Failure, ...] = ()
+
+    @property
+    def best(self) -> Rate | None:
+        """With the settings taken; None where nothing was measured."""
+        mine = [rate for rate in self.rates if rate.options == self.options]
+        return next((rate for rate in mine if rate.threads == self.threads), None)
 
     @property
     def threads(self) -> int | None:
         """The best number for decoding; None where nothing was measured."""
-        return best_threads({rate.threads: rate.decode for rate in self.rates})
+        return best_threads({rate.threads: rate.decode for rate in self.rates if rate.options == self.options})
 
     @property
     def batch_threads(self) -> int | None:
         """The best number for prefill and for steps of several sequences."""
-        return best_threads({rate.threads: rate.prefill for rate in self.rates})
+        return best_threads({rate.threads: rate.prefill for rate in self.rates if rate.options == self.options})
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -124,9 +95,13 @@ class Verdict(Struct, frozen=True):
 
 
 def describe(options: LoadOptions) -> str:
-    """The part of the settings that safer ones change, in words."""
-    buffers = "extra buffer types" if options.extra_buffers else "plain buffers"
-    return buffers + (f" and {options.threads} thread{'s'[: options.threads != 1]}" if options.threads else "")
+    """The part of the settings that safer or faster ones change, in words."""
+    words = ["extra buffer types" if options.extra_buffers else "plain buffers"]
+    if options.flash_attention is not None:
+        words.append(f"flash attention {'on' if options.flash_attention else 'off'}")
+    if options.threads is not None:
+        words.append(f"{options.threads} thread{'s'[: options.threads != 1]}")
+    return " and ".join(words)
 
 
 def best_threads(rates: Mapping[int, float]) -> int | None:
@@ -136,66 +111,6 @@ def best_threads(rates: Mapping[int, float]) -> int | None:
         if best is None or rates[threads] > rates[best] * WORTH_IT:
             best = threads
     return best
-
-
-class Prober:
-    """Finds verdicts and keeps them, one file each. `probe` blocks: call it on a worker thread."""
-
-    def __init__(self, folder: Path, timeout: float) -> None:
-        self._folder = folder
-        self._timeout = timeout
-
-    def probe(
-        self, engine: Engine, location: str, artifact: Artifact, options: LoadOptions, stop: threading.Event
-    ) -> Verdict:
-        """The kept verdict, or a new one. Raises EngineFailed when no setting survives, Cancelled on `stop`."""
-        availability = engine.availability()
-        version = availability.version if isinstance(availability, Available) else "unknown"
-        path = self._path(engine, version, artifact, options)
-        kept = _read(path)
-        if kept is not None:
-            return kept
-        verdict = self._find(engine, version, location, artifact, options, stop)
-        write_atomically(path, msgspec.json.encode(verdict))
-        return verdict
-
-    def verdicts(self) -> list[Verdict]:
-        """All that are kept, for `tui doctor`."""
-        return [verdict for path in sorted(self._folder.glob("*.json")) if (verdict := _read(path)) is not None]
-
-    def _path(self, engine: Engine, version: str, artifact: Artifact, options: LoadOptions) -> Path:
-        key = (engine.name, version, machine().fingerprint, fingerprint(artifact.path), options.kv_type.value)
-        asked = (str(options.extra_buffers), str(options.threads))
-        digest = hashlib.sha256("\n".join((*key, *asked)).encode()).hexdigest()[:24]
-        return self._folder / f"{engine.name}-{digest}.json"
-
-    def _find(
-        self,
-        engine: Engine,
-        version: str,
-        location: str,
-        artifact: Artifact,
-        asked: LoadOptions,
-        stop: threading.Event,
-    ) -> Verdict:
-        options: LoadOptions | None = asked
-        failures: list[Failure] = []
-        verdict = partial(Verdict, engine.name, version, artifact.name, machine().fingerprint)
-        while options is not None:
-            request = ProbeRequest(location, artifact, _small(options), thread_counts(options))
-            outcome = _run_child(request, self._timeout, stop)
-            if isinstance(outcome, ProbeResult):
-                if outcome.refusal is not None:
-                    # A refusal is not about this machine; loading in earnest will say the same, in its own words.
-                    return verdict(options, (), tuple(failures))
-                return verdict(options, outcome.rates, tuple(failures))
-            log.warning("engine failed its trial run", engine=engine.name, model=artifact.name, how=outcome)
-            failures.append(Failure(options, outcome))
-            options = engine.safer(options) if isinstance(engine, Native) else None
-        raise EngineFailed(
-            f"The {engine.name} engine cannot run {artifact.name} on this machine: "
-            f"in a trial run it {failures[-1].how} even with its safest settings."
-        )
 
 
 def thread_counts(options: LoadOptions) -> tuple[int, ...]:
@@ -211,8 +126,148 @@ def thread_counts(options: LoadOptions) -> tuple[int, ...]:
     return tuple(sorted(counts))
 
 
-def _small(options: LoadOptions) -> LoadOptions:
-    return replace(options, context=CONTEXT, slots=1)
+Listener = Callable[[Line], None]
+
+
+class Prober:
+    """Finds verdicts and keeps them, one file each. `probe` blocks: call it on a worker thread."""
+
+    def __init__(self, folder: Path, timeout: float) -> None:
+        self._folder = folder
+        self._timeout = timeout
+
+    def kept(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Verdict | None:
+        """The verdict of an earlier trial run, where there is one."""
+        return _read(self._path(engine, artifact, options))
+
+    def probe(
+        self,
+        engine: Engine,
+        location: str,
+        artifact: Artifact,
+        options: LoadOptions,
+        stop: threading.Event,
+        *,
+        budget: float = 5.0,
+        fresh: bool = False,
+        tell: Listener | None = None,
+    ) -> Verdict:
+        """The kept verdict, or (also when `fresh`) a new one, for which about `budget` seconds are measured.
+
+        Raises EngineFailed when no setting survives, Cancelled on `stop`.
+        """
+        kept = None if fresh else self.kept(engine, artifact, options)
+        if kept is not None:
+            return kept
+        trial = _Trial(engine, location, artifact, options, budget, self._timeout, stop, tell)
+        verdict = trial.verdict(_version(engine))
+        write_atomically(self._path(engine, artifact, options), msgspec.json.encode(verdict))
+        return verdict
+
+    def verdicts(self) -> list[Verdict]:
+        """All that are kept, for `tui doctor`."""
+        return [verdict for path in sorted(self._folder.glob("*.json")) if (verdict := _read(path)) is not None]
+
+    def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
+        place = (engine.name, _version(engine), machine().fingerprint, fingerprint(artifact.path))
+        asked = (options.kv_type.value, str(options.extra_buffers), str(options.threads), str(options.flash_attention))
+        digest = hashlib.sha256("\n".join((*place, *asked)).encode()).hexdigest()[:24]
+        return self._folder / f"{engine.name}-{digest}.json"
+
+
+class _Trial:
+    """Children, one after another, until the settings that were worth trying are tried or one is safe."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        location: str,
+        artifact: Artifact,
+        options: LoadOptions,
+        budget: float,
+        timeout: float,
+        stop: threading.Event,
+        tell: Listener | None,
+    ) -> None:
+        self._engine = engine
+        self._location = location
+        self._artifact = artifact
+        self._asked = options
+        self._budget = budget
+        self._timeout = timeout
+        self._stop = stop
+        self._tell = tell
+        self._rates: list[Rate] = []
+        self._failures: list[Failure] = []
+        self._refused = False
+
+    def verdict(self, version: str) -> Verdict:
+        pending = list(self._engine.variants(self._asked)) if isinstance(self._engine, Tunable) else [self._asked]
+        while pending:
+            reached, trouble = self._run(pending)
+            if trouble is None:
+                break
+            crashed = pending[min(reached, len(pending) - 1)]
+            log.warning("engine failed a trial run", engine=self._engine.name, model=self._artifact.name, how=trouble)
+            self._failures.append(Failure(crashed, trouble))
+            pending = pending[reached + 1 :]
+            if not pending and not self._rates and isinstance(self._engine, Native):
+                safer = self._engine.safer(crashed)
+                pending = [safer] if safer is not None else []
+        options = self._fastest()
+        if options is None:
+            raise EngineFailed(
+                f"The {self._engine.name} engine cannot run {self._artifact.name} on this machine: "
+                f"in a trial run it {self._failures[-1].how} even with its safest settings."
+            )
+        name, model = self._engine.name, self._artifact.name
+        rates, failures = tuple(self._rates), tuple(self._failures)
+        return Verdict(name, version, model, machine().fingerprint, options, rates, failures)
+
+    def _run(self, variants: list[LoadOptions]) -> tuple[int, str | None]:
+        """Run a child over the variants; returns the one it died in, and how, or None where it lived."""
+        threads = thread_counts(self._asked)
+        request = TrialRequest(self._location, self._artifact, tuple(variants), threads, ROUNDS, self._budget)
+        outcome = run_trial(request, self._timeout, self._stop, self._tell)
+        self._collect(variants, outcome.lines)
+        ended = [line.variant for line in outcome.lines if isinstance(line, Tried | Refused)]
+        # A refusal is not about this machine; loading in earnest will say the same, in the engine's own words.
+        self._refused = self._refused or any(isinstance(line, Refused) for line in outcome.lines)
+        return max(ended, default=-1) + 1, outcome.trouble
+
+    def _collect(self, variants: list[LoadOptions], lines: tuple[Line, ...]) -> None:
+        for tried in (line for line in lines if isinstance(line, Tried)):
+            samples = [line for line in lines if isinstance(line, Sampled) and line.variant == tried.variant]
+            for threads in sorted({sample.threads for sample in samples}):
+                mine = [sample for sample in samples if sample.threads == threads]
+                decode = [sample.decode for sample in mine]
+                middle = median(decode)
+                rate = Rate(
+                    options=variants[tried.variant],
+                    threads=threads,
+                    decode=middle,
+                    prefill=median(sample.prefill for sample in mine),
+                    first_token=median(sample.first_token for sample in mine),
+                    spread=(max(decode) - min(decode)) / middle if middle else 0.0,
+                    memory=tried.memory,
+                )
+                self._rates.append(rate)
+
+    def _fastest(self) -> LoadOptions | None:
+        """The first of the settings that survived, unless another is clearly faster; None when none did."""
+        best: tuple[float, LoadOptions] | None = None
+        for options in dict.fromkeys(rate.options for rate in self._rates):
+            rate = max(rate.decode for rate in self._rates if rate.options == options)
+            if best is None or rate > best[0] * WORTH_IT:
+                best = rate, options
+        if best is not None:
+            return best[1]
+        return self._asked if self._refused else None
+
+
+def _version(engine: Engine) -> str:
+    availability = engine.availability()
+    return availability.version if isinstance(availability, Available) else "unknown"
 
 
 def _read(path: Path) -> Verdict | None:
@@ -222,129 +277,12 @@ def _read(path: Path) -> Verdict | None:
         return None
 
 
-def _run_child(request: ProbeRequest, timeout: float, stop: threading.Event) -> ProbeResult | str:
-    """The child's result, or how it ended instead. The child never outlives this call."""
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "core.bench.probe"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as child:
-        try:
-            deadline = time.monotonic() + timeout
-            given: bytes | None = msgspec.json.encode(request, enc_hook=str)
-            while True:
-                if stop.is_set():
-                    raise Cancelled("Loading was stopped.")
-                try:
-                    output, _ = child.communicate(given, timeout=0.1)
-                    break
-                except subprocess.TimeoutExpired:
-                    given = None
-                    if time.monotonic() > deadline:
-                        return f"hung for {timeout:.0f} s"
-        finally:
-            child.kill()
-    return _read_output(output, child.returncode)
-
-
-def _read_output(output: bytes, code: int) -> ProbeResult | str:
-    if code < 0:
-        return f"crashed with {signal.Signals(-code).name}"
-    for line in output.splitlines():
-        if line.startswith(RESULT_MARK):
-            try:
-                return msgspec.json.decode(line[len(RESULT_MARK) :], type=ProbeResult)
-            except msgspec.MsgspecError:
-                return "answered with garbage"
-    return f"ended with exit code {code} and no result"
-
-
-def child() -> None:
-    """The trial itself."""
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeRequest, dec_hook=_read_path)
-    # What native libraries print must not be taken for the result.
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    from importlib import import_module
-
-    module, _, attribute = request.engine.partition(":")
-    engine: Engine = getattr(import_module(module), attribute)()
-    try:
-        model = engine.load(request.artifact, request.options)
-        if isinstance(model, StreamModel):
-            result = ProbeResult()
-            _generate(model)
-        else:
-            result = ProbeResult(rates=measure_threads(model, request.threads))
-        model.shutdown()
-    except BenchtopError as error:
-        result = ProbeResult(refusal=str(error))
-    out.write(RESULT_MARK + msgspec.json.encode(result) + b"\n")
-    out.flush()
-
-
-def _generate(model: StreamModel) -> None:
-    """A few tokens from a model that schedules itself."""
-    request = Generation("probe", RawText("1 2 3"), Sampling(temperature=0.0), max_tokens=DECODED)
-    for event in model.generate(request, threading.Event()):
-        if isinstance(event, Failed):
-            raise event.error
-
-
-def _read_path(_: type, value: object) -> Path:
-    return Path(str(value))
-
-
-def measure_threads(model: TokenModel, counts: tuple[int, ...]) -> tuple[ThreadRate, ...]:
-    """Decode rates with each number of threads; of models that cannot change theirs, a single rate."""
-    over = threading.Event()
-    bystander = threading.Thread(target=_event_loop_stand_in, args=(over,), daemon=True)
-    bystander.start()
-    decode: dict[int, list[float]] = {}
-    prefill: dict[int, list[float]] = {}
-    try:
-        counts = counts if isinstance(model, Threaded) else (model.spec.threads,)
-        for _ in range(ROUNDS):
-            for count in counts:
-                if isinstance(model, Threaded):
-                    model.set_threads(count, count)
-                prefilled, decoded = _rates(model)
-                prefill.setdefault(count, []).append(prefilled)
-                decode.setdefault(count, []).append(decoded)
-    finally:
-        over.set()
-        bystander.join()
-    return tuple(ThreadRate(count, median(decode[count]), median(prefill[count])) for count in counts)
-
-
-def _rates(model: TokenModel) -> tuple[float, float]:
-    """Prefill and decode tokens a second."""
-    sequence = model.open(Sampling(temperature=0.0))
-    began = time.perf_counter()
-    token = _step(model, sequence, [index % model.tokenizer.size for index in range(1, PROMPT + 1)])
-    prefilled = time.perf_counter() - began
-    for _ in range(WARM_UP):
-        token = _step(model, sequence, [token])
-    began = time.perf_counter()
-    for _ in range(DECODED):
-        token = _step(model, sequence, [token])
-    decoded = time.perf_counter() - began
-    model.close(sequence)
-    return PROMPT / max(prefilled, 1e-9), DECODED / max(decoded, 1e-9)
-
-
-def _step(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
-    (step,) = model.step([Work(sequence, tokens, sample=True)])
-    return step.tokens[0]
-
-
-def _event_loop_stand_in(over: threading.Event) -> None:
-    while not over.wait(IDLE):
-        end = time.perf_counter() + BUSY
-        while time.perf_counter() < end:
-            pass
-
-
-if __name__ == "__main__":
-    child()
+def applied(verdict: Verdict, options: LoadOptions) -> LoadOptions:
+    """The options asked for, with what the verdict found best where they leave a choice."""
+    return replace(
+        verdict.options,
+        context=options.context,
+        slots=options.slots,
+        threads=options.threads or verdict.options.threads or verdict.threads,
+        batch_threads=options.batch_threads or verdict.options.batch_threads or verdict.batch_threads,
+    )

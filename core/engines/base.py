@@ -87,6 +87,8 @@ class LoadOptions(Struct, frozen=True):
     batch: int = 512
     """Tokens a forward pass takes at most."""
     kv_type: KvType = KvType.F16
+    flash_attention: bool | None = None
+    """None leaves it to the engine."""
     extra_buffers: bool = True
     """llama.cpp's repacked and AMX buffer types; faster where they work, and they crash on some machines."""
 
@@ -319,4 +321,13 @@ class Native(Protocol):
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """The next setting to try after `options` crashed or hung; None when there is none left."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """An engine with settings between which only measuring can choose."""
+
+    def variants(self, options: LoadOptions) -> Sequence[LoadOptions]:
+        """What is worth timing, the usual setting first; what `options` fix stays fixed."""
         ...

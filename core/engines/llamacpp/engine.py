@@ -100,6 +100,15 @@ class LlamaCppEngine:
             return replace(options, threads=1, batch_threads=1)
         return None
 
+    def variants(self, options: LoadOptions) -> list[LoadOptions]:
+        """Repacked weights speed up some kernels and slow down others; flash attention likewise."""
+        found = [options]
+        if options.extra_buffers:
+            found.append(replace(options, extra_buffers=False))
+        if options.flash_attention is None:
+            found.append(replace(options, flash_attention=False))
+        return found
+
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
         import llama_cpp as native
 
@@ -159,6 +168,8 @@ class LlamaCppEngine:
         parameters.no_perf = True
         # Only what is drawn from needs logits; without this bound the output buffer is sized for a whole batch.
         parameters.n_outputs_max = outputs(spec)
+        if options.flash_attention is not None:
+            parameters.flash_attn_type = int(options.flash_attention)
         parameters.type_k = parameters.type_v = _ggml_type(options.kv_type)
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:

@@ -11,7 +11,9 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from core.bench.probe import Prober, ProbeResult, ThreadRate, Verdict, _read_output, best_threads, thread_counts
+from core.bench.child import run_trial
+from core.bench.probe import Prober, Rate, Verdict, applied, best_threads, thread_counts
+from core.bench.trial import Line, Loaded, Refused, Sampled, TrialRequest, Tried
 from core.engines.base import (
     Artifact,
     ArtifactFormat,
@@ -63,7 +65,7 @@ class Babbling(Troubled):
     name = "babbling"
 
     def trouble(self) -> None:
-        os.write(1, b"probe-result:{not json\n")
+        os.write(1, b"benchtop-trial:{not json\n")
         os._exit(0)
 
 
@@ -121,7 +123,7 @@ def probe(prober: Prober, engine: Troubled) -> Verdict:
     [
         (Troubled(), "crashed with SIGILL"),
         (CrashesLate(), "crashed with SIGSEGV"),
-        (Babbling(), "exit code 0 and no result"),
+        (Babbling(), "ended without a result"),
         (Quitting(), "exit code 3"),
     ],
     ids=["crash in loading", "crash in the step", "garbage", "exit"],
@@ -132,11 +134,6 @@ def test_trouble_picks_the_next_safer_setting_and_says_so(prober: Prober, engine
     assert [failure.how for failure in verdict.failures if how in failure.how]
     assert how in verdict.notes[0]
     assert "plain buffers" in verdict.notes[0]
-
-
-def test_a_result_that_cannot_be_read_counts_as_trouble() -> None:
-    assert _read_output(b"probe-result:{not json\n", 0) == "answered with garbage"
-    assert _read_output(b"hello\nprobe-result:{}\n", 0) == ProbeResult()
 
 
 def test_a_hang_is_ended_and_leaves_no_process_behind(tmp_path: Path, prober: Prober) -> None:
@@ -184,8 +181,10 @@ def test_stopping_ends_the_child(prober: Prober) -> None:
 def test_llama_cpp_runs_the_built_in_model_in_a_child(prober: Prober) -> None:
     location = "core.engines.llamacpp.engine:LlamaCppEngine"
     verdict = prober.probe(LlamaCppEngine(), location, GUIDE, LoadOptions(), threading.Event())
-    assert [rate.threads for rate in verdict.rates] == list(thread_counts(LoadOptions()))
-    assert all(rate.decode > 0 and rate.prefill > 0 for rate in verdict.rates)
+    measured = [rate.threads for rate in verdict.rates if rate.options == LoadOptions()]
+    assert measured == list(thread_counts(LoadOptions()))
+    assert all(rate.decode > 0 and rate.prefill > 0 and rate.memory > 0 for rate in verdict.rates)
+    assert verdict.best in verdict.rates
     assert verdict.threads in range(1, machine().cores + 1)
 
 
@@ -204,5 +203,66 @@ def test_notes_name_the_settings_given_up_and_those_taken() -> None:
     safest = engine.safer(replace(LoadOptions(), extra_buffers=False))
     assert safest is not None
     assert engine.safer(safest) is None
-    verdict = Verdict("llamacpp", "1", "guide", "m", safest, (ThreadRate(1, 1.0, 1.0),))
+    verdict = Verdict("llamacpp", "1", "guide", "m", safest, (Rate(safest, 1, 1.0, 1.0, 0.1, 0.0),))
     assert verdict.notes == ()
+
+
+class Choosy(Troubled):
+    """Offers a usual setting that is slow and two more, of which the second crashes."""
+
+    name = "choosy"
+
+    def variants(self, options: LoadOptions) -> list[LoadOptions]:
+        usual = replace(options, extra_buffers=False)
+        return [usual, replace(usual, flash_attention=True), replace(usual, flash_attention=False)]
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        if options.flash_attention:
+            os._exit(9)
+        return EchoModel(options) if options.flash_attention is False else SlowEcho(options)
+
+
+class SlowEcho(EchoModel):
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        time.sleep(0.002)
+        return super().step(work)
+
+
+def test_of_the_variants_that_survive_the_clearly_fastest_is_taken(prober: Prober) -> None:
+    told: list[Line] = []
+    location = f"{__name__}:Choosy"
+    verdict = prober.probe(Choosy(), location, GUIDE, LoadOptions(), threading.Event(), tell=told.append)
+    assert verdict.options.flash_attention is False
+    assert [failure.how for failure in verdict.failures] == ["ended with exit code 9"]
+    assert {type(line) for line in told} == {Loaded, Sampled, Tried}
+    assert len({rate.options for rate in verdict.rates}) == 2
+
+
+def test_a_fresh_trial_replaces_the_kept_verdict(prober: Prober) -> None:
+    first = probe(prober, Quitting())
+    location = f"{__name__}:Quitting"
+    again = prober.probe(Quitting(), location, GUIDE, LoadOptions(), threading.Event(), fresh=True)
+    assert again.failures == first.failures
+    assert prober.kept(Quitting(), GUIDE, LoadOptions()) == again
+
+
+def test_the_budget_bounds_the_rounds_but_not_the_first(prober: Prober) -> None:
+    location = "core.engines.echo:EchoEngine"
+    request = TrialRequest(location, GUIDE, (LoadOptions(), LoadOptions()), (1,), rounds=50, seconds=0.0)
+    outcome = run_trial(request, 20.0, threading.Event())
+    assert outcome.trouble is None
+    assert sum(isinstance(line, Sampled) for line in outcome.lines) == 1
+
+
+def test_a_refused_variant_is_told_with_the_engines_sentence(prober: Prober) -> None:
+    request = TrialRequest(f"{__name__}:Refusing", GUIDE, (LoadOptions(),), (1,), rounds=1, seconds=1.0)
+    assert run_trial(request, 20.0, threading.Event()).lines == (Refused(0, "Not this one."),)
+
+
+def test_what_was_asked_for_stands_and_the_rest_is_what_was_measured() -> None:
+    rates = (Rate(LoadOptions(), 1, 10.0, 5.0, 0.1, 0.0), Rate(LoadOptions(), 2, 9.0, 50.0, 0.1, 0.0))
+    verdict = Verdict("llamacpp", "1", "guide", "m", LoadOptions(), rates)
+    assert verdict.best == rates[0]
+    taken = applied(verdict, LoadOptions(context=64, slots=3))
+    assert (taken.context, taken.slots, taken.threads, taken.batch_threads) == (64, 3, 1, 2)
+    assert applied(verdict, LoadOptions(threads=2)).threads == 2

@@ -1,0 +1,106 @@
+"""The parent's end of a trial run: start the child, read what it tells, end it whatever happens."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import msgspec
+from msgspec import Struct
+
+from core.bench.trial import MARK, Line, Refused, TrialRequest, Tried
+from core.errors import Cancelled
+
+POLL = 0.1
+ENDING = 5.0
+"""Seconds a child may take to exit after it closed its output."""
+
+
+class Outcome(Struct, frozen=True):
+    """All that a child told, and how it ended where it did not end well."""
+
+    lines: tuple[Line, ...]
+    trouble: str | None = None
+    """`crashed with SIGILL`, `hung for 120 s` ..."""
+
+
+def run_trial(
+    request: TrialRequest, timeout: float, stop: threading.Event, tell: Callable[[Line], None] | None = None
+) -> Outcome:
+    """Run a child to its end. It never outlives this call, and may be silent for `timeout` seconds.
+
+    Raises Cancelled on `stop`.
+    """
+    lines: list[Line] = []
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "core.bench.trial"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        try:
+            for line in _lines(child, request, timeout, stop):
+                lines.append(line)
+                if tell is not None:
+                    tell(line)
+            code = child.wait(ENDING)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            return Outcome(tuple(lines), f"hung for {timeout:.0f} s")
+        except msgspec.MsgspecError:
+            return Outcome(tuple(lines), "answered with garbage")
+        finally:
+            child.kill()
+    return Outcome(tuple(lines), _trouble(code, lines))
+
+
+def _lines(
+    child: subprocess.Popen[bytes], request: TrialRequest, timeout: float, stop: threading.Event
+) -> Iterator[Line]:
+    """What the child tells, as it comes. Raises TimeoutError, Cancelled, or a MsgspecError for what is no line."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(child.stdout, inbox), daemon=True).start()
+    try:
+        child.stdin.write(msgspec.json.encode(request, enc_hook=str))
+        child.stdin.close()
+    except BrokenPipeError:
+        # It is dead already, and its exit code will say how.
+        return
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            raw = inbox.get(timeout=POLL)
+        except queue.Empty:
+            if stop.is_set():
+                raise Cancelled("Loading was stopped.") from None
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            continue
+        if raw is None:
+            return
+        if raw.startswith(MARK):
+            yield msgspec.json.decode(raw[len(MARK) :], type=Line)
+            deadline = time.monotonic() + timeout
+
+
+def _read(pipe: IO[bytes], inbox: queue.SimpleQueue[bytes | None]) -> None:
+    for line in pipe:
+        inbox.put(line)
+    inbox.put(None)
+
+
+def _trouble(code: int, lines: list[Line]) -> str | None:
+    if code < 0:
+        return f"crashed with {signal.Signals(-code).name}"
+    if code:
+        return f"ended with exit code {code}"
+    if not any(isinstance(line, Tried | Refused) for line in lines):
+        return "ended without a result"
+    return None

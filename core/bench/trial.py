@@ -1,0 +1,193 @@
+"""A trial run: one engine, one model, some settings, in a child process that may die without harm.
+
+This module is the child: a request as JSON on standard input, a line of JSON on standard output for each thing found.
+`core.bench.child` starts it and reads those lines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import msgspec
+import psutil
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.engines.base import Artifact, Engine, LoadOptions, SequenceId, StreamModel, Threaded, TokenModel, Work
+from core.errors import BenchtopError
+from core.events import Failed, Finished
+from core.requests import Generation, RawText, Sampling
+
+PROMPT, DECODED, WARM_UP = 48, 12, 2
+"""Tokens of a round: in the prompt, decoded and timed, and decoded before the clock starts."""
+CONTEXT = 256
+BUSY, IDLE = 0.002, 0.006
+"""Seconds the stand-in for the event loop computes and sleeps, over and over."""
+MARK = b"benchtop-trial:"
+
+
+class TrialRequest(Struct, frozen=True):
+    """What the child is to try. `engine` is `module:Class`."""
+
+    engine: str
+    artifact: Artifact
+    variants: tuple[LoadOptions, ...]
+    """Settings, each loaded anew."""
+    threads: tuple[int, ...]
+    """Thread counts to time with each of them, where the engine can change its own."""
+    rounds: int
+    seconds: float
+    """No round is begun after so long, save the first of the first variant."""
+
+
+class Loaded(Struct, frozen=True, tag="loaded"):
+    """A variant is in memory."""
+
+    variant: int
+    seconds: float
+
+
+class Sampled(Struct, frozen=True, tag="sampled"):
+    """One round; rates in tokens a second, of a single sequence."""
+
+    variant: int
+    threads: int
+    prefill: float
+    decode: float
+    first_token: float
+    """Seconds from handing over the prompt to its first token."""
+
+
+class Tried(Struct, frozen=True, tag="tried"):
+    """A variant came to its end unharmed."""
+
+    variant: int
+    memory: int
+    """Resident bytes of the child at that moment."""
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """The engine declined a variant in good order."""
+
+    variant: int
+    reason: str
+
+
+Line = Loaded | Sampled | Tried | Refused
+Tell = Callable[[Line], None]
+
+
+def main() -> None:
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=TrialRequest, dec_hook=_read_path)
+    # What native libraries print must not be taken for a result.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def tell(line: Line) -> None:
+        out.write(MARK + msgspec.json.encode(line) + b"\n")
+        out.flush()
+
+    module, _, attribute = request.engine.partition(":")
+    engine: Engine = getattr(import_module(module), attribute)()
+    end = time.monotonic() + request.seconds
+    for variant, options in enumerate(request.variants):
+        if variant and time.monotonic() > end:
+            return
+        try:
+            _try(engine, request, variant, options, end, tell)
+        except BenchtopError as error:
+            tell(Refused(variant, str(error)))
+
+
+def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> None:
+    began = time.monotonic()
+    model = engine.load(request.artifact, replace(options, context=CONTEXT, slots=1))
+    tell(Loaded(variant, time.monotonic() - began))
+    with _bystander():
+        samples = _streamed(model, request) if isinstance(model, StreamModel) else _stepped(model, request)
+        for number, (threads, prefill, decode, first_token) in enumerate(samples):
+            tell(Sampled(variant, threads, prefill, decode, first_token))
+            complete = number + 1 >= len(request.threads)
+            if time.monotonic() > end and (variant or complete):
+                break
+    tell(Tried(variant, psutil.Process().memory_info().rss))
+    model.shutdown()
+
+
+def _stepped(model: TokenModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds with each number of threads in turn, so that a disturbance hits all alike."""
+    counts = request.threads if isinstance(model, Threaded) else (model.spec.threads,)
+    for _ in range(request.rounds):
+        for count in counts:
+            if isinstance(model, Threaded):
+                model.set_threads(count, count)
+            yield count, *_round(model)
+
+
+def _round(model: TokenModel) -> tuple[float, float, float]:
+    """Prefill and decode rates, and the time to the first token."""
+    sequence = model.open(Sampling(temperature=0.0))
+    began = time.perf_counter()
+    token = _step(model, sequence, [index % model.tokenizer.size for index in range(1, PROMPT + 1)])
+    first = time.perf_counter() - began
+    for _ in range(WARM_UP):
+        token = _step(model, sequence, [token])
+    began = time.perf_counter()
+    for _ in range(DECODED):
+        token = _step(model, sequence, [token])
+    decoded = time.perf_counter() - began
+    model.close(sequence)
+    return PROMPT / max(first, 1e-9), DECODED / max(decoded, 1e-9), first
+
+
+def _step(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
+    (step,) = model.step([Work(sequence, tokens, sample=True)])
+    return step.tokens[0]
+
+
+def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds of a model that schedules itself, by the timings it reports."""
+    asked = Generation("trial", RawText("1 2 3 4 5 6 7 8"), Sampling(temperature=0.0), max_tokens=DECODED)
+    for _ in range(request.rounds):
+        for event in model.generate(asked, threading.Event()):
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Finished):
+                usage, timings = event.usage, event.timings
+                prefill = timings.prefill_rate(usage.prompt_tokens)
+                yield model.spec.threads, prefill, timings.decode_rate(usage.completion_tokens), timings.prefill
+
+
+@contextmanager
+def _bystander() -> Iterator[None]:
+    """An interpreter as busy as one that serves: threads that spin pay for it, and must be timed so."""
+    over = threading.Event()
+    thread = threading.Thread(target=_event_loop_stand_in, args=(over,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _event_loop_stand_in(over: threading.Event) -> None:
+    while not over.wait(IDLE):
+        end = time.perf_counter() + BUSY
+        while time.perf_counter() < end:
+            pass
+
+
+def _read_path(_: type, value: object) -> Path:
+    return Path(str(value))
+
+
+if __name__ == "__main__":
+    main()
