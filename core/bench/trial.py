@@ -25,9 +25,8 @@ from core.errors import BenchtopError
 from core.events import Failed, Finished
 from core.requests import Generation, RawText, Sampling
 
-PROMPT, DECODED, WARM_UP = 48, 12, 2
-"""Tokens of a round: in the prompt, decoded and timed, and decoded before the clock starts."""
-CONTEXT = 256
+WARM_UP = 2
+"""Tokens decoded before the clock starts."""
 BUSY, IDLE = 0.002, 0.006
 """Seconds the stand-in for the event loop computes and sleeps, over and over."""
 MARK = b"benchtop-trial:"
@@ -41,10 +40,20 @@ class TrialRequest(Struct, frozen=True):
     variants: tuple[LoadOptions, ...]
     """Settings, each loaded anew."""
     threads: tuple[int, ...]
-    """Thread counts to time with each of them, where the engine can change its own."""
+    """Thread counts to time with each of them, where the engine can change its own; none: as the options say."""
     rounds: int
     seconds: float
     """No round is begun after so long, save the first of the first variant."""
+    prompt: int = 48
+    """Tokens of the prompt that is timed."""
+    decoded: int = 12
+    """Tokens decoded and timed."""
+    depth: int = 0
+    """Tokens that are in the context before the clock starts."""
+
+    @property
+    def context(self) -> int:
+        return self.depth + self.prompt + self.decoded + WARM_UP + 1
 
 
 class Loaded(Struct, frozen=True, tag="loaded"):
@@ -108,7 +117,7 @@ def main() -> None:
 
 def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> None:
     began = time.monotonic()
-    model = engine.load(request.artifact, replace(options, context=CONTEXT, slots=1))
+    model = engine.load(request.artifact, replace(options, context=request.context, slots=1))
     tell(Loaded(variant, time.monotonic() - began))
     with _bystander():
         samples = _streamed(model, request) if isinstance(model, StreamModel) else _stepped(model, request)
@@ -123,28 +132,39 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
 
 def _stepped(model: TokenModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Rounds with each number of threads in turn, so that a disturbance hits all alike."""
-    counts = request.threads if isinstance(model, Threaded) else (model.spec.threads,)
+    adjustable = isinstance(model, Threaded) and bool(request.threads)
+    counts = request.threads if adjustable else (model.spec.threads,)
     for _ in range(request.rounds):
         for count in counts:
-            if isinstance(model, Threaded):
+            if adjustable and isinstance(model, Threaded):
                 model.set_threads(count, count)
-            yield count, *_round(model)
+            yield count, *_round(model, request)
 
 
-def _round(model: TokenModel) -> tuple[float, float, float]:
+def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, float]:
     """Prefill and decode rates, and the time to the first token."""
     sequence = model.open(Sampling(temperature=0.0))
+    tokens = [index % model.tokenizer.size for index in range(1, request.depth + request.prompt + 1)]
+    _feed(model, sequence, tokens[: request.depth])
     began = time.perf_counter()
-    token = _step(model, sequence, [index % model.tokenizer.size for index in range(1, PROMPT + 1)])
+    token = _feed(model, sequence, tokens[request.depth :])
     first = time.perf_counter() - began
     for _ in range(WARM_UP):
         token = _step(model, sequence, [token])
     began = time.perf_counter()
-    for _ in range(DECODED):
+    for _ in range(request.decoded):
         token = _step(model, sequence, [token])
     decoded = time.perf_counter() - began
     model.close(sequence)
-    return PROMPT / max(first, 1e-9), DECODED / max(decoded, 1e-9), first
+    return request.prompt / max(first, 1e-9), request.decoded / max(decoded, 1e-9), first
+
+
+def _feed(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
+    """Compute tokens in as few steps as the batch allows; returns the token drawn after the last, 0 for none."""
+    token = 0
+    for start in range(0, len(tokens), model.spec.batch):
+        token = _step(model, sequence, tokens[start : start + model.spec.batch])
+    return token
 
 
 def _step(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
@@ -154,7 +174,7 @@ def _step(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
 
 def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Rounds of a model that schedules itself, by the timings it reports."""
-    asked = Generation("trial", RawText("1 2 3 4 5 6 7 8"), Sampling(temperature=0.0), max_tokens=DECODED)
+    asked = Generation("trial", RawText("1 2 3 4 5 6 7 8"), Sampling(temperature=0.0), max_tokens=request.decoded)
     for _ in range(request.rounds):
         for event in model.generate(asked, threading.Event()):
             if isinstance(event, Failed):

@@ -1,0 +1,181 @@
+"""Benchmark results: what was measured, with all it depends on; kept, compared with earlier ones, exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from core.engines.base import KvType
+
+UNIT = "tokens/s"
+
+
+class Setting(Struct, frozen=True):
+    """What a row was measured with; two rows with equal settings on one machine can be compared."""
+
+    model: str
+    fingerprint: str
+    """Of the model's files."""
+    engine: str
+    version: str
+    format: str
+    threads: int
+    batch: int
+    kv_type: KvType
+    depth: int
+    """Tokens in the context before the clock started."""
+    prompt: int
+    decoded: int
+    extra_buffers: bool = True
+    flash_attention: bool | None = None
+
+
+class BenchRow(Struct, frozen=True):
+    """One engine with one setting. Rates in tokens a second of a single sequence, medians over the rounds."""
+
+    setting: Setting
+    prefill: float = 0.0
+    decode: float = 0.0
+    spread: float = 0.0
+    """(largest - smallest) / median of the decode rates."""
+    first_token: float = 0.0
+    """Seconds."""
+    memory: int = 0
+    """Resident bytes of the process that ran it."""
+    rounds: int = 0
+    problem: str | None = None
+    """Why there are no figures."""
+
+
+class BenchRun(Struct, frozen=True):
+    """A run of the suite on one machine."""
+
+    taken: float
+    """Seconds since the epoch."""
+    machine: str
+    """Fingerprint of the machine."""
+    processor: str
+    rows: tuple[BenchRow, ...]
+
+
+class Change(Struct, frozen=True):
+    """A row beside the latest earlier row with the same setting on the same machine."""
+
+    row: BenchRow
+    before: BenchRow | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Decode rate now over then; None when there is nothing to compare."""
+        if self.before is None or not self.before.decode or not self.row.decode:
+            return None
+        return self.row.decode / self.before.decode
+
+
+class ExportFormat(Enum):
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "md"
+
+
+class History:
+    """Runs of this machine's user, a line of JSON each; a damaged line is passed over, never the rest."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, run: BenchRun) -> None:
+        """Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.encode(run) + b"\n")
+
+    def runs(self) -> list[BenchRun]:
+        """Oldest first."""
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except OSError:
+            return []
+        return [run for line in lines if (run := _decode(line)) is not None]
+
+    def compare(self, run: BenchRun) -> list[Change]:
+        """Each row of `run` with its latest predecessor."""
+        earlier: dict[Setting, BenchRow] = {}
+        for old in self.runs():
+            if old.machine == run.machine and old.taken < run.taken:
+                earlier.update({row.setting: row for row in old.rows if row.problem is None})
+        return [Change(row, earlier.get(row.setting)) for row in run.rows]
+
+
+def _decode(line: bytes) -> BenchRun | None:
+    try:
+        return msgspec.json.decode(line, type=BenchRun)
+    except msgspec.MsgspecError:
+        return None
+
+
+HEAD = (
+    "model",
+    "engine",
+    "threads",
+    "batch",
+    "KV",
+    "depth",
+    f"prefill {UNIT}",
+    f"decode {UNIT}",
+    "spread",
+    "first token ms",
+    "memory MB",
+    "problem",
+)
+
+
+def cells(row: BenchRow) -> tuple[str, ...]:
+    """A row in words, as wide as `HEAD`."""
+    setting = row.setting
+    known = (setting.model, setting.engine, str(setting.threads), str(setting.batch), setting.kv_type.value)
+    if row.problem is not None:
+        return (*known, str(setting.depth), "", "", "", "", "", row.problem)
+    return (
+        *known,
+        str(setting.depth),
+        f"{row.prefill:.1f}",
+        f"{row.decode:.1f}",
+        f"{row.spread:.0%}",
+        f"{row.first_token * 1000:.1f}",
+        f"{row.memory / 1e6:.0f}",
+        "",
+    )
+
+
+def export(run: BenchRun, form: ExportFormat) -> str:
+    """The run as a document."""
+    match form:
+        case ExportFormat.JSON:
+            return msgspec.json.format(msgspec.json.encode(run), indent=2).decode() + "\n"
+        case ExportFormat.CSV:
+            return _csv(run.rows)
+        case ExportFormat.MARKDOWN:
+            return _markdown(run)
+
+
+def _csv(rows: Iterable[BenchRow]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEAD)
+    writer.writerows(cells(row) for row in rows)
+    return out.getvalue()
+
+
+def _markdown(run: BenchRun) -> str:
+    def line(values: Sequence[str]) -> str:
+        return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+
+    lines = [f"{run.processor}, machine {run.machine}", "", line(HEAD), "|" + " --- |" * len(HEAD)]
+    return "\n".join([*lines, *(line(cells(row)) for row in run.rows)]) + "\n"

@@ -1,0 +1,185 @@
+"""The benchmark suite: engines side by side on one model or several, with settings swept, each in a child process."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.bench.child import run_trial
+from core.bench.results import BenchRow, BenchRun, Setting
+from core.bench.select import Candidate
+from core.bench.trial import Line, Refused, Sampled, TrialRequest, Tried
+from core.engines.base import Available, KvType, LoadOptions
+from core.errors import UsageError
+from core.hardware import machine
+from core.models.formats import fingerprint
+
+SWEEPABLE = ("threads", "batch", "kv", "depth")
+
+
+class SuitePlan(Struct, frozen=True):
+    """How each case is measured, and which settings are swept."""
+
+    rounds: int = 5
+    prompt: int = 256
+    decoded: int = 48
+    seconds: float = 60.0
+    """Of one case at most, loading apart."""
+    threads: tuple[int, ...] = ()
+    """None: what the trial run found, or the engine's own."""
+    batches: tuple[int, ...] = (512,)
+    kv_types: tuple[KvType, ...] = (KvType.F16,)
+    depths: tuple[int, ...] = (0,)
+
+
+class CaseStarted(Struct, frozen=True, tag="started"):
+    number: int
+    """From one, of `total`."""
+    total: int
+    setting: Setting
+
+
+class CaseSampled(Struct, frozen=True, tag="sampled"):
+    """One round of the case under way."""
+
+    setting: Setting
+    prefill: float
+    decode: float
+
+
+class CaseDone(Struct, frozen=True, tag="done"):
+    row: BenchRow
+
+
+SuiteEvent = CaseStarted | CaseSampled | CaseDone
+Listener = Callable[[SuiteEvent], None]
+
+
+def parse_sweeps(words: Sequence[str], plan: SuitePlan) -> SuitePlan:
+    """`threads=1,2`, `batch=128,512`, `kv=f16,q8_0`, `depth=0,1024`. Raises UsageError that names the word."""
+    for word in words:
+        name, separator, values = word.partition("=")
+        if name not in SWEEPABLE or not separator:
+            known = ", ".join(SWEEPABLE)
+            raise UsageError(f"The sweep {word!r} is not understood; write NAME=VALUE,VALUE with one of {known}.")
+        try:
+            plan = _swept(plan, name, values.split(","))
+        except ValueError as error:
+            raise UsageError(f"The sweep {word!r} has a value that cannot be used: {error}.") from error
+    return plan
+
+
+def _swept(plan: SuitePlan, name: str, values: Sequence[str]) -> SuitePlan:
+    if name == "kv":
+        return replace(plan, kv_types=tuple(KvType(value) for value in values))
+    least = 0 if name == "depth" else 1
+    numbers = tuple(int(value) for value in values)
+    if any(not least <= number <= 1_000_000 for number in numbers):
+        raise ValueError(f"numbers are between {least} and 1000000")
+    field = {"threads": "threads", "batch": "batches", "depth": "depths"}[name]
+    changes: Mapping[str, object] = {field: numbers}
+    return replace(plan, **changes)
+
+
+def run_suite(
+    candidates: Sequence[tuple[Candidate, LoadOptions]],
+    plan: SuitePlan,
+    timeout: float,
+    stop: threading.Event,
+    tell: Listener,
+) -> BenchRun:
+    """Measure every candidate with every setting, one after another. Blocks. Raises Cancelled on `stop`.
+
+    The options beside a candidate are those its trial run found best; a child that dies or hangs is a row with a
+    problem, and the next one is measured.
+    """
+    cases = [case for candidate, options in candidates for case in _cases(candidate, options, plan)]
+    rows = []
+    for number, (candidate, options, setting) in enumerate(cases, 1):
+        tell(CaseStarted(number, len(cases), setting))
+        row = _measure(candidate, options, setting, plan, timeout, stop, tell)
+        rows.append(row)
+        tell(CaseDone(row))
+    here = machine()
+    return BenchRun(time.time(), here.fingerprint, here.processor, tuple(rows))
+
+
+def _cases(
+    candidate: Candidate, options: LoadOptions, plan: SuitePlan
+) -> Iterator[tuple[Candidate, LoadOptions, Setting]]:
+    availability = candidate.engine.availability()
+    version = availability.version if isinstance(availability, Available) else "unknown"
+    usual = (options.threads or machine().cores,)
+    mark = fingerprint(candidate.artifact.path)
+    for threads, batch, kv, depth in itertools.product(plan.threads or usual, plan.batches, plan.kv_types, plan.depths):
+        batch_threads = threads if plan.threads else options.batch_threads
+        chosen = replace(options, threads=threads, batch_threads=batch_threads, batch=batch, kv_type=kv)
+        yield (
+            candidate,
+            chosen,
+            Setting(
+                model=candidate.artifact.name,
+                fingerprint=mark,
+                engine=candidate.engine.name,
+                version=version,
+                format=candidate.artifact.format.value,
+                threads=threads,
+                batch=batch,
+                kv_type=kv,
+                depth=depth,
+                prompt=plan.prompt,
+                decoded=plan.decoded,
+                extra_buffers=options.extra_buffers,
+                flash_attention=options.flash_attention,
+            ),
+        )
+
+
+def _measure(
+    candidate: Candidate,
+    options: LoadOptions,
+    setting: Setting,
+    plan: SuitePlan,
+    timeout: float,
+    stop: threading.Event,
+    tell: Listener,
+) -> BenchRow:
+    request = TrialRequest(
+        engine=candidate.location,
+        artifact=candidate.artifact,
+        variants=(options,),
+        threads=(),
+        rounds=plan.rounds,
+        seconds=plan.seconds,
+        prompt=plan.prompt,
+        decoded=plan.decoded,
+        depth=setting.depth,
+    )
+
+    def pass_on(line: Line) -> None:
+        if isinstance(line, Sampled):
+            tell(CaseSampled(setting, line.prefill, line.decode))
+
+    outcome = run_trial(request, timeout, stop, pass_on)
+    refusals = [line.reason for line in outcome.lines if isinstance(line, Refused)]
+    samples = [line for line in outcome.lines if isinstance(line, Sampled)]
+    memory = max((line.memory for line in outcome.lines if isinstance(line, Tried)), default=0)
+    if outcome.trouble is not None or refusals or not samples:
+        return BenchRow(setting, problem=outcome.trouble or next(iter(refusals), "nothing was measured"))
+    decode = [sample.decode for sample in samples]
+    middle = median(decode)
+    return BenchRow(
+        setting,
+        prefill=median(sample.prefill for sample in samples),
+        decode=middle,
+        spread=(max(decode) - min(decode)) / middle if middle else 0.0,
+        first_token=median(sample.first_token for sample in samples),
+        memory=memory,
+        rounds=len(samples),
+    )
