@@ -75,11 +75,11 @@ def _lines(
         return
     deadline = time.monotonic() + timeout
     while True:
+        if stop.is_set():
+            raise Cancelled("The trial run was stopped.")
         try:
             raw = inbox.get(timeout=POLL)
         except queue.Empty:
-            if stop.is_set():
-                raise Cancelled("Loading was stopped.") from None
             if time.monotonic() > deadline:
                 raise TimeoutError from None
             continue

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum
 
 import psutil
@@ -79,11 +79,16 @@ async def measure(model: str, plan: Plan, vocabulary: int, submit: Submit) -> As
         yield RoundStarted(number)
         tally = _Tally(number, plan)
         requests = [_request(model, plan, vocabulary) for _ in range(plan.streams)]
-        async with asyncio.TaskGroup() as tasks:
-            streams = [tasks.create_task(_run(submit, request, tally)) for request in requests]
+        streams = [asyncio.create_task(_run(submit, request, tally)) for request in requests]
+        try:
             while not all(stream.done() for stream in streams):
-                await asyncio.wait(streams, timeout=PROGRESS_SECONDS)
+                await asyncio.wait(streams, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
                 yield tally.progress()
+                _raise_first(streams)
+        finally:
+            for stream in streams:
+                stream.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
         result = tally.result()
         done.append(result)
         yield result
@@ -97,6 +102,13 @@ async def measure(model: str, plan: Plan, vocabulary: int, submit: Submit) -> As
         time_to_first_token=statistics.median(result.time_to_first_token for result in done),
         memory=psutil.Process().memory_info().rss,
     )
+
+
+def _raise_first(streams: Sequence[asyncio.Task[None]]) -> None:
+    """What ended a stream is what ends the measuring; the other streams are cancelled."""
+    for stream in streams:
+        if stream.done() and (error := stream.exception()) is not None:
+            raise error
 
 
 def _request(model: str, plan: Plan, vocabulary: int) -> Generation:

@@ -221,7 +221,8 @@ def last_said(prompt: Sequence[int]) -> str:
     starts = [place for place, token in enumerate(prompt) if token == TURN_BEGIN]
     for start in reversed(starts):
         turn = prompt[start + 1 :]
-        text = bytes(turn[: turn.index(TURN_END)] if TURN_END in turn else [])
+        inside = turn[: turn.index(TURN_END)] if TURN_END in turn else []
+        text = bytes(token for token in inside if token < 256)
         if text.startswith(header):
             return text[len(header) :].decode("utf-8", "replace")
     return bytes(token for token in prompt if token < 256).decode("utf-8", "replace")

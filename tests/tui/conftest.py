@@ -1,0 +1,73 @@
+"""Fixtures of the terminal tests: apps that keep still, and waiting for what is to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from core.config import Folders, ServerSettings, Settings, UiSettings
+from core.workbench import Workbench
+from tests.tui.still import StillWorkbench
+from tui.app import BenchtopApp
+from tui.chat import Outcome
+from tui.screens.chat import ChatScreen
+
+PATIENCE = 600
+"""Turns of a fiftieth of a second a test waits for something before it fails."""
+
+
+class QuietApp(BenchtopApp):
+    """Takes snapshots when asked only, and moves nothing by itself."""
+
+    BEAT = 3600.0
+
+
+def quiet(workbench: StillWorkbench | None = None, *, theme: str = "graphite", model: str = "guide") -> QuietApp:
+    """An app over a workbench that stands still."""
+    still = workbench if workbench is not None else StillWorkbench()
+    settings = Settings(ui=UiSettings(theme=theme), server=ServerSettings(port=0))
+    app = QuietApp(settings, model, lambda _: cast("Workbench", still))
+    app.animation_level = "none"
+    return app
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Let the app run until `condition` holds."""
+    for _ in range(PATIENCE):
+        if condition():
+            await pilot.pause()
+            return
+        await pilot.pause(0.02)
+    raise AssertionError("What the test waits for never came.")
+
+
+@pytest.fixture
+def echo_app(tmp_path: Path) -> BenchtopApp:
+    """An app over the real workbench, with the model that says what it was told."""
+    where = Folders(config=tmp_path / "config", cache=tmp_path / "cache", state=tmp_path / "state")
+    app = BenchtopApp(Settings(server=ServerSettings(port=0)), "echo", lambda settings: Workbench(settings, where))
+    app.animation_level = "none"
+    return app
+
+
+def chat_of(app: BenchtopApp) -> ChatScreen:
+    assert isinstance(app.screen, ChatScreen)
+    return app.screen
+
+
+def finished(screen: ChatScreen, number: int = 1) -> bool:
+    done = [exchange for exchange in screen.chat.exchanges if exchange.outcome is not Outcome.WRITING]
+    return len(done) == number and screen._writing is None
+
+
+def shown(app: BenchtopApp, selector: str) -> str:
+    return str(app.screen.query_one(selector, Static).render())
+
+
+def notices(app: BenchtopApp) -> list[str]:
+    return [notification.message for notification in app._notifications]

@@ -1,0 +1,230 @@
+"""A workbench that stands still: fixed numbers and scripted answers, so that screens look the same each time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from core.errors import BenchtopError, Cancelled, LoadFailed
+from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
+from core.feed import (
+    CacheStats,
+    MachineSnapshot,
+    ModelSnapshot,
+    ModelState,
+    QueueStats,
+    RequestRow,
+    RequestState,
+    Snapshot,
+)
+from core.requests import Generation, Sampling
+from core.serving.stream import Stream
+
+MEGA = 1_000_000
+ANSWER = """\
+A **KV cache** keeps the keys and values of tokens the model has read, so that each new token costs one step.
+
+- It grows with every token of the context.
+- A cached prefix is *not computed again*.
+
+```python
+bytes = 2 * layers * kv_heads * head_dim * context * 2
+```
+
+Shorter chats need less of it.
+"""
+
+REQUESTS = (
+    RequestRow("req-7f3a91c2", "guide", RequestState.DECODE, 311, 288, 311, 164, 38.4, None, 0.0, 4.6),
+    RequestRow("req-02bd77e8", "guide", RequestState.DECODE, 96, 0, 96, 41, 37.9, None, 0.1, 1.3),
+    RequestRow("req-c51e0f46", "guide", RequestState.PREFILL, 1840, 512, 1024, 0, 0.0, 0.9, 0.2, 0.8),
+    RequestRow("req-ea40b3d9", "guide", RequestState.QUEUED, 54, 0, 0, 0, 0.0, None, 0.4, 0.4),
+)
+
+GUIDE = ModelSnapshot(
+    name="guide",
+    engine="llamacpp",
+    state=ModelState.READY,
+    architecture="llama",
+    quantization="Q8_0",
+    parameters=3_670_016,
+    context=2048,
+    slots=4,
+    slots_used=3,
+    threads=1,
+    weight_bytes=int(3.9 * MEGA),
+    kv_cells=8192,
+    kv_cells_used=2967,
+    kv_bytes_per_token=2048,
+    queue=QueueStats(pending=1, max_depth=32, total_processed=118, total_rejected=0, total_cancelled=2),
+    cache=CacheStats(
+        entries=6,
+        memory_bytes=3 * MEGA,
+        max_bytes=16 * MEGA,
+        lookups=120,
+        hits=96,
+        prompt_tokens=9000,
+        cached_tokens=6100,
+        evictions=3,
+    ),
+    requests=REQUESTS,
+    decode_rate=76.3,
+    prefill_rate=842.0,
+    notes=("Loaded without extra buffer types: they crash on this machine.",),
+)
+ECHO = ModelSnapshot(name="echo", engine="echo", state=ModelState.READY, architecture="script", context=4096, slots=8)
+MACHINE = MachineSnapshot(
+    cpu_percent=61.0, memory_total=16_000 * MEGA, memory_available=9_400 * MEGA, process_resident=412 * MEGA
+)
+
+
+def stretch(text: str, size: int = 7) -> list[str]:
+    """`text` in pieces, as tokens come."""
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+class StillWorkbench:
+    """Answers every question with `answer`. `load` waits for `gate` where there is one, and fails with `problem`."""
+
+    def __init__(
+        self,
+        models: tuple[ModelSnapshot, ...] = (GUIDE,),
+        *,
+        answer: str = ANSWER,
+        gate: asyncio.Event | None = None,
+        problem: BenchtopError | None = None,
+        hold_stream: bool = False,
+    ) -> None:
+        self.models = models
+        self.answer = answer
+        self.gate = gate
+        self.problem = problem
+        self.hold_stream = hold_stream
+        self.asked: list[Generation] = []
+        self.cancelled: list[str] = []
+        self.loaded: list[str] = []
+        self.closed = False
+
+    async def load(self, name: str) -> str:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.problem is not None:
+            raise self.problem
+        if name.endswith(".gguf"):
+            raise LoadFailed(name, f"The file {name} is not a GGUF file: it begins with the wrong bytes.")
+        self.loaded.append(name)
+        return name
+
+    async def unload(self, name: str) -> None:
+        self.models = tuple(model for model in self.models if model.name != name)
+
+    @property
+    def default_model(self) -> str | None:
+        return self.models[0].name if self.models else None
+
+    def served_models(self) -> tuple[str, ...]:
+        return tuple(model.name for model in self.models if model.state is ModelState.READY)
+
+    def sampling_defaults(self, model: str) -> Sampling:
+        return Sampling(temperature=0.0)
+
+    async def submit(self, request: Generation) -> Stream:
+        self.asked.append(request)
+        stream = Stream(
+            f"req-{len(self.asked)}", 42, 1, timeout=None, withdraw=lambda: False, cancel=lambda: self._cut(stream)
+        )
+        pieces = [TextDelta(0, piece) for piece in stretch(self.answer)]
+        if self.hold_stream:
+            stream.deliver(pieces[: len(pieces) // 2])
+            return stream
+        usage = Usage(prompt_tokens=42, cached_tokens=16, completion_tokens=97)
+        end = Finished(0, FinishReason.STOP, usage, Timings(queued=0.001, prefill=0.021, decode=2.5))
+        stream.deliver([*pieces, end])
+        return stream
+
+    def _cut(self, stream: Stream) -> None:
+        self.cancelled.append(stream.request_id)
+        stream.deliver([Failed(Cancelled())])
+
+    def cancel(self, request_id: str) -> bool:
+        self.cancelled.append(request_id)
+        return True
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(taken=0.0, uptime=754.0, models=self.models, machine=MACHINE)
+
+    def engines(self) -> tuple[Any, ...]:
+        return (
+            SimpleNamespace(
+                name="llamacpp", platform="any", priority=10, available=True, version="0.3.30", reason=None, mend=None
+            ),
+            SimpleNamespace(
+                name="echo", platform="any", priority=90, available=True, version="1", reason=None, mend=None
+            ),
+            SimpleNamespace(
+                name="mlx",
+                platform="darwin-arm64",
+                priority=5,
+                available=False,
+                version=None,
+                reason="mlx-lm is not installed.",
+                mend="uv sync --extra mlx",
+            ),
+        )
+
+    def library(self) -> tuple[Any, ...]:
+        from core.engines.base import ArtifactFormat
+
+        return (
+            SimpleNamespace(
+                name="guide",
+                path=Path("guide.gguf"),
+                format=ArtifactFormat.GGUF,
+                size=int(3.9 * MEGA),
+                loaded=True,
+                problem=None,
+            ),
+            SimpleNamespace(
+                name="echo", path=Path("echo"), format=ArtifactFormat.SCRIPT, size=0, loaded=False, problem=None
+            ),
+            SimpleNamespace(
+                name="Qwen3-0.6B-Q8_0",
+                path=Path("models/Qwen3-0.6B-Q8_0.gguf"),
+                format=ArtifactFormat.GGUF,
+                size=639 * MEGA,
+                loaded=False,
+                problem=None,
+            ),
+            SimpleNamespace(
+                name="half-a-download",
+                path=Path("models/half-a-download.gguf"),
+                format=ArtifactFormat.GGUF,
+                size=12 * MEGA,
+                loaded=False,
+                problem="The file ends before its tensors do; download it again.",
+            ),
+        )
+
+    async def measure(
+        self, model: str, *, prompt_tokens: int = 256, new_tokens: int = 64, rounds: int = 3, streams: int = 1
+    ) -> AsyncIterator[Any]:
+        from core.bench import runner
+
+        for number in range(1, rounds + 1):
+            yield runner.RoundStarted(number)
+            for step in range(1, 25):
+                yield runner.Progress(
+                    number, runner.Phase.PREFILL, step * 10, step * 0.02, 700.0 + 20 * ((step * 7 + number) % 9)
+                )
+            for step in range(1, 41):
+                yield runner.Progress(
+                    number, runner.Phase.DECODE, step, step * 0.026, 36.0 + ((step * 5 + number) % 7) / 2
+                )
+            yield runner.RoundDone(number, 780.0 + number, 37.5 + number / 10, 0.33)
+        yield runner.Summary(rounds, 782.0, 37.7, 0.1, 0.33, 412 * MEGA)
+
+    async def close(self) -> None:
+        self.closed = True

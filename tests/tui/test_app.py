@@ -1,0 +1,275 @@
+"""The app under a pilot: over the real workbench with the echo model, and over one that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from pathlib import Path
+
+from textual.widgets import Button, Input, Static
+
+from core.config import ServerSettings, Settings
+from tests.tui.conftest import notices, quiet, shown, until
+from tests.tui.still import ECHO, GUIDE, StillWorkbench
+from tui.app import BenchtopApp
+from tui.screens.bench import BenchScreen
+from tui.screens.models import ModelsScreen
+from tui.screens.serve import ServeScreen
+from tui.widgets.board import Board
+from tui.widgets.composer import Composer
+from tui.widgets.rows import Rows
+from tui.widgets.transcript import Transcript
+
+
+async def test_it_opens_on_chat_ready_to_type() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert app.current_mode == "chat"
+        assert isinstance(app.focused, Composer)
+
+
+async def test_digits_switch_screens_while_the_message_is_empty() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        for key, name in (("1", "models"), ("4", "chat"), ("2", "bench"), ("4", "chat"), ("3", "serve"), ("4", "chat")):
+            await pilot.press(key)
+            await pilot.pause()
+            assert app.current_mode == name
+
+
+async def test_digits_are_typed_into_a_message_that_has_begun() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.press("space", *"2 plus 3?")
+        await pilot.pause()
+        assert app.current_mode == "chat"
+        assert app.screen.query_one(Composer).text == " 2 plus 3?"
+
+
+async def test_function_keys_switch_screens_while_typing() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.press(*"hello", "f1")
+        await pilot.pause()
+        assert app.current_mode == "models"
+        await pilot.press("f4")
+        await pilot.pause()
+        assert app.screen.query_one(Composer).text == "hello"
+
+
+async def test_escape_leaves_the_message_and_i_goes_back() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.press(*"half a thought", "escape")
+        await pilot.pause()
+        assert isinstance(app.focused, Transcript)
+        await pilot.press("i")
+        await pilot.pause()
+        assert isinstance(app.focused, Composer)
+
+
+async def test_the_tab_strip_and_the_model_are_on_every_screen() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        for key in "1234":
+            await pilot.press(key)
+            app.pulse()
+            await pilot.pause()
+            tabs = [str(tab.render()) for tab in app.screen.query(".tab").results(Static)]
+            assert tabs == ["1 models", "2 bench", "3 serve", "4 chat"]
+            assert shown(app, "#model") == "guide ● ready"
+
+
+async def test_the_server_runs_in_the_same_process(echo_app: BenchtopApp) -> None:
+    async with echo_app.run_test() as pilot:
+        await until(pilot, lambda: echo_app.desk.ready)
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(echo_app.screen, ServeScreen))
+        await pilot.press("s")
+        await until(pilot, lambda: echo_app.desk.live_server)
+        server = echo_app.desk.live_server
+        assert server is not None
+        body = await asyncio.to_thread(_get, f"{server.url}/v1/models")
+        assert [model["id"] for model in body["data"]] == ["echo"]
+        await until(pilot, lambda: server.url in shown(echo_app, "#address"))
+        assert shown(echo_app, "#curl").startswith(f"$ curl {server.url}/v1/chat/completions")
+        await pilot.press("c")
+        assert server.url in echo_app.clipboard
+        await pilot.press("s")
+        await until(pilot, lambda: not server.running)
+        await until(pilot, lambda: "stopped" in shown(echo_app, "#address"))
+
+
+def _get(url: str) -> dict[str, list[dict[str, str]]]:
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        body: dict[str, list[dict[str, str]]] = json.load(reply)
+        return body
+
+
+async def test_a_port_in_use_is_told_and_nothing_else_is_disturbed() -> None:
+    listener = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    app = BenchtopApp(Settings(server=ServerSettings(port=port)), "guide", lambda _: StillWorkbench())  # type: ignore[arg-type,return-value]
+    async with app.run_test() as pilot:
+        await pilot.press("3", "s")
+        await until(pilot, lambda: notices(app))
+        assert str(port) in notices(app)[0]
+        assert app.desk.live_server is None
+        await pilot.press("4")
+        await pilot.pause()
+        assert app.current_mode == "chat"
+    listener.close()
+
+
+async def test_the_request_board_cancels_the_selected_request() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.query_one(Board).row_count == 4)
+        await pilot.press("down", "x")
+        await pilot.pause()
+        assert still.cancelled == ["req-02bd77e8"]
+
+
+async def test_bench_measures_the_model_and_draws_it() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, BenchScreen))
+        await pilot.press("s")
+        await until(pilot, lambda: "Median of 3 rounds" in shown(app, "#summary"))
+        assert app.screen.query_one("#measured", Rows).row_count == 3
+        assert str(app.screen.query_one("#start", Button).label) == "Start"
+
+
+async def test_bench_runs_on_the_real_workbench(echo_app: BenchtopApp) -> None:
+    async with echo_app.run_test() as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(echo_app.screen, BenchScreen))
+        await pilot.press("s")
+        await until(pilot, lambda: "Median of 3 rounds" in shown(echo_app, "#summary"))
+
+
+async def test_bench_names_the_parameter_that_is_wrong() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, BenchScreen))
+        app.screen.query_one("#rounds", Input).value = "0"
+        await pilot.press("s")
+        await pilot.pause()
+        assert notices(app) == ["Rounds must be a whole number from 1 to 100."]
+
+
+async def test_models_lists_what_is_loaded_and_what_lies_on_disk() -> None:
+    app = quiet(StillWorkbench((GUIDE, ECHO)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        table = app.screen.query_one("#library", Rows)
+        states = [str(table.get_row_at(row)[-1]) for row in range(4)]
+        assert states == ["ready", "ready", "on disk", "damaged"]
+        assert "crash on this machine" in shown(app, "#facts")
+        assert "uv sync --extra mlx" in shown(app, "#engine-table")
+
+
+async def test_enter_makes_a_loaded_model_the_one_in_use() -> None:
+    app = quiet(StillWorkbench((GUIDE, ECHO)))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        assert app.desk.model == "echo"
+
+
+async def test_a_damaged_file_is_not_even_tried() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        await pilot.press("down", "down", "down", "enter")
+        await pilot.pause()
+        assert still.loaded == ["guide"]
+        assert "half-a-download cannot be loaded" in notices(app)[0]
+
+
+async def test_a_file_that_is_no_model_leaves_the_loaded_one_in_use(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.gguf"
+    wrong.write_bytes(b"not a model")
+    app = quiet()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        await pilot.press("o")
+        await until(pilot, lambda: app.screen.is_modal)
+        app.screen.query_one(Input).value = str(tmp_path / "missing.gguf")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "There is no file" in shown(app, ".problem")
+        app.screen.query_one(Input).value = str(wrong)
+        await pilot.press("enter")
+        await until(pilot, lambda: notices(app))
+        assert "is not a GGUF file" in notices(app)[0]
+        assert app.desk.ready
+        assert app.desk.model == "guide"
+
+
+async def test_unloading_the_model_in_use_says_what_to_do() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        await pilot.press("u")
+        await until(pilot, lambda: app.desk.problem)
+        await pilot.press("4", *"hello", "enter")
+        await until(pilot, lambda: "models screen" in shown(app, ".stats"))
+
+
+async def test_ascii_mode_draws_ascii_only() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        app.action_toggle_ascii()
+        await pilot.press("3")
+        app.pulse()
+        await pilot.pause()
+        lines = [strip.text for strip in app.screen._compositor.render_strips()]
+        assert "".join(lines).isascii()
+
+
+async def test_quitting_closes_server_and_workbench() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("ctrl+q")
+        await pilot.pause()
+    assert still.closed
+    assert app.return_code == 0
+
+
+async def test_it_is_usable_at_80_by_24() -> None:
+    app = quiet()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        for key in "1234":
+            await pilot.press(key)
+            await pilot.pause()
+            for widget in app.screen.query(".panel, Composer, Footer, Button, #plan Input"):
+                if not widget.display:
+                    continue
+                assert widget.region.width > 0
+                assert widget.region.bottom <= 24
+                assert widget.region.right <= 80

@@ -1,0 +1,122 @@
+"""What every screen looks like, kept as SVG; `pytest --snapshot-update` accepts a change that was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from textual.app import App
+from textual.pilot import Pilot
+
+from tests.tui.conftest import quiet, until
+from tests.tui.still import ECHO, GUIDE, StillWorkbench
+from themes import PALETTES
+from tui.app import BenchtopApp
+from tui.screens.chat import ChatScreen
+from tui.widgets.plot import Trend
+from tui.widgets.rows import Rows
+
+Compare = Callable[..., bool]
+Step = Callable[[Pilot[None]], Awaitable[None]]
+SIZES = [(80, 24), (120, 40)]
+
+
+def app_of(pilot: Pilot[None]) -> BenchtopApp:
+    assert isinstance(pilot.app, BenchtopApp)
+    return pilot.app
+
+
+async def opened(pilot: Pilot[None]) -> None:
+    app = app_of(pilot)
+    await until(pilot, lambda: app.desk.ready)
+    app.pulse()
+    await pilot.pause()
+
+
+async def answered(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    await pilot.press(*"What is a KV cache?", "enter")
+    screen = app_of(pilot).screen
+    assert isinstance(screen, ChatScreen)
+    await until(pilot, lambda: screen._writing is None and not screen.query_one(".tail").display)
+
+
+async def on_models(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    await pilot.press("1")
+    app = app_of(pilot)
+    await until(pilot, lambda: app.current_mode == "models" and app.screen.query_one("#library", Rows).row_count == 4)
+
+
+async def on_bench(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    await pilot.press("2")
+    await pilot.pause()
+    await pilot.press("s")
+    app = app_of(pilot)
+    await until(pilot, lambda: "Median" in str(app.screen.query_one("#summary").render()))
+
+
+async def on_serve(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    app = app_of(pilot)
+    server = SimpleNamespace(url="http://127.0.0.1:8080", api_key=None, running=True, stop=_nothing)
+    app.desk.server = cast("None", server)
+    await pilot.press("3")
+    await pilot.pause()
+    past: dict[str, list[float]] = {"#decode": [0, 20, 38, 52, 70, 76.3], "#prefill": [900, 0, 0, 620, 0, 842]}
+    for name, values in past.items():
+        trend = app.screen.query_one(name, Trend)
+        trend.values.clear()
+        for value in values:
+            trend.push(value)
+    app.log_tail.lines.extend(
+        ["12:00:01 info    model loaded model=guide", "12:00:04 info    server started port=8080"]
+    )
+    app.log_tail.version += 1
+    cast("Any", app.screen)._draw_log()
+    await pilot.pause()
+
+
+async def _nothing(drain: float) -> None:
+    """A server that is stopped at once."""
+
+
+async def on_help(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    await pilot.press("f5")
+    await pilot.pause()
+
+
+SCREENS: dict[str, Step] = {
+    "welcome": opened,
+    "chat": answered,
+    "models": on_models,
+    "bench": on_bench,
+    "serve": on_serve,
+    "help": on_help,
+}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("name", SCREENS)
+def test_every_screen_looks_as_it_did(snap_compare: Compare, name: str, size: tuple[int, int]) -> None:
+    app: App[None] = quiet(StillWorkbench((GUIDE, ECHO)))
+    assert snap_compare(app, terminal_size=size, run_before=SCREENS[name])
+
+
+@pytest.mark.parametrize("theme", [palette.name for palette in PALETTES[1:]] + ["ansi-dark"])
+def test_every_theme_looks_as_it_did(snap_compare: Compare, theme: str) -> None:
+    assert snap_compare(quiet(theme=theme), terminal_size=(80, 24), run_before=on_serve)
+
+
+def test_the_plain_ascii_drawing_looks_as_it_did(snap_compare: Compare) -> None:
+    app = quiet()
+
+    async def plain(pilot: Pilot[None]) -> None:
+        app.action_toggle_ascii()
+        await on_serve(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=plain)

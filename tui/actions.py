@@ -1,0 +1,267 @@
+"""The one registry of what a user can do: key bindings, footer, help screen and command palette are read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+from msgspec import Struct
+from textual.binding import Binding, BindingType
+
+
+class Scope(Enum):
+    """Where an action is at home; the value is the title its keys stand under in the help screen."""
+
+    APP = "everywhere"
+    MODELS = "models"
+    BENCH = "bench"
+    SERVE = "serve"
+    CHAT = "chat"
+
+
+class Action(Struct, frozen=True):
+    id: str
+    """Names the action in a keymap."""
+    scope: Scope
+    name: str
+    """What the command palette calls it."""
+    run: str
+    """The Textual action, found on the scope's screen or the app."""
+    keys: tuple[str, ...]
+    """The first is the one shown."""
+    help: str
+    label: str = ""
+    """What the footer calls it; empty keeps it out of the footer."""
+    display: str | None = None
+    """How the footer writes its key, where Textual's spelling is too long."""
+    priority: bool = False
+    """Its key works even where the focused widget has a use of its own for it."""
+    palette: bool = True
+
+
+SCREENS = ("models", "bench", "serve", "chat")
+"""In the order of their keys, 1 to 4."""
+
+
+def _screens() -> Iterator[Action]:
+    for number, name in enumerate(SCREENS, 1):
+        yield Action(
+            f"screen.{name}",
+            Scope.APP,
+            f"Go to {name}",
+            f"go('{name}')",
+            (f"f{number}", f"{number}", f"alt+{number}"),
+            f"The {name} screen.",
+            label="screens" if number == 1 else "",
+            display="F1-4" if number == 1 else None,
+        )
+
+
+ACTIONS: tuple[Action, ...] = (
+    *_screens(),
+    Action(
+        "app.help",
+        Scope.APP,
+        "Keys and help",
+        "help",
+        ("f5", "question_mark"),
+        "This page.",
+        "help",
+        "F5",
+        palette=True,
+    ),
+    Action(
+        "app.palette",
+        Scope.APP,
+        "Commands",
+        "command_palette",
+        ("ctrl+p",),
+        "Every action and every theme, by name.",
+        palette=False,
+    ),
+    Action(
+        "app.theme",
+        Scope.APP,
+        "Choose a theme",
+        "change_theme",
+        ("ctrl+t",),
+        "Try the themes; the choice is for this run.",
+    ),
+    Action(
+        "app.ascii",
+        Scope.APP,
+        "Draw with ASCII or Unicode",
+        "toggle_ascii",
+        (),
+        "Switch gauges, plots and borders to plain ASCII and back.",
+    ),
+    Action(
+        "app.animations",
+        Scope.APP,
+        "Animations on or off",
+        "toggle_animations",
+        (),
+        "Stop everything that moves by itself, or let it move again.",
+    ),
+    Action(
+        "app.quit", Scope.APP, "Quit", "quit", ("ctrl+q",), "Stop the server, unload the models, leave.", "quit", "^q"
+    ),
+    Action(
+        "models.load",
+        Scope.MODELS,
+        "Load the model",
+        "load",
+        ("l", "enter"),
+        "Load the selected model, or talk to it.",
+        "load",
+    ),
+    Action("models.unload", Scope.MODELS, "Unload the model", "unload", ("u",), "Free its memory.", "unload"),
+    Action(
+        "models.open", Scope.MODELS, "Open a .gguf file", "open", ("o",), "Load a local file by its path.", "open file"
+    ),
+    Action(
+        "models.rescan", Scope.MODELS, "Look again", "rescan", ("r",), "Read the folders and engines again.", "rescan"
+    ),
+    Action(
+        "bench.run",
+        Scope.BENCH,
+        "Start or stop measuring",
+        "run",
+        ("s", "ctrl+s"),
+        "Start, or stop early.",
+        "start/stop",
+    ),
+    Action(
+        "serve.toggle", Scope.SERVE, "Start or stop the server", "switch", ("s",), "In this same process.", "start/stop"
+    ),
+    Action(
+        "serve.cancel",
+        Scope.SERVE,
+        "Cancel the request",
+        "cancel",
+        ("x", "delete"),
+        "The one selected on the board.",
+        "cancel",
+    ),
+    Action(
+        "serve.curl",
+        Scope.SERVE,
+        "Copy the curl line",
+        "copy_curl",
+        ("c",),
+        "A request ready to paste into a shell.",
+        "copy curl",
+    ),
+    Action("serve.key", Scope.SERVE, "Copy the API key", "copy_key", ("k",), "The key that clients must send."),
+    Action(
+        "chat.stop",
+        Scope.CHAT,
+        "Stop the answer",
+        "stop",
+        ("escape", "ctrl+c"),
+        "Stop the answer being written.",
+        "stop",
+        "esc",
+    ),
+    Action(
+        "chat.leave",
+        Scope.CHAT,
+        "Leave the message",
+        "leave",
+        ("escape",),
+        "So that single keys act; i or enter goes back to it.",
+        palette=False,
+    ),
+    Action(
+        "chat.new",
+        Scope.CHAT,
+        "New chat",
+        "new",
+        ("ctrl+n", "n"),
+        "Forget this conversation and begin another.",
+        "new",
+        "^n",
+    ),
+    Action(
+        "chat.again",
+        Scope.CHAT,
+        "Answer again",
+        "regenerate",
+        ("ctrl+r", "r"),
+        "Throw the last answer away and ask for another.",
+        "again",
+        "^r",
+    ),
+    Action(
+        "chat.copy",
+        Scope.CHAT,
+        "Copy the last answer",
+        "copy_answer",
+        ("ctrl+o", "y"),
+        "As Markdown, to the clipboard.",
+        "copy",
+        "^o",
+    ),
+    Action(
+        "chat.export",
+        Scope.CHAT,
+        "Export the chat",
+        "export",
+        ("ctrl+s", "s"),
+        "Write the chat to a Markdown file.",
+        "export",
+        "^s",
+    ),
+    Action(
+        "chat.earlier", Scope.CHAT, "Earlier exchanges", "earlier", ("e",), "Bring back what a long chat has put away."
+    ),
+    Action(
+        "chat.write",
+        Scope.CHAT,
+        "Write a message",
+        "write",
+        ("i", "enter"),
+        "Back to the message field.",
+        palette=False,
+    ),
+)
+
+NOTES = (
+    "Enter sends a message; ctrl+j starts a new line in it.",
+    (
+        "While the message is empty, 1 to 4 switch screens and ? opens this page; to begin a message with one of "
+        "them, type a space first (it is not sent) or paste."
+    ),
+    "Page up and page down scroll the conversation while you type.",
+    "TUI_ASCII=1 draws in ASCII, NO_COLOR=1 without colours, TEXTUAL_ANIMATIONS=none without movement.",
+)
+"""What the help screen says besides keys."""
+
+
+def of(*scopes: Scope) -> Iterator[Action]:
+    """The actions at home in `scopes`, in the registry's order."""
+    return (action for action in ACTIONS if action.scope in scopes)
+
+
+def bindings(scope: Scope) -> list[BindingType]:
+    """The key bindings of one scope. Only an action's first key is shown in the footer."""
+    return [binding for action in of(scope) for binding in _of_action(action)]
+
+
+def scope_of(screen: str) -> Scope:
+    """The scope of the screen called `screen`, one of `SCREENS`."""
+    return Scope(screen)
+
+
+def _of_action(action: Action) -> Iterator[Binding]:
+    for place, key in enumerate(action.keys):
+        yield Binding(
+            key,
+            action.run,
+            action.label or action.name,
+            show=bool(action.label) and place == 0,
+            key_display=action.display if place == 0 else None,
+            priority=action.priority,
+            id=action.id if place == 0 else f"{action.id}.{place}",
+            tooltip=action.help,
+        )

@@ -1,0 +1,172 @@
+"""The app: four screens around one desk. Imports nothing heavy, so that the first frame comes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.css.query import NoMatches
+from textual.screen import Screen
+
+from core.config import Settings
+from core.errors import BenchtopError
+from tui import glyphs, theming
+from tui.actions import Scope, bindings, of, scope_of
+from tui.desk import Desk, build
+from tui.logtail import LogTail
+from tui.screens.room import Room
+from tui.widgets.rows import WIDE
+from tui.widgets.titlebar import Tab
+
+if TYPE_CHECKING:
+    from core.workbench import Workbench
+
+DEFAULT_THEME = "graphite"
+
+
+def _models() -> Room:
+    from tui.screens.models import ModelsScreen
+
+    return ModelsScreen()
+
+
+def _bench() -> Room:
+    from tui.screens.bench import BenchScreen
+
+    return BenchScreen()
+
+
+def _serve() -> Room:
+    from tui.screens.serve import ServeScreen
+
+    return ServeScreen()
+
+
+def _chat() -> Room:
+    from tui.screens.chat import ChatScreen
+
+    return ChatScreen()
+
+
+class BenchtopApp(App[None]):
+    """`make` builds the workbench after the first frame; tests put their own in its place."""
+
+    TITLE = "benchtop"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    MODES = {"models": _models, "bench": _bench, "serve": _serve, "chat": _chat}
+    DEFAULT_MODE = "chat"
+    BINDINGS = bindings(Scope.APP)
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
+
+    BEAT: ClassVar[float] = 0.5
+    """Seconds between two snapshots: gauges are read by people."""
+
+    def __init__(self, settings: Settings, model: str = "guide", make: Callable[[Settings], Workbench] = build) -> None:
+        super().__init__()
+        self.settings = settings
+        self.desk = Desk(settings, model, make)
+        self.glyphs = glyphs.wanted(os.environ, getattr(sys.stdout, "encoding", None))
+        self.log_tail = LogTail()
+        for theme in theming.themes():
+            self.register_theme(theme)
+        # Before the style sheets are parsed: a theme that is set later has them parsed twice.
+        known = settings.ui.theme in self.available_themes
+        self.theme = settings.ui.theme if known else DEFAULT_THEME
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return theming.fallback(self.current_theme)
+
+    def on_mount(self) -> None:
+        if self.theme != self.settings.ui.theme:
+            self.notify(
+                f"There is no theme called {self.settings.ui.theme}; ctrl+t shows those there are.", severity="warning"
+            )
+        self.set_class(self.glyphs is glyphs.ASCII, "-ascii")
+        self.call_after_refresh(self._open)
+
+    def _open(self) -> None:
+        """After the first frame: begin to load, and to take snapshots."""
+        logging.getLogger().addHandler(self.log_tail)
+        self.set_interval(self.BEAT, self.pulse)
+        self.load(self.desk.model)
+        self.warm()
+
+    @work(group="warm")
+    async def warm(self) -> None:
+        """Import what the first answer is drawn with, so that it need not wait then."""
+        await asyncio.to_thread(importlib.import_module, "tui.widgets.prose")
+
+    def pulse(self) -> None:
+        """Hand a snapshot to the screen in sight, dialogs above it notwithstanding."""
+        room = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(room, Room) and self.desk.started:
+            # A screen that is being taken down has lost some of its widgets already.
+            with contextlib.suppress(NoMatches):
+                room.pulse(self.desk.snapshot())
+
+    @work(group="load")
+    async def load(self, name: str) -> None:
+        """Load a model and make it the one in use; a failure is told, and the app goes on."""
+        try:
+            await self.desk.load(name)
+        except BenchtopError as error:
+            self.notify(str(error), severity="error", timeout=12, markup=False)
+        self.pulse()
+
+    @on(Tab.Chosen)
+    def choose(self, event: Tab.Chosen) -> None:
+        self.action_go(event.screen_name)
+
+    def action_go(self, screen: str) -> None:
+        self.switch_mode(screen)
+
+    def action_help(self) -> None:
+        from tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(scope_of(self.current_mode)))
+
+    def action_toggle_ascii(self) -> None:
+        self.glyphs = glyphs.UNICODE if self.glyphs is glyphs.ASCII else glyphs.ASCII
+        self.set_class(self.glyphs is glyphs.ASCII, "-ascii")
+        for screen in self.screen_stack:
+            screen.refresh(recompose=False, layout=True)
+            for widget in screen.query("Gauge, Trend, Plot"):
+                widget.refresh()
+
+    def action_toggle_animations(self) -> None:
+        self.animation_level = "full" if self.animation_level == "none" else "none"
+        self.notify("Animations are off." if self.animation_level == "none" else "Animations are on.")
+
+    async def action_quit(self) -> None:
+        await self.desk.close()
+        self.exit()
+
+    async def on_unmount(self) -> None:
+        logging.getLogger().removeHandler(self.log_tail)
+        await self.desk.close()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The registry's actions for what is in sight, then the themes by name."""
+        room = self.screen_stack[0]
+        for action in of(scope_of(self.current_mode), Scope.APP):
+            if action.palette:
+                yield SystemCommand(action.name, action.help, self._runner(action.run, room, action.scope))
+        for name in sorted(self.available_themes):
+            yield SystemCommand(f"Theme: {name}", "Use these colours", self._themer(name))
+
+    def _runner(self, run: str, room: Screen[object], scope: Scope) -> Callable[[], object]:
+        target = self if scope is Scope.APP else room
+        return lambda: self.call_next(self.run_action, run, target)
+
+    def _themer(self, name: str) -> Callable[[], None]:
+        return lambda: setattr(self, "theme", name)

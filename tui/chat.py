@@ -1,0 +1,117 @@
+"""A conversation, apart from how it is drawn: what was said, what the model is sent, what is exported."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import Struct, field
+
+from core.events import Finished, FinishReason
+from core.requests import Conversation, Generation, Message, Role, Sampling, TextPart
+from tui import format as fmt
+
+WARN_SHARE = 0.75
+"""Share of the context in use at which the gauge begins to warn."""
+FULL_SHARE = 0.92
+
+
+class Outcome(Enum):
+    WRITING = "writing"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Exchange(Struct):
+    """One question with its answer."""
+
+    question: str
+    model: str = ""
+    pieces: list[str] = field(default_factory=list)
+    outcome: Outcome = Outcome.WRITING
+    end: Finished | None = None
+    error: str = ""
+
+    @property
+    def answer(self) -> str:
+        return "".join(self.pieces)
+
+
+class Chat(Struct):
+    """The exchanges of one conversation, oldest first."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    def ask(self, question: str) -> Exchange:
+        """A new exchange at the end."""
+        exchange = Exchange(question)
+        self.exchanges.append(exchange)
+        return exchange
+
+    def again(self) -> Exchange | None:
+        """Replace the last exchange by a new one of the same question; None when there is none."""
+        if not self.exchanges:
+            return None
+        return self.ask(self.exchanges.pop().question)
+
+    def request(self, model: str, sampling: Sampling) -> Generation:
+        """What to send for the last question. Exchanges without an answer are left out: templates want turns."""
+        messages: list[Message] = []
+        for exchange in self.exchanges[:-1]:
+            if exchange.answer.strip():
+                messages += [_message(Role.USER, exchange.question), _message(Role.ASSISTANT, exchange.answer)]
+        messages.append(_message(Role.USER, self.exchanges[-1].question))
+        return Generation(model=model, prompt=Conversation(tuple(messages)), sampling=sampling)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of context in use after the last answer that was counted."""
+        for exchange in reversed(self.exchanges):
+            if exchange.end is not None:
+                usage = exchange.end.usage
+                return usage.prompt_tokens + usage.completion_tokens
+        return 0
+
+    @property
+    def last_answer(self) -> str:
+        """The newest answer that says anything, or an empty text."""
+        return next((one.answer for one in reversed(self.exchanges) if one.answer.strip()), "")
+
+    def to_markdown(self) -> str:
+        """The conversation as a Markdown document, answers as the model wrote them."""
+        parts = ["# Chat"]
+        for exchange in self.exchanges:
+            parts += ["## You", exchange.question, f"## {exchange.model or 'Answer'}", exchange.answer.strip()]
+            if line := summary(exchange):
+                parts.append(f"*{line}*")
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(exchange: Exchange, dot: str = "·") -> str:
+    """One line on how an answer went: speed, time to first token, prompt, cache, and why it ended."""
+    if exchange.outcome is Outcome.FAILED:
+        return exchange.error
+    end = exchange.end
+    if end is None:
+        return "stopped" if exchange.outcome is Outcome.STOPPED else ""
+    usage, timings = end.usage, end.timings
+    first = timings.queued + timings.prefill
+    parts = [f"{fmt.count(usage.completion_tokens)} tok"]
+    if speed := timings.decode_rate(usage.completion_tokens):
+        parts.append(f"{fmt.rate(speed)} tok/s")
+    parts.append(f"first {fmt.seconds(first)}")
+    parts.append(f"prompt {fmt.count(usage.prompt_tokens)} ({fmt.count(usage.cached_tokens)} cached)")
+    parts.append("stopped" if exchange.outcome is Outcome.STOPPED else REASONS[end.reason])
+    return f" {dot} ".join(parts)
+
+
+REASONS = {
+    FinishReason.STOP: "finished",
+    FinishReason.STOP_SEQUENCE: "stop sequence",
+    FinishReason.LENGTH: "token limit reached",
+    FinishReason.CONTEXT: "cut: the context is full",
+}
+
+
+def _message(role: Role, text: str) -> Message:
+    return Message(role, (TextPart(text),))

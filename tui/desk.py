@@ -1,0 +1,150 @@
+"""What all screens share: the workbench, the model in use, the server. Knows no widgets."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from core.config import Settings
+from core.errors import BenchtopError, ModelNotReady
+from core.feed import ModelSnapshot, Snapshot
+
+if TYPE_CHECKING:
+    from api.server import Server
+    from core.workbench import Workbench
+
+
+DRAIN = 10.0
+"""Seconds that requests in flight may go on when the server is stopped by hand."""
+QUIT_DRAIN = 0.5
+"""The same when the app is left: nobody is there to wait."""
+
+
+def build(settings: Settings) -> Workbench:
+    """The real workbench; imported only now, so that the first frame need not wait for it."""
+    from core.workbench import Workbench
+
+    return Workbench(settings)
+
+
+class Desk:
+    """Holds the one workbench of an app. Everything here runs on the app's event loop."""
+
+    def __init__(self, settings: Settings, model: str, make: Callable[[Settings], Workbench] = build) -> None:
+        self.settings = settings
+        self.model = model
+        """The model that chat and bench use; while nothing is loaded, the one asked for."""
+        self.server: Server | None = None
+        self.problem: BenchtopError | None = None
+        """Why `model` could not be loaded."""
+        self._make = make
+        self._workbench: Workbench | None = None
+        self._ready = asyncio.Event()
+        self._closed = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the workbench exists already; asking for it makes it."""
+        return self._workbench is not None
+
+    @property
+    def workbench(self) -> Workbench:
+        if self._workbench is None:
+            self._workbench = self._make(self.settings)
+        return self._workbench
+
+    @property
+    def ready(self) -> bool:
+        return self._ready.is_set() and self.problem is None
+
+    async def load(self, name: str) -> str:
+        """Load `name` and make it the model in use; returns the name it is served by. Raises BenchtopError."""
+        # psutil, structlog and their like take a while to import; on a thread they do not hold up the screen.
+        await asyncio.to_thread(importlib.import_module, "core.workbench")
+        first = not self.workbench.served_models()
+        if first:
+            self._begin(name)
+        try:
+            served = await self.workbench.load(name)
+        except BenchtopError as error:
+            if first:
+                self._end(error)
+            raise
+        self.use(served)
+        return served
+
+    def _begin(self, name: str) -> None:
+        self.model = name
+        self.problem = None
+        self._ready.clear()
+
+    def _end(self, problem: BenchtopError | None) -> None:
+        self.problem = problem
+        self._ready.set()
+
+    def use(self, model: str) -> None:
+        """Let chat and bench use a loaded model."""
+        self.model = model
+        self._end(None)
+
+    async def unload(self, name: str) -> None:
+        """Unload; where it was in use, the workbench's next default takes its place. Raises BenchtopError."""
+        await self.workbench.unload(name)
+        if name != self.model:
+            return
+        if (other := self.workbench.default_model) is not None:
+            self.use(other)
+        else:
+            self._end(ModelNotReady(name, f"The model {name} was unloaded; load one on the models screen (key 1)."))
+
+    async def until_ready(self) -> str:
+        """Wait for a load under way; the model in use. Raises BenchtopError when there is none."""
+        await self._ready.wait()
+        if self.problem is not None:
+            raise self.problem
+        return self.model
+
+    def snapshot(self) -> Snapshot | None:
+        """What goes on now; None before the workbench exists."""
+        return self._workbench.snapshot() if self._workbench is not None else None
+
+    async def start_server(self) -> Server:
+        """Serve this same workbench over HTTP. Raises ServerError."""
+        if (server := self.live_server) is None:
+            # The web stack takes long to import; on a thread it does not hold up the screen.
+            module = await asyncio.to_thread(importlib.import_module, "api.server")
+            server = module.Server(self.workbench, self.settings)
+            await server.start()
+            self.server = server
+        return server
+
+    @property
+    def live_server(self) -> Server | None:
+        """The server while it listens; one that has failed counts as none."""
+        return self.server if self.server is not None and self.server.running else None
+
+    async def stop_server(self, drain: float = DRAIN) -> None:
+        """Take no more connections, let requests in flight finish for `drain` seconds."""
+        server, self.server = self.server, None
+        if server is not None:
+            await server.stop(drain)
+
+    async def close(self) -> None:
+        """Stop the server and free the models. Once is enough; again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.stop_server(drain=QUIT_DRAIN)
+        if self._workbench is not None:
+            await self._workbench.close()
+
+
+def model_in(snapshot: Snapshot | None, name: str) -> ModelSnapshot | None:
+    """The model called `name`, or while a path is loading, the only one there is."""
+    models = snapshot.models if snapshot is not None else ()
+    for model in models:
+        if model.name == name:
+            return model
+    return models[0] if len(models) == 1 else None

@@ -1,0 +1,60 @@
+"""Numbers for people: aligned, short, with their unit."""
+
+from __future__ import annotations
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def count(number: int) -> str:
+    """12345 -> '12,345'."""
+    return f"{number:,}"
+
+
+def short(number: int) -> str:
+    """A count in at most five characters: 1234 -> '1.2k', 8000000 -> '8M'."""
+    for size, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k")):
+        if number >= size:
+            value = number / (1000 if unit == "k" else size)
+            return f"{value:.0f}{unit}" if value >= 10 else f"{value:.1f}".removesuffix(".0") + unit
+    return str(number)
+
+
+def size(number: float) -> str:
+    """Bytes in decimal units, as disks and model hubs count them: 4123456 -> '4.1 MB'."""
+    value, unit = float(number), 0
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def rate(value: float) -> str:
+    """Tokens a second without the unit: three leading digits, no more."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value > 0 else "0"
+
+
+def seconds(value: float) -> str:
+    """0.0123 -> '12 ms', 4.2 -> '4.2 s', 75 -> '1:15', 3700 -> '1:01:40'."""
+    if value < 0.9995:
+        return f"{value * 1000:.0f} ms"
+    if value < 59.95:
+        return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s"
+    minutes, rest = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def percent(part: float, whole: float) -> str:
+    """'37%'; a dash when there is no whole."""
+    return f"{100 * part / whole:.0f}%" if whole > 0 else "-"
+
+
+def plural(number: int, noun: str) -> str:
+    """'1 round', '3 rounds'."""
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
+def clip(text: str, width: int, mark: str = "…") -> str:
+    """At most `width` characters, the last one `mark` where something was cut."""
+    return text if len(text) <= width else text[: max(0, width - len(mark))] + mark

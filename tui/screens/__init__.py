@@ -1,0 +1,1 @@
+"""The four screens, help and the small dialogs over them."""

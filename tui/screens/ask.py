@@ -1,0 +1,41 @@
+"""A small dialog that asks for one line of text, a path mostly, and stays open until the answer will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+
+class Ask(ModalScreen[None]):
+    """`accept` takes the answer and returns None when it was good, else a sentence that is shown."""
+
+    BINDINGS = [("escape", "dismiss", "Cancel")]
+
+    def __init__(self, title: str, value: str, accept: Callable[[str], str | None], placeholder: str = "") -> None:
+        super().__init__()
+        self._title = title
+        self._value = value
+        self._accept = accept
+        self._placeholder = placeholder
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = self._title
+            dialog.border_subtitle = "enter to go on, escape to leave"
+            yield Input(self._value, placeholder=self._placeholder, select_on_focus=False)
+            yield Static(classes="problem", markup=False)
+
+    @on(Input.Submitted)
+    def submit(self, event: Input.Submitted) -> None:
+        if not event.value.strip():
+            return
+        problem = self._accept(event.value.strip())
+        if problem is None:
+            self.dismiss()
+        else:
+            self.query_one(".problem", Static).update(problem)

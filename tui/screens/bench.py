@@ -1,0 +1,207 @@
+"""Measure the model in use, and watch it."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Container, Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Button, Input, Static
+from textual.worker import get_current_worker
+
+from core.errors import BenchtopError
+from core.feed import Snapshot
+from tui import format as fmt
+from tui import glyphs
+from tui.actions import Scope, bindings
+from tui.desk import model_in
+from tui.screens.room import Room
+from tui.widgets.plot import Plot
+from tui.widgets.rows import Cell, Column, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from core.bench.runner import BenchSample
+
+FIELDS = (
+    ("prompt", "prompt", "tokens", 256, 1, 1_000_000),
+    ("new", "answer", "tokens", 64, 2, 1_000_000),
+    ("rounds", "rounds", "", 3, 1, 100),
+    ("streams", "streams", "at once", 1, 1, 200),
+)
+"""Id, name, unit, default, least, most."""
+
+
+class BenchScreen(Room):
+    """Parameters above, the live plot, the rounds below."""
+
+    NAME = "bench"
+    BINDINGS = bindings(Scope.BENCH)
+    AUTO_FOCUS = "#start"
+
+    class Sampled(Message):
+        def __init__(self, sample: BenchSample) -> None:
+            super().__init__()
+            self.sample = sample
+
+    class Stopped(Message):
+        """The run is over; `error` says why when it failed, `early` that the user stopped it."""
+
+        def __init__(self, error: BenchtopError | None, *, early: bool) -> None:
+            super().__init__()
+            self.error = error
+            self.early = early
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._measuring = False
+        self._results: dict[str, list[Cell]] = {}
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="plan"):
+            for key, name, unit, default, _, _ in FIELDS:
+                field = Input(str(default), type="integer", id=key, select_on_focus=True)
+                field.border_title, field.border_subtitle = name, unit
+                yield field
+            yield Button("Start", id="start")
+        with Container(classes="panel", id="curve") as curve:
+            curve.border_title = "decode tok/s"
+            yield Plot("$decode", "Press s, or the button, to measure the model that is loaded.", dom_id="plot")
+        with Container(classes="panel", id="results") as results:
+            results.border_title = "rounds"
+            yield Rows(
+                [
+                    Column("round", 5, right=True),
+                    Column("prefill tok/s", 13, right=True),
+                    Column("decode tok/s", 12, right=True),
+                    Column("first token", 11, right=True),
+                    Column("state", 16),
+                ],
+                dom_id="measured",
+            )
+            yield Static(id="summary", markup=False)
+
+    def on_mount(self) -> None:
+        measured = self.query_one("#measured", Rows)
+        measured.can_focus = measured.show_cursor = False
+        self._say("Nothing was measured yet. Prompts are random, so that no cache helps.")
+
+    def show(self, snapshot: Snapshot) -> None:
+        model = model_in(snapshot, self.desk.model)
+        curve = self.query_one("#curve")
+        curve.border_subtitle = f"{model.name} {glyphs.of(self).dot} {model.engine}" if model is not None else ""
+
+    @on(Button.Pressed, "#start")
+    @on(Input.Submitted)
+    async def action_run(self) -> None:
+        """Start a run, or stop the one there is."""
+        if self._measuring:
+            self.workers.cancel_group(self, "measure")
+            return
+        plan = self._plan()
+        if isinstance(plan, str):
+            self.notify(plan, severity="error")
+            return
+        self._measuring = True
+        self._results = {}
+        self.query_one(Plot).clear()
+        self.query_one("#measured", Rows).show({})
+        self.query_one("#start", Button).label = "Stop"
+        self._say("Waiting for the model.")
+        self.measure(plan)
+
+    def _plan(self) -> dict[str, int] | str:
+        """The parameters by id, or a sentence naming the one that is wrong."""
+        plan = {}
+        for key, name, _, _, least, most in FIELDS:
+            text = self.query_one(f"#{key}", Input).value.strip()
+            if not text.isdecimal() or not least <= int(text) <= most:
+                self.query_one(f"#{key}", Input).focus()
+                return f"{name.capitalize()} must be a whole number from {least:,} to {most:,}."
+            plan[key] = int(text)
+        return plan
+
+    @work(group="measure", exclusive=True)
+    async def measure(self, plan: dict[str, int]) -> None:
+        """Run the plan; what comes of it is posted."""
+        error: BenchtopError | None = None
+        try:
+            model = await self.desk.until_ready()
+            samples = self.desk.workbench.measure(
+                model,
+                prompt_tokens=plan["prompt"],
+                new_tokens=plan["new"],
+                rounds=plan["rounds"],
+                streams=plan["streams"],
+            )
+            async with aclosing(cast("AsyncGenerator[BenchSample, None]", samples)) as open_samples:
+                async for sample in open_samples:
+                    self.post_message(self.Sampled(sample))
+        except* BenchtopError as group:
+            error = _first(group)
+        finally:
+            self.post_message(self.Stopped(error, early=get_current_worker().is_cancelled))
+
+    @on(Sampled)
+    def take(self, event: Sampled) -> None:
+        from core.bench.runner import Phase, Progress, RoundDone, RoundStarted, Summary
+
+        match event.sample:
+            case RoundStarted(round=number):
+                self._results[str(number)] = [str(number), "", "", "", Content.styled("prefill", "$prefill")]
+            case Progress(round=number, phase=phase, tokens=tokens, rate=rate):
+                row = self._results[str(number)]
+                row[4] = Content.styled(f"{phase.value} {fmt.count(tokens)}", f"${phase.value}")
+                if phase is Phase.DECODE:
+                    self.query_one(Plot).push(rate)
+            case RoundDone(round=number, prefill_rate=prefill, decode_rate=decode, time_to_first_token=first):
+                self._results[str(number)] = [
+                    str(number),
+                    fmt.rate(prefill),
+                    fmt.rate(decode),
+                    fmt.seconds(first),
+                    Content.styled("done", "$quiet"),
+                ]
+            case Summary() as total:
+                self._say(_summed(total.rounds, total.prefill_rate, total.decode_rate, total.decode_spread), bold=True)
+                note = f"first token {fmt.seconds(total.time_to_first_token)}, memory {fmt.size(total.memory)}"
+                self.query_one("#results").border_subtitle = note
+        self.query_one("#measured", Rows).show(self._results)
+
+    @on(Stopped)
+    def settle(self, event: Stopped) -> None:
+        self._measuring = False
+        self.query_one("#start", Button).label = "Start"
+        for cells in self._results.values():
+            if isinstance(cells[4], Content) and cells[4].plain != "done":
+                cells[4] = Content.styled("stopped", "$gauge-warn")
+        self.query_one("#measured", Rows).show(self._results)
+        if event.error is not None:
+            self.complain(event.error)
+            self._say("The run failed.")
+        elif event.early:
+            self._say("Stopped before its end.")
+
+    def _say(self, text: str, *, bold: bool = False) -> None:
+        self.query_one("#summary", Static).update(Content.styled(text, "bold $decode" if bold else "$quiet"))
+
+
+def _summed(rounds: int, prefill: float, decode: float, spread: float) -> str:
+    return (
+        f"Median of {fmt.plural(rounds, 'round')}: prefill {fmt.rate(prefill)} tok/s, decode {fmt.rate(decode)} tok/s, "
+        f"spread {100 * spread:.1f}%"
+    )
+
+
+def _first(group: BaseExceptionGroup[BenchtopError]) -> BenchtopError:
+    """The first error of a group; streams of one round usually fail for the same reason."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, BenchtopError)
+    return error

@@ -1,0 +1,52 @@
+"""Every key, from the registry."""
+
+from __future__ import annotations
+
+import re
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.actions import NOTES, Action, Scope, of
+
+_SHORT = {"question_mark": "?", "escape": "esc", "delete": "del"}
+_FUNCTION = re.compile(r"^f\d+$")
+
+
+def keys(names: tuple[str, ...]) -> str:
+    """An action's keys as people write them."""
+    return " ".join(
+        _SHORT.get(name, _FUNCTION.sub(lambda match: match[0].upper(), name.replace("ctrl+", "^"))) for name in names
+    )
+
+
+class HelpScreen(ModalScreen[None]):
+    """Lists the scope it was opened from first, then what holds everywhere."""
+
+    BINDINGS = [("escape,q,question_mark,f5", "dismiss", "Close")]
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self._scope = scope
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog") as dialog:
+            dialog.border_title = "help"
+            dialog.border_subtitle = "escape to close, arrows to scroll"
+            others = [scope for scope in Scope if scope not in (self._scope, Scope.APP)]
+            for scope in (self._scope, Scope.APP, *others):
+                yield Static(scope.value, classes="heading")
+                for action in of(scope):
+                    if action.keys:
+                        yield _line(action)
+            yield Static("good to know", classes="heading")
+            yield Static("\n".join(NOTES), markup=False)
+
+
+def _line(action: Action) -> Horizontal:
+    """Keys on the left, what they do beside them, wrapped in its own column."""
+    text = Content.assemble(action.name, (f"  {action.help}", "$quiet"))
+    return Horizontal(Static(keys(action.keys), classes="keys", markup=False), Static(text), classes="action")

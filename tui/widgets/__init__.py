@@ -1,0 +1,1 @@
+"""What the screens are made of; every widget draws from plain values or an immutable snapshot."""

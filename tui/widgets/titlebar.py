@@ -1,0 +1,78 @@
+"""The line that never leaves: the screens' names, the server, the model and what it is doing."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from core.feed import ModelSnapshot, ModelState
+from tui import format as fmt
+from tui import glyphs
+from tui.actions import SCREENS
+
+MODEL_WIDTH = 26
+_STYLES = {
+    ModelState.READY: "$gauge-ok",
+    ModelState.LOADING: "$gauge-warn",
+    ModelState.RESTARTING: "$gauge-warn",
+    ModelState.FAILED: "$gauge-full",
+}
+
+
+class Tab(Static):
+    """A screen's name with its key."""
+
+    ALLOW_SELECT = False
+
+    class Chosen(Message):
+        def __init__(self, screen_name: str) -> None:
+            super().__init__()
+            self.screen_name = screen_name
+
+    def __init__(self, number: int, screen_name: str, *, active: bool) -> None:
+        super().__init__(
+            Content.assemble((str(number), "$primary" if not active else ""), f" {screen_name}"),
+            classes="tab -active" if active else "tab",
+        )
+        self.screen_name = screen_name
+
+    def on_click(self) -> None:
+        self.post_message(self.Chosen(self.screen_name))
+
+
+class TitleBar(Horizontal):
+    """Composed on every screen, so that each draws its own active tab once."""
+
+    def __init__(self, active: str) -> None:
+        super().__init__()
+        self._active = active
+        self._shown: tuple[object, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Static("benchtop", classes="brand")
+        for number, name in enumerate(SCREENS, 1):
+            yield Tab(number, name, active=name == self._active)
+        yield Static(id="serving")
+        yield Static(id="model")
+
+    def show(self, name: str, model: ModelSnapshot | None, url: str | None, failed: bool) -> None:
+        """Draw the state of the model in use and of the server, where it changed."""
+        marks = glyphs.of(self)
+        state = ModelState.FAILED if failed else model.state if model is not None else None
+        wanted = (name, state, url, marks)
+        if wanted == self._shown:
+            return
+        self._shown = wanted
+        word = state.value if state is not None else "starting"
+        style = _STYLES[state] if state is not None else "$quiet"
+        mark = marks.running if state is ModelState.READY else marks.no if failed else marks.idle
+        label = Content.assemble(
+            fmt.clip(name.rsplit("/", 1)[-1], MODEL_WIDTH - len(word) - 3, marks.cut), " ", (f"{mark} {word}", style)
+        )
+        self.query_one("#model", Static).update(label)
+        port = url.rsplit(":", 1)[-1].split("/")[0] if url else ""
+        serving = Content.styled(f"serving :{port}", "$gauge-ok") if port else Content("")
+        self.query_one("#serving", Static).update(serving)
