@@ -67,6 +67,8 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens a forward pass takes at most."""
     kv_type: KvType = KvType.F16
     """Element type of the KV cache."""
+    remote_api_key: str | None = None
+    """What a server at a URL wants as `Authorization: Bearer`, where the model is one."""
 
 
 class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +76,15 @@ class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Try an engine in a child process before it first runs a kind of model here."""
     timeout: Seconds = 120.0
     """Seconds a child may take before it counts as hung."""
+
+
+class BenchSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    enabled: bool = True
+    """Measure the engines that can run a model and take the fastest; off, they are tried in order of priority."""
+    budget: Seconds = 15.0
+    """Seconds of measuring that choosing an engine may take."""
+    fresh: bool = False
+    """Measure again although earlier results are kept."""
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +111,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     queue: QueueSettings = QueueSettings()
     model: ModelSettings = ModelSettings()
     probe: ProbeSettings = ProbeSettings()
+    bench: BenchSettings = BenchSettings()
     log: LogSettings = LogSettings()
     ui: UiSettings = UiSettings()
 

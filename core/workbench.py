@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -12,18 +12,25 @@ from uuid import uuid4
 import psutil
 from msgspec.structs import replace
 
-from core.bench.probe import Prober, Verdict, applied
+from core.bench.probe import Prober, Verdict
+from core.bench.results import BenchRun, Change, History
 from core.bench.runner import BenchSample, Plan, measure
+from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.config import Folders, ModelSettings, Settings, folders
 from core.engines import EngineReport, Engines
-from core.engines.base import Artifact, LoadOptions, ModelSpec, Native, StreamModel
-from core.errors import BenchtopError, LoadFailed, ModelNotFound
+from core.engines.base import Artifact, LoadOptions, ModelSpec
+from core.errors import BenchtopError, ModelNotFound, RequestError
 from core.feed import MachineSnapshot, ModelState, Snapshot
 from core.models.library import LibraryEntry, scan
 from core.models.resolve import resolve
 from core.requests import Generation, Sampling
-from core.serving.host import Host, Loaded
+from core.serving.host import Host
+from core.serving.loader import ModelLoader
 from core.serving.stream import Stream
+
+
+def _keep_silent(_: str) -> None:
+    pass
 
 
 class Workbench:
@@ -35,13 +42,18 @@ class Workbench:
         where: Folders | None = None,
         engines: Engines | None = None,
         options: LoadOptions | None = None,
+        announce: Callable[[str], None] = _keep_silent,
     ) -> None:
-        """`options` load every model instead of those that the settings make."""
+        """`options` load every model instead of those that the settings make. `announce` is told in a line each what
+        choosing an engine found, on the thread of the model that is loaded."""
         self.settings = settings
-        self._options = options or load_options(settings.model)
         self.folders = where or folders()
         self._engines = engines or Engines()
         self._prober = Prober(self.folders.cache / "probes", settings.probe.timeout)
+        chosen = options or load_options(settings.model)
+        cache = self.folders.cache
+        self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce)
+        self._history = History(self.folders.state / "benchmarks.jsonl")
         self._hosts: dict[str, Host] = {}
         self._artifacts: dict[str, Artifact] = {}
         self._started = time.time()
@@ -117,11 +129,34 @@ class Workbench:
     def measure(
         self, model: str, *, prompt_tokens: int = 256, new_tokens: int = 64, rounds: int = 3, streams: int = 1
     ) -> AsyncIterator[BenchSample]:
-        """Measure a loaded model as it serves. Raises ModelNotFound, ModelNotReady."""
-        spec = self._find(model).spec
-        longest = spec.context - new_tokens
-        plan = Plan(max(1, min(prompt_tokens, longest)), new_tokens, rounds, streams)
-        return measure(model, plan, self._find(model).vocabulary, self.submit)
+        """Measure a loaded model as it serves.
+
+        Raises ModelNotFound, ModelNotReady, and RequestError for more tokens than the context holds.
+        """
+        host = self._find(model)
+        if prompt_tokens + new_tokens > host.spec.context:
+            raise RequestError(
+                f"{prompt_tokens} prompt tokens and {new_tokens} new ones do not fit the context of "
+                f"{host.spec.context}; measure with fewer, or load the model with a larger --ctx-size."
+            )
+        plan = Plan(prompt_tokens, new_tokens, rounds, streams)
+        return measure(model, plan, host.vocabulary, self.submit)
+
+    def run_suite(
+        self, names: Sequence[str], plan: SuitePlan, stop: threading.Event, tell: Callable[[SuiteEvent], None]
+    ) -> BenchRun:
+        """Measure every engine that runs each of the models here, and keep what was found. Blocks for minutes.
+
+        Raises ModelNotFound, ArtifactError, EngineUnavailable; EngineFailed when no engine runs a model; Cancelled.
+        """
+        candidates = [each for name in names for each in self._loader.settled(resolve(name), stop)]
+        run = run_suite(candidates, plan, self.settings.probe.timeout, stop, tell)
+        self._history.add(run)
+        return run
+
+    def compare(self, run: BenchRun) -> list[Change]:
+        """Each row of a run beside its predecessor. Touches the disk."""
+        return self._history.compare(run)
 
     def engines(self) -> tuple[EngineReport, ...]:
         return self._engines.reports()
@@ -159,33 +194,11 @@ class Workbench:
         queue = self.settings.queue
         return Host(
             artifact.name,
-            partial(self._load_blocking, artifact),
+            partial(self._loader.load, artifact),
             max_queue=queue.max_queue,
             queue_timeout=queue.queue_timeout,
             slots=self.settings.model.slots,
         )
-
-    def _load_blocking(self, artifact: Artifact, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
-        """Choose the engine, try it in a child process where that is due, load. On the model's own thread."""
-        engine = self._engines.choose(artifact, self.settings.model.engine)
-        options = self._options
-        notes: tuple[str, ...] = ()
-        if self.settings.probe.enabled and isinstance(engine, Native):
-            tell(f"trying {engine.name} in a child process")
-            location = self._engines.locate(engine.name)
-            verdict = self._prober.probe(engine, location, artifact, options, stop)
-            options = applied(verdict, options)
-            notes = verdict.notes
-
-        def progress(share: float) -> bool:
-            tell(f"loading with {engine.name}, {share:.0%}")
-            return not stop.is_set()
-
-        progress(0.0)
-        model = engine.load(artifact, options, progress)
-        if isinstance(model, StreamModel):
-            raise LoadFailed(artifact.name, f"The engine {engine.name} schedules itself, which is not served yet.")
-        return Loaded(model, engine.name, notes)
 
 
 def load_options(settings: ModelSettings) -> LoadOptions:
@@ -195,4 +208,5 @@ def load_options(settings: ModelSettings) -> LoadOptions:
         threads=settings.threads,
         batch=settings.batch,
         kv_type=settings.kv_type,
+        api_key=settings.remote_api_key,
     )

@@ -21,6 +21,7 @@ EPILOG = """\
 commands:
   tui doctor            which engines run here, which do not, and what mends them
   tui list              the models on this machine
+  tui bench MODEL ...   the engines side by side; --help tells its options
 
 examples:
   tui                   open the workbench with the built-in model
@@ -44,6 +45,9 @@ class Arguments(argparse.Namespace):
     slots: int | None
     ctx_size: int | None
     threads: int | None
+    rebench: bool
+    no_benchmark: bool
+    bench_budget: float | None
     max_queue: int | None
     queue_timeout: float | None
     log_level: str | None
@@ -59,6 +63,11 @@ class Arguments(argparse.Namespace):
                 "slots": self.slots,
                 "ctx_size": self.ctx_size,
                 "threads": self.threads,
+            },
+            "bench": {
+                "enabled": False if self.no_benchmark else None,
+                "budget": self.bench_budget,
+                "fresh": self.rebench or None,
             },
             "log": {"level": self.log_level},
         }
@@ -86,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> _Parser:
     made = _Parser(
         prog="tui",
-        usage="tui [MODEL] [options]\n       tui --serve MODEL [options]\n       tui doctor | list",
+        usage="tui [MODEL] [options]\n       tui --serve MODEL [options]\n       tui doctor | list | bench MODEL ...",
         description="A terminal workbench for running language models on your own machine.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,6 +118,10 @@ def parser() -> _Parser:
     model.add_argument("--slots", type=int, metavar="N", help="requests that run at once (by memory)")
     model.add_argument("--ctx-size", type=int, metavar="N", help="tokens a request may hold (as the model was made)")
     model.add_argument("--threads", type=int, metavar="N", help="threads that decode (as measured)")
+    choice = made.add_argument_group("choosing an engine")
+    choice.add_argument("--no-benchmark", action="store_true", help="go by priority, measure nothing")
+    choice.add_argument("--rebench", action="store_true", help="measure again what was measured before")
+    choice.add_argument("--bench-budget", type=float, metavar="SECONDS", help="how long measuring may take (15)")
     general = made.add_argument_group("general")
     general.add_argument("--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
     general.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
@@ -139,6 +152,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
+    if words[:1] == ["bench"]:
+        return _bench(words[1:])
     try:
         arguments = parse(words)
     except _Stop as error:
@@ -197,6 +212,16 @@ def _list(arguments: Arguments) -> int:
 
     show(load_settings(arguments.flags(), config_file=arguments.config))
     return OK
+
+
+def _bench(words: Sequence[str]) -> int:
+    from core.errors import BenchtopError
+    from tui.benching import main as bench
+
+    try:
+        return bench(words)
+    except BenchtopError as error:
+        return _complain(str(error), exit_code(error))
 
 
 def _print_version() -> int:

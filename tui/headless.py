@@ -40,7 +40,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Settings, model: str) -> int:
     signals = _Signals()
-    workbench = Workbench(settings)
+    workbench = Workbench(settings, announce=_tell)
     server = Server(workbench, settings)
     try:
         # The port comes first: one that is taken should be told before a model has been loaded for a minute, and
@@ -59,6 +59,11 @@ async def _serve(settings: Settings, model: str) -> int:
 
 async def _load(workbench: Workbench, model: str) -> None:
     await workbench.load(model)
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _announce(server: Server, workbench: Workbench) -> None:

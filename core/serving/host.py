@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
-from core.engines.base import ModelSpec, TokenModel
+from core.engines.base import Model, ModelSpec, StreamModel, Tokenizer, TokenModel
 from core.errors import (
     BenchtopError,
     ContextExceeded,
@@ -18,13 +19,15 @@ from core.errors import (
     ModelNotReady,
     RequestError,
 )
-from core.feed import ModelSnapshot, ModelState
+from core.feed import CacheStats, ModelSnapshot, ModelState, RequestRow
 from core.requests import Conversation, Generation, RawText, RawTokens
 from core.serving.loop import ServingLoop
 from core.serving.queue import AdmissionQueue
+from core.serving.relay import Relayed, RelayLoop
 from core.serving.sequence import Job
 from core.serving.stream import Stream
 from core.telemetry.log import get_logger
+from core.telemetry.rate import RateMeter
 
 JOIN_SECONDS = 30.0
 log = get_logger(__name__)
@@ -33,7 +36,7 @@ log = get_logger(__name__)
 class Loaded:
     """A model as its loader hands it over, with what a user should know about how it came to run this way."""
 
-    def __init__(self, model: TokenModel, engine: str, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: Model, engine: str, notes: tuple[str, ...] = ()) -> None:
         self.model = model
         self.engine = engine
         self.notes = notes
@@ -43,6 +46,47 @@ Loader = Callable[[threading.Event, Callable[[str], None]], Loaded]
 """Loads on the calling thread; gives up when the event is set; tells its progress in a few words."""
 
 
+AnyJob = TypeVar("AnyJob")
+
+
+class Loop(Protocol[AnyJob]):
+    """What a host needs of the loop that serves its model. All but `run` may be called from any thread."""
+
+    @property
+    def active(self) -> int:
+        """Requests, or sequences of requests, that hold a slot."""
+        ...
+
+    @property
+    def cells_used(self) -> int: ...
+
+    @property
+    def decoded(self) -> RateMeter: ...
+
+    @property
+    def prefilled(self) -> RateMeter: ...
+
+    def submit(self, job: AnyJob) -> None: ...
+
+    def withdraw(self, job: AnyJob) -> bool:
+        """Take a request that waited too long out of the queue; False when it is being served already."""
+        ...
+
+    def cancel(self, job: AnyJob) -> None: ...
+
+    def find(self, request_id: str) -> AnyJob | None: ...
+
+    def rows(self) -> Sequence[RequestRow]: ...
+
+    def cache_stats(self) -> CacheStats: ...
+
+    def run(self) -> None:
+        """Serve until `stop`, then fail what is left and free the model. On the thread that loaded it."""
+        ...
+
+    def stop(self) -> None: ...
+
+
 class Host:
     """One model under the name it is served by. Made on an event loop; `start` begins to load at once."""
 
@@ -50,18 +94,20 @@ class Host:
         self.name = name
         self._loader = loader
         self._timeout = queue_timeout if max_queue else None
-        self._queue: AdmissionQueue[Job] = AdmissionQueue(max_queue, slots or 1)
+        # Requests queue up while the model loads, and only the model decides which kind of job they become.
+        self._queue: AdmissionQueue[Any] = AdmissionQueue(max_queue, slots or 1)
         self._stop = threading.Event()
         self._state = ModelState.LOADING
         self._detail = "starting"
         self._error: BenchtopError | None = None
         self._loaded: Loaded | None = None
         self._encoder: PromptEncoder | None = None
+        """None for a model that schedules itself: what takes its requests renders and tokenises them."""
+        self._tokenizer: Tokenizer | None = None
+        self._serving: Loop[Any] | None = None
+        """None until the model is loaded."""
         self._ready = asyncio.Event()
         self._event_loop = asyncio.get_running_loop()
-        self._serving = ServingLoop(
-            name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
-        )
         self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
 
     def start(self) -> None:
@@ -86,10 +132,14 @@ class Host:
 
     @property
     def vocabulary(self) -> int:
-        """Number of token ids. Raises ModelNotReady while no model is there."""
+        """Number of token ids. Raises ModelNotReady while no model is there, RequestError when nobody can tell."""
         _ = self.spec
-        assert self._loaded is not None
-        return self._loaded.model.tokenizer.size
+        if self._tokenizer is None:
+            raise RequestError(
+                f"The model {self.name} cannot be measured: the engine {self.engine} does not tell its vocabulary.",
+                "model",
+            )
+        return self._tokenizer.size
 
     @property
     def engine(self) -> str | None:
@@ -104,29 +154,34 @@ class Host:
             await self.ready()
             if self._state is ModelState.FAILED or self._stop.is_set():
                 raise ModelNotReady(self.name, f"The model {self.name} is not running: {self._detail}.")
-            # Rendering and tokenising a long prompt takes a while, and other streams must go on meanwhile.
-            prompt = await asyncio.to_thread(self._encode, request)
-            job = Job(request, prompt, self.spec.context)
+            loop = self._serving
+            assert loop is not None
+            job, prompt_tokens = await self._job(request)
             job.stream = Stream(
                 request.request_id,
-                len(prompt),
+                prompt_tokens,
                 request.n,
                 timeout=self._timeout,
-                withdraw=lambda: self._serving.withdraw(job),
-                cancel=lambda: self._serving.cancel(job),
+                withdraw=lambda: loop.withdraw(job),
+                cancel=lambda: loop.cancel(job),
             )
-            self._serving.submit(job)
+            loop.submit(job)
             return job.stream
 
     async def count(self, request: Generation) -> int:
-        """Tokens of the request's prompt."""
+        """Tokens of the request's prompt. Raises RequestError where the engine cannot count."""
         await self.ready()
+        if self._encoder is None:
+            raise RequestError(
+                f"The engine {self.engine} cannot count the tokens of a prompt; the usage of an answer tells them.",
+                "model",
+            )
         return len(await asyncio.to_thread(self._encode, request))
 
     def cancel(self, request_id: str) -> bool:
         """False when no such request is queued or running."""
-        job = self._serving.find(request_id)
-        if job is None:
+        job = self._serving.find(request_id) if self._serving else None
+        if self._serving is None or job is None:
             return False
         self._serving.cancel(job)
         return True
@@ -134,7 +189,8 @@ class Host:
     async def stop(self) -> None:
         """Fail what is left, free the model, end the thread."""
         self._stop.set()
-        self._serving.stop()
+        if self._serving is not None:
+            self._serving.stop()
         await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
 
     def snapshot(self) -> ModelSnapshot:
@@ -145,7 +201,7 @@ class Host:
             detail=self._detail,
             queue=self._queue.stats(),
         )
-        if self._loaded is None or self._state is ModelState.LOADING:
+        if self._loaded is None or self._serving is None or self._state is ModelState.LOADING:
             return base
         spec = self._loaded.model.spec
         return replace(
@@ -168,10 +224,18 @@ class Host:
             notes=(*self._loaded.notes, *spec.notes),
         )
 
+    async def _job(self, request: Generation) -> tuple[Job | Relayed, int]:
+        """The request as its loop takes it, with the number of its prompt's tokens; zero where nobody here can tell."""
+        if self._encoder is None:
+            return Relayed(request), 0
+        # Rendering and tokenising a long prompt takes a while, and other streams must go on meanwhile.
+        prompt = await asyncio.to_thread(self._encode, request)
+        return Job(request, prompt, self.spec.context), len(prompt)
+
     def _encode(self, request: Generation) -> list[int]:
-        assert self._loaded is not None
         assert self._encoder is not None
-        tokenizer = self._loaded.model.tokenizer
+        assert self._tokenizer is not None
+        tokenizer = self._tokenizer
         context = self.spec.context
         match request.prompt:
             case Conversation(messages=messages, template_arguments=arguments):
@@ -204,24 +268,40 @@ class Host:
             log.exception("loading failed", model=self.name)
             self._fail(LoadFailed(self.name, f"Loading {self.name} failed: {error!r}."))
             return
-        spec = model.spec
-        self._queue.set_slots(spec.slots)
-        self._serving.adopt(model)
+        loop = self._serving = self._loop_for(model)
+        if self._stop.is_set():
+            # `stop` came while the model loaded, and found no loop to tell.
+            loop.stop()
         self._state, self._detail = ModelState.READY, ""
+        spec = model.spec
         log.info("model loaded", model=self.name, engine=self.engine, slots=spec.slots, context=spec.context)
         self._tell_ready()
-        self._serving.run()
+        loop.run()
+
+    def _loop_for(self, model: Model) -> Loop[Any]:
+        self._queue.set_slots(max(1, model.spec.slots))
+        if isinstance(model, StreamModel):
+            return RelayLoop(self.name, model, self._queue, broken=self._note_broken)
+        loop = ServingLoop(
+            self.name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
+        )
+        loop.adopt(model)
+        return loop
 
     def _reload(self) -> TokenModel:
-        return self._take(self._loader(self._stop, self._note_progress))
+        model = self._take(self._loader(self._stop, self._note_progress))
+        if isinstance(model, StreamModel):
+            raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
+        return model
 
-    def _take(self, loaded: Loaded) -> TokenModel:
+    def _take(self, loaded: Loaded) -> Model:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
-        spec = loaded.model.spec
-        template = ChatTemplate(spec.template, spec.bos, spec.eos)
-        self._encoder = PromptEncoder(template, loaded.model.tokenizer)
+        model, spec = loaded.model, loaded.model.spec
+        if not isinstance(model, StreamModel):
+            self._tokenizer = model.tokenizer
+            self._encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
         self._loaded = loaded
-        return loaded.model
+        return model
 
     def _fail(self, error: BenchtopError) -> None:
         self._error = error

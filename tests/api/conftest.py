@@ -140,5 +140,6 @@ async def echo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def guide(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     """The built-in model."""
-    async with serving(tmp_path_factory.mktemp("guide"), model="guide") as served:
+    settings = settings_of(model=ModelSettings(engine="llamacpp"))
+    async with serving(tmp_path_factory.mktemp("guide"), settings, model="guide") as served:
         yield served

@@ -54,6 +54,8 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     environment = {**os.environ, "TERM": "xterm-256color", "BENCHTOP_HOME": str(tmp_path), "TEXTUAL_ANIMATIONS": "none"}
     environment.pop("NO_COLOR", None)
+    # Which engine answers is not this test's subject.
+    environment["BENCHTOP_BENCH_ENABLED"] = "false"
     child = pexpect.spawn(
         sys.executable,
         ["-m", "tui.cli", "--port", "0"],

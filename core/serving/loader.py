@@ -1,0 +1,130 @@
+"""From an artifact to a running model: which engines could run it, which is fastest, which settings are safe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from core.bench.probe import Prober, applied
+from core.bench.select import Candidate, Selector
+from core.config import Settings
+from core.engines import Engines
+from core.engines.base import Artifact, ArtifactFormat, Available, Engine, LoadOptions, Native
+from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed
+from core.models.variants import formats, variant
+from core.serving.host import Loaded
+from core.telemetry.log import get_logger
+
+log = get_logger(__name__)
+
+
+class ModelLoader:
+    """Loads models for one workbench. Everything here blocks; call it on a model's own thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engines: Engines,
+        prober: Prober,
+        options: LoadOptions,
+        cache: Path,
+        announce: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._engines = engines
+        self._prober = prober
+        self._options = options
+        self._cache = cache
+        self._announce = announce
+
+    def load(self, artifact: Artifact, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
+        """Choose the engine, try it in a child process where that is due, load; the next one when it will not.
+
+        Raises what the only engine raised, or LoadFailed with the reasons of all; EngineUnavailable or ArtifactError
+        when there is none; Cancelled on `stop`.
+        """
+        candidates = self.candidates(artifact)
+        if not candidates:
+            # Nothing runs it: choosing says why, in the sentence that fits.
+            self._engines.choose(artifact, self._settings.model.engine)
+            raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
+        failures: list[BenchtopError] = []
+        for candidate in self._in_order(candidates, stop, tell):
+            try:
+                return self._load(candidate, stop, tell)
+            except (LoadFailed, EngineFailed, EngineUnavailable) as error:
+                log.warning("engine could not load", model=artifact.name, engine=candidate.engine.name, why=str(error))
+                failures.append(error)
+        if len(failures) == 1:
+            raise failures[0]
+        raise LoadFailed(artifact.name, " ".join(str(error) for error in failures))
+
+    def candidates(self, artifact: Artifact) -> list[Candidate]:
+        """Each engine that runs here, with the model in the first format that it accepts, by priority."""
+        forced = self._settings.model.engine
+        engines = [self._engines.get(forced)] if forced is not None else list(self._engines)
+        found = []
+        for engine in engines:
+            if isinstance(engine.availability(), Available) and (wanted := _accepted(engine, artifact)) is not None:
+                location = self._engines.locate(engine.name)
+                found.append(Candidate(engine, location, variant(artifact, wanted, self._cache)))
+        return found
+
+    def settled(self, artifact: Artifact, stop: threading.Event) -> list[tuple[Candidate, LoadOptions]]:
+        """Every candidate with the settings that a trial run found best for it; one that no setting keeps alive comes
+        with those asked for, and will fail by itself. Raises as `load` does when there is none, Cancelled on `stop`.
+        """
+        candidates = self.candidates(artifact)
+        if not candidates:
+            self._engines.choose(artifact, self._settings.model.engine)
+        return [(candidate, self._tried(candidate, stop)) for candidate in candidates]
+
+    def _tried(self, candidate: Candidate, stop: threading.Event) -> LoadOptions:
+        bench = self._settings.bench
+        arguments = (candidate.engine, candidate.location, candidate.artifact, self._options, stop)
+        try:
+            return applied(self._prober.probe(*arguments, budget=bench.budget, fresh=bench.fresh), self._options)
+        except EngineFailed:
+            return self._options
+
+    def _in_order(
+        self, candidates: Sequence[Candidate], stop: threading.Event, tell: Callable[[str], None]
+    ) -> list[Candidate]:
+        """The fastest first, where there is a choice and measuring is wanted; else by priority."""
+        bench = self._settings.bench
+        if len(candidates) < 2 or not bench.enabled or not self._settings.probe.enabled:
+            return list(candidates)
+        tell(f"measuring {', '.join(candidate.engine.name for candidate in candidates)}")
+        selector = Selector(self._prober, bench.budget, fresh=bench.fresh)
+        selection = selector.select(candidates, self._options, stop)
+        for line in selection.lines:
+            self._announce(line)
+        if selection.chosen is None:
+            return list(candidates)
+        first = candidates[selection.chosen]
+        return [first, *(candidate for candidate in candidates if candidate is not first)]
+
+    def _load(self, candidate: Candidate, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
+        engine, artifact = candidate.engine, candidate.artifact
+        # Options are kept with verdicts and told to child processes, where a key has no business.
+        key = self._options.api_key if artifact.format is ArtifactFormat.URL else None
+        options = replace(self._options, api_key=key)
+        notes: tuple[str, ...] = ()
+        if self._settings.probe.enabled and isinstance(engine, Native):
+            tell(f"trying {engine.name} in a child process")
+            verdict = self._prober.probe(engine, candidate.location, artifact, options, stop)
+            options, notes = applied(verdict, options), verdict.notes
+
+        def progress(share: float) -> bool:
+            tell(f"loading with {engine.name}, {share:.0%}")
+            return not stop.is_set()
+
+        progress(0.0)
+        return Loaded(engine.load(artifact, options, progress), engine.name, notes)
+
+
+def _accepted(engine: Engine, artifact: Artifact) -> ArtifactFormat | None:
+    return next((wanted for wanted in formats(artifact) if engine.accepts(replace(artifact, format=wanted))), None)
