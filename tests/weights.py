@@ -36,9 +36,23 @@ def quantized(source: Path, folder: Path) -> Path:
     return path
 
 
+def onnx_folder(folder: Path) -> Path:
+    """The same model as an ONNX graph, laid out as public repositories do it."""
+    from core.guide.to_onnx import write
+
+    return write(folder / "guide-onnx")
+
+
 def truncated(folder: Path, keep: float = 0.5) -> Path:
     """The built-in model's file, cut off."""
     path = folder / "truncated.gguf"
     data = WEIGHTS.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     return path
+
+
+def mlx_folder(folder: Path) -> Path:
+    """The same model as a folder of safetensors."""
+    from core.guide.to_mlx import write
+
+    return write(folder / "guide-mlx")

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENGINES: Final[Mapping[str, str]] = {
+    "mlx": "core.engines.mlx.engine:MlxEngine",
     "llamacpp": "core.engines.llamacpp.engine:LlamaCppEngine",
+    "remote": "core.engines.remote.engine:RemoteEngine",
+    "onnxruntime": "core.engines.onnx.engine:OnnxEngine",
     "echo": "core.engines.echo:EchoEngine",
 }
 """Name to `module:Class`."""

@@ -45,6 +45,8 @@ class Artifact(Struct, frozen=True):
     path: Path
     size: int
     """Bytes on disk, all parts together."""
+    url: str = ""
+    """Where a server answers, for URL: `http://host:port/v1`, with `#model` where one was named."""
 
 
 class Available(Struct, frozen=True):
@@ -91,6 +93,8 @@ class LoadOptions(Struct, frozen=True):
     """None leaves it to the engine."""
     extra_buffers: bool = True
     """llama.cpp's repacked and AMX buffer types; faster where they work, and they crash on some machines."""
+    api_key: str | None = None
+    """What a server elsewhere wants to be sent; given to engines that ask one, and to no other."""
 
 
 class TokenText(Struct, frozen=True):

@@ -13,7 +13,7 @@ from core.bench.select import Candidate, Selector
 from core.config import Settings
 from core.engines import Engines
 from core.engines.base import Artifact, ArtifactFormat, Available, Engine, LoadOptions, Native
-from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed
+from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
 from core.models.variants import formats, variant
 from core.serving.host import Loaded
 from core.telemetry.log import get_logger
@@ -36,7 +36,9 @@ class ModelLoader:
         self._settings = settings
         self._engines = engines
         self._prober = prober
-        self._options = options
+        # Options are kept with verdicts and told to child processes, where a key has no business.
+        self._options = replace(options, api_key=None)
+        self._key = options.api_key
         self._cache = cache
         self._announce = announce
 
@@ -80,6 +82,8 @@ class ModelLoader:
         candidates = self.candidates(artifact)
         if not candidates:
             self._engines.choose(artifact, self._settings.model.engine)
+        if artifact.format is ArtifactFormat.URL:
+            raise UsageError(f"{artifact.name} runs on another machine; only what runs here can be measured.")
         return [(candidate, self._tried(candidate, stop)) for candidate in candidates]
 
     def _tried(self, candidate: Candidate, stop: threading.Event) -> LoadOptions:
@@ -109,9 +113,7 @@ class ModelLoader:
 
     def _load(self, candidate: Candidate, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
         engine, artifact = candidate.engine, candidate.artifact
-        # Options are kept with verdicts and told to child processes, where a key has no business.
-        key = self._options.api_key if artifact.format is ArtifactFormat.URL else None
-        options = replace(self._options, api_key=key)
+        options = self._options
         notes: tuple[str, ...] = ()
         if self._settings.probe.enabled and isinstance(engine, Native):
             tell(f"trying {engine.name} in a child process")
@@ -123,6 +125,8 @@ class ModelLoader:
             return not stop.is_set()
 
         progress(0.0)
+        if artifact.format is ArtifactFormat.URL:
+            options = replace(options, api_key=self._key)
         return Loaded(engine.load(artifact, options, progress), engine.name, notes)
 
 

@@ -10,7 +10,7 @@ from core.engines import Engines
 from core.engines.base import Artifact, ArtifactFormat, Available, LoadOptions, TokenModel
 from core.engines.echo import ARTIFACT
 from core.guide import WEIGHTS
-from tests.weights import quantized
+from tests.weights import mlx_folder, onnx_folder, quantized
 
 CONTEXT = 512
 
@@ -27,6 +27,8 @@ SUBJECTS = (
     Subject("echo", "script"),
     Subject("llamacpp", "f16"),
     Subject("llamacpp", "q8_0"),
+    Subject("mlx", "mlx"),
+    Subject("onnxruntime", "onnx"),
     Subject("llamacpp", "f16", LoadOptions(context=CONTEXT, slots=4, batch=128, threads=1, batch_threads=1)),
 )
 
@@ -40,6 +42,12 @@ def artifact_of(kind: str, folder: Path) -> Artifact:
     match kind:
         case "script":
             return ARTIFACT
+        case "mlx":
+            path = mlx_folder(folder)
+            return Artifact("guide", ArtifactFormat.MLX, path, sum(file.stat().st_size for file in path.rglob("*")))
+        case "onnx":
+            path = onnx_folder(folder)
+            return Artifact("guide", ArtifactFormat.ONNX, path, sum(file.stat().st_size for file in path.rglob("*")))
         case "q8_0":
             path = quantized(WEIGHTS, folder)
         case _:

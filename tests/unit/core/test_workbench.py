@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from core.bench.runner import Progress, RoundDone, RoundStarted, Summary
 from core.config import ModelSettings, ProbeSettings, Settings
+from core.engines import ENGINES, Engines
 from core.errors import ArtifactError, EngineUnavailable, ModelNotFound
 from core.feed import ModelState
 from core.requests import Sampling
@@ -17,11 +18,13 @@ from tests.support import asks, folders_in
 from tests.weights import truncated
 
 SETTINGS = Settings(probe=ProbeSettings(enabled=False))
+NAMES = {name: ENGINES[name] for name in ("llamacpp", "echo")}
+"""Which engine a model gets does not depend on what else is installed."""
 
 
 @pytest.fixture
 async def workbench(tmp_path: Path) -> AsyncIterator[Workbench]:
-    bench = Workbench(SETTINGS, folders_in(tmp_path))
+    bench = Workbench(SETTINGS, folders_in(tmp_path), Engines(NAMES))
     yield bench
     await bench.close()
 
@@ -73,7 +76,7 @@ async def test_a_damaged_file_is_one_sentence_and_disturbs_nothing(workbench: Wo
 
 
 async def test_a_damaged_file_is_told_the_same_way_after_a_trial_run(tmp_path: Path) -> None:
-    bench = Workbench(Settings(), folders_in(tmp_path))
+    bench = Workbench(Settings(), folders_in(tmp_path), Engines(NAMES))
     with pytest.raises(ArtifactError, match="truncated.gguf cannot be loaded"):
         await bench.load(str(truncated(tmp_path)))
 
@@ -85,7 +88,7 @@ async def test_forcing_an_engine_that_does_not_exist_is_refused(tmp_path: Path) 
 
 
 async def test_a_trial_run_comes_first_and_its_verdict_is_kept(tmp_path: Path) -> None:
-    bench = Workbench(Settings(), folders_in(tmp_path))
+    bench = Workbench(Settings(), folders_in(tmp_path), Engines(NAMES))
     loading = asyncio.create_task(bench.load("guide"))
     details: set[str] = set()
     while not loading.done():
@@ -126,3 +129,13 @@ async def test_a_snapshot_is_complete_while_nothing_is_loaded_and_after(workbenc
     assert model.parameters > 0
     assert model.kv_bytes_per_token > 0
     assert model.weight_bytes > 0
+
+
+async def test_a_key_for_servers_elsewhere_is_kept_out_of_what_is_written_down(tmp_path: Path) -> None:
+    settings = Settings(model=ModelSettings(remote_api_key="a secret key"))
+    bench = Workbench(settings, folders_in(tmp_path), Engines(NAMES))
+    await bench.load("guide")
+    await bench.close()
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]  # noqa: ASYNC240 - a few small files
+    assert written
+    assert not any(b"a secret key" in content for content in written)

@@ -364,7 +364,7 @@ async def test_unloading_fails_what_is_running_and_waiting() -> None:
                 await stream.reply()
 
 
-class Tight(EchoModel):
+class Tight(GatedEcho):
     """Fewer cells than its slots could use, so that requests without a limit must make room for each other."""
 
     def __init__(self) -> None:
@@ -383,6 +383,7 @@ async def test_requests_without_a_limit_are_preempted_and_come_back_where_they_w
     tight = Tight()
     async with hosting(tight) as host:
         streams = [await host.submit(asks(str(i) * 120)) for i in range(3)]
+        tight.open_gate()
         replies = await asyncio.gather(*(stream.reply() for stream in streams))
     assert [reply.choices[0].text for reply in replies] == [str(i) * 120 for i in range(3)]
     assert tight.saves > 0
@@ -392,6 +393,7 @@ async def test_a_reservation_keeps_a_request_queued_rather_than_failing_it() -> 
     tight = Tight()
     async with hosting(tight) as host:
         streams = [await host.submit(asks(str(i) * 50, max_tokens=200)) for i in range(4)]
+        tight.open_gate()
         replies = await asyncio.gather(*(stream.reply() for stream in streams))
     assert [reply.choices[0].text for reply in replies] == [str(i) * 50 for i in range(4)]
     assert tight.saves == 0
@@ -401,7 +403,9 @@ async def test_many_mixed_requests_are_all_answered_right_within_the_cells() -> 
     def expected(i: int) -> str:
         return f"request {i} " * (i % 7 + 1)
 
-    async with hosting(Tight(), max_queue=0) as host:
+    tight = Tight()
+    tight.open_gate()
+    async with hosting(tight, max_queue=0) as host:
 
         async def one(i: int) -> Reply:
             limit = None if i % 3 else 100

@@ -1,0 +1,182 @@
+"""Draws tokens from raw logits, for engines that have no sampler of their own; all in numpy.
+
+The order is llama.cpp's: bias, penalties, top-k, typical, top-p, min-p, temperature, draw.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.engines.base import StepLogprob, TokenText
+from core.requests import Sampling
+
+Logits = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
+
+HEAD = 256
+"""Candidates that are sorted first; they hold the mass that top-p asks for as a rule, however large the vocabulary."""
+
+
+class Sampler:
+    """Draws for one sequence. What it draws depends on the sampling, the seed, and what it has drawn before.
+
+    `history` primes the penalties, which look at `context` tokens where the sampling says the whole context.
+    """
+
+    def __init__(self, sampling: Sampling, history: Sequence[int], context: int) -> None:
+        self._sampling = sampling
+        self._bias = _bias(sampling.logit_bias)
+        self._recent = _Recent(history, context, sampling) if _penalizes(sampling) else None
+        seed = sampling.seed if sampling.seed is not None else secrets.randbits(32)
+        self._random = None if sampling.greedy else np.random.default_rng(seed & 0xFFFF_FFFF)
+
+    def draw(self, logits: Logits) -> int:
+        """The next token, from logits (vocabulary,) that are left as they are. It counts as said from now on."""
+        token = self._draw(self._adjusted(logits))
+        if self._recent is not None:
+            self._recent.add(token)
+        return token
+
+    def _draw(self, logits: Logits) -> int:
+        if self._random is None:
+            return int(logits.argmax())
+        candidates = truncated(logits, self._sampling)
+        if len(candidates) == 1:
+            return int(candidates[0])
+        values = logits[candidates].astype(np.float64)
+        # Subtracted before they are divided: a tiny temperature must not overflow.
+        scaled = (values - values.max()) / self._sampling.temperature
+        cumulative = np.exp(scaled).cumsum()
+        place = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
+        return int(candidates[min(place, len(candidates) - 1)])
+
+    def _adjusted(self, logits: Logits) -> Logits:
+        if self._bias is None and self._recent is None:
+            return logits
+        logits = logits.astype(np.float32)
+        if self._bias is not None:
+            tokens, values = self._bias
+            inside = tokens < len(logits)
+            logits[tokens[inside]] += values[inside]
+        if self._recent is not None:
+            self._recent.penalize(logits)
+        return logits
+
+
+def truncated(logits: Logits, sampling: Sampling) -> Ids:
+    """The token ids that may be drawn, at least one; likeliest first where they had to be sorted.
+
+    Top-p and min-p each keep a head of the candidates sorted by probability, so they may be applied together.
+    """
+    ids: Ids = np.flatnonzero(logits > -np.inf)
+    if len(ids) == 0:
+        return np.array([int(logits.argmax())])
+    if 0 < sampling.top_k < len(ids):
+        ids = ids[np.argpartition(-logits[ids], sampling.top_k - 1)[: sampling.top_k]]
+    if sampling.typical_p < 1.0:
+        ids = _typical(logits, ids, sampling.typical_p)
+    values = logits[ids].astype(np.float64)
+    weights = np.exp(values - values.max())
+    total = weights.sum()
+    if sampling.min_p > 0.0:
+        kept = weights >= min(sampling.min_p, 1.0)
+        ids, weights = ids[kept], weights[kept]
+    if sampling.top_p < 1.0:
+        ids = ids[_head(weights, sampling.top_p * total)]
+    return ids
+
+
+def logprob(logits: Logits, drawn: int, wanted: int) -> StepLogprob:
+    """Log-probability of the token drawn and of the `wanted` likeliest, from the model's raw logits."""
+    values = logits.astype(np.float64)
+    values -= values.max()
+    values -= np.log(np.exp(values).sum())
+    wanted = min(wanted, len(values))
+    best = np.argpartition(-values, wanted - 1)[:wanted] if wanted else np.empty(0, np.int64)
+    ordered = best[np.argsort(-values[best], kind="stable")]
+    return StepLogprob(float(values[drawn]), tuple(TokenText(int(t), float(values[t])) for t in ordered))
+
+
+def _head(weights: Probabilities, mass: float) -> npt.NDArray[np.intp]:
+    """Places of the fewest largest weights that reach `mass`, largest first; at least one."""
+    for count in (HEAD, len(weights)):
+        likeliest = np.argpartition(-weights, count - 1)[:count] if count < len(weights) else np.arange(len(weights))
+        head = likeliest[np.argsort(-weights[likeliest], kind="stable")]
+        enough = int(np.searchsorted(weights[head].cumsum(), mass)) + 1
+        if enough <= count:
+            return head[:enough]
+    return head
+
+
+def _typical(logits: Logits, ids: Ids, share: float) -> Ids:
+    """Locally typical sampling (Meister et al. 2022): those whose surprise is nearest to the entropy."""
+    values = logits[ids].astype(np.float64)
+    log_weights = values - values.max()
+    log_weights -= np.log(np.exp(log_weights).sum())
+    weights = np.exp(log_weights)
+    entropy = -(weights * log_weights).sum()
+    order = np.argsort(np.abs(-log_weights - entropy), kind="stable")
+    enough = int(np.searchsorted(weights[order].cumsum(), share, side="right")) + 1
+    kept: Ids = ids[order[:enough]]
+    return kept
+
+
+class _Recent:
+    """The tokens that the penalties look at, with their counts."""
+
+    def __init__(self, history: Sequence[int], context: int, sampling: Sampling) -> None:
+        last = context if sampling.repeat_last_n < 0 else min(sampling.repeat_last_n, context)
+        self._sampling = sampling
+        self._order: deque[int] = deque(maxlen=last)
+        self._counts: Counter[int] = Counter()
+        self.extend(history[-last:])
+
+    def extend(self, tokens: Iterable[int]) -> None:
+        for token in tokens:
+            self.add(token)
+
+    def add(self, token: int) -> None:
+        if len(self._order) == self._order.maxlen:
+            oldest = self._order[0]
+            self._counts[oldest] -= 1
+            if not self._counts[oldest]:
+                del self._counts[oldest]
+        self._order.append(token)
+        self._counts[token] += 1
+
+    def penalize(self, logits: Logits) -> None:
+        """In place. A repetition penalty divides positive logits and multiplies others; the rest is subtracted."""
+        size = len(self._counts)
+        tokens = np.fromiter(self._counts.keys(), np.int64, size)
+        counts = np.fromiter(self._counts.values(), np.float32, size)
+        inside = (tokens >= 0) & (tokens < len(logits))
+        tokens, counts = tokens[inside], counts[inside]
+        values = logits[tokens]
+        repeat = np.float32(self._sampling.repeat_penalty)
+        values = np.where(values > 0, values / repeat, values * repeat)
+        values -= counts * np.float32(self._sampling.frequency_penalty) + np.float32(self._sampling.presence_penalty)
+        logits[tokens] = values
+
+
+def _penalizes(sampling: Sampling) -> bool:
+    return sampling.repeat_last_n != 0 and (
+        sampling.repeat_penalty != 1.0 or sampling.frequency_penalty != 0.0 or sampling.presence_penalty != 0.0
+    )
+
+
+def _bias(pairs: Sequence[tuple[int, float]]) -> tuple[npt.NDArray[Any], Logits] | None:
+    """Token ids, each once, and what is added to their logits; None where nothing is."""
+    sums: dict[int, float] = {}
+    for token, value in pairs:
+        if token >= 0:
+            sums[token] = sums.get(token, 0.0) + value
+    if not sums:
+        return None
+    return np.fromiter(sums.keys(), np.int64, len(sums)), np.fromiter(sums.values(), np.float32, len(sums))

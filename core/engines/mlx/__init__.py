@@ -1,0 +1,1 @@
+"""MLX, on mlx.core and mlx-lm's model definitions."""

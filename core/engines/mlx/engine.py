@@ -1,0 +1,75 @@
+"""Loads folders of safetensors with MLX. Cheap to import: MLX comes with `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    LoadProgress,
+    TokenModel,
+    Unavailable,
+    no_progress,
+)
+
+MEND = "uv sync --extra mlx"
+
+
+class MlxEngine:
+    """MLX on the GPU of an Apple machine; on Linux on the CPU, with `mlx[cpu]`, or on CUDA, with `mlx[cuda]`."""
+
+    name = "mlx"
+    platform = "darwin-arm64"
+    priority = 10
+
+    def availability(self) -> Availability:
+        found = find_spec("mlx")
+        if found is None:
+            return Unavailable("The package mlx is not installed.", MEND)
+        # On Linux `mlx` without a back end installs, and then cannot be imported. Searched for by its path, since
+        # `find_spec` of a name with a dot imports what is before the dot.
+        if PathFinder.find_spec("mlx.core", found.submodule_search_locations) is None:
+            return Unavailable("The package mlx is installed without a back end for this machine.", MEND)
+        if find_spec("mlx_lm") is None:
+            return Unavailable("The package mlx-lm is not installed.", MEND)
+        try:
+            return Available(version("mlx"))
+        except PackageNotFoundError:
+            return Available("unknown")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.MLX
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        """MLX has no setting that would spare it a crash."""
+        return None
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+        """The model belongs to the thread that loads it: MLX's streams do."""
+        with _file_limit():
+            from core.engines.mlx.loading import load
+        return load(artifact, options, progress)
+
+
+@contextmanager
+def _file_limit() -> Iterator[None]:
+    """Undo what importing mlx-lm does to the number of files this process may open, as far as the system lets us."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        yield
+    finally:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        except (OSError, ValueError):
+            _, left = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, left), left))

@@ -1,0 +1,171 @@
+"""KV state of one sequence: at work in mlx-lm's caches, at rest in segments that forks share.
+
+Attention in MLX wants the keys of a sequence in one piece, so a sequence at work has its own copy. What rests is cut
+into immutable segments: a fork takes references to its parent's, and only tokens that differ are held twice.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from core.engines.mlx.library import caches as library
+from core.errors import EngineError
+
+Layer = tuple[mx.array, ...]
+"""One layer's keys and values, or of both the packed words, scales and biases; tokens are the second last axis."""
+TOKENS = -2
+SPARE = 256
+"""Room for further tokens, as mlx-lm's caches grow."""
+WATCHED = 16
+"""Chunks of at least so many tokens look out for an interrupt at each layer."""
+HEADER = struct.Struct("<4sII")
+MAGIC = b"BTX1"
+
+
+class WatchedKv(library.KVCache):  # type: ignore[misc]
+    """A KV cache that lets `watch` raise between two layers of a prefill chunk."""
+
+    watch: Callable[[], None]
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
+        if keys.shape[TOKENS] >= WATCHED:
+            mx.eval(keys, values)
+            self.watch()
+        return super().update_and_fetch(keys, values)
+
+
+class WatchedQuantizedKv(library.QuantizedKVCache):  # type: ignore[misc]
+    """The same, of quantized keys and values."""
+
+    watch: Callable[[], None]
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
+        if keys.shape[TOKENS] >= WATCHED:
+            mx.eval(keys, values)
+            self.watch()
+        return super().update_and_fetch(keys, values)
+
+
+class Segment:
+    """`length` tokens of KV state in every layer; never changed."""
+
+    __slots__ = ("layers", "length")
+
+    def __init__(self, layers: Sequence[Layer], length: int) -> None:
+        self.layers = layers
+        self.length = length
+
+
+def seal(caches: Sequence[Any], start: int, end: int) -> Segment:
+    """A copy of tokens `start` to `end` of caches at work."""
+    layers = [
+        tuple(mx.contiguous(array[..., start:end, :]) for array in _arrays(cache.keys, cache.values))
+        for cache in caches
+    ]
+    mx.eval(layers)
+    return Segment(layers, end - start)
+
+
+def cut(segments: Sequence[Segment], length: int) -> list[Segment]:
+    """The first `length` tokens. A segment cut in its middle stays whole in memory: the rest of it is shared."""
+    kept: list[Segment] = []
+    for segment in segments:
+        room = length - sum(each.length for each in kept)
+        if room <= 0:
+            break
+        kept.append(segment if segment.length <= room else _first(segment, room))
+    return kept
+
+
+def wake(segments: Sequence[Segment], caches: Sequence[Any]) -> None:
+    """Put the segments, joined, into empty caches, with room to grow."""
+    length = sum(segment.length for segment in segments)
+    if not length:
+        return
+    for place, cache in enumerate(caches):
+        parts = zip(*(segment.layers[place] for segment in segments), strict=True)
+        joined = [_joined(part) for part in parts]
+        half = len(joined) // 2
+        quantized = half > 1
+        cache.keys, cache.values = (tuple(joined[:half]), tuple(joined[half:])) if quantized else (joined[0], joined[1])
+        cache.offset = length
+
+
+def dump(segments: Sequence[Segment]) -> bytes:
+    """Magic, number of tokens, checksum, then a safetensors file with an array for each layer and part."""
+    length = sum(segment.length for segment in segments)
+    arrays: dict[str, mx.array] = {}
+    for place in range(len(segments[0].layers) if segments else 0):
+        for part, pieces in enumerate(zip(*(segment.layers[place] for segment in segments), strict=True)):
+            arrays[f"{place}.{part}"] = mx.concatenate(list(pieces), axis=TOKENS)
+    file = io.BytesIO()
+    mx.save_safetensors(file, arrays)
+    return sign(length, file.getvalue())
+
+
+def load(data: bytes, like: Sequence[Layer]) -> list[Segment]:
+    """Raises EngineError when `data` are damaged or do not look `like` the layers of this model."""
+    length, body = verified(data)
+    if not length:
+        return []
+    try:
+        arrays = mx.load(io.BytesIO(body), format="safetensors")
+    except RuntimeError as error:
+        raise EngineError(f"The saved state cannot be read: {error}.") from error
+    assert isinstance(arrays, dict)
+    layers = [
+        tuple(_fitting(arrays.get(f"{place}.{part}"), array, length) for part, array in enumerate(layer))
+        for place, layer in enumerate(like)
+    ]
+    mx.eval(layers)
+    return [Segment(layers, length)]
+
+
+def sign(length: int, body: bytes) -> bytes:
+    """`body`, the state of `length` tokens, with what tells it from damaged and foreign data."""
+    return HEADER.pack(MAGIC, length, _checksum(length, body)) + body
+
+
+def verified(data: bytes) -> tuple[int, bytes]:
+    """Length and body of what `sign` made. Raises EngineError."""
+    if len(data) <= HEADER.size or data[: len(MAGIC)] != MAGIC:
+        raise EngineError("The saved state is not one of an MLX model's sequences.")
+    _, length, checksum = HEADER.unpack_from(data)
+    body = data[HEADER.size :]
+    if _checksum(length, body) != checksum:
+        raise EngineError("The saved state is damaged.")
+    return length, body
+
+
+def _checksum(length: int, body: bytes) -> int:
+    return zlib.crc32(body, length)
+
+
+def _arrays(keys: Any, values: Any) -> Layer:
+    return (keys, values) if isinstance(keys, mx.array) else (*keys, *values)
+
+
+def _first(segment: Segment, length: int) -> Segment:
+    layers = [tuple(array[..., :length, :] for array in layer) for layer in segment.layers]
+    mx.eval(layers)
+    return Segment(layers, length)
+
+
+def _joined(pieces: Sequence[mx.array]) -> mx.array:
+    shape = list(pieces[0].shape)
+    shape[TOKENS] = SPARE
+    return mx.concatenate([*pieces, mx.zeros(shape, pieces[0].dtype)], axis=TOKENS)
+
+
+def _fitting(found: mx.array | None, like: mx.array, length: int) -> mx.array:
+    wanted = list(like.shape)
+    wanted[TOKENS] = length
+    if found is None or list(found.shape) != wanted or found.dtype != like.dtype:
+        raise EngineError("The saved state is of another model, or of other settings.")
+    return found

@@ -1,0 +1,1 @@
+"""ONNX decoder models, on onnxruntime."""

@@ -1,0 +1,197 @@
+"""Loads ONNX decoders with onnxruntime, on the best execution provider that is there."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    LoadProgress,
+    ModelSpec,
+    TokenModel,
+    Unavailable,
+    no_progress,
+)
+from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
+
+if TYPE_CHECKING:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    from core.engines.onnx.batching import Batching
+    from core.engines.onnx.folder import ModelFolder, Variant
+    from core.engines.onnx.graph import Graph
+    from core.engines.onnx.tokenizer import JsonTokenizer
+
+PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+"""Builds of the same module."""
+CPU: Final = "CPUExecutionProvider"
+PROVIDERS: Final = (
+    "TensorrtExecutionProvider",
+    "CUDAExecutionProvider",
+    "DmlExecutionProvider",
+    "CoreMLExecutionProvider",
+    "OpenVINOExecutionProvider",
+    CPU,
+)
+"""In this order, as far as they are there."""
+DAMAGED: Final = frozenset({"InvalidProtobuf", "NoSuchFile", "InvalidGraph", "NoModel"})
+"""onnxruntime's errors that speak of the file, not of what this build can do."""
+RESIDENTS: Final = 8
+"""Sequences beyond the running ones. Unlike llama.cpp's they share no memory once they differ."""
+LOGITS: Final = 256 << 20
+"""Bytes of logits that a prefill chunk may make, where the graph gives those of every token."""
+
+
+class OnnxEngine:
+    """onnxruntime on CPU, and on whatever accelerator the installed build has."""
+
+    name = "onnxruntime"
+    platform = "any"
+    priority = 30
+
+    def availability(self) -> Availability:
+        if find_spec("onnxruntime") is None:
+            return Unavailable("The package onnxruntime is not installed.", "uv pip install onnxruntime")
+        for package in PACKAGES:
+            try:
+                return Available(version(package))
+            except PackageNotFoundError:
+                continue
+        return Available("unknown")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.ONNX
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        """First the graph as it is written, without fused and re-ordered kernels; then one thread."""
+        if options.extra_buffers:
+            return replace(options, extra_buffers=False)
+        if options.threads != 1:
+            return replace(options, threads=1, batch_threads=1)
+        return None
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+        import onnxruntime
+
+        from core.engines.onnx.batching import measure
+        from core.engines.onnx.folder import ModelFolder
+        from core.engines.onnx.graph import Graph
+        from core.engines.onnx.model import OnnxModel
+        from core.engines.onnx.tokenizer import JsonTokenizer
+
+        folder = ModelFolder(artifact)
+        present = set(onnxruntime.get_available_providers())
+        providers = [each for each in PROVIDERS if each in present]
+        variant, others = folder.variant(accelerated=providers[0] != CPU)
+        tokenizer = JsonTokenizer(artifact.name, folder.tokenizer, begin=folder.begin, ends=folder.ends)
+        _go_on(artifact, progress, 0.1)
+        graph = Graph(artifact.name, _session(artifact, variant, options, providers))
+        _go_on(artifact, progress, 0.9)
+        try:
+            batching = measure(graph)
+        except EngineFailed as error:
+            raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
+        spec = _describe(folder, variant, graph, tokenizer, options)
+        spec = replace(spec, notes=(*_notes(variant, others, graph, batching, options), *spec.notes))
+        _go_on(artifact, progress, 1.0)
+        return OnnxModel(graph, tokenizer, spec, batching)
+
+
+def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:
+    if not progress(share):
+        raise Cancelled(f"Loading {artifact.name} was stopped.")
+
+
+def _session(
+    artifact: Artifact, variant: Variant, options: LoadOptions, providers: list[str]
+) -> onnxruntime.InferenceSession:
+    """With the providers named, or on the processor where those fail."""
+    import onnxruntime
+
+    from core.engines.onnx.graph import ERRORS, FATAL, sentence
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = FATAL
+    settings.intra_op_num_threads = _threads(options)
+    levels = onnxruntime.GraphOptimizationLevel
+    settings.graph_optimization_level = levels.ORT_ENABLE_ALL if options.extra_buffers else levels.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(variant.path), settings, providers=providers)
+    except ERRORS as error:
+        if type(error).__name__ in DAMAGED:
+            raise ArtifactError(
+                artifact.name,
+                f"The graph {variant.path} cannot be read: {sentence(error)}. It may be damaged; download it again.",
+            ) from error
+        if len(providers) > 1:
+            return _session(artifact, variant, options, [CPU])
+        raise LoadFailed(artifact.name, f"onnxruntime will not run {artifact.name}: {sentence(error)}.") from error
+
+
+def _threads(options: LoadOptions) -> int:
+    from core.hardware import machine
+
+    return options.threads or options.batch_threads or machine().cores
+
+
+def _describe(
+    folder: ModelFolder, variant: Variant, graph: Graph, tokenizer: JsonTokenizer, options: LoadOptions
+) -> ModelSpec:
+    from core.engines.llamacpp.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
+    from core.hardware import available_memory
+
+    heads, width = graph.shapes[0]
+    token_bytes = kv_bytes_per_token(graph.layers, heads, width, width, graph.kv_type)
+    trained = folder.trained_context(options.context or DEFAULT_CONTEXT)
+    notes: tuple[str, ...] = ()
+    if options.context is not None and options.context > trained:
+        notes = (f"The context is {trained} tokens, not {options.context}: the graph knows no later positions.",)
+        options = replace(options, context=trained)
+    sizes = size(options, trained, token_bytes, available_memory())
+    vocabulary = graph.vocabulary or tokenizer.size
+    bound = sizes.batch if graph.limits_logits else max(1, LOGITS // (4 * vocabulary))
+    return ModelSpec(
+        architecture=folder.architecture,
+        parameters=variant.parameters,
+        quantization=variant.quantization,
+        context=sizes.context,
+        trained_context=trained,
+        slots=sizes.slots,
+        sequences=sizes.slots + RESIDENTS,
+        cells=sizes.cells,
+        batch=max(sizes.slots, min(sizes.batch, bound)),
+        threads=_threads(options),
+        weight_bytes=variant.size,
+        kv_bytes_per_token=token_bytes,
+        template=folder.template,
+        bos=folder.special("bos"),
+        eos=folder.special("eos"),
+        sampling=folder.sampling,
+        notes=(*notes, *sizes.notes),
+    )
+
+
+def _notes(
+    variant: Variant, others: tuple[str, ...], graph: Graph, batching: Batching, options: LoadOptions
+) -> tuple[str, ...]:
+    from core.engines.onnx.batching import Batching
+
+    also = f"; {', '.join(others)} is there too, load the file itself to choose it" if others else ""
+    notes = [
+        f"The graph is {variant.path.name} ({variant.quantization}){also}.",
+        f"Execution providers: {', '.join(each.removesuffix('ExecutionProvider') for each in graph.providers)}.",
+    ]
+    if batching in (Batching.EQUAL, Batching.NONE):
+        what = "sequences of equal length" if batching is Batching.EQUAL else "no two sequences"
+        notes.append(f"This graph computes {what} together, so many streams are slower than they could be.")
+    if options.kv_type not in (type(options)().kv_type, graph.kv_type):
+        notes.append(f"The graph keeps its KV cache in {graph.kv_type.value}; --kv-type has no effect on it.")
+    return tuple(notes)

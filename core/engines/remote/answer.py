@@ -1,0 +1,216 @@
+"""The chunks of a streamed answer, of chat or of plain completions, as canonical events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import replace
+
+from core.engines.remote.refusals import clean, said
+from core.engines.remote.sse import DONE
+from core.errors import EngineFailed
+from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
+
+LOWEST = -9999.0
+"""OpenAI's stand-in for the logarithm of zero; some servers write null."""
+
+Byte = Annotated[int, Meta(ge=0, le=255)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class _TopLogprob(Struct):
+    token: str
+    logprob: float | None
+    bytes: list[Byte] | None = None
+
+
+class _TokenLogprob(_TopLogprob):
+    top_logprobs: list[_TopLogprob] | None = None
+
+
+class _Logprobs(Struct):
+    """`content` is chat's form, which llama-server writes everywhere; the lists are that of completions."""
+
+    content: list[_TokenLogprob] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
+class _Delta(Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    """What some servers call `reasoning_content`."""
+
+
+class _Choice(Struct):
+    index: Annotated[int, Meta(ge=0)] = 0
+    delta: _Delta | None = None
+    text: str | None = None
+    logprobs: _Logprobs | None = None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    """vLLM: the stop string that ended the choice, or the stop token."""
+
+
+class _PromptDetails(Struct):
+    cached_tokens: Count | None = None
+
+
+class _CompletionDetails(Struct):
+    reasoning_tokens: Count | None = None
+
+
+class _Usage(Struct):
+    prompt_tokens: Count = 0
+    completion_tokens: Count | None = 0
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Chunk(Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Raw | UnsetType = UNSET
+
+
+DECODER = msgspec.json.Decoder(_Chunk)
+
+REASONS = {
+    "length": FinishReason.LENGTH,
+    "max_tokens": FinishReason.LENGTH,
+}
+"""All others are an end of the model's turn, as far as we can tell."""
+BROKEN = ("abort", "error")
+"""vLLM's reasons for a choice that did not come to its end."""
+
+
+class _Progress:
+    """One choice so far."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.first = 0.0
+        self.last = 0.0
+        self.reason: FinishReason | None = None
+        self.stop: str | None = None
+
+    def drew(self, tokens: int) -> None:
+        self.tokens += tokens
+        self.last = time.monotonic()
+        self.first = self.first or self.last
+
+
+class Answer:
+    """Folds one request's chunks. `submitted` and `accepted` are when it was sent first, and when it was taken.
+
+    Servers tell the usage after the last choice has ended, so the `Finished` wait for that: see `finish`.
+    """
+
+    def __init__(self, address: str, choices: int) -> None:
+        self._address = address
+        self._choices = [_Progress() for _ in range(choices)]
+        self._usage: _Usage | None = None
+        self.submitted = self.accepted = time.monotonic()
+
+    def read(self, data: bytes) -> Iterator[Event]:
+        """The events of one chunk. Raises EngineFailed for an error and for what is no chunk."""
+        if data == DONE:
+            return
+        try:
+            chunk = DECODER.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EngineFailed(
+                f"The server at {self._address} sent something that is no part of an answer: {_beginning(data)}."
+            ) from error
+        if not isinstance(chunk.error, UnsetType) and bytes(chunk.error) != b"null":
+            words = said(data) or _beginning(data)
+            raise EngineFailed(f"The server at {self._address} failed amid its answer: {words.rstrip('.')}.")
+        self._usage = chunk.usage or self._usage
+        for choice in chunk.choices:
+            yield from self._read_choice(choice)
+
+    def finish(self) -> Iterator[Finished]:
+        """The ends of the choices. Raises EngineFailed when one of them has not come to its end."""
+        if any(choice.reason is None for choice in self._choices):
+            raise EngineFailed(f"The connection to {self._address} ended before the answer was complete.")
+        for index, (choice, usage) in enumerate(zip(self._choices, self._usages(), strict=True)):
+            assert choice.reason is not None
+            yield Finished(index, choice.reason, usage, self._timings(choice), choice.stop)
+
+    def _read_choice(self, choice: _Choice) -> Iterator[TextDelta]:
+        if choice.index >= len(self._choices):
+            raise EngineFailed(f"The server at {self._address} sent a choice that it was not asked for.")
+        progress = self._choices[choice.index]
+        logprobs = tuple(_logprobs(choice.logprobs)) if choice.logprobs else ()
+        text = (choice.delta.content if choice.delta else choice.text) or ""
+        if text or logprobs:
+            tokens = len(logprobs) or 1
+            progress.drew(tokens)
+            yield TextDelta(choice.index, text, logprobs, tokens)
+        elif choice.delta and (choice.delta.reasoning_content or choice.delta.reasoning):
+            # There is no event for a model's thoughts yet; that it thinks must show nevertheless.
+            progress.drew(1)
+            yield TextDelta(choice.index, "")
+        if choice.finish_reason in BROKEN:
+            raise EngineFailed(f"The server at {self._address} gave the answer up ({choice.finish_reason}).")
+        if choice.finish_reason:
+            stop = choice.stop_reason if isinstance(choice.stop_reason, str) else None
+            usual = REASONS.get(choice.finish_reason, FinishReason.STOP)
+            progress.reason, progress.stop = (FinishReason.STOP_SEQUENCE if stop else usual), stop
+
+    def _usages(self) -> list[Usage]:
+        """Of each choice. Servers tell the sum over all of them, so the last one gets what the others leave of it."""
+        counted = [choice.tokens for choice in self._choices]
+        if self._usage is None:
+            return [Usage(completion_tokens=count) for count in counted]
+        counted[-1] = max(0, (self._usage.completion_tokens or 0) - sum(counted[:-1]))
+        prompt, completion = self._usage.prompt_tokens_details, self._usage.completion_tokens_details
+        base = Usage(
+            prompt_tokens=self._usage.prompt_tokens,
+            cached_tokens=(prompt.cached_tokens or 0) if prompt else 0,
+        )
+        usages = [replace(base, completion_tokens=count) for count in counted]
+        reasoning = (completion.reasoning_tokens or 0) if completion else 0
+        usages[-1] = replace(usages[-1], reasoning_tokens=reasoning)
+        return usages
+
+    def _timings(self, choice: _Progress) -> Timings:
+        """Of an answer without a token, all of its time was prefill."""
+        first = choice.first or time.monotonic()
+        return Timings(
+            queued=self.accepted - self.submitted,
+            prefill=first - self.accepted,
+            decode=(choice.last or first) - first,
+        )
+
+
+def _logprobs(given: _Logprobs) -> Iterator[TokenLogprob]:
+    if given.content:
+        for each in given.content:
+            yield _named(each, tuple(_named(top) for top in each.top_logprobs or ()))
+        return
+    values, tops = given.token_logprobs or [], given.top_logprobs or []
+    for place, token in enumerate(given.tokens or ()):
+        value = values[place] if place < len(values) else None
+        top = (tops[place] if place < len(tops) else None) or {}
+        best = sorted(top.items(), key=lambda item: item[1], reverse=True)
+        yield _plain(token, value, tuple(_plain(*item) for item in best))
+
+
+def _named(each: _TopLogprob, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+    plain = _plain(each.token, each.logprob, top)
+    return plain if each.bytes is None else replace(plain, data=bytes(each.bytes))
+
+
+def _plain(token: str, logprob: float | None, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+    return TokenLogprob(token, token.encode("utf-8", "replace"), LOWEST if logprob is None else logprob, top)
+
+
+def _beginning(data: bytes) -> str:
+    return repr(clean(data[:120].decode("utf-8", "replace")))

@@ -1,0 +1,190 @@
+"""Loads a model that a server elsewhere has loaded: finds it there, and relays requests to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    LoadProgress,
+    ModelSpec,
+    Unavailable,
+    no_progress,
+)
+from core.engines.remote.answer import Answer
+from core.engines.remote.link import Accepted, Link, is_loopback
+from core.engines.remote.refusals import clean
+from core.engines.remote.wire import UNTOLD, Kind, body_of, path_for
+from core.errors import BenchtopError, Cancelled, EngineError, EngineFailed, LoadFailed, Overloaded, RequestError
+from core.events import Event, Failed, TextDelta
+
+if TYPE_CHECKING:
+    import threading
+
+    from core.requests import Generation
+
+PACKAGE = "httpx"
+SLOTS = 8
+"""Requests sent at once where nobody said otherwise; what the server cannot serve yet waits in its own queue."""
+LISTED = 20
+"""Model names that an error lists."""
+CONTEXT_KEYS = ("context_length", "max_model_len", "context_window")
+"""benchtop and most hosted services, vLLM, some others."""
+
+Card = Mapping[str, object]
+"""One entry of GET /v1/models: `id`, and what else the server tells."""
+
+
+class RemoteEngine:
+    """Runs everywhere; what it runs does so elsewhere."""
+
+    name = "remote"
+    platform = "any"
+    priority = 90
+
+    def availability(self) -> Availability:
+        try:
+            return Available(version(PACKAGE))
+        except PackageNotFoundError:
+            return Unavailable(f"The package {PACKAGE} is not installed.", f"pip install {PACKAGE}")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.URL
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> RemoteModel:
+        """Raises LoadFailed for a server that does not answer as one should, or has no such model."""
+        if options.api_key and not (options.api_key.isascii() and options.api_key.isprintable()):
+            raise LoadFailed(artifact.name, "The remote_api_key holds characters that no HTTP header can carry.")
+        base, _, wanted = artifact.url.partition("#")
+        try:
+            with ExitStack() as undo:
+                link = Link(base, options.api_key)
+                undo.callback(link.close)
+                found = cards(link.get("/models", lambda: progress(0.0)), link.address)
+                card = choose(artifact.name, link.address, found, wanted)
+                model = RemoteModel(link, card, spec_of(card, link.address, options))
+                undo.pop_all()
+                return model
+        except (EngineError, RequestError, Overloaded) as error:
+            raise LoadFailed(artifact.name, str(error)) from error
+
+
+class RemoteModel:
+    """One model of one server."""
+
+    def __init__(self, link: Link, card: Card, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._link = link
+        self._id = str(card["id"])
+        self._kind = Kind.VLLM if card.get("owned_by") == Kind.VLLM.value else Kind.OTHER
+
+    def generate(self, request: Generation, stop: threading.Event) -> Iterator[Event]:
+        """An empty TextDelta comes first, when the server has taken the request."""
+        answer = Answer(self._link.address, request.n)
+        body = body_of(request, self._id, self._kind)
+        try:
+            for item in self._link.stream(path_for(request), body, request.request_id, stop):
+                if isinstance(item, Accepted):
+                    answer.accepted = item.sent
+                    yield TextDelta(0, "", tokens=0)
+                    continue
+                yield from answer.read(item)
+            yield from answer.finish()
+        except (RequestError, Cancelled):
+            raise
+        except BenchtopError as error:
+            yield Failed(error)
+
+    def shutdown(self) -> None:
+        self._link.close()
+
+
+def cards(body: bytes, address: str) -> list[Card]:
+    """The entries of a list of models. Raises EngineFailed for what is none."""
+    try:
+        found: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        beginning = clean(body[:80].decode("utf-8", "replace"))
+        raise EngineFailed(
+            f"What answers at {address} is no server for models: GET /v1/models gave {beginning!r}."
+        ) from error
+    match found:
+        case {"data": list(entries)} if all(_is_card(entry) for entry in entries):
+            return entries
+    raise EngineFailed(f"What answers at {address} is no server for models: GET /v1/models gave no list of them.")
+
+
+def _is_card(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("id"), str)
+
+
+def choose(name: str, address: str, found: Sequence[Card], wanted: str) -> Card:
+    """The model named, or the only one. Raises LoadFailed, which lists what there is."""
+    ids = [str(card["id"]) for card in found]
+    if name in ids:
+        # Whatever calls a model by this very name relays to the address it was asked at: to itself.
+        raise LoadFailed(name, f"The server at {address} is this one, or relays to itself; give another address.")
+    listed = ", ".join(clean(each) for each in ids[:LISTED]) + (", ..." if len(ids) > LISTED else "")
+    if not found:
+        raise LoadFailed(name, f"The server at {address} serves no model; load one there first.")
+    if wanted:
+        match = next((card for card in found if card["id"] == wanted), None)
+        if match is None:
+            raise LoadFailed(name, f"The server at {address} serves no model {clean(wanted)!r}; it has {listed}.")
+        return match
+    if len(found) > 1:
+        raise LoadFailed(name, f"The server at {address} serves several models; add #name to the address: {listed}.")
+    return found[0]
+
+
+def spec_of(card: Card, address: str, options: LoadOptions) -> ModelSpec:
+    """What the server tells of the model; all else is unknown, hence zero."""
+    meta = card.get("meta")
+    meta = meta if isinstance(meta, dict) else {}  # llama-server's; null while it loads
+    trained = _number(meta, "n_ctx_train")
+    context = next((told for key in CONTEXT_KEYS if (told := _number(card, key))), 0) or _number(meta, "n_ctx")
+    return ModelSpec(
+        architecture=_text(card, "architecture") or "remote",
+        parameters=_number(card, "parameters") or _number(meta, "n_params"),
+        quantization=_text(card, "quantization"),
+        context=context or trained,
+        trained_context=trained,
+        slots=options.slots or SLOTS,
+        sequences=options.slots or SLOTS,
+        cells=0,
+        batch=0,
+        threads=0,
+        weight_bytes=0,
+        kv_bytes_per_token=0,
+        template=None,
+        sampling=UNTOLD,
+        notes=tuple(_notes(card, address, options)),
+    )
+
+
+def _notes(card: Card, address: str, options: LoadOptions) -> Iterator[str]:
+    yield f"Answers come from {clean(str(card['id']))} at {address}; prompts are sent there."
+    parts = urlsplit(address)
+    if options.api_key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        yield f"The API key goes to {address} unencrypted; use https where others share the network."
+
+
+def _number(card: Card, key: str) -> int:
+    """Zero for what is not told, or not as a count."""
+    value = card.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _text(card: Card, key: str) -> str:
+    value = card.get(key)
+    return clean(value) if isinstance(value, str) else ""

@@ -1,0 +1,338 @@
+"""The wire to one server: a thread with an event loop and a pool of connections, driven from other threads.
+
+A blocked read of a socket cannot be called off from another thread, so the connections live on an event loop, where
+cancelling closes them at once, in whatever state they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from core.engines.remote.refusals import BUSY, clean, refusal, retry_after, said
+from core.engines.remote.sse import DONE, EventSplitter
+from core.errors import BenchtopError, Cancelled, EngineFailed
+from core.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    import httpx
+
+POLL_SECONDS = 0.05
+"""How long a cancelled request may go unnoticed while its server says nothing."""
+CONNECT_SECONDS = 10.0
+WRITE_SECONDS = 60.0
+ANSWER_SECONDS = 15.0
+"""How long a server may be silent where it has nothing to compute."""
+IDLE_SECONDS = 2.0
+"""How long a connection is kept for the next request: less than servers keep theirs, so none is used that is gone."""
+DRAIN_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
+FIRST_PAUSE = 0.5
+TRIES = 6
+PATIENCE_SECONDS = 30.0
+"""A busy server is asked again so many times, for so long."""
+LONGEST_BODY = 4 * 1024 * 1024
+"""Bytes of a body that is read whole."""
+
+Result = TypeVar("Result")
+log = get_logger(__name__)
+
+
+class Accepted:
+    """The server has taken the request: what follows is its answer. `sent` is when that attempt began."""
+
+    def __init__(self, sent: float) -> None:
+        self.sent = sent
+
+
+Incoming = Accepted | list[bytes] | BenchtopError | None
+"""What a streamed request yields: taken, data of events, failed, ended."""
+
+
+class Link:
+    """To one server. `base` ends with `/v1`. Safe to use from any thread until it is closed."""
+
+    def __init__(self, base: str, api_key: str | None) -> None:
+        self.address = base.removesuffix("/v1")
+        self._client = _client(base, api_key)
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"link {self.address}", daemon=True)
+        self._thread.start()
+
+    def get(self, path: str, go_on: Callable[[], bool]) -> bytes:
+        """The body of the answer. Raises EngineFailed, RequestError, Overloaded; Cancelled when not to `go_on`."""
+        task = self._begin(self._told(self._get(path)))
+        try:
+            while not task.done():
+                if not go_on():
+                    raise Cancelled
+                wait_for([task], POLL_SECONDS)
+            return task.result()
+        finally:
+            task.cancel()
+
+    def stream(self, path: str, body: bytes, request_id: str, stop: threading.Event) -> Iterator[Accepted | bytes]:
+        """`Accepted`, then the data of each event until the server ends. Leaving early closes the connection.
+
+        Raises as `get` does; Cancelled soon after `stop` is set.
+        """
+        inbox: SimpleQueue[Incoming] = SimpleQueue()
+        task = self._begin(self._converse(path, body, request_id, inbox))
+        try:
+            while (item := _next(inbox, stop)) is not None:
+                match item:
+                    case BenchtopError():
+                        raise item
+                    case Accepted():
+                        yield item
+                    case _:
+                        yield from item
+        except BaseException:
+            # Not after an ordinary end: then the connection is about to be kept for the next request.
+            task.cancel()
+            raise
+
+    def close(self) -> None:
+        """Break off what is under way and end the thread; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop)
+        self._thread.join(CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _begin(self, work: Coroutine[object, object, Result]) -> Future[Result]:
+        if self._closed:
+            work.close()
+            raise EngineFailed(f"The connection to {self.address} has been closed.")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    # On the link's own loop.
+
+    async def _wind_up(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.aclose()
+        self._loop.stop()
+
+    async def _told(self, work: Coroutine[object, object, Result]) -> Result:
+        """The result of `work`, with the errors of the HTTP library as sentences of ours."""
+        import httpx
+
+        try:
+            return await work
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise EngineFailed(_why(self.address, error)) from error
+
+    async def _get(self, path: str) -> bytes:
+        import httpx
+
+        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        request = self._client.build_request("GET", path, timeout=timeout)
+        async with self._asked(request, path) as (response, _):
+            return await _read(response, self.address)
+
+    async def _converse(self, path: str, body: bytes, request_id: str, inbox: SimpleQueue[Incoming]) -> None:
+        try:
+            await self._told(self._pump(path, body, request_id, inbox))
+        except asyncio.CancelledError:
+            inbox.put(Cancelled())
+            raise
+        except BenchtopError as error:
+            inbox.put(error)
+        except Exception as error:
+            # The edge of the link's loop: whoever waits at the inbox would wait for ever.
+            log.exception("link failed", address=self.address)
+            inbox.put(EngineFailed(f"The connection to {self.address} failed: {error!r}."))
+
+    async def _pump(self, path: str, body: bytes, request_id: str, inbox: SimpleQueue[Incoming]) -> None:
+        headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        if request_id.isascii() and request_id.isprintable():
+            headers["x-request-id"] = request_id
+        request = self._client.build_request("POST", path, content=body, headers=headers)
+        async with self._asked(request, path) as (response, sent):
+            await _expect_stream(response, self.address)
+            inbox.put(Accepted(sent))
+            splitter = EventSplitter()
+            pieces = response.aiter_bytes()
+            async for piece in pieces:
+                events = splitter.push(piece)
+                inbox.put(events)
+                if DONE in events:
+                    break
+            inbox.put(splitter.finish())
+            inbox.put(None)
+            await _drain(pieces)
+
+    @asynccontextmanager
+    async def _asked(self, request: httpx.Request, path: str) -> AsyncIterator[tuple[httpx.Response, float]]:
+        """The response of status 200, its body unread, and when it was asked for; a busy server is asked again for a
+        while. Raises what any other status stands for."""
+        began = time.monotonic()
+        for number in range(1, TRIES + 1):
+            sent = time.monotonic()
+            response = await self._send(request)
+            try:
+                if response.status_code == HTTPStatus.OK:
+                    yield response, sent
+                    return
+                body = await _read(response, self.address)
+            finally:
+                await response.aclose()
+            waited = time.monotonic() - began
+            pause = _pause(response.status_code, response.headers, number)
+            if pause is None or number == TRIES or waited + pause > PATIENCE_SECONDS:
+                raise refusal(
+                    self.address, response.status_code, body, response.headers, path=f"/v1{path}", waited=waited
+                )
+            log.info("server is busy", address=self.address, status=response.status_code, again_in=round(pause, 1))
+            await asyncio.sleep(pause)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send on a kept connection, or on a new one where the kept one turns out to be closed.
+
+        Servers close idle connections when they like, also in the moment in which a request is on its way. A
+        generation may be asked for twice: it changes nothing.
+        """
+        import httpx
+
+        connected = False
+
+        async def watch(event: str, _: object) -> None:
+            nonlocal connected
+            connected = connected or event.startswith("connection.connect")
+
+        request.extensions["trace"] = watch
+        while True:
+            try:
+                return await self._client.send(request, stream=True)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                if connected:
+                    raise
+
+
+def _client(base: str, api_key: str | None) -> httpx.AsyncClient:
+    # Imported here: it takes a tenth of a second, and most runs need no server elsewhere.
+    import httpx
+
+    headers = {"accept-encoding": "identity"}
+    if api_key:
+        headers["authorization"] = f"Bearer {api_key}"
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS)
+    # A proxy named in the environment, asked for this very machine, would look for the server on its own.
+    proxied = not is_loopback(urlsplit(base).hostname or "")
+    try:
+        return httpx.AsyncClient(
+            base_url=base,
+            headers=headers,
+            # A model may compute a prompt for minutes without a word; that its machine is gone, TCP's probes tell.
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS, write=WRITE_SECONDS),
+            transport=httpx.AsyncHTTPTransport(limits=limits, trust_env=proxied, socket_options=_keep_alive()),
+            trust_env=proxied,
+            # Where a server sends its clients on to, the prompt and the key were not meant to go.
+            follow_redirects=False,
+        )
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise EngineFailed(f"The address {base} cannot be asked: {error}.") from error
+
+
+def _keep_alive() -> list[tuple[int, int, int]]:
+    """Socket options that find a machine gone after about a minute and a half; names differ between systems."""
+    wanted = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+    tuned = [
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted.items() if hasattr(socket, name)
+    ]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *tuned]
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _next(inbox: SimpleQueue[Incoming], stop: threading.Event) -> Incoming:
+    """Raises Cancelled when `stop` is set before anything comes."""
+    while not stop.is_set():
+        try:
+            return inbox.get(timeout=POLL_SECONDS)
+        except Empty:
+            continue
+    raise Cancelled
+
+
+def _pause(status: int, headers: Mapping[str, str], number: int) -> float | None:
+    """Seconds until a busy server is asked again after try `number`; None when it is not to be.
+
+    What the server says counts, else the pauses double, and are scattered so that clients do not come back together.
+    """
+    if status not in BUSY:
+        return None
+    told = retry_after(headers)
+    return told if told is not None else FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.75, 1.25)
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    """Take what comes behind the last event, the end of the body as a rule: a connection is reused only after it."""
+    import httpx
+
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in pieces:
+                pass
+
+
+async def _read(response: httpx.Response, address: str) -> bytes:
+    """The whole body, within bounds of time and size."""
+    body = bytearray()
+    async with asyncio.timeout(ANSWER_SECONDS):
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > LONGEST_BODY:
+                raise EngineFailed(f"The server at {address} answered with more than {LONGEST_BODY} bytes.")
+    return bytes(body)
+
+
+async def _expect_stream(response: httpx.Response, address: str) -> None:
+    """Raises EngineFailed for a server that takes a request and answers it with something else than events."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return
+    words = said(await _read(response, address))
+    told = f": {words.rstrip('.')}" if words else ""
+    raise EngineFailed(f"The server at {address} answered with {clean(kind) or 'nothing'} where a stream is due{told}.")
+
+
+def _why(address: str, error: Exception) -> str:
+    """One sentence for a failure below HTTP, or of HTTP itself."""
+    import httpx
+
+    words = clean(str(error)).rstrip(".")
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
+            detail = f" ({words})" if words else ""
+            return f"The server at {address} cannot be reached{detail}; start it, or check its address."
+        case httpx.RemoteProtocolError() if "illegal" in words or "malformed" in words:
+            return f"What answers at {address} does not speak HTTP ({words}); check the address and its http or https."
+        case httpx.TimeoutException() | TimeoutError():
+            return f"The server at {address} is silent; see whether it is overloaded, or check its address."
+        case httpx.RemoteProtocolError() | httpx.ReadError() | httpx.WriteError():
+            return f"The connection to {address} was lost before the answer was complete."
+    return f"The exchange with {address} failed: {words or type(error).__name__}."

@@ -1,0 +1,107 @@
+"""What a server says when it does not answer, as errors of ours: one sentence each, with the address in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import time
+from urllib.parse import urlsplit
+
+import msgspec
+
+from core.errors import BenchtopError, EngineFailed, Overloaded, QueueTimeout, RequestError
+
+LONGEST = 500
+"""Characters of a server's own words that are repeated."""
+BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+"""What is worth asking again."""
+UNFIT = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
+DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+class RemoteTimeout(QueueTimeout):
+    """The request waited too long in the queue of the server elsewhere."""
+
+    def __init__(self, address: str, waited: float, words: str) -> None:
+        Overloaded.__init__(self, f"The server at {address} gave up after {waited:.0f} s{_quoted(words)}.")
+        self.waited = waited
+
+
+def refusal(
+    address: str, status: int, body: bytes, headers: Mapping[str, str], *, path: str, waited: float
+) -> BenchtopError:
+    """The error that a status other than 200 stands for."""
+    words = said(body)
+    if status in UNFIT:
+        return RequestError(words or f"The server at {address} refused the request ({status}).", field_of(body))
+    if status in DENIED:
+        return EngineFailed(
+            f"The server at {address} wants another API key than it was sent ({status}); "
+            "set remote_api_key in the model section of the config file, or BENCHTOP_MODEL_REMOTE_API_KEY."
+        )
+    if status in BUSY:
+        return Overloaded(f"The server at {address} is too busy to answer ({status}){_quoted(words)}.")
+    if status == HTTPStatus.GATEWAY_TIMEOUT:
+        return RemoteTimeout(address, waited, words)
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED) and "model" not in words.lower():
+        return RequestError(f"The server at {address} does not offer {path} ({status}).")
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        there = urlsplit(clean(headers.get("location", ""))).netloc or "elsewhere"
+        return EngineFailed(f"The server at {address} sends its clients on to {there}; give that address instead.")
+    return EngineFailed(f"The server at {address} failed ({status}){_quoted(words)}.")
+
+
+def said(body: bytes) -> str:
+    """The message of an error body, in any of the forms that servers write it; empty when there is none."""
+    return clean(_message(_decoded(body)))
+
+
+def field_of(body: bytes) -> str | None:
+    match _decoded(body):
+        case {"error": {"param": str(field)}}:
+            return clean(field) or None
+    return None
+
+
+def clean(text: str) -> str:
+    """Words of others made fit for a terminal and a log: one line, no control characters, not too long."""
+    plain = "".join(character if character.isprintable() else " " for character in text[: LONGEST * 2])
+    plain = " ".join(plain.split())
+    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}..."
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the server wants to be asked again; None when it does not say.
+
+    RFC 9110, section 10.2.3: a number of seconds, or a date.
+    """
+    told = headers.get("retry-after", "").strip()
+    if not told:
+        return None
+    if told.isascii() and told.isdigit():
+        return float(told[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time())
+    except ValueError:
+        return None
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _message(body: object) -> str:
+    match body:
+        case {"error": {"message": str(words)}} | {"error": str(words)}:  # OpenAI and most; some gateways
+            return words
+        case {"message": str(words)} | {"detail": str(words)}:  # older vLLM; FastAPI
+            return words
+    return ""
+
+
+def _quoted(words: str) -> str:
+    return f": {words.rstrip('.')}" if words else ""

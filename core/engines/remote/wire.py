@@ -1,0 +1,133 @@
+"""The canonical request as OpenAI's dialect writes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from core.errors import RequestError
+from core.requests import Conversation, Generation, Message, RawText, RawTokens, Sampling
+
+UNTOLD: Final = Sampling(
+    temperature=math.nextafter(1.0, 2.0),
+    top_k=-1,
+    top_p=math.nextafter(1.0, 0.0),
+    min_p=math.nextafter(0.0, 1.0),
+)
+"""What a request samples with where its client said nothing. The values are neutral, by a hair: so what equals them is
+left to the server elsewhere, which knows what its model's makers recommend, and what a client said is sent, also when
+it is neutral."""
+
+BAN: Final = -100.0
+"""The lowest bias that OpenAI's dialect takes; JSON has no infinity."""
+
+
+class Kind(Enum):
+    """Servers that differ in the names of their extensions."""
+
+    VLLM = "vllm"
+    OTHER = "other"
+
+
+def path_for(request: Generation) -> str:
+    """Below `/v1`."""
+    return "/chat/completions" if isinstance(request.prompt, Conversation) else "/completions"
+
+
+def body_of(request: Generation, model: str, kind: Kind) -> bytes:
+    """The body to POST; fields that say nothing are left out. Raises RequestError for what `kind` would ignore."""
+    body: dict[str, object] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
+    body.update(_prompt(request))
+    body.update(_extent(request))
+    body.update(_sampling(request.sampling))
+    body.update(_penalties(request.sampling, kind))
+    body.update(_logprobs(request))
+    body.update(_caching(request, kind))
+    return msgspec.json.encode(body)
+
+
+def _prompt(request: Generation) -> Iterator[tuple[str, object]]:
+    match request.prompt:
+        case Conversation(messages=messages, template_arguments=arguments):
+            yield "messages", [_message(message) for message in messages]
+            if arguments:
+                yield "chat_template_kwargs", dict(arguments)
+        case RawText(text=text):
+            yield "prompt", text
+        case RawTokens(tokens=tokens):
+            yield "prompt", tokens
+
+
+def _message(message: Message) -> dict[str, str]:
+    written = {"role": message.role.value, "content": message.text}
+    if message.name is not None:
+        written["name"] = message.name
+    return written
+
+
+def _extent(request: Generation) -> Iterator[tuple[str, object]]:
+    """How many choices, and where they end."""
+    if request.n != 1:
+        yield "n", request.n
+    if request.max_tokens is not None:
+        yield "max_tokens", request.max_tokens
+    if request.stop:
+        yield "stop", request.stop
+    if request.ignore_eos:
+        yield "ignore_eos", True
+
+
+def _sampling(sampling: Sampling) -> Iterator[tuple[str, object]]:
+    for name in ("temperature", "top_p", "top_k", "min_p"):
+        value = getattr(sampling, name)
+        if value != getattr(UNTOLD, name):
+            yield name, value
+    if sampling.seed is not None:
+        yield "seed", sampling.seed
+    if sampling.logit_bias:
+        yield "logit_bias", {str(token): max(bias, BAN) for token, bias in sampling.logit_bias}
+
+
+def _penalties(sampling: Sampling, kind: Kind) -> Iterator[tuple[str, object]]:
+    """Only those that do something: unlike the rest, they are neutral wherever they are left out."""
+    penalties = {
+        "repetition_penalty" if kind is Kind.VLLM else "repeat_penalty": (sampling.repeat_penalty, 1.0),
+        "frequency_penalty": (sampling.frequency_penalty, 0.0),
+        "presence_penalty": (sampling.presence_penalty, 0.0),
+    }
+    active = {name: value for name, (value, neutral) in penalties.items() if value != neutral}
+    extensions: dict[str, object] = {}
+    if active and sampling.repeat_last_n != UNTOLD.repeat_last_n:
+        extensions["repeat_last_n"] = sampling.repeat_last_n
+    if sampling.typical_p != UNTOLD.typical_p:
+        extensions["typical_p"] = sampling.typical_p
+    if extensions and kind is Kind.VLLM:
+        name = next(iter(extensions))
+        raise RequestError(f"vLLM, which serves this model, has no `{name}`; send the request without it.", name)
+    yield from active.items()
+    yield from extensions.items()
+
+
+def _logprobs(request: Generation) -> Iterator[tuple[str, object]]:
+    wanted = request.sampling.logprobs
+    if wanted is None:
+        return
+    if not isinstance(request.prompt, Conversation):
+        yield "logprobs", wanted
+        return
+    yield "logprobs", True
+    if wanted:
+        yield "top_logprobs", wanted
+
+
+def _caching(request: Generation, kind: Kind) -> Iterator[tuple[str, object]]:
+    if kind is Kind.VLLM:
+        if request.tenant:
+            # vLLM's own way of dividing its prefix cache: all our tenants come to it under one key.
+            yield "cache_salt", request.tenant
+    elif not request.cache:
+        yield "cache_prompt", False
