@@ -92,18 +92,29 @@ class _Reporter:
 
 
 def table_of(changes: Sequence[Change]) -> Table:
-    """The rows, each with its decode rate against the last run with the same setting."""
-    table = Table()
-    for heading in HEAD[:-1]:
-        table.add_column(heading, justify="left" if heading in ("model", "engine", "KV") else "right")
-    table.add_column("before")
-    table.add_column("problem", overflow="fold")
-    for change in changes:
-        *figures, problem = cells(change.row)
-        ratio = "" if change.ratio is None else f"{change.ratio:.2f}x"
-        style = "red" if problem else None
-        table.add_row(*map(escape, figures), ratio, escape(problem), style=style)
+    """The rows, each with its decode rate against the last run with the same setting.
+
+    A setting that is the same in all rows stands below the table, so that 80 columns are enough.
+    """
+    head = (*(name.replace("tokens/s", "tok/s") for name in HEAD[:-1]), "before", "problem")
+    rows = [_words(change) for change in changes]
+    columns = dict(zip(head, zip(*rows, strict=True), strict=True))
+    common = [name for name in ("threads", "batch", "KV", "depth") if len(set(columns[name])) == 1]
+    shown = [name for name in head if name not in common and any(columns[name])]
+    caption = ", ".join(f"{name} {columns[name][0]}" for name in common)
+    table = Table(caption=caption, caption_justify="left")
+    for name in shown:
+        words = name in ("model", "engine", "KV", "problem")
+        table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=name == "engine")
+    for place, change in enumerate(changes):
+        style = "red" if change.row.problem else None
+        table.add_row(*(escape(columns[name][place]) for name in shown), style=style)
     return table
+
+
+def _words(change: Change) -> tuple[str, ...]:
+    *figures, problem = cells(change.row)
+    return (*figures, "" if change.ratio is None else f"{change.ratio:.2f}x", problem)
 
 
 def _announce_fastest(run: BenchRun) -> None:

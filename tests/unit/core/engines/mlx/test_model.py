@@ -203,6 +203,22 @@ def test_joining_and_leaving_a_batch_changes_nobodys_tokens(load: Load, guide: P
         assert drawn[each] == whole[: len(drawn[each])]
 
 
+def test_sequences_that_took_turns_may_go_on_together(load: Load, guide: Path) -> None:
+    """Each turn begins a pass ahead, of which the other's turn must leave no trace."""
+    model = load(guide)
+    prompts = questions(model)[:2]
+    expected = [generate(model, prompt, 6) for prompt in prompts]
+    sequences = [model.open(GREEDY) for _ in prompts]
+    drawn = [[feed(model, sequence, prompt)] for sequence, prompt in zip(sequences, prompts, strict=True)]
+    for _ in range(2):
+        for sequence, tokens in zip(sequences, drawn, strict=True):
+            tokens.append(feed(model, sequence, tokens[-1:]))
+    while len(drawn[0]) < 6:
+        steps = model.step([Work(s, d[-1:], sample=True) for s, d in zip(sequences, drawn, strict=True)])
+        drawn = [[*before, *step.tokens] for before, step in zip(drawn, steps, strict=True)]
+    assert drawn == expected
+
+
 def test_a_token_other_than_the_one_drawn_may_follow(load: Load, guide: Path) -> None:
     """The pass over the token drawn has begun by then, and must leave no trace."""
     model = load(guide)
