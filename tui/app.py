@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -96,6 +97,9 @@ class BenchtopApp(App[None]):
 
     def _open(self) -> None:
         """After the first frame: begin to load, and to take snapshots."""
+        # The command line switched collecting off: nothing made so far is garbage, nor need it be looked at again.
+        gc.enable()
+        gc.freeze()
         logging.getLogger().addHandler(self.log_tail)
         self.set_interval(self.BEAT, self.pulse)
         self.load(self.desk.model)

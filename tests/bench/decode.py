@@ -2,7 +2,7 @@
 
 All take the same threads and run one after another in each round, so that a noisy machine disturbs all alike; the
 table holds medians over the rounds and their ratio to the raw loop. llama.cpp's server takes part when
-BENCHTOP_LLAMA_SERVER names its binary.
+LLAMA_SERVER names its binary.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from core.workbench import Workbench
 from tests.bench.report import table
 
 STREAMS = (1, 8, 32)
-SERVER_VARIABLE = "BENCHTOP_LLAMA_SERVER"
+SERVER_VARIABLE = "LLAMA_SERVER"
 CONTEXT = 2048
 
 
