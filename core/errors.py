@@ -75,6 +75,10 @@ class EngineFailed(EngineError):
     """An engine failed in the middle of a step; the requests of that step are lost, others go on."""
 
 
+class BudgetSpent(EngineError):
+    """A trial run came to no result in the time it was given; it says nothing about the engine."""
+
+
 class Interrupted(EngineError):
     """A step was cut short by `interrupt()`; the sequences of that step must be trimmed or closed."""
 

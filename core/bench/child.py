@@ -28,12 +28,22 @@ class Outcome(Struct, frozen=True):
     lines: tuple[Line, ...]
     trouble: str | None = None
     """`crashed with SIGILL`, `hung for 120 s` ..."""
+    late: bool = False
+    """It was ended because its time was up."""
+
+
+class _TimeUp(Exception):
+    pass
 
 
 def run_trial(
-    request: TrialRequest, timeout: float, stop: threading.Event, tell: Callable[[Line], None] | None = None
+    request: TrialRequest,
+    timeout: float,
+    stop: threading.Event,
+    tell: Callable[[Line], None] | None = None,
+    limit: float | None = None,
 ) -> Outcome:
-    """Run a child to its end. It never outlives this call, and may be silent for `timeout` seconds.
+    """Run a child to its end. It never outlives this call, may be silent for `timeout` seconds, takes `limit` in all.
 
     Raises Cancelled on `stop`.
     """
@@ -45,11 +55,13 @@ def run_trial(
         stderr=subprocess.DEVNULL,
     ) as child:
         try:
-            for line in _lines(child, request, timeout, stop):
+            for line in _lines(child, request, timeout, stop, limit):
                 lines.append(line)
                 if tell is not None:
                     tell(line)
             code = child.wait(ENDING)
+        except _TimeUp:
+            return Outcome(tuple(lines), late=True)
         except (TimeoutError, subprocess.TimeoutExpired):
             return Outcome(tuple(lines), f"hung for {timeout:.0f} s")
         except msgspec.MsgspecError:
@@ -60,9 +72,12 @@ def run_trial(
 
 
 def _lines(
-    child: subprocess.Popen[bytes], request: TrialRequest, timeout: float, stop: threading.Event
+    child: subprocess.Popen[bytes], request: TrialRequest, timeout: float, stop: threading.Event, limit: float | None
 ) -> Iterator[Line]:
-    """What the child tells, as it comes. Raises TimeoutError, Cancelled, or a MsgspecError for what is no line."""
+    """What the child tells, as it comes.
+
+    Raises TimeoutError for silence, _TimeUp at the limit, Cancelled, or a MsgspecError for what is no line.
+    """
     assert child.stdin is not None
     assert child.stdout is not None
     inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -74,7 +89,10 @@ def _lines(
         # It is dead already, and its exit code will say how.
         return
     deadline = time.monotonic() + timeout
+    end = None if limit is None else time.monotonic() + limit
     while True:
+        if end is not None and time.monotonic() > end:
+            raise _TimeUp
         if stop.is_set():
             raise Cancelled("The trial run was stopped.")
         try:

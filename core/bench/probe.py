@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
@@ -18,10 +19,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.bench.child import run_trial
+from core.bench.child import Outcome, run_trial
 from core.bench.trial import Line, Refused, Sampled, TrialRequest, Tried
 from core.engines.base import Artifact, Available, Engine, LoadOptions, Native, Tunable
-from core.errors import EngineFailed
+from core.errors import BudgetSpent, EngineFailed
 from core.files import write_atomically
 from core.hardware import machine
 from core.models.formats import fingerprint
@@ -149,17 +150,19 @@ class Prober:
         stop: threading.Event,
         *,
         budget: float = 5.0,
+        limit: float | None = None,
         fresh: bool = False,
         tell: Listener | None = None,
     ) -> Verdict:
         """The kept verdict, or (also when `fresh`) a new one, for which about `budget` seconds are measured.
 
-        Raises EngineFailed when no setting survives, Cancelled on `stop`.
+        Raises EngineFailed when no setting survives, BudgetSpent when there is no result after `limit` seconds,
+        Cancelled on `stop`.
         """
         kept = None if fresh else self.kept(engine, artifact, options)
         if kept is not None:
             return kept
-        trial = _Trial(engine, location, artifact, options, budget, self._timeout, stop, tell)
+        trial = _Trial(engine, location, artifact, options, budget, self._timeout, limit, stop, tell)
         verdict = trial.verdict(_version(engine))
         write_atomically(self._path(engine, artifact, options), msgspec.json.encode(verdict))
         return verdict
@@ -186,9 +189,11 @@ class _Trial:
         options: LoadOptions,
         budget: float,
         timeout: float,
+        limit: float | None,
         stop: threading.Event,
         tell: Listener | None,
     ) -> None:
+        self._end = None if limit is None else time.monotonic() + limit
         self._engine = engine
         self._location = location
         self._artifact = artifact
@@ -228,28 +233,35 @@ class _Trial:
         """Run a child over the variants; returns the one it died in, and how, or None where it lived."""
         threads = thread_counts(self._asked)
         request = TrialRequest(self._location, self._artifact, tuple(variants), threads, ROUNDS, self._budget)
-        outcome = run_trial(request, self._timeout, self._stop, self._tell)
-        self._collect(variants, outcome.lines)
+        limit = None if self._end is None else max(0.0, self._end - time.monotonic())
+        outcome = run_trial(request, self._timeout, self._stop, self._tell, limit)
+        self._collect(variants, outcome)
+        if outcome.late and not self._rates:
+            raise BudgetSpent("it came to no result in the time that measuring may take")
         ended = [line.variant for line in outcome.lines if isinstance(line, Tried | Refused)]
         # A refusal is not about this machine; loading in earnest will say the same, in the engine's own words.
         self._refused = self._refused or any(isinstance(line, Refused) for line in outcome.lines)
         return max(ended, default=-1) + 1, outcome.trouble
 
-    def _collect(self, variants: list[LoadOptions], lines: tuple[Line, ...]) -> None:
-        for tried in (line for line in lines if isinstance(line, Tried)):
-            samples = [line for line in lines if isinstance(line, Sampled) and line.variant == tried.variant]
+    def _collect(self, variants: list[LoadOptions], outcome: Outcome) -> None:
+        """Rates of the variants that came to their end, or that were well under way when time was up."""
+        memory = {line.variant: line.memory for line in outcome.lines if isinstance(line, Tried)}
+        if outcome.late:
+            memory = {line.variant: 0 for line in outcome.lines if isinstance(line, Sampled)} | memory
+        for variant, resident in memory.items():
+            samples = [line for line in outcome.lines if isinstance(line, Sampled) and line.variant == variant]
             for threads in sorted({sample.threads for sample in samples}):
                 mine = [sample for sample in samples if sample.threads == threads]
                 decode = [sample.decode for sample in mine]
                 middle = median(decode)
                 rate = Rate(
-                    options=variants[tried.variant],
+                    options=variants[variant],
                     threads=threads,
                     decode=middle,
                     prefill=median(sample.prefill for sample in mine),
                     first_token=median(sample.first_token for sample in mine),
                     spread=(max(decode) - min(decode)) / middle if middle else 0.0,
-                    memory=tried.memory,
+                    memory=resident,
                 )
                 self._rates.append(rate)
 

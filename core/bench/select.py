@@ -14,10 +14,7 @@ from msgspec import Struct
 from core.bench.probe import Prober, Rate, Verdict
 from core.bench.trial import Line
 from core.engines.base import Artifact, Engine, LoadOptions
-from core.errors import EngineFailed
-
-LEAST = 1.0
-"""Seconds of measuring that even the last of many candidates gets."""
+from core.errors import BudgetSpent, EngineFailed
 
 
 class Candidate(Struct, frozen=True):
@@ -78,16 +75,25 @@ class Selector:
         stop: threading.Event,
         tell: Listener | None = None,
     ) -> Selection:
-        """Measure what is not known yet, within the budget as a whole. Blocks. Raises Cancelled on `stop`."""
+        """Measure what is not known yet, within the budget as a whole. Blocks. Raises Cancelled on `stop`.
+
+        A candidate for which no time is left has no rate this time; the next choice comes back to it.
+        """
         end = time.monotonic() + self._budget
         rows: list[Row] = []
         for place, candidate in enumerate(candidates):
-            share = max(LEAST, (end - time.monotonic()) / (len(candidates) - place))
-            rows.append(self._row(candidate, options, share, stop, tell))
+            left = end - time.monotonic()
+            rows.append(self._row(candidate, options, left / (len(candidates) - place), left, stop, tell))
         return Selection(tuple(rows), fastest(rows))
 
     def _row(
-        self, candidate: Candidate, options: LoadOptions, share: float, stop: threading.Event, tell: Listener | None
+        self,
+        candidate: Candidate,
+        options: LoadOptions,
+        share: float,
+        left: float,
+        stop: threading.Event,
+        tell: Listener | None,
     ) -> Row:
         name, artifact = candidate.engine.name, candidate.artifact
         try:
@@ -98,9 +104,12 @@ class Selector:
                 options,
                 stop,
                 budget=share,
+                limit=left,
                 fresh=self._fresh,
                 tell=None if tell is None else lambda line: tell(candidate, line),
             )
+        except BudgetSpent as error:
+            return Row(name, artifact, problem=f"not measured: {error}")
         except EngineFailed as error:
             return Row(name, artifact, problem=str(error))
         problem = None if verdict.rates else "it refused the model; loading it says why"

@@ -86,6 +86,23 @@ def test_when_none_runs_nothing_is_chosen_and_each_says_why(prober: Prober) -> N
     assert "safest settings" in selection.lines[0]
 
 
+class Sleepy(EchoEngine):
+    name = "sleepy"
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        time.sleep(600)
+        return EchoModel(options)
+
+
+def test_the_budget_is_never_exceeded_and_what_was_not_measured_is_not_held_against_an_engine(prober: Prober) -> None:
+    candidates = [candidate(Quick()), candidate(Sleepy())]
+    selection = Selector(prober, budget=3.0).select(candidates, LoadOptions(), threading.Event())
+    assert selection.chosen == 0
+    assert selection.rows[1].problem is not None
+    assert selection.rows[1].problem.startswith("not measured")
+    assert prober.kept(Sleepy(), GUIDE, LoadOptions()) is None
+
+
 def row(engine: str, decode: float | None) -> Row:
     rates = () if decode is None else (Rate(LoadOptions(), 1, decode, 1.0, 0.1, 0.0),)
     return Row(engine, GUIDE, Verdict(engine, "1", "guide", "m", LoadOptions(), rates))
