@@ -25,7 +25,7 @@ from core.engines.base import Artifact, Available, Engine, LoadOptions, Native, 
 from core.errors import BudgetSpent, EngineFailed
 from core.files import write_atomically
 from core.hardware import machine
-from core.models.formats import fingerprint
+from core.models.formats import mark
 from core.telemetry.log import get_logger
 
 ROUNDS = 3
@@ -172,7 +172,7 @@ class Prober:
         return [verdict for path in sorted(self._folder.glob("*.json")) if (verdict := _read(path)) is not None]
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
-        place = (engine.name, _version(engine), machine().fingerprint, fingerprint(artifact.path))
+        place = (engine.name, _version(engine), machine().fingerprint, mark(artifact))
         asked = (options.kv_type.value, str(options.extra_buffers), str(options.threads), str(options.flash_attention))
         digest = hashlib.sha256("\n".join((*place, *asked)).encode()).hexdigest()[:24]
         return self._folder / f"{engine.name}-{digest}.json"

@@ -18,7 +18,7 @@ from core.bench.trial import Line, Refused, Sampled, TrialRequest, Tried
 from core.engines.base import Available, KvType, LoadOptions
 from core.errors import UsageError
 from core.hardware import machine
-from core.models.formats import fingerprint
+from core.models.formats import mark
 
 SWEEPABLE = ("threads", "batch", "kv", "depth")
 
@@ -116,7 +116,7 @@ def _cases(
     availability = candidate.engine.availability()
     version = availability.version if isinstance(availability, Available) else "unknown"
     usual = (options.threads or machine().cores,)
-    mark = fingerprint(candidate.artifact.path)
+    files = mark(candidate.artifact)
     for threads, batch, kv, depth in itertools.product(plan.threads or usual, plan.batches, plan.kv_types, plan.depths):
         batch_threads = threads if plan.threads else options.batch_threads
         chosen = replace(options, threads=threads, batch_threads=batch_threads, batch=batch, kv_type=kv)
@@ -125,7 +125,7 @@ def _cases(
             chosen,
             Setting(
                 model=candidate.artifact.name,
-                fingerprint=mark,
+                fingerprint=files,
                 engine=candidate.engine.name,
                 version=version,
                 format=candidate.artifact.format.value,

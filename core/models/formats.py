@@ -6,7 +6,7 @@ import hashlib
 import struct
 from pathlib import Path
 
-from core.engines.base import ArtifactFormat
+from core.engines.base import Artifact, ArtifactFormat
 
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)
@@ -56,3 +56,8 @@ def fingerprint(path: Path) -> str:
             file.seek(max(0, size - SAMPLE))
             digest.update(file.read(SAMPLE))
     return digest.hexdigest()[:24]
+
+
+def mark(artifact: Artifact) -> str:
+    """The fingerprint of a model's files; its name for one that has none."""
+    return artifact.name if artifact.format is ArtifactFormat.SCRIPT else fingerprint(artifact.path)
