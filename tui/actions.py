@@ -132,6 +132,24 @@ ACTIONS: tuple[Action, ...] = (
         "start/stop",
     ),
     Action(
+        "bench.engines",
+        Scope.BENCH,
+        "Engines side by side, or as it serves",
+        "engines",
+        ("e",),
+        "Switch between the engines that run the model and the loaded model as it serves.",
+        "engines",
+    ),
+    Action(
+        "bench.export",
+        Scope.BENCH,
+        "Write the results to files",
+        "export",
+        ("w",),
+        "Engines side by side as JSON, CSV and Markdown, into the working directory.",
+        "write",
+    ),
+    Action(
         "serve.toggle", Scope.SERVE, "Start or stop the server", "switch", ("s",), "In this same process.", "start/stop"
     ),
     Action(

@@ -77,8 +77,15 @@ def parse_sweeps(words: Sequence[str], plan: SuitePlan) -> SuitePlan:
 
 def _swept(plan: SuitePlan, name: str, values: Sequence[str]) -> SuitePlan:
     if name == "kv":
-        return replace(plan, kv_types=tuple(KvType(value) for value in values))
+        known = {kind.value: kind for kind in KvType}
+        for value in values:
+            if value not in known:
+                raise ValueError(f"{value!r} is none of {', '.join(known)}")
+        return replace(plan, kv_types=tuple(known[value] for value in values))
     least = 0 if name == "depth" else 1
+    for value in values:
+        if not value.strip().isdecimal():
+            raise ValueError(f"{value!r} is not a whole number")
     numbers = tuple(int(value) for value in values)
     if any(not least <= number <= 1_000_000 for number in numbers):
         raise ValueError(f"numbers are between {least} and 1000000")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from core.bench.results import BenchRow, BenchRun, Change, Setting
+from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
+from core.engines.base import KvType
 from core.errors import BenchtopError, Cancelled, LoadFailed
 from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.feed import (
@@ -80,6 +84,17 @@ MACHINE = MachineSnapshot(
     cpu_percent=61.0, memory_total=16_000 * MEGA, memory_available=9_400 * MEGA, process_resident=412 * MEGA
 )
 
+RIVALS = {"llamacpp": (812.0, 76.3), "mlx": (640.0, 88.1), "mnn": None, "onnxruntime": (455.0, 31.9)}
+"""Prefill and decode rate of each engine of the scripted suite; mnn crashes after its first round."""
+BEFORE = 80.0
+"""Decode rate of every engine in the run before."""
+
+
+def rival(engine: str, threads: int, plan: SuitePlan) -> Setting:
+    return Setting(
+        "guide", "f00d", engine, "1.0", "gguf", threads, 512, KvType.F16, 0, prompt=plan.prompt, decoded=plan.decoded
+    )
+
 
 def stretch(text: str, size: int = 7) -> list[str]:
     """`text` in pieces, as tokens come."""
@@ -97,12 +112,18 @@ class StillWorkbench:
         gate: asyncio.Event | None = None,
         problem: BenchtopError | None = None,
         hold_stream: bool = False,
+        hold_suite: str | None = None,
+        suite_problem: Exception | None = None,
     ) -> None:
+        """The suite stands still at the engine `hold_suite` until it is stopped; it raises `suite_problem`."""
         self.models = models
         self.answer = answer
         self.gate = gate
         self.problem = problem
         self.hold_stream = hold_stream
+        self.hold_suite = hold_suite
+        self.suite_problem = suite_problem
+        self.suites: list[tuple[list[str], SuitePlan]] = []
         self.asked: list[Generation] = []
         self.cancelled: list[str] = []
         self.loaded: list[str] = []
@@ -225,6 +246,33 @@ class StillWorkbench:
                 )
             yield runner.RoundDone(number, 780.0 + number, 37.5 + number / 10, 0.33)
         yield runner.Summary(rounds, 782.0, 37.7, 0.1, 0.33, 412 * MEGA)
+
+    def run_suite(
+        self, names: Sequence[str], plan: SuitePlan, stop: threading.Event, tell: Callable[[SuiteEvent], None]
+    ) -> BenchRun:
+        self.suites.append((list(names), plan))
+        if self.suite_problem is not None:
+            raise self.suite_problem
+        cases = [(engine, threads) for engine in RIVALS for threads in plan.threads or (2,)]
+        rows = []
+        for number, (engine, threads) in enumerate(cases, 1):
+            setting, rates = rival(engine, threads, plan), RIVALS[engine]
+            tell(CaseStarted(number, len(cases), setting))
+            for step in range(plan.rounds if rates is not None else 1):
+                prefill, decode = rates or (500.0, 60.0)
+                tell(CaseSampled(setting, prefill, decode * (0.96 + 0.02 * (step * 3 % 5))))
+                if engine == self.hold_suite:
+                    stop.wait()
+                    raise Cancelled
+            row = BenchRow(setting, problem="crashed with SIGSEGV")
+            if rates is not None:
+                row = BenchRow(setting, *rates, 0.08, 0.315, 212 * MEGA, plan.rounds)
+            rows.append(row)
+            tell(CaseDone(row))
+        return BenchRun(1.0, "still", "a processor", tuple(rows))
+
+    def compare(self, run: BenchRun) -> list[Change]:
+        return [Change(row, BenchRow(row.setting, decode=BEFORE)) for row in run.rows]
 
     async def close(self) -> None:
         self.closed = True

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from tests.tui.conftest import quiet, until
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
@@ -59,6 +60,31 @@ async def on_bench(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: "Median" in str(app.screen.query_one("#summary").render()))
 
 
+async def on_engines(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    await pilot.press("2")
+    await pilot.pause()
+    await pilot.press("e")
+    app = app_of(pilot)
+    await until(pilot, lambda: "uv sync" in str(app.screen.query_one("#runnable").render()))
+
+
+async def on_contest(pilot: Pilot[None]) -> None:
+    await on_engines(pilot)
+    await pilot.press("s")
+    app = app_of(pilot)
+    await until(pilot, lambda: "Fastest" in str(app.screen.query_one("#standing").render()))
+
+
+async def on_contest_under_way(pilot: Pilot[None]) -> None:
+    await on_engines(pilot)
+    app = app_of(pilot)
+    cast("Any", app.desk.workbench).hold_suite = "onnxruntime"
+    app.screen.query_one("#suite-threads", Input).value = "1,2"
+    await pilot.press("s")
+    await until(pilot, lambda: "7 of 8" in str(app.screen.query_one("#standing").render()))
+
+
 async def on_serve(pilot: Pilot[None]) -> None:
     await opened(pilot)
     app = app_of(pilot)
@@ -95,6 +121,9 @@ SCREENS: dict[str, Step] = {
     "chat": answered,
     "models": on_models,
     "bench": on_bench,
+    "bench-engines": on_engines,
+    "bench-contest": on_contest,
+    "bench-under-way": on_contest_under_way,
     "serve": on_serve,
     "help": on_help,
 }
@@ -118,5 +147,15 @@ def test_the_plain_ascii_drawing_looks_as_it_did(snap_compare: Compare) -> None:
     async def plain(pilot: Pilot[None]) -> None:
         app.action_toggle_ascii()
         await on_serve(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=plain)
+
+
+def test_engines_side_by_side_in_plain_ascii_look_as_they_did(snap_compare: Compare) -> None:
+    app = quiet()
+
+    async def plain(pilot: Pilot[None]) -> None:
+        app.action_toggle_ascii()
+        await on_contest(pilot)
 
     assert snap_compare(app, terminal_size=(80, 24), run_before=plain)

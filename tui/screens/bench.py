@@ -1,4 +1,4 @@
-"""Measure the model in use, and watch it."""
+"""Measure the model in use as it serves, or the engines that run it side by side, and watch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Container, Horizontal
+from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, ContentSwitcher, Input, Static
 from textual.worker import get_current_worker
 
 from core.errors import BenchtopError
@@ -20,6 +20,7 @@ from tui import glyphs
 from tui.actions import Scope, bindings
 from tui.desk import model_in
 from tui.screens.room import Room
+from tui.widgets.contest import Contest
 from tui.widgets.plot import Plot
 from tui.widgets.rows import Cell, Column, Rows
 
@@ -35,10 +36,30 @@ FIELDS = (
     ("streams", "streams", "at once", 1, 1, 200),
 )
 """Id, name, unit, default, least, most."""
+MODES = {"served": "as it serves", "contest": "engines side by side"}
+"""Id of a pane, and its name."""
+
+
+class ModeTab(Static):
+    """The name of a way to measure."""
+
+    ALLOW_SELECT = False
+
+    class Chosen(Message):
+        def __init__(self, mode: str) -> None:
+            super().__init__()
+            self.mode = mode
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(MODES[mode], classes="mode", id=f"mode-{mode}")
+        self._mode = mode
+
+    def on_click(self) -> None:
+        self.post_message(self.Chosen(self._mode))
 
 
 class BenchScreen(Room):
-    """Parameters above, the live plot, the rounds below."""
+    """Two panes. As it serves: parameters above, the live plot, the rounds below."""
 
     NAME = "bench"
     BINDINGS = bindings(Scope.BENCH)
@@ -63,53 +84,103 @@ class BenchScreen(Room):
         self._results: dict[str, list[Cell]] = {}
 
     def body(self) -> ComposeResult:
-        with Horizontal(id="plan"):
-            for key, name, unit, default, _, _ in FIELDS:
-                field = Input(str(default), type="integer", id=key, select_on_focus=True)
-                field.border_title, field.border_subtitle = name, unit
-                yield field
-            yield Button("Start", id="start")
-        with Container(classes="panel", id="curve") as curve:
-            curve.border_title = "decode tok/s"
-            yield Plot("$decode", "Press s, or the button, to measure the model that is loaded.", dom_id="plot")
-        with Container(classes="panel", id="results") as results:
-            results.border_title = "rounds"
-            yield Rows(
-                [
-                    Column("round", 5, right=True),
-                    Column("prefill tok/s", 13, right=True),
-                    Column("decode tok/s", 12, right=True),
-                    Column("first token", 11, right=True),
-                    Column("state", 16),
-                ],
-                dom_id="measured",
-            )
-            yield Static(id="summary", markup=False)
+        with Horizontal(id="modes"):
+            for mode in MODES:
+                yield ModeTab(mode)
+        with ContentSwitcher(initial="served", id="panes"):
+            with Vertical(id="served"):
+                with Horizontal(id="plan"):
+                    for key, name, unit, default, _, _ in FIELDS:
+                        field = Input(str(default), type="integer", id=key, select_on_focus=True)
+                        field.border_title, field.border_subtitle = name, unit
+                        yield field
+                    yield Button("Start", id="start")
+                with Container(classes="panel", id="curve") as curve:
+                    curve.border_title = "decode tok/s"
+                    yield Plot("$decode", "Press s, or the button, to measure the model that is loaded.", dom_id="plot")
+                with Container(classes="panel", id="results") as results:
+                    results.border_title = "rounds"
+                    yield Rows(
+                        [
+                            Column("round", 5, right=True),
+                            Column("prefill tok/s", 13, right=True),
+                            Column("decode tok/s", 12, right=True),
+                            Column("first token", 11, right=True),
+                            Column("state", 16),
+                        ],
+                        dom_id="measured",
+                    )
+                    yield Static(id="summary", markup=False)
+            yield Contest(self.desk, dom_id="contest")
 
     def on_mount(self) -> None:
         measured = self.query_one("#measured", Rows)
         measured.can_focus = measured.show_cursor = False
         self._say("Nothing was measured yet. Prompts are random, so that no cache helps.")
+        self._mark_mode()
+
+    @property
+    def mode(self) -> str:
+        """The pane in sight, a key of `MODES`."""
+        return self.query_one(ContentSwitcher).current or "served"
+
+    @on(ModeTab.Chosen)
+    def choose_mode(self, event: ModeTab.Chosen) -> None:
+        self._show_mode(event.mode)
+
+    def action_engines(self) -> None:
+        self._show_mode("served" if self.mode == "contest" else "contest")
+
+    def _show_mode(self, mode: str) -> None:
+        self.query_one(ContentSwitcher).current = mode
+        self._mark_mode()
+        if mode == "contest":
+            self.query_one(Contest).enter()
+        else:
+            self.query_one("#start").focus()
+        self.refresh_bindings()
+
+    def _mark_mode(self) -> None:
+        for mode in MODES:
+            self.query_one(f"#mode-{mode}").set_class(mode == self.mode, "-active")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only engines side by side are written to files."""
+        return action != "export" or not self.is_mounted or self.mode == "contest"
+
+    def action_export(self) -> None:
+        self.query_one(Contest).write()
 
     def show(self, snapshot: Snapshot) -> None:
         model = model_in(snapshot, self.desk.model)
         curve = self.query_one("#curve")
         curve.border_subtitle = f"{model.name} {glyphs.of(self).dot} {model.engine}" if model is not None else ""
+        if self.mode == "contest":
+            # Its marks follow the switch between ASCII and Unicode, and its columns the terminal's width.
+            self.query_one(Contest).draw()
 
-    @on(Button.Pressed, "#start")
+    @on(Button.Pressed)
     @on(Input.Submitted)
     async def action_run(self) -> None:
-        """Start a run, or stop the one there is."""
-        if self._measuring:
+        """Start a run of the pane in sight, or stop the one there is."""
+        contest = self.query_one(Contest)
+        if self._measuring if self.mode == "contest" else contest.busy:
+            self.notify("Another measurement is under way; e shows it, s stops it there.", severity="warning")
+        elif self.mode == "contest":
+            contest.toggle()
+        elif self._measuring:
             self.workers.cancel_group(self, "measure")
-            return
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
         plan = self._plan()
         if isinstance(plan, str):
             self.notify(plan, severity="error")
             return
         self._measuring = True
         self._results = {}
-        self.query_one(Plot).clear()
+        self.query_one("#plot", Plot).clear()
         self.query_one("#measured", Rows).show({})
         self.query_one("#start", Button).label = "Stop"
         self._say("Waiting for the model.")
@@ -158,7 +229,7 @@ class BenchScreen(Room):
                 row = self._results[str(number)]
                 row[4] = Content.styled(f"{phase.value} {fmt.count(tokens)}", f"${phase.value}")
                 if phase is Phase.DECODE:
-                    self.query_one(Plot).push(rate)
+                    self.query_one("#plot", Plot).push(rate)
             case RoundDone(round=number, prefill_rate=prefill, decode_rate=decode, time_to_first_token=first):
                 self._results[str(number)] = [
                     str(number),

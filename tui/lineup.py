@@ -1,0 +1,116 @@
+"""What a run of the benchmark suite has told so far. Knows no widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from core.bench.results import BenchRow, Change, Setting
+from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent
+
+BOUNDS = {"rounds": (1, 1000), "prompt": (1, 100_000), "decoded": (2, 100_000)}
+"""Least and most of the plan's plain numbers, as on the command line."""
+
+
+class CaseState(Enum):
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass
+class Case:
+    """One engine with one setting."""
+
+    number: int
+    """From one."""
+    setting: Setting
+    rates: list[float] = field(default_factory=list)
+    """Decode rate of each round so far, tokens a second."""
+    prefill: float = 0.0
+    """Of the last round."""
+    row: BenchRow | None = None
+    """The verdict, once there is one."""
+    ratio: float | None = None
+    """Decode rate against the last run with the same setting."""
+    state: CaseState = CaseState.RUNNING
+
+    @property
+    def decode(self) -> float:
+        """Tokens a second: the median once it is known, the last round until then, zero before any."""
+        if self.row is not None:
+            return self.row.decode
+        return self.rates[-1] if self.rates else 0.0
+
+
+class Lineup:
+    """The cases of one run, in the order they are measured."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        """Wanted of each case."""
+        self.total = 0
+        """Cases of the run; zero until the first begins."""
+        self.cases: list[Case] = []
+
+    def take(self, event: SuiteEvent) -> None:
+        match event:
+            case CaseStarted(number=number, total=total, setting=setting):
+                self.total = total
+                self.cases.append(Case(number, setting))
+            case CaseSampled(prefill=prefill, decode=decode) if self.cases:
+                self.cases[-1].prefill = prefill
+                self.cases[-1].rates.append(decode)
+            case CaseDone(row=row) if self.cases:
+                self.cases[-1].row = row
+                self.cases[-1].state = CaseState.DONE if row.problem is None else CaseState.FAILED
+
+    def halt(self) -> None:
+        """The run is over: a case still under way was stopped."""
+        for case in self.cases:
+            if case.state is CaseState.RUNNING:
+                case.state = CaseState.STOPPED
+
+    def compare(self, changes: Iterable[Change]) -> None:
+        """Put each row beside its predecessor."""
+        ratios = {change.row.setting: change.ratio for change in changes}
+        for case in self.cases:
+            case.ratio = ratios.get(case.setting)
+
+    @property
+    def running(self) -> Case | None:
+        return next((case for case in self.cases if case.state is CaseState.RUNNING), None)
+
+    @property
+    def fastest(self) -> Case | None:
+        """Of those measured to their end; the earlier of equals."""
+        done = [case for case in self.cases if case.state is CaseState.DONE and case.decode > 0]
+        return max(done, key=lambda case: case.decode, default=None)
+
+    @property
+    def best(self) -> float:
+        """The highest decode rate so far, which bars are drawn against."""
+        return max((case.decode for case in self.cases), default=0.0)
+
+    @property
+    def rows(self) -> tuple[BenchRow, ...]:
+        return tuple(case.row for case in self.cases if case.row is not None)
+
+
+def swept(settings: Sequence[Setting]) -> tuple[str, ...]:
+    """Which of model settings differ among `settings`, as attribute names."""
+    names = ("threads", "batch", "kv_type", "depth")
+    return tuple(name for name in names if len({getattr(setting, name) for setting in settings}) > 1)
+
+
+def words(setting: Setting, names: Iterable[str]) -> str:
+    """Those settings briefly: `2t b512 q8_0 d1024`."""
+    said = {
+        "threads": f"{setting.threads}t",
+        "batch": f"b{setting.batch}",
+        "kv_type": setting.kv_type.value,
+        "depth": f"d{setting.depth}",
+    }
+    return " ".join(said[name] for name in names)
