@@ -12,6 +12,7 @@ from api.native.engines import engines_route
 from api.native.health import health_route
 from api.native.queue import queue_route
 from api.native.requests import request_routes
+from api.openai.audio import MAX_FORM, PATHS, audio_routes
 from api.openai.chat import chat_route
 from api.openai.models import model_routes
 from api.schema import openapi
@@ -34,6 +35,7 @@ def create_app(
     app = Litestar(
         route_handlers=[
             chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
+            *audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
             *model_routes(workbench),
             engines_route(workbench),
             queue_route(workbench),
@@ -46,5 +48,6 @@ def create_app(
         logging_config=None,
     )
     # Litestar's own middleware does not see requests that match no route, and those need an id and a key as well.
-    app.asgi_handler = Guard(app.asgi_handler, settings.server)
+    audio = max(MAX_FORM, settings.server.max_body)
+    app.asgi_handler = Guard(app.asgi_handler, settings.server, dict.fromkeys(PATHS, audio))
     return app

@@ -61,7 +61,7 @@ def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
     path = place["path"].replace("[...]", "") if place else ""
     what = message[: place.start()] if place else message
     if unknown := _UNKNOWN.match(what):
-        return _unknown_field(_joined(path, unknown["name"]), known if not path else ())
+        return unknown_field(_joined(path, unknown["name"]), known if not path else ())
     if missing := _MISSING.match(what):
         name = _joined(path, missing["name"])
         return RequestError(f"The field `{name}` is missing.", name)
@@ -70,7 +70,8 @@ def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
     return RequestError(f"The field `{path}` is wrong: {_lowered(what)}.", path)
 
 
-def _unknown_field(name: str, known: Sequence[str]) -> RequestError:
+def unknown_field(name: str, known: Sequence[str]) -> RequestError:
+    """A refusal of a field by name, with the `known` one that was perhaps meant."""
     shown = name[:_LONGEST_NAME]
     near = difflib.get_close_matches(shown, known, 1)
     hint = f"; did you mean `{near[0]}`?" if near else "."

@@ -80,13 +80,15 @@ def origin_allowed(origin: str, host: str, allowed: tuple[str, ...]) -> bool:
 class Guard:
     """Wraps the whole application, its own 404s included."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings, limits: Mapping[str, int] | None = None) -> None:
+        """`limits`: bytes that a body may have at some paths, where that is not `max_body`."""
         self._app = app
         self._key = None if settings.api_key is None else settings.api_key.encode()
         self._local = is_loopback(settings.host)
         self._host = settings.host
         self._origins = settings.cors_origins
         self._limit = settings.max_body
+        self._limits = limits or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
@@ -150,8 +152,9 @@ class Guard:
         if self._key is not None and path not in OPEN_PATHS:
             _check_key(self._key, presented_key(headers))
         length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._limit:
-            raise BodyTooLarge(self._limit)
+        limit = self._limits.get(path, self._limit)
+        if length.isdigit() and int(length) > limit:
+            raise BodyTooLarge(limit)
 
     def _is_local_name(self, host: str) -> bool:
         return _LOCAL_NAME.fullmatch(host) is not None or host.rpartition(":")[0] == self._host

@@ -47,7 +47,7 @@ class Dialect(Protocol):
         ...
 
     def reply(self, events: Sequence[Event]) -> bytes:
-        """The JSON body of the unstreamed answer, of all events. Raises the error of a `Failed`."""
+        """The body of the unstreamed answer, of all events. Raises the error of a `Failed`."""
         ...
 
 
@@ -59,13 +59,22 @@ class Answer:
     """
 
     def __init__(
-        self, stream: Stream, dialect: Dialect, live: LiveStreams, *, streamed: bool, ping: float = PING_SECONDS
+        self,
+        stream: Stream,
+        dialect: Dialect,
+        live: LiveStreams,
+        *,
+        streamed: bool,
+        ping: float = PING_SECONDS,
+        media: bytes = b"application/json",
     ) -> None:
+        """`media` is the type of the unstreamed answer's body."""
         self._stream = stream
         self._dialect = dialect
         self._live = live
         self._streamed = streamed
         self._ping = ping
+        self._media = media
         self._pinging = False
         self._written = 0.0
 
@@ -98,7 +107,7 @@ class Answer:
         async with self._attended(receive, send):
             await self._stream.admitted()
             events = [event async for batch in self._stream for event in batch]
-        await send_bytes(send, 200, b"application/json", self._dialect.reply(events))
+        await send_bytes(send, 200, self._media, self._dialect.reply(events))
 
     @asynccontextmanager
     async def _attended(self, receive: Receive, send: Send) -> AsyncIterator[None]:

@@ -91,7 +91,43 @@ class Failed(Struct, frozen=True, tag="failed"):
     error: BenchtopError
 
 
-Event = TextDelta | Finished | Failed
+class Word(Struct, frozen=True):
+    """A word of a transcript; times in seconds from the audio's beginning."""
+
+    text: str
+    """Without the space before it."""
+    start: float
+    end: float
+
+
+class Segment(Struct, frozen=True):
+    """A run of speech, about a sentence; times in seconds from the audio's beginning."""
+
+    text: str
+    """As the model wrote it, with the space before it where there is one."""
+    start: float
+    end: float
+    tokens: tuple[int, ...] = ()
+    logprob: float = 0.0
+    """The mean of its tokens' log-probabilities."""
+    words: tuple[Word, ...] = ()
+    """None unless they were asked for."""
+
+
+class Heard(Struct, frozen=True, tag="heard"):
+    """How far a transcription has come, and what came of it since the event before."""
+
+    index: int
+    share: float
+    """Of the audio, from 0 to 1."""
+    duration: float
+    """Seconds of audio in all."""
+    language: str = ""
+    """ISO 639-1; empty until it is known."""
+    segments: tuple[Segment, ...] = ()
+
+
+Event = TextDelta | Heard | Finished | Failed
 
 
 class Choice(Struct, frozen=True):

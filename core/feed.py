@@ -33,7 +33,7 @@ class RequestRow(Struct, frozen=True):
     rate: float
     """Decode tokens a second so far."""
     eta: float | None
-    """Estimated seconds until the first token, while in prefill."""
+    """Estimated seconds until the first token, while in prefill; until the end, for a transcription."""
     waited: float
     """Seconds in the queue."""
     elapsed: float

@@ -106,3 +106,30 @@ class Generation(Struct, frozen=True):
     tenant: str = ""
     """Caches are divided by tenant: who holds another key sees no hits of this one."""
     request_id: str = ""
+
+
+class Transcription(Struct, frozen=True):
+    """A request to write down what is said in an audio file."""
+
+    model: str
+    audio: bytes
+    """A whole file, in any format that `core.tasks.audio` decodes."""
+    language: str | None = None
+    """ISO 639-1 of what is spoken; None lets the model find out."""
+    translate: bool = False
+    """Write it down in English, whatever is spoken."""
+    prompt: str = ""
+    """Text that might have come before; sets spelling and style."""
+    temperature: float = 0.0
+    """Zero draws the likeliest token always."""
+    fallback: bool = True
+    """Hear again, with more and more temperature, what came out improbable or repetitive at temperature zero."""
+    words: bool = False
+    """Tell when each word is said."""
+    tenant: str = ""
+    request_id: str = ""
+
+    @property
+    def n(self) -> int:
+        """Choices: there is always one."""
+        return 1

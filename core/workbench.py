@@ -23,7 +23,7 @@ from core.errors import BenchtopError, ModelNotFound, RequestError
 from core.feed import MachineSnapshot, ModelState, Snapshot
 from core.models.library import LibraryEntry, scan
 from core.models.resolve import resolve
-from core.requests import Generation, Sampling
+from core.requests import Generation, Sampling, Transcription
 from core.serving.host import Host
 from core.serving.loader import ModelLoader
 from core.serving.stream import Stream
@@ -118,6 +118,16 @@ class Workbench:
             request = replace(request, request_id=uuid4().hex)
         return await host.submit(request)
 
+    async def transcribe(self, request: Transcription) -> Stream:
+        """Queue a transcription; `core.tasks.transcribe.transcript` folds its events.
+
+        Raises as `submit` does. Audio that cannot be decoded fails the stream before it is admitted.
+        """
+        host = self._find(request.model)
+        if not request.request_id:
+            request = replace(request, request_id=uuid4().hex)
+        return await host.submit(request)
+
     async def count_tokens(self, request: Generation) -> int:
         """Tokens of the request's prompt. Raises as `submit` does, save QueueFull."""
         return await self._find(request.model).count(request)
@@ -149,7 +159,7 @@ class Workbench:
 
         Raises ModelNotFound, ArtifactError, EngineUnavailable; EngineFailed when no engine runs a model; Cancelled.
         """
-        candidates = [each for name in names for each in self._loader.settled(resolve(name), stop)]
+        candidates = [each for name in names for each in self._loader.settled(self._artifact(name), stop)]
         run = run_suite(candidates, plan, self.settings.probe.timeout, stop, tell)
         self._history.add(run)
         return run
@@ -182,6 +192,10 @@ class Workbench:
                 process_resident=self._process.memory_info().rss,
             ),
         )
+
+    def _artifact(self, name: str) -> Artifact:
+        """Of a loaded model by the name it is served by, or of any other by what stands for it."""
+        return self._artifacts.get(name) or resolve(name)
 
     def _find(self, name: str) -> Host:
         host = self._hosts.get(name)

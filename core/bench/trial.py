@@ -20,15 +20,28 @@ import psutil
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.engines.base import Artifact, Engine, LoadOptions, SequenceId, StreamModel, Threaded, TokenModel, Work
+from core.engines.base import (
+    Artifact,
+    Engine,
+    LoadOptions,
+    Model,
+    SequenceId,
+    StreamModel,
+    Threaded,
+    TokenModel,
+    Transcriber,
+    Work,
+)
 from core.errors import BenchtopError
 from core.events import Failed, Finished
-from core.requests import Generation, RawText, Sampling
+from core.requests import Generation, RawText, Sampling, Transcription
 
 WARM_UP = 2
 """Tokens decoded before the clock starts."""
 BUSY, IDLE = 0.002, 0.006
 """Seconds the stand-in for the event loop computes and sleeps, over and over."""
+SECOND = 16_000 * 4
+"""Bytes of a second of decoded audio."""
 MARK = b"benchtop-trial:"
 
 
@@ -120,14 +133,20 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
     model = engine.load(request.artifact, replace(options, context=request.context, slots=1))
     tell(Loaded(variant, time.monotonic() - began))
     with _bystander():
-        samples = _streamed(model, request) if isinstance(model, StreamModel) else _stepped(model, request)
-        for number, (threads, prefill, decode, first_token) in enumerate(samples):
+        for number, (threads, prefill, decode, first_token) in enumerate(_rounds(model, request)):
             tell(Sampled(variant, threads, prefill, decode, first_token))
             complete = number + 1 >= len(request.threads)
             if time.monotonic() > end and (variant or complete):
                 break
     tell(Tried(variant, psutil.Process().memory_info().rss))
     model.shutdown()
+
+
+def _rounds(model: Model, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Threads, prefill and decode rates, and the time to the first token, of one round after another."""
+    if isinstance(model, Transcriber):
+        return _listening(model, request)
+    return _streamed(model, request) if isinstance(model, StreamModel) else _stepped(model, request)
 
 
 def _stepped(model: TokenModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
@@ -183,6 +202,22 @@ def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, 
                 usage, timings = event.usage, event.timings
                 prefill = timings.prefill_rate(usage.prompt_tokens)
                 yield model.spec.threads, prefill, timings.decode_rate(usage.completion_tokens), timings.prefill
+
+
+def _listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds of a model that hears a second of silence; its rates are in frames of audio, all in one pass."""
+    asked = Transcription("trial", b"", language="en", fallback=False)
+    silence = bytes(SECOND)
+    counts = request.threads if isinstance(model, Threaded) and request.threads else (model.spec.threads,)
+    for _ in range(request.rounds):
+        for count in counts:
+            if isinstance(model, Threaded):
+                model.set_threads(count, count)
+            began = time.perf_counter()
+            for _event in model.transcribe(asked, silence, threading.Event()):
+                pass
+            spent = max(time.perf_counter() - began, 1e-9)
+            yield count, model.spec.batch / spent, model.spec.batch / spent, spent
 
 
 @contextmanager

@@ -20,6 +20,7 @@ ENGINES: Final[Mapping[str, str]] = {
     "llamacpp": "core.engines.llamacpp.engine:LlamaCppEngine",
     "remote": "core.engines.remote.engine:RemoteEngine",
     "onnxruntime": "core.engines.onnx.engine:OnnxEngine",
+    "whisper": "core.engines.whisper.engine:WhisperEngine",
     "echo": "core.engines.echo:EchoEngine",
 }
 """Name to `module:Class`."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NewType, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from core.requests import Generation, Sampling
+from core.requests import Generation, Sampling, Transcription
 
 if TYPE_CHECKING:
     from core.events import Event
@@ -259,6 +259,27 @@ class StreamModel(Protocol):
 
 
 @runtime_checkable
+class Transcriber(Protocol):
+    """A model that writes down speech. It does one transcription for each of its `spec.slots` at a time."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def transcribe(self, request: Transcription, samples: bytes, stop: threading.Event) -> Iterator[Event]:
+        """`Heard` for each segment and as the work goes on, then one `Finished`.
+
+        `samples` are what `core.tasks.audio.decode` made of the request's audio. Called on a thread of its own; ends
+        soon after `stop` is set, by raising Cancelled. Raises RequestError before the first event for what the model
+        cannot do, EngineFailed when it fails.
+        """
+        ...
+
+    def shutdown(self) -> None:
+        """Free everything; idempotent."""
+        ...
+
+
+@runtime_checkable
 class Trims(Protocol):
     """A model whose sequences may be cut at any token."""
 
@@ -271,7 +292,7 @@ class Trims(Protocol):
         ...
 
 
-Model = TokenModel | StreamModel
+Model = TokenModel | StreamModel | Transcriber
 
 LoadProgress = Callable[[float], bool]
 """Told how much is loaded, from 0 to 1; answers whether to go on."""

@@ -10,6 +10,22 @@ from core.engines.base import Artifact, ArtifactFormat
 
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)
+WHISPER_MAGIC = b"lmgg"
+"""0x67676d6c, little-endian."""
+WHISPER_COUNTS = {
+    "n_vocab": (51864, 60_000),
+    "n_audio_ctx": (1, 1500),
+    "n_audio_state": (1, 8192),
+    "n_audio_head": (1, 256),
+    "n_audio_layer": (1, 256),
+    "n_text_ctx": (8, 8192),
+    "n_text_state": (1, 8192),
+    "n_text_head": (1, 256),
+    "n_text_layer": (1, 256),
+    "n_mels": (1, 512),
+    "ftype": (0, 9999),
+}
+"""What follows the magic in a whisper file, and the range that makes sense; other old ggml models fall outside."""
 SAMPLE = 1 << 20
 """Bytes read from either end for a fingerprint."""
 
@@ -21,9 +37,11 @@ class Damaged(Exception):
 def detect(path: Path) -> ArtifactFormat:
     """The format of a model file. Raises Damaged, or OSError when it cannot be read."""
     with path.open("rb") as file:
-        head = file.read(24)
+        head = file.read(48)
     if not head:
         raise Damaged("it is empty")
+    if head[:4] == WHISPER_MAGIC:
+        return _whisper(head)
     if head[:4] != GGUF_MAGIC:
         raise Damaged("it does not begin as a GGUF file does")
     if len(head) < 24:
@@ -32,6 +50,15 @@ def detect(path: Path) -> ArtifactFormat:
     if version not in GGUF_VERSIONS:
         raise Damaged(f"its GGUF version {version} is unknown (versions {GGUF_VERSIONS[0]} and {GGUF_VERSIONS[1]} are)")
     return ArtifactFormat.GGUF
+
+
+def _whisper(head: bytes) -> ArtifactFormat:
+    if len(head) < 48:
+        raise Damaged("it ends within its header")
+    for (name, (least, most)), value in zip(WHISPER_COUNTS.items(), struct.unpack_from("<11i", head, 4), strict=True):
+        if not least <= value <= most:
+            raise Damaged(f"it is a ggml file but no whisper model, with a {name} of {value}")
+    return ArtifactFormat.WHISPER
 
 
 def detect_folder(path: Path) -> ArtifactFormat:

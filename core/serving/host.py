@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
-from core.engines.base import Model, ModelSpec, StreamModel, Tokenizer, TokenModel
+from core.engines.base import Model, ModelSpec, StreamModel, Tokenizer, TokenModel, Transcriber
 from core.errors import (
     BenchtopError,
     ContextExceeded,
@@ -20,7 +20,7 @@ from core.errors import (
     RequestError,
 )
 from core.feed import CacheStats, ModelSnapshot, ModelState, RequestRow
-from core.requests import Conversation, Generation, RawText, RawTokens
+from core.requests import Conversation, Generation, RawText, RawTokens, Transcription
 from core.serving.loop import ServingLoop
 from core.serving.queue import AdmissionQueue
 from core.serving.relay import Relayed, RelayLoop
@@ -145,7 +145,7 @@ class Host:
     def engine(self) -> str | None:
         return self._loaded.engine if self._loaded else None
 
-    async def submit(self, request: Generation) -> Stream:
+    async def submit(self, request: Generation | Transcription) -> Stream:
         """Tokenise, check and queue a request; waits while the model loads.
 
         Raises QueueFull at once when there is no room, RequestError for what the model cannot take.
@@ -224,13 +224,29 @@ class Host:
             notes=(*self._loaded.notes, *spec.notes),
         )
 
-    async def _job(self, request: Generation) -> tuple[Job | Relayed, int]:
-        """The request as its loop takes it, with the number of its prompt's tokens; zero where nobody here can tell."""
-        if self._encoder is None:
+    async def _job(self, request: Generation | Transcription) -> tuple[Job | Relayed, int]:
+        """The request as its loop takes it, with the number of its prompt's tokens; zero where nobody here can tell.
+
+        Raises RequestError for what the model cannot take.
+        """
+        self._check_ability(request)
+        if self._encoder is None or isinstance(request, Transcription):
             return Relayed(request), 0
         # Rendering and tokenising a long prompt takes a while, and other streams must go on meanwhile.
         prompt = await asyncio.to_thread(self._encode, request)
         return Job(request, prompt, self.spec.context), len(prompt)
+
+    def _check_ability(self, request: Generation | Transcription) -> None:
+        assert self._loaded is not None
+        model = self._loaded.model
+        if isinstance(request, Transcription):
+            if not isinstance(model, Transcriber):
+                raise RequestError(f"The model {self.name} generates text and cannot transcribe speech.", "model")
+        elif isinstance(model, Transcriber) and not isinstance(model, StreamModel):
+            raise RequestError(
+                f"The model {self.name} transcribes speech and generates no text; send it to /v1/audio/transcriptions.",
+                "model",
+            )
 
     def _encode(self, request: Generation) -> list[int]:
         assert self._encoder is not None
@@ -280,7 +296,7 @@ class Host:
 
     def _loop_for(self, model: Model) -> Loop[Any]:
         self._queue.set_slots(max(1, model.spec.slots))
-        if isinstance(model, StreamModel):
+        if isinstance(model, StreamModel | Transcriber):
             return RelayLoop(self.name, model, self._queue, broken=self._note_broken)
         loop = ServingLoop(
             self.name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
@@ -290,14 +306,14 @@ class Host:
 
     def _reload(self) -> TokenModel:
         model = self._take(self._loader(self._stop, self._note_progress))
-        if isinstance(model, StreamModel):
+        if isinstance(model, StreamModel | Transcriber):
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
         return model
 
     def _take(self, loaded: Loaded) -> Model:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
         model, spec = loaded.model, loaded.model.spec
-        if not isinstance(model, StreamModel):
+        if not isinstance(model, StreamModel | Transcriber):
             self._tokenizer = model.tokenizer
             self._encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
         self._loaded = loaded

@@ -1,20 +1,24 @@
-"""The relay: requests to a model that schedules itself, `slots` of them at once, each on a thread of its own."""
+"""The relay: requests to a model that schedules itself, `slots` of them at once, each on a thread of its own.
+
+Models that write down speech are served here, too.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from core.engines.base import StreamModel
+from core.engines.base import StreamModel, Transcriber
 from core.errors import BenchtopError, Cancelled, EngineFailed, ModelNotReady, RequestError
-from core.events import Event, Failed, Finished, TextDelta, Usage
+from core.events import Event, Failed, Finished, Heard, TextDelta, Usage
 from core.feed import CacheStats, RequestRow, RequestState
-from core.requests import Generation
+from core.requests import Generation, Transcription
 from core.serving.queue import AdmissionQueue
 from core.serving.stream import Stream
+from core.tasks.transcribe import transcribe
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
@@ -31,7 +35,7 @@ log = get_logger(__name__)
 class Relayed:
     """A request while it is relayed. The thread that serves it writes, any may read."""
 
-    def __init__(self, request: Generation) -> None:
+    def __init__(self, request: Generation | Transcription) -> None:
         self.request = request
         self.stream: Stream
         self.submitted = time.monotonic()
@@ -45,6 +49,8 @@ class Relayed:
         """Told at the end."""
         self._generated = 0
         self._first_token = 0.0
+        self._share = 0.0
+        """Of the audio, for a transcription."""
 
     def note(self, event: Event) -> Event:
         """Take account of an event; returns it as it is to be told, with the time it has waited here."""
@@ -53,6 +59,11 @@ class Relayed:
                 if tokens and not self._first_token:
                     self._first_token = time.monotonic()
                 self._generated += tokens
+            case Heard(share=share, segments=segments):
+                if segments and not self._first_token:
+                    self._first_token = time.monotonic()
+                self._generated += sum(len(segment.tokens) for segment in segments)
+                self._share = share
             case Finished(usage=usage, timings=timings):
                 self.open_choices -= 1
                 self.usage = usage
@@ -77,10 +88,16 @@ class Relayed:
             prefilled=usage.prompt_tokens,
             completion_tokens=self._generated,
             rate=max(0, self._generated - self.request.n) / spent if spent > 0 else 0.0,
-            eta=None,
+            eta=self._eta(now),
             waited=self.waited(now),
             elapsed=now - self.submitted,
         )
+
+    def _eta(self, now: float) -> float | None:
+        """Until the end of the audio, at the pace so far."""
+        if self.claimed is None or not self._share:
+            return None
+        return (now - self.claimed) * (1 - self._share) / self._share
 
     def _state(self) -> RequestState:
         if self.claimed is None:
@@ -97,7 +114,7 @@ class RelayLoop:
     def __init__(
         self,
         name: str,
-        model: StreamModel,
+        model: StreamModel | Transcriber,
         queue: AdmissionQueue[Relayed],
         *,
         broken: Callable[[BenchtopError], None],
@@ -228,7 +245,7 @@ class RelayLoop:
         outbox = _Outbox(job.stream)
         outbox.admit_later()
         try:
-            for event in self._model.generate(job.request, job.stop):
+            for event in self._events(job):
                 self._tell(job, event, outbox)
             if job.open_choices:
                 raise EngineFailed(f"The model {self._name} ended its answer without saying why.")
@@ -238,6 +255,15 @@ class RelayLoop:
             # The edge of the loop: a model may fail in any way, and only this request must suffer.
             log.exception("relayed request failed", model=self._name, request=job.request.request_id)
             self._fail(job, EngineFailed(f"The model {self._name} failed: {error!r}."), outbox)
+
+    def _events(self, job: Relayed) -> Iterator[Event]:
+        """The host lets nothing through that the model cannot do."""
+        request, model = job.request, self._model
+        if isinstance(request, Transcription):
+            assert isinstance(model, Transcriber)
+            return transcribe(model, request, job.stop)
+        assert isinstance(model, StreamModel)
+        return model.generate(request, job.stop)
 
     def _tell(self, job: Relayed, event: Event, outbox: _Outbox) -> None:
         """Hand an event over, the last one after its slot is free. What comes behind the last one is dropped."""

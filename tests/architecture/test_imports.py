@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FRONT_ENDS = {"textual", "litestar", "uvicorn"}
-HEAVY = {"llama_cpp", "numpy", "onnxruntime", "mlx", "torch", "litestar", "pywhispercpp", "huggingface_hub"}
+HEAVY = {"llama_cpp", "numpy", "onnxruntime", "mlx", "torch", "litestar", "_pywhispercpp", "av", "huggingface_hub"}
 
 
 def modules_after(statement: str) -> set[str]:

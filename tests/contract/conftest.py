@@ -7,7 +7,7 @@ import pytest
 from msgspec import Struct
 
 from core.engines import Engines
-from core.engines.base import Artifact, ArtifactFormat, Available, LoadOptions, StreamModel, TokenModel
+from core.engines.base import Artifact, ArtifactFormat, Available, LoadOptions, StreamModel, TokenModel, Transcriber
 from core.engines.echo import ARTIFACT
 from core.guide import WEIGHTS
 from tests.weights import mlx_folder, onnx_folder, quantized
@@ -71,6 +71,8 @@ def model(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     from msgspec.structs import replace
 
     loaded = Engines().get(subject.engine).load(artifact, replace(subject.options, extra_buffers=False))
-    assert not isinstance(loaded, StreamModel), "it schedules itself; this suite is for models that we schedule"
+    assert not isinstance(loaded, StreamModel | Transcriber), (
+        "it schedules itself; this suite is for models that we schedule"
+    )
     yield loaded
     loaded.shutdown()

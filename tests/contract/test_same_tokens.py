@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.engines import Engines
-from core.engines.base import Available, LoadOptions, StreamModel, TokenModel
+from core.engines.base import Available, LoadOptions, StreamModel, TokenModel, Transcriber
 from tests.contract.conftest import artifact_of
 from tests.contract.test_token_model import generate, prompt_of
 
@@ -18,7 +18,7 @@ ENGINES = {"onnx": "onnxruntime", "mlx": "mlx"}
 
 def load(engine: str, kind: str, folder: Path) -> TokenModel:
     model = Engines().get(engine).load(artifact_of(kind, folder), OPTIONS)
-    assert not isinstance(model, StreamModel)
+    assert not isinstance(model, StreamModel | Transcriber)
     return model
 
 

@@ -1,0 +1,73 @@
+"""From the bytes of a multipart form to its fields, or to a RequestError."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from api.bodies import unknown_field
+from core.errors import RequestError
+
+MOST_FIELDS = 64
+LONGEST_FIELD = 64 * 1024
+"""Bytes of a field that is no file."""
+
+
+class Form(Struct, frozen=True):
+    """What was sent: the values of each field in order, and the bytes of each file."""
+
+    fields: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, bytes]
+
+    def one(self, name: str) -> str | None:
+        """The value of a field that may be given once; None where it is not, or is empty."""
+        values = self.fields.get(name, ())
+        if len(values) > 1:
+            raise RequestError(f"The field `{name}` is given {len(values)} times.", name)
+        return (values[0] or None) if values else None
+
+
+def parse_form(content_type: str, body: bytes, known: Collection[str]) -> Form:
+    """Raises RequestError for what is no form, for a field that is not `known`, and for one that is too long."""
+    kind, options = parse_options_header(content_type)
+    boundary = options.get("boundary", "")
+    if kind != "multipart/form-data" or not boundary:
+        raise RequestError("The body must be multipart/form-data, with a file in the field `file`.")
+    fields: dict[str, tuple[str, ...]] = {}
+    files: dict[str, bytes] = {}
+    for segment, data in _segments(boundary, body):
+        name = segment.name or ""
+        if name not in known:
+            raise unknown_field(name, tuple(known))
+        if segment.filename is not None:
+            if name in files:
+                raise RequestError(f"The field `{name}` is given twice.", name)
+            files[name] = data
+        else:
+            fields[name] = (*fields.get(name, ()), _text(name, data))
+    return Form(fields, files)
+
+
+def _segments(boundary: str, body: bytes) -> list[tuple[MultipartSegment, bytes]]:
+    found: list[tuple[MultipartSegment, list[bytes]]] = []
+    try:
+        with PushMultipartParser(boundary, content_length=len(body), max_segment_count=MOST_FIELDS) as parser:
+            for event in parser.parse(body):
+                if isinstance(event, MultipartSegment):
+                    found.append((event, []))
+                elif event is not None:
+                    found[-1][1].append(bytes(event))
+    except (MultipartError, ValueError) as error:
+        raise RequestError("The body is not a well-formed multipart form.") from error
+    return [(segment, b"".join(parts)) for segment, parts in found]
+
+
+def _text(name: str, data: bytes) -> str:
+    if len(data) > LONGEST_FIELD:
+        raise RequestError(f"The field `{name}` has more than {LONGEST_FIELD} bytes.", name)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise RequestError(f"The field `{name}` is not UTF-8.", name) from None

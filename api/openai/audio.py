@@ -1,0 +1,296 @@
+"""POST /v1/audio/transcriptions and /v1/audio/translations: a form in, a transcript in one of five formats out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+from litestar import Request, post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+from msgspec import UNSET, Struct, UnsetType
+
+from api.bodies import read_body
+from api.errors import BodyTooLarge, refusal
+from api.forms import Form, parse_form
+from api.live import LiveStreams
+from api.sse import DONE, PING_SECONDS, Answer, frame
+from core.engines.whisper.languages import code_of, name_of
+from core.errors import RequestError
+from core.events import Event, Failed, Finished, Heard, Segment
+from core.requests import Transcription
+from core.tasks.transcribe import Transcript, compression_ratio, srt, transcript, vtt
+from core.workbench import Workbench
+
+TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
+TRANSLATIONS: Final = "/v1/audio/translations"
+PATHS: Final = (TRANSCRIPTIONS, TRANSLATIONS)
+MAX_FILE: Final = 25 * 1024 * 1024
+"""Bytes; OpenAI's own limit."""
+MAX_FORM: Final = MAX_FILE + 256 * 1024
+"""The file with the fields around it."""
+LONGEST_PROMPT: Final = 8192
+"""Characters. Whisper itself reads the last 224 tokens."""
+FORMATS: Final = ("json", "text", "srt", "vtt", "verbose_json")
+GRANULARITIES: Final = "timestamp_granularities"
+COMMON: Final = ("file", "model", "prompt", "response_format", "temperature")
+FIELDS: Final = {
+    TRANSCRIPTIONS: (*COMMON, "language", "stream", GRANULARITIES, f"{GRANULARITIES}[]"),
+    TRANSLATIONS: COMMON,
+}
+ENCODER = msgspec.json.Encoder()
+
+
+class FileTooLarge(BodyTooLarge):
+    """The audio file has more bytes than OpenAI's own service takes."""
+
+    def __init__(self) -> None:
+        RequestError.__init__(self, f"The file has more than {MAX_FILE} bytes; send it in parts.", "file")
+
+
+class Duration(Struct, frozen=True, tag_field="type", tag="duration"):
+    """What a transcription is measured by."""
+
+    seconds: float
+
+
+class WireWord(Struct, frozen=True):
+    word: str
+    start: float
+    end: float
+
+
+class WireSegment(Struct, frozen=True):
+    id: int
+    seek: int
+    """Where it begins, in hundredths of a second."""
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    """The one asked for; whisper.cpp does not tell which one it came to."""
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float | None = None
+    """Null: the bindings do not tell it."""
+
+
+class PlainReply(Struct, frozen=True):
+    text: str
+    usage: Duration
+
+
+class VerboseReply(Struct, frozen=True):
+    task: Literal["transcribe", "translate"]
+    language: str
+    """In English words, as OpenAI has it: `german`."""
+    duration: float
+    text: str
+    usage: Duration
+    segments: list[WireSegment] | UnsetType = UNSET
+    words: list[WireWord] | UnsetType = UNSET
+
+
+class TextDeltaEvent(Struct, frozen=True, tag_field="type", tag="transcript.text.delta"):
+    delta: str
+
+
+class TextDoneEvent(Struct, frozen=True, tag_field="type", tag="transcript.text.done"):
+    text: str
+    usage: Duration
+
+
+class Wanted(Struct, frozen=True):
+    """How the client wants its answer."""
+
+    format: str
+    segments: bool
+    words: bool
+    streamed: bool
+
+
+def audio_routes(
+    workbench: Workbench, live: LiveStreams, *, max_body: int, ping: float = PING_SECONDS
+) -> list[HTTPRouteHandler]:
+    limit = max(MAX_FORM, max_body)
+
+    async def answer(request: Request[object, object, State], path: str) -> ASGIApp:
+        form = parse_form(
+            request.headers.get("content-type", ""), await read_body(request.receive, limit), FIELDS[path]
+        )
+        state = request.scope["state"]
+        tenant, identity = str(state["tenant"]), live.unique(str(state["request_id"]))
+        wanted = wanted_of(form)
+        asked = to_core(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
+        stream = await workbench.transcribe(asked)
+        media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
+        return Answer(stream, AudioDialect(asked, wanted), live, streamed=wanted.streamed, ping=ping, media=media)
+
+    @post(TRANSCRIPTIONS, status_code=200, summary="Write down what is said in an audio file")
+    async def create_transcription(request: Request[object, object, State]) -> ASGIApp:
+        return await answer(request, TRANSCRIPTIONS)
+
+    @post(TRANSLATIONS, status_code=200, summary="Write down in English what is said in an audio file")
+    async def create_translation(request: Request[object, object, State]) -> ASGIApp:
+        return await answer(request, TRANSLATIONS)
+
+    return [create_transcription, create_translation]
+
+
+# --- from the wire ---------------------------------------------------------------------------------------------------
+
+
+def to_core(
+    form: Form, wanted: Wanted, *, translate: bool = False, tenant: str = "", request_id: str = ""
+) -> Transcription:
+    """The canonical request. Raises RequestError, which names the field; FileTooLarge."""
+    model = form.one("model")
+    if model is None:
+        raise RequestError("The field `model` is missing.", "model")
+    prompt = form.one("prompt") or ""
+    if len(prompt) > LONGEST_PROMPT or "\0" in prompt:
+        raise RequestError(f"The field `prompt` is wrong: at most {LONGEST_PROMPT} characters of text.", "prompt")
+    return Transcription(
+        model=model,
+        audio=_file(form),
+        language=_language(form),
+        translate=translate,
+        prompt=prompt,
+        temperature=_temperature(form),
+        words=wanted.words,
+        tenant=tenant,
+        request_id=request_id,
+    )
+
+
+def wanted_of(form: Form) -> Wanted:
+    """Raises RequestError for what does not go together."""
+    chosen = form.one("response_format") or "json"
+    if chosen not in FORMATS:
+        raise RequestError(
+            f"The field `response_format` is wrong: give one of {', '.join(FORMATS)}.", "response_format"
+        )
+    granularities = {*form.fields.get(GRANULARITIES, ()), *form.fields.get(f"{GRANULARITIES}[]", ())} - {""}
+    if strange := granularities - {"segment", "word"}:
+        raise RequestError(f"There is no granularity {min(strange)[:64]!r}; give segment or word.", GRANULARITIES)
+    if granularities and chosen != "verbose_json":
+        raise RequestError(f"`{GRANULARITIES}` needs a `response_format` of verbose_json.", GRANULARITIES)
+    streamed = _streamed(form)
+    if streamed and chosen != "json":
+        raise RequestError("`stream` needs a `response_format` of json.", "stream")
+    words = "word" in granularities
+    return Wanted(chosen, not words or "segment" in granularities, words, streamed)
+
+
+def _file(form: Form) -> bytes:
+    data = form.files.get("file")
+    if data is None:
+        raise RequestError("The field `file` is missing; it takes the audio, as a file.", "file")
+    if not data:
+        raise RequestError("The file is empty.", "file")
+    if len(data) > MAX_FILE:
+        raise FileTooLarge
+    return data
+
+
+def _language(form: Form) -> str | None:
+    given = form.one("language")
+    if given is None:
+        return None
+    code = code_of(given)
+    if code is None:
+        raise RequestError(f"The language {given[:64]!r} is not known; give an ISO 639-1 code, such as en.", "language")
+    return code
+
+
+def _temperature(form: Form) -> float:
+    given = form.one("temperature")
+    try:
+        value = 0.0 if given is None else float(given)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise RequestError("The field `temperature` is wrong: expected a number from 0 to 1.", "temperature")
+    return value
+
+
+def _streamed(form: Form) -> bool:
+    given = (form.one("stream") or "false").lower()
+    if given not in ("true", "false", "1", "0"):
+        raise RequestError("The field `stream` is wrong: expected true or false.", "stream")
+    return given in ("true", "1")
+
+
+# --- to the wire -----------------------------------------------------------------------------------------------------
+
+
+class AudioDialect:
+    """Writes a transcript in the format asked for, or its segments as they are heard."""
+
+    def __init__(self, asked: Transcription, wanted: Wanted) -> None:
+        self.over = False
+        self._asked = asked
+        self._wanted = wanted
+        self._events: list[Event] = []
+
+    def write(self, events: Sequence[Event]) -> bytes:
+        self._events += events
+        out: list[bytes] = []
+        for event in events:
+            match event:
+                case Heard(segments=segments):
+                    out += (frame(ENCODER.encode(TextDeltaEvent(segment.text))) for segment in segments)
+                case Finished():
+                    self.over = True
+                    whole = transcript(self._events)
+                    done = TextDoneEvent(whole.text, Duration(round(whole.duration, 2)))
+                    out += (frame(ENCODER.encode(done)), DONE)
+                case Failed(error=error):
+                    self.over = True
+                    out += (frame(refusal(error).encode()), DONE)
+        return b"".join(out)
+
+    def reply(self, events: Sequence[Event]) -> bytes:
+        whole = transcript(events)
+        match self._wanted.format:
+            case "text":
+                return (whole.text + "\n").encode()
+            case "srt":
+                return srt(whole.segments).encode()
+            case "vtt":
+                return vtt(whole.segments).encode()
+            case "verbose_json":
+                return ENCODER.encode(self._verbose(whole))
+            case _:
+                return ENCODER.encode(PlainReply(whole.text, Duration(round(whole.duration, 2))))
+
+    def _verbose(self, whole: Transcript) -> VerboseReply:
+        words = [WireWord(word.text, word.start, word.end) for segment in whole.segments for word in segment.words]
+        segments = [self._segment(number, segment) for number, segment in enumerate(whole.segments)]
+        duration = round(whole.duration, 2)
+        return VerboseReply(
+            task="translate" if self._asked.translate else "transcribe",
+            language="english" if self._asked.translate else name_of(whole.language),
+            duration=duration,
+            text=whole.text,
+            usage=Duration(duration),
+            segments=segments if self._wanted.segments else UNSET,
+            words=words if self._wanted.words else UNSET,
+        )
+
+    def _segment(self, number: int, segment: Segment) -> WireSegment:
+        return WireSegment(
+            id=number,
+            seek=round(segment.start * 100),
+            start=segment.start,
+            end=segment.end,
+            text=segment.text,
+            tokens=segment.tokens,
+            temperature=self._asked.temperature,
+            avg_logprob=segment.logprob,
+            compression_ratio=round(compression_ratio(segment.text), 4),
+        )

@@ -1,0 +1,1 @@
+"""Whisper speech models in ggml files, on whisper.cpp through pywhispercpp."""

@@ -1,0 +1,153 @@
+"""Loads ggml whisper files with whisper.cpp."""
+
+from __future__ import annotations
+
+import atexit
+from collections import deque
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    LoadProgress,
+    ModelSpec,
+    Unavailable,
+    no_progress,
+)
+from core.engines.whisper.header import WhisperHeader, read_header
+from core.errors import ArtifactError, Cancelled, LoadFailed
+from core.hardware import machine
+from core.models.formats import Damaged
+from core.requests import Sampling
+
+if TYPE_CHECKING:
+    from core.engines.whisper.model import WhisperModel
+
+PACKAGE: Final = "pywhispercpp"
+WARNING: Final = 3
+"""ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
+LAST_WORDS: Final = "compute buffer (decode)"
+"""What whisper.cpp logs at the end of a load that went well."""
+
+
+class _NativeLog:
+    """Keeps what whisper.cpp says off the screen, and its last lines at hand."""
+
+    def __init__(self) -> None:
+        import _pywhispercpp as native
+
+        self.lines: deque[tuple[int, str]] = deque(maxlen=100)
+        native.whisper_log_set(self._keep)
+        # The bindings hold the callback in a C++ global, which is destroyed when there is no interpreter any more.
+        atexit.register(native.whisper_log_set, None)
+
+    def _keep(self, level: int, text: str) -> None:
+        if line := text.strip(" .\n"):
+            self.lines.append((level, line))
+
+    def complaint(self) -> str:
+        """The last thing that went wrong."""
+        return next((line for level, line in reversed(self.lines) if level >= WARNING), "it did not say why")
+
+    def succeeded(self) -> bool:
+        """Whether the load went well, as far as the log tells: the bindings hide the null pointer of a failure.
+
+        A complaint alone does not decide it, since a GPU that will not start is complained of, too.
+        """
+        failed = any("failed" in line or "ERROR" in line for level, line in self.lines if level >= WARNING)
+        return not failed or any(LAST_WORDS in line for _, line in self.lines)
+
+
+@cache
+def _native_log() -> _NativeLog:
+    return _NativeLog()
+
+
+class WhisperEngine:
+    """whisper.cpp as pywhispercpp ships it: the CPU everywhere, Metal on Macs."""
+
+    name = "whisper"
+    platform = "any"
+    priority = 40
+
+    def availability(self) -> Availability:
+        mend = f"pip install {PACKAGE}"
+        if find_spec("_pywhispercpp") is None:
+            return Unavailable(f"The package {PACKAGE} is not installed.", mend)
+        if find_spec("av") is None:
+            return Unavailable("The package av, which decodes audio, is not installed.", "pip install av")
+        try:
+            return Available(version(PACKAGE))
+        except PackageNotFoundError:
+            return Unavailable(f"The package {PACKAGE} is installed in part.", mend)
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.WHISPER
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> WhisperModel:
+        header = _header(artifact)
+        import _pywhispercpp as native
+
+        from core.engines.whisper.model import WhisperModel
+
+        if not progress(0.0):
+            raise Cancelled
+        parameters = native.whisper_context_default_params()
+        if options.flash_attention is not None:
+            parameters.flash_attn = options.flash_attention
+        log = _native_log()
+        log.lines.clear()
+        context = native.whisper_init_from_file_with_params(str(artifact.path), parameters)
+        if not log.succeeded():
+            raise LoadFailed(artifact.name, f"whisper.cpp could not load {artifact.name}: {log.complaint()}.")
+        model = WhisperModel(context, artifact.name, spec_of(header, options))
+        if not progress(1.0):
+            model.shutdown()
+            raise Cancelled
+        return model
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        """Flash attention is whisper.cpp's default, and the one path with kernels of its own."""
+        return None if options.flash_attention is False else replace(options, flash_attention=False)
+
+
+def spec_of(header: WhisperHeader, options: LoadOptions) -> ModelSpec:
+    """One transcription at a time: a whisper context holds the state of one."""
+    notes = ("It hears one file at a time; others wait.",) if (options.slots or 1) > 1 else ()
+    return ModelSpec(
+        architecture="whisper" if header.multilingual else "whisper (English only)",
+        parameters=header.parameters,
+        quantization=header.quantization,
+        context=header.n_text_ctx,
+        trained_context=header.n_text_ctx,
+        slots=1,
+        sequences=1,
+        cells=0,
+        batch=header.n_audio_ctx,
+        threads=options.threads or machine().cores,
+        weight_bytes=header.weight_bytes,
+        kv_bytes_per_token=0,
+        template=None,
+        sampling=Sampling(temperature=0.0),
+        notes=notes,
+    )
+
+
+def _header(artifact: Artifact) -> WhisperHeader:
+    """Raises ArtifactError."""
+    try:
+        return read_header(artifact.path)
+    except Damaged as error:
+        raise ArtifactError(
+            artifact.name, f"The model {artifact.name} is damaged: {error}; download it again."
+        ) from error
+    except OSError as error:
+        raise ArtifactError(artifact.name, f"The model {artifact.name} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,51 @@
+"""From tokens to words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from core.events import Word
+
+UNSPACED: Final = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+"""Languages written without spaces; each character stands for a word, as in OpenAI's own whisper."""
+
+
+class Piece(Struct, frozen=True):
+    """A token of a transcript; times in seconds."""
+
+    data: bytes
+    """May end amid a character."""
+    start: float
+    end: float
+
+
+def words(pieces: Iterable[Piece], language: str) -> tuple[Word, ...]:
+    """A word begins where a piece begins with a space; without spaces, at every whole character."""
+    return tuple(
+        Word(text, group[0].start, max(group[0].start, group[-1].end))
+        for group in _groups(pieces, spaced=language not in UNSPACED)
+        if (text := b"".join(piece.data for piece in group).decode("utf-8", "replace").strip())
+    )
+
+
+def _groups(pieces: Iterable[Piece], *, spaced: bool) -> Iterator[list[Piece]]:
+    group: list[Piece] = []
+    for piece in pieces:
+        begins = piece.data[:1].isspace() if spaced else _whole(group)
+        if group and begins:
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
+
+
+def _whole(group: list[Piece]) -> bool:
+    try:
+        b"".join(piece.data for piece in group).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What models do besides generating text."""

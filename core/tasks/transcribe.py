@@ -1,0 +1,101 @@
+"""Transcribing: from an audio file to events, and from events to a transcript and its text formats."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from core.events import Event, Failed, Finished, Heard, Segment, Usage
+from core.tasks.audio import decode
+
+if TYPE_CHECKING:
+    from core.engines.base import Transcriber
+    from core.requests import Transcription
+
+
+class Transcript(Struct, frozen=True):
+    """All that was heard in one file."""
+
+    language: str
+    """ISO 639-1; the one asked for, or the one detected."""
+    duration: float
+    """Seconds of audio."""
+    segments: tuple[Segment, ...]
+    usage: Usage = Usage()
+
+    @property
+    def text(self) -> str:
+        return "".join(segment.text for segment in self.segments).strip()
+
+
+def transcribe(model: Transcriber, request: Transcription, stop: threading.Event) -> Iterator[Event]:
+    """The events of a request. Raises RequestError for audio that cannot be decoded, Cancelled on `stop`."""
+    yield from model.transcribe(request, decode(request.audio, stop), stop)
+
+
+def transcript(events: Iterable[Event]) -> Transcript:
+    """The fold of a transcription's events; raises the error of a `Failed`."""
+    segments: list[Segment] = []
+    language, duration, usage = "", 0.0, Usage()
+    for event in events:
+        match event:
+            case Heard():
+                segments += event.segments
+                language, duration = event.language or language, event.duration
+            case Finished():
+                usage = event.usage
+            case Failed(error=error):
+                raise error
+    return Transcript(language, duration, tuple(segments), usage)
+
+
+def srt(segments: Iterable[Segment]) -> str:
+    """SubRip: numbered from one, `HH:MM:SS,mmm`, a blank line after each. Segments without text are left out."""
+    return "".join(
+        f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_line(segment, '-->', '->')}\n\n"
+        for number, segment in enumerate(_spoken(segments), 1)
+    )
+
+
+def vtt(segments: Iterable[Segment]) -> str:
+    """WebVTT (W3C): a header, then cues `HH:MM:SS.mmm`; `&` and `<` are escaped, as its cue text demands.
+
+    Segments without text are left out.
+    """
+    cues = "".join(
+        f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{_escaped(segment)}\n\n"
+        for segment in _spoken(segments)
+    )
+    return "WEBVTT\n\n" + cues
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of the text for each byte that deflate makes of it: above 2.4, a model has likely repeated itself."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))
+
+
+def _spoken(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """A cue without text would be none."""
+    return (segment for segment in segments if segment.text.split())
+
+
+def _clock(at: float, mark: str) -> str:
+    milliseconds = max(0, round(at * 1000))
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
+
+
+def _line(segment: Segment, arrow: str, harmless: str) -> str:
+    """On one line, for a blank one would end the cue; an arrow within it would begin another."""
+    return " ".join(segment.text.split()).replace(arrow, harmless)
+
+
+def _escaped(segment: Segment) -> str:
+    text = " ".join(segment.text.split())
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
