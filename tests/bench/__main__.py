@@ -1,4 +1,4 @@
-"""`uv run python -m tests.bench [startup] [overhead] [decode] [--model FILE] [--threads N]`: print the tables."""
+"""`uv run python -m tests.bench [startup] [overhead] [decode] [--model FILE] [--streams 1 8 32]`: print the tables."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=machine().cores)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--streams", type=int, nargs="+", default=decode.STREAMS)
     parser.add_argument("--plain-buffers", action="store_true", help="without llama.cpp's extra buffer types")
     arguments = parser.parse_args()
     print(where() + "\n")
@@ -30,7 +31,12 @@ def main() -> None:
     if "decode" in arguments.parts:
         path = arguments.model or shapes.write("0.5b", arguments.folder)
         setup = decode.Setup(
-            path, arguments.threads, arguments.tokens, arguments.rounds, extra_buffers=not arguments.plain_buffers
+            path,
+            arguments.threads,
+            arguments.tokens,
+            arguments.rounds,
+            extra_buffers=not arguments.plain_buffers,
+            streams=tuple(arguments.streams),
         )
         print(asyncio.run(decode.run(setup)))
 

@@ -44,12 +44,14 @@ class Setup(Struct, frozen=True):
     tokens: int
     rounds: int
     extra_buffers: bool = True
+    streams: tuple[int, ...] = STREAMS
+    """How many at once, a group of rows each."""
 
 
 async def run(setup: Setup) -> str:
     """The table, in Markdown."""
     rows = []
-    for streams in STREAMS:
+    for streams in setup.streams:
         rates = await _rates(setup, streams)
         raw = median(rates["raw"])
         for way, found in rates.items():
