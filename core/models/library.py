@@ -1,4 +1,4 @@
-"""What models are on this machine: the built-in ones, and the GGUF files in the folders that were named."""
+"""What models are on this machine: the built-in ones, and the model files in the folders that were named."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from core.engines.base import ArtifactFormat
 from core.errors import BenchtopError
 from core.models.formats import Damaged, detect
 from core.models.resolve import BUILT_IN, resolve
+
+PATTERNS = ("*.gguf", "ggml-*.bin")
+"""How GGUF files and whisper files are called."""
 
 
 class LibraryEntry(Struct, frozen=True):
@@ -29,13 +32,15 @@ class LibraryEntry(Struct, frozen=True):
 
 
 def scan(folders: Iterable[Path], loaded: Collection[Path]) -> tuple[LibraryEntry, ...]:
-    """The built-in models, then every GGUF file in `folders`; damaged files are listed as such.
+    """The built-in models, then every GGUF and ggml whisper file in `folders`; damaged files are listed as such.
 
     `loaded` holds the resolved paths of loaded models. Touches the disk.
     """
     entries = [entry for name in BUILT_IN if (entry := _built_in(name, loaded)) is not None]
     known = {entry.path for entry in entries}
-    found = {path.resolve() for folder in folders if folder.is_dir() for path in folder.glob("*.gguf")} - known
+    found = {
+        path.resolve() for folder in folders if folder.is_dir() for pattern in PATTERNS for path in folder.glob(pattern)
+    } - known
     return (*entries, *(_file(path, loaded) for path in sorted(found)))
 
 

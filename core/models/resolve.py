@@ -34,7 +34,8 @@ def resolve(name: str) -> Artifact:
     hint = f" Did you mean {near[0]}?" if near else ""
     raise ModelNotFound(
         name,
-        f"There is no model called {name!r}; give guide, echo, the path of a .gguf file, or a server's URL.{hint}",
+        f"There is no model called {name!r}; "
+        f"give guide, echo, the path of a model's file or folder, or a server's URL.{hint}",
     )
 
 

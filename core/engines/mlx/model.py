@@ -200,7 +200,8 @@ class MlxModel:
         return state.caches
 
     def _verify(self, item: Work) -> Drawn:
-        raise NotImplementedError
+        """Only a model that can take tokens back can try guesses."""
+        raise EngineFailed("This model cannot take tokens back, so it cannot verify a draft.")
 
     def _settle(self) -> None:
         """After each step."""
