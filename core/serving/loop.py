@@ -20,6 +20,9 @@ from core.serving.stream import Stream
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
+HAND_OVER = 0.004
+"""Seconds between two hand-overs while nothing but decoding goes on: waking the front end for each token of a small
+model would take the processor from the engine, and nobody reads that fast."""
 RESTARTS = 3
 """Restarts in a row without a single good step before the model is given up."""
 
@@ -59,6 +62,9 @@ class ServingLoop:
         """The request that found no room; not tried again until something is retired or prefilled."""
         self._failures = 0
         self._prefill_rate = 0.0
+        self._handed = 0.0
+        self._pace = 1.0
+        """Seconds that a step of late takes, smoothed; long until shown otherwise."""
         self.decoded = RateMeter()
         self.prefilled = RateMeter()
         self._model: TokenModel
@@ -146,12 +152,16 @@ class ServingLoop:
         self._drop_cancelled()
         self._admit()
         work = self._plan()
-        # Who was admitted must hear of it now: a step may be a long prefill.
-        self._hand_over()
+        if not self._may_hold(work):
+            self._hand_over()
         if work:
             self._step(work)
-            self._hand_over()
         return bool(work)
+
+    def _may_hold(self, work: Sequence[tuple[Choice, Work]]) -> bool:
+        """Whether what there is to tell may wait for the step: for a short one only, and a prefill may be long."""
+        decoding = bool(work) and all(len(item.tokens) == 1 for _, item in work)
+        return decoding and time.monotonic() - self._handed + self._pace < HAND_OVER
 
     def _drop_cancelled(self) -> None:
         for choice in [choice for choice in (*self._running, *self._waiting) if choice.job.cancelled]:
@@ -244,6 +254,7 @@ class ServingLoop:
             rate = prefill / max(seconds, 1e-6)
             self._prefill_rate += (rate - self._prefill_rate) * (0.3 if self._prefill_rate else 1.0)
         if decoded:
+            self._pace += (seconds - self._pace) * 0.3
             self.decoded.add(decoded)
 
     def _deliver(self, choice: Choice, step: Step) -> None:
@@ -319,6 +330,7 @@ class ServingLoop:
         """All that this step has for the event loop, in one call for each event loop (there is one, as a rule)."""
         if not self._outbox:
             return
+        self._handed = time.monotonic()
         outbox, self._outbox = self._outbox, []
         loops = {id(stream.loop): stream.loop for stream, _ in outbox}
         for key, loop in loops.items():

@@ -1,4 +1,4 @@
-"""`uv run python -m tests.bench [startup] [overhead] [decode] [--model FILE] [--streams 1 8 32]`: print the tables."""
+"""`uv run python -m tests.bench [startup] [overhead] [decode] [own] ...`: print the tables; all parts without a name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 
 from core.hardware import machine
-from tests.bench import decode, overhead, shapes, startup
+from tests.bench import decode, overhead, own, shapes, startup
 from tests.bench.report import where
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["startup", "overhead", "decode"])
+    parser.add_argument("parts", nargs="*", default=["startup", "overhead", "decode", "own"])
     parser.add_argument("--model", type=Path, help="a GGUF file; a random one of 0.5 B shape when left out")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "benchtop-bench")
     parser.add_argument("--threads", type=int, default=machine().cores)
@@ -39,6 +39,8 @@ def main() -> None:
             streams=tuple(arguments.streams),
         )
         print(asyncio.run(decode.run(setup)))
+    if "own" in arguments.parts:
+        print(asyncio.run(own.run(arguments.folder, arguments.threads, arguments.tokens, arguments.rounds)))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ async def _rates(setup: Setup, streams: int) -> dict[str, list[float]]:
         with _peer(setup, streams) as peer:
             for _ in range(setup.rounds):
                 rates["raw"].append(await asyncio.to_thread(_raw, setup, streams))
-                rates["core"].append(await _core(workbench, name, streams, setup.tokens))
+                rates["core"].append(await core_rate(workbench, name, streams, setup.tokens))
                 rates["HTTP"].append(await client(port, name, streams, setup.tokens))
                 if peer is not None:
                     rates["llama-server"].append(await client(peer, "m", streams, setup.tokens))
@@ -117,7 +117,7 @@ async def _ours(setup: Setup, streams: int) -> AsyncIterator[tuple[Workbench, st
             await workbench.close()
 
 
-async def _core(workbench: Workbench, name: str, streams: int, tokens: int) -> float:
+async def core_rate(workbench: Workbench, name: str, streams: int, tokens: int) -> float:
     """Through `Workbench.submit`, in this process."""
     prompts = [f"Count to a hundred, please, as number {number} of all." for number in range(streams)]
     firsts: list[float] = []

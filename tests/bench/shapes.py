@@ -31,26 +31,34 @@ class Shape(Struct, frozen=True):
 
 SHAPES = {
     "tiny": Shape(2, 128, 256, 4, 2, 4096, 2048),
+    "0.1b": Shape(12, 768, 2048, 12, 4, 32_000, 2048),
     "0.5b": Shape(24, 896, 4864, 14, 2, 151_936),
     "1.5b": Shape(28, 1536, 8960, 12, 2, 151_936),
 }
-"""The larger two are those of Qwen2.5's models."""
+"""The largest two are those of Qwen2.5's models."""
 
 
-def write(name: str, folder: Path) -> Path:
-    """A Q8_0 GGUF of that shape; the same file every time. Returns its path, and writes nothing when it is there."""
+def write(name: str, folder: Path, *, half: bool = False) -> Path:
+    """A GGUF of that shape, in Q8_0 or in f16; the same file every time.
+
+    Returns its path, and writes nothing when it is there.
+    """
     shape = SHAPES[name]
-    path = folder / f"random-{name}-q8_0.gguf"
+    path = folder / f"random-{name}-{'f16' if half else 'q8_0'}.gguf"
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     writer = gguf.GGUFWriter(part, "llama")
-    _header(writer, shape)
+    _header(writer, shape, half=half)
     _tokenizer(writer, shape.vocabulary)
     random = np.random.default_rng(0)
     for tensor, rows, columns in _matrices(shape):
-        writer.add_tensor(tensor, _blocks(random, rows, columns), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        if half:
+            values = random.normal(0, 1 / np.sqrt(columns), (rows, columns)).astype(np.float16)
+            writer.add_tensor(tensor, values)
+        else:
+            writer.add_tensor(tensor, _blocks(random, rows, columns), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
     for tensor in _norms(shape):
         writer.add_tensor(tensor, np.ones(shape.width, np.float32))
     writer.write_header_to_file()
@@ -60,7 +68,7 @@ def write(name: str, folder: Path) -> Path:
     return part.rename(path)
 
 
-def _header(writer: gguf.GGUFWriter, shape: Shape) -> None:
+def _header(writer: gguf.GGUFWriter, shape: Shape, *, half: bool) -> None:
     writer.add_name("random")
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
@@ -69,9 +77,12 @@ def _header(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_rope_dimension_count(shape.width // shape.heads)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_key_length(shape.width // shape.heads)
+    writer.add_value_length(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(shape.vocabulary)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if half else gguf.LlamaFileType.MOSTLY_Q8_0)
 
 
 def _tokenizer(writer: gguf.GGUFWriter, size: int) -> None:
