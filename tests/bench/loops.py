@@ -24,9 +24,7 @@ def mlx_rate(folder: Path, tokens: int, threads: int) -> float:
 
     model, tokenizer, *_ = load(str(folder))
     prompt = mx.array(tokenizer.encode(PROMPT))
-    times = []
-    for _ in generate_step(prompt, model, max_tokens=tokens):
-        times.append(time.perf_counter())
+    times = [time.perf_counter() for _ in generate_step(prompt, model, max_tokens=tokens)]
     return (tokens - 1) / (times[-1] - times[0])
 
 
