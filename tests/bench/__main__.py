@@ -1,4 +1,4 @@
-"""`uv run python -m tests.bench [startup] [overhead] [decode] [own] ...`: print the tables, all of them without a name."""
+"""`uv run python -m tests.bench [startup] [overhead] [decode] [own]`: print the tables; all without a name."""
 
 from __future__ import annotations
 
