@@ -17,7 +17,7 @@ from core.engines.mlx.library import caches as library
 from core.engines.mlx.library import utils, weights
 from core.engines.mlx.model import MlxModel
 from core.engines.mlx.trimming import TrimmingMlxModel
-from core.engines.onnx.tokenizer import JsonTokenizer
+from core.engines.tokenizer import JsonTokenizer
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import available_memory, machine
 

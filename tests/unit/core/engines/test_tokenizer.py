@@ -4,8 +4,15 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
-from core.engines.onnx.tokenizer import JsonTokenizer
+from core.engines.tokenizer import JsonTokenizer
 from core.errors import ArtifactError
+from tests.weights import onnx_folder
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in model, whose vocabulary is byte-level."""
+    return onnx_folder(tmp_path_factory.mktemp("onnx"))
 
 
 @pytest.fixture
@@ -39,6 +46,16 @@ def test_the_beginning_comes_once_and_the_end_not_at_all(sentencepiece: Path) ->
     assert tokenizer.encode("ab", special=True, begin=True) == [0, *plain]
     assert tokenizer.encode("<s>ab", special=True, begin=True) == [0, *plain]
     assert tokenizer.begins
+
+
+def test_what_is_around_a_text_stays_when_it_is_cut(sentencepiece: Path) -> None:
+    tokenizer = JsonTokenizer("m", sentencepiece)
+    whole = tokenizer.framed("a b a b")
+    begin, *inner, end = whole
+    assert (tokenizer.text(begin), tokenizer.text(end)) == ("<s>", "</s>")
+    assert tokenizer.framed("a b a b", len(whole)) == whole
+    assert tokenizer.framed("a b a b", 4) == [begin, *inner[:2], end]
+    assert len(tokenizer.framed("a b a b", 1)) == 1
 
 
 def test_ends_are_known_by_number_and_by_name(sentencepiece: Path) -> None:

@@ -57,6 +57,17 @@ class JsonTokenizer:
             return [self._first, *tokens]
         return tokens
 
+    def framed(self, text: str, limit: int | None = None) -> list[int]:
+        """The text with all that the post-processor puts around it; cut to `limit` tokens in all."""
+        clean = text.encode("utf-8", "replace").decode()
+        made = self._special.encode(clean, add_special_tokens=True)
+        tokens: list[int] = made.ids
+        if limit is None or len(tokens) <= limit:
+            return tokens
+        behind = next((place for place, added in enumerate(reversed(made.special_tokens_mask)) if not added), 0)
+        end = tokens[len(tokens) - behind :]
+        return [*tokens[: max(0, limit - behind)], *end][:limit]
+
     def piece(self, token: int) -> bytes:
         found = self._pieces.get(token)
         if found is None:
