@@ -68,7 +68,7 @@ def write(folder: Path, source: Path = WEIGHTS) -> Path:
     _write_json(folder / "config.json", config(header, tied="lm_head.weight" not in tensors))
     _write_json(folder / "tokenizer_config.json", tokenizer_config(header))
     _write_json(folder / "generation_config.json", {"eos_token_id": [header.get("tokenizer.ggml.eos_token_id")]})
-    _write_tokenizer(folder / "tokenizer.json", header)
+    write_tokenizer(folder / "tokenizer.json", header)
     return folder
 
 
@@ -141,7 +141,7 @@ def _values(tensor: gguf.ReaderTensor, header: Header) -> Array:
     return np.array(values, order="C")
 
 
-def _write_tokenizer(path: Path, header: Header) -> None:
+def write_tokenizer(path: Path, header: Header) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     tokens = header.get("tokenizer.ggml.tokens")

@@ -1,0 +1,1 @@
+"""MNN, on the LLM runtime (MNN-LLM) of its Python package."""

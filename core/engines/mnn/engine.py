@@ -1,0 +1,56 @@
+"""Loads folders of MNN's LLM exporter. Cheap to import: the library comes with `load`."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from msgspec.structs import replace
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    LoadProgress,
+    TokenModel,
+    Unavailable,
+    no_progress,
+)
+
+MEND = "uv sync --extra mnn"
+
+
+class MnnEngine:
+    """MNN on the processor, which is what its package runs language models on everywhere."""
+
+    name = "mnn"
+    platform = "any"
+    priority = 15
+
+    def availability(self) -> Availability:
+        if find_spec("MNN") is None:
+            return Unavailable("The package MNN is not installed.", MEND)
+        if find_spec("_mnncengine") is None:
+            return Unavailable("The package MNN is installed without its native library.", MEND)
+        try:
+            return Available(version("MNN"))
+        except PackageNotFoundError:
+            return Available("unknown")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.MNN
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        """First full precision, without kernels that quantize activations; then one thread."""
+        if options.extra_buffers:
+            return replace(options, extra_buffers=False)
+        if options.threads != 1:
+            return replace(options, threads=1, batch_threads=1)
+        return None
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+        from core.engines.mnn.loading import load
+
+        return load(artifact, options, progress)
