@@ -9,6 +9,7 @@ from litestar import Request
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from api.openai.embeddings import EmbeddingList, EmbeddingRequest
 from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest
 
 COMPONENTS = "#/components/schemas/{name}"
@@ -26,27 +27,30 @@ def openapi(version: str) -> OpenAPIConfig:
 
 class _Renderer(JsonRenderPlugin):
     def render(self, _: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return msgspec.json.encode(with_chat(openapi_schema))
+        return msgspec.json.encode(with_bodies(openapi_schema))
 
 
-def with_chat(document: dict[str, Any]) -> dict[str, Any]:
-    """`document` with the bodies of /v1/chat/completions; the argument is left as it was."""
-    kinds = (ChatRequest, ChatCompletion, ChatChunk)
+def with_bodies(document: dict[str, Any]) -> dict[str, Any]:
+    """`document` with the bodies that routes decode themselves; the argument is left as it was."""
+    kinds = (ChatRequest, ChatCompletion, ChatChunk, EmbeddingRequest, EmbeddingList)
     references, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENTS)
-    asked, whole, chunk = references
-    path = document["paths"]["/v1/chat/completions"]
-    answers = {
-        "200": {
-            "description": "One JSON document, or events where `stream` is true",
-            "content": {"application/json": {"schema": whole}, "text/event-stream": {"schema": chunk}},
-        }
+    asked, whole, chunk, texts, vectors = references
+    streamed = {"application/json": {"schema": whole}, "text/event-stream": {"schema": chunk}}
+    bodies = {
+        "/v1/chat/completions": (asked, "One JSON document, or events where `stream` is true", streamed),
+        "/v1/embeddings": (texts, "A vector for each input", {"application/json": {"schema": vectors}}),
     }
-    post = path["post"] | {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
-        "responses": path["post"]["responses"] | answers,
-    }
+    paths = {at: _with_body(document["paths"][at], *body) for at, body in bodies.items()}
     components = document.get("components", {})
     return document | {
-        "paths": document["paths"] | {"/v1/chat/completions": path | {"post": post}},
+        "paths": document["paths"] | paths,
         "components": components | {"schemas": components.get("schemas", {}) | schemas},
     }
+
+
+def _with_body(path: dict[str, Any], asked: object, words: str, content: dict[str, Any]) -> dict[str, Any]:
+    post = path["post"] | {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
+        "responses": path["post"]["responses"] | {"200": {"description": words, "content": content}},
+    }
+    return path | {"post": post}

@@ -127,7 +127,15 @@ class Heard(Struct, frozen=True, tag="heard"):
     segments: tuple[Segment, ...] = ()
 
 
-Event = TextDelta | Heard | Finished | Failed
+class Embedded(Struct, frozen=True, tag="embedded"):
+    """The vectors of a request's inputs, in order."""
+
+    index: int
+    vectors: tuple[bytes, ...]
+    """Little-endian float32."""
+
+
+Event = TextDelta | Heard | Embedded | Finished | Failed
 
 
 class Choice(Struct, frozen=True):

@@ -106,6 +106,27 @@ class Generation(Struct, frozen=True):
     tenant: str = ""
     """Caches are divided by tenant: who holds another key sees no hits of this one."""
     request_id: str = ""
+    route: str = ""
+    """Why this model was chosen, where the client left that to the workbench."""
+
+
+class Embedding(Struct, frozen=True):
+    """A request for the vectors of one text or several."""
+
+    model: str
+    inputs: tuple[RawText | RawTokens, ...]
+    """Tokens are taken as they stand; a text gets those around it that the model was trained with."""
+    dimensions: int | None = None
+    """Keep so many numbers of each vector, and bring it to length one again; None keeps all as the model gives them."""
+    truncate: bool = False
+    """Cut what is longer than the model takes; it is refused otherwise."""
+    tenant: str = ""
+    request_id: str = ""
+
+    @property
+    def n(self) -> int:
+        """Choices: there is always one."""
+        return 1
 
 
 class Transcription(Struct, frozen=True):

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from core.engines.base import (
     Artifact,
+    Embedder,
     Engine,
     LoadOptions,
     Model,
@@ -146,6 +147,8 @@ def _rounds(model: Model, request: TrialRequest) -> Iterator[tuple[int, float, f
     """Threads, prefill and decode rates, and the time to the first token, of one round after another."""
     if isinstance(model, Transcriber):
         return _listening(model, request)
+    if isinstance(model, Embedder):
+        return _embedding(model, request)
     return _streamed(model, request) if isinstance(model, StreamModel) else _stepped(model, request)
 
 
@@ -218,6 +221,18 @@ def _listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[int,
                 pass
             spent = max(time.perf_counter() - began, 1e-9)
             yield count, model.spec.batch / spent, model.spec.batch / spent, spent
+
+
+def _embedding(model: Embedder, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds of an embedder on a text of as many tokens as the prompt has; its rates are tokens of text."""
+    length = min(request.prompt, model.spec.context)
+    tokens = [index % model.vocabulary for index in range(1, length + 1)]
+    model.embed([tokens])
+    for _ in range(request.rounds):
+        began = time.perf_counter()
+        model.embed([tokens])
+        spent = max(time.perf_counter() - began, 1e-9)
+        yield model.spec.threads, length / spent, length / spent, spent
 
 
 @contextmanager

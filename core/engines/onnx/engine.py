@@ -13,6 +13,7 @@ from core.engines.base import (
     ArtifactFormat,
     Availability,
     Available,
+    Embedder,
     LoadOptions,
     LoadProgress,
     ModelSpec,
@@ -23,12 +24,16 @@ from core.engines.base import (
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnxruntime  # type: ignore[import-untyped]
 
     from core.engines.onnx.batching import Batching
     from core.engines.onnx.folder import ModelFolder, Variant
     from core.engines.onnx.graph import Graph
-    from core.engines.onnx.tokenizer import JsonTokenizer
+    from core.engines.onnx.pooling import Recipe
+    from core.engines.onnx.sentence import OnnxEmbedder, SentenceGraph
+    from core.engines.tokenizer import JsonTokenizer
 
 PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 """Builds of the same module."""
@@ -46,6 +51,10 @@ DAMAGED: Final = frozenset({"InvalidProtobuf", "NoSuchFile", "InvalidGraph", "No
 """onnxruntime's errors that speak of the file, not of what this build can do."""
 RESIDENTS: Final = 8
 """Sequences beyond the running ones. Unlike llama.cpp's they share no memory once they differ."""
+REQUESTS: Final = 32
+"""Requests for vectors that are computed side by side."""
+ON_ACCELERATOR: Final = 16
+"""Times as many tokens in a pass of an embedder as on a processor."""
 LOGITS: Final = 256 << 20
 """Bytes of logits that a prefill chunk may make, where the graph gives those of every token."""
 
@@ -68,7 +77,7 @@ class OnnxEngine:
         return Available("unknown")
 
     def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.ONNX
+        return artifact.format in (ArtifactFormat.ONNX, ArtifactFormat.ONNX_EMBEDDER)
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First the graph as it is written, without fused and re-ordered kernels; then one thread."""
@@ -78,31 +87,101 @@ class OnnxEngine:
             return replace(options, threads=1, batch_threads=1)
         return None
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
-        import onnxruntime
+    def load(
+        self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress
+    ) -> TokenModel | Embedder:
+        if artifact.format is ArtifactFormat.ONNX_EMBEDDER:
+            return _embedder(artifact, options, progress)
+        return _decoder(artifact, options, progress)
 
-        from core.engines.onnx.batching import measure
-        from core.engines.onnx.folder import ModelFolder
-        from core.engines.onnx.graph import Graph
-        from core.engines.onnx.model import OnnxModel
-        from core.engines.onnx.tokenizer import JsonTokenizer
 
-        folder = ModelFolder(artifact)
-        present = set(onnxruntime.get_available_providers())
-        providers = [each for each in PROVIDERS if each in present]
-        variant, others = folder.variant(accelerated=providers[0] != CPU)
-        tokenizer = JsonTokenizer(artifact.name, folder.tokenizer, begin=folder.begin, ends=folder.ends)
-        _go_on(artifact, progress, 0.1)
-        graph = Graph(artifact.name, _session(artifact, variant, options, providers))
-        _go_on(artifact, progress, 0.9)
-        try:
-            batching = measure(graph)
-        except EngineFailed as error:
-            raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
-        spec = _describe(folder, variant, graph, tokenizer, options)
-        spec = replace(spec, notes=(*_notes(variant, others, graph, batching, options), *spec.notes))
-        _go_on(artifact, progress, 1.0)
-        return OnnxModel(graph, tokenizer, spec, batching)
+def _decoder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> TokenModel:
+    from core.engines.onnx.batching import measure
+    from core.engines.onnx.folder import ModelFolder
+    from core.engines.onnx.graph import Graph
+    from core.engines.onnx.model import OnnxModel
+    from core.engines.tokenizer import JsonTokenizer
+
+    folder = ModelFolder(artifact)
+    providers = _providers()
+    variant, others = folder.variant(accelerated=providers[0] != CPU)
+    tokenizer = JsonTokenizer(artifact.name, folder.tokenizer, begin=folder.begin, ends=folder.ends)
+    _go_on(artifact, progress, 0.1)
+    graph = Graph(artifact.name, _session(artifact, variant, options, providers))
+    _go_on(artifact, progress, 0.9)
+    try:
+        batching = measure(graph)
+    except EngineFailed as error:
+        raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
+    spec = _describe(folder, variant, graph, tokenizer, options)
+    spec = replace(spec, notes=(*_notes(variant, others, graph, batching, options), *spec.notes))
+    _go_on(artifact, progress, 1.0)
+    return OnnxModel(graph, tokenizer, spec, batching)
+
+
+def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> Embedder:
+    from core.engines.onnx.folder import ModelFolder
+    from core.engines.onnx.pooling import read_recipe
+    from core.engines.onnx.sentence import OnnxEmbedder, SentenceGraph, limits
+    from core.engines.tokenizer import JsonTokenizer
+
+    folder = ModelFolder(artifact)
+    recipe = read_recipe(folder)
+    providers = _providers()
+    variant, others = folder.variant(accelerated=providers[0] != CPU)
+    tokenizer = JsonTokenizer(artifact.name, folder.tokenizer)
+    _go_on(artifact, progress, 0.1)
+    graph = SentenceGraph(artifact.name, _session(artifact, variant, options, providers))
+    if recipe.unfinished and not graph.pooled:
+        raise LoadFailed(
+            artifact.name,
+            f"{artifact.name} has a step {recipe.unfinished[0]} behind its graph, which this engine cannot do; "
+            "export it with an output sentence_embedding.",
+        )
+    _go_on(artifact, progress, 0.9)
+    usual, most = limits(folder, recipe)
+    context = min(options.context or usual, most)
+    spec = ModelSpec(
+        architecture=folder.architecture,
+        parameters=variant.parameters,
+        quantization=variant.quantization,
+        context=context,
+        trained_context=most,
+        slots=options.slots or REQUESTS,
+        sequences=0,
+        cells=0,
+        batch=max(options.batch, context) * (1 if graph.providers[0] == CPU else ON_ACCELERATOR),
+        threads=_threads(options),
+        weight_bytes=variant.size,
+        kv_bytes_per_token=0,
+        template=None,
+        notes=_about(variant, others, graph.providers),
+    )
+    try:
+        model = OnnxEmbedder(graph, tokenizer, recipe, spec)
+    except EngineFailed as error:
+        raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
+    model.spec = replace(spec, notes=(*spec.notes, *_vectors(model, graph, recipe)))
+    _go_on(artifact, progress, 1.0)
+    return model
+
+
+def _vectors(model: OnnxEmbedder, graph: SentenceGraph, recipe: Recipe) -> Iterator[str]:
+    """What a user should know about an embedder."""
+    if graph.pooled:
+        how = f"pooled by the graph, {'normalised' if recipe.normalize else 'as it gives them'}"
+    else:
+        how = f"{recipe.words}{', as is usual: the folder does not say' if recipe.assumed else ''}"
+    yield f"Vectors of {model.width} numbers: {how}."
+    if not model.batched:
+        yield "This graph gives a text another vector beside others than alone, so texts are computed one by one."
+
+
+def _providers() -> list[str]:
+    import onnxruntime
+
+    present = set(onnxruntime.get_available_providers())
+    return [each for each in PROVIDERS if each in present]
 
 
 def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:
@@ -184,14 +263,18 @@ def _notes(
 ) -> tuple[str, ...]:
     from core.engines.onnx.batching import Batching
 
-    also = f"; {', '.join(others)} is there too, load the file itself to choose it" if others else ""
-    notes = [
-        f"The graph is {variant.path.name} ({variant.quantization}){also}.",
-        f"Execution providers: {', '.join(each.removesuffix('ExecutionProvider') for each in graph.providers)}.",
-    ]
+    notes = [*_about(variant, others, graph.providers)]
     if batching in (Batching.EQUAL, Batching.NONE):
         what = "sequences of equal length" if batching is Batching.EQUAL else "no two sequences"
         notes.append(f"This graph computes {what} together, so many streams are slower than they could be.")
     if options.kv_type not in (type(options)().kv_type, graph.kv_type):
         notes.append(f"The graph keeps its KV cache in {graph.kv_type.value}; --kv-type has no effect on it.")
     return tuple(notes)
+
+
+def _about(variant: Variant, others: tuple[str, ...], providers: tuple[str, ...]) -> tuple[str, str]:
+    also = f"; {', '.join(others)} is there too, load the file itself to choose it" if others else ""
+    return (
+        f"The graph is {variant.path.name} ({variant.quantization}){also}.",
+        f"Execution providers: {', '.join(each.removesuffix('ExecutionProvider') for each in providers)}.",
+    )

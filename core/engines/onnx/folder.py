@@ -62,15 +62,15 @@ class ModelFolder:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        return self._json("config.json", needed=True)
+        return self.read("config.json", needed=True)
 
     @cached_property
     def tokenizer_config(self) -> Mapping[str, Any]:
-        return self._json("tokenizer_config.json")
+        return self.read("tokenizer_config.json")
 
     @cached_property
     def generation_config(self) -> Mapping[str, Any]:
-        return self._json("generation_config.json")
+        return self.read("generation_config.json")
 
     @property
     def tokenizer(self) -> Path:
@@ -142,23 +142,21 @@ class ModelFolder:
         if not found:
             others = sorted(path.name for place in places for path in place.glob("*.onnx"))
             said = f"only {', '.join(others[:4])}" if others else "no graph at all"
-            raise ArtifactError(
-                self.name,
-                f"{self.name} has no onnx/model*.onnx with past_key_values but {said}; export it as a decoder.",
-            )
+            raise ArtifactError(self.name, f"{self.name} has no onnx/model*.onnx but {said}; export it again.")
         return found
 
-    def _json(self, file: str, *, needed: bool = False) -> Mapping[str, Any]:
+    def read(self, file: str, *, needed: bool = False) -> Mapping[str, Any]:
+        """An object of one of the folder's files; an empty one where the file is not there and not `needed`."""
         path = self.root / file
         if not path.is_file() and not needed:
             return {}
         try:
-            read = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ArtifactError(self.name, f"The file {path} of {self.name} cannot be read: {error}.") from error
-        if not isinstance(read, dict):
+        if not isinstance(found, dict):
             raise ArtifactError(self.name, f"The file {path} of {self.name} holds no JSON object; download it again.")
-        return read
+        return found
 
 
 def choose(variants: Iterable[Variant], *, accelerated: bool) -> Variant:

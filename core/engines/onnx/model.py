@@ -14,7 +14,7 @@ from core.engines.onnx.batching import Batching, groups
 from core.engines.onnx.cache import Block, View, advance
 from core.engines.onnx.graph import Floats, Graph
 from core.engines.onnx.state import pack, unpack
-from core.engines.onnx.tokenizer import JsonTokenizer
+from core.engines.tokenizer import JsonTokenizer
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 

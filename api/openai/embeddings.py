@@ -1,0 +1,133 @@
+"""POST /v1/embeddings: texts or tokens in, their vectors out."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Annotated, Final, Literal
+
+import msgspec
+from litestar import Request, post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+from msgspec import UNSET, Meta, Struct
+
+from api.bodies import decode_body, read_body
+from api.live import LiveStreams
+from api.openai.wire import Ignored, Natural, Wire
+from api.sse import Answer
+from core.errors import RequestError
+from core.events import Event
+from core.requests import Embedding, RawText, RawTokens
+from core.tasks.embed import embeddings, floats
+from core.workbench import Workbench
+
+MAX_INPUTS: Final = 2048
+"""OpenAI's own limit."""
+
+
+class EmbeddingRequest(Wire, frozen=True):
+    """The body of POST /v1/embeddings."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=1024)]
+    input: str | list[str | int | list[int]]
+    """A text, a list of texts, a text as tokens, or a list of those."""
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Natural | None = None
+    truncate: bool | None = None
+    """An extension: cut what is too long instead of refusing it."""
+    user: Ignored = UNSET
+
+
+class EmbeddingObject(Struct, frozen=True, kw_only=True):
+    object: str = "embedding"
+    index: int
+    embedding: list[float] | str
+    """In base64, little-endian float32."""
+
+
+class EmbeddingUsage(Struct, frozen=True):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Struct, frozen=True, kw_only=True):
+    object: str = "list"
+    model: str
+    data: list[EmbeddingObject]
+    usage: EmbeddingUsage
+
+
+DECODER = msgspec.json.Decoder(EmbeddingRequest)
+ENCODER = msgspec.json.Encoder()
+
+
+def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) -> HTTPRouteHandler:
+    @post("/v1/embeddings", status_code=200, summary="Make vectors of texts")
+    async def create_embedding(request: Request[object, object, State]) -> ASGIApp:
+        body = decode_body(await read_body(request.receive, max_body), DECODER)
+        state = request.scope["state"]
+        asked = to_core(body, tenant=str(state["tenant"]), request_id=live.unique(str(state["request_id"])))
+        return Answer(partial(workbench.submit, asked), EmbeddingDialect(body), live, streamed=False)
+
+    return create_embedding
+
+
+def to_core(body: EmbeddingRequest, *, tenant: str = "", request_id: str = "") -> Embedding:
+    """The canonical request. Raises RequestError, which names the field."""
+    return Embedding(
+        model=body.model,
+        inputs=tuple(_inputs(body.input)),
+        dimensions=body.dimensions,
+        truncate=bool(body.truncate),
+        tenant=tenant,
+        request_id=request_id,
+    )
+
+
+def _inputs(given: str | list[str | int | list[int]]) -> Iterator[RawText | RawTokens]:
+    if isinstance(given, str):
+        if not given:
+            raise RequestError("The field `input` is empty; give a text.", "input")
+        yield RawText(given)
+        return
+    if not given:
+        raise RequestError("The field `input` is empty; give at least one text.", "input")
+    if all(isinstance(each, int) for each in given):
+        yield RawTokens(tuple(each for each in given if isinstance(each, int)))
+        return
+    if len(given) > MAX_INPUTS:
+        raise RequestError(f"The field `input` has {len(given)} inputs; at most {MAX_INPUTS} are taken.", "input")
+    for place, each in enumerate(given):
+        if isinstance(each, int) or type(each) is not type(given[0]):
+            raise RequestError(
+                f"The field `input[{place}]` is wrong: give texts alone, tokens alone, or lists of tokens alone.",
+                f"input[{place}]",
+            )
+        if not each:
+            raise RequestError(f"The field `input[{place}]` is empty.", f"input[{place}]")
+        yield RawText(each) if isinstance(each, str) else RawTokens(tuple(each))
+
+
+class EmbeddingDialect:
+    """Writes the vectors in the form that was asked for."""
+
+    def __init__(self, body: EmbeddingRequest) -> None:
+        self.over = False
+        self._body = body
+
+    def write(self, events: Sequence[Event]) -> bytes:
+        """Nothing: embeddings are not streamed."""
+        return b""
+
+    def reply(self, events: Sequence[Event]) -> bytes:
+        made = embeddings(events)
+        packed = self._body.encoding_format == "base64"
+        data = [
+            EmbeddingObject(index=index, embedding=b64encode(vector).decode() if packed else floats(vector).tolist())
+            for index, vector in enumerate(made.vectors)
+        ]
+        tokens = made.usage.prompt_tokens
+        return ENCODER.encode(EmbeddingList(model=self._body.model, data=data, usage=EmbeddingUsage(tokens, tokens)))

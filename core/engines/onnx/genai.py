@@ -1,0 +1,201 @@
+"""Folders with a genai_config.json, run by the library onnxruntime-genai. Cheap to import: the library comes with
+`load`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any, Final
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    KvType,
+    LoadOptions,
+    LoadProgress,
+    ModelSpec,
+    TokenModel,
+    Unavailable,
+    no_progress,
+)
+from core.engines.onnx.folder import ModelFolder
+from core.errors import ArtifactError, Cancelled, LoadFailed
+from core.requests import Sampling
+
+PACKAGES: Final = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml")
+"""Builds of the same module."""
+MEND: Final = "uv sync --extra genai"
+FOREIGN: Final = ("encoder", "vision", "speech", "embedding")
+"""Parts of a model that reads more than text."""
+
+
+class GenaiEngine:
+    """onnxruntime-genai, on the execution providers that a folder names."""
+
+    name = "onnxruntime-genai"
+    platform = "any"
+    priority = 31
+
+    def availability(self) -> Availability:
+        if find_spec("onnxruntime_genai") is None:
+            return Unavailable("The package onnxruntime-genai is not installed.", MEND)
+        if find_spec("onnxruntime") is None:
+            # Importing it would end the process.
+            return Unavailable("The package onnxruntime, which onnxruntime-genai loads, is not installed.", MEND)
+        for package in PACKAGES:
+            try:
+                return Available(version(package))
+            except PackageNotFoundError:
+                continue
+        return Available("unknown")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.ONNX_GENAI
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        """One thread; the graph is run as its maker optimised it."""
+        return None if options.threads == 1 else LoadOptions(threads=1, batch_threads=1)
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+        from core.engines.onnx.genai_model import GenaiModel, open_library
+        from core.engines.tokenizer import JsonTokenizer
+
+        folder = GenaiFolder(artifact)
+        folder.refuse_foreign()
+        tokenizer = JsonTokenizer(artifact.name, folder.tokenizer, begin=folder.begin, ends=folder.ends)
+        _go_on(artifact, progress, 0.1)
+        threads = _threads(options)
+        native = open_library(artifact.name, folder.root, threads)
+        _go_on(artifact, progress, 0.9)
+        model = GenaiModel(artifact.name, native, tokenizer, describe(folder, options, threads))
+        _go_on(artifact, progress, 1.0)
+        return model
+
+
+class GenaiFolder(ModelFolder):
+    """The folder as genai_config.json tells it; tokenizer and template lie there as elsewhere."""
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The object `model`, whose `eos_token_id` is as in other configurations."""
+        found = self.read("genai_config.json", needed=True)
+        model = found.get("model")
+        if not isinstance(model, dict) or not isinstance(model.get("decoder"), dict):
+            raise ArtifactError(
+                self.name, f"The file genai_config.json of {self.name} describes no decoder; download the folder again."
+            )
+        return model
+
+    @property
+    def decoder(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.config["decoder"]
+        return found
+
+    @property
+    def architecture(self) -> str:
+        return str(self.config.get("type") or "unknown")
+
+    @property
+    def sampling(self) -> Sampling:
+        """What the makers recommend where they want sampling, which the library itself does not do unasked."""
+        search = self.read("genai_config.json", needed=True).get("search")
+        if not isinstance(search, dict) or search.get("do_sample") is not True:
+            return Sampling()
+        default = Sampling()
+        return Sampling(
+            temperature=_number(search, "temperature", default.temperature),
+            top_k=int(_number(search, "top_k", default.top_k)),
+            top_p=_number(search, "top_p", default.top_p),
+            repeat_penalty=_number(search, "repetition_penalty", default.repeat_penalty),
+        )
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Those that the folder names, apart from the processor."""
+        session = self.decoder.get("session_options")
+        listed = session.get("provider_options") if isinstance(session, dict) else None
+        return tuple(name for each in listed or () if isinstance(each, dict) for name in each)
+
+    @property
+    def bytes_of_graphs(self) -> int:
+        return sum(file.stat().st_size for file in self.root.glob("*.onnx*") if file.is_file())
+
+    def refuse_foreign(self) -> None:
+        """Raises LoadFailed for a model of several parts."""
+        found = [part for part in FOREIGN if part in self.config]
+        if found:
+            raise LoadFailed(self.name, f"{self.name} has a part {found[0]!r}; only models of text alone run here.")
+
+
+def describe(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSpec:
+    """Raises ArtifactError where the configuration lacks a number."""
+    from core.engines.llamacpp.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
+    from core.hardware import available_memory
+
+    trained = _count(folder, folder.config, "context_length") or DEFAULT_CONTEXT
+    counts = (_count(folder, folder.decoder, key) for key in ("num_hidden_layers", "num_key_value_heads", "head_size"))
+    layers, heads, width = counts
+    # Which type the cache has is the graph's secret; this is the largest.
+    token_bytes = kv_bytes_per_token(layers, heads, width, width, KvType.F32)
+    notes = ["Each request computes its whole prompt: the library cannot share what it has computed."]
+    if options.context is not None and options.context > trained:
+        notes.append(f"The context is {trained} tokens, not {options.context}: the folder allows no more.")
+    asked = LoadOptions(
+        context=min(options.context, trained) if options.context else None, slots=options.slots, batch=options.batch
+    )
+    sizes = size(asked, trained, token_bytes, available_memory())
+    return ModelSpec(
+        architecture=folder.architecture,
+        parameters=0,
+        quantization="",
+        context=sizes.context,
+        trained_context=trained,
+        slots=sizes.slots,
+        sequences=sizes.slots + 1,
+        cells=sizes.cells,
+        batch=sizes.batch,
+        threads=threads,
+        weight_bytes=folder.bytes_of_graphs,
+        kv_bytes_per_token=token_bytes,
+        template=folder.template,
+        bos=folder.special("bos"),
+        eos=folder.special("eos"),
+        sampling=folder.sampling,
+        notes=(f"Execution providers: {', '.join((*folder.providers, 'CPU'))}.", *notes, *sizes.notes),
+    )
+
+
+def overlay(threads: int) -> str:
+    """What is laid over a folder's configuration."""
+    session = {"intra_op_num_threads": threads}
+    return json.dumps({"model": {"decoder": {"session_options": session}}})
+
+
+def _count(folder: GenaiFolder, source: Mapping[str, Any], key: str) -> int:
+    value = source.get(key)
+    if not isinstance(value, int) or value < 1:
+        raise ArtifactError(
+            folder.name, f"The file genai_config.json of {folder.name} has no {key}; download the folder again."
+        )
+    return value
+
+
+def _number(source: Mapping[str, Any], key: str, default: float) -> float:
+    value = source.get(key)
+    return float(value) if isinstance(value, int | float) else default
+
+
+def _threads(options: LoadOptions) -> int:
+    from core.hardware import machine
+
+    return options.threads or options.batch_threads or machine().cores
+
+
+def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:
+    if not progress(share):
+        raise Cancelled(f"Loading {artifact.name} was stopped.")

@@ -1,0 +1,21 @@
+"""What a trial run does with models that do not decode."""
+
+import threading
+from pathlib import Path
+
+from core.bench.child import run_trial
+from core.bench.trial import Loaded, Sampled, TrialRequest, Tried
+from core.engines.base import ArtifactFormat, LoadOptions
+from core.models.resolve import resolve
+from tests.bert import write_embedder
+
+
+def test_an_embedder_embeds_a_text_in_a_trial_run(tmp_path: Path) -> None:
+    artifact = resolve(str(write_embedder(tmp_path / "tiny")))
+    assert (artifact.name, artifact.format) == ("tiny", ArtifactFormat.ONNX_EMBEDDER)
+    location = "core.engines.onnx.engine:OnnxEngine"
+    request = TrialRequest(location, artifact, (LoadOptions(threads=1),), (1,), rounds=2, seconds=20)
+    outcome = run_trial(request, 60.0, threading.Event())
+    assert outcome.trouble is None
+    assert [type(line) for line in outcome.lines] == [Loaded, Sampled, Sampled, Tried]
+    assert all(line.prefill > 0 and line.threads == 1 for line in outcome.lines if isinstance(line, Sampled))
