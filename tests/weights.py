@@ -56,3 +56,17 @@ def mlx_folder(folder: Path) -> Path:
     from core.guide.to_mlx import write
 
     return write(folder / "guide-mlx")
+
+
+def mnn_folder(folder: Path) -> Path:
+    """The same model as MNN's LLM exporter lays it out."""
+    from core.guide.to_mnn import write
+
+    return write(folder / "guide-mnn")
+
+
+def genai_folder(folder: Path) -> Path:
+    """The same model as onnxruntime-genai wants it."""
+    from core.guide.to_genai import write
+
+    return write(folder / "guide-genai")

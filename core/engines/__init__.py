@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from core.engines.base import Artifact, Available, Engine, Unavailable
+from core.engines.base import Artifact, ArtifactFormat, Available, Engine, Unavailable
 from core.errors import ArtifactError, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 ENGINES: Final[Mapping[str, str]] = {
     "mlx": "core.engines.mlx.engine:MlxEngine",
     "llamacpp": "core.engines.llamacpp.engine:LlamaCppEngine",
+    "mnn": "core.engines.mnn.engine:MnnEngine",
     "remote": "core.engines.remote.engine:RemoteEngine",
     "onnxruntime": "core.engines.onnx.engine:OnnxEngine",
+    "onnxruntime-genai": "core.engines.onnx.genai:GenaiEngine",
+    "executorch": "core.engines.executorch.engine:ExecutorchEngine",
+    "mlc-llm": "core.engines.mlc.engine:MlcEngine",
     "whisper": "core.engines.whisper.engine:WhisperEngine",
     "echo": "core.engines.echo:EchoEngine",
 }
@@ -79,6 +84,16 @@ class Engines:
         if refusals:
             raise EngineUnavailable(" ".join(refusals))
         raise ArtifactError(artifact.name, f"No engine here runs {artifact.format.value} models like {artifact.name}.")
+
+    def takers(self) -> dict[ArtifactFormat, tuple[str, ...]]:
+        """The engines that run here, by the formats they take; both in order of preference."""
+        able = [engine for engine in self if isinstance(engine.availability(), Available)]
+        found: dict[ArtifactFormat, tuple[str, ...]] = {}
+        for engine in able:
+            for format_ in ArtifactFormat:
+                if engine.accepts(Artifact("", format_, Path(), 0)):
+                    found[format_] = (*found.get(format_, ()), engine.name)
+        return found
 
     def reports(self) -> tuple[EngineReport, ...]:
         return tuple(_report(engine) for engine in self)

@@ -28,9 +28,14 @@ class ArtifactFormat(Enum):
     GGUF = "gguf"
     MLX = "mlx"
     ONNX = "onnx"
+    ONNX_EMBEDDER = "onnx-embedder"
+    """A graph that makes vectors of texts, where ONNX is one that decodes."""
+    ONNX_GENAI = "onnx-genai"
+    """Graphs with the genai_config.json that the onnxruntime-genai library reads."""
     MNN = "mnn"
     WHISPER = "ggml-whisper"
     PTE = "pte"
+    MLC = "mlc"
     URL = "url"
     SCRIPT = "script"
     """The echo engine's scripted replies: no weights at all."""
@@ -47,6 +52,8 @@ class Artifact(Struct, frozen=True):
     """Bytes on disk, all parts together."""
     url: str = ""
     """Where a server answers, for URL: `http://host:port/v1`, with `#model` where one was named."""
+    others: tuple[Artifact, ...] = ()
+    """The same model in further formats, for engines that do not take this one."""
 
 
 class Available(Struct, frozen=True):
@@ -280,6 +287,48 @@ class Transcriber(Protocol):
 
 
 @runtime_checkable
+class Embedder(Protocol):
+    """A model that makes a vector of a text. Everything but `encode` and `interrupt` belongs to one thread."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """`context` is what one text may hold, `batch` how many tokens a pass takes at most, padding counted, and
+        `slots` how many requests are computed side by side."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        ...
+
+    def encode(self, text: str, *, limit: int | None = None) -> list[int]:
+        """Token ids of a text with those that the model wants around it; with `limit`, the text is cut to that many
+        tokens in all. Safe to call from any thread."""
+        ...
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> Sequence[bytes]:
+        """A vector for each input, in order, computed in one forward pass: `width` little-endian float32 each.
+
+        An input may be larger than `spec.batch`, and is alone then. Raises Interrupted when `interrupt` was called,
+        EngineFailed when the pass failed.
+        """
+        ...
+
+    def interrupt(self, on: bool) -> None:
+        """Make the running or next pass raise Interrupted as soon as it can, until switched off. From any thread."""
+        ...
+
+    def shutdown(self) -> None:
+        """Free everything; idempotent."""
+        ...
+
+
+@runtime_checkable
 class Trims(Protocol):
     """A model whose sequences may be cut at any token."""
 
@@ -292,7 +341,7 @@ class Trims(Protocol):
         ...
 
 
-Model = TokenModel | StreamModel | Transcriber
+Model = TokenModel | StreamModel | Transcriber | Embedder
 
 LoadProgress = Callable[[float], bool]
 """Told how much is loaded, from 0 to 1; answers whether to go on."""

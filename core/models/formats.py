@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from core.engines.base import Artifact, ArtifactFormat
 
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)
+PTE_MAGIC = b"ET"
+"""At byte 4, with two digits behind it: the flatbuffer identifier of an executorch program."""
+MLC_WEIGHTS = ("ndarray-cache.json", "tensor-cache.json")
+"""The index of an MLC model's weights, as it was called and as it is."""
+LFS_POINTER = b"version https://git-lfs.github.com"
 WHISPER_MAGIC = b"lmgg"
 """0x67676d6c, little-endian."""
 WHISPER_COUNTS = {
@@ -26,6 +32,13 @@ WHISPER_COUNTS = {
     "ftype": (0, 9999),
 }
 """What follows the magic in a whisper file, and the range that makes sense; other old ggml models fall outside."""
+ENCODERS = frozenset(
+    {"bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "albert", "camembert", "electra", "deberta", "deberta-v2"}
+    | {"ernie", "modernbert", "nomic_bert", "new", "gte"}
+)
+"""Model types of configurations whose models read a text as a whole."""
+HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForCausalLM")
+"""Ends of architectures that make something else of it than vectors."""
 SAMPLE = 1 << 20
 """Bytes read from either end for a fingerprint."""
 
@@ -40,8 +53,12 @@ def detect(path: Path) -> ArtifactFormat:
         head = file.read(48)
     if not head:
         raise Damaged("it is empty")
+    if head.startswith(LFS_POINTER):
+        raise Damaged("it is a Git LFS pointer in place of the file itself")
     if head[:4] == WHISPER_MAGIC:
         return _whisper(head)
+    if head[4:6] == PTE_MAGIC and head[6:8].isdigit():
+        return ArtifactFormat.PTE
     if head[:4] != GGUF_MAGIC:
         raise Damaged("it does not begin as a GGUF file does")
     if len(head) < 24:
@@ -63,11 +80,38 @@ def _whisper(head: bytes) -> ArtifactFormat:
 
 def detect_folder(path: Path) -> ArtifactFormat:
     """The format of a model that is a folder of files, as repositories hold them. Raises Damaged."""
+    if (path / "genai_config.json").is_file() and not any(path.glob("onnx/*.onnx")):
+        return ArtifactFormat.ONNX_GENAI
     if any(path.glob("*.onnx")) or any(path.glob("onnx/*.onnx")):
-        return ArtifactFormat.ONNX
+        return ArtifactFormat.ONNX_EMBEDDER if _embeds(path) else ArtifactFormat.ONNX
+    if (path / "llm_config.json").is_file() and any(path.glob("*.mnn")):
+        return ArtifactFormat.MNN
+    if (path / "mlc-chat-config.json").is_file() and any((path / name).is_file() for name in MLC_WEIGHTS):
+        return ArtifactFormat.MLC
+    if any(path.glob("*.pte")):
+        return ArtifactFormat.PTE
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return ArtifactFormat.MLX
-    raise Damaged("the folder holds neither *.safetensors beside a config.json nor *.onnx files")
+    raise Damaged(
+        "the folder holds neither *.safetensors beside a config.json, nor *.onnx files, "
+        "nor *.mnn files beside an llm_config.json, nor *.pte files, nor the weights of an mlc-chat-config.json"
+    )
+
+
+def _embeds(path: Path) -> bool:
+    """Whether a folder holds an encoder: it has the files of sentence-transformers, or its configuration names one."""
+    if (path / "modules.json").is_file() or (path / "1_Pooling").is_dir():
+        return True
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # The engine says what is wrong with it.
+        return False
+    if not isinstance(config, dict) or config.get("model_type") not in ENCODERS:
+        return False
+    architectures = config.get("architectures")
+    named = architectures if isinstance(architectures, list) else []
+    return not any(str(each).endswith(HEADS) for each in named)
 
 
 def fingerprint(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The same model in other formats, for engines that do not take the one it came in.
 
-Only the built-in model has such variants so far: they are made of its own weights when an engine that wants them runs
-here, and kept in the cache folder.
+A model of the catalog has those that were downloaded. The built-in one has its variants made of its own weights when
+an engine that wants them runs here, and kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.engines.base import Artifact, ArtifactFormat
 from core.guide import WEIGHTS
@@ -31,21 +32,24 @@ class Conversion(Struct, frozen=True):
 CONVERSIONS: Mapping[ArtifactFormat, Conversion] = {
     ArtifactFormat.MLX: Conversion("core.guide.to_mlx", ("tokenizers", "safetensors")),
     ArtifactFormat.ONNX: Conversion("core.guide.to_onnx", ("tokenizers", "onnx")),
+    ArtifactFormat.ONNX_GENAI: Conversion("core.guide.to_genai", ("tokenizers", "onnx", "onnxruntime_genai")),
+    ArtifactFormat.MNN: Conversion("core.guide.to_mnn", ("tokenizers", "MNN")),
 }
 
 
 def formats(artifact: Artifact) -> tuple[ArtifactFormat, ...]:
     """The formats the model can be had in here, its own first."""
     if artifact.path != WEIGHTS:
-        return (artifact.format,)
+        return (artifact.format, *(other.format for other in artifact.others))
     able = [wanted for wanted, made in CONVERSIONS.items() if all(find_spec(name) for name in made.needs)]
     return (artifact.format, *able)
 
 
 def variant(artifact: Artifact, wanted: ArtifactFormat, cache: Path) -> Artifact:
     """The model in one of its `formats`; made now if it was not before. Raises OSError when it cannot be written."""
-    if wanted is artifact.format:
-        return artifact
+    for here in (artifact, *artifact.others):
+        if wanted is here.format:
+            return replace(here, others=())
     folder = cache / "variants" / f"{artifact.name}-{fingerprint(artifact.path)}-{wanted.value}"
     if not folder.is_dir():
         write: Callable[[Path], Path] = import_module(CONVERSIONS[wanted].module).write

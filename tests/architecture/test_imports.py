@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FRONT_ENDS = {"textual", "litestar", "uvicorn"}
-HEAVY = {"llama_cpp", "numpy", "onnxruntime", "mlx", "torch", "litestar", "_pywhispercpp", "av", "huggingface_hub"}
+HEAVY = {"llama_cpp", "numpy", "onnxruntime", "mlx", "MNN", "_mnncengine", "torch", "litestar", "_pywhispercpp", "av"}
+HEAVY |= {"executorch", "mlc_llm", "onnxruntime_genai", "huggingface_hub"}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -21,7 +22,7 @@ def modules_after(statement: str) -> set[str]:
 def core_modules() -> list[str]:
     files = (ROOT / "core").rglob("*.py")
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files}
-    scripts = {"train", "network", "evaluate", "vocabulary", "export"}
+    scripts = {"train", "network", "evaluate", "vocabulary", "export", "to_pte"}
     return sorted(name for name in names if not (name.startswith("core.guide.") and name.rpartition(".")[2] in scripts))
 
 

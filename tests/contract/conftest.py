@@ -7,10 +7,19 @@ import pytest
 from msgspec import Struct
 
 from core.engines import Engines
-from core.engines.base import Artifact, ArtifactFormat, Available, LoadOptions, StreamModel, TokenModel, Transcriber
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Available,
+    Embedder,
+    LoadOptions,
+    StreamModel,
+    TokenModel,
+    Transcriber,
+)
 from core.engines.echo import ARTIFACT
 from core.guide import WEIGHTS
-from tests.weights import mlx_folder, onnx_folder, quantized
+from tests.weights import genai_folder, mlx_folder, mnn_folder, onnx_folder, quantized
 
 CONTEXT = 512
 
@@ -29,6 +38,8 @@ SUBJECTS = (
     Subject("llamacpp", "q8_0"),
     Subject("mlx", "mlx"),
     Subject("onnxruntime", "onnx"),
+    Subject("onnxruntime-genai", "genai"),
+    Subject("mnn", "mnn"),
     Subject("llamacpp", "f16", LoadOptions(context=CONTEXT, slots=4, batch=128, threads=1, batch_threads=1)),
 )
 
@@ -48,6 +59,13 @@ def artifact_of(kind: str, folder: Path) -> Artifact:
         case "onnx":
             path = onnx_folder(folder)
             return Artifact("guide", ArtifactFormat.ONNX, path, sum(file.stat().st_size for file in path.rglob("*")))
+        case "mnn":
+            path = mnn_folder(folder)
+            return Artifact("guide", ArtifactFormat.MNN, path, sum(file.stat().st_size for file in path.rglob("*")))
+        case "genai":
+            path = genai_folder(folder)
+            size = sum(file.stat().st_size for file in path.rglob("*"))
+            return Artifact("guide", ArtifactFormat.ONNX_GENAI, path, size)
         case "q8_0":
             path = quantized(WEIGHTS, folder)
         case _:
@@ -71,7 +89,7 @@ def model(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     from msgspec.structs import replace
 
     loaded = Engines().get(subject.engine).load(artifact, replace(subject.options, extra_buffers=False))
-    assert not isinstance(loaded, StreamModel | Transcriber), (
+    assert not isinstance(loaded, StreamModel | Transcriber | Embedder), (
         "it schedules itself; this suite is for models that we schedule"
     )
     yield loaded

@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 
 from core.engines import Engines
-from core.engines.base import Available, LoadOptions, StreamModel, TokenModel, Transcriber
+from core.engines.base import Available, Embedder, LoadOptions, StreamModel, TokenModel, Transcriber
 from tests.contract.conftest import artifact_of
 from tests.contract.test_token_model import generate, prompt_of
 
 OPTIONS = LoadOptions(context=512, slots=2, batch=128, threads=1, batch_threads=1, extra_buffers=False)
 QUESTIONS = ("What is a KV cache?", "Hello", "How do I start the server?", "What does Q4_K_M mean?", "Who are you?")
 TOKENS = 48
-ENGINES = {"onnx": "onnxruntime", "mlx": "mlx"}
+ENGINES = {"onnx": "onnxruntime", "genai": "onnxruntime-genai", "mlx": "mlx", "mnn": "mnn"}
 
 
 def load(engine: str, kind: str, folder: Path) -> TokenModel:
     model = Engines().get(engine).load(artifact_of(kind, folder), OPTIONS)
-    assert not isinstance(model, StreamModel | Transcriber)
+    assert not isinstance(model, StreamModel | Transcriber | Embedder)
     return model
 
 

@@ -65,20 +65,34 @@ def size(options: LoadOptions, trained: int, token_bytes: int, available: int, *
             notes.append(f"The context is {context} of the {trained} tokens the model was trained on; see --ctx-size.")
     share = min(context, SLOT_SHARE)
     slots = options.slots or max(1, min(DEFAULT_SLOTS, 1 + (affordable - context) // share))
-    cells = _rounded(context + (slots - 1) * share)
     return Sizes(
         context=context,
         slots=slots,
-        cells=cells,
-        sequences=min(MAX_SEQUENCES, slots + (RESIDENTS if residents else 1)),
+        cells=cells_for(context, slots),
+        sequences=sequences_for(slots, residents=residents),
         batch=max(options.batch, slots),
         notes=tuple(notes),
     )
 
 
+def cells_for(context: int, slots: int) -> int:
+    """Tokens of KV state for one request of `context` tokens and a share for each slot beyond the first."""
+    return _rounded(context + (slots - 1) * min(context, SLOT_SHARE))
+
+
+def sequences_for(slots: int, *, residents: bool) -> int:
+    """Sequences that may exist at once, see `size`."""
+    return min(MAX_SEQUENCES, slots + (RESIDENTS if residents else 1))
+
+
 def outputs(spec: ModelSpec) -> int:
     """Places that a step may draw from. llama.cpp aborts the process when there are fewer than sequences."""
-    return max(spec.sequences, spec.slots * OUTPUTS_PER_SLOT)
+    return outputs_for(spec.sequences, spec.slots)
+
+
+def outputs_for(sequences: int, slots: int) -> int:
+    """`outputs` of a model that is not loaded."""
+    return max(sequences, slots * OUTPUTS_PER_SLOT)
 
 
 def _rounded(cells: int) -> int:

@@ -1,0 +1,152 @@
+"""Loads executorch programs. Cheap to import, and torch, which executorch needs, never enters this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from core.engines.base import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    LoadProgress,
+    ModelSpec,
+    StreamModel,
+    Unavailable,
+    no_progress,
+)
+from core.errors import ArtifactError, Cancelled, EngineError, EngineFailed, LoadFailed
+
+if TYPE_CHECKING:
+    from core.engines.executorch.process import RuntimeProcess
+    from core.engines.executorch.wire import Ready
+    from core.engines.onnx.folder import ModelFolder
+
+MEND: Final = "uv pip install executorch 'torch>=2.13,<2.14'"
+"""Not an extra: torch is by far the largest package that any engine wants, and its builds differ by accelerator."""
+PACKAGES: Final = {"executorch": MEND, "torch": MEND}
+"""What has to be there, and what mends it where it is not; executorch's own package leaves torch out."""
+
+
+class ExecutorchEngine:
+    """executorch's runtime in a process of its own, so its faults are errors here and need no trial run."""
+
+    name = "executorch"
+    platform = "any"
+    priority = 25
+
+    def availability(self) -> Availability:
+        for package, mend in PACKAGES.items():
+            if find_spec(package) is None:
+                if sys.platform == "win32":
+                    return Unavailable("executorch's package has no build for Windows.")
+                return Unavailable(f"The package {package} is not installed.", mend)
+        try:
+            return Available(version("executorch"))
+        except PackageNotFoundError:
+            return Available("unknown")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.PTE
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> StreamModel:
+        from core.engines.executorch.model import ExecutorchModel
+        from core.engines.executorch.process import RuntimeProcess
+        from core.engines.onnx.folder import ModelFolder
+        from core.engines.tokenizer import JsonTokenizer
+
+        program = program_of(artifact)
+        folder = ModelFolder(replace(artifact, path=program.parent))
+        path = folder.tokenizer
+
+        def launch(progress: LoadProgress = no_progress) -> tuple[RuntimeProcess, Ready]:
+            process = RuntimeProcess()
+            try:
+                return process, process.start(str(program), lambda: progress(0.5))
+            except (EngineError, Cancelled):
+                process.close()
+                raise
+
+        try:
+            process, ready = launch(progress)
+        except EngineFailed as error:
+            raise LoadFailed(artifact.name, f"executorch cannot run {artifact.name}: {error}") from error
+        except Cancelled as error:
+            raise Cancelled(f"Loading {artifact.name} was stopped.") from error
+        try:
+            ends = {*ready.ends, *_ends(folder.generation_config), *_ends(folder.read("config.json"))}
+            tokenizer = JsonTokenizer(artifact.name, path, begin=folder.begin, ends=ends)
+            if tokenizer.size > ready.vocabulary:
+                raise LoadFailed(
+                    artifact.name,
+                    f"{path.name} knows {tokenizer.size} tokens and the program {ready.vocabulary}: "
+                    "they do not belong together.",
+                )
+            spec = describe(folder, program, ready, options)
+        except (ArtifactError, LoadFailed):
+            process.close()
+            raise
+        progress(1.0)
+        return ExecutorchModel(spec, tokenizer, process, lambda: launch()[0])
+
+
+def program_of(artifact: Artifact) -> Path:
+    """The file itself, or the only program in a folder. Raises ArtifactError where it is not clear which."""
+    if not artifact.path.is_dir():
+        return artifact.path
+    found = sorted(artifact.path.glob("*.pte"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:4]) or "none"
+        raise ArtifactError(
+            artifact.name, f"{artifact.name} should hold one .pte file and holds {names}; load the file itself."
+        )
+    return found[0]
+
+
+def describe(folder: ModelFolder, program: Path, ready: Ready, options: LoadOptions) -> ModelSpec:
+    context = min(options.context or ready.context, ready.context)
+    return ModelSpec(
+        architecture=str(folder.read("config.json").get("model_type") or "executorch"),
+        parameters=0,
+        quantization="",
+        context=context,
+        trained_context=ready.context,
+        slots=1,
+        sequences=1,
+        cells=context,
+        batch=ready.chunk,
+        threads=0,
+        weight_bytes=program.stat().st_size,
+        kv_bytes_per_token=0,
+        template=folder.template,
+        bos=folder.special("bos"),
+        eos=folder.special("eos"),
+        sampling=folder.sampling,
+        notes=tuple(_notes(folder, ready, options)),
+    )
+
+
+def _notes(folder: ModelFolder, ready: Ready, options: LoadOptions) -> list[str]:
+    notes = ["An executorch program runs one request at a time; others wait."]
+    if options.context is not None and options.context > ready.context:
+        notes.append(f"The context is {ready.context} tokens, not {options.context}: it is fixed in the program.")
+    if folder.template is None:
+        notes.append("No chat template lies beside the program, so conversations are written as ChatML.")
+    if options.threads is not None:
+        notes.append("The executorch runtime chooses its own number of threads.")
+    if ready.chunk == 1:
+        notes.append("The program takes one token at a time, so long prompts are slow.")
+    return notes
+
+
+def _ends(source: Mapping[str, Any]) -> list[int]:
+    value = source.get("eos_token_id")
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int)]

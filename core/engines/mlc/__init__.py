@@ -1,0 +1,1 @@
+"""The engine for models compiled by mlc-llm; it schedules itself."""
