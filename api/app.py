@@ -8,12 +8,15 @@ from api.errors import answer_error
 from api.guards import Guard
 from api.live import LiveStreams
 from api.native.cache import cache_route
+from api.native.downloads import download_routes
 from api.native.engines import engines_route
 from api.native.health import health_route
+from api.native.pool import pool_routes
 from api.native.queue import queue_route
 from api.native.requests import request_routes
 from api.openai.audio import MAX_FORM, PATHS, audio_routes
 from api.openai.chat import chat_route
+from api.openai.embeddings import embeddings_route
 from api.openai.models import model_routes
 from api.schema import openapi
 from api.sse import PING_SECONDS
@@ -36,11 +39,14 @@ def create_app(
         route_handlers=[
             chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
             *audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
+            embeddings_route(workbench, live, max_body=settings.server.max_body),
             *model_routes(workbench),
+            *pool_routes(workbench),
             engines_route(workbench),
             queue_route(workbench),
             cache_route(workbench),
             *request_routes(workbench),
+            *download_routes(workbench),
             health_route(workbench),
         ],
         exception_handlers={Exception: answer_error},

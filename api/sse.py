@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from api.replies import send_bytes
+from api.replies import Headers, send_bytes
+from core.errors import BenchtopError, Cancelled
+from core.events import Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,59 +57,99 @@ class Answer:
     """An ASGI application that answers one request from its stream of events.
 
     Nothing is sent before the request has left the queue, so 503 and 504 can still be told; errors up to that moment
-    are raised, later ones are the dialect's to write. A client that goes away cancels the stream, whatever its state.
+    are raised, later ones are the dialect's to write. Only a model that is loading for long makes a difference: then
+    a streamed answer begins with pings, lest its client give up. A client that goes away cancels, whatever the state.
     """
 
     def __init__(
         self,
-        stream: Stream,
+        begin: Callable[[], Coroutine[object, object, Stream]],
         dialect: Dialect,
         live: LiveStreams,
         *,
         streamed: bool,
         ping: float = PING_SECONDS,
         media: bytes = b"application/json",
+        headers: Headers = (),
     ) -> None:
-        """`media` is the type of the unstreamed answer's body."""
-        self._stream = stream
+        """`begin` submits the request, and waits while its model loads; `media` is the unstreamed body's type."""
+        self._begin = begin
         self._dialect = dialect
         self._live = live
         self._streamed = streamed
         self._ping = ping
         self._media = media
-        self._pinging = False
+        self._headers = headers
+        self._beginning: asyncio.Task[Stream] | None = None
+        self._stream: Stream | None = None
+        self._started = False
+        """Whether the headers are out, and pings may follow."""
+        self._gone = False
         self._written = 0.0
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        with self._live.hold(self._stream):
-            if self._streamed:
-                await self._send_events(receive, send)
-            else:
-                await self._send_reply(receive, send)
+        if self._streamed:
+            await self._send_events(receive, send)
+        else:
+            await self._send_reply(receive, send)
 
     async def _send_events(self, receive: Receive, send: Send) -> None:
         clock = asyncio.get_running_loop().time
         last = b""
         async with self._attended(receive, send):
-            await self._stream.admitted()
-            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            self._written = clock()
-            self._pinging = True
-            async for events in self._stream:
-                data = self._dialect.write(events)
-                if self._dialect.over:
-                    last = data
-                    continue
-                self._written = clock()
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+            try:
+                async with self._submitted(send) as stream:
+                    await stream.admitted()
+                    await self._start(send)
+                    async for events in stream:
+                        data = self._dialect.write(events)
+                        if self._dialect.over:
+                            last = data
+                            continue
+                        self._written = clock()
+                        await send({"type": "http.response.body", "body": data, "more_body": True})
+            except BenchtopError as error:
+                if not self._started:
+                    raise
+                last = self._dialect.write([Failed(error)])
         # The attendant is gone by now, so no ping can come behind the last write.
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _send_reply(self, receive: Receive, send: Send) -> None:
-        async with self._attended(receive, send):
-            await self._stream.admitted()
-            events = [event async for batch in self._stream for event in batch]
-        await send_bytes(send, 200, self._media, self._dialect.reply(events))
+        async with self._attended(receive, send), self._submitted(None) as stream:
+            await stream.admitted()
+            events = [event async for batch in stream for event in batch]
+        await send_bytes(send, 200, self._media, self._dialect.reply(events), self._headers)
+
+    async def _start(self, send: Send) -> None:
+        if not self._started:
+            await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *self._headers]})
+            self._written = asyncio.get_running_loop().time()
+            self._started = True
+
+    @asynccontextmanager
+    async def _submitted(self, send: Send | None) -> AsyncIterator[Stream]:
+        """The request's stream, live inside. With `send`, the answer starts when its model takes long to load."""
+        self._beginning = asyncio.create_task(self._begin())
+        try:
+            done, _ = await asyncio.wait({self._beginning}, timeout=None if send is None else self._ping)
+            if not done and send is not None:
+                await self._start(send)
+            stream = self._stream = await self._outcome(self._beginning)
+        finally:
+            self._beginning.cancel()
+        with self._live.hold(stream):
+            if self._gone:
+                stream.cancel()
+            yield stream
+
+    async def _outcome(self, beginning: asyncio.Task[Stream]) -> Stream:
+        try:
+            return await beginning
+        except asyncio.CancelledError:
+            if self._gone:
+                raise Cancelled("The client left while the model was being loaded.") from None
+            raise
 
     @asynccontextmanager
     async def _attended(self, receive: Receive, send: Send) -> AsyncIterator[None]:
@@ -127,9 +169,16 @@ class Answer:
                 async with asyncio.timeout(self._ping):
                     message = await receive()
             except TimeoutError:
-                if self._pinging and clock() - self._written >= self._ping:
+                if self._started and clock() - self._written >= self._ping:
                     await send({"type": "http.response.body", "body": PING, "more_body": True})
                 continue
             if message["type"] == "http.disconnect":
-                self._stream.cancel()
+                self._leave()
                 return
+
+    def _leave(self) -> None:
+        self._gone = True
+        if self._stream is not None:
+            self._stream.cancel()
+        elif self._beginning is not None:
+            self._beginning.cancel()

@@ -38,6 +38,8 @@ class RequestRow(Struct, frozen=True):
     """Seconds in the queue."""
     elapsed: float
     """Seconds since it was submitted."""
+    route: str = ""
+    """Why this model answers, where the client left the choice to the workbench."""
 
 
 class QueueStats(Struct, frozen=True):
@@ -105,6 +107,33 @@ class ModelSnapshot(Struct, frozen=True):
     prefill_rate: float = 0.0
     """Prompt tokens computed a second, lately."""
     notes: tuple[str, ...] = ()
+    resident: int = 0
+    """Bytes that loading it was measured to take."""
+    pinned: bool = False
+    in_use: int = 0
+    """Requests that hold it, also while it loads."""
+    idle: float = 0.0
+    """Seconds since a request for it last began or ended."""
+
+
+class Absent(Struct, frozen=True):
+    """A model that is served and not loaded now: a request for it loads it."""
+
+    name: str
+    format: str
+    size: int
+    """Bytes on disk."""
+    pinned: bool = False
+
+
+class PoolSnapshot(Struct, frozen=True):
+    """The memory that all models share."""
+
+    limit: int = 0
+    used: int = 0
+    """By the models that are loaded, as measured; as expected, for one that is loading."""
+    evictions: int = 0
+    absent: tuple[Absent, ...] = ()
 
 
 class MachineSnapshot(Struct, frozen=True):
@@ -122,3 +151,4 @@ class Snapshot(Struct, frozen=True):
     uptime: float
     models: tuple[ModelSnapshot, ...]
     machine: MachineSnapshot
+    pool: PoolSnapshot = PoolSnapshot()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -52,6 +53,15 @@ def machine() -> Machine:
 def available_memory() -> int:
     """Bytes that can be taken now without swapping."""
     return psutil.virtual_memory().available
+
+
+def give_back_memory() -> None:
+    """Return freed heap to the system where the C library keeps it (glibc does); does nothing elsewhere."""
+    if platform.system() != "Linux":
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _usable_threads() -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,14 +20,24 @@ from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.config import Folders, ModelSettings, Settings, folders
 from core.engines import EngineReport, Engines
 from core.engines.base import Artifact, LoadOptions, ModelSpec
-from core.errors import BenchtopError, ModelNotFound, RequestError
-from core.feed import MachineSnapshot, ModelState, Snapshot
+from core.errors import ModelNotFound, ModelNotReady, RequestError
+from core.feed import MachineSnapshot, Snapshot
+from core.models.downloads.find import find
+from core.models.downloads.manager import Downloads
+from core.models.hub import Hub
 from core.models.library import LibraryEntry, scan
+from core.models.names import looks_like_path
+from core.models.repository import Quant
 from core.models.resolve import resolve
-from core.requests import Generation, Sampling, Transcription
-from core.serving.host import Host
+from core.requests import Embedding, Generation, Sampling, Transcription
+from core.serving.eviction import default_limit
+from core.serving.host import Host, Loaded, Loader
 from core.serving.loader import ModelLoader
+from core.serving.pool import Lease, Member, Pool
+from core.serving.profile import Profile
+from core.serving.route import AUTO, Route, choose
 from core.serving.stream import Stream
+from core.units import parse_size
 
 
 def _keep_silent(_: str) -> None:
@@ -54,87 +65,150 @@ class Workbench:
         cache = self.folders.cache
         self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce)
         self._history = History(self.folders.state / "benchmarks.jsonl")
-        self._hosts: dict[str, Host] = {}
-        self._artifacts: dict[str, Artifact] = {}
+        self._turns = 0
+        """Requests that were routed."""
         self._started = time.time()
         self._process = psutil.Process()
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        """Of this user; its methods block, so an event loop calls them on a thread."""
+        return Downloads(self.folders.state / "downloads", self.settings.downloads)
+
+    @cached_property
+    def hub(self) -> Hub:
+        """Its methods block as well."""
+        return Hub(self.folders.cache / "headers")
+
+    def find_quant(self, name: str) -> Quant:
+        """What would be downloaded for a name, in a format that an engine here takes. Asks the Hub.
+
+        Raises ModelNotFound, HubError.
+        """
+        return find(name, self.hub, tuple(self._engines.takers()))
+
+    @cached_property
+    def _pool(self) -> Pool:
+        """Made on the event loop, when the first model is asked for."""
+        pool = self.settings.pool
+        whole = psutil.virtual_memory().total
+        return Pool(
+            self._host,
+            self._load_member,
+            limit=default_limit(whole) if pool.memory_limit is None else parse_size(pool.memory_limit, whole),
+            ttl=pool.model_ttl,
+            expected=_expected,
+            resident=lambda: self._process.memory_info().rss,
+        )
+
+    async def serve(self, names: Sequence[str]) -> None:
+        """Know these models, to be loaded when a request names them. Raises as `load` does for a name that is none."""
+        for name in names:
+            member = await self._resolved(name)
+            self._pool.add(member.artifact, member.profile, kept=True)
 
     async def load(self, name: str) -> str:
         """Load a model and return the name it is served by; returns at once when it is loaded already.
 
         Raises ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable or EngineFailed.
         """
-        artifact = resolve(name)
-        host = self._hosts.get(artifact.name)
-        if host is None or host.state is ModelState.FAILED:
-            host = self._host(artifact)
-            self._hosts[artifact.name] = host
-            self._artifacts[artifact.name] = artifact
-            host.start()
-        try:
-            await host.ready()
-        except BenchtopError:
-            if self._hosts.get(artifact.name) is host:
-                del self._hosts[artifact.name], self._artifacts[artifact.name]
-            raise
-        return artifact.name
+        member = self._pool.find(name) or await self._resolved(name)
+        await self._pool.load(self._pool.add(member.artifact, member.profile))
+        return member.name
+
+    async def prepare(self, name: str) -> str:
+        """Load a model as a request for it would; returns its name. Raises ModelNotFound, and as `load` does."""
+        member = await self._wanted(name)
+        await self._pool.load(member)
+        return member.name
 
     async def unload(self, name: str) -> None:
-        """Stop serving a model and free it; its requests fail. Raises ModelNotFound."""
-        host = self._find(name)
-        del self._hosts[host.name], self._artifacts[host.name]
-        await host.stop()
+        """Stop serving a model and free it; its requests fail. One that was named at the start may be loaded again.
+
+        Raises ModelNotFound.
+        """
+        await self._pool.unload(self._known(name))
+
+    def pin(self, name: str, on: bool = True) -> None:
+        """Keep a model loaded, whatever else wants its memory, or no longer. Raises ModelNotFound."""
+        self._pool.pin(self._known(name), on)
 
     async def close(self) -> None:
-        """Unload everything."""
-        for name in list(self._hosts):
-            await self.unload(name)
+        """Unload everything, and stop the downloads where they are."""
+        if "_pool" in vars(self):
+            await self._pool.close()
+        if "downloads" in vars(self):
+            await asyncio.to_thread(self.downloads.close)
+        if "hub" in vars(self):
+            self.hub.close()
 
     @property
     def default_model(self) -> str | None:
         """The model that was loaded first, of those that are."""
-        return next(iter(self._hosts), None)
+        return next((host.name for host in self._pool.hosts), None)
 
     @property
     def active_engine(self) -> str | None:
         """The engine of the default model."""
-        return next((host.engine for host in self._hosts.values()), None)
+        return next((host.engine for host in self._pool.hosts), None)
 
     def served_models(self) -> tuple[str, ...]:
-        return tuple(self._hosts)
+        return tuple(host.name for host in self._pool.hosts)
 
     def sampling_defaults(self, model: str) -> Sampling:
         """What a request for this model samples with where it says nothing. Raises ModelNotFound, ModelNotReady."""
-        return self._find(model).spec.sampling
+        return self._known(model).profile.sampling.over(self.spec(model).sampling)
 
     def spec(self, model: str) -> ModelSpec:
         """What is true of a loaded model. Raises ModelNotFound, ModelNotReady."""
-        return self._find(model).spec
+        return self._loaded(model).spec
 
-    async def submit(self, request: Generation) -> Stream:
-        """Queue a request. Raises ModelNotFound, ModelNotReady, RequestError or QueueFull."""
-        host = self._find(request.model)
-        if not request.request_id:
-            request = replace(request, request_id=uuid4().hex)
-        return await host.submit(request)
+    def route(self, request: Generation) -> Generation:
+        """A request for `auto` with the model that shall answer it, and why; any other as it is.
 
-    async def transcribe(self, request: Transcription) -> Stream:
-        """Queue a transcription; `core.tasks.transcribe.transcript` folds its events.
-
-        Raises as `submit` does. Audio that cannot be decoded fails the stream before it is admitted.
+        Raises RequestError when no model is large enough, ModelNotFound when nothing is routed here.
         """
-        host = self._find(request.model)
+        settings = self.settings.route
+        if request.model != AUTO or not settings.auto or self._pool.find(AUTO):
+            return request
+        routes = [
+            Route(member.name, member.artifact.size, member.host.context if member.host else None)
+            for member in self._pool
+            if member.kept
+        ]
+        decision = choose(request, routes, settings.strategy, self._turns)
+        self._turns += 1
+        return replace(request, model=decision.model, route=decision.reason)
+
+    async def lease(self, model: str) -> Lease:
+        """Hold a model, which is loaded first where it is not.
+
+        Raises ModelNotFound, QueueFull, and as `load` does.
+        """
+        return await self._pool.lease(await self._wanted(model))
+
+    async def submit(self, request: Generation | Transcription | Embedding) -> Stream:
+        """Queue a request; its model is loaded first where it is not.
+
+        `core.tasks` folds the events of transcriptions and embeddings. Raises ModelNotFound, RequestError, QueueFull,
+        and as `load` does. Audio that cannot be decoded fails the stream before it is admitted.
+        """
         if not request.request_id:
             request = replace(request, request_id=uuid4().hex)
-        return await host.submit(request)
+        lease = await self.lease(request.model)
+        return await lease.submit(request)
 
     async def count_tokens(self, request: Generation) -> int:
-        """Tokens of the request's prompt. Raises as `submit` does, save QueueFull."""
-        return await self._find(request.model).count(request)
+        """Tokens of the request's prompt. Raises as `submit` does."""
+        lease = await self.lease(request.model)
+        try:
+            return await lease.count(request)
+        finally:
+            lease.release()
 
     def cancel(self, request_id: str) -> bool:
         """False when no such request is queued or running."""
-        return any(host.cancel(request_id) for host in self._hosts.values())
+        return any(host.cancel(request_id) for host in self._pool.hosts)
 
     def measure(
         self, model: str, *, prompt_tokens: int = 256, new_tokens: int = 64, rounds: int = 3, streams: int = 1
@@ -143,7 +217,7 @@ class Workbench:
 
         Raises ModelNotFound, ModelNotReady, and RequestError for more tokens than the context holds.
         """
-        host = self._find(model)
+        host = self._loaded(model)
         if prompt_tokens + new_tokens > host.spec.context:
             raise RequestError(
                 f"{prompt_tokens} prompt tokens and {new_tokens} new ones do not fit the context of "
@@ -177,42 +251,84 @@ class Workbench:
 
     def library(self) -> tuple[LibraryEntry, ...]:
         """Models on this machine. Touches the disk."""
-        return scan([Path.cwd()], {artifact.path for artifact in self._artifacts.values()})
+        return scan([Path.cwd()], {member.artifact.path for member in self._pool if member.loaded})
 
     def snapshot(self) -> Snapshot:
         memory = psutil.virtual_memory()
         return Snapshot(
             taken=time.time(),
             uptime=time.time() - self._started,
-            models=tuple(host.snapshot() for host in self._hosts.values()),
+            models=self._pool.models(),
             machine=MachineSnapshot(
                 cpu_percent=psutil.cpu_percent(),
                 memory_total=memory.total,
                 memory_available=memory.available,
                 process_resident=self._process.memory_info().rss,
             ),
+            pool=self._pool.snapshot(),
         )
 
     def _artifact(self, name: str) -> Artifact:
         """Of a loaded model by the name it is served by, or of any other by what stands for it."""
-        return self._artifacts.get(name) or resolve(name)
+        # Measuring may be all that a workbench is made for, without an event loop and so without a pool.
+        member = self._pool.find(name) if "_pool" in vars(self) else None
+        return member.artifact if member else resolve(name)
 
-    def _find(self, name: str) -> Host:
-        host = self._hosts.get(name)
-        if host is None:
-            known = ", ".join(self._hosts) or "none yet"
+    def _known(self, name: str) -> Member:
+        member = self._pool.find(name)
+        if member is None:
+            known = ", ".join(member.name for member in self._pool) or "none yet"
             raise ModelNotFound(name, f"The model {name!r} is not being served here; these are: {known}.")
-        return host
+        return member
 
-    def _host(self, artifact: Artifact) -> Host:
+    def _loaded(self, name: str) -> Host:
+        member = self._known(name)
+        if member.host is None:
+            raise ModelNotReady(name, f"The model {name} is not loaded now; a request for it loads it.")
+        return member.host
+
+    async def _wanted(self, name: str) -> Member:
+        """A model that a request names: one that is known, or one of this machine's. Never a path: clients, who may
+        be strangers, have no business in the file system, and servers at addresses of their choice even less."""
+        member = self._pool.find(name)
+        if member is None and self.settings.pool.on_demand and not _is_place(name):
+            try:
+                found = await self._resolved(name)
+            except ModelNotFound:
+                return self._known(name)
+            return self._pool.add(found.artifact, found.profile)
+        return member or self._known(name)
+
+    async def _resolved(self, name: str) -> Member:
+        """Not added to the pool yet."""
+        profile = self.settings.models.get(name, Profile())
+        artifact = await asyncio.to_thread(resolve, profile.source or name)
+        if name in self.settings.models:
+            artifact = replace(artifact, name=name)
+        return self._pool.find(artifact.name) or Member(artifact, profile, kept=False)
+
+    def _host(self, member: Member, loader: Loader) -> Host:
         queue = self.settings.queue
         return Host(
-            artifact.name,
-            partial(self._loader.load, artifact),
+            member.name,
+            loader,
             max_queue=queue.max_queue,
             queue_timeout=queue.queue_timeout,
-            slots=self.settings.model.slots,
+            slots=member.profile.slots or self.settings.model.slots,
         )
+
+    def _load_member(self, member: Member, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
+        return self._loader.load(member.artifact, stop, tell, member.profile)
+
+
+def _is_place(name: str) -> bool:
+    """Whether a name is a path or an address, or the name of a file or folder that is there."""
+    return name.lower().startswith(("http://", "https://")) or looks_like_path(name) or Path(name).exists()
+
+
+def _expected(member: Member) -> int:
+    """Bytes that a model is likely to take, before it was ever loaded."""
+    return int(member.artifact.size * 1.2)
 
 
 def load_options(settings: ModelSettings) -> LoadOptions:

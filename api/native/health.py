@@ -29,11 +29,16 @@ def health_route(workbench: Workbench) -> HTTPRouteHandler:
 
 
 def health_of(snapshot: Snapshot, default: str | None) -> tuple[Health, bool]:
-    """The report, and whether any model is ready."""
+    """The report, and whether requests would be answered."""
     states = {model.state for model in snapshot.models}
     shown = next((model for model in snapshot.models if model.name == default), None)
     shown = shown or next(iter(snapshot.models), None)
     ready = ModelState.READY in states
+    if not states and snapshot.pool.absent:
+        # All of them were idle for long enough to be unloaded, or wait for their first request.
+        names = ", ".join(absent.name for absent in snapshot.pool.absent)
+        report = Health("ok", None, None, round(snapshot.uptime, 1), f"A request loads one of {names}.")
+        return report, True
     if states and states <= {ModelState.READY, ModelState.LOADING}:
         status = "ok" if ready else "loading"
     else:

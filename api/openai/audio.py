@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -126,9 +127,9 @@ def audio_routes(
         tenant, identity = str(state["tenant"]), live.unique(str(state["request_id"]))
         wanted = wanted_of(form)
         asked = to_core(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
-        stream = await workbench.transcribe(asked)
         media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
-        return Answer(stream, AudioDialect(asked, wanted), live, streamed=wanted.streamed, ping=ping, media=media)
+        begin = partial(workbench.submit, asked)
+        return Answer(begin, AudioDialect(asked, wanted), live, streamed=wanted.streamed, ping=ping, media=media)
 
     @post(TRANSCRIPTIONS, status_code=200, summary="Write down what is said in an audio file")
     async def create_transcription(request: Request[object, object, State]) -> ASGIApp:

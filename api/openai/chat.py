@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, post
@@ -37,6 +38,7 @@ from api.openai.wire import (
     WireTimings,
     WireUsage,
 )
+from api.replies import Headers
 from api.sse import DONE, PING_SECONDS, Answer, frame
 from core.chat.template import RESERVED
 from core.errors import RequestError
@@ -53,6 +55,7 @@ from core.events import (
 )
 from core.requests import Conversation, Generation, Message, Sampling, Scalar
 from core.requests import TextPart as CoreText
+from core.serving.stream import Stream
 from core.workbench import Workbench
 
 FINISH = {
@@ -86,16 +89,32 @@ def chat_route(
     async def create_chat_completion(request: Request[object, object, State]) -> ASGIApp:
         body = decode_body(await read_body(request.receive, max_body), DECODER)
         state = request.scope["state"]
+        # What is wrong with the request is told before a model is loaded for it.
         generation = to_core(
             body,
-            workbench.sampling_defaults(body.model),
+            Sampling(),
             tenant=str(state["tenant"]),
             request_id=live.unique(str(state["request_id"])),
         )
-        stream = await workbench.submit(generation)
-        return Answer(stream, ChatDialect(body, fingerprint), live, streamed=bool(body.stream), ping=ping)
+        generation = workbench.route(generation)
+
+        async def begin() -> Stream:
+            lease = await workbench.lease(generation.model)
+            return await lease.submit(replace(generation, sampling=_sampling(body, lease.sampling)))
+
+        dialect = ChatDialect(body, fingerprint)
+        headers = route_headers(generation)
+        return Answer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
     return create_chat_completion
+
+
+def route_headers(request: Generation) -> Headers:
+    """What tells a client which model was chosen for it, and why."""
+    if not request.route:
+        return ()
+    model = quote(request.model, safe="/:@ ")
+    return (b"x-benchtop-model", model.encode()), (b"x-benchtop-route", request.route.encode("ascii", "replace"))
 
 
 # --- from the wire ---------------------------------------------------------------------------------------------------

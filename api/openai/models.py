@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{id}: what is loaded, or being loaded."""
+"""GET /v1/models and /v1/models/{id}: what is loaded, being loaded, or loaded by a request."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from api.openai.wire import ModelCard, ModelList
 from core.errors import ModelNotFound
 from core.feed import ModelSnapshot, Snapshot
 from core.workbench import Workbench
+
+UNLOADED = "unloaded"
+"""The state of a model that a request would load."""
 
 
 def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
@@ -27,7 +30,11 @@ def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
 
 def cards(snapshot: Snapshot) -> list[ModelCard]:
     created = int(snapshot.taken - snapshot.uptime)
-    return [_card(model, created) for model in snapshot.models]
+    absent = [
+        ModelCard(id=each.name, created=created, owned_by="benchtop", state=UNLOADED, pinned=each.pinned)
+        for each in snapshot.pool.absent
+    ]
+    return [*(_card(model, created) for model in snapshot.models), *absent]
 
 
 def find(cards: list[ModelCard], name: str) -> ModelCard:
@@ -50,4 +57,8 @@ def _card(model: ModelSnapshot, created: int) -> ModelCard:
         quantization=model.quantization,
         parameters=model.parameters,
         context_length=model.context,
+        pinned=model.pinned,
+        resident_bytes=model.resident,
+        requests=model.in_use,
+        idle_seconds=round(model.idle, 1),
     )

@@ -243,12 +243,19 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     object: str = "model"
     created: int
     owned_by: str
-    engine: str
+    engine: str = ""
     state: str
-    architecture: str
-    quantization: str
-    parameters: int
-    context_length: int
+    """`ready`, `loading`, `restarting`, `failed`, or `unloaded`: then a request for it loads it."""
+    architecture: str = ""
+    quantization: str = ""
+    parameters: int = 0
+    context_length: int = 0
+    pinned: bool = False
+    resident_bytes: int = 0
+    """What loading it was measured to take."""
+    requests: int = 0
+    """That hold it now."""
+    idle_seconds: float = 0.0
 
 
 class ModelList(Struct, frozen=True, kw_only=True):

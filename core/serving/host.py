@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
-from core.engines.base import Model, ModelSpec, StreamModel, Tokenizer, TokenModel, Transcriber
+from core.engines.base import Embedder, Model, ModelSpec, StreamModel, Tokenizer, TokenModel, Transcriber
 from core.errors import (
     BenchtopError,
     ContextExceeded,
@@ -20,16 +21,24 @@ from core.errors import (
     RequestError,
 )
 from core.feed import CacheStats, ModelSnapshot, ModelState, RequestRow
-from core.requests import Conversation, Generation, RawText, RawTokens, Transcription
+from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, Transcription
+from core.serving.embedding import EmbeddingLoop, EmbedJob
 from core.serving.loop import ServingLoop
 from core.serving.queue import AdmissionQueue
 from core.serving.relay import Relayed, RelayLoop
 from core.serving.sequence import Job
 from core.serving.stream import Stream
+from core.tasks.embed import tokenised
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
 JOIN_SECONDS = 30.0
+Request = Generation | Transcription | Embedding
+WISHES: Mapping[type[Request], str] = {
+    Generation: "generate text",
+    Transcription: "transcribe speech",
+    Embedding: "make embeddings",
+}
 log = get_logger(__name__)
 
 
@@ -134,6 +143,10 @@ class Host:
     def vocabulary(self) -> int:
         """Number of token ids. Raises ModelNotReady while no model is there, RequestError when nobody can tell."""
         _ = self.spec
+        if self._loaded is not None and isinstance(self._loaded.model, Embedder):
+            raise RequestError(
+                f"The model {self.name} makes embeddings and decodes no tokens; measure it with `tui bench`.", "model"
+            )
         if self._tokenizer is None:
             raise RequestError(
                 f"The model {self.name} cannot be measured: the engine {self.engine} does not tell its vocabulary.",
@@ -142,15 +155,25 @@ class Host:
         return self._tokenizer.size
 
     @property
+    def context(self) -> int | None:
+        """Tokens that one request may hold; None while nobody knows."""
+        return self._loaded.model.spec.context or None if self._loaded else None
+
+    @property
     def engine(self) -> str | None:
         return self._loaded.engine if self._loaded else None
 
-    async def submit(self, request: Generation | Transcription) -> Stream:
+    def arrival(self) -> AbstractContextManager[None]:
+        """Holds a place for a request on its way to `submit`. Raises QueueFull when there is none."""
+        return self._queue.arrival()
+
+    async def submit(self, request: Request, *, arrived: bool = False) -> Stream:
         """Tokenise, check and queue a request; waits while the model loads.
 
-        Raises QueueFull at once when there is no room, RequestError for what the model cannot take.
+        Raises QueueFull at once when there is no room, unless it has `arrived` already, which means that its caller
+        is within `arrival`; RequestError for what the model cannot take.
         """
-        with self._queue.arrival():
+        with nullcontext() if arrived else self._queue.arrival():
             await self.ready()
             if self._state is ModelState.FAILED or self._stop.is_set():
                 raise ModelNotReady(self.name, f"The model {self.name} is not running: {self._detail}.")
@@ -224,29 +247,39 @@ class Host:
             notes=(*self._loaded.notes, *spec.notes),
         )
 
-    async def _job(self, request: Generation | Transcription) -> tuple[Job | Relayed, int]:
+    async def _job(self, request: Request) -> tuple[Job | Relayed | EmbedJob, int]:
         """The request as its loop takes it, with the number of its prompt's tokens; zero where nobody here can tell.
 
         Raises RequestError for what the model cannot take.
         """
-        self._check_ability(request)
+        model = self._able(request)
+        if isinstance(request, Embedding):
+            assert isinstance(model, Embedder)
+            embedding = EmbedJob(request, await asyncio.to_thread(tokenised, model, request))
+            return embedding, embedding.tokens
         if self._encoder is None or isinstance(request, Transcription):
             return Relayed(request), 0
         # Rendering and tokenising a long prompt takes a while, and other streams must go on meanwhile.
         prompt = await asyncio.to_thread(self._encode, request)
         return Job(request, prompt, self.spec.context), len(prompt)
 
-    def _check_ability(self, request: Generation | Transcription) -> None:
+    def _able(self, request: Request) -> Model:
+        """The model. Raises RequestError where it cannot do what is asked, with the endpoint of what it can."""
         assert self._loaded is not None
         model = self._loaded.model
-        if isinstance(request, Transcription):
-            if not isinstance(model, Transcriber):
-                raise RequestError(f"The model {self.name} generates text and cannot transcribe speech.", "model")
-        elif isinstance(model, Transcriber) and not isinstance(model, StreamModel):
+        match request:
+            case Transcription():
+                able = isinstance(model, Transcriber)
+            case Embedding():
+                able = isinstance(model, Embedder)
+            case _:
+                able = isinstance(model, StreamModel) or not isinstance(model, Transcriber | Embedder)
+        if not able:
+            does, endpoint = _ability(model)
             raise RequestError(
-                f"The model {self.name} transcribes speech and generates no text; send it to /v1/audio/transcriptions.",
-                "model",
+                f"The model {self.name} {does} and cannot {WISHES[type(request)]}; it is asked at {endpoint}.", "model"
             )
+        return model
 
     def _encode(self, request: Generation) -> list[int]:
         assert self._encoder is not None
@@ -296,6 +329,8 @@ class Host:
 
     def _loop_for(self, model: Model) -> Loop[Any]:
         self._queue.set_slots(max(1, model.spec.slots))
+        if isinstance(model, Embedder):
+            return EmbeddingLoop(self.name, model, self._queue, broken=self._note_broken)
         if isinstance(model, StreamModel | Transcriber):
             return RelayLoop(self.name, model, self._queue, broken=self._note_broken)
         loop = ServingLoop(
@@ -306,14 +341,14 @@ class Host:
 
     def _reload(self) -> TokenModel:
         model = self._take(self._loader(self._stop, self._note_progress))
-        if isinstance(model, StreamModel | Transcriber):
+        if isinstance(model, StreamModel | Transcriber | Embedder):
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
         return model
 
     def _take(self, loaded: Loaded) -> Model:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
         model, spec = loaded.model, loaded.model.spec
-        if not isinstance(model, StreamModel | Transcriber):
+        if not isinstance(model, StreamModel | Transcriber | Embedder):
             self._tokenizer = model.tokenizer
             self._encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
         self._loaded = loaded
@@ -340,3 +375,12 @@ class Host:
         except RuntimeError:
             # The event loop was closed while the model loaded: nobody waits any more.
             log.debug("nobody waits for the model", model=self.name)
+
+
+def _ability(model: Model) -> tuple[str, str]:
+    """What a model does, in the words of a sentence, and where it is asked to."""
+    if isinstance(model, Transcriber):
+        return "transcribes speech", "/v1/audio/transcriptions"
+    if isinstance(model, Embedder):
+        return "makes embeddings", "/v1/embeddings"
+    return "generates text", "/v1/chat/completions"

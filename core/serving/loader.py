@@ -16,6 +16,7 @@ from core.engines.base import Artifact, ArtifactFormat, Available, Engine, LoadO
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
 from core.models.variants import formats, variant
 from core.serving.host import Loaded
+from core.serving.profile import Profile
 from core.telemetry.log import get_logger
 
 log = get_logger(__name__)
@@ -42,21 +43,28 @@ class ModelLoader:
         self._cache = cache
         self._announce = announce
 
-    def load(self, artifact: Artifact, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
+    def load(
+        self,
+        artifact: Artifact,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        profile: Profile = Profile(),
+    ) -> Loaded:
         """Choose the engine, try it in a child process where that is due, load; the next one when it will not.
 
         Raises what the only engine raised, or LoadFailed with the reasons of all; EngineUnavailable or ArtifactError
         when there is none; Cancelled on `stop`.
         """
-        candidates = self.candidates(artifact)
+        candidates = self.candidates(artifact, profile)
         if not candidates:
             # Nothing runs it: choosing says why, in the sentence that fits.
-            self._engines.choose(artifact, self._settings.model.engine)
+            self._engines.choose(artifact, self._forced(profile))
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
         failures: list[BenchtopError] = []
-        for candidate in self._in_order(candidates, stop, tell):
+        options = profile.options(self._options)
+        for candidate in self._in_order(candidates, options, stop, tell):
             try:
-                return self._load(candidate, stop, tell)
+                return self._load(candidate, options, stop, tell)
             except (LoadFailed, EngineFailed, EngineUnavailable) as error:
                 log.warning("engine could not load", model=artifact.name, engine=candidate.engine.name, why=str(error))
                 failures.append(error)
@@ -64,9 +72,9 @@ class ModelLoader:
             raise failures[0]
         raise LoadFailed(artifact.name, " ".join(str(error) for error in failures))
 
-    def candidates(self, artifact: Artifact) -> list[Candidate]:
+    def candidates(self, artifact: Artifact, profile: Profile = Profile()) -> list[Candidate]:
         """Each engine that runs here, with the model in the first format that it accepts, by priority."""
-        forced = self._settings.model.engine
+        forced = self._forced(profile)
         engines = [self._engines.get(forced)] if forced is not None else list(self._engines)
         found = []
         for engine in engines:
@@ -75,27 +83,37 @@ class ModelLoader:
                 found.append(Candidate(engine, location, variant(artifact, wanted, self._cache)))
         return found
 
-    def settled(self, artifact: Artifact, stop: threading.Event) -> list[tuple[Candidate, LoadOptions]]:
+    def settled(
+        self, artifact: Artifact, stop: threading.Event, profile: Profile = Profile()
+    ) -> list[tuple[Candidate, LoadOptions]]:
         """Every candidate with the settings that a trial run found best for it; one that no setting keeps alive comes
         with those asked for, and will fail by itself. Raises as `load` does when there is none, Cancelled on `stop`.
         """
-        candidates = self.candidates(artifact)
+        candidates = self.candidates(artifact, profile)
         if not candidates:
-            self._engines.choose(artifact, self._settings.model.engine)
+            self._engines.choose(artifact, self._forced(profile))
         if artifact.format is ArtifactFormat.URL:
             raise UsageError(f"{artifact.name} runs on another machine; only what runs here can be measured.")
-        return [(candidate, self._tried(candidate, stop)) for candidate in candidates]
+        options = profile.options(self._options)
+        return [(candidate, self._tried(candidate, options, stop)) for candidate in candidates]
 
-    def _tried(self, candidate: Candidate, stop: threading.Event) -> LoadOptions:
+    def _forced(self, profile: Profile) -> str | None:
+        return profile.engine or self._settings.model.engine
+
+    def _tried(self, candidate: Candidate, options: LoadOptions, stop: threading.Event) -> LoadOptions:
         bench = self._settings.bench
-        arguments = (candidate.engine, candidate.location, candidate.artifact, self._options, stop)
+        arguments = (candidate.engine, candidate.location, candidate.artifact, options, stop)
         try:
-            return applied(self._prober.probe(*arguments, budget=bench.budget, fresh=bench.fresh), self._options)
+            return applied(self._prober.probe(*arguments, budget=bench.budget, fresh=bench.fresh), options)
         except EngineFailed:
-            return self._options
+            return options
 
     def _in_order(
-        self, candidates: Sequence[Candidate], stop: threading.Event, tell: Callable[[str], None]
+        self,
+        candidates: Sequence[Candidate],
+        options: LoadOptions,
+        stop: threading.Event,
+        tell: Callable[[str], None],
     ) -> list[Candidate]:
         """The fastest first, where there is a choice and measuring is wanted; else by priority."""
         bench = self._settings.bench
@@ -103,7 +121,7 @@ class ModelLoader:
             return list(candidates)
         tell(f"measuring {', '.join(candidate.engine.name for candidate in candidates)}")
         selector = Selector(self._prober, bench.budget, fresh=bench.fresh)
-        selection = selector.select(candidates, self._options, stop)
+        selection = selector.select(candidates, options, stop)
         for line in selection.lines:
             self._announce(line)
         if selection.chosen is None:
@@ -111,9 +129,10 @@ class ModelLoader:
         first = candidates[selection.chosen]
         return [first, *(candidate for candidate in candidates if candidate is not first)]
 
-    def _load(self, candidate: Candidate, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
+    def _load(
+        self, candidate: Candidate, options: LoadOptions, stop: threading.Event, tell: Callable[[str], None]
+    ) -> Loaded:
         engine, artifact = candidate.engine, candidate.artifact
-        options = self._options
         notes: tuple[str, ...] = ()
         if self._settings.probe.enabled and isinstance(engine, Native):
             tell(f"trying {engine.name} in a child process")

@@ -61,6 +61,7 @@ class Job:
             eta=left / prefill_rate if state is RequestState.PREFILL and prefill_rate > 0 else None,
             waited=(self.claimed or now) - self.submitted,
             elapsed=now - self.submitted,
+            route=self.request.route,
         )
 
     def _state(self) -> RequestState:

@@ -37,6 +37,14 @@ class Stream:
         self._events: list[Event] = []
         self._error: BenchtopError | None = None
         self._over = False
+        self._last: list[Callable[[], None]] = []
+
+    def when_over(self, tell: Callable[[], None]) -> None:
+        """Call `tell` on the event loop when the request has ended, however it did; at once where it has already."""
+        if self._over:
+            tell()
+        else:
+            self._last.append(tell)
 
     async def admitted(self) -> None:
         """Returns when the request has left the queue.
@@ -49,7 +57,7 @@ class Stream:
         except TimeoutError:
             # The loop's thread may have admitted it in this very moment; then the time-out came too late.
             if self._withdraw():
-                self._over = True
+                self._end()
                 raise QueueTimeout(self._timeout or 0.0) from None
             await self._admitted.wait()
         except asyncio.CancelledError:
@@ -104,3 +112,11 @@ class Stream:
                         self._events.clear()
         self._admitted.set()
         self._ready.set()
+        if self._over:
+            self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        told, self._last = self._last, []
+        for tell in told:
+            tell()

@@ -77,7 +77,7 @@ async def test_without_a_model_health_is_unavailable(tmp_path: Path) -> None:
         response = await served.http.get("/health")
         assert response.status_code == 503
         assert response.json()["status"] == "degraded"
-        assert (await served.chat()).status_code == 404
+        assert (await served.chat(model="nothing")).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +15,7 @@ from api.live import LiveStreams
 from api.openai.chat import ChatDialect
 from api.openai.wire import ChatMessage, ChatRequest
 from api.sse import PING, Answer
-from core.errors import EngineFailed
+from core.errors import Cancelled, EngineFailed, LoadFailed
 from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.requests import Role
 from core.serving.stream import Stream
@@ -147,8 +147,16 @@ def stream_of(cancelled: asyncio.Event) -> Stream:
 
 
 def answer_to(stream: Stream, *, ping: float = 15.0) -> Answer:
+
+    async def begin() -> Stream:
+        return stream
+
+    return answer_begun_by(begin, ping=ping)
+
+
+def answer_begun_by(begin: Callable[[], Coroutine[object, object, Stream]], *, ping: float = 15.0) -> Answer:
     body = ChatRequest(model="echo", messages=[ChatMessage(role=Role.USER, content="x")], stream=True)
-    return Answer(stream, ChatDialect(body, "FP"), LiveStreams(), streamed=True, ping=ping)
+    return Answer(begin, ChatDialect(body, "FP"), LiveStreams(), streamed=True, ping=ping)
 
 
 async def answered(answer: Answer, client: Client) -> None:
@@ -210,9 +218,59 @@ async def test_a_failure_in_mid_stream_is_an_error_event() -> None:
 async def test_a_disconnect_cancels_the_stream() -> None:
     client, cancelled = Client(), asyncio.Event()
     stream = stream_of(cancelled)
+    stream.admit()
     task = asyncio.create_task(answered(answer_to(stream), client))
+    await client.next()
     client.gone.set()
     await asyncio.wait_for(cancelled.wait(), PATIENCE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_client_that_leaves_while_the_model_loads_is_not_waited_for() -> None:
+    client, begun = Client(), asyncio.Event()
+
+    async def forever() -> Stream:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    task = asyncio.create_task(answered(answer_begun_by(forever), client))
+    await begun.wait()
+    client.gone.set()
+    with pytest.raises(Cancelled):
+        await asyncio.wait_for(task, PATIENCE)
+    assert client.sent.empty()
+
+
+async def test_a_model_that_loads_for_long_is_waited_for_with_pings() -> None:
+    client, loaded, stream = Client(), asyncio.Event(), stream_of(asyncio.Event())
+
+    async def slowly() -> Stream:
+        await loaded.wait()
+        return stream
+
+    task = asyncio.create_task(answered(answer_begun_by(slowly, ping=0.01), client))
+    assert (await client.next())["type"] == "http.response.start"
+    assert await client.body() == PING
+    loaded.set()
+    stream.deliver([TextDelta(0, "a"), END])
+    await task
+    sent = b"".join([await client.body() for _ in range(client.sent.qsize())])
+    assert sent.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_model_that_fails_to_load_after_pings_is_told_in_the_stream() -> None:
+    client, failing = Client(), asyncio.Event()
+
+    async def badly() -> Stream:
+        await failing.wait()
+        raise LoadFailed("m", "The file is damaged.")
+
+    task = asyncio.create_task(answered(answer_begun_by(badly, ping=0.01), client))
+    assert (await client.next())["type"] == "http.response.start"
+    failing.set()
+    await task
+    sent = b"".join([await client.body() for _ in range(client.sent.qsize())])
+    assert b"The file is damaged." in sent

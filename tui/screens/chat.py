@@ -135,8 +135,8 @@ class ChatScreen(Room):
     async def _gather(self, exchange: Exchange) -> None:
         exchange.model = await self.desk.until_ready()
         workbench = self.desk.workbench
-        request = self.chat.request(exchange.model, workbench.sampling_defaults(exchange.model))
-        self._stream = stream = await workbench.submit(request)
+        lease = await workbench.lease(exchange.model)
+        self._stream = stream = await lease.submit(self.chat.request(exchange.model, lease.sampling))
         self._note("waiting for a free slot")
         await stream.admitted()
         self._note(f"reading {fmt.count(stream.prompt_tokens)} tokens")

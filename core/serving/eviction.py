@@ -1,0 +1,90 @@
+"""Which models must go so that another fits: pure decisions on measured sizes. Nothing in use is ever chosen to go now.
+
+Sizes are bytes, times seconds of one clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+RESERVED = 8 * 2**30
+RESERVED_SHARE = 0.2
+
+
+class Occupant(Struct, frozen=True):
+    """A model that is loaded, or being loaded."""
+
+    name: str
+    size: int
+    """What it was measured to take, or is expected to while it loads."""
+    used: float
+    """When a request for it last began or ended."""
+    busy: bool = False
+    pinned: bool = False
+    ttl: float = 0.0
+    """Seconds it may be idle; zero for ever."""
+
+
+class Room(Struct, frozen=True):
+    """There is room, as soon as these are gone."""
+
+    evict: tuple[str, ...] = ()
+    """Idle: they can go now, coldest first."""
+    drain: tuple[str, ...] = ()
+    """In use: they must finish their requests first."""
+
+
+class NoRoom(Struct, frozen=True):
+    """It would not fit if all that may go were gone: so many bytes are lacking."""
+
+    lacking: int
+
+
+def default_limit(memory: int) -> int:
+    """Bytes that all models together may take: the system's memory less 8 GiB or a fifth, whichever is less."""
+    return memory - min(RESERVED, int(memory * RESERVED_SHARE))
+
+
+def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> Room | NoRoom:
+    """What has to go for `need` bytes more: idle ones before busy ones, coldest first, none that is not needed.
+
+    Pinned models stay.
+    """
+    excess = sum(each.size for each in occupants) + need - limit
+    if excess <= 0:
+        return Room()
+    movable = sorted((each for each in occupants if not each.pinned), key=lambda each: (each.busy, each.used))
+    chosen: list[Occupant] = []
+    freed = 0
+    for each in movable:
+        if freed >= excess:
+            break
+        chosen.append(each)
+        freed += each.size
+    if freed < excess:
+        return NoRoom(excess - freed)
+    for each in reversed(chosen[:-1]):
+        # A small one went first and a large one after it may have made that needless.
+        if freed - each.size >= excess:
+            chosen.remove(each)
+            freed -= each.size
+    return Room(
+        tuple(each.name for each in chosen if not each.busy), tuple(each.name for each in chosen if each.busy)
+    )
+
+
+def expired(occupants: Iterable[Occupant], now: float) -> list[str]:
+    """Those that have been idle longer than they may."""
+    return [
+        each.name
+        for each in occupants
+        if each.ttl > 0 and not each.busy and not each.pinned and now - each.used >= each.ttl
+    ]
+
+
+def coldest(occupants: Iterable[Occupant]) -> str | None:
+    """The one that may go now and was used longest ago."""
+    movable = [each for each in occupants if not each.busy and not each.pinned]
+    return min(movable, key=lambda each: each.used).name if movable else None

@@ -1,0 +1,36 @@
+"""Sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Final
+
+UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE = re.compile(
+    r"(?P<number>\d{1,30}(?:\.\d{1,30})?)\s*(?:(?P<unit>[kmgt]?)b|(?P<binary>[kmgt])(?:ib)?|(?P<share>%))?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def parse_size(text: str, whole: int) -> int:
+    """Bytes that `12GB`, `8GiB`, `512M`, `4096` or `60%` (of `whole`) stand for; `G` alone is 2^30, `GB` 10^9.
+
+    What is less than a byte is cut off. Raises ValueError, with a sentence, for anything else, for less than one byte
+    and for more than 100%.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is no size; write it as 12GB, 8GiB, 512M or 60%.")
+    number = Fraction(found["number"])
+    if found["share"]:
+        if number > 100:
+            raise ValueError(f"{text[:40]!r} is more than there is; give 100% at most.")
+        number = number / 100 * whole
+    elif found["binary"]:
+        number *= 1024 ** UNITS[found["binary"].lower()]
+    else:
+        number *= 1000 ** UNITS[(found["unit"] or "").lower()]
+    if number < 1:
+        raise ValueError(f"{text[:40]!r} is less than a byte; give a larger size.")
+    return int(number)
