@@ -15,13 +15,21 @@ from core.errors import (
     BenchtopError,
     Cancelled,
     ContextExceeded,
+    DiskFull,
+    DownloadError,
+    DownloadNotFound,
     EngineError,
+    GatedRepository,
+    HubBusy,
+    HubError,
+    HubUnreachable,
     ModelError,
     ModelNotFound,
     ModelNotReady,
     Overloaded,
     QueueFull,
     QueueTimeout,
+    RepositoryNotFound,
     RequestError,
     UsageError,
 )
@@ -88,6 +96,14 @@ ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     Overloaded: (503, SERVER, "overloaded"),
     Cancelled: (CLIENT_CLOSED, CLIENT, "cancelled"),
     EngineError: (500, SERVER, "engine_failed"),
+    RepositoryNotFound: (404, CLIENT, "repository_not_found"),
+    GatedRepository: (403, CLIENT, "repository_gated"),
+    HubBusy: (503, SERVER, "hub_busy"),
+    HubUnreachable: (503, SERVER, "hub_unreachable"),
+    HubError: (502, SERVER, "hub_failed"),
+    DownloadNotFound: (404, CLIENT, "download_not_found"),
+    DiskFull: (507, SERVER, "disk_full"),
+    DownloadError: (500, SERVER, "download_failed"),
     BenchtopError: (500, SERVER, None),
 }
 """Status, type and code of each class of error; the first that fits counts."""
@@ -131,6 +147,8 @@ def _headers(error: BenchtopError) -> tuple[tuple[str, str], ...]:
             return (("retry-after", str(max(1, seconds))),)
         case ModelNotReady():
             return (("retry-after", "2"),)
+        case HubBusy(retry_after=int(seconds)):
+            return (("retry-after", str(max(1, seconds))),)
         case QueueTimeout():
             # A client that waited a minute in vain and asks again at once only makes the queue longer.
             return (("x-should-retry", "false"),)

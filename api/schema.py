@@ -9,6 +9,7 @@ from litestar import Request
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from api.native.downloads import DownloadRequest, DownloadRow
 from api.openai.embeddings import EmbeddingList, EmbeddingRequest
 from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest
 
@@ -32,13 +33,14 @@ class _Renderer(JsonRenderPlugin):
 
 def with_bodies(document: dict[str, Any]) -> dict[str, Any]:
     """`document` with the bodies that routes decode themselves; the argument is left as it was."""
-    kinds = (ChatRequest, ChatCompletion, ChatChunk, EmbeddingRequest, EmbeddingList)
+    kinds = (ChatRequest, ChatCompletion, ChatChunk, EmbeddingRequest, EmbeddingList, DownloadRequest, DownloadRow)
     references, schemas = msgspec.json.schema_components(kinds, ref_template=COMPONENTS)
-    asked, whole, chunk, texts, vectors = references
+    asked, whole, chunk, texts, vectors, model, row = references
     streamed = {"application/json": {"schema": whole}, "text/event-stream": {"schema": chunk}}
     bodies = {
-        "/v1/chat/completions": (asked, "One JSON document, or events where `stream` is true", streamed),
-        "/v1/embeddings": (texts, "A vector for each input", {"application/json": {"schema": vectors}}),
+        "/v1/chat/completions": (asked, "One JSON document, or events where `stream` is true", streamed, "200"),
+        "/v1/embeddings": (texts, "A vector for each input", {"application/json": {"schema": vectors}}, "200"),
+        "/v1/downloads": (model, "The download, queued", {"application/json": {"schema": row}}, "202"),
     }
     paths = {at: _with_body(document["paths"][at], *body) for at, body in bodies.items()}
     components = document.get("components", {})
@@ -48,9 +50,9 @@ def with_bodies(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_body(path: dict[str, Any], asked: object, words: str, content: dict[str, Any]) -> dict[str, Any]:
+def _with_body(path: dict[str, Any], asked: object, words: str, content: dict[str, Any], status: str) -> dict[str, Any]:
     post = path["post"] | {
         "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
-        "responses": path["post"]["responses"] | {"200": {"description": words, "content": content}},
+        "responses": path["post"]["responses"] | {status: {"description": words, "content": content}},
     }
     return path | {"post": post}

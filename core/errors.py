@@ -5,6 +5,11 @@ Front ends map classes to exit codes, HTTP statuses and notifications; nothing h
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.models.resolve import Missing
+
 
 class BenchtopError(Exception):
     """Root of every error a user may meet; `str(error)` is fit to be shown as it is."""
@@ -51,6 +56,14 @@ class ModelNotFound(ModelError):
     """No model of that name is here."""
 
 
+class NotDownloaded(ModelNotFound):
+    """The model is known and not on this machine; the sentence says what to type. `missing` says what is wanted."""
+
+    def __init__(self, model: str, message: str, missing: Missing) -> None:
+        super().__init__(model, message)
+        self.missing = missing
+
+
 class ModelNotReady(ModelError):
     """The model is being unloaded or restarted; asking again later may succeed."""
 
@@ -61,6 +74,46 @@ class ArtifactError(ModelError):
 
 class LoadFailed(ModelError):
     """The engine could not load an artifact that looked right."""
+
+
+class HubError(BenchtopError):
+    """The Hub did not give what was asked of it."""
+
+
+class HubUnreachable(HubError):
+    """No answer came from the Hub, or asking it is switched off; asking again later may succeed."""
+
+
+class HubBusy(HubError):
+    """The Hub asks for fewer requests. `retry_after` is in seconds, None where it did not say."""
+
+    def __init__(self, message: str, retry_after: int | None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RepositoryNotFound(HubError):
+    """The Hub has no such repository, revision or file, or hides it from whoever asks."""
+
+
+class GatedRepository(HubError):
+    """The repository's owner wants to be asked first, or its files want a token that may read them."""
+
+
+class DownloadError(BenchtopError):
+    """A download cannot go on; what was fetched is kept unless the sentence says otherwise."""
+
+
+class DownloadNotFound(DownloadError):
+    """No download of that id is known."""
+
+
+class DiskFull(DownloadError):
+    """The disk has too little room for what is still missing."""
+
+
+class ChecksumMismatch(DownloadError):
+    """What arrived is not what the Hub said it would be; it was deleted."""
 
 
 class EngineError(BenchtopError):

@@ -1,4 +1,7 @@
-"""`uv run python -m tests.bench [startup] [overhead] [decode] [own]`: print the tables; all without a name."""
+"""`uv run python -m tests.bench [startup] [overhead] [decode] [own] [fit] [downloads]`: print the tables.
+
+Without a name all save `downloads`, which writes some 14 GB.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ import tempfile
 from pathlib import Path
 
 from core.hardware import machine
-from tests.bench import decode, overhead, own, shapes, startup
+from tests.bench import decode, downloads, fit, overhead, own, shapes, startup
 from tests.bench.report import where
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["startup", "overhead", "decode", "own"])
+    parser.add_argument("parts", nargs="*", default=["startup", "overhead", "decode", "own", "fit"])
     parser.add_argument("--model", type=Path, help="a GGUF file; a random one of 0.5 B shape when left out")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "benchtop-bench")
     parser.add_argument("--threads", type=int, default=machine().cores)
@@ -22,6 +25,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, nargs="+", default=decode.STREAMS)
     parser.add_argument("--plain-buffers", action="store_true", help="without llama.cpp's extra buffer types")
+    parser.add_argument("--size", type=int, default=2_000_000_000, help="bytes that `downloads` fetches each time")
     arguments = parser.parse_args()
     print(where() + "\n")
     if "startup" in arguments.parts:
@@ -41,6 +45,11 @@ def main() -> None:
         print(asyncio.run(decode.run(setup)))
     if "own" in arguments.parts:
         print(asyncio.run(own.run(arguments.folder, arguments.threads, arguments.tokens, arguments.rounds)))
+    if "fit" in arguments.parts:
+        for slots in (1, 8):
+            print(fit.run(("guide", "0.5b", "1.5b"), arguments.folder, slots))
+    if "downloads" in arguments.parts:
+        print(downloads.run(arguments.folder / "downloads", arguments.size, kills=20, rounds=arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,112 @@
+"""/v1/downloads: the queue of downloads. POST adds a model to it; /{id}/pause and /{id}/resume; DELETE cancels one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from litestar import Request, delete, get, post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery
+from msgspec import Meta, Struct
+
+from api.bodies import decode_body, read_body
+from core.models.downloads.items import DownloadItem
+from core.models.downloads.manager import Downloads
+from core.workbench import Workbench
+
+MAX_BODY = 16 * 1024
+"""Bytes; a name is all there is in one."""
+
+
+class DownloadRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /v1/downloads."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=1024)]
+    """As `tui pull` takes it: `owner/name:Q4_K_M`, or a name of the catalog."""
+
+
+class DownloadRow(Struct, frozen=True):
+    id: str
+    model: str
+    state: str
+    total_bytes: int
+    downloaded_bytes: int
+    bytes_per_second: float
+    eta_seconds: float | None
+    note: str | None
+    error: str | None
+
+
+class DownloadList(Struct, frozen=True):
+    downloads: list[DownloadRow]
+
+
+DECODER = msgspec.json.Decoder(DownloadRequest)
+
+
+def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+    """Downloads touch the disk and the network, so each answer is made on a thread of its own."""
+
+    @get("/v1/downloads", summary="The downloads, with their progress")
+    async def list_downloads() -> DownloadList:
+        items = await asyncio.to_thread(workbench.downloads.items)
+        return DownloadList([row_of(item) for item in items])
+
+    @post("/v1/downloads", status_code=202, summary="Download a model")
+    async def add_download(request: Request[object, object, State]) -> DownloadRow:
+        body = decode_body(await read_body(request.receive, MAX_BODY), DECODER)
+        return row_of(await asyncio.to_thread(enqueue, workbench, body.model))
+
+    @get("/v1/downloads/{download_id:str}", summary="One download")
+    async def get_download(download_id: FromPath[str]) -> DownloadRow:
+        return row_of(await asyncio.to_thread(workbench.downloads.item, download_id))
+
+    @delete("/v1/downloads/{download_id:str}", status_code=200, summary="Cancel a download")
+    async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
+        return row_of(await asyncio.to_thread(cancel, workbench.downloads, download_id, discard))
+
+    @post("/v1/downloads/{download_id:str}/pause", status_code=200, summary="Pause a download")
+    async def pause_download(download_id: FromPath[str]) -> DownloadRow:
+        return row_of(await asyncio.to_thread(pause, workbench.downloads, download_id))
+
+    @post("/v1/downloads/{download_id:str}/resume", status_code=202, summary="Go on with a download")
+    async def resume_download(download_id: FromPath[str]) -> DownloadRow:
+        return row_of(await asyncio.to_thread(resume, workbench.downloads, download_id))
+
+    return [list_downloads, add_download, get_download, cancel_download, pause_download, resume_download]
+
+
+def enqueue(workbench: Workbench, model: str) -> DownloadItem:
+    return workbench.downloads.item(workbench.downloads.enqueue(workbench.find_quant(model)))
+
+
+def cancel(downloads: Downloads, key: str, discard: bool) -> DownloadItem:
+    downloads.cancel(key, discard=discard)
+    return downloads.item(key)
+
+
+def pause(downloads: Downloads, key: str) -> DownloadItem:
+    downloads.pause(key)
+    return downloads.item(key)
+
+
+def resume(downloads: Downloads, key: str) -> DownloadItem:
+    downloads.resume(key)
+    return downloads.item(key)
+
+
+def row_of(item: DownloadItem) -> DownloadRow:
+    return DownloadRow(
+        id=item.id,
+        model=item.name,
+        state=item.state.value,
+        total_bytes=item.total,
+        downloaded_bytes=item.done,
+        bytes_per_second=round(item.rate, 1),
+        eta_seconds=None if item.eta is None else round(item.eta, 1),
+        note=item.note,
+        error=item.error,
+    )

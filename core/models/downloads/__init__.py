@@ -1,0 +1,1 @@
+"""Downloads: a queue that outlives the process, into the ordinary Hub cache."""

@@ -1,0 +1,50 @@
+"""What front ends see of a download."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import Struct
+
+
+class DownloadState(Enum):
+    QUEUED = "queued"
+    """Waits for its turn, or for another process that fetches the same."""
+    RUNNING = "running"
+    PAUSED = "paused"
+    RETRYING = "retrying"
+    """The connection failed and is tried again after a pause."""
+    VERIFYING = "verifying"
+    """All bytes are here and are being compared with their checksums."""
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """Something is being done, or will be without anybody asking again."""
+        return self in (DownloadState.QUEUED, DownloadState.RUNNING, DownloadState.RETRYING, DownloadState.VERIFYING)
+
+
+class DownloadItem(Struct, frozen=True):
+    """A download at one moment."""
+
+    id: str
+    name: str
+    """`owner/name:label`."""
+    state: DownloadState
+    total: int
+    """Bytes of all files."""
+    done: int
+    """Bytes that are on the disk."""
+    rate: float = 0.0
+    """Bytes a second over the last few seconds."""
+    note: str | None = None
+    """What it waits for, or why it is tried again: one sentence."""
+    error: str | None = None
+    """Why it failed: one sentence."""
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that are left at this rate; None where nothing moves."""
+        return (self.total - self.done) / self.rate if self.rate > 0 and self.state.active else None

@@ -1,0 +1,141 @@
+"""The queue on disk: a line of JSON for each thing that happened, so that no crash costs more than the last line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.files import write_atomically
+from core.models.downloads.items import DownloadState
+from core.models.repository import Quant
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+COMPACT_FROM = 256 * 1024
+"""Bytes of a journal that are worth writing anew, shorter."""
+KEPT_ENDED = 50
+"""Ended downloads that a shortened journal still tells of."""
+
+
+class Added(Struct, frozen=True, tag="added"):
+    id: str
+    quant: Quant
+
+
+class Moved(Struct, frozen=True, tag="moved"):
+    """A download is in another state."""
+
+    id: str
+    state: DownloadState
+    process: int | None = None
+    """Whose it is while it runs."""
+    error: str | None = None
+
+
+class Fetched(Struct, frozen=True, tag="fetched"):
+    """A file was downloaded that was not on this machine before."""
+
+    id: str
+    path: str
+
+
+Record = Added | Moved | Fetched
+
+
+class Entry(Struct, frozen=True):
+    """All that is known of a download."""
+
+    id: str
+    quant: Quant
+    state: DownloadState = DownloadState.QUEUED
+    process: int | None = None
+    """The last one that it ran in."""
+    error: str | None = None
+    fetched: tuple[str, ...] = ()
+
+
+class Journal:
+    """Several processes may write to one. Every method raises OSError where the disk does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, *records: Record) -> None:
+        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        with self._locked(), self._path.open("ab+", buffering=0) as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    # A process died while it wrote; its torn line must not swallow this one.
+                    lines = b"\n" + lines
+            file.write(lines)
+            os.fsync(file.fileno())
+
+    def entries(self) -> dict[str, Entry]:
+        """By id, in the order in which they were added."""
+        return replay(self._read())
+
+    def compact(self) -> None:
+        """Write a long journal anew, with one or two lines for each download."""
+        if not self._path.is_file() or self._path.stat().st_size < COMPACT_FROM:
+            return
+        with self._locked():
+            kept = _worth_keeping(list(replay(self._read()).values()))
+            write_atomically(self._path, b"".join(msgspec.json.encode(record) + b"\n" for record in _records(kept)))
+
+    def _read(self) -> bytes:
+        return self._path.read_bytes() if self._path.is_file() else b""
+
+    def _locked(self) -> BaseFileLock:
+        from filelock import FileLock
+
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._path.with_suffix(".lock"))
+
+
+def replay(content: bytes) -> dict[str, Entry]:
+    """What a journal says in the end. A line that cannot be read, such as a torn last one, is passed over."""
+    entries: dict[str, Entry] = {}
+    decoder = msgspec.json.Decoder(Record)
+    for line in content.splitlines():
+        try:
+            record = decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        _apply(entries, record)
+    return entries
+
+
+def _apply(entries: dict[str, Entry], record: Record) -> None:
+    known = entries.get(record.id)
+    match record:
+        case Added(id=key, quant=quant):
+            entries[key] = Entry(key, quant) if known is None else replace(known, quant=quant)
+        case Moved(state=state, process=process, error=error) if known is not None:
+            entries[record.id] = replace(known, state=state, process=process or known.process, error=error)
+        case Fetched(path=path) if known is not None and path not in known.fetched:
+            entries[record.id] = replace(known, fetched=(*known.fetched, path))
+        case _:
+            # The line before it, which it goes on from, is lost.
+            pass
+
+
+def _worth_keeping(entries: list[Entry]) -> list[Entry]:
+    over = (DownloadState.DONE, DownloadState.CANCELLED)
+    ended = [entry.id for entry in entries if entry.state in over]
+    dropped = set(ended[:-KEPT_ENDED])
+    return [entry for entry in entries if entry.id not in dropped]
+
+
+def _records(entries: Iterable[Entry]) -> Iterable[Record]:
+    for entry in entries:
+        yield Added(entry.id, entry.quant)
+        yield Moved(entry.id, entry.state, entry.process, entry.error)
+        yield from (Fetched(entry.id, path) for path in entry.fetched)

@@ -1,0 +1,103 @@
+"""A file at the Hub: what it is, where its bytes are, and what a refusal means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct
+
+from core.errors import HubError
+from core.models.downloads.patience import Transient
+from core.models.downloads.place import ETAG, HubPlace
+
+if TYPE_CHECKING:
+    import httpx
+
+REDIRECTS = 5
+PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
+
+
+class Remote(Struct, frozen=True):
+    commit: str
+    etag: str
+    """Fit to be the name of a file."""
+    size: int
+    """Bytes."""
+    url: str
+    """Where the content is; signed and short-lived where it is another host's."""
+    own: bool
+    """The Hub itself answers there, so the token may be sent."""
+
+
+def look(client: httpx.Client, place: HubPlace, repo: str, revision: str, path: str) -> Remote:
+    """Ask the Hub about a file without fetching it. Raises HubError or Transient.
+
+    A redirect within the Hub is followed. One to another host is not: the answer that redirects carries the headers
+    that count, `X-Repo-Commit`, `X-Linked-Etag` and `X-Linked-Size`.
+    """
+    import httpx
+
+    url = place.url(repo, revision, path)
+    for _ in range(REDIRECTS):
+        try:
+            response = client.head(url, headers=headers_for(place, own=True))
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise HubError(f"{place.endpoint!r} is no address of a Hub; correct HF_ENDPOINT.") from error
+        except httpx.RequestError as error:
+            raise Transient(unreachable(place, error)) from error
+        if response.is_error:
+            refuse(response, place, repo, path)
+        target = urljoin(url, response.headers.get("location", url))
+        if not response.has_redirect_location or not _same_origin(url, target):
+            return _remote(response, place, repo, path, target, own=not response.has_redirect_location)
+        url = target
+    raise HubError(f"{place.endpoint} redirects {path} of {repo} in circles; try again later.")
+
+
+def _remote(response: httpx.Response, place: HubPlace, repo: str, path: str, url: str, *, own: bool) -> Remote:
+    headers = response.headers
+    etag = headers.get("x-linked-etag", headers.get("etag", "")).removeprefix("W/").strip('"')
+    size = headers.get("x-linked-size") or ("" if response.has_redirect_location else headers.get("content-length", ""))
+    commit = headers.get("x-repo-commit", "")
+    if not ETAG.fullmatch(etag) or not size.isdecimal() or not commit:
+        raise HubError(
+            f"{place.endpoint} does not answer as a Hub does when asked for {path} of {repo}; check HF_ENDPOINT "
+            "and the proxy."
+        )
+    return Remote(commit, etag, int(size), url, own)
+
+
+def headers_for(place: HubPlace, *, own: bool, start: int = 0) -> dict[str, str]:
+    """`start`: the first byte that is wanted. The token goes to the Hub alone."""
+    headers = {"Accept-Encoding": "identity", "User-Agent": "benchtop"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    if own and place.token:
+        headers["Authorization"] = f"Bearer {place.token}"
+    return headers
+
+
+def refuse(response: httpx.Response, place: HubPlace, repo: str, path: str) -> NoReturn:
+    """Raise what an answer with an error status means: HubError, or Transient where it may pass by itself."""
+    from core.models.asking import refusal
+
+    status = response.status_code
+    if status in PASSING:
+        reason = "asks for fewer requests" if status == 429 else f"failed with status {status}"
+        raise Transient(f"The Hub {reason}.", _seconds(response.headers.get("retry-after")))
+    raise refusal(response, place, repo, path)
+
+
+def unreachable(place: HubPlace, error: Exception) -> str:
+    host = urlsplit(place.endpoint).hostname or place.endpoint
+    return f"No answer came from {host} ({str(error).rstrip('.') or type(error).__name__})."
+
+
+def _seconds(value: str | None) -> float | None:
+    """Of a Retry-After that counts seconds; its other form, a date, is passed over."""
+    return float(value) if value is not None and value.isdecimal() else None
+
+
+def _same_origin(one: str, other: str) -> bool:
+    return urlsplit(one)[:2] == urlsplit(other)[:2]

@@ -1,0 +1,268 @@
+"""One file, from the Hub into the cache: resumed from what is there, verified, and put where others find it.
+
+huggingface_hub 2.4 throws away what it has when a download breaks off. The bytes are therefore fetched here, into
+`blobs/ETAG.incomplete`; the finished blob is then handed to `hf_hub_download`, which finds nothing left to fetch and
+makes the snapshot's entry as it would for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from core.errors import ChecksumMismatch, DownloadError
+from core.models.downloads.digest import Follower, hasher
+from core.models.downloads.patience import Patience, Stopped, Transient, persist
+from core.models.downloads.place import HubPlace, RepoCache, size_of
+from core.models.downloads.remote import Remote, headers_for, look, refuse, unreachable
+from core.models.downloads.throttle import Throttle
+from core.models.repository import RepoFile
+
+if TYPE_CHECKING:
+    import httpx
+
+POLL = 0.1
+"""Seconds between looks at a lock that another process holds."""
+
+
+class Listener(Protocol):
+    """Who wants to know how a file is getting on; called on the transfer's thread."""
+
+    def holds(self, path: str, size: int) -> None:
+        """So many bytes of it are on the disk."""
+
+    def received(self, count: int) -> None:
+        """Bytes came from the network."""
+
+    def retrying(self, reason: str) -> None: ...
+
+    def waiting(self, reason: str) -> None: ...
+
+    def running(self) -> None: ...
+
+    def verifying(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the transfers of a manager share."""
+
+    client: httpx.Client
+    place: HubPlace
+    throttle: Throttle
+    patience: Patience
+
+
+class Transfer:
+    """`run` on one thread; `interrupt`, after `stop` was set, from any other."""
+
+    def __init__(
+        self, line: Line, repo: str, commit: str, file: RepoFile, stop: threading.Event, listener: Listener
+    ) -> None:
+        self._line = line
+        self._repo = repo
+        self._commit = commit
+        self._file = file
+        self._stop = stop
+        self._listener = listener
+        self._cache = RepoCache(line.place.cache, repo, commit)
+        self._received = 0
+        self._socket: socket.socket | None = None
+
+    def run(self) -> bool:
+        """Returns whether it was not here before. Raises Stopped, HubError, DownloadError or OSError."""
+        if self._cache.complete(self._file):
+            self._listener.holds(self._file.path, self._file.size)
+            return False
+        try:
+            persist(self._attempt, self._line.patience, self._stop, lambda: self._received, self._listener.retrying)
+        except Transient as failure:
+            raise DownloadError(
+                f"{failure} It was tried {self._line.patience.attempts} times; {self._file.path} is kept as far as it "
+                "came, and downloading it again goes on from there."
+            ) from failure
+        return True
+
+    def interrupt(self) -> None:
+        """A read that waits for bytes ends at once."""
+        if (connection := self._socket) is not None:
+            # Not the method of a TLS socket, which would take its state away from the thread that reads.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    def _attempt(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        self._listener.running()
+        remote = self._look()
+        with self._alone(remote.etag):
+            blob, partial = self._cache.blob(remote.etag), self._cache.partial(remote.etag)
+            if size_of(blob) != remote.size:
+                if size_of(blob) >= 0:
+                    # It was cut short by something else; what there is of it is verified with the rest.
+                    blob.replace(partial)
+                self._fetch(remote, partial)
+                partial.replace(blob)
+        self._publish(blob)
+        self._listener.holds(self._file.path, self._file.size)
+
+    def _look(self) -> Remote:
+        remote = look(self._line.client, self._line.place, self._repo, self._commit, self._file.path)
+        expected = self._file.sha256 or remote.etag
+        if remote.commit != self._commit or remote.size != self._file.size or remote.etag != expected:
+            raise DownloadError(
+                f"The Hub now has another {self._file.path} in {self._repo} than the one that was chosen; "
+                "find the model again and download that."
+            )
+        return remote
+
+    @contextlib.contextmanager
+    def _alone(self, etag: str) -> Iterator[None]:
+        """Hold the lock of a blob, which other programs respect as well."""
+        from filelock import FileLock, Timeout
+
+        path = self._cache.lock(etag)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, mode=0o664)
+        while True:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                self._listener.waiting(f"Another download fetches {self._file.path}; waiting for it.")
+                self._listener.holds(self._file.path, self._cache.held(self._file))
+                if self._stop.wait(POLL):
+                    raise Stopped from None
+            else:
+                break
+        try:
+            self._listener.running()
+            yield
+        finally:
+            lock.release()
+
+    def _fetch(self, remote: Remote, partial: Path) -> None:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        have = max(0, size_of(partial))
+        if have > remote.size:
+            partial.unlink()
+            have = 0
+        if have < remote.size or not partial.exists():
+            found = self._receive(remote, partial, have)
+        else:
+            found = self._digest_alone(remote, partial)
+        if found is not None and found != remote.etag:
+            partial.unlink()
+            raise ChecksumMismatch(
+                f"What arrived of {self._file.path} is not what the Hub says it is: its checksum differs, so it was "
+                "deleted; download it again."
+            )
+
+    def _digest_alone(self, remote: Remote, partial: Path) -> str | None:
+        self._listener.verifying()
+        if (digest := hasher(remote.etag, remote.size)) is None:
+            return None
+        with Follower(partial, digest) as follower:
+            follower.grown(remote.size)
+            return follower.finish()
+
+    def _receive(self, remote: Remote, partial: Path, have: int) -> str | None:
+        """Fetch from byte `have` on, and return the checksum of the whole; None where none is known."""
+        import httpx
+
+        digest = hasher(remote.etag, remote.size)
+        headers = headers_for(self._line.place, own=remote.own, start=have)
+        try:
+            with self._line.client.stream("GET", remote.url, headers=headers, follow_redirects=True) as response:
+                start = self._start(response, have, own=remote.own)
+                with (
+                    partial.open("r+b" if have else "wb", buffering=0) as file,
+                    Follower(partial, digest) if digest is not None else nullcontext() as follower,
+                ):
+                    file.truncate(start)
+                    file.seek(start)
+                    self._copy(response, file, follower)
+                    if file.tell() != remote.size:
+                        raise Transient(f"The Hub sent only a part of {self._file.path}.")
+                    self._listener.verifying()
+                    return follower.finish() if follower is not None else None
+        except httpx.RequestError as error:
+            if self._stop.is_set():
+                raise Stopped from error
+            raise Transient(unreachable(self._line.place, error)) from error
+        finally:
+            self._socket = None
+
+    def _start(self, response: httpx.Response, have: int, *, own: bool) -> int:
+        """The byte at which the body begins. Raises HubError or Transient."""
+        stream = response.extensions.get("network_stream")
+        self._socket = stream.get_extra_info("socket") if stream is not None else None
+        if self._stop.is_set():
+            # Whoever set it may have looked for the connection too early.
+            raise Stopped
+        if response.status_code == 206:
+            if response.headers.get("content-range", "").startswith(f"bytes {have}-"):
+                return have
+            raise Transient(f"The Hub sent another part of {self._file.path} than the one asked for.")
+        if response.status_code == 200:
+            return 0
+        if response.status_code in (401, 403, 404, 416) and not own:
+            # Signed addresses run out; the next try asks for a fresh one.
+            raise Transient(f"The address of {self._file.path} is no longer valid.")
+        if not response.is_error:
+            raise Transient(f"The Hub answered with status {response.status_code} instead of sending the file.")
+        return refuse(response, self._line.place, self._repo, self._file.path)
+
+    def _copy(self, response: httpx.Response, file: Unbuffered, follower: Follower | None) -> None:
+        throttle, size = self._line.throttle, file.tell()
+        self._listener.holds(self._file.path, size)
+        for piece in response.iter_raw():
+            rest = memoryview(piece)
+            while rest:
+                # A disk that is nearly full takes a part of what it is given.
+                rest = rest[file.write(rest) or 0 :]
+            size += len(piece)
+            self._received += len(piece)
+            if follower is not None:
+                follower.grown(size)
+            self._listener.received(len(piece))
+            self._listener.holds(self._file.path, size)
+            throttle.took(len(piece), self._stop)
+            if self._stop.is_set():
+                raise Stopped
+
+    def _publish(self, blob: Path) -> None:
+        """Let huggingface_hub make the snapshot's entry. Raises Transient or OSError."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        pointer = self._cache.pointer(self._file.path)
+        if os.path.lexists(pointer) and not self._cache.complete(self._file):
+            pointer.unlink()
+        place = self._line.place
+        try:
+            hf_hub_download(
+                self._repo,
+                self._file.path,
+                revision=self._commit,
+                cache_dir=place.cache,
+                endpoint=place.endpoint,
+                token=place.token or False,
+            )
+        except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+            raise Transient(f"The Hub did not confirm {self._file.path}.") from error
+        if not pointer.is_symlink() and pointer.stat().st_ino != blob.stat().st_ino:
+            # Where there are no symbolic links the content was copied, and is not wanted twice.
+            blob.unlink()
+
+
+class Unbuffered(Protocol):
+    def write(self, data: memoryview, /) -> int | None: ...
+
+    def tell(self) -> int: ...

@@ -1,0 +1,139 @@
+"""`tui pull` as a user meets it: a process of its own against a Hub on loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub import Fault, LoopbackHub, Sparse
+from tui.pull import duration
+
+PATIENCE = 60.0
+MB = 1_000_000
+NAME = "owner/model-GGUF"
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    with LoopbackHub() as hub:
+        hub.add(NAME, {"model-Q4_K_M.gguf": Sparse(4 * MB), "model-Q8_0.gguf": Sparse(8 * MB, seed=1)})
+        yield hub
+
+
+def environment(hub: LoopbackHub, home: Path) -> dict[str, str]:
+    told = {"BENCHTOP_HOME": home / "benchtop", "HF_HOME": home / "hf", "HF_ENDPOINT": hub.url, "COLUMNS": 200}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    return kept | {key: str(value) for key, value in told.items()} | {"BENCHTOP_DOWNLOADS_RESERVE": "0"}
+
+
+def start(hub: LoopbackHub, home: Path, *words: str, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tui.cli", "pull", *words],
+        env=environment(hub, home) | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(child: subprocess.Popen[str]) -> tuple[int, list[str]]:
+    out, err = child.communicate(timeout=PATIENCE)
+    assert "Traceback" not in err, err
+    assert out == ""
+    return child.returncode, err.splitlines()
+
+
+def test_a_name_and_its_quant_are_downloaded_and_told_of_in_lines(hub: LoopbackHub, tmp_path: Path) -> None:
+    code, lines = end(start(hub, tmp_path, f"{NAME}:Q8_0"))
+    assert code == 0
+    assert lines[-1] == f"{NAME}:Q8_0 is here (8.0 MB); `tui {NAME}:Q8_0` opens it."
+    assert f"{NAME}:Q8_0: done, 8.0 MB of 8.0 MB" in lines
+    (found,) = (tmp_path / "hf" / "hub").rglob("snapshots/*/*.gguf")
+    assert found.stat().st_size == 8 * MB
+    assert hub.bytes_sent("/cdn/*") >= 8 * MB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_pauses_and_says_how_to_go_on(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB))
+    child = start(hub, tmp_path, f"{NAME}:Q8_0")
+    assert child.stderr is not None
+    before = next(line for line in child.stderr if "3.0 MB of 8.0 MB" in line)
+    assert before.startswith(f"{NAME}:Q8_0: running")
+    child.send_signal(signal.SIGINT)
+    code, lines = end(child)
+    assert code == 130
+    assert lines[-1] == f"Paused with 3.0 MB of 8.0 MB here; `tui pull {NAME}:Q8_0` goes on from there."
+    sent = hub.bytes_sent("/cdn/*Q8_0.gguf")
+    assert end(start(hub, tmp_path, f"{NAME}:Q8_0"))[0] == 0
+    assert hub.bytes_sent("/cdn/*Q8_0.gguf") - sent == 5 * MB
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "status"),
+    [
+        ("guide", "comes with benchtop", 2),
+        ("nobody/nothing", "has no repository nobody/nothing", 1),
+        (f"{NAME}:Q2_K", "has no Q2_K; it has Q4_K_M, Q8_0", 2),
+        (f"{NAME}/../../x", "outside its repository", 2),
+        ("/no/such.gguf", "is a path on this machine", 2),
+    ],
+)
+def test_what_cannot_be_pulled_is_one_sentence(
+    hub: LoopbackHub, tmp_path: Path, name: str, said: str, status: int
+) -> None:
+    code, lines = end(start(hub, tmp_path, name))
+    assert code == status
+    (line,) = lines
+    assert said in line
+    assert not list((tmp_path).rglob("snapshots"))
+
+
+def test_a_download_that_fails_is_one_sentence_and_exit_code_one(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.faults.append(Fault("/cdn/*Q4_K_M.gguf", method="GET", corrupt=True, times=None))
+    code, lines = end(start(hub, tmp_path, f"{NAME}:Q4_K_M"))
+    assert code == 1
+    assert "its checksum differs, so it was deleted" in lines[-1]
+
+
+def test_offline_nothing_is_asked(hub: LoopbackHub, tmp_path: Path) -> None:
+    code, lines = end(start(hub, tmp_path, NAME, HF_HUB_OFFLINE="1"))
+    assert code == 1
+    assert "HF_HUB_OFFLINE is set" in lines[-1]
+    assert hub.requests == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="wants a pseudo-terminal")
+def test_on_a_terminal_one_line_shows_how_far_it_is(hub: LoopbackHub, tmp_path: Path) -> None:
+    import pexpect
+
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", method="GET", rate=4.0 * MB, times=None))
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "tui.cli", "pull", f"{NAME}:Q8_0"],
+        env=environment(hub, tmp_path) | {"TERM": "xterm-256color"},
+        dimensions=(24, 120),
+        encoding="utf-8",
+        timeout=PATIENCE,
+    )
+    child.expect(r"MB of 8\.0 MB, \d+\.\d [kM]B/s, \d+ s left")
+    child.expect("is here")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_durations_are_told_in_words() -> None:
+    assert [duration(seconds) for seconds in (0.4, 59, 61, 3600, 7500)] == [
+        "0 s",
+        "59 s",
+        "1 min 1 s",
+        "1 h 0 min",
+        "2 h 5 min",
+    ]

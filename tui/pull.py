@@ -1,0 +1,161 @@
+"""`tui pull MODEL`: download a model, with its progress on the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from core.config import load_settings
+from core.errors import BenchtopError
+from core.models.downloads.items import DownloadItem, DownloadState
+from core.models.downloads.space import in_words
+from core.workbench import Workbench
+
+if TYPE_CHECKING:
+    from core.models.downloads.manager import Downloads
+
+OK = 0
+FAILED = 1
+INTERRUPTED = 130
+LOOK_EVERY = 0.2
+"""Seconds between two looks at a download."""
+STEPS = 10
+"""Lines of progress where the output is no terminal."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="tui pull",
+        description="Download a model into the cache of the Hub, or go on with it where it was broken off.",
+        allow_abbrev=False,
+    )
+    made.add_argument("model", metavar="MODEL", help="owner/name, owner/name:Q4_K_M, or a name of the catalog")
+    made.add_argument("--bandwidth", type=int, metavar="N", help="bytes a second that may be taken (all there are)")
+    made.add_argument("--concurrency", type=int, metavar="N", help="files that are fetched at once (3)")
+    made.add_argument("--config", metavar="FILE", help="a config file in place of the usual one")
+    return made
+
+
+def main(words: Sequence[str]) -> int:
+    """Download one model; 0 when it is here, 1 when that failed, 130 when it was interrupted. Raises BenchtopError."""
+    from pathlib import Path
+
+    given = parser().parse_args(words)
+    flags = {"downloads": {"bandwidth": given.bandwidth, "concurrency": given.concurrency}}
+    workbench = Workbench(load_settings(flags, config_file=Path(given.config) if given.config else None))
+    console = Console(stderr=True)
+    try:
+        quant = workbench.find_quant(given.model)
+        key = workbench.downloads.enqueue(quant)
+        item = _followed(workbench.downloads, key, console)
+    finally:
+        workbench.downloads.close()
+    return _ended(item, console, given.model)
+
+
+def _followed(downloads: Downloads, key: str, console: Console) -> DownloadItem:
+    """Show a download until it ends. Ctrl-C pauses it, and a second one leaves at once."""
+    view = Bar(console) if console.is_terminal else Lines(console)
+    with view:
+        try:
+            while (item := downloads.wait(key, LOOK_EVERY)).state.active:
+                view.show(item)
+        except KeyboardInterrupt:
+            downloads.pause(key)
+        item = downloads.item(key)
+        view.show(item)
+        return item
+
+
+def _ended(item: DownloadItem, console: Console, model: str) -> int:
+    match item.state:
+        case DownloadState.DONE:
+            _say(console, f"{item.name} is here ({in_words(item.total)}); `tui {model}` opens it.")
+            return OK
+        case DownloadState.FAILED:
+            raise BenchtopError(item.error or f"{item.name} could not be downloaded.")
+        case _:
+            _say(console, f"Paused with {_share(item)} here; `tui pull {model}` goes on from there.")
+            return INTERRUPTED
+
+
+def _share(item: DownloadItem) -> str:
+    return f"{in_words(item.done)} of {in_words(item.total)}"
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+class Bar:
+    """One line that is drawn again and again."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[figures]}"))
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._task = self._progress.add_task("", total=None, figures="")
+        self._note: str | None = None
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, item: DownloadItem) -> None:
+        if item.note != self._note:
+            self._note = item.note
+            if item.note is not None:
+                _say(self._progress.console, item.note)
+        self._progress.update(
+            self._task, description=item.name, total=item.total, completed=item.done, figures=figures(item)
+        )
+
+
+class Lines:
+    """A line now and then, for a log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: tuple[DownloadState, str | None, int] | None = None
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stderr.flush()
+
+    def show(self, item: DownloadItem) -> None:
+        step = STEPS * item.done // item.total if item.total else STEPS
+        if (item.state, item.note, step) != self._said:
+            self._said = (item.state, item.note, step)
+            _say(self._console, item.note or f"{item.name}: {item.state.value}, {figures(item)}")
+
+
+def figures(item: DownloadItem) -> str:
+    """What is here, how fast it comes, how long it will take."""
+    if item.state is DownloadState.VERIFYING:
+        return f"{in_words(item.total)}, comparing checksums"
+    parts = [_share(item)]
+    if item.rate > 0:
+        parts.append(f"{in_words(int(item.rate))}/s")
+    if item.eta is not None:
+        parts.append(f"{duration(item.eta)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 4 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
