@@ -1,0 +1,22 @@
+"""The memory that models may take."""
+
+from core.devices import MEBI, Device, DeviceKind, devices, read_cards
+from core.hardware import machine
+
+
+def test_the_hosts_memory_comes_first() -> None:
+    first = devices()[0]
+    assert first.kind in (DeviceKind.HOST, DeviceKind.UNIFIED)
+    assert 0 < first.free <= first.total == machine().memory
+
+
+def test_cards_are_read_off_what_nvidias_tool_prints() -> None:
+    lines = ["NVIDIA H100 80GB HBM3, 81559, 80994", "NVIDIA RTX 4090, 24564, 1024"]
+    assert read_cards(lines) == (
+        Device("NVIDIA H100 80GB HBM3", DeviceKind.CUDA, 81559 * MEBI, 80994 * MEBI),
+        Device("NVIDIA RTX 4090", DeviceKind.CUDA, 24564 * MEBI, 1024 * MEBI),
+    )
+
+
+def test_lines_that_tell_no_numbers_are_left_out() -> None:
+    assert read_cards(["NVIDIA GB10, [N/A], [N/A]", "", "No devices were found"]) == ()
