@@ -28,8 +28,9 @@ def examine(settings: Settings) -> None:
     console = Console()
     workbench = Workbench(settings)
     console.print(machine_table())
-    console.print(engine_table(workbench.engines()))
-    for line in verdict_lines(workbench.verdicts()):
+    engines = workbench.engines()
+    console.print(engine_table(engines))
+    for line in [*mend_lines(engines), *verdict_lines(workbench.verdicts())]:
         console.print(line, soft_wrap=True, markup=False)
 
 
@@ -50,28 +51,41 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
         return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
     notes = [note for verdict in verdicts for note in verdict.notes]
     fine = [
-        f"{verdict.engine} {verdict.version} runs {verdict.model} here with {describe(verdict.options)}"
-        + (
-            f", fastest with {verdict.threads} decoding thread{'s'[: verdict.threads != 1]}."
-            if verdict.threads
-            else "."
-        )
+        f"{verdict.engine} {verdict.version} runs {verdict.model} here{_settings(verdict)}."
         for verdict in verdicts
     ]
     return ["Trial runs:", *(f"  {line}" for line in dict.fromkeys(notes + fine))]
 
 
+def _settings(verdict: Verdict) -> str:
+    """What was found best, in the words that follow; nothing where an engine has no such settings."""
+    words = [f"with {changed}"] if (changed := describe(verdict.options)) else []
+    if verdict.threads:
+        words.append(f"fastest with {verdict.threads} decoding thread{'s'[: verdict.threads != 1]}")
+    return " " + ", ".join(words) if words else ""
+
+
 def engine_table(engines: Iterable[EngineReport]) -> Table:
     table = Table(title="Engines", title_justify="left")
-    for heading in ("engine", "runs here", "version", "platform", "why not", "mend"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("engine", "runs here"))
-    for engine in sorted(engines, key=lambda engine: (not engine.available, engine.priority)):
-        table.add_row(
-            engine.name,
-            "[green]yes[/]" if engine.available else "[red]no[/]",
-            engine.version or "",
-            engine.platform,
-            escape(engine.reason or ""),
-            escape(engine.mend or ""),
-        )
+    for heading in ("engine", "runs here", "version", "platform"):
+        table.add_column(heading, no_wrap=True)
+    for engine in in_order(engines):
+        state = "[green]yes[/]" if engine.available else "[red]no[/]"
+        table.add_row(engine.name, state, engine.version or "", engine.platform)
     return table
+
+
+def mend_lines(engines: Iterable[EngineReport]) -> list[str]:
+    """Why engines do not run here, and what mends it; in lines, since reasons are too long for a column."""
+    lines = []
+    for engine in in_order(engines):
+        if not engine.available:
+            lines.append(f"{engine.name} does not run here: {engine.reason}")
+            if engine.mend:
+                lines.append(f"  mend it with: {engine.mend}")
+    return lines
+
+
+def in_order(engines: Iterable[EngineReport]) -> list[EngineReport]:
+    """Those that run first, by priority."""
+    return sorted(engines, key=lambda engine: (not engine.available, engine.priority))

@@ -96,8 +96,8 @@ class Verdict(Struct, frozen=True):
 
 
 def describe(options: LoadOptions) -> str:
-    """The part of the settings that safer or faster ones change, in words."""
-    words = ["extra buffer types" if options.extra_buffers else "plain buffers"]
+    """The part of the settings that safer or faster ones change, in words; none where they are the usual ones."""
+    words = [] if options.extra_buffers else ["plain buffers"]
     if options.flash_attention is not None:
         words.append(f"flash attention {'on' if options.flash_attention else 'off'}")
     if options.threads is not None:

@@ -11,12 +11,18 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
 from core.bench.suite import SuitePlan
+from core.config import ServerSettings, Settings
+from core.engines import Engines
 from core.engines.base import KvType
 from core.errors import EngineFailed
+from core.workbench import Workbench
+from tests.support import folders_in
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import GUIDE, StillWorkbench
 from tui.app import BenchtopApp
+from tui.chat import Outcome
 from tui.screens.bench import BenchScreen
+from tui.widgets.composer import Composer
 from tui.widgets.contest import Contest
 from tui.widgets.lanes import Course, Lanes
 
@@ -225,3 +231,31 @@ async def test_it_runs_on_the_real_workbench(echo_app: BenchtopApp) -> None:
         await pilot.press("s")
         await until(pilot, lambda: not echo_app.screen.query_one(Contest).busy)
         assert "Fastest: echo" in shown(echo_app, "#standing")
+
+
+async def test_an_engine_that_really_crashes_is_a_red_row_while_a_chat_goes_on_streaming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    engines = Engines({"patient": "tests.crashing:Patient", "crashing": "tests.crashing:Crashing"})
+    settings = Settings(server=ServerSettings(port=0))
+    app = BenchtopApp(settings, "echo", lambda settings: Workbench(settings, folders_in(tmp_path), engines))
+    app.animation_level = "none"
+    text = "on and on " * 60
+    async with app.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("f4")
+        await pilot.pause()
+        chat = chat_of(app)
+        chat.query_one(Composer).text = text
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(chat.chat.exchanges and chat.chat.exchanges[0].pieces))
+        await enter(pilot, app)
+        app.screen.query_one("#suite-rounds", Input).value = "1"
+        exchange = chat.chat.exchanges[0]
+        await pilot.press("s")
+        await until(pilot, lambda: "crashed with SIGABRT" in shown(app, "#reasons"))
+        assert [row[0] for row in rows(app)] == ["✓ patient", "✗ crashing"]
+        assert exchange.outcome in (Outcome.WRITING, Outcome.DONE)
+        await until(pilot, lambda: finished(chat))
+        assert "".join(exchange.pieces).strip() == text.strip()

@@ -16,8 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.engines import EngineReport
 from tui import cli
-from tui.cli import USAGE, main, parse, parser
+from tui.arguments import config_parser, parse, parser
+from tui.cli import USAGE, main
+from tui.doctor import mend_lines
 
 PATIENCE = 60.0
 
@@ -152,6 +155,15 @@ def test_the_doctor_tells_engines_and_the_machine(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in ("llamacpp", "echo", "processor", "memory", "Trial runs"):
         assert word in done.stdout
+
+
+def test_the_doctor_names_the_command_that_mends_an_engine_in_a_line_of_its_own() -> None:
+    missing = EngineReport("x", "any", 1, False, reason="The package x is not installed.", mend="uv sync --extra x")
+    there = EngineReport("y", "any", 2, True, version="1")
+    assert mend_lines([missing, there]) == [
+        "x does not run here: The package x is not installed.",
+        "  mend it with: uv sync --extra x",
+    ]
 
 
 def test_the_list_shows_the_built_in_model_and_files_here(tmp_path: Path) -> None:
