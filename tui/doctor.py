@@ -6,7 +6,6 @@ import platform
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from core.bench.probe import describe
@@ -51,8 +50,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
         return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
     notes = [note for verdict in verdicts for note in verdict.notes]
     fine = [
-        f"{verdict.engine} {verdict.version} runs {verdict.model} here{_settings(verdict)}."
-        for verdict in verdicts
+        f"{verdict.engine} {verdict.version} runs {verdict.model} here{_settings(verdict)}." for verdict in verdicts
     ]
     return ["Trial runs:", *(f"  {line}" for line in dict.fromkeys(notes + fine))]
 

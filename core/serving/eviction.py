@@ -70,9 +70,7 @@ def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> Room | No
         if freed - each.size >= excess:
             chosen.remove(each)
             freed -= each.size
-    return Room(
-        tuple(each.name for each in chosen if not each.busy), tuple(each.name for each in chosen if each.busy)
-    )
+    return Room(tuple(each.name for each in chosen if not each.busy), tuple(each.name for each in chosen if each.busy))
 
 
 def expired(occupants: Iterable[Occupant], now: float) -> list[str]:

@@ -337,7 +337,8 @@ class Pool:
         takes = "takes" if member.measured else "is expected to take"
         return (
             f"{member.name} {takes} {_size(member.size)}, and all models together may take {_size(self.limit)}"
-            f"{others}; {_size(room.lacking)} are lacking. Raise --memory-limit, unpin a model, or choose a smaller one."
+            f"{others}; {_size(room.lacking)} are lacking. Raise --memory-limit, unpin a model, or choose a "
+            "smaller one."
         )
 
     async def _drain(self, members: list[Member]) -> None:

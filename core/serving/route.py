@@ -18,16 +18,18 @@ CHARACTERS_PER_TOKEN = 3.0
 LONG = 2000
 """Tokens at which a prompt counts as long in full."""
 
-CODE = re.compile(r"```|^\s*(def|class|import|from|fn|func|public|#include|SELECT)\b|[{};]\s*$|=>|::|\w+\(.*\)", re.M)
+CODE = re.compile(
+    r"```|^\s*(def|class|import|from|fn|func|public|#include|SELECT)\b|[{};]\s*$|=>|::|\w+\(.*\)", re.MULTILINE
+)
 MATHEMATICS = re.compile(
     r"\\(frac|int|sum|sqrt)|[∑∫√≤≥≠]|\b(prove|proof|integral|derivative|equation|theorem|probability|matrix)\b"
     r"|\d\s*[-+*/^=]\s*\(?\d",
-    re.I,
+    re.IGNORECASE,
 )
 STEPS = re.compile(
     r"^\s*(\d+[.)]|[-*])\s"
     r"|\b(step by step|first|then|next|finally|compare|explain why|analy[sz]e|design|refactor|plan|debug)\b",
-    re.I | re.M,
+    re.IGNORECASE | re.MULTILINE,
 )
 FOREIGN = re.compile(r"[^\x00-\u024f\u2000-\u2bff\U0001f000-\U0001ffff]")
 

@@ -27,9 +27,7 @@ from core.requests import Sampling
 CONFIG: Final = "mlc-chat-config.json"
 BUILDS: Final = ("mlc-llm", "mlc-llm-cpu", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-ai-nightly-cpu")
 """Names that builds of the same module are installed under; those for a GPU add its kind and are not all known."""
-MEND: Final = (
-    "follow the instructions of mlc-llm's documentation for its Python package; each kind of GPU has a build"
-)
+MEND: Final = "follow the instructions of mlc-llm's documentation for its Python package; each kind of GPU has a build"
 FAULTS: Final = (RuntimeError, ValueError, OSError, AssertionError, ImportError)
 """What mlc-llm and the tvm below it raise for a model that cannot be compiled or loaded."""
 

@@ -12,7 +12,9 @@ ALL = (LARGE, SMALL, MIDDLE)
 
 CODE = "Fix this:\n```python\ndef f(x):\n    return x + 1;\n```\nimport os\n"
 PROOF = "Prove that the integral of 1/x diverges, and that 3 + 4 = 7 in every ring; use the theorem."
-STEPS = "First list the options, then compare them, explain why one is best, and finally design a plan.\n1. cost\n2. risk"
+STEPS = (
+    "First list the options, then compare them, explain why one is best, and finally design a plan.\n1. cost\n2. risk"
+)
 
 TABLE = [
     ("Hi!", "small", "plain"),
@@ -26,7 +28,9 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "model", "because"), TABLE, ids=[because + str(i) for i, (_, _, because) in enumerate(TABLE)])
+@pytest.mark.parametrize(
+    ("text", "model", "because"), TABLE, ids=[because + str(i) for i, (_, _, because) in enumerate(TABLE)]
+)
 def test_the_harder_a_prompt_looks_the_larger_the_model(text: str, model: str, because: str) -> None:
     decision = choose(asks(text, AUTO), ALL, Strategy.COMPLEXITY)
     assert decision.model == model, decision.reason
@@ -51,7 +55,12 @@ def test_a_model_whose_context_nobody_knows_yet_may_be_chosen() -> None:
 
 def test_round_robin_takes_each_in_turn_of_those_that_fit() -> None:
     short, long = asks("Hi", AUTO), asks("word " * 1200, AUTO)
-    assert [choose(short, ALL, Strategy.ROUND_ROBIN, n).model for n in range(4)] == ["large", "small", "middle", "large"]
+    assert [choose(short, ALL, Strategy.ROUND_ROBIN, n).model for n in range(4)] == [
+        "large",
+        "small",
+        "middle",
+        "large",
+    ]
     assert [choose(long, ALL, Strategy.ROUND_ROBIN, n).model for n in range(3)] == ["large", "middle", "large"]
 
 

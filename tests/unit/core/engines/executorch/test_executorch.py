@@ -84,7 +84,9 @@ def test_a_missing_package_is_a_reason_with_its_mend() -> None:
     if sys.platform == "win32":
         pytest.skip("executorch has no build for Windows")
     found = ExecutorchEngine().availability()
-    assert found == Unavailable("The package executorch is not installed.", "uv pip install executorch 'torch>=2.13,<2.14'")
+    assert found == Unavailable(
+        "The package executorch is not installed.", "uv pip install executorch 'torch>=2.13,<2.14'"
+    )
 
 
 def test_a_program_is_known_by_its_content_and_chooses_this_engine(runtime: None, beside: Path) -> None:
