@@ -1,46 +1,153 @@
-"""`tui list`: the models on this machine."""
+"""`tui list`: the models on this machine, or those of the catalog."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from core.workbench import Workbench
+from core.config import Settings, folders, load_settings
+from core.engines import Engines
+from core.models.catalog import CatalogEntry, builtin_catalog
+from core.models.library import Library, LibraryEntry, user_library
+from core.models.servers import ask
+from tui import format as fmt
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from core.config import Settings
-    from core.models.library import LibraryEntry
-
-UNITS = ("B", "kB", "MB", "GB", "TB")
+CATALOG_WORD = "models"
+"""`tui list models` is another way to ask for the catalog."""
 
 
-def show(settings: Settings) -> None:
-    """Print the list on stdout."""
-    Console().print(table_of(Workbench(settings).library()))
+class Listed(Struct, frozen=True):
+    """A model on this machine, as `--json` tells it."""
+
+    name: str
+    format: str | None
+    size: int
+    place: str
+    path: str
+    used: str | None
+    """ISO 8601, with the offset of the zone."""
+    engines: tuple[str, ...]
+    problem: str | None
+
+
+class Offered(Struct, frozen=True):
+    """A model of the catalog, as `--json` tells it."""
+
+    name: str
+    title: str
+    task: str
+    parameters: int
+    licence: str
+    formats: tuple[str, ...]
+    variants: tuple[str, ...]
+    repositories: tuple[str, ...]
+    """Of the default variant."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="tui list", description="List the models on this machine, or those of the catalog.", allow_abbrev=False
+    )
+    made.add_argument("what", nargs="?", choices=[CATALOG_WORD], help="the same as --catalog")
+    made.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
+    made.add_argument("--json", action="store_true", help="as JSON")
+    made.add_argument("--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    return made
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the list on stdout. Raises BenchtopError."""
+    given = parser().parse_args(words)
+    if given.catalog or given.what:
+        return _print([_offered(entry) for entry in builtin_catalog()], catalog_table(builtin_catalog()), given.json)
+    entries = everything(load_settings(config_file=given.config))
+    return _print([_listed(entry) for entry in entries], table_of(entries), given.json)
+
+
+def everything(settings: Settings) -> tuple[LibraryEntry, ...]:
+    """What is on this machine, and on the servers of the settings."""
+    return (*library(settings).scan(), *ask(settings.library.servers))
+
+
+def library(settings: Settings) -> Library:
+    return user_library(settings.library, folders(), Engines().takers())
 
 
 def table_of(entries: Iterable[LibraryEntry]) -> Table:
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", overflow="fold")
-    table.add_column("format")
-    table.add_column("size", justify="right")
-    table.add_column("remarks", overflow="fold")
+    table.add_column("format", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("used", no_wrap=True)
+    table.add_column("runs with", overflow="fold")
     for entry in entries:
         kind = entry.format.value if entry.format else ""
-        table.add_row(escape(entry.name), kind, size_in_words(entry.size), escape(entry.problem or ""))
+        used = _when(entry).partition("T")[0]
+        told = entry.problem or ", ".join(entry.engines)
+        style = "red" if entry.problem else None
+        table.add_row(escape(entry.name), kind, size_in_words(entry.size), used, escape(told), style=style)
+    return table
+
+
+def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("for", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("formats", overflow="fold")
+    table.add_column("licence", overflow="fold")
+    for entry in entries:
+        formats = " ".join(_short(format_.value) for format_ in entry.formats)
+        table.add_row(entry.alias, entry.task.value, fmt.short(entry.parameters), formats, entry.licence)
     return table
 
 
 def size_in_words(size: int) -> str:
     """Bytes with a decimal unit; nothing for what has no size."""
-    if size <= 0:
-        return ""
-    value, unit = float(size), 0
-    while value >= 1000 and unit < len(UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f} {UNITS[unit]}" if unit == 0 else f"{value:.1f} {UNITS[unit]}"
+    return fmt.size(size) if size > 0 else ""
+
+
+def _print(rows: Sequence[Listed] | Sequence[Offered], table: Table, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n")
+    else:
+        Console().print(table)
+    return 0
+
+
+def _listed(entry: LibraryEntry) -> Listed:
+    used = _when(entry) or None
+    kind = entry.format.value if entry.format else None
+    return Listed(entry.name, kind, entry.size, entry.place.value, str(entry.path), used, entry.engines, entry.problem)
+
+
+def _offered(entry: CatalogEntry) -> Offered:
+    return Offered(
+        name=entry.alias,
+        title=entry.title,
+        task=entry.task.value,
+        parameters=entry.parameters,
+        licence=entry.licence,
+        formats=tuple(_short(format_.value) for format_ in entry.formats),
+        variants=tuple(width.value for width in entry.variants),
+        repositories=tuple(str(source.name) for source in entry.sources()),
+    )
+
+
+def _when(entry: LibraryEntry) -> str:
+    return datetime.fromtimestamp(entry.used).astimezone().isoformat(timespec="seconds") if entry.used else ""
+
+
+def _short(name: str) -> str:
+    """A format as it is called in the catalog."""
+    return name.removeprefix("ggml-").removesuffix("-embedder")

@@ -1,96 +1,223 @@
-"""From the name a user gives to an artifact: a built-in model, a local file, or a server elsewhere."""
+"""From the name a user gives to an artifact on this machine, or to the words that say how to get it."""
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from core.engines.base import Artifact, ArtifactFormat
-from core.errors import ArtifactError, ModelNotFound
-from core.models.formats import Damaged, detect, detect_folder
+from core.errors import ModelNotFound, NotDownloaded
+from core.models.choice import ORDER, wanted
+from core.models.local import from_path, from_url
+from core.models.names import BUILT_IN, ECHO, GUIDE, Alias, BuiltIn, HubName, LocalPath, Name, Server, Unknown, parse
 
-GUIDE: Final = "guide"
-ECHO: Final = "echo"
-BUILT_IN: Final = (GUIDE, ECHO)
-SCHEMES: Final = ("http://", "https://")
+if TYPE_CHECKING:
+    from core.models.catalog import Catalog, CatalogEntry
+    from core.models.repository import Quant, Repository
+
+__all__ = [
+    "BUILT_IN",
+    "ECHO",
+    "GUIDE",
+    "Missing",
+    "Wish",
+    "candidates",
+    "quant_of",
+    "read",
+    "resolve",
+    "wanted",
+    "wishes",
+]
+
+FORMS: Final = "guide, echo, a name of `tui list --catalog`, owner/name of the Hub, a model's path, or a server's URL"
 
 
-def resolve(name: str) -> Artifact:
-    """Raises ModelNotFound for a name that stands for nothing, ArtifactError for a file that is no model."""
-    if name == GUIDE:
-        from core.guide import WEIGHTS
+class Wish(Struct, frozen=True):
+    """What could be downloaded for a name."""
 
-        return _from_file(WEIGHTS, GUIDE)
+    name: HubName
+    formats: tuple[ArtifactFormat, ...]
+    """Those in which it is wanted."""
+
+
+class Missing(Struct, frozen=True):
+    """A model that is known and not on this machine."""
+
+    name: str
+    """As it was asked for."""
+    wishes: tuple[Wish, ...]
+    """Where it can be had, the best first; never empty."""
+
+    @property
+    def first(self) -> HubName:
+        return self.wishes[0].name
+
+
+def resolve(
+    name: str,
+    *,
+    formats: Sequence[ArtifactFormat] = ORDER,
+    cache: Path | None = None,
+    catalog: Catalog | None = None,
+    known: Collection[str] = (),
+) -> Artifact:
+    """The model that a name stands for, as it lies on this machine; its `others` are the same in further formats.
+
+    `formats` are those that engines here take, in order of preference; `cache` is the Hub's, where it is not the usual
+    one; `known` are further names to suggest for one that stands for nothing. Raises NotDownloaded for what would
+    have to be downloaded, ModelNotFound for what stands for nothing, ArtifactError for a file that is no model.
+    """
+    found = candidates(name, formats=formats, cache=cache, catalog=catalog, known=known)
+    return replace(found[0], others=found[1:])
+
+
+def candidates(
+    name: str,
+    *,
+    formats: Sequence[ArtifactFormat] = ORDER,
+    cache: Path | None = None,
+    catalog: Catalog | None = None,
+    known: Collection[str] = (),
+) -> tuple[Artifact, ...]:
+    """All formats of a model that are on this machine, at least one. Arguments and errors are those of `resolve`."""
+    match understood := read(name, catalog):
+        case BuiltIn(name=built_in):
+            return (_built_in(built_in),)
+        case LocalPath(path=path):
+            return (from_path(_expanded(path)),)
+        case Server(url=url):
+            return (from_url(url),)
+        case Unknown():
+            raise _unknown(name, catalog or _usual_catalog(), (*BUILT_IN, *known, *_repositories(cache)))
+    listed = wishes(understood, catalog, formats)
+    if not listed:
+        raise ModelNotFound(name, _nowhere(understood, catalog or _usual_catalog()))
+    found = tuple(_in_cache(listed, str(understood), cache))
+    if not found:
+        raise NotDownloaded(name, _not_here(understood), Missing(name, listed))
+    return found
+
+
+def read(name: str, catalog: Catalog | None = None) -> Name:
+    """What a name stands for, with a look at the disk. Raises ModelNotFound for what no model can be called."""
+    return parse(name, (catalog or _usual_catalog()).aliases if name not in BUILT_IN else (), _exists)
+
+
+def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[ArtifactFormat] = ORDER) -> tuple[Wish, ...]:
+    """What could be downloaded for a name, the preferred format first; nothing for what is no alias and not of the
+    Hub, and for a variant that no format has."""
+    if isinstance(name, HubName):
+        return (Wish(name, (*formats, *(each for each in ORDER if each not in formats))),)
+    if not isinstance(name, Alias):
+        return ()
+    entry = _entry(name, catalog or _usual_catalog())
+    sources = [source for source in entry.sources(name.variant) if source.format in formats]
+    sources.sort(key=lambda source: formats.index(source.format))
+    return tuple(Wish(source.name, (source.format,)) for source in sources)
+
+
+def quant_of(
+    name: str,
+    listed: Callable[[str, str | None], Repository],
+    formats: Sequence[ArtifactFormat] = ORDER,
+    catalog: Catalog | None = None,
+) -> Quant:
+    """What is to be downloaded for a name. `listed` lists a repository of the Hub at a revision.
+
+    Raises ModelNotFound for what is no name of the Hub or the catalog and for what its repositories do not have, and
+    what `listed` raises.
+    """
+    understood = read(name, catalog)
+    if isinstance(understood, Unknown):
+        raise _unknown(name, catalog or _usual_catalog(), ())
+    if not isinstance(understood, Alias | HubName):
+        raise ModelNotFound(name, f"{name} is no model of the Hub, so there is nothing to download.")
+    failure = ModelNotFound(name, "")
+    for wish in wishes(understood, catalog, formats):
+        try:
+            return wanted(wish.name, listed(wish.name.repo, wish.name.revision), wish.formats)
+        except ModelNotFound as error:
+            failure = error
+    raise failure if str(failure) else ModelNotFound(name, _nowhere(understood, catalog or _usual_catalog()))
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ModelNotFound(path, f"There is no user whose home could be meant by {path}; check the path.") from error
+
+
+def _built_in(name: str) -> Artifact:
     if name == ECHO:
         return Artifact(ECHO, ArtifactFormat.SCRIPT, Path(ECHO), 0)
-    if name.lower().startswith(SCHEMES):
-        return _from_url(name)
-    if looks_like_path(name):
-        path = Path(name).expanduser()
-        return _from_file(path, path.stem or name)
-    near = difflib.get_close_matches(name.lower(), BUILT_IN, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise ModelNotFound(
-        name,
-        f"There is no model called {name!r}; "
-        f"give guide, echo, the path of a model's file or folder, or a server's URL.{hint}",
-    )
+    from core.guide import WEIGHTS
+
+    return from_path(WEIGHTS, GUIDE)
 
 
-def looks_like_path(name: str) -> bool:
-    if "\0" in name:
+def _in_cache(listed: Sequence[Wish], name: str, cache: Path | None) -> Iterator[Artifact]:
+    from core.models.hubcache import find
+
+    for wish in listed:
+        artifact = find(wish.name, _place(cache), wish.formats)
+        if artifact is not None:
+            yield replace(artifact, name=name)
+
+
+def _repositories(cache: Path | None) -> list[str]:
+    from core.models.hubcache import repositories
+
+    return repositories(_place(cache))
+
+
+def _place(cache: Path | None) -> Path:
+    from core.models.hubcache import cache_folder
+
+    return (cache or cache_folder()).absolute()
+
+
+def _entry(name: Alias, catalog: Catalog) -> CatalogEntry:
+    entry = catalog.find(name.alias)
+    if entry is None:
+        raise ModelNotFound(str(name), f"There is no model called {name.alias} in the catalog.")
+    return entry
+
+
+def _not_here(name: Name) -> str:
+    file = isinstance(name, HubName) and name.file is not None
+    also = ", neither as a file nor in the Hub's cache" if file else ""
+    return f"{name} is not on this machine{also}; `tui pull {name}` downloads it."
+
+
+def _nowhere(name: Name, catalog: Catalog) -> str:
+    """For a name that is known and of which nothing can be run in the formats that were asked for."""
+    if not isinstance(name, Alias):
+        return f"{name} cannot be run here."
+    entry = _entry(name, catalog)
+    widths = ", ".join(f"{entry.alias}:{width.value}" for width in entry.variants)
+    return f"The catalog has no {name} that can be run here; it has {widths}."
+
+
+def _unknown(name: str, catalog: Catalog, known: Collection[str]) -> ModelNotFound:
+    near = catalog.nearest(name, known)
+    said = f" Did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if near[:-1] else near)}?" if near else ""
+    return ModelNotFound(name, f"There is no model called {name!r}; give {FORMS}.{said}")
+
+
+def _usual_catalog() -> Catalog:
+    from core.models.catalog import builtin_catalog
+
+    return builtin_catalog()
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        # A name too long for a path, or the home of a user who is not known.
         return False
-    return name.endswith(".gguf") or name.startswith((".", "/", "~", "\\")) or Path(name).exists()
-
-
-def _from_url(name: str) -> Artifact:
-    """A server that speaks OpenAI's dialect. It is known by its address, without what all such addresses share."""
-    try:
-        parts = urlsplit(name)
-        _ = parts.port  # raises ValueError for what is no port
-    except ValueError as error:
-        raise ModelNotFound(name, f"The address {_shown(name)} is malformed: {error}.") from error
-    if problem := _problem(parts):
-        raise ModelNotFound(name, f"The address {_shown(name)} {problem}")
-    path = parts.path.rstrip("/").removesuffix("/v1")
-    root = f"{parts.scheme}://{parts.netloc.lower()}{path}"
-    model = f"#{parts.fragment}" if parts.fragment else ""
-    return Artifact(root + model, ArtifactFormat.URL, Path(), 0, url=f"{root}/v1{model}")
-
-
-def _problem(parts: SplitResult) -> str | None:
-    """What is wrong with an address, in the words that follow it."""
-    if parts.username is not None or parts.password is not None:
-        return "holds a password, which would show up in names and logs; set the model's remote_api_key instead."
-    if not parts.hostname or any(not part.isprintable() or " " in part for part in (parts.netloc, parts.path)):
-        return "names no host; write it as http://host:port."
-    if parts.query:
-        return "has a query (?...), which the address of a server has not; leave it out."
-    return None
-
-
-def _shown(name: str) -> str:
-    """An address fit for a message: without what stands before an @, which may be a password."""
-    scheme, _, rest = name.partition("://")
-    host, slash, path = rest.partition("/")
-    return repr(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"[:200])
-
-
-def _from_file(path: Path, name: str) -> Artifact:
-    try:
-        size = path.stat().st_size
-        if path.is_dir():
-            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            return Artifact(path.resolve().name, detect_folder(path), path.resolve(), size)
-        return Artifact(name, detect(path), path.resolve(), size)
-    except FileNotFoundError as error:
-        raise ModelNotFound(name, f"There is no file {path}; check the path.") from error
-    except Damaged as error:
-        raise ArtifactError(
-            name, f"The file {path} is not a model that can be loaded: {error}; download it again."
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ArtifactError(name, f"The file {path} cannot be read: {reason}.") from error

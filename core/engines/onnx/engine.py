@@ -273,7 +273,7 @@ def _notes(
 
 
 def _about(variant: Variant, others: tuple[str, ...], providers: tuple[str, ...]) -> tuple[str, str]:
-    also = f"; {', '.join(others)} is there too, load the file itself to choose it" if others else ""
+    also = f"; {', '.join(others)} is there too" if others else ""
     return (
         f"The graph is {variant.path.name} ({variant.quantization}){also}.",
         f"Execution providers: {', '.join(each.removesuffix('ExecutionProvider') for each in providers)}.",

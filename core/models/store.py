@@ -1,0 +1,139 @@
+"""The models one could have: what lies here, what the Hub has, what fits, what is on its way.
+
+Everything here touches the disk or the network and may block: an event loop calls it on a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.config import Folders, Settings
+from core.devices import Device, devices
+from core.engines import Engines
+from core.engines.base import Artifact, ArtifactFormat, KvType, LoadOptions
+from core.hardware import machine
+from core.models.catalog import Catalog, builtin_catalog
+from core.models.downloads.find import find
+from core.models.downloads.manager import Downloads
+from core.models.fit import Fit, Setup, fit, largest_context, usual_setup
+from core.models.fit_records import FitRecords
+from core.models.headers.header import Header
+from core.models.headers.reading import read_header
+from core.models.hub import Hub
+from core.models.library import Library, LibraryEntry, user_library
+from core.models.removal import delete
+from core.models.repository import Quant, Repository
+from core.models.search import Filters, Page
+
+ENGINE_OF = {
+    ArtifactFormat.GGUF: "llamacpp",
+    ArtifactFormat.MLX: "mlx",
+    ArtifactFormat.ONNX: "onnxruntime",
+}
+"""Whose records correct the estimate for a format."""
+
+
+class Judged(Struct, frozen=True):
+    """A model's header with the verdict, and what it was judged for."""
+
+    header: Header
+    setup: Setup
+    fit: Fit
+    largest: int | None
+    """The most tokens of context with which it fits; None where none does."""
+
+
+class Store:
+    """Of one user. Constructing it is cheap and touches nothing."""
+
+    def __init__(self, settings: Settings, where: Folders, engines: Engines, options: LoadOptions) -> None:
+        self._settings = settings
+        self._where = where
+        self._engines = engines
+        self._options = options
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        return Downloads(self._where.state / "downloads", self._settings.downloads)
+
+    @cached_property
+    def hub(self) -> Hub:
+        return Hub(self._where.cache / "headers")
+
+    @cached_property
+    def records(self) -> FitRecords:
+        """What loading really took."""
+        return FitRecords(self._where.state / "fit.jsonl")
+
+    @property
+    def shelf(self) -> Library:
+        return user_library(self._settings.library, self._where, self._engines.takers())
+
+    @property
+    def catalog(self) -> Catalog:
+        return builtin_catalog()
+
+    @property
+    def formats(self) -> tuple[ArtifactFormat, ...]:
+        """Those that engines here take, in order of preference."""
+        return tuple(self._engines.takers())
+
+    def library(self, loaded: Collection[Path] = ()) -> tuple[LibraryEntry, ...]:
+        """The models on this machine; `loaded` holds the paths of those that are loaded."""
+        return self.shelf.scan(loaded)
+
+    def delete(self, entry: LibraryEntry) -> int:
+        """Delete a model's files; returns the bytes that became free. Raises as `core.models.removal.delete` does."""
+        return delete(self.shelf, entry)
+
+    def search(self, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:
+        """Raises HubError."""
+        return self.hub.search(words, filters, more)
+
+    def repository(self, repo: str, revision: str | None = None) -> Repository:
+        """Raises RequestError, HubError."""
+        return self.hub.repository(repo, revision)
+
+    def find(self, name: str) -> Quant:
+        """What would be downloaded for a name, in a format that an engine here takes. Asks the Hub.
+
+        Raises ModelNotFound, HubError.
+        """
+        return find(name, self.hub, self.formats)
+
+    def header(self, model: Quant | Artifact) -> Header:
+        """Of a model here, or by range requests of one at the Hub. Raises ArtifactError, HubError."""
+        return read_header(model) if isinstance(model, Artifact) else self.hub.header(model)
+
+    def judge(
+        self,
+        header: Header,
+        *,
+        context: int | None = None,
+        kv: KvType | None = None,
+        memory: tuple[Device, ...] | None = None,
+    ) -> Judged:
+        """Whether it fits, as it would be loaded with the settings, save the context and KV type that are given.
+
+        `memory` spares reading it again for each of many. Quick; reads the disk for the records of earlier loads.
+        """
+        there = memory or devices()
+        wishes = {"context": context, "kv_type": kv}
+        options = replace(self._options, **{name: value for name, value in wishes.items() if value is not None})
+        setup = usual_setup(header, options, max(each.free for each in there), machine().features)
+        if header.format is not ArtifactFormat.GGUF:
+            setup = replace(setup, grows=True, windowed=header.format is ArtifactFormat.MLX)
+        correct = self.records.correction(ENGINE_OF.get(header.format, ""))
+        return Judged(header, setup, fit(header, setup, there, correct), largest_context(header, setup, there, correct))
+
+    def close(self) -> None:
+        """Stop the downloads where they are."""
+        if "downloads" in vars(self):
+            self.downloads.close()
+        if "hub" in vars(self):
+            self.hub.close()

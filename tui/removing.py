@@ -1,0 +1,49 @@
+"""`tui rm NAME`: delete a model from the Hub's cache or from one of the user's folders."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.config import load_settings
+from core.errors import UsageError
+from core.models.library import LibraryEntry
+from core.models.removal import delete, find
+from tui.listing import library, size_in_words
+
+DECLINED = 1
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="tui rm",
+        description="Delete a model from the Hub's cache, or from a folder of library.folders.",
+        allow_abbrev=False,
+    )
+    made.add_argument("model", metavar="NAME", help="as `tui list` shows it, an alias, or a path")
+    made.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    made.add_argument("--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    return made
+
+
+def main(words: Sequence[str]) -> int:
+    """Find, ask, delete; 1 when the answer is no. Raises BenchtopError."""
+    given = parser().parse_args(words)
+    shelf = library(load_settings(config_file=given.config))
+    entry = find(given.model, shelf.scan(), shelf.cache)
+    if not given.yes and not _agreed(entry):
+        sys.stdout.write("Nothing was deleted.\n")
+        return DECLINED
+    freed = delete(shelf, entry)
+    sys.stdout.write(f"Deleted {entry.name}; {size_in_words(freed) or 'nothing'} became free.\n")
+    return 0
+
+
+def _agreed(entry: LibraryEntry) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError(f"There is no terminal to ask whether {entry.name} is to be deleted; say --yes.")
+    sys.stdout.write(f"Delete {entry.name} ({size_in_words(entry.size) or 'empty'}) at {entry.path}? [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
