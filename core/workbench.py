@@ -22,13 +22,10 @@ from core.engines import EngineReport, Engines
 from core.engines.base import Artifact, LoadOptions, ModelSpec
 from core.errors import ModelNotFound, ModelNotReady, RequestError
 from core.feed import MachineSnapshot, Snapshot
-from core.models.downloads.find import find
-from core.models.downloads.manager import Downloads
-from core.models.hub import Hub
-from core.models.library import LibraryEntry, scan
+from core.models.library import LibraryEntry
 from core.models.names import looks_like_path
-from core.models.repository import Quant
 from core.models.resolve import resolve
+from core.models.store import Store
 from core.requests import Embedding, Generation, Sampling, Transcription
 from core.serving.eviction import default_limit
 from core.serving.host import Host, Loaded, Loader
@@ -64,28 +61,13 @@ class Workbench:
         chosen = options or load_options(settings.model)
         cache = self.folders.cache
         self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce)
+        self.store = Store(settings, self.folders, self._engines, chosen)
+        """The models that one could have."""
         self._history = History(self.folders.state / "benchmarks.jsonl")
         self._turns = 0
         """Requests that were routed."""
         self._started = time.time()
         self._process = psutil.Process()
-
-    @cached_property
-    def downloads(self) -> Downloads:
-        """Of this user; its methods block, so an event loop calls them on a thread."""
-        return Downloads(self.folders.state / "downloads", self.settings.downloads)
-
-    @cached_property
-    def hub(self) -> Hub:
-        """Its methods block as well."""
-        return Hub(self.folders.cache / "headers")
-
-    def find_quant(self, name: str) -> Quant:
-        """What would be downloaded for a name, in a format that an engine here takes. Asks the Hub.
-
-        Raises ModelNotFound, HubError.
-        """
-        return find(name, self.hub, tuple(self._engines.takers()))
 
     @cached_property
     def _pool(self) -> Pool:
@@ -137,10 +119,7 @@ class Workbench:
         """Unload everything, and stop the downloads where they are."""
         if "_pool" in vars(self):
             await self._pool.close()
-        if "downloads" in vars(self):
-            await asyncio.to_thread(self.downloads.close)
-        if "hub" in vars(self):
-            self.hub.close()
+        await asyncio.to_thread(self.store.close)
 
     @property
     def default_model(self) -> str | None:
@@ -251,7 +230,7 @@ class Workbench:
 
     def library(self) -> tuple[LibraryEntry, ...]:
         """Models on this machine. Touches the disk."""
-        return scan([Path.cwd()], {member.artifact.path for member in self._pool if member.loaded})
+        return self.store.library({member.artifact.path for member in self._pool if member.loaded})
 
     def snapshot(self) -> Snapshot:
         memory = psutil.virtual_memory()

@@ -50,11 +50,11 @@ def main(words: Sequence[str]) -> int:
     workbench = Workbench(load_settings(flags, config_file=Path(given.config) if given.config else None))
     console = Console(stderr=True)
     try:
-        quant = workbench.find_quant(given.model)
-        key = workbench.downloads.enqueue(quant)
-        item = _followed(workbench.downloads, key, console)
+        quant = workbench.store.find(given.model)
+        key = workbench.store.downloads.enqueue(quant)
+        item = _followed(workbench.store.downloads, key, console)
     finally:
-        workbench.downloads.close()
+        workbench.store.downloads.close()
     return _ended(item, console, given.model)
 
 

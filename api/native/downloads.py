@@ -52,7 +52,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
 
     @get("/v1/downloads", summary="The downloads, with their progress")
     async def list_downloads() -> DownloadList:
-        items = await asyncio.to_thread(workbench.downloads.items)
+        items = await asyncio.to_thread(workbench.store.downloads.items)
         return DownloadList([row_of(item) for item in items])
 
     @post("/v1/downloads", status_code=202, summary="Download a model")
@@ -62,25 +62,25 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
 
     @get("/v1/downloads/{download_id:str}", summary="One download")
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await asyncio.to_thread(workbench.downloads.item, download_id))
+        return row_of(await asyncio.to_thread(workbench.store.downloads.item, download_id))
 
     @delete("/v1/downloads/{download_id:str}", status_code=200, summary="Cancel a download")
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
-        return row_of(await asyncio.to_thread(cancel, workbench.downloads, download_id, discard))
+        return row_of(await asyncio.to_thread(cancel, workbench.store.downloads, download_id, discard))
 
     @post("/v1/downloads/{download_id:str}/pause", status_code=200, summary="Pause a download")
     async def pause_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await asyncio.to_thread(pause, workbench.downloads, download_id))
+        return row_of(await asyncio.to_thread(pause, workbench.store.downloads, download_id))
 
     @post("/v1/downloads/{download_id:str}/resume", status_code=202, summary="Go on with a download")
     async def resume_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await asyncio.to_thread(resume, workbench.downloads, download_id))
+        return row_of(await asyncio.to_thread(resume, workbench.store.downloads, download_id))
 
     return [list_downloads, add_download, get_download, cancel_download, pause_download, resume_download]
 
 
 def enqueue(workbench: Workbench, model: str) -> DownloadItem:
-    return workbench.downloads.item(workbench.downloads.enqueue(workbench.find_quant(model)))
+    return workbench.store.downloads.item(workbench.store.downloads.enqueue(workbench.store.find(model)))
 
 
 def cancel(downloads: Downloads, key: str, discard: bool) -> DownloadItem:
