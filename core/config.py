@@ -6,25 +6,33 @@ import os
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
+from core.config_check import convert, nearest, wrong
+from core.config_merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
 from core.engines.base import KvType
 from core.errors import ConfigError
+from core.serving.profile import Profile
+from core.serving.route import Strategy
+from core.units import parse_size
 
 APP = "benchtop"
 ENVIRONMENT_PREFIX = "BENCHTOP_"
+SHARED = {key: ("model", key) for key in ("engine", "ctx_size", "slots", "threads", "batch", "kv_type")} | {
+    "ttl": ("pool", "model_ttl")
+}
+"""Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Slots = Annotated[int, Meta(ge=1, le=200)]
 Context = Annotated[int, Meta(ge=16, le=16_777_216)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-
-
-Sections = Mapping[str, Mapping[str, object]]
+Secret = Annotated[str, Meta(extra={"secret": True})]
+"""Shown as asterisks."""
 
 
 class LogLevel(Enum):
@@ -39,7 +47,7 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Address to bind; any other than loopback makes a key when none is given."""
     port: Port = 8080
     """Zero takes a free port."""
-    api_key: str | None = None
+    api_key: Secret | None = None
     """What clients must send as `Authorization: Bearer` or `x-api-key`."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that may call the server; none by default."""
@@ -67,8 +75,25 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens a forward pass takes at most."""
     kv_type: KvType = KvType.F16
     """Element type of the KV cache."""
-    remote_api_key: str | None = None
+    remote_api_key: Secret | None = None
     """What a server at a URL wants as `Authorization: Bearer`, where the model is one."""
+
+
+class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    memory_limit: str | None = None
+    """Memory that all models together may take: `12GB`, `8GiB`, `60%`; None takes the system's memory less 8 GiB or a
+    fifth, whichever is less."""
+    model_ttl: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
+    """Idle seconds before a model is unloaded; zero keeps it."""
+    on_demand: bool = True
+    """Load a model of the library when a request names it; off, only models named at the start are served."""
+
+
+class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    auto: bool = False
+    """Let requests for the model `auto` be answered by the model that suits them, of those named by --models."""
+    strategy: Strategy = Strategy.COMPLEXITY
+    """How that model is chosen."""
 
 
 class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +110,27 @@ class BenchSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds of measuring that choosing an engine may take."""
     fresh: bool = False
     """Measure again although earlier results are kept."""
+
+
+class DownloadSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    concurrency: Annotated[int, Meta(ge=1, le=32)] = 3
+    """Files that are fetched at once."""
+    bandwidth: Annotated[int, Meta(ge=1024)] | None = None
+    """Bytes a second that all downloads together may take; None takes what there is."""
+    stall_timeout: Seconds = 20.0
+    """Seconds without a byte after which a connection is given up and opened again."""
+    attempts: Annotated[int, Meta(ge=1, le=1000)] = 8
+    """Failures in a row, without a byte between them, after which a download is given up; the pauses between them
+    double from one second to a minute."""
+    reserve: Annotated[int, Meta(ge=0)] = 1_000_000_000
+    """Bytes of the disk that a download leaves free."""
+
+
+class LibrarySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    folders: tuple[str, ...] = ()
+    """Folders with models, searched with all below them; the Hub's cache is always looked at."""
+    servers: tuple[str, ...] = ()
+    """Addresses of running servers whose models are listed too, such as `http://127.0.0.1:11434`."""
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,10 +156,26 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     queue: QueueSettings = QueueSettings()
     model: ModelSettings = ModelSettings()
+    models: Mapping[str, Profile] = field(default_factory=dict)
+    """Models by the names they are served under, with what is wanted of each."""
+    pool: PoolSettings = PoolSettings()
+    route: RouteSettings = RouteSettings()
     probe: ProbeSettings = ProbeSettings()
     bench: BenchSettings = BenchSettings()
+    downloads: DownloadSettings = DownloadSettings()
+    library: LibrarySettings = LibrarySettings()
     log: LogSettings = LogSettings()
     ui: UiSettings = UiSettings()
+
+    @property
+    def default_model(self) -> str | None:
+        """The first of `models`."""
+        return next(iter(self.models), None)
+
+    def source(self, name: str) -> str:
+        """What is loaded under a name: what `models` says of it, or the name itself."""
+        profile = self.models.get(name)
+        return (profile.source if profile else None) or name
 
 
 def folders() -> Folders:
@@ -127,72 +189,162 @@ def folders() -> Folders:
     return Folders(config=dirs.user_config_path, cache=dirs.user_cache_path, state=dirs.user_state_path)
 
 
+class Loaded(Struct, frozen=True):
+    """Settings, and how they came about."""
+
+    settings: Settings
+    origins: Mapping[Key, Origin]
+    """Of every value that some source gave; the others are defaults."""
+    file: Path
+    """The config file that was read, or that would be if it were there."""
+    present: bool
+    warnings: tuple[str, ...] = ()
+    """A sentence for each thing of the config file that has no effect here."""
+
+    def origin(self, key: Key) -> Origin:
+        return self.origins.get(key, DEFAULT)
+
+
 def load_settings(
     flags: Mapping[str, Mapping[str, object]] | None = None,
     *,
     config_file: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
+    """`read_settings` without the way it went."""
+    return read_settings(flags, config_file=config_file, environment=environment).settings
+
+
+def read_settings(
+    flags: Mapping[str, Mapping[str, object]] | None = None,
+    *,
+    config_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Loaded:
     """Merge the sources. `flags` maps section to key to value; None values were not given.
 
     A `config_file` that was named must exist; the default one may be missing. Raises ConfigError.
     """
     path = config_file or folders().config / "config.toml"
-    sources: list[Sections] = []
-    if config_file is not None or path.is_file():
-        sources.append(_from_file(path))
-    sources.append(_from_environment(os.environ if environment is None else environment))
-    sources.append(
-        {
-            section: {key: value for key, value in values.items() if value is not None}
-            for section, values in (flags or {}).items()
-        }
+    present = config_file is not None or path.is_file()
+    values, warnings = _from_file(path) if present else ({}, ())
+    sources = (
+        Source(OriginKind.FILE, values, str(path)),
+        _from_environment(os.environ if environment is None else environment),
+        Source(OriginKind.FLAG, flags or {}),
     )
-    merged: dict[str, dict[str, object]] = {}
-    for source in sources:
-        for section, values in source.items():
-            merged.setdefault(section, {}).update(values)
-    return _convert(merged, "the options")
+    merged = overruled(merge(sources), SHARED)
+    order = [*(flags or {}).get("models", {}), *_models(merged.values)]
+    settings = _convert(merged.values, "the options", order=order)
+    return Loaded(settings, merged.origins, path, present, warnings)
 
 
-def _from_file(path: Path) -> Sections:
+def is_secret(kind: type[Struct], key: str) -> bool:
+    """Whether a setting of a section must not be shown."""
+    return _marked_secret(get_type_hints(kind, include_extras=True)[key])
+
+
+def _marked_secret(hint: object) -> bool:
+    return any(
+        (isinstance(part, Meta) and bool((part.extra or {}).get("secret"))) or _marked_secret(part)
+        for part in (*get_args(hint), *getattr(hint, "__metadata__", ()))
+    )
+
+
+def _from_file(path: Path) -> tuple[Tree, tuple[str, ...]]:
+    """What a file says, and the warnings that reading it gave."""
+    source = f"the config file {path}"
     try:
-        content: dict[str, dict[str, object]] = msgspec.toml.decode(path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from error
+    if path.suffix.lower() == ".json":
+        from core.config_json import read_json
+
+        content, warnings = read_json(data, path, Settings)
+    else:
+        content, warnings = _toml(data, path), ()
+    _convert(content, source)
+    return content, warnings
+
+
+def _toml(data: bytes, path: Path) -> Tree:
+    try:
+        content: dict[str, object] = msgspec.toml.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The config file {path} is not TOML: {error}.") from error
-    _convert(content, f"the config file {path}")
     return content
 
 
-def _from_environment(environment: Mapping[str, str]) -> Sections:
-    """`BENCHTOP_<SECTION>_<KEY>`; `BENCHTOP_HOME` is read by `folders`."""
-    names = {
-        f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): (section, key)
-        for section, kind in get_type_hints(Settings).items()
-        for key in kind.__struct_fields__
-    }
+def _from_environment(environment: Mapping[str, str]) -> Source:
+    """`BENCHTOP_<SECTION>_<KEY>`, lists by commas; `BENCHTOP_HOME` is read by `folders`."""
+    known = _variables()
     given: dict[str, dict[str, object]] = {}
+    names: dict[Key, str] = {}
     for variable, value in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable == f"{ENVIRONMENT_PREFIX}HOME":
             continue
-        if variable not in names:
-            raise ConfigError(f"The environment variable {variable} names no setting; unset it or correct its name.")
-        section, key = names[variable]
-        given.setdefault(section, {})[key] = value.split(",") if key == "cors_origins" else value
+        if variable not in known:
+            raise _no_such_variable(variable, tuple(known))
+        section, key, hint = known[variable]
+        given.setdefault(section, {})[key] = _split(value) if _is_list(hint) else value
+        names[section, key] = variable
     typed = msgspec.to_builtins(_convert(given, "the environment", strict=False))
-    return {section: {key: typed[section][key] for key in keys} for section, keys in given.items()}
+    values = {section: {key: typed[section][key] for key in keys} for section, keys in given.items()}
+    return Source(OriginKind.ENVIRONMENT, values, names=names)
 
 
-def _convert(values: Sections, source: str, *, strict: bool = True) -> Settings:
+def _variables() -> dict[str, tuple[str, str, object]]:
+    """By name: section, key and type. The names of models do not fit into the names of variables."""
+    return {
+        f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): (section, key, hint)
+        for section, kind in get_type_hints(Settings).items()
+        if section != "models"
+        for key, hint in get_type_hints(kind).items()
+    }
+
+
+def _no_such_variable(variable: str, known: tuple[str, ...]) -> ConfigError:
+    if variable == f"{ENVIRONMENT_PREFIX}MODELS" or variable.startswith(f"{ENVIRONMENT_PREFIX}MODELS_"):
+        return ConfigError(
+            f"Models cannot be set in the environment, as {variable} would; "
+            "write a table [models.NAME] in the config file, or name them with --models."
+        )
+    near = nearest(variable, known)
+    return ConfigError(
+        f"The environment variable {variable} names no setting"
+        f"{near if near != '.' else '; unset it or correct its name.'}"
+    )
+
+
+def _is_list(hint: object) -> bool:
+    return get_origin(hint) in (tuple, list) or any(_is_list(part) for part in get_args(hint))
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _models(values: Tree) -> Mapping[str, object]:
+    """The tables of models, of values that were not checked yet."""
+    models = values.get("models", {})
+    return models if isinstance(models, Mapping) else {}
+
+
+def _convert(values: Tree, source: str, *, strict: bool = True, order: list[str] | None = None) -> Settings:
+    """Models one by one, since errors inside a mapping do not tell the key. `order` is that of the models."""
+    models = _models(values)
+    if not all(name.strip() for name in models):
+        raise wrong(source, "models has an entry without a name; give it one.")
+    profiles = {
+        name: convert(models[name], Profile, source, strict=strict, prefix=f"models.{name}") for name in order or models
+    }
+    # What is no table is left to be refused.
+    rest = {**values, "models": {}} if isinstance(values.get("models"), Mapping) else values
+    settings = msgspec.structs.replace(convert(rest, Settings, source, strict=strict), models=profiles)
+    limit = settings.pool.memory_limit
     try:
-        return msgspec.convert(values, Settings, strict=strict)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"A setting in {source} is wrong: {_sentence(error)}") from error
-
-
-def _sentence(error: Exception) -> str:
-    """msgspec says 'Expected `int` - at `$.server.port`'; turn the path into the key's name."""
-    what, _, where = str(error).partition(" - at `$.")
-    return f"{where.rstrip('`')}: {what}." if where else f"{what}."
+        parse_size("100%" if limit is None else limit, 1 << 60)
+    except ValueError as error:
+        raise wrong(source, f"pool.memory_limit: {error}") from error
+    return settings

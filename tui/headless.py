@@ -23,7 +23,7 @@ INTERRUPTED = 130
 def serve(settings: Settings, model: str) -> int:
     """Serve `model` until a signal comes; returns the exit code. Raises BenchtopError when it cannot begin."""
     log.to_stderr(settings.log.level)
-    resolve(model)
+    resolve(settings.source(model))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, model))
 

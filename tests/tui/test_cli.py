@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
@@ -59,7 +60,8 @@ def test_help_names_every_option_and_imports_nothing_heavy(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     options = {name for action in parser()._actions for name in action.option_strings}
     assert options >= {"--serve", "--host", "--port", "-p", "--engine", "-e", "--slots", "--ctx-size", "--threads"}
-    assert options >= {"--max-queue", "--queue-timeout", "--api-key", "--log-level", "--config", "--version"}
+    assert options >= {"--max-queue", "--queue-timeout", "--api-key", "--log-level", "--config", "-C", "--version"}
+    assert options >= {"--models", "--model-ttl", "--memory-limit", "--auto-route", "--route-strategy", "--kv-type"}
     assert all(option in done.stdout for option in options)
 
 
@@ -82,6 +84,21 @@ MISTAKES = [
     (["--serve", "--max-queue", "-1"], "queue.max_queue"),
     (["--serve", "--log-level", "loud"], "log.level"),
     (["--serve", "--config", "no-such-file.toml"], "no-such-file.toml"),
+    (["--serve", "-C", "no-such-file.json"], "no-such-file.json"),
+    (["--serve", "--kv-type", "q9"], "model.kv_type"),
+    (["--serve", "--model-ttl", "-1"], "pool.model_ttl"),
+    (["--serve", "--memory-limit", "lots"], "pool.memory_limit: 'lots' is no size; write it as 12GB"),
+    (["--serve", "--route-strategy", "best"], "route.strategy: Invalid enum value 'best'"),
+    (["--serve", "--models", " , "], "give the names of models, with commas between them"),
+    (["--serve", "--auto-route"], "--auto-route chooses among models, and fewer than two are named"),
+    (["--serve", "guide", "--auto-route", "--models", "guide"], "name them with --models a,b or as [models.NAME]"),
+    (["--auto-route", "--models", "echo"], "--auto-route chooses among models"),
+    (["--serve", "--auto-route", "--models", "no-such-a,echo"], "'no-such-a'"),
+    (["config", "--prot", "80"], "There is no option --prot; did you mean --port?"),
+    (["config", "pth"], "`tui config` takes the word path, or none; 'pth' is one too many"),
+    (["config", "path", "more"], "'more' is one too many"),
+    (["config", "--port", "99999"], "server.port"),
+    (["config", "-C", "no-such-file.toml"], "no-such-file.toml"),
     (["no-such-model"], "'no-such-model'"),
 ]
 """Found before anything is started."""
@@ -181,10 +198,10 @@ def accepts(port: int) -> bool:
 
 
 @contextmanager
-def served(home: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(home: Path, *words: str, model: str | None = "echo") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server process and its address, once it says that it listens."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tui.cli", "--serve", "echo", "--port", "0", *words],
+        [sys.executable, "-m", "tui.cli", "--serve", *([model] if model else []), "--port", "0", *words],
         env=os.environ | {"BENCHTOP_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -258,3 +275,59 @@ def test_options_that_were_not_given_are_left_to_the_settings() -> None:
     flags = parse(["--serve", "echo", "-p", "9", "--slots", "4"]).flags()
     given = {key: value for section in flags.values() for key, value in section.items() if value is not None}
     assert given == {"port": 9, "slots": 4}
+
+
+def test_several_models_and_their_settings_are_flags_too() -> None:
+    words = ["--models", "guide, echo,", "--model-ttl", "60", "--memory-limit", "8GiB", "--auto-route"]
+    given = parse([*words, "--route-strategy", "round-robin", "--kv-type", "q8_0", "--pull"])
+    flags = given.flags()
+    assert flags["models"] == {"guide": {}, "echo": {}}
+    assert flags["pool"] == {"memory_limit": "8GiB", "model_ttl": 60.0}
+    assert flags["route"] == {"auto": True, "strategy": "round-robin"}
+    assert flags["model"]["kv_type"] == "q8_0"
+    assert given.pull
+
+
+def test_the_options_of_config_are_those_of_the_program() -> None:
+    def of(made: argparse.ArgumentParser) -> set[str]:
+        return {name for action in made._actions for name in action.option_strings}
+
+    assert of(parser()) - of(config_parser()) == {"--serve", "--version", "--pull"}
+
+
+def test_the_path_of_the_config_file_is_printed_alone(tmp_path: Path) -> None:
+    usual = run(tmp_path, "config", "path")
+    assert usual.stdout == f"{tmp_path / 'config' / 'config.toml'}\n"
+    named = run(tmp_path, "config", "path", "-C", "elsewhere.toml")
+    assert (named.returncode, named.stdout) == (0, "elsewhere.toml\n")
+
+
+def test_the_settings_in_force_are_printed_and_warnings_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "server.json"
+    path.write_text('{"model": {"alias": "m", "path": "m.gguf", "n_ctx": 4096, "use_mlock": true}}')
+    done = run(tmp_path, "config", "-C", str(path), "--slots", "2")
+    assert done.returncode == 0, done.stderr
+    assert "[models.m]" in done.stdout
+    assert "# --slots" in done.stdout
+    assert "# model.use_mlock has no effect" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_without_a_model_the_first_one_of_the_config_is_served(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[models.parrot]\nsource = "echo"\n[models.guide]\n')
+    with served(tmp_path, "-C", str(path), model=None) as (_, url):
+        body = {"model": "parrot", "messages": [{"role": "user", "content": "hello"}]}
+        reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE)
+        assert reply.json()["choices"][0]["message"]["content"] == "hello"
+
+
+def test_a_model_of_the_config_that_is_not_there_is_told_by_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "server.json"
+    path.write_text('{"model": {"alias": "m", "path": "no-such-file.gguf", "use_mlock": true}}')
+    done = run(tmp_path, "--serve", "-C", str(path))
+    assert done.returncode == USAGE
+    warning, complaint = done.stderr.splitlines()
+    assert warning == f"tui: {path}: model.use_mlock has no effect: weights are not locked into memory."
+    assert "no-such-file.gguf" in complaint

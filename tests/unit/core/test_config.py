@@ -1,12 +1,16 @@
 """Settings come from four places, the later ones win, and what is wrong is named."""
 
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from core.config import Settings, folders, load_settings
+from core.config import SHARED, Settings, folders, is_secret, load_settings, read_settings
+from core.config_check import structs
+from core.config_merge import DEFAULT, Origin, OriginKind
 from core.engines.base import KvType
 from core.errors import ConfigError
+from core.serving.profile import Profile
 
 
 @pytest.fixture
@@ -41,18 +45,97 @@ def test_lists_in_the_environment_are_separated_by_commas() -> None:
     assert settings.server.cors_origins == ("https://a.example", "https://b.example")
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("[server]\nprot = 1\n", "prot"),
-        ("[serve]\nport = 1\n", "serve"),
-        ("[server]\nport = 99999\n", "server.port"),
-        ('[server]\nport = "80"\n', "server.port"),
-        ("[queue]\nqueue_timeout = nan\n", "queue.queue_timeout"),
-        ("not toml", "is not TOML"),
-    ],
-    ids=["unknown key", "unknown section", "out of range", "wrong type", "nan", "no toml"],
-)
+def test_each_setting_knows_where_it_came_from(config: Path) -> None:
+    loaded = read_settings(
+        {"queue": {"max_queue": 7, "queue_timeout": None}},
+        config_file=config,
+        environment={"BENCHTOP_SERVER_PORT": "9001"},
+    )
+    assert loaded.origin(("server", "host")) == Origin(OriginKind.FILE, str(config))
+    assert loaded.origin(("server", "port")) == Origin(OriginKind.ENVIRONMENT, "BENCHTOP_SERVER_PORT")
+    assert loaded.origin(("queue", "max_queue")) == Origin(OriginKind.FLAG)
+    assert loaded.origin(("queue", "queue_timeout")) == DEFAULT
+    assert (loaded.file, loaded.present, loaded.warnings) == (config, True, ())
+
+
+def test_a_default_file_that_is_not_there_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
+    loaded = read_settings(environment={})
+    assert (loaded.file, loaded.present) == (tmp_path / "config" / "config.toml", False)
+
+
+MODELS = """
+[models.qwen]
+source = "~/qwen.gguf"
+ctx_size = 4096
+slots = 2
+[models.qwen.sampling]
+temperature = 0.5
+[models."a b.gguf"]
+"""
+
+
+def test_models_are_tables_and_the_first_one_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(MODELS)
+    settings = load_settings(config_file=path, environment={})
+    assert list(settings.models) == ["qwen", "a b.gguf"]
+    assert settings.models["qwen"].sampling.temperature == 0.5
+    assert settings.default_model == "qwen"
+    assert settings.source("qwen") == "~/qwen.gguf"
+    assert settings.source("a b.gguf") == "a b.gguf"
+    assert settings.source("guide") == "guide"
+
+
+def test_models_named_by_flags_go_first_and_keep_what_the_file_says_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(MODELS)
+    settings = load_settings({"models": {"guide": {}, "a b.gguf": {}}}, config_file=path, environment={})
+    assert list(settings.models) == ["guide", "a b.gguf", "qwen"]
+    assert settings.models["qwen"].ctx_size == 4096
+
+
+def test_a_flag_for_all_models_beats_what_the_file_says_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(MODELS)
+    settings = load_settings({"model": {"slots": 8}}, config_file=path, environment={})
+    assert settings.models["qwen"].slots is None
+    assert settings.models["qwen"].ctx_size == 4096
+
+
+def test_what_models_share_with_all_models_are_settings_of_both() -> None:
+    sections = get_type_hints(Settings)
+    for key, (section, name) in SHARED.items():
+        assert key in Profile.__struct_fields__
+        assert name in sections[section].__struct_fields__
+
+
+MISTAKES = {
+    "unknown key": ("[server]\nprot = 1\n", r"server\.prot is unknown; did you mean port\?"),
+    "unlike any key": ("[log]\nzzz = 1\n", r"log\.zzz is unknown; there are level\."),
+    "unknown section": ("[serve]\nport = 1\n", r"serve is unknown; did you mean server\?"),
+    "out of range": ("[server]\nport = 99999\n", r"server\.port: Expected `int` <= 65535\."),
+    "wrong type": ('[server]\nport = "80"\n', r"server\.port: Expected `int`, got `str`\."),
+    "no section": ("server = 3\n", r"server: Expected `object`, got `int`\."),
+    "nan": ("[queue]\nqueue_timeout = nan\n", r"queue\.queue_timeout"),
+    "no toml": ("not toml", "is not TOML"),
+    "model's key": ("[models.qwen]\nctx_sice = 1\n", r"models\.qwen\.ctx_sice is unknown; did you mean ctx_size\?"),
+    "model's range": ("[models.qwen]\nctx_size = 1\n", r"models\.qwen\.ctx_size: Expected `int` >= 16\."),
+    "sampling's key": (
+        "[models.qwen.sampling]\ntemprature = 1\n",
+        r"models\.qwen\.sampling\.temprature is unknown; did you mean temperature\?",
+    ),
+    "sampling's range": ("[models.q.sampling]\ntop_p = 2\n", r"models\.q\.sampling\.top_p: Expected `float` <= 1\.0\."),
+    "no model's table": ("[models]\nqwen = 1\n", r"models\.qwen: Expected `object`, got `int`\."),
+    "no tables of models": ('models = ["qwen"]\n', r"models: Expected `object`, got `array`\."),
+    "nameless model": ('[models.""]\n', r"models has an entry without a name; give it one\."),
+    "size": ('[pool]\nmemory_limit = "much"\n', r"pool\.memory_limit: 'much' is no size; write it as 12GB"),
+    "empty size": ('[pool]\nmemory_limit = ""\n', r"pool\.memory_limit: '' is no size"),
+    "strategy": ('[route]\nstrategy = "best"\n', r"route\.strategy: Invalid enum value 'best'\."),
+}
+
+
+@pytest.mark.parametrize(("text", "names"), MISTAKES.values(), ids=MISTAKES)
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, names: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(text)
@@ -66,9 +149,30 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
         load_settings(config_file=tmp_path / "none.toml", environment={})
 
 
-def test_an_unknown_variable_of_ours_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="BENCHTOP_SERVER_PROT"):
+def test_an_unknown_variable_of_ours_is_refused_by_name_with_the_nearest_one() -> None:
+    with pytest.raises(
+        ConfigError, match=r"BENCHTOP_SERVER_PROT names no setting; did you mean BENCHTOP_SERVER_PORT\?"
+    ):
         load_settings(environment={"BENCHTOP_SERVER_PROT": "1"})
+
+
+@pytest.mark.parametrize("variable", ["BENCHTOP_MODELS", "BENCHTOP_MODELS_QWEN_SLOTS"])
+def test_models_in_the_environment_are_refused_and_their_place_is_told(variable: str) -> None:
+    with pytest.raises(ConfigError, match=rf"as {variable} would; write a table \[models\.NAME\] in the config file"):
+        load_settings(environment={variable: "1"})
+
+
+def test_every_setting_of_every_section_can_stand_in_the_environment() -> None:
+    defaults = Settings()
+    given: dict[str, str] = {}
+    for section, kind in get_type_hints(Settings).items():
+        if section != "models":
+            for key in kind.__struct_fields__:
+                value = getattr(getattr(defaults, section), key)
+                text = ",".join(value) if isinstance(value, tuple) else str(getattr(value, "value", value))
+                if value is not None:
+                    given[f"BENCHTOP_{section}_{key}".upper()] = text
+    assert load_settings(environment=given) == defaults
 
 
 def test_a_wrong_value_in_the_environment_names_the_key() -> None:
@@ -80,3 +184,16 @@ def test_one_variable_moves_all_folders(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
     where = folders()
     assert {where.config.parent, where.cache.parent, where.state.parent} == {tmp_path}
+
+
+def test_what_is_called_a_key_or_a_password_is_marked_as_secret() -> None:
+    words = {"key", "token", "password", "secret"}
+    for section in get_type_hints(Settings).values():
+        for kind in structs(section):
+            for key in kind.__struct_fields__:
+                assert is_secret(kind, key) == bool(words & set(key.split("_"))), f"{section}.{key}"
+
+
+@pytest.mark.parametrize("limit", ["12GB", "8GiB", "60%", "1000000000"])
+def test_sizes_are_kept_as_they_were_written(limit: str) -> None:
+    assert load_settings({"pool": {"memory_limit": limit}}, environment={}).pool.memory_limit == limit
