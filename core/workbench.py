@@ -24,7 +24,6 @@ from core.errors import ModelNotFound, ModelNotReady, RequestError
 from core.feed import MachineSnapshot, Snapshot
 from core.models.library import LibraryEntry
 from core.models.names import looks_like_path
-from core.models.resolve import resolve
 from core.models.store import Store
 from core.requests import Embedding, Generation, Sampling, Transcription
 from core.serving.eviction import default_limit
@@ -79,7 +78,7 @@ class Workbench:
             self._load_member,
             limit=default_limit(whole) if pool.memory_limit is None else parse_size(pool.memory_limit, whole),
             ttl=pool.model_ttl,
-            expected=_expected,
+            expected=self._expected,
             resident=lambda: self._process.memory_info().rss,
         )
 
@@ -251,7 +250,7 @@ class Workbench:
         """Of a loaded model by the name it is served by, or of any other by what stands for it."""
         # Measuring may be all that a workbench is made for, without an event loop and so without a pool.
         member = self._pool.find(name) if "_pool" in vars(self) else None
-        return member.artifact if member else resolve(name)
+        return member.artifact if member else self.store.resolve(self.settings.source(name))
 
     def _known(self, name: str) -> Member:
         member = self._pool.find(name)
@@ -281,7 +280,7 @@ class Workbench:
     async def _resolved(self, name: str) -> Member:
         """Not added to the pool yet."""
         profile = self.settings.models.get(name, Profile())
-        artifact = await asyncio.to_thread(resolve, profile.source or name)
+        artifact = await asyncio.to_thread(self.store.resolve, profile.source or name)
         if name in self.settings.models:
             artifact = replace(artifact, name=name)
         return self._pool.find(artifact.name) or Member(artifact, profile, kept=False)
@@ -297,17 +296,16 @@ class Workbench:
         )
 
     def _load_member(self, member: Member, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
-        return self._loader.load(member.artifact, stop, tell, member.profile)
+        return self._loader.load(member.artifact, stop, tell, member.profile, self._pool.share(member))
+
+    def _expected(self, member: Member) -> int:
+        """Bytes that a model is likely to take, before it was ever loaded. Reads its header."""
+        return self.store.expect(member.artifact, member.profile, self._pool.share(member))
 
 
 def _is_place(name: str) -> bool:
     """Whether a name is a path or an address, or the name of a file or folder that is there."""
     return name.lower().startswith(("http://", "https://")) or looks_like_path(name) or Path(name).exists()
-
-
-def _expected(member: Member) -> int:
-    """Bytes that a model is likely to take, before it was ever loaded."""
-    return int(member.artifact.size * 1.2)
 
 
 def load_options(settings: ModelSettings) -> LoadOptions:

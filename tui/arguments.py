@@ -12,7 +12,7 @@ EPILOG = """\
 commands:
   tui doctor            which engines run here, which do not, and what mends them
   tui list              the models on this machine; --catalog those that have short names
-  tui pull MODEL        download a model of the Hub, or go on with it
+  tui pull MODEL        download a model of the Hub, or go on with it; --resume with all
   tui rm MODEL          delete a model from the Hub's cache or a folder of models
   tui bench MODEL ...   the engines side by side; --help tells its options
   tui config            the settings in force, and where each comes from

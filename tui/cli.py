@@ -72,7 +72,6 @@ def _open(arguments: Arguments) -> int:
     # A tenth of the time to the first frame would go into looking for garbage among fresh modules.
     gc.disable()
     from core.config import folders
-    from core.models.resolve import resolve
     from core.telemetry import log
     from tui.app import BenchtopApp
 
@@ -81,10 +80,20 @@ def _open(arguments: Arguments) -> int:
     model = arguments.model or settings.default_model
     if model is not None:
         # A name that stands for nothing is told here, where the shell's history is at hand to mend it.
-        resolve(settings.source(model))
+        _see_to(settings, settings.source(model), pull=arguments.pull)
     log.to_file(settings.log.level, folders().state)
     BenchtopApp(settings, model or DEFAULT_MODEL).run()
     return OK
+
+
+def _see_to(settings: Settings, name: str, *, pull: bool) -> None:
+    """See that a model is here. Raises as `ensure`; built-in ones take no time."""
+    from core.models.resolve import BUILT_IN
+
+    if name not in BUILT_IN:
+        from tui.fetching import ensure
+
+        ensure(settings, (name,), pull=pull)
 
 
 def _serve(arguments: Arguments) -> int:
@@ -92,7 +101,7 @@ def _serve(arguments: Arguments) -> int:
 
     settings = _settings(arguments)
     _check_routes(settings, arguments.model)
-    return serve(settings, arguments.model or settings.default_model or DEFAULT_MODEL)
+    return serve(settings, arguments.model or settings.default_model or DEFAULT_MODEL, pull=arguments.pull)
 
 
 def _settings(arguments: Arguments) -> Settings:
@@ -192,9 +201,20 @@ def _print_version() -> int:
 
 def exit_code(error: Exception) -> int:
     """2 for what the user can put right on the command line, 1 for what failed by itself."""
-    from core.errors import ArtifactError, EngineUnavailable, LoadFailed, ModelNotFound, ServerError, UsageError
+    from core import errors
 
-    mendable = (UsageError, ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable, ServerError)
+    if isinstance(error, errors.Cancelled):
+        return INTERRUPTED
+    mendable = (
+        errors.UsageError,
+        errors.ModelNotFound,
+        errors.RepositoryNotFound,
+        errors.GatedRepository,
+        errors.ArtifactError,
+        errors.LoadFailed,
+        errors.EngineUnavailable,
+        errors.ServerError,
+    )
     return USAGE if isinstance(error, mendable) else FAILED
 
 

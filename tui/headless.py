@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from api.server import Server
 from core.errors import ServerError
-from core.models.resolve import resolve
 from core.telemetry import log
 from core.workbench import Workbench
+from tui.fetching import ensure
 
 if TYPE_CHECKING:
     from core.config import Settings
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def serve(settings: Settings, model: str) -> int:
-    """Serve `model` until a signal comes; returns the exit code. Raises BenchtopError when it cannot begin."""
+def serve(settings: Settings, model: str, *, pull: bool = False) -> int:
+    """Serve `model`, and those of the settings, until a signal comes; returns the exit code.
+
+    `pull` downloads what is not here without asking. Raises BenchtopError when it cannot begin.
+    """
     log.to_stderr(settings.log.level)
-    resolve(settings.source(model))
+    ensure(settings, (settings.source(name) for name in _all(settings, model)), pull=pull)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, model))
 
@@ -57,8 +60,19 @@ async def _serve(settings: Settings, model: str) -> int:
     return signals.exit_code
 
 
+def _all(settings: Settings, model: str) -> list[str]:
+    """Each once, the one that is loaded first at the beginning."""
+    return list(dict.fromkeys((model, *settings.models)))
+
+
 async def _load(workbench: Workbench, model: str) -> None:
+    """Know all models, load the first one and those that are never to be unloaded."""
+    settings = workbench.settings
+    await workbench.serve(_all(settings, model))
     await workbench.load(model)
+    for name, profile in settings.models.items():
+        if profile.pin:
+            await workbench.load(name)
 
 
 def _tell(line: str) -> None:
@@ -69,6 +83,11 @@ def _tell(line: str) -> None:
 def _announce(server: Server, workbench: Workbench) -> None:
     model = workbench.default_model or ""
     lines = [f"Serving {model} with {workbench.active_engine} at {server.url}/v1"]
+    others = [name for name in _all(workbench.settings, model) if name not in workbench.served_models()]
+    if others:
+        lines.append(f"Loaded when a request names them: {', '.join(others)}")
+    if workbench.settings.route.auto:
+        lines.append(f"Requests for the model auto are routed: {workbench.settings.route.strategy.value}")
     if server.key_generated:
         lines.append(f"API key (made for this run; choose your own with --api-key): {server.api_key}")
     lines.append(f"Try: {server.curl(model)}")

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from core.config import load_settings
-from core.errors import BenchtopError
+from core.errors import BenchtopError, UsageError
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.space import in_words
 from core.workbench import Workbench
 
 if TYPE_CHECKING:
     from core.models.downloads.manager import Downloads
+    from core.models.repository import Quant
 
 OK = 0
 FAILED = 1
@@ -34,7 +35,10 @@ def parser() -> argparse.ArgumentParser:
         description="Download a model into the cache of the Hub, or go on with it where it was broken off.",
         allow_abbrev=False,
     )
-    made.add_argument("model", metavar="MODEL", help="owner/name, owner/name:Q4_K_M, or a name of the catalog")
+    made.add_argument(
+        "model", nargs="?", metavar="MODEL", help="owner/name, owner/name:Q4_K_M, or a name of the catalog"
+    )
+    made.add_argument("--resume", action="store_true", help="go on with all that the end of the program broke off")
     made.add_argument("--bandwidth", type=int, metavar="N", help="bytes a second that may be taken (all there are)")
     made.add_argument("--concurrency", type=int, metavar="N", help="files that are fetched at once (3)")
     made.add_argument("--config", metavar="FILE", help="a config file in place of the usual one")
@@ -42,20 +46,39 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str]) -> int:
-    """Download one model; 0 when it is here, 1 when that failed, 130 when it was interrupted. Raises BenchtopError."""
+    """Download models; 0 when they are here, 1 when that failed, 130 when it was interrupted. Raises BenchtopError."""
     from pathlib import Path
 
     given = parser().parse_args(words)
+    if given.resume == (given.model is not None):
+        raise UsageError("Name one MODEL to download, or give --resume alone to go on with all that was broken off.")
     flags = {"downloads": {"bandwidth": given.bandwidth, "concurrency": given.concurrency}}
     workbench = Workbench(load_settings(flags, config_file=Path(given.config) if given.config else None))
     console = Console(stderr=True)
+    store = workbench.store
     try:
-        quant = workbench.store.find(given.model)
-        key = workbench.store.downloads.enqueue(quant)
-        item = _followed(workbench.store.downloads, key, console)
+        if given.resume:
+            return OK if _resume(store.downloads, console) else INTERRUPTED
+        return OK if fetch(store.downloads, store.find(given.model), console, given.model) else INTERRUPTED
     finally:
-        workbench.store.downloads.close()
-    return _ended(item, console, given.model)
+        store.close()
+
+
+def fetch(downloads: Downloads, quant: Quant, console: Console, name: str) -> bool:
+    """Download what stands for `name`, with the progress on the console; False when it was interrupted.
+
+    Raises DownloadError and what else keeps it from coming.
+    """
+    return _ended(_followed(downloads, downloads.enqueue(quant), console), console, name)
+
+
+def _resume(downloads: Downloads, console: Console) -> bool:
+    keys = downloads.resume_pending()
+    if not keys:
+        _say(console, "No download was broken off; `tui pull MODEL` goes on with one that was paused or has failed.")
+    items = [_followed(downloads, key, console) for key in keys]
+    here = [_ended(item, console, item.name) for item in items]
+    return all(here)
 
 
 def _followed(downloads: Downloads, key: str, console: Console) -> DownloadItem:
@@ -72,16 +95,17 @@ def _followed(downloads: Downloads, key: str, console: Console) -> DownloadItem:
         return item
 
 
-def _ended(item: DownloadItem, console: Console, model: str) -> int:
+def _ended(item: DownloadItem, console: Console, model: str) -> bool:
+    """Tell how it ended; whether the model is here. Raises BenchtopError when it failed."""
     match item.state:
         case DownloadState.DONE:
             _say(console, f"{item.name} is here ({in_words(item.total)}); `tui {model}` opens it.")
-            return OK
+            return True
         case DownloadState.FAILED:
             raise BenchtopError(item.error or f"{item.name} could not be downloaded.")
         case _:
             _say(console, f"Paused with {_share(item)} here; `tui pull {model}` goes on from there.")
-            return INTERRUPTED
+            return False
 
 
 def _share(item: DownloadItem) -> str:

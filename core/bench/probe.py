@@ -295,6 +295,7 @@ def applied(verdict: Verdict, options: LoadOptions) -> LoadOptions:
         verdict.options,
         context=options.context,
         slots=options.slots,
+        memory=options.memory,
         threads=options.threads or verdict.options.threads or verdict.threads,
         batch_threads=options.batch_threads or verdict.options.batch_threads or verdict.batch_threads,
     )

@@ -100,6 +100,8 @@ class LoadOptions(Struct, frozen=True):
     """None leaves it to the engine."""
     extra_buffers: bool = True
     """llama.cpp's repacked and AMX buffer types; faster where they work, and they crash on some machines."""
+    memory: int | None = None
+    """Bytes the model may take, weights and all, where less is to be used than is free."""
     api_key: str | None = None
     """What a server elsewhere wants to be sent; given to engines that ask one, and to no other."""
 

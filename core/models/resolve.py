@@ -135,7 +135,7 @@ def quant_of(
     if isinstance(understood, Unknown):
         raise _unknown(name, catalog or _usual_catalog(), ())
     if not isinstance(understood, Alias | HubName):
-        raise ModelNotFound(name, f"{name} is no model of the Hub, so there is nothing to download.")
+        raise ModelNotFound(name, _nothing_to_download(understood))
     failure = ModelNotFound(name, "")
     for wish in wishes(understood, catalog, formats):
         try:
@@ -143,6 +143,16 @@ def quant_of(
         except ModelNotFound as error:
             failure = error
     raise failure if str(failure) else ModelNotFound(name, _nowhere(understood, catalog or _usual_catalog()))
+
+
+def _nothing_to_download(name: BuiltIn | LocalPath | Server) -> str:
+    match name:
+        case BuiltIn():
+            return f"{name} comes with benchtop; there is nothing to download."
+        case LocalPath():
+            return f"{name} is a path on this machine; a name of the Hub is written owner/name."
+        case Server():
+            return f"{name} is a server's address, which is used as it is; there is nothing to download."
 
 
 def _expanded(path: str) -> Path:

@@ -16,11 +16,11 @@ from core.config import Folders, Settings
 from core.devices import Device, devices
 from core.engines import Engines
 from core.engines.base import Artifact, ArtifactFormat, KvType, LoadOptions
-from core.hardware import machine
+from core.errors import ArtifactError
+from core.hardware import available_memory, machine
 from core.models.catalog import Catalog, builtin_catalog
-from core.models.downloads.find import find
 from core.models.downloads.manager import Downloads
-from core.models.fit import Fit, Setup, fit, largest_context, usual_setup
+from core.models.fit import Correction, Fit, Setup, estimate, fit, largest_context, usual_setup
 from core.models.fit_records import FitRecords
 from core.models.headers.header import Header
 from core.models.headers.reading import read_header
@@ -28,7 +28,9 @@ from core.models.hub import Hub
 from core.models.library import Library, LibraryEntry, user_library
 from core.models.removal import delete
 from core.models.repository import Quant, Repository
+from core.models.resolve import BUILT_IN, quant_of, resolve
 from core.models.search import Filters, Page
+from core.serving.profile import Profile
 
 ENGINE_OF = {
     ArtifactFormat.GGUF: "llamacpp",
@@ -80,8 +82,22 @@ class Store:
 
     @property
     def formats(self) -> tuple[ArtifactFormat, ...]:
-        """Those that engines here take, in order of preference."""
-        return tuple(self._engines.takers())
+        """Those that engines here take, the one to prefer first: what the machine's own engine takes on a Mac, and
+        elsewhere GGUF, of which there is the most and which needs the least."""
+        here = machine()
+        apple = here.system == "darwin" and here.architecture == "arm64"
+        first = (ArtifactFormat.MLX,) if apple else ()
+        preferred = (*first, ArtifactFormat.GGUF)
+        takers = self._engines.takers()
+        return (*(each for each in preferred if each in takers), *(each for each in takers if each not in preferred))
+
+    def resolve(self, name: str) -> Artifact:
+        """The model that a name stands for, with every format of it that is here.
+
+        Raises NotDownloaded, ModelNotFound, ArtifactError.
+        """
+        # Built-in ones need no look at what runs here, which takes a third of a second.
+        return resolve(name) if name in BUILT_IN else resolve(name, formats=self.formats)
 
     def library(self, loaded: Collection[Path] = ()) -> tuple[LibraryEntry, ...]:
         """The models on this machine; `loaded` holds the paths of those that are loaded."""
@@ -104,7 +120,7 @@ class Store:
 
         Raises ModelNotFound, HubError.
         """
-        return find(name, self.hub, self.formats)
+        return quant_of(name, self.hub.repository, self.formats)
 
     def header(self, model: Quant | Artifact) -> Header:
         """Of a model here, or by range requests of one at the Hub. Raises ArtifactError, HubError."""
@@ -125,11 +141,24 @@ class Store:
         there = memory or devices()
         wishes = {"context": context, "kv_type": kv}
         options = replace(self._options, **{name: value for name, value in wishes.items() if value is not None})
-        setup = usual_setup(header, options, max(each.free for each in there), machine().features)
-        if header.format is not ArtifactFormat.GGUF:
-            setup = replace(setup, grows=True, windowed=header.format is ArtifactFormat.MLX)
-        correct = self.records.correction(ENGINE_OF.get(header.format, ""))
+        setup = _setup(header, options, max(each.free for each in there))
+        correct = self._correction(header)
         return Judged(header, setup, fit(header, setup, there, correct), largest_context(header, setup, there, correct))
+
+    def expect(self, artifact: Artifact, profile: Profile, memory: int) -> int:
+        """Bytes that a model here is likely to take once it is loaded, of `memory` that it may take at most.
+
+        Reads its header; for a file that tells nothing it goes by the size.
+        """
+        try:
+            header = read_header(artifact)
+        except ArtifactError:
+            return artifact.size
+        setup = _setup(header, profile.options(self._options), min(memory, available_memory()))
+        return self._correction(header)(estimate(header, setup)).loaded
+
+    def _correction(self, header: Header) -> Correction:
+        return self.records.correction(ENGINE_OF.get(header.format, ""))
 
     def close(self) -> None:
         """Stop the downloads where they are."""
@@ -137,3 +166,10 @@ class Store:
             self.downloads.close()
         if "hub" in vars(self):
             self.hub.close()
+
+
+def _setup(header: Header, options: LoadOptions, available: int) -> Setup:
+    setup = usual_setup(header, options, available, machine().features)
+    if header.format is ArtifactFormat.GGUF:
+        return setup
+    return replace(setup, grows=True, windowed=header.format is ArtifactFormat.MLX)

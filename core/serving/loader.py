@@ -49,8 +49,11 @@ class ModelLoader:
         stop: threading.Event,
         tell: Callable[[str], None],
         profile: Profile = Profile(),
+        memory: int | None = None,
     ) -> Loaded:
         """Choose the engine, try it in a child process where that is due, load; the next one when it will not.
+
+        `memory` is what the model may take in bytes, where that is less than what is free.
 
         Raises what the only engine raised, or LoadFailed with the reasons of all; EngineUnavailable or ArtifactError
         when there is none; Cancelled on `stop`.
@@ -61,7 +64,7 @@ class ModelLoader:
             self._engines.choose(artifact, self._forced(profile))
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
         failures: list[BenchtopError] = []
-        options = profile.options(self._options)
+        options = replace(profile.options(self._options), memory=memory)
         for candidate in self._in_order(candidates, options, stop, tell):
             try:
                 return self._load(candidate, options, stop, tell)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 
@@ -49,6 +49,8 @@ class Member:
         self.size = 0
         """Bytes it was measured to take when it was last loaded; before that, what it is expected to."""
         self.measured = False
+        self.seated = False
+        """It was given its turn to load, so that its bytes count; one that waits takes nothing."""
         self.leaving: asyncio.Event | None = None
         """Set, and then forgotten, when it is gone; new requests wait for that and have it loaded again."""
         self.turn: Future[None] | None = None
@@ -118,7 +120,8 @@ class Pool:
         resident: Callable[[], int],
     ) -> None:
         """`limit`: bytes for all models; `ttl`: idle seconds before a model without one of its own is unloaded, zero
-        for never; `expected`: bytes a model is likely to take; `resident`: bytes this process takes now."""
+        for never; `expected`: bytes a model is likely to take, asked on a thread; `resident`: bytes this process takes
+        now."""
         self._make = make
         self._load_model = load
         self._ttl = ttl
@@ -208,6 +211,10 @@ class Pool:
             member.kept = False
             await self.unload(member)
 
+    def share(self, member: Member) -> int:
+        """Bytes that a model may take at most: all but what pinned ones have."""
+        return max(0, self.limit - sum(each.size for each in self.occupants(but=member) if each.pinned))
+
     def occupants(self, *, but: Member | None = None) -> list[Occupant]:
         """The models that take memory, as the decisions see them."""
         return [
@@ -220,7 +227,7 @@ class Pool:
                 ttl=self._ttl if member.profile.ttl is None else member.profile.ttl,
             )
             for member in self._members.values()
-            if member.loaded and member is not but
+            if member.loaded and member.seated and member is not but
         ]
 
     def snapshot(self) -> PoolSnapshot:
@@ -256,6 +263,7 @@ class Pool:
         if self._members.get(member.name) is not member:
             raise ModelNotFound(member.name, f"The model {member.name} was unloaded; ask again to have it loaded.")
         if not member.loaded:
+            member.seated = False
             member.host = self._make(member, _Loading(self, member))
             member.host.start()
             self._sweeper = self._sweeper or asyncio.create_task(self._sweep())
@@ -263,23 +271,26 @@ class Pool:
         return member.host
 
     def load_first(self, member: Member, stop: threading.Event, tell: Tell) -> Loaded:
-        """On the model's thread: wait for the turn and for room, load, measure."""
+        """On the model's thread: wait for the turn and for room, load, measure, make the room that it lacks still."""
         tell("waiting for its turn")
-        member.turn = asyncio.run_coroutine_threadsafe(self._take_turn(member, tell), self._event_loop)
         try:
-            member.turn.result()
-        except CancelledError as error:
-            # It may have been given the turn in the very moment in which it was cancelled.
-            self._event_loop.call_soon_threadsafe(self._pass_turn, member)
-            raise Cancelled(f"Loading {member.name} was cancelled.") from error
-        finally:
-            member.turn = None
-        try:
+            self._await(member, self._take_turn(member, tell))
             if stop.is_set():
                 raise Cancelled(f"Loading {member.name} was cancelled.")
             return self._measured(member, stop, tell)
         finally:
+            # It may have been given the turn in the very moment in which it was cancelled.
             self._event_loop.call_soon_threadsafe(self._pass_turn, member)
+
+    def _await(self, member: Member, work: Coroutine[object, object, None]) -> None:
+        """On the model's thread: have the event loop do something; unloading the model ends the wait with Cancelled."""
+        member.turn = asyncio.run_coroutine_threadsafe(work, self._event_loop)
+        try:
+            member.turn.result()
+        except CancelledError as error:
+            raise Cancelled(f"Loading {member.name} was cancelled.") from error
+        finally:
+            member.turn = None
 
     def load_again(self, member: Member, stop: threading.Event, tell: Tell) -> Loaded:
         """On the model's thread, after its engine failed: the room it had is its own still."""
@@ -291,21 +302,20 @@ class Pool:
         # Weights that are mapped from their file become resident page by page; they count in full from the start.
         member.size = max(self._resident() - before, loaded.model.spec.weight_bytes)
         member.measured = True
-        if member.size > self.limit:
+        try:
+            # It may have taken more than was expected.
+            self._await(member, self._make_room(member, tell))
+        except BaseException:
             loaded.model.shutdown()
-            raise LoadFailed(
-                member.name,
-                f"{member.name} took {_size(member.size)} when it was loaded, and all models together may take "
-                f"{_size(self.limit)}; raise --memory-limit, or choose a smaller context or quantization.",
-            )
+            raise
         return loaded
 
     async def _take_turn(self, member: Member, tell: Tell) -> None:
         await self._turn.acquire()
         self._holder = member
+        member.seated = True
         try:
-            if member.artifact.format is not ArtifactFormat.URL:
-                await self._make_room(member, tell)
+            await self._make_room(member, tell)
         except BaseException:
             self._pass_turn(member)
             raise
@@ -316,8 +326,10 @@ class Pool:
             self._turn.release()
 
     async def _make_room(self, member: Member, tell: Tell) -> None:
+        if member.artifact.format is ArtifactFormat.URL:
+            return
         if not member.measured:
-            member.size = self._expected(member)
+            member.size = await asyncio.to_thread(self._expected, member)
         while True:
             room = make_room(self.occupants(but=member), member.size, self.limit)
             if isinstance(room, NoRoom):

@@ -79,7 +79,7 @@ def test_ctrl_c_pauses_and_says_how_to_go_on(hub: LoopbackHub, tmp_path: Path) -
     ("name", "said", "status"),
     [
         ("guide", "comes with benchtop", 2),
-        ("nobody/nothing", "has no repository nobody/nothing", 1),
+        ("nobody/nothing", "has no repository nobody/nothing", 2),
         (f"{NAME}:Q2_K", "has no Q2_K; it has Q4_K_M, Q8_0", 2),
         (f"{NAME}/../../x", "outside its repository", 2),
         ("/no/such.gguf", "is a path on this machine", 2),
@@ -137,3 +137,26 @@ def test_durations_are_told_in_words() -> None:
         "1 h 0 min",
         "2 h 5 min",
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a killed process is told by a signal")
+def test_what_the_end_of_the_program_broke_off_goes_on_with_resume(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB))
+    child = start(hub, tmp_path, f"{NAME}:Q8_0")
+    assert child.stderr is not None
+    next(line for line in child.stderr if "3.0 MB of 8.0 MB" in line)
+    child.kill()
+    child.communicate(timeout=PATIENCE)
+    code, lines = end(start(hub, tmp_path, "--resume"))
+    assert code == 0
+    assert f"{NAME}:Q8_0 is here" in lines[-1]
+    code, lines = end(start(hub, tmp_path, "--resume"))
+    assert code == 0
+    assert "No download was broken off" in lines[-1]
+
+
+@pytest.mark.parametrize("words", [(), ("--resume", NAME)])
+def test_pull_wants_one_model_or_to_resume(hub: LoopbackHub, tmp_path: Path, words: tuple[str, ...]) -> None:
+    code, lines = end(start(hub, tmp_path, *words))
+    assert code == 2
+    assert "Name one MODEL to download" in lines[-1]

@@ -119,7 +119,7 @@ class LlamaCppEngine:
         try:
             tokenizer = LlamaTokenizer(model)
             recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
-            spec = _describe(model, tokenizer, options, residents=not recurrent)
+            spec = _describe(artifact, model, tokenizer, options, residents=not recurrent)
             context = self._context(artifact, model, spec, options)
         except BaseException:
             native.llama_model_free(model)
@@ -185,27 +185,23 @@ class LlamaCppEngine:
 
 
 def _describe(
-    model: native.llama_model_p, tokenizer: LlamaTokenizer, options: LoadOptions, *, residents: bool
+    artifact: Artifact, model: native.llama_model_p, tokenizer: LlamaTokenizer, options: LoadOptions, *, residents: bool
 ) -> ModelSpec:
     import llama_cpp as native
 
-    from core.engines.llamacpp.sizing import kv_bytes_per_token, size
+    from core.engines.llamacpp.sizing import size
     from core.hardware import available_memory, machine
+    from core.models.headers.reading import read_header
 
     metadata = _Metadata(model)
     architecture = metadata.text("general.architecture")
-    heads = max(1, native.llama_model_n_head(model))
-    head_size = native.llama_model_n_embd(model) // heads
-    token_bytes = kv_bytes_per_token(
-        native.llama_model_n_layer(model),
-        native.llama_model_n_head_kv(model),
-        metadata.integer(f"{architecture}.attention.key_length") or head_size,
-        metadata.integer(f"{architecture}.attention.value_length") or head_size,
-        options.kv_type,
-    )
+    # llama.cpp tells the heads of the first layer alone, and in a hybrid that one may have none.
+    alike = residents
+    kv = options.kv_type
+    token_bytes = _kv_bytes(model, metadata, kv) if alike else read_header(artifact).kv_bytes_per_token(kv)
     weights = native.llama_model_size(model)
     trained = native.llama_model_n_ctx_train(model)
-    sizes: Sizes = size(options, trained, token_bytes, available_memory(), residents=residents)
+    sizes: Sizes = size(options, trained, token_bytes, available_memory(), weights=weights, residents=residents)
     return ModelSpec(
         architecture=architecture,
         parameters=native.llama_model_n_params(model),
@@ -224,6 +220,23 @@ def _describe(
         eos=tokenizer.text(native.llama_vocab_eos(tokenizer.vocab)),
         sampling=_recommended(metadata),
         notes=sizes.notes,
+    )
+
+
+def _kv_bytes(model: native.llama_model_p, metadata: _Metadata, kv: KvType) -> int:
+    """Of one token, where all layers are alike."""
+    import llama_cpp as native
+
+    from core.engines.llamacpp.sizing import kv_bytes_per_token
+
+    architecture = metadata.text("general.architecture")
+    head_size = native.llama_model_n_embd(model) // max(1, native.llama_model_n_head(model))
+    return kv_bytes_per_token(
+        native.llama_model_n_layer(model),
+        native.llama_model_n_head_kv(model),
+        metadata.integer(f"{architecture}.attention.key_length") or head_size,
+        metadata.integer(f"{architecture}.attention.value_length") or head_size,
+        kv,
     )
 
 

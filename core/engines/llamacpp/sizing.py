@@ -46,13 +46,17 @@ def kv_bytes_per_token(layers: int, kv_heads: int, key_length: int, value_length
     return round(layers * kv_heads * (key_length + value_length) * BYTES[kv])
 
 
-def size(options: LoadOptions, trained: int, token_bytes: int, available: int, *, residents: bool = True) -> Sizes:
-    """Sizes for a model trained on contexts of `trained` tokens, with `available` bytes free beside its weights.
+def size(
+    options: LoadOptions, trained: int, token_bytes: int, available: int, *, weights: int = 0, residents: bool = True
+) -> Sizes:
+    """Sizes for a model trained on contexts of `trained` tokens, with `available` bytes free beside its `weights`.
 
     What the options name is taken as it is; the rest is fitted, and a note says where that is less than the model has.
     Without `residents` no room is made for sequences beyond the running ones: a recurrent model holds a whole state
     for each, and could not share a part of it.
     """
+    if options.memory is not None:
+        available = min(available, max(0, options.memory - weights))
     affordable = int(available * KV_SHARE / max(1, token_bytes))
     notes = []
     if options.context is not None:

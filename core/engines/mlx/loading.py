@@ -181,7 +181,8 @@ def _describe(
 ) -> ModelSpec:
     token_bytes = sum(kv_bytes_per_token(1, *layer, kv_type) for layer in tried.heads)
     trained = folder.trained_context or UNTOLD_CONTEXT
-    sizes = size(options, trained, token_bytes, available_memory(), residents=tried.plain)
+    weight_bytes = sum(array.nbytes for array in weights(network))
+    sizes = size(options, trained, token_bytes, available_memory(), weights=weight_bytes, residents=tried.plain)
     return ModelSpec(
         architecture=folder.architecture,
         parameters=int(utils.get_total_parameters(network)),
@@ -194,7 +195,7 @@ def _describe(
         batch=sizes.batch,
         # MLX takes the threads it likes; what the options say has no effect.
         threads=machine().cores,
-        weight_bytes=sum(array.nbytes for array in weights(network)),
+        weight_bytes=weight_bytes,
         kv_bytes_per_token=token_bytes,
         template=folder.template,
         bos=folder.token("bos"),

@@ -234,7 +234,7 @@ def _describe(
     if options.context is not None and options.context > trained:
         notes = (f"The context is {trained} tokens, not {options.context}: the graph knows no later positions.",)
         options = replace(options, context=trained)
-    sizes = size(options, trained, token_bytes, available_memory())
+    sizes = size(options, trained, token_bytes, available_memory(), weights=variant.size)
     vocabulary = graph.vocabulary or tokenizer.size
     bound = sizes.batch if graph.limits_logits else max(1, LOGITS // (4 * vocabulary))
     return ModelSpec(

@@ -146,9 +146,12 @@ def describe(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSp
     if options.context is not None and options.context > trained:
         notes.append(f"The context is {trained} tokens, not {options.context}: the folder allows no more.")
     asked = LoadOptions(
-        context=min(options.context, trained) if options.context else None, slots=options.slots, batch=options.batch
+        context=min(options.context, trained) if options.context else None,
+        slots=options.slots,
+        batch=options.batch,
+        memory=options.memory,
     )
-    sizes = size(asked, trained, token_bytes, available_memory())
+    sizes = size(asked, trained, token_bytes, available_memory(), weights=folder.bytes_of_graphs)
     return ModelSpec(
         architecture=folder.architecture,
         parameters=0,

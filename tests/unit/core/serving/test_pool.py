@@ -172,6 +172,37 @@ async def test_a_pinned_model_stays_and_the_other_is_told_why_there_is_no_room(s
     assert await shelf.ask("b") == "hello"
 
 
+async def test_models_that_wait_for_their_turn_take_no_room(shelves: Shelves) -> None:
+    shelf = shelves(100, a=60, b=60, c=60)
+    for name in ("a", "b", "c"):
+        await shelf.ask(name)
+    shelf.loads.clear()
+    answers = await asyncio.wait_for(asyncio.gather(*(shelf.ask(name) for name in "abcabcabc")), PATIENCE)
+    assert answers == ["hello"] * 9
+    assert set(shelf.loads) >= {"a", "b"}
+    assert len(shelf.loaded()) == 1
+
+
+async def test_others_make_room_for_a_model_that_took_more_than_was_expected(shelves: Shelves) -> None:
+    shelf = shelves(100, a=30, b=30, c=10)
+    for name in ("a", "b"):
+        await shelf.ask(name)
+    member = shelf.member("c")
+    shelf.sizes["c"] = 60
+    assert await shelf.ask("c") == "hello"
+    assert member.size == 60
+    assert shelf.loaded() == {"b", "c"}
+    assert shelf.pool.snapshot().used == 90
+
+
+async def test_a_model_may_take_what_pinned_ones_leave(shelves: Shelves) -> None:
+    shelf = shelves(100, a=30, b=30)
+    await shelf.ask("a")
+    assert shelf.pool.share(shelf.member("b")) == 100
+    shelf.pool.pin(shelf.member("a"), True)
+    assert shelf.pool.share(shelf.member("b")) == 70
+
+
 async def test_a_model_that_took_more_than_all_may_take_is_freed_again(shelves: Shelves) -> None:
     shelf = shelves(100, a=10)
     member = shelf.member("a")

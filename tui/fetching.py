@@ -1,0 +1,80 @@
+"""Models that were named and are not here: told of, asked about on a terminal, and downloaded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.prompt import Confirm
+
+from core.config import folders
+from core.engines import Engines
+from core.errors import ArtifactError, Cancelled, HubError, NotDownloaded
+from core.models.downloads.space import in_words
+from core.models.fit import Verdict
+from core.models.store import Judged, Store
+from core.workbench import load_options
+from tui.pull import fetch
+
+if TYPE_CHECKING:
+    from core.config import Settings
+    from core.models.repository import Quant
+
+
+def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
+    """See that all these models are here. One that is not is downloaded: unasked where `pull`, and on a terminal after
+    a question that tells its size and whether it fits.
+
+    Raises NotDownloaded where nobody can be asked, Cancelled when the answer is no or the download was interrupted,
+    and ModelNotFound, ArtifactError, HubError, DownloadError.
+    """
+    store = Store(settings, folders(), Engines(), load_options(settings.model))
+    console = Console(stderr=True)
+    try:
+        for name in names:
+            try:
+                store.resolve(name)
+            except NotDownloaded:
+                if not pull and not (sys.stdin.isatty() and console.is_terminal):
+                    raise
+                _fetch(store, name, console, asked=pull)
+    finally:
+        store.close()
+
+
+def _fetch(store: Store, name: str, console: Console, *, asked: bool) -> None:
+    quant = store.find(name)
+    judged = judge(store, quant)
+    _say(console, f"{quant.name} is not on this machine: {in_words(quant.size)} to download{fits(judged)}.")
+    likely = judged is None or judged.fit.verdict is not Verdict.DOES_NOT_FIT
+    if not asked and not Confirm.ask("Download it?", console=console, default=likely):
+        raise Cancelled(f"{name} was not downloaded; `tui pull {name}` does it.")
+    if not fetch(store.downloads, quant, console, name):
+        raise Cancelled(f"{name} is not here in full yet.")
+
+
+def judge(store: Store, quant: Quant) -> Judged | None:
+    """Whether what could be downloaded fits; None where its header tells nothing."""
+    try:
+        return store.judge(store.header(quant))
+    except (ArtifactError, HubError):
+        # A word in passing; what hinders the download itself is told by it.
+        return None
+
+
+def fits(judged: Judged | None) -> str:
+    """Words that go on a sentence about a model."""
+    if judged is None:
+        return ""
+    fit = judged.fit
+    if fit.verdict is Verdict.DOES_NOT_FIT:
+        return f"; it does not fit: it needs {in_words(fit.parts.needed)} and {in_words(fit.device.free)} are free"
+    most = f", at most {judged.largest:,}" if judged.largest is not None else ""
+    tight = ", but only just" if fit.verdict is Verdict.TIGHT else ""
+    return f"; it fits{tight} with a context of {judged.setup.context:,} tokens{most}"
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
