@@ -56,12 +56,12 @@ class Workbench:
         self.settings = settings
         self.folders = where or folders()
         self._engines = engines or Engines()
-        self._prober = Prober(self.folders.cache / "probes", settings.probe.timeout)
         chosen = options or load_options(settings.model)
-        cache = self.folders.cache
-        self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce)
         self.store = Store(settings, self.folders, self._engines, chosen)
         """The models that one could have."""
+        cache = self.folders.cache
+        self._prober = Prober(cache / "probes", settings.probe.timeout, self.store.learn)
+        self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce)
         self._history = History(self.folders.state / "benchmarks.jsonl")
         self._turns = 0
         """Requests that were routed."""

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.bench.child import Outcome, run_trial
-from core.bench.trial import Line, Refused, Sampled, TrialRequest, Tried
+from core.bench.trial import Line, Refused, Sampled, Settled, TrialRequest, Tried
 from core.engines.base import Artifact, Available, Engine, LoadOptions, Native, Tunable
 from core.errors import BudgetSpent, EngineFailed
 from core.files import write_atomically
@@ -128,14 +128,22 @@ def thread_counts(options: LoadOptions) -> tuple[int, ...]:
 
 
 Listener = Callable[[Line], None]
+Learn = Callable[[str, Artifact, LoadOptions, int], None]
+"""Told an engine's name, a model, how it was loaded, and the bytes it took."""
+
+
+def _learn_nothing(engine: str, artifact: Artifact, options: LoadOptions, taken: int) -> None:
+    pass
 
 
 class Prober:
     """Finds verdicts and keeps them, one file each. `probe` blocks: call it on a worker thread."""
 
-    def __init__(self, folder: Path, timeout: float) -> None:
+    def __init__(self, folder: Path, timeout: float, learn: Learn = _learn_nothing) -> None:
+        """`learn` is told what a model came to take, where a trial run measured that."""
         self._folder = folder
         self._timeout = timeout
+        self._learn = learn
 
     def kept(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Verdict | None:
         """The verdict of an earlier trial run, where there is one."""
@@ -162,7 +170,7 @@ class Prober:
         kept = None if fresh else self.kept(engine, artifact, options)
         if kept is not None:
             return kept
-        trial = _Trial(engine, location, artifact, options, budget, self._timeout, limit, stop, tell)
+        trial = _Trial(engine, location, artifact, options, budget, self._timeout, limit, stop, tell, self._learn)
         verdict = trial.verdict(_version(engine))
         write_atomically(self._path(engine, artifact, options), msgspec.json.encode(verdict))
         return verdict
@@ -192,7 +200,9 @@ class _Trial:
         limit: float | None,
         stop: threading.Event,
         tell: Listener | None,
+        learn: Learn,
     ) -> None:
+        self._learn = learn
         self._end = None if limit is None else time.monotonic() + limit
         self._engine = engine
         self._location = location
@@ -245,6 +255,10 @@ class _Trial:
 
     def _collect(self, variants: list[LoadOptions], outcome: Outcome) -> None:
         """Rates of the variants that came to their end, or that were well under way when time was up."""
+        for line in outcome.lines:
+            if isinstance(line, Settled):
+                settled = replace(variants[line.variant], context=line.context, slots=1)
+                self._learn(self._engine.name, self._artifact, settled, line.grown)
         memory = {line.variant: line.memory for line in outcome.lines if isinstance(line, Tried)}
         if outcome.late:
             memory = {line.variant: 0 for line in outcome.lines if isinstance(line, Sampled)} | memory

@@ -16,15 +16,16 @@ from importlib import import_module
 from pathlib import Path
 
 import msgspec
-import psutil
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.devices import resident
 from core.engines.base import (
     Artifact,
     Embedder,
     Engine,
     LoadOptions,
+    Measurable,
     Model,
     SequenceId,
     StreamModel,
@@ -37,6 +38,8 @@ from core.errors import BenchtopError
 from core.events import Failed, Finished
 from core.requests import Generation, RawText, Sampling, Transcription
 
+MOMENT = 5.0
+"""Seconds that may be spent on finding out what a model takes."""
 WARM_UP = 2
 """Tokens decoded before the clock starts."""
 BUSY, IDLE = 0.002, 0.006
@@ -88,6 +91,17 @@ class Sampled(Struct, frozen=True, tag="sampled"):
     """Seconds from handing over the prompt to its first token."""
 
 
+class Settled(Struct, frozen=True, tag="settled"):
+    """What the first variant came to take once it had computed a full batch and one token more, before which not all
+    that it set aside has been touched. Told where that is a matter of a moment."""
+
+    variant: int
+    context: int
+    """Tokens of the context it was loaded with, for one slot."""
+    grown: int
+    """Resident bytes beyond those before it was loaded."""
+
+
 class Tried(Struct, frozen=True, tag="tried"):
     """A variant came to its end unharmed."""
 
@@ -103,7 +117,7 @@ class Refused(Struct, frozen=True, tag="refused"):
     reason: str
 
 
-Line = Loaded | Sampled | Tried | Refused
+Line = Loaded | Sampled | Settled | Tried | Refused
 Tell = Callable[[Line], None]
 
 
@@ -130,16 +144,25 @@ def main() -> None:
 
 
 def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> None:
+    weighed = variant == 0 and isinstance(engine, Measurable)
+    context = max(request.context, options.batch + WARM_UP) if weighed else request.context
+    if isinstance(engine, Measurable):
+        for library in engine.libraries:
+            import_module(library)
+    before = resident()
     began = time.monotonic()
-    model = engine.load(request.artifact, replace(options, context=request.context, slots=1))
+    model = engine.load(request.artifact, replace(options, context=context, slots=1))
     tell(Loaded(variant, time.monotonic() - began))
+    prefill = 0.0
     with _bystander():
         for number, (threads, prefill, decode, first_token) in enumerate(_rounds(model, request)):
             tell(Sampled(variant, threads, prefill, decode, first_token))
             complete = number + 1 >= len(request.threads)
             if time.monotonic() > end and (variant or complete):
                 break
-    tell(Tried(variant, psutil.Process().memory_info().rss))
+    if weighed and _filled(model, prefill * min(MOMENT, end - time.monotonic())):
+        tell(Settled(variant, context, resident() - before))
+    tell(Tried(variant, resident()))
     model.shutdown()
 
 
@@ -179,6 +202,17 @@ def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, floa
     decoded = time.perf_counter() - began
     model.close(sequence)
     return request.prompt / max(first, 1e-9), request.decoded / max(decoded, 1e-9), first
+
+
+def _filled(model: Model, most: float) -> bool:
+    """Compute a full batch and one token more, if that is not more than `most` tokens; whether it was done."""
+    if isinstance(model, StreamModel | Embedder | Transcriber) or (batch := model.spec.batch) > most:
+        return False
+    sequence = model.open(Sampling(temperature=0.0))
+    token = _step(model, sequence, [1] * batch)
+    _step(model, sequence, [token])
+    model.close(sequence)
+    return True
 
 
 def _feed(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:

@@ -407,3 +407,13 @@ class Tunable(Protocol):
     def variants(self, options: LoadOptions) -> Sequence[LoadOptions]:
         """What is worth timing, the usual setting first; what `options` fix stays fixed."""
         ...
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """An engine of which the memory that a model takes can be told from what the library itself takes."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules that its models are made with; whoever measures imports them before."""
+        ...

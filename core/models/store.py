@@ -21,7 +21,7 @@ from core.hardware import available_memory, machine
 from core.models.catalog import Catalog, builtin_catalog
 from core.models.downloads.manager import Downloads
 from core.models.fit import Correction, Fit, Setup, estimate, fit, largest_context, usual_setup
-from core.models.fit_records import FitRecords
+from core.models.fit_records import FitRecord, FitRecords
 from core.models.headers.header import Header
 from core.models.headers.reading import read_header
 from core.models.hub import Hub
@@ -31,6 +31,7 @@ from core.models.repository import Quant, Repository
 from core.models.resolve import BUILT_IN, quant_of, resolve
 from core.models.search import Filters, Page
 from core.serving.profile import Profile
+from core.telemetry.log import get_logger
 
 ENGINE_OF = {
     ArtifactFormat.GGUF: "llamacpp",
@@ -38,6 +39,7 @@ ENGINE_OF = {
     ArtifactFormat.ONNX: "onnxruntime",
 }
 """Whose records correct the estimate for a format."""
+log = get_logger(__name__)
 
 
 class Judged(Struct, frozen=True):
@@ -156,6 +158,23 @@ class Store:
             return artifact.size
         setup = _setup(header, profile.options(self._options), min(memory, available_memory()))
         return self._correction(header)(estimate(header, setup)).loaded
+
+    def learn(self, engine: str, artifact: Artifact, options: LoadOptions, taken: int) -> None:
+        """Record what loading a model with these options really took, in bytes, beside what is estimated for it.
+
+        The context and the slots must be given. Never fails: nothing depends on a record.
+        """
+        try:
+            header = read_header(artifact)
+            assert options.context is not None
+            setup = replace(
+                _setup(header, options, available_memory()), context=options.context, slots=options.slots or 1
+            )
+            predicted = estimate(header, setup)
+            here = machine().fingerprint
+            self.records.add(FitRecord(here, engine, header.architecture, header.quantization, predicted, taken))
+        except (ArtifactError, OSError) as error:
+            log.warning("what a model takes could not be recorded", model=artifact.name, reason=str(error))
 
     def _correction(self, header: Header) -> Correction:
         return self.records.correction(ENGINE_OF.get(header.format, ""))

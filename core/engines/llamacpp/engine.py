@@ -80,6 +80,7 @@ class LlamaCppEngine:
     name = "llamacpp"
     platform = "any"
     priority = 20
+    libraries = ("llama_cpp", "numpy")
 
     def availability(self) -> Availability:
         if find_spec("llama_cpp") is None:

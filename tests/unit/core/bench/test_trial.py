@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from core.bench.child import run_trial
-from core.bench.trial import Loaded, Sampled, TrialRequest, Tried
+from core.bench.trial import Loaded, Sampled, Settled, TrialRequest, Tried
 from core.engines.base import ArtifactFormat, LoadOptions
 from core.models.resolve import resolve
 from tests.bert import write_embedder
@@ -19,3 +19,14 @@ def test_an_embedder_embeds_a_text_in_a_trial_run(tmp_path: Path) -> None:
     assert outcome.trouble is None
     assert [type(line) for line in outcome.lines] == [Loaded, Sampled, Sampled, Tried]
     assert all(line.prefill > 0 and line.threads == 1 for line in outcome.lines if isinstance(line, Sampled))
+
+
+def test_a_trial_run_tells_what_a_model_came_to_take() -> None:
+    options = LoadOptions(threads=1, batch=64)
+    request = TrialRequest("core.engines.llamacpp.engine:LlamaCppEngine", resolve("guide"), (options,), (1,), 1, 20)
+    outcome = run_trial(request, 60.0, threading.Event())
+    assert [type(line) for line in outcome.lines] == [Loaded, Sampled, Settled, Tried]
+    (settled,) = (line for line in outcome.lines if isinstance(line, Settled))
+    assert settled.context > 64
+    # At least the weights, and less than a Python process with the library takes.
+    assert request.artifact.size < settled.grown < 64 << 20
