@@ -31,7 +31,6 @@ GGML_TYPES: Final = {0: KvType.F32, 1: KvType.F16, 2: KvType.Q4_0, 8: KvType.Q8_
 
 REFUSED: Final[Mapping[str, str]] = {
     "mtmd": "images, sound and video in prompts",
-    "loras": "LoRA adapters",
     "response_schema": "parsing answers by a schema",
     "chat_template": "a chat template in place of the model's own",
     "max_output_tokens": "a bound on answers whose requests set none",
@@ -67,7 +66,6 @@ WARNED: Final[Mapping[str, str]] = {
 }
 AS_DEFAULT: Final[Mapping[str, object]] = {
     "mtmd": {},
-    "loras": (),
     "kv_overrides": {},
     "vocab_only": False,
     "pooling_type": -1,
@@ -103,6 +101,12 @@ class FromPretrained(Struct, frozen=True, forbid_unknown_fields=True):
     local_dir_use_symlinks: bool | Literal["auto"] | None = None
 
 
+class LoraOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    path: str | None = None
+    from_pretrained: FromPretrained | None = None
+    scale: float = 1.0
+
+
 class DiskCache(Struct, frozen=True, forbid_unknown_fields=True):
     path: str | None = None
     max_bytes: int | None = None
@@ -122,9 +126,9 @@ class ModelOptions(Struct, frozen=True, forbid_unknown_fields=True):
     flash_attn: bool | None = None
     type_k: int | None = None
     type_v: int | None = None
+    loras: tuple[LoraOptions, ...] | None = None
     # What is refused.
     mtmd: dict[str, object] | None = None
-    loras: tuple[dict[str, object], ...] | None = None
     response_schema: dict[str, object] | None = None
     chat_template: str | tuple[str, ...] | None = None
     max_output_tokens: int | None = None
@@ -217,6 +221,7 @@ def _translated(config: LlamaConfig, source: str) -> Tree:
         "threads": model.threads,
         "flash_attention": model.flash_attn,
         "kv_type": _kv_type(model, source),
+        "loras": _loras(model, source),
     }
     server = asdict(config.server) if config.server else {}
     return _given({"server": server, "models": {name: profile}})
@@ -309,6 +314,13 @@ def _kv_type(model: ModelOptions, source: str) -> str | None:
         known = ", ".join(f"{number} ({kind.value})" for number, kind in GGML_TYPES.items())
         raise wrong(source, f"model.type_k: {keys} is no type of the KV cache here; there are {known}.")
     return GGML_TYPES[keys].value
+
+
+def _loras(model: ModelOptions, source: str) -> list[dict[str, object]] | None:
+    for lora in model.loras or ():
+        if lora.path is None or lora.from_pretrained is not None:
+            raise wrong(source, "model.loras: adapters are files here; download them, and give each a path.")
+    return [{"path": lora.path, "scale": lora.scale} for lora in model.loras or ()] or None
 
 
 def _bounded(batch: int) -> int:

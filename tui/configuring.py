@@ -192,5 +192,8 @@ def toml(value: object) -> str:
             return repr(value)
         case tuple() | list():
             return f"[{', '.join(toml(each) for each in value)}]"
+        case Struct():
+            pairs = ((key, getattr(value, key)) for key in value.__struct_fields__)
+            return f"{{ {', '.join(f'{key} = {toml(each)}' for key, each in pairs)} }}"
         case _:
             return msgspec.json.encode(str(value)).decode().replace("\x7f", "\\u007f")

@@ -182,7 +182,8 @@ class Prober:
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
         place = (engine.name, _version(engine), machine().fingerprint, mark(artifact))
         asked = (options.kv_type.value, str(options.extra_buffers), str(options.threads), str(options.flash_attention))
-        digest = hashlib.sha256("\n".join((*place, *asked)).encode()).hexdigest()[:24]
+        loras = (f"{lora.path} {lora.scale}" for lora in options.loras)
+        digest = hashlib.sha256("\n".join((*place, *asked, *loras)).encode()).hexdigest()[:24]
         return self._folder / f"{engine.name}-{digest}.json"
 
 
@@ -310,6 +311,7 @@ def applied(verdict: Verdict, options: LoadOptions) -> LoadOptions:
         context=options.context,
         slots=options.slots,
         memory=options.memory,
+        loras=options.loras,
         threads=options.threads or verdict.options.threads or verdict.threads,
         batch_threads=options.batch_threads or verdict.options.batch_threads or verdict.batch_threads,
     )

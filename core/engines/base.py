@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, NewType, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, NewType, Protocol, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from core.requests import Generation, Sampling, Transcription
 
@@ -82,6 +82,15 @@ class KvType(Enum):
     Q4_0 = "q4_0"
 
 
+class Lora(Struct, frozen=True, forbid_unknown_fields=True):
+    """A low-rank adapter (arXiv 2106.09685) that is added to a model's weights."""
+
+    path: str
+    """A file in the model's own format."""
+    scale: Annotated[float, Meta(ge=-100, le=100)] = 1.0
+    """How much of it."""
+
+
 class LoadOptions(Struct, frozen=True):
     """How to load. None leaves the choice to the engine, made from the model's header and this machine."""
 
@@ -100,6 +109,8 @@ class LoadOptions(Struct, frozen=True):
     """None leaves it to the engine."""
     extra_buffers: bool = True
     """llama.cpp's repacked and AMX buffer types; faster where they work, and they crash on some machines."""
+    loras: tuple[Lora, ...] = ()
+    """Added in this order; for engines that are a LoraHost."""
     memory: int | None = None
     """Bytes the model may take, weights and all, where less is to be used than is free."""
     api_key: str | None = None
@@ -416,4 +427,14 @@ class Measurable(Protocol):
     @property
     def libraries(self) -> tuple[str, ...]:
         """Modules that its models are made with; whoever measures imports them before."""
+        ...
+
+
+@runtime_checkable
+class LoraHost(Protocol):
+    """An engine that adds low-rank adapters to a model when it is loaded."""
+
+    @property
+    def lora_format(self) -> ArtifactFormat:
+        """What their files are."""
         ...

@@ -12,7 +12,7 @@ from core.bench.probe import Prober, applied
 from core.bench.select import Candidate, Selector
 from core.config import Settings
 from core.engines import Engines
-from core.engines.base import Artifact, ArtifactFormat, Available, Engine, LoadOptions, Native
+from core.engines.base import Artifact, ArtifactFormat, Available, Engine, LoadOptions, LoraHost, Native
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
 from core.models.variants import formats, variant
 from core.serving.host import Loaded
@@ -61,7 +61,9 @@ class ModelLoader:
         candidates = self.candidates(artifact, profile)
         if not candidates:
             # Nothing runs it: choosing says why, in the sentence that fits.
-            self._engines.choose(artifact, self._forced(profile))
+            chosen = self._engines.choose(artifact, self._forced(profile))
+            if profile.loras:
+                raise LoadFailed(artifact.name, f"The {chosen.name} engine takes no LoRA adapters; llamacpp does.")
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
         failures: list[BenchtopError] = []
         options = replace(profile.options(self._options), memory=memory)
@@ -79,6 +81,8 @@ class ModelLoader:
         """Each engine that runs here, with the model in the first format that it accepts, by priority."""
         forced = self._forced(profile)
         engines = [self._engines.get(forced)] if forced is not None else list(self._engines)
+        if profile.loras:
+            engines = [engine for engine in engines if isinstance(engine, LoraHost)]
         found = []
         for engine in engines:
             if isinstance(engine.availability(), Available) and (wanted := _accepted(engine, artifact)) is not None:

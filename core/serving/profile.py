@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
-from core.engines.base import KvType, LoadOptions
+from core.engines.base import KvType, LoadOptions, Lora
 from core.requests import Sampling
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -47,6 +48,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     flash_attention: bool | None = None
     ttl: Annotated[float, Meta(ge=0)] | None = None
     """Idle seconds before it is unloaded; zero keeps it."""
+    loras: tuple[Lora | str, ...] = ()
+    """Adapters to add, by path or as tables with `path` and `scale`."""
     pin: bool = False
     """Never unload it for others, or for being idle."""
     sampling: SamplingDefaults = SamplingDefaults()
@@ -61,4 +64,10 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
             "kv_type": self.kv_type,
             "flash_attention": self.flash_attention,
         }
-        return replace(base, **{name: value for name, value in wishes.items() if value is not None})
+        options = replace(base, **{name: value for name, value in wishes.items() if value is not None})
+        return replace(options, loras=tuple(map(_lora, self.loras))) if self.loras else options
+
+
+def _lora(given: Lora | str) -> Lora:
+    lora = Lora(given) if isinstance(given, str) else given
+    return replace(lora, path=str(Path(lora.path).expanduser()))

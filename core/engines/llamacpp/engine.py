@@ -8,6 +8,7 @@ from collections import deque
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from core.engines.base import (
     KvType,
     LoadOptions,
     LoadProgress,
+    Lora,
     ModelSpec,
     TokenModel,
     Unavailable,
@@ -81,6 +83,7 @@ class LlamaCppEngine:
     platform = "any"
     priority = 20
     libraries = ("llama_cpp", "numpy")
+    lora_format = ArtifactFormat.GGUF
 
     def availability(self) -> Availability:
         if find_spec("llama_cpp") is None:
@@ -113,6 +116,7 @@ class LlamaCppEngine:
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
         import llama_cpp as native
 
+        from core.engines.llamacpp.adapters import adapt
         from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
 
         _native_log().lines.clear()
@@ -122,6 +126,9 @@ class LlamaCppEngine:
             recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
             spec = _describe(artifact, model, tokenizer, options, residents=not recurrent)
             context = self._context(artifact, model, spec, options)
+            if options.loras:
+                adapt(artifact.name, model, context, options.loras, _native_log().reason)
+                spec = replace(spec, notes=(*spec.notes, *(_adapted(lora) for lora in options.loras)))
         except BaseException:
             native.llama_model_free(model)
             raise
@@ -222,6 +229,10 @@ def _describe(
         sampling=_recommended(metadata),
         notes=sizes.notes,
     )
+
+
+def _adapted(lora: Lora) -> str:
+    return f"The adapter {Path(lora.path).name} is added, times {lora.scale:g}."
 
 
 def _kv_bytes(model: native.llama_model_p, metadata: _Metadata, kv: KvType) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from core.config import Loaded, read_settings
 from core.config_json import AS_DEFAULT, REFUSED, WARNED, ModelOptions
-from core.engines.base import KvType
+from core.engines.base import KvType, Lora
 from core.errors import ConfigError
 from core.serving.profile import Profile
 
@@ -122,7 +122,6 @@ def test_the_other_parts_of_a_divided_model_come_along_in_silence(tmp_path: Path
 def test_what_would_change_answers_is_refused_by_name(tmp_path: Path, key: str) -> None:
     samples: dict[str, object] = {
         "mtmd": {"mmproj_path": "p.gguf"},
-        "loras": [{"path": "a.gguf"}],
         "response_schema": {"type": "object"},
         "chat_template": ["{{ bos_token }}", "{{ messages[0].content }}"],
         "kv_overrides": {"a": 1},
@@ -172,7 +171,7 @@ def test_a_disk_cache_and_other_places_of_files_are_told(tmp_path: Path) -> None
 
 def test_every_key_of_a_model_is_translated_refused_or_told(tmp_path: Path) -> None:
     translated = {"path", "from_pretrained", "alias", "n_ctx", "max_seq_len", "n_seq_max", "n_batch", "n_ubatch"}
-    translated |= {"threads", "flash_attn", "type_k", "type_v"}
+    translated |= {"threads", "flash_attn", "type_k", "type_v", "loras"}
     drafts = {key for key in ModelOptions.__struct_fields__ if key.startswith("draft_model")}
     assert translated | REFUSED.keys() | WARNED.keys() | drafts == set(ModelOptions.__struct_fields__)
 
@@ -241,3 +240,10 @@ def test_json_in_the_layout_of_the_toml_files_is_read_as_those_are(tmp_path: Pat
 
 def test_a_mistake_in_json_of_our_layout_is_named_too(tmp_path: Path) -> None:
     assert "model.ctx_sice is unknown; did you mean ctx_size?" in refusal(tmp_path, {"model": {"ctx_sice": 1}})
+
+
+def test_adapters_that_are_files_come_along(tmp_path: Path) -> None:
+    found = profile(tmp_path, {"loras": [{"path": "/models/a.gguf", "scale": 0.5}, {"path": "/models/b.gguf"}]})
+    assert found.loras == (Lora("/models/a.gguf", 0.5), Lora("/models/b.gguf"))
+    said = refusal(tmp_path, {"model": {**LOCAL, "loras": [{"from_pretrained": {"repo_id": "o/r", "filename": "a"}}]}})
+    assert "download them" in said
