@@ -20,7 +20,7 @@ from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.config import Folders, ModelSettings, Settings, folders
 from core.engines import EngineReport, Engines
 from core.engines.base import Artifact, LoadOptions, ModelSpec
-from core.errors import ModelNotFound, ModelNotReady, RequestError
+from core.errors import ModelNotFound, ModelNotReady, NotDownloaded, RequestError
 from core.feed import MachineSnapshot, Snapshot
 from core.models.library import LibraryEntry
 from core.models.names import looks_like_path
@@ -255,9 +255,11 @@ class Workbench:
     def _known(self, name: str) -> Member:
         member = self._pool.find(name)
         if member is None:
-            known = ", ".join(member.name for member in self._pool) or "none yet"
-            raise ModelNotFound(name, f"The model {name!r} is not being served here; these are: {known}.")
+            raise ModelNotFound(name, f"The model {name!r} is not being served here; these are: {self._names()}.")
         return member
+
+    def _names(self) -> str:
+        return ", ".join(member.name for member in self._pool) or "none yet"
 
     def _loaded(self, name: str) -> Host:
         member = self._known(name)
@@ -272,6 +274,8 @@ class Workbench:
         if member is None and self.settings.pool.on_demand and not _is_place(name):
             try:
                 found = await self._resolved(name)
+            except NotDownloaded as error:
+                raise ModelNotFound(name, f"{error} Served here: {self._names()}.") from error
             except ModelNotFound:
                 return self._known(name)
             return self._pool.add(found.artifact, found.profile)

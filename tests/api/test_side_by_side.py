@@ -1,0 +1,64 @@
+"""One server, three kinds of models: chat, embeddings and speech, each loaded by the first request that names it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from core.config import BenchSettings, ServerSettings, Settings
+from core.serving.profile import Profile
+from tests.api.conftest import Served, chat_body, serving
+from tests.bert import WIDTH, write_embedder
+from tests.speech import encoded, tone, write_whisper
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def shelf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    folder = tmp_path_factory.mktemp("models")
+    models = {
+        "talks": Profile(source="guide", engine="llamacpp", ctx_size=512, slots=2),
+        "embeds": Profile(source=str(write_embedder(folder / "tiny"))),
+        "hears": Profile(source=str(write_whisper(folder / "ggml-tiny.bin"))),
+    }
+    settings = Settings(server=ServerSettings(port=0), models=models, bench=BenchSettings(enabled=False))
+    async with serving(tmp_path_factory.mktemp("served"), settings, model=None) as served:
+        await served.workbench.serve(tuple(models))
+        yield served
+
+
+async def states(served: Served) -> dict[str, str]:
+    listed = (await served.http.get("/v1/models")).json()["data"]
+    return {model["id"]: model["state"] for model in listed}
+
+
+async def test_each_kind_of_model_is_loaded_on_demand_and_all_answer_at_once(shelf: Served) -> None:
+    assert await states(shelf) == {"talks": "unloaded", "embeds": "unloaded", "hears": "unloaded"}
+    said, vectors, heard = await asyncio.gather(
+        shelf.complete(model="talks", max_tokens=8),
+        shelf.client.embeddings.create(model="embeds", input=["hello world"]),
+        shelf.client.audio.transcriptions.create(model="hears", file=("a.wav", encoded(tone()))),
+    )
+    assert said.choices[0].message.content
+    assert len(vectors.data[0].embedding) == WIDTH
+    assert heard.text == "hello world ü world"
+    assert await states(shelf) == {"talks": "ready", "embeds": "ready", "hears": "ready"}
+
+
+async def test_a_model_of_another_kind_says_what_it_is_for(shelf: Served) -> None:
+    answer = await shelf.chat(**chat_body(model="embeds"))
+    assert answer.status_code == 400
+    assert "embed" in answer.json()["error"]["message"]
+
+
+async def test_a_model_that_would_have_to_be_downloaded_is_not_and_says_so(shelf: Served) -> None:
+    answer = await shelf.chat(**chat_body(model="nobody/nothing-GGUF"))
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert error["code"] == "model_not_found"
+    assert "nobody/nothing-GGUF is not on this machine" in error["message"]
+    assert "talks, embeds, hears" in error["message"]
