@@ -69,6 +69,7 @@ class Features(Struct, frozen=True):
     languages: float = 0.0
     """Scripts beyond the Latin one, which small models know least."""
     tools: float = 0.0
+    """Results of tools in the conversation, which have to be made sense of."""
 
     @property
     def score(self) -> float:
@@ -104,7 +105,14 @@ def features(request: Generation) -> Features:
         mathematics=min(1.0, len(MATHEMATICS.findall(text)) / 2),
         steps=min(1.0, len(STEPS.findall(text)) / 4),
         languages=min(1.0, 2 * len(FOREIGN.findall(text)) / letters),
+        tools=min(1.0, _results(request) / 2),
     )
+
+
+def _results(request: Generation) -> int:
+    if not isinstance(request.prompt, Conversation):
+        return 0
+    return sum(message.role is Role.TOOL for message in request.prompt.messages)
 
 
 def tokens(request: Generation) -> int:

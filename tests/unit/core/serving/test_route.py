@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import RequestError
-from core.requests import Conversation, Generation, RawTokens
+from core.requests import Conversation, Generation, RawTokens, Role
 from core.serving.route import AUTO, Route, Strategy, choose, features
 from tests.support import asks, said
 
@@ -72,3 +72,11 @@ def test_a_prompt_that_fits_nowhere_is_refused_with_the_sizes(strategy: Strategy
 
 def test_a_prompt_of_tokens_is_judged_by_its_length_alone() -> None:
     assert choose(Generation(AUTO, RawTokens((1, 2, 3))), ALL, Strategy.COMPLEXITY).model == "small"
+
+
+def test_results_of_tools_ask_for_a_larger_model() -> None:
+    messages = (said("What is the weather?"), *(said("Rain.", Role.TOOL) for _ in range(2)))
+    request = asks("", AUTO, prompt=Conversation(messages))
+    decision = choose(request, ALL, Strategy.COMPLEXITY)
+    assert decision.model == "large"
+    assert "tools 1.0" in decision.reason
