@@ -73,12 +73,25 @@ def fetch(downloads: Downloads, quant: Quant, console: Console, name: str) -> bo
 
 
 def _resume(downloads: Downloads, console: Console) -> bool:
-    keys = downloads.resume_pending()
-    if not keys:
+    """Go on with all; whether all of them are here. Raises BenchtopError, once all ended, when any could not be had."""
+    pending = downloads.resume_pending()
+    if not pending.started and not pending.refused:
         _say(console, "No download was broken off; `tui pull MODEL` goes on with one that was paused or has failed.")
-    items = [_followed(downloads, key, console) for key in keys]
-    here = [_ended(item, console, item.name) for item in items]
-    return all(here)
+    items = [_followed(downloads, key, console) for key in pending.started]
+    failures = [str(error) for error in pending.refused.values()]
+    here = True
+    for item in items:
+        try:
+            here = _ended(item, console, item.name) and here
+        except BenchtopError as error:
+            failures.append(str(error))
+    if failures:
+        # One that fails for the same reason as another is told of once.
+        *others, last = dict.fromkeys(failures)
+        for failure in others:
+            _say(console, failure)
+        raise BenchtopError(last)
+    return here
 
 
 def _followed(downloads: Downloads, key: str, console: Console) -> DownloadItem:

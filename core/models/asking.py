@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from core.errors import GatedRepository, HubBusy, HubError, HubUnreachable, RepositoryNotFound
 from core.models.downloads.place import HubPlace
-from core.models.downloads.remote import headers_for, unreachable
+from core.models.downloads.remote import client_for, headers_for, misnamed, unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -77,15 +77,15 @@ class HubLink:
             raise HubUnreachable("HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to search and download.")
         if self._client is None:
             # On a redirect to another host httpx leaves the token behind.
-            self._client = httpx.Client(timeout=TIMEOUT, follow_redirects=True)
+            self._client = client_for(TIMEOUT, follow_redirects=True)
         sent = {**headers_for(self.place, own=True), **headers}
         try:
             with self._client.stream("GET", url, params=list(query) or None, headers=sent) as response:
                 if response.is_error:
                     raise refusal(response, self.place, repo, path)
                 yield response
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
-            raise HubError(f"{self.place.endpoint!r} is no address of a Hub; correct HF_ENDPOINT.") from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, ValueError) as error:
+            raise misnamed(self.place.endpoint, error) from error
         except httpx.RequestError as error:
             raise HubUnreachable(
                 f"{unreachable(self.place, error)} Check the network, and HF_ENDPOINT if it is set."

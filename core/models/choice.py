@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from core.engines.base import ArtifactFormat
@@ -54,23 +55,38 @@ def _asked(name: HubName, able: Sequence[Quant]) -> list[Quant]:
         return _holding(name.file, able)
     label = (name.label or "").lower()
     exact = [quant for quant in able if label in (quant.label.lower(), quant.label.lower().removeprefix("onnx-"))]
-    return exact or _as_wide(label, able)
+    return [*exact, *_besides(label, able, {quant.format for quant in exact})] or _as_wide(label, able)
+
+
+def _besides(label: str, able: Sequence[Quant], without: Collection[ArtifactFormat]) -> list[Quant]:
+    """Those that go by a name which is not their label; none of a format of which several do."""
+    found: dict[ArtifactFormat, list[Quant]] = defaultdict(list)
+    for quant in able:
+        if quant.format not in without and label in _names(quant):
+            found[quant.format].append(quant)
+    return [quants[0] for quants in found.values() if len(quants) < 2]
+
+
+def _names(quant: Quant) -> list[str]:
+    return [each.lower() for each in (quant.label, *quant.also)]
 
 
 def _holding(file: str, able: Sequence[Quant]) -> list[Quant]:
-    """Those with a file; of several, such as for a tokenizer.json, none unless it is what they are loaded from."""
+    """The one with a file, or with files in a folder of that name; none where several have it, as a tokenizer.json."""
     found = [quant for quant in able if any(each.path == file for each in quant.files)]
+    found = found or [quant for quant in able if any(each.path.startswith(f"{file}/") for each in quant.files)]
     return found if len(found) < 2 else []
 
 
 def _as_wide(label: str, able: Sequence[Quant]) -> list[Quant]:
     """For each format the best that has a width."""
-    labels = [each.lower() for each in WIDTHS.get(label, ())]
     best: dict[ArtifactFormat, Quant] = {}
-    for quant in sorted(
-        (quant for quant in able if quant.label.lower() in labels), key=lambda each: labels.index(each.label.lower())
-    ):
-        best.setdefault(quant.format, quant)
+    for usual in (each.lower() for each in WIDTHS.get(label, ())):
+        for quant in able:
+            if usual == quant.label.lower():
+                best.setdefault(quant.format, quant)
+        for quant in _besides(usual, able, best):
+            best[quant.format] = quant
     return list(best.values())
 
 

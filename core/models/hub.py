@@ -21,12 +21,12 @@ from core.models.headers.config import LONGEST, Config
 from core.models.headers.header import Header
 from core.models.headers.reading import header_of
 from core.models.headers.source import Source
-from core.models.quants import group, projectors, sizes_of
+from core.models.quants import group, heads, projectors, sizes_of
 from core.models.repository import Quant, RepoFile, Repository
 from core.models.search import Filters, Page, licence, search
 from core.telemetry.log import get_logger
 
-HEADER_VERSION: Final = 1
+HEADER_VERSION: Final = 2
 """Of what is kept of headers; another one makes old files a miss."""
 log = get_logger(__name__)
 
@@ -73,6 +73,7 @@ class Hub:
             files=files,
             quants=group(told.id, told.sha, files, weights_label=label, model_type=model_type),
             projectors=projectors(files),
+            heads=heads(files),
             gated=told.is_gated,
             private=told.private,
             task=told.pipeline_tag,

@@ -52,7 +52,8 @@ class _Index(Struct):
 
 
 def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """HF_HUB_CACHE, else `hub` below HF_HOME, else below the user's cache folder: as huggingface_hub has it."""
+    """HF_HUB_CACHE, else `hub` below HF_HOME, else below the user's cache folder: as huggingface_hub has it, but that
+    an empty one counts as not set. Downloads go there as well."""
     given = os.environ if environment is None else environment
     if place := given.get("HF_HUB_CACHE") or given.get("HUGGINGFACE_HUB_CACHE"):
         return _expanded(place)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from core.engines.base import Artifact, ArtifactFormat
 from core.errors import BenchtopError
+from core.models.downloads.place import size_of
 from core.models.hubcache import (
     Snapshot,
     absent,
@@ -91,12 +92,15 @@ class Library:
         cache: Path | None = None,
         memory: Path | None = None,
         takers: Mapping[ArtifactFormat, tuple[str, ...]] | None = None,
+        downloads: Path | None = None,
     ) -> None:
         """`here`: folders of which only the files themselves count. `folders`: searched with all below them. `cache`:
-        the Hub's. `memory`: where to keep what was seen of files. `takers`: the engines, by what they take."""
+        the Hub's. `memory`: where to keep what was seen of files. `takers`: the engines, by what they take.
+        `downloads`: where the list of downloads is kept, so that none of them is deleted from below it."""
         self.here = tuple(here)
         self.folders = tuple(folder.expanduser() for folder in folders)
         self.cache = cache.resolve() if cache is not None else None
+        self.downloads = downloads
         self._memory = memory
         self._takers = takers or {}
 
@@ -136,6 +140,7 @@ def user_library(
         cache=cache_folder(),
         memory=where.cache / "library.msgpack",
         takers=takers,
+        downloads=where.state / "downloads",
     )
 
 
@@ -225,18 +230,21 @@ def _of_repository(cache: Path, repo: str, inspector: Inspector, sizes: Mapping[
             label = entry.name.removeprefix(repo)
             yield replace(entry, name=f"{repo}@{snapshot.commit}{label}") if older else entry
     partial = {path.name.removesuffix(".incomplete"): path for path in _glob(folder / "blobs", PARTIAL)}
-    if partial:
-        yield _partial(repo, folder, partial, sizes)
+    yield from _partial(repo, folder, partial, sizes)
 
 
-def _partial(repo: str, folder: Path, partial: Mapping[str, Path], sizes: Mapping[str, int]) -> LibraryEntry:
+def _partial(repo: str, folder: Path, partial: Mapping[str, Path], sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
     """What was begun to be downloaded into a repository's cache."""
-    here = sum(path.stat().st_size for path in partial.values())
-    whole = sum(sizes.get(etag.partition(".")[0], 0) for etag in partial)
+    sizes_here = {etag: size for etag, path in partial.items() if (size := size_of(path)) >= 0}
+    if not sizes_here:
+        # They were finished since they were seen.
+        return
+    here = sum(sizes_here.values())
+    whole = sum(sizes.get(etag.partition(".")[0], 0) for etag in sizes_here)
     share = min(1.0, here / whole) if whole else None
     said = "partial: the download is not finished" + (f" ({share:.0%})" if share is not None else "")
-    files = tuple(partial.values())
-    return LibraryEntry(repo, folder / "blobs", None, here, False, said, Place.HUB, files, share=share)
+    files = tuple(partial[etag] for etag in sizes_here)
+    yield LibraryEntry(repo, folder / "blobs", None, here, False, said, Place.HUB, files, share=share)
 
 
 def _of_snapshot(snapshot: Snapshot, inspector: Inspector, place: Place) -> Iterator[LibraryEntry]:

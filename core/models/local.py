@@ -106,8 +106,11 @@ def _problem(parts: SplitResult) -> str | None:
     return None
 
 
+def without_password(address: str) -> str:
+    """An address fit to be shown: without what stands before the last @, which may be a password."""
+    scheme, mark, rest = address.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
 def _shown(name: str) -> str:
-    """An address fit for a message: without what stands before an @, which may be a password."""
-    scheme, _, rest = name.partition("://")
-    host, slash, path = rest.partition("/")
-    return repr(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"[:200])
+    return repr(without_password(name)[:200])

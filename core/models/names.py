@@ -28,13 +28,17 @@ FILES: Final = (".gguf", ".bin", ".onnx", ".pte", ".mnn", ".safetensors")
 """Ends of the names of model files."""
 LONGEST: Final = 4096
 """Characters of a name; no path is longer."""
+MOST_LETTERS: Final = 128
+"""Characters behind a colon."""
 SHOWN: Final = 200
 """Characters of a name that a message repeats."""
 
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 """An owner's or a repository's name, as the Hub allows them."""
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+_WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{MOST_LETTERS - 1}}}")
 """What may stand behind a colon."""
+_REFS = re.compile(r"refs/(?:pr/\d+|convert/[A-Za-z0-9._-]+)(?=$|[:/])")
+"""The Hub's revisions that have slashes in their names: pull requests and conversions."""
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
 _DRIVE = re.compile(r"[A-Za-z]:($|[\\/])")
 
@@ -207,14 +211,19 @@ def _pasted(text: str, address: str) -> HubName:
         parts = parts[:2]
     if len(parts) < 4 or parts[2] not in VIEWS:
         return _hub("/".join(parts), text)
-    file = "/".join(unquote(part) for part in parts[4:])
-    revision = unquote(parts[3])
+    at = "/".join(unquote(part) for part in parts[3:])
+    found = _REFS.match(at)
+    revision = found[0] if found else unquote(parts[3])
+    file = at[len(revision) :].removeprefix("/")
     return _checked("/".join(parts[:2]), text, None if revision == "main" else revision, file=file or None)
 
 
 def _hub(written: str, text: str) -> HubName:
     """`owner/name[@revision][:label]`, or `owner/name[@revision]/file`."""
     owner, _, rest = written.partition("/")
+    before, at, after = rest.partition("@")
+    if "/" not in before and (refs := _REFS.match(after)):
+        rest = f"{before}{at}{quote(refs[0], safe='')}{after[refs.end() :]}"
     name, slash, file = rest.partition("/")
     name, colon, label = name.partition(":")
     name, at, revision = name.partition("@")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from msgspec import Struct
+
 from core.engines.base import ArtifactFormat
 from core.models.formats import ENCODERS
 from core.models.headers.reading import SPLIT
+from core.models.names import MOST_LETTERS
 from core.models.repository import Quant, RepoFile
 
 GGUF_LABEL: Final = re.compile(
@@ -31,6 +35,20 @@ NEVER: Final = frozenset({"README.txt", "LICENSE.txt", "requirements.txt", "onnx
 EMBEDDER_FILES: Final = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
 ONNX_DATA: Final = re.compile(r"\.onnx([_.]data)(_\d+)?$")
 WHISPER_FILE: Final = re.compile(r"ggml-(?!.*encoder)(.+)\.bin$")
+QUANTIZED: Final = re.compile(r"(?:^|[-._ ])(?:I?Q\d|TQ\d|MXFP4|NVFP4|BF16|FP?16|FP?32)", re.IGNORECASE)
+"""Whatever looks as if it told a quantization, known or not (`IQ2XXS`)."""
+CALIBRATION: Final = re.compile(r"(?:^imatrix(?:$|[-._ ])|(?:^|[-._ ])imatrix$)", re.IGNORECASE)
+"""A name that begins or ends so is an importance matrix, unless it tells a quantization: then it is made with one."""
+HEAD_FOLDER: Final = re.compile(r"(?:^|/)(?:mtp|eagle\d*|drafts?)/", re.IGNORECASE)
+HEAD_NAME: Final = re.compile(r"(?:mtp|eagle\d*|draft|dflash)[-_.]", re.IGNORECASE)
+"""What only drafts for a model beside it: `MTP/...`, `mtp-...`, `eagle3-...`, `draft-...`, `dflash-...`."""
+TOLD_LAST: Final = re.compile(r"[-_.]mtp\.gguf$", re.IGNORECASE)
+"""`...-MTP.gguf`: a head, or a whole model that has one inside; its size tells."""
+HEAD_SHARE: Final = 5
+"""A head is smaller than the smallest model beside it by this factor; whole models in one and in four bits are not."""
+TWIN_SHARE: Final = 2
+"""Of models with one label, those smaller than the largest by this factor are less likely to be meant."""
+UNWRITABLE: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 def group(
@@ -38,23 +56,23 @@ def group(
 ) -> tuple[Quant, ...]:
     """All quants, smallest first, no label twice. `weights_label` and `model_type` come of config.json, if it was
     read; without it the label of safetensors is guessed by the repository's name."""
+    named = label_by_name(repo)
     made: dict[str, Quant] = {}
-    taken: set[str] = set()
     found = (
         *_gguf(files),
-        *_safetensors(files, weights_label or label_by_name(repo)),
+        *_safetensors(files, weights_label or named, named),
         *_genai(files),
         *_onnx(files, model_type),
         *_whisper(files),
         *_mnn(files),
         *_pte(files),
     )
-    for label, format_, members in sorted(found, key=lambda each: (len(each[2][0].path), each[2][0].path)):
-        # A second model with the same label is known by its file's name.
-        key = PurePosixPath(members[0].path).stem if label.lower() in taken else label
-        if key not in made:
-            taken.add(key.lower())
-            made[key] = Quant(repo, revision, key, format_, tuple(members))
+    for each in _likeliest_first(found):
+        names = _spellings(each)
+        # A second model with the same label is known by its file's name, or by its whole path.
+        label = next((name for name in names if name.lower() not in made), names[-1])
+        also = tuple(name for name in names if name.lower() != label.lower())
+        made[label.lower()] = Quant(repo, revision, label, each.format, tuple(each.members), also)
     return tuple(sorted(made.values(), key=lambda quant: (quant.size, quant.label)))
 
 
@@ -62,14 +80,20 @@ def projectors(files: Iterable[RepoFile]) -> tuple[RepoFile, ...]:
     return tuple(file for file in files if _is_projector(file.path))
 
 
+def heads(files: Sequence[RepoFile]) -> tuple[RepoFile, ...]:
+    """The GGUF files that only draft for a model beside them; none where there is no such model."""
+    models = {file.path for members in _mains(files) for file in members}
+    return tuple(file for file in files if _is_weights(file.path) and file.path not in models and _may_be_head(file))
+
+
 def gguf_label(path: str) -> str:
-    """Of a file's name without its part number, else of its folder's; the whole stem where neither tells one."""
-    stem = SPLIT.sub("", path).removesuffix(".gguf").removesuffix(".GGUF")
+    """Of a file's name without its part number, else of its folder's; the whole path where neither tells one."""
+    stem = _stem(path)
     for part in reversed(stem.split("/")):
         if labels := GGUF_LABEL.findall(part):
             label = str(labels[-1]).upper()
             return PLAIN_LABELS.get(label, label)
-    return stem.rpartition("/")[2]
+    return stem.replace("/", "-")
 
 
 def label_by_name(repo: str) -> str:
@@ -80,28 +104,89 @@ def label_by_name(repo: str) -> str:
     return f"{found[1]}bit" if found[1] else found[2].lower()
 
 
-_Set = tuple[str, ArtifactFormat, list[RepoFile]]
+class _Set(Struct, frozen=True):
+    """The files of one model."""
+
+    names: tuple[str, ...]
+    """What it may be called, the shortest first. They follow from its own files alone: a model goes by each of them
+    whatever else is there, so that what was called by one where all is listed is found where only it was fetched."""
+    format: ArtifactFormat
+    members: list[RepoFile]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.members)
+
+
+def _likeliest_first(found: Sequence[_Set]) -> list[_Set]:
+    """In the order in which labels are given out: GGUF before other formats, and small ones of a label last."""
+    largest: dict[str, int] = defaultdict(int)
+    for each in found:
+        largest[each.names[0].lower()] = max(each.size, largest[each.names[0].lower()])
+
+    def rank(each: _Set) -> tuple[bool, bool, int, str]:
+        path = each.members[0].path
+        small = each.size * TWIN_SHARE < largest[each.names[0].lower()]
+        return each.format is not ArtifactFormat.GGUF, small, len(path), path
+
+    return sorted(found, key=rank)
+
+
+def _spellings(each: _Set) -> tuple[str, ...]:
+    """Its names as they can be written behind a colon, each once; the last holds a mark of its path, for two names may
+    become one where they are written so."""
+    made: dict[str, str] = {}
+    for name in each.names:
+        word = UNWRITABLE.sub("-", name).lstrip("._+-")[:MOST_LETTERS] or "model"
+        made.setdefault(word.lower(), word)
+    mark = hashlib.sha256(each.members[0].path.encode()).hexdigest()[:6]
+    return *made.values(), f"{word[: MOST_LETTERS - 7]}-{mark}"
+
+
+def _by_path(label: str, path: str, prefix: str = "") -> tuple[str, ...]:
+    """A label, the file's name and its path."""
+    stem = _stem(path)
+    return label, prefix + stem.rpartition("/")[2], prefix + stem.replace("/", "-")
+
+
+def _stem(path: str) -> str:
+    """A path without the number of a part and without its ending."""
+    return str(PurePosixPath(SPLIT.sub(".gguf", path)).with_suffix(""))
 
 
 def _gguf(files: Sequence[RepoFile]) -> Iterator[_Set]:
-    sets: dict[str, list[RepoFile]] = defaultdict(list)
-    for file in files:
-        if file.path.lower().endswith(".gguf") and not _is_projector(file.path) and "imatrix" not in file.path.lower():
-            sets[SPLIT.sub("", file.path)].append(file)
-    for members in sets.values():
-        members.sort(key=lambda file: file.path)
+    for members in _mains(files):
         part = SPLIT.search(members[0].path)
         # A split file of which parts are missing cannot be run.
         if part is None or len(members) == int(part[2]):
-            yield gguf_label(members[0].path), ArtifactFormat.GGUF, members
+            path = members[0].path
+            yield _Set(_by_path(gguf_label(path), path), ArtifactFormat.GGUF, members)
 
 
-def _safetensors(files: Sequence[RepoFile], label: str) -> Iterator[_Set]:
+def _mains(files: Sequence[RepoFile]) -> list[list[RepoFile]]:
+    """The GGUF files without heads, parts of a split one together; all where every name is a head's, for then the
+    names mislead."""
+    sets: dict[str, list[RepoFile]] = defaultdict(list)
+    for file in files:
+        if _is_weights(file.path):
+            sets[SPLIT.sub("", file.path)].append(file)
+    together = [sorted(members, key=lambda file: file.path) for members in sets.values()]
+    mains = [members for members in together if not _is_head(members[0].path)]
+    plain = [members for members in mains if not TOLD_LAST.search(members[0].path)]
+    least = min((_total(members) for members in plain), default=0)
+    return [each for each in mains if each in plain or _total(each) * HEAD_SHARE >= least] or together
+
+
+def _total(files: Iterable[RepoFile]) -> int:
+    return sum(file.size for file in files)
+
+
+def _safetensors(files: Sequence[RepoFile], label: str, named: str) -> Iterator[_Set]:
     """The whole folder, without what the same weights are stored in besides."""
     weights = [file for file in files if "/" not in file.path and file.path.endswith(".safetensors")]
     model = [file for file in weights if file.path.startswith("model")] or weights
     if model and any(file.path == "config.json" for file in files):
-        yield label, ArtifactFormat.MLX, [*_beside(files), *model]
+        yield _Set((label, "safetensors", named), ArtifactFormat.MLX, [*_beside(files), *model])
 
 
 def _onnx(files: Sequence[RepoFile], model_type: str) -> Iterator[_Set]:
@@ -118,7 +203,8 @@ def _onnx(files: Sequence[RepoFile], model_type: str) -> Iterator[_Set]:
             data = [
                 each for each in files if ONNX_DATA.search(each.path) and ONNX_DATA.sub(".onnx", each.path) == file.path
             ]
-            yield f"onnx-{label}", format_, [*_beside(files), *extra, file, *data]
+            called = _by_path(f"onnx-{label}", file.path, "" if folder else "onnx-")
+            yield _Set(called, format_, [*_beside(files), *extra, file, *data])
 
 
 def _genai(files: Sequence[RepoFile]) -> Iterator[_Set]:
@@ -127,29 +213,33 @@ def _genai(files: Sequence[RepoFile]) -> Iterator[_Set]:
         folder, _, name = file.path.rpartition("/")
         if name == "genai_config.json":
             members = [each for each in files if each.path.rpartition("/")[0] == folder and each is not file]
-            label = f"genai-{folder.rpartition('/')[2]}" if folder else "genai"
-            yield label, ArtifactFormat.ONNX_GENAI, [file, *(each for each in members if not _is_talk(each.path))]
+            parts = folder.split("/") if folder else []
+            called = "-".join(("genai", *parts[-1:])), "-".join(("genai", *parts))
+            rest = (each for each in members if not _is_talk(each.path))
+            yield _Set(called, ArtifactFormat.ONNX_GENAI, [file, *rest])
 
 
 def _whisper(files: Sequence[RepoFile]) -> Iterator[_Set]:
     for file in files:
         if found := WHISPER_FILE.fullmatch(file.path):
-            yield found[1], ArtifactFormat.WHISPER, [file]
+            yield _Set((found[1], f"whisper-{found[1]}"), ArtifactFormat.WHISPER, [file])
 
 
 def _mnn(files: Sequence[RepoFile]) -> Iterator[_Set]:
     graphs = [file for file in files if "/" not in file.path and file.path.endswith((".mnn", ".mnn.weight"))]
     if any(file.path.endswith(".mnn") for file in graphs):
         others = [file for file in files if "/" not in file.path and file.path.endswith((".bin", ".mtok"))]
-        yield "mnn", ArtifactFormat.MNN, [*_beside(files), *others, *graphs]
+        yield _Set(("mnn",), ArtifactFormat.MNN, [*_beside(files), *others, *graphs])
 
 
 def _pte(files: Sequence[RepoFile]) -> Iterator[_Set]:
-    programs = [file for file in files if file.path.endswith(".pte")]
-    for file in programs:
-        label = "pte" if len(programs) == 1 else f"pte-{PurePosixPath(file.path).stem}"
+    for file in files:
+        if not file.path.endswith(".pte"):
+            continue
+        _, name, path = _by_path("", file.path, "pte-")
         data = [each for each in files if each.path == f"{file.path.removesuffix('.pte')}.ptd"]
-        yield label, ArtifactFormat.PTE, [*_beside(files), file, *data]
+        names = ("pte", name, path) if name == "pte-model" else (name, path, "pte")
+        yield _Set(names, ArtifactFormat.PTE, [*_beside(files), file, *data])
 
 
 def _beside(files: Iterable[RepoFile]) -> list[RepoFile]:
@@ -167,6 +257,22 @@ def _beside(files: Iterable[RepoFile]) -> list[RepoFile]:
 
 def _is_projector(path: str) -> bool:
     return "mmproj" in path.rpartition("/")[2].lower() and path.lower().endswith(".gguf")
+
+
+def _is_weights(path: str) -> bool:
+    """Whether a file is a GGUF one that may be a model's: no projector, and no importance matrix."""
+    if not path.lower().endswith(".gguf") or _is_projector(path):
+        return False
+    name = _stem(path).rpartition("/")[2]
+    return not CALIBRATION.search(name) or QUANTIZED.search(name) is not None
+
+
+def _is_head(path: str) -> bool:
+    return HEAD_FOLDER.search(path) is not None or HEAD_NAME.match(path.rpartition("/")[2]) is not None
+
+
+def _may_be_head(file: RepoFile) -> bool:
+    return _is_head(file.path) or TOLD_LAST.search(file.path) is not None
 
 
 def _is_talk(path: str) -> bool:

@@ -32,6 +32,8 @@ class Quant(Struct, frozen=True):
     format: ArtifactFormat
     files: tuple[RepoFile, ...]
     """In the order in which they should arrive: what is loaded first comes first."""
+    also: tuple[str, ...] = ()
+    """What it may be called besides. A label depends on which other models are listed; these do not."""
 
     @property
     def size(self) -> int:
@@ -54,6 +56,8 @@ class Repository(Struct, frozen=True):
     """Smallest first; empty where nothing here can be run."""
     projectors: tuple[RepoFile, ...] = ()
     """The `mmproj` files, which let a GGUF of this repository see or hear; no model by themselves."""
+    heads: tuple[RepoFile, ...] = ()
+    """Files that draft for a GGUF of this repository (MTP, EAGLE ...); no model by themselves either."""
     gated: bool = False
     """Its owner wants to be asked before the files are given out."""
     private: bool = False

@@ -13,7 +13,7 @@ from msgspec import Struct
 from core.engines.base import ArtifactFormat
 from core.errors import ModelNotFound
 from core.models.library import LibraryEntry, Place
-from core.models.local import from_url
+from core.models.local import from_url, without_password
 
 MOST: Final = 1_000
 """Models of one server."""
@@ -47,7 +47,7 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
     try:
         address = from_url(url)
     except ModelNotFound as error:
-        return [_failed(url, str(error))]
+        return [_failed(without_password(url), str(error))]
     try:
         # A proxy of the environment is for elsewhere; these are servers the user named.
         with (
@@ -67,6 +67,9 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
         return [_failed(address.name, f"it does not answer ({type(error).__name__})")]
     except msgspec.MsgspecError:
         return [_failed(address.name, "its list of models cannot be read")]
+    except (ValueError, httpx.InvalidURL) as error:
+        # The name of a host that cannot be looked up.
+        return [_failed(address.name, f"it is no address that can be asked ({str(error).rstrip('.')})")]
     return [_entry(f"{address.name}#{model.id}") for model in models]
 
 

@@ -39,6 +39,11 @@ ENGINE_OF = {
     ArtifactFormat.ONNX: "onnxruntime",
 }
 """Whose records correct the estimate for a format."""
+SILENT = frozenset({ArtifactFormat.ONNX_EMBEDDER, ArtifactFormat.WHISPER})
+SILENT_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
+"""Ends of the names of encoders in GGUF files."""
+SILENT_WORDS = ("embed", "rerank")
+"""In the names of files: a decoder that was made to embed looks like any other inside."""
 log = get_logger(__name__)
 
 
@@ -158,6 +163,17 @@ class Store:
             return artifact.size
         setup = _setup(header, profile.options(self._options), min(memory, available_memory()))
         return self._correction(header)(estimate(header, setup)).loaded
+
+    def writes(self, artifact: Artifact) -> bool:
+        """Whether a model here generates text, as far as its header or its name tells; quick for all but GGUF files."""
+        if artifact.format in SILENT or any(word in artifact.path.name.lower() for word in SILENT_WORDS):
+            return False
+        if artifact.format is not ArtifactFormat.GGUF:
+            return True
+        try:
+            return not read_header(artifact).architecture.endswith(SILENT_ARCHITECTURES)
+        except ArtifactError:
+            return True
 
     def learn(self, engine: str, artifact: Artifact, options: LoadOptions, taken: int) -> None:
         """Record what loading a model with these options really took, in bytes, beside what is estimated for it.

@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from core.engines.base import ArtifactFormat
+from core.models.downloads.items import DownloadState
+from core.models.downloads.journal import Added, Journal, Moved
+from core.models.repository import Quant, RepoFile
 from tests.hub import Fault, LoopbackHub, Sparse
 from tui.pull import duration
 
 PATIENCE = 60.0
+ROOT = Path(__file__).parents[2]
 MB = 1_000_000
 NAME = "owner/model-GGUF"
 
@@ -33,12 +38,16 @@ def environment(hub: LoopbackHub, home: Path) -> dict[str, str]:
 
 
 def start(hub: LoopbackHub, home: Path, *words: str, **more: str) -> subprocess.Popen[str]:
+    """In the folder `here` of `home`."""
+    here = home / "here"
+    here.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "tui.cli", "pull", *words],
-        env=environment(hub, home) | more,
+        env=environment(hub, home) | {"PYTHONPATH": str(ROOT)} | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=here,
     )
 
 
@@ -153,6 +162,53 @@ def test_what_the_end_of_the_program_broke_off_goes_on_with_resume(hub: Loopback
     code, lines = end(start(hub, tmp_path, "--resume"))
     assert code == 0
     assert "No download was broken off" in lines[-1]
+
+
+def test_what_cannot_go_on_is_told_and_the_rest_is_fetched(hub: LoopbackHub, tmp_path: Path) -> None:
+    held = hub.find(NAME, "main")
+    assert held is not None
+    journal = Journal(tmp_path / "benchtop" / "state" / "downloads" / "journal.jsonl")
+    for key, label, size in (("large", "Q8_0", 1 << 60), ("small", "Q4_K_M", 4 * MB)):
+        files = (RepoFile(f"model-{label}.gguf", size, held.files[f"model-{label}.gguf"].sha256),)
+        quant = Quant(NAME, held.commit, label, ArtifactFormat.GGUF, files)
+        journal.append(Added(key, quant), Moved(key, DownloadState.RUNNING, 1))
+    code, lines = end(start(hub, tmp_path, "--resume"))
+    assert code == 1
+    assert any(line.startswith(f"{NAME}:Q4_K_M is here") for line in lines)
+    assert f"{NAME}:Q8_0 needs" in lines[-1]
+    assert hub.bytes_sent("/cdn/*") == 4 * MB
+
+
+@pytest.mark.parametrize("name", ["HF_HOME", "HF_HUB_CACHE"])
+def test_an_empty_variable_counts_as_not_set(hub: LoopbackHub, tmp_path: Path, name: str) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "token").write_text("hf_reader")
+    more = {"HF_HOME": "", "XDG_CACHE_HOME": str(tmp_path / "xdg"), name: ""}
+    child = start(hub, tmp_path, f"{NAME}:Q4_K_M", **more)
+    assert end(child)[0] == 0
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["token"]
+    assert all("authorization" not in asked.headers for asked in hub.requests)
+    assert len(list((tmp_path / "xdg" / "huggingface" / "hub").rglob("snapshots/*/*.gguf"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"HF_TOKEN": "\N{LEFT DOUBLE QUOTATION MARK}hf_abc\N{RIGHT DOUBLE QUOTATION MARK}"}, "correct HF_TOKEN"),
+        ({"HF_TOKEN": "hf_a b"}, "correct HF_TOKEN"),
+        ({"HF_ENDPOINT": "http://h..x"}, "correct HF_ENDPOINT"),
+        ({"HF_ENDPOINT": "127.0.0.1:80"}, "correct HF_ENDPOINT"),
+        ({"HTTP_PROXY": "foo://bar", "http_proxy": "foo://bar"}, "correct HTTP_PROXY"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_one_sentence(
+    hub: LoopbackHub, tmp_path: Path, more: dict[str, str], said: str
+) -> None:
+    code, lines = end(start(hub, tmp_path, NAME, **more))
+    assert code == 1
+    (line,) = lines
+    assert said in line
+    assert "fault of benchtop" not in line
 
 
 @pytest.mark.parametrize("words", [(), ("--resume", NAME)])

@@ -8,10 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from core.models.downloads.patience import Stopped
+
 if TYPE_CHECKING:
     from hashlib import _Hash
 
 BLOCK = 1 << 20
+LOOK_EVERY = 0.05
+"""Seconds between looks at whether somebody wants it to end."""
 
 
 def hasher(etag: str, size: int) -> _Hash | None:
@@ -61,12 +65,18 @@ class Follower:
             self._size = size
             self._turn.notify()
 
-    def finish(self) -> str:
-        """Wait for the rest and return the checksum in hexadecimal. Raises OSError when the file cannot be read."""
+    def finish(self, stop: threading.Event) -> str:
+        """Wait for the rest and return the checksum in hexadecimal.
+
+        Raises Stopped soon after `stop` is set, OSError when the file cannot be read.
+        """
         with self._turn:
             self._complete = True
             self._turn.notify()
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(LOOK_EVERY)
+            if stop.is_set():
+                raise Stopped
         if self._failure is not None:
             raise self._failure
         return self._digest.hexdigest()

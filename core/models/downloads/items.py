@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from msgspec import Struct
+
+from core.errors import BenchtopError
 
 
 class DownloadState(Enum):
@@ -24,6 +27,15 @@ class DownloadState(Enum):
     def active(self) -> bool:
         """Something is being done, or will be without anybody asking again."""
         return self in (DownloadState.QUEUED, DownloadState.RUNNING, DownloadState.RETRYING, DownloadState.VERIFYING)
+
+
+class Resumed(Struct, frozen=True):
+    """What came of going on with several downloads."""
+
+    started: tuple[str, ...] = ()
+    """The ids of those that go on."""
+    refused: Mapping[str, BenchtopError] = {}
+    """Why the others do not, by their ids."""
 
 
 class DownloadItem(Struct, frozen=True):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COMPACT_FROM = 256 * 1024
 """Bytes of a journal that are worth writing anew, shorter."""
+NAME = "journal.jsonl"
 KEPT_ENDED = 50
 """Ended downloads that a shortened journal still tells of."""
 
@@ -46,7 +47,13 @@ class Fetched(Struct, frozen=True, tag="fetched"):
     path: str
 
 
-Record = Added | Moved | Fetched
+class Discarded(Struct, frozen=True, tag="discarded"):
+    """What it brought was deleted."""
+
+    id: str
+
+
+Record = Added | Moved | Fetched | Discarded
 
 
 class Entry(Struct, frozen=True):
@@ -100,6 +107,11 @@ class Journal:
         return FileLock(self._path.with_suffix(".lock"))
 
 
+def lock_of(folder: Path, key: str) -> Path:
+    """The file that a process holds while it fetches a download of the list in `folder`."""
+    return folder / "locks" / f"{key}.lock"
+
+
 def replay(content: bytes) -> dict[str, Entry]:
     """What a journal says in the end. A line that cannot be read, such as a torn last one, is passed over."""
     entries: dict[str, Entry] = {}
@@ -122,6 +134,8 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
             entries[record.id] = replace(known, state=state, process=process or known.process, error=error)
         case Fetched(path=path) if known is not None and path not in known.fetched:
             entries[record.id] = replace(known, fetched=(*known.fetched, path))
+        case Discarded() if known is not None:
+            entries[record.id] = replace(known, fetched=())
         case _:
             # The line before it, which it goes on from, is lost.
             pass

@@ -15,10 +15,12 @@ from msgspec.structs import replace
 
 from core.config import DownloadSettings
 from core.errors import BenchtopError, DownloadError, DownloadNotFound
-from core.models.downloads.items import DownloadItem, DownloadState
-from core.models.downloads.journal import Added, Entry, Fetched, Journal, Moved, Record
+from core.models.downloads.discard import claimed, discard
+from core.models.downloads.items import DownloadItem, DownloadState, Resumed
+from core.models.downloads.journal import NAME, Added, Discarded, Entry, Fetched, Journal, Moved, Record, lock_of
 from core.models.downloads.patience import Patience, Stopped
 from core.models.downloads.place import HubPlace, RepoCache, check_quant, hub_place
+from core.models.downloads.remote import client_for
 from core.models.downloads.slots import Slots
 from core.models.downloads.space import check_room, free_bytes, missing
 from core.models.downloads.throttle import Throttle
@@ -95,7 +97,7 @@ class Downloads:
         self._given_place = place
         self._patience = patience or Patience(attempts=settings.attempts)
         self._free = free
-        self._journal = Journal(folder / "journal.jsonl")
+        self._journal = Journal(folder / NAME)
         self._slots = Slots(settings.concurrency)
         self._numbers = itertools.count()
         self._lock = threading.RLock()
@@ -128,13 +130,19 @@ class Downloads:
         if known.entry.state is not DownloadState.DONE:
             self._go_on(known)
 
-    def resume_pending(self) -> list[str]:
-        """Go on with what was under way when the program last ended, and return the ids. Raises as `enqueue`."""
+    def resume_pending(self) -> Resumed:
+        """Go on with what was under way when the program last ended, as far as it can. Raises DownloadError when the
+        list of downloads cannot be read."""
         with self._lock:
             pending = [key for key, known in self._items().items() if known.interrupted]
+        refused: dict[str, BenchtopError] = {}
         for key in pending:
-            self.resume(key)
-        return pending
+            try:
+                self.resume(key)
+            except BenchtopError as error:
+                # One that finds no room must not keep the others from going on.
+                refused[key] = error
+        return Resumed(tuple(key for key in pending if key not in refused), refused)
 
     def pause(self, key: str) -> None:
         """Stop fetching; what is here is kept, also across restarts. Raises DownloadNotFound."""
@@ -146,7 +154,7 @@ class Downloads:
 
     def cancel(self, key: str, *, discard: bool = False) -> None:
         """Give a download up. What was fetched is kept for later unless `discard`, which deletes what this download
-        brought and nothing else. Raises DownloadNotFound, DownloadError."""
+        brought, but for what other models here are made of. Raises DownloadNotFound, DownloadError."""
         known = self._find(key)
         if known.active is not None:
             self._halt(known, Wish.DISCARD if discard else Wish.CANCEL)
@@ -242,8 +250,9 @@ class Downloads:
     # Jobs.
 
     def _permit(self, known: _Known) -> None:
-        """Raises HubUnreachable when offline, DiskFull."""
+        """Raises HubUnreachable when offline, HubError for a proxy that is none, DiskFull."""
         self._place().require_network()
+        self._shared()
         self._check_room(known)
 
     def _go_on(self, known: _Known) -> None:
@@ -263,7 +272,7 @@ class Downloads:
             arrived=lambda path: self._arrived(known, path),
             owner=lambda: self._owner(key),
         )
-        lock = self._folder / "locks" / f"{key}.lock"
+        lock = lock_of(self._folder, key)
         job = Job(next(self._numbers), known.entry.quant, self._shared(), self._slots, lock, hooks)
         self._move(known, DownloadState.QUEUED)
         known.job = job
@@ -321,13 +330,18 @@ class Downloads:
             job.ended.wait(patience)
 
     def _discard(self, known: _Known) -> None:
-        quant = known.entry.quant
+        key, quant = known.entry.id, known.entry.quant
         try:
-            self._cache(quant).discard(quant, known.entry.fetched)
+            with claimed(lock_of(self._folder, key), lambda: self._owner(key), quant.name):
+                entries = self._journal.entries()
+                told = entries.pop(key, known.entry)
+                # Another process may have fetched a part of it.
+                discard(self._cache(quant), quant, {*known.entry.fetched, *told.fetched}, entries.values())
         except OSError as error:
             raise DownloadError(f"{quant.name} could not be deleted: {error.strerror}.") from error
         known.entry = replace(known.entry, fetched=())
         known.done = self._held(quant)
+        self._write(Discarded(key))
 
     def _check_room(self, known: _Known) -> None:
         """Raises DiskFull."""
@@ -341,7 +355,7 @@ class Downloads:
             import httpx
 
             timeout = httpx.Timeout(self._settings.stall_timeout, connect=CONNECT_TIMEOUT, pool=None)
-            self._client = httpx.Client(timeout=timeout)
+            self._client = client_for(timeout)
             self._line = Line(self._client, self._place(), Throttle(self._settings.bandwidth), self._patience)
         return self._line
 

@@ -6,19 +6,21 @@ The cache's layout is huggingface_hub's: `models--OWNER--NAME/blobs/ETAG` holds 
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from msgspec import Struct
 
-from core.errors import HubUnreachable, RequestError
+from core.errors import HubError, HubUnreachable, RequestError
+from core.models.hubcache import cache_folder
 from core.models.repository import Quant, RepoFile
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO = re.compile(r"([0-9A-Za-z_][0-9A-Za-z_.-]{0,95}/)?[0-9A-Za-z_][0-9A-Za-z_.-]{0,95}")
 ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
+PUBLIC_HUB = "https://huggingface.co"
 
 
 class HubPlace(Struct, frozen=True):
@@ -74,37 +76,47 @@ class RepoCache:
         here = max(0, size_of(self.blob(file.sha256)), size_of(self.partial(file.sha256)))
         return min(here, file.size)
 
-    def discard(self, quant: Quant, fetched: Collection[str]) -> None:
-        """Delete what is incomplete, and the files that were `fetched`. Raises OSError."""
-        for file in quant.files:
-            if file.path in fetched:
-                self._remove(file.path)
-            elif file.sha256 is not None:
-                self.partial(file.sha256).unlink(missing_ok=True)
-
-    def _remove(self, path: str) -> None:
-        """Of this commit; its content as well where no other commit has it."""
-        pointer = self.pointer(path)
-        content = pointer.resolve()
-        pointer.unlink(missing_ok=True)
-        others = (other.resolve() for other in self.folder.joinpath("snapshots").rglob("*") if other.is_symlink())
-        if content.parent == self.blobs.resolve() and content not in others:
-            content.unlink(missing_ok=True)
-
 
 def hub_place() -> HubPlace:
-    """As the environment has it: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN (or a login), HF_HUB_OFFLINE.
+    """As the environment has it: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN (or a login), HF_HUB_OFFLINE. An empty
+    one counts as not set. Raises HubError for an endpoint or a token that cannot be one.
 
     huggingface_hub reads most of these once, when it is first imported.
     """
+    from huggingface_hub import constants
+
+    endpoint, token = constants.ENDPOINT or PUBLIC_HUB, _token()
+    if token is not None and not all("!" <= letter <= "~" for letter in token):
+        raise HubError(
+            "The token for the Hub holds characters that no token has, such as spaces or curly quotes; correct "
+            "HF_TOKEN, or run `hf auth login` again."
+        )
+    if (problem := address_problem(endpoint)) is not None:
+        raise HubError(f"{endpoint!r} is no address of a Hub ({problem}); correct HF_ENDPOINT.")
+    return HubPlace(endpoint=endpoint, cache=cache_folder(), token=token, offline=constants.HF_HUB_OFFLINE)
+
+
+def _token() -> str | None:
     from huggingface_hub import constants, get_token
 
-    return HubPlace(
-        endpoint=constants.ENDPOINT,
-        cache=Path(constants.HF_HUB_CACHE).expanduser(),
-        token=get_token(),
-        offline=constants.HF_HUB_OFFLINE,
-    )
+    if constants.HF_HOME:
+        return get_token()
+    # With an empty one it takes a file `token` in the current folder, whatever that is, for the login.
+    return os.environ.get("HF_TOKEN", "").strip() or None
+
+
+def address_problem(address: str) -> str | None:
+    """Why an address cannot be asked over HTTP, in a few words; None where it can."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # raises ValueError for what is no port
+        # As it is looked up; raises UnicodeError, a ValueError, for what is no name of a host.
+        (parts.hostname or "").encode("idna")
+    except ValueError as error:
+        return str(error).rstrip(".")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "it is not http(s)://host"
+    return None
 
 
 def size_of(path: Path) -> int:

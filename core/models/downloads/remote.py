@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urljoin, urlsplit
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
 REDIRECTS = 5
+CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
@@ -42,8 +44,8 @@ def look(client: httpx.Client, place: HubPlace, repo: str, revision: str, path: 
     for _ in range(REDIRECTS):
         try:
             response = client.head(url, headers=headers_for(place, own=True))
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise HubError(f"{place.endpoint!r} is no address of a Hub; correct HF_ENDPOINT.") from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
+            raise misnamed(url, error) from error
         except httpx.RequestError as error:
             raise Transient(unreachable(place, error)) from error
         if response.is_error:
@@ -89,8 +91,56 @@ def refuse(response: httpx.Response, place: HubPlace, repo: str, path: str) -> N
     raise refusal(response, place, repo, path)
 
 
-def unreachable(place: HubPlace, error: Exception) -> str:
-    host = urlsplit(place.endpoint).hostname or place.endpoint
+def client_for(timeout: httpx.Timeout | float, *, follow_redirects: bool = False) -> httpx.Client:
+    """Raises HubError where the environment names a proxy that cannot be used."""
+    import httpx
+
+    try:
+        return httpx.Client(timeout=timeout, follow_redirects=follow_redirects)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise HubError(
+            f"The proxy that the environment names cannot be used ({str(error).rstrip('.')}); correct HTTP_PROXY, "
+            "HTTPS_PROXY and ALL_PROXY."
+        ) from error
+
+
+def misnamed(url: str, error: Exception) -> HubError:
+    """What it means that an address cannot even be asked: that of the Hub, of where it sends us, or of the proxy."""
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2] or url[:200]
+    return HubError(
+        f"{host!r} is no address of a Hub that can be asked ({str(error).rstrip('.') or type(error).__name__}); "
+        "correct HF_ENDPOINT, and HTTP_PROXY if it is set."
+    )
+
+
+def first_byte(response: httpx.Response, path: str, size: int, have: int) -> int:
+    """At which byte of a file of `size` bytes the body of an answer begins, when all from byte `have` on was asked for.
+
+    Raises Transient for an answer that cannot be a part of that file, before anything of it is taken.
+    """
+    told = response.headers.get("content-length", "")
+    length = int(told) if told.isdecimal() else None
+    if response.status_code == 200:
+        start, expected = 0, size
+    else:
+        found = CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        if found is None or int(found[1]) != have or int(found[2]) >= size or found[3] not in ("*", str(size)):
+            raise Transient(f"The Hub sent another part of {path} than the one asked for.")
+        start, expected = have, int(found[2]) + 1 - have
+    if length not in (None, expected):
+        raise Transient(
+            f"What answered sends {length} bytes in place of {expected} of {path}, so it is not the Hub: "
+            "a proxy, or a network that wants a login."
+        )
+    return start
+
+
+def unreachable(place: HubPlace, error: httpx.RequestError) -> str:
+    """Names the host that was asked, which need not be the Hub's: it sends on to others for the content."""
+    try:
+        host = error.request.url.host
+    except RuntimeError:
+        host = urlsplit(place.endpoint).hostname or place.endpoint
     return f"No answer came from {host} ({str(error).rstrip('.') or type(error).__name__})."
 
 

@@ -21,7 +21,7 @@ from core.errors import ChecksumMismatch, DownloadError
 from core.models.downloads.digest import Follower, hasher
 from core.models.downloads.patience import Patience, Stopped, Transient, persist
 from core.models.downloads.place import HubPlace, RepoCache, size_of
-from core.models.downloads.remote import Remote, headers_for, look, refuse, unreachable
+from core.models.downloads.remote import Remote, first_byte, headers_for, look, misnamed, refuse, unreachable
 from core.models.downloads.throttle import Throttle
 from core.models.repository import RepoFile
 
@@ -73,7 +73,8 @@ class Transfer:
         self._stop = stop
         self._listener = listener
         self._cache = RepoCache(line.place.cache, repo, commit)
-        self._received = 0
+        self._furthest = 0
+        """The byte up to which anything ever came: only what goes beyond it is progress."""
         self._socket: socket.socket | None = None
 
     def run(self) -> bool:
@@ -82,7 +83,7 @@ class Transfer:
             self._listener.holds(self._file.path, self._file.size)
             return False
         try:
-            persist(self._attempt, self._line.patience, self._stop, lambda: self._received, self._listener.retrying)
+            persist(self._attempt, self._line.patience, self._stop, lambda: self._furthest, self._listener.retrying)
         except Transient as failure:
             raise DownloadError(
                 f"{failure} It was tried {self._line.patience.attempts} times; {self._file.path} is kept as far as it "
@@ -170,28 +171,28 @@ class Transfer:
             return None
         with Follower(partial, digest) as follower:
             follower.grown(remote.size)
-            return follower.finish()
+            return follower.finish(self._stop)
 
     def _receive(self, remote: Remote, partial: Path, have: int) -> str | None:
         """Fetch from byte `have` on, and return the checksum of the whole; None where none is known."""
         import httpx
 
         digest = hasher(remote.etag, remote.size)
-        headers = headers_for(self._line.place, own=remote.own, start=have)
         try:
-            with self._line.client.stream("GET", remote.url, headers=headers, follow_redirects=True) as response:
-                start = self._start(response, have, own=remote.own)
-                with (
-                    partial.open("r+b" if have else "wb", buffering=0) as file,
-                    Follower(partial, digest) if digest is not None else nullcontext() as follower,
-                ):
-                    file.truncate(start)
-                    file.seek(start)
-                    self._copy(response, file, follower)
-                    if file.tell() != remote.size:
-                        raise Transient(f"The Hub sent only a part of {self._file.path}.")
-                    self._listener.verifying()
-                    return follower.finish() if follower is not None else None
+            with (
+                self._body(remote, have) as (response, start),
+                partial.open("r+b" if have else "wb", buffering=0) as file,
+                Follower(partial, digest) if digest is not None else nullcontext() as follower,
+            ):
+                file.seek(have)
+                self._copy(response, file, follower, remote.size, have - start)
+                if file.tell() != remote.size:
+                    if "content-length" not in response.headers:
+                        # It ended as though it were whole, so it was another thing than the file.
+                        file.truncate(have)
+                    raise Transient(f"The Hub sent only a part of {self._file.path}.")
+                self._listener.verifying()
+                return follower.finish(self._stop) if follower is not None else None
         except httpx.RequestError as error:
             if self._stop.is_set():
                 raise Stopped from error
@@ -199,43 +200,62 @@ class Transfer:
         finally:
             self._socket = None
 
-    def _start(self, response: httpx.Response, have: int, *, own: bool) -> int:
+    @contextlib.contextmanager
+    def _body(self, remote: Remote, have: int) -> Iterator[tuple[httpx.Response, int]]:
+        """The answer, and the byte at which its body begins. Raises HubError, Transient or httpx.RequestError."""
+        import httpx
+
+        headers = headers_for(self._line.place, own=remote.own, start=have)
+        with contextlib.ExitStack() as stack:
+            try:
+                opened = self._line.client.stream("GET", remote.url, headers=headers, follow_redirects=True)
+                response = stack.enter_context(opened)
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
+                raise misnamed(remote.url, error) from error
+            yield response, self._start(response, remote, have)
+
+    def _start(self, response: httpx.Response, remote: Remote, have: int) -> int:
         """The byte at which the body begins. Raises HubError or Transient."""
         stream = response.extensions.get("network_stream")
         self._socket = stream.get_extra_info("socket") if stream is not None else None
         if self._stop.is_set():
             # Whoever set it may have looked for the connection too early.
             raise Stopped
-        if response.status_code == 206:
-            if response.headers.get("content-range", "").startswith(f"bytes {have}-"):
-                return have
-            raise Transient(f"The Hub sent another part of {self._file.path} than the one asked for.")
-        if response.status_code == 200:
-            return 0
-        if response.status_code in (401, 403, 404, 416) and not own:
+        if response.status_code in (200, 206):
+            return first_byte(response, self._file.path, remote.size, have)
+        if response.status_code in (401, 403, 404, 416) and not remote.own:
             # Signed addresses run out; the next try asks for a fresh one.
             raise Transient(f"The address of {self._file.path} is no longer valid.")
         if not response.is_error:
             raise Transient(f"The Hub answered with status {response.status_code} instead of sending the file.")
         return refuse(response, self._line.place, self._repo, self._file.path)
 
-    def _copy(self, response: httpx.Response, file: Unbuffered, follower: Follower | None) -> None:
-        throttle, size = self._line.throttle, file.tell()
-        self._listener.holds(self._file.path, size)
+    def _copy(
+        self, response: httpx.Response, file: Unbuffered, follower: Follower | None, size: int, known: int
+    ) -> None:
+        """Append a body to a file that is to have `size` bytes; the first `known` of the body are there already."""
+        throttle, at = self._line.throttle, file.tell()
+        self._listener.holds(self._file.path, at)
         for piece in response.iter_raw():
-            rest = memoryview(piece)
+            rest = memoryview(piece)[known:][: size - at]
+            known = max(0, known - len(piece))
+            at += len(rest)
+            grown = bool(rest)
             while rest:
                 # A disk that is nearly full takes a part of what it is given.
                 rest = rest[file.write(rest) or 0 :]
-            size += len(piece)
-            self._received += len(piece)
-            if follower is not None:
-                follower.grown(size)
+            if grown:
+                self._furthest = max(self._furthest, at)
+                self._listener.holds(self._file.path, at)
+                if follower is not None:
+                    follower.grown(at)
             self._listener.received(len(piece))
-            self._listener.holds(self._file.path, size)
             throttle.took(len(piece), self._stop)
             if self._stop.is_set():
                 raise Stopped
+            if not grown and at == size:
+                # More than the file has; the checksum tells what it is.
+                return
 
     def _publish(self, blob: Path) -> None:
         """Let huggingface_hub make the snapshot's entry. Raises Transient or OSError."""

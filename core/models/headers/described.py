@@ -179,7 +179,8 @@ def _recurs(facts: _Facts) -> bool:
 def _feed_forward(facts: _Facts, index: int) -> int:
     value = facts.raw("feed_forward_length")
     if isinstance(value, tuple):
-        return int(value[index]) if index < len(value) else 0
+        told = value[index] if index < len(value) else 0
+        return told if isinstance(told, int) else 0
     return facts.number("feed_forward_length")
 
 

@@ -6,22 +6,26 @@ import re
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final
 
 from core.engines.base import Artifact, ArtifactFormat
 from core.errors import ArtifactError
 from core.models.formats import WHISPER_COUNTS, WHISPER_MAGIC, Damaged
-from core.models.headers.config import CONTEXTS, EXPERTS, HEADS, HIDDEN, PACKED_BITS, USED, WIDTHS, Config, Quantized
+from core.models.headers.attention import HEADS, WIDTHS, Rows
+from core.models.headers.config import CONTEXTS, EXPERTS, HIDDEN, PACKED_BITS, USED, Config, Quantized
 from core.models.headers.config import LONGEST as LONGEST_CONFIG
 from core.models.headers.described import Whole, describe
 from core.models.headers.gguf import read_gguf
 from core.models.headers.header import Header, Portion
 from core.models.headers.safetensors import SafeTensor, read_safetensors
 from core.models.headers.source import Files, FolderFiles
+from core.models.local import parts_of
 
 SPLIT: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 """How parts of a split file are called; the first holds the metadata."""
+PROJECTION: Final = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:self_attn|attention|attn)\.([kv])_proj\.weight$")
+OTHER_PARTS: Final = ("vision", "visual", "audio", "mtp.")
+"""In the names of tensors that belong to no layer of the text part."""
 WEIGHTS: Final = (".safetensors", ".onnx", ".onnx_data", ".gguf", ".bin", ".pte", ".mnn", ".weight", ".data")
 FOLDERS: Final = frozenset(
     {ArtifactFormat.MLX, ArtifactFormat.ONNX, ArtifactFormat.ONNX_EMBEDDER, ArtifactFormat.ONNX_GENAI}
@@ -35,7 +39,8 @@ def read_header(artifact: Artifact) -> Header:
         if path.is_dir():
             files = FolderFiles(path)
         else:
-            files = FolderFiles(path.parent, tuple(part.name for part in _parts(path)))
+            there = [part.name for part in parts_of(path) if part.is_file()]
+            files = FolderFiles(path.parent, tuple(there or [path.name]))
         return header_of(artifact.format, artifact.name, files)
     except OSError as error:
         raise ArtifactError(artifact.name, f"The file {path} cannot be read: {error.strerror}.") from error
@@ -56,15 +61,6 @@ def header_of(format_: ArtifactFormat, name: str, files: Files) -> Header:
         raise ArtifactError(name, f"The header of {name} cannot be read: {error}; download it again.") from error
     note = "Files of this kind do not tell what memory they need; only the weights are counted."
     return Header(format_, "unknown", name, "unknown", 0, _weight_bytes(files.sizes), (), 0, notes=(note,))
-
-
-def _parts(path: Path) -> list[Path]:
-    """All files of a split model of which `path` is one; else only it."""
-    found = SPLIT.search(path.name)
-    if found is None:
-        return [path]
-    stem = path.name[: found.start()]
-    return sorted(each for each in path.parent.iterdir() if each.name.startswith(stem) and SPLIT.search(each.name))
 
 
 def _gguf(name: str, files: Files) -> Header:
@@ -117,7 +113,8 @@ def _folder(format_: ArtifactFormat, name: str, files: Files) -> Header:
     config = Config(files.open("config.json").read(0, LONGEST_CONFIG))
     notes: list[str] = []
     quantized = config.quantized
-    parameters, weights, portions = _shards(files, quantized)
+    tables = [read_safetensors(files.open(path)) for path in sorted(sizes) if path.endswith(".safetensors")]
+    parameters, weights, portions = _shards(tables, quantized)
     label = quantized.label
     if format_ is not ArtifactFormat.MLX:
         # What a graph holds differs from what the configuration was written for; the file's name tells it.
@@ -131,7 +128,7 @@ def _folder(format_: ArtifactFormat, name: str, files: Files) -> Header:
         quantization=label,
         parameters=parameters,
         weight_bytes=weights or _weight_bytes(sizes),
-        layers=config.layers(notes),
+        layers=config.layers(notes, _rows(tables)),
         trained_context=config.number(*CONTEXTS),
         width=config.number(*WIDTHS),
         hidden=max(config.number(*HIDDEN), used * config.number("moe_intermediate_size")),
@@ -145,18 +142,29 @@ def _folder(format_: ArtifactFormat, name: str, files: Files) -> Header:
     )
 
 
-def _shards(files: Files, quantized: Quantized) -> tuple[int, int, tuple[Portion, ...]]:
+def _shards(tables: Iterable[Mapping[str, SafeTensor]], quantized: Quantized) -> tuple[int, int, tuple[Portion, ...]]:
     """Parameters, bytes and types of all safetensors files; zero where there are none."""
     parameters = weights = 0
     by_type: dict[str, int] = defaultdict(int)
-    for path in sorted(path for path in files.sizes if path.endswith(".safetensors")):
-        tensors = read_safetensors(files.open(path))
+    for tensors in tables:
         parameters += _parameters(tensors, quantized.bits)
         weights += sum(tensor.bytes for tensor in tensors.values())
         for tensor in tensors.values():
             by_type[tensor.dtype] += tensor.bytes
     largest = sorted(by_type.items(), key=lambda item: (-item[1], item[0]))
     return parameters, weights, tuple(Portion(kind, size) for kind, size in largest)
+
+
+def _rows(tables: Iterable[Mapping[str, SafeTensor]]) -> Mapping[int, Rows]:
+    """By layer, how wide keys and values are: the rows of their projections, which packing leaves as they are."""
+    found: dict[int, dict[str, int]] = defaultdict(dict)
+    for tensors in tables:
+        for name, tensor in tensors.items():
+            told = PROJECTION.search(name)
+            if told and tensor.shape and not any(part in name for part in OTHER_PARTS):
+                found[int(told[1])][told[2]] = tensor.shape[0]
+    # Where values have no projection, the keys serve as such.
+    return {index: Rows(each["k"], each.get("v", each["k"])) for index, each in found.items() if "k" in each}
 
 
 def _parameters(tensors: Mapping[str, SafeTensor], bits: int | None) -> int:

@@ -46,6 +46,12 @@ CHOICES = [
     ("o/r", listed(*GRAPHS, "m-Q4_K_M.gguf"), "Q4_K_M"),
     ("o/r/onnx/model.onnx", listed(*GRAPHS), "onnx-fp32"),
     ("o/r/ggml-base.bin", listed("ggml-base.bin", "ggml-tiny.bin"), "base"),
+    ("o/r:pte-a", listed("a.pte"), "pte-a"),
+    ("o/r:pte", listed("a.pte"), "pte-a"),
+    ("o/r:b-Q8_0", listed("b-Q8_0.gguf"), "Q8_0"),
+    ("o/r:safetensors", listed(*SAFETENSORS, repo="o/r-4bit"), "4bit"),
+    ("https://hf.co/o/r/tree/main/UD-Q4_K_XL", listed("UD-Q4_K_XL/m-1.gguf", "Q8_0/m-1.gguf"), "UD-Q4_K_XL"),
+    ("o/r/cpu/int4", listed("cpu/int4/genai_config.json", "gpu/genai_config.json"), "genai-int4"),
     ("o/r/m-Q8_0-00002-of-00002.gguf", listed("m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"), "Q8_0"),
 ]
 
@@ -65,6 +71,15 @@ def test_formats_that_engines_take_go_first_and_others_are_left_out() -> None:
         wanted(HubName("o/r"), repository, (ArtifactFormat.MNN,))
 
 
+def test_a_name_that_two_formats_go_by_means_the_one_that_goes_first() -> None:
+    repository = listed(*SAFETENSORS, "m-BF16.gguf", repo="o/r-bf16")
+    for text in ("o/r:bf16", "o/r:fp16"):
+        name = parse(text)
+        assert isinstance(name, HubName)
+        assert wanted(name, repository, (ArtifactFormat.MLX, ArtifactFormat.GGUF)).format is ArtifactFormat.MLX
+        assert wanted(name, repository, (ArtifactFormat.GGUF, ArtifactFormat.MLX)).format is ArtifactFormat.GGUF
+
+
 @pytest.mark.parametrize(
     ("text", "repository", "says"),
     [
@@ -72,6 +87,8 @@ def test_formats_that_engines_take_go_first_and_others_are_left_out() -> None:
         ("o/r:fp16", ggufs("Q8_0"), "o/r has no fp16; it has Q8_0"),
         ("o/r/none.gguf", ggufs("Q8_0"), "o/r has no none.gguf; it has Q8_0"),
         ("o/r/config.json", listed(*GRAPHS), "config.json in o/r is no model by itself; choose among onnx-"),
+        ("o/r:pte", listed("a.pte", "b.pte"), "o/r has no pte; it has pte-a, pte-b"),
+        ("o/r/onnx", listed(*GRAPHS), "o/r has no onnx; it has onnx-"),
         ("o/r", listed("README.md"), "holds nothing that can be run here"),
     ],
 )

@@ -241,9 +241,17 @@ def test_offline_the_hub_is_not_asked(loopback: LoopbackHub, tmp_path: Path) -> 
 
 
 def test_an_endpoint_that_is_no_address_is_named(tmp_path: Path) -> None:
-    hub = Hub(tmp_path, HubPlace("ftp://hub", tmp_path))
-    with pytest.raises(HubError, match="correct HF_ENDPOINT"):
-        hub.repository("owner/name")
+    for address in ("ftp://hub", "http://h..x", "http://xn--"):
+        hub = Hub(tmp_path, HubPlace(address, tmp_path))
+        with pytest.raises(HubError, match="correct HF_ENDPOINT"):
+            hub.repository("owner/name")
+
+
+def test_a_proxy_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "foo://bar")
+    monkeypatch.setenv("http_proxy", "foo://bar")
+    with pytest.raises(HubError, match=r"The proxy .* correct HTTP_PROXY"):
+        Hub(tmp_path, HubPlace("http://127.0.0.1:1", tmp_path)).repository("owner/name")
 
 
 @pytest.mark.parametrize("name", ["name", "a/b/c", "../etc", "a/..", "owner/na me", "", "owner/name?x=1"])

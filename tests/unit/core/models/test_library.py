@@ -92,6 +92,17 @@ def test_a_broken_off_download_is_partial_with_its_share_where_that_is_known(tmp
     assert "(25%)" in (entry.problem or "")
 
 
+def test_a_download_that_is_finished_while_the_cache_is_listed_is_passed_over(tmp_path: Path) -> None:
+    begun(tmp_path, "o/r", b"x" * 30, "abc")
+    # Seen by name, and gone by the time it is asked for its size.
+    for name in ("o/r", "o/other"):
+        blobs = tmp_path / f"models--{name.replace('/', '--')}" / "blobs"
+        blobs.mkdir(parents=True, exist_ok=True)
+        (blobs / "def.incomplete").symlink_to(tmp_path / "gone")
+    (entry,) = of(Library(cache=tmp_path)).values()
+    assert (entry.name, entry.size, len(entry.files)) == ("o/r", 30, 1)
+
+
 def test_folders_are_searched_with_all_below_them(tmp_path: Path) -> None:
     models = tmp_path / "models"
     (models / "a" / "b").mkdir(parents=True)

@@ -27,6 +27,13 @@ READINGS: list[tuple[str, Name]] = [
     ("owner/repo@v1.0:Q8_0", HubName("owner/repo", "Q8_0", revision="v1.0")),
     ("owner/repo@v1.0/a.gguf", HubName("owner/repo", file="a.gguf", revision="v1.0")),
     ("owner/repo@refs%2Fpr%2F1", HubName("owner/repo", revision="refs/pr/1")),
+    ("owner/repo@refs/pr/1", HubName("owner/repo", revision="refs/pr/1")),
+    ("owner/repo@refs/pr/1:Q4_K_M", HubName("owner/repo", "Q4_K_M", revision="refs/pr/1")),
+    ("owner/repo@refs/pr/12/a/b.gguf", HubName("owner/repo", file="a/b.gguf", revision="refs/pr/12")),
+    ("owner/repo@refs/pr/1x", HubName("owner/repo", file="pr/1x", revision="refs")),
+    ("https://hf.co/owner/repo/tree/refs%2Fpr%2F1/sub", HubName("owner/repo", file="sub", revision="refs/pr/1")),
+    ("https://hf.co/owner/repo/blob/refs/pr/1/a.gguf", HubName("owner/repo", file="a.gguf", revision="refs/pr/1")),
+    ("https://hf.co/owner/repo/tree/main/UD-Q4_K_XL", HubName("owner/repo", file="UD-Q4_K_XL")),
     ("hf.co/owner/repo:Q4_K_M", HubName("owner/repo", "Q4_K_M")),
     ("https://huggingface.co/owner/repo", HubName("owner/repo")),
     ("https://huggingface.co/owner/repo?library=gguf#usage", HubName("owner/repo")),
@@ -102,7 +109,17 @@ def test_a_built_in_model_goes_before_a_file_of_its_name() -> None:
 PIECES = st.sampled_from(
     [
         *("/", "@", ":", ".", "..", "\\", "%2e", "%", "~", "#", "?", "[", " ", "\u00e9", "owner", "repo", "a.gguf"),
-        *("hf.co/", "https://", "huggingface.co/", "tree/", "main", "Q4_K_M", *sorted(ALIASES)),
+        *(
+            "refs/pr/1",
+            "@refs/pr/2",
+            "hf.co/",
+            "https://",
+            "huggingface.co/",
+            "tree/",
+            "main",
+            "Q4_K_M",
+            *sorted(ALIASES),
+        ),
     ]
 )
 

@@ -1,10 +1,14 @@
 """Grouping a repository's files into models, by names as publishers choose them."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.engines.base import ArtifactFormat
-from core.models.quants import formats_of, gguf_label, group, label_by_name, projectors
-from core.models.repository import Quant, RepoFile
+from core.models.choice import wanted
+from core.models.names import HubName, parse
+from core.models.quants import formats_of, gguf_label, group, heads, label_by_name, projectors
+from core.models.repository import Quant, RepoFile, Repository
 
 
 def files(*paths: str, size: int = 1000) -> list[RepoFile]:
@@ -37,6 +41,7 @@ def grouped(*paths: str, repo: str = "owner/name", label: str | None = None) -> 
         ("BF16/Llama-4-BF16-00001-of-00005.gguf", "BF16"),
         ("Q4_K_M/weights.gguf", "Q4_K_M"),
         ("tinyllama.gguf", "tinyllama"),
+        ("small/tinyllama.gguf", "small-tinyllama"),
         ("q1-model.gguf", "Q1"),
     ],
 )
@@ -59,6 +64,153 @@ def test_projectors_and_importance_matrices_are_no_quants() -> None:
     names = ("a-Q4_0.gguf", "mmproj-a-f16.gguf", "a.imatrix.gguf")
     assert set(grouped(*names)) == {"Q4_0"}
     assert [file.path for file in projectors(files(*names))] == ["mmproj-a-f16.gguf"]
+
+
+GB = 10**9
+SPLIT_MAIN = [(f"Q8_0/Big-Q8_0-0000{number}-of-00002.gguf", 40 * GB) for number in (1, 2)]
+LAYOUTS = {
+    # Files with their sizes, then the file that each label begins with, then what drafts for them.
+    "a head at the root and parts in folders": (
+        [("mtp-Big-Q4_K_M.gguf", GB), ("mtp-Big-shared-Q8_0.gguf", GB), *SPLIT_MAIN],
+        {"Q8_0": SPLIT_MAIN[0][0]},
+        {"mtp-Big-Q4_K_M.gguf", "mtp-Big-shared-Q8_0.gguf"},
+    ),
+    "heads in a folder of theirs": (
+        [
+            *(("gemma-UD-Q4_K_XL.gguf", 7 * GB), ("mmproj-BF16.gguf", GB), ("mtp-gemma.gguf", GB // 9)),
+            *(("MTP/gemma-BF16-MTP.gguf", GB // 2), ("MTP/mtp-gemma-Q8_0.gguf", GB // 4)),
+        ],
+        {"UD-Q4_K_XL": "gemma-UD-Q4_K_XL.gguf"},
+        {"mtp-gemma.gguf", "MTP/gemma-BF16-MTP.gguf", "MTP/mtp-gemma-Q8_0.gguf"},
+    ),
+    "an EAGLE head of the same label": (
+        [("eagle3-mxfp4.gguf", GB), ("big-mxfp4.gguf", 20 * GB)],
+        {"MXFP4": "big-mxfp4.gguf"},
+        {"eagle3-mxfp4.gguf"},
+    ),
+    "drafts by two other names": (
+        [("M-Q4_0.gguf", 5 * GB), ("draft-M-Q4_0.gguf", GB), ("dflash-M-Q8_0.gguf", GB)],
+        {"Q4_0": "M-Q4_0.gguf"},
+        {"draft-M-Q4_0.gguf", "dflash-M-Q8_0.gguf"},
+    ),
+    "a model with a head inside": (
+        [("Qwen-IQ4_XS-mtp.gguf", 15 * GB), ("Qwen-Q8_0-MTP.gguf", 28 * GB), ("Qwen-Q4_K_M.gguf", 17 * GB)],
+        {"IQ4_XS": "Qwen-IQ4_XS-mtp.gguf", "Q8_0": "Qwen-Q8_0-MTP.gguf", "Q4_K_M": "Qwen-Q4_K_M.gguf"},
+        set(),
+    ),
+    "a head at the root that says so last": (
+        [("gemma-Q4_0.gguf", 5 * GB), ("gemma-F16-MTP.gguf", GB // 2)],
+        {"Q4_0": "gemma-Q4_0.gguf"},
+        {"gemma-F16-MTP.gguf"},
+    ),
+    "a name with the letters in its middle": (
+        [("x-mtp-kl-Q8_0.gguf", 8 * GB), ("deagle-Q4_0.gguf", 4 * GB)],
+        {"Q8_0": "x-mtp-kl-Q8_0.gguf", "Q4_0": "deagle-Q4_0.gguf"},
+        set(),
+    ),
+    "models that are only called so": (
+        [("Eagle-7B-Q4_K_M.gguf", 4 * GB), ("Eagle-7B-Q8_0.gguf", 8 * GB)],
+        {"Q4_K_M": "Eagle-7B-Q4_K_M.gguf", "Q8_0": "Eagle-7B-Q8_0.gguf"},
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("listed", "labels", "drafting"), LAYOUTS.values(), ids=LAYOUTS)
+def test_what_only_drafts_is_set_aside(
+    listed: list[tuple[str, int]], labels: dict[str, str], drafting: set[str]
+) -> None:
+    files = [RepoFile(path, size) for path, size in listed]
+    made = group("o/n", "c" * 40, files)
+    assert {quant.label: quant.files[0].path for quant in made} == labels
+    assert {file.path for file in heads(files)} == drafting
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "M-Q4_K_M-imatrix.gguf",
+        "imatrix/M-Q4_K_M.gguf",
+        "X-imatrix-Q4_K_M.gguf",
+        "imatrix-M-Q4_K_M.gguf",
+        "DeepSeek-IQ2XXS-w2Q2K-AProjQ8-chat-v2-imatrix.gguf",
+    ],
+)
+def test_a_model_made_with_an_importance_matrix_is_one(path: str) -> None:
+    assert [quant.files[0].path for quant in grouped(path).values()] == [path]
+
+
+@pytest.mark.parametrize(
+    "path", ["imatrix.gguf", "M-imatrix.gguf", "M.imatrix.gguf", "M.i1-imatrix.gguf", "Q4_K_M/imatrix.gguf"]
+)
+def test_an_importance_matrix_is_no_model(path: str) -> None:
+    assert grouped(path) == {}
+
+
+def test_no_model_is_lost_where_names_collide() -> None:
+    assert set(grouped("a/model.gguf", "b/model.gguf", "c/model.gguf")) == {"a-model", "b-model", "c-model"}
+    sizes = ("1.5B", "7B", "14B")
+    folders = [f"deepseek-r1-distill-qwen-{size}/cpu_and_mobile/cpu-int4-rtn-block-32-acc-level-4" for size in sizes]
+    made = grouped(*(f"{folder}/{name}" for folder in folders for name in ("genai_config.json", "model.onnx")))
+    assert len(made) == 3
+    twins = grouped("x y/m-Q8_0.gguf", "x-y/m-Q8_0.gguf", "x(y/m-Q8_0.gguf", "x)y/m-Q8_0.gguf")
+    assert len(twins) == 4
+    weights = grouped("config.json", "model.safetensors", "M-BF16.gguf", label="bf16")
+    assert {label: quant.format for label, quant in weights.items()} == {
+        "BF16": ArtifactFormat.GGUF,
+        "safetensors": ArtifactFormat.MLX,
+    }
+
+
+def test_every_label_can_be_written_behind_a_colon() -> None:
+    long = "a very long name (of a folder), " * 9
+    made = grouped(f"{long}/model.gguf", f"{long}x/model.gguf", "_.gguf", "模型.gguf", "ggml-bäse.bin")
+    assert len(made) == 5
+    for label in made:
+        assert parse(f"o/n:{label}") == HubName("o/n", label)
+
+
+def test_of_two_models_of_one_label_the_larger_goes_by_it() -> None:
+    small, large = RepoFile("a-Q8_0.gguf", GB), RepoFile("the-whole-Q8_0.gguf", 9 * GB)
+    made = {quant.label: quant.files for quant in group("o/n", "c" * 40, [small, large])}
+    assert made == {"Q8_0": (large,), "a-Q8_0": (small,)}
+
+
+LISTINGS = [
+    ("M-Q8_0.gguf", "Q8_0/M-Q8_0.gguf", "Q8_0/other-Q8_0.gguf", "Q8_0/M-Q4_0-00001-of-00001.gguf"),
+    ("a.pte", "b.pte", "xnnpack/model.pte", "model.pte"),
+    ("a/model.gguf", "b/model.gguf", "c/model.gguf"),
+    ("x/cpu/genai_config.json", "y/cpu/genai_config.json", "cpu/genai_config.json"),
+    ("ggml-base.bin", "base.gguf"),
+]
+
+
+@pytest.mark.parametrize("paths", LISTINGS)
+def test_a_model_goes_by_the_name_of_its_listing_where_it_is_alone(paths: tuple[str, ...]) -> None:
+    listed = grouped(*paths)
+    assert len(listed) == len(paths)
+    for label, quant in listed.items():
+        (alone,) = group("owner/name", "c" * 40, quant.files)
+        assert label.lower() in {each.lower() for each in (alone.label, *alone.also)}
+
+
+BITS_OF_NAMES = st.sampled_from(["a", "B", "-", "/", " ", "(", ".", "Q8_0", "-Q4_K_M", "model"])
+NAMES = st.lists(BITS_OF_NAMES, min_size=1, max_size=6)
+PATHS = NAMES.map("".join).filter(lambda name: all(part.strip(" .") for part in name.split("/")))
+ENDINGS = st.sampled_from([".gguf", ".pte", "/genai_config.json"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(PATHS, ENDINGS).map("".join), max_size=8, unique=True))
+def test_whatever_files_are_called_none_is_lost_and_each_can_be_asked_for(paths: list[str]) -> None:
+    listed = group("owner/name", "c" * 40, files(*paths))
+    assert len(listed) == len(paths)
+    assert len({quant.label.lower() for quant in listed}) == len(paths)
+    for quant in listed:
+        name = parse(quant.name)
+        assert name == HubName("owner/name", quant.label)
+        alone = group("owner/name", "c" * 40, quant.files)
+        assert wanted(name, Repository("owner/name", "c" * 40, quant.files, alone)).files == quant.files
 
 
 def test_two_models_of_one_label_are_told_apart_by_their_names() -> None:
@@ -145,6 +297,7 @@ def test_mnn_folders_and_pte_programs_are_quants() -> None:
     made = grouped("llm.mnn", "llm.mnn.weight", "llm_config.json", "tokenizer.txt")
     assert (set(made), len(made["mnn"].files)) == ({"mnn"}, 4)
     assert set(grouped("model.pte", "tokenizer.json")) == {"pte"}
+    assert set(grouped("a.pte", "tokenizer.json")) == {"pte-a"}
 
 
 def test_formats_are_told_by_the_names_alone() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ModelNotFound, UsageError
+from core.errors import DownloadError, ModelNotFound, UsageError
 from core.guide import WEIGHTS
 from core.models.library import Library, LibraryEntry
 from core.models.removal import delete, find
@@ -58,14 +58,68 @@ def test_files_that_two_graphs_share_stay_until_the_last_goes(tmp_path: Path) ->
     assert folder.parent.is_dir()
 
 
-def test_a_partial_download_and_a_wreck_can_be_deleted(tmp_path: Path) -> None:
+def test_a_partial_download_can_be_deleted(tmp_path: Path) -> None:
     begun(tmp_path, "o/partial", b"x" * 30, "abc")
-    snapshot = cached(tmp_path, "o/wreck", {"a-Q4_K_M.gguf": GGUF, "b-Q8_0.gguf": b"b"})
-    (snapshot / "b-Q8_0.gguf").resolve().unlink()
     library = Library(cache=tmp_path)
     assert delete(library, entry_of(library, "o/partial")) == 30
-    assert delete(library, entry_of(library, "o/wreck/b-Q8_0.gguf")) >= len(GGUF)
     assert names(library) == set()
+    assert not (tmp_path / "models--o--partial").exists()
+
+
+@pytest.mark.parametrize("gone", ["b-Q8_0.gguf", "params"])
+def test_a_link_that_leads_nowhere_costs_no_other_model_its_files(tmp_path: Path, gone: str) -> None:
+    files = {"a-Q4_K_M.gguf": GGUF, "b-Q8_0.gguf": GGUF + b"b", "c-Q6_K.gguf": GGUF + b"c", "params": b"{}"}
+    snapshot = cached(tmp_path, "o/wreck", files)
+    (snapshot / gone).resolve().unlink()
+    library = Library(cache=tmp_path)
+    before = names(library)
+    assert delete(library, entry_of(library, "o/wreck:Q4_K_M")) == len(GGUF)
+    assert names(library) == before - {"o/wreck:Q4_K_M"}
+    assert delete(library, entry_of(library, f"o/wreck/{gone}")) == 0
+    assert entry_of(library, "o/wreck:Q6_K").path.is_file()
+    for name in names(library):
+        delete(library, entry_of(library, name))
+    assert not (tmp_path / "models--o--wreck").exists()
+
+
+def test_the_same_commit_of_a_renamed_repository_stays(tmp_path: Path) -> None:
+    places = [cached(tmp_path, repo, {"m-Q4_K_M.gguf": GGUF}) for repo in ("new/model", "old/model")]
+    library = Library(cache=tmp_path)
+    for repo, place in zip(("old/model", "new/model"), reversed(places), strict=True):
+        assert delete(library, entry_of(library, f"{repo}:Q4_K_M")) == len(GGUF)
+        assert not place.exists()
+        assert names(library) == ({"new/model:Q4_K_M"} if repo == "old/model" else set())
+
+
+@pytest.mark.parametrize("left", ["mmproj-F16.gguf", "m-Q8_0-00001-of-00002.gguf"])
+def test_what_may_still_be_wanted_of_a_commit_stays_when_its_last_model_goes(tmp_path: Path, left: str) -> None:
+    snapshot = cached(tmp_path, "o/r", {"m-Q4_K_M.gguf": GGUF, left: GGUF + b"left", "README.md": b"r"})
+    library = Library(cache=tmp_path)
+    assert delete(library, entry_of(library, "o/r:Q4_K_M")) == len(GGUF)
+    assert (snapshot / left).stat().st_size == len(GGUF) + 4
+    assert not (snapshot / "m-Q4_K_M.gguf").exists()
+
+
+def test_a_partial_download_stays_when_the_last_model_goes(tmp_path: Path) -> None:
+    cached(tmp_path, "o/r", {"m-Q4_K_M.gguf": GGUF})
+    partial = begun(tmp_path, "o/r", b"x" * 30, "abc")
+    library = Library(cache=tmp_path)
+    assert delete(library, entry_of(library, "o/r:Q4_K_M")) == len(GGUF)
+    assert partial.stat().st_size == 30
+    assert names(library) == {"o/r"}
+
+
+def test_what_another_program_fetches_is_not_deleted(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    partial = begun(tmp_path, "o/r", b"x" * 30, "abc")
+    lock = tmp_path / ".locks" / "models--o--r" / "abc.lock"
+    lock.parent.mkdir(parents=True)
+    library = Library(cache=tmp_path)
+    with FileLock(lock), pytest.raises(DownloadError, match=r"A file of o/r is being downloaded; pause"):
+        delete(library, entry_of(library, "o/r"))
+    assert partial.exists()
+    assert delete(library, entry_of(library, "o/r")) == 30
 
 
 def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from core.engines.base import Artifact, ArtifactFormat
 from core.errors import ArtifactError, ModelNotFound, NotDownloaded
 from core.guide import WEIGHTS
 from core.models.catalog import Catalog, decode
+from core.models.choice import wanted
 from core.models.hubcache import cache_folder
 from core.models.library import Library
-from core.models.names import HubName
+from core.models.names import HubName, parse
 from core.models.quants import group
 from core.models.repository import RepoFile, Repository
 from core.models.resolve import candidates, quant_of, resolve
@@ -100,6 +101,30 @@ def test_an_unknown_word_is_told_the_nearest_names(tmp_path: Path) -> None:
         found("owner-something", tmp_path)
     with pytest.raises(ModelNotFound, match="Did you mean my-model"):
         resolve("my-modell", cache=tmp_path, catalog=CATALOG, known=["my-model"])
+
+
+def test_what_was_pulled_by_the_name_of_a_listing_is_found_by_it_where_it_is_alone(tmp_path: Path) -> None:
+    """As a download leaves it: of each repository, what the name stood for among the files of the listing."""
+    listings = {
+        "o/m:pte-a": ("a.pte", "b.pte"),
+        "o/g:M-Q8_0": ("M-Q8_0.gguf", "long/the-other-one-Q8_0.gguf", "Q8_0/Z-Q8_0.gguf"),
+        "o/h:Z-Q8_0": ("M-Q8_0.gguf", "Q8_0/Z-Q8_0.gguf"),
+        "o/f:b-model": ("a/model.gguf", "b/model.gguf"),
+        "o/w:UD-Q4_K_XL": ("UD-Q4_K_XL/w-1.gguf", "Q4_0/w-1.gguf"),
+    }
+    for name, paths in listings.items():
+        repo = name.partition(":")[0]
+        files = tuple(RepoFile(path, 1000 + place) for place, path in enumerate(paths))
+        listed = Repository(repo, COMMIT, files, group(repo, COMMIT, files))
+        asked = parse(name)
+        assert isinstance(asked, HubName)
+        quant = wanted(asked, listed)
+        snapshot = cached(tmp_path, repo, {file.path: GGUF for file in quant.files})
+        path = quant.files[0].path
+        artifact = found(name, tmp_path)
+        assert artifact.path in (snapshot, snapshot / path)
+        assert found(f"{repo}/{path}", tmp_path).path == artifact.path
+    assert found("https://huggingface.co/o/w/tree/main/UD-Q4_K_XL", tmp_path).name == "o/w/UD-Q4_K_XL"
 
 
 def test_main_goes_before_newer_commits_and_older_ones_fill_in(tmp_path: Path) -> None:

@@ -62,3 +62,17 @@ def test_a_server_that_is_not_there_and_an_address_that_is_none_are_told() -> No
     assert "does not answer" in (gone.problem or "")
     assert "names no host" in (wrong.problem or "")
     assert ask([]) == ()
+
+
+@pytest.mark.parametrize("url", ["http://h..x/", "http://xn--/", f"http://{'a' * 70}/"])
+def test_a_name_that_no_host_can_have_is_one_entry_with_the_reason(url: str) -> None:
+    (entry,) = ask([url])
+    assert "no address that can be asked" in (entry.problem or "")
+
+
+@pytest.mark.parametrize("url", ["http://me:s3cret@host/", "http://me:s3/cret@host", "me:s3cret@host"])
+def test_a_password_in_an_address_is_not_shown(url: str) -> None:
+    (entry,) = ask([url])
+    assert entry.problem is not None
+    assert "cret" not in entry.name + entry.problem
+    assert "host" in entry.name

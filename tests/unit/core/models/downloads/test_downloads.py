@@ -94,46 +94,16 @@ def test_a_paused_download_goes_on_where_it_stopped(bench: Bench) -> None:
     assert bench.hub.bytes_sent("/cdn/*") == 4 * MB
 
 
-def test_a_download_that_a_restart_cut_off_shows_as_paused_and_goes_on_only_when_told(bench: Bench) -> None:
-    quant = bench.add(Sparse(4 * MB))
-    bench.hub.faults.append(Fault("/cdn/*", stall_after=MB))
-    first = bench.manager()
-    key = first.enqueue(quant)
-    until(first, key, reached(MB))
-    first.close()
-    second = bench.manager()
-    (item,) = second.items()
-    assert (item.id, item.state, item.done) == (key, DownloadState.PAUSED, MB)
-    asked = len(bench.hub.requests)
-    assert second.resume_pending() == [key]
-    assert finished(second, key).state is DownloadState.DONE
-    assert len(bench.hub.requests) > asked
-    assert bench.hub.bytes_sent("/cdn/*") == 4 * MB
-
-
-def test_what_its_user_paused_is_not_pending_after_a_restart(bench: Bench) -> None:
-    quant = bench.add(Sparse(4 * MB))
-    bench.hub.faults.append(Fault("/cdn/*", stall_after=MB))
-    first = bench.manager()
-    key = first.enqueue(quant)
-    until(first, key, reached(MB))
-    first.pause(key)
-    second = bench.manager()
-    assert second.resume_pending() == []
-    assert second.item(key).state is DownloadState.PAUSED
-
-
 @pytest.mark.parametrize(
     "fault",
     [
         Fault("/cdn/*", drop_after=MB),
-        Fault("/cdn/*", shorten_to=MB),
         Fault("/cdn/*", status=503, headers={"Retry-After": "0"}),
         Fault("/cdn/*", status=403),
         Fault("/owner/*", method="HEAD", status=429, headers={"Retry-After": "0"}),
         Fault("/owner/*", method="HEAD", status=500),
     ],
-    ids=["dropped", "shortened", "unavailable", "expired", "limited", "broken"],
+    ids=["dropped", "unavailable", "expired", "limited", "broken"],
 )
 def test_what_may_pass_by_itself_is_tried_again(bench: Bench, fault: Fault) -> None:
     quant = bench.add(Sparse(3 * MB))

@@ -128,6 +128,18 @@ def test_absurd_facts_are_refused_in_a_sentence(pairs: dict[str, int], tmp_path:
         read_header(artifact(path))
 
 
+def test_a_length_that_is_no_number_is_no_length(tmp_path: Path) -> None:
+    path = tmp_path / "odd.gguf"
+    pairs: dict[str, str | int | list[int] | list[float]] = {
+        "general.architecture": "nemotron_h",
+        "nemotron_h.block_count": 2,
+        "nemotron_h.attention.head_count_kv": [0, 0],
+        "nemotron_h.feed_forward_length": [float("nan"), float("inf")],
+    }
+    path.write_bytes(made.gguf_bytes(pairs=pairs))
+    assert len(read_header(artifact(path)).layers) == 2
+
+
 def test_a_header_that_never_ends_is_given_up() -> None:
     class Endless:
         size = 1 << 40
@@ -185,6 +197,16 @@ def test_parts_of_a_split_file_count_together(tmp_path: Path) -> None:
     length = read_gguf(Bytes(first)).length
     assert header.weight_bytes == len(first) - length + 15_000
     assert any("3 files" in note for note in header.notes)
+
+
+def test_a_split_file_beside_one_whose_name_begins_the_same_is_told_from_it(tmp_path: Path) -> None:
+    pairs: dict[str, str | int] = {"general.architecture": "llama", "llama.block_count": 2}
+    first = made.gguf_bytes(pairs=pairs, tensors={"a.weight": (64, 64)})
+    for stem in ("M-Q6_K", "M-Q6_K_L", "M-Q6_K-00001-of-00002"):
+        for number in (1, 2):
+            (tmp_path / f"{stem}-{number:05}-of-00002.gguf").write_bytes(first)
+    header = read_header(artifact(tmp_path / "M-Q6_K-00001-of-00002.gguf"))
+    assert any("its 2 files" in note for note in header.notes)
 
 
 def test_a_split_file_without_one_of_its_parts_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""Deleting from the Hub's cache: nothing that something else is made of, and nothing that is being fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from core.errors import DownloadError
+from core.models.downloads.items import DownloadState
+from core.models.downloads.journal import Entry
+from core.models.downloads.place import RepoCache
+from core.models.hubcache import absent, quants, read_snapshot
+from core.models.repository import Quant, RepoFile
+
+
+def discard(cache: RepoCache, quant: Quant, fetched: Collection[str], others: Iterable[Entry]) -> None:
+    """Delete what is incomplete of a download, and the files that were `fetched`, but for those that another one of
+    `others` or another complete model of this commit is made of. Raises DownloadError, OSError."""
+    kept = held(cache, quant, others) | _complete(cache, quant)
+    doomed = [file for file in quant.files if file.path not in kept]
+    whole = [cache.pointer(file.path) for file in doomed if file.path in fetched]
+    parts = [file.sha256 for file in doomed if file.path not in fetched and file.sha256 is not None]
+    etags = {*parts, *(pointer.resolve().name for pointer in whole if pointer.is_symlink())}
+    with locked(cache.folder, etags, quant.name):
+        unlink(cache.folder, whole)
+        for etag in parts:
+            cache.partial(etag).unlink(missing_ok=True)
+
+
+def held(cache: RepoCache, quant: Quant, others: Iterable[Entry]) -> set[str]:
+    """Paths of the same commit that other downloads are made of: those that are here, and those that may go on."""
+    return {
+        file.path
+        for entry in others
+        if (entry.quant.repo, entry.quant.revision) == (quant.repo, quant.revision)
+        and (unfinished(entry) or _here(cache, entry.quant.files))
+        for file in entry.quant.files
+    }
+
+
+def unfinished(entry: Entry) -> bool:
+    return entry.state not in (DownloadState.DONE, DownloadState.CANCELLED)
+
+
+def _here(cache: RepoCache, files: Iterable[RepoFile]) -> bool:
+    return all(cache.complete(file) for file in files)
+
+
+def _complete(cache: RepoCache, quant: Quant) -> set[str]:
+    """All files of the complete models of a commit but of this one."""
+    snapshot = read_snapshot(quant.repo, cache.snapshot)
+    own = {file.path for file in quant.files}
+    models = [{file.path for file in other.files} for other in quants(snapshot) if not absent(snapshot, other)]
+    return {path for model in models if not model <= own for path in model}
+
+
+@contextmanager
+def claimed(lock: Path, owner: Callable[[], str], name: str) -> Iterator[None]:
+    """Hold the lock of a download. Raises DownloadError where another process has it; `owner` says which."""
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(lock, timeout=0, thread_local=False))
+        except Timeout:
+            raise DownloadError(f"{owner()} is downloading {name}; pause it there first.") from None
+        yield
+
+
+def running(lock: Path) -> bool:
+    """Whether anybody holds the lock of a download."""
+    from filelock import FileLock, Timeout
+
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+@contextmanager
+def locked(folder: Path, etags: Iterable[str], name: str) -> Iterator[None]:
+    """Hold the locks of contents of a repository's folder, which huggingface_hub takes too while it fetches them.
+
+    Raises DownloadError where somebody has one.
+    """
+    from filelock import FileLock, Timeout
+
+    locks = folder.parent / ".locks" / folder.name
+    locks.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            for etag in sorted(set(etags)):
+                stack.enter_context(FileLock(locks / f"{etag}.lock", mode=0o664, timeout=0))
+        except Timeout:
+            raise DownloadError(f"A file of {name} is being downloaded; pause that download first.") from None
+        yield
+
+
+def unlink(folder: Path, pointers: Collection[Path]) -> int:
+    """Delete entries of snapshots, and their contents where no other entry of the repository in `folder` leads there;
+    return the bytes that became free. What is gone already is passed over. Raises OSError."""
+    blobs = folder.resolve() / "blobs"
+    contents = {pointer.resolve() for pointer in pointers if pointer.is_symlink()}
+    freed = sum(remove(pointer) for pointer in pointers)
+    shared = {link.resolve() for link in _links(folder / "snapshots")}
+    return freed + sum(remove(content) for content in contents - shared if content.parent == blobs)
+
+
+def remove(path: Path) -> int:
+    """Delete a file; the bytes that became free: none for a link, or for a file that has another name as well."""
+    try:
+        found = path.lstat()
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return found.st_size if found.st_nlink == 1 and not stat.S_ISLNK(found.st_mode) else 0
+
+
+def sweep(folder: Path) -> None:
+    """Remove a folder and those below it as far as they are empty."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(parent).rmdir()
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from (path for name in names if (path := Path(parent, name)).is_symlink())
