@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from uuid import uuid4
 
 import psutil
@@ -19,7 +19,7 @@ from core.bench.runner import BenchSample, Plan, measure
 from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.config import Folders, ModelSettings, Settings, folders
 from core.engines import EngineReport, Engines
-from core.engines.base import Artifact, LoadOptions, ModelSpec
+from core.engines.base import Artifact, KvType, LoadOptions, ModelSpec
 from core.errors import ModelNotFound, ModelNotReady, NotDownloaded, RequestError
 from core.feed import MachineSnapshot, Snapshot
 from core.models.library import LibraryEntry
@@ -29,7 +29,8 @@ from core.requests import Embedding, Generation, Sampling, Transcription
 from core.serving.eviction import default_limit
 from core.serving.host import Host, Loaded, Loader
 from core.serving.loader import ModelLoader
-from core.serving.pool import Lease, Member, Pool
+from core.serving.member import Lease, Member
+from core.serving.pool import Pool
 from core.serving.profile import Profile
 from core.serving.route import AUTO, Route, choose
 from core.serving.stream import Stream
@@ -80,21 +81,29 @@ class Workbench:
             ttl=pool.model_ttl,
             expected=self._expected,
             resident=lambda: self._process.memory_info().rss,
+            max_queue=self.settings.queue.max_queue,
         )
 
     async def serve(self, names: Sequence[str]) -> None:
         """Know these models, to be loaded when a request names them. Raises as `load` does for a name that is none."""
         for name in names:
             member = await self._resolved(name)
-            self._pool.add(member.artifact, member.profile, kept=True)
+            self._known_as(member, kept=True)
 
-    async def load(self, name: str) -> str:
-        """Load a model and return the name it is served by; returns at once when it is loaded already.
+    async def load(self, name: str, *, context: int | None = None, kv_type: KvType | None = None) -> str:
+        """Load a model and return the name it is served by; returns at once when it is loaded already, unless another
+        context or type of the KV cache is asked for: then it is loaded anew, and its requests fail.
 
         Raises ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable or EngineFailed.
         """
         member = self._pool.find(name) or await self._resolved(name)
-        await self._pool.load(self._pool.add(member.artifact, member.profile))
+        wishes = {"ctx_size": context, "kv_type": kv_type}
+        profile = replace(member.profile, **{key: value for key, value in wishes.items() if value is not None})
+        if profile != member.profile:
+            if self._pool.find(member.name) is member:
+                await self._pool.unload(member)
+            member.profile, member.measured = profile, False
+        await self._pool.load(self._known_as(member))
         return member.name
 
     async def prepare(self, name: str) -> str:
@@ -152,8 +161,10 @@ class Workbench:
         routes = [
             Route(member.name, member.artifact.size, member.host.context if member.host else None)
             for member in self._pool
-            if member.kept
+            if member.named and member.writes
         ]
+        if not routes:
+            raise ModelNotFound(AUTO, f"There is no model that `auto` may stand for; served are: {self._names()}.")
         decision = choose(request, routes, settings.strategy, self._turns)
         self._turns += 1
         return replace(request, model=decision.model, route=decision.reason)
@@ -278,7 +289,7 @@ class Workbench:
                 raise ModelNotFound(name, f"{error} Served here: {self._names()}.") from error
             except ModelNotFound:
                 return self._known(name)
-            return self._pool.add(found.artifact, found.profile)
+            return self._known_as(found)
         return member or self._known(name)
 
     async def _resolved(self, name: str) -> Member:
@@ -287,7 +298,11 @@ class Workbench:
         artifact = await asyncio.to_thread(self.store.resolve, profile.source or name)
         if name in self.settings.models:
             artifact = replace(artifact, name=name)
-        return self._pool.find(artifact.name) or Member(artifact, profile, kept=False)
+        writes = await asyncio.to_thread(self.store.writes, artifact)
+        return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, writes=writes)
+
+    def _known_as(self, found: Member, *, kept: bool = False) -> Member:
+        return self._pool.add(found.artifact, found.profile, kept=kept, writes=found.writes)
 
     def _host(self, member: Member, loader: Loader) -> Host:
         queue = self.settings.queue
@@ -309,7 +324,8 @@ class Workbench:
 
 def _is_place(name: str) -> bool:
     """Whether a name is a path or an address, or the name of a file or folder that is there."""
-    return name.lower().startswith(("http://", "https://")) or looks_like_path(name) or Path(name).exists()
+    # `Path.exists` raises for names that are too long for one.
+    return name.lower().startswith(("http://", "https://")) or looks_like_path(name) or os.path.exists(name)  # noqa: PTH110
 
 
 def load_options(settings: ModelSettings) -> LoadOptions:

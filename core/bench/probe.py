@@ -311,6 +311,7 @@ def applied(verdict: Verdict, options: LoadOptions) -> LoadOptions:
         context=options.context,
         slots=options.slots,
         memory=options.memory,
+        batch=options.batch,
         loras=options.loras,
         threads=options.threads or verdict.options.threads or verdict.threads,
         batch_threads=options.batch_threads or verdict.options.batch_threads or verdict.batch_threads,

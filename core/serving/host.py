@@ -116,6 +116,7 @@ class Host:
         self._serving: Loop[Any] | None = None
         """None until the model is loaded."""
         self._ready = asyncio.Event()
+        self._over = asyncio.Event()
         self._event_loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
 
@@ -176,7 +177,8 @@ class Host:
         with nullcontext() if arrived else self._queue.arrival():
             await self.ready()
             if self._state is ModelState.FAILED or self._stop.is_set():
-                raise ModelNotReady(self.name, f"The model {self.name} is not running: {self._detail}.")
+                why = self._detail or "it is being unloaded"
+                raise ModelNotReady(self.name, f"The model {self.name} is not running: {why}.")
             loop = self._serving
             assert loop is not None
             job, prompt_tokens = await self._job(request)
@@ -209,19 +211,33 @@ class Host:
         self._serving.cancel(job)
         return True
 
-    async def stop(self) -> None:
-        """Fail what is left, free the model, end the thread."""
+    @property
+    def never_loaded(self) -> bool:
+        """Whether loading it failed."""
+        return self._state is ModelState.FAILED and self._loaded is None
+
+    def begin_stop(self) -> None:
+        """Fail what is left, free the model, end the thread; see `ended`."""
         self._stop.set()
         if self._serving is not None:
             self._serving.stop()
-        await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
+
+    async def ended(self) -> None:
+        """Returns when the thread has ended, and so the model is freed."""
+        await self._over.wait()
+        self._thread.join()
+
+    async def stop(self) -> None:
+        """`begin_stop`, and wait for the end; not longer than JOIN_SECONDS for a step that never ends."""
+        self.begin_stop()
+        await asyncio.wait({asyncio.ensure_future(self.ended())}, timeout=JOIN_SECONDS)
 
     def snapshot(self) -> ModelSnapshot:
         base = ModelSnapshot(
             name=self.name,
             engine=self.engine or "",
             state=self._state,
-            detail=self._detail,
+            detail="being unloaded" if self._stop.is_set() and not self._detail else self._detail,
             queue=self._queue.stats(),
         )
         if self._loaded is None or self._serving is None or self._state is ModelState.LOADING:
@@ -308,6 +324,12 @@ class Host:
 
     def _run(self) -> None:
         try:
+            self._live()
+        finally:
+            self._tell(self._over)
+
+    def _live(self) -> None:
+        try:
             model = self._take(self._loader(self._stop, self._note_progress))
         except BenchtopError as error:
             self._fail(error)
@@ -324,7 +346,7 @@ class Host:
         self._state, self._detail = ModelState.READY, ""
         spec = model.spec
         log.info("model loaded", model=self.name, engine=self.engine, slots=spec.slots, context=spec.context)
-        self._tell_ready()
+        self._tell(self._ready)
         loop.run()
 
     def _loop_for(self, model: Model) -> Loop[Any]:
@@ -349,15 +371,20 @@ class Host:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
         model, spec = loaded.model, loaded.model.spec
         if not isinstance(model, StreamModel | Transcriber | Embedder):
-            self._tokenizer = model.tokenizer
-            self._encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
+            try:
+                self._tokenizer = model.tokenizer
+                self._encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
+            except Exception:
+                # Nobody else would free it.
+                model.shutdown()
+                raise
         self._loaded = loaded
         return model
 
     def _fail(self, error: BenchtopError) -> None:
         self._error = error
         self._state, self._detail = ModelState.FAILED, str(error)
-        self._tell_ready()
+        self._tell(self._ready)
 
     def _note_progress(self, words: str) -> None:
         self._detail = words
@@ -369,11 +396,11 @@ class Host:
     def _note_broken(self, error: BenchtopError) -> None:
         self._state, self._detail = ModelState.FAILED, str(error).rstrip(".")
 
-    def _tell_ready(self) -> None:
+    def _tell(self, event: asyncio.Event) -> None:
         try:
-            self._event_loop.call_soon_threadsafe(self._ready.set)
+            self._event_loop.call_soon_threadsafe(event.set)
         except RuntimeError:
-            # The event loop was closed while the model loaded: nobody waits any more.
+            # The event loop was closed meanwhile: nobody waits any more.
             log.debug("nobody waits for the model", model=self.name)
 
 

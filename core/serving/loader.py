@@ -19,6 +19,8 @@ from core.serving.host import Loaded
 from core.serving.profile import Profile
 from core.telemetry.log import get_logger
 
+TRIAL = 5.0
+"""Seconds of measuring before the only engine of a model first runs it."""
 log = get_logger(__name__)
 
 
@@ -42,6 +44,8 @@ class ModelLoader:
         self._key = options.api_key
         self._cache = cache
         self._announce = announce
+        self._measured: set[Path] = set()
+        """What was measured in this process: `fresh` is for the first load of a model, not for each."""
 
     def load(
         self,
@@ -66,10 +70,12 @@ class ModelLoader:
                 raise LoadFailed(artifact.name, f"The {chosen.name} engine takes no LoRA adapters; llamacpp does.")
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
         failures: list[BenchtopError] = []
+        fresh = self._settings.bench.fresh and artifact.path not in self._measured
+        self._measured.add(artifact.path)
         options = replace(profile.options(self._options), memory=memory)
-        for candidate in self._in_order(candidates, options, stop, tell):
+        for candidate in self._in_order(candidates, options, stop, tell, fresh=fresh):
             try:
-                return self._load(candidate, options, stop, tell)
+                return self._load(candidate, options, stop, tell, fresh=fresh and len(candidates) == 1)
             except (LoadFailed, EngineFailed, EngineUnavailable) as error:
                 log.warning("engine could not load", model=artifact.name, engine=candidate.engine.name, why=str(error))
                 failures.append(error)
@@ -121,13 +127,15 @@ class ModelLoader:
         options: LoadOptions,
         stop: threading.Event,
         tell: Callable[[str], None],
+        *,
+        fresh: bool,
     ) -> list[Candidate]:
         """The fastest first, where there is a choice and measuring is wanted; else by priority."""
         bench = self._settings.bench
         if len(candidates) < 2 or not bench.enabled or not self._settings.probe.enabled:
             return list(candidates)
         tell(f"measuring {', '.join(candidate.engine.name for candidate in candidates)}")
-        selector = Selector(self._prober, bench.budget, fresh=bench.fresh)
+        selector = Selector(self._prober, bench.budget, fresh=fresh)
         selection = selector.select(candidates, options, stop)
         for line in selection.lines:
             self._announce(line)
@@ -137,13 +145,23 @@ class ModelLoader:
         return [first, *(candidate for candidate in candidates if candidate is not first)]
 
     def _load(
-        self, candidate: Candidate, options: LoadOptions, stop: threading.Event, tell: Callable[[str], None]
+        self,
+        candidate: Candidate,
+        options: LoadOptions,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        *,
+        fresh: bool,
     ) -> Loaded:
         engine, artifact = candidate.engine, candidate.artifact
         notes: tuple[str, ...] = ()
         if self._settings.probe.enabled and isinstance(engine, Native):
             tell(f"trying {engine.name} in a child process")
-            verdict = self._prober.probe(engine, candidate.location, artifact, options, stop)
+            bench = self._settings.bench
+            # Without measuring, one round still tells whether the engine survives the model.
+            budget = min(bench.budget, TRIAL) if bench.enabled else 0.0
+            arguments = (engine, candidate.location, artifact, options, stop)
+            verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh)
             options, notes = applied(verdict, options), verdict.notes
 
         def progress(share: float) -> bool:

@@ -52,6 +52,8 @@ class ServingLoop:
         self._broken = broken
         self._wake = threading.Event()
         self._stopping = False
+        self._ended = threading.Event()
+        """Nothing is taken out of the queue any more."""
         self._running: list[Choice] = []
         self._waiting: deque[Choice] = deque()
         """Choices of claimed requests that have no sequence yet, or no longer; served before the queue."""
@@ -75,6 +77,9 @@ class ServingLoop:
     def submit(self, job: Job) -> None:
         self._queue.put(job)
         self._wake.set()
+        if self._ended.is_set():
+            # It came too late for the thread to see it.
+            self._fail_waiting()
 
     def withdraw(self, job: Job) -> bool:
         """Take a request that waited too long out of the queue; False when it is being served already."""
@@ -139,7 +144,9 @@ class ServingLoop:
             self._broken(failure)
             self._fail_all(failure)
         finally:
-            self._fail_all(ModelNotReady(self._name, f"The model {self._name} is being unloaded; ask again later."))
+            self._fail_all(self._unloading())
+            self._ended.set()
+            self._fail_waiting()
             self._model.shutdown()
 
     def adopt(self, model: TokenModel) -> None:
@@ -290,7 +297,7 @@ class ServingLoop:
         for choice in choices:
             keep = self._memory.rewind(choice)
             self._retire(choice, keep=keep)
-            self._close_job(choice.job, Failed(Cancelled()))
+            self._close_job(choice.job, Failed(Cancelled() if choice.job.cancelled else self._unloading()))
 
     def _abandon(self, choices: Sequence[Choice], error: BenchtopError) -> None:
         for choice in choices:
@@ -325,6 +332,14 @@ class ServingLoop:
         for job in self._queue.drain():
             self._outbox.append((job.stream, [Failed(error)]))
         self._hand_over()
+
+    def _fail_waiting(self) -> None:
+        """From any thread, once the loop has ended."""
+        for job in self._queue.drain():
+            job.stream.loop.call_soon_threadsafe(job.stream.deliver, [Failed(self._unloading())])
+
+    def _unloading(self) -> ModelNotReady:
+        return ModelNotReady(self._name, f"The model {self._name} is being unloaded; ask again later.")
 
     def _hand_over(self) -> None:
         """All that this step has for the event loop, in one call for each event loop (there is one, as a rule)."""

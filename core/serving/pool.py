@@ -1,7 +1,8 @@
 """The models of one workbench: loaded on demand, held while in use, evicted for others within a limit of memory.
 
 Everything here runs on the event loop, save the body of a load. One model loads at a time, so that what it takes can
-be measured.
+be measured. What was decided before an `await` is decided anew after it: meanwhile a model may have been asked for,
+pinned, or unloaded.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 
 from msgspec.structs import replace
@@ -19,91 +20,19 @@ from core.engines.base import Artifact, ArtifactFormat, ModelSpec
 from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound
 from core.feed import Absent, ModelSnapshot, ModelState, PoolSnapshot
 from core.hardware import give_back_memory
-from core.requests import Generation, Sampling
 from core.serving.eviction import NoRoom, Occupant, coldest, expired, make_room
-from core.serving.host import Host, Loaded, Loader, Request
+from core.serving.host import Host, Loaded, Loader
+from core.serving.member import Lease, Member
 from core.serving.profile import Profile
-from core.serving.stream import Stream
 from core.telemetry.log import get_logger
 
 SWEEP = 2.0
 """Seconds between two looks at idle models and at what the process takes."""
+PATIENCE = 30.0
+"""Seconds to wait for a model's thread to end."""
 log = get_logger(__name__)
 
 Tell = Callable[[str], None]
-
-
-class Member:
-    """A model that is served under a name, loaded or not."""
-
-    def __init__(self, artifact: Artifact, profile: Profile, *, kept: bool) -> None:
-        self.name = artifact.name
-        self.artifact = artifact
-        self.profile = profile
-        self.kept = kept
-        """Stays known after it is unloaded, to be loaded again on demand."""
-        self.pinned = profile.pin
-        self.host: Host | None = None
-        self.leases = 0
-        self.used = time.monotonic()
-        self.size = 0
-        """Bytes it was measured to take when it was last loaded; before that, what it is expected to."""
-        self.measured = False
-        self.seated = False
-        """It was given its turn to load, so that its bytes count; one that waits takes nothing."""
-        self.leaving: asyncio.Event | None = None
-        """Set, and then forgotten, when it is gone; new requests wait for that and have it loaded again."""
-        self.turn: Future[None] | None = None
-        """While it waits for its turn to load, or for room."""
-
-    @property
-    def loaded(self) -> bool:
-        return self.host is not None and self.host.state is not ModelState.FAILED
-
-
-class Lease:
-    """Keeps a loaded model from being evicted, until `release` or until the stream it was given to has ended.
-
-    One place in the model's queue belongs to it until it has been used.
-    """
-
-    def __init__(self, member: Member, host: Host, place: ExitStack, release: Callable[[], None]) -> None:
-        self._member = member
-        self._host = host
-        self._place = place
-        self._release = release
-        self._held = True
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._host.spec
-
-    @property
-    def sampling(self) -> Sampling:
-        """What a request samples with where it says nothing."""
-        return self._member.profile.sampling.over(self._host.spec.sampling)
-
-    async def submit(self, request: Request) -> Stream:
-        """As `Host.submit`, once; the lease ends with the stream, or now where that raises."""
-        try:
-            stream = await self._host.submit(request, arrived=True)
-        except BaseException:
-            self.release()
-            raise
-        self._place.close()
-        stream.when_over(self.release)
-        return stream
-
-    async def count(self, request: Generation) -> int:
-        """As `Host.count`."""
-        return await self._host.count(request)
-
-    def release(self) -> None:
-        """Idempotent."""
-        if self._held:
-            self._held = False
-            self._place.close()
-            self._release()
 
 
 class Pool:
@@ -118,23 +47,28 @@ class Pool:
         ttl: float,
         expected: Callable[[Member], int],
         resident: Callable[[], int],
+        max_queue: int = 0,
     ) -> None:
         """`limit`: bytes for all models; `ttl`: idle seconds before a model without one of its own is unloaded, zero
         for never; `expected`: bytes a model is likely to take, asked on a thread; `resident`: bytes this process takes
-        now."""
+        now; `max_queue`: requests that may wait for a model that is leaving, zero for any number."""
         self._make = make
         self._load_model = load
         self._ttl = ttl
         self._expected = expected
         self._resident = resident
+        self._max_queue = max_queue
         self._baseline = resident()
         self.limit = limit
         self._members: dict[str, Member] = {}
         self._turn = asyncio.Lock()
         self._holder: Member | None = None
         self._freed = asyncio.Event()
+        self._freed_bytes = 0
+        """By models that ended since the load under way began to be measured."""
         self._event_loop = asyncio.get_running_loop()
         self._sweeper: asyncio.Task[None] | None = None
+        self._closed = False
         self.evictions = 0
 
     def __iter__(self) -> Iterator[Member]:
@@ -143,12 +77,14 @@ class Pool:
     def find(self, name: str) -> Member | None:
         return self._members.get(name)
 
-    def add(self, artifact: Artifact, profile: Profile, *, kept: bool = False) -> Member:
-        """Know a model, under its artifact's name; one that is known already stays as it is."""
+    def add(self, artifact: Artifact, profile: Profile, *, kept: bool = False, writes: bool = True) -> Member:
+        """Know a model, under its artifact's name; one that is known already stays as it is. `kept` for one that the
+        user named: it stays known after it is unloaded, and is one that `auto` may stand for."""
         member = self._members.get(artifact.name)
         if member is None:
-            member = self._members[artifact.name] = Member(artifact, profile, kept=kept)
+            member = self._members[artifact.name] = Member(artifact, profile, kept=kept, writes=writes)
         member.kept = member.kept or kept
+        member.named = member.named or kept
         return member
 
     @property
@@ -161,8 +97,7 @@ class Pool:
 
         Raises QueueFull at once when too many wait for it already, and what kept it from loading.
         """
-        while member.leaving is not None:
-            await member.leaving.wait()
+        await self._let_in(member)
         member.leases += 1
         place = ExitStack()
         try:
@@ -179,8 +114,7 @@ class Pool:
 
     async def load(self, member: Member) -> None:
         """Returns when the model is loaded. Raises what kept it from that."""
-        while member.leaving is not None:
-            await member.leaving.wait()
+        await self._let_in(member)
         member.leases += 1
         try:
             await self._host(member).ready()
@@ -191,12 +125,12 @@ class Pool:
             self._release(member)
 
     async def unload(self, member: Member) -> None:
-        """Free the model now; its requests fail. Afterwards it is forgotten, unless it is to be kept."""
-        if not member.kept:
-            self._members.pop(member.name, None)
-        if member.turn is not None:
-            member.turn.cancel()
-        await self._stop(member)
+        """Free the model now; its requests fail. Afterwards it is forgotten, unless the user named it."""
+        member.kept = member.named
+        if member.host is not None:
+            # One that does not end counts as taking its memory until it does, whoever has lost patience.
+            await asyncio.wait({self._begin_stop(member)}, timeout=PATIENCE)
+        self._forget(member)
 
     def pin(self, member: Member, on: bool) -> None:
         """A pinned model is never evicted, for others or for being idle."""
@@ -204,30 +138,31 @@ class Pool:
         self._freed.set()
 
     async def close(self) -> None:
-        """Unload everything."""
+        """Unload everything, for good."""
+        self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for member in self:
-            member.kept = False
-            await self.unload(member)
+        if ending := {self._begin_stop(member) for member in self if member.host is not None}:
+            await asyncio.wait(ending, timeout=PATIENCE)
+        self._members.clear()
 
     def share(self, member: Member) -> int:
         """Bytes that a model may take at most: all but what pinned ones have."""
         return max(0, self.limit - sum(each.size for each in self.occupants(but=member) if each.pinned))
 
     def occupants(self, *, but: Member | None = None) -> list[Occupant]:
-        """The models that take memory, as the decisions see them."""
+        """The models that take memory, as the decisions see them. One that is ending can be sent away no more."""
         return [
             Occupant(
                 member.name,
                 member.size,
                 member.used,
-                busy=member.leases > 0,
-                pinned=member.pinned,
+                busy=member.busy,
+                pinned=member.pinned or member.stopping is not None,
                 ttl=self._ttl if member.profile.ttl is None else member.profile.ttl,
             )
-            for member in self._members.values()
-            if member.loaded and member.seated and member is not but
+            for member in self
+            if member.occupies and member is not but
         ]
 
     def snapshot(self) -> PoolSnapshot:
@@ -259,8 +194,15 @@ class Pool:
 
     # Loading.
 
+    async def _let_in(self, member: Member) -> None:
+        """Wait while the model is leaving. One that broke down goes first, so that it is loaded anew."""
+        while member.leaving or _broken(member):
+            if _broken(member):
+                self._begin_stop(member)
+            await member.opened(self._max_queue)
+
     def _host(self, member: Member) -> Host:
-        if self._members.get(member.name) is not member:
+        if self._closed or self._members.get(member.name) is not member:
             raise ModelNotFound(member.name, f"The model {member.name} was unloaded; ask again to have it loaded.")
         if not member.loaded:
             member.seated = False
@@ -274,37 +216,43 @@ class Pool:
         """On the model's thread: wait for the turn and for room, load, measure, make the room that it lacks still."""
         tell("waiting for its turn")
         try:
-            self._await(member, self._take_turn(member, tell))
-            if stop.is_set():
-                raise Cancelled(f"Loading {member.name} was cancelled.")
+            self._await(member, self._take_turn(member, tell), stop)
             return self._measured(member, stop, tell)
         finally:
             # It may have been given the turn in the very moment in which it was cancelled.
             self._event_loop.call_soon_threadsafe(self._pass_turn, member)
 
-    def _await(self, member: Member, work: Coroutine[object, object, None]) -> None:
+    def _await(self, member: Member, work: Coroutine[object, object, None], stop: threading.Event) -> None:
         """On the model's thread: have the event loop do something; unloading the model ends the wait with Cancelled."""
-        member.turn = asyncio.run_coroutine_threadsafe(work, self._event_loop)
+        turn = member.turn = asyncio.run_coroutine_threadsafe(work, self._event_loop)
+        if stop.is_set():
+            # Whoever set it may have looked for the turn before it was there.
+            turn.cancel()
         try:
-            member.turn.result()
+            turn.result()
         except CancelledError as error:
             raise Cancelled(f"Loading {member.name} was cancelled.") from error
         finally:
             member.turn = None
+        if stop.is_set():
+            raise Cancelled(f"Loading {member.name} was cancelled.")
 
     def load_again(self, member: Member, stop: threading.Event, tell: Tell) -> Loaded:
         """On the model's thread, after its engine failed: the room it had is its own still."""
         return self._load_model(member, stop, tell)
 
     def _measured(self, member: Member, stop: threading.Event, tell: Tell) -> Loaded:
+        self._freed_bytes = 0
         before = self._resident()
         loaded = self._load_model(member, stop, tell)
-        # Weights that are mapped from their file become resident page by page; they count in full from the start.
-        member.size = max(self._resident() - before, loaded.model.spec.weight_bytes)
+        grown = self._resident() - before + self._freed_bytes
+        # Weights that are mapped from their file become resident page by page, and some caches grow into what was
+        # promised to them; they count in full from the start.
+        member.size = max(grown, _promised(loaded.model.spec))
         member.measured = True
         try:
             # It may have taken more than was expected.
-            self._await(member, self._make_room(member, tell))
+            self._await(member, self._make_room(member, tell), stop)
         except BaseException:
             loaded.model.shutdown()
             raise
@@ -325,23 +273,28 @@ class Pool:
             self._holder = None
             self._turn.release()
 
+    # Making room.
+
     async def _make_room(self, member: Member, tell: Tell) -> None:
         if member.artifact.format is ArtifactFormat.URL:
             return
         if not member.measured:
             member.size = await asyncio.to_thread(self._expected, member)
         while True:
+            await self._ended([each for each in self if each is not member])
             room = make_room(self.occupants(but=member), member.size, self.limit)
             if isinstance(room, NoRoom):
-                raise LoadFailed(member.name, self._why_not(member, room))
-            for name in room.evict:
-                await self._evict(self._members[name])
-            if not room.drain:
-                if not room.evict:
-                    return
-                continue
-            tell(f"waiting for {', '.join(room.drain)} to finish what it is doing")
-            await self._drain([self._members[name] for name in room.drain])
+                problem = self._why_not(member, room)
+                # What it was measured to take may have been somebody else's; the next try is not to be barred by it.
+                member.measured = False
+                raise LoadFailed(member.name, problem)
+            if room.evict:
+                await self._evict(self._members.get(room.evict[0]))
+            elif room.drain:
+                tell(f"waiting for {', '.join(room.drain)} to finish what it is doing")
+                await self._drain([each for each in self if each.name in room.drain])
+            else:
+                return
 
     def _why_not(self, member: Member, room: NoRoom) -> str:
         pinned = [each.name for each in self.occupants(but=member) if each.pinned]
@@ -353,67 +306,104 @@ class Pool:
             "smaller one."
         )
 
-    async def _drain(self, members: list[Member]) -> None:
+    async def _ended(self, members: Sequence[Member]) -> None:
+        """Wait for those that are ending."""
+        if ending := {each.stopping for each in members if each.stopping is not None}:
+            await asyncio.wait(ending, timeout=PATIENCE)
+
+    async def _drain(self, members: Sequence[Member]) -> None:
         """Let them finish their requests, and then go; new requests for them wait until they can be loaded again."""
-        for member in members:
-            member.leaving = member.leaving or asyncio.Event()
-        try:
+        hosts = [member.host for member in members]
+        with ExitStack() as doors:
             for member in members:
-                while member.leases > 0 and not member.pinned:
+                doors.enter_context(member.closed())
+            for member, host in zip(members, hosts, strict=True):
+                while member.host is host and member.leases > 0 and not member.pinned:
                     self._freed.clear()
                     await self._freed.wait()
-                if member.loaded and not member.pinned:
+                if member.host is host:
                     await self._evict(member)
-        finally:
-            for member in members:
-                _let_in(member)
 
-    async def _evict(self, member: Member) -> None:
-        """Unload for others, or for being idle; the next request loads it again."""
+    async def _evict(self, member: Member | None) -> None:
+        """Unload for others, or for being idle, if it may still go; the next request loads it again."""
+        if member is None or member.busy or member.pinned or not member.loaded:
+            return
         log.info("model evicted", model=member.name, bytes=member.size)
         self.evictions += 1
         member.kept = True
-        await self._stop(member)
+        # Whoever wanted the room may give up; the model ends all the same.
+        await asyncio.shield(self._begin_stop(member))
 
-    async def _stop(self, member: Member) -> None:
-        host, member.host = member.host, None
-        if host is None:
-            return
-        member.leaving = member.leaving or asyncio.Event()
+    # Ending.
+
+    def _begin_stop(self, member: Member) -> asyncio.Task[None]:
+        """Its requests fail, and new ones wait until its thread has ended and freed the model."""
+        if member.stopping is None:
+            assert member.host is not None
+            member.close_door()
+            member.host.begin_stop()
+            if member.turn is not None:
+                member.turn.cancel()
+            member.stopping = asyncio.create_task(self._stop(member, member.host))
+        return member.stopping
+
+    async def _stop(self, member: Member, host: Host) -> None:
         try:
-            await host.stop()
+            await host.ended()
             await asyncio.to_thread(give_back_memory)
         finally:
-            _let_in(member)
+            if member.seated:
+                self._freed_bytes += member.size
+            member.host, member.seated, member.stopping = None, False, None
+            member.open_door()
             self._freed.set()
+            self._forget(member)
 
     def _release(self, member: Member) -> None:
         member.leases -= 1
         member.used = time.monotonic()
         self._freed.set()
+        self._forget(member)
+
+    def _forget(self, member: Member) -> None:
+        """Know it no more, where it is not to be kept and nobody has anything to do with it."""
+        engaged = member.kept or member.host is not None or member.leases > 0 or member.awaited
+        if not engaged and self._members.get(member.name) is member:
+            del self._members[member.name]
 
     def _forget_failed(self, member: Member) -> None:
         """A model that could not be loaded takes nothing, and is tried anew when it is asked for again."""
-        if member.host is not None and member.host.state is ModelState.FAILED:
+        if member.host is not None and member.host.never_loaded and member.stopping is None:
             member.host = None
-            if not member.kept:
-                self._members.pop(member.name, None)
+            self._forget(member)
 
     # Idle models.
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            for name in expired(self.occupants(), time.monotonic()):
-                await self._evict(self._members[name])
-            await self._shrink()
+            try:
+                await self._tidy()
+            except Exception:
+                # The edge of the loop: idle models must go on being looked at.
+                log.exception("looking for idle models failed")
+
+    async def _tidy(self) -> None:
+        for member in self:
+            if member.leases == 0:
+                self._forget_failed(member)
+        for name in expired(self.occupants(), time.monotonic()):
+            await self._evict(self._members.get(name))
+        await self._shrink()
 
     async def _shrink(self) -> None:
-        """Evict when the process has grown over the limit since the models were loaded; caches grow with use."""
-        while len(there := self.occupants()) > 1 and self._resident() - self._baseline > self.limit:
-            if (name := coldest(there)) is None:
+        """Evict when the process has grown over the limit since the models were loaded; caches grow with use. Not
+        while one loads, which takes more for a moment than it will keep."""
+        while not self._turn.locked() and self._resident() - self._baseline > self.limit:
+            there = self.occupants()
+            if len(there) < 2 or (name := coldest(there)) is None:
                 return
-            await self._evict(self._members[name])
+            await self._evict(self._members.get(name))
 
 
 class _Loading:
@@ -431,11 +421,15 @@ class _Loading:
         return loaded
 
 
-def _let_in(member: Member) -> None:
-    """Requests that waited for the model to be gone may have it loaded again."""
-    if member.leaving is not None:
-        member.leaving.set()
-        member.leaving = None
+def _broken(member: Member) -> bool:
+    """Whether it failed after it had been loaded, and has not been told to end."""
+    host = member.host
+    return host is not None and host.state is ModelState.FAILED and not host.never_loaded and member.stopping is None
+
+
+def _promised(spec: ModelSpec) -> int:
+    """What the model will take once its context is full; nothing of a script, which has no weights."""
+    return spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
 
 
 def _size(count: int) -> str:

@@ -91,6 +91,7 @@ class Relayed:
             eta=self._eta(now),
             waited=self.waited(now),
             elapsed=now - self.submitted,
+            route=self.request.route if isinstance(self.request, Generation) else "",
         )
 
     def _eta(self, now: float) -> float | None:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from core.config import BenchSettings, ServerSettings, Settings
+from core.config import BenchSettings, RouteSettings, ServerSettings, Settings
 from core.serving.profile import Profile
-from tests.api.conftest import Served, chat_body, serving
+from tests.api.conftest import Served, chat_body, serving, user
 from tests.bert import WIDTH, write_embedder
 from tests.speech import encoded, tone, write_whisper
 
@@ -25,7 +25,9 @@ async def shelf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
         "embeds": Profile(source=str(write_embedder(folder / "tiny"))),
         "hears": Profile(source=str(write_whisper(folder / "ggml-tiny.bin"))),
     }
-    settings = Settings(server=ServerSettings(port=0), models=models, bench=BenchSettings(enabled=False))
+    settings = Settings(
+        server=ServerSettings(port=0), models=models, bench=BenchSettings(enabled=False), route=RouteSettings(auto=True)
+    )
     async with serving(tmp_path_factory.mktemp("served"), settings, model=None) as served:
         await served.workbench.serve(tuple(models))
         yield served
@@ -53,6 +55,18 @@ async def test_a_model_of_another_kind_says_what_it_is_for(shelf: Served) -> Non
     answer = await shelf.chat(**chat_body(model="embeds"))
     assert answer.status_code == 400
     assert "embed" in answer.json()["error"]["message"]
+
+
+async def test_only_models_that_write_answer_for_auto(shelf: Served) -> None:
+    for text in ("Hi", "Prove step by step that 3 + 4 = 7, then design a plan:\n```python\nimport os\n```"):
+        answer = await shelf.chat(model="auto", messages=user(text), max_tokens=4)
+        assert answer.status_code == 200
+        assert answer.headers["x-benchtop-model"] == "talks"
+
+
+async def test_a_name_too_long_for_a_path_is_an_unknown_model(shelf: Served) -> None:
+    answer = await shelf.chat(**chat_body(model="a" * 300))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
 async def test_a_model_that_would_have_to_be_downloaded_is_not_and_says_so(shelf: Served) -> None:

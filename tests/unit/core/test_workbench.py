@@ -139,3 +139,16 @@ async def test_a_key_for_servers_elsewhere_is_kept_out_of_what_is_written_down(t
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]  # noqa: ASYNC240 - a few small files
     assert written
     assert not any(b"a secret key" in content for content in written)
+
+
+async def test_a_model_is_loaded_anew_with_another_context(tmp_path: Path) -> None:
+    workbench = Workbench(Settings(), folders_in(tmp_path))
+    try:
+        await workbench.load("echo", context=1024)
+        assert workbench.spec("echo").context == 1024
+        await workbench.load("echo", context=2048)
+        assert workbench.spec("echo").context == 2048
+        await workbench.load("echo")
+        assert workbench.spec("echo").context == 2048
+    finally:
+        await workbench.close()

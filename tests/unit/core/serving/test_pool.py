@@ -13,7 +13,8 @@ from core.errors import Cancelled, LoadFailed, ModelNotFound, QueueFull
 from core.feed import ModelState
 from core.serving import pool as pools
 from core.serving.host import Host, Loaded, Loader
-from core.serving.pool import Member, Pool
+from core.serving.member import Member
+from core.serving.pool import Pool
 from core.serving.profile import Profile, SamplingDefaults
 from tests.support import GatedEcho, asks
 
@@ -40,6 +41,7 @@ class Shelf:
             ttl=ttl,
             expected=lambda member: member.artifact.size,
             resident=lambda: self.taken,
+            max_queue=max_queue,
         )
 
     def member(self, name: str, profile: Profile = Profile()) -> Member:
@@ -154,7 +156,7 @@ async def test_requests_for_a_model_that_is_leaving_have_it_loaded_again_afterwa
     running = asyncio.create_task(shelf.ask("a", "one"))
     await until(lambda: bool(gates) and gates[0].stepping.is_set())
     other = asyncio.create_task(shelf.ask("b", "two"))
-    await until(lambda: shelf.member("a").leaving is not None)
+    await until(lambda: shelf.member("a").leaving)
     late = asyncio.create_task(shelf.ask("a", "three"))
     await asyncio.sleep(0)
     gates[0].open_gate()
