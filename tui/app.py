@@ -22,7 +22,7 @@ from core.config import Settings
 from core.errors import BenchtopError
 from tui import glyphs, theming
 from tui.actions import Scope, bindings, of, scope_of
-from tui.desk import Desk, build
+from tui.desk import Desk, Wish, build
 from tui.logtail import LogTail
 from tui.screens.room import Room
 from tui.widgets.rows import WIDE
@@ -103,7 +103,15 @@ class BenchtopApp(App[None]):
         logging.getLogger().addHandler(self.log_tail)
         self.set_interval(self.BEAT, self.pulse)
         self.load(self.desk.model)
+        if self.settings.models:
+            self.settle()
         self.warm()
+
+    @work(group="settle")
+    async def settle(self) -> None:
+        """Know the models of the settings; what hinders some of them is told, and the others are there."""
+        for problem in await self.desk.settle():
+            self.notify(str(problem), severity="warning", timeout=12, markup=False)
 
     @work(group="warm")
     async def warm(self) -> None:
@@ -119,10 +127,10 @@ class BenchtopApp(App[None]):
                 room.pulse(self.desk.snapshot())
 
     @work(group="load")
-    async def load(self, name: str) -> None:
+    async def load(self, name: str, wish: Wish = Wish()) -> None:
         """Load a model and make it the one in use; a failure is told, and the app goes on."""
         try:
-            await self.desk.load(name)
+            await self.desk.load(name, wish)
         except BenchtopError as error:
             self.notify(str(error), severity="error", timeout=12, markup=False)
         self.pulse()

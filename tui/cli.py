@@ -72,6 +72,7 @@ def _open(arguments: Arguments) -> int:
     # A tenth of the time to the first frame would go into looking for garbage among fresh modules.
     gc.disable()
     from core.config import folders
+    from core.errors import UsageError
     from core.telemetry import log
     from tui.app import BenchtopApp
 
@@ -81,6 +82,8 @@ def _open(arguments: Arguments) -> int:
     if model is not None:
         # A name that stands for nothing is told here, where the shell's history is at hand to mend it.
         _see_to(settings, settings.source(model), pull=arguments.pull)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("The workbench wants a terminal, and there is none; `tui --serve MODEL` serves without one.")
     log.to_file(settings.log.level, folders().state)
     BenchtopApp(settings, model or DEFAULT_MODEL).run()
     return OK

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from core.config import Settings
+from core.engines.base import KvType
 from core.errors import BenchtopError, ModelNotReady
 from core.feed import ModelSnapshot, Snapshot
 
@@ -20,6 +23,19 @@ DRAIN = 10.0
 """Seconds that requests in flight may go on when the server is stopped by hand."""
 QUIT_DRAIN = 0.5
 """The same when the app is left: nobody is there to wait."""
+
+
+class Wish(Struct, frozen=True):
+    """How a model is to be loaded; None as the settings say."""
+
+    context: int | None = None
+    kv_type: KvType | None = None
+
+    def __str__(self) -> str:
+        """Words that go on "load it"."""
+        if self.context is None or self.kv_type is None:
+            return ""
+        return f" with a context of {self.context:,} tokens in {self.kv_type.value}"
 
 
 def build(settings: Settings) -> Workbench:
@@ -59,7 +75,7 @@ class Desk:
     def ready(self) -> bool:
         return self._ready.is_set() and self.problem is None
 
-    async def load(self, name: str) -> str:
+    async def load(self, name: str, wish: Wish = Wish()) -> str:
         """Load `name` and make it the model in use; returns the name it is served by. Raises BenchtopError."""
         # psutil, structlog and their like take a while to import; on a thread they do not hold up the screen.
         await asyncio.to_thread(importlib.import_module, "core.workbench")
@@ -67,13 +83,33 @@ class Desk:
         if first:
             self._begin(name)
         try:
-            served = await self.workbench.load(name)
+            served = await self.workbench.load(name, context=wish.context, kv_type=wish.kv_type)
         except BenchtopError as error:
             if first:
                 self._end(error)
             raise
         self.use(served)
         return served
+
+    async def settle(self) -> list[BenchtopError]:
+        """Know all models of the settings, and load those that are never to be unloaded; what hinders some of them."""
+        problems: list[BenchtopError] = []
+
+        async def attempt(step: Awaitable[object]) -> None:
+            try:
+                await step
+            except BenchtopError as error:
+                problems.append(error)
+
+        await asyncio.to_thread(importlib.import_module, "core.workbench")
+        for name in self.settings.models:
+            await attempt(self.workbench.serve((name,)))
+        # What chat wants comes first.
+        await self._ready.wait()
+        for name, profile in self.settings.models.items():
+            if profile.pin:
+                await attempt(self.workbench.load(name))
+        return problems
 
     def _begin(self, name: str) -> None:
         self.model = name

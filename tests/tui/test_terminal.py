@@ -76,7 +76,7 @@ def test_a_question_gets_the_answer_of_guide_and_keys_switch_screens(terminal: T
     assert "What is a KV cache?" in terminal.text
     assert "KV" in terminal.text.split("What is a KV cache?")[1]
     terminal.type("1")
-    terminal.until("engines")
+    terminal.until("built in")
     terminal.type("2")
     terminal.until("decode tok/s")
     terminal.type("3")

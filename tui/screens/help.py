@@ -12,7 +12,8 @@ from textual.widgets import Static
 
 from tui.actions import NOTES, Action, Scope, of
 
-_SHORT = {"question_mark": "?", "escape": "esc", "delete": "del"}
+_SHORT = {"question_mark": "?", "escape": "esc", "delete": "del", "slash": "/", "minus": "-", "plus": "+"}
+_SHORT |= {"equals_sign": "="}
 _FUNCTION = re.compile(r"^f\d+$")
 
 

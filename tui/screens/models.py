@@ -1,93 +1,100 @@
-"""The models: what is loaded, what lies on disk, and which engines could run them."""
+"""The models: what is here and what one could have, whether it fits, what is on its way."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Container, VerticalScroll
-from textual.content import Content
+from textual.containers import Container
 from textual.message import Message
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
-from core.errors import BenchtopError
+from core.errors import BenchtopError, HubError
 from core.feed import ModelSnapshot, ModelState, Snapshot
+from core.models.servers import ask
 from tui import format as fmt
 from tui import glyphs
 from tui.actions import Scope, bindings
-from tui.screens.room import Room
-from tui.widgets.engines import EngineTable
-from tui.widgets.rows import WIDE, Cell, Column, Rows
+from tui.screens.keeping import Keeping
+from tui.shelf import TASKS, Item, Order, Section, View, guess, pick, repo_of, stock
+from tui.widgets.details import Details
+from tui.widgets.gauge import Gauge
+from tui.widgets.lines import Lines
+from tui.widgets.search import Search, SearchField, SectionTab
+from tui.widgets.shelves import Around, ShelfTable, by_repository
+from tui.widgets.transfers import Transfers
 
 if TYPE_CHECKING:
-    from core.engines import EngineReport
     from core.models.library import LibraryEntry
+    from core.models.search import Filters, Found, Page
+    from core.models.store import Store
+
+PAUSE = 0.35
+"""Seconds without a key before the Hub is asked."""
+WAITING = "Asking the Hub..."
+LEAST_WORDS = 2
+"""Characters from which it is."""
+SORTS = {Order.LIKES: "LIKES", Order.UPDATED: "UPDATED"}
+"""Orders that the Hub knows; it is asked for what is downloaded most otherwise."""
 
 
-NAME_WIDTH = 24
-PAIR = 28
-"""Characters for a value where two facts share a line."""
-
-
-class ModelRow(Struct, frozen=True):
-    """One line of the table: a file, a loaded model, or both at once."""
-
-    key: str
-    """What to load it by."""
-    name: str
-    entry: LibraryEntry | None
-    model: ModelSnapshot | None
-
-
-class ModelsScreen(Room):
-    """A table of models with the details of the one selected, and the engines below."""
+class ModelsScreen(Keeping):
+    """The search above the table, the details of what is selected beside it, the downloads and the memory below."""
 
     NAME = "models"
     BINDINGS = bindings(Scope.MODELS)
     AUTO_FOCUS = "#library"
 
     class Scanned(Message):
-        """The disk and the engines were looked at."""
+        """The disk, or the servers, were looked at."""
 
-        def __init__(self, entries: tuple[LibraryEntry, ...], engines: tuple[EngineReport, ...]) -> None:
+        def __init__(self, entries: tuple[LibraryEntry, ...], servers: tuple[LibraryEntry, ...]) -> None:
             super().__init__()
             self.entries = entries
-            self.engines = engines
+            self.servers = servers
 
     def __init__(self) -> None:
         super().__init__()
+        self.view = View()
         self._entries: tuple[LibraryEntry, ...] = ()
-        self._rows: tuple[ModelRow, ...] = ()
+        self._servers: tuple[LibraryEntry, ...] = ()
         self._models: tuple[ModelSnapshot, ...] = ()
-        self._used = ""
-        self._detailed: tuple[object, ...] = ()
+        self._found: tuple[Found, ...] = ()
+        self._answered = ""
+        self._more: str | None = None
+        self._hub = ""
+        self._items: tuple[Item, ...] = ()
+        self._around = Around()
+        self._scanned = False
+        self._marks = glyphs.UNICODE
 
     def body(self) -> ComposeResult:
+        yield Search(id="search-bar")
         with Container(id="shelf"):
             with Container(classes="panel", id="models") as models:
                 models.border_title = "models"
-                yield Rows(
-                    [
-                        Column("", 1),
-                        Column("name", NAME_WIDTH),
-                        Column("engine", 9, wide_only=True),
-                        Column("format", 6),
-                        Column("size", 8, right=True),
-                        Column("state", 10),
-                    ],
-                    dom_id="library",
-                )
-                yield Static("Looking for models...", id="no-models")
-            with VerticalScroll(classes="panel", id="details") as details:
-                details.border_title = "details"
-                yield Static(id="facts", markup=False)
-        with Container(classes="panel", id="engines") as engines:
-            engines.border_title = "engines"
-            yield EngineTable(id="engine-table")
+                yield ShelfTable()
+                yield Static("Looking for models...", id="no-models", markup=False)
+            yield Details(lambda: self.store, self._names_here)
+        yield Transfers()
+        yield Gauge("memory", value_width=41, dom_id="pool")
+
+    @property
+    def store(self) -> Store:
+        return self.desk.workbench.store
+
+    @property
+    def table(self) -> ShelfTable:
+        return self.query_one(ShelfTable)
+
+    @property
+    def details(self) -> Details:
+        return self.query_one(Details)
+
+    # What there is.
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
@@ -95,172 +102,254 @@ class ModelsScreen(Room):
 
     @work(exclusive=True, group="scan")
     async def rescan(self) -> None:
-        """Look at the disk and the engines, on a thread: both may be slow."""
-        workbench = self.desk.workbench
-        entries = await asyncio.to_thread(workbench.library)
-        engines = await asyncio.to_thread(workbench.engines)
-        self.post_message(self.Scanned(entries, engines))
+        """Look at the disk and then at the servers, on a thread: both may be slow."""
+        entries = await asyncio.to_thread(self.desk.workbench.library)
+        self.post_message(self.Scanned(entries, self._servers))
+        if urls := self.desk.settings.library.servers:
+            self.post_message(self.Scanned(entries, await asyncio.to_thread(ask, urls)))
 
     @on(Scanned)
-    def take(self, event: Scanned) -> None:
-        self._entries = event.entries
-        self.query_one(EngineTable).show(event.engines)
-        self._draw()
+    def _take(self, event: Scanned) -> None:
+        self._entries, self._servers, self._scanned = event.entries, event.servers, True
+        self._restock()
+        self.details.refresh_here()
 
     def show(self, snapshot: Snapshot) -> None:
-        if (snapshot.models, self.desk.model) != (self._models, self._used):
-            gone = len(snapshot.models) != len(self._models)
-            self._models, self._used = snapshot.models, self.desk.model
-            if gone:
-                self.rescan()
+        self.watch_transfers()
+        self._gauge(snapshot)
+        if (marks := glyphs.of(self)) is not self._marks:
+            self._marks = marks
             self._draw()
+            self.details.redraw()
+            self.query(Lines).refresh()
+        free = snapshot.machine.memory_available
+        near = abs(free - self._around.free) < free // 20
+        changed = (snapshot.models, self.desk.model) != (self._models, self._around.used)
+        if not changed and near:
+            return
+        gone = len(snapshot.models) != len(self._models)
+        self._models = snapshot.models
+        self._around = replace(self._around, used=self.desk.model, free=free)
+        if gone:
+            self.rescan()
+        self._restock()
 
-    def _draw(self) -> None:
-        self._rows = rows(self._entries, self._models)
-        marks = glyphs.of(self)
-        table = self.query_one("#library", Rows)
-        table.show({row.key: self._cells(row, marks) for row in self._rows})
+    def _gauge(self, snapshot: Snapshot) -> None:
+        pool, free = snapshot.pool, snapshot.machine.memory_available
+        share = pool.used / pool.limit if pool.limit else 0.0
+        limit = f"{fmt.size(pool.used)} of {fmt.size(pool.limit)}" if pool.limit else "nothing loaded"
+        self.query_one("#pool", Gauge).show(share, f"models {limit}, {fmt.size(free)} free")
+
+    def _names_here(self) -> frozenset[str]:
+        return frozenset(entry.name for entry in self._entries if not entry.problem)
+
+    def _restock(self) -> None:
+        self._items = stock((*self._entries, *self._servers), self._models, self.store.catalog, self._found)
+        here = {repo_of(entry).lower() for entry in self._entries if not entry.problem}
+        self._around = replace(self._around, here=here - {""})
+        self._draw()
+
+    def transfers_changed(self) -> None:
+        self._around = replace(self._around, transfers=by_repository(self.query_one(Transfers).items))
+        self.table.around = self._around
+        self.table.refresh()
+
+    def _draw(self, *, fresh: bool = False) -> None:
+        verdicts = {}
+        if self.view.order is Order.FIT:
+            guessed = ((item.key, guess(item, self._around.free)) for item in self._items)
+            verdicts = {key: verdict for key, verdict in guessed if verdict is not None} | dict(self._around.verdicts)
+        # Before the disk was looked at the cursor would settle on what comes behind what is here.
+        items = self._items if self._scanned else ()
+        rows = pick(items, self.view, answered=self._answered, verdicts=verdicts)
+        table = self.table
+        table.around = self._around
+        table.set_section(self.view.section)
+        table.show(rows, fresh=fresh)
+        self.query_one(Search).tell(self.view, len(rows), len(self._items), self._hub)
         empty = self.query_one("#no-models", Static)
-        empty.display = not self._rows
-        empty.update("No models here yet. Press o to open a .gguf file by its path.")
-        self._draw_details()
+        empty.display = not rows
+        empty.update(self._why_empty())
+        # Out of sight it would lose the focus, and the next key would go to the search field.
+        table.styles.height = "1fr" if rows else 1
+        self.details.look(table.row)
+        if self.focused is None:
+            table.focus()
 
-    def _cells(self, row: ModelRow, marks: glyphs.Glyphs) -> list[Cell]:
-        entry, model = row.entry, row.model
-        used = model is not None and model.name == self.desk.model
-        kind = entry.format.value if entry is not None and entry.format is not None else "?" if entry else ""
-        size = entry.size if entry is not None else model.weight_bytes if model is not None else 0
-        return [
-            Content.styled(marks.running if used else " ", "$primary"),
-            fmt.clip(row.name, NAME_WIDTH, marks.cut),
-            model.engine if model is not None else "",
-            kind,
-            fmt.size(size) if size else "-",
-            state_of(row),
-        ]
+    def _why_empty(self) -> str:
+        view = self.view
+        if not self._scanned:
+            return "Looking for models..."
+        if view.section is Section.HUB and len(view.words.strip()) < LEAST_WORDS:
+            return "Press / and type at least two letters; the Hub is asked for them."
+        if view.section is Section.HUB and (self._hub or not view.filtered):
+            return self._hub or f"The Hub has nothing called {view.words!r}."
+        if view.filtered:
+            return "No model passes the filters; f changes them, and backspace there clears them."
+        if view.words:
+            return f"Nothing here is called {view.words!r}; escape in the search field clears it."
+        return "No models here yet. Press s for the catalog, or o to open a file by its path."
 
-    def _selected(self) -> ModelRow | None:
-        key = self.query_one("#library", Rows).selected
-        return next((row for row in self._rows if row.key == key), None)
+    @on(Lines.Moved, "#library")
+    def _moved(self, event: Lines.Moved) -> None:
+        self.details.look(self.table.row)
+        if self._more is not None and self.table.at == len(self.table.rows) - 1 and self._asks_hub:
+            self._search_on(self._more)
 
-    @on(DataTable.RowHighlighted, "#library")
-    def _draw_details(self) -> None:
-        row = self._selected()
-        if (shown := (row, self.size.width)) == self._detailed:
+    @on(Details.Weighed)
+    def _weighed(self, event: Details.Weighed) -> None:
+        self._around = replace(self._around, verdicts={**self._around.verdicts, event.key: event.verdict})
+        self.table.around = self._around
+        self.table.refresh()
+
+    # Looking for models.
+
+    @on(Search.Typed)
+    def _typed(self, event: Search.Typed) -> None:
+        self.look_for(replace(self.view, words=event.words))
+
+    @on(SearchField.Left)
+    def _leave_search(self) -> None:
+        self.table.focus()
+
+    @on(SectionTab.Chosen)
+    def _choose_section(self, event: SectionTab.Chosen) -> None:
+        self.look_for(replace(self.view, section=event.section))
+
+    def look_for(self, view: View) -> None:
+        """Show another view at once, and ask the Hub where it is part of it."""
+        asked = replace(view, section=Section.ALL) != replace(self.view, section=Section.ALL)
+        self.view = view
+        if not self._asks_hub:
+            self.workers.cancel_group(self, "hub")
+            self._hub = ""
+            if len(view.words.strip()) < LEAST_WORDS and self._found:
+                self._found, self._answered, self._more = (), "", None
+                self._restock()
+        elif asked or self._answered != view.words:
+            self._hub = WAITING
+            self._search()
+        self._draw(fresh=True)
+
+    @property
+    def _asks_hub(self) -> bool:
+        view = self.view
+        return view.section in (Section.ALL, Section.HUB) and len(view.words.strip()) >= LEAST_WORDS
+
+    @work(exclusive=True, group="hub")
+    async def _search(self) -> None:
+        """A later search takes the place of this one, whose answer is then not looked at."""
+        await asyncio.sleep(PAUSE)
+        await self._answer(self.view)
+
+    @work(exclusive=True, group="hub")
+    async def _search_on(self, more: str) -> None:
+        self._more = None
+        await self._answer(self.view, more)
+
+    async def _answer(self, view: View, more: str | None = None) -> None:
+        self._tell_hub(WAITING)
+        try:
+            page: Page = await asyncio.to_thread(self.store.search, view.words, filters_of(view), more)
+        except HubError as error:
+            self._tell_hub(str(error))
             return
-        self._detailed = shown
-        facts = self.query_one("#facts", Static)
-        facts.update(
-            details(row, self.size.width < WIDE)
-            if row is not None
-            else Content.styled("Nothing is selected.", "$quiet")
-        )
+        self._hub, self._answered, self._more = "", view.words, page.more
+        known = {found.id for found in self._found} if more is not None else set()
+        before = self._found if more is not None else ()
+        self._found = (*before, *(found for found in page.found if found.id not in known))
+        self._restock()
 
-    @on(DataTable.RowSelected, "#library")
+    def _tell_hub(self, sentence: str) -> None:
+        self._hub = sentence
+        self.query_one(Search).tell(self.view, len(self.table.rows), len(self._items), sentence)
+        self.query_one("#no-models", Static).update(self._why_empty())
+
+    def action_search(self) -> None:
+        self.query_one(SearchField).focus()
+
+    def action_source(self) -> None:
+        sections = list(Section)
+        at = sections.index(self.view.section) + 1
+        self.look_for(replace(self.view, section=sections[at % len(sections)]))
+
+    def action_order(self) -> None:
+        orders = list(Order)
+        at = orders.index(self.view.order) + 1
+        self.look_for(replace(self.view, order=orders[at % len(orders)]))
+
+    def action_narrow(self) -> None:
+        from tui.screens.narrow import Narrow
+
+        self.app.push_screen(Narrow(self.view, self.look_for))
+
+    # The selected model.
+
+    @on(Lines.Chosen)
     def action_load(self) -> None:
-        """Load the selected model; one that is loaded becomes the one that chat and bench use."""
-        row = self._selected()
-        if row is None:
+        """What enter means where the cursor is."""
+        focused = self.focused
+        item = self.table.row
+        if focused is not None and focused.id == "downloads":
+            self.action_pause()
+        elif item is None:
             return
-        if row.model is not None and row.model.state is ModelState.READY:
-            self.desk.use(row.model.name)
-            self.notify(f"Chat and bench use {row.name} now.", markup=False)
+        elif focused is not None and focused.id == "quants":
+            self.take_quant()
+        elif item.model is not None and item.model.state is ModelState.READY:
+            self.desk.use(item.model.name)
+            self.notify(f"Chat and bench use {item.name} now.", markup=False)
             self.bench.pulse()
-        elif row.entry is not None and row.entry.problem:
-            self.notify(f"{row.name} cannot be loaded: {row.entry.problem}", severity="error", markup=False)
+        elif item.entry is not None:
+            self._load_entry(item, item.entry)
+        elif item.remote:
+            self.details.open(item)
+
+    def _load_entry(self, item: Item, entry: LibraryEntry) -> None:
+        if entry.problem:
+            self.notify(f"{item.name} cannot be loaded: {entry.problem}", severity="error", markup=False)
         else:
-            self.bench.load(row.key)
+            self.bench.load(entry.name, self.details.wish)
+
+    def action_back(self) -> None:
+        self.table.focus()
 
     @work(group="unload")
     async def action_unload(self) -> None:
-        row = self._selected()
-        if row is None or row.model is None:
+        item = self.table.row
+        if item is None or item.model is None:
             self.notify("The selected model is not loaded.", severity="warning")
             return
         try:
-            await self.desk.unload(row.model.name)
+            await self.desk.unload(item.model.name)
         except BenchtopError as error:
             self.complain(error)
         self.bench.pulse()
 
-    def action_open(self) -> None:
-        from tui.screens.ask import Ask
-
-        self.app.push_screen(Ask("Open a model file", "", self._open, placeholder="path to a .gguf file"))
-
-    def _open(self, answer: str) -> str | None:
-        path = Path(answer).expanduser()
-        if not path.is_file():
-            return f"There is no file {path}."
-        self.bench.load(str(path))
-        return None
+    def action_pin(self) -> None:
+        item = self.table.row
+        if item is None or item.model is None:
+            self.notify("Only a loaded model can be pinned.", severity="warning")
+            return
+        try:
+            self.desk.workbench.pin(item.model.name, not item.model.pinned)
+        except BenchtopError as error:
+            self.complain(error)
+        self.bench.pulse()
 
     def action_rescan(self) -> None:
         self.rescan()
 
 
-def rows(entries: tuple[LibraryEntry, ...], models: tuple[ModelSnapshot, ...]) -> tuple[ModelRow, ...]:
-    """Files with the loaded models made of them, then loaded models whose file is elsewhere."""
-    left = {model.name: model for model in models}
-    out = []
-    for entry in entries:
-        short = entry.path.stem if entry.name == str(entry.path) else entry.name
-        model = left.pop(entry.name, None) or left.pop(short, None)
-        out.append(ModelRow(entry.name, short, entry, model))
-    return (*out, *(ModelRow(name, name, None, model) for name, model in left.items()))
+def filters_of(view: View) -> Filters:
+    """What the Hub is asked for a view."""
+    from core.models.search import Filters, Sort
 
-
-def state_of(row: ModelRow) -> Content:
-    """In words, coloured alike."""
-    if row.model is not None:
-        state = row.model.state
-        style = (
-            "$gauge-ok" if state is ModelState.READY else "$gauge-full" if state is ModelState.FAILED else "$gauge-warn"
-        )
-        return Content.styled(state.value, style)
-    if row.entry is not None and row.entry.problem:
-        return Content.styled("damaged", "$gauge-full")
-    return Content.styled("on disk", "$quiet")
-
-
-def details(row: ModelRow, paired: bool) -> Content:
-    """Everything known of a model, a line each; two facts to a line where `paired`."""
-    lines = [Content.styled(row.name, "bold")]
-    if row.entry is not None:
-        lines.append(_fact("file", str(row.entry.path)))
-    facts = _facts(row)
-    step = 2 if paired else 1
-    lines += [
-        Content("").join([_fact(name, value, PAIR) for name, value in facts[at : at + step]])
-        for at in range(0, len(facts), step)
-    ]
-    bad = row.entry.problem if row.entry is not None else None
-    if bad:
-        lines.append(Content.styled(bad, "$warning"))
-    elif row.model is None:
-        lines.append(Content.styled("Press enter to load it.", "$quiet"))
-    else:
-        lines += [Content.styled(note, "$quiet") for note in (row.model.detail, *row.model.notes) if note]
-    return Content("\n").join(lines)
-
-
-def _facts(row: ModelRow) -> list[tuple[str, str]]:
-    facts: list[tuple[str, str]] = []
-    if row.entry is not None:
-        facts.append(("on disk", fmt.size(row.entry.size) if row.entry.size else "-"))
-    if (model := row.model) is not None:
-        threads = f", {fmt.plural(model.threads, 'thread')}" if model.threads else ""
-        facts += [
-            ("engine", model.engine + threads),
-            ("kind", " ".join(filter(None, (model.architecture, model.quantization))) or "-"),
-            ("params", fmt.short(model.parameters) if model.parameters else "-"),
-            ("context", f"{fmt.count(model.context)} tokens"),
-            ("slots", f"{model.slots_used} of {model.slots} in use"),
-            ("weights", fmt.size(model.weight_bytes) if model.weight_bytes else "-"),
-            ("KV", f"{fmt.size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else "-"),
-        ]
-    return facts
-
-
-def _fact(name: str, value: str, width: int = 0) -> Content:
-    return Content.assemble((f"{name:<8} ", "$quiet"), f"{value:<{width}}")
+    return Filters(
+        task=next((word for word, task in TASKS.items() if task is view.task), None),
+        format=view.format,
+        licence=view.licence,
+        most_parameters=view.most_parameters,
+        open_only=view.open_only,
+        sort=Sort[SORTS.get(view.order, "DOWNLOADS")],
+    )

@@ -1,0 +1,71 @@
+"""From a search to an answer: the models screen over the real store, with a Hub on loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.config import BenchSettings, DownloadSettings, Folders, ServerSettings, Settings
+from core.guide import WEIGHTS
+from core.models.downloads.manager import Downloads
+from core.models.downloads.place import HubPlace
+from core.models.hub import Hub
+from core.workbench import Workbench
+from tests.hub import LoopbackHub
+from tests.tui.conftest import chat_of, finished, notices, until
+from tui.app import BenchtopApp
+from tui.screens.models import ModelsScreen
+from tui.widgets.transfers import Transfers
+
+REPO = "owner/tiny-GGUF"
+QUANT = f"{REPO}:Q8_0"
+
+
+async def test_a_model_is_found_judged_downloaded_loaded_and_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    where = Folders(config=tmp_path / "config", cache=tmp_path / "cache", state=tmp_path / "state")
+    settings = Settings(server=ServerSettings(port=0), bench=BenchSettings(enabled=False))
+    with LoopbackHub() as hub:
+        hub.add(REPO, {"tiny-Q8_0.gguf": WEIGHTS.read_bytes()}, downloads=1234)
+        place = HubPlace(hub.url, tmp_path / "hub")
+
+        def make(settings: Settings) -> Workbench:
+            workbench = Workbench(settings, where)
+            workbench.store.hub = Hub(tmp_path / "headers", place)
+            workbench.store.downloads = Downloads(tmp_path / "downloads", DownloadSettings(reserve=0), place)
+            return workbench
+
+        app = BenchtopApp(settings, "echo", make)
+        app.animation_level = "none"
+        async with app.run_test(size=(120, 40)) as pilot:
+            await until(pilot, lambda: app.desk.ready)
+            await pilot.press("1")
+            await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._scanned)
+            screen = app.screen
+            assert isinstance(screen, ModelsScreen)
+
+            await pilot.press("slash", *"tiny-gg")
+            await until(pilot, lambda: [item.name for item in screen.table.rows] == [REPO])
+            assert not hub.bytes_sent("/cdn/*")
+
+            await pilot.press("enter", "enter")
+            await until(pilot, lambda: screen.details.verdict)
+            verdict = screen.details.verdict
+            assert verdict is not None
+            assert (verdict.fit.verdict.value, verdict.largest) == ("fits", 2048)
+            assert not list((tmp_path / "hub").rglob("*.gguf"))
+
+            await pilot.press("enter")
+            await until(pilot, lambda: screen.details.choice and screen.details.choice.here)
+            assert any(f"{QUANT} is here" in notice for notice in notices(app))
+            assert any(item.name == QUANT and item.here for item in screen.table.rows)
+            assert not screen.query_one(Transfers).display
+
+            await pilot.press("enter")
+            await until(pilot, lambda: app.desk.model == QUANT and app.desk.ready)
+            await pilot.press("4", *"What is a KV cache?", "enter")
+            await until(pilot, lambda: finished(chat_of(app)))
+            assert "KV" in chat_of(app).chat.exchanges[0].answer

@@ -1,0 +1,493 @@
+"""The models screen under a pilot: finding, judging, downloading, loading, deleting; over a store that stands still."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from msgspec.structs import replace
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from core.config import LibrarySettings
+from core.engines.base import ArtifactFormat
+from core.errors import GatedRepository, HubUnreachable
+from core.feed import ModelState
+from core.models.catalog import Task
+from core.models.downloads.items import DownloadItem, DownloadState
+from core.models.library import LibraryEntry, Place
+from tests.tui.conftest import QuietApp, notices, quiet, shown, until
+from tests.tui.still import ECHO, GUIDE, StillWorkbench
+from tests.tui.still_store import ENTRIES, FOUND, MEGA, QWEN, StillStore, found
+from tui.screens.models import ModelsScreen
+from tui.shelf import Order, Section
+from tui.widgets.details import Details
+from tui.widgets.gauge import Gauge
+from tui.widgets.search import SearchField
+from tui.widgets.shelves import ShelfTable
+from tui.widgets.transfers import Transfers
+
+HALF = DownloadItem("dl-1", f"{QWEN}:Q4_K_M", DownloadState.RUNNING, 2_497 * MEGA, 1_248 * MEGA, 41.0 * MEGA)
+
+
+class On:
+    """The models screen of an app that keeps still."""
+
+    def __init__(self, pilot: Pilot[None], app: QuietApp, still: StillWorkbench) -> None:
+        self.pilot, self.app, self.still = pilot, app, still
+        self.store: StillStore = still.store
+
+    @property
+    def screen(self) -> ModelsScreen:
+        assert isinstance(self.app.screen_stack[0], ModelsScreen)
+        return self.app.screen_stack[0]
+
+    @property
+    def table(self) -> ShelfTable:
+        return self.screen.table
+
+    @property
+    def details(self) -> Details:
+        return self.screen.details
+
+    @property
+    def names(self) -> list[str]:
+        return [item.name for item in self.table.rows]
+
+    def text(self) -> str:
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    def said(self, selector: str) -> str:
+        return str(self.screen.query_one(selector, Static).render())
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def until_shown(self, words: str) -> None:
+        await until(self.pilot, lambda: words in self.text())
+
+    async def select(self, name: str) -> None:
+        item = next(item for item in self.table.rows if item.name == name)
+        self.table.select(item.key)
+        await self.pilot.pause()
+
+    async def beat(self) -> None:
+        """A snapshot, and the look at the downloads that comes with it."""
+        self.app.pulse()
+        await self.pilot.pause()
+        await until(self.pilot, lambda: not self.screen._polling)
+
+    async def quants_of(self, name: str) -> None:
+        await self.select(name)
+        await self.press("enter")
+        await until(self.pilot, lambda: self.details.leaf.verdicts and self.details.quants.has_focus)
+
+
+@asynccontextmanager
+async def models(still: StillWorkbench | None = None, size: tuple[int, int] = (120, 40)) -> AsyncIterator[On]:
+    still = still or StillWorkbench((GUIDE, ECHO))
+    app = quiet(still)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._scanned)
+        await pilot.pause()
+        yield On(pilot, app, still)
+
+
+# Finding.
+
+
+async def test_what_is_here_comes_first_and_the_catalog_behind_it() -> None:
+    async with models() as on:
+        assert on.names[:5] == ["guide", "echo", "Qwen3-0.6B-Q8_0", "half-a-download", "qwen3-4b"]
+        for words in ("ready", "on disk", "damaged", "catalog", "~fits", "~does not fit"):
+            assert words in on.text()
+
+
+async def test_typing_filters_at_once_and_the_hub_answers_later() -> None:
+    async with models() as on:
+        await on.press("slash", *"qwen")
+        assert on.names[:2] == ["Qwen3-0.6B-Q8_0", "qwen3-4b"]
+        await until(on.pilot, lambda: len(on.names) == 6)
+        assert on.names[2:] == [each.id for each in FOUND]
+        assert [words for words, _ in on.store.searches] == ["qwen"]
+
+
+async def test_a_single_letter_is_not_asked_of_the_hub() -> None:
+    async with models() as on:
+        await on.press("slash", "q", "s", "backspace", "down")
+        await on.pilot.pause(0.5)
+        assert on.store.searches == []
+
+
+async def test_an_older_answer_never_takes_the_place_of_a_newer_one() -> None:
+    async with models() as on:
+        gate = on.store.gates["old"] = threading.Event()
+        on.store.found = lambda words: (found(f"owner/{words}", 1, 1, 1),)
+        await on.press("slash", *"old")
+        await until(on.pilot, lambda: on.store.searches)
+        await on.press("backspace", "backspace", "backspace", *"new")
+        await until(on.pilot, lambda: on.names == ["owner/new"])
+        gate.set()
+        await on.pilot.pause(0.2)
+        assert on.names == ["owner/new"]
+
+
+async def test_without_a_network_there_is_one_quiet_line() -> None:
+    async with models() as on:
+        on.store.problem = HubUnreachable("HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to search.")
+        await on.press("slash", *"qwen")
+        await until(on.pilot, lambda: "HF_HUB_OFFLINE" in on.said("#hub-state"))
+        assert notices(on.app) == []
+        assert "Qwen3-0.6B-Q8_0" in on.names
+        await on.press("enter", "s", "s", "s")
+        await until(on.pilot, lambda: "HF_HUB_OFFLINE" in on.said("#no-models"))
+
+
+async def test_what_the_hub_does_not_have_is_told_as_such() -> None:
+    async with models() as on:
+        on.store.found = lambda _: ()
+        await on.press("slash", *"zzz", "enter", "s", "s", "s")
+        await until(on.pilot, lambda: on.said("#no-models") == "The Hub has nothing called 'zzz'.")
+
+
+async def test_escape_clears_the_search_and_then_leaves_it() -> None:
+    async with models() as on:
+        await on.press("slash", *"whis")
+        assert on.names == ["whisper-small"]
+        await on.press("escape")
+        assert on.screen.query_one(SearchField).has_focus
+        assert len(on.names) == 7
+        await on.press("escape")
+        assert on.table.has_focus
+
+
+async def test_the_selection_stays_on_its_model_while_the_list_changes() -> None:
+    async with models() as on:
+        await on.select("llama-3.3-70b")
+        await on.press("slash", *"llama")
+        assert on.table.selected == "catalog:llama-3.3-70b"
+        await on.press(*["backspace"] * 5)
+        assert on.table.selected == "catalog:llama-3.3-70b"
+        on.still.models = (GUIDE,)
+        on.store.entries = ENTRIES[1:]
+        await on.beat()
+        await until(on.pilot, lambda: len(on.names) == 7 and on.names[0] == "echo")
+        assert on.table.selected == "catalog:llama-3.3-70b"
+
+
+async def test_s_goes_round_the_sections_and_t_round_the_orders() -> None:
+    async with models() as on:
+        await on.press("s")
+        assert on.screen.view.section is Section.HERE
+        assert on.names == ["guide", "echo", "Qwen3-0.6B-Q8_0", "half-a-download"]
+        await on.press("s")
+        assert on.names == ["qwen3-4b", "llama-3.3-70b", "whisper-small"]
+        await on.press("t", "t")
+        assert on.screen.view.order is Order.SIZE
+        assert on.names == ["whisper-small", "qwen3-4b", "llama-3.3-70b"]
+        assert "by size" in on.said("#view")
+        await on.press("s")
+        assert "at least two letters" in on.said("#no-models")
+        await on.press("s")
+        assert len(on.names) == 7
+
+
+async def test_filters_are_set_in_a_dialog_and_told_in_words() -> None:
+    async with models() as on:
+        await on.press("f", "right", "down", "right")
+        assert on.screen.view.task is Task.CHAT
+        assert on.screen.view.format is ArtifactFormat.GGUF
+        await on.press("escape")
+        assert on.said("#view").startswith("chat · gguf")
+        assert "whisper-small" not in on.names
+        await on.press("slash", *"qwen", "enter")
+        await until(on.pilot, lambda: on.store.searches)
+        words, filters = on.store.searches[0]
+        assert (words, filters.task, filters.format) == ("qwen", "text-generation", ArtifactFormat.GGUF)
+        await on.press("f", "backspace", "f")
+        assert on.said("#view").startswith("everything")
+
+
+async def test_no_match_is_a_sentence() -> None:
+    async with models() as on:
+        await on.press("slash", *"zzz")
+        assert "Nothing here is called 'zzz'" in on.said("#no-models")
+
+
+async def test_models_of_servers_are_listed_and_one_that_is_away_says_so() -> None:
+    still = StillWorkbench()
+    server = LibraryEntry("http://127.0.0.1:9", ENTRIES[0].path, None, 0, False, "it does not answer", Place.SERVER)
+    still.store.entries = (*ENTRIES, server)
+    async with models(still) as on:
+        await on.select("http://127.0.0.1:9")
+        assert "no answer" in on.text()
+        assert "It does not answer." in on.said("#facts")
+
+
+# Judging.
+
+
+async def test_a_model_here_shows_the_largest_context_and_what_it_takes() -> None:
+    async with models() as on:
+        await on.select("Qwen3-0.6B-Q8_0")
+        await until(on.pilot, lambda: "at most" in on.said("#verdict"))
+        assert "8,192 of 40,960" in on.said("#dial")
+        for words in ("weights", "KV cache", "overhead", "free now"):
+            assert words in on.said("#verdict")
+
+
+async def test_the_slider_and_the_kv_type_judge_all_quants_anew_without_reading_more() -> None:
+    async with models() as on:
+        await on.quants_of("qwen3-4b")
+        await until(on.pilot, lambda: on.store.headers_read == [f"{QWEN}:Q4_K_M"])
+        before = [verdict.fit.verdict.value for verdict in on.details.leaf.verdicts if verdict]
+        assert before == ["fits", "fits", "fits", "does not fit", "does not fit"]
+        await on.press("end")
+        await until(on.pilot, lambda: "does not fit" in on.text() and "40,960 of 40,960" in on.said("#dial"))
+        await until(on.pilot, lambda: all(v and v.fit.verdict.value != "fits" for v in on.details.leaf.verdicts))
+        await on.press("k", "k")
+        await until(on.pilot, lambda: on.details.verdict and on.details.verdict.fit.verdict.value == "fits")
+        assert "q4_0" in on.said("#dial")
+        await on.press("home", "right", "plus", "minus")
+        assert "1,024 of 40,960" in on.said("#dial")
+        assert on.store.headers_read == [f"{QWEN}:Q4_K_M"]
+
+
+async def test_a_quant_the_cursor_stays_on_is_judged_by_its_own_header() -> None:
+    async with models() as on:
+        await on.quants_of("qwen3-4b")
+        await on.press("down")
+        await until(on.pilot, lambda: on.details.choice and on.details.choice.own)
+        assert on.store.headers_read == [f"{QWEN}:Q4_K_M", f"{QWEN}:Q6_K"]
+
+
+async def test_what_keeps_the_quants_from_being_listed_is_a_sentence_in_the_details() -> None:
+    async with models() as on:
+        await on.select("llama-3.3-70b")
+        await on.press("enter")
+        await until(on.pilot, lambda: "has no repository" in on.said("#verdict"))
+        on.store.problem = GatedRepository("The owner wants to be asked first: accept the terms.")
+        await on.select("whisper-small")
+        await on.press("enter")
+        await until(on.pilot, lambda: "accept the terms" in on.said("#verdict"))
+
+
+async def test_nothing_is_asked_of_the_hub_while_the_cursor_only_passes() -> None:
+    async with models() as on:
+        for _ in on.names:
+            await on.press("down")
+        await on.pilot.pause(0.5)
+        assert on.store.searches == []
+        assert all(QWEN not in name for name in on.store.headers_read)
+
+
+# Downloading.
+
+
+async def test_enter_on_a_quant_downloads_it_and_its_end_makes_it_loadable() -> None:
+    async with models() as on:
+        await on.quants_of("qwen3-4b")
+        await on.press("enter")
+        await until(on.pilot, lambda: on.store.downloads.asked == [("enqueue", f"{QWEN}:Q4_K_M")])
+        await on.beat()
+        assert on.screen.query_one(Transfers).display
+        assert "fetching 0%" in on.text()
+        on.store.downloads.finish("dl-1")
+        here = LibraryEntry(f"{QWEN}:Q4_K_M", ENTRIES[0].path, ArtifactFormat.GGUF, 9, False, place=Place.HUB)
+        on.store.entries = (*ENTRIES, here)
+        await on.beat()
+        await until(on.pilot, lambda: on.details.choice and on.details.choice.here)
+        assert f"{QWEN}:Q4_K_M is here" in notices(on.app)[0]
+        assert not on.screen.query_one(Transfers).display
+        await on.press("enter")
+        await until(on.pilot, lambda: f"{QWEN}:Q4_K_M" in on.still.loaded)
+
+
+async def test_a_quant_too_large_is_downloaded_only_after_a_question() -> None:
+    async with models() as on:
+        await on.quants_of("qwen3-4b")
+        await on.press("down", "down", "down", "down", "enter")
+        await on.until_shown("It does not fit")
+        assert on.store.downloads.asked == []
+        await on.press("escape")
+        assert not on.app.screen.is_modal
+        await on.press("enter")
+        await on.until_shown("all the same")
+        await on.press("y")
+        await until(on.pilot, lambda: on.store.downloads.asked == [("enqueue", f"{QWEN}:F32")])
+
+
+async def test_the_panel_tells_how_far_a_download_is_and_how_long_it_takes() -> None:
+    async with models() as on:
+        on.store.downloads.rows = [HALF]
+        await on.beat()
+        for words in ("49%", "41.0 MB/s", "30 s", "running", "2.5 GB"):
+            assert words in on.text()
+        await on.press("w")
+        assert not on.screen.query_one(Transfers).display
+        await on.press("w")
+        assert on.screen.query_one(Transfers).lines.has_focus
+
+
+async def test_space_pauses_and_goes_on_and_r_goes_on_with_all() -> None:
+    async with models() as on:
+        downloads = on.store.downloads
+        downloads.rows = [
+            HALF,
+            replace(HALF, id="dl-2", name="a/b:Q8_0", state=DownloadState.FAILED, error="It broke."),
+        ]
+        await on.beat()
+        assert "It broke." in on.text()
+        await on.press("space")
+        await until(on.pilot, lambda: downloads.asked == [("pause", "dl-1")])
+        await on.beat()
+        await on.press("space")
+        await until(on.pilot, lambda: downloads.asked[-1] == ("resume", "dl-1"))
+        downloads.rows[0] = replace(HALF, state=DownloadState.PAUSED)
+        await on.beat()
+        assert "2 stopped: r goes on" in on.text()
+        await on.press("r")
+        await until(on.pilot, lambda: len(downloads.asked) == 5)
+        assert downloads.asked[2:] == [("resume_pending",), ("resume", "dl-1"), ("resume", "dl-2")]
+
+
+async def test_cancelling_asks_whether_to_keep_what_is_here() -> None:
+    async with models() as on:
+        on.store.downloads.rows = [HALF]
+        await on.beat()
+        await on.press("x")
+        await on.until_shown("1.2 GB of 2.5 GB are here")
+        await on.press("d")
+        await until(on.pilot, lambda: on.store.downloads.asked == [("discard", "dl-1")])
+        await on.beat()
+        assert not on.screen.query_one(Transfers).display
+
+
+async def test_what_was_interrupted_before_is_shown_when_the_screen_opens() -> None:
+    still = StillWorkbench()
+    still.store.downloads.rows = [replace(HALF, state=DownloadState.PAUSED, rate=0.0)]
+    async with models(still) as on:
+        await until(on.pilot, lambda: on.screen.query_one(Transfers).display)
+        assert "1 stopped: r goes on with all" in on.text()
+        assert "paused 49%" in on.text()
+        assert still.store.downloads.asked == []
+
+
+# Loading, pinning, deleting.
+
+
+async def test_enter_loads_what_is_on_disk_and_p_pins_it() -> None:
+    async with models() as on:
+        await on.select("Qwen3-0.6B-Q8_0")
+        await on.press("enter")
+        await until(on.pilot, lambda: "Qwen3-0.6B-Q8_0" in on.still.loaded)
+        await on.select("echo")
+        await on.press("p")
+        await on.beat()
+        assert [model.pinned for model in on.still.models] == [False, True]
+        assert "pinned" in on.text()
+
+
+async def test_a_model_is_loaded_with_the_context_and_type_that_were_set() -> None:
+    async with models() as on:
+        await on.select("Qwen3-0.6B-Q8_0")
+        await until(on.pilot, lambda: on.details.leaf.dial is not None)
+        await on.press("minus", "k")
+        dial = on.details.leaf.dial
+        assert dial is not None
+        await on.press("enter")
+        await until(on.pilot, lambda: on.still.wishes[-1] == (dial.context, dial.kv))
+        assert f"with a context of {dial.context:,} tokens in q8_0" in on.said("#verdict")
+
+
+async def test_a_model_that_loads_says_so_in_its_row() -> None:
+    async with models() as on:
+        on.still.models = (GUIDE, replace(ECHO, state=ModelState.LOADING))
+        await on.beat()
+        assert "loading" in on.text()
+
+
+async def test_deleting_asks_and_names_the_size() -> None:
+    async with models() as on:
+        await on.select("guide")
+        await on.press("d")
+        assert "u unloads it first" in notices(on.app)[0]
+        await on.select("Qwen3-0.6B-Q8_0")
+        await on.press("d")
+        await on.until_shown("639 MB in 1 file")
+        await on.press("escape", "d", "enter")
+        assert on.store.deleted == []
+        await on.press("d", "y")
+        await until(on.pilot, lambda: "Qwen3-0.6B-Q8_0" not in on.names)
+        assert on.store.deleted == ["Qwen3-0.6B-Q8_0"]
+
+
+async def test_the_memory_line_says_what_is_used_and_what_is_free() -> None:
+    async with models() as on:
+        assert on.screen.query_one("#pool", Gauge).text == "models 3.9 MB of 9.6 GB, 9.4 GB free"
+
+
+# Sizes and drawing.
+
+
+async def test_at_80_columns_the_quants_take_the_place_of_the_list_and_escape_gives_it_back() -> None:
+    async with models(size=(80, 24)) as on:
+        await on.quants_of("qwen3-4b")
+        assert not on.screen.query_one("#models").display
+        assert "Q4_K_M" in on.text()
+        assert "free now" in on.text()
+        await on.press("escape")
+        assert on.screen.query_one("#models").display
+        assert on.app.focused is on.table
+
+
+async def test_in_ascii_nothing_else_is_drawn() -> None:
+    async with models() as on:
+        on.app.action_toggle_ascii()
+        on.store.downloads.rows = [HALF]
+        await on.beat()
+        await on.quants_of("qwen3-4b")
+        assert on.text().isascii()
+
+
+async def test_ten_thousand_rows_draw_only_what_is_in_sight() -> None:
+    still = StillWorkbench()
+    still.store.entries = tuple(replace(ENTRIES[2], name=f"model-{number:05}") for number in range(10_000))
+    async with models(still) as on:
+        drawn: list[str] = []
+        cells = on.table._cells
+
+        def counting(item: object) -> object:
+            drawn.append("row")
+            return cells(item)  # type: ignore[arg-type]
+
+        on.table._cells = counting  # type: ignore[assignment]
+        await on.press("end")
+        assert on.table.at == len(on.table.rows) - 1 >= 10_000
+        await on.press("slash", *"model-09999")
+        assert on.names == ["model-09999"]
+        assert len(drawn) < 5_000
+
+
+async def test_a_click_selects_a_row_and_a_second_one_acts() -> None:
+    async with models() as on:
+        await on.pilot.click(ShelfTable, offset=(5, 3))
+        assert on.table.at == 2
+        await on.pilot.click(ShelfTable, offset=(5, 3), times=2)
+        await until(on.pilot, lambda: "Qwen3-0.6B-Q8_0" in on.still.loaded)
+
+
+async def test_the_settings_servers_are_asked() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    app.desk.settings = replace(app.settings, library=LibrarySettings(servers=("http://127.0.0.1:1",)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._servers)
+        assert "http://127.0.0.1:1" in str([item.name for item in app.screen.query_one(ShelfTable).rows])
+        assert shown(app, "#facts")

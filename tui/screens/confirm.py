@@ -1,0 +1,53 @@
+"""A small dialog that asks before something is done, with a key for each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.events import Key
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+
+class Confirm(ModalScreen[None]):
+    """`answers` maps a key to what its button says and what it does; escape does nothing. The focus is on the last,
+    which should be the harmless one."""
+
+    BINDINGS = [("escape", "dismiss", "Leave it"), ("left", "app.focus_previous"), ("right", "app.focus_next")]
+
+    def __init__(self, title: str, question: str, answers: dict[str, tuple[str, Callable[[], object]]]) -> None:
+        super().__init__()
+        self._title = title
+        self._question = question
+        self._answers = answers
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = self._title
+            dialog.border_subtitle = "escape to leave it"
+            yield Static(self._question, classes="question-text", markup=False)
+            with Horizontal(classes="answers"):
+                for key, (words, _) in self._answers.items():
+                    yield Button(f"{words} ({key})", id=f"answer-{key}")
+                yield Button("Leave it (esc)", id="answer-none")
+
+    def on_mount(self) -> None:
+        self.query_one("#answer-none").focus()
+
+    @on(Button.Pressed)
+    def _press(self, event: Button.Pressed) -> None:
+        event.stop()
+        self._answer((event.button.id or "").removeprefix("answer-"))
+
+    def on_key(self, event: Key) -> None:
+        if event.character and event.character.lower() in self._answers:
+            event.stop()
+            self._answer(event.character.lower())
+
+    def _answer(self, key: str) -> None:
+        self.dismiss()
+        if key in self._answers:
+            self._answers[key][1]()

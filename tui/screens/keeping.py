@@ -1,0 +1,234 @@
+"""What the models screen does with files: downloads, deletion, the slider's keys. A part of that screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from textual import work
+
+from core.errors import BenchtopError
+from core.models.downloads.items import DownloadItem, DownloadState
+from core.models.fit import Verdict
+from core.models.library import LibraryEntry, Place
+from tui import format as fmt
+from tui.screens.confirm import Confirm
+from tui.screens.room import Room
+from tui.widgets.details import Details
+from tui.widgets.shelves import ShelfTable
+from tui.widgets.transfers import STOPPED, Transfers
+
+if TYPE_CHECKING:
+    from core.models.repository import Quant
+    from core.models.store import Store
+
+
+class Keeping(Room):
+    """Expects the widgets of the models screen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._polling = False
+        self._states: dict[str, DownloadState] = {}
+        self._complained = ""
+
+    @property
+    def store(self) -> Store:
+        raise NotImplementedError
+
+    def rescan(self) -> object:
+        raise NotImplementedError
+
+    def transfers_changed(self) -> None:
+        """The downloads are elsewhere than they were."""
+
+    # Downloads.
+
+    def watch_transfers(self) -> None:
+        """Look at the downloads unless that is being done."""
+        if not self._polling:
+            self._polling = True
+            self._poll()
+
+    @work(group="transfers")
+    async def _poll(self) -> None:
+        try:
+            items = await asyncio.to_thread(lambda: self.store.downloads.items())
+        except BenchtopError as error:
+            if str(error) != self._complained:
+                self._complained = str(error)
+                self.complain(error)
+            return
+        finally:
+            self._polling = False
+        if not self.is_mounted:
+            return
+        panel = self.query_one(Transfers)
+        if items != panel.items:
+            panel.show(items)
+            self.transfers_changed()
+        self._tell_done(items)
+
+    def _tell_done(self, items: tuple[DownloadItem, ...]) -> None:
+        """A model that came since the last look can be loaded now."""
+        before = self._states
+        self._states = before | {item.id: item.state for item in items}
+        done = [item for item in items if item.state is DownloadState.DONE and item.id in before]
+        done = [item for item in done if before[item.id] is not DownloadState.DONE]
+        for item in done:
+            self.notify(f"{item.name} is here; enter on it loads it.", markup=False)
+        if done:
+            self.rescan()
+
+    def take_quant(self) -> None:
+        """Download the quant under the cursor, or load it where it is here."""
+        details = self.query_one(Details)
+        choice, verdict = details.choice, details.verdict
+        if choice is None:
+            return
+        if choice.here:
+            self.bench.load(choice.quant.name, details.wish)
+            return
+        doubt = ""
+        if not choice.runs:
+            doubt = f"No engine here runs {choice.quant.format.value} models."
+        elif verdict is not None and verdict.fit.verdict is Verdict.DOES_NOT_FIT:
+            needed, free = verdict.fit.parts.needed, verdict.fit.device.free
+            doubt = f"It does not fit: it needs {fmt.size(needed)} and {fmt.size(free)} are free now."
+        if not doubt:
+            self._enqueue(choice.quant)
+            return
+        question = f"{doubt} Download {choice.quant.name} ({fmt.size(choice.quant.size)}) all the same?"
+        self._ask("download", question, {"y": ("Download", lambda: self._enqueue(choice.quant))})
+
+    @work(group="enqueue")
+    async def _enqueue(self, quant: Quant) -> None:
+        try:
+            key = await asyncio.to_thread(self.store.downloads.enqueue, quant)
+        except BenchtopError as error:
+            self.complain(error)
+            return
+        # Known from now on, so that its end is noticed however soon it comes.
+        self._states[key] = DownloadState.QUEUED
+        self.watch_transfers()
+
+    @work(group="downloads")
+    async def _change(self, change: Callable[[], object]) -> None:
+        """On a thread: downloads take a while to stop."""
+        try:
+            await asyncio.to_thread(change)
+        except BenchtopError as error:
+            self.complain(error)
+        self.watch_transfers()
+
+    def action_transfers(self) -> None:
+        panel = self.query_one(Transfers)
+        panel.toggle()
+        if not panel.display:
+            self.query_one(ShelfTable).focus()
+
+    def action_pause(self) -> None:
+        """Pause the selected download, or go on with it."""
+        if (item := self.query_one(Transfers).selected) is None:
+            return
+        downloads = self.store.downloads
+        if item.state.active:
+            self._change(lambda: downloads.pause(item.id))
+        elif item.state in STOPPED:
+            self._change(lambda: downloads.resume(item.id))
+
+    def action_cancel(self) -> None:
+        item = self.query_one(Transfers).selected
+        if item is None or not (item.state.active or item.state in STOPPED):
+            return
+        downloads = self.store.downloads
+        self._ask(
+            "cancel the download",
+            f"{item.name}: {fmt.size(item.done)} of {fmt.size(item.total)} are here. "
+            "What is kept need not be fetched again.",
+            {
+                "k": ("Keep", lambda: self._change(lambda: downloads.cancel(item.id))),
+                "d": ("Discard", lambda: self._change(lambda: downloads.cancel(item.id, discard=True))),
+            },
+        )
+
+    def action_resume(self) -> None:
+        """Go on with everything that was interrupted, paused, or has failed."""
+        stopped = [item.id for item in self.query_one(Transfers).items if item.state in STOPPED]
+        if not stopped:
+            self.notify("No download is paused.")
+            return
+        downloads = self.store.downloads
+
+        def resume() -> None:
+            pending = downloads.resume_pending()
+            refused = [*pending.refused.values()]
+            for key in stopped:
+                if key in pending.started or key in pending.refused:
+                    continue
+                try:
+                    downloads.resume(key)
+                except BenchtopError as error:
+                    refused.append(error)
+            if refused:
+                raise BenchtopError(" ".join(dict.fromkeys(map(str, refused))))
+
+        self._change(resume)
+
+    # Files.
+
+    def action_delete(self) -> None:
+        item = self.query_one(ShelfTable).row
+        if item is None or item.entry is None:
+            self.notify("The selected model is not on this machine.", severity="warning")
+            return
+        entry = item.entry
+        if entry.place is Place.SERVER:
+            self.notify(
+                f"{item.name} is on a server; there is nothing to delete here.", severity="warning", markup=False
+            )
+        elif item.model is not None or entry.loaded:
+            self.notify(f"{item.name} is loaded; u unloads it first.", severity="warning", markup=False)
+        else:
+            files = len(entry.files) or 1
+            question = f"Delete {item.name} ({fmt.size(entry.size)} in {fmt.plural(files, 'file')}) at {entry.path}?"
+            self._ask("delete", question, {"y": ("Delete", lambda: self._delete(entry))})
+
+    @work(group="delete")
+    async def _delete(self, entry: LibraryEntry) -> None:
+        try:
+            freed = await asyncio.to_thread(self.store.delete, entry)
+        except BenchtopError as error:
+            self.complain(error)
+        else:
+            self.notify(f"Deleted {entry.name}; {fmt.size(freed)} became free.", markup=False)
+        self.rescan()
+
+    def _ask(self, title: str, question: str, answers: dict[str, tuple[str, Callable[[], object]]]) -> None:
+        self.app.push_screen(Confirm(title, question, answers))
+
+    def action_open(self) -> None:
+        from tui.screens.ask import Ask
+
+        self.app.push_screen(Ask("Open a model file", "", self._open, placeholder="path to a .gguf file"))
+
+    def _open(self, answer: str) -> str | None:
+        path = Path(answer).expanduser()
+        if not path.is_file():
+            return f"There is no file {path}."
+        self.bench.load(str(path))
+        return None
+
+    # The slider.
+
+    def action_context(self, by: int) -> None:
+        self.query_one(Details).turn(lambda dial: dial.moved(by))
+
+    def action_context_edge(self, by: int) -> None:
+        self.query_one(Details).turn(lambda dial: replace(dial, at=0 if by < 0 else len(dial.steps) - 1))
+
+    def action_kv(self) -> None:
+        self.query_one(Details).turn(lambda dial: dial.cycled())
