@@ -1,4 +1,4 @@
-"""`uv run python -m tests.bench [startup] [overhead] [decode] [own] [fit] [filter] [downloads]`: print the tables.
+"""`uv run python -m tests.bench [startup] [selection] [overhead] [decode] [own] [fit] [filter] [downloads]`: print the tables.
 
 Without a name all save `downloads`, which writes some 14 GB.
 """
@@ -11,13 +11,13 @@ import tempfile
 from pathlib import Path
 
 from core.hardware import machine
-from tests.bench import decode, downloads, filtering, fit, overhead, own, shapes, startup
+from tests.bench import decode, downloads, filtering, fit, overhead, own, selection, shapes, startup
 from tests.bench.report import where
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["startup", "overhead", "decode", "own", "fit", "filter"])
+    parser.add_argument("parts", nargs="*", default=["startup", "selection", "overhead", "decode", "own", "fit", "filter"])
     parser.add_argument("--model", type=Path, help="a GGUF file; a random one of 0.5 B shape when left out")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "benchtop-bench")
     parser.add_argument("--threads", type=int, default=machine().cores)
@@ -30,6 +30,8 @@ def main() -> None:
     print(where() + "\n")
     if "startup" in arguments.parts:
         print(startup.run())
+    if "selection" in arguments.parts:
+        print(selection.run(max(5, arguments.rounds)))
     if "overhead" in arguments.parts:
         print(asyncio.run(overhead.run()))
     if "decode" in arguments.parts:
