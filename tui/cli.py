@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from core.config import Settings
 
 DEFAULT_MODEL = "guide"
+COMMANDS = ("doctor", "list", "pull", "rm", "bench", "config")
 
 OK = 0
 FAILED = 1
@@ -48,18 +50,38 @@ def _run(words: Sequence[str]) -> int:
     try:
         arguments = parse(words)
     except Misunderstood as error:
-        return _complain(str(error))
+        return _complain(f"{error}{_command_meant(words[0])}")
     if arguments.version:
         return _print_version()
     from core.errors import BenchtopError
 
     try:
         return _command(arguments)(arguments)
+    except Misunderstood as error:
+        return _complain(str(error))
     except BenchtopError as error:
-        return _complain(str(error), exit_code(error))
+        return _complain(f"{error}{_meant(arguments.model or '', error)}", exit_code(error))
+
+
+def _meant(word: str, error: Exception) -> str:
+    """The command that an unknown model's name looks like."""
+    from core.errors import ModelNotFound
+
+    return _command_meant(word) if isinstance(error, ModelNotFound) else ""
+
+
+def _command_meant(word: str) -> str:
+    """A hint for whoever misspelled a command, or takes the option for one."""
+    if word == "serve":
+        return " To serve a model, write `tui --serve MODEL`."
+    near = difflib.get_close_matches(word, COMMANDS, 1)
+    return f" Did you mean `tui {near[0]}`?" if near else ""
 
 
 def _command(arguments: Arguments) -> Callable[[Arguments], int]:
+    if arguments.model is not None and not arguments.model.strip():
+        # As an unset variable of a shell makes it; that it means the built-in model is not likely.
+        raise Misunderstood("MODEL is empty; name one, or leave it out for the built-in one.")
     if arguments.serve:
         return _serve
     commands = {"doctor": _doctor}

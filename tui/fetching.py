@@ -11,16 +11,16 @@ from rich.prompt import Confirm
 
 from core.config import folders
 from core.engines import Engines
-from core.errors import ArtifactError, Cancelled, HubError, NotDownloaded
+from core.errors import Cancelled, NotDownloaded
 from core.models.downloads.space import in_words
 from core.models.fit import Verdict
-from core.models.store import Judged, Store
+from core.models.store import Store
 from core.workbench import load_options
+from tui.preview import fits, judge
 from tui.pull import fetch
 
 if TYPE_CHECKING:
     from core.config import Settings
-    from core.models.repository import Quant
 
 
 def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
@@ -53,27 +53,6 @@ def _fetch(store: Store, name: str, console: Console, *, asked: bool) -> None:
         raise Cancelled(f"{name} was not downloaded; `tui pull {name}` does it.")
     if not fetch(store.downloads, quant, console, name):
         raise Cancelled(f"{name} is not here in full yet.")
-
-
-def judge(store: Store, quant: Quant) -> Judged | None:
-    """Whether what could be downloaded fits; None where its header tells nothing."""
-    try:
-        return store.judge(store.header(quant))
-    except (ArtifactError, HubError):
-        # A word in passing; what hinders the download itself is told by it.
-        return None
-
-
-def fits(judged: Judged | None) -> str:
-    """Words that go on a sentence about a model."""
-    if judged is None:
-        return ""
-    fit = judged.fit
-    if fit.verdict is Verdict.DOES_NOT_FIT:
-        return f"; it does not fit: it needs {in_words(fit.parts.needed)} and {in_words(fit.device.free)} are free"
-    most = f", at most {judged.largest:,}" if judged.largest is not None else ""
-    tight = ", but only just" if fit.verdict is Verdict.TIGHT else ""
-    return f"; it fits{tight} with a context of {judged.setup.context:,} tokens{most}"
 
 
 def _say(console: Console, sentence: str) -> None:

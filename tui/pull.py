@@ -15,6 +15,7 @@ from core.errors import BenchtopError, UsageError
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.space import in_words
 from core.workbench import Workbench
+from tui.preview import fits, judge
 
 if TYPE_CHECKING:
     from core.models.downloads.manager import Downloads
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "model", nargs="?", metavar="MODEL", help="owner/name, owner/name:Q4_K_M, or a name of the catalog"
     )
-    made.add_argument("--resume", action="store_true", help="go on with all that the end of the program broke off")
+    made.add_argument("--resume", action="store_true", help="go on with all that are paused or were broken off")
     made.add_argument("--bandwidth", type=int, metavar="N", help="bytes a second that may be taken (all there are)")
     made.add_argument("--concurrency", type=int, metavar="N", help="files that are fetched at once (3)")
     made.add_argument("--config", metavar="FILE", help="a config file in place of the usual one")
@@ -59,7 +60,9 @@ def main(words: Sequence[str]) -> int:
     try:
         if given.resume:
             return OK if _resume(store.downloads, console) else INTERRUPTED
-        return OK if fetch(store.downloads, store.find(given.model), console, given.model) else INTERRUPTED
+        quant = store.find(given.model)
+        _say(console, f"{quant.name}: {in_words(quant.size)}{fits(judge(store, quant))}.")
+        return OK if fetch(store.downloads, quant, console, given.model) else INTERRUPTED
     finally:
         store.close()
 
@@ -74,9 +77,9 @@ def fetch(downloads: Downloads, quant: Quant, console: Console, name: str) -> bo
 
 def _resume(downloads: Downloads, console: Console) -> bool:
     """Go on with all; whether all of them are here. Raises BenchtopError, once all ended, when any could not be had."""
-    pending = downloads.resume_pending()
+    pending = downloads.resume_pending(paused=True)
     if not pending.started and not pending.refused:
-        _say(console, "No download was broken off; `tui pull MODEL` goes on with one that was paused or has failed.")
+        _say(console, "No download is paused or was broken off; `tui pull MODEL` goes on with one that has failed.")
     items = [_followed(downloads, key, console) for key in pending.started]
     failures = [str(error) for error in pending.refused.values()]
     here = True

@@ -10,8 +10,9 @@ from pathlib import Path
 from core.config import load_settings
 from core.errors import UsageError
 from core.models.library import LibraryEntry
-from core.models.removal import delete, find
-from tui.listing import library, size_in_words
+from core.models.removal import check, find
+from core.workbench import Workbench
+from tui.listing import size_in_words
 
 DECLINED = 1
 
@@ -31,12 +32,14 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str]) -> int:
     """Find, ask, delete; 1 when the answer is no. Raises BenchtopError."""
     given = parser().parse_args(words)
-    shelf = library(load_settings(config_file=given.config))
+    store = Workbench(load_settings(config_file=given.config)).store
+    shelf = store.shelf
     entry = find(given.model, shelf.scan(), shelf.cache)
+    check(shelf, entry)
     if not given.yes and not _agreed(entry):
         sys.stdout.write("Nothing was deleted.\n")
         return DECLINED
-    freed = delete(shelf, entry)
+    freed = store.delete(entry)
     sys.stdout.write(f"Deleted {entry.name}; {size_in_words(freed) or 'nothing'} became free.\n")
     return 0
 

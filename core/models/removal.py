@@ -33,13 +33,19 @@ def delete(library: Library, entry: LibraryEntry) -> int:
     Raises UsageError for what is not ours to delete, DownloadError for what is being downloaded, ArtifactError when it
     cannot be done.
     """
+    check(library, entry)
     try:
         if entry.place is Place.HUB and library.cache is not None:
             return delete_cached(library.cache, entry, library.downloads)
-        if entry.place is Place.FOLDER:
-            return _from_folders(library.folders, entry)
+        return _from_folders(library.folders, entry)
     except OSError as error:
         raise ArtifactError(entry.name, f"{entry.name} could not be deleted: {error.strerror or error}.") from error
+
+
+def check(library: Library, entry: LibraryEntry) -> None:
+    """Raises UsageError for a model that is not ours to delete, wherever it lies."""
+    if entry.place is Place.FOLDER or (entry.place is Place.HUB and library.cache is not None):
+        return
     where = {
         Place.BUILT_IN: "belongs to the program",
         Place.SERVER: "is on a server",
@@ -51,7 +57,7 @@ def _understood(name: str, entries: Sequence[LibraryEntry], cache: Path | None) 
     understood = read(name)
     if isinstance(understood, HubName) and understood.label is None and understood.file is None:
         revision = f"@{understood.revision}" if understood.revision else ""
-        return [entry for entry in entries if _repo(entry) == f"{understood.repo}{revision}"]
+        return [entry for entry in entries if repo_of(entry) == f"{understood.repo}{revision}"]
     if isinstance(understood, Alias | HubName | LocalPath):
         try:
             paths = {artifact.path for artifact in candidates(name, cache=cache)}
@@ -62,7 +68,7 @@ def _understood(name: str, entries: Sequence[LibraryEntry], cache: Path | None) 
     return []
 
 
-def _repo(entry: LibraryEntry) -> str | None:
+def repo_of(entry: LibraryEntry) -> str | None:
     """`owner/name` of an entry of the Hub's cache, with `@commit` where it is an older one."""
     if entry.place is not Place.HUB:
         return None

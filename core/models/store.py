@@ -26,7 +26,7 @@ from core.models.headers.header import Header
 from core.models.headers.reading import read_header
 from core.models.hub import Hub
 from core.models.library import Library, LibraryEntry, user_library
-from core.models.removal import delete
+from core.models.removal import delete, repo_of
 from core.models.repository import Quant, Repository
 from core.models.resolve import BUILT_IN, quant_of, resolve
 from core.models.search import Filters, Page
@@ -111,8 +111,14 @@ class Store:
         return self.shelf.scan(loaded)
 
     def delete(self, entry: LibraryEntry) -> int:
-        """Delete a model's files; returns the bytes that became free. Raises as `core.models.removal.delete` does."""
-        return delete(self.shelf, entry)
+        """Delete a model's files; returns the bytes that became free, and gives up downloads of which nothing is left.
+
+        Raises as `core.models.removal.delete` does, and DownloadError.
+        """
+        freed = delete(self.shelf, entry)
+        if (repo := repo_of(entry)) is not None:
+            self.downloads.forget_deleted(repo.partition("@")[0])
+        return freed
 
     def search(self, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:
         """Raises HubError."""

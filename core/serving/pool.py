@@ -433,4 +433,6 @@ def _promised(spec: ModelSpec) -> int:
 
 
 def _size(count: int) -> str:
+    if count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -30,7 +30,7 @@ FILE_NAME = "benchtop.log"
 FILE_BYTES = 2_000_000
 FILES_KEPT = 2
 
-NOISY = ("asyncio", "httpcore", "httpx", "huggingface_hub", "markdown_it", "uvicorn")
+NOISY = ("asyncio", "httpcore", "httpx", "httpx2", "huggingface_hub", "markdown_it", "uvicorn")
 """Loggers of others, heard from `WARNING` on whatever the level."""
 
 

@@ -1,6 +1,6 @@
-"""`uv run python -m tests.bench [startup] [selection] [overhead] [decode] [own] [fit] [filter] [downloads]`: print the tables.
+"""`uv run python -m tests.bench [PART...]`: print the tables of startup, selection, overhead, decode, own, fit, filter.
 
-Without a name all save `downloads`, which writes some 14 GB.
+Without a name all of these; `downloads` by its name alone, since it writes some 14 GB.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from core.hardware import machine
 from tests.bench import decode, downloads, filtering, fit, overhead, own, selection, shapes, startup
 from tests.bench.report import where
 
+PARTS = ("startup", "selection", "overhead", "decode", "own", "fit", "filter")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["startup", "selection", "overhead", "decode", "own", "fit", "filter"])
+    parser.add_argument("parts", nargs="*", default=list(PARTS))
     parser.add_argument("--model", type=Path, help="a GGUF file; a random one of 0.5 B shape when left out")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "benchtop-bench")
     parser.add_argument("--threads", type=int, default=machine().cores)

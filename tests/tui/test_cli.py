@@ -73,6 +73,13 @@ def test_version_is_told(tmp_path: Path) -> None:
 
 MISTAKES = [
     (["--prot", "80"], "There is no option --prot; did you mean --port?"),
+    (["dcotor"], "Did you mean `tui doctor`?"),
+    (["benhc", "guide"], "Did you mean `tui bench`?"),
+    (["serve", "guide"], "write `tui --serve MODEL`"),
+    ([""], "MODEL is empty"),
+    (["--serve", ""], "MODEL is empty"),
+    (["rm", "guide"], "guide belongs to the program, so it is not deleted here."),
+    (["guide"], "The workbench wants a terminal, and there is none"),
     (["--serv"], "did you mean --serve?"),
     (["-z"], "There is no option -z"),
     (["guide", "echo"], "'echo' is one too many"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.engines.base import ArtifactFormat
+from core.guide import WEIGHTS
 from core.models.downloads.items import DownloadState
 from core.models.downloads.journal import Added, Journal, Moved
 from core.models.repository import Quant, RepoFile
@@ -70,7 +71,7 @@ def test_a_name_and_its_quant_are_downloaded_and_told_of_in_lines(hub: LoopbackH
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_pauses_and_says_how_to_go_on(hub: LoopbackHub, tmp_path: Path) -> None:
-    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB))
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=2))
     child = start(hub, tmp_path, f"{NAME}:Q8_0")
     assert child.stderr is not None
     before = next(line for line in child.stderr if "3.0 MB of 8.0 MB" in line)
@@ -81,7 +82,8 @@ def test_ctrl_c_pauses_and_says_how_to_go_on(hub: LoopbackHub, tmp_path: Path) -
     assert lines[-1] == f"Paused with 3.0 MB of 8.0 MB here; `tui pull {NAME}:Q8_0` goes on from there."
     sent = hub.bytes_sent("/cdn/*Q8_0.gguf")
     assert end(start(hub, tmp_path, f"{NAME}:Q8_0"))[0] == 0
-    assert hub.bytes_sent("/cdn/*Q8_0.gguf") - sent == 5 * MB
+    # Beside what was missing, the beginning is read once more to tell whether the model fits.
+    assert hub.bytes_sent("/cdn/*Q8_0.gguf") - sent == 5 * MB + (1 << 20)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_durations_are_told_in_words() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a killed process is told by a signal")
 def test_what_the_end_of_the_program_broke_off_goes_on_with_resume(hub: LoopbackHub, tmp_path: Path) -> None:
-    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB))
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=2))
     child = start(hub, tmp_path, f"{NAME}:Q8_0")
     assert child.stderr is not None
     next(line for line in child.stderr if "3.0 MB of 8.0 MB" in line)
@@ -161,7 +163,7 @@ def test_what_the_end_of_the_program_broke_off_goes_on_with_resume(hub: Loopback
     assert f"{NAME}:Q8_0 is here" in lines[-1]
     code, lines = end(start(hub, tmp_path, "--resume"))
     assert code == 0
-    assert "No download was broken off" in lines[-1]
+    assert "No download is paused or was broken off" in lines[-1]
 
 
 def test_what_cannot_go_on_is_told_and_the_rest_is_fetched(hub: LoopbackHub, tmp_path: Path) -> None:
@@ -216,3 +218,25 @@ def test_pull_wants_one_model_or_to_resume(hub: LoopbackHub, tmp_path: Path, wor
     code, lines = end(start(hub, tmp_path, *words))
     assert code == 2
     assert "Name one MODEL to download" in lines[-1]
+
+
+def test_what_was_paused_goes_on_with_resume_and_what_was_deleted_does_not(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=2))
+    child = start(hub, tmp_path, f"{NAME}:Q8_0")
+    assert child.stderr is not None
+    next(line for line in child.stderr if "3.0 MB of 8.0 MB" in line)
+    child.kill()
+    child.communicate(timeout=PATIENCE)
+    removal = [sys.executable, "-m", "tui.cli", "rm", "--yes", NAME]
+    done = subprocess.run(removal, env=environment(hub, tmp_path), capture_output=True, text=True, check=True)
+    assert "3.0 MB became free" in done.stdout
+    code, lines = end(start(hub, tmp_path, "--resume"))
+    assert code == 0
+    assert "No download is paused or was broken off" in lines[-1]
+
+
+def test_before_a_download_it_is_told_whether_the_model_fits(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.add("owner/guide-GGUF", {"guide-F16.gguf": WEIGHTS.read_bytes()})
+    code, lines = end(start(hub, tmp_path, "owner/guide-GGUF"))
+    assert code == 0
+    assert lines[0].startswith("owner/guide-GGUF:F16: 7.4 MB; it fits with a context of 2,048 tokens")

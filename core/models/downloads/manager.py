@@ -65,6 +65,10 @@ class _Known:
         return self.job if self.job is not None and not self.job.ended.is_set() else None
 
     @property
+    def paused(self) -> bool:
+        return self.active is None and self.entry.state is DownloadState.PAUSED
+
+    @property
     def interrupted(self) -> bool:
         """It was under way when the program ended."""
         return self.active is None and self.entry.state.active
@@ -130,11 +134,13 @@ class Downloads:
         if known.entry.state is not DownloadState.DONE:
             self._go_on(known)
 
-    def resume_pending(self) -> Resumed:
-        """Go on with what was under way when the program last ended, as far as it can. Raises DownloadError when the
-        list of downloads cannot be read."""
+    def resume_pending(self, *, paused: bool = False) -> Resumed:
+        """Go on with what was under way when the program last ended, as far as it can; also with what was `paused`.
+
+        Raises DownloadError when the list of downloads cannot be read.
+        """
         with self._lock:
-            pending = [key for key, known in self._items().items() if known.interrupted]
+            pending = [key for key, known in self._items().items() if known.interrupted or (paused and known.paused)]
         refused: dict[str, BenchtopError] = {}
         for key in pending:
             try:
@@ -163,6 +169,16 @@ class Downloads:
             self._discard(known)
         if discard or known.entry.state is not DownloadState.DONE:
             self._move(known, DownloadState.CANCELLED)
+
+    def forget_deleted(self, repo: str) -> None:
+        """Of downloads from a repository of which a model was deleted: those of which nothing is here any more are
+        given up, so that nothing goes on with them unasked. Raises DownloadError."""
+        with self._lock:
+            mine = [known for known in self._items().values() if known.entry.quant.repo == repo]
+        for known in mine:
+            if known.active is None and self._held(known.entry.quant) == 0:
+                known.done = 0
+                self._move(known, DownloadState.CANCELLED)
 
     def items(self) -> tuple[DownloadItem, ...]:
         """In the order in which they were first asked for."""
