@@ -10,6 +10,7 @@ from api.live import LiveStreams
 from api.native.cache import cache_route
 from api.native.downloads import download_routes
 from api.native.engines import engines_route
+from api.native.finding import finding_routes
 from api.native.health import health_route
 from api.native.pool import pool_routes
 from api.native.queue import queue_route
@@ -46,6 +47,7 @@ def create_app(
             queue_route(workbench),
             cache_route(workbench),
             *request_routes(workbench),
+            *finding_routes(workbench),
             *download_routes(workbench),
             health_route(workbench),
         ],

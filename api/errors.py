@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
 from core.errors import (
@@ -37,6 +38,8 @@ from core.telemetry.log import get_logger
 
 Connection = Request[object, object, State]
 
+MISSING = re.compile(r"Missing required query parameter '(\w{1,40})'")
+"""How Litestar says so."""
 CLIENT = "invalid_request_error"
 SERVER = "server_error"
 
@@ -170,7 +173,19 @@ def _routing(error: HTTPException) -> Refusal:
         HTTPStatus.METHOD_NOT_ALLOWED: ("This path does not take this method.", "method_not_allowed"),
     }
     message, code = messages.get(HTTPStatus(status), ("The request is malformed.", "bad_request"))
-    return Refusal(status, Detail(message, CLIENT, code=code), headers)
+    parameter = _parameter(error)
+    if parameter is not None:
+        message = f"The parameter {parameter} is missing or malformed; /schema/openapi.json tells what it may be."
+    return Refusal(status, Detail(message, CLIENT, param=parameter, code=code), headers)
+
+
+def _parameter(error: HTTPException) -> str | None:
+    """The parameter of the address that Litestar could not read; it names no other."""
+    extra = error.extra if isinstance(error, ValidationException) else None
+    if isinstance(extra, list) and extra and isinstance(extra[0], Mapping):
+        return str(extra[0].get("key", ""))[:40] or None
+    missing = MISSING.search(str(error.detail)) if isinstance(error, ValidationException) else None
+    return missing[1] if missing else None
 
 
 def answer_error(_: Connection, error: Exception) -> Response[bytes]:

@@ -9,8 +9,9 @@ from core.models.downloads.space import in_words
 from core.models.fit import Verdict
 
 if TYPE_CHECKING:
+    from core.models.judged import Judged
     from core.models.repository import Quant
-    from core.models.store import Judged, Store
+    from core.models.store import Store
 
 
 def judge(store: Store, quant: Quant) -> Judged | None:

@@ -11,10 +11,12 @@ from msgspec.structs import replace
 from core.devices import Device
 from core.engines.base import ArtifactFormat, KvType
 from core.models.headers.header import Header
+from core.models.offers import alike
 from core.models.repository import Quant
 
 if TYPE_CHECKING:
-    from core.models.store import Judged, Store
+    from core.models.judged import Judged
+    from core.models.store import Store
 
 LEAST: Final = 512
 """Tokens of the shortest context that is offered."""
@@ -76,12 +78,6 @@ def dial(trained: int, usual: int, kv: KvType) -> Dial:
     offered = steps(trained)
     at = max((place for place, each in enumerate(offered) if each <= usual), default=0)
     return Dial(offered, at, kv)
-
-
-def alike(header: Header, quant: Quant) -> Header:
-    """The header of another quant of the same model: layers and vocabulary are the same, the weights are as large as
-    its files. Types of tensors are not known, so no rearranged copies are counted."""
-    return replace(header, weight_bytes=quant.size, quantization=quant.label, portions=())
 
 
 def with_header(choices: Iterable[Choice], quant: Quant, header: Header) -> tuple[Choice, ...]:

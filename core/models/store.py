@@ -9,7 +9,6 @@ from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from core.config import Folders, Settings
@@ -20,11 +19,12 @@ from core.errors import ArtifactError
 from core.hardware import available_memory, machine
 from core.models.catalog import Catalog, builtin_catalog
 from core.models.downloads.manager import Downloads
-from core.models.fit import Correction, Fit, Setup, estimate, fit, largest_context, usual_setup
+from core.models.fit import Correction, Setup, estimate, fit, largest_context, usual_setup
 from core.models.fit_records import FitRecord, FitRecords
 from core.models.headers.header import Header
 from core.models.headers.reading import read_header
 from core.models.hub import Hub
+from core.models.judged import Judged
 from core.models.library import Library, LibraryEntry, user_library
 from core.models.removal import delete, repo_of
 from core.models.repository import Quant, Repository
@@ -45,16 +45,6 @@ SILENT_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "
 SILENT_WORDS = ("embed", "rerank")
 """In the names of files: a decoder that was made to embed looks like any other inside."""
 log = get_logger(__name__)
-
-
-class Judged(Struct, frozen=True):
-    """A model's header with the verdict, and what it was judged for."""
-
-    header: Header
-    setup: Setup
-    fit: Fit
-    largest: int | None
-    """The most tokens of context with which it fits; None where none does."""
 
 
 class Store:

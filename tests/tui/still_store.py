@@ -16,10 +16,10 @@ from core.models.catalog import Catalog, decode
 from core.models.downloads.items import DownloadItem, DownloadState, Resumed
 from core.models.fit import Setup, fit, largest_context
 from core.models.headers.header import Header, Layer
+from core.models.judged import Judged
 from core.models.library import LibraryEntry, Place
 from core.models.repository import Quant, RepoFile, Repository
 from core.models.search import Filters, Found, Page
-from core.models.store import Judged
 
 MEGA = 1_000_000
 FREE = 9_400 * MEGA

@@ -16,9 +16,10 @@ from core.feed import ModelSnapshot, ModelState
 from core.models.catalog import Task, builtin_catalog
 from core.models.fit import Verdict
 from core.models.library import LibraryEntry, Place
+from core.models.offers import alike
 from tests.tui.still_store import FOUND, QWEN, header, repository
 from tui.shelf import Item, Order, Section, View, Where, guess, of_found, pick, stock
-from tui.weighing import Choice, alike, dial, formats_to_read, steps, with_header
+from tui.weighing import Choice, dial, formats_to_read, steps, with_header
 
 GB = 1_000_000_000
 NAMES = st.text("abcQ0-/.", min_size=1, max_size=8)

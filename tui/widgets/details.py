@@ -29,9 +29,10 @@ from tui.widgets.lines import Cell, Field, Lines
 
 if TYPE_CHECKING:
     from core.devices import Device
+    from core.models.judged import Judged
     from core.models.names import HubName
     from core.models.repository import Quant
-    from core.models.store import Judged, Store
+    from core.models.store import Store
 
 LINGER = 0.3
 """Seconds the cursor stays on something before files are read for it."""

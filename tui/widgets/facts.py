@@ -6,7 +6,7 @@ from textual.content import Content
 
 from core.models.catalog import Task
 from core.models.fit import Verdict
-from core.models.store import Judged
+from core.models.judged import Judged
 from tui import format as fmt
 from tui.glyphs import Glyphs
 from tui.shelf import Item

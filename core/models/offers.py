@@ -1,0 +1,94 @@
+"""What can be had under a name, and whether each of it fits: for front ends that list quants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.devices import devices
+from core.engines.base import ArtifactFormat, KvType
+from core.errors import ArtifactError, GatedRepository, ModelNotFound
+from core.models.choice import wanted
+from core.models.headers.header import Header
+from core.models.judged import Judged
+from core.models.names import Alias, BuiltIn, HubName, shown
+from core.models.repository import Quant, Repository
+from core.models.resolve import read, wishes
+
+if TYPE_CHECKING:
+    from core.models.store import Store
+
+
+class Offer(Struct, frozen=True):
+    """One model of a repository, or one that is built in."""
+
+    name: str
+    format: ArtifactFormat
+    size: int
+    """Bytes."""
+    judged: Judged | None
+    """None where no header of its format could be read."""
+
+
+def alike(header: Header, quant: Quant) -> Header:
+    """The header of another quant of the same model: layers and vocabulary are the same, the weights are as large as
+    its files. Types of tensors are not known, so no rearranged copies are counted."""
+    return replace(header, weight_bytes=quant.size, quantization=quant.label, portions=())
+
+
+def offers(store: Store, name: str, context: int | None = None, kv: KvType | None = None) -> tuple[Offer, ...]:
+    """Every quant that runs here of what a name stands for, or the one it names. Asks the Hub; one header is read for
+    each format, and the others are told from it.
+
+    Raises ModelNotFound for what is neither built in, nor in the catalog, nor a name of the Hub, and HubError.
+    """
+    understood = read(name)
+    memory = devices()
+    if isinstance(understood, BuiltIn):
+        artifact = store.resolve(understood.name)
+        only = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
+        return (Offer(artifact.name, artifact.format, artifact.size, only),)
+    if not isinstance(understood, Alias | HubName):
+        raise ModelNotFound(name, f"{shown(name)} is no model of the Hub or the catalog; write owner/name.")
+    found = []
+    for format_, quants in _by_format(store, understood).items():
+        header = _header(store, quants[0])
+        for quant in quants:
+            own = header if quant is quants[0] else alike(header, quant) if header is not None else None
+            judged = store.judge(own, context=context, kv=kv, memory=memory) if own is not None else None
+            found.append(Offer(quant.name, format_, quant.size, judged))
+    if not found:
+        raise ModelNotFound(name, f"{shown(name)} holds nothing that can be run here.")
+    return tuple(found)
+
+
+def _by_format(store: Store, name: Alias | HubName) -> dict[ArtifactFormat, list[Quant]]:
+    """The usual one of each format first. Raises ModelNotFound, HubError."""
+    found: dict[ArtifactFormat, list[Quant]] = {}
+    formats = store.formats
+    named = name.label or name.file if isinstance(name, HubName) else name.variant
+    for wish in wishes(name, formats=formats):
+        repository = store.repository(wish.name.repo, wish.name.revision)
+        able = [quant for quant in repository.quants if quant.format in wish.formats and quant.format in formats]
+        for format_ in dict.fromkeys(quant.format for quant in able):
+            usual = _usual(wish.name, repository, format_) if named else None
+            mine = [quant for quant in able if quant.format is format_]
+            found.setdefault(format_, []).extend([usual] if usual is not None else [] if named else mine)
+    return {format_: quants for format_, quants in found.items() if quants}
+
+
+def _usual(name: HubName, repository: Repository, format_: ArtifactFormat) -> Quant | None:
+    try:
+        return wanted(name, repository, (format_,))
+    except ModelNotFound:
+        return None
+
+
+def _header(store: Store, quant: Quant) -> Header | None:
+    """None where the files are closed or damaged; the listing is open all the same."""
+    try:
+        return store.header(quant)
+    except (ArtifactError, GatedRepository):
+        return None
