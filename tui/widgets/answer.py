@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.timer import Timer
+from textual.widget import MountError
 from textual.widgets import Static
 
 from tui import blocks, glyphs
@@ -81,7 +83,8 @@ class Answer(Vertical):
 
         markdown = Prose(ascii_only=glyphs.of(self) is glyphs.ASCII)
         markdown.set_class(joined, "-joined")
-        with self.app.batch_update():
+        # A screen that is being taken down takes no widgets any more.
+        with self.app.batch_update(), contextlib.suppress(MountError):
             await self.mount(markdown, before=self.query_one(".tail", Static))
             await markdown.update(blocks.tamed(text))
             self.query_one(".tail", Static).update("")
