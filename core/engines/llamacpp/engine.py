@@ -199,14 +199,10 @@ def _describe(
 
     from core.engines.llamacpp.sizing import size
     from core.hardware import available_memory, machine
-    from core.models.headers.reading import read_header
 
     metadata = _Metadata(model)
     architecture = metadata.text("general.architecture")
-    # llama.cpp tells the heads of the first layer alone, and in a hybrid that one may have none.
-    alike = residents
-    kv = options.kv_type
-    token_bytes = _kv_bytes(model, metadata, kv) if alike else read_header(artifact).kv_bytes_per_token(kv)
+    token_bytes = _kv_bytes(model, metadata, options.kv_type) if residents else _kv_of_hybrid(artifact, options.kv_type)
     weights = native.llama_model_size(model)
     trained = native.llama_model_n_ctx_train(model)
     sizes: Sizes = size(options, trained, token_bytes, available_memory(), weights=weights, residents=residents)
@@ -250,6 +246,13 @@ def _kv_bytes(model: native.llama_model_p, metadata: _Metadata, kv: KvType) -> i
         metadata.integer(f"{architecture}.attention.value_length") or head_size,
         kv,
     )
+
+
+def _kv_of_hybrid(artifact: Artifact, kv: KvType) -> int:
+    """Of one token, by the file's own header: llama.cpp tells the heads of the first layer, which may have none."""
+    from core.models.headers.reading import read_header
+
+    return read_header(artifact).kv_bytes_per_token(kv)
 
 
 class _Metadata:
