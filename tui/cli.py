@@ -136,7 +136,20 @@ def _settings(arguments: Arguments) -> Settings:
     loaded = read_settings(arguments.flags(), config_file=arguments.config)
     for warning in loaded.warnings:
         sys.stderr.write(f"tui: {loaded.file}: {warning}\n")
+    _check_threads(loaded.settings)
     return loaded.settings
+
+
+def _check_threads(settings: Settings) -> None:
+    """More threads than processors make decoding many times slower, and measuring engines meaningless."""
+    asked = [each.threads for each in (settings.model, *settings.models.values()) if each.threads is not None]
+    if not asked:
+        return
+    from core.errors import UsageError
+    from core.hardware import machine
+
+    if max(asked) > machine().threads:
+        raise UsageError(f"{max(asked)} threads are asked for, and this machine has {machine().threads}; give fewer.")
 
 
 def _check_routes(settings: Settings, model: str | None) -> None:

@@ -243,13 +243,14 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     object: str = "model"
     created: int
     owned_by: str
-    engine: str = ""
+    engine: str | None = None
+    """Null, as what follows is, while nobody knows: before it is loaded, or where the engine does not tell."""
     state: str
     """`ready`, `loading`, `restarting`, `failed`, or `unloaded`: then a request for it loads it."""
-    architecture: str = ""
-    quantization: str = ""
-    parameters: int = 0
-    context_length: int = 0
+    architecture: str | None = None
+    quantization: str | None = None
+    parameters: int | None = None
+    context_length: int | None = None
     pinned: bool = False
     resident_bytes: int = 0
     """What loading it was measured to take."""

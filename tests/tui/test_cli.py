@@ -78,6 +78,7 @@ MISTAKES = [
     (["serve", "guide"], "write `tui --serve MODEL`"),
     ([""], "MODEL is empty"),
     (["--serve", ""], "MODEL is empty"),
+    (["--serve", "--threads", "9999"], "9999 threads are asked for, and this machine has"),
     (["rm", "guide"], "guide belongs to the program, so it is not deleted here."),
     (["guide"], "The workbench wants a terminal, and there is none"),
     (["--serv"], "did you mean --serve?"),
