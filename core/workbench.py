@@ -286,7 +286,9 @@ class Workbench:
             try:
                 found = await self._resolved(name)
             except NotDownloaded as error:
-                raise ModelNotFound(name, f"{error} Served here: {self._names()}.") from error
+                coming = await asyncio.to_thread(self.store.coming, error.missing)
+                said = str(error) if coming is None else f"{name} is being downloaded, {coming:.0%} of it are here."
+                raise ModelNotFound(name, f"{said} Served here: {self._names()}.") from error
             except ModelNotFound:
                 return self._known(name)
             return self._known_as(found)

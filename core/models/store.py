@@ -28,7 +28,7 @@ from core.models.judged import Judged
 from core.models.library import Library, LibraryEntry, user_library
 from core.models.removal import delete, repo_of
 from core.models.repository import Quant, Repository
-from core.models.resolve import BUILT_IN, quant_of, resolve
+from core.models.resolve import BUILT_IN, Missing, quant_of, resolve
 from core.models.search import Filters, Page
 from core.serving.profile import Profile
 from core.telemetry.log import get_logger
@@ -124,6 +124,13 @@ class Store:
         Raises ModelNotFound, HubError.
         """
         return quant_of(name, self.hub.repository, self.formats)
+
+    def coming(self, missing: Missing) -> float | None:
+        """How much is here of a model that is being downloaded, from 0 to 1; None for another. Raises DownloadError."""
+        repos = {wish.name.repo for wish in missing.wishes}
+        under_way = [item for item in self.downloads.items() if item.state.active]
+        found = next((item for item in under_way if item.name.partition(":")[0] in repos), None)
+        return found.done / max(1, found.total) if found is not None else None
 
     def header(self, model: Quant | Artifact) -> Header:
         """Of a model here, or by range requests of one at the Hub. Raises ArtifactError, HubError."""

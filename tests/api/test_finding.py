@@ -14,7 +14,7 @@ from core.models.downloads.manager import Downloads
 from core.models.downloads.place import HubPlace
 from core.models.hub import Hub
 from tests.api.conftest import Served, chat_body, serving, until
-from tests.hub import LoopbackHub, Sparse
+from tests.hub import Fault, LoopbackHub, Sparse
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -57,6 +57,16 @@ async def test_a_model_is_found_weighed_downloaded_loaded_and_answers(world: tup
     answer = await served.chat(**chat_body(model=f"{NAME}:F16", max_tokens=8))
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"]
+
+
+async def test_a_model_that_is_being_downloaded_says_so(world: tuple[Served, LoopbackHub]) -> None:
+    served, hub = world
+    hub.add("owner/slow-GGUF", {"slow-Q8_0.gguf": Sparse(4_000_000)})
+    hub.faults.append(Fault("/cdn/*slow*", method="GET", stall_after=1_000_000, times=None))
+    await served.http.post("/v1/downloads", json={"model": "owner/slow-GGUF"})
+    answer = await served.chat(**chat_body(model="owner/slow-GGUF"))
+    assert answer.status_code == 404
+    assert "owner/slow-GGUF is being downloaded, " in answer.json()["error"]["message"]
 
 
 async def test_a_larger_context_and_a_smaller_type_change_what_is_needed(world: tuple[Served, LoopbackHub]) -> None:
