@@ -20,7 +20,7 @@ from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.config import Folders, ModelSettings, Settings, folders
 from core.engines import EngineReport, Engines
 from core.engines.base import Artifact, KvType, LoadOptions, ModelSpec
-from core.errors import ModelNotFound, ModelNotReady, NotDownloaded, RequestError
+from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError
 from core.feed import MachineSnapshot, Snapshot
 from core.models.library import LibraryEntry
 from core.models.names import looks_like_path
@@ -64,6 +64,7 @@ class Workbench:
         self._prober = Prober(cache / "probes", settings.probe.timeout, self.store.learn)
         self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce)
         self._history = History(self.folders.state / "benchmarks.jsonl")
+        self._closed = False
         self._turns = 0
         """Requests that were routed."""
         self._started = time.time()
@@ -71,7 +72,9 @@ class Workbench:
 
     @cached_property
     def _pool(self) -> Pool:
-        """Made on the event loop, when the first model is asked for."""
+        """Made on the event loop, when the first model is asked for. Raises ModelNotReady after `close`."""
+        if self._closed:
+            raise ModelNotReady("", "The workbench is closed; start it again.")
         pool = self.settings.pool
         whole = psutil.virtual_memory().total
         return Pool(
@@ -99,12 +102,22 @@ class Workbench:
         member = self._pool.find(name) or await self._resolved(name)
         wishes = {"ctx_size": context, "kv_type": kv_type}
         profile = replace(member.profile, **{key: value for key, value in wishes.items() if value is not None})
-        if profile != member.profile:
-            if self._pool.find(member.name) is member:
-                await self._pool.unload(member)
-            member.profile, member.measured = profile, False
-        await self._pool.load(self._known_as(member))
-        return member.name
+        if profile == member.profile:
+            await self._pool.load(self._known_as(member))
+            return member.name
+        before, pinned = member.profile, member.pinned
+        if self._pool.find(member.name) is member:
+            await self._pool.unload(member)
+        member.profile, member.measured = profile, False
+        known = self._known_as(member)
+        known.pinned = pinned
+        try:
+            await self._pool.load(known)
+        except BenchtopError:
+            # What cannot be had must not be asked for again by whoever asks for the model alone.
+            known.profile = before
+            raise
+        return known.name
 
     async def prepare(self, name: str) -> str:
         """Load a model as a request for it would; returns its name. Raises ModelNotFound, and as `load` does."""
@@ -124,7 +137,8 @@ class Workbench:
         self._pool.pin(self._known(name), on)
 
     async def close(self) -> None:
-        """Unload everything, and stop the downloads where they are."""
+        """Unload everything, and stop the downloads where they are. Nothing is loaded afterwards."""
+        self._closed = True
         if "_pool" in vars(self):
             await self._pool.close()
         await asyncio.to_thread(self.store.close)

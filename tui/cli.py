@@ -142,7 +142,8 @@ def _settings(arguments: Arguments) -> Settings:
 
 def _check_threads(settings: Settings) -> None:
     """More threads than processors make decoding many times slower, and measuring engines meaningless."""
-    asked = [each.threads for each in (settings.model, *settings.models.values()) if each.threads is not None]
+    threads = [settings.model.threads, *(profile.threads for profile in settings.models.values())]
+    asked = [each for each in threads if each is not None]
     if not asked:
         return
     from core.errors import UsageError

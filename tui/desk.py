@@ -31,6 +31,10 @@ class Wish(Struct, frozen=True):
     context: int | None = None
     kv_type: KvType | None = None
 
+    @property
+    def given(self) -> bool:
+        return self != Wish()
+
     def __str__(self) -> str:
         """Words that go on "load it"."""
         if self.context is None or self.kv_type is None:
@@ -79,14 +83,17 @@ class Desk:
         """Load `name` and make it the model in use; returns the name it is served by. Raises BenchtopError."""
         # psutil, structlog and their like take a while to import; on a thread they do not hold up the screen.
         await asyncio.to_thread(importlib.import_module, "core.workbench")
+        if self._closed:
+            raise ModelNotReady(name, "The workbench is closed; start it again.")
         first = not self.workbench.served_models()
         if first:
             self._begin(name)
         try:
             served = await self.workbench.load(name, context=wish.context, kv_type=wish.kv_type)
-        except BenchtopError as error:
+        except BaseException as error:
             if first:
-                self._end(error)
+                why = error if isinstance(error, BenchtopError) else ModelNotReady(name, f"Loading {name} was stopped.")
+                self._end(why)
             raise
         self.use(served)
         return served

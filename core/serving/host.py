@@ -331,6 +331,7 @@ class Host:
     def _live(self) -> None:
         try:
             model = self._take(self._loader(self._stop, self._note_progress))
+            loop = self._serving = self._served(model)
         except BenchtopError as error:
             self._fail(error)
             return
@@ -339,7 +340,6 @@ class Host:
             log.exception("loading failed", model=self.name)
             self._fail(LoadFailed(self.name, f"Loading {self.name} failed: {error!r}."))
             return
-        loop = self._serving = self._loop_for(model)
         if self._stop.is_set():
             # `stop` came while the model loaded, and found no loop to tell.
             loop.stop()
@@ -348,6 +348,15 @@ class Host:
         log.info("model loaded", model=self.name, engine=self.engine, slots=spec.slots, context=spec.context)
         self._tell(self._ready)
         loop.run()
+
+    def _served(self, model: Model) -> Loop[Any]:
+        """Its loop; where there can be none, the model is freed."""
+        try:
+            return self._loop_for(model)
+        except Exception:
+            self._loaded = None
+            model.shutdown()
+            raise
 
     def _loop_for(self, model: Model) -> Loop[Any]:
         self._queue.set_slots(max(1, model.spec.slots))

@@ -8,6 +8,7 @@ pinned, or unloaded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -17,7 +18,7 @@ from contextlib import ExitStack
 from msgspec.structs import replace
 
 from core.engines.base import Artifact, ArtifactFormat, ModelSpec
-from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound
+from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound, ModelNotReady
 from core.feed import Absent, ModelSnapshot, ModelState, PoolSnapshot
 from core.hardware import give_back_memory
 from core.serving.eviction import NoRoom, Occupant, coldest, expired, make_room
@@ -28,6 +29,8 @@ from core.telemetry.log import get_logger
 
 SWEEP = 2.0
 """Seconds between two looks at idle models and at what the process takes."""
+GLANCE = 0.1
+"""Seconds between two looks at models that are waited for."""
 PATIENCE = 30.0
 """Seconds to wait for a model's thread to end."""
 log = get_logger(__name__)
@@ -109,6 +112,9 @@ class Pool:
             self._release(member)
             if isinstance(error, BenchtopError):
                 self._forget_failed(member)
+            if isinstance(error, Cancelled):
+                # It was not the client that cancelled.
+                raise ModelNotReady(member.name, f"The model {member.name} was unloaded; ask again later.") from error
             raise
         return Lease(member, host, place, lambda: self._release(member))
 
@@ -216,7 +222,7 @@ class Pool:
         """On the model's thread: wait for the turn and for room, load, measure, make the room that it lacks still."""
         tell("waiting for its turn")
         try:
-            self._await(member, self._take_turn(member, tell), stop)
+            self._await(member, self._take_turn(member, stop, tell), stop)
             return self._measured(member, stop, tell)
         finally:
             # It may have been given the turn in the very moment in which it was cancelled.
@@ -242,9 +248,14 @@ class Pool:
         return self._load_model(member, stop, tell)
 
     def _measured(self, member: Member, stop: threading.Event, tell: Tell) -> Loaded:
-        self._freed_bytes = 0
         before = self._resident()
         loaded = self._load_model(member, stop, tell)
+        try:
+            # What is on its way out is counted only when it is gone.
+            self._await(member, self._others_ended(member), stop)
+        except BaseException:
+            loaded.model.shutdown()
+            raise
         grown = self._resident() - before + self._freed_bytes
         # Weights that are mapped from their file become resident page by page, and some caches grow into what was
         # promised to them; they count in full from the start.
@@ -258,8 +269,12 @@ class Pool:
             raise
         return loaded
 
-    async def _take_turn(self, member: Member, tell: Tell) -> None:
+    async def _take_turn(self, member: Member, stop: threading.Event, tell: Tell) -> None:
         await self._turn.acquire()
+        if stop.is_set():
+            # Its thread may have given up already, and then nobody would pass the turn on.
+            self._turn.release()
+            raise Cancelled(f"Loading {member.name} was cancelled.")
         self._holder = member
         member.seated = True
         try:
@@ -267,6 +282,7 @@ class Pool:
         except BaseException:
             self._pass_turn(member)
             raise
+        self._freed_bytes = 0
 
     def _pass_turn(self, member: Member) -> None:
         if self._holder is member:
@@ -281,7 +297,7 @@ class Pool:
         if not member.measured:
             member.size = await asyncio.to_thread(self._expected, member)
         while True:
-            await self._ended([each for each in self if each is not member])
+            await self._others_ended(member)
             room = make_room(self.occupants(but=member), member.size, self.limit)
             if isinstance(room, NoRoom):
                 problem = self._why_not(member, room)
@@ -306,9 +322,9 @@ class Pool:
             "smaller one."
         )
 
-    async def _ended(self, members: Sequence[Member]) -> None:
+    async def _others_ended(self, member: Member) -> None:
         """Wait for those that are ending."""
-        if ending := {each.stopping for each in members if each.stopping is not None}:
+        if ending := {each.stopping for each in self if each.stopping is not None and each is not member}:
             await asyncio.wait(ending, timeout=PATIENCE)
 
     async def _drain(self, members: Sequence[Member]) -> None:
@@ -318,11 +334,19 @@ class Pool:
             for member in members:
                 doors.enter_context(member.closed())
             for member, host in zip(members, hosts, strict=True):
-                while member.host is host and member.leases > 0 and not member.pinned:
-                    self._freed.clear()
-                    await self._freed.wait()
-                if member.host is host:
-                    await self._evict(member)
+                while member.host is host and member.stopping is None and member.busy:
+                    await self._change()
+                    if any(each.pinned for each in members):
+                        return
+                await self._evict(member)
+
+    async def _change(self) -> None:
+        """Returns when a request has ended, a model was pinned or is gone, and soon at the latest: that a model is
+        loaded is told to nobody here."""
+        self._freed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GLANCE):
+                await self._freed.wait()
 
     async def _evict(self, member: Member | None) -> None:
         """Unload for others, or for being idle, if it may still go; the next request loads it again."""
@@ -331,8 +355,8 @@ class Pool:
         log.info("model evicted", model=member.name, bytes=member.size)
         self.evictions += 1
         member.kept = True
-        # Whoever wanted the room may give up; the model ends all the same.
-        await asyncio.shield(self._begin_stop(member))
+        # Whoever wanted the room may give up; the model ends all the same. One that does not end is found immovable.
+        await asyncio.wait({self._begin_stop(member)}, timeout=PATIENCE)
 
     # Ending.
 
@@ -344,16 +368,17 @@ class Pool:
             member.host.begin_stop()
             if member.turn is not None:
                 member.turn.cancel()
-            member.stopping = asyncio.create_task(self._stop(member, member.host))
+            held = member.size if member.occupies else 0
+            member.stopping = asyncio.create_task(self._stop(member, member.host, held))
         return member.stopping
 
-    async def _stop(self, member: Member, host: Host) -> None:
+    async def _stop(self, member: Member, host: Host, held: int) -> None:
+        """`held` is what it took when it was told to end; one that broke down freed its memory long ago."""
         try:
             await host.ended()
             await asyncio.to_thread(give_back_memory)
         finally:
-            if member.seated:
-                self._freed_bytes += member.size
+            self._freed_bytes += held
             member.host, member.seated, member.stopping = None, False, None
             member.open_door()
             self._freed.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from core.errors import BenchtopError
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.fit import Verdict
 from core.models.library import LibraryEntry, Place
+from core.models.removal import repo_of
 from tui import format as fmt
 from tui.screens.confirm import Confirm
 from tui.screens.room import Room
@@ -139,6 +141,15 @@ class Keeping(Room):
             self._change(lambda: downloads.pause(item.id))
         elif item.state in STOPPED:
             self._change(lambda: downloads.resume(item.id))
+
+    def go_on(self, entry: LibraryEntry) -> bool:
+        """Go on with the downloads of a model that is not here in full; whether there are any."""
+        repo = repo_of(entry)
+        mine = [item for item in self.query_one(Transfers).items if repo == item.name.partition(":")[0]]
+        left = [item.id for item in mine if item.state is not DownloadState.DONE and not item.state.active]
+        for key in left:
+            self._change(partial(self.store.downloads.resume, key))
+        return bool(left)
 
     def action_cancel(self) -> None:
         item = self.query_one(Transfers).selected

@@ -296,6 +296,8 @@ class ModelsScreen(Keeping):
             return
         elif focused is not None and focused.id == "quants":
             self.take_quant()
+        elif item.model is not None and item.model.state is ModelState.READY and self.details.wish.given:
+            self.bench.load(item.model.name, self.details.wish)
         elif item.model is not None and item.model.state is ModelState.READY:
             self.desk.use(item.model.name)
             self.notify(f"Chat and bench use {item.name} now.", markup=False)
@@ -306,7 +308,9 @@ class ModelsScreen(Keeping):
             self.details.open(item)
 
     def _load_entry(self, item: Item, entry: LibraryEntry) -> None:
-        if entry.problem:
+        if entry.problem and self.go_on(entry):
+            self.notify(f"Going on with the download of {item.name}.", markup=False)
+        elif entry.problem:
             self.notify(f"{item.name} cannot be loaded: {entry.problem}", severity="error", markup=False)
         else:
             self.bench.load(entry.name, self.details.wish)

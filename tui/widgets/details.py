@@ -298,6 +298,8 @@ class Details(Container):
             lines.append(Content.styled("Press enter to see its quants, and which of them fit.", "$quiet"))
         elif not self._narrow and item is not None and item.entry is not None and _ready(item):
             lines.append(Content.styled(f"Press enter to load it{self.wish}.", "$quiet"))
+        elif item is not None and item.model is not None and self.wish.given:
+            lines.append(Content.styled(f"Press enter to load it anew{self.wish}.", "$quiet"))
         return Content("\n").join(lines) if lines else None
 
     def _line(self, selector: str, content: Content | None) -> None:

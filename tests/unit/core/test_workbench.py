@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from core.bench.runner import Progress, RoundDone, RoundStarted, Summary
-from core.config import ModelSettings, ProbeSettings, Settings
+from core.config import BenchSettings, ModelSettings, PoolSettings, ProbeSettings, Settings
 from core.engines import ENGINES, Engines
-from core.errors import ArtifactError, EngineUnavailable, ModelNotFound
+from core.errors import ArtifactError, EngineUnavailable, LoadFailed, ModelNotFound, ModelNotReady
 from core.feed import ModelState
 from core.requests import Sampling
 from core.workbench import Workbench
@@ -152,3 +152,24 @@ async def test_a_model_is_loaded_anew_with_another_context(tmp_path: Path) -> No
         assert workbench.spec("echo").context == 2048
     finally:
         await workbench.close()
+
+
+async def test_a_context_that_cannot_be_had_does_not_stick(tmp_path: Path) -> None:
+    settings = Settings(pool=PoolSettings(memory_limit="1GB"), bench=BenchSettings(enabled=False))
+    workbench = Workbench(settings, folders_in(tmp_path), Engines({"llamacpp": ENGINES["llamacpp"]}))
+    try:
+        await workbench.serve(("guide",))
+        workbench.pin("guide")
+        with pytest.raises(LoadFailed, match="memory-limit"):
+            await workbench.load("guide", context=10_000_000)
+        await workbench.load("guide")
+        assert workbench.snapshot().models[0].pinned
+    finally:
+        await workbench.close()
+
+
+async def test_nothing_is_loaded_once_it_is_closed(tmp_path: Path) -> None:
+    workbench = Workbench(Settings(), folders_in(tmp_path))
+    await workbench.close()
+    with pytest.raises(ModelNotReady):
+        await workbench.load("echo")

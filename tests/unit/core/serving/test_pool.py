@@ -9,7 +9,7 @@ import pytest
 
 from core.engines.base import Artifact, ArtifactFormat, LoadOptions
 from core.engines.echo import EchoModel
-from core.errors import Cancelled, LoadFailed, ModelNotFound, QueueFull
+from core.errors import Cancelled, LoadFailed, ModelNotFound, ModelNotReady, QueueFull
 from core.feed import ModelState
 from core.serving import pool as pools
 from core.serving.host import Host, Loaded, Loader
@@ -260,7 +260,7 @@ async def test_unloading_a_model_that_waits_for_its_turn_lets_the_others_go_on(s
         await until(lambda name=name: shelf.member(name).host is not None)  # type: ignore[misc]
     await until(lambda: shelf.member("b").turn is not None)
     await shelf.pool.unload(shelf.member("b"))
-    with pytest.raises(Cancelled):
+    with pytest.raises(ModelNotReady):
         await tasks["b"]
     shelf.held.set()
     assert [*await asyncio.gather(tasks["a"], tasks["c"])] == ["hello", "hello"]
@@ -272,7 +272,7 @@ async def test_unloading_while_loading_ends_the_load_and_its_requests(shelves: S
     task = asyncio.create_task(shelf.ask("a"))
     await until(lambda: shelf.member("a").host is not None)
     await shelf.pool.unload(shelf.member("a"))
-    with pytest.raises(Cancelled):
+    with pytest.raises(ModelNotReady):
         await task
     shelf.held.set()
     assert await shelf.ask("a") == "hello"

@@ -11,7 +11,7 @@ import pytest
 
 from core.engines.base import Artifact, ArtifactFormat, LoadOptions
 from core.engines.echo import EchoModel
-from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotReady, QueueFull
+from core.errors import BenchtopError, LoadFailed, ModelNotReady, QueueFull
 from core.feed import ModelState
 from core.serving import pool as pools
 from core.serving.member import Member
@@ -136,7 +136,7 @@ async def test_an_eviction_goes_on_when_the_model_that_wanted_it_is_unloaded(she
     wanting = asyncio.create_task(shelf.ask("b"))
     await until(slow.ending.is_set)
     await shelf.pool.unload(shelf.member("b"))
-    with pytest.raises(Cancelled):
+    with pytest.raises(ModelNotReady):
         await wanting
     again = asyncio.create_task(shelf.ask("a"))
     await asyncio.sleep(0.05)
@@ -176,10 +176,54 @@ async def test_unloading_in_the_moment_in_which_a_load_begins_does_not_wait_for_
         second = asyncio.create_task(shelf.ask("b"))
         await asyncio.sleep(0)
         await asyncio.wait_for(shelf.pool.unload(shelf.member("b")), PATIENCE)
-        with pytest.raises(Cancelled):
+        with pytest.raises(ModelNotReady):
             await second
     shelf.held.set()
     assert await first == "hello"
+
+
+async def test_a_load_that_is_given_up_as_it_begins_does_not_keep_the_turn(shelves: Shelves) -> None:
+    shelf = shelves(100, a=10, b=10)
+    for _ in range(30):
+        await shelf.ask("a")
+        await shelf.pool.unload(shelf.member("a"))
+        asking = asyncio.create_task(shelf.ask("a"))
+        await asyncio.sleep(0)
+        await shelf.pool.unload(shelf.member("a"))
+        await asyncio.gather(asking, return_exceptions=True)
+        assert await asyncio.wait_for(shelf.ask("b"), PATIENCE) == "hello"
+        await shelf.pool.unload(shelf.member("b"))
+
+
+async def test_a_model_that_never_ends_keeps_others_from_loading_only_where_its_room_is_wanted(
+    shelves: Shelves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "PATIENCE", 0.1)
+    shelf = shelves(100, a=60, b=60, c=10)
+    slow = SlowToEnd()
+    shelf.make = made(a=slow)
+    await shelf.ask("a")
+    with pytest.raises(LoadFailed, match="lacking"):
+        await shelf.ask("b")
+    assert await shelf.ask("c") == "hello"
+    slow.may_end.set()
+    await until(lambda: shelf.member("a").host is None)
+    assert await shelf.ask("b") == "hello"
+
+
+async def test_a_model_whose_loop_cannot_be_made_is_freed_and_told(
+    shelves: Shelves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    shelf = shelves(100, a=60, b=60)
+    with monkeypatch.context() as patched:
+        patched.setattr("core.serving.loop.KvMemory", fail)
+        with pytest.raises(LoadFailed, match="no room"):
+            await asyncio.wait_for(shelf.ask("a"), PATIENCE)
+    assert shelf.taken == 1000
+    assert await shelf.ask("b") == "hello"
 
 
 async def test_closing_waits_for_models_on_their_way_out(shelves: Shelves) -> None:
