@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 
@@ -12,6 +12,7 @@ from core.engines.base import Artifact, ModelSpec
 from core.errors import QueueFull
 from core.feed import ModelState
 from core.requests import Generation, Sampling
+from core.serving.eviction import NoRoom
 from core.serving.host import Host, Request
 from core.serving.profile import Profile
 from core.serving.stream import Stream
@@ -64,6 +65,13 @@ class Member:
         """In use, being loaded, or on its way out: not to be sent away now."""
         loading = self.host is not None and self.host.state is ModelState.LOADING
         return self.leases > 0 or loading or self.stopping is not None
+
+    @property
+    def broken(self) -> bool:
+        """It failed after it had been loaded, and has not been told to end."""
+        host = self.host
+        failed = host is not None and host.state is ModelState.FAILED and not host.never_loaded
+        return failed and self.stopping is None
 
     @property
     def leaving(self) -> bool:
@@ -148,3 +156,25 @@ class Lease:
             self._held = False
             self._place.close()
             self._release()
+
+
+def promised(spec: ModelSpec) -> int:
+    """What the model will take once its context is full; nothing of a script, which has no weights."""
+    return spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
+
+
+def size_in_words(count: int) -> str:
+    if count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def why_no_room(member: Member, room: NoRoom, limit: int, pinned: Sequence[str]) -> str:
+    """What keeps a model from being loaded: `limit` bytes for all, of which those that are `pinned` have some."""
+    others = f" beside {', '.join(pinned)}, pinned" if pinned else ""
+    takes = "takes" if member.measured else "is expected to take"
+    return (
+        f"{member.name} {takes} {size_in_words(member.size)}, and all models together may take "
+        f"{size_in_words(limit)}{others}; {size_in_words(room.lacking)} are lacking. "
+        "Raise --memory-limit, unpin a model, or choose a smaller one."
+    )

@@ -17,18 +17,20 @@ from contextlib import ExitStack
 
 from msgspec.structs import replace
 
-from core.engines.base import Artifact, ArtifactFormat, ModelSpec
+from core.engines.base import Artifact, ArtifactFormat
 from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound, ModelNotReady
-from core.feed import Absent, ModelSnapshot, ModelState, PoolSnapshot
+from core.feed import Absent, ModelSnapshot, PoolSnapshot
 from core.hardware import give_back_memory
 from core.serving.eviction import NoRoom, Occupant, coldest, expired, make_room
 from core.serving.host import Host, Loaded, Loader
-from core.serving.member import Lease, Member
+from core.serving.member import Lease, Member, promised, why_no_room
 from core.serving.profile import Profile
 from core.telemetry.log import get_logger
 
 SWEEP = 2.0
 """Seconds between two looks at idle models and at what the process takes."""
+LOOKS = 3
+"""Times that models which are ending are waited for, before a load is measured all the same."""
 GLANCE = 0.1
 """Seconds between two looks at models that are waited for."""
 PATIENCE = 30.0
@@ -68,7 +70,8 @@ class Pool:
         self._holder: Member | None = None
         self._freed = asyncio.Event()
         self._freed_bytes = 0
-        """By models that ended since the load under way began to be measured."""
+        """By all models that ever ended; with what the process takes, what loads have added."""
+        self._weight = 0
         self._event_loop = asyncio.get_running_loop()
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
@@ -202,8 +205,8 @@ class Pool:
 
     async def _let_in(self, member: Member) -> None:
         """Wait while the model is leaving. One that broke down goes first, so that it is loaded anew."""
-        while member.leaving or _broken(member):
-            if _broken(member):
+        while member.leaving or member.broken:
+            if member.broken:
                 self._begin_stop(member)
             await member.opened(self._max_queue)
 
@@ -248,18 +251,17 @@ class Pool:
         return self._load_model(member, stop, tell)
 
     def _measured(self, member: Member, stop: threading.Event, tell: Tell) -> Loaded:
-        before = self._resident()
+        before = self._weight
         loaded = self._load_model(member, stop, tell)
         try:
-            # What is on its way out is counted only when it is gone.
-            self._await(member, self._others_ended(member), stop)
+            self._await(member, self._weigh(member), stop)
         except BaseException:
             loaded.model.shutdown()
             raise
-        grown = self._resident() - before + self._freed_bytes
+        grown = self._weight - before
         # Weights that are mapped from their file become resident page by page, and some caches grow into what was
         # promised to them; they count in full from the start.
-        member.size = max(grown, _promised(loaded.model.spec))
+        member.size = max(grown, promised(loaded.model.spec))
         member.measured = True
         try:
             # It may have taken more than was expected.
@@ -279,10 +281,19 @@ class Pool:
         member.seated = True
         try:
             await self._make_room(member, tell)
+            await self._weigh(member)
         except BaseException:
             self._pass_turn(member)
             raise
-        self._freed_bytes = 0
+
+    async def _weigh(self, member: Member) -> None:
+        """Add what the process takes and what was freed, in a moment in which no model is on its way out: the memory
+        of one that is may be gone already, and nobody can tell."""
+        for _ in range(LOOKS):
+            if not any(each.stopping is not None and each is not member for each in self):
+                break
+            await self._others_ended(member)
+        self._weight = self._resident() + self._freed_bytes
 
     def _pass_turn(self, member: Member) -> None:
         if self._holder is member:
@@ -300,7 +311,8 @@ class Pool:
             await self._others_ended(member)
             room = make_room(self.occupants(but=member), member.size, self.limit)
             if isinstance(room, NoRoom):
-                problem = self._why_not(member, room)
+                pinned = [each.name for each in self.occupants(but=member) if each.pinned]
+                problem = why_no_room(member, room, self.limit, pinned)
                 # What it was measured to take may have been somebody else's; the next try is not to be barred by it.
                 member.measured = False
                 raise LoadFailed(member.name, problem)
@@ -311,16 +323,6 @@ class Pool:
                 await self._drain([each for each in self if each.name in room.drain])
             else:
                 return
-
-    def _why_not(self, member: Member, room: NoRoom) -> str:
-        pinned = [each.name for each in self.occupants(but=member) if each.pinned]
-        others = f" beside {', '.join(pinned)}, pinned" if pinned else ""
-        takes = "takes" if member.measured else "is expected to take"
-        return (
-            f"{member.name} {takes} {_size(member.size)}, and all models together may take {_size(self.limit)}"
-            f"{others}; {_size(room.lacking)} are lacking. Raise --memory-limit, unpin a model, or choose a "
-            "smaller one."
-        )
 
     async def _others_ended(self, member: Member) -> None:
         """Wait for those that are ending."""
@@ -444,20 +446,3 @@ class _Loading:
         loaded = load(self._member, stop, tell)
         self._loaded = True
         return loaded
-
-
-def _broken(member: Member) -> bool:
-    """Whether it failed after it had been loaded, and has not been told to end."""
-    host = member.host
-    return host is not None and host.state is ModelState.FAILED and not host.never_loaded and member.stopping is None
-
-
-def _promised(spec: ModelSpec) -> int:
-    """What the model will take once its context is full; nothing of a script, which has no weights."""
-    return spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
-
-
-def _size(count: int) -> str:
-    if count < 2**20:
-        return f"{count / 2**10:.0f} KiB"
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
