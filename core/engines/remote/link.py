@@ -38,6 +38,8 @@ ANSWER_SECONDS = 15.0
 IDLE_SECONDS = 2.0
 """How long a connection is kept for the next request: less than servers keep theirs, so none is used that is gone."""
 DRAIN_SECONDS = 1.0
+SOON_SECONDS = 0.05
+"""How long a request waits for a connection that is just becoming free, before it opens one of its own."""
 CLOSE_SECONDS = 5.0
 FIRST_PAUSE = 0.5
 TRIES = 6
@@ -68,6 +70,7 @@ class Link:
         self.address = base.removesuffix("/v1")
         self._client = _client(base, api_key)
         self._closed = False
+        self._ending: set[asyncio.Task[object]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"link {self.address}", daemon=True)
         self._thread.start()
@@ -166,6 +169,8 @@ class Link:
         if request_id.isascii() and request_id.isprintable():
             headers["x-request-id"] = request_id
         request = self._client.build_request("POST", path, content=body, headers=headers)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=SOON_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         async with self._asked(request, path) as (response, sent):
             await _expect_stream(response, self.address)
             inbox.put(Accepted(sent))
@@ -177,8 +182,17 @@ class Link:
                 if DONE in events:
                     break
             inbox.put(splitter.finish())
+            self._end_soon()
             inbox.put(None)
             await _drain(pieces)
+
+    def _end_soon(self) -> None:
+        """The answer is complete, and the running task has only its connection to give back. Whoever asked may be
+        back with the next request before that is done."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     @asynccontextmanager
     async def _asked(self, request: httpx.Request, path: str) -> AsyncIterator[tuple[httpx.Response, float]]:
