@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -15,14 +16,18 @@ from core.config_check import convert, nearest, wrong
 from core.config_merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
 from core.engines.base import KvType
 from core.errors import ConfigError
-from core.serving.profile import Profile
+from core.serving.profile import Batch, Profile
 from core.serving.route import Strategy
 from core.units import parse_size
 
 APP = "benchtop"
 ENVIRONMENT_PREFIX = "BENCHTOP_"
-SHARED = {key: ("model", key) for key in ("engine", "ctx_size", "slots", "threads", "batch", "kv_type")} | {
-    "ttl": ("pool", "model_ttl")
+SHARED = {
+    **{
+        key: ("model", key)
+        for key in ("engine", "ctx_size", "slots", "threads", "batch", "micro_batch", "kv_type", "draft")
+    },
+    "ttl": ("pool", "model_ttl"),
 }
 """Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
 
@@ -33,6 +38,9 @@ Context = Annotated[int, Meta(ge=16, le=16_777_216)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Secret = Annotated[str, Meta(extra={"secret": True})]
 """Shown as asterisks."""
+
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 
 class LogLevel(Enum):
@@ -51,6 +59,9 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What clients must send as `Authorization: Bearer` or `x-api-key`."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that may call the server; none by default."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that clients may ask for while the server is bound to loopback, beside those of this machine: what a
+    reverse proxy passes on as Host. Each is one whole name, such as `llm.example.org`; case and port are ignored."""
     max_body: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
     """Bytes a request body may have."""
 
@@ -71,10 +82,15 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Requests that run at once; None goes by memory."""
     threads: Count | None = None
     """Decode threads; None takes what was measured fastest here."""
-    batch: Annotated[int, Meta(ge=32, le=16_384)] = 512
-    """Tokens a forward pass takes at most."""
+    batch: Batch | None = None
+    """Tokens a step takes at most; None takes what was measured fastest here, else 512."""
+    micro_batch: Batch | None = None
+    """Tokens of one forward pass inside a step, with llama.cpp; None takes what was measured fastest here, else as many
+    as the batch."""
     kv_type: KvType = KvType.F16
     """Element type of the KV cache."""
+    draft: str | None = None
+    """What guesses ahead for every model: `prompt-lookup`, or the name of a smaller model; None does not guess."""
     remote_api_key: Secret | None = None
     """What a server at a URL wants as `Authorization: Bearer`, where the model is one."""
 
@@ -347,4 +363,17 @@ def _convert(values: Tree, source: str, *, strict: bool = True, order: list[str]
         parse_size("100%" if limit is None else limit, 1 << 60)
     except ValueError as error:
         raise wrong(source, f"pool.memory_limit: {error}") from error
+    for name in settings.server.allowed_hosts:
+        if not host_name(name):
+            said = f"{name!r} is no name of a host; write whole names, such as llm.example.org, without patterns."
+            raise wrong(source, f"server.allowed_hosts: {said}")
     return settings
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header or in `allowed_hosts`: without its port, in small letters; "" for what is none.
+
+    RFC 9110, section 7.2; addresses of version 6 stand in brackets.
+    """
+    found = _HOST.fullmatch(host)
+    return found["name"].lower() if found else ""

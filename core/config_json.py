@@ -17,6 +17,7 @@ from msgspec.structs import asdict
 
 from core.config_check import convert, structs, wrong
 from core.config_merge import Tree
+from core.decoding.speculate import PROMPT_LOOKUP
 from core.engines.base import KvType
 from core.errors import ConfigError, ModelNotFound
 
@@ -25,6 +26,7 @@ Context = Annotated[int, Meta(ge=0, le=16_777_216)]
 SMALLEST_CONTEXT: Final = 16
 BATCH: Final = (32, 16_384)
 MOST_SLOTS: Final = 200
+LOOKUP: Final = "prompt-lookup-decoding"
 
 GGML_TYPES: Final = {0: KvType.F32, 1: KvType.F16, 2: KvType.Q4_0, 8: KvType.Q8_0, 30: KvType.BF16}
 """Of `enum ggml_type` in ggml.h, those that the KV cache may have here."""
@@ -218,10 +220,12 @@ def _translated(config: LlamaConfig, source: str) -> Tree:
         "ctx_size": _context(model, source),
         "slots": None if model.n_seq_max is None else min(model.n_seq_max, MOST_SLOTS),
         "batch": None if model.n_batch is None else _bounded(model.n_batch),
+        "micro_batch": None if model.n_ubatch is None else _bounded(model.n_ubatch),
         "threads": model.threads,
         "flash_attention": model.flash_attn,
         "kv_type": _kv_type(model, source),
         "loras": _loras(model, source),
+        "draft": PROMPT_LOOKUP if model.draft_model == LOOKUP else None,
     }
     server = asdict(config.server) if config.server else {}
     return _given({"server": server, "models": {name: profile}})
@@ -332,21 +336,31 @@ def _warnings(config: LlamaConfig) -> Iterator[str]:
     for key, instead in WARNED.items():
         if _asks(model, key):
             yield f"model.{key} has no effect: {instead}."
-    drafts = [
-        key for key in model.__struct_fields__ if key.startswith("draft_model") and getattr(model, key) is not None
-    ]
-    if drafts:
-        yield f"{', '.join(f'model.{key}' for key in drafts)}: no effect, since nothing is drafted yet."
-    if model.n_batch is not None and _bounded(model.n_batch) != model.n_batch:
-        yield f"model.n_batch is taken as {_bounded(model.n_batch)}; it may be {BATCH[0]} to {BATCH[1]}."
-    if model.n_ubatch is not None and model.n_ubatch != model.n_batch:
-        yield "model.n_ubatch has no effect: a forward pass takes n_batch tokens."
+    yield from _drafting(model)
+    for key in ("n_batch", "n_ubatch"):
+        size: int | None = getattr(model, key)
+        if size is not None and _bounded(size) != size:
+            yield f"model.{key} is taken as {_bounded(size)}; it may be {BATCH[0]} to {BATCH[1]}."
     if model.n_seq_max is not None and model.n_seq_max > MOST_SLOTS:
         yield f"model.n_seq_max is taken as {MOST_SLOTS}, the most there may be."
     if model.from_pretrained is not None:
         yield from _fetching(model.from_pretrained)
     if config.disk_cache is not None:
         yield "disk_cache has no effect: sequences are kept in memory alone."
+
+
+def _drafting(model: ModelOptions) -> Iterator[str]:
+    """What is not taken over of the keys that begin with `draft_model`."""
+    given = [
+        key for key in model.__struct_fields__ if key.startswith("draft_model") and getattr(model, key) is not None
+    ]
+    if model.draft_model not in (None, LOOKUP):
+        yield (
+            f"{', '.join(f'model.{key}' for key in given)}: no effect; {LOOKUP} is what can be taken over, "
+            "and `draft` of a model in a TOML file may name a smaller model."
+        )
+    elif details := [key for key in given if key != "draft_model"]:
+        yield f"{', '.join(f'model.{key}' for key in details)}: no effect; how much is guessed follows what comes true."
 
 
 def _fetching(wanted: FromPretrained) -> Iterator[str]:

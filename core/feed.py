@@ -11,6 +11,8 @@ from msgspec import Struct
 
 
 class RequestState(Enum):
+    LOADING = "loading"
+    """Its model is being loaded, or waits for room."""
     QUEUED = "queued"
     PREFILL = "prefill"
     DECODE = "decode"
@@ -35,7 +37,7 @@ class RequestRow(Struct, frozen=True):
     eta: float | None
     """Estimated seconds until the first token, while in prefill; until the end, for a transcription."""
     waited: float
-    """Seconds in the queue."""
+    """Seconds in the queue; of one whose model is being loaded, for that."""
     elapsed: float
     """Seconds since it was submitted."""
     route: str = ""
@@ -72,6 +74,24 @@ class CacheStats(Struct, frozen=True):
         return self.hits / self.lookups if self.lookups else 0.0
 
 
+class DraftStats(Struct, frozen=True):
+    """Guesses at tokens to come, see `core.decoding.speculate`."""
+
+    by: str
+    """`prompt-lookup`, or the name of the draft model."""
+    guessed: int = 0
+    """Tokens guessed and verified."""
+    kept: int = 0
+    """Of those, how many came true."""
+    problem: str = ""
+    """Why nothing is guessed any more."""
+
+    @property
+    def acceptance(self) -> float:
+        """Share of the guesses that came true."""
+        return self.kept / self.guessed if self.guessed else 0.0
+
+
 class ModelState(Enum):
     LOADING = "loading"
     READY = "ready"
@@ -101,6 +121,8 @@ class ModelSnapshot(Struct, frozen=True):
     kv_bytes_per_token: int = 0
     queue: QueueStats = QueueStats()
     cache: CacheStats = CacheStats()
+    draft: DraftStats | None = None
+    """None where nothing is guessed."""
     requests: tuple[RequestRow, ...] = ()
     decode_rate: float = 0.0
     """Tokens drawn a second over all sequences, lately."""
@@ -152,3 +174,10 @@ class Snapshot(Struct, frozen=True):
     models: tuple[ModelSnapshot, ...]
     machine: MachineSnapshot
     pool: PoolSnapshot = PoolSnapshot()
+    arriving: tuple[RequestRow, ...] = ()
+    """Requests that no model has yet; their model may not even be among `models`."""
+
+    @property
+    def requests(self) -> tuple[RequestRow, ...]:
+        """All that wait or run, those first that wait for their model."""
+        return (*self.arriving, *(row for model in self.models for row in model.requests))

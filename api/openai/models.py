@@ -6,9 +6,9 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from api.openai.wire import ModelCard, ModelList
+from api.openai.wire import DraftCard, ModelCard, ModelList
 from core.errors import ModelNotFound
-from core.feed import ModelSnapshot, Snapshot
+from core.feed import DraftStats, ModelSnapshot, Snapshot
 from core.workbench import Workbench
 
 UNLOADED = "unloaded"
@@ -61,4 +61,11 @@ def _card(model: ModelSnapshot, created: int) -> ModelCard:
         resident_bytes=model.resident,
         requests=model.in_use,
         idle_seconds=round(model.idle, 1),
+        draft=_draft(model.draft),
     )
+
+
+def _draft(stats: DraftStats | None) -> DraftCard | None:
+    if stats is None:
+        return None
+    return DraftCard(by=stats.by, guessed=stats.guessed, kept=stats.kept, problem=stats.problem or None)

@@ -238,6 +238,17 @@ class ChatCompletion(Struct, frozen=True, kw_only=True):
     timings: WireTimings
 
 
+class DraftCard(Struct, frozen=True, kw_only=True):
+    by: str
+    """`prompt-lookup`, or the model that drafts."""
+    guessed: int
+    """Tokens that were guessed and verified."""
+    kept: int
+    """Of those, the ones that came true."""
+    problem: str | None = None
+    """Why nothing is guessed any more."""
+
+
 class ModelCard(Struct, frozen=True, kw_only=True):
     id: str
     object: str = "model"
@@ -257,6 +268,8 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     requests: int = 0
     """That hold it now."""
     idle_seconds: float = 0.0
+    draft: DraftCard | None = None
+    """What guesses ahead for it; null where nothing does."""
 
 
 class ModelList(Struct, frozen=True, kw_only=True):

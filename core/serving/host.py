@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
+from core.decoding.speculate import Proposer
 from core.engines.base import Embedder, Model, ModelSpec, StreamModel, Tokenizer, TokenModel, Transcriber
 from core.errors import (
     BenchtopError,
@@ -43,12 +44,23 @@ log = get_logger(__name__)
 
 
 class Loaded:
-    """A model as its loader hands it over, with what a user should know about how it came to run this way."""
+    """A model as its loader hands it over, with what a user should know about how it came to run this way.
 
-    def __init__(self, model: Model, engine: str, notes: tuple[str, ...] = ()) -> None:
+    `proposer` guesses what a model that decodes step by step will write; it is freed with the model.
+    """
+
+    def __init__(
+        self, model: Model, engine: str, notes: tuple[str, ...] = (), proposer: Proposer | None = None
+    ) -> None:
         self.model = model
         self.engine = engine
         self.notes = notes
+        self.proposer = proposer
+
+    def shutdown(self) -> None:
+        self.model.shutdown()
+        if self.proposer is not None:
+            self.proposer.shutdown()
 
 
 Loader = Callable[[threading.Event, Callable[[str], None]], Loaded]
@@ -257,6 +269,7 @@ class Host:
             kv_cells_used=self._serving.cells_used,
             kv_bytes_per_token=spec.kv_bytes_per_token,
             cache=self._serving.cache_stats(),
+            draft=self._serving.draft_stats() if isinstance(self._serving, ServingLoop) else None,
             requests=tuple(self._serving.rows()),
             decode_rate=self._serving.decoded.rate(),
             prefill_rate=self._serving.prefilled.rate(),
@@ -330,8 +343,8 @@ class Host:
 
     def _live(self) -> None:
         try:
-            model = self._take(self._loader(self._stop, self._note_progress))
-            loop = self._serving = self._served(model)
+            loaded = self._take(self._loader(self._stop, self._note_progress))
+            loop = self._serving = self._served(loaded)
         except BenchtopError as error:
             self._fail(error)
             return
@@ -344,21 +357,21 @@ class Host:
             # `stop` came while the model loaded, and found no loop to tell.
             loop.stop()
         self._state, self._detail = ModelState.READY, ""
-        spec = model.spec
+        spec = loaded.model.spec
         log.info("model loaded", model=self.name, engine=self.engine, slots=spec.slots, context=spec.context)
         self._tell(self._ready)
         loop.run()
 
-    def _served(self, model: Model) -> Loop[Any]:
+    def _served(self, loaded: Loaded) -> Loop[Any]:
         """Its loop; where there can be none, the model is freed."""
         try:
-            return self._loop_for(model)
+            return self._loop_for(loaded.model, loaded.proposer)
         except Exception:
             self._loaded = None
-            model.shutdown()
+            loaded.shutdown()
             raise
 
-    def _loop_for(self, model: Model) -> Loop[Any]:
+    def _loop_for(self, model: Model, proposer: Proposer | None) -> Loop[Any]:
         self._queue.set_slots(max(1, model.spec.slots))
         if isinstance(model, Embedder):
             return EmbeddingLoop(self.name, model, self._queue, broken=self._note_broken)
@@ -367,16 +380,16 @@ class Host:
         loop = ServingLoop(
             self.name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
         )
-        loop.adopt(model)
+        loop.adopt(model, proposer)
         return loop
 
-    def _reload(self) -> TokenModel:
-        model = self._take(self._loader(self._stop, self._note_progress))
-        if isinstance(model, StreamModel | Transcriber | Embedder):
+    def _reload(self) -> tuple[TokenModel, Proposer | None]:
+        loaded = self._take(self._loader(self._stop, self._note_progress))
+        if isinstance(loaded.model, StreamModel | Transcriber | Embedder):
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
-        return model
+        return loaded.model, loaded.proposer
 
-    def _take(self, loaded: Loaded) -> Model:
+    def _take(self, loaded: Loaded) -> Loaded:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
         model, spec = loaded.model, loaded.model.spec
         if not isinstance(model, StreamModel | Transcriber | Embedder):
@@ -385,10 +398,10 @@ class Host:
                 self._encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
             except Exception:
                 # Nobody else would free it.
-                model.shutdown()
+                loaded.shutdown()
                 raise
         self._loaded = loaded
-        return model
+        return loaded
 
     def _fail(self, error: BenchtopError) -> None:
         self._error = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,7 +15,9 @@ from core.config import Settings
 from core.engines import Engines
 from core.engines.base import Artifact, ArtifactFormat, Available, Engine, LoadOptions, LoraHost, Native
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
+from core.models.resolve import resolve
 from core.models.variants import formats, variant
+from core.serving.drafts import Find, Way, way, with_draft
 from core.serving.host import Loaded
 from core.serving.profile import Profile
 from core.telemetry.log import get_logger
@@ -35,7 +38,9 @@ class ModelLoader:
         options: LoadOptions,
         cache: Path,
         announce: Callable[[str], None],
+        find: Find = resolve,
     ) -> None:
+        """`find` gives the files of a model that another one's settings name."""
         self._settings = settings
         self._engines = engines
         self._prober = prober
@@ -44,6 +49,7 @@ class ModelLoader:
         self._key = options.api_key
         self._cache = cache
         self._announce = announce
+        self._find = find
         self._measured: set[Path] = set()
         """What was measured in this process: `fresh` is for the first load of a model, not for each."""
 
@@ -69,19 +75,27 @@ class ModelLoader:
             if profile.loras:
                 raise LoadFailed(artifact.name, f"The {chosen.name} engine takes no LoRA adapters; llamacpp does.")
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
+        guessing = self.guessing(artifact, profile)
         failures: list[BenchtopError] = []
         fresh = self._settings.bench.fresh and artifact.path not in self._measured
         self._measured.add(artifact.path)
         options = replace(profile.options(self._options), memory=memory)
         for candidate in self._in_order(candidates, options, stop, tell, fresh=fresh):
             try:
-                return self._load(candidate, options, stop, tell, fresh=fresh and len(candidates) == 1)
+                loaded = self._load(candidate, options, stop, tell, fresh=fresh and len(candidates) == 1)
             except (LoadFailed, EngineFailed, EngineUnavailable) as error:
                 log.warning("engine could not load", model=artifact.name, engine=candidate.engine.name, why=str(error))
                 failures.append(error)
+            else:
+                load_draft = partial(self._load_draft, candidate.engine.name, stop, tell)
+                return with_draft(loaded, artifact.name, guessing, load_draft)
         if len(failures) == 1:
             raise failures[0]
         raise LoadFailed(artifact.name, " ".join(str(error) for error in failures))
+
+    def guessing(self, artifact: Artifact, profile: Profile) -> Way:
+        """How the model's tokens are to be guessed. Raises LoadFailed when the model that is to draft is not here."""
+        return way(artifact, profile.draft or self._settings.model.draft, self._find)
 
     def candidates(self, artifact: Artifact, profile: Profile = Profile()) -> list[Candidate]:
         """Each engine that runs here, with the model in the first format that it accepts, by priority."""
@@ -109,6 +123,15 @@ class ModelLoader:
             raise UsageError(f"{artifact.name} runs on another machine; only what runs here can be measured.")
         options = profile.options(self._options)
         return [(candidate, self._tried(candidate, options, stop)) for candidate in candidates]
+
+    def _load_draft(
+        self, engine: str, stop: threading.Event, tell: Callable[[str], None], artifact: Artifact, options: LoadOptions
+    ) -> Loaded:
+        """With the same engine where that takes it. Raises what loading raises."""
+        candidates = self.candidates(artifact, Profile(engine=engine)) or self.candidates(artifact)
+        if not candidates:
+            raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}, which is to draft.")
+        return self._load(candidates[0], options, stop, lambda words: tell(f"draft: {words}"), fresh=False)
 
     def _forced(self, profile: Profile) -> str | None:
         return profile.engine or self._settings.model.engine

@@ -8,10 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from core.decoding.speculate import Proposer
 from core.engines.base import Step, TokenModel, Work
 from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, ModelNotReady
 from core.events import Event, Failed
-from core.feed import CacheStats, RequestRow
+from core.feed import CacheStats, DraftStats, RequestRow
+from core.serving.guessing import Guesser
 from core.serving.memory import KvMemory
 from core.serving.plan import plan_step, prefill_limit
 from core.serving.queue import AdmissionQueue
@@ -26,7 +28,7 @@ model would take the processor from the engine, and nobody reads that fast."""
 RESTARTS = 3
 """Restarts in a row without a single good step before the model is given up."""
 
-Loader = Callable[[], TokenModel]
+Loader = Callable[[], tuple[TokenModel, Proposer | None]]
 log = get_logger(__name__)
 
 
@@ -71,6 +73,7 @@ class ServingLoop:
         self.prefilled = RateMeter()
         self._model: TokenModel
         self._memory: KvMemory
+        self._guesser: Guesser
 
     # From any thread.
 
@@ -117,6 +120,10 @@ class ServingLoop:
     def cache_stats(self) -> CacheStats:
         return self._memory.stats()
 
+    def draft_stats(self) -> DraftStats | None:
+        """None where nothing is guessed."""
+        return self._guesser.stats()
+
     @property
     def cells_used(self) -> int:
         return self._memory.used
@@ -147,12 +154,20 @@ class ServingLoop:
             self._fail_all(self._unloading())
             self._ended.set()
             self._fail_waiting()
-            self._model.shutdown()
+            self._free()
 
-    def adopt(self, model: TokenModel) -> None:
-        """Serve this model from now on, with an empty KV cache. Before `run` from the thread that loaded it."""
+    def adopt(self, model: TokenModel, proposer: Proposer | None = None) -> None:
+        """Serve this model from now on, with an empty KV cache. Before `run` from the thread that loaded it.
+
+        `proposer` guesses for it, and is freed with it.
+        """
         self._model = model
         self._memory = KvMemory(model, self._running)
+        self._guesser = Guesser(model, proposer)
+
+    def _free(self) -> None:
+        self._guesser.shutdown()
+        self._model.shutdown()
 
     def _turn(self) -> bool:
         """One step and all around it. False when there is nothing to do."""
@@ -217,9 +232,9 @@ class ServingLoop:
         spec = self._model.spec
         limit = prefill_limit(self._prefill_rate, spec.batch)
         chunks = plan_step([choice.pending for choice in self._running], spec.batch, limit)
-        return [
-            (choice, _work(choice, count)) for choice, count in zip(tuple(self._running), chunks, strict=True) if count
-        ]
+        return self._guesser.extend(
+            [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
+        )
 
     def _preempt_youngest(self) -> None:
         """Whoever came last makes room; it goes on, with its state, before anything in the queue."""
@@ -246,14 +261,15 @@ class ServingLoop:
                 self._stepping = ()
                 self._model.interrupt(False)
         self._failures = 0
-        self._observe(work, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._observe(work, steps, seconds)
+        self._guesser.learn(work, steps, seconds)
         for (choice, item), step in zip(work, steps, strict=True):
-            self._memory.grew(choice, len(item.tokens))
-            self._deliver(choice, step)
+            self._deliver(choice, item, step)
 
-    def _observe(self, work: Sequence[tuple[Choice, Work]], seconds: float) -> None:
+    def _observe(self, work: Sequence[tuple[Choice, Work]], steps: Sequence[Step], seconds: float) -> None:
         prefill = sum(len(item.tokens) for _, item in work if len(item.tokens) > 1)
-        decoded = sum(item.sample for _, item in work)
+        decoded = sum(len(step.tokens) for step in steps)
         if prefill:
             self._blocked = None
             self.prefilled.add(prefill)
@@ -264,10 +280,17 @@ class ServingLoop:
             self._pace += (seconds - self._pace) * 0.3
             self.decoded.add(decoded)
 
-    def _deliver(self, choice: Choice, step: Step) -> None:
+    def _deliver(self, choice: Choice, item: Work, step: Step) -> None:
         if not step.tokens:
+            self._memory.grew(choice, len(item.tokens))
             return
+        before = choice.generated
         events = choice.accept(step.tokens, step.logprobs, self._model.tokenizer)
+        # All drawn tokens but the last are in the KV cache; of those behind the end of the answer nobody knows.
+        kept = min(choice.generated - before, len(step.tokens) - 1)
+        self._memory.grew(choice, len(item.tokens) + kept)
+        if kept < len(step.tokens) - 1:
+            self._memory.rewind(choice)
         if events:
             self._outbox.append((choice.job.stream, events))
         if choice.ended:
@@ -282,6 +305,7 @@ class ServingLoop:
         elif choice in self._waiting:
             self._waiting.remove(choice)
         self._blocked = None
+        self._guesser.forget(choice)
         self._memory.release(choice, keep=keep)
 
     def _close_job(self, job: Job, event: Failed) -> None:
@@ -320,8 +344,8 @@ class ServingLoop:
         self._waiting.extendleft(reversed(self._running))
         self._running.clear()
         self._blocked = None
-        self._model.shutdown()
-        self.adopt(self._load())
+        self._free()
+        self.adopt(*self._load())
         self._restarting(None)
 
     def _fail_all(self, error: BenchtopError) -> None:

@@ -12,6 +12,7 @@ from core.engines.base import KvType, LoadOptions, Lora
 from core.requests import Sampling
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Batch = Annotated[int, Meta(ge=32, le=16_384)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 
@@ -43,13 +44,16 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     ctx_size: Annotated[int, Meta(ge=16, le=16_777_216)] | None = None
     slots: Annotated[int, Meta(ge=1, le=200)] | None = None
     threads: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    batch: Annotated[int, Meta(ge=32, le=16_384)] | None = None
+    batch: Batch | None = None
+    micro_batch: Batch | None = None
     kv_type: KvType | None = None
     flash_attention: bool | None = None
     ttl: Annotated[float, Meta(ge=0)] | None = None
     """Idle seconds before it is unloaded; zero keeps it."""
     loras: tuple[Lora | str, ...] = ()
     """Adapters to add, by path or as tables with `path` and `scale`."""
+    draft: str | None = None
+    """What guesses ahead for it: `prompt-lookup`, the name of a smaller model, or `none`."""
     pin: bool = False
     """Never unload it for others, or for being idle."""
     sampling: SamplingDefaults = SamplingDefaults()
@@ -61,6 +65,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
             "slots": self.slots,
             "threads": self.threads,
             "batch": self.batch,
+            "micro_batch": self.micro_batch,
             "kv_type": self.kv_type,
             "flash_attention": self.flash_attention,
         }

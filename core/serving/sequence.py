@@ -107,6 +107,11 @@ class Choice:
         """Tokens that are not in the KV cache yet."""
         return len(self.tokens) - self.computed
 
+    @property
+    def spare(self) -> int:
+        """Tokens that may be guessed behind the one that is due: as many as have their cells, and may be drawn."""
+        return max(0, min(self.claim - self.pending, self.limit - self.generated - 1))
+
     def decode_seconds(self, now: float) -> float:
         if not self.first_token:
             return 0.0

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from api.native.cache import report, total_cache
 from api.native.health import health_of
 from api.native.queue import total_queue
+from core.config import ModelSettings
 from core.feed import CacheStats, MachineSnapshot, ModelSnapshot, ModelState, QueueStats, Snapshot
-from tests.api.conftest import Served, serving
+from tests.api.conftest import Served, serving, settings_of, user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -31,6 +32,16 @@ async def test_models_are_listed_and_found_by_name(echo: Served) -> None:
     card = await echo.client.models.retrieve("echo")
     assert card.object == "model"
     assert card.to_dict()["context_length"] == 8192
+
+
+async def test_a_model_tells_what_guesses_ahead_for_it(tmp_path: Path, echo: Served) -> None:
+    settings = settings_of(model=ModelSettings(draft="prompt-lookup"))
+    async with serving(tmp_path, settings) as served:
+        await served.complete(messages=user("one two three one two three one two three"))
+        card = (await served.http.get("/v1/models/echo")).json()
+    assert card["draft"].pop("guessed") >= card["draft"].pop("kept") > 0
+    assert card["draft"] == {"by": "prompt-lookup", "problem": None}
+    assert (await echo.http.get("/v1/models/echo")).json()["draft"] is None
 
 
 async def test_a_model_whose_name_has_slashes_is_asked_for_by_path(echo: Served) -> None:

@@ -1,6 +1,7 @@
-"""`uv run python -m tests.bench [PART...]`: print the tables of startup, selection, overhead, decode, own, fit, filter.
+"""`uv run python -m tests.bench [PART...]`: print tables of what is measured.
 
-Without a name all of these; `downloads` by its name alone, since it writes some 14 GB.
+The parts are startup, selection, overhead, decode, own, draft, fit and filter; without a name all of these. `downloads`
+by its name alone, since it writes some 14 GB.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from core.hardware import machine
-from tests.bench import decode, downloads, filtering, fit, overhead, own, selection, shapes, startup
+from tests.bench import decode, downloads, drafting, filtering, fit, overhead, own, selection, shapes, startup
 from tests.bench.report import where
 
-PARTS = ("startup", "selection", "overhead", "decode", "own", "fit", "filter")
+PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter")
+"""Those that are measured where none is named."""
 
 
 def main() -> None:
@@ -30,32 +33,39 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2_000_000_000, help="bytes that `downloads` fetches each time")
     arguments = parser.parse_args()
     print(where() + "\n")
-    if "startup" in arguments.parts:
-        print(startup.run())
-    if "selection" in arguments.parts:
-        print(selection.run(max(5, arguments.rounds)))
-    if "overhead" in arguments.parts:
-        print(asyncio.run(overhead.run()))
-    if "decode" in arguments.parts:
-        path = arguments.model or shapes.write("0.5b", arguments.folder)
-        setup = decode.Setup(
-            path,
-            arguments.threads,
-            arguments.tokens,
-            arguments.rounds,
-            extra_buffers=not arguments.plain_buffers,
-            streams=tuple(arguments.streams),
-        )
-        print(asyncio.run(decode.run(setup)))
-    if "own" in arguments.parts:
-        print(asyncio.run(own.run(arguments.folder, arguments.threads, arguments.tokens, arguments.rounds)))
-    if "fit" in arguments.parts:
-        for slots in (1, 8):
-            print(fit.run(("guide", "0.5b", "1.5b"), arguments.folder, slots))
-    if "filter" in arguments.parts:
-        print(filtering.run())
-    if "downloads" in arguments.parts:
-        print(downloads.run(arguments.folder / "downloads", arguments.size, kills=20, rounds=arguments.rounds))
+    for part in arguments.parts:
+        for text in MEASURED[part](arguments):
+            print(text)
+
+
+def _decode(given: argparse.Namespace) -> Iterator[str]:
+    setup = decode.Setup(
+        given.model or shapes.write("0.5b", given.folder),
+        given.threads,
+        given.tokens,
+        given.rounds,
+        extra_buffers=not given.plain_buffers,
+        streams=tuple(given.streams),
+    )
+    yield asyncio.run(decode.run(setup))
+
+
+def _fit(given: argparse.Namespace) -> Iterator[str]:
+    for slots in (1, 8):
+        yield fit.run(("guide", "0.5b", "1.5b"), given.folder, slots)
+
+
+MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
+    "startup": lambda given: [startup.run()],
+    "selection": lambda given: [selection.run(max(5, given.rounds))],
+    "overhead": lambda given: [asyncio.run(overhead.run())],
+    "decode": _decode,
+    "own": lambda given: [asyncio.run(own.run(given.folder, given.threads, given.tokens, given.rounds))],
+    "draft": lambda given: [asyncio.run(drafting.run(given.folder, given.threads, 2 * given.tokens, given.rounds))],
+    "fit": _fit,
+    "filter": lambda given: [filtering.run()],
+    "downloads": lambda given: [downloads.run(given.folder / "downloads", given.size, kills=20, rounds=given.rounds)],
+}
 
 
 if __name__ == "__main__":

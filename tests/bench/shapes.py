@@ -12,6 +12,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.guide import WEIGHTS
 
@@ -43,18 +44,38 @@ def write(name: str, folder: Path, *, half: bool = False) -> Path:
 
     Returns its path, and writes nothing when it is there.
     """
+    return _write(SHAPES[name], folder / f"random-{name}-{'f16' if half else 'q8_0'}.gguf", half=half)
+
+
+def write_pair(name: str, folder: Path, layers: int) -> tuple[Path, Path]:
+    """A model of that shape in Q8_0, and one of its first `layers` that says the same, since the others add nothing.
+
+    As `write` does.
+    """
     shape = SHAPES[name]
-    path = folder / f"random-{name}-{'f16' if half else 'q8_0'}.gguf"
+    large = _write(shape, folder / f"random-{name}-{layers}-speak-q8_0.gguf", silent_from=layers)
+    return large, _write(replace(shape, layers=layers), folder / f"random-{name}-{layers}-layers-q8_0.gguf")
+
+
+def _write(shape: Shape, path: Path, *, half: bool = False, silent_from: int | None = None) -> Path:
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     writer = gguf.GGUFWriter(part, "llama")
     _header(writer, shape, half=half)
     _tokenizer(writer, shape.vocabulary)
     random = np.random.default_rng(0)
+    silent = {
+        f"blk.{layer}.{last}.weight"
+        for layer in range(shape.layers if silent_from is None else silent_from, shape.layers)
+        for last in ("attn_output", "ffn_down")
+    }
     for tensor, rows, columns in _matrices(shape):
-        if half:
+        if tensor in silent:
+            nothing = np.zeros((rows, columns // BLOCK * (2 + BLOCK)), np.uint8)
+            writer.add_tensor(tensor, nothing, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        elif half:
             values = random.normal(0, 1 / np.sqrt(columns), (rows, columns)).astype(np.float16)
             writer.add_tensor(tensor, values)
         else:

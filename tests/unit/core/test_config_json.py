@@ -65,6 +65,7 @@ def test_a_whole_config_becomes_a_served_model(tmp_path: Path) -> None:
             ctx_size=32768,
             slots=64,
             batch=128,
+            micro_batch=128,
             threads=4,
             flash_attention=True,
         )
@@ -89,6 +90,8 @@ def test_a_whole_config_becomes_a_served_model(tmp_path: Path) -> None:
         ),
         ({"n_seq_max": 256}, Profile(source="/models/m.gguf", slots=200)),
         ({"n_batch": 8}, Profile(source="/models/m.gguf", batch=32)),
+        ({"n_batch": 2048, "n_ubatch": 128}, Profile(source="/models/m.gguf", batch=2048, micro_batch=128)),
+        ({"draft_model": "prompt-lookup-decoding"}, Profile(source="/models/m.gguf", draft="prompt-lookup")),
         ({"type_k": 8, "type_v": 8}, Profile(source="/models/m.gguf", kv_type=KvType.Q8_0)),
         ({"type_k": 30, "type_v": 30}, Profile(source="/models/m.gguf", kv_type=KvType.BF16)),
         ({"type_k": 1}, Profile(source="/models/m.gguf", kv_type=KvType.F16)),
@@ -140,12 +143,16 @@ WARNINGS = {
     "kv_unified": ({"kv_unified": False}, "model.kv_unified has no effect"),
     "threads_batch": ({"threads_batch": 8}, "model.threads_batch has no effect"),
     "embedding": ({"embedding": True}, "model.embedding has no effect"),
-    "n_ubatch": ({"n_batch": 512, "n_ubatch": 128}, "model.n_ubatch has no effect"),
+    "n_ubatch": ({"n_ubatch": 8}, "model.n_ubatch is taken as 32; it may be 32 to 16384."),
     "n_batch": ({"n_batch": 8}, "model.n_batch is taken as 32; it may be 32 to 16384."),
     "n_seq_max": ({"n_seq_max": 256}, "model.n_seq_max is taken as 200"),
     "drafts": (
         {"draft_model": "draft-mtp", "draft_model_num_pred_tokens": 2},
         "model.draft_model, model.draft_model_num_pred_tokens: no effect",
+    ),
+    "details of drafts": (
+        {"draft_model": "prompt-lookup-decoding", "draft_model_max_ngram_size": 2},
+        "model.draft_model_max_ngram_size: no effect; how much is guessed follows what comes true.",
     ),
 }
 

@@ -1,0 +1,213 @@
+"""Speculation: guesses at the tokens to come, which the model verifies in the pass that computes the token due.
+
+A step keeps a guess only where it equals what the model draws in that place (`core.engines.base.Work`), so the output
+has the model's own distribution whatever is guessed; good guesses only save passes. Bad ones cost, so both are measured
+all the time: seconds a token with guesses, and without.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from core.feed import DraftStats
+
+PROMPT_LOOKUP = "prompt-lookup"
+NOTHING = "none"
+MOST_GUESSES = 7
+"""With the token due they are the eight places that a sequence may draw from in one step."""
+FIRST_GUESSES = 4
+RUNS = (3, 2)
+"""Lengths of the runs of tokens that are looked up, the longer first."""
+
+PLAIN_FIRST = 4
+"""Steps without guesses that tell what one costs, before the first with guesses."""
+OVERDRAFT = 2.0
+"""Plain steps' worth of time that guesses may lose before they rest."""
+LOSS = 0.03
+"""Share of the time that guesses which never pay may cost: each plain step pays off so much of what was lost."""
+CREDIT = 8.0
+"""Plain steps' worth of gain that is remembered; more would let guesses go on for long after they ceased to pay."""
+SMOOTHING = 0.2
+
+
+class Wish(Struct, frozen=True):
+    """A sequence of which the next tokens are to be guessed."""
+
+    key: Hashable
+    """What the sequence is known by; the same from step to step."""
+    tokens: Sequence[int]
+    """All of it, prompt and drawn; only ever grows."""
+    most: int
+    """Guesses that may be made."""
+
+
+class Proposer(Protocol):
+    """Something that guesses. Belongs to the thread of the loop it guesses for."""
+
+    @property
+    def name(self) -> str: ...
+
+    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+        """For each wish at most so many tokens, none where there is nothing to go by. Raises EngineError."""
+        ...
+
+    def forget(self, key: Hashable) -> None:
+        """The sequence has ended; also told of ones that were never seen."""
+        ...
+
+    def shutdown(self) -> None:
+        """Free everything; idempotent."""
+        ...
+
+
+class PromptLookup:
+    """Guesses that what followed the same few tokens before follows them again: quotations, code that is edited, lists.
+
+    Needs no model; see "Prompt Lookup Decoding" (Saxena, 2023).
+    """
+
+    name = PROMPT_LOOKUP
+
+    def __init__(self) -> None:
+        self._indexes: dict[Hashable, _Index] = {}
+
+    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+        return [self._indexes.setdefault(wish.key, _Index()).follow(wish.tokens, wish.most) for wish in wishes]
+
+    def forget(self, key: Hashable) -> None:
+        self._indexes.pop(key, None)
+
+    def shutdown(self) -> None:
+        self._indexes.clear()
+
+
+class _Index:
+    """Where each run of tokens of one sequence was last continued."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[int, ...], int] = {}
+        self._seen = 0
+        """Runs that end behind so many tokens or fewer are in."""
+
+    def follow(self, tokens: Sequence[int], most: int) -> list[int]:
+        self._learn(tokens)
+        for length in RUNS:
+            place = self._places.get(tuple(tokens[-length:]))
+            if place is not None:
+                return _continued(tokens, place, most)
+        return []
+
+    def _learn(self, tokens: Sequence[int]) -> None:
+        """All runs but those at the very end, which nothing has followed yet."""
+        for end in range(self._seen + 1, len(tokens)):
+            for length in RUNS:
+                if end >= length:
+                    self._places[tuple(tokens[end - length : end])] = end
+        self._seen = max(self._seen, len(tokens) - 1)
+
+
+def _continued(tokens: Sequence[int], place: int, most: int) -> list[int]:
+    """What stands at `place` and behind it. Beyond the end it goes on with itself: what repeats goes on repeating."""
+    copied: list[int] = []
+    for at in range(place, place + most):
+        copied.append(tokens[at] if at < len(tokens) else copied[at - len(tokens)])
+    return copied
+
+
+class Balance:
+    """Whether guesses pay with one number of sequences: time lost by steps with guesses, against plain ones."""
+
+    def __init__(self, sequences: int) -> None:
+        self._sequences = sequences
+        self._plain = 0.0
+        """Seconds of a step without guesses, smoothed."""
+        self._seen = 0
+        self._lost = 0.0
+        """Seconds; negative for gains."""
+        self._resting = False
+
+    @property
+    def guesses(self) -> bool:
+        """Whether the next step is to be one with guesses."""
+        return self._seen >= PLAIN_FIRST and not self._resting
+
+    def observe(self, seconds: float, kept: int, *, guessed: bool) -> None:
+        """A step took so long; `kept` of its guesses came true."""
+        if not guessed:
+            self._seen += 1
+            self._plain += (seconds - self._plain) * (SMOOTHING if self._plain else 1.0)
+            self._lost -= LOSS * self._plain
+        else:
+            self._lost += seconds - self._plain * (1 + kept / self._sequences)
+        self._lost = max(self._lost, -CREDIT * self._plain)
+        self._resting = self._lost > (0.0 if self._resting else OVERDRAFT * self._plain)
+
+
+class Outcome(Struct, frozen=True):
+    """What became of one sequence's guesses in a step."""
+
+    key: Hashable
+    guessed: int
+    kept: int
+
+
+class Speculation:
+    """Guesses for the running sequences of one model: how many for each, and whether at all."""
+
+    def __init__(self, proposer: Proposer, most: int = MOST_GUESSES) -> None:
+        self._proposer = proposer
+        self._most = most
+        self._balances: dict[int, Balance] = {}
+        self._lengths: dict[Hashable, int] = {}
+        self._spent = 0.0
+        self._stats = DraftStats(proposer.name)
+
+    @property
+    def stats(self) -> DraftStats:
+        """From any thread."""
+        return self._stats
+
+    def guesses(self, wishes: Sequence[Wish]) -> list[list[int]]:
+        """For a step in which every sequence decodes. Raises EngineError as the proposer does."""
+        for wish in wishes:
+            if wish.key not in self._lengths:
+                self._lengths[wish.key] = min(self._most, FIRST_GUESSES)
+        self._spent = 0.0
+        if not self._balance(len(wishes)).guesses:
+            return [[] for _ in wishes]
+        began = time.perf_counter()
+        bounded = [Wish(wish.key, wish.tokens, max(0, min(wish.most, self._lengths[wish.key]))) for wish in wishes]
+        found = self._proposer.propose(bounded)
+        self._spent = time.perf_counter() - began
+        return found
+
+    def learn(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+        """What came of the last guesses, and how long the step took that verified them."""
+        guessed, kept = (sum(outcome.guessed for outcome in outcomes), sum(outcome.kept for outcome in outcomes))
+        self._balance(len(outcomes)).observe(self._spent + seconds, kept, guessed=guessed > 0)
+        for outcome in outcomes:
+            if outcome.guessed and outcome.key in self._lengths:
+                self._lengths[outcome.key] = self._length_after(outcome)
+        if guessed:
+            before = self._stats
+            self._stats = DraftStats(before.by, before.guessed + guessed, before.kept + kept)
+
+    def forget(self, key: Hashable) -> None:
+        if self._lengths.pop(key, None) is not None:
+            self._proposer.forget(key)
+
+    def shutdown(self) -> None:
+        self._proposer.shutdown()
+
+    def _length_after(self, outcome: Outcome) -> int:
+        """Twice as many after all came true, else one more than did."""
+        if outcome.kept == outcome.guessed:
+            return min(self._most, max(self._lengths[outcome.key], 2 * outcome.guessed))
+        return min(self._most, outcome.kept + 1)
+
+    def _balance(self, sequences: int) -> Balance:
+        return self._balances.setdefault(sequences, Balance(sequences))

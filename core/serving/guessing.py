@@ -1,0 +1,76 @@
+"""Speculation as a serving loop does it: guesses where a step has room for them, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from core.decoding.speculate import Outcome, Proposer, Speculation, Wish
+from core.engines.base import Step, TokenModel, Trims, Work
+from core.feed import DraftStats
+from core.serving.sequence import Choice
+from core.telemetry.log import get_logger
+
+Steps = list[tuple[Choice, Work]]
+log = get_logger(__name__)
+
+
+class Guesser:
+    """Belongs to the loop's thread, save `stats`. Without a proposer it does nothing."""
+
+    def __init__(self, model: TokenModel, proposer: Proposer | None) -> None:
+        self._room = model.spec.batch
+        self._speculation = Speculation(proposer) if proposer is not None else None
+        self._problem = ""
+        if self._speculation is not None and not isinstance(model, Trims):
+            self._give_up("this model cannot take back a wrong guess")
+
+    def stats(self) -> DraftStats | None:
+        """From any thread."""
+        speculation = self._speculation
+        return None if speculation is None else replace(speculation.stats, problem=self._problem)
+
+    def extend(self, work: Steps) -> Steps:
+        """The same work, with guesses where all sequences decode.
+
+        Guesses take none but cells that are claimed already, so that they push nobody out, and never go beyond the
+        tokens that were asked for.
+        """
+        speculation = self._speculation
+        if speculation is None or self._problem or not work or any(len(item.tokens) > 1 for _, item in work):
+            return work
+        share = self._room // len(work) - 1
+        wishes = [Wish(choice, choice.tokens, min(share, choice.spare)) for choice, _ in work]
+        try:
+            guesses = speculation.guesses(wishes)
+        except Exception as error:
+            # The edge of another model: it may fail in any way, and nobody's request depends on it.
+            log.exception("draft failed", draft=speculation.stats.by)
+            self._give_up(f"it failed: {error}")
+            return work
+        return [(choice, replace(item, draft=guess)) for (choice, item), guess in zip(work, guesses, strict=True)]
+
+    def learn(self, work: Steps, steps: Sequence[Step], seconds: float) -> None:
+        """What the step drew, and how long it took."""
+        if self._speculation is None or self._problem or any(len(item.tokens) > 1 for _, item in work):
+            return
+        outcomes = [
+            Outcome(choice, len(item.draft), len(step.tokens) - 1)
+            for (choice, item), step in zip(work, steps, strict=True)
+        ]
+        self._speculation.learn(outcomes, seconds)
+
+    def forget(self, choice: Choice) -> None:
+        """It has ended."""
+        if self._speculation is not None and not self._problem:
+            self._speculation.forget(choice)
+
+    def shutdown(self) -> None:
+        """Free the draft model; idempotent."""
+        if self._speculation is not None:
+            self._speculation.shutdown()
+
+    def _give_up(self, why: str) -> None:
+        self._problem = why
+        self.shutdown()
