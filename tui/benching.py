@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--prompt", type=int, default=256, metavar="N", help="tokens of the prompt (256)")
     made.add_argument("--decode", type=int, default=48, metavar="N", help="tokens decoded (48)")
     made.add_argument(
-        "--sweep", action="append", default=[], metavar="NAME=V,V", help="threads, batch, kv or depth; may be repeated"
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=V,V",
+        help="threads, batch, micro_batch, kv or depth; may be repeated",
     )
     made.add_argument("--rebench", action="store_true", help="find the best settings anew first")
     for form in ExportFormat:
@@ -99,7 +103,7 @@ def table_of(changes: Sequence[Change]) -> Table:
     head = (*(name.replace("tokens/s", "tok/s") for name in HEAD[:-1]), "before", "problem")
     rows = [_words(change) for change in changes]
     columns = dict(zip(head, zip(*rows, strict=True), strict=True))
-    common = [name for name in ("threads", "batch", "KV", "depth") if len(set(columns[name])) == 1]
+    common = [name for name in ("threads", "batch", "micro-batch", "KV", "depth") if len(set(columns[name])) == 1]
     shown = [name for name in head if name not in common and any(columns[name])]
     caption = ", ".join(f"{name} {columns[name][0]}" for name in common)
     table = Table(caption=caption, caption_justify="left")

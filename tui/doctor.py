@@ -57,7 +57,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _settings(verdict: Verdict) -> str:
     """What was found best, in the words that follow; nothing where an engine has no such settings."""
-    words = [f"with {changed}"] if (changed := describe(verdict.options)) else []
+    words = [f"with {changed}"] if (changed := describe(verdict.chosen)) else []
     if verdict.threads:
         words.append(f"fastest with {verdict.threads} decoding thread{'s'[: verdict.threads != 1]}")
     return " " + ", ".join(words) if words else ""

@@ -101,7 +101,7 @@ class Lineup:
 
 def swept(settings: Sequence[Setting]) -> tuple[str, ...]:
     """Which of model settings differ among `settings`, as attribute names."""
-    names = ("threads", "batch", "kv_type", "depth")
+    names = ("threads", "batch", "micro_batch", "kv_type", "depth")
     return tuple(name for name in names if len({getattr(setting, name) for setting in settings}) > 1)
 
 
@@ -110,6 +110,7 @@ def words(setting: Setting, names: Iterable[str]) -> str:
     said = {
         "threads": f"{setting.threads}t",
         "batch": f"b{setting.batch}",
+        "micro_batch": f"u{setting.micro_batch or setting.batch}",
         "kv_type": setting.kv_type.value,
         "depth": f"d{setting.depth}",
     }

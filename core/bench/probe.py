@@ -3,7 +3,8 @@
 Native code that faults takes its process with it. So a child loads the model and decodes a few tokens; when it dies or
 hangs, the engine's next safer setting is tried, and what was found is kept for that engine version, model and machine.
 On the way the child times the settings that are worth a choice: threads (with few cores, one can be faster than two
-that wait for each other), and the variants an engine offers.
+that wait for each other), and the variants an engine offers. Where there is time left, a second child times long
+prompts with the sizes of batch and micro-batch that an engine offers.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.bench.child import Outcome, run_trial
-from core.bench.trial import Line, Refused, Sampled, Settled, TrialRequest, Tried
-from core.engines.base import Artifact, Available, Engine, LoadOptions, Native, Tunable
-from core.errors import BudgetSpent, EngineFailed
+from core.bench.trial import Line, Loaded, Refused, Sampled, Settled, TrialRequest, Tried
+from core.bench.tuning import Pace, SizeRate, TuningPlan, best_size, plan_tuning, size_rates, sized, tuning_request
+from core.engines.base import DEFAULT_BATCH, Artifact, Available, Engine, LoadOptions, Native
+from core.engines.measuring import Batched, Tunable
+from core.errors import ArtifactError, BudgetSpent, EngineFailed
 from core.files import write_atomically
 from core.hardware import machine
 from core.models.formats import mark
 from core.telemetry.log import get_logger
 
 ROUNDS = 3
+ENDING = 0.25
+"""Seconds in which a child is ended whose time is up."""
 WORTH_IT = 1.05
 """More threads, or another setting than the first, must be faster by this factor."""
+USUAL = "its usual settings"
 log = get_logger(__name__)
 
 
@@ -58,7 +64,7 @@ class Failure(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True):
-    """What is known of an engine and a model on this machine; `options` are safe, and the fastest of those tried."""
+    """What is known of an engine and a model on this machine; `chosen` are safe, and the fastest of those tried."""
 
     engine: str
     version: str
@@ -66,8 +72,17 @@ class Verdict(Struct, frozen=True):
     """The name it was tried under; what counts is the file's fingerprint."""
     machine: str
     options: LoadOptions
+    """What decodes fastest, with the batch and micro-batch that were asked for."""
     rates: tuple[Rate, ...] = ()
     failures: tuple[Failure, ...] = ()
+    sizes: tuple[SizeRate, ...] = ()
+    """Of long prompts with `options`; none where there was no choice, or no time."""
+
+    @property
+    def chosen(self) -> LoadOptions:
+        """`options`, with another batch and micro-batch where one was found that is clearly faster."""
+        size = best_size(self.sizes, WORTH_IT)
+        return self.options if size is None or size == self.sizes[0].size else sized(self.options, size)
 
     @property
     def best(self) -> Rate | None:
@@ -89,8 +104,8 @@ class Verdict(Struct, frozen=True):
     def notes(self) -> tuple[str, ...]:
         """What a user should know: which settings were given up, and why."""
         return tuple(
-            f"The {self.engine} engine {failure.how} in a trial run with {describe(failure.options)}; "
-            f"it now runs with {describe(self.options)}."
+            f"The {self.engine} engine {failure.how} in a trial run with {describe(failure.options) or USUAL}; "
+            f"it now runs with {describe(self.chosen) or USUAL}."
             for failure in self.failures
         )
 
@@ -100,6 +115,10 @@ def describe(options: LoadOptions) -> str:
     words = [] if options.extra_buffers else ["plain buffers"]
     if options.flash_attention is not None:
         words.append(f"flash attention {'on' if options.flash_attention else 'off'}")
+    if options.step_tokens != DEFAULT_BATCH:
+        words.append(f"batch {options.step_tokens}")
+    if options.pass_tokens != options.step_tokens:
+        words.append(f"micro-batch {options.pass_tokens}")
     if options.threads is not None:
         words.append(f"{options.threads} thread{'s'[: options.threads != 1]}")
     return " and ".join(words)
@@ -149,6 +168,11 @@ class Prober:
         """The verdict of an earlier trial run, where there is one."""
         return _read(self._path(engine, artifact, options))
 
+    def settled(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
+        """The options with what an earlier trial run found best, as the model would be loaded now."""
+        kept = self.kept(engine, artifact, options)
+        return options if kept is None else applied(kept, options)
+
     def probe(
         self,
         engine: Engine,
@@ -181,7 +205,8 @@ class Prober:
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
         place = (engine.name, _version(engine), machine().fingerprint, mark(artifact))
-        asked = (options.kv_type.value, str(options.extra_buffers), str(options.threads), str(options.flash_attention))
+        wishes = (options.extra_buffers, options.threads, options.flash_attention, options.batch, options.micro_batch)
+        asked = (options.kv_type.value, *map(str, wishes))
         loras = (f"{lora.path} {lora.scale}" for lora in options.loras)
         digest = hashlib.sha256("\n".join((*place, *asked, *loras)).encode()).hexdigest()[:24]
         return self._folder / f"{engine.name}-{digest}.json"
@@ -204,7 +229,12 @@ class _Trial:
         learn: Learn,
     ) -> None:
         self._learn = learn
-        self._end = None if limit is None else time.monotonic() + limit
+        self._began = time.monotonic()
+        self._end = None if limit is None else self._began + limit
+        self._start = 0.0
+        """Seconds until the first child was ready to load."""
+        self._load = 0.0
+        """Seconds of loading, at most."""
         self._engine = engine
         self._location = location
         self._artifact = artifact
@@ -238,21 +268,22 @@ class _Trial:
             )
         name, model = self._engine.name, self._artifact.name
         rates, failures = tuple(self._rates), tuple(self._failures)
-        return Verdict(name, version, model, machine().fingerprint, options, rates, failures)
+        verdict = Verdict(name, version, model, machine().fingerprint, options, rates, failures)
+        plan = self._planned(verdict)
+        return verdict if plan is None else self._tuned(verdict, plan)
 
     def _run(self, variants: list[LoadOptions]) -> tuple[int, str | None]:
         """Run a child over the variants; returns the one it died in, and how, or None where it lived."""
         threads = thread_counts(self._asked)
         request = TrialRequest(self._location, self._artifact, tuple(variants), threads, ROUNDS, self._budget)
         limit = None if self._end is None else max(0.0, self._end - time.monotonic())
-        outcome = run_trial(request, self._timeout, self._stop, self._tell, limit)
+        outcome = run_trial(request, self._timeout, self._stop, self._hear, limit)
         self._collect(variants, outcome)
         if outcome.late and not self._rates:
             raise BudgetSpent("it came to no result in the time that measuring may take")
-        ended = [line.variant for line in outcome.lines if isinstance(line, Tried | Refused)]
         # A refusal is not about this machine; loading in earnest will say the same, in the engine's own words.
         self._refused = self._refused or any(isinstance(line, Refused) for line in outcome.lines)
-        return max(ended, default=-1) + 1, outcome.trouble
+        return _reached(outcome), outcome.trouble
 
     def _collect(self, variants: list[LoadOptions], outcome: Outcome) -> None:
         """Rates of the variants that came to their end, or that were well under way when time was up."""
@@ -280,6 +311,41 @@ class _Trial:
                 )
                 self._rates.append(rate)
 
+    def _hear(self, line: Line) -> None:
+        if isinstance(line, Loaded):
+            self._start = self._start or time.monotonic() - self._began - line.seconds
+            self._load = max(self._load, line.seconds)
+        if self._tell is not None:
+            self._tell(line)
+
+    @property
+    def _left(self) -> float:
+        """Seconds of the budget, so that even a child which has to be ended is gone when they are over."""
+        left = self._began + self._budget - ENDING - time.monotonic()
+        return left if self._end is None else min(left, self._end - ENDING - time.monotonic())
+
+    def _planned(self, verdict: Verdict) -> TuningPlan | None:
+        """The sizes of batch that there is time to measure; None where there is no choice, or nothing was measured."""
+        rates = [rate.prefill for rate in verdict.rates if rate.options == verdict.options]
+        if not rates or not isinstance(self._engine, Batched):
+            return None
+        try:
+            sizes = self._engine.sizes(self._artifact, verdict.options)
+        except ArtifactError:
+            return None
+        return plan_tuning(sizes, Pace(self._start, self._load, max(rates)), self._left)
+
+    def _tuned(self, verdict: Verdict, plan: TuningPlan) -> Verdict:
+        """The verdict with what long prompts told of the sizes; should the child die of one, with that alone."""
+        threads, left = verdict.batch_threads or machine().cores, self._left
+        request = tuning_request(self._location, self._artifact, verdict.options, threads, plan, left)
+        outcome = run_trial(request, self._timeout, self._stop, None, left)
+        if outcome.trouble is None:
+            return replace(verdict, sizes=size_rates(plan, outcome.lines))
+        crashed = request.variants[min(_reached(outcome), len(request.variants) - 1)]
+        log.warning("engine failed with a batch", engine=verdict.engine, model=verdict.model, how=outcome.trouble)
+        return replace(verdict, failures=(*verdict.failures, Failure(crashed, outcome.trouble)))
+
     def _fastest(self) -> LoadOptions | None:
         """The first of the settings that survived, unless another is clearly faster; None when none did."""
         best: tuple[float, LoadOptions] | None = None
@@ -290,6 +356,11 @@ class _Trial:
         if best is not None:
             return best[1]
         return self._asked if self._refused else None
+
+
+def _reached(outcome: Outcome) -> int:
+    """The first variant that came to no end."""
+    return max((line.variant for line in outcome.lines if isinstance(line, Tried | Refused)), default=-1) + 1
 
 
 def _version(engine: Engine) -> str:
@@ -311,7 +382,8 @@ def applied(verdict: Verdict, options: LoadOptions) -> LoadOptions:
         context=options.context,
         slots=options.slots,
         memory=options.memory,
-        batch=options.batch,
+        batch=options.batch or verdict.chosen.batch,
+        micro_batch=options.micro_batch or verdict.chosen.micro_batch,
         loras=options.loras,
         threads=options.threads or verdict.options.threads or verdict.threads,
         batch_threads=options.batch_threads or verdict.options.batch_threads or verdict.batch_threads,

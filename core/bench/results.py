@@ -34,6 +34,8 @@ class Setting(Struct, frozen=True):
     decoded: int
     extra_buffers: bool = True
     flash_attention: bool | None = None
+    micro_batch: int | None = None
+    """None: as large as the batch."""
 
 
 class BenchRow(Struct, frozen=True):
@@ -125,6 +127,7 @@ HEAD = (
     "engine",
     "threads",
     "batch",
+    "micro-batch",
     "KV",
     "depth",
     f"prefill {UNIT}",
@@ -139,12 +142,12 @@ HEAD = (
 def cells(row: BenchRow) -> tuple[str, ...]:
     """A row in words, as wide as `HEAD`."""
     setting = row.setting
-    known = (setting.model, setting.engine, str(setting.threads), str(setting.batch), setting.kv_type.value)
+    numbers = (setting.threads, setting.batch, setting.micro_batch or setting.batch)
+    known = (setting.model, setting.engine, *map(str, numbers), setting.kv_type.value, str(setting.depth))
     if row.problem is not None:
-        return (*known, str(setting.depth), "", "", "", "", "", row.problem)
+        return (*known, "", "", "", "", "", row.problem)
     return (
         *known,
-        str(setting.depth),
         f"{row.prefill:.1f}",
         f"{row.decode:.1f}",
         f"{row.spread:.0%}",

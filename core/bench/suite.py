@@ -15,12 +15,14 @@ from core.bench.child import run_trial
 from core.bench.results import BenchRow, BenchRun, Setting
 from core.bench.select import Candidate
 from core.bench.trial import Line, Refused, Sampled, TrialRequest, Tried
-from core.engines.base import Available, KvType, LoadOptions
+from core.bench.tuning import sized
+from core.engines.base import Available, Engine, KvType, LoadOptions
+from core.engines.measuring import Batched, BatchSize
 from core.errors import UsageError
 from core.hardware import machine
 from core.models.formats import mark
 
-SWEEPABLE = ("threads", "batch", "kv", "depth")
+SWEEPABLE = ("threads", "batch", "micro_batch", "kv", "depth")
 
 
 class SuitePlan(Struct, frozen=True):
@@ -33,7 +35,10 @@ class SuitePlan(Struct, frozen=True):
     """Of one case at most, loading apart."""
     threads: tuple[int, ...] = ()
     """None: what the trial run found, or the engine's own."""
-    batches: tuple[int, ...] = (512,)
+    batches: tuple[int, ...] = ()
+    """None: what the trial run found, or the usual one."""
+    micro_batches: tuple[int, ...] = ()
+    """None: what the trial run found, where no batches are named; else as large as the batch."""
     kv_types: tuple[KvType, ...] = (KvType.F16,)
     depths: tuple[int, ...] = (0,)
 
@@ -62,7 +67,10 @@ Listener = Callable[[SuiteEvent], None]
 
 
 def parse_sweeps(words: Sequence[str], plan: SuitePlan) -> SuitePlan:
-    """`threads=1,2`, `batch=128,512`, `kv=f16,q8_0`, `depth=0,1024`. Raises UsageError that names the word."""
+    """`threads=1,2`, `batch=128,512`, `micro_batch=64,256`, `kv=f16,q8_0`, `depth=0,1024`.
+
+    Raises UsageError that names the word.
+    """
     for word in words:
         name, separator, values = word.partition("=")
         if name not in SWEEPABLE or not separator:
@@ -89,8 +97,8 @@ def _swept(plan: SuitePlan, name: str, values: Sequence[str]) -> SuitePlan:
     numbers = tuple(int(value) for value in values)
     if any(not least <= number <= 1_000_000 for number in numbers):
         raise ValueError(f"numbers are between {least} and 1000000")
-    field = {"threads": "threads", "batch": "batches", "depth": "depths"}[name]
-    changes: Mapping[str, object] = {field: numbers}
+    fields = {"threads": "threads", "batch": "batches", "micro_batch": "micro_batches", "depth": "depths"}
+    changes: Mapping[str, object] = {fields[name]: numbers}
     return replace(plan, **changes)
 
 
@@ -122,11 +130,12 @@ def _cases(
 ) -> Iterator[tuple[Candidate, LoadOptions, Setting]]:
     availability = candidate.engine.availability()
     version = availability.version if isinstance(availability, Available) else "unknown"
-    usual = (options.threads or machine().cores,)
+    counts = plan.threads or (options.threads or machine().cores,)
+    sizes = _sizes(candidate.engine, options, plan)
     files = mark(candidate.artifact)
-    for threads, batch, kv, depth in itertools.product(plan.threads or usual, plan.batches, plan.kv_types, plan.depths):
+    for threads, size, kv, depth in itertools.product(counts, sizes, plan.kv_types, plan.depths):
         batch_threads = threads if plan.threads else options.batch_threads
-        chosen = replace(options, threads=threads, batch_threads=batch_threads, batch=batch, kv_type=kv)
+        chosen = sized(replace(options, threads=threads, batch_threads=batch_threads, kv_type=kv), size)
         yield (
             candidate,
             chosen,
@@ -137,7 +146,8 @@ def _cases(
                 version=version,
                 format=candidate.artifact.format.value,
                 threads=threads,
-                batch=batch,
+                batch=size.batch,
+                micro_batch=size.micro_batch if size.micro_batch < size.batch else None,
                 kv_type=kv,
                 depth=depth,
                 prompt=plan.prompt,
@@ -146,6 +156,15 @@ def _cases(
                 flash_attention=options.flash_attention,
             ),
         )
+
+
+def _sizes(engine: Engine, options: LoadOptions, plan: SuitePlan) -> list[BatchSize]:
+    """Every batch with every micro-batch, each pair once; of engines that do not divide their steps, every batch."""
+    found = options.micro_batch if not plan.batches else None
+    batches = plan.batches or (options.step_tokens,)
+    micro_batches = (plan.micro_batches or (found,)) if isinstance(engine, Batched) else (None,)
+    pairs = itertools.product(batches, micro_batches)
+    return list(dict.fromkeys(BatchSize(batch, min(batch, micro or batch)) for batch, micro in pairs))
 
 
 def _measure(

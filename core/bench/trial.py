@@ -25,7 +25,6 @@ from core.engines.base import (
     Embedder,
     Engine,
     LoadOptions,
-    Measurable,
     Model,
     SequenceId,
     StreamModel,
@@ -34,6 +33,7 @@ from core.engines.base import (
     Transcriber,
     Work,
 )
+from core.engines.measuring import Measurable
 from core.errors import BenchtopError
 from core.events import Failed, Finished
 from core.requests import Generation, RawText, Sampling, Transcription
@@ -64,9 +64,11 @@ class TrialRequest(Struct, frozen=True):
     prompt: int = 48
     """Tokens of the prompt that is timed."""
     decoded: int = 12
-    """Tokens decoded and timed."""
+    """Tokens decoded and timed; zero times the prompt alone, and its decode rates are zero."""
     depth: int = 0
     """Tokens that are in the context before the clock starts."""
+    weighed: bool = True
+    """Find out what the first variant takes, where the engine is Measurable."""
 
     @property
     def context(self) -> int:
@@ -144,8 +146,8 @@ def main() -> None:
 
 
 def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> None:
-    weighed = variant == 0 and isinstance(engine, Measurable)
-    context = max(request.context, options.batch + WARM_UP) if weighed else request.context
+    weighed = request.weighed and variant == 0 and isinstance(engine, Measurable)
+    context = max(request.context, options.step_tokens + WARM_UP) if weighed else request.context
     if isinstance(engine, Measurable):
         for library in engine.libraries:
             import_module(library)
@@ -194,7 +196,7 @@ def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, floa
     began = time.perf_counter()
     token = _feed(model, sequence, tokens[request.depth :])
     first = time.perf_counter() - began
-    for _ in range(WARM_UP):
+    for _ in range(WARM_UP if request.decoded else 0):
         token = _step(model, sequence, [token])
     began = time.perf_counter()
     for _ in range(request.decoded):

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NewType, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Final, NewType, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct
 
@@ -91,6 +91,9 @@ class Lora(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of it."""
 
 
+DEFAULT_BATCH: Final = 512
+
+
 class LoadOptions(Struct, frozen=True):
     """How to load. None leaves the choice to the engine, made from the model's header and this machine."""
 
@@ -102,8 +105,11 @@ class LoadOptions(Struct, frozen=True):
     """For steps of a single token."""
     batch_threads: int | None = None
     """For prefill, and for steps of several sequences."""
-    batch: int = 512
-    """Tokens a forward pass takes at most."""
+    batch: int | None = None
+    """Tokens a step takes at most; None takes what was measured best, else DEFAULT_BATCH."""
+    micro_batch: int | None = None
+    """Tokens of one forward pass inside a step, for engines that divide steps; None takes what was measured best, else
+    as many as the batch."""
     kv_type: KvType = KvType.F16
     flash_attention: bool | None = None
     """None leaves it to the engine."""
@@ -115,6 +121,16 @@ class LoadOptions(Struct, frozen=True):
     """Bytes the model may take, weights and all, where less is to be used than is free."""
     api_key: str | None = None
     """What a server elsewhere wants to be sent; given to engines that ask one, and to no other."""
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens a step takes at most."""
+        return self.batch or DEFAULT_BATCH
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens a forward pass takes at most, for engines that divide steps."""
+        return min(self.step_tokens, self.micro_batch or self.step_tokens)
 
 
 class TokenText(Struct, frozen=True):
@@ -408,25 +424,6 @@ class Native(Protocol):
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """The next setting to try after `options` crashed or hung; None when there is none left."""
-        ...
-
-
-@runtime_checkable
-class Tunable(Protocol):
-    """An engine with settings between which only measuring can choose."""
-
-    def variants(self, options: LoadOptions) -> Sequence[LoadOptions]:
-        """What is worth timing, the usual setting first; what `options` fix stays fixed."""
-        ...
-
-
-@runtime_checkable
-class Measurable(Protocol):
-    """An engine of which the memory that a model takes can be told from what the library itself takes."""
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Modules that its models are made with; whoever measures imports them before."""
         ...
 
 

@@ -108,7 +108,7 @@ class EchoModel:
             slots=slots,
             sequences=slots * 2 + 1,
             cells=context * slots,
-            batch=max(options.batch, slots),
+            batch=max(options.step_tokens, slots),
             threads=1,
             weight_bytes=0,
             kv_bytes_per_token=CELL_BYTES,

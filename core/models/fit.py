@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.devices import Device, DeviceKind
-from core.engines.base import KvType, LoadOptions
+from core.engines.base import DEFAULT_BATCH, KvType, LoadOptions
 from core.engines.llamacpp.sizing import (
     DEFAULT_CONTEXT,
     DEFAULT_SLOTS,
@@ -65,7 +65,9 @@ class Setup(Struct, frozen=True):
     """Tokens a single request may hold."""
     kv: KvType = KvType.F16
     slots: int = DEFAULT_SLOTS
-    batch: int = 512
+    batch: int = DEFAULT_BATCH
+    micro_batch: int | None = None
+    """None: as large as the batch."""
     flash_attention: bool = True
     windowed: bool = False
     """Layers that look back a window keep no more than it. llama.cpp is loaded so that they keep all, because prompts
@@ -162,7 +164,8 @@ def usual_setup(header: Header, options: LoadOptions, available: int, features: 
         context=sizes.context,
         kv=options.kv_type,
         slots=sizes.slots,
-        batch=options.batch,
+        batch=options.step_tokens,
+        micro_batch=options.micro_batch,
         flash_attention=options.flash_attention is not False,
         rearranged=rearranged_types(features, extra_buffers=options.extra_buffers),
     )
@@ -197,9 +200,10 @@ def estimate(header: Header, setup: Setup) -> Parts:
     outputs = outputs_for(sequences, setup.slots)
     batch = max(setup.batch, setup.slots)
     flash = setup.flash_attention
+    computed = min(batch, setup.micro_batch or batch, cells)
     # The attention mask grows in steps, and after a first batch and one more token it is one step beyond the batch.
-    empty = compute_bytes(header, min(cells, batch + ROUNDING), batch, outputs, flash_attention=flash)
-    full = compute_bytes(header, cells, batch, outputs, flash_attention=flash)
+    empty = compute_bytes(header, min(cells, batch + ROUNDING), computed, outputs, flash_attention=flash)
+    full = compute_bytes(header, cells, computed, outputs, flash_attention=flash)
     kv = header.kv_bytes(cells, setup.kv, windowed=setup.windowed, ahead=batch)
     return Parts(
         weights=header.weight_bytes,
@@ -214,7 +218,7 @@ def estimate(header: Header, setup: Setup) -> Parts:
 
 
 def compute_bytes(header: Header, cells: int, batch: int, outputs: int, *, flash_attention: bool = True) -> int:
-    """llama.cpp's compute buffer: the most that is alive at once of a graph over `batch` tokens.
+    """llama.cpp's compute buffer: the most that is alive at once of a graph over `batch` tokens, a micro-batch.
 
     With n tokens, c cells, h heads, width w and feed-forward width f the buffer is the largest of
 

@@ -5,7 +5,7 @@ Everything here touches the disk or the network and may block: an event loop cal
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from core.config import Folders, Settings
 from core.devices import Device, devices
 from core.engines import Engines
-from core.engines.base import Artifact, ArtifactFormat, KvType, LoadOptions
+from core.engines.base import Artifact, ArtifactFormat, Engine, KvType, LoadOptions
 from core.errors import ArtifactError
 from core.hardware import available_memory, machine
 from core.models.catalog import Catalog, builtin_catalog
@@ -44,7 +44,12 @@ SILENT_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "
 """Ends of the names of encoders in GGUF files."""
 SILENT_WORDS = ("embed", "rerank")
 """In the names of files: a decoder that was made to embed looks like any other inside."""
+Settled = Callable[[Engine, Artifact, LoadOptions], LoadOptions]
 log = get_logger(__name__)
+
+
+def as_asked(_: Engine, __: Artifact, options: LoadOptions) -> LoadOptions:
+    return options
 
 
 class Store:
@@ -155,16 +160,20 @@ class Store:
         correct = self._correction(header)
         return Judged(header, setup, fit(header, setup, there, correct), largest_context(header, setup, there, correct))
 
-    def expect(self, artifact: Artifact, profile: Profile, memory: int) -> int:
+    def expect(self, artifact: Artifact, profile: Profile, memory: int, settled: Settled = as_asked) -> int:
         """Bytes that a model here is likely to take once it is loaded, of `memory` that it may take at most.
 
+        `settled` tells what trial runs have made of its options: its micro-batch, flash attention and copies count.
         Reads its header; for a file that tells nothing it goes by the size.
         """
         try:
             header = read_header(artifact)
         except ArtifactError:
             return artifact.size
-        setup = _setup(header, profile.options(self._options), min(memory, available_memory()))
+        options = profile.options(self._options)
+        if artifact.format is ArtifactFormat.GGUF:
+            options = settled(self._engines.get(ENGINE_OF[artifact.format]), artifact, options)
+        setup = _setup(header, options, min(memory, available_memory()))
         return self._correction(header)(estimate(header, setup)).loaded
 
     def writes(self, artifact: Artifact) -> bool:
@@ -210,4 +219,4 @@ def _setup(header: Header, options: LoadOptions, available: int) -> Setup:
     setup = usual_setup(header, options, available, machine().features)
     if header.format is ArtifactFormat.GGUF:
         return setup
-    return replace(setup, grows=True, windowed=header.format is ArtifactFormat.MLX)
+    return replace(setup, micro_batch=None, grows=True, windowed=header.format is ArtifactFormat.MLX)

@@ -35,7 +35,7 @@ BEAT = 0.1
 """Seconds between two looks at what the suite has told."""
 NUMBERS = (("rounds", "rounds", 5), ("prompt", "prompt", 256), ("decoded", "answer", 48))
 """Name in the plan, label, default."""
-SWEEPS = (("threads", "threads", "", "best"), ("batch", "batch", "512", ""), ("kv", "KV", "f16", ""))
+SWEEPS = (("threads", "threads", "", "best"), ("batch", "batch", "", "best"), ("kv", "KV", "f16", ""))
 DEPTH = ("depth", "depth", "0", "")
 """Name of the sweep, label, default, what stands in an empty field."""
 IDLE = "Threads, batch, KV and depth take several values, such as 1,2."
@@ -295,6 +295,7 @@ def _progress(case: Case, lineup: Lineup, dot: str) -> str:
         setting.engine,
         fmt.plural(setting.threads, "thread"),
         f"batch {setting.batch}",
+        *([f"micro-batch {setting.micro_batch}"] if setting.micro_batch else []),
         f"KV {setting.kv_type.value}",
         f"depth {fmt.count(setting.depth)}",
     )

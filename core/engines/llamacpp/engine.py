@@ -27,6 +27,7 @@ from core.engines.base import (
     Unavailable,
     no_progress,
 )
+from core.engines.measuring import BatchSize
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 
@@ -43,6 +44,8 @@ WARNING = 3
 
 GGML_TYPE_BF16 = 30
 """ggml's number for it, which the bindings do not name."""
+SPARE = 64
+"""The part of the machine's memory, 1 / SPARE, that a micro-batch found by measuring may take beyond the usual one."""
 
 
 class _NativeLog:
@@ -113,6 +116,25 @@ class LlamaCppEngine:
             found.append(replace(options, flash_attention=False))
         return found
 
+    def sizes(self, artifact: Artifact, options: LoadOptions) -> list[BatchSize]:
+        """Micro-batches change what a pass finds in the processor's caches; larger batches pay where there are many
+        cores, or an accelerator."""
+        from core.engines.llamacpp.sizing import DEFAULT_CONTEXT, DEFAULT_SLOTS, batch_sizes, cells_for, outputs_for
+        from core.hardware import machine
+        from core.models.fit import compute_bytes
+        from core.models.headers.reading import read_header
+
+        header = read_header(artifact)
+        context = options.context or min(header.trained_context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+        slots = options.slots or DEFAULT_SLOTS
+        cells, flash = cells_for(context, slots), options.flash_attention is not False
+
+        def taken(size: int) -> int:
+            return compute_bytes(header, cells, size, outputs_for(slots, slots), flash_attention=flash)
+
+        room = taken(options.pass_tokens) + machine().memory // SPARE
+        return batch_sizes(options, context, lambda size: taken(size) <= room)
+
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
         import llama_cpp as native
 
@@ -168,7 +190,8 @@ class LlamaCppEngine:
 
         parameters = native.llama_context_default_params()
         parameters.n_ctx = spec.cells
-        parameters.n_batch = parameters.n_ubatch = spec.batch
+        parameters.n_batch = spec.batch
+        parameters.n_ubatch = min(spec.batch, options.micro_batch or spec.batch)
         parameters.n_seq_max = spec.sequences
         parameters.n_threads = spec.threads
         parameters.n_threads_batch = options.batch_threads or machine().cores

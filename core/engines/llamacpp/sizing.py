@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
-from core.engines.base import KvType, LoadOptions, ModelSpec
+from core.engines.base import DEFAULT_BATCH, KvType, LoadOptions, ModelSpec
+from core.engines.measuring import BatchSize
 
 KV_SHARE = 0.25
 """Part of the memory available after the weights that the KV cache takes when nothing was asked for."""
@@ -18,6 +21,11 @@ RESIDENTS = 64
 """Sequences beyond the running ones that may stay in the KV cache."""
 MAX_SEQUENCES = 256
 """llama.cpp's own bound (LLAMA_MAX_SEQ)."""
+
+SMALLER = (256, 128)
+"""Micro-batches that leave more of a processor's cache to the weights than the usual one."""
+LARGER = (1024, 2048)
+"""Batches that keep many cores, or an accelerator, busier than the usual one."""
 
 OUTPUTS_PER_SLOT = 8
 """Places a sequence may draw from in one step: its token, and behind as many guesses."""
@@ -74,9 +82,23 @@ def size(
         slots=slots,
         cells=cells_for(context, slots),
         sequences=sequences_for(slots, residents=residents),
-        batch=max(options.batch, slots),
+        batch=max(options.step_tokens, slots),
         notes=tuple(notes),
     )
+
+
+def batch_sizes(options: LoadOptions, context: int, affordable: Callable[[int], bool]) -> list[BatchSize]:
+    """Sizes worth timing for requests of `context` tokens: that of the options, then what takes long last.
+
+    `affordable` says whether there is memory for a larger micro-batch.
+    """
+    usual = BatchSize(options.step_tokens, options.pass_tokens)
+    if options.micro_batch is not None:
+        return [usual]
+    # A user's own batch may be larger than the usual one, which is then a smaller micro-batch.
+    smaller = [size for size in (DEFAULT_BATCH, *SMALLER) if size < min(usual.batch, context)]
+    larger = [size for size in LARGER if options.batch is None and size <= context and affordable(size)]
+    return [usual, *(BatchSize(usual.batch, size) for size in smaller), *(BatchSize(size, size) for size in larger)]
 
 
 def cells_for(context: int, slots: int) -> int:

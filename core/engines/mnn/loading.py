@@ -110,7 +110,7 @@ def _describe(folder: Folder, options: LoadOptions) -> ModelSpec:
         slots=sizes.slots,
         sequences=sizes.slots + RESIDENTS,
         cells=sizes.cells,
-        batch=max(sizes.slots, min(options.batch, CHUNK)),
+        batch=max(sizes.slots, min(options.step_tokens, CHUNK)),
         threads=_threads(options),
         weight_bytes=folder.weight_bytes,
         kv_bytes_per_token=token_bytes,

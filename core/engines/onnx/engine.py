@@ -150,7 +150,7 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
         slots=options.slots or REQUESTS,
         sequences=0,
         cells=0,
-        batch=max(options.batch, context) * (1 if graph.providers[0] == CPU else ON_ACCELERATOR),
+        batch=max(options.step_tokens, context) * (1 if graph.providers[0] == CPU else ON_ACCELERATOR),
         threads=_threads(options),
         weight_bytes=variant.size,
         kv_bytes_per_token=0,

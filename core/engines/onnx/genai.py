@@ -148,7 +148,7 @@ def describe(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSp
     asked = LoadOptions(
         context=min(options.context, trained) if options.context else None,
         slots=options.slots,
-        batch=options.batch,
+        batch=options.step_tokens,
         memory=options.memory,
     )
     sizes = size(asked, trained, token_bytes, available_memory(), weights=folder.bytes_of_graphs)

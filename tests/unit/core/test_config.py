@@ -11,6 +11,7 @@ from core.config_merge import DEFAULT, Origin, OriginKind
 from core.engines.base import KvType
 from core.errors import ConfigError
 from core.serving.profile import Profile
+from core.workbench import load_options
 
 
 @pytest.fixture
@@ -38,6 +39,29 @@ def test_flags_beat_environment_beats_file_beats_defaults(config: Path) -> None:
 
 def test_a_value_equal_to_the_default_still_overrides_the_file(config: Path) -> None:
     assert load_settings(config_file=config, environment={"BENCHTOP_SERVER_PORT": "8080"}).server.port == 8080
+
+
+def test_batch_and_micro_batch_are_left_to_measuring_unless_somebody_sets_them(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[models.one]\nmicro_batch = 128\n[models.two]\nbatch = 1024\n")
+    settings = load_settings(config_file=path, environment={})
+    assert (settings.model.batch, settings.model.micro_batch) == (None, None)
+    asked = load_options(settings.model)
+    sizes = [(profile.options(asked).batch, profile.options(asked).micro_batch) for profile in settings.models.values()]
+    assert sizes == [(None, 128), (1024, None)]
+    for_all = load_settings(config_file=path, environment={"BENCHTOP_MODEL_MICRO_BATCH": "256"})
+    assert load_options(for_all.model).micro_batch == 256
+    assert for_all.models["one"].micro_batch is None
+    with pytest.raises(ConfigError, match=r"micro_batch: Expected `int` >= 32"):
+        load_settings(config_file=path, environment={"BENCHTOP_MODEL_MICRO_BATCH": "8"})
+
+
+def test_names_for_the_host_header_are_whole_names_and_no_patterns_or_addresses() -> None:
+    given = {"BENCHTOP_SERVER_ALLOWED_HOSTS": "llm.example.org, box:8443, [fd00::1]"}
+    assert load_settings(environment=given).server.allowed_hosts == ("llm.example.org", "box:8443", "[fd00::1]")
+    for wrong in ("*", "*.example.org", "https://box", "box/path", "fd00::1"):
+        with pytest.raises(ConfigError, match=r"server.allowed_hosts"):
+            load_settings(environment={"BENCHTOP_SERVER_ALLOWED_HOSTS": wrong})
 
 
 def test_lists_in_the_environment_are_separated_by_commas() -> None:

@@ -44,7 +44,7 @@ def test_a_row_is_compared_with_the_latest_of_the_same_setting_on_the_same_machi
 
 def test_every_row_has_a_cell_for_each_heading() -> None:
     assert len(cells(ROW)) == len(cells(BROKEN)) == len(HEAD)
-    assert cells(ROW)[6:11] == ("900.5", "100.2", "3%", "12.3", "123")
+    assert cells(ROW)[7:12] == ("900.5", "100.2", "3%", "12.3", "123")
     assert cells(BROKEN)[-1] == "crashed with SIGILL | badly"
 
 

@@ -5,11 +5,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core.bench.select import Candidate
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps, run_suite
 from core.engines.base import Artifact, ArtifactFormat, KvType, LoadOptions, LoadProgress, no_progress
 from core.engines.echo import EchoEngine, EchoModel
+from core.engines.measuring import BatchSize
 from core.errors import Cancelled, UsageError
 from core.guide import WEIGHTS
 
@@ -28,6 +30,20 @@ class CrashesDeep(EchoEngine):
         return EchoModel(options)
 
 
+class Dividing(EchoEngine):
+    """Refuses to be loaded without a micro-batch."""
+
+    name = "dividing"
+
+    def sizes(self, _: Artifact, options: LoadOptions) -> list[BatchSize]:
+        return [BatchSize(options.step_tokens, options.pass_tokens)]
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        if options.micro_batch is None:
+            os._exit(8)
+        return EchoModel(options)
+
+
 @pytest.fixture(autouse=True)
 def _children_find_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))
@@ -38,6 +54,7 @@ def candidate(engine: EchoEngine, location: str) -> tuple[Candidate, LoadOptions
 
 
 ECHO = candidate(EchoEngine(), "core.engines.echo:EchoEngine")
+DIVIDING = candidate(Dividing(), f"{__name__}:Dividing")
 DEEP = candidate(CrashesDeep(), f"{__name__}:CrashesDeep")
 
 
@@ -55,6 +72,27 @@ def test_every_candidate_is_measured_with_every_setting_and_told_live() -> None:
     assert sum(isinstance(event, CaseStarted) for event in told) == 4
     assert sum(isinstance(event, CaseSampled) for event in told) == 8
     assert [event.row for event in told if isinstance(event, CaseDone)] == list(run.rows)
+
+
+def test_each_micro_batch_is_a_case_of_engines_that_divide_steps_and_never_larger_than_the_batch() -> None:
+    plan = parse_sweeps(["batch=64,128", "micro_batch=64,512"], PLAN)
+    run = run_suite([DIVIDING, ECHO], plan, 20.0, threading.Event(), lambda _: None)
+    assert [(row.setting.engine, row.setting.batch, row.setting.micro_batch, row.problem) for row in run.rows] == [
+        ("dividing", 64, None, None),
+        ("dividing", 128, 64, None),
+        ("dividing", 128, None, None),
+        ("echo", 64, None, None),
+        ("echo", 128, None, None),
+    ]
+
+
+def test_sizes_that_are_not_swept_are_those_that_the_trial_run_found() -> None:
+    who, options = DIVIDING
+    found = who, replace(options, batch=256, micro_batch=64)
+    run = run_suite([found], PLAN, 20.0, threading.Event(), lambda _: None)
+    assert [(row.setting.batch, row.setting.micro_batch) for row in run.rows] == [(256, 64)]
+    run = run_suite([found], parse_sweeps(["batch=128"], PLAN), 20.0, threading.Event(), lambda _: None)
+    assert [(row.setting.batch, row.setting.micro_batch) for row in run.rows] == [(128, None)]
 
 
 def test_a_crash_is_a_row_with_its_reason_and_the_next_case_is_measured() -> None:
@@ -75,7 +113,9 @@ def test_stopping_ends_the_suite() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["threads", "speed=1", "threads=x", "batch=0", "kv=f7", "depth=-1", "threads=", "=1"], ids=repr
+    "word",
+    ["threads", "speed=1", "threads=x", "batch=0", "micro_batch=0", "kv=f7", "depth=-1", "threads=", "=1"],
+    ids=repr,
 )
 def test_a_sweep_that_makes_no_sense_is_refused_by_name(word: str) -> None:
     with pytest.raises(UsageError, match="The sweep"):

@@ -208,6 +208,24 @@ def test_what_the_options_leave_open_is_chosen_as_loading_does() -> None:
     assert usual_setup(HEADER, LoadOptions(context=777, slots=3), 9 * GIB, ()).context == 777
 
 
+def test_activations_are_those_of_a_micro_batch() -> None:
+    whole = estimate(HEADER, replace(SETUP, batch=2048))
+    divided = estimate(HEADER, replace(SETUP, batch=2048, micro_batch=256))
+    assert divided.compute < whole.compute
+    assert divided.compute + divided.filling == sum(
+        getattr(estimate(HEADER, replace(SETUP, batch=256)), part) for part in ("compute", "filling")
+    )
+    # No pass is larger than its batch, nor than all that the cache holds.
+    assert estimate(HEADER, replace(SETUP, micro_batch=4096)) == estimate(HEADER, SETUP)
+    small = replace(SETUP, context=256)
+    assert estimate(HEADER, replace(small, batch=2048)).compute == estimate(HEADER, replace(small, batch=256)).compute
+    options = LoadOptions(batch=1024, micro_batch=128)
+    assert (usual_setup(HEADER, options, GIB, ()).batch, usual_setup(HEADER, options, GIB, ()).micro_batch) == (
+        1024,
+        128,
+    )
+
+
 def test_parts_add_up() -> None:
     parts = Parts(weights=1, copies=2, kv=4, compute=8, filling=16, output=32, vocabulary=64, overhead=128)
     assert parts.loaded == 255 - 16

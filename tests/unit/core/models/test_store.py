@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from core.bench.probe import Prober
 from core.config import Settings
 from core.engines import Engines
-from core.engines.base import Artifact, ArtifactFormat, KvType, LoadOptions
+from core.engines.base import Artifact, ArtifactFormat, Engine, KvType, LoadOptions
 from core.errors import NotDownloaded
 from core.models.fit_records import ENOUGH
 from core.models.resolve import resolve
@@ -65,6 +65,16 @@ def test_a_model_is_expected_to_take_what_its_settings_ask_and_no_more_than_ther
     assert GUIDE.size < small < large
     # Where slots are left open, they go by the memory that may be taken.
     assert store.expect(GUIDE, Profile(), 24 << 20) < store.expect(GUIDE, Profile(), 1 << 40)
+
+
+def test_a_model_is_expected_to_take_what_trial_runs_have_made_of_its_options(store: Store) -> None:
+    profile = Profile(ctx_size=2048, slots=1)
+
+    def larger(engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
+        assert (engine.name, artifact, options.context) == ("llamacpp", GUIDE, 2048)
+        return replace(options, batch=2048, micro_batch=2048)
+
+    assert store.expect(GUIDE, profile, 1 << 40, larger) > store.expect(GUIDE, profile, 1 << 40)
 
 
 def test_fit_is_judged_for_the_context_and_type_that_are_asked_for(store: Store) -> None:
