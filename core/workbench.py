@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property
-from uuid import uuid4
+from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from msgspec.structs import replace
@@ -20,12 +21,13 @@ from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.config import Folders, ModelSettings, Settings, folders
 from core.engines import EngineReport, Engines
 from core.engines.base import Artifact, KvType, LoadOptions, ModelSpec
-from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError
-from core.feed import MachineSnapshot, Snapshot
+from core.errors import BenchtopError, LoadFailed, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, about
+from core.feed import MachineSnapshot, RequestState, Snapshot
 from core.models.library import LibraryEntry
 from core.models.names import looks_like_path
 from core.models.store import Store
 from core.requests import Embedding, Generation, Sampling, Transcription
+from core.serving.arrivals import Arrivals
 from core.serving.eviction import default_limit
 from core.serving.host import Host, Loaded, Loader
 from core.serving.loader import ModelLoader
@@ -36,9 +38,15 @@ from core.serving.route import AUTO, Route, choose
 from core.serving.stream import Stream
 from core.units import parse_size
 
+AnyRequest = TypeVar("AnyRequest", Generation, Transcription, Embedding)
+
 
 def _keep_silent(_: str) -> None:
     pass
+
+
+def _as_it_is(request: AnyRequest, _: Sampling) -> AnyRequest:
+    return request
 
 
 class Workbench:
@@ -62,8 +70,9 @@ class Workbench:
         """The models that one could have."""
         cache = self.folders.cache
         self._prober = Prober(cache / "probes", settings.probe.timeout, self.store.learn)
-        self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce)
+        self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce, self._artifact_of)
         self._history = History(self.folders.state / "benchmarks.jsonl")
+        self._arrivals = Arrivals()
         self._closed = False
         self._turns = 0
         """Requests that were routed."""
@@ -144,6 +153,11 @@ class Workbench:
         await asyncio.to_thread(self.store.close)
 
     @property
+    def places(self) -> tuple[Path, ...]:
+        """The files of the models that are known."""
+        return tuple(place for member in self._pool for place in _files(member.artifact, member.profile))
+
+    @property
     def default_model(self) -> str | None:
         """The model that was loaded first, of those that are."""
         return next((host.name for host in self._pool.hosts), None)
@@ -190,16 +204,26 @@ class Workbench:
         """
         return await self._pool.lease(await self._wanted(model))
 
-    async def submit(self, request: Generation | Transcription | Embedding) -> Stream:
-        """Queue a request; its model is loaded first where it is not.
+    async def submit(
+        self, request: AnyRequest, finish: Callable[[AnyRequest, Sampling], AnyRequest] = _as_it_is
+    ) -> Stream:
+        """Queue a request; its model is loaded first where it is not. `finish` fills in what depends
+        on the model, of which it is given what requests sample with that say nothing.
 
         `core.tasks` folds the events of transcriptions and embeddings. Raises ModelNotFound, RequestError, QueueFull,
-        and as `load` does. Audio that cannot be decoded fails the stream before it is admitted.
+        and as `load` does; Cancelled where `cancel` was told its id meanwhile. Audio that cannot be decoded fails the
+        stream before it is admitted.
         """
-        if not request.request_id:
-            request = replace(request, request_id=uuid4().hex)
-        lease = await self.lease(request.model)
-        return await lease.submit(request)
+        request = replace(request, request_id=self._arrivals.unique(request.request_id))
+        with self._arrivals.bring(request) as arrival:
+            lease = await self.lease(request.model)
+            arrival.state = RequestState.QUEUED
+            try:
+                finished = finish(request, lease.sampling)
+            except BaseException:
+                lease.release()
+                raise
+            return await lease.submit(finished)
 
     async def count_tokens(self, request: Generation) -> int:
         """Tokens of the request's prompt. Raises as `submit` does."""
@@ -210,8 +234,8 @@ class Workbench:
             lease.release()
 
     def cancel(self, request_id: str) -> bool:
-        """False when no such request is queued or running."""
-        return any(host.cancel(request_id) for host in self._pool.hosts)
+        """False when no such request waits, for its model or for a slot, or runs."""
+        return self._arrivals.cancel(request_id) or any(host.cancel(request_id) for host in self._pool.hosts)
 
     def measure(
         self, model: str, *, prompt_tokens: int = 256, new_tokens: int = 64, rounds: int = 3, streams: int = 1
@@ -269,13 +293,17 @@ class Workbench:
                 process_resident=self._process.memory_info().rss,
             ),
             pool=self._pool.snapshot(),
+            arriving=self._arrivals.rows(),
         )
 
     def _artifact(self, name: str) -> Artifact:
         """Of a loaded model by the name it is served by, or of any other by what stands for it."""
         # Measuring may be all that a workbench is made for, without an event loop and so without a pool.
         member = self._pool.find(name) if "_pool" in vars(self) else None
-        return member.artifact if member else self.store.resolve(self.settings.source(name))
+        return member.artifact if member else self._artifact_of(name)
+
+    def _artifact_of(self, name: str) -> Artifact:
+        return self.store.resolve(self.settings.source(name))
 
     def _known(self, name: str) -> Member:
         member = self._pool.find(name)
@@ -311,10 +339,13 @@ class Workbench:
     async def _resolved(self, name: str) -> Member:
         """Not added to the pool yet."""
         profile = self.settings.models.get(name, Profile())
-        artifact = await asyncio.to_thread(self.store.resolve, profile.source or name)
+        source = profile.source or name
+        with about(Path(source)):
+            artifact = await asyncio.to_thread(self.store.resolve, source)
         if name in self.settings.models:
             artifact = replace(artifact, name=name)
-        writes = await asyncio.to_thread(self.store.writes, artifact)
+        with about(artifact.path):
+            writes = await asyncio.to_thread(self.store.writes, artifact)
         return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, writes=writes)
 
     def _known_as(self, found: Member, *, kept: bool = False) -> Member:
@@ -331,11 +362,29 @@ class Workbench:
         )
 
     def _load_member(self, member: Member, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
-        return self._loader.load(member.artifact, stop, tell, member.profile, self._pool.share(member))
+        with about(*_files(member.artifact, member.profile)):
+            return self._loader.load(member.artifact, stop, tell, member.profile, self._pool.share(member))
 
     def _expected(self, member: Member) -> int:
         """Bytes that a model is likely to take, before it was ever loaded. Reads its header."""
-        return self.store.expect(member.artifact, member.profile, self._pool.share(member))
+        share = self._pool.share(member)
+        with about(member.artifact.path):
+            size = self.store.expect(member.artifact, member.profile, share, self._prober.settled)
+        try:
+            draft = self._loader.guessing(member.artifact, member.profile)
+        except LoadFailed:
+            # Loading says so, in the place where that is looked for.
+            return size
+        if not isinstance(draft, Artifact):
+            return size
+        like = Profile(ctx_size=member.profile.ctx_size, slots=member.profile.slots)
+        return size + self.store.expect(draft, like, share, self._prober.settled)
+
+
+def _files(artifact: Artifact, profile: Profile) -> tuple[Path, ...]:
+    """What errors about a model may name."""
+    named = [lora if isinstance(lora, str) else lora.path for lora in profile.loras]
+    return (artifact.path, *map(Path, [*named, *filter(None, [profile.draft])]))
 
 
 def _is_place(name: str) -> bool:
@@ -350,6 +399,7 @@ def load_options(settings: ModelSettings) -> LoadOptions:
         slots=settings.slots,
         threads=settings.threads,
         batch=settings.batch,
+        micro_batch=settings.micro_batch,
         kv_type=settings.kv_type,
         api_key=settings.remote_api_key,
     )

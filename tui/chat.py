@@ -7,7 +7,7 @@ from enum import Enum
 from msgspec import Struct, field
 
 from core.events import Finished, FinishReason
-from core.requests import Conversation, Generation, Message, Role, Sampling, TextPart
+from core.requests import Conversation, Generation, Message, Role, TextPart
 from tui import format as fmt
 
 WARN_SHARE = 0.75
@@ -54,14 +54,15 @@ class Chat(Struct):
             return None
         return self.ask(self.exchanges.pop().question)
 
-    def request(self, model: str, sampling: Sampling) -> Generation:
-        """What to send for the last question. Exchanges without an answer are left out: templates want turns."""
+    def request(self, model: str) -> Generation:
+        """What to send for the last question, sampling still open. Exchanges without an answer are left out: templates
+        want turns."""
         messages: list[Message] = []
         for exchange in self.exchanges[:-1]:
             if exchange.answer.strip():
                 messages += [_message(Role.USER, exchange.question), _message(Role.ASSISTANT, exchange.answer)]
         messages.append(_message(Role.USER, self.exchanges[-1].question))
-        return Generation(model=model, prompt=Conversation(tuple(messages)), sampling=sampling)
+        return Generation(model=model, prompt=Conversation(tuple(messages)))
 
     @property
     def tokens(self) -> int:

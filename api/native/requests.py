@@ -24,7 +24,7 @@ class CancelReport(Struct, frozen=True):
 def request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get("/v1/requests", summary="The requests that wait or run now")
     async def list_requests() -> RequestBoard:
-        return RequestBoard([row for model in workbench.snapshot().models for row in model.requests])
+        return RequestBoard(list(workbench.snapshot().requests))
 
     @delete("/v1/requests/{request_id:path}", status_code=200, summary="Cancel a request")
     async def cancel_request(request_id: FromPath[str]) -> CancelReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from urllib.parse import quote
 
 import msgspec
@@ -55,7 +56,6 @@ from core.events import (
 )
 from core.requests import Conversation, Generation, Message, Sampling, Scalar
 from core.requests import TextPart as CoreText
-from core.serving.stream import Stream
 from core.workbench import Workbench
 
 FINISH = {
@@ -98,10 +98,10 @@ def chat_route(
         )
         generation = workbench.route(generation)
 
-        async def begin() -> Stream:
-            lease = await workbench.lease(generation.model)
-            return await lease.submit(replace(generation, sampling=_sampling(body, lease.sampling)))
+        def sampled(asked: Generation, defaults: Sampling) -> Generation:
+            return replace(asked, sampling=_sampling(body, defaults))
 
+        begin = partial(workbench.submit, generation, sampled)
         dialect = ChatDialect(body, fingerprint)
         headers = route_headers(generation)
         return Answer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)

@@ -105,12 +105,6 @@ def stretch(text: str, size: int = 7) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
-class StillLease:
-    def __init__(self, workbench: StillWorkbench, sampling: Sampling) -> None:
-        self.submit = workbench.submit
-        self.sampling = sampling
-
-
 class StillWorkbench:
     """Answers every question with `answer`. `load` waits for `gate` where there is one, and fails with `problem`."""
 
@@ -165,11 +159,8 @@ class StillWorkbench:
     def sampling_defaults(self, model: str) -> Sampling:
         return Sampling(temperature=0.0)
 
-    async def lease(self, model: str) -> StillLease:
-        return StillLease(self, self.sampling_defaults(model))
-
-    async def submit(self, request: Generation) -> Stream:
-        self.asked.append(request)
+    async def submit(self, request: Generation, finish: Callable[[Generation, Sampling], Generation]) -> Stream:
+        self.asked.append(finish(request, self.sampling_defaults(request.model)))
         stream = Stream(
             f"req-{len(self.asked)}", 42, 1, timeout=None, withdraw=lambda: False, cancel=lambda: self._cut(stream)
         )

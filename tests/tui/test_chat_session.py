@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.events import Finished, FinishReason, Timings, Usage
-from core.requests import Conversation, Generation, Sampling
+from core.requests import Conversation, Generation
 from tui.chat import Chat, Exchange, Outcome, summary
 
 
@@ -30,7 +30,7 @@ def test_a_request_carries_the_whole_conversation() -> None:
     chat = Chat()
     answered(chat, "one?", "One.")
     chat.ask("two?")
-    assert said(chat.request("guide", Sampling())) == [("user", "one?"), ("assistant", "One."), ("user", "two?")]
+    assert said(chat.request("guide")) == [("user", "one?"), ("assistant", "One."), ("user", "two?")]
 
 
 def test_a_question_without_an_answer_is_not_sent_again() -> None:
@@ -38,7 +38,7 @@ def test_a_question_without_an_answer_is_not_sent_again() -> None:
     failed = chat.ask("lost?")
     failed.outcome, failed.error = Outcome.FAILED, "It broke."
     chat.ask("two?")
-    assert said(chat.request("guide", Sampling())) == [("user", "two?")]
+    assert said(chat.request("guide")) == [("user", "two?")]
 
 
 def test_answering_again_keeps_the_question_and_drops_the_answer() -> None:

@@ -66,7 +66,7 @@ class ServeScreen(Room):
     def show(self, snapshot: Snapshot) -> None:
         self._draw_server()
         self._draw_gauges(snapshot.models, snapshot.machine)
-        self._draw_board(snapshot.models)
+        self._draw_board(snapshot)
         self._draw_log()
 
     def _draw_server(self) -> None:
@@ -120,13 +120,13 @@ class ServeScreen(Room):
     def _gauge(self, name: str, part: float, whole: float, text: str) -> None:
         self.query_one(f"#{name}", Gauge).show(part / whole if whole else 0.0, text)
 
-    def _draw_board(self, models: tuple[ModelSnapshot, ...]) -> None:
-        requests = [request for model in models for request in model.requests]
+    def _draw_board(self, snapshot: Snapshot) -> None:
+        requests = snapshot.requests
         self.query_one(Board).show_requests(requests)
         self.query_one("#requests").border_subtitle = f"{len(requests)} now" if requests else ""
         idle = self.query_one("#idle", Static)
         idle.display = not requests
-        done = sum(model.queue.total_processed for model in models)
+        done = sum(model.queue.total_processed for model in snapshot.models)
         idle.update(Content.styled(f"No requests now; {fmt.count(done)} were served since the start.", "$quiet"))
 
     def _draw_log(self) -> None:

@@ -22,6 +22,7 @@ COLUMNS = (
     Column("elapsed", 7, right=True),
 )
 _STYLES = {
+    RequestState.LOADING: "$queued",
     RequestState.QUEUED: "$queued",
     RequestState.PREFILL: "$prefill",
     RequestState.DECODE: "$decode",
