@@ -12,6 +12,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
+from api.places import without_folders
 from core.errors import (
     BenchtopError,
     Cancelled,
@@ -131,7 +132,10 @@ def refusal(error: Exception) -> Refusal:
 
 def _core(error: BenchtopError) -> Refusal:
     status, kind, code = next(answer for of, answer in ANSWERS.items() if isinstance(error, of))
-    return Refusal(status, Detail(str(error), kind, _param(error), code), _headers(error))
+    whole, told = str(error), without_folders(str(error), error.places)
+    if told != whole:
+        log.warning("refused, and folders were not told", why=whole)
+    return Refusal(status, Detail(told, kind, _param(error), code), _headers(error))
 
 
 def _param(error: BenchtopError) -> str | None:

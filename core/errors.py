@@ -5,14 +5,21 @@ Front ends map classes to exit codes, HTTP statuses and notifications; nothing h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from core.models.resolve import Missing
 
 
 class BenchtopError(Exception):
-    """Root of every error a user may meet; `str(error)` is fit to be shown as it is."""
+    """Root of every error a user may meet; `str(error)` is fit to be shown as it is to the user of this machine."""
+
+    places: tuple[Path, ...] = ()
+    """Files and folders that the sentence may name; who is at another machine is told them without what is above."""
 
 
 class UsageError(BenchtopError):
@@ -171,3 +178,13 @@ class Cancelled(BenchtopError):
 
 class ServerError(BenchtopError):
     """The HTTP server could not be started, for instance because the port is in use."""
+
+
+@contextmanager
+def about(*places: Path) -> Iterator[None]:
+    """Have an error that is raised inside know which files and folders it may speak of."""
+    try:
+        yield
+    except BenchtopError as error:
+        error.places = (*error.places, *places)
+        raise

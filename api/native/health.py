@@ -5,7 +5,9 @@ from __future__ import annotations
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
+from msgspec.structs import replace
 
+from api.places import without_folders
 from core.feed import ModelState, Snapshot
 from core.workbench import Workbench
 
@@ -23,7 +25,9 @@ def health_route(workbench: Workbench) -> HTTPRouteHandler:
     @get("/health", summary="Whether requests would be answered")
     async def health_check() -> Response[Health]:
         health, ready = health_of(workbench.snapshot(), workbench.default_model)
-        return Response(health, status_code=200 if ready else 503)
+        # It is asked without a key.
+        told = replace(health, detail=without_folders(health.detail, workbench.places))
+        return Response(told, status_code=200 if ready else 503)
 
     return health_check
 
