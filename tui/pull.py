@@ -153,7 +153,7 @@ class Bar:
         if item.note != self._note:
             self._note = item.note
             if item.note is not None:
-                _say(self._progress.console, item.note)
+                _say(self._progress.console, said(item))
         self._progress.update(
             self._task, description=item.name, total=item.total, completed=item.done, figures=figures(item)
         )
@@ -176,7 +176,13 @@ class Lines:
         step = STEPS * item.done // item.total if item.total else STEPS
         if (item.state, item.note, step) != self._said:
             self._said = (item.state, item.note, step)
-            _say(self._console, item.note or f"{item.name}: {item.state.value}, {figures(item)}")
+            _say(self._console, said(item) or f"{item.name}: {item.state.value}, {figures(item)}")
+
+
+def said(item: DownloadItem) -> str:
+    """What it waits for, and how long where that is known; empty where it waits for nothing."""
+    again = f" It is tried again in {duration(max(1.0, item.again))}." if item.again is not None else ""
+    return f"{item.note or ''}{again}"
 
 
 def figures(item: DownloadItem) -> str:

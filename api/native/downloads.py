@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
 from api.bodies import decode_body, read_body
+from api.places import without_folders
 from core.models.downloads.items import DownloadItem
 from core.models.downloads.manager import Downloads
 from core.workbench import Workbench
@@ -37,6 +38,7 @@ class DownloadRow(Struct, frozen=True):
     bytes_per_second: float
     eta_seconds: float | None
     note: str | None
+    retry_in_seconds: float | None
     error: str | None
 
 
@@ -107,6 +109,7 @@ def row_of(item: DownloadItem) -> DownloadRow:
         downloaded_bytes=item.done,
         bytes_per_second=round(item.rate, 1),
         eta_seconds=None if item.eta is None else round(item.eta, 1),
-        note=item.note,
-        error=item.error,
+        note=item.note and without_folders(item.note),
+        retry_in_seconds=None if item.again is None else round(item.again, 1),
+        error=item.error and without_folders(item.error),
     )

@@ -68,7 +68,18 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_a_model_is_downloaded_and_its_progress_told(world: World) -> None:
     row = await world.add()
     assert row.keys() == {
-        *("id", "model", "state", "total_bytes", "downloaded_bytes", "bytes_per_second", "eta_seconds", "note", "error")
+        *(
+            "id",
+            "model",
+            "state",
+            "total_bytes",
+            "downloaded_bytes",
+            "bytes_per_second",
+            "eta_seconds",
+            "note",
+            "error",
+        ),
+        "retry_in_seconds",
     }
     assert (row["model"], row["total_bytes"]) == (f"{NAME}:Q4_K_M", 4 * MB)
     done = await world.reaches(row["id"], "state", "done")

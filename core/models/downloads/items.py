@@ -24,6 +24,11 @@ class DownloadState(Enum):
     CANCELLED = "cancelled"
 
     @property
+    def over(self) -> bool:
+        """Nothing is being done, and nothing waits to go on."""
+        return self in (DownloadState.DONE, DownloadState.FAILED, DownloadState.CANCELLED)
+
+    @property
     def active(self) -> bool:
         """Something is being done, or will be without anybody asking again."""
         return self in (DownloadState.QUEUED, DownloadState.RUNNING, DownloadState.RETRYING, DownloadState.VERIFYING)
@@ -53,6 +58,8 @@ class DownloadItem(Struct, frozen=True):
     """Bytes a second over the last few seconds."""
     note: str | None = None
     """What it waits for, or why it is tried again: one sentence."""
+    again: float | None = None
+    """Seconds until it is tried again, while it waits for that."""
     error: str | None = None
     """Why it failed: one sentence."""
 

@@ -53,7 +53,13 @@ class Discarded(Struct, frozen=True, tag="discarded"):
     id: str
 
 
-Record = Added | Moved | Fetched | Discarded
+class Forgotten(Struct, frozen=True, tag="forgotten"):
+    """It is no longer listed."""
+
+    id: str
+
+
+Record = Added | Moved | Fetched | Discarded | Forgotten
 
 
 class Entry(Struct, frozen=True):
@@ -66,6 +72,10 @@ class Entry(Struct, frozen=True):
     """The last one that it ran in."""
     error: str | None = None
     fetched: tuple[str, ...] = ()
+
+
+Stamp = tuple[int, int, int]
+"""What a file that was written to differs in: when it was, its size, and which file it is."""
 
 
 class Journal:
@@ -88,6 +98,14 @@ class Journal:
     def entries(self) -> dict[str, Entry]:
         """By id, in the order in which they were added."""
         return replay(self._read())
+
+    def stamp(self) -> Stamp | None:
+        """None where there is no journal yet."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
 
     def compact(self) -> None:
         """Write a long journal anew, with one or two lines for each download."""
@@ -136,6 +154,8 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
             entries[record.id] = replace(known, fetched=(*known.fetched, path))
         case Discarded() if known is not None:
             entries[record.id] = replace(known, fetched=())
+        case Forgotten():
+            entries.pop(record.id, None)
         case _:
             # The line before it, which it goes on from, is lost.
             pass

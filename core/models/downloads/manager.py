@@ -17,7 +17,19 @@ from core.config import DownloadSettings
 from core.errors import BenchtopError, DownloadError, DownloadNotFound
 from core.models.downloads.discard import claimed, discard
 from core.models.downloads.items import DownloadItem, DownloadState, Resumed
-from core.models.downloads.journal import NAME, Added, Discarded, Entry, Fetched, Journal, Moved, Record, lock_of
+from core.models.downloads.journal import (
+    NAME,
+    Added,
+    Discarded,
+    Entry,
+    Fetched,
+    Forgotten,
+    Journal,
+    Moved,
+    Record,
+    lock_of,
+)
+from core.models.downloads.others import Others
 from core.models.downloads.patience import Patience, Stopped
 from core.models.downloads.place import HubPlace, RepoCache, check_quant, hub_place
 from core.models.downloads.remote import client_for
@@ -77,7 +89,9 @@ class _Known:
         quant, job = self.entry.quant, self.active
         made = DownloadItem(self.entry.id, quant.name, self.entry.state, quant.size, self.done, error=self.entry.error)
         if job is not None:
-            return replace(made, state=job.state, done=job.done, rate=job.rate, note=job.note, error=None)
+            return replace(
+                made, state=job.state, done=job.done, rate=job.rate, note=job.note, again=job.again, error=None
+            )
         return replace(made, state=DownloadState.PAUSED) if self.interrupted else made
 
 
@@ -102,6 +116,7 @@ class Downloads:
         self._patience = patience or Patience(attempts=settings.attempts)
         self._free = free
         self._journal = Journal(folder / NAME)
+        self._others = Others(folder, self._journal)
         self._slots = Slots(settings.concurrency)
         self._numbers = itertools.count()
         self._lock = threading.RLock()
@@ -151,9 +166,11 @@ class Downloads:
         return Resumed(tuple(key for key in pending if key not in refused), refused)
 
     def pause(self, key: str) -> None:
-        """Stop fetching; what is here is kept, also across restarts. Raises DownloadNotFound."""
+        """Stop fetching; what is here is kept, also across restarts. Raises DownloadNotFound, and
+        DownloadError where another process is at it."""
         known = self._find(key)
         with self._lock:
+            self._require_mine(known)
             if known.interrupted:
                 self._move(known, DownloadState.PAUSED)
         self._halt(known, Wish.PAUSE)
@@ -165,29 +182,44 @@ class Downloads:
         if known.active is not None:
             self._halt(known, Wish.DISCARD if discard else Wish.CANCEL)
             return
+        with self._lock:
+            self._require_mine(known)
         if discard:
             self._discard(known)
         if discard or known.entry.state is not DownloadState.DONE:
             self._move(known, DownloadState.CANCELLED)
 
+    def forget(self, key: str) -> None:
+        """List a download no longer that is done, failed or was cancelled; what it brought stays where it is.
+
+        Raises DownloadNotFound, DownloadError for one that is not over, here or in another process.
+        """
+        known = self._find(key)
+        quant = known.entry.quant
+        if known.active is not None or not known.entry.state.over:
+            raise DownloadError(f"The download of {quant.name} is not over; cancel it first.")
+        with claimed(lock_of(self._folder, key), lambda: self._others.owner(key), quant.name):
+            self._drop(known)
+
     def forget_deleted(self, repo: str) -> None:
         """Of downloads from a repository of which a model was deleted: those of which nothing is here any more are
-        given up, so that nothing goes on with them unasked. Raises DownloadError."""
+        forgotten, so that nothing goes on with them unasked. Raises DownloadError."""
         with self._lock:
             mine = [known for known in self._items().values() if known.entry.quant.repo == repo]
         for known in mine:
             if known.active is None and self._held(known.entry.quant) == 0:
-                known.done = 0
-                self._move(known, DownloadState.CANCELLED)
+                self._drop(known)
 
     def items(self) -> tuple[DownloadItem, ...]:
         """In the order in which they were first asked for."""
         with self._lock:
-            return tuple(known.item() for known in self._items().values())
+            return tuple(self._item(known) for known in self._items().values())
 
     def item(self, key: str) -> DownloadItem:
         """Raises DownloadNotFound."""
-        return self._find(key).item()
+        known = self._find(key)
+        with self._lock:
+            return self._item(known)
 
     def wait(self, key: str, timeout: float | None = None) -> DownloadItem:
         """Return when nothing more happens with it, or after `timeout` seconds. Raises DownloadNotFound."""
@@ -216,14 +248,27 @@ class Downloads:
     # What is known.
 
     def _items(self) -> dict[str, _Known]:
-        if self._known is None:
-            try:
+        """With what other processes wrote meanwhile; of what this one is at, it knows best."""
+        idle = {key for key, known in (self._known or {}).items() if known.active is None}
+        try:
+            if self._known is None:
                 self._journal.compact()
-                entries = self._journal.entries()
-            except OSError as error:
-                raise DownloadError(f"The list of downloads in {self._folder} cannot be read: {error}.") from error
-            self._known = {key: _Known(entry, self._done(entry)) for key, entry in entries.items()}
-        return self._known
+            news = self._others.news()
+        except OSError as error:
+            if self._known is not None:
+                # What is under way here needs nothing of it.
+                log.warning("the list of downloads cannot be read again", reason=str(error))
+                return self._known
+            raise DownloadError(f"The list of downloads in {self._folder} cannot be read: {error}.") from error
+        items = self._known = {} if self._known is None else self._known
+        for key, entry in news.items():
+            if entry is None and key in idle:
+                del items[key]
+            elif entry is not None and key not in items:
+                items[key] = _Known(entry, self._done(entry))
+            elif entry is not None and key in idle:
+                items[key].entry, items[key].done = entry, self._done(entry)
+        return items
 
     def _find(self, key: str) -> _Known:
         with self._lock:
@@ -231,6 +276,18 @@ class Downloads:
         if known is None:
             raise DownloadNotFound(f"There is no download {key[:64]!r}; the list of downloads has their ids.")
         return known
+
+    def _item(self, known: _Known) -> DownloadItem:
+        item = known.item()
+        if not known.interrupted or (other := self._others.fetching(known.entry)) is None:
+            return item
+        done = self._held(known.entry.quant)
+        return replace(item, state=DownloadState.RUNNING, done=done, note=f"{other} is downloading it.")
+
+    def _require_mine(self, known: _Known) -> None:
+        """Raises DownloadError where another process is at a download: it would go on, whatever is written here."""
+        if known.interrupted and (other := self._others.fetching(known.entry)) is not None:
+            raise DownloadError(f"{other} is downloading {known.entry.quant.name}; stop it there.")
 
     def _done(self, entry: Entry) -> int:
         return entry.quant.size if entry.state is DownloadState.DONE else self._held(entry.quant)
@@ -253,6 +310,11 @@ class Downloads:
             raise DownloadError(
                 f"The list of downloads in {self._folder} cannot be written ({error.strerror}); free some room there."
             ) from error
+
+    def _drop(self, known: _Known) -> None:
+        with self._lock:
+            self._write(Forgotten(known.entry.id))
+            self._items().pop(known.entry.id, None)
 
     def _move(self, known: _Known, state: DownloadState, error: str | None = None) -> None:
         """Remember a state. A disk that does not take it must not stop the download."""
@@ -286,7 +348,7 @@ class Downloads:
         hooks = Hooks(
             changed=lambda: self._tell(known),
             arrived=lambda path: self._arrived(known, path),
-            owner=lambda: self._owner(key),
+            owner=lambda: self._others.owner(key),
         )
         lock = lock_of(self._folder, key)
         job = Job(next(self._numbers), known.entry.quant, self._shared(), self._slots, lock, hooks)
@@ -335,10 +397,6 @@ class Downloads:
         except DownloadError as failure:
             log.warning("a fetched file is not remembered", path=path, reason=str(failure))
 
-    def _owner(self, key: str) -> str:
-        entry = self._journal.entries().get(key)
-        return f"Process {entry.process}" if entry is not None and entry.process else "Another process"
-
     def _halt(self, known: _Known, wish: Wish, patience: float = STOP_PATIENCE) -> None:
         job = known.active
         if job is not None:
@@ -348,7 +406,7 @@ class Downloads:
     def _discard(self, known: _Known) -> None:
         key, quant = known.entry.id, known.entry.quant
         try:
-            with claimed(lock_of(self._folder, key), lambda: self._owner(key), quant.name):
+            with claimed(lock_of(self._folder, key), lambda: self._others.owner(key), quant.name):
                 entries = self._journal.entries()
                 told = entries.pop(key, known.entry)
                 # Another process may have fetched a part of it.

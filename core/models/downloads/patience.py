@@ -42,9 +42,10 @@ def persist(
     patience: Patience,
     stop: threading.Event,
     progress: Callable[[], int],
-    retrying: Callable[[str], None],
+    retrying: Callable[[str, float], None],
 ) -> None:
-    """Call `attempt` until it returns. `progress` counts what was achieved; `retrying` is told why each pause is made.
+    """Call `attempt` until it returns. `progress` counts what was achieved; `retrying` is told why each pause
+    is made, and how many seconds it takes.
 
     Raises Stopped as soon as `stop` is set, the last Transient when patience ends, and whatever else `attempt` raises.
     """
@@ -57,7 +58,7 @@ def persist(
             if failures >= patience.attempts:
                 raise
             seconds = patience.pause(failures, failure.retry_after)
-            retrying(f"{failure} It is tried again in {max(1, round(seconds))} s.")
+            retrying(str(failure), seconds)
             if stop.wait(seconds):
                 raise Stopped from failure
         else:

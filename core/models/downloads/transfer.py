@@ -41,7 +41,8 @@ class Listener(Protocol):
     def received(self, count: int) -> None:
         """Bytes came from the network."""
 
-    def retrying(self, reason: str) -> None: ...
+    def retrying(self, reason: str, seconds: float) -> None:
+        """It failed, and is tried again after so many seconds."""
 
     def waiting(self, reason: str) -> None: ...
 

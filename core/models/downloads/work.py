@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class Job:
         self.wish = Wish.NONE
         self.state = DownloadState.QUEUED
         self.note: str | None = None
+        self._again = 0.0
+        """When the next try is, by the monotonic clock."""
         self.stop = threading.Event()
         self.ended = threading.Event()
         self._line = line
@@ -76,6 +79,11 @@ class Job:
     @property
     def rate(self) -> float:
         return self._meter.rate() if self.state.active else 0.0
+
+    @property
+    def again(self) -> float | None:
+        """Seconds until the next try, while one is waited for."""
+        return max(0.0, self._again - time.monotonic()) if self.state is DownloadState.RETRYING else None
 
     @property
     def missing(self) -> int:
@@ -110,7 +118,8 @@ class Job:
             self._meter.add(count)
         self._hooks.changed()
 
-    def retrying(self, reason: str) -> None:
+    def retrying(self, reason: str, seconds: float) -> None:
+        self._again = time.monotonic() + seconds
         self._move(DownloadState.RETRYING, reason)
 
     def waiting(self, reason: str) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.engines.base import ArtifactFormat
+from core.config import Settings
+from core.engines import Engines
+from core.engines.base import ArtifactFormat, LoadOptions
 from core.errors import DownloadError
 from core.guide import WEIGHTS
 from core.models.downloads.items import DownloadState
@@ -18,7 +20,9 @@ from core.models.names import HubName
 from core.models.removal import delete
 from core.models.removal import find as find_entry
 from core.models.repository import Quant
+from core.models.store import Store
 from tests.hub import Fault, Sparse
+from tests.support import folders_in
 from tests.unit.core.models.downloads.conftest import Bench, finished, in_state, reached, until
 
 MB = 1_000_000
@@ -154,6 +158,20 @@ def test_deleting_leaves_what_a_paused_download_is_made_of(bench: Bench) -> None
     assert len(bench.partials()) == 1
     downloads.resume(key)
     assert finished(downloads, key).state is DownloadState.DONE
+
+
+def test_a_deleted_model_is_no_longer_among_the_downloads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(bench.cache))
+    engines = Engines({"llamacpp": "core.engines.llamacpp.engine:LlamaCppEngine"})
+    store = Store(Settings(), folders_in(bench.root), engines, LoadOptions())
+    store.downloads = bench.manager()
+    bench.hub.add("o/m", {"m-Q4_K_M.gguf": GGUF})
+    bench.hub.add("o/other", {"m-Q4_K_M.gguf": GGUF})
+    kept, gone = (store.downloads.enqueue(quants(bench, repo)["Q4_K_M"]) for repo in ("o/other", "o/m"))
+    assert finished(store.downloads, gone).state is finished(store.downloads, kept).state is DownloadState.DONE
+    store.delete(next(entry for entry in store.library() if entry.name == "o/m:Q4_K_M"))
+    assert [item.id for item in store.downloads.items()] == [kept]
+    assert [item.id for item in bench.manager().items()] == [kept]
 
 
 def test_discarding_never_leaves_the_cache(bench: Bench) -> None:

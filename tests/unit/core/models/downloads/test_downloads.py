@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from core.config import DownloadSettings
-from core.errors import DiskFull, DownloadNotFound, HubUnreachable, RequestError
+from core.errors import DiskFull, DownloadError, DownloadNotFound, HubUnreachable, RequestError
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.manager import Downloads
 from core.models.downloads.patience import Patience
@@ -254,6 +254,54 @@ def test_cancelling_keeps_what_is_here_unless_told_to_discard_it(bench: Bench) -
     downloads.cancel(key, discard=True)
     assert (downloads.item(key).state, downloads.item(key).done) == (DownloadState.CANCELLED, 0)
     assert bench.partials() == []
+
+
+def test_a_download_that_is_over_can_be_forgotten_and_what_it_brought_stays(bench: Bench) -> None:
+    whole, broken = bench.add(Sparse(MB)), bench.add(Sparse(MB, seed=1), repo="owner/broken")
+    bench.hub.faults.append(Fault("/cdn/owner/broken/*", status=404, times=None))
+    downloads = bench.manager()
+    keys = [downloads.enqueue(quant) for quant in (whole, broken)]
+    assert [finished(downloads, key).state for key in keys] == [DownloadState.DONE, DownloadState.FAILED]
+    for key in keys:
+        downloads.forget(key)
+        with pytest.raises(DownloadNotFound):
+            downloads.item(key)
+    assert downloads.items() == bench.manager().items() == ()
+    assert bench.pointer(whole).stat().st_size == MB
+    assert downloads.enqueue(whole) == keys[0]
+    assert finished(downloads, keys[0]).state is DownloadState.DONE
+
+
+def test_a_download_that_is_not_over_is_not_forgotten(bench: Bench) -> None:
+    quant = bench.add(Sparse(4 * MB))
+    bench.hub.faults.append(Fault("/cdn/*", stall_after=MB))
+    downloads, other = bench.manager(), bench.manager()
+    key = downloads.enqueue(quant)
+    until(downloads, key, reached(MB))
+    with pytest.raises(DownloadError, match="cancel it first"):
+        downloads.forget(key)
+    with pytest.raises(DownloadError):
+        other.forget(key)
+    downloads.pause(key)
+    with pytest.raises(DownloadError, match="cancel it first"):
+        downloads.forget(key)
+    downloads.cancel(key)
+    downloads.forget(key)
+    assert downloads.items() == ()
+    assert len(bench.partials()) == 1
+
+
+def test_a_download_that_waits_tells_how_long_until_it_is_tried_again(bench: Bench) -> None:
+    quant = bench.add(Sparse(MB))
+    bench.hub.faults.append(Fault("/cdn/*", status=503, headers={"Retry-After": "300"}))
+    downloads = bench.manager()
+    key = downloads.enqueue(quant)
+    item = until(downloads, key, lambda item: item.state is DownloadState.RETRYING)
+    assert item.again is not None
+    assert 0.0 < item.again <= 300.0
+    assert "300" not in (item.note or "")
+    downloads.pause(key)
+    assert downloads.item(key).again is None
 
 
 def test_discarding_a_finished_download_deletes_what_it_brought_and_nothing_else(bench: Bench) -> None:
