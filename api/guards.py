@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from api.errors import BodyTooLarge, Denied, refusal
 from api.loopback import is_loopback
 from api.replies import Headers, send_bytes
-from core.config import ServerSettings
+from core.config import ServerSettings, host_name
 from core.errors import BenchtopError
 from core.telemetry.log import get_logger
 from core.telemetry.log import request_id as request_id_in_log
@@ -24,8 +24,11 @@ from core.telemetry.log import request_id as request_id_in_log
 OPEN_PATHS = frozenset({"/health"})
 """Answered without a key: load balancers and process managers have none."""
 
+LONGEST_LENGTH = 18
+"""Digits of a Content-Length that may still be true."""
+
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_LOCAL_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _WANTED = frozenset(
     {
         b"host",
@@ -85,7 +88,8 @@ class Guard:
         self._app = app
         self._key = None if settings.api_key is None else settings.api_key.encode()
         self._local = is_loopback(settings.host)
-        self._host = settings.host
+        bound = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
+        self._names = frozenset(map(host_name, (*_LOCAL_NAMES, bound, *settings.allowed_hosts))) - {""}
         self._origins = settings.cors_origins
         self._limit = settings.max_body
         self._limits = limits or {}
@@ -117,7 +121,7 @@ class Guard:
             await self._pass(scope, receive, send_on, headers)
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            log.info("request", method=method, path=path, status=status, ms=milliseconds)
+            log.info("request", method=method, path=_legible(path), status=status, ms=milliseconds)
 
     async def _pass(self, scope: HTTPScope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]) -> None:
         if self._is_preflight(scope["method"], headers):
@@ -135,12 +139,13 @@ class Guard:
     def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Raises Denied or BodyTooLarge."""
         host = headers.get(b"host", b"").decode("latin-1")
-        if self._local and not self._is_local_name(host):
+        if self._local and host_name(host) not in self._names:
             raise Denied(
                 403,
                 "host_not_allowed",
                 f"The Host header {host[:100]!r} does not name this machine; "
-                "ask for localhost or 127.0.0.1, or bind another address with --host.",
+                "ask for localhost or 127.0.0.1, add the name to allowed_hosts in its config, or bind another address "
+                "with --host.",
             )
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and not origin_allowed(origin, host, self._origins):
@@ -153,11 +158,9 @@ class Guard:
             _check_key(self._key, presented_key(headers))
         length = headers.get(b"content-length", b"")
         limit = self._limits.get(path, self._limit)
-        if length.isdigit() and int(length) > limit:
+        # Python refuses to read numbers of thousands of digits.
+        if length.isdigit() and (len(length) > LONGEST_LENGTH or int(length) > limit):
             raise BodyTooLarge(limit)
-
-    def _is_local_name(self, host: str) -> bool:
-        return _LOCAL_NAME.fullmatch(host) is not None or host.rpartition(":")[0] == self._host
 
     def _is_preflight(self, method: str, headers: Mapping[bytes, bytes]) -> bool:
         return method == "OPTIONS" and b"access-control-request-method" in headers and bool(self._cors(headers))
@@ -172,6 +175,11 @@ class Guard:
             (b"access-control-expose-headers", b"x-request-id, retry-after"),
             (b"vary", b"origin"),
         )
+
+
+def _legible(path: str) -> str:
+    """For a log that people read in terminals, which obey what clients may write into a path as `%1b`."""
+    return path if path.isprintable() else ascii(path)
 
 
 def _preflight(headers: Mapping[bytes, bytes]) -> Headers:

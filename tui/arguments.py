@@ -35,11 +35,13 @@ class Arguments(argparse.Namespace):
     host: str | None
     port: int | None
     api_key: str | None
+    cors_origins: list[str] | None
     engine: str | None
     slots: int | None
     ctx_size: int | None
     threads: int | None
     kv_type: str | None
+    draft: str | None
     models: list[str] | None
     model_ttl: float | None
     memory_limit: str | None
@@ -61,7 +63,12 @@ class Arguments(argparse.Namespace):
     def flags(self) -> dict[str, dict[str, object]]:
         """By section of the settings."""
         return {
-            "server": {"host": self.host, "port": self.port, "api_key": self.api_key},
+            "server": {
+                "host": self.host,
+                "port": self.port,
+                "api_key": self.api_key,
+                "cors_origins": self.cors_origins,
+            },
             "queue": {"max_queue": self.max_queue, "queue_timeout": self.queue_timeout},
             "model": {
                 "engine": self.engine,
@@ -69,6 +76,7 @@ class Arguments(argparse.Namespace):
                 "ctx_size": self.ctx_size,
                 "threads": self.threads,
                 "kv_type": self.kv_type,
+                "draft": self.draft,
             },
             "models": {name: {} for name in self.models or ()},
             "pool": {"memory_limit": self.memory_limit, "model_ttl": self.model_ttl},
@@ -132,6 +140,13 @@ def add_options(made: argparse.ArgumentParser) -> None:
     server.add_argument("--host", metavar="ADDRESS", help="address to bind (127.0.0.1)")
     server.add_argument("-p", "--port", type=int, metavar="N", help="port to bind; 0 takes a free one (8080)")
     server.add_argument("--api-key", metavar="KEY", help="what clients must send; made where others can reach us")
+    server.add_argument(
+        "--cors-origin",
+        dest="cors_origins",
+        action="append",
+        metavar="URL",
+        help="web pages from there may call; may be given again",
+    )
     server.add_argument("--max-queue", type=int, metavar="N", help="requests that may wait; 0 is any number (32)")
     server.add_argument("--queue-timeout", type=float, metavar="SECONDS", help="how long one may wait (60)")
     model = made.add_argument_group("model")
@@ -140,6 +155,7 @@ def add_options(made: argparse.ArgumentParser) -> None:
     model.add_argument("--ctx-size", type=int, metavar="N", help="tokens a request may hold (as the model was made)")
     model.add_argument("--threads", type=int, metavar="N", help="threads that decode (as measured)")
     model.add_argument("--kv-type", metavar="TYPE", help="of the KV cache: f16, bf16, f32, q8_0 or q4_0 (f16)")
+    model.add_argument("--draft", metavar="NAME", help="guess ahead: prompt-lookup, or a smaller model's name (none)")
     several = made.add_argument_group("several models")
     several.add_argument("--models", type=_names, metavar="A,B,C", help="models to serve; the first is the default")
     several.add_argument(

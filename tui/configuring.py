@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HIDDEN: Final = "***"
 WIDTH: Final = 80
 OPTIONS: Final[Mapping[Key, str]] = {
+    ("server", "cors_origins"): "--cors-origin",
     ("bench", "enabled"): "--no-benchmark",
     ("bench", "budget"): "--bench-budget",
     ("bench", "fresh"): "--rebench",

@@ -19,6 +19,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from api.server import Server
 from core.config import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
+from core.engines import Engines
 from core.workbench import Workbench
 
 PATIENCE = 20.0
@@ -107,8 +108,9 @@ async def serving(
     settings: Settings = Settings(server=ServerSettings(port=0)),
     model: str | None = "echo",
     ping: float = 15.0,
+    engines: Engines | None = None,
 ) -> AsyncIterator[Served]:
-    workbench = Workbench(settings, folders_in(path))
+    workbench = Workbench(settings, folders_in(path), engines)
     server = Server(workbench, settings, ping=ping)
     try:
         if model is not None:

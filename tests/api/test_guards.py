@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
 
 import openai
 import pytest
 import pytest_asyncio
+from litestar.types import Message, Receive, Scope, Send
 from openai import AsyncOpenAI
 
-from api.guards import origin_allowed, presented_key, request_id, tenant_of
+from api.guards import Guard, origin_allowed, presented_key, request_id, tenant_of
 from api.loopback import is_loopback
 from core.config import ServerSettings
 from tests.api.conftest import Served, chat_body, serving, settings_of
@@ -77,6 +80,48 @@ async def test_other_host_names_are_refused_on_loopback(echo: Served, host: str)
     response = await echo.http.get("/health", headers={"Host": host})
     assert response.status_code == 403
     assert response.json()["error"]["code"] == "host_not_allowed"
+
+
+async def test_names_that_are_configured_are_answered_on_loopback_whatever_their_port_and_case(tmp_path: Path) -> None:
+    settings = settings_of(ServerSettings(port=0, allowed_hosts=("LLM.example.org", "box:8443", "[fd00::1]")))
+    async with serving(tmp_path, settings) as served:
+        for host in ("llm.example.org", "llm.EXAMPLE.org:443", "box", "box:1", "[FD00::1]:9", "localhost"):
+            answer = await served.http.get("/v1/models", headers={"Host": host, "Origin": f"https://{host}"})
+            assert answer.status_code == 200, host
+        for host in ("example.org", "a.llm.example.org", "llm.example.org.evil", "box@evil", "box:x", ""):
+            assert (await served.http.get("/v1/models", headers={"Host": host})).status_code == 403, host
+
+
+async def test_the_address_that_is_bound_is_answered_with_a_port_and_without(tmp_path: Path) -> None:
+    async with serving(tmp_path, settings_of(ServerSettings(host="127.0.0.2", port=0))) as served:
+        for host in ("127.0.0.2", "127.0.0.2:1"):
+            assert (await served.http.get("/health", headers={"Host": host})).status_code == 200
+
+
+async def test_a_length_that_is_no_number_that_can_be_read_is_refused() -> None:
+    guard = Guard(never, ServerSettings(max_body=LIMIT))
+    headers = [(b"host", b"localhost"), (b"content-length", b"9" * 5000)]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await guard(cast("Scope", scope), cast("Receive", None), send)
+    assert sent[0]["status"] == 413  # type: ignore[typeddict-item]
+
+
+async def never(_: Scope, __: Receive, ___: Send) -> None:
+    raise AssertionError
+
+
+async def test_a_path_cannot_write_into_the_terminal_that_shows_the_log(
+    echo: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        await echo.http.get("/v1/%1b[2J%0aerror")
+    (path,) = (vars(record)["fields"]["path"] for record in caplog.records if record.name == "api.guards")
+    assert path == r"'/v1/\x1b[2J\nerror'"
 
 
 async def test_a_request_without_a_host_is_refused_on_loopback(echo: Served) -> None:

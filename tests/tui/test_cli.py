@@ -285,6 +285,12 @@ def test_options_that_were_not_given_are_left_to_the_settings() -> None:
     assert given == {"port": 9, "slots": 4}
 
 
+def test_origins_are_given_one_at_a_time_and_what_drafts_by_name() -> None:
+    flags = parse(["--cors-origin", "https://a.example", "--cors-origin", "null", "--draft", "small"]).flags()
+    assert flags["server"]["cors_origins"] == ["https://a.example", "null"]
+    assert flags["model"]["draft"] == "small"
+
+
 def test_several_models_and_their_settings_are_flags_too() -> None:
     words = ["--models", "guide, echo,", "--model-ttl", "60", "--memory-limit", "8GiB", "--auto-route"]
     given = parse([*words, "--route-strategy", "round-robin", "--kv-type", "q8_0", "--pull"])

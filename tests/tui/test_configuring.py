@@ -93,7 +93,7 @@ def test_secrets_are_hidden_unless_asked_for(loaded: Loaded, capsys: pytest.Capt
     assert "hush" not in text(loaded)
     (line,) = [line for line in text(loaded).splitlines() if "*" in line]
     assert line.split() == ["#", "api_key", "=", f'"{HIDDEN}"', "#", "config", "file"]
-    assert 'api_key      = "hush"' in text(loaded, secrets=True)
+    assert 'api_key       = "hush"' in text(loaded, secrets=True)
     show_json(loaded, secrets=False)
     out = capsys.readouterr().out
     assert "hush" not in out
@@ -216,6 +216,8 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     made = {key: anything(hint) for key, hint in hints.items()}
     if "memory_limit" in made:
         made["memory_limit"] = st.sampled_from(["12GB", "60%", None])
+    if "allowed_hosts" in made:
+        made["allowed_hosts"] = st.lists(st.sampled_from(["llm.example.org", "BOX:1", "[::1]"])).map(tuple)
     return st.builds(kind, **made)
 
 
