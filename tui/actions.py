@@ -104,7 +104,16 @@ ACTIONS: tuple[Action, ...] = (
         "Stop everything that moves by itself, or let it move again.",
     ),
     Action(
-        "app.quit", Scope.APP, "Quit", "quit", ("ctrl+q",), "Stop the server, unload the models, leave.", "quit", "^q"
+        "app.quit",
+        Scope.APP,
+        "Quit",
+        "quit",
+        ("ctrl+q",),
+        "Stop the server, unload the models, leave.",
+        "quit",
+        "^q",
+        # A dialog hides all other keys of the app.
+        priority=True,
     ),
     Action(
         "models.load",
@@ -148,7 +157,7 @@ ACTIONS: tuple[Action, ...] = (
         "Sort the models",
         "order",
         ("t",),
-        "By place, name, size, downloads, likes, age, fit.",
+        "By place, name, size, pulls (downloads at the Hub), likes, age, fit.",
     ),
     Action("models.unload", Scope.MODELS, "Unload the model", "unload", ("u",), "Free its memory."),
     Action("models.pin", Scope.MODELS, "Pin the model, or unpin it", "pin", ("p",), "A pinned one stays loaded."),
@@ -193,6 +202,24 @@ ACTIONS: tuple[Action, ...] = (
         "Ask whether it fits with f16, q8_0 or q4_0 as the type of the KV cache.",
     ),
     Action(
+        "models.scroll",
+        Scope.MODELS,
+        "Scroll the details down",
+        "scroll_details(1)",
+        ("right_square_bracket", "shift+down"),
+        "Where they are longer than their room.",
+        palette=False,
+    ),
+    Action(
+        "models.scroll_up",
+        Scope.MODELS,
+        "Scroll the details up",
+        "scroll_details(-1)",
+        ("left_square_bracket", "shift+up"),
+        "Back to their beginning.",
+        palette=False,
+    ),
+    Action(
         "models.back",
         Scope.MODELS,
         "Back to the list",
@@ -207,7 +234,7 @@ ACTIONS: tuple[Action, ...] = (
         "Downloads",
         "transfers",
         ("w",),
-        "Show what is on its way, or put it away.",
+        "To the list of what is on its way; again, or escape, leaves it.",
     ),
     Action(
         "models.pause",
@@ -223,7 +250,15 @@ ACTIONS: tuple[Action, ...] = (
         "Cancel the download",
         "cancel",
         ("x",),
-        "The one selected; asks whether to keep what was fetched.",
+        "The one selected; asks whether to keep what was fetched. One that is over it takes off the list.",
+    ),
+    Action(
+        "models.clear",
+        Scope.MODELS,
+        "Clear the list of downloads",
+        "clear",
+        ("c",),
+        "Of what is done, has failed or was cancelled; no file is deleted.",
     ),
     Action(
         "models.resume",

@@ -72,7 +72,8 @@ class Order(Enum):
     """As they come: what is here, the catalog, the Hub's answer."""
     NAME = "name"
     SIZE = "size"
-    DOWNLOADS = "downloads"
+    DOWNLOADS = "pulls"
+    """As the Hub counts them; the downloads of this program are another thing."""
     LIKES = "likes"
     UPDATED = "updated"
     FIT = "fit"
@@ -116,7 +117,9 @@ class Item(Struct, frozen=True):
 
     @property
     def bytes(self) -> int:
-        """On disk, or in the usual quant; zero where nobody knows."""
+        """On disk, once all of it is there, or in the usual quant; zero where nobody knows."""
+        if self.entry is not None and self.entry.share:
+            return round(self.size / self.entry.share)
         return self.size or round((self.parameters or 0) * FOUR_BITS)
 
 
@@ -313,6 +316,11 @@ def repo_of(entry: LibraryEntry) -> str:
     if entry.place is not Place.HUB:
         return ""
     return "/".join(entry.name.partition(":")[0].partition("@")[0].split("/")[:2])
+
+
+def partial(entry: LibraryEntry) -> bool:
+    """Whether it is what there is of an unfinished download."""
+    return entry.problem is not None and entry.problem.startswith("partial")
 
 
 def _task_of(format_: ArtifactFormat | None) -> Task | None:

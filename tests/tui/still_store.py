@@ -137,6 +137,10 @@ class StillDownloads:
     def cancel(self, key: str, *, discard: bool = False) -> None:
         self._move("discard" if discard else "cancel", key, DownloadState.CANCELLED)
 
+    def forget(self, key: str) -> None:
+        self.asked.append(("forget", key))
+        self.rows = [each for each in self.rows if each.id != key]
+
     def finish(self, key: str) -> None:
         self._move("finish", key, DownloadState.DONE)
 

@@ -7,11 +7,13 @@ import json
 import urllib.request
 from pathlib import Path
 
+import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from core.config import ServerSettings, Settings
 from tests.tui.conftest import notices, quiet, shown, until
+from tests.tui.on_models import HALF
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
 from tui.app import BenchtopApp
 from tui.screens.bench import BenchScreen
@@ -21,6 +23,7 @@ from tui.widgets.board import Board
 from tui.widgets.composer import Composer
 from tui.widgets.rows import Rows
 from tui.widgets.transcript import Transcript
+from tui.widgets.transfers import Transfers
 
 
 async def test_it_opens_on_chat_ready_to_type() -> None:
@@ -244,6 +247,22 @@ async def test_quitting_closes_server_and_workbench() -> None:
         await pilot.pause()
     assert still.closed
     assert app.return_code == 0
+
+
+@pytest.mark.parametrize("keys", [("f5",), ("ctrl+p",), ("1", "f"), ("1", "o"), ("1", "x", "x")])
+async def test_ctrl_q_quits_from_every_dialog(keys: tuple[str, ...]) -> None:
+    still = StillWorkbench()
+    still.store.downloads.rows = [HALF]
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        await on_models(pilot, app)
+        screen = app.screen
+        await until(pilot, lambda: screen.query_one(Transfers).display)
+        await pilot.press(*keys)
+        await until(pilot, lambda: app.screen.is_modal)
+        await pilot.press("ctrl+q")
+        await pilot.pause()
+        assert app.return_code == 0
 
 
 async def test_it_is_usable_at_80_by_24() -> None:

@@ -3,99 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
-from textual.pilot import Pilot
-from textual.widgets import Static
 
 from core.config import LibrarySettings
 from core.engines.base import ArtifactFormat
 from core.errors import GatedRepository, HubUnreachable
 from core.feed import ModelState
 from core.models.catalog import Task
-from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.library import LibraryEntry, Place
-from tests.tui.conftest import QuietApp, notices, quiet, shown, until
+from tests.tui.conftest import notices, quiet, shown, until
+from tests.tui.on_models import HALF, models
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
-from tests.tui.still_store import ENTRIES, FOUND, MEGA, QWEN, StillStore, found
+from tests.tui.still_store import ENTRIES, FOUND, QWEN, found, repository
 from tui.screens.models import ModelsScreen
 from tui.shelf import Order, Section
-from tui.widgets.details import Details
 from tui.widgets.gauge import Gauge
 from tui.widgets.search import SearchField
 from tui.widgets.shelves import ShelfTable
-from tui.widgets.transfers import Transfers
-
-HALF = DownloadItem("dl-1", f"{QWEN}:Q4_K_M", DownloadState.RUNNING, 2_497 * MEGA, 1_248 * MEGA, 41.0 * MEGA)
-
-
-class On:
-    """The models screen of an app that keeps still."""
-
-    def __init__(self, pilot: Pilot[None], app: QuietApp, still: StillWorkbench) -> None:
-        self.pilot, self.app, self.still = pilot, app, still
-        self.store: StillStore = still.store
-
-    @property
-    def screen(self) -> ModelsScreen:
-        assert isinstance(self.app.screen_stack[0], ModelsScreen)
-        return self.app.screen_stack[0]
-
-    @property
-    def table(self) -> ShelfTable:
-        return self.screen.table
-
-    @property
-    def details(self) -> Details:
-        return self.screen.details
-
-    @property
-    def names(self) -> list[str]:
-        return [item.name for item in self.table.rows]
-
-    def text(self) -> str:
-        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
-
-    def said(self, selector: str) -> str:
-        return str(self.screen.query_one(selector, Static).render())
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
-
-    async def until_shown(self, words: str) -> None:
-        await until(self.pilot, lambda: words in self.text())
-
-    async def select(self, name: str) -> None:
-        item = next(item for item in self.table.rows if item.name == name)
-        self.table.select(item.key)
-        await self.pilot.pause()
-
-    async def beat(self) -> None:
-        """A snapshot, and the look at the downloads that comes with it."""
-        self.app.pulse()
-        await self.pilot.pause()
-        await until(self.pilot, lambda: not self.screen._polling)
-
-    async def quants_of(self, name: str) -> None:
-        await self.select(name)
-        await self.press("enter")
-        await until(self.pilot, lambda: self.details.leaf.verdicts and self.details.quants.has_focus)
-
-
-@asynccontextmanager
-async def models(still: StillWorkbench | None = None, size: tuple[int, int] = (120, 40)) -> AsyncIterator[On]:
-    still = still or StillWorkbench((GUIDE, ECHO))
-    app = quiet(still)
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._scanned)
-        await pilot.pause()
-        yield On(pilot, app, still)
-
 
 # Finding.
 
@@ -285,98 +210,6 @@ async def test_nothing_is_asked_of_the_hub_while_the_cursor_only_passes() -> Non
         assert all(QWEN not in name for name in on.store.headers_read)
 
 
-# Downloading.
-
-
-async def test_enter_on_a_quant_downloads_it_and_its_end_makes_it_loadable() -> None:
-    async with models() as on:
-        await on.quants_of("qwen3-4b")
-        await on.press("enter")
-        await until(on.pilot, lambda: on.store.downloads.asked == [("enqueue", f"{QWEN}:Q4_K_M")])
-        await on.beat()
-        assert on.screen.query_one(Transfers).display
-        assert "fetching 0%" in on.text()
-        on.store.downloads.finish("dl-1")
-        here = LibraryEntry(f"{QWEN}:Q4_K_M", ENTRIES[0].path, ArtifactFormat.GGUF, 9, False, place=Place.HUB)
-        on.store.entries = (*ENTRIES, here)
-        await on.beat()
-        await until(on.pilot, lambda: on.details.choice and on.details.choice.here)
-        assert f"{QWEN}:Q4_K_M is here" in notices(on.app)[0]
-        assert not on.screen.query_one(Transfers).display
-        await on.press("enter")
-        await until(on.pilot, lambda: f"{QWEN}:Q4_K_M" in on.still.loaded)
-
-
-async def test_a_quant_too_large_is_downloaded_only_after_a_question() -> None:
-    async with models() as on:
-        await on.quants_of("qwen3-4b")
-        await on.press("down", "down", "down", "down", "enter")
-        await on.until_shown("It does not fit")
-        assert on.store.downloads.asked == []
-        await on.press("escape")
-        assert not on.app.screen.is_modal
-        await on.press("enter")
-        await on.until_shown("all the same")
-        await on.press("y")
-        await until(on.pilot, lambda: on.store.downloads.asked == [("enqueue", f"{QWEN}:F32")])
-
-
-async def test_the_panel_tells_how_far_a_download_is_and_how_long_it_takes() -> None:
-    async with models() as on:
-        on.store.downloads.rows = [HALF]
-        await on.beat()
-        for words in ("49%", "41.0 MB/s", "30 s", "running", "2.5 GB"):
-            assert words in on.text()
-        await on.press("w")
-        assert not on.screen.query_one(Transfers).display
-        await on.press("w")
-        assert on.screen.query_one(Transfers).lines.has_focus
-
-
-async def test_space_pauses_and_goes_on_and_r_goes_on_with_all() -> None:
-    async with models() as on:
-        downloads = on.store.downloads
-        downloads.rows = [
-            HALF,
-            replace(HALF, id="dl-2", name="a/b:Q8_0", state=DownloadState.FAILED, error="It broke."),
-        ]
-        await on.beat()
-        assert "It broke." in on.text()
-        await on.press("space")
-        await until(on.pilot, lambda: downloads.asked == [("pause", "dl-1")])
-        await on.beat()
-        await on.press("space")
-        await until(on.pilot, lambda: downloads.asked[-1] == ("resume", "dl-1"))
-        downloads.rows[0] = replace(HALF, state=DownloadState.PAUSED)
-        await on.beat()
-        assert "2 stopped: r goes on" in on.text()
-        await on.press("r")
-        await until(on.pilot, lambda: len(downloads.asked) == 5)
-        assert downloads.asked[2:] == [("resume_pending",), ("resume", "dl-1"), ("resume", "dl-2")]
-
-
-async def test_cancelling_asks_whether_to_keep_what_is_here() -> None:
-    async with models() as on:
-        on.store.downloads.rows = [HALF]
-        await on.beat()
-        await on.press("x")
-        await on.until_shown("1.2 GB of 2.5 GB are here")
-        await on.press("d")
-        await until(on.pilot, lambda: on.store.downloads.asked == [("discard", "dl-1")])
-        await on.beat()
-        assert not on.screen.query_one(Transfers).display
-
-
-async def test_what_was_interrupted_before_is_shown_when_the_screen_opens() -> None:
-    still = StillWorkbench()
-    still.store.downloads.rows = [replace(HALF, state=DownloadState.PAUSED, rate=0.0)]
-    async with models(still) as on:
-        await until(on.pilot, lambda: on.screen.query_one(Transfers).display)
-        assert "1 stopped: r goes on with all" in on.text()
-        assert "paused 49%" in on.text()
-        assert still.store.downloads.asked == []
-
-
 # Loading, pinning, deleting.
 
 
@@ -431,7 +264,62 @@ async def test_the_memory_line_says_what_is_used_and_what_is_free() -> None:
         assert on.screen.query_one("#pool", Gauge).text == "models 3.9 MB of 9.6 GB, 9.4 GB free"
 
 
+async def test_what_belongs_to_the_program_is_not_asked_about() -> None:
+    async with models(StillWorkbench()) as on:
+        await on.select("echo")
+        await on.press("d")
+        assert not on.app.screen.is_modal
+        assert "belongs to the program" in notices(on.app)[0]
+
+
 # Sizes and drawing.
+
+
+async def test_at_80x24_long_messages_are_in_sight_and_the_details_can_be_scrolled() -> None:
+    still = StillWorkbench()
+    entry = still.store.entries[2]
+    problem = "the file ends before its tensors do; " * 5 + "download it again."
+    still.store.entries = (replace(entry, problem=problem, format=None), *still.store.entries[3:])
+    async with models(still, size=(80, 24)) as on:
+        await on.select(entry.name)
+        await on.until_shown("download it again.")
+        on.store.problem = GatedRepository("The owner wants to be asked first. " * 8 + "Accept the terms.")
+        await on.select("qwen3-4b")
+        await on.press("enter")
+        await on.until_shown("Accept the terms.")
+        on.store.problem = GatedRepository("The owner wants to be asked first. " * 30 + "Accept the terms.")
+        await on.select("whisper-small")
+        await on.press("enter")
+        await until(on.pilot, lambda: "asked first" in on.text())
+        assert "Accept the terms." not in on.text()
+        for _ in range(4):
+            await on.press("shift+down")
+        await on.until_shown("Accept the terms.")
+        await on.select("qwen3-4b")
+        assert on.details.scroll_y == 0
+
+
+async def test_many_quants_leave_room_for_what_is_said_of_them_on_a_low_terminal() -> None:
+    still = StillWorkbench()
+    still.store.repository = lambda repo, revision=None: replace(  # type: ignore[method-assign]
+        repository(),
+        gated=True,
+        quants=tuple(replace(repository().quants[0], label=f"Q{number}") for number in range(40)),
+    )
+    async with models(still, size=(80, 20)) as on:
+        await on.quants_of("qwen3-4b")
+        for words in ("free now", "wants to be asked"):
+            assert words in on.text()
+        await on.press(*["pagedown"] * 12)
+        assert "Q39" in on.text()
+
+
+async def test_what_the_hub_counts_is_not_called_a_download() -> None:
+    async with models() as on:
+        await on.press("slash", *"qwen", "enter", "s", "s", "s")
+        await until(on.pilot, lambda: len(on.names) == 4)
+        assert "pulls" in on.text()
+        assert "loads" not in on.text().replace("downloads", "")
 
 
 async def test_at_80_columns_the_quants_take_the_place_of_the_list_and_escape_gives_it_back() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engines.base import ArtifactFormat, KvType
-from core.feed import ModelSnapshot, ModelState
+from core.feed import DraftStats, ModelSnapshot, ModelState
 from core.models.catalog import Task, builtin_catalog
 from core.models.fit import Verdict
 from core.models.library import LibraryEntry, Place
@@ -20,6 +20,7 @@ from core.models.offers import alike
 from tests.tui.still_store import FOUND, QWEN, header, repository
 from tui.shelf import Item, Order, Section, View, Where, guess, of_found, pick, stock
 from tui.weighing import Choice, dial, formats_to_read, steps, with_header
+from tui.widgets.facts import lines_of, short_path
 
 GB = 1_000_000_000
 NAMES = st.text("abcQ0-/.", min_size=1, max_size=8)
@@ -142,6 +143,47 @@ def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself()
     }
     assert len({item.key for item in made}) == len(made)
     assert [item.name for item in pick(made, View(section=Section.HERE))][:2] == ["tiny", f"{QWEN}:Q8_0"]
+
+
+def test_a_model_that_is_here_in_part_is_judged_by_what_it_will_be() -> None:
+    entry = LibraryEntry("o/m", Path("blobs"), None, 2 * GB, False, "partial", Place.HUB, share=0.1)
+    (item,) = stock([entry], [], [])
+    assert guess(item, 8 * GB) is Verdict.DOES_NOT_FIT
+
+
+SNAPSHOT = f"/hub/models--o--m/snapshots/0123456{33 * 'a'}/q.gguf"
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "told"),
+    [
+        ("/models/a.gguf", 20, "/models/a.gguf"),
+        (
+            SNAPSHOT,
+            60,
+            "/hub/models--o--m/snapshots/0123456…/q.gguf",
+        ),
+        (SNAPSHOT, 20, "…/0123456…/q.gguf"),
+        ("/models/a-long-name.gguf", 8, "a-long-name.gguf"),
+        (str(Path.home() / "m" / "a.gguf"), 12, str(Path("~/m/a.gguf"))),
+    ],
+)
+def test_of_a_long_path_the_end_is_shown(path: str, width: int, told: str) -> None:
+    assert short_path(Path(path), width, "…") == told
+
+
+@pytest.mark.parametrize(
+    ("draft", "told"),
+    [
+        (DraftStats("small"), "small"),
+        (DraftStats("small", 200, 130), "small, 65% true"),
+        (DraftStats("small", 200, 130, "it failed: No."), "small, off: it failed: No."),
+    ],
+)
+def test_what_guesses_ahead_is_told_with_how_often_it_is_right(draft: DraftStats, told: str) -> None:
+    model = ModelSnapshot("m", "llamacpp", ModelState.READY, draft=draft)
+    lines = lines_of(Item("k", "m", Where.LOADED, model=model), "…", paired=False).plain.splitlines()
+    assert [line.split(maxsplit=1) for line in lines if line.startswith("draft")] == [["draft", told]]
 
 
 def test_the_slider_goes_by_powers_of_two_to_what_the_model_was_trained_on() -> None:

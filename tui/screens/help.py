@@ -13,7 +13,7 @@ from textual.widgets import Static
 from tui.actions import NOTES, Action, Scope, of
 
 _SHORT = {"question_mark": "?", "escape": "esc", "delete": "del", "slash": "/", "minus": "-", "plus": "+"}
-_SHORT |= {"equals_sign": "="}
+_SHORT |= {"equals_sign": "=", "left_square_bracket": "[", "right_square_bracket": "]"}
 _FUNCTION = re.compile(r"^f\d+$")
 
 

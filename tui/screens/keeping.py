@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,8 +70,12 @@ class Keeping(Room):
             return
         panel = self.query_one(Transfers)
         if items != panel.items:
+            any_before = bool(panel.lines.rows)
             panel.show(items)
             self.transfers_changed()
+            if any_before and not panel.lines.rows and panel.lines.has_focus:
+                # Nothing is left to look at.
+                self.query_one(ShelfTable).focus()
         self._tell_done(items)
 
     def _tell_done(self, items: tuple[DownloadItem, ...]) -> None:
@@ -127,14 +131,20 @@ class Keeping(Room):
         self.watch_transfers()
 
     def action_transfers(self) -> None:
-        panel = self.query_one(Transfers)
-        panel.toggle()
-        if not panel.display:
+        if not self.query_one(Transfers).toggle():
             self.query_one(ShelfTable).focus()
+
+    def _download(self) -> DownloadItem | None:
+        """The selected one; where the list is out of sight it is brought there first, so that one sees which it is."""
+        panel = self.query_one(Transfers)
+        if not panel.listed and panel.display:
+            panel.look()
+            return None
+        return panel.selected
 
     def action_pause(self) -> None:
         """Pause the selected download, or go on with it."""
-        if (item := self.query_one(Transfers).selected) is None:
+        if (item := self._download()) is None:
             return
         downloads = self.store.downloads
         if item.state.active:
@@ -146,14 +156,17 @@ class Keeping(Room):
         """Go on with the downloads of a model that is not here in full; whether there are any."""
         repo = repo_of(entry)
         mine = [item for item in self.query_one(Transfers).items if repo == item.name.partition(":")[0]]
-        left = [item.id for item in mine if item.state is not DownloadState.DONE and not item.state.active]
-        for key in left:
-            self._change(partial(self.store.downloads.resume, key))
+        left = [item for item in mine if item.state is not DownloadState.DONE]
+        for item in left:
+            if not item.state.active:
+                self._change(partial(self.store.downloads.resume, item.id))
         return bool(left)
 
     def action_cancel(self) -> None:
-        item = self.query_one(Transfers).selected
-        if item is None or not (item.state.active or item.state in STOPPED):
+        if (item := self._download()) is None:
+            return
+        if item.state.over and _nothing_left(item):
+            self._change(lambda: self._dismiss((item,)))
             return
         downloads = self.store.downloads
         self._ask(
@@ -165,6 +178,23 @@ class Keeping(Room):
                 "d": ("Discard", lambda: self._change(lambda: downloads.cancel(item.id, discard=True))),
             },
         )
+
+    def action_clear(self) -> None:
+        """List no longer what is done, has failed, or was cancelled."""
+        over = [item for item in self.query_one(Transfers).items if item.state.over]
+        over = [item for item in over if _nothing_left(item) or item.state is DownloadState.FAILED]
+        if over:
+            self._change(lambda: self._dismiss(over))
+        else:
+            self.notify("No download is done or has failed.")
+
+    def _dismiss(self, items: Sequence[DownloadItem]) -> None:
+        """On a thread. Of what is here in part the core is to know: enter on that model goes on with it."""
+        for item in items:
+            if _nothing_left(item):
+                self.store.downloads.forget(item.id)
+            else:
+                self.store.downloads.cancel(item.id)
 
     def action_resume(self) -> None:
         """Go on with everything that was interrupted, paused, or has failed."""
@@ -203,6 +233,8 @@ class Keeping(Room):
             )
         elif item.model is not None or entry.loaded:
             self.notify(f"{item.name} is loaded; u unloads it first.", severity="warning", markup=False)
+        elif entry.place is Place.BUILT_IN:
+            self.notify(f"{item.name} belongs to the program, so it is not deleted.", severity="warning", markup=False)
         else:
             files = len(entry.files) or 1
             question = f"Delete {item.name} ({fmt.size(entry.size)} in {fmt.plural(files, 'file')}) at {entry.path}?"
@@ -243,3 +275,8 @@ class Keeping(Room):
 
     def action_kv(self) -> None:
         self.query_one(Details).turn(lambda dial: dial.cycled())
+
+
+def _nothing_left(item: DownloadItem) -> bool:
+    """There is nothing that one could go on from."""
+    return item.state is DownloadState.DONE or item.done == 0

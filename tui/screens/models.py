@@ -19,7 +19,7 @@ from tui import format as fmt
 from tui import glyphs
 from tui.actions import Scope, bindings
 from tui.screens.keeping import Keeping
-from tui.shelf import TASKS, Item, Order, Section, View, guess, pick, repo_of, stock
+from tui.shelf import TASKS, Item, Order, Section, View, guess, partial, pick, repo_of, stock
 from tui.widgets.details import Details
 from tui.widgets.gauge import Gauge
 from tui.widgets.lines import Lines
@@ -37,6 +37,8 @@ PAUSE = 0.35
 WAITING = "Asking the Hub..."
 LEAST_WORDS = 2
 """Characters from which it is."""
+SCROLL = 3
+"""Lines by which the details are scrolled at once."""
 SORTS = {Order.LIKES: "LIKES", Order.UPDATED: "UPDATED"}
 """Orders that the Hub knows; it is asked for what is downloaded most otherwise."""
 
@@ -310,10 +312,20 @@ class ModelsScreen(Keeping):
     def _load_entry(self, item: Item, entry: LibraryEntry) -> None:
         if entry.problem and self.go_on(entry):
             self.notify(f"Going on with the download of {item.name}.", markup=False)
+        elif partial(entry):
+            self.notify(
+                f"{item.name} is here in part, by a download that is not listed; search for it with / and choose its "
+                "quant, and that goes on from there.",
+                severity="warning",
+                markup=False,
+            )
         elif entry.problem:
             self.notify(f"{item.name} cannot be loaded: {entry.problem}", severity="error", markup=False)
         else:
             self.bench.load(entry.name, self.details.wish)
+
+    def action_scroll_details(self, by: int) -> None:
+        self.details.scroll_relative(y=by * SCROLL, animate=False)
 
     def action_back(self) -> None:
         self.table.focus()

@@ -22,7 +22,7 @@ from core.models.headers.header import Header
 from tui import format as fmt
 from tui import glyphs
 from tui.desk import Wish
-from tui.shelf import Item
+from tui.shelf import Item, partial
 from tui.weighing import Choice, Dial, dial, formats_to_read, judged, with_header
 from tui.widgets import facts
 from tui.widgets.lines import Cell, Field, Lines
@@ -96,11 +96,23 @@ class Details(Container):
         self._draw()
 
     def on_descendant_focus(self) -> None:
-        # A narrow terminal has no room for the list beside the quants.
-        self.screen.set_class(self.quants.has_focus, "-picking")
+        self._set_picking(self.quants.has_focus)
 
     def on_descendant_blur(self) -> None:
-        self.screen.set_class(self.quants.has_focus, "-picking")
+        self._set_picking(self.quants.has_focus)
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _set_picking(self, on: bool) -> None:
+        """A narrow terminal has no room for the list beside the quants."""
+        self.screen.set_class(on, "-picking")
+        self._draw()
+
+    def _pick(self) -> None:
+        """Put the cursor among the quants."""
+        self._set_picking(True)
+        self.quants.focus()
 
     # What is looked at.
 
@@ -142,7 +154,7 @@ class Details(Container):
         """Ask the Hub for the quants of a model, unless that was done, and let one be chosen."""
         self.look(item)
         if self.leaf.choices:
-            self.quants.focus()
+            self._pick()
         else:
             self._ask(item)
 
@@ -190,7 +202,7 @@ class Details(Container):
         self._put(item.key, leaf)
         if self._item is not None and self._item.key == item.key:
             self.quants.select(leaf.choices[leaf.usual].quant.name)
-            self.quants.focus()
+            self._pick()
         for quant in formats_to_read(leaf.choices, leaf.choices[leaf.usual].quant):
             await self._learn(item.key, quant)
 
@@ -258,14 +270,16 @@ class Details(Container):
 
     def _draw(self, *, moved: bool = False) -> None:
         leaf, item = self.leaf, self._item
-        picking = bool(leaf.choices)
         quants = self.quants
-        if moved and not picking and quants.has_focus:
+        if moved:
+            self.scroll_home(animate=False)
+        if moved and not leaf.choices and quants.has_focus:
             self.screen.set_focus(None)
-        quants.display = picking
-        quants.styles.height = len(leaf.choices) + 1
+        quants.display = picking = bool(leaf.choices) and (self._picking or not self._narrow)
+        lines = len(leaf.choices) + 1
+        quants.styles.max_height, quants.styles.min_height = lines, min(4, lines)
         quants.show(leaf.choices, fresh=moved)
-        if moved and picking:
+        if moved and leaf.choices:
             quants.select(leaf.choices[leaf.usual].quant.name)
         self.query_one("#facts", Static).update(self._facts(item))
         slider = facts.dial_line(leaf.dial, glyphs.of(self), paired=self._narrow) if leaf.dial is not None else None
@@ -277,25 +291,34 @@ class Details(Container):
     def _facts(self, item: Item | None) -> Content:
         if item is None:
             return Content.styled("Nothing is selected.", "$quiet")
-        return facts.lines_of(item, paired=self._narrow)
+        return facts.lines_of(item, glyphs.of(self).cut, paired=self._narrow)
 
     @property
     def _narrow(self) -> bool:
         return not self.screen.has_class("-wide")
 
+    @property
+    def _picking(self) -> bool:
+        return self.screen.has_class("-picking")
+
     def _verdict(self, leaf: Leaf, item: Item | None) -> Content | None:
         lines = []
         if (verdict := self.verdict) is not None and leaf.dial is not None:
-            if not leaf.choices:
-                lines.append(facts.verdict_line(verdict))
+            if not self.quants.display:
+                label = f"{self.choice.quant.label} " if self.choice is not None else ""
+                lines.append(Content(label).append(facts.verdict_line(verdict)))
             lines.append(facts.sum_line(verdict, paired=self._narrow))
             lines += [Content.styled(note, "$quiet") for note in verdict.fit.notes]
         if (choice := self.choice) is not None and not choice.runs:
             lines.append(Content.styled(f"No engine here runs {choice.quant.format.value} models.", "$warning"))
         if leaf.note:
             lines.append(Content.styled(leaf.note, "$warning"))
+        elif item is not None and item.entry is not None and partial(item.entry):
+            lines.append(Content.styled("Enter goes on with its download; d deletes what is here of it.", "$quiet"))
         elif item is not None and item.remote and not leaf.choices:
             lines.append(Content.styled("Press enter to see its quants, and which of them fit.", "$quiet"))
+        elif leaf.choices and self._narrow and not self._picking:
+            lines.append(Content.styled("Press enter to choose among its quants.", "$quiet"))
         elif not self._narrow and item is not None and item.entry is not None and _ready(item):
             lines.append(Content.styled(f"Press enter to load it{self.wish}.", "$quiet"))
         elif item is not None and item.model is not None and self.wish.given:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from pathlib import Path
+
 from textual.content import Content
 
+from core.feed import DraftStats
 from core.models.catalog import Task
 from core.models.fit import Verdict
 from core.models.judged import Judged
@@ -16,6 +21,7 @@ from tui.widgets.gauge import bar
 PAIR = 28
 """Characters for a value where two facts share a line."""
 SLIDER = 16
+COMMIT = re.compile(r"\b([0-9a-f]{7})[0-9a-f]{33}\b")
 STYLES = {Verdict.FITS: "$gauge-ok", Verdict.TIGHT: "$gauge-warn", Verdict.DOES_NOT_FIT: "$gauge-full"}
 
 
@@ -33,45 +39,60 @@ def short_name(name: str, width: int, cut: str) -> str:
     return f"{cut}/{name.rpartition('/')[2]}"
 
 
-def lines_of(item: Item, *, paired: bool) -> Content:
-    """Everything known of a model, a line each; two facts to a line where `paired`."""
+def short_path(path: Path, width: int, cut: str) -> str:
+    """Its end, as much of it as fits but at least the name; the names of commits are forty characters long."""
+    with suppress(RuntimeError, ValueError):
+        path = Path("~") / path.relative_to(Path.home())
+    text = COMMIT.sub(rf"\1{cut}", str(path))
+    if len(text) <= width:
+        return text
+    parts = Path(text).parts
+    ends = (str(Path(cut, *parts[-number:])) for number in range(len(parts) - 1, 1, -1))
+    return next((end for end in ends if len(end) <= width), parts[-1])
+
+
+def lines_of(item: Item, cut: str, *, paired: bool) -> Content:
+    """Everything known of a model, a line each; two facts to a line where `paired`. `cut` stands for what is
+    left out."""
     lines = [Content.styled(item.name, "bold")]
     if item.title and item.title != item.name:
         lines.append(Content.styled(item.title, "$quiet"))
-    if item.entry is not None and item.entry.path.name:
-        lines.append(_fact("file", str(item.entry.path)))
+    if item.entry is not None and item.entry.problem:
+        bad = item.entry.problem
+        lines.append(Content.styled(f"{bad[0].upper()}{bad[1:].rstrip('.')}.", "$warning"))
     facts = _facts(item)
     step = 2 if paired else 1
     lines += [
         Content("").join([_fact(name, value, PAIR if paired else 0) for name, value in facts[at : at + step]])
         for at in range(0, len(facts), step)
     ]
-    bad = item.entry.problem if item.entry is not None else None
-    if bad:
-        lines.append(Content.styled(f"{bad[0].upper()}{bad[1:].rstrip('.')}.", "$warning"))
     if item.model is not None:
         lines += [Content.styled(note, "$quiet") for note in (item.model.detail, *item.model.notes) if note]
+    if item.entry is not None and item.entry.path.name:
+        # Last: it may be long, and the name says most of it.
+        lines.append(_fact("file", short_path(item.entry.path, 2 * PAIR + 9 if paired else PAIR + 4, cut)))
     return Content("\n").join(lines)
 
 
 def _facts(item: Item) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
-    if item.entry is not None and item.size:
+    if item.entry is not None and item.size and item.model is None:
         facts.append(("on disk", fmt.size(item.size)))
     if (model := item.model) is not None:
         threads = f", {fmt.plural(model.threads, 'thread')}" if model.threads else ""
+        # Of one that is still loading little is known.
         facts += [
             ("engine", model.engine + threads),
-            ("kind", " ".join(filter(None, (model.architecture, model.quantization))) or "-"),
-            ("params", fmt.short(model.parameters) if model.parameters else "-"),
-            ("context", f"{fmt.count(model.context)} tokens"),
-            ("slots", f"{model.slots_used} of {model.slots} in use"),
-            ("weights", fmt.size(model.weight_bytes) if model.weight_bytes else "-"),
-            ("KV", f"{fmt.size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else "-"),
+            ("kind", " ".join(filter(None, (model.architecture, model.quantization)))),
+            ("params", fmt.short(model.parameters) if model.parameters else ""),
+            ("context", f"{fmt.count(model.context)} tokens" if model.context else ""),
+            ("slots", f"{model.slots_used} of {model.slots} in use" if model.slots else ""),
+            ("weights", fmt.size(model.weight_bytes) if model.weight_bytes else ""),
+            ("KV", f"{fmt.size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else ""),
+            ("memory", fmt.size(model.resident) if model.resident else ""),
+            ("draft", _draft(model.draft) if model.draft else ""),
         ]
-        if model.resident:
-            facts.append(("memory", fmt.size(model.resident)))
-        return facts
+        return [(name, value) for name, value in facts if value]
     if item.parameters:
         facts.append(("params", fmt.short(item.parameters)))
     if item.entry is None and item.formats:
@@ -81,10 +102,17 @@ def _facts(item: Item) -> list[tuple[str, str]]:
     if item.licence:
         facts.append(("licence", item.licence))
     if item.found is not None:
-        facts.append(("loads", f"{fmt.short(item.found.downloads)} a month, {fmt.short(item.found.likes)} likes"))
+        facts.append(("pulls", f"{fmt.short(item.found.downloads)} a month, {fmt.short(item.found.likes)} likes"))
     if item.entry is not None and item.entry.engines:
         facts.append(("runs on", ", ".join(item.entry.engines)))
     return facts
+
+
+def _draft(stats: DraftStats) -> str:
+    """What guesses ahead, and how often it is right."""
+    if stats.problem:
+        return f"{stats.by}, off: {stats.problem}"
+    return f"{stats.by}, {fmt.percent(stats.kept, stats.guessed)} true" if stats.guessed else stats.by
 
 
 def dial_line(dial: Dial, marks: Glyphs, *, paired: bool) -> Content:

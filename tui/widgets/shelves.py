@@ -12,7 +12,7 @@ from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.fit import Verdict
 from tui import format as fmt
 from tui import glyphs
-from tui.shelf import Item, Section, Where, guess, repo_of
+from tui.shelf import Item, Section, Where, guess, partial, repo_of
 from tui.widgets.facts import short_name, verdict_word
 from tui.widgets.lines import Cell, Field, List
 from tui.widgets.transfers import OVER, STOPPED, percent
@@ -24,7 +24,8 @@ FORMAT = Field("format", 7, rank=2)
 SIZE = Field("size", 7, right=True)
 FIT = Field("fit", 13)
 STATE = Field("state", 12)
-DOWNLOADS = Field("loads", 5, right=True, rank=3)
+PULLS = Field("pulls", 5, right=True, rank=3)
+"""Downloads that the Hub counts."""
 LIKES = Field("likes", 5, right=True, rank=4)
 SHORT = {"ggml-whisper": "whisper", "onnx-embedder": "onnx", "onnx-genai": "genai"}
 
@@ -61,9 +62,9 @@ class ShelfTable(List[Item]):
     @staticmethod
     def _columns(section: Section) -> tuple[Field, ...]:
         rank = 5 if section in (Section.CATALOG, Section.HUB) else WHERE.rank
-        few = 4 if section is Section.HERE else 1 if section is Section.HUB else DOWNLOADS.rank
-        loads = DOWNLOADS._replace(rank=few)
-        return (MARK, NAME, WHERE._replace(rank=rank), FORMAT, SIZE, FIT, STATE, loads, LIKES)
+        few = 4 if section is Section.HERE else 1 if section is Section.HUB else PULLS.rank
+        pulls = PULLS._replace(rank=few)
+        return (MARK, NAME, WHERE._replace(rank=rank), FORMAT, SIZE, FIT, STATE, pulls, LIKES)
 
     def _row(self, item: Item) -> Sequence[Cell]:
         around, marks = self.around, glyphs.of(self)
@@ -122,7 +123,7 @@ def state_of(item: Item, around: Around) -> Content:
     if entry is None:
         here = any(repo in around.here for repo in repos_of(item))
         return Content.styled("here", "$gauge-ok") if here else Content("")
-    if entry.problem and entry.problem.startswith("partial"):
+    if partial(entry):
         share = f" {int(entry.share * 100)}%" if entry.share is not None else ""
         return Content.styled(f"partial{share}", "$gauge-warn")
     if entry.problem:
@@ -143,4 +144,5 @@ def _fetched(moving: DownloadItem) -> Content:
     if moving.state in STOPPED:
         failed = moving.state is DownloadState.FAILED
         return Content.styled(f"{moving.state.value} {percent(moving)}", "$gauge-full" if failed else "$gauge-warn")
-    return Content.styled(f"fetching {percent(moving)}", "$prefill")
+    word = "retrying" if moving.state is DownloadState.RETRYING else "fetching"
+    return Content.styled(f"{word} {percent(moving)}", "$prefill" if word == "fetching" else "$gauge-warn")
