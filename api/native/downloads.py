@@ -14,12 +14,14 @@ from msgspec import Meta, Struct
 
 from api.bodies import decode_body, read_body
 from api.places import without_folders
-from core.models.downloads.items import DownloadItem
+from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.manager import Downloads
 from core.workbench import Workbench
 
 MAX_BODY = 16 * 1024
 """Bytes; a name is all there is in one."""
+OVER = (DownloadState.DONE, DownloadState.CANCELLED)
+"""Of these there is nothing to cancel: they are taken off the list."""
 
 
 class DownloadRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +68,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
         return row_of(await asyncio.to_thread(workbench.store.downloads.item, download_id))
 
-    @delete("/v1/downloads/{download_id:str}", status_code=200, summary="Cancel a download")
+    @delete("/v1/downloads/{download_id:str}", status_code=200, summary="Cancel a download; take one that is over off the list")
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
         return row_of(await asyncio.to_thread(cancel, workbench.store.downloads, download_id, discard))
 
@@ -86,6 +88,10 @@ def enqueue(workbench: Workbench, model: str) -> DownloadItem:
 
 
 def cancel(downloads: Downloads, key: str, discard: bool) -> DownloadItem:
+    item = downloads.item(key)
+    if item.state in OVER and not discard:
+        downloads.forget(key)
+        return item
     downloads.cancel(key, discard=discard)
     return downloads.item(key)
 

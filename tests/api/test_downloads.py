@@ -67,25 +67,23 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_a_model_is_downloaded_and_its_progress_told(world: World) -> None:
     row = await world.add()
-    assert row.keys() == {
-        *(
-            "id",
-            "model",
-            "state",
-            "total_bytes",
-            "downloaded_bytes",
-            "bytes_per_second",
-            "eta_seconds",
-            "note",
-            "error",
-        ),
-        "retry_in_seconds",
-    }
+    told = {"id", "model", "state", "total_bytes", "downloaded_bytes", "bytes_per_second", "eta_seconds"}
+    assert row.keys() == told | {"note", "retry_in_seconds", "error"}
     assert (row["model"], row["total_bytes"]) == (f"{NAME}:Q4_K_M", 4 * MB)
     done = await world.reaches(row["id"], "state", "done")
     assert done["downloaded_bytes"] == 4 * MB
     listed = (await world.http.get("/v1/downloads")).json()
     assert listed == {"downloads": [done]}
+
+
+async def test_a_download_that_is_over_is_taken_off_the_list_and_the_model_stays(world: World) -> None:
+    key = (await world.add())["id"]
+    await world.reaches(key, "state", "done")
+    assert (await world.http.delete(f"/v1/downloads/{key}")).json()["state"] == "done"
+    assert (await world.http.get("/v1/downloads")).json() == {"downloads": []}
+    assert (await world.http.delete(f"/v1/downloads/{key}")).status_code == 404
+    again = await world.add()
+    assert again["downloaded_bytes"] == again["total_bytes"]
 
 
 async def test_a_download_is_paused_resumed_and_cancelled(world: World) -> None:
