@@ -49,6 +49,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
     if not verdicts:
         return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
     notes = [note for verdict in verdicts for note in verdict.notes]
+    notes += [f"{verdict.model}: {verdict.disturbed}." for verdict in verdicts if verdict.disturbed]
     fine = [
         f"{verdict.engine} {verdict.version} runs {verdict.model} here{_settings(verdict)}." for verdict in verdicts
     ]

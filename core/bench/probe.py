@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from core.bench.child import Outcome, run_trial
 from core.bench.trial import Line, Loaded, Refused, Sampled, Settled, TrialRequest, Tried
 from core.bench.tuning import Pace, SizeRate, TuningPlan, best_size, plan_tuning, size_rates, sized, tuning_request
+from core.bench.watch import BUSY, Times, now, others
 from core.engines.base import DEFAULT_BATCH, Artifact, Available, Engine, LoadOptions, Native
 from core.engines.measuring import Batched, Tunable
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
@@ -77,6 +78,18 @@ class Verdict(Struct, frozen=True):
     failures: tuple[Failure, ...] = ()
     sizes: tuple[SizeRate, ...] = ()
     """Of long prompts with `options`; none where there was no choice, or no time."""
+    others: float = 0.0
+    """Share of all processors that other programs took meanwhile, from 0 to 1."""
+
+    @property
+    def disturbed(self) -> str:
+        """What a user should know of the circumstances; empty where they were as they should be."""
+        if self.others <= BUSY or not self.rates:
+            return ""
+        return (
+            f"{self.engine} was measured while other programs took {self.others:.0%} of the processors; "
+            "--rebench measures again"
+        )
 
     @property
     def chosen(self) -> LoadOptions:
@@ -158,11 +171,15 @@ def _learn_nothing(engine: str, artifact: Artifact, options: LoadOptions, taken:
 class Prober:
     """Finds verdicts and keeps them, one file each. `probe` blocks: call it on a worker thread."""
 
-    def __init__(self, folder: Path, timeout: float, learn: Learn = _learn_nothing) -> None:
-        """`learn` is told what a model came to take, where a trial run measured that."""
+    def __init__(
+        self, folder: Path, timeout: float, learn: Learn = _learn_nothing, clock: Callable[[], Times] = now
+    ) -> None:
+        """`learn` is told what a model came to take, where a trial run measured that; `clock` tells what the machine's
+        processors have done."""
         self._folder = folder
         self._timeout = timeout
         self._learn = learn
+        self._clock = clock
 
     def kept(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Verdict | None:
         """The verdict of an earlier trial run, where there is one."""
@@ -195,7 +212,9 @@ class Prober:
         if kept is not None:
             return kept
         trial = _Trial(engine, location, artifact, options, budget, self._timeout, limit, stop, tell, self._learn)
+        before = self._clock()
         verdict = trial.verdict(_version(engine))
+        verdict = replace(verdict, others=others(before, self._clock()))
         write_atomically(self._path(engine, artifact, options), msgspec.json.encode(verdict))
         return verdict
 

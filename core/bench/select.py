@@ -50,6 +50,7 @@ class Selection(Struct, frozen=True):
     def lines(self) -> tuple[str, ...]:
         """The story of the choice, a line a candidate."""
         told = [_line(row) for row in self.rows]
+        told += [f"[benchmark] {row.verdict.disturbed}" for row in self.rows if row.verdict and row.verdict.disturbed]
         if self.chosen is not None:
             measured = sum(row.rate is not None for row in self.rows)
             why = "fastest" if measured > 1 else "the only one that runs"

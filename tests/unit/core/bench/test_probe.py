@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from core.bench.child import run_trial
 from core.bench.probe import Prober, Rate, Verdict, applied, best_threads, thread_counts
+from core.bench.select import Row, Selection
 from core.bench.trial import Line, Loaded, Refused, Sampled, TrialRequest, Tried
+from core.bench.watch import Times
 from core.engines.base import (
     Artifact,
     ArtifactFormat,
@@ -30,6 +32,7 @@ from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import Cancelled, EngineFailed, LoadFailed
 from core.guide import WEIGHTS
 from core.hardware import machine
+from tui.doctor import verdict_lines
 
 GUIDE = Artifact("guide", ArtifactFormat.GGUF, WEIGHTS, WEIGHTS.stat().st_size)
 
@@ -266,3 +269,17 @@ def test_what_was_asked_for_stands_and_the_rest_is_what_was_measured() -> None:
     taken = applied(verdict, LoadOptions(context=64, slots=3))
     assert (taken.context, taken.slots, taken.threads, taken.batch_threads) == (64, 3, 1, 2)
     assert applied(verdict, LoadOptions(threads=2)).threads == 2
+
+
+@pytest.mark.parametrize(("busy", "said"), [(0.1, ""), (0.5, "while other programs took 50% of the processors")])
+def test_a_measurement_beside_other_work_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float, said: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[4]))
+    clock = iter([Times(0.0, 0.0, 0.0), Times(100.0, 100 * busy, 0.0)])
+    verdict = probe(Prober(tmp_path, timeout=20.0, clock=lambda: next(clock)), Quitting())
+    assert said in verdict.disturbed
+    assert bool(verdict.disturbed) is bool(said)
+    told = Selection((Row("quitting", GUIDE, verdict),), 0).lines
+    assert [line for line in told if "--rebench" in line] == ([f"[benchmark] {verdict.disturbed}"] if said else [])
+    assert any(said in line for line in verdict_lines([verdict]))

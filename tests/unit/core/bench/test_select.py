@@ -55,7 +55,7 @@ def prober(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prober:
 
 def test_the_fastest_is_selected_and_a_crash_is_a_row_like_any_other(prober: Prober) -> None:
     told: list[tuple[str, Line]] = []
-    selection = Selector(prober, budget=3.0).select(
+    selection = Selector(prober, budget=60.0).select(
         [candidate(Slow()), candidate(Crashing()), candidate(Quick())],
         LoadOptions(),
         threading.Event(),
@@ -73,14 +73,14 @@ def test_the_fastest_is_selected_and_a_crash_is_a_row_like_any_other(prober: Pro
 
 def test_a_second_choice_starts_no_child(prober: Prober) -> None:
     candidates = [candidate(Slow()), candidate(Quick())]
-    selector = Selector(prober, budget=2.0)
+    selector = Selector(prober, budget=60.0)
     first = selector.select(candidates, LoadOptions(), threading.Event())
     nowhere = [Candidate(each.engine, "no.such:Engine", GUIDE) for each in candidates]
     assert selector.select(nowhere, LoadOptions(), threading.Event()) == first
 
 
 def test_when_none_runs_nothing_is_chosen_and_each_says_why(prober: Prober) -> None:
-    selection = Selector(prober, budget=1.0).select([candidate(Crashing())], LoadOptions(), threading.Event())
+    selection = Selector(prober, budget=60.0).select([candidate(Crashing())], LoadOptions(), threading.Event())
     assert selection.chosen is None
     assert len(selection.lines) == 1
     assert "safest settings" in selection.lines[0]
@@ -96,7 +96,7 @@ class Sleepy(EchoEngine):
 
 def test_the_budget_is_never_exceeded_and_what_was_not_measured_is_not_held_against_an_engine(prober: Prober) -> None:
     candidates = [candidate(Quick()), candidate(Sleepy())]
-    selection = Selector(prober, budget=3.0).select(candidates, LoadOptions(), threading.Event())
+    selection = Selector(prober, budget=6.0).select(candidates, LoadOptions(), threading.Event())
     assert selection.chosen == 0
     assert selection.rows[1].problem is not None
     assert selection.rows[1].problem.startswith("not measured")
