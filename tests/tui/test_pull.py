@@ -71,7 +71,7 @@ def test_a_name_and_its_quant_are_downloaded_and_told_of_in_lines(hub: LoopbackH
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_pauses_and_says_how_to_go_on(hub: LoopbackHub, tmp_path: Path) -> None:
-    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=2))
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=None))
     child = start(hub, tmp_path, f"{NAME}:Q8_0")
     assert child.stderr is not None
     before = next(line for line in child.stderr if "3.0 MB of 8.0 MB" in line)
@@ -81,6 +81,7 @@ def test_ctrl_c_pauses_and_says_how_to_go_on(hub: LoopbackHub, tmp_path: Path) -
     assert code == 130
     assert lines[-1] == f"Paused with 3.0 MB of 8.0 MB here; `tui pull {NAME}:Q8_0` goes on from there."
     sent = hub.bytes_sent("/cdn/*Q8_0.gguf")
+    hub.faults.clear()
     assert end(start(hub, tmp_path, f"{NAME}:Q8_0"))[0] == 0
     # Beside what was missing, the beginning is read once more to tell whether the model fits.
     assert hub.bytes_sent("/cdn/*Q8_0.gguf") - sent == 5 * MB + (1 << 20)
@@ -152,12 +153,13 @@ def test_durations_are_told_in_words() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a killed process is told by a signal")
 def test_what_the_end_of_the_program_broke_off_goes_on_with_resume(hub: LoopbackHub, tmp_path: Path) -> None:
-    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=2))
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=None))
     child = start(hub, tmp_path, f"{NAME}:Q8_0")
     assert child.stderr is not None
     next(line for line in child.stderr if "3.0 MB of 8.0 MB" in line)
     child.kill()
     child.communicate(timeout=PATIENCE)
+    hub.faults.clear()
     code, lines = end(start(hub, tmp_path, "--resume"))
     assert code == 0
     assert f"{NAME}:Q8_0 is here" in lines[-1]
@@ -221,12 +223,13 @@ def test_pull_wants_one_model_or_to_resume(hub: LoopbackHub, tmp_path: Path, wor
 
 
 def test_what_was_paused_goes_on_with_resume_and_what_was_deleted_does_not(hub: LoopbackHub, tmp_path: Path) -> None:
-    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=2))
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=None))
     child = start(hub, tmp_path, f"{NAME}:Q8_0")
     assert child.stderr is not None
     next(line for line in child.stderr if "3.0 MB of 8.0 MB" in line)
     child.kill()
     child.communicate(timeout=PATIENCE)
+    hub.faults.clear()
     removal = [sys.executable, "-m", "tui.cli", "rm", "--yes", NAME]
     done = subprocess.run(removal, env=environment(hub, tmp_path), capture_output=True, text=True, check=True)
     assert "3.0 MB became free" in done.stdout
