@@ -5,18 +5,25 @@ See "Fast Inference from Transformers via Speculative Decoding" (Leviathan et al
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import time
+from collections.abc import Hashable, Sequence, Set
 from typing import Protocol
 
 from core.cache.prefix import common_prefix
 from core.decoding.speculate import Wish
 from core.engines.base import SequenceId, Tokenizer, TokenModel, Trims, Work
+from core.errors import EngineError
 from core.requests import Sampling
 
 PADDING = 128
 """Tokens that vocabularies of one family may differ by: some makers fill theirs up with unused ones."""
 SAMPLES = 2_048
 """Tokens that are compared before two vocabularies are taken for one."""
+STALL = 0.1
+"""Seconds of reading a prompt that may hold up running streams in one call."""
+SMALLEST_CHUNK = 32
+FAILURES = 3
+"""Calls in a row that may fail before the draft model is given up."""
 GREEDY = Sampling(temperature=0.0)
 """The likeliest guess is the one most often drawn, however the large model samples."""
 
@@ -28,43 +35,58 @@ class TrimmingModel(TokenModel, Trims, Protocol):
 class _Line:
     """One sequence of the draft model. `tokens` are those it has computed, `agreed` of them known to be right."""
 
-    def __init__(self, sequence: SequenceId) -> None:
+    def __init__(self, sequence: SequenceId, tokens: list[int]) -> None:
         self.sequence = sequence
-        self.tokens: list[int] = []
-        self.agreed = 0
+        self.tokens = tokens
+        self.agreed = len(tokens)
+
+
+class _Feed:
+    """A sequence in the steps of one call: what it computes next, and what it has guessed."""
+
+    def __init__(self, wish: Wish, line: _Line, work: Work) -> None:
+        self.wish = wish
+        self.line = line
+        self.work = work
+        self.guesses: list[int] = []
 
 
 class DraftModel:
     """Guesses with a model of its own, greedily. Its sequences follow those of the large model."""
 
     def __init__(self, name: str, model: TrimmingModel, vocabulary: int) -> None:
-        """`vocabulary`: token ids of the large model; the draft's may have more."""
+        """`vocabulary`: token ids of the large model; the draft's may have more or fewer."""
         self.name = name
         self._model = model
         self._vocabulary = vocabulary
         self._lines: dict[Hashable, _Line] = {}
+        self._rate = 0.0
+        """Tokens a second that it reads; zero until seen."""
+        self._failures = 0
+        """Calls in a row that failed."""
+
+    @property
+    def promised(self) -> int:
+        spec = self._model.spec
+        return spec.weight_bytes + spec.cells * spec.kv_bytes_per_token
 
     def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
-        """A long prompt is caught up with over several calls, so that none takes longer than one batch."""
-        room = self._model.spec.batch
-        feeds: list[tuple[int, Work]] = []
-        for place, wish in enumerate(wishes):
-            if room and (line := self._line(wish)) is not None:
-                missing = wish.tokens[len(line.tokens) :]
-                chunk = list(missing[:room])
-                feeds.append((place, Work(line.sequence, chunk, sample=len(chunk) == len(missing))))
-                room -= len(chunk)
-        guesses: list[list[int]] = [[] for _ in wishes]
-        while feeds:
-            steps = self._model.step([work for _, work in feeds])
-            following = []
-            for (place, work), step in zip(feeds, steps, strict=True):
-                wish = wishes[place]
-                self._lines[wish.key].tokens += work.tokens
-                if step.tokens and self._goes_on(guesses[place], step.tokens[0], wish.most):
-                    following.append((place, Work(work.sequence, [step.tokens[0]], sample=True)))
-            feeds = following
-        return guesses
+        """A long prompt is caught up with over several calls, so that none takes longer than streams may be held up.
+
+        Raises EngineError when the model fails again and again; a single failure costs its guesses alone.
+        """
+        try:
+            found = self._proposed(wishes)
+        except EngineError:
+            self._failures += 1
+            if self._failures > FAILURES:
+                raise
+            # How much of the step reached the KV cache is unknown, so all begin anew.
+            for key in list(self._lines):
+                self.forget(key)
+            return [[] for _ in wishes]
+        self._failures = 0
+        return found
 
     def forget(self, key: Hashable) -> None:
         line = self._lines.pop(key, None)
@@ -75,25 +97,55 @@ class DraftModel:
         self._lines.clear()
         self._model.shutdown()
 
-    def _goes_on(self, guesses: list[int], token: int, most: int) -> bool:
-        """Takes a guess; whether there is to be another behind it."""
-        if token >= self._vocabulary:
-            return False
-        guesses.append(token)
-        return len(guesses) < most and not self._model.tokenizer.is_end(token)
+    def _proposed(self, wishes: Sequence[Wish]) -> list[list[int]]:
+        feeds = self._feeds(wishes)
+        running = list(feeds.values())
+        while running:
+            began = time.perf_counter()
+            steps = self._model.step([feed.work for feed in running])
+            self._observe(sum(len(feed.work.tokens) for feed in running), time.perf_counter() - began)
+            for feed, step in zip(running, steps, strict=True):
+                feed.line.tokens += feed.work.tokens
+                if step.tokens:
+                    self._take(feed, step.tokens[0])
+            running = [feed for feed in running if self._goes_on(feed)]
+        return [feeds[place].guesses if place in feeds else [] for place in range(len(wishes))]
 
-    def _line(self, wish: Wish) -> _Line | None:
-        """The draft's sequence, cut back to what is right of it; None where it cannot hold what is wished."""
+    def _feeds(self, wishes: Sequence[Wish]) -> dict[int, _Feed]:
+        """The first step's work, by the place of the wish; without those for which there is no room now."""
+        feeds: dict[int, _Feed] = {}
+        room = min(self._model.spec.batch, max(SMALLEST_CHUNK, int(self._rate * STALL)))
+        for place, wish in enumerate(wishes):
+            if not room or not self._fits(wish, wishes):
+                continue
+            line = self._line(wish, wishes)
+            if line is None:
+                continue
+            missing = wish.tokens[len(line.tokens) :]
+            chunk = list(missing[:room])
+            if any(token >= self._model.tokenizer.size for token in chunk):
+                # A token that makers of the family added to the large model alone.
+                continue
+            room -= len(chunk)
+            feeds[place] = _Feed(wish, line, Work(line.sequence, chunk, sample=len(chunk) == len(missing)))
+        return feeds
+
+    def _fits(self, wish: Wish, wishes: Sequence[Wish]) -> bool:
+        """Whether there are cells for the sequence to its end of this call, beside all the others to theirs."""
         spec = self._model.spec
         length = len(wish.tokens) + wish.most
-        others = sum(len(line.tokens) for key, line in self._lines.items() if key != wish.key)
-        if not wish.most or length > spec.context or others + length > spec.cells:
-            return None
+        taken = {key: len(line.tokens) for key, line in self._lines.items()}
+        taken |= {each.key: len(each.tokens) + each.most for each in wishes if each.key in taken}
+        taken[wish.key] = length
+        return wish.most > 0 and length <= spec.context and sum(taken.values()) <= spec.cells
+
+    def _line(self, wish: Wish, wishes: Sequence[Wish]) -> _Line | None:
+        """The draft's sequence, cut back to what is right of it; None where no more may be open."""
         line = self._lines.get(wish.key)
         if line is None:
-            if len(self._lines) >= spec.sequences:
-                self.forget(next(iter(self._lines)))
-            line = self._lines[wish.key] = _Line(self._model.open(GREEDY))
+            if not self._sequence_free({each.key for each in wishes}):
+                return None
+            line = self._lines[wish.key] = self._begun(wish)
         right = line.agreed + common_prefix(line.tokens[line.agreed :], list(wish.tokens[line.agreed :]))
         # The last token is always computed anew: what follows it is drawn from that.
         line.agreed = min(right, len(wish.tokens) - 1)
@@ -101,6 +153,43 @@ class DraftModel:
             self._model.trim(line.sequence, line.agreed)
             del line.tokens[line.agreed :]
         return line
+
+    def _sequence_free(self, wanted: Set[Hashable]) -> bool:
+        """Whether one more may be opened, at the cost of one that is not `wanted` now."""
+        if len(self._lines) < self._model.spec.sequences:
+            return True
+        idle = next((key for key in self._lines if key not in wanted), None)
+        if idle is not None:
+            self.forget(idle)
+        return idle is not None
+
+    def _begun(self, wish: Wish) -> _Line:
+        """A new sequence, with what the most similar one has computed of it already."""
+        tokens = list(wish.tokens)
+        shared = {key: common_prefix(line.tokens, tokens) for key, line in self._lines.items()}
+        best = max(shared, key=shared.__getitem__, default=None)
+        if best is None or not shared[best]:
+            return _Line(self._model.open(GREEDY), [])
+        sequence = self._model.fork(self._lines[best].sequence, shared[best], GREEDY)
+        return _Line(sequence, tokens[: shared[best]])
+
+    def _take(self, feed: _Feed, token: int) -> None:
+        """Take a guess, and plan the step behind it."""
+        if token < self._vocabulary:
+            feed.guesses.append(token)
+        feed.work = Work(feed.work.sequence, [token], sample=True)
+
+    def _goes_on(self, feed: _Feed) -> bool:
+        """Whether there is to be another guess: none behind the end, or behind what the large model does not know."""
+        guesses = feed.guesses
+        if not guesses or len(guesses) >= feed.wish.most:
+            return False
+        return feed.work.tokens[0] == guesses[-1] and not self._model.tokenizer.is_end(guesses[-1])
+
+    def _observe(self, tokens: int, seconds: float) -> None:
+        if tokens >= SMALLEST_CHUNK:
+            rate = tokens / max(seconds, 1e-6)
+            self._rate += (rate - self._rate) * (0.3 if self._rate else 1.0)
 
 
 def unlike(draft: Tokenizer, large: Tokenizer) -> str | None:

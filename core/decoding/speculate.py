@@ -8,7 +8,9 @@ all the time: seconds a token with guesses, and without.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Hashable, Sequence
+from statistics import median
 from typing import Protocol
 
 from msgspec import Struct
@@ -23,15 +25,18 @@ FIRST_GUESSES = 4
 RUNS = (3, 2)
 """Lengths of the runs of tokens that are looked up, the longer first."""
 
-PLAIN_FIRST = 4
+PLAIN_FIRST = 5
 """Steps without guesses that tell what one costs, before the first with guesses."""
+PLAIN_AGAIN = 32
+"""Steps with guesses in a row, before one without tells what it costs now."""
 OVERDRAFT = 2.0
 """Plain steps' worth of time that guesses may lose before they rest."""
 LOSS = 0.03
 """Share of the time that guesses which never pay may cost: each plain step pays off so much of what was lost."""
 CREDIT = 8.0
 """Plain steps' worth of gain that is remembered; more would let guesses go on for long after they ceased to pay."""
-SMOOTHING = 0.2
+RECENT = 9
+"""Plain steps whose median is what one costs: a disturbance of one of them must not count."""
 
 
 class Wish(Struct, frozen=True):
@@ -50,6 +55,11 @@ class Proposer(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def promised(self) -> int:
+        """Bytes of memory that it will take in the end."""
+        ...
 
     def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
         """For each wish at most so many tokens, none where there is nothing to go by. Raises EngineError."""
@@ -71,6 +81,7 @@ class PromptLookup:
     """
 
     name = PROMPT_LOOKUP
+    promised = 0
 
     def __init__(self) -> None:
         self._indexes: dict[Hashable, _Index] = {}
@@ -123,9 +134,10 @@ class Balance:
 
     def __init__(self, sequences: int) -> None:
         self._sequences = sequences
-        self._plain = 0.0
-        """Seconds of a step without guesses, smoothed."""
-        self._seen = 0
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        """Seconds of the last plain steps."""
+        self._guessed = 0
+        """Steps with guesses since the last plain one."""
         self._lost = 0.0
         """Seconds; negative for gains."""
         self._resting = False
@@ -133,18 +145,23 @@ class Balance:
     @property
     def guesses(self) -> bool:
         """Whether the next step is to be one with guesses."""
-        return self._seen >= PLAIN_FIRST and not self._resting
+        return len(self._recent) >= PLAIN_FIRST and self._guessed < PLAIN_AGAIN and not self._resting
 
-    def observe(self, seconds: float, kept: int, *, guessed: bool) -> None:
-        """A step took so long; `kept` of its guesses came true."""
-        if not guessed:
-            self._seen += 1
-            self._plain += (seconds - self._plain) * (SMOOTHING if self._plain else 1.0)
-            self._lost -= LOSS * self._plain
-        else:
-            self._lost += seconds - self._plain * (1 + kept / self._sequences)
-        self._lost = max(self._lost, -CREDIT * self._plain)
-        self._resting = self._lost > (0.0 if self._resting else OVERDRAFT * self._plain)
+    def plain(self, seconds: float) -> None:
+        """A step without guesses took so long."""
+        self._recent.append(seconds)
+        self._guessed = 0
+        self._book(-LOSS * median(self._recent))
+
+    def guessed(self, seconds: float, kept: int) -> None:
+        """A step with guesses took so long, making them included; `kept` of them came true."""
+        self._guessed += 1
+        self._book(seconds - median(self._recent) * (1 + kept / self._sequences))
+
+    def _book(self, lost: float) -> None:
+        usual = median(self._recent)
+        self._lost = max(self._lost + lost, -CREDIT * usual)
+        self._resting = self._lost > (0.0 if self._resting else OVERDRAFT * usual)
 
 
 class Outcome(Struct, frozen=True):
@@ -165,6 +182,11 @@ class Speculation:
         self._lengths: dict[Hashable, int] = {}
         self._spent = 0.0
         self._stats = DraftStats(proposer.name)
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the last guesses took."""
+        return self._spent
 
     @property
     def stats(self) -> DraftStats:
@@ -188,7 +210,12 @@ class Speculation:
     def learn(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         """What came of the last guesses, and how long the step took that verified them."""
         guessed, kept = (sum(outcome.guessed for outcome in outcomes), sum(outcome.kept for outcome in outcomes))
-        self._balance(len(outcomes)).observe(self._spent + seconds, kept, guessed=guessed > 0)
+        balance = self._balance(len(outcomes))
+        if guessed:
+            balance.guessed(self._spent + seconds, kept)
+        else:
+            # What a draft model takes to read a prompt is no part of what a step costs, and is spent once.
+            balance.plain(seconds)
         for outcome in outcomes:
             if outcome.guessed and outcome.key in self._lengths:
                 self._lengths[outcome.key] = self._length_after(outcome)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -12,6 +13,7 @@ from core.feed import DraftStats
 from core.serving.sequence import Choice
 from core.telemetry.log import get_logger
 
+Result = TypeVar("Result")
 Steps = list[tuple[Choice, Work]]
 log = get_logger(__name__)
 
@@ -31,46 +33,61 @@ class Guesser:
         speculation = self._speculation
         return None if speculation is None else replace(speculation.stats, problem=self._problem)
 
+    @property
+    def spent(self) -> float:
+        """Seconds that the last guesses took."""
+        return self._speculation.spent if self._speculation is not None and not self._problem else 0.0
+
     def extend(self, work: Steps) -> Steps:
         """The same work, with guesses where all sequences decode.
 
         Guesses take none but cells that are claimed already, so that they push nobody out, and never go beyond the
         tokens that were asked for.
         """
-        speculation = self._speculation
-        if speculation is None or self._problem or not work or any(len(item.tokens) > 1 for _, item in work):
+        if not work or any(len(item.tokens) > 1 for _, item in work):
             return work
         share = self._room // len(work) - 1
         wishes = [Wish(choice, choice.tokens, min(share, choice.spare)) for choice, _ in work]
-        try:
-            guesses = speculation.guesses(wishes)
-        except Exception as error:
-            # The edge of another model: it may fail in any way, and nobody's request depends on it.
-            log.exception("draft failed", draft=speculation.stats.by)
-            self._give_up(f"it failed: {error}")
+        guesses = self._guarded(lambda speculation: speculation.guesses(wishes))
+        if guesses is None:
             return work
         return [(choice, replace(item, draft=guess)) for (choice, item), guess in zip(work, guesses, strict=True)]
 
     def learn(self, work: Steps, steps: Sequence[Step], seconds: float) -> None:
         """What the step drew, and how long it took."""
-        if self._speculation is None or self._problem or any(len(item.tokens) > 1 for _, item in work):
+        if any(len(item.tokens) > 1 for _, item in work):
             return
         outcomes = [
             Outcome(choice, len(item.draft), len(step.tokens) - 1)
             for (choice, item), step in zip(work, steps, strict=True)
         ]
-        self._speculation.learn(outcomes, seconds)
+        self._guarded(lambda speculation: speculation.learn(outcomes, seconds))
 
     def forget(self, choice: Choice) -> None:
         """It has ended."""
-        if self._speculation is not None and not self._problem:
-            self._speculation.forget(choice)
+        self._guarded(lambda speculation: speculation.forget(choice))
 
     def shutdown(self) -> None:
         """Free the draft model; idempotent."""
-        if self._speculation is not None:
-            self._speculation.shutdown()
+        self._guarded(lambda speculation: speculation.shutdown())
+
+    def _guarded(self, act: Callable[[Speculation], Result]) -> Result | None:
+        """What it returns; None where nothing is guessed, or no more after this."""
+        if self._speculation is None or self._problem:
+            return None
+        try:
+            return act(self._speculation)
+        except Exception as error:
+            # The edge of another model: it may fail in any way, and nobody's request depends on it.
+            log.exception("draft failed", draft=self._speculation.stats.by)
+            self._give_up(f"it failed: {error}")
+            return None
 
     def _give_up(self, why: str) -> None:
         self._problem = why
-        self.shutdown()
+        assert self._speculation is not None
+        try:
+            self._speculation.shutdown()
+        except Exception:
+            # As above; what it took stays taken until the process ends.
+            log.exception("draft was not freed", draft=self._speculation.stats.by)

@@ -57,10 +57,20 @@ class Loaded:
         self.notes = notes
         self.proposer = proposer
 
+    @property
+    def promised(self) -> int:
+        """Bytes that the model will take once its context is full, with those of one that drafts for it; nothing of a
+        script, which has no weights."""
+        spec = self.model.spec
+        own = spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
+        return own + (self.proposer.promised if self.proposer is not None else 0)
+
     def shutdown(self) -> None:
-        self.model.shutdown()
-        if self.proposer is not None:
-            self.proposer.shutdown()
+        try:
+            self.model.shutdown()
+        finally:
+            if self.proposer is not None:
+                self.proposer.shutdown()
 
 
 Loader = Callable[[threading.Event, Callable[[str], None]], Loaded]

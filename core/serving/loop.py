@@ -166,8 +166,10 @@ class ServingLoop:
         self._guesser = Guesser(model, proposer)
 
     def _free(self) -> None:
-        self._guesser.shutdown()
-        self._model.shutdown()
+        try:
+            self._guesser.shutdown()
+        finally:
+            self._model.shutdown()
 
     def _turn(self) -> bool:
         """One step and all around it. False when there is nothing to do."""
@@ -177,7 +179,8 @@ class ServingLoop:
         if not self._may_hold(work):
             self._hand_over()
         if work:
-            self._step(work)
+            # After the hand-over: what was drawn must not wait for guesses.
+            self._step(self._guesser.extend(work))
         return bool(work)
 
     def _may_hold(self, work: Sequence[tuple[Choice, Work]]) -> bool:
@@ -232,9 +235,7 @@ class ServingLoop:
         spec = self._model.spec
         limit = prefill_limit(self._prefill_rate, spec.batch)
         chunks = plan_step([choice.pending for choice in self._running], spec.batch, limit)
-        return self._guesser.extend(
-            [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
-        )
+        return [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
 
     def _preempt_youngest(self) -> None:
         """Whoever came last makes room; it goes on, with its state, before anything in the queue."""
@@ -277,7 +278,7 @@ class ServingLoop:
             rate = prefill / max(seconds, 1e-6)
             self._prefill_rate += (rate - self._prefill_rate) * (0.3 if self._prefill_rate else 1.0)
         if decoded:
-            self._pace += (seconds - self._pace) * 0.3
+            self._pace += (seconds + self._guesser.spent - self._pace) * 0.3
             self.decoded.add(decoded)
 
     def _deliver(self, choice: Choice, item: Work, step: Step) -> None:

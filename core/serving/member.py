@@ -158,11 +158,6 @@ class Lease:
             self._release()
 
 
-def promised(spec: ModelSpec) -> int:
-    """What the model will take once its context is full; nothing of a script, which has no weights."""
-    return spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
-
-
 def size_in_words(count: int) -> str:
     if count < 2**20:
         return f"{count / 2**10:.0f} KiB"

@@ -23,7 +23,7 @@ from core.feed import Absent, ModelSnapshot, PoolSnapshot
 from core.hardware import give_back_memory
 from core.serving.eviction import NoRoom, Occupant, coldest, expired, make_room
 from core.serving.host import Host, Loaded, Loader
-from core.serving.member import Lease, Member, promised, why_no_room
+from core.serving.member import Lease, Member, why_no_room
 from core.serving.profile import Profile
 from core.telemetry.log import get_logger
 
@@ -256,18 +256,18 @@ class Pool:
         try:
             self._await(member, self._weigh(member), stop)
         except BaseException:
-            loaded.model.shutdown()
+            loaded.shutdown()
             raise
         grown = self._weight - before
         # Weights that are mapped from their file become resident page by page, and some caches grow into what was
         # promised to them; they count in full from the start.
-        member.size = max(grown, promised(loaded.model.spec))
+        member.size = max(grown, loaded.promised)
         member.measured = True
         try:
             # It may have taken more than was expected.
             self._await(member, self._make_room(member, tell), stop)
         except BaseException:
-            loaded.model.shutdown()
+            loaded.shutdown()
             raise
         return loaded
 

@@ -31,6 +31,7 @@ class Wrong:
     """Guesses a token that is never drawn, at no cost of its own."""
 
     name = "wrong"
+    promised = 0
 
     def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
         return [[0] * wish.most for wish in wishes]

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.decoding.drafting import DraftModel, unlike
+from core.decoding.drafting import FAILURES, SMALLEST_CHUNK, DraftModel, unlike
 from core.decoding.speculate import Wish
 from core.engines.base import LoadOptions, Step, Work
 from core.engines.echo import TURN_END, EchoModel, EchoTokenizer
+from core.errors import EngineFailed
 
 
 def echo(context: int = 256, slots: int = 2, batch: int = 512) -> EchoModel:
@@ -68,6 +71,64 @@ def test_a_long_prompt_is_caught_up_with_over_several_calls() -> None:
     draft = drafted(echo(batch=4))
     assert draft.propose([Wish("a", PROMPT, 2)]) == [[]]
     assert [text(guess) for guess in draft.propose([Wish("a", PROMPT, 2)])] == ["ab"]
+
+
+def test_no_more_of_a_prompt_is_read_at_once_than_streams_may_wait_for() -> None:
+    model = Noting(LoadOptions(context=256, slots=2))
+    drafted(model).propose([Wish("a", PROMPT * 16, 2)])
+    # How fast it reads is not known yet.
+    assert model.computed == [SMALLEST_CHUNK]
+
+
+def test_what_another_sequence_has_read_is_not_read_again() -> None:
+    model = Noting(LoadOptions(context=256, slots=2))
+    draft = drafted(model)
+    draft.propose([Wish("a", PROMPT, 1)])
+    draft.propose([Wish("b", [*PROMPT[:5], *b"xyz"], 1)])
+    assert model.computed == [len(PROMPT), 3]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 20), st.integers(0, 7)), max_size=30))
+def test_guesses_never_need_more_cells_or_sequences_than_there_are(turns: list[tuple[int, int, int]]) -> None:
+    draft = drafted(echo(context=40, slots=2))
+    texts: dict[int, list[int]] = {}
+    for key, more, most in turns:
+        texts.setdefault(key, [key]).extend(range(97, 97 + more))
+        found = draft.propose([Wish(key, tokens, most) for key, tokens in texts.items()])
+        assert all(len(guess) <= most for guess in found)
+        # An echo fails where a real model would: beyond its cells.
+        assert draft._failures == 0
+
+
+class Failing(EchoModel):
+    """Fails for a while."""
+
+    broken = True
+
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        if self.broken:
+            raise EngineFailed("No room.")
+        return super().step(work)
+
+
+def test_a_failure_costs_the_guesses_of_one_call_and_lasting_failure_is_told() -> None:
+    model = Failing(LoadOptions(context=256, slots=2))
+    draft = drafted(model)
+    assert draft.propose([Wish("a", PROMPT, 2)]) == [[]]
+    assert model._sequences == {}
+    model.broken = False
+    assert [text(guess) for guess in draft.propose([Wish("a", PROMPT, 2)])] == ["ab"]
+    model.broken = True
+    for _ in range(FAILURES):
+        assert draft.propose([Wish("a", PROMPT, 2)]) == [[]]
+    with pytest.raises(EngineFailed, match="No room"):
+        draft.propose([Wish("a", PROMPT, 2)])
+
+
+def test_a_token_that_the_draft_model_does_not_know_ends_its_guesses() -> None:
+    model = Noting(LoadOptions(context=256, slots=2))
+    assert drafted(model).propose([Wish("a", [*PROMPT, 300], 2)]) == [[]]
+    assert model.computed == []
 
 
 def test_the_end_is_the_last_guess() -> None:

@@ -4,9 +4,11 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from core.decoding.speculate import PromptLookup
 from core.engines.base import Artifact, ArtifactFormat, LoadOptions
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, LoadFailed, ModelNotFound, ModelNotReady, QueueFull
@@ -357,3 +359,39 @@ async def test_mixed_requests_for_three_models_of_which_two_fit_all_succeed(shel
     assert answers == [f"number {i}" for i in range(60)]
     assert len(shelf.loaded()) == 2
     assert all(member.leases == 0 for member in shelf.pool)
+
+
+class Follower(PromptLookup):
+    """Notes that it was freed."""
+
+    freed = False
+    promised = 30
+
+    def shutdown(self) -> None:
+        self.freed = True
+        super().shutdown()
+
+
+async def test_what_drafts_for_a_model_counts_and_goes_with_it(shelves: Shelves) -> None:
+    shelf, follower = shelves(100, a=90), Follower()
+    load = shelf._load
+    shelf.pool._load_model = lambda *given: Loaded(load(*given).model, "echo", (), follower)
+    assert await shelf.ask("a") == "hello"
+    assert shelf.member("a").size == 90
+    await shelf.pool.unload(shelf.member("a"))
+    assert follower.freed
+
+
+async def test_a_draft_is_freed_when_its_model_turns_out_too_large(shelves: Shelves) -> None:
+    shelf, follower = shelves(100, a=90), Follower()
+    load = shelf._load
+
+    def larger(*given: Any) -> Loaded:
+        shelf.sizes["a"] = 120
+        return Loaded(load(*given).model, "echo", (), follower)
+
+    member = shelf.member("a")
+    shelf.pool._load_model = larger
+    with pytest.raises(LoadFailed):
+        await shelf.pool.load(member)
+    assert follower.freed
