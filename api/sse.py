@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 PING_SECONDS = 15.0
+LOADING_SECONDS = 5.0
+"""How long a model may load before a streamed answer begins. Most failures come sooner, and get a status of their own."""
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -132,9 +134,12 @@ class Answer:
         """The request's stream, live inside. With `send`, the answer starts when its model takes long to load."""
         self._beginning = asyncio.create_task(self._begin())
         try:
-            done, _ = await asyncio.wait({self._beginning}, timeout=None if send is None else self._ping)
+            patience = None if send is None else min(self._ping, LOADING_SECONDS)
+            done, _ = await asyncio.wait({self._beginning}, timeout=patience)
             if not done and send is not None:
                 await self._start(send)
+                # The headers alone stay in the server's buffer.
+                await send({"type": "http.response.body", "body": PING, "more_body": True})
             stream = self._stream = await self._outcome(self._beginning)
         finally:
             self._beginning.cancel()

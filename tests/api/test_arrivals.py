@@ -88,6 +88,20 @@ async def test_who_waits_for_a_model_is_on_the_board_and_tells_for_how_long(shel
         assert row["elapsed"] == row["waited"]
 
 
+async def test_a_client_that_streams_hears_something_before_the_model_is_loaded(tmp_path: Path) -> None:
+    engines = Engines({"echo": f"{__name__}:Held"})
+    engine = engines.get("echo")
+    assert isinstance(engine, Held)
+    async with serving(tmp_path, model=None, engines=engines, ping=0.05) as served:
+        async with served.http.stream("POST", "/v1/chat/completions", json=chat_body(stream=True)) as response:
+            assert response.status_code == 200
+            lines = response.aiter_lines()
+            assert await anext(lines) == ": ping"
+            assert engine.loads == 0
+            engine.free.set()
+            assert [line async for line in lines][-2] == "data: [DONE]"
+
+
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "unstreamed"])
 async def test_who_waits_for_a_model_is_cancelled_by_id_and_the_load_goes_on_for_others(
     shelf: Shelf, streamed: bool

@@ -244,14 +244,16 @@ async def test_a_client_that_leaves_while_the_model_loads_is_not_waited_for() ->
     assert client.sent.empty()
 
 
-async def test_a_model_that_loads_for_long_is_waited_for_with_pings() -> None:
+async def test_a_model_that_loads_for_long_is_waited_for_with_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first comes with the headers, and not only after as long a silence again.
+    monkeypatch.setattr("api.sse.LOADING_SECONDS", 0.01)
     client, loaded, stream = Client(), asyncio.Event(), stream_of(asyncio.Event())
 
     async def slowly() -> Stream:
         await loaded.wait()
         return stream
 
-    task = asyncio.create_task(answered(answer_begun_by(slowly, ping=0.01), client))
+    task = asyncio.create_task(answered(answer_begun_by(slowly), client))
     assert (await client.next())["type"] == "http.response.start"
     assert await client.body() == PING
     loaded.set()
