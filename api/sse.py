@@ -24,7 +24,7 @@ PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 PING_SECONDS = 15.0
 LOADING_SECONDS = 5.0
-"""How long a model may load before a streamed answer begins. Most failures come sooner, and get a status of their own."""
+"""How long a model may load before a streamed answer begins; most failures come sooner, with a status of their own."""
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

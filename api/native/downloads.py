@@ -68,7 +68,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
         return row_of(await asyncio.to_thread(workbench.store.downloads.item, download_id))
 
-    @delete("/v1/downloads/{download_id:str}", status_code=200, summary="Cancel a download; take one that is over off the list")
+    @delete("/v1/downloads/{download_id:str}", status_code=200, summary="Cancel a download, or unlist one that is over")
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
         return row_of(await asyncio.to_thread(cancel, workbench.store.downloads, download_id, discard))
 

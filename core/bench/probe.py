@@ -25,7 +25,7 @@ from core.bench.trial import Line, Loaded, Refused, Sampled, Settled, TrialReque
 from core.bench.tuning import Pace, SizeRate, TuningPlan, best_size, plan_tuning, size_rates, sized, tuning_request
 from core.bench.watch import BUSY, Times, now, others
 from core.engines.base import DEFAULT_BATCH, Artifact, Available, Engine, LoadOptions, Native
-from core.engines.measuring import Batched, Tunable
+from core.engines.measuring import Batched, BatchSize, Tunable
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
 from core.files import write_atomically
 from core.hardware import machine
@@ -120,6 +120,7 @@ class Verdict(Struct, frozen=True):
             f"The {self.engine} engine {failure.how} in a trial run with {describe(failure.options) or USUAL}; "
             f"it now runs with {describe(self.chosen) or USUAL}."
             for failure in self.failures
+            if describe(failure.options) != describe(self.chosen)
         )
 
 
@@ -188,7 +189,7 @@ class Prober:
     def settled(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
         """The options with what an earlier trial run found best, as the model would be loaded now."""
         kept = self.kept(engine, artifact, options)
-        return options if kept is None else applied(kept, options)
+        return options if kept is None else taken(engine, artifact, kept, options)
 
     def probe(
         self,
@@ -392,6 +393,19 @@ def _read(path: Path) -> Verdict | None:
         return msgspec.json.decode(path.read_bytes(), type=Verdict)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def taken(engine: Engine, artifact: Artifact, verdict: Verdict, options: LoadOptions) -> LoadOptions:
+    """As `applied`, without a batch that was found best but is too much memory with this context and these slots."""
+    chosen = verdict.chosen
+    if isinstance(engine, Batched) and chosen.step_tokens > DEFAULT_BATCH:
+        try:
+            sizes = engine.sizes(artifact, options)
+        except ArtifactError:
+            sizes = ()
+        if BatchSize(chosen.step_tokens, chosen.pass_tokens) not in sizes:
+            return applied(replace(verdict, sizes=()), options)
+    return applied(verdict, options)
 
 
 def applied(verdict: Verdict, options: LoadOptions) -> LoadOptions:

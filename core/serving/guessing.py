@@ -38,13 +38,17 @@ class Guesser:
         """Seconds that the last guesses took."""
         return self._speculation.spent if self._speculation is not None and not self._problem else 0.0
 
+    @property
+    def _idle(self) -> bool:
+        return self._speculation is None or bool(self._problem)
+
     def extend(self, work: Steps) -> Steps:
         """The same work, with guesses where all sequences decode.
 
         Guesses take none but cells that are claimed already, so that they push nobody out, and never go beyond the
         tokens that were asked for.
         """
-        if not work or any(len(item.tokens) > 1 for _, item in work):
+        if self._idle or not work or any(len(item.tokens) > 1 for _, item in work):
             return work
         share = self._room // len(work) - 1
         wishes = [Wish(choice, choice.tokens, min(share, choice.spare)) for choice, _ in work]
@@ -55,7 +59,7 @@ class Guesser:
 
     def learn(self, work: Steps, steps: Sequence[Step], seconds: float) -> None:
         """What the step drew, and how long it took."""
-        if any(len(item.tokens) > 1 for _, item in work):
+        if self._idle or any(len(item.tokens) > 1 for _, item in work):
             return
         outcomes = [
             Outcome(choice, len(item.draft), len(step.tokens) - 1)

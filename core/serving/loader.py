@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from core.bench.probe import Prober, applied
+from core.bench.probe import Prober, taken
 from core.bench.select import Candidate, Selector
 from core.config import Settings
 from core.engines import Engines
@@ -140,9 +140,10 @@ class ModelLoader:
         bench = self._settings.bench
         arguments = (candidate.engine, candidate.location, candidate.artifact, options, stop)
         try:
-            return applied(self._prober.probe(*arguments, budget=bench.budget, fresh=bench.fresh), options)
+            verdict = self._prober.probe(*arguments, budget=bench.budget, fresh=bench.fresh)
         except EngineFailed:
             return options
+        return taken(candidate.engine, candidate.artifact, verdict, options)
 
     def _in_order(
         self,
@@ -185,7 +186,7 @@ class ModelLoader:
             budget = min(bench.budget, TRIAL) if bench.enabled else 0.0
             arguments = (engine, candidate.location, artifact, options, stop)
             verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh)
-            options, notes = applied(verdict, options), verdict.notes
+            options, notes = taken(engine, artifact, verdict, options), verdict.notes
 
         def progress(share: float) -> bool:
             tell(f"loading with {engine.name}, {share:.0%}")

@@ -92,14 +92,16 @@ async def test_a_client_that_streams_hears_something_before_the_model_is_loaded(
     engines = Engines({"echo": f"{__name__}:Held"})
     engine = engines.get("echo")
     assert isinstance(engine, Held)
-    async with serving(tmp_path, model=None, engines=engines, ping=0.05) as served:
-        async with served.http.stream("POST", "/v1/chat/completions", json=chat_body(stream=True)) as response:
-            assert response.status_code == 200
-            lines = response.aiter_lines()
-            assert await anext(lines) == ": ping"
-            assert engine.loads == 0
-            engine.free.set()
-            assert [line async for line in lines][-2] == "data: [DONE]"
+    async with (
+        serving(tmp_path, model=None, engines=engines, ping=0.05) as served,
+        served.http.stream("POST", "/v1/chat/completions", json=chat_body(stream=True)) as response,
+    ):
+        assert response.status_code == 200
+        lines = response.aiter_lines()
+        assert await anext(lines) == ": ping"
+        assert engine.loads == 0
+        engine.free.set()
+        assert [line async for line in lines][-2] == "data: [DONE]"
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "unstreamed"])

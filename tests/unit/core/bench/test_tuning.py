@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.bench.probe import Prober, Verdict, applied, describe
+from core.bench.probe import Prober, Verdict, applied, describe, taken
 from core.bench.trial import Refused, Sampled
 from core.bench.tuning import (
     MARGIN,
@@ -165,6 +165,23 @@ def test_what_a_user_fixed_stands_and_has_a_verdict_of_its_own(prober: Prober) -
         taken = applied(found, asked)
         assert taken.batch == (asked.batch or 512)
         assert taken.micro_batch == (asked.micro_batch or 128)
+
+
+class Spacious(Sized):
+    """Large batches fit small contexts alone."""
+
+    def sizes(self, _: Artifact, options: LoadOptions) -> list[BatchSize]:
+        large = [LARGE] if (options.context or 0) <= 4096 else []
+        return [BatchSize(options.step_tokens, options.pass_tokens), *large]
+
+
+def test_a_batch_that_is_too_much_with_another_context_is_left_out() -> None:
+    found = (SizeRate(USUAL, 100.0), SizeRate(LARGE, 200.0))
+    verdict = Verdict("sized", "1", "guide", "m", LoadOptions(), sizes=found)
+    for context, batch in ((2048, LARGE.batch), (131_072, None)):
+        asked = LoadOptions(context=context)
+        assert taken(Spacious(), GUIDE, verdict, asked).batch == batch
+    assert taken(Spacious(), GUIDE, verdict, LoadOptions(context=131_072, batch=LARGE.batch)).batch == LARGE.batch
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.2])
