@@ -116,7 +116,7 @@ class DraftModel:
         feeds: dict[int, _Feed] = {}
         room = min(self._model.spec.batch, max(SMALLEST_CHUNK, int(self._rate * STALL)))
         for place, wish in enumerate(wishes):
-            if not room or not self._fits(wish, wishes):
+            if not room or not (self._fits(wish, wishes) or (self._drop_idle(wishes) and self._fits(wish, wishes))):
                 continue
             line = self._line(wish, wishes)
             if line is None:
@@ -138,6 +138,14 @@ class DraftModel:
         taken |= {each.key: len(each.tokens) + each.most for each in wishes if each.key in taken}
         taken[wish.key] = length
         return wish.most > 0 and length <= spec.context and sum(taken.values()) <= spec.cells
+
+    def _drop_idle(self, wishes: Sequence[Wish]) -> bool:
+        """Forget what nobody wants continued now; whether there was any."""
+        wanted = {wish.key for wish in wishes}
+        idle = [key for key in self._lines if key not in wanted]
+        for key in idle:
+            self.forget(key)
+        return bool(idle)
 
     def _line(self, wish: Wish, wishes: Sequence[Wish]) -> _Line | None:
         """The draft's sequence, cut back to what is right of it; None where no more may be open."""

@@ -141,9 +141,12 @@ def test_nothing_is_guessed_beyond_what_the_draft_model_holds() -> None:
     assert drafted(echo(context=10)).propose([Wish("a", PROMPT, 3)]) == [[]]
     draft = drafted(echo(context=12, slots=1))
     found = draft.propose([Wish("a", PROMPT, 2)]) + draft.propose([Wish("b", PROMPT, 2)])
-    assert [text(guess) for guess in found] == ["ab", ""]
-    draft.forget("a")
-    assert [text(guess) for guess in draft.propose([Wish("b", PROMPT, 2)])] == ["ab"]
+    assert [text(guess) for guess in found] == ["ab", "ab"]
+    # Both at once are too many, so that the second waits until the first has ended.
+    both = [Wish("b", [*PROMPT, *b"ab"], 2), Wish("c", PROMPT, 2)]
+    assert [text(guess) for guess in draft.propose(both)] == ["cd", ""]
+    draft.forget("b")
+    assert [text(guess) for guess in draft.propose(both[1:])] == ["ab"]
 
 
 def test_more_sequences_than_the_draft_model_holds_take_turns() -> None:
