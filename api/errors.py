@@ -132,9 +132,14 @@ def refusal(error: Exception) -> Refusal:
 
 def _core(error: BenchtopError) -> Refusal:
     status, kind, code = next(answer for of, answer in ANSWERS.items() if isinstance(error, of))
-    whole, told = str(error), without_folders(str(error), error.places)
+    whole = str(error)
+    # Of a model that is not here nothing can be told but the client's own words.
+    own_words = isinstance(error, ModelNotFound) and not error.places
+    told = whole if own_words else without_folders(whole, error.places)
     if told != whole:
-        log.warning("refused, and folders were not told", why=whole)
+        # What is the client's fault may quote anything it sent, as often as it likes.
+        note = log.warning if status >= HTTPStatus.INTERNAL_SERVER_ERROR else log.info
+        note("refused, and folders were not told", why=whole)
     return Refusal(status, Detail(told, kind, _param(error), code), _headers(error))
 
 

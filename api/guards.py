@@ -106,7 +106,7 @@ class Guard:
         state["tenant"] = tenant_of(presented_key(headers))
         request_id_in_log.set(identity)
         path, method = scope["path"], scope["method"]
-        extra = ((b"x-request-id", identity.encode()), *self._cors(headers))
+        cors = self._cors(headers)
         started = time.perf_counter()
         status = 0
 
@@ -114,12 +114,15 @@ class Guard:
             if message["type"] == "http.response.start":
                 nonlocal status
                 status = message["status"]
-                message["headers"] = [*message["headers"], *extra]
+                # The workbench may have called it otherwise meanwhile, as another one went by that id already.
+                named = (b"x-request-id", str(state["request_id"]).encode())
+                message["headers"] = [*message["headers"], named, *cors]
             await send(message)
 
         try:
             await self._pass(scope, receive, send_on, headers)
         finally:
+            request_id_in_log.set(str(state["request_id"]))
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             log.info("request", method=method, path=_legible(path), status=status, ms=milliseconds)
 

@@ -11,23 +11,55 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from core.config import folders
 from core.models.hubcache import cache_folder
 
+ROUTES: Final = (
+    "/schema/openapi.json",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/cache/stats",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/downloads",
+    "/v1/embeddings",
+    "/v1/engines",
+    "/v1/fit",
+    "/v1/models",
+    "/v1/models/load",
+    "/v1/models/pin",
+    "/v1/models/unload",
+    "/v1/queue/stats",
+    "/v1/requests",
+    "/v1/search",
+)
+"""Paths of HTTP servers that sentences tell of: of this one, and of those it passes requests on to."""
+
+_UNKNOWABLE = (RuntimeError, ValueError, OSError)
+"""What `pathlib` raises where a user has no home, where a name cannot be a file's, and where links lead nowhere."""
 _SEPARATOR = r"[/\\]+"
 _FOLDERS = rf"(?:[^\s/\\'\"`<>|]+{_SEPARATOR})"
-_ABSOLUTE = re.compile(
-    # Neither amid a word or a relative path, nor in the address of a server,
-    r"(?<![\w/\\.~%@\]-])"
-    # in whichever way a path begins on the systems there are,
-    r"(?:file:(?://)?)?(?:~[\w.-]*[/\\]+|[A-Za-z]:[/\\]+|(?<!:)[/\\]{2}|[/\\](?![/\\]))"
-    # unless it is a path of an HTTP server, such as sentences tell of;
-    r"(?!(?:v1|api|schema)/)"
-    # what follows it is the name that stays.
-    rf"{_FOLDERS}+"
+_ADDRESS = (
+    # Of a server, with what follows it as far as that is surely a part of it.
+    r"(?<![\w.+-])(?!file:)[A-Za-z][\w.+-]{1,20}://[^\s/\\?#=,;()'\"`<>|]+(?:/[\w.~%@!$&*+-]*)*"
+)
+_POSIX = (
+    rf"(?!(?:{'|'.join(map(re.escape, ROUTES))})(?![\w/-]|\.\w))"
+    r"(?:file:(?://)?)?(?:~[\w.-]*/+|(?<!:)//|/(?!/))(?:[^\s/'\"`<>|]+/+)+"
+)
+_WINDOWS = (
+    # Elsewhere a backslash is no separator: patterns and escaped characters are full of them. No host's name is as
+    # short as what they escape.
+    rf"(?:(?:\\{{2,4}}[?.]\\{{1,2}})?[A-Za-z]:{_SEPARATOR}|\\{{2,4}}[\w.$-]{{2,}}\\{{1,2}}){_FOLDERS}+"
+)
+_PATH = re.compile(
+    # Neither amid a word or a relative path, nor in a pointer into a JSON document or a pattern.
+    rf"(?P<address>{_ADDRESS})|(?<![\w/\\.~#^])(?:{_POSIX}|{_WINDOWS})"
 )
 
 
@@ -40,23 +72,39 @@ def without_folders(text: str, places: Collection[Path] = ()) -> str:
     for folder in _longest_first(_usual()):
         text = re.sub(rf"(?<!\w){re.escape(folder)}{_SEPARATOR}{_FOLDERS}*", "", text)
         text = re.sub(rf"(?<!\w){re.escape(folder)}(?![\w-]|\.\w)", "a folder", text)
-    return _ABSOLUTE.sub("", text)
+    return _PATH.sub(lambda found: found["address"] or "", text)
 
 
 def _parents(place: Path) -> Iterator[str]:
     """The folder of a file, as it was given, without links, and with the user's home written out."""
-    for each in (place, place.expanduser(), place.resolve()):
-        yield str(each.parent)
+    yield str(place.parent)
+    for other in (place.expanduser, place.resolve):
+        with suppress(*_UNKNOWABLE):
+            yield str(other().parent)
 
 
 def _usual() -> Iterator[str]:
     """Folders whose names may hold blanks, so that they are not recognised as any other path is."""
-    own = folders()
-    for folder in (Path.home(), Path(tempfile.gettempdir()), own.config, own.cache, own.state, cache_folder()):
-        yield from (str(folder), str(folder.resolve()))
+    known: tuple[Callable[[], Path], ...] = (
+        Path.home,
+        lambda: Path(tempfile.gettempdir()),
+        lambda: folders().config,
+        lambda: folders().cache,
+        lambda: folders().state,
+        cache_folder,
+    )
+    for find in known:
+        with suppress(*_UNKNOWABLE):
+            folder = find()
+            yield str(folder)
+            yield str(folder.resolve())
 
 
 def _longest_first(named: Iterator[str]) -> list[str]:
     """Without the roots of file systems, which are in every path, and what is relative, as the names of models are."""
-    known = {folder for folder in named if Path(folder).expanduser().is_absolute() and len(Path(folder).parts) > 1}
+    known = {folder for folder in named if _is_rooted(folder) and len(Path(folder).parts) > 1}
     return sorted(known, key=len, reverse=True)
+
+
+def _is_rooted(folder: str) -> bool:
+    return folder.startswith("~") or Path(folder).is_absolute()

@@ -155,7 +155,7 @@ class Workbench:
     @property
     def places(self) -> tuple[Path, ...]:
         """The files of the models that are known."""
-        return tuple(place for member in self._pool for place in _files(member.artifact, member.profile))
+        return tuple(place for member in self._pool for place in self._files(member))
 
     @property
     def default_model(self) -> str | None:
@@ -205,16 +205,21 @@ class Workbench:
         return await self._pool.lease(await self._wanted(model))
 
     async def submit(
-        self, request: AnyRequest, finish: Callable[[AnyRequest, Sampling], AnyRequest] = _as_it_is
+        self,
+        request: AnyRequest,
+        finish: Callable[[AnyRequest, Sampling], AnyRequest] = _as_it_is,
+        called: Callable[[str], None] = _keep_silent,
     ) -> Stream:
         """Queue a request; its model is loaded first where it is not. `finish` fills in what depends
-        on the model, of which it is given what requests sample with that say nothing.
+        on the model, of which it is given what requests sample with that say nothing. `called` is told at once which
+        id the request goes by, since no two that are under way share one.
 
         `core.tasks` folds the events of transcriptions and embeddings. Raises ModelNotFound, RequestError, QueueFull,
         and as `load` does; Cancelled where `cancel` was told its id meanwhile. Audio that cannot be decoded fails the
         stream before it is admitted.
         """
-        request = replace(request, request_id=self._arrivals.unique(request.request_id))
+        request = replace(request, request_id=self._arrivals.unique(request.request_id, self._has_arrived))
+        called(request.request_id)
         with self._arrivals.bring(request) as arrival:
             lease = await self.lease(request.model)
             arrival.state = RequestState.QUEUED
@@ -236,6 +241,9 @@ class Workbench:
     def cancel(self, request_id: str) -> bool:
         """False when no such request waits, for its model or for a slot, or runs."""
         return self._arrivals.cancel(request_id) or any(host.cancel(request_id) for host in self._pool.hosts)
+
+    def _has_arrived(self, request_id: str) -> bool:
+        return any(host.knows(request_id) for host in self._pool.hosts)
 
     def measure(
         self, model: str, *, prompt_tokens: int = 256, new_tokens: int = 64, rounds: int = 3, streams: int = 1
@@ -362,8 +370,16 @@ class Workbench:
         )
 
     def _load_member(self, member: Member, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
-        with about(*_files(member.artifact, member.profile)):
+        with about(*self._files(member)):
             return self._loader.load(member.artifact, stop, tell, member.profile, self._pool.share(member))
+
+    def _files(self, member: Member) -> tuple[Path, ...]:
+        """What errors about a model may name."""
+        profile = member.profile
+        named = [lora if isinstance(lora, str) else lora.path for lora in profile.loras]
+        if draft := profile.draft or self.settings.model.draft:
+            named += [draft, self.settings.source(draft)]
+        return (member.artifact.path, *map(Path, named))
 
     def _expected(self, member: Member) -> int:
         """Bytes that a model is likely to take, before it was ever loaded. Reads its header."""
@@ -379,12 +395,6 @@ class Workbench:
             return size
         like = Profile(ctx_size=member.profile.ctx_size, slots=member.profile.slots)
         return size + self.store.expect(draft, like, share, self._prober.settled)
-
-
-def _files(artifact: Artifact, profile: Profile) -> tuple[Path, ...]:
-    """What errors about a model may name."""
-    named = [lora if isinstance(lora, str) else lora.path for lora in profile.loras]
-    return (artifact.path, *map(Path, [*named, *filter(None, [profile.draft])]))
 
 
 def _is_place(name: str) -> bool:

@@ -32,7 +32,7 @@ DECODER = msgspec.json.Decoder(ModelRequest)
 
 def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     def card(name: str) -> ModelCard:
-        return find(cards(workbench.snapshot()), name)
+        return find(cards(workbench.snapshot(), workbench.places), name)
 
     @post("/v1/models/load", status_code=200, summary="Load a model, as a request for it would")
     async def load_model(request: Request[object, object, State]) -> ModelCard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from operator import setitem
 from typing import Final, Literal
 
 import msgspec
@@ -128,7 +129,7 @@ def audio_routes(
         wanted = wanted_of(form)
         asked = to_core(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
         media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
-        begin = partial(workbench.submit, asked)
+        begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
         return Answer(begin, AudioDialect(asked, wanted), live, streamed=wanted.streamed, ping=ping, media=media)
 
     @post(TRANSCRIPTIONS, status_code=200, summary="Write down what is said in an audio file")

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import setitem
 from urllib.parse import quote
 
 import msgspec
@@ -101,7 +102,7 @@ def chat_route(
         def sampled(asked: Generation, defaults: Sampling) -> Generation:
             return replace(asked, sampling=_sampling(body, defaults))
 
-        begin = partial(workbench.submit, generation, sampled)
+        begin = partial(workbench.submit, generation, sampled, partial(setitem, state, "request_id"))
         dialect = ChatDialect(body, fingerprint)
         headers = route_headers(generation)
         return Answer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from functools import partial
+from operator import setitem
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -70,7 +71,8 @@ def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) 
         body = decode_body(await read_body(request.receive, max_body), DECODER)
         state = request.scope["state"]
         asked = to_core(body, tenant=str(state["tenant"]), request_id=live.unique(str(state["request_id"])))
-        return Answer(partial(workbench.submit, asked), EmbeddingDialect(body), live, streamed=False)
+        begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
+        return Answer(begin, EmbeddingDialect(body), live, streamed=False)
 
     return create_embedding
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from api.openai.wire import DraftCard, ModelCard, ModelList
+from api.places import without_folders
 from core.errors import ModelNotFound
 from core.feed import DraftStats, ModelSnapshot, Snapshot
 from core.workbench import Workbench
@@ -18,23 +22,24 @@ UNLOADED = "unloaded"
 def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get("/v1/models", summary="The models that are served")
     async def list_models() -> ModelList:
-        return ModelList(data=cards(workbench.snapshot()))
+        return ModelList(data=cards(workbench.snapshot(), workbench.places))
 
     # A name may contain slashes, as the ids of the Hub do.
     @get("/v1/models/{model_id:path}", summary="One model that is served")
     async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
-        return find(cards(workbench.snapshot()), model_id.removeprefix("/"))
+        return find(cards(workbench.snapshot(), workbench.places), model_id.removeprefix("/"))
 
     return [list_models, retrieve_model]
 
 
-def cards(snapshot: Snapshot) -> list[ModelCard]:
+def cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
+    """`places`: files that what is wrong with a model may speak of."""
     created = int(snapshot.taken - snapshot.uptime)
     absent = [
         ModelCard(id=each.name, created=created, owned_by="benchtop", state=UNLOADED, pinned=each.pinned)
         for each in snapshot.pool.absent
     ]
-    return [*(_card(model, created) for model in snapshot.models), *absent]
+    return [*(_card(model, created, places) for model in snapshot.models), *absent]
 
 
 def find(cards: list[ModelCard], name: str) -> ModelCard:
@@ -46,7 +51,7 @@ def find(cards: list[ModelCard], name: str) -> ModelCard:
     raise ModelNotFound(name, f"No model named `{name[:200]}` is served here; there is {there}.")
 
 
-def _card(model: ModelSnapshot, created: int) -> ModelCard:
+def _card(model: ModelSnapshot, created: int, places: Collection[Path]) -> ModelCard:
     return ModelCard(
         id=model.name,
         created=created,
@@ -61,11 +66,12 @@ def _card(model: ModelSnapshot, created: int) -> ModelCard:
         resident_bytes=model.resident,
         requests=model.in_use,
         idle_seconds=round(model.idle, 1),
-        draft=_draft(model.draft),
+        draft=_draft(model.draft, places),
     )
 
 
-def _draft(stats: DraftStats | None) -> DraftCard | None:
+def _draft(stats: DraftStats | None, places: Collection[Path]) -> DraftCard | None:
     if stats is None:
         return None
-    return DraftCard(by=stats.by, guessed=stats.guessed, kept=stats.kept, problem=stats.problem or None)
+    problem = without_folders(stats.problem, places) or None
+    return DraftCard(by=stats.by, guessed=stats.guessed, kept=stats.kept, problem=problem)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -63,11 +63,13 @@ class Arrivals:
     def __init__(self) -> None:
         self._arrivals: dict[str, Arrival] = {}
 
-    def unique(self, request_id: str) -> str:
-        """`request_id`, or another where it is empty or one that is under way bears it."""
+    def unique(self, request_id: str, arrived: Callable[[str], bool]) -> str:
+        """`request_id`, or another where it is empty or one that is under way bears it; `arrived` tells of those that
+        are at their model already."""
         if not request_id:
             return uuid4().hex
-        return f"{request_id}.{uuid4().hex[:8]}" if request_id in self._arrivals else request_id
+        taken = request_id in self._arrivals or arrived(request_id)
+        return f"{request_id}.{uuid4().hex[:8]}" if taken else request_id
 
     @contextmanager
     def bring(self, request: Request) -> Iterator[Arrival]:

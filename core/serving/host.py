@@ -225,6 +225,10 @@ class Host:
             )
         return len(await asyncio.to_thread(self._encode, request))
 
+    def knows(self, request_id: str) -> bool:
+        """Whether such a request is queued or running."""
+        return self._serving is not None and self._serving.find(request_id) is not None
+
     def cancel(self, request_id: str) -> bool:
         """False when no such request is queued or running."""
         job = self._serving.find(request_id) if self._serving else None

@@ -18,7 +18,7 @@ from core.engines.echo import EchoEngine, EchoModel
 from core.errors import Cancelled
 from core.feed import RequestState
 from core.serving.arrivals import Arrivals
-from tests.api.conftest import PATIENCE, Served, chat_body, serving, until
+from tests.api.conftest import ENDLESS, PATIENCE, Served, chat_body, serving, settings_of, until
 from tests.support import asks
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -141,6 +141,58 @@ async def test_two_that_wait_under_the_same_id_are_told_apart(shelf: Shelf) -> N
 
         await until(both)
         assert len({str(row["id"]) for row in await shelf.rows()}) == 2
+
+
+async def test_the_reply_tells_the_id_that_the_request_really_goes_by(shelf: Shelf) -> None:
+    with shelf.asked("twin") as first, shelf.asked("twin") as second:
+
+        async def both() -> bool:
+            return len(await shelf.rows()) == 2
+
+        await until(both)
+        ids = {str(row["id"]) for row in await shelf.rows()}
+        shelf.engine.free.set()
+        answers = await asyncio.wait_for(asyncio.gather(first, second), PATIENCE)
+    assert {answer.headers["x-request-id"] for answer in answers} == ids
+
+
+async def test_a_request_that_runs_keeps_its_id_to_itself(tmp_path: Path) -> None:
+    name, endless = {"x-request-id": "twin"}, chat_body(stream=True, ignore_eos=True)
+    async with serving(tmp_path, settings_of(model=ENDLESS)) as served:
+
+        async def ids() -> list[str]:
+            rows = (await served.http.get("/v1/requests")).json()["requests"]
+            return [row["id"] for row in rows]
+
+        async def only(wanted: str) -> bool:
+            return await ids() == [wanted]
+
+        url = "/v1/chat/completions"
+        async with served.http.stream("POST", url, json=endless, headers=name) as runs:
+            assert runs.headers["x-request-id"] == "twin"
+            second = asyncio.create_task(served.http.post(url, json=chat_body(), headers=name))
+
+            async def queued() -> bool:
+                return len(await ids()) == 2
+
+            await until(queued)
+            (other,) = set(await ids()) - {"twin"}
+            assert (await served.http.delete(f"/v1/requests/{other}")).status_code == 200
+            refused = await asyncio.wait_for(second, PATIENCE)
+            assert (refused.status_code, refused.headers["x-request-id"]) == (499, other)
+            await until(lambda: only("twin"))
+
+
+async def test_two_front_ends_cannot_give_the_same_id_to_requests_of_one_model(tmp_path: Path) -> None:
+    async with serving(tmp_path, settings_of(model=ENDLESS)) as served:
+        called: list[str] = []
+        asked = asks("x", request_id="twin", ignore_eos=True)
+        streams = [await served.workbench.submit(asked, called=called.append) for _ in range(2)]
+        assert [stream.request_id for stream in streams] == called
+        assert called[0] == "twin"
+        assert called[1].startswith("twin.")
+        for stream in streams:
+            stream.cancel()
 
 
 async def test_a_task_that_is_cancelled_itself_is_not_taken_for_a_cancelled_request() -> None:

@@ -61,15 +61,25 @@ def _complete(cache: RepoCache, quant: Quant) -> set[str]:
 @contextmanager
 def claimed(lock: Path, owner: Callable[[], str], name: str) -> Iterator[None]:
     """Hold the lock of a download. Raises DownloadError where another process has it; `owner` says which."""
+    with claimed_if_free(lock) as mine:
+        if not mine:
+            raise DownloadError(f"{owner()} is downloading {name}; pause it there first.")
+        yield
+
+
+@contextmanager
+def claimed_if_free(lock: Path) -> Iterator[bool]:
+    """Hold the lock of a download, unless somebody has it: whether it is held inside."""
     from filelock import FileLock, Timeout
 
     lock.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
             stack.enter_context(FileLock(lock, timeout=0, thread_local=False))
+            mine = True
         except Timeout:
-            raise DownloadError(f"{owner()} is downloading {name}; pause it there first.") from None
-        yield
+            mine = False
+        yield mine
 
 
 def running(lock: Path) -> bool:

@@ -97,14 +97,14 @@ class Listing:
         """As it is shown, also while another process is at it."""
         with self.lock:
             item = known.item()
-            if not known.interrupted or (other := self.others.fetching(known.entry)) is None:
+            if (other := self._elsewhere(known)) is None:
                 return item
             done = self.held(known.entry.quant)
             return replace(item, state=DownloadState.RUNNING, done=done, note=f"{other} is downloading it.")
 
     def require_mine(self, known: Known) -> None:
         """Raises DownloadError where another process is at a download: it would go on, whatever is written here."""
-        if known.interrupted and (other := self.others.fetching(known.entry)) is not None:
+        if (other := self._elsewhere(known)) is not None:
             raise DownloadError(f"{other} is downloading {known.entry.quant.name}; stop it there.")
 
     def held(self, quant: Quant) -> int:
@@ -143,6 +143,19 @@ class Listing:
         except DownloadError as failure:
             log.warning("the state of a download is not remembered", reason=str(failure))
 
+    def recall(self, known: Known) -> None:
+        """Take the journal's word for a download that another process was at all the time."""
+        with self.lock:
+            try:
+                told = self.journal.entries().get(known.entry.id)
+            except OSError as error:
+                log.warning("the list of downloads cannot be read again", reason=str(error))
+                return
+            if told is None:
+                self._items().pop(known.entry.id, None)
+            else:
+                known.entry, known.done = told, self._done(told)
+
     def arrived(self, known: Known, path: str) -> None:
         """Remember a file that was fetched; as `move`."""
         with self.lock:
@@ -174,6 +187,12 @@ class Listing:
             elif entry is not None and key in idle:
                 items[key].entry, items[key].done = entry, self._done(entry)
         return items
+
+    def _elsewhere(self, known: Known) -> str | None:
+        """Who is at it now that is not this process. Whatever the journal says last: others may have written it."""
+        if known.active is not None or known.entry.state is DownloadState.DONE:
+            return None
+        return self.others.fetching(known.entry)
 
     def _done(self, entry: Entry) -> int:
         return entry.quant.size if entry.state is DownloadState.DONE else self.held(entry.quant)

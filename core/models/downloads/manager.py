@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from core.config import DownloadSettings
 from core.errors import BenchtopError, DownloadError
-from core.models.downloads.discard import claimed, discard
+from core.models.downloads.discard import claimed, claimed_if_free, discard
 from core.models.downloads.items import DownloadItem, DownloadState, Resumed
 from core.models.downloads.journal import Added, Discarded, Entry, lock_of
 from core.models.downloads.listing import Known, Listing
@@ -117,22 +117,28 @@ class Downloads:
         return Resumed(tuple(key for key in pending if key not in refused), refused)
 
     def pause(self, key: str) -> None:
-        """Stop fetching; what is here is kept, also across restarts. Raises DownloadNotFound, and
-        DownloadError where another process is at it."""
+        """Stop fetching, or waiting for another process that fetches it; what is here is kept, also across restarts.
+
+        Raises DownloadNotFound, and DownloadError where another process is at it and this one does not even wait.
+        """
         known = self._list.find(key)
+        if known.active is not None:
+            self._halt(known, Wish.PAUSE)
+            return
         with self._list.lock:
             self._list.require_mine(known)
             if known.interrupted:
                 self._list.move(known, DownloadState.PAUSED)
-        self._halt(known, Wish.PAUSE)
 
     def cancel(self, key: str, *, discard: bool = False) -> None:
         """Give a download up. What was fetched is kept for later unless `discard`, which deletes what this download
-        brought, but for what other models here are made of. Raises DownloadNotFound, DownloadError."""
+        brought, but for what other models here are made of. Raises DownloadNotFound, and DownloadError where it
+        cannot be deleted, or where another process is at it: then this one waits for that no longer."""
         known = self._list.find(key)
-        if known.active is not None:
+        if (job := known.active) is not None:
             self._halt(known, Wish.DISCARD if discard else Wish.CANCEL)
-            return
+            if job.began or known.active is not None:
+                return
         with self._list.lock:
             self._list.require_mine(known)
         if discard:
@@ -158,8 +164,12 @@ class Downloads:
         with self._list.lock:
             mine = [known for known in self._list.all() if known.entry.quant.repo == repo]
         for known in mine:
-            if known.active is None and self._list.held(known.entry.quant) == 0:
-                self._list.drop(known)
+            if known.active is not None:
+                continue
+            # Another process may be about to fetch its first byte.
+            with claimed_if_free(lock_of(self._folder, known.entry.id)) as free:
+                if free and self._list.held(known.entry.quant) == 0:
+                    self._list.drop(known)
 
     def items(self) -> tuple[DownloadItem, ...]:
         """In the order in which they were first asked for."""
@@ -168,6 +178,11 @@ class Downloads:
     def item(self, key: str) -> DownloadItem:
         """Raises DownloadNotFound."""
         return self._list.item(self._list.find(key))
+
+    @property
+    def under_way(self) -> int:
+        """How many this process is at, or will be in their turn. Looks at nothing but what it knows."""
+        return sum(known.active is not None for known in self._list.looked)
 
     def wait(self, key: str, timeout: float | None = None) -> DownloadItem:
         """Return when nothing more happens with it, or after `timeout` seconds. Raises DownloadNotFound."""
@@ -217,7 +232,8 @@ class Downloads:
         )
         lock = lock_of(self._folder, key)
         job = Job(next(self._numbers), known.entry.quant, self._shared(), self._slots, lock, hooks)
-        self._list.move(known, DownloadState.QUEUED)
+        # What the journal says may be of another process that is at it; once it is this one's turn, that is written.
+        known.entry = replace(known.entry, state=DownloadState.QUEUED, error=None)
         known.job = job
         threading.Thread(target=self._run, args=(known, job), name=f"download {job.quant.name}", daemon=True).start()
 
@@ -238,6 +254,14 @@ class Downloads:
             self._settle(known, job, state, error)
 
     def _settle(self, known: Known, job: Job, state: DownloadState, error: str | None) -> None:
+        if job.began or error is not None:
+            self._end(known, job, state, error)
+        else:
+            self._list.recall(known)
+        job.ended.set()
+        self._tell(known)
+
+    def _end(self, known: Known, job: Job, state: DownloadState, error: str | None) -> None:
         if job.wish is Wish.DISCARD and state is DownloadState.CANCELLED:
             try:
                 self._discard(known)
@@ -246,8 +270,6 @@ class Downloads:
         known.done = known.entry.quant.size if state is DownloadState.DONE else self._list.held(known.entry.quant)
         if job.wish is not Wish.CLOSE or state is not DownloadState.PAUSED:
             self._list.move(known, state, error)
-        job.ended.set()
-        self._tell(known)
 
     def _started(self, known: Known) -> None:
         with self._list.lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -40,14 +39,14 @@ class Patience(Struct, frozen=True):
 def persist(
     attempt: Callable[[], None],
     patience: Patience,
-    stop: threading.Event,
+    rest: Callable[[float], bool],
     progress: Callable[[], int],
     retrying: Callable[[str, float], None],
 ) -> None:
     """Call `attempt` until it returns. `progress` counts what was achieved; `retrying` is told why each pause
-    is made, and how many seconds it takes.
+    is made, and how many seconds it takes; `rest` lets them pass, and answers whether to stop.
 
-    Raises Stopped as soon as `stop` is set, the last Transient when patience ends, and whatever else `attempt` raises.
+    Raises Stopped as soon as it does, the last Transient when patience ends, and whatever else `attempt` raises.
     """
     failures, seen = 0, progress()
     while True:
@@ -59,7 +58,7 @@ def persist(
                 raise
             seconds = patience.pause(failures, failure.retry_after)
             retrying(str(failure), seconds)
-            if stop.wait(seconds):
+            if rest(seconds):
                 raise Stopped from failure
         else:
             return

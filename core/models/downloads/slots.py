@@ -35,3 +35,24 @@ class Slots:
         """Whoever waits looks at its `stop` again."""
         with self._turn:
             self._turn.notify_all()
+
+
+class Seat:
+    """The slot of one transfer, which may leave it for a while. Belongs to one thread after the first `take`."""
+
+    def __init__(self, slots: Slots, number: int, stop: threading.Event) -> None:
+        self._slots = slots
+        self._number = number
+        self._stop = stop
+        self._held = False
+
+    def take(self) -> bool:
+        """As `Slots.take`."""
+        self._held = self._slots.take(self._number, self._stop)
+        return self._held
+
+    def give(self) -> None:
+        """Idempotent."""
+        if self._held:
+            self._held = False
+            self._slots.give()

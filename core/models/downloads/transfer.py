@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,14 +65,23 @@ class Transfer:
     """`run` on one thread; `interrupt`, after `stop` was set, from any other."""
 
     def __init__(
-        self, line: Line, repo: str, commit: str, file: RepoFile, stop: threading.Event, listener: Listener
+        self,
+        line: Line,
+        repo: str,
+        commit: str,
+        file: RepoFile,
+        stop: threading.Event,
+        listener: Listener,
+        rest: Callable[[float], bool],
     ) -> None:
+        """`rest` lets the seconds between two tries pass, and answers whether to stop."""
         self._line = line
         self._repo = repo
         self._commit = commit
         self._file = file
         self._stop = stop
         self._listener = listener
+        self._rest = rest
         self._cache = RepoCache(line.place.cache, repo, commit)
         self._furthest = 0
         """The byte up to which anything ever came: only what goes beyond it is progress."""
@@ -84,7 +93,7 @@ class Transfer:
             self._listener.holds(self._file.path, self._file.size)
             return False
         try:
-            persist(self._attempt, self._line.patience, self._stop, lambda: self._furthest, self._listener.retrying)
+            persist(self._attempt, self._line.patience, self._rest, lambda: self._furthest, self._listener.retrying)
         except Transient as failure:
             raise DownloadError(
                 f"{failure} It was tried {self._line.patience.attempts} times; {self._file.path} is kept as far as it "

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from core.errors import BenchtopError, DownloadError, HubError
@@ -15,7 +16,7 @@ from core.models.downloads.items import DownloadState
 from core.models.downloads.patience import Stopped, Transient
 from core.models.downloads.place import RepoCache
 from core.models.downloads.remote import look
-from core.models.downloads.slots import Slots
+from core.models.downloads.slots import Seat, Slots
 from core.models.downloads.space import disk_error, missing
 from core.models.downloads.transfer import POLL, Line, Transfer
 from core.models.repository import Quant, RepoFile
@@ -59,6 +60,8 @@ class Job:
         self.note: str | None = None
         self._again = 0.0
         """When the next try is, by the monotonic clock."""
+        self.began = False
+        """Whether it was the one to fetch it, of all processes; else it has waited for another one all the time."""
         self.stop = threading.Event()
         self.ended = threading.Event()
         self._line = line
@@ -156,6 +159,7 @@ class Job:
                     raise Stopped from None
             else:
                 break
+        self.began = True
         try:
             self._move(DownloadState.QUEUED)
             yield
@@ -165,9 +169,10 @@ class Job:
     def _fetch_all(self) -> None:
         threads = []
         for file in self.quant.files:
-            if not self._slots.take(self.number, self.stop):
+            seat = Seat(self._slots, self.number, self.stop)
+            if not seat.take():
                 break
-            thread = threading.Thread(target=self._fetch, args=(file,), name=f"download {file.path}", daemon=True)
+            thread = threading.Thread(target=self._fetch, args=(file, seat), name=f"download {file.path}", daemon=True)
             thread.start()
             threads.append(thread)
         for thread in threads:
@@ -177,8 +182,9 @@ class Job:
         if self.stop.is_set():
             raise Stopped
 
-    def _fetch(self, file: RepoFile) -> None:
-        transfer = Transfer(self._line, self.quant.repo, self.quant.revision, file, self.stop, self)
+    def _fetch(self, file: RepoFile, seat: Seat) -> None:
+        rest = partial(self._rest, seat)
+        transfer = Transfer(self._line, self.quant.repo, self.quant.revision, file, self.stop, self, rest)
         self._transfers.add(transfer)
         try:
             if transfer.run():
@@ -193,7 +199,15 @@ class Job:
             raise
         finally:
             self._transfers.discard(transfer)
-            self._slots.give()
+            seat.give()
+
+    def _rest(self, seat: Seat, seconds: float) -> bool:
+        """Others may go on while this one waits for its next try; it comes back in its place in the queue."""
+        seat.give()
+        if self.stop.wait(seconds):
+            return True
+        self._move(DownloadState.QUEUED)
+        return not seat.take()
 
     def _fail(self, error: BaseException) -> None:
         """The first reason counts; the other files of this download stop."""

@@ -99,7 +99,7 @@ def test_what_another_process_fetches_is_neither_discarded_nor_deleted(bench: Be
     until(downloads, key, reached(MB))
     with pytest.raises(DownloadError, match=r"Process \d+ is downloading owner/model:Q4; pause it there first"):
         other.cancel(key, discard=True)
-    with pytest.raises(DownloadError, match=r"Process \d+ is downloading owner/model:Q4; pause it before owner/model"):
+    with pytest.raises(DownloadError, match="owner/model:Q4 is being downloaded here; pause it before owner/model"):
         remove(bench, "owner/model")
     shelf = Library(cache=bench.cache)
     with pytest.raises(DownloadError, match="is being downloaded"):

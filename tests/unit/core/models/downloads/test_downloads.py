@@ -340,6 +340,20 @@ def test_no_more_files_at_once_than_allowed_and_the_first_in_the_queue_first(ben
     assert order == ["/cdn/owner/a/0.gguf", *[f"/cdn/owner/{name}/{n}.gguf" for name in "ba" for n in range(4)]]
 
 
+def test_what_waits_for_its_next_try_keeps_nobody_else_from_going_on(bench: Bench) -> None:
+    for name in "ab":
+        bench.hub.add(f"owner/{name}", {"0.gguf": Sparse(MB)})
+    bench.hub.faults.append(Fault("/cdn/owner/a/*", status=503, headers={"Retry-After": "300"}, times=None))
+    downloads = bench.manager(replace(SETTINGS, concurrency=1))
+    first = downloads.enqueue(quant_of(bench.hub, "owner/a"))
+    until(downloads, first, lambda item: item.state is DownloadState.RETRYING)
+    second = downloads.enqueue(quant_of(bench.hub, "owner/b"))
+    assert finished(downloads, second).state is DownloadState.DONE
+    assert downloads.item(first).state is DownloadState.RETRYING
+    downloads.cancel(first)
+    assert downloads.item(first).state is DownloadState.CANCELLED
+
+
 def test_the_bandwidth_is_for_all_together(bench: Bench) -> None:
     bench.hub.add("owner/a", {f"{number}.gguf": Sparse(MB // 2, seed=number) for number in range(3)})
     downloads = bench.manager(replace(SETTINGS, bandwidth=3 * MB, concurrency=3))

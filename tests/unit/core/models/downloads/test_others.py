@@ -4,14 +4,16 @@ it matters that it is one."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from core.errors import DownloadError, DownloadNotFound
 from core.models.downloads.items import DownloadState
-from core.models.downloads.journal import NAME
+from core.models.downloads.journal import NAME, Journal, Moved
+from core.models.downloads.manager import Downloads
 from tests.hub import Fault, Sparse
-from tests.unit.core.models.downloads.conftest import Bench, finished, reached, until
+from tests.unit.core.models.downloads.conftest import Bench, finished, in_state, reached, until
 from tests.unit.core.models.downloads.test_processes import follow, pull
 
 MB = 1_000_000
@@ -79,6 +81,92 @@ def test_a_list_that_cannot_be_read_again_is_told_as_it_was(bench: Bench) -> Non
     assert here.items() == (done,)
     with pytest.raises(DownloadError, match="cannot be read"):
         bench.manager().items()
+
+
+def test_what_another_process_fetches_is_not_forgotten_before_its_first_byte_is_here(bench: Bench) -> None:
+    quant = bench.add(Sparse(MB))
+    bench.hub.faults.append(Fault("/cdn/*", stall_after=0))
+    here, other = bench.manager(), bench.manager()
+    key = other.enqueue(quant)
+    until(other, key, in_state(DownloadState.RUNNING))
+    here.forget_deleted(quant.repo)
+    assert [item.id for item in here.items()] == [key]
+    other.pause(key)
+    assert [item.id for item in bench.manager().items()] == [key]
+    here.forget_deleted(quant.repo)
+    assert bench.manager().items() == ()
+
+
+def test_who_only_waited_for_another_process_writes_nothing_when_it_stops(bench: Bench) -> None:
+    quant = bench.add(Sparse(4 * MB))
+    bench.hub.faults.append(Fault("/cdn/*", stall_after=MB))
+    other, here = bench.manager(), bench.manager()
+    key = other.enqueue(quant)
+    until(other, key, reached(MB))
+    before = (bench.state / NAME).read_bytes()
+    here.enqueue(quant)
+    until(here, key, lambda item: item.note is not None)
+    here.close()
+    assert (bench.state / NAME).read_bytes() == before
+
+
+def pause(downloads: Downloads, key: str) -> None:
+    """The first time it waits no longer."""
+    downloads.pause(key)
+    downloads.pause(key)
+
+
+def cancel(downloads: Downloads, key: str) -> None:
+    downloads.cancel(key)
+
+
+def discard(downloads: Downloads, key: str) -> None:
+    downloads.cancel(key, discard=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
+@pytest.mark.parametrize("stop", [pause, cancel, discard])
+def test_who_waits_for_another_process_cannot_stop_it_and_is_told_so(
+    bench: Bench, stop: Callable[[Downloads, str], None]
+) -> None:
+    quant = bench.add(Sparse(4 * MB))
+    bench.hub.faults.append(Fault("/cdn/*", stall_after=MB))
+    child = pull(bench, quant)
+    follow(child, MB)
+    here = bench.manager()
+    key = here.enqueue(quant)
+    until(here, key, lambda item: item.note is not None)
+    with pytest.raises(DownloadError, match=f"Process {child.pid} is downloading owner/model:Q4; stop it there"):
+        stop(here, key)
+    for each in (here, bench.manager()):
+        item = each.item(key)
+        assert (item.state, item.done) == (DownloadState.RUNNING, MB)
+        assert item.note == f"Process {child.pid} is downloading it."
+    child.kill()
+    child.communicate()
+    next_start = bench.manager()
+    assert next_start.resume_pending().started == (key,)
+    assert finished(next_start, key).state is DownloadState.DONE
+    assert bench.hub.bytes_sent("/cdn/*") == 4 * MB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
+@pytest.mark.parametrize("state", [DownloadState.PAUSED, DownloadState.FAILED, DownloadState.CANCELLED])
+def test_what_another_process_fetches_is_running_whatever_state_was_written_last(
+    bench: Bench, state: DownloadState
+) -> None:
+    quant = bench.add(Sparse(4 * MB))
+    bench.hub.faults.append(Fault("/cdn/*", stall_after=MB))
+    child = pull(bench, quant)
+    key = follow(child, MB).id
+    Journal(bench.state / NAME).append(Moved(key, state))
+    here = bench.manager()
+    assert here.item(key).state is DownloadState.RUNNING
+    with pytest.raises(DownloadError, match="stop it there"):
+        here.cancel(key)
+    child.kill()
+    child.communicate()
+    assert here.item(key).state is state
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
