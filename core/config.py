@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -58,7 +59,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     api_key: Secret | None = None
     """What clients must send as `Authorization: Bearer` or `x-api-key`."""
     cors_origins: tuple[str, ...] = ()
-    """Web origins that may call the server; none by default."""
+    """Web origins that may call the server, each as browsers send it, such as `https://app.example`; `*` is any, `null`
+    that of pages without one; none by default."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that clients may ask for while the server is bound to loopback, beside those of this machine: what a
     reverse proxy passes on as Host. Each is one whole name, such as `llm.example.org`; case and port are ignored."""
@@ -367,6 +369,10 @@ def _convert(values: Tree, source: str, *, strict: bool = True, order: list[str]
         if not host_name(name):
             said = f"{name!r} is no name of a host; write whole names, such as llm.example.org, without patterns."
             raise wrong(source, f"server.allowed_hosts: {said}")
+    for origin in settings.server.cors_origins:
+        if (meant := origin_meant(origin)) != origin:
+            said = f"{origin!r} is no origin as browsers send it; write {meant}: a scheme and a host, without a path."
+            raise wrong(source, f"server.cors_origins: {said}")
     return settings
 
 
@@ -377,3 +383,24 @@ def host_name(host: str) -> str:
     """
     found = _HOST.fullmatch(host)
     return found["name"].lower() if found else ""
+
+
+def origin_meant(text: str) -> str:
+    """An origin as a browser would send it for what was written, which is the same for one that can match; an example
+    where nothing can be told.
+
+    RFC 6454, section 6.2: scheme and host in small letters, the port unless it is the scheme's own, no path.
+    """
+    if text in ("*", "null"):
+        return text
+    example = "https://app.example"
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        port = parts.port
+    except ValueError:
+        return example
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    if not host_name(name) or ("://" not in text and "." not in name):
+        return example
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{name}{'' if port in (None, usual) else f':{port}'}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -16,6 +17,8 @@ S = TypeVar("S", bound=Struct)
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<key>.*)`", re.DOTALL)
+_ENUM = re.compile(r"Invalid enum value .*", re.DOTALL)
+_BOUND = re.compile(r"Expected `(?:int|float)(?: \| null)?` (?P<sign>[<>]=?) (?P<bound>\S+)")
 _PLACE = re.compile(r"(?P<what>.*?) - at `\$\.?(?P<path>.*)`", re.DOTALL)
 
 
@@ -27,7 +30,7 @@ def convert(values: object, kind: type[S], source: str, *, strict: bool = True, 
     try:
         return msgspec.convert(values, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise wrong(source, _sentence(str(error), kind, prefix)) from error
+        raise wrong(source, _sentence(str(error), values, kind, prefix)) from error
 
 
 def wrong(source: str, sentence: str) -> ConfigError:
@@ -49,8 +52,9 @@ def nearest(key: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     return f"; did you mean {near[0]}?" if near else "."
 
 
-def _sentence(message: str, kind: type[Struct], prefix: str) -> str:
-    """msgspec says 'Expected `int` - at `$.server.port`'; the key's name goes first."""
+def _sentence(message: str, values: object, kind: type[Struct], prefix: str) -> str:
+    """msgspec says 'Expected `int` <= 65535 - at `$.server.port`'; the key's name goes first, and values and their
+    range are told in plain words."""
     place = _PLACE.fullmatch(message)
     what, path = (place["what"], place["path"]) if place else (message, "")
     parts = [part for part in path.split(".") if part]
@@ -62,11 +66,50 @@ def _sentence(message: str, kind: type[Struct], prefix: str) -> str:
         return f"{'.'.join([*here, found['key']])} is unknown{near if near != '.' else listed}"
     if found := _MISSING.fullmatch(what):
         return f"{'.'.join([*here, found['key']])} is missing."
+    if _ENUM.fullmatch(what) and (choices := tuple(_choices(_hint_at(kind, parts)))):
+        what = f"{_value_at(values, parts)!r} is none of {', '.join(map(str, choices))}"
+    elif found := _BOUND.fullmatch(what):
+        what = _outside(_value_at(values, parts), found["sign"], float(found["bound"]))
     return f"{'.'.join(here)}: {what}." if here else f"{what}."
 
 
 def _fields_at(kind: type[Struct], parts: list[str]) -> tuple[str, ...]:
+    return _struct_at(kind, parts).__struct_fields__
+
+
+def _struct_at(kind: type[Struct], parts: list[str]) -> type[Struct]:
     for part in parts:
         hints: dict[str, Any] = get_type_hints(kind)
         kind = next(structs(hints.get(part.partition("[")[0])), kind)
-    return kind.__struct_fields__
+    return kind
+
+
+def _hint_at(kind: type[Struct], parts: list[str]) -> object:
+    """The type of the setting at a path; None at the root."""
+    *above, last = parts or [""]
+    return get_type_hints(_struct_at(kind, above)).get(last.partition("[")[0])
+
+
+def _choices(hint: object) -> Iterator[object]:
+    """The values of an Enum that a type holds."""
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        yield from (member.value for member in hint)
+    for part in get_args(hint):
+        yield from _choices(part)
+
+
+def _value_at(values: object, parts: list[str]) -> object:
+    """What was given at a path such as `loras[0].scale`."""
+    for name in re.findall(r"[^.\[\]]+|\[\d+\]", ".".join(parts)):
+        if isinstance(values, Mapping):
+            values = values.get(name)
+        elif isinstance(values, Sequence) and name.startswith("["):
+            values = values[int(name[1:-1])]
+    return values
+
+
+def _outside(value: object, sign: str, bound: float) -> str:
+    """`70000 is too large; at most 65535`. `sign` stands between what may be given and the bound."""
+    words = {"<=": "at most", "<": "less than", ">=": "at least", ">": "more than"}
+    wrong = "no number" if str(value).lower() == "nan" else "too large" if "<" in sign else "too small"
+    return f"{value} is {wrong}; {words[sign]} {int(bound) if bound.is_integer() else bound}"

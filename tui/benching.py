@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from core.bench.results import HEAD, BenchRun, Change, ExportFormat, cells, export
+from core.bench.results import BenchRun, ExportFormat, Setting, export
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
 from core.config import load_settings
 from core.errors import BenchtopError, UsageError
 from core.workbench import Workbench
+from tui import benchtable
+from tui.lineup import NAMES, in_full
 
 if TYPE_CHECKING:
     from core.bench.results import BenchRow
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     for form in ExportFormat:
         name = {"md": "markdown"}.get(form.value, form.value)
         made.add_argument(f"--{name}", type=Path, metavar="FILE", dest=form.value, help=f"write the rows as {name}")
-    made.add_argument("--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    made.add_argument("-C", "--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
     return made
 
 
@@ -62,8 +63,12 @@ def main(words: Sequence[str]) -> int:
     console = Console(stderr=True)
     stop = threading.Event()
     with console.status("finding out what runs here") as status:
-        run = workbench.run_suite(given.models, plan, stop, _Reporter(console, status.update).tell)
-    Console().print(table_of(workbench.compare(run)))
+        reporter = Reporter(console, status.update, plan, several=len(given.models) > 1)
+        run = workbench.run_suite(given.models, plan, stop, reporter.tell)
+    out = Console()
+    benchtable.show(out, workbench.compare(run))
+    for sentence in inapplicable(run, plan):
+        out.print(sentence, markup=False, highlight=False)
     for form in ExportFormat:
         path: Path | None = getattr(given, form.value)
         if path is not None:
@@ -72,10 +77,14 @@ def main(words: Sequence[str]) -> int:
     return FLAWED if any(row.problem for row in run.rows) else 0
 
 
-class _Reporter:
+class Reporter:
     """Tells on the terminal how the suite is getting on."""
 
-    def __init__(self, console: Console, update: Callable[[str], None]) -> None:
+    def __init__(self, console: Console, update: Callable[[str], None], plan: SuitePlan, *, several: bool) -> None:
+        """`several`: models are measured, so that their names tell cases apart."""
+        swept = (plan.threads, plan.batches, plan.micro_batches, plan.kv_types, plan.depths)
+        self._names = tuple(name for name, values in zip(NAMES, swept, strict=True) if len(values) > 1)
+        self._several = several
         self._console = console
         self._update = update
         self._place = ""
@@ -83,42 +92,30 @@ class _Reporter:
     def tell(self, event: SuiteEvent) -> None:
         match event:
             case CaseStarted(number=number, total=total, setting=setting):
-                self._place = f"{number}/{total} {setting.model} with {setting.engine}"
+                self._place = f"{number}/{total} {setting.model} with {self._case(setting)}"
                 self._show(self._place)
             case CaseSampled(prefill=prefill, decode=decode):
                 self._show(f"{self._place}: prefill {prefill:.0f}, decode {decode:.1f} tok/s")
             case CaseDone(row=row):
                 told = row.problem or f"{row.decode:.1f} tok/s"
-                self._console.print(f"\\[benchmark] {row.setting.engine}: {escape(told)}", highlight=False)
+                model = f"{row.setting.model} with " if self._several else ""
+                line = f"[benchmark] {model}{self._case(row.setting)}: {told}"
+                self._console.print(line, markup=False, highlight=False)
+
+    def _case(self, setting: Setting) -> str:
+        """The engine, and what tells this case of it from the others."""
+        return ", ".join(filter(None, (setting.engine, in_full(setting, self._names))))
 
     def _show(self, words: str) -> None:
         self._update(escape(words))
 
 
-def table_of(changes: Sequence[Change]) -> Table:
-    """The rows, each with its decode rate against the last run with the same setting.
-
-    A setting that is the same in all rows stands below the table, so that 80 columns are enough.
-    """
-    head = (*(name.replace("tokens/s", "tok/s") for name in HEAD[:-1]), "before", "problem")
-    rows = [_words(change) for change in changes]
-    columns = dict(zip(head, zip(*rows, strict=True), strict=True))
-    common = [name for name in ("threads", "batch", "micro-batch", "KV", "depth") if len(set(columns[name])) == 1]
-    shown = [name for name in head if name not in common and any(columns[name])]
-    caption = ", ".join(f"{name} {columns[name][0]}" for name in common)
-    table = Table(caption=caption, caption_justify="left")
-    for name in shown:
-        words = name in ("model", "engine", "KV", "problem")
-        table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=name == "engine")
-    for place, change in enumerate(changes):
-        style = "red" if change.row.problem else None
-        table.add_row(*(escape(columns[name][place]) for name in shown), style=style)
-    return table
-
-
-def _words(change: Change) -> tuple[str, ...]:
-    *figures, problem = cells(change.row)
-    return (*figures, "" if change.ratio is None else f"{change.ratio:.2f}x", problem)
+def inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:
+    """A sentence for each engine that has no setting of a sweep's."""
+    if not plan.micro_batches:
+        return []
+    engines = dict.fromkeys(row.setting.engine for row in run.rows if not row.setting.divides)
+    return [f"{engine} has no micro-batch, so that sweep does not apply to it." for engine in engines]
 
 
 def _announce_fastest(run: BenchRun) -> None:

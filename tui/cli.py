@@ -37,6 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
+    words = _command_first(words)
     if words[:1] == ["bench"]:
         return _bench(words[1:])
     if words[:1] == ["pull"]:
@@ -61,6 +62,13 @@ def _run(words: Sequence[str]) -> int:
         return _complain(str(error))
     except BenchtopError as error:
         return _complain(f"{error}{_meant(arguments.model or '', error)}", exit_code(error))
+
+
+def _command_first(words: Sequence[str]) -> Sequence[str]:
+    """`list -C FILE` for `-C FILE list`: the option is everyone's, but commands have parsers of their own."""
+    if len(words) > 2 and words[0] in ("-C", "--config") and words[2] in COMMANDS:
+        return [words[2], *words[:2], *words[3:]]
+    return words
 
 
 def _meant(word: str, error: Exception) -> str:

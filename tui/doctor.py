@@ -50,10 +50,18 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
         return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
     notes = [note for verdict in verdicts for note in verdict.notes]
     notes += [f"{verdict.model}: {verdict.disturbed}." for verdict in verdicts if verdict.disturbed]
-    fine = [
-        f"{verdict.engine} {verdict.version} runs {verdict.model} here{_settings(verdict)}." for verdict in verdicts
+    measured = [verdict for verdict in verdicts if verdict.rates]
+    # One that declined in good order has no rates; its reason is told whenever the model is loaded.
+    declined = [
+        f"{verdict.engine} {verdict.version} does not run {verdict.model}: it declined to, and `tui --serve` with that "
+        "model says why."
+        for verdict in verdicts
+        if not verdict.rates
     ]
-    return ["Trial runs:", *(f"  {line}" for line in dict.fromkeys(notes + fine))]
+    fine = [
+        f"{verdict.engine} {verdict.version} runs {verdict.model} here{_settings(verdict)}." for verdict in measured
+    ]
+    return ["Trial runs:", *(f"  {line}" for line in dict.fromkeys(notes + declined + fine))]
 
 
 def _settings(verdict: Verdict) -> str:

@@ -8,9 +8,14 @@ from enum import Enum
 
 from core.bench.results import BenchRow, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent
+from tui import format as fmt
 
 BOUNDS = {"rounds": (1, 1000), "prompt": (1, 100_000), "decoded": (2, 100_000)}
 """Least and most of the plan's plain numbers, as on the command line."""
+
+
+NAMES = ("threads", "batch", "micro_batch", "kv_type", "depth")
+"""Of the settings that a run may sweep, as attributes of a Setting."""
 
 
 class CaseState(Enum):
@@ -101,8 +106,7 @@ class Lineup:
 
 def swept(settings: Sequence[Setting]) -> tuple[str, ...]:
     """Which of model settings differ among `settings`, as attribute names."""
-    names = ("threads", "batch", "micro_batch", "kv_type", "depth")
-    return tuple(name for name in names if len({getattr(setting, name) for setting in settings}) > 1)
+    return tuple(name for name in NAMES if len({getattr(setting, name) for setting in settings}) > 1)
 
 
 def words(setting: Setting, names: Iterable[str]) -> str:
@@ -110,8 +114,21 @@ def words(setting: Setting, names: Iterable[str]) -> str:
     said = {
         "threads": f"{setting.threads}t",
         "batch": f"b{setting.batch}",
-        "micro_batch": f"u{setting.micro_batch or setting.batch}",
+        "micro_batch": f"u{setting.micro_batch or setting.batch}" if setting.divides else "u-",
         "kv_type": setting.kv_type.value,
         "depth": f"d{setting.depth}",
     }
     return " ".join(said[name] for name in names)
+
+
+def in_full(setting: Setting, names: Iterable[str]) -> str:
+    """Those settings in words: `2 threads, batch 512, KV q8_0, depth 1,024`; no micro-batch of engines without."""
+    micro = setting.micro_batch or setting.batch
+    said = {
+        "threads": fmt.plural(setting.threads, "thread"),
+        "batch": f"batch {setting.batch}",
+        "micro_batch": f"micro-batch {micro}" if setting.divides else "",
+        "kv_type": f"KV {setting.kv_type.value}",
+        "depth": f"depth {fmt.count(setting.depth)}",
+    }
+    return ", ".join(filter(None, (said[name] for name in names)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,8 +17,11 @@ from rich.table import Table
 
 from core.config import Settings, folders, load_settings
 from core.engines import Engines
+from core.errors import ModelNotFound
 from core.models.catalog import CatalogEntry, builtin_catalog
-from core.models.library import Library, LibraryEntry, user_library
+from core.models.library import Library, LibraryEntry, Place, user_library
+from core.models.names import Unknown
+from core.models.resolve import read
 from core.models.servers import ask
 from tui import format as fmt
 
@@ -30,6 +33,8 @@ class Listed(Struct, frozen=True):
     """A model on this machine, as `--json` tells it."""
 
     name: str
+    short: str | None
+    """What may be typed for it besides; null where that is a path alone, or no path at all."""
     format: str | None
     size: int
     place: str
@@ -61,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("what", nargs="?", choices=[CATALOG_WORD], help="the same as --catalog")
     made.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
     made.add_argument("--json", action="store_true", help="as JSON")
-    made.add_argument("--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    made.add_argument("-C", "--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
     return made
 
 
@@ -70,8 +75,10 @@ def main(words: Sequence[str]) -> int:
     given = parser().parse_args(words)
     if given.catalog or given.what:
         return _print([_offered(entry) for entry in builtin_catalog()], catalog_table(builtin_catalog()), given.json)
-    entries = everything(load_settings(config_file=given.config))
-    return _print([_listed(entry) for entry in entries], table_of(entries), given.json)
+    settings = load_settings(config_file=given.config)
+    entries = everything(settings)
+    shorts = short_names(entries, {name for name in settings.models if settings.source(name) != name})
+    return _print([_listed(entry, shorts) for entry in entries], table_of(entries, shorts), given.json)
 
 
 def everything(settings: Settings) -> tuple[LibraryEntry, ...]:
@@ -83,7 +90,24 @@ def library(settings: Settings) -> Library:
     return user_library(settings.library, folders(), Engines().takers())
 
 
-def table_of(entries: Iterable[LibraryEntry]) -> Table:
+def short_names(entries: Iterable[LibraryEntry], configured: Collection[str]) -> dict[Path, str]:
+    """What may be typed for the models that are listed by their paths: the short name, where nothing else has it."""
+    found: dict[str, dict[Path, Path]] = {}
+    for entry in entries:
+        if entry.place in (Place.FOLDER, Place.HERE):
+            found.setdefault(entry.short, {})[entry.path.resolve()] = entry.path
+    free = (name for name, paths in found.items() if len(paths) == 1 and name not in configured and _is_free(name))
+    return {path: name for name in free for path in found[name].values()}
+
+
+def _is_free(name: str) -> bool:
+    try:
+        return isinstance(read(name), Unknown)
+    except ModelNotFound:
+        return False
+
+
+def table_of(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", overflow="fold")
     table.add_column("format", no_wrap=True)
@@ -95,7 +119,9 @@ def table_of(entries: Iterable[LibraryEntry]) -> Table:
         used = _when(entry).partition("T")[0]
         told = entry.problem or ", ".join(entry.engines)
         style = "red" if entry.problem else None
-        table.add_row(escape(entry.name), kind, size_in_words(entry.size), used, escape(told), style=style)
+        short = shorts.get(entry.path)
+        called = entry.name if short is None else f"{short}\n{entry.name}"
+        table.add_row(escape(called), kind, size_in_words(entry.size), used, escape(told), style=style)
     return table
 
 
@@ -125,10 +151,18 @@ def _print(rows: Sequence[Listed] | Sequence[Offered], table: Table, as_json: bo
     return 0
 
 
-def _listed(entry: LibraryEntry) -> Listed:
-    used = _when(entry) or None
-    kind = entry.format.value if entry.format else None
-    return Listed(entry.name, kind, entry.size, entry.place.value, str(entry.path), used, entry.engines, entry.problem)
+def _listed(entry: LibraryEntry, shorts: Mapping[Path, str]) -> Listed:
+    return Listed(
+        name=entry.name,
+        short=shorts.get(entry.path),
+        format=entry.format.value if entry.format else None,
+        size=entry.size,
+        place=entry.place.value,
+        path=str(entry.path),
+        used=_when(entry) or None,
+        engines=entry.engines,
+        problem=entry.problem,
+    )
 
 
 def _offered(entry: CatalogEntry) -> Offered:

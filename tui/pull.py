@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -42,19 +43,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--resume", action="store_true", help="go on with all that are paused or were broken off")
     made.add_argument("--bandwidth", type=int, metavar="N", help="bytes a second that may be taken (all there are)")
     made.add_argument("--concurrency", type=int, metavar="N", help="files that are fetched at once (3)")
-    made.add_argument("--config", metavar="FILE", help="a config file in place of the usual one")
+    made.add_argument("-C", "--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
     return made
 
 
 def main(words: Sequence[str]) -> int:
     """Download models; 0 when they are here, 1 when that failed, 130 when it was interrupted. Raises BenchtopError."""
-    from pathlib import Path
-
     given = parser().parse_args(words)
     if given.resume == (given.model is not None):
         raise UsageError("Name one MODEL to download, or give --resume alone to go on with all that was broken off.")
     flags = {"downloads": {"bandwidth": given.bandwidth, "concurrency": given.concurrency}}
-    workbench = Workbench(load_settings(flags, config_file=Path(given.config) if given.config else None))
+    workbench = Workbench(load_settings(flags, config_file=given.config))
     console = Console(stderr=True)
     store = workbench.store
     try:

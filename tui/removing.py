@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("model", metavar="NAME", help="as `tui list` shows it, an alias, or a path")
     made.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    made.add_argument("--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    made.add_argument("-C", "--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
     return made
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.engines.base import KvType
 
@@ -36,6 +37,8 @@ class Setting(Struct, frozen=True):
     flash_attention: bool | None = None
     micro_batch: int | None = None
     """None: as large as the batch."""
+    divides: bool = True
+    """Whether the engine has micro-batches at all. It follows from the engine, so rows are compared without it."""
 
 
 class BenchRow(Struct, frozen=True):
@@ -111,8 +114,13 @@ class History:
         earlier: dict[Setting, BenchRow] = {}
         for old in self.runs():
             if old.machine == run.machine and old.taken < run.taken:
-                earlier.update({row.setting: row for row in old.rows if row.problem is None})
-        return [Change(row, earlier.get(row.setting)) for row in run.rows]
+                earlier.update({_compared(row.setting): row for row in old.rows if row.problem is None})
+        return [Change(row, earlier.get(_compared(row.setting))) for row in run.rows]
+
+
+def _compared(setting: Setting) -> Setting:
+    """Without what rows of earlier versions do not tell."""
+    return replace(setting, divides=True)
 
 
 def _decode(line: bytes) -> BenchRun | None:
@@ -142,7 +150,8 @@ HEAD = (
 def cells(row: BenchRow) -> tuple[str, ...]:
     """A row in words, as wide as `HEAD`."""
     setting = row.setting
-    numbers = (setting.threads, setting.batch, setting.micro_batch or setting.batch)
+    micro_batch = setting.micro_batch or setting.batch if setting.divides else "-"
+    numbers = (setting.threads, setting.batch, micro_batch)
     known = (setting.model, setting.engine, *map(str, numbers), setting.kv_type.value, str(setting.depth))
     if row.problem is not None:
         return (*known, "", "", "", "", "", row.problem)

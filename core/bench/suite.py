@@ -23,6 +23,8 @@ from core.hardware import machine
 from core.models.formats import mark
 
 SWEEPABLE = ("threads", "batch", "micro_batch", "kv", "depth")
+NUMBERS = {"threads": (1, 1_000_000), "batch": (32, 16_384), "micro_batch": (32, 16_384), "depth": (0, 1_000_000)}
+"""Least and most of those that are numbers; of batches as the settings have them."""
 
 
 class SuitePlan(Struct, frozen=True):
@@ -90,13 +92,14 @@ def _swept(plan: SuitePlan, name: str, values: Sequence[str]) -> SuitePlan:
             if value not in known:
                 raise ValueError(f"{value!r} is none of {', '.join(known)}")
         return replace(plan, kv_types=tuple(known[value] for value in values))
-    least = 0 if name == "depth" else 1
+    least, most = NUMBERS[name]
     for value in values:
         if not value.strip().isdecimal():
             raise ValueError(f"{value!r} is not a whole number")
     numbers = tuple(int(value) for value in values)
-    if any(not least <= number <= 1_000_000 for number in numbers):
-        raise ValueError(f"numbers are between {least} and 1000000")
+    if wrong := [number for number in numbers if not least <= number <= most]:
+        size = "small" if wrong[0] < least else "large"
+        raise ValueError(f"{wrong[0]} is too {size}; it may be {least:,} to {most:,}")
     fields = {"threads": "threads", "batch": "batches", "micro_batch": "micro_batches", "depth": "depths"}
     changes: Mapping[str, object] = {fields[name]: numbers}
     return replace(plan, **changes)
@@ -154,6 +157,7 @@ def _cases(
                 decoded=plan.decoded,
                 extra_buffers=options.extra_buffers,
                 flash_attention=options.flash_attention,
+                divides=isinstance(candidate.engine, Batched),
             ),
         )
 

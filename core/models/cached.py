@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -86,6 +87,8 @@ class _Going:
 
     def _refuse(self, entry: Entry, name: str) -> None:
         if self._downloads is not None and running(lock_of(self._downloads, entry.id)):
+            if entry.process == os.getpid():
+                raise DownloadError(f"{entry.quant.name} is being downloaded here; pause it before {name} is deleted.")
             who = f"Process {entry.process}" if entry.process else "Another process"
             raise DownloadError(f"{who} is downloading {entry.quant.name}; pause it before {name} is deleted.")
 

@@ -26,7 +26,7 @@ from core.models.hubcache import (
     taken_whole,
 )
 from core.models.inspection import Inspector, see
-from core.models.local import parts_of
+from core.models.local import own_name, parts_of
 from core.models.repository import Quant, RepoFile
 from core.models.resolve import BUILT_IN, resolve
 
@@ -81,6 +81,13 @@ class LibraryEntry(Struct, frozen=True):
     share: float | None = None
     """How much of a download that was not finished is here, from 0 to 1; None where that is not known."""
 
+    @property
+    def short(self) -> str:
+        """What it is called by: of a path its last part, as the model is named once it is loaded."""
+        if self.name != str(self.path):
+            return self.name
+        return own_name(self.path, folder=bool(self.files) and self.path not in self.files)
+
 
 class Library:
     """Finds the models of one user. Touches the disk: one `stat` a file, and files are opened only when new."""
@@ -118,12 +125,24 @@ class Library:
         inspector.save()
         return tuple(found.values())
 
+    def names(self) -> dict[str, tuple[Path, ...]]:
+        """The models of the folders and of this one, damaged ones too, by their short names: of a name that several
+        have, all paths. Looks through the folders, but not into the Hub's cache, whose models go by other names."""
+        inspector = Inspector(self._memory)
+        found: dict[str, dict[Path, Path]] = {}
+        for entry in self._in_folders(inspector):
+            found.setdefault(entry.short, {}).setdefault(entry.path.resolve(), entry.path)
+        return {name: tuple(paths.values()) for name, paths in found.items()}
+
     def _all(self, inspector: Inspector, sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
         for name in BUILT_IN:
             yield from _built_in(name)
         if self.cache is not None:
             for repo in repositories(self.cache):
                 yield from _of_repository(self.cache, repo, inspector, sizes)
+        yield from self._in_folders(inspector)
+
+    def _in_folders(self, inspector: Inspector) -> Iterator[LibraryEntry]:
         for folder in self.folders:
             yield from _below(folder, inspector)
         for folder in self.here:

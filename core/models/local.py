@@ -18,13 +18,12 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
 
     Raises ModelNotFound for what is not there, ArtifactError for what is no model or not all of one.
     """
-    part = _part(path)
-    called = name or (path.name[: part[0]] if part else path.stem or str(path))
+    called = name or own_name(path)
     try:
         if path.is_dir():
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
             return Artifact(name or path.resolve().name, detect_folder(path), path.resolve(), size)
-        if part:
+        if _part(path):
             return _split(path, called)
         size = path.stat().st_size
         return Artifact(called, detect(path), path.resolve(), size)
@@ -37,6 +36,15 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ArtifactError(called, f"The file {path} cannot be read: {reason}.") from error
+
+
+def own_name(path: Path, *, folder: bool = False) -> str:
+    """What a model is called by its path: the name of a file without its ending and the number of a part, or that of
+    a folder."""
+    if folder:
+        return path.name
+    part = _part(path)
+    return path.name[: part[0]] if part else path.stem or str(path)
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:

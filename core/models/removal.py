@@ -9,12 +9,13 @@ from core.errors import ArtifactError, ModelNotFound, UsageError
 from core.models.cached import delete_cached, inside, shared
 from core.models.downloads.discard import remove
 from core.models.library import Library, LibraryEntry, Place
-from core.models.names import Alias, HubName, LocalPath
+from core.models.names import Alias, HubName, LocalPath, Unknown
 from core.models.resolve import candidates, read
 
 
 def find(name: str, entries: Sequence[LibraryEntry], cache: Path | None = None) -> LibraryEntry:
-    """The one entry of a library that a name stands for: its own name, an alias, a repository, a path.
+    """The one entry of a library that a name stands for: its own name, an alias, a repository, a path, the short
+    name of one in a folder.
 
     Raises ModelNotFound when there is none, UsageError when there are several.
     """
@@ -65,6 +66,8 @@ def _understood(name: str, entries: Sequence[LibraryEntry], cache: Path | None) 
             # What is damaged is not found as a model is; its path may still be listed.
             paths = {Path(name).expanduser().absolute(), Path(name).expanduser().resolve()}
         return [entry for entry in entries if entry.path in paths]
+    if isinstance(understood, Unknown):
+        return [entry for entry in entries if entry.short == understood.text]
     return []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.engines.base import Artifact, ArtifactFormat
-from core.errors import ModelNotFound, NotDownloaded
+from core.errors import ModelNotFound, NotDownloaded, UsageError, about
 from core.models.choice import ORDER, wanted
 from core.models.local import from_path, from_url
 from core.models.names import BUILT_IN, ECHO, GUIDE, Alias, BuiltIn, HubName, LocalPath, Name, Server, Unknown, parse
@@ -34,6 +34,12 @@ __all__ = [
 ]
 
 FORMS: Final = "guide, echo, a name of `tui list --catalog`, owner/name of the Hub, a model's path, or a server's URL"
+Shelf = Callable[[], Mapping[str, Sequence[Path]]]
+"""Looks for the models of the user's folders, and tells their paths by their short names."""
+
+
+def _empty() -> Mapping[str, Sequence[Path]]:
+    return {}
 
 
 class Wish(Struct, frozen=True):
@@ -64,14 +70,16 @@ def resolve(
     cache: Path | None = None,
     catalog: Catalog | None = None,
     known: Collection[str] = (),
+    shelf: Shelf = _empty,
 ) -> Artifact:
     """The model that a name stands for, as it lies on this machine; its `others` are the same in further formats.
 
     `formats` are those that engines here take, in order of preference; `cache` is the Hub's, where it is not the usual
-    one; `known` are further names to suggest for one that stands for nothing. Raises NotDownloaded for what would
-    have to be downloaded, ModelNotFound for what stands for nothing, ArtifactError for a file that is no model.
+    one; `known` are further names to suggest for one that stands for nothing; `shelf` is asked for what nothing else
+    knows. Raises NotDownloaded for what would have to be downloaded, ModelNotFound for what stands for nothing,
+    UsageError for what two models of the shelf are called, ArtifactError for a file that is no model.
     """
-    found = candidates(name, formats=formats, cache=cache, catalog=catalog, known=known)
+    found = candidates(name, formats=formats, cache=cache, catalog=catalog, known=known, shelf=shelf)
     return replace(found[0], others=found[1:])
 
 
@@ -82,6 +90,7 @@ def candidates(
     cache: Path | None = None,
     catalog: Catalog | None = None,
     known: Collection[str] = (),
+    shelf: Shelf = _empty,
 ) -> tuple[Artifact, ...]:
     """All formats of a model that are on this machine, at least one. Arguments and errors are those of `resolve`."""
     match understood := read(name, catalog):
@@ -91,8 +100,11 @@ def candidates(
             return (from_path(_expanded(path)),)
         case Server(url=url):
             return (from_url(url),)
-        case Unknown():
-            raise _unknown(name, catalog or _usual_catalog(), (*BUILT_IN, *known, *_repositories(cache)))
+        case Unknown(text=text):
+            there = shelf()
+            if text in there:
+                return (_on_shelf(text, there[text]),)
+            raise _unknown(name, catalog or _usual_catalog(), (*BUILT_IN, *known, *there, *_repositories(cache)))
     listed = wishes(understood, catalog, formats)
     if not listed:
         raise ModelNotFound(name, _nowhere(understood, catalog or _usual_catalog()))
@@ -168,6 +180,18 @@ def _built_in(name: str) -> Artifact:
     from core.guide import WEIGHTS
 
     return from_path(WEIGHTS, GUIDE)
+
+
+def _on_shelf(name: str, paths: Sequence[Path]) -> Artifact:
+    """Raises UsageError where there are several."""
+    with about(*paths):
+        if len(paths) > 1:
+            listed = " and ".join([", ".join(map(str, paths[:-1])), str(paths[-1])])
+            raise UsageError(
+                f"{name} is what {len(paths)} models here are called: {listed}; "
+                "give the path of one, or a name of its own as [models.NAME] in the config file."
+            )
+        return from_path(paths[0], name)
 
 
 def _in_cache(listed: Sequence[Wish], name: str, cache: Path | None) -> Iterator[Artifact]:

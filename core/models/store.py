@@ -96,10 +96,14 @@ class Store:
     def resolve(self, name: str) -> Artifact:
         """The model that a name stands for, with every format of it that is here.
 
-        Raises NotDownloaded, ModelNotFound, ArtifactError.
+        Raises NotDownloaded, ModelNotFound, ArtifactError, and UsageError for a name that two have.
         """
         # Built-in ones need no look at what runs here, which takes a third of a second.
-        return resolve(name) if name in BUILT_IN else resolve(name, formats=self.formats)
+        return resolve(name) if name in BUILT_IN else resolve(name, formats=self.formats, shelf=self._names)
+
+    def _names(self) -> dict[str, tuple[Path, ...]]:
+        """Of the models in the user's folders. What they are made for is not asked, so no engine is looked at."""
+        return user_library(self._settings.library, self._where, {}).names()
 
     def library(self, loaded: Collection[Path] = ()) -> tuple[LibraryEntry, ...]:
         """The models on this machine; `loaded` holds the paths of those that are loaded."""

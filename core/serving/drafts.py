@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from enum import Enum
 
 from core.decoding.drafting import DraftModel, unlike
 from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
 from core.engines.base import Artifact, Embedder, LoadOptions, Model, StreamModel, Transcriber, Trims
-from core.errors import BenchtopError, LoadFailed
+from core.errors import BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, about
 from core.serving.host import Loaded
 
 Find = Callable[[str], Artifact]
@@ -36,9 +37,20 @@ def way(artifact: Artifact, wish: str | None, find: Find) -> Way:
     try:
         draft = find(wish)
     except BenchtopError as error:
-        raise LoadFailed(artifact.name, f"What is to draft for {artifact.name} is not here: {error}") from error
+        said = f"What is to draft for {artifact.name} is not here: {_why(wish, error)}"
+        with about(*error.places):
+            raise LoadFailed(artifact.name, said) from error
     # One wish for all models holds for the small one too.
     return Simple.NOTHING if draft.path == artifact.path else draft
+
+
+def _why(wish: str, error: BenchtopError) -> str:
+    """Why there is no draft model; of a name that stands for nothing, also that none is needed."""
+    if not isinstance(error, ModelNotFound) or isinstance(error, NotDownloaded):
+        return str(error)
+    if get_close_matches(wish.lower().replace("_", "-").replace(" ", "-"), (PROMPT_LOOKUP,), 1):
+        return f"There is no model called {wish!r}; did you mean {PROMPT_LOOKUP}?"
+    return f"{error} Or give {PROMPT_LOOKUP}, which needs no model."
 
 
 def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loaded:

@@ -91,12 +91,17 @@ MISTAKES = [
     (["--serve", "--queue-timeout", "nan"], "queue.queue_timeout"),
     (["--serve", "--max-queue", "-1"], "queue.max_queue"),
     (["--serve", "--log-level", "loud"], "log.level"),
+    (["--serve", "--cors-origin", "https://app.example/path"], "write https://app.example:"),
+    (["--serve", "--cors-origin", ""], "server.cors_origins"),
     (["--serve", "--config", "no-such-file.toml"], "no-such-file.toml"),
     (["--serve", "-C", "no-such-file.json"], "no-such-file.json"),
     (["--serve", "--kv-type", "q9"], "model.kv_type"),
     (["--serve", "--model-ttl", "-1"], "pool.model_ttl"),
     (["--serve", "--memory-limit", "lots"], "pool.memory_limit: 'lots' is no size; write it as 12GB"),
-    (["--serve", "--route-strategy", "best"], "route.strategy: Invalid enum value 'best'"),
+    (
+        ["--serve", "--route-strategy", "best"],
+        "route.strategy: 'best' is none of complexity, cheapest-that-fits, round-robin.",
+    ),
     (["--serve", "--models", " , "], "give the names of models, with commas between them"),
     (["--serve", "--auto-route"], "--auto-route chooses among models, and fewer than two are named"),
     (["--serve", "guide", "--auto-route", "--models", "guide"], "name them with --models a,b or as [models.NAME]"),
@@ -289,6 +294,28 @@ def test_origins_are_given_one_at_a_time_and_what_drafts_by_name() -> None:
     flags = parse(["--cors-origin", "https://a.example", "--cors-origin", "null", "--draft", "small"]).flags()
     assert flags["server"]["cors_origins"] == ["https://a.example", "null"]
     assert flags["model"]["draft"] == "small"
+
+
+CONFIGURED = {
+    "list": ["list"],
+    "pull": ["pull", "owner/name"],
+    "rm": ["rm", "guide"],
+    "bench": ["bench", "guide"],
+    "doctor": ["doctor"],
+    "config": ["config"],
+}
+
+
+@pytest.mark.parametrize("words", CONFIGURED.values(), ids=CONFIGURED)
+def test_a_config_file_is_named_to_every_command_in_the_same_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
+    missing = str(tmp_path / "missing.toml")
+    assert set(CONFIGURED) == set(cli.COMMANDS)
+    for spelled in ([*words, "-C", missing], [*words, "--config", missing], ["-C", missing, *words]):
+        assert main(spelled) != 0
+        assert f"The config file {missing} cannot be read" in capsys.readouterr().err
 
 
 def test_several_models_and_their_settings_are_flags_too() -> None:

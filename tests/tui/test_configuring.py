@@ -218,6 +218,8 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
         made["memory_limit"] = st.sampled_from(["12GB", "60%", None])
     if "allowed_hosts" in made:
         made["allowed_hosts"] = st.lists(st.sampled_from(["llm.example.org", "BOX:1", "[::1]"])).map(tuple)
+    if "cors_origins" in made:
+        made["cors_origins"] = st.lists(st.sampled_from(["https://a.example", "http://[::1]:1", "null"])).map(tuple)
     return st.builds(kind, **made)
 
 

@@ -77,6 +77,24 @@ def test_folders_of_the_settings_are_listed_and_may_be_deleted_from(tmp_path: Pa
     assert not (models / "mine.gguf").exists()
 
 
+def test_the_short_name_stands_beside_the_path_where_it_can_be_typed(tmp_path: Path, command: Command) -> None:
+    models = tmp_path / "models"
+    (models / "deeper").mkdir(parents=True)
+    for path in ("mine.gguf", "guide.gguf", "qwen3-4b.gguf", "own.gguf", "twice.gguf", "deeper/twice.gguf"):
+        (models / path).write_bytes(GGUF)
+    config = tmp_path / "config.toml"
+    config.write_text(f"[library]\nfolders = [{str(models)!r}]\n[models.own]\nsource = 'echo'\n")
+    entries = json.loads(command("list", "--json", "-C", str(config))[1])
+    shorts = {entry["path"]: entry["short"] for entry in entries if entry["place"] == "folder"}
+    assert {path for path, short in shorts.items() if short is not None} == {str(models / "mine.gguf")}
+    assert shorts[str(models / "mine.gguf")] == "mine"
+    words = command("list", "-C", str(config))[1].split()
+    assert "mine" in words
+    assert not {"twice", "own", "qwen3-4b"} & set(words)
+    assert command("rm", "mine", "-y", "-C", str(config))[0] == 0
+    assert not (models / "mine.gguf").exists()
+
+
 def test_a_model_of_the_cache_is_deleted_by_its_name(tmp_path: Path, command: Command) -> None:
     cached(tmp_path / "hub", "unsloth/gemma-3-1b-it-GGUF", {"gemma-3-1b-it-Q4_K_M.gguf": GGUF})
     assert command("rm", "gemma-1b", "-y")[0] == 0

@@ -193,8 +193,8 @@ MISTAKES = {
     "no model": ({"disk_cache": {"path": "x"}}, "model is missing."),
     "foreign section": ({"model": LOCAL, "queue": {}}, "queue is unknown; there are model, server, disk_cache."),
     "wrong type": ({"model": {**LOCAL, "n_ctx": "big"}}, "model.n_ctx: Expected `int | null`, got `str`."),
-    "out of range": ({"model": {**LOCAL, "threads": 0}}, "model.threads: Expected `int` >= 1."),
-    "port": ({"server": {"port": 70000}, "model": LOCAL}, "server.port: Expected `int` <= 65535."),
+    "out of range": ({"model": {**LOCAL, "threads": 0}}, "model.threads: 0 is too small; at least 1."),
+    "port": ({"server": {"port": 70000}, "model": LOCAL}, "server.port: 70000 is too large; at most 65535."),
     "small context": (
         {"model": {**LOCAL, "n_ctx": 8}},
         "model.n_ctx: a request would hold 8 tokens; 16 are the fewest.",

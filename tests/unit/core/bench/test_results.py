@@ -42,6 +42,18 @@ def test_a_row_is_compared_with_the_latest_of_the_same_setting_on_the_same_machi
     assert broken.before is None
 
 
+def test_rows_of_before_it_was_told_which_engines_divide_steps_are_compared_too(tmp_path: Path) -> None:
+    history = History(tmp_path / "runs.jsonl")
+    history.add(replace(RUN, taken=1.0, rows=(replace(ROW, decode=50.0),)))
+    (change,) = history.compare(replace(RUN, rows=(replace(ROW, setting=replace(SETTING, divides=False)),)))
+    assert change.ratio == pytest.approx(100.25 / 50.0)
+
+
+def test_a_micro_batch_is_told_only_of_engines_that_have_one() -> None:
+    told = [cells(replace(ROW, setting=replace(SETTING, divides=divides)))[4] for divides in (True, False)]
+    assert told == ["512", "-"]
+
+
 def test_every_row_has_a_cell_for_each_heading() -> None:
     assert len(cells(ROW)) == len(cells(BROKEN)) == len(HEAD)
     assert cells(ROW)[7:12] == ("900.5", "100.2", "3%", "12.3", "123")

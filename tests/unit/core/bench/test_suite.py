@@ -84,6 +84,7 @@ def test_each_micro_batch_is_a_case_of_engines_that_divide_steps_and_never_large
         ("echo", 64, None, None),
         ("echo", 128, None, None),
     ]
+    assert [row.setting.divides for row in run.rows] == [True, True, True, False, False]
 
 
 def test_sizes_that_are_not_swept_are_those_that_the_trial_run_found() -> None:
@@ -114,7 +115,18 @@ def test_stopping_ends_the_suite() -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["threads", "speed=1", "threads=x", "batch=0", "micro_batch=0", "kv=f7", "depth=-1", "threads=", "=1"],
+    [
+        "threads",
+        "speed=1",
+        "threads=x",
+        "batch=1",
+        "micro_batch=1",
+        "micro_batch=64,16385",
+        "kv=f7",
+        "depth=-1",
+        "threads=",
+        "=1",
+    ],
     ids=repr,
 )
 def test_a_sweep_that_makes_no_sense_is_refused_by_name(word: str) -> None:

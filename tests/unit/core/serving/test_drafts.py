@@ -61,7 +61,10 @@ async def test_a_model_does_not_draft_for_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("draft", "says"),
     [
-        ("no-such-model", "What is to draft for guide is not here: "),
+        ("no-such-model", "What is to draft for guide is not here: .*Or give prompt-lookup, which needs no model."),
+        ("prompt-lookp", "There is no model called 'prompt-lookp'; did you mean prompt-lookup[?]$"),
+        ("prompt_lookup", "There is no model called 'prompt_lookup'; did you mean prompt-lookup[?]$"),
+        ("Prompt Lookup", "There is no model called 'Prompt Lookup'; did you mean prompt-lookup[?]$"),
         ("echo", "echo cannot draft for guide: it knows 258 tokens, not"),
     ],
 )

@@ -16,9 +16,11 @@ def test_a_download_that_a_restart_cut_off_shows_as_paused_and_goes_on_only_when
     first = bench.manager()
     key = first.enqueue(quant)
     until(first, key, reached(MB))
+    assert first.under_way == 1
     first.close()
     second = bench.manager()
     (item,) = second.items()
+    assert second.under_way == 0
     assert (item.id, item.state, item.done) == (key, DownloadState.PAUSED, MB)
     asked = len(bench.hub.requests)
     assert second.resume_pending().started == (key,)

@@ -1,0 +1,58 @@
+"""Clients name a model of the server's folders as its screen does, and learn nothing of where it lies."""
+
+from pathlib import Path
+
+import pytest
+
+from core.config import (
+    BenchSettings,
+    LibrarySettings,
+    ModelSettings,
+    PoolSettings,
+    ProbeSettings,
+    ServerSettings,
+    Settings,
+)
+from core.guide import WEIGHTS
+from tests.api.conftest import serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def settings(folder: Path, pool: PoolSettings = PoolSettings()) -> Settings:
+    return Settings(
+        server=ServerSettings(port=0),
+        model=ModelSettings(engine="llamacpp", ctx_size=256, slots=1, threads=1),
+        library=LibrarySettings(folders=(str(folder),)),
+        bench=BenchSettings(enabled=False),
+        probe=ProbeSettings(enabled=False),
+        pool=pool,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for path in ("mine.gguf", "twice.gguf", "deeper/twice.gguf"):
+        (tmp_path / "some models" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "some models" / path).write_bytes(WEIGHTS.read_bytes())
+    return tmp_path / "some models"
+
+
+async def test_a_request_names_a_model_of_the_folders_by_its_short_name(tmp_path: Path, folder: Path) -> None:
+    async with serving(tmp_path / "served", settings(folder), model=None) as served:
+        answer = await served.complete(model="mine", max_tokens=4)
+        assert answer.model == "mine"
+
+
+async def test_a_name_that_two_models_have_is_refused_without_their_folders(tmp_path: Path, folder: Path) -> None:
+    async with serving(tmp_path / "served", settings(folder), model=None) as served:
+        answer = await served.chat(model="twice")
+        assert answer.status_code == 400
+        message = answer.json()["error"]["message"]
+        assert "twice is what 2 models here are called" in message
+        assert "some models" not in message
+
+
+async def test_nothing_is_looked_for_where_models_are_not_loaded_on_demand(tmp_path: Path, folder: Path) -> None:
+    async with serving(tmp_path / "served", settings(folder, PoolSettings(on_demand=False)), model=None) as served:
+        assert (await served.chat(model="mine")).status_code == 404
