@@ -202,10 +202,15 @@ class DraftModel:
 
 def unlike(draft: Tokenizer, large: Tokenizer) -> str | None:
     """What tells the two vocabularies apart; None where guesses of one stand for the same text in the other."""
-    if abs(draft.size - large.size) > PADDING:
-        return f"it knows {draft.size:,} tokens, not {large.size:,}"
+    if difference := sizes_apart(draft.size, large.size):
+        return difference
     shared = min(draft.size, large.size)
     for token in range(0, shared, max(1, shared // SAMPLES)):
         if draft.piece(token) != large.piece(token) or draft.is_end(token) != large.is_end(token):
             return f"its token {token} is another"
     return None
+
+
+def sizes_apart(draft: int, large: int) -> str | None:
+    """As `unlike`, by the numbers of tokens alone."""
+    return f"it knows {draft:,} tokens, not {large:,}" if abs(draft - large) > PADDING else None

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from enum import Enum
 
-from core.decoding.drafting import DraftModel, unlike
+from core.decoding.drafting import DraftModel, sizes_apart, unlike
 from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
 from core.engines.base import Artifact, Embedder, LoadOptions, Model, StreamModel, Transcriber, Trims
-from core.errors import BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, about
+from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, about
+from core.models.headers.reading import read_header
 from core.serving.host import Loaded
 
 Find = Callable[[str], Artifact]
@@ -53,6 +54,18 @@ def _why(wish: str, error: BenchtopError) -> str:
     return f"{error} Or give {PROMPT_LOOKUP}, which needs no model."
 
 
+def refuse_unlike(artifact: Artifact, chosen: Way) -> None:
+    """Raises LoadFailed where the headers alone tell that the vocabularies differ: loading a large model takes long."""
+    if not isinstance(chosen, Artifact):
+        return
+    try:
+        large, draft = (read_header(each).vocabulary for each in (artifact, chosen))
+    except ArtifactError:
+        return
+    if large and draft and (difference := sizes_apart(draft, large)):
+        raise _unfit(chosen.name, artifact.name, difference)
+
+
 def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loaded:
     """The loaded model with what guesses for it; frees it where that cannot be.
 
@@ -90,9 +103,13 @@ def _proposer(draft: Model, name: str, large: Model, model: str) -> DraftModel:
     assert not isinstance(large, StreamModel | Transcriber | Embedder)
     difference = unlike(draft.tokenizer, large.tokenizer)
     if difference is not None:
-        raise LoadFailed(
-            model,
-            f"{name} cannot draft for {model}: {difference}. Choose a smaller model of the same family, "
-            f"or {PROMPT_LOOKUP}.",
-        )
+        raise _unfit(name, model, difference)
     return DraftModel(name, draft, large.tokenizer.size)
+
+
+def _unfit(draft: str, model: str, difference: str) -> LoadFailed:
+    return LoadFailed(
+        model,
+        f"{draft} cannot draft for {model}: {difference}. Choose a smaller model of the same family, "
+        f"or {PROMPT_LOOKUP}.",
+    )

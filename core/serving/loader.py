@@ -17,7 +17,7 @@ from core.engines.base import Artifact, ArtifactFormat, Available, Engine, LoadO
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
 from core.models.resolve import resolve
 from core.models.variants import formats, variant
-from core.serving.drafts import Find, Way, way, with_draft
+from core.serving.drafts import Find, Way, refuse_unlike, way, with_draft
 from core.serving.host import Loaded
 from core.serving.profile import Profile
 from core.telemetry.log import get_logger
@@ -76,6 +76,7 @@ class ModelLoader:
                 raise LoadFailed(artifact.name, f"The {chosen.name} engine takes no LoRA adapters; llamacpp does.")
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
         guessing = self.guessing(artifact, profile)
+        refuse_unlike(artifact, guessing)
         failures: list[BenchtopError] = []
         fresh = self._settings.bench.fresh and artifact.path not in self._measured
         self._measured.add(artifact.path)

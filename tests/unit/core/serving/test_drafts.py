@@ -1,5 +1,6 @@
 """Which model drafts for which, by the settings; with real models of the built-in weights."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +11,12 @@ from core.config import BenchSettings, ModelSettings, ProbeSettings, Settings
 from core.engines.echo import ARTIFACT, EchoModel
 from core.errors import LoadFailed
 from core.guide import WEIGHTS
+from core.models.resolve import resolve
 from core.serving.drafts import with_draft
 from core.serving.host import Loaded
 from core.serving.profile import Profile
 from core.workbench import Workbench
+from tests.bench import shapes
 from tests.support import asks, folders_in
 from tests.weights import quantized
 
@@ -73,6 +76,13 @@ async def test_what_cannot_draft_is_told_in_a_sentence(tmp_path: Path, draft: st
     async with bench(tmp_path, Profile(draft=draft, engine="llamacpp"), free_choice) as workbench:
         with pytest.raises(LoadFailed, match=says):
             await workbench.load("guide")
+
+
+async def test_another_vocabulary_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    other = shapes.write("tiny", tmp_path)
+    async with bench(tmp_path, Profile(draft=str(other))) as workbench:
+        with pytest.raises(LoadFailed, match="cannot draft for guide: it knows 4,096 tokens, not 2,048"):
+            workbench._loader.load(resolve("guide"), threading.Event(), pytest.fail, Profile(draft=str(other)))
 
 
 async def test_a_draft_model_counts_for_the_memory_that_is_expected(tmp_path: Path) -> None:
