@@ -1,7 +1,8 @@
-"""Decode speed with guesses against without, where all come true, where none does, and where a text repeats itself.
+"""Decode speed with guesses against without, where all come true and where none does.
 
-The large model is of 1.5 B shape. What drafts for it in the best case are its own first layers: the others add nothing,
-so that every guess comes true. What real models gain lies between the rows.
+The model is of 1.5 B shape. What drafts for it in the best case are its own first layers: the others add nothing, so
+that every guess comes true; for prompt lookup it is a model that repeats itself. What real models and texts gain lies
+between the rows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from core.serving.host import Host, Loaded
 from tests.bench import shapes
 from tests.bench.report import PROMPT, table
 
+SHAPE = "1.5b"
 LAYERS = 2
 """Of the model that drafts; the large one has 28."""
 CONTEXT = 1024
@@ -43,7 +45,8 @@ class Wrong:
 
 async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
     """The table, in Markdown. `folder` keeps the random weights for the next time."""
-    large, small = shapes.write_pair("1.5b", folder, LAYERS)
+    large, small = (write(SHAPE, folder, LAYERS) for write in (shapes.write_speaking, shapes.write_layers))
+    repeating = shapes.write_speaking(SHAPE, folder, 0)
     options = LoadOptions(context=CONTEXT, slots=1, threads=threads, batch_threads=threads)
 
     def load(path: Path) -> TokenModel:
@@ -55,14 +58,15 @@ async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
         assert isinstance(model, Trims)
         return DraftModel("draft", model, model.tokenizer.size)
 
-    ways: dict[str, Callable[[], Proposer]] = {
-        f"draft model of {LAYERS} layers, all true": draft,
-        "prompt lookup": PromptLookup,
-        "all wrong": Wrong,
+    ways: dict[str, tuple[Path, Callable[[], Proposer]]] = {
+        f"draft model of {LAYERS} layers, all true": (large, draft),
+        "prompt lookup, all true": (repeating, PromptLookup),
+        "prompt lookup, nothing repeats": (large, PromptLookup),
+        "all wrong": (large, Wrong),
     }
     rows = []
-    for way, make in ways.items():
-        async with _hosting(load(large), None) as plain, _hosting(load(large), make()) as guessing:
+    for way, (path, make) in ways.items():
+        async with _hosting(load(path), None) as plain, _hosting(load(path), make()) as guessing:
             without, guessed = [], []
             await _rate(plain, tokens)
             await _rate(guessing, tokens)
@@ -73,7 +77,8 @@ async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
         assert stats is not None
         share = f"{stats.kept:,} of {stats.guessed:,}"
         rows.append((way, share, median(without), median(guessed), median(guessed) / median(without)))
-    title = f"Guessing ahead, {large.name}, {threads} thread(s), {tokens} tokens, {rounds} rounds, one stream"
+    what = f"random weights of {SHAPE} shape in Q8_0, {threads} thread(s), {tokens} tokens, {rounds} rounds"
+    title = f"Guessing ahead, {what}, one stream"
     return table(title, ("what guesses", "came true", "tokens/s without", "with", "ratio"), rows)
 
 

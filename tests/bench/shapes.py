@@ -47,14 +47,18 @@ def write(name: str, folder: Path, *, half: bool = False) -> Path:
     return _write(SHAPES[name], folder / f"random-{name}-{'f16' if half else 'q8_0'}.gguf", half=half)
 
 
-def write_pair(name: str, folder: Path, layers: int) -> tuple[Path, Path]:
-    """A model of that shape in Q8_0, and one of its first `layers` that says the same, since the others add nothing.
+def write_speaking(name: str, folder: Path, layers: int) -> Path:
+    """A model of that shape in Q8_0 of which only the first `layers` add anything; with none it repeats its last token.
 
     As `write` does.
     """
-    shape = SHAPES[name]
-    large = _write(shape, folder / f"random-{name}-{layers}-speak-q8_0.gguf", silent_from=layers)
-    return large, _write(replace(shape, layers=layers), folder / f"random-{name}-{layers}-layers-q8_0.gguf")
+    return _write(SHAPES[name], folder / f"random-{name}-{layers}-speak-q8_0.gguf", silent_from=layers)
+
+
+def write_layers(name: str, folder: Path, layers: int) -> Path:
+    """The first `layers` of that model alone, which say the same. As `write` does."""
+    shape = replace(SHAPES[name], layers=layers)
+    return _write(shape, folder / f"random-{name}-{layers}-layers-q8_0.gguf")
 
 
 def _write(shape: Shape, path: Path, *, half: bool = False, silent_from: int | None = None) -> Path:
