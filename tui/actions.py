@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
 
-from msgspec import Struct
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
+from tui.action import Action, Scope, bindings_of, bindings_there
 
-class Scope(Enum):
-    """Where an action is at home; the value is the title its keys stand under in the help screen."""
-
-    APP = "everywhere"
-    MODELS = "models"
-    BENCH = "bench"
-    SERVE = "serve"
-    CHAT = "chat"
-
-
-class Action(Struct, frozen=True):
-    id: str
-    """Names the action in a keymap."""
-    scope: Scope
-    name: str
-    """What the command palette calls it."""
-    run: str
-    """The Textual action, found on the scope's screen or the app."""
-    keys: tuple[str, ...]
-    """The first is the one shown."""
-    help: str
-    label: str = ""
-    """What the footer calls it; empty keeps it out of the footer."""
-    display: str | None = None
-    """How the footer writes its key, where Textual's spelling is too long."""
-    priority: bool = False
-    """Its key works even where the focused widget has a use of its own for it."""
-    palette: bool = True
-
+__all__ = [
+    "ACTIONS",
+    "NOTES",
+    "SCREENS",
+    "Action",
+    "Scope",
+    "bindings",
+    "download_bindings",
+    "of",
+    "scope_of",
+    "selecting",
+]
 
 SCREENS = ("models", "bench", "serve", "chat")
 """In the order of their keys, 1 to 4."""
@@ -109,7 +91,7 @@ ACTIONS: tuple[Action, ...] = (
         "Quit",
         "quit",
         ("ctrl+q",),
-        "Stop the server, unload the models, leave.",
+        "Stop the server, unload the models, leave; asks once while downloads are under way.",
         "quit",
         "^q",
         # A dialog hides all other keys of the app.
@@ -123,6 +105,7 @@ ACTIONS: tuple[Action, ...] = (
         ("l", "enter"),
         "Load a model that is here, talk to one that is loaded; choose a quant of any other, and download it.",
         "load",
+        selects=True,
     ),
     Action(
         "models.search",
@@ -141,6 +124,7 @@ ACTIONS: tuple[Action, ...] = (
         ("s",),
         "Which part of the list is shown.",
         "source",
+        selects=True,
     ),
     Action(
         "models.narrow",
@@ -150,6 +134,7 @@ ACTIONS: tuple[Action, ...] = (
         ("f",),
         "By task, format, licence and parameters.",
         "filter",
+        selects=True,
     ),
     Action(
         "models.order",
@@ -158,9 +143,18 @@ ACTIONS: tuple[Action, ...] = (
         "order",
         ("t",),
         "By place, name, size, pulls (downloads at the Hub), likes, age, fit.",
+        selects=True,
     ),
-    Action("models.unload", Scope.MODELS, "Unload the model", "unload", ("u",), "Free its memory."),
-    Action("models.pin", Scope.MODELS, "Pin the model, or unpin it", "pin", ("p",), "A pinned one stays loaded."),
+    Action("models.unload", Scope.MODELS, "Unload the model", "unload", ("u",), "Free its memory.", selects=True),
+    Action(
+        "models.pin",
+        Scope.MODELS,
+        "Pin the model, or unpin it",
+        "pin",
+        ("p",),
+        "A pinned one stays loaded.",
+        selects=True,
+    ),
     Action(
         "models.less",
         Scope.MODELS,
@@ -168,6 +162,7 @@ ACTIONS: tuple[Action, ...] = (
         "context(-1)",
         ("left", "minus"),
         "Ask whether it fits with half the context.",
+        selects=True,
     ),
     Action(
         "models.more",
@@ -176,6 +171,7 @@ ACTIONS: tuple[Action, ...] = (
         "context(1)",
         ("right", "plus", "equals_sign"),
         "Ask whether it fits with twice the context.",
+        selects=True,
     ),
     Action(
         "models.least",
@@ -184,6 +180,7 @@ ACTIONS: tuple[Action, ...] = (
         "context_edge(-1)",
         ("home",),
         "Among the quants; in the list it goes to the top.",
+        selects=True,
     ),
     Action(
         "models.most",
@@ -192,14 +189,16 @@ ACTIONS: tuple[Action, ...] = (
         "context_edge(1)",
         ("end",),
         "As trained, among the quants; in the list it goes to the end.",
+        selects=True,
     ),
     Action(
         "models.kv",
         Scope.MODELS,
         "Another KV type",
         "kv",
-        ("k",),
+        ("v",),
         "Ask whether it fits with f16, q8_0 or q4_0 as the type of the KV cache.",
+        selects=True,
     ),
     Action(
         "models.scroll",
@@ -220,15 +219,6 @@ ACTIONS: tuple[Action, ...] = (
         palette=False,
     ),
     Action(
-        "models.back",
-        Scope.MODELS,
-        "Back to the list",
-        "back",
-        ("escape",),
-        "From the quants or the downloads.",
-        palette=False,
-    ),
-    Action(
         "models.transfers",
         Scope.MODELS,
         "Downloads",
@@ -242,7 +232,9 @@ ACTIONS: tuple[Action, ...] = (
         "Pause the download, or go on",
         "pause",
         ("space",),
-        "The one selected among the downloads.",
+        "The one selected among the downloads, where enter does it too.",
+        downloads="pause",
+        there=("enter",),
     ),
     Action(
         "models.cancel",
@@ -250,7 +242,9 @@ ACTIONS: tuple[Action, ...] = (
         "Cancel the download",
         "cancel",
         ("x",),
-        "The one selected; asks whether to keep what was fetched. One that is over it takes off the list.",
+        "The one selected, where d does it too; asks whether to keep what is here. What is over leaves the list.",
+        downloads="cancel",
+        there=("d", "delete"),
     ),
     Action(
         "models.clear",
@@ -267,6 +261,17 @@ ACTIONS: tuple[Action, ...] = (
         "resume",
         ("r",),
         "With those that were interrupted, were paused or failed.",
+        downloads="resume",
+    ),
+    Action(
+        "models.back",
+        Scope.MODELS,
+        "Back to the list",
+        "back",
+        ("escape",),
+        "From the quants or the downloads.",
+        palette=False,
+        downloads="back",
     ),
     Action(
         "models.delete",
@@ -274,7 +279,8 @@ ACTIONS: tuple[Action, ...] = (
         "Delete the model",
         "delete",
         ("d", "delete"),
-        "Its files, after a question.",
+        "Its files, after a question; of one that is being downloaded, cancel that.",
+        selects=True,
     ),
     Action("models.open", Scope.MODELS, "Open a .gguf file", "open", ("o",), "Load a local file by its path."),
     Action(
@@ -403,6 +409,7 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 NOTES = (
+    "j and k go down and up in lists, as the arrows do.",
     "Enter sends a message; ctrl+j starts a new line in it.",
     (
         "While the message is empty, 1 to 4 switch screens and ? opens this page; to begin a message with one of "
@@ -421,23 +428,19 @@ def of(*scopes: Scope) -> Iterator[Action]:
 
 def bindings(scope: Scope) -> list[BindingType]:
     """The key bindings of one scope. Only an action's first key is shown in the footer."""
-    return [binding for action in of(scope) for binding in _of_action(action)]
+    return [binding for action in of(scope) for binding in bindings_of(action)]
+
+
+def download_bindings() -> list[BindingType]:
+    """The keys of the list of downloads, which the footer shows while the cursor is in it."""
+    return [binding for action in ACTIONS if action.downloads for binding in bindings_there(action)]
+
+
+def selecting() -> frozenset[str]:
+    """The names of the Textual actions that are about the list of models."""
+    return frozenset(action.run.partition("(")[0] for action in ACTIONS if action.selects)
 
 
 def scope_of(screen: str) -> Scope:
     """The scope of the screen called `screen`, one of `SCREENS`."""
     return Scope(screen)
-
-
-def _of_action(action: Action) -> Iterator[Binding]:
-    for place, key in enumerate(action.keys):
-        yield Binding(
-            key,
-            action.run,
-            action.label or action.name,
-            show=bool(action.label) and place == 0,
-            key_display=action.display if place == 0 else None,
-            priority=action.priority,
-            id=action.id if place == 0 else f"{action.id}.{place}",
-            tooltip=action.help,
-        )

@@ -20,6 +20,7 @@ from textual.screen import Screen
 
 from core.config import Settings
 from core.errors import BenchtopError
+from tui import format as fmt
 from tui import glyphs, theming
 from tui.actions import Scope, bindings, of, scope_of
 from tui.desk import Desk, Wish, build
@@ -29,6 +30,8 @@ from tui.widgets.rows import WIDE
 from tui.widgets.titlebar import Tab
 
 if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
     from core.workbench import Workbench
 
 DEFAULT_THEME = "graphite"
@@ -160,8 +163,31 @@ class BenchtopApp(App[None]):
         self.notify("Animations are off." if self.animation_level == "none" else "Animations are on.")
 
     async def action_quit(self) -> None:
+        """Once more while it asks is an answer too."""
+        from tui.screens.confirm import Farewell
+
+        number = self.desk.downloading()
+        if number == 0 or isinstance(self.screen, Farewell):
+            await self.leave()
+        else:
+            self.push_screen(Farewell(number, lambda: self.call_later(self.leave)))
+
+    async def leave(self) -> None:
         await self.desk.close()
         self.exit()
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Names of a hundred characters would cover what is told of."""
+        told = fmt.short_names(message, self.glyphs.cut)
+        super().notify(told, title=title, severity=severity, timeout=timeout, markup=markup)
 
     async def on_unmount(self) -> None:
         logging.getLogger().removeHandler(self.log_tail)
@@ -171,7 +197,7 @@ class BenchtopApp(App[None]):
         """The registry's actions for what is in sight, then the themes by name."""
         room = self.screen_stack[0]
         for action in of(scope_of(self.current_mode), Scope.APP):
-            if action.palette:
+            if action.palette and not (action.selects and room.check_action(action.run.partition("(")[0], ()) is False):
                 yield SystemCommand(action.name, action.help, self._runner(action.run, room, action.scope))
         for name in sorted(self.available_themes):
             yield SystemCommand(f"Theme: {name}", "Use these colours", self._themer(name))

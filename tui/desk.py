@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.config import Settings
-from core.engines.base import KvType
+from core.engines.base import Artifact, ArtifactFormat, KvType
 from core.errors import BenchtopError, ModelNotReady
 from core.feed import ModelSnapshot, Snapshot
 
 if TYPE_CHECKING:
     from api.server import Server
+    from core.models.library import LibraryEntry
     from core.workbench import Workbench
 
 
@@ -142,6 +145,32 @@ class Desk:
         else:
             self._end(ModelNotReady(name, f"The model {name} was unloaded; load one on the models screen (key 1)."))
 
+    def configured(self, library: Iterable[LibraryEntry]) -> tuple[LibraryEntry, ...]:
+        """The models of the settings by their names there, each as the file in the library that it is made of. Touches
+        the disk."""
+        files = {entry.path: entry for entry in library}
+        return tuple(self._configured(name, files) for name in self.settings.models)
+
+    def _configured(self, name: str, files: Mapping[Path, LibraryEntry]) -> LibraryEntry:
+        from core.models.library import LibraryEntry, Place
+
+        source = self.settings.source(name)
+        try:
+            artifact = self.workbench.store.resolve(source)
+        except BenchtopError as error:
+            return LibraryEntry(name, Path(), None, 0, False, str(error))
+        found = files.get(artifact.path)
+        if found is None:
+            problem = _damage(artifact)
+            format_ = None if problem else artifact.format
+            return LibraryEntry(name, artifact.path, format_, artifact.size, False, problem)
+        # The file may be loaded under another name.
+        return replace(found, name=name, loaded=False, place=Place.HERE)
+
+    def downloading(self) -> int:
+        """Downloads under way that end with this program."""
+        return self._workbench.store.downloads.under_way if self._workbench is not None else 0
+
     async def until_ready(self) -> str:
         """Wait for a load under way; the model in use. Raises BenchtopError when there is none."""
         await self._ready.wait()
@@ -182,6 +211,18 @@ class Desk:
         await self.stop_server(drain=QUIT_DRAIN)
         if self._workbench is not None:
             await self._workbench.close()
+
+
+def _damage(artifact: Artifact) -> str | None:
+    """Of a file that the library has not looked into. Touches the disk."""
+    from core.models.inspection import Inspector, see
+
+    if artifact.format is not ArtifactFormat.GGUF:
+        return None
+    try:
+        return Inspector().look(artifact.path, see(artifact.path.stat())).problem
+    except OSError as error:
+        return error.strerror
 
 
 def model_in(snapshot: Snapshot | None, name: str) -> ModelSnapshot | None:

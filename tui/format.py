@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+LONG = 40
+"""Characters of a model's name in a sentence, at most."""
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_REPOSITORY = re.compile(r"(?<![\w./:~-])[\w.-]+/([\w.-]+(?::[\w.-]+)?)(?![\w/])")
+"""`owner/name`, with a quant or without; no part of a path or an address."""
 
 
 def count(number: int) -> str:
@@ -58,3 +64,14 @@ def plural(number: int, noun: str) -> str:
 def clip(text: str, width: int, mark: str = "…") -> str:
     """At most `width` characters, the last one `mark` where something was cut."""
     return text if len(text) <= width else text[: max(0, width - len(mark))] + mark
+
+
+def short_names(sentence: str, mark: str = "…") -> str:
+    """With the long names of repositories without their owners, and cut in the middle: both ends tell models apart."""
+
+    def shortened(found: re.Match[str]) -> str:
+        name = found[0] if len(found[0]) <= LONG else f"{mark}/{found[1]}"
+        half = (LONG - len(mark)) // 2
+        return name if len(name) <= LONG else f"{name[:half]}{mark}{name[-half:]}"
+
+    return _REPOSITORY.sub(shortened, sentence)

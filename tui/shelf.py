@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from core.engines.base import ArtifactFormat
 from core.feed import ModelSnapshot
@@ -40,6 +41,8 @@ class Where(Enum):
 
     LOADED = "loaded"
     """Its file is not in the library."""
+    SETTINGS = "settings"
+    """It has a name and wishes of its own there."""
     BUILT_IN = "built in"
     HERE = "here"
     FOLDER = "folder"
@@ -227,7 +230,7 @@ def guess(item: Item, free: int) -> Verdict | None:
 
 def of_library(entry: LibraryEntry, model: ModelSnapshot | None, known: CatalogEntry | None = None) -> Item:
     """`known`: what the catalog has about its repository."""
-    name = entry.path.stem if entry.name == str(entry.path) else entry.name
+    name = entry.short
     formats = (entry.format,) if entry.format is not None else ()
     counted = (model.parameters or None) if model is not None else None
     return Item(
@@ -245,6 +248,11 @@ def of_library(entry: LibraryEntry, model: ModelSnapshot | None, known: CatalogE
         model=model,
         hay=" ".join((entry.name, *(each.value for each in formats), known.title if known else "")).lower(),
     )
+
+
+def of_settings(entry: LibraryEntry, model: ModelSnapshot | None) -> Item:
+    """A model of the settings, under its name there."""
+    return replace(of_library(entry, model), key=f"settings:{entry.name}", name=entry.name, where=Where.SETTINGS)
 
 
 def of_model(model: ModelSnapshot) -> Item:
@@ -297,18 +305,25 @@ def stock(
     models: Iterable[ModelSnapshot],
     catalog: Iterable[CatalogEntry],
     found: Iterable[Found] = (),
+    configured: Iterable[LibraryEntry] = (),
 ) -> tuple[Item, ...]:
-    """Everything there is, each loaded model beside the file or alias it was made of."""
+    """Everything there is, each loaded model beside the name or file or alias it was made of. Of the `configured` ones
+    those come first that are not in the library under the same name."""
+    entries = tuple(entries)
     listed = tuple(catalog)
     repos = {source.name.repo.lower(): entry for entry in listed for source in entry.sources()}
     left = {model.name: model for model in models}
+    there = {(entry.name, entry.path) for entry in entries}
+    own = [
+        of_settings(entry, left.pop(entry.name, None)) for entry in configured if (entry.name, entry.path) not in there
+    ]
     here = []
     for entry in entries:
-        model = left.pop(entry.name, None) or left.pop(entry.path.stem, None)
+        model = next((left.pop(each) for each in (entry.name, entry.short, entry.path.stem) if each in left), None)
         here.append(of_library(entry, model, repos.get(repo_of(entry).lower())))
     named = [of_catalog(entry, left.pop(entry.alias, None)) for entry in listed]
     elsewhere = [of_model(model) for model in left.values()]
-    return (*here, *elsewhere, *named, *(of_found(each) for each in found))
+    return (*own, *here, *elsewhere, *named, *(of_found(each) for each in found))
 
 
 def repo_of(entry: LibraryEntry) -> str:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from core.devices import Device, DeviceKind
 from core.engines.base import Artifact, ArtifactFormat, KvType
-from core.errors import HubError, RepositoryNotFound
+from core.errors import HubError, ModelNotFound, RepositoryNotFound
 from core.models.catalog import Catalog, decode
 from core.models.downloads.items import DownloadItem, DownloadState, Resumed
 from core.models.fit import Setup, fit, largest_context
@@ -118,6 +118,10 @@ class StillDownloads:
     def items(self) -> tuple[DownloadItem, ...]:
         return tuple(self.rows)
 
+    @property
+    def under_way(self) -> int:
+        return sum(item.state.active for item in self.rows)
+
     def enqueue(self, quant: Quant) -> str:
         self.asked.append(("enqueue", quant.name))
         key = f"dl-{len(self.rows) + 1}"
@@ -180,6 +184,12 @@ class StillStore:
         if repo != QWEN:
             raise RepositoryNotFound(f"The Hub has no repository {repo}, or hides it: check the name.")
         return repository()
+
+    def resolve(self, name: str) -> Artifact:
+        entry = next((each for each in self.entries if each.name == name), None)
+        if entry is None or entry.format is None:
+            raise ModelNotFound(name, f"There is no model called {name!r}; give one that is here.")
+        return Artifact(name, entry.format, entry.path, entry.size)
 
     def header(self, model: Quant | Artifact) -> Header:
         if self.problem is not None:

@@ -8,10 +8,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from core.config import ServerSettings, Settings
+from core.models.downloads.items import DownloadState
 from tests.tui.conftest import notices, quiet, shown, until
 from tests.tui.on_models import HALF
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
@@ -260,9 +262,33 @@ async def test_ctrl_q_quits_from_every_dialog(keys: tuple[str, ...]) -> None:
         await until(pilot, lambda: screen.query_one(Transfers).display)
         await pilot.press(*keys)
         await until(pilot, lambda: app.screen.is_modal)
-        await pilot.press("ctrl+q")
+        # The first one asks, since a download is under way.
+        await pilot.press("ctrl+q", "ctrl+q")
         await pilot.pause()
         assert app.return_code == 0
+
+
+async def test_quitting_asks_once_while_downloads_are_under_way() -> None:
+    still = StillWorkbench()
+    still.store.downloads.rows = [
+        HALF,
+        replace(HALF, id="dl-2", state=DownloadState.QUEUED),
+        replace(HALF, id="dl-3", state=DownloadState.PAUSED),
+    ]
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app.screen.is_modal)
+        assert "2 downloads are under way" in str(app.screen.query_one(".question-text", Static).render())
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not app.screen.is_modal
+        assert not still.closed
+        await pilot.press("ctrl+q", "y")
+        await until(pilot, lambda: still.closed)
+        await pilot.pause()
+    assert app.return_code == 0
 
 
 async def test_it_is_usable_at_80_by_24() -> None:

@@ -6,12 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from core.engines.base import ArtifactFormat
+from core.errors import GatedRepository
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.library import LibraryEntry, Place
 from tests.tui.conftest import notices, until
 from tests.tui.on_models import HALF, On, models
 from tests.tui.still import StillWorkbench
-from tests.tui.still_store import ENTRIES, MEGA, QWEN
+from tests.tui.still_store import ENTRIES, MEGA, QWEN, repository
 from tui import glyphs
 from tui.widgets.transfers import Transfers, summary
 
@@ -84,7 +85,6 @@ async def test_space_pauses_and_goes_on_and_r_goes_on_with_all() -> None:
             replace(HALF, id="dl-2", name="a/b:Q8_0", state=DownloadState.FAILED, error="It broke."),
         ]
         await on.beat()
-        assert "It broke." in on.text()
         await on.press("space")
         await until(on.pilot, lambda: downloads.asked == [("pause", "dl-1")])
         await on.beat()
@@ -134,7 +134,7 @@ async def test_at_80x24_downloads_are_a_line_until_they_are_looked_at() -> None:
         await on.beat()
         assert rows_of_models(on) == before - 1 >= 6
         assert "8 downloads 44%, 41.0 MB/s, 3:33 left, 1 failed, 6 queued" in on.text()
-        assert "w shows them" in on.text()
+        assert "r goes on, w shows" in on.text()
         await on.press("w", "down")
         assert panel(on).lines.has_focus
         assert "It broke." in on.text()
@@ -176,6 +176,103 @@ def test_a_single_download_is_summed_up_by_its_name_and_many_by_what_is_worst() 
     told = summary([later, waiting, FAILED], glyphs.UNICODE).plain
     assert told == "3 downloads 33%, 1 failed, 2 again in 7 s"
     assert summary([later], glyphs.UNICODE).plain.endswith("again in 1:15")
+
+
+async def test_another_downloads_error_is_not_told_of_the_selected_one() -> None:
+    async with models() as on:
+        on.store.downloads.rows = [HALF, FAILED]
+        await on.beat()
+        assert "It broke." not in on.text()
+        await on.press("w", "down")
+        assert "It broke." in on.text()
+
+
+async def test_the_folded_line_tells_the_key_that_goes_on_with_all() -> None:
+    async with models(size=(80, 24)) as on:
+        on.store.downloads.rows = [HALF]
+        await on.beat()
+        assert on.said("#transfer-key") == "w shows them"
+        on.store.downloads.rows = [replace(HALF, state=DownloadState.PAUSED)]
+        await on.beat()
+        assert "r goes on with all, w shows them" in on.text()
+        await on.press("r")
+        await until(on.pilot, lambda: ("resume", "dl-1") in on.store.downloads.asked)
+
+
+# Whose keys they are.
+
+
+async def test_among_the_downloads_no_key_acts_on_a_model() -> None:
+    async with models(size=(80, 24)) as on:
+        await on.select("Qwen3-0.6B-Q8_0")
+        await until(on.pilot, lambda: on.details.leaf.dial is not None)
+        before = on.details.leaf.dial, on.screen.view
+        on.store.downloads.rows = [HALF, FAILED]
+        await on.beat()
+        await on.press("w", "down", "d")
+        await until(on.pilot, lambda: on.store.downloads.asked == [("forget", "dl-2")])
+        await on.beat()
+        await on.press("d")
+        await on.until_shown("1.2 GB of 2.5 GB are here")
+        await on.press("escape", "delete", "escape", "l", "u", "p", "v", "minus", "s", "t", "f")
+        assert not on.app.screen.is_modal
+        assert on.still.loaded == ["guide"]
+        assert (on.details.leaf.dial, on.screen.view) == before
+        assert notices(on.app) == []
+        await on.press("escape", "d")
+        await on.until_shown("Delete Qwen3-0.6B-Q8_0")
+
+
+async def test_the_footer_and_the_palette_offer_what_can_be_done_where_the_cursor_is() -> None:
+    async with models(size=(80, 24)) as on:
+        on.store.downloads.rows = [HALF]
+        await on.beat()
+        footer = on.text().splitlines()[-1]
+        assert "l load" in footer
+        assert "pause" not in footer
+        await on.press("w")
+        await on.until_shown("space pause x cancel r resume esc back")
+        assert "l load" not in on.text().splitlines()[-1]
+        offered = {command.title for command in on.app.get_system_commands(on.app.screen)}
+        assert "Cancel the download" in offered
+        assert "Delete the model" not in offered
+        await on.press("escape")
+        await on.until_shown("l load")
+        assert "Delete the model" in {command.title for command in on.app.get_system_commands(on.app.screen)}
+
+
+async def test_enter_pauses_the_selected_download_and_the_border_says_so() -> None:
+    async with models(size=(80, 24)) as on:
+        on.store.downloads.rows = [HALF]
+        await on.beat()
+        await on.press("w")
+        await on.until_shown("enter or space pauses, x cancels")
+        await on.press("enter")
+        await until(on.pilot, lambda: on.store.downloads.asked == [("pause", "dl-1")])
+        await on.beat()
+        assert "enter or space goes on, x cancels" in on.text()
+        on.store.downloads.finish("dl-1")
+        await on.beat()
+        assert "enter" not in str(panel(on).border_subtitle)
+        await on.press("enter")
+        assert on.store.downloads.asked[2:] == []
+
+
+async def test_to_delete_what_is_being_fetched_is_to_cancel_its_download() -> None:
+    still = StillWorkbench()
+    begun = LibraryEntry(QWEN, ENTRIES[0].path, None, 9, False, "partial: not finished", Place.HUB)
+    still.store.entries = (*ENTRIES, begun)
+    still.store.downloads.rows = [HALF]
+    async with models(still) as on:
+        await on.beat()
+        await on.select(QWEN)
+        await on.press("d")
+        await on.until_shown("1.2 GB of 2.5 GB are here")
+        await on.press("d")
+        await until(on.pilot, lambda: on.store.downloads.asked == [("discard", "dl-1")])
+        await on.beat()
+        await on.press("d")
+        await on.until_shown(f"Delete {QWEN}")
 
 
 # What waits, and what is over.
@@ -264,3 +361,37 @@ async def test_enter_on_a_model_that_is_here_in_part_goes_on_with_its_download()
         await on.press("enter")
         assert on.store.downloads.asked == [("resume", "dl-1")]
         assert [told.partition(" ")[0] for told in notices(on.app)] == ["Going", "Going", "a/b"]
+
+
+# What came, and what cannot be had.
+
+
+async def test_a_file_that_came_damaged_is_not_said_to_be_loadable() -> None:
+    async with models() as on:
+        on.store.downloads.rows = [HALF]
+        await on.beat()
+        on.store.downloads.finish("dl-1")
+        said = "damaged: it does not begin as a GGUF file does"
+        junk = LibraryEntry(HALF.name, ENTRIES[0].path, None, 9 * MEGA, False, said, Place.HUB)
+        on.store.entries = (*ENTRIES, junk)
+        await on.beat()
+        await until(on.pilot, lambda: notices(on.app))
+        assert notices(on.app) == [
+            f"{HALF.name} was downloaded, but cannot be loaded: it does not begin as a GGUF file does."
+        ]
+        row = next(item for item in on.table.rows if item.name == HALF.name)
+        assert [*map(str, on.table._row(row))][5:7] == ["", "damaged"]
+
+
+async def test_what_the_hub_does_not_let_one_have_is_not_queued_until_it_does() -> None:
+    still = StillWorkbench()
+    still.store.repository = lambda repo, revision=None: replace(repository(), gated=True)  # type: ignore[method-assign]
+    async with models(still) as on:
+        await on.quants_of("qwen3-4b")
+        on.store.problem = GatedRepository("The owner wants to be asked first: accept the terms.")
+        await on.press("enter")
+        await until(on.pilot, lambda: "accept the terms" in str(notices(on.app)))
+        assert on.store.downloads.asked == []
+        on.store.problem = None
+        await on.press("enter")
+        await until(on.pilot, lambda: on.store.downloads.asked == [("enqueue", f"{QWEN}:Q4_K_M")])

@@ -5,22 +5,26 @@ from __future__ import annotations
 import threading
 
 from msgspec.structs import replace
+from textual.widgets._toast import Toast
 
 from core.config import LibrarySettings
 from core.engines.base import ArtifactFormat
-from core.errors import GatedRepository, HubUnreachable
+from core.errors import DownloadError, GatedRepository, HubUnreachable
 from core.feed import ModelState
 from core.models.catalog import Task
 from core.models.library import LibraryEntry, Place
+from core.serving.profile import Profile
 from tests.tui.conftest import notices, quiet, shown, until
-from tests.tui.on_models import HALF, models
+from tests.tui.on_models import HALF, On, models
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
 from tests.tui.still_store import ENTRIES, FOUND, QWEN, found, repository
 from tui.screens.models import ModelsScreen
+from tui.screens.room import Room
 from tui.shelf import Order, Section
 from tui.widgets.gauge import Gauge
 from tui.widgets.search import SearchField
 from tui.widgets.shelves import ShelfTable
+from tui.widgets.transfers import Transfers
 
 # Finding.
 
@@ -153,6 +157,37 @@ async def test_models_of_servers_are_listed_and_one_that_is_away_says_so() -> No
         assert "It does not answer." in on.said("#facts")
 
 
+async def test_the_models_of_the_settings_are_listed_under_their_names_and_loaded_by_them() -> None:
+    still = StillWorkbench((replace(GUIDE, name="g1"),))
+    app = quiet(still, model="g1")
+    profiles = {
+        "g1": Profile(source="guide"),
+        "mine": Profile(source="Qwen3-0.6B-Q8_0"),
+        "guide": Profile(),
+        "lost": Profile(source="owner/lost:Q8_0"),
+    }
+    app.desk.settings = replace(app.settings, models=profiles)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._configured)
+        await pilot.pause()
+        on = On(pilot, app, still)
+        assert on.names[:5] == ["g1", "mine", "lost", "guide", "echo"]
+        assert [item.where.value for item in on.table.rows[:4]] == ["settings", "settings", "settings", "built in"]
+        assert "not here" in on.text()
+        await on.select("mine")
+        await on.press("enter")
+        await until(pilot, lambda: still.loaded[-1] == "mine")
+        await on.press("d")
+        assert "take [models.mine] out there" in notices(app)[-1]
+        await on.select("lost")
+        assert "owner/lost:Q8_0" in on.said("#facts")
+        await on.press("enter")
+        assert "lost cannot be loaded: There is no model called 'owner/lost:Q8_0'" in notices(app)[-1]
+        assert still.loaded[-1] == "mine"
+
+
 # Judging.
 
 
@@ -174,7 +209,7 @@ async def test_the_slider_and_the_kv_type_judge_all_quants_anew_without_reading_
         await on.press("end")
         await until(on.pilot, lambda: "does not fit" in on.text() and "40,960 of 40,960" in on.said("#dial"))
         await until(on.pilot, lambda: all(v and v.fit.verdict.value != "fits" for v in on.details.leaf.verdicts))
-        await on.press("k", "k")
+        await on.press("v", "v")
         await until(on.pilot, lambda: on.details.verdict and on.details.verdict.fit.verdict.value == "fits")
         assert "q4_0" in on.said("#dial")
         await on.press("home", "right", "plus", "minus")
@@ -229,7 +264,7 @@ async def test_a_model_is_loaded_with_the_context_and_type_that_were_set() -> No
     async with models() as on:
         await on.select("Qwen3-0.6B-Q8_0")
         await until(on.pilot, lambda: on.details.leaf.dial is not None)
-        await on.press("minus", "k")
+        await on.press("minus", "v")
         dial = on.details.leaf.dial
         assert dial is not None
         await on.press("enter")
@@ -359,6 +394,32 @@ async def test_ten_thousand_rows_draw_only_what_is_in_sight() -> None:
         await on.press("slash", *"model-09999")
         assert on.names == ["model-09999"]
         assert len(drawn) < 5_000
+
+
+async def test_j_and_k_go_down_and_up() -> None:
+    async with models() as on:
+        await on.press("j", "j", "k")
+        assert on.table.at == 1
+        on.store.downloads.rows = [HALF, replace(HALF, id="dl-2", name="a/b:Q8_0")]
+        await on.beat()
+        await on.press("w", "j")
+        assert on.screen.query_one(Transfers).selected == on.store.downloads.rows[1]
+        await on.press("k", "escape", "j")
+        assert on.screen.query_one(Transfers).selected == on.store.downloads.rows[0]
+        assert on.table.at == 2
+
+
+async def test_what_is_told_in_passing_is_low_and_has_short_names() -> None:
+    name = f"an-owner-with-a-rather-long-name/{'a-model-with-a-really-quite-long-name-' * 2}GGUF:Q4_K_M"
+    app = quiet()
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        room = app.screen
+        assert isinstance(room, Room)
+        room.complain(DownloadError(f"{name} is being downloaded here; pause it before {name} is deleted."))
+        await until(pilot, lambda: app.screen.query(Toast) and app.screen.query_one(Toast).region.height)
+        assert app.screen.query_one(Toast).region.height == 2
+        assert notices(app)[0].count("ng-name-GGUF:Q4_K_M") == 2
 
 
 async def test_a_click_selects_a_row_and_a_second_one_acts() -> None:

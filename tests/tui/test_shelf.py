@@ -11,16 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config import Folders, Settings
 from core.engines.base import ArtifactFormat, KvType
 from core.feed import DraftStats, ModelSnapshot, ModelState
+from core.guide import WEIGHTS
 from core.models.catalog import Task, builtin_catalog
 from core.models.fit import Verdict
 from core.models.library import LibraryEntry, Place
 from core.models.offers import alike
+from core.serving.profile import Profile
+from core.workbench import Workbench
 from tests.tui.still_store import FOUND, QWEN, header, repository
+from tui.desk import Desk
 from tui.shelf import Item, Order, Section, View, Where, guess, of_found, pick, stock
 from tui.weighing import Choice, dial, formats_to_read, steps, with_header
 from tui.widgets.facts import lines_of, short_path
+from tui.widgets.shelves import Around, state_of
 
 GB = 1_000_000_000
 NAMES = st.text("abcQ0-/.", min_size=1, max_size=8)
@@ -216,3 +222,32 @@ def test_only_one_header_of_a_format_is_read_and_the_preferred_first() -> None:
     quants = repository().quants
     choices = [*(Choice(quant) for quant in quants), Choice(quants[0], runs=False)]
     assert formats_to_read(choices, quants[1]) == (quants[1],)
+
+
+def test_a_model_of_the_settings_is_the_file_it_is_made_of_and_says_what_is_the_matter_with_it(tmp_path: Path) -> None:
+    whole = WEIGHTS.read_bytes()
+    (tmp_path / "whole.gguf").write_bytes(whole)
+    (tmp_path / "cut.gguf").write_bytes(whole[:500_000])
+    sources = {"mine": "whole.gguf", "cut": "cut.gguf", "lost": "lost.gguf"}
+    profiles = {name: Profile(source=str(tmp_path / file)) for name, file in sources.items()}
+    where = Folders(config=tmp_path / "config", cache=tmp_path / "cache", state=tmp_path / "state")
+    settings = Settings(models={**profiles, "guide": Profile()})
+    desk = Desk(settings, "guide", lambda settings: Workbench(settings, where))
+    library = (LibraryEntry("guide", WEIGHTS, ArtifactFormat.GGUF, len(whole), True, place=Place.BUILT_IN),)
+    mine, cut, lost, guide = desk.configured(library)
+    assert (mine.name, mine.format, mine.size, mine.problem) == ("mine", ArtifactFormat.GGUF, len(whole), None)
+    assert (cut.size, cut.format) == (500_000, None)
+    assert cut.problem is not None
+    assert cut.problem.startswith("damaged")
+    assert "lost.gguf" in str(lost.problem)
+    assert not guide.loaded
+    items = stock(
+        library, [ModelSnapshot("mine", "llamacpp", ModelState.READY)], [], configured=(mine, cut, lost, guide)
+    )
+    assert [(item.key, item.model is not None) for item in items] == [
+        ("settings:mine", True),
+        ("settings:cut", False),
+        ("settings:lost", False),
+        ("here:guide", False),
+    ]
+    assert [str(state_of(item, Around())) for item in items] == ["ready", "damaged", "not here", "loaded"]

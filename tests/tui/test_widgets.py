@@ -44,6 +44,21 @@ def test_numbers_are_written_for_people(given: str, shown: str) -> None:
     assert given == shown
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("owner/name:Q8_0 is here.", "owner/name:Q8_0 is here."),
+        (f"{'o' * 30}/tiny-GGUF:Q8_0 is here.", "…/tiny-GGUF:Q8_0 is here."),
+        (f"owner/{'a' * 15}{'b' * 30}-Q8_0; pause it.", f"…/{'a' * 15}bb…{'b' * 14}-Q8_0; pause it."),
+        (f"It is at https://host/{'o' * 30}/{'n' * 30} now.", f"It is at https://host/{'o' * 30}/{'n' * 30} now."),
+        (f"There is no file ./{'o' * 30}/{'n' * 30}.", f"There is no file ./{'o' * 30}/{'n' * 30}."),
+        (f"There is no file /home/{'o' * 30}/{'n' * 30}.", f"There is no file /home/{'o' * 30}/{'n' * 30}."),
+    ],
+)
+def test_long_names_of_repositories_are_shortened_and_paths_and_addresses_are_not(told: str, shown: str) -> None:
+    assert fmt.short_names(told) == shown
+
+
 def test_a_bar_shows_that_little_is_not_nothing() -> None:
     assert bar(0.001, 10, glyphs.ASCII, "").plain == "#---------"
     assert bar(0.0, 10, glyphs.ASCII, "").plain == "----------"

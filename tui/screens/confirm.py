@@ -11,6 +11,8 @@ from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from tui import format as fmt
+
 
 class Confirm(ModalScreen[None]):
     """`answers` maps a key to what its button says and what it does; escape does nothing. The focus is on the last,
@@ -51,3 +53,14 @@ class Confirm(ModalScreen[None]):
         self.dismiss()
         if key in self._answers:
             self._answers[key][1]()
+
+
+class Farewell(Confirm):
+    """Asks before the app is left while `number` downloads are under way."""
+
+    def __init__(self, number: int, leave: Callable[[], object]) -> None:
+        question = (
+            f"{fmt.plural(number, 'download')} {'is' if number == 1 else 'are'} under way. What is here is kept; after "
+            "the next start, r on the models screen goes on with all that was broken off. ctrl+q again quits."
+        )
+        super().__init__("quit", question, {"y": ("Quit", leave)})

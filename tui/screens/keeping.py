@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from textual import work
 
-from core.errors import BenchtopError
+from core.errors import BenchtopError, GatedRepository
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.fit import Verdict
 from core.models.library import LibraryEntry, Place
@@ -19,6 +19,7 @@ from core.models.removal import repo_of
 from tui import format as fmt
 from tui.screens.confirm import Confirm
 from tui.screens.room import Room
+from tui.shelf import Where
 from tui.widgets.details import Details
 from tui.widgets.shelves import ShelfTable
 from tui.widgets.transfers import STOPPED, Transfers
@@ -36,6 +37,8 @@ class Keeping(Room):
         self._polling = False
         self._states: dict[str, DownloadState] = {}
         self._complained = ""
+        self.came: set[str] = set()
+        """Names of models that were downloaded since the disk was looked at."""
 
     @property
     def store(self) -> Store:
@@ -84,10 +87,24 @@ class Keeping(Room):
         self._states = before | {item.id: item.state for item in items}
         done = [item for item in items if item.state is DownloadState.DONE and item.id in before]
         done = [item for item in done if before[item.id] is not DownloadState.DONE]
-        for item in done:
-            self.notify(f"{item.name} is here; enter on it loads it.", markup=False)
         if done:
+            # Only a look at the files tells what became of them.
+            self.came |= {item.name for item in done}
             self.rescan()
+
+    def tell_came(self, names: Collection[str], entries: Sequence[LibraryEntry]) -> None:
+        """Tell of what was downloaded, once it is known whether it can be loaded."""
+        there = {entry.name: entry for entry in entries}
+        for name in sorted(self.came.intersection(names)):
+            entry = there.get(name)
+            if entry is not None and entry.problem:
+                problem = entry.problem.removeprefix("damaged: ").rstrip(".")
+                self.notify(
+                    f"{name} was downloaded, but cannot be loaded: {problem}.", severity="warning", markup=False
+                )
+            else:
+                self.notify(f"{name} is here" + "; enter on it loads it." * (entry is not None), markup=False)
+        self.came.difference_update(names)
 
     def take_quant(self) -> None:
         """Download the quant under the cursor, or load it where it is here."""
@@ -104,15 +121,19 @@ class Keeping(Room):
         elif verdict is not None and verdict.fit.verdict is Verdict.DOES_NOT_FIT:
             needed, free = verdict.fit.parts.needed, verdict.fit.device.free
             doubt = f"It does not fit: it needs {fmt.size(needed)} and {fmt.size(free)} are free now."
+        enqueue = partial(self._enqueue, choice.quant, gated=details.leaf.gated)
         if not doubt:
-            self._enqueue(choice.quant)
+            enqueue()
             return
         question = f"{doubt} Download {choice.quant.name} ({fmt.size(choice.quant.size)}) all the same?"
-        self._ask("download", question, {"y": ("Download", lambda: self._enqueue(choice.quant))})
+        self._ask("download", question, {"y": ("Download", enqueue)})
 
     @work(group="enqueue")
-    async def _enqueue(self, quant: Quant) -> None:
+    async def _enqueue(self, quant: Quant, *, gated: bool) -> None:
+        """`gated`: the owner wants to be asked. Whether that was done is told by a look into the file."""
         try:
+            if gated:
+                await asyncio.to_thread(self._look_into, quant)
             key = await asyncio.to_thread(self.store.downloads.enqueue, quant)
         except BenchtopError as error:
             self.complain(error)
@@ -120,6 +141,16 @@ class Keeping(Room):
         # Known from now on, so that its end is noticed however soon it comes.
         self._states[key] = DownloadState.QUEUED
         self.watch_transfers()
+
+    def _look_into(self, quant: Quant) -> None:
+        """On a thread. Raises GatedRepository."""
+        try:
+            self.store.header(quant)
+        except GatedRepository:
+            raise
+        except BenchtopError:
+            # It may be had; whatever else is the matter, the download tells.
+            return
 
     @work(group="downloads")
     async def _change(self, change: Callable[[], object]) -> None:
@@ -133,6 +164,11 @@ class Keeping(Room):
     def action_transfers(self) -> None:
         if not self.query_one(Transfers).toggle():
             self.query_one(ShelfTable).focus()
+
+    @property
+    def among_downloads(self) -> bool:
+        """Whether the cursor is there, and not among the models."""
+        return self.query_one(Transfers).lines.has_focus
 
     def _download(self) -> DownloadItem | None:
         """The selected one; where the list is out of sight it is brought there first, so that one sees which it is."""
@@ -154,13 +190,17 @@ class Keeping(Room):
 
     def go_on(self, entry: LibraryEntry) -> bool:
         """Go on with the downloads of a model that is not here in full; whether there are any."""
-        repo = repo_of(entry)
-        mine = [item for item in self.query_one(Transfers).items if repo == item.name.partition(":")[0]]
-        left = [item for item in mine if item.state is not DownloadState.DONE]
+        left = self._downloads_of(entry)
         for item in left:
             if not item.state.active:
                 self._change(partial(self.store.downloads.resume, item.id))
         return bool(left)
+
+    def _downloads_of(self, entry: LibraryEntry) -> list[DownloadItem]:
+        """Those of its repository that are not done."""
+        repo = repo_of(entry)
+        mine = [item for item in self.query_one(Transfers).items if repo == item.name.partition(":")[0]]
+        return [item for item in mine if item.state is not DownloadState.DONE]
 
     def action_cancel(self) -> None:
         if (item := self._download()) is None:
@@ -168,6 +208,9 @@ class Keeping(Room):
         if item.state.over and _nothing_left(item):
             self._change(lambda: self._dismiss((item,)))
             return
+        self._ask_to_cancel(item)
+
+    def _ask_to_cancel(self, item: DownloadItem) -> None:
         downloads = self.store.downloads
         self._ask(
             "cancel the download",
@@ -227,7 +270,13 @@ class Keeping(Room):
             self.notify("The selected model is not on this machine.", severity="warning")
             return
         entry = item.entry
-        if entry.place is Place.SERVER:
+        going = [each for each in self._downloads_of(entry) if each.state.active] if entry.problem else []
+        if item.where is Where.SETTINGS:
+            told = f"{item.name} is a name of the settings; take [models.{item.name}] out there."
+            self.notify(told, severity="warning", markup=False)
+        elif going:
+            self._ask_to_cancel(going[0])
+        elif entry.place is Place.SERVER:
             self.notify(
                 f"{item.name} is on a server; there is nothing to delete here.", severity="warning", markup=False
             )

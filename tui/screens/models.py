@@ -17,7 +17,7 @@ from core.feed import ModelSnapshot, ModelState, Snapshot
 from core.models.servers import ask
 from tui import format as fmt
 from tui import glyphs
-from tui.actions import Scope, bindings
+from tui.actions import Scope, bindings, selecting
 from tui.screens.keeping import Keeping
 from tui.shelf import TASKS, Item, Order, Section, View, guess, partial, pick, repo_of, stock
 from tui.widgets.details import Details
@@ -39,6 +39,7 @@ LEAST_WORDS = 2
 """Characters from which it is."""
 SCROLL = 3
 """Lines by which the details are scrolled at once."""
+SELECTING = selecting()
 SORTS = {Order.LIKES: "LIKES", Order.UPDATED: "UPDATED"}
 """Orders that the Hub knows; it is asked for what is downloaded most otherwise."""
 
@@ -53,16 +54,26 @@ class ModelsScreen(Keeping):
     class Scanned(Message):
         """The disk, or the servers, were looked at."""
 
-        def __init__(self, entries: tuple[LibraryEntry, ...], servers: tuple[LibraryEntry, ...]) -> None:
+        def __init__(
+            self,
+            entries: tuple[LibraryEntry, ...],
+            servers: tuple[LibraryEntry, ...],
+            configured: tuple[LibraryEntry, ...],
+            came: frozenset[str] = frozenset(),
+        ) -> None:
+            """`came`: the downloads that were done before."""
             super().__init__()
             self.entries = entries
             self.servers = servers
+            self.configured = configured
+            self.came = came
 
     def __init__(self) -> None:
         super().__init__()
         self.view = View()
         self._entries: tuple[LibraryEntry, ...] = ()
         self._servers: tuple[LibraryEntry, ...] = ()
+        self._configured: tuple[LibraryEntry, ...] = ()
         self._models: tuple[ModelSnapshot, ...] = ()
         self._found: tuple[Found, ...] = ()
         self._answered = ""
@@ -105,16 +116,20 @@ class ModelsScreen(Keeping):
     @work(exclusive=True, group="scan")
     async def rescan(self) -> None:
         """Look at the disk and then at the servers, on a thread: both may be slow."""
+        came = frozenset(self.came)
         entries = await asyncio.to_thread(self.desk.workbench.library)
-        self.post_message(self.Scanned(entries, self._servers))
+        configured = await asyncio.to_thread(self.desk.configured, entries)
+        self.post_message(self.Scanned(entries, self._servers, configured, came))
         if urls := self.desk.settings.library.servers:
-            self.post_message(self.Scanned(entries, await asyncio.to_thread(ask, urls)))
+            self.post_message(self.Scanned(entries, await asyncio.to_thread(ask, urls), configured))
 
     @on(Scanned)
     def _take(self, event: Scanned) -> None:
         self._entries, self._servers, self._scanned = event.entries, event.servers, True
+        self._configured = event.configured
         self._restock()
         self.details.refresh_here()
+        self.tell_came(event.came, event.entries)
 
     def show(self, snapshot: Snapshot) -> None:
         self.watch_transfers()
@@ -146,7 +161,9 @@ class ModelsScreen(Keeping):
         return frozenset(entry.name for entry in self._entries if not entry.problem)
 
     def _restock(self) -> None:
-        self._items = stock((*self._entries, *self._servers), self._models, self.store.catalog, self._found)
+        self._items = stock(
+            (*self._entries, *self._servers), self._models, self.store.catalog, self._found, self._configured
+        )
         here = {repo_of(entry).lower() for entry in self._entries if not entry.problem}
         self._around = replace(self._around, here=here - {""})
         self._draw()
@@ -287,16 +304,24 @@ class ModelsScreen(Keeping):
 
     # The selected model.
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What is about the list of models must not be done unseen, while the cursor is among the downloads."""
+        return not (self.among_downloads and action in SELECTING) and super().check_action(action, parameters)
+
     @on(Lines.Chosen)
+    def _choose(self) -> None:
+        if self.among_downloads:
+            self.action_pause()
+        else:
+            self.action_load()
+
     def action_load(self) -> None:
         """What enter means where the cursor is."""
         focused = self.focused
         item = self.table.row
-        if focused is not None and focused.id == "downloads":
-            self.action_pause()
-        elif item is None:
+        if item is None:
             return
-        elif focused is not None and focused.id == "quants":
+        if focused is not None and focused.id == "quants":
             self.take_quant()
         elif item.model is not None and item.model.state is ModelState.READY and self.details.wish.given:
             self.bench.load(item.model.name, self.details.wish)

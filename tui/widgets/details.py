@@ -61,6 +61,8 @@ class Leaf(Struct, frozen=True):
     note: str = ""
     """What is going on, or what went wrong."""
     memory: tuple[Device, ...] = ()
+    gated: bool = False
+    """The owner wants to be asked before a download."""
 
     @property
     def headers(self) -> tuple[Header | None, ...]:
@@ -284,7 +286,7 @@ class Details(Container):
         self.query_one("#facts", Static).update(self._facts(item))
         slider = facts.dial_line(leaf.dial, glyphs.of(self), paired=self._narrow) if leaf.dial is not None else None
         self._line("#dial", slider)
-        keys = ("enter gets it, " * picking + "- + context, k KV type") if leaf.dial is not None else ""
+        keys = ("enter gets it, " * picking + "- + context, v KV type") if leaf.dial is not None else ""
         self.border_subtitle = keys
         self._line("#verdict", self._verdict(leaf, item))
 
@@ -385,7 +387,7 @@ def _listed(store: Store, item: Item, here: Collection[str]) -> Leaf:
     place = next(number for number, each in enumerate(choices) if each.quant == usual)
     gated = any(repository.gated for _, repository in found)
     note = f"The owner of {item.name} wants to be asked before a download." if gated else ""
-    return Leaf(tuple(choices), usual=place, note=note, memory=_memory())
+    return Leaf(tuple(choices), usual=place, note=note, memory=_memory(), gated=gated)
 
 
 def _names(item: Item, formats: Sequence[ArtifactFormat]) -> list[HubName]:

@@ -59,7 +59,9 @@ def lines_of(item: Item, cut: str, *, paired: bool) -> Content:
         lines.append(Content.styled(item.title, "$quiet"))
     if item.entry is not None and item.entry.problem:
         bad = item.entry.problem
-        lines.append(Content.styled(f"{bad[0].upper()}{bad[1:].rstrip('.')}.", "$warning"))
+        # Names of repositories stay as they are.
+        first = bad[0] if "/" in bad.partition(" ")[0] else bad[0].upper()
+        lines.append(Content.styled(f"{first}{bad[1:].rstrip('.')}.", "$warning"))
     facts = _facts(item)
     step = 2 if paired else 1
     lines += [

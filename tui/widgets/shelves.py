@@ -10,6 +10,7 @@ from textual.content import Content
 from core.feed import ModelState
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.fit import Verdict
+from core.models.library import LibraryEntry
 from tui import format as fmt
 from tui import glyphs
 from tui.shelf import Item, Section, Where, guess, partial, repo_of
@@ -83,7 +84,7 @@ class ShelfTable(List[Item]):
         )
 
     def _fit(self, item: Item) -> Content:
-        if item.model is not None:
+        if item.model is not None or (item.entry is not None and item.entry.problem and not partial(item.entry)):
             return Content("")
         known = self.around.verdicts.get(item.key)
         return verdict_word(known or guess(item, self.around.free), rough=known is None)
@@ -127,11 +128,16 @@ def state_of(item: Item, around: Around) -> Content:
         share = f" {int(entry.share * 100)}%" if entry.share is not None else ""
         return Content.styled(f"partial{share}", "$gauge-warn")
     if entry.problem:
-        word = "no answer" if item.where is Where.SERVER else "damaged"
-        return Content.styled(word, "$gauge-full")
+        return Content.styled(_ailing(item, entry), "$gauge-full")
     if entry.loaded:
         return Content.styled("loaded", "$gauge-ok")
     return Content.styled("running" if item.where is Where.SERVER else "on disk", "$quiet")
+
+
+def _ailing(item: Item, entry: LibraryEntry) -> str:
+    if item.where is Where.SERVER:
+        return "no answer"
+    return "not here" if item.where is Where.SETTINGS and not entry.size else "damaged"
 
 
 def _loaded(state: ModelState, *, pinned: bool) -> Content:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
@@ -13,6 +15,7 @@ from textual.widgets import Static
 from core.models.downloads.items import DownloadItem, DownloadState
 from tui import format as fmt
 from tui import glyphs
+from tui.actions import download_bindings
 from tui.widgets.facts import short_name
 from tui.widgets.gauge import bar
 from tui.widgets.lines import Cell, Field, Lines
@@ -46,12 +49,17 @@ STYLES = {
     DownloadState.RETRYING: "$gauge-warn",
     DownloadState.FAILED: "$gauge-full",
 }
-KEYS = {
-    DownloadState.PAUSED: "space goes on, x cancels",
-    DownloadState.FAILED: "space tries again, x gives it up",
-    DownloadState.DONE: "x takes it off the list",
-}
-"""What can be done with one that is not under way."""
+DOES = {DownloadState.PAUSED: "goes on", DownloadState.FAILED: "tries again"}
+"""What the key that pauses others does with one that is not under way."""
+CANCELS = {DownloadState.FAILED: "gives it up", DownloadState.DONE: "takes it off the list"}
+NOTHING = "Nothing is being downloaded. Enter on a model that is not here shows its quants."
+
+
+class DownloadLines(Lines[DownloadItem]):
+    """Its keys act on the download under the cursor, also those that would mean a model elsewhere."""
+
+    # To search is possible from here too, but there is no room to say so.
+    BINDINGS: ClassVar[list[BindingType]] = [*download_bindings(), Binding("slash", "screen.search", show=False)]
 
 
 class Transfers(Container):
@@ -73,7 +81,7 @@ class Transfers(Container):
             yield Static(id="transfer-sum", markup=False)
             yield Static("w shows them", id="transfer-key")
         with Vertical(id="transfer-list"):
-            yield Lines(FIELDS, lambda item: item.id, self._cells, dom_id="downloads")
+            yield DownloadLines(FIELDS, lambda item: item.id, self._cells, dom_id="downloads")
             yield Static(id="transfer-note", markup=False)
 
     def on_mount(self) -> None:
@@ -82,7 +90,7 @@ class Transfers(Container):
 
     @property
     def lines(self) -> Lines[DownloadItem]:
-        return self.query_one("#downloads", Lines)
+        return self.query_one("#downloads", DownloadLines)
 
     @property
     def listed(self) -> bool:
@@ -145,24 +153,21 @@ class Transfers(Container):
         self.set_class(self._away, "-away")
         self.screen.set_class(self._open, "-fetching")
         self.query_one("#transfer-sum", Static).update(summary(left, glyphs.of(self)))
+        self.query_one("#transfer-key", Static).update(_folded_keys(left))
         self.lines.show(listed)
         self.lines.styles.height = min(MOST, max(1, len(listed))) + 1
         self._tell()
 
     def _tell(self) -> None:
-        """Say what is the matter with the selected one, or else with another, and what the keys do."""
+        """Say what is the matter with the selected one, and what the keys do."""
         listed, chosen = self.lines.rows, self.lines.row
         stopped = sum(item.state in STOPPED for item in listed)
-        keys = [KEYS.get(chosen.state, "space pauses, x cancels")] if chosen is not None else []
+        keys = [_keys(chosen.state, "enter or space" if self._open else "space")] if chosen is not None else []
         keys += [f"{stopped} stopped: r goes on with all"] if stopped else []
         keys += ["c clears"] if any(item.state.over for item in listed) else []
         keys[:0] = ["w goes there"] if len(listed) > 1 and not self._open else []
         self.border_subtitle = ", ".join(keys)
-        first = (chosen, *listed) if chosen is not None else ()
-        said = next((item.error or item.note for item in first if item.error or item.note), None)
-        said = said or (
-            "" if listed else "Nothing is being downloaded. Enter on a model that is not here shows its quants."
-        )
+        said = (chosen.error or chosen.note or "") if chosen is not None else NOTHING
         note = self.query_one("#transfer-note", Static)
         note.display = bool(said)
         note.update(said)
@@ -180,6 +185,20 @@ class Transfers(Container):
             fmt.seconds(item.eta) if moving and item.eta is not None else "-",
             Content.styled(state_word(item), STYLES.get(item.state, "$quiet")),
         )
+
+
+def _keys(state: DownloadState, key: str) -> str:
+    """What can be done with the selected one."""
+    does = "" if state is DownloadState.DONE else f"{key} {DOES.get(state, 'pauses')}, "
+    return f"{does}x {CANCELS.get(state, 'cancels')}"
+
+
+def _folded_keys(items: Sequence[DownloadItem]) -> str:
+    """Beside the line that sums up."""
+    stopped = [item for item in items if item.state in STOPPED]
+    if not stopped:
+        return "w shows them"
+    return "r goes on, w shows" if len(stopped) < len(items) else "r goes on with all, w shows them"
 
 
 def percent(*items: DownloadItem) -> str:
