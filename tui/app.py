@@ -108,7 +108,22 @@ class BenchtopApp(App[None]):
         self.load(self.desk.model)
         if self.settings.models:
             self.settle()
+        self.go_on()
         self.warm()
+
+    @work(group="downloads")
+    async def go_on(self) -> None:
+        """With the downloads that the end of the program broke off; what was paused stays so."""
+        try:
+            resumed = await self.desk.go_on()
+        except BenchtopError as error:
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        if resumed.refused:
+            # The others have the same reason, as a rule, and the list of downloads has each.
+            self.notify(str(next(iter(resumed.refused.values()))), severity="warning", markup=False)
+        if number := len(resumed.started):
+            self.notify(f"{fmt.plural(number, 'download')} {'goes' if number == 1 else 'go'} on.", markup=False)
 
     @work(group="settle")
     async def settle(self) -> None:

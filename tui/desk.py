@@ -18,6 +18,7 @@ from core.feed import ModelSnapshot, Snapshot
 
 if TYPE_CHECKING:
     from api.server import Server
+    from core.models.downloads.items import Resumed
     from core.models.library import LibraryEntry
     from core.workbench import Workbench
 
@@ -166,6 +167,15 @@ class Desk:
             return LibraryEntry(name, artifact.path, format_, artifact.size, False, problem)
         # The file may be loaded under another name.
         return replace(found, name=name, loaded=False, place=Place.HERE)
+
+    async def go_on(self) -> Resumed:
+        """With the downloads that the end of the program broke off, once the model in use is there or cannot be had.
+
+        Raises DownloadError.
+        """
+        await self._ready.wait()
+        downloads = self.workbench.store.downloads
+        return await asyncio.to_thread(downloads.resume_pending)
 
     def downloading(self) -> int:
         """Downloads under way that end with this program."""

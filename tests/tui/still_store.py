@@ -114,6 +114,7 @@ class StillDownloads:
     def __init__(self) -> None:
         self.rows: list[DownloadItem] = []
         self.asked: list[tuple[str, ...]] = []
+        self.resumptions = 0
 
     def items(self) -> tuple[DownloadItem, ...]:
         return tuple(self.rows)
@@ -135,7 +136,7 @@ class StillDownloads:
         self._move("resume", key, DownloadState.RUNNING)
 
     def resume_pending(self) -> Resumed:
-        self.asked.append(("resume_pending",))
+        self.resumptions += 1
         return Resumed()
 
     def cancel(self, key: str, *, discard: bool = False) -> None:

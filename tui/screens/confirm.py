@@ -59,8 +59,9 @@ class Farewell(Confirm):
     """Asks before the app is left while `number` downloads are under way."""
 
     def __init__(self, number: int, leave: Callable[[], object]) -> None:
+        many = number != 1
         question = (
-            f"{fmt.plural(number, 'download')} {'is' if number == 1 else 'are'} under way. What is here is kept; after "
-            "the next start, r on the models screen goes on with all that was broken off. ctrl+q again quits."
+            f"{fmt.plural(number, 'download')} {'are' if many else 'is'} under way. What is here is kept, and "
+            f"{'they go' if many else 'it goes'} on at the next start. ctrl+q again quits."
         )
         super().__init__("quit", question, {"y": ("Quit", leave)})

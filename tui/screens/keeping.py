@@ -41,6 +41,11 @@ class Keeping(Room):
         """Names of models that were downloaded since the disk was looked at."""
 
     @property
+    def standing(self) -> bool:
+        """False while the screen is taken down: its widgets go before its work ends."""
+        return self.is_mounted and bool(self.query(ShelfTable))
+
+    @property
     def store(self) -> Store:
         raise NotImplementedError
 
@@ -69,7 +74,7 @@ class Keeping(Room):
             return
         finally:
             self._polling = False
-        if not self.is_mounted:
+        if not self.standing:
             return
         panel = self.query_one(Transfers)
         if items != panel.items:

@@ -125,6 +125,8 @@ class ModelsScreen(Keeping):
 
     @on(Scanned)
     def _take(self, event: Scanned) -> None:
+        if not self.standing:
+            return
         self._entries, self._servers, self._scanned = event.entries, event.servers, True
         self._configured = event.configured
         self._restock()
@@ -273,6 +275,8 @@ class ModelsScreen(Keeping):
         except HubError as error:
             self._tell_hub(str(error))
             return
+        if not self.standing:
+            return
         self._hub, self._answered, self._more = "", view.words, page.more
         known = {found.id for found in self._found} if more is not None else set()
         before = self._found if more is not None else ()
@@ -280,6 +284,8 @@ class ModelsScreen(Keeping):
         self._restock()
 
     def _tell_hub(self, sentence: str) -> None:
+        if not self.standing:
+            return
         self._hub = sentence
         self.query_one(Search).tell(self.view, len(self.table.rows), len(self._items), sentence)
         self.query_one("#no-models", Static).update(self._why_empty())

@@ -143,8 +143,13 @@ class Listing:
         except DownloadError as failure:
             log.warning("the state of a download is not remembered", reason=str(failure))
 
+    def is_mine(self, known: Known) -> bool:
+        """Whether nobody else has fetched it, or is at it."""
+        with self.lock:
+            return known.entry.state is not DownloadState.DONE and self.others.fetching(known.entry) is None
+
     def recall(self, known: Known) -> None:
-        """Take the journal's word for a download that another process was at all the time."""
+        """Take the journal's word for a download at which another process may have been all the time."""
         with self.lock:
             try:
                 told = self.journal.entries().get(known.entry.id)

@@ -254,10 +254,10 @@ class Downloads:
             self._settle(known, job, state, error)
 
     def _settle(self, known: Known, job: Job, state: DownloadState, error: str | None) -> None:
-        if job.began or error is not None:
-            self._end(known, job, state, error)
-        else:
+        if not job.began and error is None:
             self._list.recall(known)
+        if job.began or error is not None or self._list.is_mine(known):
+            self._end(known, job, state, error)
         job.ended.set()
         self._tell(known)
 
