@@ -22,6 +22,8 @@ SAMPLES = 2_048
 STALL = 0.1
 """Seconds of reading a prompt that may hold up running streams in one call."""
 SMALLEST_CHUNK = 32
+CAUGHT_UP = 16
+"""Tokens behind the large model at most, for guesses to be made in the same call."""
 FAILURES = 3
 """Calls in a row that may fail before the draft model is given up."""
 GREEDY = Sampling(temperature=0.0)
@@ -72,6 +74,7 @@ class DraftModel:
 
     def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
         """A long prompt is caught up with over several calls, so that none takes longer than streams may be held up.
+        None of these guesses: what reading costs is spent once, and must not be taken for the price of guesses.
 
         Raises EngineError when the model fails again and again; a single failure costs its guesses alone.
         """
@@ -127,8 +130,10 @@ class DraftModel:
                 # A token that makers of the family added to the large model alone.
                 continue
             room -= len(chunk)
-            feeds[place] = _Feed(wish, line, Work(line.sequence, chunk, sample=len(chunk) == len(missing)))
-        return feeds
+            level = len(chunk) == len(missing) <= CAUGHT_UP
+            feeds[place] = _Feed(wish, line, Work(line.sequence, chunk, sample=level))
+        behind = {place: feed for place, feed in feeds.items() if not feed.work.sample}
+        return behind or feeds
 
     def _fits(self, wish: Wish, wishes: Sequence[Wish]) -> bool:
         """Whether there are cells for the sequence to its end of this call, beside all the others to theirs."""

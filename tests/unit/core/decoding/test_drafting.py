@@ -73,6 +73,14 @@ def test_a_long_prompt_is_caught_up_with_over_several_calls() -> None:
     assert [text(guess) for guess in draft.propose([Wish("a", PROMPT, 2)])] == ["ab"]
 
 
+def test_while_a_prompt_is_read_nobody_guesses() -> None:
+    draft = drafted(echo())
+    draft.propose([Wish("a", PROMPT, 2)])
+    both = [Wish("a", PROMPT, 2), Wish("b", PROMPT * 3, 2)]
+    assert draft.propose(both) == [[], []]
+    assert [text(guess) for guess in draft.propose(both)] == ["ab", "ab"]
+
+
 def test_no_more_of_a_prompt_is_read_at_once_than_streams_may_wait_for() -> None:
     model = Noting(LoadOptions(context=256, slots=2))
     drafted(model).propose([Wish("a", PROMPT * 16, 2)])
