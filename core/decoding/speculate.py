@@ -214,7 +214,8 @@ class Speculation:
         if guessed:
             balance.guessed(self._spent + seconds, kept)
         else:
-            # What a draft model takes to read a prompt is no part of what a step costs, and is spent once.
+            # What a draft model takes to read, a prompt or what was written while it rested, is no part of what a
+            # step costs. It is not held against the guesses either, and so it comes on top of LOSS.
             balance.plain(seconds)
         for outcome in outcomes:
             if outcome.guessed and outcome.key in self._lengths:
