@@ -69,10 +69,7 @@ def printable(text: str, *, lines: bool = False) -> str:
     """
     if text.isprintable() and text.isascii():
         return text
-    if lines:
-        text = text.replace("\r\n", "\n")
-    else:
-        text = _BREAKS.sub(_escaped, text)
+    text = text.replace("\r\n", "\n") if lines else _BREAKS.sub(_escaped, text)
     if _SUSPECT.search(text) is None:
         return text
     directed = lines and _RIGHT_TO_LEFT.search(text) is not None
