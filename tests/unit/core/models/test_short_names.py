@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import BenchSettings, LibrarySettings, ModelSettings, ProbeSettings, Settings
+from core.config import BenchSettings, LibrarySettings, ModelSettings, Settings
 from core.engines import Engines
 from core.engines.base import LoadOptions
 from core.errors import ArtifactError, ModelNotFound, NotDownloaded, UsageError
@@ -122,7 +122,6 @@ async def test_a_model_is_loaded_and_drafts_by_that_name_and_a_request_may_name_
         models={"large": Profile(source="guide", draft="guide-q8_0")},
         model=ModelSettings(engine="llamacpp", ctx_size=256, slots=1, threads=1),
         bench=BenchSettings(enabled=False),
-        probe=ProbeSettings(enabled=False),
     )
     workbench = Workbench(settings, folders_in(tmp_path))
     try:
