@@ -1,7 +1,6 @@
 """Sentence embedders: the vectors are those of a computation with numpy alone."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.bert import (
     read_safetensors,
     write_embedder,
 )
+from tests.real_weights import MINILM, real_weights
 
 TEXTS = ("hello world", "the cache is a token cache?", "Hello", "is the world a cache of tokens? the cache is hello")
 
@@ -273,12 +273,8 @@ def test_embedders_are_told_from_decoders_and_classifiers(folder: Path) -> None:
     assert detect_folder(folder) is ArtifactFormat.ONNX
 
 
-MINILM = os.environ.get("MINILM_FOLDER", "")
-
-
-@pytest.mark.skipif(not MINILM, reason="MINILM_FOLDER names no folder with the files of all-MiniLM-L6-v2")
 def test_minilm_gives_the_vectors_that_numpy_computes_and_knows_what_is_alike(tmp_path: Path) -> None:
-    source, folder = Path(MINILM), tmp_path / "all-MiniLM-L6-v2"
+    source, folder = real_weights(MINILM), tmp_path / "all-MiniLM-L6-v2"
     weights = read_safetensors(source / "model.safetensors")
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
     (folder / "onnx").mkdir()
