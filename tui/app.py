@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import constants, on, work
 from textual.app import App, SystemCommand
 from textual.css.query import NoMatches
 from textual.screen import Screen
@@ -30,6 +30,7 @@ from tui.widgets.rows import WIDE
 from tui.widgets.titlebar import Tab
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
     from textual.notifications import SeverityLevel
 
     from core.workbench import Workbench
@@ -86,6 +87,18 @@ class BenchtopApp(App[None]):
         # Before the style sheets are parsed: a theme that is set later has them parsed twice.
         known = settings.ui.theme in self.available_themes
         self.theme = settings.ui.theme if known else DEFAULT_THEME
+
+    def get_driver_class(self) -> type[Driver]:
+        """The one for this platform whose reader of keys goes on whatever is sent, unless the environment names one."""
+        if constants.DRIVER is not None:
+            return super().get_driver_class()
+        if sys.platform == "win32":
+            from tui.driver_windows import SteadyConsole
+
+            return SteadyConsole
+        from tui.driver import SteadyDriver
+
+        return SteadyDriver
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return theming.fallback(self.current_theme)
