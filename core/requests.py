@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from enum import Enum
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 Scalar = str | int | float | bool | None
+COLDEST = 1e-5
+"""A temperature below it is none: the likeliest token wins by any measure, and what is divided by it is no number."""
 
 
 class Role(Enum):
@@ -66,7 +69,7 @@ class Sampling(Struct, frozen=True):
     """How the next token is drawn. Defaults are neutral save temperature, top-k, top-p and min-p (llama.cpp's)."""
 
     temperature: float = 0.8
-    """Zero draws the likeliest token always (greedy)."""
+    """Zero, or all but zero, draws the likeliest token always (greedy)."""
     top_k: int = 40
     """Keep the k likeliest; zero keeps all."""
     top_p: float = 0.95
@@ -80,13 +83,18 @@ class Sampling(Struct, frozen=True):
     logit_bias: tuple[tuple[int, float], ...] = ()
     """(token id, added to its logit); -inf bans a token."""
     seed: int | None = None
-    """None draws a fresh seed. Choice i of a request samples with seed + i."""
+    """None draws a fresh seed. Choice i of a request samples with seed + i. Any integer: engines whose seeds are
+    narrower, or where one of them means something else, fold it."""
     logprobs: int | None = None
     """None: no log-probabilities; k: those of the token drawn and of the k likeliest."""
 
     @property
     def greedy(self) -> bool:
-        return self.temperature <= 0.0
+        return self.temperature < COLDEST
+
+    def choice(self, index: int) -> Sampling:
+        """That of one choice of a request: choices must differ, and each must be repeatable."""
+        return self if self.seed is None or index == 0 else replace(self, seed=self.seed + index)
 
 
 class Generation(Struct, frozen=True):

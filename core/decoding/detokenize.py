@@ -5,6 +5,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
+REPLACEMENT = "\ufffd"
+LONGEST_CUT = 3
+"""Bytes of a character that is not complete; some decoders write a replacement for each."""
+
 
 def held_suffix(text: str, stops: Sequence[str]) -> int:
     """Length of the longest suffix of `text` that is a proper prefix of a stop string."""
@@ -17,11 +21,42 @@ def held_suffix(text: str, stops: Sequence[str]) -> int:
     return longest
 
 
+class CutEnd:
+    """For text that comes as text: some servers write U+FFFD for the beginning of a character where a limit cut it.
+
+    One at the end is held back until it is clear whether the text goes on behind it.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """More text; returns what may be shown."""
+        text = self._held + text
+        whole = text.rstrip(REPLACEMENT)
+        if len(text) - len(whole) > LONGEST_CUT:
+            # No single character becomes so many: they are the text.
+            whole = text
+        self._held = text[len(whole) :]
+        return whole
+
+    def finish(self, *, cut: bool) -> str:
+        """No more will come; `cut` says that a limit ended the text, which then is left out."""
+        held, self._held = self._held, ""
+        return "" if cut else held
+
+
+def whole_text(data: bytes) -> str:
+    """The text of `data`, without the character that its end cuts; invalid bytes become U+FFFD."""
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+
+
 class TextStream:
     """Decodes incrementally, at a cost per token that does not grow with the text.
 
-    Bytes of an unfinished UTF-8 character are held back (at most three); an invalid byte becomes U+FFFD and does not
-    hold up what follows. Text that may turn out to begin a stop string is held back until it is clear.
+    Bytes of an unfinished UTF-8 character are held back (at most three), and left out where the text ends with them:
+    nobody wrote that character. An invalid byte becomes U+FFFD and does not hold up what follows. Text that may turn
+    out to begin a stop string is held back until it is clear.
     """
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
@@ -43,13 +78,10 @@ class TextStream:
         return self._advance(self._decoder.decode(data))
 
     def finish(self) -> str:
-        """No more will come: what was held back."""
-        text = self._advance(self._decoder.decode(b"", True))
-        if self.stopped is not None:
-            return text
+        """No more will come: what was held back, save the beginning of a character. Nothing after a stop string."""
         held, self._held = self._held, ""
         self.emitted += len(held)
-        return text + held
+        return held
 
     def _advance(self, text: str) -> str:
         if self.stopped is not None:

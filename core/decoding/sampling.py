@@ -34,8 +34,9 @@ class Sampler:
         self._sampling = sampling
         self._bias = _bias(sampling.logit_bias)
         self._recent = _Recent(history, context, sampling) if _penalizes(sampling) else None
-        seed = sampling.seed if sampling.seed is not None else secrets.randbits(32)
-        self._random = None if sampling.greedy else np.random.default_rng(seed & 0xFFFF_FFFF)
+        seed = sampling.seed if sampling.seed is not None else secrets.randbits(64)
+        # numpy's seeds have no sign; so long as a seed fits 64 bits, no two are folded into one.
+        self._random = None if sampling.greedy else np.random.default_rng(seed % (1 << 64))
 
     def draw(self, logits: Logits) -> int:
         """The next token, from logits (vocabulary,) that are left as they are. It counts as said from now on."""

@@ -6,13 +6,11 @@ import time
 from collections.abc import Sequence as Seq
 from enum import Enum, auto
 
-from msgspec.structs import replace
-
 from core.decoding.detokenize import TextStream
 from core.engines.base import SequenceId, StepLogprob, Tokenizer
 from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
 from core.feed import RequestRow, RequestState
-from core.requests import Generation, Sampling
+from core.requests import Generation
 from core.serving.stream import Stream
 
 
@@ -82,7 +80,7 @@ class Choice:
         self.limit = limit
         """New tokens at most."""
         self._limit_reason = FinishReason.CONTEXT if full else FinishReason.LENGTH
-        self.sampling = _seeded(request.sampling, index)
+        self.sampling = request.sampling.choice(index)
         self.tokens = list(job.prompt)
         self.sequence: SequenceId | None = None
         self.computed = 0
@@ -138,8 +136,6 @@ class Choice:
                 break
         if reason is not None and self._text.stopped is None:
             text.append(self._text.finish())
-            if self._text.stopped is not None:
-                reason = FinishReason.STOP_SEQUENCE
         return self._events("".join(text), reason)
 
     def usage(self) -> Usage:
@@ -196,10 +192,3 @@ def named(token: int, logprob: StepLogprob, tokenizer: Tokenizer) -> TokenLogpro
         return TokenLogprob(data.decode("utf-8", "replace"), data, value, top)
 
     return one(token, logprob.chosen, tuple(one(other.token, other.logprob) for other in logprob.top))
-
-
-def _seeded(sampling: Sampling, index: int) -> Sampling:
-    """Choices of one request must differ, and each must be repeatable."""
-    if sampling.seed is None or index == 0:
-        return sampling
-    return replace(sampling, seed=(sampling.seed + index) & 0xFFFF_FFFF)

@@ -153,6 +153,25 @@ def test_a_seed_repeats_and_different_seeds_differ_where_sampling_is_real(model:
         assert first != other
 
 
+@pytest.mark.parametrize("seed", [0, -1, 2**31, 2**32 - 2, 2**32 - 1, 2**32, 2**63 - 1, -(2**63)])
+def test_any_whole_number_is_a_seed_and_the_choices_counted_from_it_differ(
+    model: TokenModel, subject: Subject, seed: int
+) -> None:
+    prompt = prompt_of(model)
+    asked = Sampling(temperature=3.0, top_k=0, top_p=1.0, min_p=0.0, seed=seed)
+    drawn = [generate(model, prompt, 12, asked.choice(index)) for index in (0, 1, 0, 1)]
+    assert drawn[:2] == drawn[2:]
+    if subject.engine != "echo":
+        assert drawn[0] != drawn[1]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-20])
+def test_a_temperature_next_to_nothing_draws_the_likeliest_token(model: TokenModel, temperature: float) -> None:
+    prompt = prompt_of(model)
+    cold = Sampling(temperature=temperature, top_k=0, top_p=1.0, min_p=0.0, seed=1)
+    assert generate(model, prompt, 8, cold) == generate(model, prompt, 8)
+
+
 def test_a_banned_token_is_never_drawn(model: TokenModel, subject: Subject) -> None:
     if subject.engine == "echo":
         pytest.skip("the echo engine says what its script says, whatever the sampling")

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from msgspec.structs import replace
-
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
 from core.decoding.detokenize import TextStream
@@ -18,7 +16,7 @@ from core.engines.executorch.wire import Draw, Drawn
 from core.engines.tokenizer import JsonTokenizer
 from core.errors import Cancelled, ContextExceeded, EngineError, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import Conversation, Generation, RawText, RawTokens, Sampling
+from core.requests import Conversation, Generation, RawText, RawTokens
 
 
 class ExecutorchModel:
@@ -85,7 +83,7 @@ class ExecutorchModel:
         if limit == 0:
             yield answer.finished(FinishReason.LENGTH)
             return
-        sampling = _seeded(request.sampling, index)
+        sampling = request.sampling.choice(index)
         with self._turn, closing(self._running().draw(Draw(prompt, sampling, limit, ends), stop)) as drawn:
             for each in drawn:
                 yield from answer.accept(each)
@@ -128,7 +126,6 @@ class _Answer:
         reason = self._reason(end=end)
         if reason is not None and self._text.stopped is None:
             text += self._text.finish()
-            reason = reason if self._text.stopped is None else FinishReason.STOP_SEQUENCE
         yield TextDelta(self._index, text, self._released(final=reason is not None))
         if reason is not None:
             yield self.finished(reason)
@@ -166,8 +163,3 @@ def _named(token: int, logprob: StepLogprob, tokenizer: JsonTokenizer) -> TokenL
         return TokenLogprob(data.decode("utf-8", "replace"), data, value, top)
 
     return one(token, logprob.chosen, tuple(one(other.token, other.logprob) for other in logprob.top))
-
-
-def _seeded(sampling: Sampling, index: int) -> Sampling:
-    """Choices of one request must differ, and each must be repeatable."""
-    return sampling if sampling.seed is None else replace(sampling, seed=(sampling.seed + index) & 0xFFFF_FFFF)

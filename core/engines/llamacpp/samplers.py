@@ -11,6 +11,8 @@ import llama_cpp as native
 from core.requests import Sampling
 
 MIN_KEEP = 1
+ANY_SEED = 0xFFFF_FFFF
+"""LLAMA_DEFAULT_SEED: by it llama.cpp means a seed of its own choice, another one each time."""
 
 
 def build_chain(
@@ -42,12 +44,16 @@ def build_chain(
         for sampler in _truncations(sampling):
             add(sampler)
         add(native.llama_sampler_init_temp(sampling.temperature))
-        seed = sampling.seed if sampling.seed is not None else secrets.randbits(32)
-        add(native.llama_sampler_init_dist(seed & 0xFFFF_FFFF))
+        add(native.llama_sampler_init_dist(native_seed(sampling.seed)))
     if penalized:
         for token in history[-last:]:
             native.llama_sampler_accept(chain, token)
     return chain
+
+
+def native_seed(seed: int | None) -> int:
+    """A seed that llama.cpp takes as one. Seeds in a row stay different: the remainder folds none of them together."""
+    return secrets.randbelow(ANY_SEED) if seed is None else seed % ANY_SEED
 
 
 def penalizes(sampling: Sampling) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from core.decoding.detokenize import TextStream
+from core.decoding.detokenize import CutEnd, TextStream
 from core.engines.base import ModelSpec
 from core.engines.mlc.wire import Choice, Chunk, Counts, Logprob, TopLogprob, arguments
 from core.errors import Cancelled, EngineFailed, RequestError
@@ -90,6 +90,7 @@ class _Progress:
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self.text = TextStream(stops)
+        self.end = CutEnd()
         self.tokens = 0
         self.first = self.last = 0.0
         self.reason: FinishReason | None = None
@@ -145,7 +146,10 @@ class Answer:
             return
         written = (choice.delta.content if choice.delta else choice.text) or ""
         logprobs = tuple(_named(each) for each in choice.logprobs.content) if choice.logprobs else ()
-        text = progress.text.push(written.encode("utf-8", "replace"))
+        whole = progress.end.push(written)
+        if choice.finish_reason is not None:
+            whole += progress.end.finish(cut=choice.finish_reason == "length")
+        text = progress.text.push(whole.encode("utf-8", "replace"))
         if choice.finish_reason is not None:
             text += progress.text.finish()
         tokens = len(logprobs) or bool(written)

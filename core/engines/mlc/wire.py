@@ -13,6 +13,8 @@ from msgspec import Struct
 from core.errors import RequestError
 from core.requests import Conversation, Generation, Message, RawText, RawTokens, Role, Sampling
 
+SEEDS: Final = 0x7FFF_FFFF
+"""Choices sample with seeds in a row, in a 32-bit integer; this keeps all of them from its end and its sign."""
 BAN: Final = -100.0
 """The lowest bias that mlc-llm takes."""
 
@@ -115,7 +117,7 @@ def _sampling(request: Generation) -> Iterator[tuple[str, object]]:
     yield "temperature", max(0.0, sampling.temperature)
     yield "top_p", 1.0 if sampling.greedy else sampling.top_p
     if sampling.seed is not None:
-        yield "seed", sampling.seed
+        yield "seed", sampling.seed % (SEEDS + 1 - request.n)
     if sampling.frequency_penalty:
         yield "frequency_penalty", sampling.frequency_penalty
     if sampling.presence_penalty:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
+from core.decoding.detokenize import CutEnd
 from core.engines.remote.refusals import clean, said
 from core.engines.remote.sse import DONE
 from core.errors import EngineFailed
@@ -99,6 +100,7 @@ class _Progress:
         self.last = 0.0
         self.reason: FinishReason | None = None
         self.stop: str | None = None
+        self.end = CutEnd()
 
     def drew(self, tokens: int) -> None:
         self.tokens += tokens
@@ -148,9 +150,12 @@ class Answer:
             raise EngineFailed(f"The server at {self._address} sent a choice that it was not asked for.")
         progress = self._choices[choice.index]
         logprobs = tuple(_logprobs(choice.logprobs)) if choice.logprobs else ()
-        text = (choice.delta.content if choice.delta else choice.text) or ""
-        if text or logprobs:
-            tokens = len(logprobs) or 1
+        written = (choice.delta.content if choice.delta else choice.text) or ""
+        text = progress.end.push(written)
+        if choice.finish_reason:
+            text += progress.end.finish(cut=choice.finish_reason in REASONS)
+        if written or text or logprobs:
+            tokens = len(logprobs) or int(bool(written))
             progress.drew(tokens)
             yield TextDelta(choice.index, text, logprobs, tokens)
         elif choice.delta and (choice.delta.reasoning_content or choice.delta.reasoning):

@@ -22,6 +22,8 @@ UNTOLD: Final = Sampling(
 left to the server elsewhere, which knows what its model's makers recommend, and what a client said is sent, also when
 it is neutral."""
 
+ANY_SEED: Final = 0xFFFF_FFFF
+"""As 32 bits hold it, also -1: vLLM and llama.cpp draw a seed of their own for it, so no choice may come to it."""
 BAN: Final = -100.0
 """The lowest bias that OpenAI's dialect takes; JSON has no infinity."""
 
@@ -43,7 +45,7 @@ def body_of(request: Generation, model: str, kind: Kind) -> bytes:
     body: dict[str, object] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     body.update(_prompt(request))
     body.update(_extent(request))
-    body.update(_sampling(request.sampling))
+    body.update(_sampling(request.sampling, request.n))
     body.update(_penalties(request.sampling, kind))
     body.update(_logprobs(request))
     body.update(_caching(request, kind))
@@ -81,13 +83,13 @@ def _extent(request: Generation) -> Iterator[tuple[str, object]]:
         yield "ignore_eos", True
 
 
-def _sampling(sampling: Sampling) -> Iterator[tuple[str, object]]:
+def _sampling(sampling: Sampling, choices: int) -> Iterator[tuple[str, object]]:
     for name in ("temperature", "top_p", "top_k", "min_p"):
         value = getattr(sampling, name)
         if value != getattr(UNTOLD, name):
             yield name, value
     if sampling.seed is not None:
-        yield "seed", sampling.seed
+        yield "seed", sampling.seed % (ANY_SEED + 1 - choices)
     if sampling.logit_bias:
         yield "logit_bias", {str(token): max(bias, BAN) for token, bias in sampling.logit_bias}
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.decoding.detokenize import TextStream, held_suffix
+from core.decoding.detokenize import CutEnd, TextStream, held_suffix, whole_text
 
 stops = st.lists(st.text("abé", min_size=1, max_size=4), max_size=3)
 
@@ -30,7 +30,49 @@ def cut(text: str, stop: list[str]) -> str:
 @given(st.lists(st.binary(max_size=5), max_size=20))
 def test_any_bytes_give_the_text_that_decoding_them_at_once_gives(data: list[bytes]) -> None:
     pieces, _ = run(data, [])
-    assert "".join(pieces) == b"".join(data).decode("utf-8", "replace")
+    assert "".join(pieces) == whole_text(b"".join(data))
+
+
+@given(st.text(max_size=30), st.integers(0, 40), stops)
+def test_text_cut_at_any_byte_is_the_beginning_of_the_whole(text: str, place: int, stop: list[str]) -> None:
+    cut_bytes = text.encode()[:place]
+    pieces, stopped = run([bytes((byte,)) for byte in cut_bytes], stop)
+    said = "".join(pieces)
+    assert text.startswith(said)
+    if stopped is None:
+        assert 0 <= len(cut_bytes) - len(said.encode()) <= 3
+
+
+@given(st.binary(max_size=40))
+def test_only_the_beginning_of_a_character_is_left_out_of_any_bytes(data: bytes) -> None:
+    text = whole_text(data)
+    left = next(n for n in range(4) if data[: len(data) - n].decode("utf-8", "replace") == text)
+    if left:
+        # More bytes can make a character of what was left out.
+        rest = data[len(data) - left :]
+        ends = [bytes((a, b, c))[:n] for n in (1, 2, 3) for a in (0x80, 0x90, 0xA0) for b, c in [(0x80, 0x80)]]
+        assert any(_decodes(rest + end) for end in ends)
+    else:
+        assert text == data.decode("utf-8", "replace")
+
+
+def _decodes(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@given(st.lists(st.text("aé\ufffd", max_size=3), max_size=8))
+def test_replacements_of_a_server_are_dropped_at_the_very_end_of_what_a_limit_cut_alone(pieces: list[str]) -> None:
+    for cut_off in (True, False):
+        end = CutEnd()
+        said = "".join(end.push(piece) for piece in pieces) + end.finish(cut=cut_off)
+        whole = "".join(pieces)
+        assert whole.startswith(said)
+        assert set(whole[len(said) :]) <= {"\ufffd"}
+        assert len(whole) - len(said) <= (3 if cut_off else 0)
 
 
 @given(st.text("abé ", max_size=30), stops)
@@ -52,10 +94,10 @@ def test_one_invalid_byte_does_not_freeze_the_stream() -> None:
     assert stream.push(b"ok") == "ok"
 
 
-def test_a_character_cut_by_the_end_becomes_a_replacement() -> None:
-    stream = TextStream()
-    assert stream.push("é".encode()[:1]) == ""
-    assert stream.finish() == "\ufffd"
+def test_a_character_cut_by_the_end_is_left_out() -> None:
+    for stops in ([], ["stop"]):
+        stream = TextStream(stops)
+        assert stream.push("a st€".encode()[:-1]) + stream.finish() == "a st"
 
 
 def test_only_what_may_become_a_stop_string_is_held_back() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
@@ -60,6 +60,33 @@ async def test_what_was_said_is_sent_also_where_it_is_neutral() -> None:
     }  # fmt: skip
     assert {name: body[name] for name in expected} == expected
     assert "frequency_penalty" not in body
+
+
+@pytest.mark.parametrize(("reason", "text"), [("length", "aé"), ("stop", "aé\ufffd\ufffd")])
+async def test_replacements_that_a_server_writes_where_a_limit_cut_are_dropped(reason: str, text: str) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        for piece in ("a", "é\ufffd", "\ufffd"):
+            await exchange.event({"choices": [{"index": 0, "text": piece}]})
+        await exchange.event({"choices": [{"index": 0, "text": "", "finish_reason": reason}]})
+        await exchange.raw(b"data: [DONE]\n\n")
+
+    async with elsewhere(answer) as server, hosting(server.url) as host:
+        reply = await (await host.submit(asks("x"))).reply()
+    assert reply.choices[0].text == text
+
+
+async def test_no_seed_that_a_server_reads_as_any_is_sent_for_a_choice() -> None:
+    seeds = (-1, 2**32 - 1, 2**32 - 2, 2**63 - 1, 2**32 - 4)
+    async with elsewhere(answer_fully) as server, hosting(server.url) as host:
+        for seed in seeds:
+            for n in (1, 2):
+                with suppress(EngineFailed):
+                    await (await host.submit(asks("x", sampling=Sampling(seed=seed), n=n))).reply()
+    asked = [(body["seed"], body.get("n", 1)) for body in server.bodies]
+    assert len(asked) == len(seeds) * 2
+    assert all(first in range(2**32 - n) for first, n in asked)
+    assert (2**32 - 4, 1) in asked
 
 
 async def test_vllm_is_spoken_to_by_its_own_names() -> None:

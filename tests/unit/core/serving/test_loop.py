@@ -438,6 +438,26 @@ async def test_logprobs_come_with_the_text_they_belong_to_and_stop_with_it() -> 
     assert choice.logprobs[0].top[0].token == "a"
 
 
+@pytest.mark.parametrize("limit", range(1, 8))
+async def test_a_character_cut_by_the_limit_is_left_out_and_its_tokens_are_told_as_they_are(limit: int) -> None:
+    said, logprobs = "€é🙂", Sampling(logprobs=0)
+    async with hosting(model()) as host:
+        reply = await (await host.submit(asks(said, max_tokens=limit, n=2, sampling=logprobs))).reply()
+    for choice in reply.choices:
+        assert choice.text == said.encode()[:limit].decode(errors="ignore")
+        assert b"".join(logprob.data for logprob in choice.logprobs) == said.encode()[:limit]
+        assert choice.reason is FinishReason.LENGTH
+    assert reply.usage.completion_tokens == 2 * limit
+
+
+async def test_a_character_cut_by_a_full_context_is_left_out() -> None:
+    prompt = RawTokens(tuple("é".encode()) * 20)
+    async with hosting(model(context=63)) as host:
+        reply = await (await host.submit(asks("", prompt=prompt))).reply()
+    assert reply.choices[0].reason is FinishReason.CONTEXT
+    assert reply.choices[0].text == "é" * 11
+
+
 async def test_the_board_tells_how_far_a_request_is() -> None:
     echo = gated(slots=1)
     async with hosting(echo) as host:
