@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,7 +23,7 @@ from core.engines.base import Artifact, KvType, LoadOptions, ModelSpec
 from core.errors import BenchtopError, LoadFailed, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, about
 from core.feed import MachineSnapshot, RequestState, Snapshot
 from core.models.library import LibraryEntry
-from core.models.names import looks_like_path
+from core.models.names import Name, are_same, clean, shown
 from core.models.store import Store
 from core.requests import Embedding, Generation, Sampling, Transcription
 from core.serving.arrivals import Arrivals
@@ -108,7 +107,7 @@ class Workbench:
 
         Raises ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable or EngineFailed.
         """
-        member = self._pool.find(name) or await self._resolved(name)
+        member = self._find(name) or await self._resolved(name)
         wishes = {"ctx_size": context, "kv_type": kv_type}
         profile = replace(member.profile, **{key: value for key, value in wishes.items() if value is not None})
         if profile == member.profile:
@@ -184,7 +183,7 @@ class Workbench:
         Raises RequestError when no model is large enough, ModelNotFound when nothing is routed here.
         """
         settings = self.settings.route
-        if request.model != AUTO or not settings.auto or self._pool.find(AUTO):
+        if clean(request.model) != AUTO or not settings.auto or self._pool.find(AUTO):
             return request
         routes = [
             Route(member.name, member.artifact.size, member.host.context if member.host else None)
@@ -311,12 +310,13 @@ class Workbench:
         return member.artifact if member else self._artifact_of(name)
 
     def _artifact_of(self, name: str) -> Artifact:
-        return self.store.resolve(self.settings.source(name))
+        """What the user of this machine names."""
+        return self.store.resolve(self.store.read_own(self.settings.source(name)))
 
     def _known(self, name: str) -> Member:
-        member = self._pool.find(name)
+        member = self._find(name)
         if member is None:
-            raise ModelNotFound(name, f"The model {name!r} is not being served here; these are: {self._names()}.")
+            raise ModelNotFound(name, f"The model {shown(name)} is not being served here; these are: {self._names()}.")
         return member
 
     def _names(self) -> str:
@@ -328,30 +328,50 @@ class Workbench:
             raise ModelNotReady(name, f"The model {name} is not loaded now; a request for it loads it.")
         return member.host
 
-    async def _wanted(self, name: str) -> Member:
-        """A model that a request names: one that is known, or one of this machine's. Never a path: clients, who may
-        be strangers, have no business in the file system, and servers at addresses of their choice even less."""
-        member = self._pool.find(name)
-        if member is None and self.settings.pool.on_demand and not _is_place(name):
-            try:
-                found = await self._resolved(name)
-            except NotDownloaded as error:
-                coming = await asyncio.to_thread(self.store.coming, error.missing)
-                said = str(error) if coming is None else f"{name} is being downloaded, {coming:.0%} of it are here."
-                raise ModelNotFound(name, f"{said} Served here: {self._names()}.") from error
-            except ModelNotFound:
-                return self._known(name)
-            return self._known_as(found)
-        return member or self._known(name)
+    async def _wanted(self, text: str) -> Member:
+        """A model that a request names: one that is known, one of the settings, or one of this machine's. Never a
+        path: clients, who may be strangers, have no business in the file system, and servers at addresses of their
+        choice even less. Their words are parsed as theirs, so that they cannot stand for either."""
+        member = self._find(text)
+        if member is not None or not self.settings.pool.on_demand:
+            return member or self._known(text)
+        if (configured := self._configured(text)) is not None:
+            return self._known_as(await self._resolved(configured))
+        name = self.store.read_asked(text)
+        try:
+            return self._known_as(await self._member(name))
+        except NotDownloaded as error:
+            coming = await asyncio.to_thread(self.store.coming, error.missing)
+            said = str(error) if coming is None else f"{name} is being downloaded, {coming:.0%} of it are here."
+            raise ModelNotFound(str(name), f"{said} Served here: {self._names()}.") from error
+        except ModelNotFound:
+            return self._known(text)
 
-    async def _resolved(self, name: str) -> Member:
-        """Not added to the pool yet."""
-        profile = self.settings.models.get(name, Profile())
-        source = profile.source or name
+    def _find(self, text: str) -> Member | None:
+        """A model that is known by a name as it came from outside. Raises ModelNotFound for what can be no name."""
+        name = clean(text)
+        return self._pool.find(name) or next((each for each in self._pool if are_same(each.name, name)), None)
+
+    def _configured(self, text: str) -> str | None:
+        """The name of the settings that is meant, if any."""
+        name = clean(text)
+        return next((each for each in self.settings.models if are_same(each, name)), None)
+
+    async def _resolved(self, text: str) -> Member:
+        """What the user of this machine names: a model of the settings by its name there, or any other. Not added to
+        the pool yet."""
+        configured = self._configured(text)
+        profile = self.settings.models[configured] if configured is not None else Profile()
+        source = profile.source or configured or text
         with about(Path(source)):
-            artifact = await asyncio.to_thread(self.store.resolve, source)
-        if name in self.settings.models:
-            artifact = replace(artifact, name=name)
+            name = await asyncio.to_thread(self.store.read_own, source)
+            return await self._member(name, profile, configured)
+
+    async def _member(self, name: Name, profile: Profile = Profile(), called: str | None = None) -> Member:
+        """A model that lies here, known as `called` where that is given. Not added to the pool yet."""
+        artifact = await asyncio.to_thread(self.store.resolve, name)
+        if called is not None:
+            artifact = replace(artifact, name=called)
         with about(artifact.path):
             writes = await asyncio.to_thread(self.store.writes, artifact)
         return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, writes=writes)
@@ -395,12 +415,6 @@ class Workbench:
             return size
         like = Profile(ctx_size=member.profile.ctx_size, slots=member.profile.slots)
         return size + self.store.expect(draft, like, share, self._prober.settled)
-
-
-def _is_place(name: str) -> bool:
-    """Whether a name is a path or an address, or the name of a file or folder that is there."""
-    # `Path.exists` raises for names that are too long for one.
-    return name.lower().startswith(("http://", "https://")) or looks_like_path(name) or os.path.exists(name)  # noqa: PTH110
 
 
 def load_options(settings: ModelSettings) -> LoadOptions:

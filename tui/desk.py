@@ -157,7 +157,7 @@ class Desk:
 
         source = self.settings.source(name)
         try:
-            artifact = self.workbench.store.resolve(source)
+            artifact = self.workbench.store.resolve(self.workbench.store.read_own(source))
         except BenchtopError as error:
             return LibraryEntry(name, Path(), None, 0, False, str(error))
         found = files.get(artifact.path)

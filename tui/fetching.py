@@ -35,7 +35,7 @@ def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
     try:
         for name in names:
             try:
-                store.resolve(name)
+                store.resolve(store.read_own(name))
             except NotDownloaded:
                 if not pull and not (sys.stdin.isatty() and console.is_terminal):
                     raise
@@ -45,7 +45,7 @@ def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
 
 
 def _fetch(store: Store, name: str, console: Console, *, asked: bool) -> None:
-    quant = store.find(name)
+    quant = store.find(store.read_own(name))
     judged = judge(store, quant)
     _say(console, f"{quant.name} is not on this machine: {in_words(quant.size)} to download{fits(judged)}.")
     likely = judged is None or judged.fit.verdict is not Verdict.DOES_NOT_FIT

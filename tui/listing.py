@@ -21,7 +21,7 @@ from core.errors import ModelNotFound
 from core.models.catalog import CatalogEntry, builtin_catalog
 from core.models.library import Library, LibraryEntry, Place, user_library
 from core.models.names import Unknown
-from core.models.resolve import read
+from core.models.resolve import read_own
 from core.models.servers import ask
 from tui import format as fmt
 
@@ -102,7 +102,7 @@ def short_names(entries: Iterable[LibraryEntry], configured: Collection[str]) ->
 
 def _is_free(name: str) -> bool:
     try:
-        return isinstance(read(name), Unknown)
+        return isinstance(read_own(name), Unknown)
     except ModelNotFound:
         return False
 

@@ -59,7 +59,7 @@ def main(words: Sequence[str]) -> int:
     try:
         if given.resume:
             return OK if _resume(store.downloads, console) else INTERRUPTED
-        quant = store.find(given.model)
+        quant = store.find(store.read_own(given.model))
         _say(console, f"{quant.name}: {in_words(quant.size)}{fits(judge(store, quant))}.")
         return OK if fetch(store.downloads, quant, console, given.model) else INTERRUPTED
     finally:

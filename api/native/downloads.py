@@ -84,7 +84,9 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
 
 
 def enqueue(workbench: Workbench, model: str) -> DownloadItem:
-    return workbench.store.downloads.item(workbench.store.downloads.enqueue(workbench.store.find(model)))
+    return workbench.store.downloads.item(
+        workbench.store.downloads.enqueue(workbench.store.find(workbench.store.read_asked(model)))
+    )
 
 
 def cancel(downloads: Downloads, key: str, discard: bool) -> DownloadItem:

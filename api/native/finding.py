@@ -94,7 +94,8 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     ) -> FitList:
         kv = None if kv_type is None else _one_of(KvType, kv_type, "kv_type")
         wanted = None if context is None else _within(context, 16, 16_777_216, "context")
-        found = await asyncio.to_thread(offers, workbench.store, model, wanted, kv)
+        name = workbench.store.read_asked(model)
+        found = await asyncio.to_thread(offers, workbench.store, name, wanted, kv)
         return FitList([_row(each) for each in found])
 
     return [search, fit]

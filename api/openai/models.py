@@ -13,6 +13,7 @@ from api.openai.wire import DraftCard, ModelCard, ModelList
 from api.places import without_folders
 from core.errors import ModelNotFound
 from core.feed import DraftStats, ModelSnapshot, Snapshot
+from core.models.names import are_same, clean, shown
 from core.workbench import Workbench
 
 UNLOADED = "unloaded"
@@ -44,11 +45,12 @@ def cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
 
 def find(cards: list[ModelCard], name: str) -> ModelCard:
     """Raises ModelNotFound, which names what there is."""
+    wanted = clean(name)
     for card in cards:
-        if card.id == name:
+        if are_same(card.id, wanted):
             return card
     there = ", ".join(f"`{card.id}`" for card in cards) or "none"
-    raise ModelNotFound(name, f"No model named `{name[:200]}` is served here; there is {there}.")
+    raise ModelNotFound(name, f"No model named {shown(wanted)} is served here; there is {there}.")
 
 
 def _card(model: ModelSnapshot, created: int, places: Collection[Path]) -> ModelCard:

@@ -27,8 +27,9 @@ from core.models.hubcache import (
 )
 from core.models.inspection import Inspector, see
 from core.models.local import own_name, parts_of
+from core.models.names import BUILT_IN, BuiltIn
 from core.models.repository import Quant, RepoFile
-from core.models.resolve import BUILT_IN, resolve
+from core.models.resolve import resolve
 
 if TYPE_CHECKING:
     from core.config import Folders, LibrarySettings
@@ -173,7 +174,7 @@ def scan(folders: Iterable[Path], loaded: Collection[Path]) -> tuple[LibraryEntr
 
 def _built_in(name: str) -> Iterator[LibraryEntry]:
     try:
-        artifact = resolve(name)
+        artifact = resolve(BuiltIn(name))
     except BenchtopError:
         return
     yield LibraryEntry(name, artifact.path, artifact.format, artifact.size, False, place=Place.BUILT_IN)

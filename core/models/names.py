@@ -1,12 +1,17 @@
-"""What a user writes for a model, told apart: pure, nothing is looked up.
+"""What is written for a model, told apart: pure, nothing is looked up.
 
 A built-in model, a file or folder here, a server, an alias of the catalog with its variant, or a repository of the
 Hub with what is wanted of it.
+
+There are two doors. `parse` is for the user of this machine, who may name any of these. `parse_asked` is for clients,
+who may be strangers: they name models, never files or addresses, and what they get is a type that cannot hold one.
+Both clean a text first and judge it afterwards; behind them there are only parsed names.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
@@ -32,6 +37,7 @@ MOST_LETTERS: Final = 128
 """Characters behind a colon."""
 SHOWN: Final = 200
 """Characters of a name that a message repeats."""
+ASKED_FORMS: Final = "a request names a model, by the name it has in /v1/models or as owner/name."
 
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 """An owner's or a repository's name, as the Hub allows them."""
@@ -114,7 +120,15 @@ class Unknown(Struct, frozen=True, tag=True):
         return self.text
 
 
-Name = BuiltIn | HubName | LocalPath | Server | Alias | Unknown
+AskedName = BuiltIn | HubName | Alias | Unknown
+"""What a client may name."""
+Name = AskedName | LocalPath | Server
+"""What the user of this machine may name."""
+
+_UNSEEN: Final = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Unicode's categories of what cannot be seen: controls, marks of format such as a BOM, and blanks of all kinds."""
+_BREAKING: Final = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of which no name that a client gives holds any: controls, halves of characters, ends of lines."""
 
 
 def _nowhere(_: str) -> bool:
@@ -126,15 +140,54 @@ def parse(text: str, aliases: Collection[str] = (), exists: Callable[[str], bool
 
     Raises ModelNotFound for what no model can be called, such as a file outside its repository, and nothing else.
     """
-    if not text.strip():
-        raise ModelNotFound(text, "A model's name is empty; give one, for instance guide.")
-    if "\0" in text or len(text) > LONGEST:
+    name = clean(text)
+    if "\0" in name:
         raise ModelNotFound(text, f"{shown(text)} can be no model's name; check how it is spelled.")
-    if text in BUILT_IN:
-        return BuiltIn(text)
-    if exists(text):
-        return LocalPath(text, _namesake(text))
-    return _parse(text.strip(), aliases)
+    if name in BUILT_IN:
+        return BuiltIn(name)
+    # A file may be called with a blank at its end; what is not there is never meant so.
+    if name != text and "\0" not in text and exists(text):
+        return LocalPath(text)
+    if exists(name):
+        return LocalPath(name, _namesake(name))
+    return _parse(name, aliases)
+
+
+def parse_asked(text: str, aliases: Collection[str] = ()) -> AskedName:
+    """What a client's words stand for. Nothing is looked for on the disk, so they cannot tell what is there.
+
+    Raises ModelNotFound for a path, for an address, and for what no model can be called.
+    """
+    name = clean(text)
+    if any(unicodedata.category(letter) in _BREAKING for letter in name):
+        raise ModelNotFound(text, f"{shown(text)} can be no model's name; check how it is spelled.")
+    match _parse(name, aliases):
+        case LocalPath():
+            raise ModelNotFound(name, f"{shown(name)} is a path; {ASKED_FORMS}")
+        case Server():
+            raise ModelNotFound(name, f"{shown(name)} is an address; {ASKED_FORMS}")
+        case asked:
+            return asked
+
+
+def clean(text: str) -> str:
+    """A name without the blanks, controls and marks of format around it. Raises ModelNotFound where nothing is left,
+    and for more than LONGEST characters."""
+    if len(text) > LONGEST:
+        raise ModelNotFound(text[:SHOWN], f"{shown(text)} can be no model's name; check how it is spelled.")
+    start, end = 0, len(text)
+    while start < end and unicodedata.category(text[start]) in _UNSEEN:
+        start += 1
+    while start < end and unicodedata.category(text[end - 1]) in _UNSEEN:
+        end -= 1
+    if start == end:
+        raise ModelNotFound(text, "A model's name is empty; give one, for instance guide.")
+    return text[start:end]
+
+
+def are_same(one: str, other: str) -> bool:
+    """Whether two names read the same: systems differ in how they write a letter with its accent."""
+    return one == other or unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
 def _parse(text: str, aliases: Collection[str]) -> Name:

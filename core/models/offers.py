@@ -13,9 +13,9 @@ from core.errors import ArtifactError, GatedRepository, ModelNotFound
 from core.models.choice import wanted
 from core.models.headers.header import Header
 from core.models.judged import Judged
-from core.models.names import Alias, BuiltIn, HubName, shown
+from core.models.names import Alias, BuiltIn, HubName, Name, shown
 from core.models.repository import Quant, Repository
-from core.models.resolve import read, wishes
+from core.models.resolve import wishes
 
 if TYPE_CHECKING:
     from core.models.store import Store
@@ -38,29 +38,28 @@ def alike(header: Header, quant: Quant) -> Header:
     return replace(header, weight_bytes=quant.size, quantization=quant.label, portions=())
 
 
-def offers(store: Store, name: str, context: int | None = None, kv: KvType | None = None) -> tuple[Offer, ...]:
+def offers(store: Store, name: Name, context: int | None = None, kv: KvType | None = None) -> tuple[Offer, ...]:
     """Every quant that runs here of what a name stands for, or the one it names. Asks the Hub; one header is read for
     each format, and the others are told from it.
 
     Raises ModelNotFound for what is neither built in, nor in the catalog, nor a name of the Hub, and HubError.
     """
-    understood = read(name)
     memory = devices()
-    if isinstance(understood, BuiltIn):
-        artifact = store.resolve(understood.name)
+    if isinstance(name, BuiltIn):
+        artifact = store.resolve(name)
         only = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
         return (Offer(artifact.name, artifact.format, artifact.size, only),)
-    if not isinstance(understood, Alias | HubName):
-        raise ModelNotFound(name, f"{shown(name)} is no model of the Hub or the catalog; write owner/name.")
+    if not isinstance(name, Alias | HubName):
+        raise ModelNotFound(str(name), f"{shown(str(name))} is no model of the Hub or the catalog; write owner/name.")
     found = []
-    for format_, quants in _by_format(store, understood).items():
+    for format_, quants in _by_format(store, name).items():
         header = _header(store, quants[0])
         for quant in quants:
             own = header if quant is quants[0] else alike(header, quant) if header is not None else None
             judged = store.judge(own, context=context, kv=kv, memory=memory) if own is not None else None
             found.append(Offer(quant.name, format_, quant.size, judged))
     if not found:
-        raise ModelNotFound(name, f"{shown(name)} holds nothing that can be run here.")
+        raise ModelNotFound(str(name), f"{shown(str(name))} holds nothing that can be run here.")
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from core.models.cached import delete_cached, inside, shared
 from core.models.downloads.discard import remove
 from core.models.library import Library, LibraryEntry, Place
 from core.models.names import Alias, HubName, LocalPath, Unknown
-from core.models.resolve import candidates, read
+from core.models.resolve import candidates, read_own
 
 
 def find(name: str, entries: Sequence[LibraryEntry], cache: Path | None = None) -> LibraryEntry:
@@ -55,13 +55,13 @@ def check(library: Library, entry: LibraryEntry) -> None:
 
 
 def _understood(name: str, entries: Sequence[LibraryEntry], cache: Path | None) -> list[LibraryEntry]:
-    understood = read(name)
+    understood = read_own(name)
     if isinstance(understood, HubName) and understood.label is None and understood.file is None:
         revision = f"@{understood.revision}" if understood.revision else ""
         return [entry for entry in entries if repo_of(entry) == f"{understood.repo}{revision}"]
     if isinstance(understood, Alias | HubName | LocalPath):
         try:
-            paths = {artifact.path for artifact in candidates(name, cache=cache)}
+            paths = {artifact.path for artifact in candidates(understood, cache=cache)}
         except (ModelNotFound, ArtifactError):
             # What is damaged is not found as a model is; its path may still be listed.
             paths = {Path(name).expanduser().absolute(), Path(name).expanduser().resolve()}

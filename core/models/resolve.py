@@ -13,7 +13,24 @@ from core.engines.base import Artifact, ArtifactFormat
 from core.errors import ModelNotFound, NotDownloaded, UsageError, about
 from core.models.choice import ORDER, wanted
 from core.models.local import from_path, from_url
-from core.models.names import BUILT_IN, ECHO, GUIDE, Alias, BuiltIn, HubName, LocalPath, Name, Server, Unknown, parse
+from core.models.names import (
+    BUILT_IN,
+    ECHO,
+    GUIDE,
+    Alias,
+    AskedName,
+    BuiltIn,
+    HubName,
+    LocalPath,
+    Name,
+    Server,
+    Unknown,
+    are_same,
+    clean,
+    parse,
+    parse_asked,
+    shown,
+)
 
 if TYPE_CHECKING:
     from core.models.catalog import Catalog, CatalogEntry
@@ -27,8 +44,10 @@ __all__ = [
     "Wish",
     "candidates",
     "quant_of",
-    "read",
+    "read_asked",
+    "read_own",
     "resolve",
+    "resolve_own",
     "wanted",
     "wishes",
 ]
@@ -64,7 +83,7 @@ class Missing(Struct, frozen=True):
 
 
 def resolve(
-    name: str,
+    name: Name,
     *,
     formats: Sequence[ArtifactFormat] = ORDER,
     cache: Path | None = None,
@@ -83,8 +102,22 @@ def resolve(
     return replace(found[0], others=found[1:])
 
 
+def resolve_own(
+    text: str,
+    *,
+    formats: Sequence[ArtifactFormat] = ORDER,
+    cache: Path | None = None,
+    catalog: Catalog | None = None,
+    known: Collection[str] = (),
+    shelf: Shelf = _empty,
+) -> Artifact:
+    """The model that the user of this machine means. Arguments and errors are those of `resolve`."""
+    name = read_own(text, catalog)
+    return resolve(name, formats=formats, cache=cache, catalog=catalog, known=known, shelf=shelf)
+
+
 def candidates(
-    name: str,
+    name: Name,
     *,
     formats: Sequence[ArtifactFormat] = ORDER,
     cache: Path | None = None,
@@ -93,7 +126,7 @@ def candidates(
     shelf: Shelf = _empty,
 ) -> tuple[Artifact, ...]:
     """All formats of a model that are on this machine, at least one. Arguments and errors are those of `resolve`."""
-    match understood := read(name, catalog):
+    match name:
         case BuiltIn(name=built_in):
             return (_built_in(built_in),)
         case LocalPath(path=path):
@@ -102,21 +135,32 @@ def candidates(
             return (from_url(url),)
         case Unknown(text=text):
             there = shelf()
-            if text in there:
-                return (_on_shelf(text, there[text]),)
-            raise _unknown(name, catalog or _usual_catalog(), (*BUILT_IN, *known, *there, *_repositories(cache)))
-    listed = wishes(understood, catalog, formats)
+            if called := text if text in there else next((each for each in there if are_same(each, text)), None):
+                return (_on_shelf(called, there[called]),)
+            raise _unknown(text, catalog or _usual_catalog(), (*BUILT_IN, *known, *there, *_repositories(cache)))
+    listed = wishes(name, catalog, formats)
     if not listed:
-        raise ModelNotFound(name, _nowhere(understood, catalog or _usual_catalog()))
-    found = tuple(_in_cache(listed, str(understood), cache))
+        raise ModelNotFound(str(name), _nowhere(name, catalog or _usual_catalog()))
+    found = tuple(_in_cache(listed, str(name), cache))
     if not found:
-        raise NotDownloaded(name, _not_here(understood), Missing(name, listed))
+        raise NotDownloaded(str(name), _not_here(name), Missing(str(name), listed))
     return found
 
 
-def read(name: str, catalog: Catalog | None = None) -> Name:
-    """What a name stands for, with a look at the disk. Raises ModelNotFound for what no model can be called."""
-    return parse(name, (catalog or _usual_catalog()).aliases if name not in BUILT_IN else (), _exists)
+def read_own(text: str, catalog: Catalog | None = None) -> Name:
+    """What the user of this machine means, with a look at the disk. Raises ModelNotFound for what no model can be
+    called."""
+    return parse(text, _aliases(text, catalog), _exists)
+
+
+def read_asked(text: str, catalog: Catalog | None = None) -> AskedName:
+    """What a client means; see `core.models.names.parse_asked`. Raises ModelNotFound."""
+    return parse_asked(text, _aliases(text, catalog))
+
+
+def _aliases(text: str, catalog: Catalog | None) -> Collection[str]:
+    """None for built-in models, which need no look at the catalog's file."""
+    return () if clean(text) in BUILT_IN else (catalog or _usual_catalog()).aliases
 
 
 def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[ArtifactFormat] = ORDER) -> tuple[Wish, ...]:
@@ -133,7 +177,7 @@ def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[Artifac
 
 
 def quant_of(
-    name: str,
+    name: Name,
     listed: Callable[[str, str | None], Repository],
     formats: Sequence[ArtifactFormat] = ORDER,
     catalog: Catalog | None = None,
@@ -143,18 +187,17 @@ def quant_of(
     Raises ModelNotFound for what is no name of the Hub or the catalog and for what its repositories do not have, and
     what `listed` raises.
     """
-    understood = read(name, catalog)
-    if isinstance(understood, Unknown):
-        raise _unknown(name, catalog or _usual_catalog(), ())
-    if not isinstance(understood, Alias | HubName):
-        raise ModelNotFound(name, _nothing_to_download(understood))
-    failure = ModelNotFound(name, "")
-    for wish in wishes(understood, catalog, formats):
+    if isinstance(name, Unknown):
+        raise _unknown(name.text, catalog or _usual_catalog(), ())
+    if not isinstance(name, Alias | HubName):
+        raise ModelNotFound(str(name), _nothing_to_download(name))
+    failure: ModelNotFound | None = None
+    for wish in wishes(name, catalog, formats):
         try:
             return wanted(wish.name, listed(wish.name.repo, wish.name.revision), wish.formats)
         except ModelNotFound as error:
             failure = error
-    raise failure if str(failure) else ModelNotFound(name, _nowhere(understood, catalog or _usual_catalog()))
+    raise failure or ModelNotFound(str(name), _nowhere(name, catalog or _usual_catalog()))
 
 
 def _nothing_to_download(name: BuiltIn | LocalPath | Server) -> str:
@@ -240,7 +283,7 @@ def _nowhere(name: Name, catalog: Catalog) -> str:
 def _unknown(name: str, catalog: Catalog, known: Collection[str]) -> ModelNotFound:
     near = catalog.nearest(name, known)
     said = f" Did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if near[:-1] else near)}?" if near else ""
-    return ModelNotFound(name, f"There is no model called {name!r}; give {FORMS}.{said}")
+    return ModelNotFound(name, f"There is no model called {shown(name)}; give {FORMS}.{said}")
 
 
 def _usual_catalog() -> Catalog:

@@ -26,9 +26,10 @@ from core.models.headers.reading import read_header
 from core.models.hub import Hub
 from core.models.judged import Judged
 from core.models.library import Library, LibraryEntry, user_library
+from core.models.names import AskedName, BuiltIn, Name
 from core.models.removal import delete, repo_of
 from core.models.repository import Quant, Repository
-from core.models.resolve import BUILT_IN, Missing, quant_of, resolve
+from core.models.resolve import Missing, quant_of, read_asked, read_own, resolve
 from core.models.search import Filters, Page
 from core.serving.profile import Profile
 from core.telemetry.log import get_logger
@@ -93,13 +94,21 @@ class Store:
         takers = self._engines.takers()
         return (*(each for each in preferred if each in takers), *(each for each in takers if each not in preferred))
 
-    def resolve(self, name: str) -> Artifact:
+    def read_own(self, text: str) -> Name:
+        """What the user of this machine means by a name, which may be a path or an address. Raises ModelNotFound."""
+        return read_own(text)
+
+    def read_asked(self, text: str) -> AskedName:
+        """What a client means by a name, which is never a path and never an address. Raises ModelNotFound."""
+        return read_asked(text)
+
+    def resolve(self, name: Name) -> Artifact:
         """The model that a name stands for, with every format of it that is here.
 
         Raises NotDownloaded, ModelNotFound, ArtifactError, and UsageError for a name that two have.
         """
         # Built-in ones need no look at what runs here, which takes a third of a second.
-        return resolve(name) if name in BUILT_IN else resolve(name, formats=self.formats, shelf=self._names)
+        return resolve(name) if isinstance(name, BuiltIn) else resolve(name, formats=self.formats, shelf=self._names)
 
     def _names(self) -> dict[str, tuple[Path, ...]]:
         """Of the models in the user's folders. What they are made for is not asked, so no engine is looked at."""
@@ -127,7 +136,7 @@ class Store:
         """Raises RequestError, HubError."""
         return self.hub.repository(repo, revision)
 
-    def find(self, name: str) -> Quant:
+    def find(self, name: Name) -> Quant:
         """What would be downloaded for a name, in a format that an engine here takes. Asks the Hub.
 
         Raises ModelNotFound, HubError.

@@ -15,7 +15,7 @@ from core.config import Settings
 from core.engines import Engines
 from core.engines.base import Artifact, ArtifactFormat, Available, Engine, LoadOptions, LoraHost, Native
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.models.variants import formats, variant
 from core.serving.drafts import Find, Way, refuse_unlike, way, with_draft
 from core.serving.host import Loaded
@@ -38,7 +38,7 @@ class ModelLoader:
         options: LoadOptions,
         cache: Path,
         announce: Callable[[str], None],
-        find: Find = resolve,
+        find: Find = resolve_own,
     ) -> None:
         """`find` gives the files of a model that another one's settings name."""
         self._settings = settings

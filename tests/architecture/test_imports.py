@@ -1,5 +1,6 @@
 """What may import what, and what must not be imported before it is used; proved in fresh interpreters."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,8 @@ def test_every_file_is_one_room() -> None:
         if (lines := len(path.read_text().splitlines())) > 450
     }
     assert not long
+
+
+def test_the_server_knows_no_way_to_open_what_the_user_alone_may_name() -> None:
+    own = re.compile(r"\b(read_own|resolve_own|LocalPath|from_path|from_url)\b|names import .*\bparse\b")
+    assert [str(path) for path in (ROOT / "api").rglob("*.py") if own.search(path.read_text(encoding="utf-8"))] == []

@@ -13,7 +13,7 @@ from core.engines.base import Available, Embedder, LoadOptions, StreamModel, Tra
 from core.engines.executorch.engine import ExecutorchEngine
 from core.errors import Cancelled, LoadFailed
 from core.events import FinishReason, TextDelta, fold
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.requests import Conversation, Generation, Message, RawTokens, Role, Sampling, TextPart
 from tests.contract.conftest import artifact_of
 from tests.contract.test_same_tokens import OPTIONS, QUESTIONS, TOKENS, answers, load
@@ -37,7 +37,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(program: Path) -> Iterator[StreamModel]:
-    loaded = ExecutorchEngine().load(resolve(str(program)), LoadOptions())
+    loaded = ExecutorchEngine().load(resolve_own(str(program)), LoadOptions())
     yield loaded
     loaded.shutdown()
 
@@ -94,4 +94,4 @@ def test_a_damaged_program_is_refused_with_the_reason(program: Path, tmp_path: P
     damaged = tmp_path / "damaged.pte"
     damaged.write_bytes(program.read_bytes()[:100_000])
     with pytest.raises(LoadFailed, match="File size is too small"):
-        ExecutorchEngine().load(resolve(str(damaged)), LoadOptions())
+        ExecutorchEngine().load(resolve_own(str(damaged)), LoadOptions())

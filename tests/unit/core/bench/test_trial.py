@@ -6,12 +6,12 @@ from pathlib import Path
 from core.bench.child import run_trial
 from core.bench.trial import Loaded, Sampled, Settled, TrialRequest, Tried
 from core.engines.base import ArtifactFormat, LoadOptions
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from tests.bert import write_embedder
 
 
 def test_an_embedder_embeds_a_text_in_a_trial_run(tmp_path: Path) -> None:
-    artifact = resolve(str(write_embedder(tmp_path / "tiny")))
+    artifact = resolve_own(str(write_embedder(tmp_path / "tiny")))
     assert (artifact.name, artifact.format) == ("tiny", ArtifactFormat.ONNX_EMBEDDER)
     location = "core.engines.onnx.engine:OnnxEngine"
     request = TrialRequest(location, artifact, (LoadOptions(threads=1),), (1,), rounds=2, seconds=20)
@@ -23,7 +23,7 @@ def test_an_embedder_embeds_a_text_in_a_trial_run(tmp_path: Path) -> None:
 
 def test_a_trial_run_tells_what_a_model_came_to_take() -> None:
     options = LoadOptions(threads=1, batch=64)
-    request = TrialRequest("core.engines.llamacpp.engine:LlamaCppEngine", resolve("guide"), (options,), (1,), 1, 20)
+    request = TrialRequest("core.engines.llamacpp.engine:LlamaCppEngine", resolve_own("guide"), (options,), (1,), 1, 20)
     outcome = run_trial(request, 60.0, threading.Event())
     assert [type(line) for line in outcome.lines] == [Loaded, Sampled, Settled, Tried]
     (settled,) = (line for line in outcome.lines if isinstance(line, Settled))

@@ -10,7 +10,7 @@ from typing import Any
 from core.engines.base import LoadOptions
 from core.engines.remote.engine import RemoteEngine, RemoteModel
 from core.engines.remote.wire import UNTOLD
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.serving.host import Host, Loaded
 from tests.support import asks
 
@@ -122,12 +122,12 @@ QUIET = asks("hello", "m", sampling=UNTOLD)
 
 
 async def load(url: str, options: LoadOptions = LoadOptions()) -> RemoteModel:
-    return await asyncio.to_thread(RemoteEngine().load, resolve(url), options)
+    return await asyncio.to_thread(RemoteEngine().load, resolve_own(url), options)
 
 
 @asynccontextmanager
 async def hosting(url: str) -> AsyncIterator[Host]:
-    host = Host("m", lambda *_: Loaded(RemoteEngine().load(resolve(url), LoadOptions()), "remote"),
+    host = Host("m", lambda *_: Loaded(RemoteEngine().load(resolve_own(url), LoadOptions()), "remote"),
                 max_queue=8, queue_timeout=60.0, slots=None)  # fmt: skip
     host.start()
     await host.ready()

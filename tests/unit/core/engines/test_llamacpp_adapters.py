@@ -13,12 +13,12 @@ from core.engines import Engines
 from core.engines.base import LoadOptions, Lora, Work
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import ArtifactError, LoadFailed
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.requests import Sampling
 from core.serving.loader import ModelLoader
 from core.serving.profile import Profile
 
-GUIDE = resolve("guide")
+GUIDE = resolve_own("guide")
 WIDTH, RANK = 256, 4
 QUESTION = "<|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n"
 
@@ -98,4 +98,4 @@ def test_only_engines_that_take_adapters_are_tried_for_a_model_with_one(tmp_path
     assert any("a.gguf" in note for note in loaded.model.spec.notes)
     loaded.model.shutdown()
     with pytest.raises(LoadFailed, match="The echo engine takes no LoRA adapters"):
-        loader(tmp_path).load(resolve("echo"), threading.Event(), lambda _: None, profile)
+        loader(tmp_path).load(resolve_own("echo"), threading.Event(), lambda _: None, profile)

@@ -7,9 +7,9 @@ from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.llamacpp.model import LlamaModel
 from core.engines.llamacpp.sizing import batch_sizes
 from core.engines.measuring import BatchSize
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 
-GUIDE = resolve("guide")
+GUIDE = resolve_own("guide")
 SMALLER = [(512, 256), (512, 128)]
 
 

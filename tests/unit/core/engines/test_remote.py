@@ -12,7 +12,7 @@ from core.engines import Engines
 from core.engines.base import ArtifactFormat, Available, LoadOptions
 from core.engines.remote.engine import RemoteEngine
 from core.errors import Cancelled, LoadFailed, ModelNotFound
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from tests.unit.core.engines.elsewhere import QUIET, Exchange, answer_fully, elsewhere, gone, hosting, load
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -31,7 +31,7 @@ from tests.unit.core.engines.elsewhere import QUIET, Exchange, answer_fully, els
 def test_an_address_stands_for_the_server_and_is_named_without_what_all_share(
     name: str, known_as: str, url: str
 ) -> None:
-    artifact = resolve(name)
+    artifact = resolve_own(name)
     assert (artifact.name, artifact.url, artifact.format) == (known_as, url, ArtifactFormat.URL)
     assert Engines().choose(artifact).name == "remote"
 
@@ -49,7 +49,7 @@ def test_an_address_stands_for_the_server_and_is_named_without_what_all_share(
 )
 def test_a_wrong_address_is_told_without_its_password(name: str, says: str) -> None:
     with pytest.raises(ModelNotFound, match=says) as caught:
-        resolve(name)
+        resolve_own(name)
     assert "secret" not in str(caught.value)
 
 
@@ -175,7 +175,9 @@ async def test_loading_can_be_given_up_while_the_server_says_nothing() -> None:
 
     async with elsewhere(models=models) as server:
         with pytest.raises(Cancelled):
-            await asyncio.to_thread(RemoteEngine().load, resolve(server.url), LoadOptions(), lambda _: not server.asked)
+            await asyncio.to_thread(
+                RemoteEngine().load, resolve_own(server.url), LoadOptions(), lambda _: not server.asked
+            )
 
 
 async def test_a_server_that_still_loads_is_waited_for() -> None:
@@ -291,4 +293,4 @@ async def test_a_kept_connection_that_is_closed_in_that_moment_costs_nothing() -
 
 def test_names_and_folders_are_not_taken_for_addresses(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="server's URL"):
-        resolve("localhost:8000")
+        resolve_own("localhost:8000")

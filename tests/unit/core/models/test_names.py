@@ -1,11 +1,24 @@
 """What a user writes for a model, and what it is taken for."""
 
+import unicodedata
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import ModelNotFound
-from core.models.names import Alias, BuiltIn, HubName, LocalPath, Name, Server, Unknown, parse
+from core.models.names import (
+    Alias,
+    BuiltIn,
+    HubName,
+    LocalPath,
+    Name,
+    Server,
+    Unknown,
+    are_same,
+    parse,
+    parse_asked,
+)
 
 ALIASES = {"gemma-4b", "phi-4-mini", "deepseek-r1:7b", "deepseek-r1"}
 
@@ -138,3 +151,76 @@ def test_any_text_is_read_or_refused_and_a_name_written_out_means_the_same(text:
         assert ".." not in name.file.split("/")
         assert not name.file.startswith("/")
         assert "\\" not in name.file
+
+
+BLANKS = st.text(st.characters(categories=("Zs", "Zl", "Zp", "Cc", "Cf")), min_size=1, max_size=4)
+"""All kinds of blanks, controls, a BOM, what has no width."""
+FOREIGN = [
+    *("/some/path.gguf", "//host/share", "~/x", "~root/x", "./x", "../../etc/passwd", ".", "..", "x.gguf"),
+    *("\\\\host\\share", "C:\\models\\x", "c:/x", "C:", ".\\x", "file.GGUF", "folder/x.safetensors"),
+    *("http://127.0.0.1:1", "HTTP://127.0.0.1:1", "hTTps://example.org/v1#m", "http://user:word@host"),
+    *("http:/\\127.0.0.1", "http:127.0.0.1", "http:\\\\127.0.0.1", "file:///etc/passwd", "file:/etc/passwd"),
+    *("ftp://host/x", "hf://../../x", "hf://owner", "https://huggingface.co@evil.example/owner/repo"),
+    *("%2e%2e/x", "owner/repo/%2e%2e/x", "%2fetc/passwd", "http%3A//host", "ht\ttp://host", "http\n://host"),
+    *("http\u200b://host", "/etc\0/passwd", "a\udcffb", "owner/re\u2028po"),
+    *("\uff48\uff54\uff54\uff50://host", "\uff48\uff54\uff54\uff50\uff1a//host", "http\uff1a//host"),
+]
+"""What a client may not have meant to be a place, however it is written."""
+
+
+def read(text: str) -> Name | None:
+    try:
+        return parse(text, ALIASES)
+    except ModelNotFound:
+        return None
+
+
+def asked(text: str) -> Name | None:
+    try:
+        return parse_asked(text, ALIASES)
+    except ModelNotFound:
+        return None
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_a_client_names_no_place(text: str) -> None:
+    for blank in ("", " ", "\t", "\u00a0", "\u3000", "\u200b", "\ufeff", "\r\n", "\0", "\u202e"):
+        for written in (blank + text, text + blank, blank + text + blank):
+            # A word that is known to nobody is looked for among the names of models alone.
+            assert isinstance(asked(written), Unknown | None)
+
+
+@settings(max_examples=500)
+@given(st.lists(PIECES | BLANKS | st.sampled_from(FOREIGN), max_size=6).map("".join) | st.text())
+def test_whatever_a_client_writes_is_never_a_path_and_never_a_server(text: str) -> None:
+    name = asked(text)
+    assert name is None or isinstance(name, BuiltIn | HubName | Alias | Unknown)
+    if name is None:
+        return
+    # The user may mean a path by the same words; what a client is given is then nothing that opens one.
+    again = read(str(name))
+    assert again == name
+    assert not isinstance(again, LocalPath | Server)
+
+
+@settings(max_examples=300)
+@given(BLANKS, st.lists(PIECES, min_size=1, max_size=6).map("".join), BLANKS)
+def test_blanks_around_a_name_mean_nothing_at_either_door(before: str, text: str, after: str) -> None:
+    assert read(before + text + after) == read(text)
+    assert asked(before + text + after) == asked(text)
+
+
+@given(st.lists(PIECES, max_size=6).map("".join))
+def test_a_client_means_by_a_name_what_the_user_means_by_it(text: str) -> None:
+    assert asked(text) == (None if isinstance(meant := read(text), LocalPath | Server) else meant)
+
+
+def test_a_file_whose_name_ends_in_a_blank_is_opened_by_the_user_alone() -> None:
+    assert parse("my model ", exists=lambda path: path == "my model ") == LocalPath("my model ")
+    assert parse_asked("my model ") == Unknown("my model")
+
+
+def test_names_that_differ_in_how_an_accent_is_written_are_the_same() -> None:
+    composed, apart = "mod\u00e8le", unicodedata.normalize("NFD", "mod\u00e8le")
+    assert are_same(composed, apart)
+    assert not are_same(composed, "modele")

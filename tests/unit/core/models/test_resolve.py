@@ -9,27 +9,27 @@ from core.errors import ArtifactError, ModelNotFound
 from core.guide import WEIGHTS
 from core.models.formats import fingerprint
 from core.models.library import scan
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 
 
 def test_the_built_in_models_have_names() -> None:
-    assert resolve("guide").path == WEIGHTS
-    assert resolve("echo").format is ArtifactFormat.SCRIPT
+    assert resolve_own("guide").path == WEIGHTS
+    assert resolve_own("echo").format is ArtifactFormat.SCRIPT
 
 
 def test_a_path_stands_for_the_file_and_is_named_by_its_stem(tmp_path: Path) -> None:
     path = tmp_path / "my model.gguf"
     path.symlink_to(WEIGHTS)
-    artifact = resolve(str(path))
+    artifact = resolve_own(str(path))
     assert artifact.name == "my model"
     assert artifact.size == WEIGHTS.stat().st_size
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ModelNotFound, match="Did you mean guide"):
-        resolve("giude")
+        resolve_own("giude")
     with pytest.raises(ModelNotFound, match="'llama'"):
-        resolve("llama")
+        resolve_own("llama")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path, content: bytes, 
     path = tmp_path / "bad.gguf"
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=says):
-        resolve(str(path))
+        resolve_own(str(path))
     (entry,) = [entry for entry in scan([tmp_path], set()) if entry.path == path]
     assert entry.problem is not None
     assert says in entry.problem
@@ -55,11 +55,11 @@ def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path, content: bytes, 
 
 def test_a_missing_file_a_folder_and_a_name_with_nul_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no file"):
-        resolve(str(tmp_path / "none.gguf"))
+        resolve_own(str(tmp_path / "none.gguf"))
     with pytest.raises(ArtifactError, match="the folder holds neither"):
-        resolve(str(tmp_path))
+        resolve_own(str(tmp_path))
     with pytest.raises((ArtifactError, ModelNotFound)):
-        resolve("a\0b.gguf")
+        resolve_own("a\0b.gguf")
 
 
 def test_the_library_lists_built_in_models_and_files_once(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from core.models.library import Library
 from core.models.names import HubName, parse
 from core.models.quants import group
 from core.models.repository import RepoFile, Repository
-from core.models.resolve import candidates, quant_of, resolve
+from core.models.resolve import candidates, quant_of, read_own, resolve_own
 from core.models.variants import formats, variant
 from tests.hub import LoopbackHub
 from tests.hubcache import COMMIT, OTHER, cached
@@ -47,7 +47,7 @@ INDEX = b'{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-0
 
 
 def found(name: str, cache: Path, order: Sequence[ArtifactFormat] = tuple(ArtifactFormat)) -> Artifact:
-    return resolve(name, cache=cache, catalog=CATALOG, formats=order)
+    return resolve_own(name, cache=cache, catalog=CATALOG, formats=order)
 
 
 def test_a_model_of_the_cache_is_found_by_repository_label_and_file(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_both_formats_of_an_alias_are_offered_to_the_engines(tmp_path: Path) -> 
     other = variant(artifact, ArtifactFormat.GGUF, tmp_path)
     assert (other.path.name, other.name, other.others) == ("tiny-Q4_K_M.gguf", "tiny", ())
     assert variant(artifact, ArtifactFormat.MLX, tmp_path).others == ()
-    assert len(candidates("tiny", cache=tmp_path, catalog=CATALOG)) == 2
+    assert len(candidates(read_own("tiny", CATALOG), cache=tmp_path, catalog=CATALOG)) == 2
 
 
 def test_a_variant_that_no_engine_here_takes_is_told_with_those_there_are(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_an_unknown_word_is_told_the_nearest_names(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="Did you mean owner/something"):
         found("owner-something", tmp_path)
     with pytest.raises(ModelNotFound, match="Did you mean my-model"):
-        resolve("my-modell", cache=tmp_path, catalog=CATALOG, known=["my-model"])
+        resolve_own("my-modell", cache=tmp_path, catalog=CATALOG, known=["my-model"])
 
 
 def test_what_was_pulled_by_the_name_of_a_listing_is_found_by_it_where_it_is_alone(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     assert cache_folder({}) == Path.home() / ".cache" / "huggingface" / "hub"
     cached(tmp_path, "owner/here", {"m-Q4_K_M.gguf": GGUF})
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    assert resolve("owner/here").name == "owner/here"
+    assert resolve_own("owner/here").name == "owner/here"
 
 
 def test_a_split_file_is_found_by_any_part_and_counts_whole(tmp_path: Path) -> None:
@@ -182,11 +182,11 @@ def test_a_split_file_is_found_by_any_part_and_counts_whole(tmp_path: Path) -> N
     for part in parts:
         part.write_bytes(GGUF)
     for part in parts:
-        artifact = resolve(str(part))
+        artifact = resolve_own(str(part))
         assert (artifact.name, artifact.path, artifact.size) == ("big", parts[0], 3 * len(GGUF))
     parts[1].unlink()
     with pytest.raises(ArtifactError, match=r"split into 3 files, of which big-00002-of-00003\.gguf is missing"):
-        resolve(str(parts[0]))
+        resolve_own(str(parts[0]))
 
 
 def test_split_files_in_the_cache_keep_their_names(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_path_that_is_there_goes_before_the_repository_of_its_name(
     (tmp_path / "owner").mkdir()
     shutil.copy(WEIGHTS, tmp_path / "owner" / "repo")
     monkeypatch.chdir(tmp_path)
-    assert resolve("owner/repo", cache=tmp_path).path == tmp_path / "owner" / "repo"
+    assert resolve_own("owner/repo", cache=tmp_path).path == tmp_path / "owner" / "repo"
 
 
 def test_a_download_is_chosen_of_the_first_repository_that_has_it() -> None:
@@ -215,12 +215,12 @@ def test_a_download_is_chosen_of_the_first_repository_that_has_it() -> None:
         files = tuple(RepoFile(name, 1) for name in names)
         return Repository(repo, "c", files, group(repo, "c", files))
 
-    assert quant_of("tiny:8bit", listed, catalog=CATALOG).name == "owner/tiny-GGUF:Q8_0"
-    assert quant_of("tiny", listed, catalog=CATALOG).name == "owner/tiny-4bit:4bit"
-    assert quant_of("owner/tiny-GGUF", listed, catalog=CATALOG).label == "Q8_0"
+    assert quant_of(read_own("tiny:8bit", CATALOG), listed, catalog=CATALOG).name == "owner/tiny-GGUF:Q8_0"
+    assert quant_of(read_own("tiny", CATALOG), listed, catalog=CATALOG).name == "owner/tiny-4bit:4bit"
+    assert quant_of(read_own("owner/tiny-GGUF", CATALOG), listed, catalog=CATALOG).label == "Q8_0"
     for name, says in (("guide", "nothing to download"), ("tinny", "Did you mean tiny"), ("tiny:Q2_K", "has no Q2_K")):
         with pytest.raises(ModelNotFound, match=says):
-            quant_of(name, listed, catalog=CATALOG)
+            quant_of(read_own(name, CATALOG), listed, catalog=CATALOG)
 
 
 def test_what_huggingface_hub_downloads_is_found(tmp_path: Path) -> None:

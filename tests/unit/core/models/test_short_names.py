@@ -13,7 +13,7 @@ from core.errors import ArtifactError, ModelNotFound, NotDownloaded, UsageError
 from core.guide import WEIGHTS
 from core.models.library import Library
 from core.models.removal import find
-from core.models.resolve import resolve
+from core.models.resolve import read_own, resolve_own
 from core.models.store import Store
 from core.serving.profile import Profile
 from core.workbench import Workbench
@@ -56,7 +56,7 @@ def test_the_name_that_the_library_shows_is_the_one_it_is_loaded_under(tmp_path:
     }
     assert shelf.names() == {name: (path,) for name, path in places.items()}
     for name, path in places.items():
-        artifact = store(tmp_path, models).resolve(name)
+        artifact = store(tmp_path, models).resolve(read_own(name))
         assert (artifact.name, artifact.path) == (name, path)
 
 
@@ -66,18 +66,18 @@ def test_names_that_are_known_otherwise_look_into_no_folder(tmp_path: Path) -> N
 
     cached(tmp_path / "hub", "o/r", {"m-Q4_K_M.gguf": WEIGHTS.read_bytes()})
     for name in ("guide", "echo", "o/r", str(WEIGHTS), "http://127.0.0.1:1"):
-        resolve(name, shelf=looking)
+        resolve_own(name, shelf=looking)
     for name in ("qwen3-4b", "o/other"):
         with pytest.raises(NotDownloaded):
-            resolve(name, shelf=looking)
+            resolve_own(name, shelf=looking)
 
 
 def test_built_in_names_and_aliases_go_before_files_that_are_called_so(tmp_path: Path, models: Path) -> None:
     for name in ("guide", "qwen3-4b"):
         (models / f"{name}.gguf").write_bytes(WEIGHTS.read_bytes())
-    assert store(tmp_path, models).resolve("guide").path == WEIGHTS
+    assert store(tmp_path, models).resolve(read_own("guide")).path == WEIGHTS
     with pytest.raises(NotDownloaded):
-        store(tmp_path, models).resolve("qwen3-4b")
+        store(tmp_path, models).resolve(read_own("qwen3-4b"))
 
 
 def test_a_name_that_two_models_have_is_refused_with_both_paths(tmp_path: Path, models: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_name_that_two_models_have_is_refused_with_both_paths(tmp_path: Path, 
     for path in two:
         shutil.copy(WEIGHTS, path)
     with pytest.raises(UsageError, match="twice is what 2 models here are called") as refused:
-        store(tmp_path, models).resolve("twice")
+        store(tmp_path, models).resolve(read_own("twice"))
     assert all(str(path) in str(refused.value) for path in two)
     assert set(refused.value.places) == set(two)
     with pytest.raises(UsageError, match="name one of"):
@@ -94,7 +94,7 @@ def test_a_name_that_two_models_have_is_refused_with_both_paths(tmp_path: Path, 
 
 def test_one_file_that_is_met_twice_is_one_model(tmp_path: Path, models: Path) -> None:
     shutil.copy(WEIGHTS, models / "deeper" / "once.gguf")
-    assert store(tmp_path, models, models / "deeper").resolve("once").path == models / "deeper" / "once.gguf"
+    assert store(tmp_path, models, models / "deeper").resolve(read_own("once")).path == models / "deeper" / "once.gguf"
 
 
 def test_a_damaged_model_is_told_as_such_and_a_misspelled_name_suggests_the_right_one(
@@ -103,9 +103,9 @@ def test_a_damaged_model_is_told_as_such_and_a_misspelled_name_suggests_the_righ
     truncated(models)
     (models / "garbage.gguf").write_bytes(b"nothing of the kind")
     with pytest.raises(ArtifactError, match=r"garbage.gguf is not a model that can be loaded"):
-        store(tmp_path, models).resolve("garbage")
+        store(tmp_path, models).resolve(read_own("garbage"))
     with pytest.raises(ModelNotFound, match="Did you mean truncated"):
-        store(tmp_path, models).resolve("truncatd")
+        store(tmp_path, models).resolve(read_own("truncatd"))
 
 
 def test_what_is_deleted_may_be_named_as_it_is_shown(models: Path) -> None:

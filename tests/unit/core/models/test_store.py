@@ -12,12 +12,12 @@ from core.engines import Engines
 from core.engines.base import Artifact, ArtifactFormat, Engine, KvType, LoadOptions
 from core.errors import NotDownloaded
 from core.models.fit_records import ENOUGH
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.models.store import Store
 from core.serving.profile import Profile
 from tests.support import folders_in
 
-GUIDE = resolve("guide")
+GUIDE = resolve_own("guide")
 LOCATION = "core.engines.llamacpp.engine:LlamaCppEngine"
 
 
@@ -104,7 +104,7 @@ def test_gguf_is_preferred_to_other_formats_off_a_mac(tmp_path: Path, monkeypatc
 
 def test_built_in_models_are_found_without_a_look_at_the_engines(tmp_path: Path) -> None:
     store = Store(Settings(), folders_in(tmp_path), Engines({"none": "no.such.module:Engine"}), LoadOptions())
-    assert store.resolve("guide") == GUIDE
+    assert store.resolve(store.read_own("guide")) == GUIDE
 
 
 def test_a_name_of_the_catalog_that_is_not_here_says_how_to_get_it(
@@ -112,4 +112,4 @@ def test_a_name_of_the_catalog_that_is_not_here_says_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(NotDownloaded, match="tui pull qwen-2.5-1.5b"):
-        store.resolve("qwen-2.5-1.5b")
+        store.resolve(store.read_own("qwen-2.5-1.5b"))

@@ -11,7 +11,7 @@ from core.config import BenchSettings, ModelSettings, ProbeSettings, Settings
 from core.engines.echo import ARTIFACT, EchoModel
 from core.errors import LoadFailed
 from core.guide import WEIGHTS
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.serving.drafts import with_draft
 from core.serving.host import Loaded
 from core.serving.profile import Profile
@@ -82,7 +82,7 @@ async def test_another_vocabulary_is_told_before_anything_is_loaded(tmp_path: Pa
     other = shapes.write("tiny", tmp_path)
     async with bench(tmp_path, Profile(draft=str(other))) as workbench:
         with pytest.raises(LoadFailed, match="cannot draft for guide: it knows 4,096 tokens, not 2,048"):
-            workbench._loader.load(resolve("guide"), threading.Event(), pytest.fail, Profile(draft=str(other)))
+            workbench._loader.load(resolve_own("guide"), threading.Event(), pytest.fail, Profile(draft=str(other)))
 
 
 async def test_a_draft_model_counts_for_the_memory_that_is_expected(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from core.bench.probe import Prober, Verdict
 from core.config import BenchSettings, Settings
 from core.engines import ENGINES, Engines
 from core.engines.base import LoadOptions
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.serving.loader import TRIAL, ModelLoader
 from core.serving.profile import Profile
 
-GUIDE = resolve("guide")
+GUIDE = resolve_own("guide")
 SMALL = Profile(ctx_size=256, slots=1, threads=1)
 
 

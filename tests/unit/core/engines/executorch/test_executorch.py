@@ -19,7 +19,7 @@ from core.errors import ArtifactError, Cancelled, ContextExceeded, EngineFailed,
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold
 from core.guide import WEIGHTS
 from core.guide.to_mlx import Header, tokenizer_config, write_tokenizer
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.requests import Conversation, Generation, Message, RawText, RawTokens, Role, Sampling, TextPart
 
 DOCUMENTED = Path(__file__).with_name("documented")
@@ -53,7 +53,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 def program(folder: Path, script: list[int], **about: object) -> Artifact:
     path = folder / "model.pte"
     path.write_bytes(HEAD + json.dumps({"context": 64, "vocabulary": 2048, "script": script, **about}).encode())
-    return resolve(str(path))
+    return resolve_own(str(path))
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_a_damaged_program_is_refused_with_the_reason(runtime: None, beside: Pat
     path = beside / "damaged.pte"
     path.write_bytes(HEAD + b"not what it should be")
     with pytest.raises(LoadFailed, match="executorch cannot read it"):
-        ExecutorchEngine().load(resolve(str(path)), LoadOptions())
+        ExecutorchEngine().load(resolve_own(str(path)), LoadOptions())
     path.unlink()
 
 
@@ -231,7 +231,7 @@ def test_a_program_without_a_tokenizer_is_refused(runtime: None, tmp_path: Path)
 def test_a_folder_with_several_programs_asks_for_one_of_them(runtime: None, tmp_path: Path) -> None:
     for name in ("a.pte", "b.pte"):
         (tmp_path / name).write_bytes(HEAD)
-    artifact = resolve(str(tmp_path))
+    artifact = resolve_own(str(tmp_path))
     assert artifact.format is ArtifactFormat.PTE
     with pytest.raises(ArtifactError, match=r"holds a\.pte, b\.pte"):
         ExecutorchEngine().load(artifact, LoadOptions())

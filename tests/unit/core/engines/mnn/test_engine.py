@@ -12,7 +12,7 @@ from core.engines.base import Artifact, Available, LoadOptions, Native, TokenMod
 from core.engines.mnn.engine import MEND, MnnEngine
 from core.errors import ArtifactError, Cancelled, EngineError, LoadFailed
 from core.guide import WEIGHTS
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.models.variants import formats, variant
 from core.requests import Sampling
 from tests.unit.core.engines.mnn.conftest import artifact
@@ -70,7 +70,7 @@ def test_safer_settings_end_with_one_thread() -> None:
 
 
 def test_the_built_in_model_can_be_had_for_it(guide: Path, tmp_path: Path) -> None:
-    ours: Artifact = resolve("guide")
+    ours: Artifact = resolve_own("guide")
     engine = MnnEngine()
     (wanted,) = (each for each in formats(ours) if engine.accepts(Artifact("guide", each, WEIGHTS, 1)))
     made = variant(ours, wanted, tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from core.engines.base import ArtifactFormat
 from core.engines.mnn.folder import Folder, read
 from core.errors import ArtifactError, LoadFailed, ModelError
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from tests.unit.core.engines.mnn.conftest import artifact
 
 HIDDEN = 16
@@ -39,7 +39,7 @@ def refusal(path: Path) -> ModelError:
 
 
 def test_a_folder_of_the_exporter_is_known_as_one(tmp_path: Path) -> None:
-    assert resolve(str(folder_in(tmp_path))).format is ArtifactFormat.MNN
+    assert resolve_own(str(folder_in(tmp_path))).format is ArtifactFormat.MNN
 
 
 def test_both_configurations_are_read(tmp_path: Path) -> None:

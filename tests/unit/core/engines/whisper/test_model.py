@@ -16,7 +16,7 @@ from core.engines.whisper.model import WhisperModel
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Finished, Heard
 from core.models.formats import Damaged, detect
-from core.models.resolve import resolve
+from core.models.resolve import resolve_own
 from core.requests import Transcription
 from core.tasks.audio import RATE
 from core.tasks.transcribe import Transcript, transcript
@@ -55,7 +55,7 @@ def model(path: Path) -> Iterator[WhisperModel]:
 
 def test_the_file_is_told_by_its_content(path: Path, model: WhisperModel) -> None:
     assert detect(path) is ArtifactFormat.WHISPER
-    assert resolve(str(path)).format is ArtifactFormat.WHISPER
+    assert resolve_own(str(path)).format is ArtifactFormat.WHISPER
     assert WhisperEngine().accepts(artifact(path))
     spec = model.spec
     assert (spec.architecture, spec.quantization, spec.slots, spec.threads) == ("whisper", "F16", 1, 2)
