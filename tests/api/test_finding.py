@@ -90,8 +90,8 @@ async def test_a_gated_model_is_listed_without_a_verdict(world: tuple[Served, Lo
     ("path", "params", "status", "said"),
     [
         ("fit", {}, 400, "model"),
-        ("fit", {"model": "/etc/passwd"}, 404, "no model of the Hub"),
-        ("fit", {"model": "http://127.0.0.1:1"}, 404, "no model of the Hub"),
+        ("fit", {"model": "/etc/passwd"}, 404, "is a path; a request names a model"),
+        ("fit", {"model": "http://127.0.0.1:1"}, 404, "is an address; a request names a model"),
         ("fit", {"model": "owner/../x"}, 404, ""),
         ("fit", {"model": "owner/nothing"}, 404, "owner/nothing"),
         ("fit", {"model": "guide", "context": 3}, 400, "context must be between"),
