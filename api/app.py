@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from litestar import Litestar
 
 from api.errors import answer_error
@@ -57,5 +59,5 @@ def create_app(
     )
     # Litestar's own middleware does not see requests that match no route, and those need an id and a key as well.
     audio = max(MAX_FORM, settings.server.max_body)
-    app.asgi_handler = Guard(app.asgi_handler, settings.server, dict.fromkeys(PATHS, audio))
+    app.asgi_handler = Guard(app.asgi_handler, settings.server, dict.fromkeys(chain(*PATHS.values()), audio))
     return app

@@ -8,6 +8,8 @@ from msgspec import Struct
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from api.bodies import unknown_field
+from api.rules import Rules
+from api.settling import refuse_value
 from core.errors import RequestError
 
 MOST_FIELDS = 64
@@ -20,6 +22,8 @@ class Form(Struct, frozen=True):
 
     fields: Mapping[str, tuple[str, ...]]
     files: Mapping[str, bytes]
+    ignored: tuple[str, ...] = ()
+    """What was sent and changes nothing."""
 
     def one(self, name: str) -> str | None:
         """The value of a field that may be given once; None where it is not, or is empty."""
@@ -29,25 +33,42 @@ class Form(Struct, frozen=True):
         return (values[0] or None) if values else None
 
 
-def parse_form(content_type: str, body: bytes, known: Collection[str]) -> Form:
-    """Raises RequestError for what is no form, for a field that is not `known`, and for one that is too long."""
+def parse_form(content_type: str, body: bytes, known: Collection[str], rules: Rules) -> Form:
+    """Raises RequestError for what is no form, for a field that is too long, and for one that is not `known` and whose
+    value is neither empty nor allowed by the `rules`, which are given the text in lower case."""
     kind, options = parse_options_header(content_type)
     boundary = options.get("boundary", "")
     if kind != "multipart/form-data" or not boundary:
         raise RequestError("The body must be multipart/form-data, with a file in the field `file`.")
     fields: dict[str, tuple[str, ...]] = {}
     files: dict[str, bytes] = {}
+    ignored: list[str] = []
     for segment, data in _segments(boundary, body):
         name = segment.name or ""
         if name not in known:
-            raise unknown_field(name, tuple(known))
-        if segment.filename is not None:
+            if _is_dropped(name, data, segment.filename is not None, known, rules):
+                ignored.append(name)
+        elif segment.filename is not None:
             if name in files:
                 raise RequestError(f"The field `{name}` is given twice.", name)
             files[name] = data
         else:
             fields[name] = (*fields.get(name, ()), _text(name, data))
-    return Form(fields, files)
+    return Form(fields, files, tuple(ignored))
+
+
+def _is_dropped(name: str, data: bytes, is_file: bool, known: Collection[str], rules: Rules) -> bool:
+    """Whether a field that is not known goes unheeded although it says something. Raises RequestError if it may not."""
+    rule = rules.get(name)
+    if not data and not is_file:
+        return False
+    if rule is None or is_file:
+        raise unknown_field(name, (*known, *rules))
+    if rule.takes(_text(name, data).lower()):
+        return False
+    if not rule.told:
+        raise refuse_value(name, rule)
+    return True
 
 
 def _segments(boundary: str, body: bytes) -> list[tuple[MultipartSegment, bytes]]:

@@ -24,6 +24,9 @@ from core.telemetry.log import request_id as request_id_in_log
 OPEN_PATHS = frozenset({"/health"})
 """Answered without a key: load balancers and process managers have none."""
 
+EXPOSED = b"x-request-id, retry-after, x-benchtop-ignored, x-benchtop-model, x-benchtop-route"
+"""Headers of answers that pages may read."""
+
 LONGEST_LENGTH = 18
 """Digits of a Content-Length that may still be true."""
 
@@ -175,7 +178,7 @@ class Guard:
             return ()
         return (
             (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", b"x-request-id, retry-after"),
+            (b"access-control-expose-headers", EXPOSED),
             (b"vary", b"origin"),
         )
 

@@ -72,9 +72,10 @@ class Answer:
         streamed: bool,
         ping: float = PING_SECONDS,
         media: bytes = b"application/json",
-        headers: Headers = (),
+        headers: Callable[[], Headers] = tuple,
     ) -> None:
-        """`begin` submits the request, and waits while its model loads; `media` is the unstreamed body's type."""
+        """`begin` submits the request, and waits while its model loads; `media` is the unstreamed body's type;
+        `headers` is asked when the answer begins."""
         self._begin = begin
         self._dialect = dialect
         self._live = live
@@ -121,11 +122,11 @@ class Answer:
         async with self._attended(receive, send), self._submitted(None) as stream:
             await stream.admitted()
             events = [event async for batch in stream for event in batch]
-        await send_bytes(send, 200, self._media, self._dialect.reply(events), self._headers)
+        await send_bytes(send, 200, self._media, self._dialect.reply(events), self._headers())
 
     async def _start(self, send: Send) -> None:
         if not self._started:
-            await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *self._headers]})
+            await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *self._headers()]})
             self._written = asyncio.get_running_loop().time()
             self._started = True
 

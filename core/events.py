@@ -64,6 +64,27 @@ class Timings(Struct, frozen=True):
         return (completion_tokens - 1) / self.decode if self.decode > 0 and completion_tokens > 1 else 0.0
 
 
+class SoFar(Struct, frozen=True):
+    """What a choice has taken up to now."""
+
+    usage: Usage
+    timings: Timings
+
+
+class Prefilled(Struct, frozen=True, tag="prefilled"):
+    """How far the prompt is computed; told of the first choice alone, for requests that ask for it."""
+
+    index: int
+    total: int
+    """Tokens of the prompt."""
+    cached: int
+    """Of those, the ones that the prefix cache had."""
+    computed: int
+    """Of those, the ones in the KV cache by now, cached ones too."""
+    seconds: float
+    """Since the request left the queue."""
+
+
 class TextDelta(Struct, frozen=True, tag="text"):
     """More text of a choice. `text` may be empty when only log-probabilities are due."""
 
@@ -72,6 +93,8 @@ class TextDelta(Struct, frozen=True, tag="text"):
     logprobs: tuple[TokenLogprob, ...] = ()
     tokens: int = 1
     """Tokens drawn since the choice's event before; several when some of them gave no text yet."""
+    so_far: SoFar | None = None
+    """For requests that ask for it."""
 
 
 class Finished(Struct, frozen=True, tag="finished"):
@@ -135,7 +158,7 @@ class Embedded(Struct, frozen=True, tag="embedded"):
     """Little-endian float32."""
 
 
-Event = TextDelta | Heard | Embedded | Finished | Failed
+Event = Prefilled | TextDelta | Heard | Embedded | Finished | Failed
 
 
 class Choice(Struct, frozen=True):

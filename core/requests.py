@@ -111,6 +111,10 @@ class Generation(Struct, frozen=True):
     """Go on past the model's end-of-generation tokens (for measuring)."""
     cache: bool = True
     """Whether a cached prefix may be used and the result kept."""
+    tell_prefill: bool = False
+    """Tell how far the prompt is computed, by `Prefilled` events."""
+    tell_timings: bool = False
+    """Have each `TextDelta` say what its choice has taken so far."""
     tenant: str = ""
     """Caches are divided by tenant: who holds another key sees no hits of this one."""
     request_id: str = ""

@@ -28,7 +28,7 @@ from core.models.store import Store
 from core.requests import Embedding, Generation, Sampling, Transcription
 from core.serving.arrivals import Arrivals
 from core.serving.eviction import default_limit
-from core.serving.host import Host, Loaded, Loader
+from core.serving.host import Host, Loaded, Loader, Request, Traits
 from core.serving.loader import ModelLoader
 from core.serving.member import Lease, Member
 from core.serving.pool import Pool
@@ -41,6 +41,10 @@ AnyRequest = TypeVar("AnyRequest", Generation, Transcription, Embedding)
 
 
 def _keep_silent(_: str) -> None:
+    pass
+
+
+def _heed_nothing(_: Traits) -> None:
     pass
 
 
@@ -169,6 +173,20 @@ class Workbench:
     def served_models(self) -> tuple[str, ...]:
         return tuple(host.name for host in self._pool.hosts)
 
+    def standing_in(self, kind: type[Request]) -> str:
+        """The model that answers requests of a kind that name none: the one that the user named first, of those that
+        can answer them, or the only one there is.
+
+        Raises RequestError, which names what there is.
+        """
+        members = tuple(self._pool)
+        able = [member for member in members if member.answers(kind)] or members
+        chosen = next((member for member in able if member.named), able[0] if len(able) == 1 else None)
+        if chosen is None:
+            there = f"name one of {self._names()}" if members else "none is served yet, so name one"
+            raise RequestError(f"The field `model` is missing; {there}.", "model")
+        return chosen.name
+
     def sampling_defaults(self, model: str) -> Sampling:
         """What a request for this model samples with where it says nothing. Raises ModelNotFound, ModelNotReady."""
         return self._known(model).profile.sampling.over(self.spec(model).sampling)
@@ -208,10 +226,11 @@ class Workbench:
         request: AnyRequest,
         finish: Callable[[AnyRequest, Sampling], AnyRequest] = _as_it_is,
         called: Callable[[str], None] = _keep_silent,
+        meets: Callable[[Traits], None] = _heed_nothing,
     ) -> Stream:
         """Queue a request; its model is loaded first where it is not. `finish` fills in what depends
         on the model, of which it is given what requests sample with that say nothing. `called` is told at once which
-        id the request goes by, since no two that are under way share one.
+        id the request goes by, since no two that are under way share one; `meets` what its model is like.
 
         `core.tasks` folds the events of transcriptions and embeddings. Raises ModelNotFound, RequestError, QueueFull,
         and as `load` does; Cancelled where `cancel` was told its id meanwhile. Audio that cannot be decoded fails the
@@ -223,6 +242,7 @@ class Workbench:
             lease = await self.lease(request.model)
             arrival.state = RequestState.QUEUED
             try:
+                meets(lease.traits)
                 finished = finish(request, lease.sampling)
             except BaseException:
                 lease.release()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
-import msgspec
-from litestar import Request, delete, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
-from api.bodies import decode_body, read_body
+from api.openai import fields
 from api.places import without_folders
+from api.replies import with_headers
+from api.rules import tell_ignored
+from api.settling import JsonBody, Wire
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.manager import Downloads
 from core.workbench import Workbench
@@ -24,8 +26,10 @@ OVER = (DownloadState.DONE, DownloadState.CANCELLED)
 """Of these there is nothing to cancel: they are taken off the list."""
 
 
-class DownloadRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class DownloadRequest(Wire, frozen=True):
     """The body of POST /v1/downloads."""
+
+    rules = fields.MODEL
 
     model: Annotated[str, Meta(min_length=1, max_length=1024)]
     """As `tui pull` takes it: `owner/name:Q4_K_M`, or a name of the catalog."""
@@ -48,7 +52,7 @@ class DownloadList(Struct, frozen=True):
     downloads: list[DownloadRow]
 
 
-DECODER = msgspec.json.Decoder(DownloadRequest)
+BODY: Final = JsonBody(DownloadRequest)
 
 
 def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
@@ -60,9 +64,10 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         return DownloadList([row_of(item) for item in items])
 
     @post("/v1/downloads", status_code=202, summary="Download a model")
-    async def add_download(request: Request[object, object, State]) -> DownloadRow:
-        body = decode_body(await read_body(request.receive, MAX_BODY), DECODER)
-        return row_of(await asyncio.to_thread(enqueue, workbench, body.model))
+    async def add_download(request: Request[object, object, State]) -> Response[DownloadRow]:
+        asked = await BODY.read(request.receive, MAX_BODY)
+        row = row_of(await asyncio.to_thread(enqueue, workbench, asked.body.model))
+        return with_headers(row, tell_ignored(asked.ignored), 202)
 
     @get("/v1/downloads/{download_id:str}", summary="One download")
     async def get_download(download_id: FromPath[str]) -> DownloadRow:

@@ -14,11 +14,14 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from api.bodies import read_body
 from api.errors import BodyTooLarge, refusal
 from api.forms import Form, parse_form
 from api.live import LiveStreams
+from api.openai import fields
+from api.rules import tell_ignored
 from api.sse import DONE, PING_SECONDS, Answer, frame
 from core.engines.whisper.languages import code_of, name_of
 from core.errors import RequestError
@@ -29,7 +32,8 @@ from core.workbench import Workbench
 
 TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
 TRANSLATIONS: Final = "/v1/audio/translations"
-PATHS: Final = (TRANSCRIPTIONS, TRANSLATIONS)
+PATHS: Final = {path: (path, path.removeprefix("/v1")) for path in (TRANSCRIPTIONS, TRANSLATIONS)}
+"""Where each of them answers."""
 MAX_FILE: Final = 25 * 1024 * 1024
 """Bytes; OpenAI's own limit."""
 MAX_FORM: Final = MAX_FILE + 256 * 1024
@@ -43,6 +47,7 @@ FIELDS: Final = {
     TRANSCRIPTIONS: (*COMMON, "language", "stream", GRANULARITIES, f"{GRANULARITIES}[]"),
     TRANSLATIONS: COMMON,
 }
+RULES: Final = {TRANSCRIPTIONS: fields.TRANSCRIPTION, TRANSLATIONS: fields.TRANSLATION}
 ENCODER = msgspec.json.Encoder()
 
 
@@ -121,22 +126,31 @@ def audio_routes(
     limit = max(MAX_FORM, max_body)
 
     async def answer(request: Request[object, object, State], path: str) -> ASGIApp:
-        form = parse_form(
-            request.headers.get("content-type", ""), await read_body(request.receive, limit), FIELDS[path]
-        )
+        data = await read_body(request.receive, limit)
+        form = parse_form(request.headers.get("content-type", ""), data, FIELDS[path], RULES[path])
         state = request.scope["state"]
         tenant, identity = str(state["tenant"]), live.unique(str(state["request_id"]))
         wanted = wanted_of(form)
         asked = to_core(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
+        if not asked.model:
+            asked = replace(asked, model=workbench.standing_in(Transcription))
         media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
         begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
-        return Answer(begin, AudioDialect(asked, wanted), live, streamed=wanted.streamed, ping=ping, media=media)
+        return Answer(
+            begin,
+            AudioDialect(asked, wanted),
+            live,
+            streamed=wanted.streamed,
+            ping=ping,
+            media=media,
+            headers=lambda: tell_ignored(form.ignored),
+        )
 
-    @post(TRANSCRIPTIONS, status_code=200, summary="Write down what is said in an audio file")
+    @post(list(PATHS[TRANSCRIPTIONS]), status_code=200, summary="Write down what is said in an audio file")
     async def create_transcription(request: Request[object, object, State]) -> ASGIApp:
         return await answer(request, TRANSCRIPTIONS)
 
-    @post(TRANSLATIONS, status_code=200, summary="Write down in English what is said in an audio file")
+    @post(list(PATHS[TRANSLATIONS]), status_code=200, summary="Write down in English what is said in an audio file")
     async def create_translation(request: Request[object, object, State]) -> ASGIApp:
         return await answer(request, TRANSLATIONS)
 
@@ -149,15 +163,15 @@ def audio_routes(
 def to_core(
     form: Form, wanted: Wanted, *, translate: bool = False, tenant: str = "", request_id: str = ""
 ) -> Transcription:
-    """The canonical request. Raises RequestError, which names the field; FileTooLarge."""
-    model = form.one("model")
-    if model is None:
-        raise RequestError("The field `model` is missing.", "model")
+    """The canonical request. Raises RequestError, which names the field; FileTooLarge.
+
+    The model is empty where the request names none.
+    """
     prompt = form.one("prompt") or ""
     if len(prompt) > LONGEST_PROMPT or "\0" in prompt:
         raise RequestError(f"The field `prompt` is wrong: at most {LONGEST_PROMPT} characters of text.", "prompt")
     return Transcription(
-        model=model,
+        model=form.one("model") or "",
         audio=_file(form),
         language=_language(form),
         translate=translate,
@@ -201,7 +215,7 @@ def _file(form: Form) -> bytes:
 
 def _language(form: Form) -> str | None:
     given = form.one("language")
-    if given is None:
+    if given is None or given.lower() == "auto":
         return None
     code = code_of(given)
     if code is None:

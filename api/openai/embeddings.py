@@ -13,11 +13,14 @@ from litestar import Request, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
-from msgspec import UNSET, Meta, Struct
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from api.bodies import decode_body, read_body
 from api.live import LiveStreams
-from api.openai.wire import Ignored, Natural, Wire
+from api.openai import fields
+from api.openai.wire import ModelName, Natural
+from api.rules import tell_ignored
+from api.settling import JsonBody, Wire
 from api.sse import Answer
 from core.errors import RequestError
 from core.events import Event
@@ -25,21 +28,36 @@ from core.requests import Embedding, RawText, RawTokens
 from core.tasks.embed import embeddings, floats
 from core.workbench import Workbench
 
+PATHS: Final = ("/v1/embeddings", "/embeddings")
 MAX_INPUTS: Final = 2048
 """OpenAI's own limit."""
+_TOKENS: Final = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+INPUTS: Final = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_INPUTS},
+        _TOKENS,
+        {"type": "array", "items": _TOKENS, "minItems": 1, "maxItems": MAX_INPUTS},
+    ]
+}
+"""The schema of `input`: lists do not mix."""
 
 
 class EmbeddingRequest(Wire, frozen=True):
     """The body of POST /v1/embeddings."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=1024)]
-    input: str | list[str | int | list[int]]
+    rules = fields.EMBEDDINGS
+    extra_neutral = {"encoding_format": ("",)}
+
+    input: Annotated[str | list[str | int | list[int]], Meta(extra_json_schema=INPUTS)]
     """A text, a list of texts, a text as tokens, or a list of those."""
+    model: ModelName | None = None
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Natural | None = None
     truncate: bool | None = None
     """An extension: cut what is too long instead of refusing it."""
-    user: Ignored = UNSET
+    truncate_prompt_tokens: Literal[-1] | None = None
+    """The same by vLLM's name."""
 
 
 class EmbeddingObject(Struct, frozen=True, kw_only=True):
@@ -61,29 +79,35 @@ class EmbeddingList(Struct, frozen=True, kw_only=True):
     usage: EmbeddingUsage
 
 
-DECODER = msgspec.json.Decoder(EmbeddingRequest)
+BODY: Final = JsonBody(EmbeddingRequest)
 ENCODER = msgspec.json.Encoder()
 
 
 def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) -> HTTPRouteHandler:
-    @post("/v1/embeddings", status_code=200, summary="Make vectors of texts")
+    @post(list(PATHS), status_code=200, summary="Make vectors of texts")
     async def create_embedding(request: Request[object, object, State]) -> ASGIApp:
-        body = decode_body(await read_body(request.receive, max_body), DECODER)
+        given = await BODY.read(request.receive, max_body)
         state = request.scope["state"]
-        asked = to_core(body, tenant=str(state["tenant"]), request_id=live.unique(str(state["request_id"])))
+        asked = to_core(given.body, tenant=str(state["tenant"]), request_id=live.unique(str(state["request_id"])))
+        if not asked.model:
+            asked = replace(asked, model=workbench.standing_in(Embedding))
         begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
-        return Answer(begin, EmbeddingDialect(body), live, streamed=False)
+        dialect = EmbeddingDialect(given.body, asked.model)
+        return Answer(begin, dialect, live, streamed=False, headers=lambda: tell_ignored(given.ignored))
 
     return create_embedding
 
 
 def to_core(body: EmbeddingRequest, *, tenant: str = "", request_id: str = "") -> Embedding:
-    """The canonical request. Raises RequestError, which names the field."""
+    """The canonical request. Raises RequestError, which names the field.
+
+    The model is empty where the request names none.
+    """
     return Embedding(
-        model=body.model,
+        model=body.model or "",
         inputs=tuple(_inputs(body.input)),
         dimensions=body.dimensions,
-        truncate=bool(body.truncate),
+        truncate=bool(body.truncate or body.truncate_prompt_tokens),
         tenant=tenant,
         request_id=request_id,
     )
@@ -116,8 +140,10 @@ def _inputs(given: str | list[str | int | list[int]]) -> Iterator[RawText | RawT
 class EmbeddingDialect:
     """Writes the vectors in the form that was asked for."""
 
-    def __init__(self, body: EmbeddingRequest) -> None:
+    def __init__(self, body: EmbeddingRequest, model: str) -> None:
+        """`model`: what the reply calls it."""
         self.over = False
+        self._model = model
         self._body = body
 
     def write(self, events: Sequence[Event]) -> bytes:
@@ -132,4 +158,4 @@ class EmbeddingDialect:
             for index, vector in enumerate(made.vectors)
         ]
         tokens = made.usage.prompt_tokens
-        return ENCODER.encode(EmbeddingList(model=self._body.model, data=data, usage=EmbeddingUsage(tokens, tokens)))
+        return ENCODER.encode(EmbeddingList(model=self._model, data=data, usage=EmbeddingUsage(tokens, tokens)))

@@ -21,12 +21,12 @@ UNLOADED = "unloaded"
 
 
 def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
-    @get("/v1/models", summary="The models that are served")
+    @get(["/v1/models", "/models"], summary="The models that are served")
     async def list_models() -> ModelList:
         return ModelList(data=cards(workbench.snapshot(), workbench.places))
 
     # A name may contain slashes, as the ids of the Hub do.
-    @get("/v1/models/{model_id:path}", summary="One model that is served")
+    @get(["/v1/models/{model_id:path}", "/models/{model_id:path}"], summary="One model that is served")
     async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
         return find(cards(workbench.snapshot(), workbench.places), model_id.removeprefix("/"))
 

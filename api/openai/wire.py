@@ -1,55 +1,81 @@
 """Requests and replies of the OpenAI dialect as they stand on the wire, with the bounds of every field.
 
-Fields are of three kinds. Those with a type do what OpenAI's reference (or llama.cpp's, for the extensions) says.
-Those of type `Ignored` change no answer, so they are taken and forgotten. Those of type `Unsupported` would change the
-answer; a request that uses one is refused by name. Any other field is refused too: it may be a mistyped one.
+Fields of requests do what OpenAI's reference (or llama.cpp's, for the extensions) says. Those that change nothing here
+are not among them; `api.openai.fields` says what becomes of each.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from api.openai import fields
+from api.settling import Wire
+from core.chat.template import RESERVED
 from core.requests import Role, Scalar
 
-Ignored = Raw | UnsetType
-Unsupported = Raw | UnsetType
-
 Natural = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
+"""A number of tokens; -1 stands for any number, as llama-server has it."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
-StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
+StopText = Annotated[str, Meta(max_length=1024)]
+ModelName = Annotated[str, Meta(max_length=1024)]
+"""Left out, or empty, it stands for the model that is served, see `Workbench.standing_in`."""
 
-
-class Wire(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of a request."""
+_HOSTED: Final = {
+    "items": {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"type": "string", "not": {"enum": ["function", "custom"]}}},
+    }
+}
+"""A schema of tools that no client can be asked to run."""
+_NONE: Final = {"maxItems": 0}
+Calling = Annotated[Raw, Meta(extra_json_schema={"enum": [None, "", "none", "auto"]})]
+"""Whether the model is to call something."""
+_ARGUMENTS: Final = {"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(RESERVED)}}}
+_BIASES: Final = {"propertyNames": {"pattern": "^[0-9]{1,9}$"}}
 
 
 class TextPart(Wire, frozen=True, tag="text"):
+    rules = fields.PART
+
     text: str
-    cache_control: Ignored = UNSET
 
 
 class RefusalPart(Wire, frozen=True, tag="refusal"):
+    rules = fields.PART
+
     refusal: str
 
 
 class ImagePart(Wire, frozen=True, tag="image_url"):
-    image_url: Unsupported = UNSET
+    """An image, which the model cannot take; nor can it take the parts below."""
+
+    rules = fields.PART
+
+    image_url: Raw | UnsetType = UNSET
 
 
 class AudioPart(Wire, frozen=True, tag="input_audio"):
-    input_audio: Unsupported = UNSET
+    rules = fields.PART
+
+    input_audio: Raw | UnsetType = UNSET
 
 
 class VideoPart(Wire, frozen=True, tag="video_url"):
-    video_url: Unsupported = UNSET
+    rules = fields.PART
+
+    video_url: Raw | UnsetType = UNSET
 
 
 class FilePart(Wire, frozen=True, tag="file"):
-    file: Unsupported = UNSET
+    rules = fields.PART
+
+    file: Raw | UnsetType = UNSET
 
 
 ContentPart = TextPart | RefusalPart | ImagePart | AudioPart | VideoPart | FilePart
@@ -57,53 +83,63 @@ Content = str | Annotated[list[ContentPart], Meta(max_length=4096)] | None
 
 
 class ChatMessage(Wire, frozen=True):
+    rules = fields.MESSAGE
+
     role: Role
     content: Content = None
     name: Annotated[str, Meta(max_length=256)] | None = None
     refusal: str | None = None
-    tool_calls: list[Raw] | None = None
-    function_call: Unsupported = UNSET
-    audio: Unsupported = UNSET
-    tool_call_id: Ignored = UNSET
-    annotations: Ignored = UNSET
-    reasoning: Ignored = UNSET
-    reasoning_content: Ignored = UNSET
+    tool_calls: Annotated[list[Raw], Meta(extra_json_schema=_NONE)] | None = None
 
 
 class StreamOptions(Wire, frozen=True):
+    rules = fields.STREAM_OPTIONS
+
     include_usage: bool | None = None
-    include_obfuscation: Ignored = UNSET
+    continuous_usage_stats: bool | None = None
+    """Each chunk tells the usage so far, as vLLM has it."""
 
 
 class ResponseFormat(Struct, frozen=True):
     """Only `text` yet; the other fields belong to the types that are refused."""
 
-    type: str
+    type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
 
 
 class ChatRequest(Wire, frozen=True):
     """The body of POST /v1/chat/completions."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=1024)]
+    rules = fields.CHAT
+    extra_neutral = {
+        "logit_bias": ([],),
+        "response_format": ({},),
+        "stream_options": ([],),
+        "reasoning_effort": ("",),
+    }
+
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=65_536)]
+    model: ModelName | None = None
 
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=16)] | None = None
     stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
-    max_tokens: Natural | None = None
-    max_completion_tokens: Natural | None = None
+    max_tokens: Extent | None = None
+    max_completion_tokens: Extent | None = None
 
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Share | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[str, Bias], Meta(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[str, Bias], Meta(max_length=1024, extra_json_schema=_BIASES)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    reasoning_effort: Annotated[str, Meta(max_length=32)] | None = None
+    """For chat templates that read it."""
 
-    # llama.cpp's extensions
+    # Extensions of llama.cpp and others
+    n_predict: Extent | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     min_p: Share | None = None
     typical_p: Share | None = None
@@ -111,34 +147,24 @@ class ChatRequest(Wire, frozen=True):
     repeat_last_n: Annotated[int, Meta(ge=-1, le=2**20)] | None = None
     ignore_eos: bool | None = None
     cache_prompt: bool | None = None
-    chat_template_kwargs: Annotated[dict[str, Scalar], Meta(max_length=64)] | None = None
+    chat_template_kwargs: Annotated[dict[str, Scalar], Meta(max_length=64, extra_json_schema=_ARGUMENTS)] | None = None
+    enable_thinking: bool | None = None
+    think: bool | None = None
+    """The same by Ollama's name."""
+    return_progress: bool | None = None
+    """Chunks of a stream tell how far the prompt is computed."""
+    timings_per_token: bool | None = None
+    best_of: Annotated[int, Meta(ge=0, le=16)] | None = None
+    """As many as there are choices, or one."""
+    min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    """Zero, or together with `ignore_eos`, under which no answer ends early."""
 
-    # would change the answer
-    tools: list[Raw] | None = None
-    tool_choice: Unsupported = UNSET
-    functions: list[Raw] | None = None
-    function_call: Unsupported = UNSET
+    # Nothing can be called here; see `api.openai.chat`.
+    tools: Annotated[list[Raw], Meta(extra_json_schema=_HOSTED)] | None = None
+    tool_choice: Calling | UnsetType = UNSET
+    functions: Annotated[list[Raw], Meta(extra_json_schema=_NONE)] | None = None
+    function_call: Calling | UnsetType = UNSET
     response_format: ResponseFormat | None = None
-    modalities: list[str] | None = None
-    audio: Unsupported = UNSET
-    web_search_options: Unsupported = UNSET
-
-    # change no answer
-    metadata: Ignored = UNSET
-    moderation: Ignored = UNSET
-    parallel_tool_calls: Ignored = UNSET
-    prediction: Ignored = UNSET
-    prompt_cache_key: Ignored = UNSET
-    prompt_cache_options: Ignored = UNSET
-    prompt_cache_retention: Ignored = UNSET
-    reasoning_effort: Ignored = UNSET
-    return_progress: Ignored = UNSET
-    safety_identifier: Ignored = UNSET
-    service_tier: Ignored = UNSET
-    store: Ignored = UNSET
-    timings_per_token: Ignored = UNSET
-    user: Ignored = UNSET
-    verbosity: Ignored = UNSET
 
 
 class PromptDetails(Struct, frozen=True):
@@ -170,6 +196,17 @@ class WireTimings(Struct, frozen=True):
     predicted_ms: float
     predicted_per_second: float
     queue_ms: float
+
+
+class WireProgress(Struct, frozen=True):
+    """llama.cpp's field names: tokens of the prompt, and milliseconds since it began to be computed."""
+
+    total: int
+    cache: int
+    """Those that came from the prefix cache."""
+    processed: int
+    """Those that are in the KV cache by now, cached ones too."""
+    time_ms: float
 
 
 class TopLogprob(Struct, frozen=True):
@@ -212,6 +249,7 @@ class ChatChunk(Struct, frozen=True, kw_only=True):
     usage: WireUsage | UnsetType | None = UNSET
     """Unset where the client did not ask for usage; null on every chunk but the last where it did."""
     timings: WireTimings | UnsetType = UNSET
+    prompt_progress: WireProgress | UnsetType = UNSET
 
 
 class AssistantMessage(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from core.chat.prompt import PromptEncoder
@@ -41,6 +42,15 @@ WISHES: Mapping[type[Request], str] = {
     Embedding: "make embeddings",
 }
 log = get_logger(__name__)
+
+
+class Traits(Struct, frozen=True):
+    """What decides which wishes of a request can come true."""
+
+    template: str | None
+    """The source of its chat template; None where it has none, or where whoever runs it renders prompts."""
+    stepwise: bool
+    """Whether this workbench computes its prompts and draws its tokens."""
 
 
 class Loaded:
@@ -161,6 +171,11 @@ class Host:
         if self._loaded is None:
             raise ModelNotReady(self.name, f"The model {self.name} is still being loaded; ask again in a moment.")
         return self._loaded.model.spec
+
+    @property
+    def traits(self) -> Traits:
+        """Raises ModelNotReady while there is no model."""
+        return Traits(self.spec.template, self._encoder is not None)
 
     @property
     def vocabulary(self) -> int:

@@ -225,7 +225,7 @@ class ServingLoop:
         job.claimed = first.started = time.monotonic()
         self._running.append(first)
         self._waiting.extend(job.choices[1:])
-        self._outbox.append((job.stream, None))
+        self._outbox.append((job.stream, [first.prefilled()] if first.tells_prefill else None))
         return True
 
     def _plan(self) -> list[tuple[Choice, Work]]:
@@ -284,9 +284,12 @@ class ServingLoop:
     def _deliver(self, choice: Choice, item: Work, step: Step) -> None:
         if not step.tokens:
             self._memory.grew(choice, len(item.tokens))
+            if choice.tells_prefill:
+                self._outbox.append((choice.job.stream, [choice.prefilled()]))
             return
         before = choice.generated
-        events = choice.accept(step.tokens, step.logprobs, self._model.tokenizer)
+        whole = [choice.prefilled(all_of_it=True)] if choice.tells_prefill else []
+        events = [*whole, *choice.accept(step.tokens, step.logprobs, self._model.tokenizer)]
         # All drawn tokens but the last are in the KV cache; of those behind the end of the answer nobody knows.
         kept = min(choice.generated - before, len(step.tokens) - 1)
         self._memory.grew(choice, len(item.tokens) + kept)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 
-from core.engines.base import Artifact, ModelSpec
+from core.engines.base import Artifact, ArtifactFormat, ModelSpec
 from core.errors import QueueFull
 from core.feed import ModelState
-from core.requests import Generation, Sampling
+from core.requests import Generation, Sampling, Transcription
 from core.serving.eviction import NoRoom
-from core.serving.host import Host, Request
+from core.serving.host import Host, Request, Traits
 from core.serving.profile import Profile
 from core.serving.stream import Stream
 
@@ -83,6 +83,13 @@ class Member:
         """Whether requests wait for it to be gone."""
         return self._outside > 0
 
+    def answers(self, kind: type[Request]) -> bool:
+        """Whether requests of this kind are likely to be its business."""
+        hears = self.artifact.format is ArtifactFormat.WHISPER
+        if kind is Transcription:
+            return hears
+        return self.writes if kind is Generation else not self.writes and not hears
+
     @contextmanager
     def closed(self) -> Iterator[None]:
         """New requests wait as long as anybody keeps it closed."""
@@ -129,6 +136,10 @@ class Lease:
     @property
     def spec(self) -> ModelSpec:
         return self._host.spec
+
+    @property
+    def traits(self) -> Traits:
+        return self._host.traits
 
     @property
     def sampling(self) -> Sampling:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from core.decoding.detokenize import TextStream
 from core.engines.base import SequenceId, StepLogprob, Tokenizer
-from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
+from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.feed import RequestRow, RequestState
 from core.requests import Generation
 from core.serving.stream import Stream
@@ -138,6 +138,17 @@ class Choice:
             text.append(self._text.finish())
         return self._events("".join(text), reason)
 
+    @property
+    def tells_prefill(self) -> bool:
+        """Whether its client wants to hear how far the prompt is; not that of one that computes it anew."""
+        return self.job.request.tell_prefill and self.index == 0 and not self.generated
+
+    def prefilled(self, *, all_of_it: bool = False) -> Prefilled:
+        total = len(self.job.prompt)
+        computed = total if all_of_it else min(self.computed, total)
+        seconds = time.monotonic() - (self.job.claimed or self.started)
+        return Prefilled(self.index, total, self.cached, computed, seconds)
+
     def usage(self) -> Usage:
         return Usage(
             prompt_tokens=len(self.job.prompt),
@@ -156,7 +167,8 @@ class Choice:
         events: list[Event] = []
         logprobs = self._released(final=reason is not None)
         if text or logprobs:
-            events.append(TextDelta(self.index, text, logprobs, self.generated - self._told))
+            so_far = SoFar(self.usage(), self._timings()) if self.job.request.tell_timings else None
+            events.append(TextDelta(self.index, text, logprobs, self.generated - self._told, so_far))
             self._told = self.generated
         if reason is not None:
             self.ended = True

@@ -136,7 +136,6 @@ async def test_a_stream_tells_each_segment_and_then_the_whole(whisper: Served) -
         ({"stream": "true", "response_format": "srt"}, "stream"),
         ({"langage": "de"}, "langage"),
         ({"language": ["de", "en"]}, "language"),
-        ({"model": ""}, "model"),
     ],
 )
 async def test_a_wrong_field_is_named(whisper: Served, fields: dict[str, str | list[str]], param: str) -> None:
@@ -231,3 +230,20 @@ async def test_a_full_queue_and_a_long_wait_are_told_as_for_other_requests(model
 
 async def running(served: Served, count: int) -> bool:
     return len(json.loads((await served.http.get("/v1/requests")).content)["requests"]) == count
+
+
+async def test_empty_fields_of_a_form_are_absent_and_what_changes_nothing_is_told(whisper: Served) -> None:
+    empty = dict.fromkeys(("model", "language", "prompt", "temperature", "response_format", "nobody_knows"), "")
+    useless = {"chunking_strategy": "auto", "include[]": "logprobs", "user": "ann", "vad_filter": "False"}
+    files = {"file": ("a.wav", WAV)}
+    for path in ("/v1/audio/transcriptions", "/audio/transcriptions"):
+        response = await whisper.http.post(path, data=empty | useless, files=files)
+        assert response.status_code == 200, response.text
+        assert response.json()["text"] == SAID
+        assert response.headers["x-benchtop-ignored"] == "include[], user"
+
+
+@pytest.mark.parametrize("fields", [{"diarize": "true"}, {"nobody_knows": "0"}, {"top_p": "0.5"}])
+async def test_what_would_change_a_transcript_is_refused_by_its_name(whisper: Served, fields: dict[str, str]) -> None:
+    response = await form(whisper, **fields)
+    assert (response.status_code, error_of(response)["param"]) == (400, next(iter(fields)))

@@ -107,7 +107,6 @@ async def test_a_text_too_long_is_refused_unless_it_may_be_cut(bert: Served) -> 
         ({"dimensions": 0}, "dimensions"),
         ({"dimensions": WIDTH + 1}, "dimensions"),
         ({"encoding_format": "int8"}, "encoding_format"),
-        ({"model": ""}, "model"),
         ({"inputs": "hello"}, "inputs"),
     ],
 )

@@ -12,8 +12,8 @@ import pytest
 from litestar.types import HTTPDisconnectEvent, Message, Scope
 
 from api.live import LiveStreams
-from api.openai.chat import ChatDialect
 from api.openai.wire import ChatMessage, ChatRequest
+from api.openai.writing import ChatDialect
 from api.sse import PING, Answer
 from core.errors import Cancelled, EngineFailed, LoadFailed
 from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
@@ -41,7 +41,7 @@ data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"echo","sy
 
 data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"echo","system_fingerprint":"FP",\
 "choices":[],"usage":{"prompt_tokens":23,"completion_tokens":5,"total_tokens":28,\
-"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}
+"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}},"timings":{}}
 
 data: [DONE]
 

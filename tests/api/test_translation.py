@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.bodies import decode_body
 from api.errors import refusal
-from api.openai.chat import DECODER, ChatDialect, to_core
+from api.openai.chat import BODY, to_core
 from api.openai.wire import ChatRequest
+from api.openai.writing import ChatDialect
 from core.errors import (
     BenchtopError,
     Cancelled,
@@ -38,7 +38,7 @@ def body_of(**fields: object) -> bytes:
 
 
 def test_what_a_client_leaves_out_is_what_the_model_recommends() -> None:
-    request = to_core(decode_body(body_of(), DECODER), DEFAULTS)
+    request = to_core(BODY.decode(body_of()).body, DEFAULTS)
     assert request.sampling == DEFAULTS
     assert request.max_tokens is None
     assert (request.n, request.stop, request.cache, request.ignore_eos) == (1, (), True, False)
@@ -48,24 +48,22 @@ def test_null_means_left_out() -> None:
     nothing = dict.fromkeys(
         ("temperature", "n", "stop", "seed", "stream", "max_tokens", "logit_bias", "tools", "audio")
     )
-    assert to_core(decode_body(body_of(**nothing), DECODER), DEFAULTS) == to_core(
-        decode_body(body_of(), DECODER), DEFAULTS
-    )
+    assert to_core(BODY.decode(body_of(**nothing)).body, DEFAULTS) == to_core(BODY.decode(body_of()).body, DEFAULTS)
 
 
 def test_what_a_client_says_replaces_what_the_model_recommends() -> None:
     body = body_of(
         temperature=0, top_k=-1, top_p=1, min_p=0.2, seed=3, repeat_penalty=1.5, logit_bias={"5": -100}, logprobs=True
     )
-    sampling = to_core(decode_body(body, DECODER), DEFAULTS).sampling
+    sampling = to_core(BODY.decode(body).body, DEFAULTS).sampling
     assert sampling.greedy
     assert (sampling.top_k, sampling.top_p, sampling.min_p, sampling.seed) == (0, 1.0, 0.2, 3)
     assert (sampling.repeat_penalty, sampling.logit_bias, sampling.logprobs) == (1.5, ((5, -100.0),), 0)
 
 
 def test_one_stop_string_and_many_come_to_the_same() -> None:
-    assert to_core(decode_body(body_of(stop="x"), DECODER), DEFAULTS).stop == ("x",)
-    assert to_core(decode_body(body_of(stop=["x", "y"]), DECODER), DEFAULTS).stop == ("x", "y")
+    assert to_core(BODY.decode(body_of(stop="x")).body, DEFAULTS).stop == ("x",)
+    assert to_core(BODY.decode(body_of(stop=["x", "y"])).body, DEFAULTS).stop == ("x", "y")
 
 
 def test_a_conversation_keeps_roles_names_and_template_arguments() -> None:
@@ -73,7 +71,7 @@ def test_a_conversation_keeps_roles_names_and_template_arguments() -> None:
         messages=[{"role": "system", "content": "s"}, {"role": "user", "content": "u", "name": "ann"}],
         chat_template_kwargs={"enable_thinking": False},
     )
-    prompt = to_core(decode_body(body, DECODER), DEFAULTS).prompt
+    prompt = to_core(BODY.decode(body).body, DEFAULTS).prompt
     assert isinstance(prompt, Conversation)
     assert [(message.role, message.text, message.name) for message in prompt.messages] == [
         (Role.SYSTEM, "s", None),
@@ -94,14 +92,14 @@ FIELDS = st.sampled_from(ChatRequest.__struct_fields__)
 @settings(deadline=None)
 def test_whatever_json_comes_it_is_a_request_or_an_error_that_is_told(fields: dict[str, object]) -> None:
     with suppress(RequestError):
-        to_core(decode_body(json.dumps(chat_body(**fields)).encode(), DECODER), DEFAULTS)
+        to_core(BODY.decode(json.dumps(chat_body(**fields)).encode()).body, DEFAULTS)
 
 
 @given(body=st.binary() | st.text().map(str.encode))
 @settings(deadline=None)
 def test_whatever_bytes_come_an_error_is_told(body: bytes) -> None:
     with pytest.raises(RequestError):
-        decode_body(body, DECODER)
+        BODY.decode(body)
 
 
 ERRORS = [
@@ -135,7 +133,7 @@ def test_an_unexpected_error_is_not_shown(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_chunks_of_choices_may_interleave_and_end_apart() -> None:
-    dialect = ChatDialect(decode_body(body_of(n=2, stream=True), DECODER), "FP")
+    dialect = ChatDialect(BODY.decode(body_of(n=2, stream=True)).body, "FP")
     end = [Finished(i, FinishReason.LENGTH, Usage(2, 1, 3), Timings()) for i in range(2)]
     first = dialect.write([TextDelta(1, "b"), TextDelta(0, "a"), end[1]])
     assert not dialect.over
@@ -148,14 +146,14 @@ def test_chunks_of_choices_may_interleave_and_end_apart() -> None:
 
 
 def test_an_impossible_token_has_a_finite_logprob() -> None:
-    dialect = ChatDialect(decode_body(body_of(logprobs=True, stream=True), DECODER), "FP")
+    dialect = ChatDialect(BODY.decode(body_of(logprobs=True, stream=True)).body, "FP")
     never = TokenLogprob("x", b"x", float("-inf"), (TokenLogprob("y", b"y", float("-inf")),))
     assert dialect.write([TextDelta(0, "x", (never,))]).count(b"-9999.0") == 2
 
 
 def test_a_model_named_like_a_chunk_does_not_break_the_frames() -> None:
     name = '␀","choices":[␀'
-    dialect = ChatDialect(decode_body(body_of(model=name, stream=True), DECODER), "FP")
+    dialect = ChatDialect(BODY.decode(body_of(model=name, stream=True)).body, "FP")
     frames = dialect.write([TextDelta(0, "␀")]).decode().split("\n\n")
     chunk = json.loads(frames[1][6:])
     assert chunk["model"] == name
