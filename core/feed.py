@@ -146,6 +146,17 @@ class Absent(Struct, frozen=True):
     size: int
     """Bytes on disk."""
     pinned: bool = False
+    problem: str = ""
+    """Why a request would find it unusable, as far as that is known without trying."""
+
+
+class LoadFailure(Struct, frozen=True):
+    """A model whose last loading failed; the next request tries again."""
+
+    name: str
+    reason: str
+    age: float
+    """Seconds since then."""
 
 
 class PoolSnapshot(Struct, frozen=True):
@@ -156,6 +167,8 @@ class PoolSnapshot(Struct, frozen=True):
     """By the models that are loaded, as measured; as expected, for one that is loading."""
     evictions: int = 0
     absent: tuple[Absent, ...] = ()
+    failures: tuple[LoadFailure, ...] = ()
+    """The last of each model, the newest one at the end; also of models that nobody knows any more."""
 
 
 class MachineSnapshot(Struct, frozen=True):
@@ -174,6 +187,8 @@ class Snapshot(Struct, frozen=True):
     models: tuple[ModelSnapshot, ...]
     machine: MachineSnapshot
     pool: PoolSnapshot = PoolSnapshot()
+    opening: tuple[str, ...] = ()
+    """Models that are being looked up, to be loaded or served."""
     arriving: tuple[RequestRow, ...] = ()
     """Requests that no model has yet; their model may not even be among `models`."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -77,6 +78,7 @@ class Workbench:
         self._history = History(self.folders.state / "benchmarks.jsonl")
         self._arrivals = Arrivals()
         self._closed = False
+        self._opening: list[str] = []
         self._turns = 0
         """Requests that were routed."""
         self._started = time.time()
@@ -101,9 +103,10 @@ class Workbench:
 
     async def serve(self, names: Sequence[str]) -> None:
         """Know these models, to be loaded when a request names them. Raises as `load` does for a name that is none."""
-        for name in names:
-            member = await self._resolved(name)
-            self._known_as(member, kept=True)
+        with self._looking_up(*names):
+            for name in names:
+                member = await self._resolved(name)
+                self._known_as(member, kept=True)
 
     async def load(self, name: str, *, context: int | None = None, kv_type: KvType | None = None) -> str:
         """Load a model and return the name it is served by; returns at once when it is loaded already, unless another
@@ -111,7 +114,8 @@ class Workbench:
 
         Raises ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable or EngineFailed.
         """
-        member = self._find(name) or await self._resolved(name)
+        with self._looking_up(name):
+            member = self._find(name) or await self._resolved(name)
         wishes = {"ctx_size": context, "kv_type": kv_type}
         profile = replace(member.profile, **{key: value for key, value in wishes.items() if value is not None})
         if profile == member.profile:
@@ -130,6 +134,16 @@ class Workbench:
             known.profile = before
             raise
         return known.name
+
+    @contextmanager
+    def _looking_up(self, *names: str) -> Iterator[None]:
+        """Nobody knows them yet, but they will be there in a moment."""
+        self._opening += names
+        try:
+            yield
+        finally:
+            for name in names:
+                self._opening.remove(name)
 
     async def prepare(self, name: str) -> str:
         """Load a model as a request for it would; returns its name. Raises ModelNotFound, and as `load` does."""
@@ -159,6 +173,13 @@ class Workbench:
     def places(self) -> tuple[Path, ...]:
         """The files of the models that are known."""
         return tuple(place for member in self._pool for place in self._files(member))
+
+    @property
+    def first_choice(self) -> str | None:
+        """What a request without a model gets, as far as that does not depend on the request."""
+        members = tuple(self._pool)
+        named = next((member.name for member in members if member.named), None)
+        return named or (members[0].name if len(members) == 1 else None)
 
     @property
     def default_model(self) -> str | None:
@@ -320,6 +341,7 @@ class Workbench:
                 process_resident=self._process.memory_info().rss,
             ),
             pool=self._pool.snapshot(),
+            opening=tuple(self._opening),
             arriving=self._arrivals.rows(),
         )
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from msgspec.structs import replace
 
 from api.places import without_folders
-from core.feed import ModelState, Snapshot
+from core.feed import Absent, ModelState, Snapshot
 from core.workbench import Workbench
+
+Status = Literal["ok", "loading", "degraded", "failed"]
+OF_STATE: dict[ModelState, Status] = {
+    ModelState.READY: "ok",
+    ModelState.LOADING: "loading",
+    ModelState.RESTARTING: "degraded",
+    ModelState.FAILED: "failed",
+}
 
 
 class Health(Struct, frozen=True):
-    status: str
-    """`ok`; `loading` while no model is ready but one will be; `degraded` when some or all have failed or restart."""
+    status: Status
+    """Of the default model: `ok` when a request for it would be answered, also by loading it first; `loading` while it
+    is on its way; `failed` when it could not be loaded or broke down; `degraded` when it restarts, when another model
+    has failed, or when there is none."""
     engine: str | None
     model: str | None
     uptime_seconds: float
@@ -24,7 +36,7 @@ class Health(Struct, frozen=True):
 def health_route(workbench: Workbench) -> HTTPRouteHandler:
     @get("/health", summary="Whether requests would be answered")
     async def health_check() -> Response[Health]:
-        health, ready = health_of(workbench.snapshot(), workbench.default_model)
+        health, ready = health_of(workbench.snapshot(), workbench.first_choice)
         # It is asked without a key.
         told = replace(health, detail=without_folders(health.detail, workbench.places))
         return Response(told, status_code=200 if ready else 503)
@@ -33,25 +45,48 @@ def health_route(workbench: Workbench) -> HTTPRouteHandler:
 
 
 def health_of(snapshot: Snapshot, default: str | None) -> tuple[Health, bool]:
-    """The report, and whether requests would be answered."""
-    states = {model.state for model in snapshot.models}
+    """The report, and whether a request for the default model, or for any where there is none, would be answered."""
     shown = next((model for model in snapshot.models if model.name == default), None)
-    shown = shown or next(iter(snapshot.models), None)
-    ready = ModelState.READY in states
-    if not states and snapshot.pool.absent:
-        # All of them were idle for long enough to be unloaded, or wait for their first request.
-        names = ", ".join(absent.name for absent in snapshot.pool.absent)
-        report = Health("ok", None, None, round(snapshot.uptime, 1), f"A request loads one of {names}.")
-        return report, True
-    if states and states <= {ModelState.READY, ModelState.LOADING}:
-        status = "ok" if ready else "loading"
+    absent = next((model for model in snapshot.pool.absent if model.name == default), None)
+    if shown is None and absent is None:
+        shown = min(snapshot.models, key=lambda model: model.state is not ModelState.READY, default=None)
+    if shown is not None:
+        status, detail = OF_STATE[shown.state], shown.detail
+    elif snapshot.opening:
+        status, detail = "loading", f"looking for {', '.join(snapshot.opening)}"
     else:
+        status, detail = _without_any(snapshot, absent)
+    ready = status == "ok"
+    if ready and _has_failures(snapshot):
         status = "degraded"
-    health = Health(
+    report = Health(
         status=status,
-        engine=shown.engine if shown else None,
+        engine=shown.engine or None if shown else None,
         model=shown.name if shown else None,
         uptime_seconds=round(snapshot.uptime, 1),
-        detail=shown.detail if shown else "No model is loaded.",
+        detail=detail,
     )
-    return health, ready
+    return report, ready
+
+
+def _without_any(snapshot: Snapshot, default: Absent | None) -> tuple[Status, str]:
+    """Where neither the default model nor any other is loaded."""
+    candidates = [default] if default is not None else list(snapshot.pool.absent)
+    if usable := [each.name for each in candidates if not each.problem]:
+        # They were idle for long enough to be unloaded, or wait for their first request.
+        return "ok", f"A request loads {usable[0]}." if len(
+            usable
+        ) == 1 else f"A request loads one of {', '.join(usable)}."
+    if candidates:
+        return "failed", candidates[0].problem
+    if snapshot.pool.failures:
+        return "failed", snapshot.pool.failures[-1].reason
+    return "degraded", "No model is loaded."
+
+
+def _has_failures(snapshot: Snapshot) -> bool:
+    """Whether any of the models that are served is not as it should be."""
+    broken = (ModelState.FAILED, ModelState.RESTARTING)
+    return any(model.state in broken for model in snapshot.models) or any(
+        model.problem for model in snapshot.pool.absent
+    )

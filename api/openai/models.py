@@ -12,12 +12,14 @@ from litestar.params import FromPath
 from api.openai.wire import DraftCard, ModelCard, ModelList
 from api.places import without_folders
 from core.errors import ModelNotFound
-from core.feed import DraftStats, ModelSnapshot, Snapshot
+from core.feed import DraftStats, ModelSnapshot, ModelState, Snapshot
 from core.models.names import are_same, clean, shown
 from core.workbench import Workbench
 
 UNLOADED = "unloaded"
 """The state of a model that a request would load."""
+FAILED = ModelState.FAILED.value
+"""The state of one that could not be loaded; a request tries again."""
 
 
 def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
@@ -37,7 +39,13 @@ def cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
     """`places`: files that what is wrong with a model may speak of."""
     created = int(snapshot.taken - snapshot.uptime)
     absent = [
-        ModelCard(id=each.name, created=created, owned_by="benchtop", state=UNLOADED, pinned=each.pinned)
+        ModelCard(
+            id=each.name,
+            created=created,
+            owned_by="benchtop",
+            state=FAILED if each.problem else UNLOADED,
+            pinned=each.pinned,
+        )
         for each in snapshot.pool.absent
     ]
     return [*(_card(model, created, places) for model in snapshot.models), *absent]

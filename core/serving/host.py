@@ -253,6 +253,11 @@ class Host:
         return True
 
     @property
+    def failure(self) -> BenchtopError | None:
+        """What kept it from loading."""
+        return self._error
+
+    @property
     def never_loaded(self) -> bool:
         """Whether loading it failed."""
         return self._state is ModelState.FAILED and self._loaded is None

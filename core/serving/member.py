@@ -55,6 +55,11 @@ class Member:
     def loaded(self) -> bool:
         return self.host is not None and self.host.state is not ModelState.FAILED
 
+    def is_there(self) -> bool:
+        """Whether there is still something to load. Touches the disk for a moment."""
+        made_of_files = self.artifact.format not in (ArtifactFormat.URL, ArtifactFormat.SCRIPT)
+        return not made_of_files or self.artifact.path.exists()
+
     @property
     def occupies(self) -> bool:
         """Whether it takes memory."""

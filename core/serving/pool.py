@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from core.engines.base import Artifact, ArtifactFormat
 from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound, ModelNotReady
-from core.feed import Absent, ModelSnapshot, PoolSnapshot
+from core.feed import Absent, LoadFailure, ModelSnapshot, PoolSnapshot
 from core.hardware import give_back_memory
 from core.serving.eviction import NoRoom, Occupant, coldest, expired, make_room
 from core.serving.host import Host, Loaded, Loader
@@ -33,6 +33,8 @@ LOOKS = 3
 """Times that models which are ending are waited for, before a load is measured all the same."""
 GLANCE = 0.1
 """Seconds between two looks at models that are waited for."""
+MOST_FAILURES = 32
+"""Models of which it is remembered why they could not be loaded."""
 PATIENCE = 30.0
 """Seconds to wait for a model's thread to end."""
 log = get_logger(__name__)
@@ -66,6 +68,8 @@ class Pool:
         self._baseline = resident()
         self.limit = limit
         self._members: dict[str, Member] = {}
+        self._failures: dict[str, tuple[str, float]] = {}
+        """Why a model could not be loaded, and when; until it can."""
         self._turn = asyncio.Lock()
         self._holder: Member | None = None
         self._freed = asyncio.Event()
@@ -109,7 +113,7 @@ class Pool:
         try:
             host = self._host(member)
             place.enter_context(host.arrival())
-            await host.ready()
+            await self._loaded(member, host)
         except BaseException as error:
             place.close()
             self._release(member)
@@ -126,7 +130,7 @@ class Pool:
         await self._let_in(member)
         member.leases += 1
         try:
-            await self._host(member).ready()
+            await self._loaded(member, self._host(member))
         except BenchtopError:
             self._forget_failed(member)
             raise
@@ -180,9 +184,18 @@ class Pool:
             used=sum(each.size for each in self.occupants()),
             evictions=self.evictions,
             absent=tuple(
-                Absent(member.name, member.artifact.format.value, member.artifact.size, member.pinned)
+                Absent(
+                    member.name,
+                    member.artifact.format.value,
+                    member.artifact.size,
+                    member.pinned,
+                    self._problem(member),
+                )
                 for member in self
                 if member.host is None
+            ),
+            failures=tuple(
+                LoadFailure(name, reason, time.monotonic() - when) for name, (reason, when) in self._failures.items()
             ),
         )
 
@@ -201,7 +214,17 @@ class Pool:
             if member.host is not None
         )
 
+    def _problem(self, member: Member) -> str:
+        if member.name in self._failures:
+            return self._failures[member.name][0]
+        return "" if member.is_there() else f"The file of {member.name} is gone: {member.artifact.path}."
+
     # Loading.
+
+    async def _loaded(self, member: Member, host: Host) -> None:
+        """Returns when it is loaded. Raises what keeps it from that."""
+        await host.ready()
+        self._failures.pop(member.name, None)
 
     async def _let_in(self, member: Member) -> None:
         """Wait while the model is leaving. One that broke down goes first, so that it is loaded anew."""
@@ -401,8 +424,16 @@ class Pool:
     def _forget_failed(self, member: Member) -> None:
         """A model that could not be loaded takes nothing, and is tried anew when it is asked for again."""
         if member.host is not None and member.host.never_loaded and member.stopping is None:
+            if not isinstance(member.host.failure, Cancelled):
+                self._remember_failure(member, str(member.host.failure))
             member.host = None
             self._forget(member)
+
+    def _remember_failure(self, member: Member, reason: str) -> None:
+        self._failures.pop(member.name, None)
+        self._failures[member.name] = reason, time.monotonic()
+        while len(self._failures) > MOST_FAILURES:
+            del self._failures[next(iter(self._failures))]
 
     # Idle models.
 

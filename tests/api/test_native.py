@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import openai
 import pytest
 from msgspec.structs import replace
 
+import core.guide
 from api.native.cache import report, total_cache
 from api.native.health import health_of
 from api.native.queue import total_queue
 from core.config import ModelSettings
-from core.feed import CacheStats, MachineSnapshot, ModelSnapshot, ModelState, QueueStats, Snapshot
+from core.feed import (
+    Absent,
+    CacheStats,
+    LoadFailure,
+    MachineSnapshot,
+    ModelSnapshot,
+    ModelState,
+    PoolSnapshot,
+    QueueStats,
+    Snapshot,
+)
 from tests.api.conftest import Served, serving, settings_of, user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -98,6 +110,8 @@ async def test_without_a_model_health_is_unavailable(tmp_path: Path) -> None:
         ([ModelState.LOADING], "loading", False),
         ([ModelState.READY, ModelState.LOADING], "ok", True),
         ([ModelState.RESTARTING], "degraded", False),
+        ([ModelState.FAILED], "failed", False),
+        ([ModelState.LOADING, ModelState.FAILED], "loading", False),
         ([ModelState.READY, ModelState.FAILED], "degraded", True),
         ([], "degraded", False),
     ],
@@ -110,6 +124,59 @@ async def test_health_is_the_truth_about_all_models(states: list[ModelState], st
 async def test_health_shows_the_default_model() -> None:
     health, _ = health_of(snapshot(model(ModelState.READY, "a"), model(ModelState.READY, "b")), "b")
     assert health.model == "b"
+
+
+@pytest.mark.parametrize(
+    ("absent", "failures", "opening", "status", "ready"),
+    [
+        ([Absent("m", "gguf", 1)], [], [], "ok", True),
+        ([Absent("m", "gguf", 1)], [], ["m"], "loading", False),
+        ([], [], ["m"], "loading", False),
+        ([Absent("m", "gguf", 1, problem="The file is gone.")], [], [], "failed", False),
+        ([Absent("n", "gguf", 1, problem="It is gone."), Absent("m", "gguf", 1)], [], [], "degraded", True),
+        ([Absent("m", "gguf", 1, problem="It is gone."), Absent("n", "gguf", 1)], [], [], "failed", False),
+        ([], [LoadFailure("m", "It is damaged.", 3.0)], [], "failed", False),
+    ],
+)
+async def test_health_is_what_a_request_for_the_default_model_would_meet(
+    absent: list[Absent], failures: list[LoadFailure], opening: list[str], status: str, ready: bool
+) -> None:
+    pool = PoolSnapshot(absent=tuple(absent), failures=tuple(failures))
+    seen = replace(snapshot(), pool=pool, opening=tuple(opening))
+    health, is_ready = health_of(seen, "m" if absent else None)
+    assert (health.status, is_ready) == (status, ready)
+    assert health.detail
+
+
+async def test_a_default_model_that_failed_is_not_made_good_by_another() -> None:
+    both = snapshot(model(ModelState.FAILED, "a"), model(ModelState.READY, "b"))
+    assert health_of(both, "a")[1] is False
+    assert health_of(both, "b")[0].status == "degraded"
+
+
+async def test_a_model_whose_file_vanished_or_broke_is_told_until_it_loads_again(tmp_path: Path) -> None:
+    settings = settings_of(model=ModelSettings(engine="llamacpp"))
+    file = tmp_path / "tiny.gguf"
+    shutil.copy(Path(core.guide.__file__).parent / "guide.gguf", file)
+    async with serving(tmp_path, settings, model=None) as served:
+
+        async def health() -> tuple[int, str]:
+            answer = await served.http.get("/health")
+            assert str(tmp_path) not in answer.text
+            return answer.status_code, answer.json()["status"]
+
+        await served.workbench.serve([str(file)])
+        assert await health() == (200, "ok")
+        body = file.read_bytes()
+        file.unlink()
+        assert await health() == (503, "failed")
+        file.write_bytes(body[: len(body) // 2])
+        assert (await served.chat(model="tiny")).status_code == 500
+        assert await health() == (503, "failed")
+        assert (await served.http.get("/v1/models/tiny")).json()["state"] == "failed"
+        file.write_bytes(body)
+        assert (await served.chat(model="tiny", max_tokens=1)).status_code == 200
+        assert await health() == (200, "ok")
 
 
 async def test_stats_are_summed_over_models() -> None:
