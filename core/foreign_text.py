@@ -85,14 +85,22 @@ def printable(text: str, *, lines: bool = False) -> str:
     return _HIDDEN.sub(seen, text)
 
 
-def printable_json(document: str) -> str:
+def printable_json(document: str, *, pairs: bool = True) -> str:
     r"""A JSON `document` that says the same, with escapes of JSON for what a terminal would obey or a reader not see.
 
     JSON demands that of the characters below the blank alone; DEL, C1 and the marks of direction pass its encoders.
+    Without `pairs` a character beyond the first plane is one escape, as TOML wants it.
     """
     if document.isascii() and "\x7f" not in document:
         return document
-    return _UNSEEN_IN_JSON.sub(lambda found: found[0] if found[0] in "\r\n" else _json_escape(found[0]), document)
+
+    def seen(found: re.Match[str]) -> str:
+        sign = found[0]
+        if sign in "\r\n":
+            return sign
+        return f"\\U{ord(sign):08x}" if sign > "\uffff" and not pairs else _json_escape(sign)
+
+    return _UNSEEN_IN_JSON.sub(seen, document)
 
 
 def _joins(text: str, found: re.Match[str]) -> bool:

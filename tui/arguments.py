@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from core.foreign_text import printable
+
 EPILOG = """\
 commands:
   tui doctor            which engines run here, which do not, and what mends them
@@ -92,6 +94,13 @@ class Arguments(argparse.Namespace):
 
 class Misunderstood(Exception):
     """The arguments cannot be understood; the sentence says why."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse for commands that have options of their own; what it quotes is escaped."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 
 from core.bench.results import BenchRun, ExportFormat, Setting, export
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
 from core.config import load_settings
 from core.errors import BenchtopError, UsageError
+from core.foreign_text import printable
 from core.workbench import Workbench
 from tui import benchtable
+from tui.arguments import CommandParser
 from tui.lineup import NAMES, in_full
+from tui.output import write
+from tui.paper import Paper
 
 if TYPE_CHECKING:
     from core.bench.results import BenchRow
@@ -27,7 +29,7 @@ FLAWED = 1
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="tui bench",
         description="Measure the engines that can run a model here, one after another.",
         allow_abbrev=False,
@@ -60,15 +62,15 @@ def main(words: Sequence[str]) -> int:
     plan = parse_sweeps(given.sweep, SuitePlan(rounds=given.rounds, prompt=given.prompt, decoded=given.decode))
     flags = {"model": {"engine": given.engine}, "bench": {"fresh": given.rebench or None}}
     workbench = Workbench(load_settings(flags, config_file=given.config))
-    console = Console(stderr=True)
+    console = Paper(stderr=True)
     stop = threading.Event()
     with console.status("finding out what runs here") as status:
         reporter = Reporter(console, status.update, plan, several=len(given.models) > 1)
         run = workbench.run_suite(given.models, plan, stop, reporter.tell)
-    out = Console()
+    out = Paper()
     benchtable.show(out, workbench.compare(run))
     for sentence in inapplicable(run, plan):
-        out.print(sentence, markup=False, highlight=False)
+        out.tell(sentence, wrap=True)
     for form in ExportFormat:
         path: Path | None = getattr(given, form.value)
         if path is not None:
@@ -80,7 +82,7 @@ def main(words: Sequence[str]) -> int:
 class Reporter:
     """Tells on the terminal how the suite is getting on."""
 
-    def __init__(self, console: Console, update: Callable[[str], None], plan: SuitePlan, *, several: bool) -> None:
+    def __init__(self, console: Paper, update: Callable[[str], None], plan: SuitePlan, *, several: bool) -> None:
         """`several`: models are measured, so that their names tell cases apart."""
         swept = (plan.threads, plan.batches, plan.micro_batches, plan.kv_types, plan.depths)
         self._names = tuple(name for name, values in zip(NAMES, swept, strict=True) if len(values) > 1)
@@ -100,14 +102,14 @@ class Reporter:
                 told = row.problem or f"{row.decode:.1f} tok/s"
                 model = f"{row.setting.model} with " if self._several else ""
                 line = f"[benchmark] {model}{self._case(row.setting)}: {told}"
-                self._console.print(line, markup=False, highlight=False)
+                self._console.tell(line, wrap=True)
 
     def _case(self, setting: Setting) -> str:
         """The engine, and what tells this case of it from the others."""
         return ", ".join(filter(None, (setting.engine, in_full(setting, self._names))))
 
     def _show(self, words: str) -> None:
-        self._update(escape(words))
+        self._update(escape(printable(words)))
 
 
 def inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:
@@ -123,7 +125,7 @@ def _announce_fastest(run: BenchRun) -> None:
         measured: list[BenchRow] = [row for row in run.rows if row.setting.model == model and row.problem is None]
         if measured:
             best = max(measured, key=lambda row: row.decode)
-            sys.stdout.write(f"[engine] {model}: fastest with {best.setting.engine}\n")
+            write(f"[engine] {model}: fastest with {best.setting.engine}")
 
 
 def _write(path: Path, text: str) -> None:

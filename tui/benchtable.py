@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
@@ -15,6 +14,7 @@ from rich.table import Table
 from core.bench.results import Change, Setting
 from tui import format as fmt
 from tui.lineup import NAMES, in_full, swept
+from tui.paper import Paper
 
 FIGURES: Final = ("prefill\ntok/s", "decode\ntok/s", "spread", "first\nms", "memory\nMB")
 BEFORE: Final = "before"
@@ -25,20 +25,20 @@ BEFORE_TOLD: Final = "; before: decode against the last run with the same settin
 UNLIMITED: Final = 10_000
 
 
-def show(console: Console, changes: Sequence[Change]) -> None:
+def show(console: Paper, changes: Sequence[Change]) -> None:
     """Print a table for each model, below it what all its rows share and why some of them have no figures."""
     for model in dict.fromkeys(change.row.setting.model for change in changes):
         mine = [change for change in changes if change.row.setting.model == model]
         names = swept([change.row.setting for change in mine])
-        console.print(escape(model), style="bold", highlight=False)
+        console.tell(model, "bold", wrap=True)
         console.print(table_of(console, mine))
         for line in _below(mine, names):
-            console.print(line, markup=False, highlight=False)
+            console.tell(line, wrap=True)
     compared = BEFORE_TOLD if any(change.ratio is not None for change in changes) else ""
-    console.print(f"{LEGEND}{compared}.", style="dim", highlight=False)
+    console.tell(f"{LEGEND}{compared}.", "dim", wrap=True)
 
 
-def table_of(console: Console, changes: Sequence[Change]) -> Table:
+def table_of(console: Paper, changes: Sequence[Change]) -> Table:
     """The rows of one model. Settings in which they differ have columns, where there is room for them; else they stand
     below each engine's name."""
     names = swept([change.row.setting for change in changes])
@@ -59,12 +59,12 @@ def _table(changes: Sequence[Change], columns: Sequence[str], below: Sequence[st
     for change in changes:
         setting, style = change.row.setting, "red" if change.row.problem else None
         cells = (*(_cell(setting, name) for name in columns), *_figures(change))[: len(table.columns) - 1]
-        table.add_row(_named(setting, below), *(escape(cell) for cell in cells), style=style)
+        table.add_row(_named(setting, below), *cells, style=style)
     return table
 
 
 def _named(setting: Setting, below: Sequence[str]) -> RenderableType:
-    return Group(escape(setting.engine), Padding(in_full(setting, below), (0, 0, 0, 2))) if below else setting.engine
+    return Group(setting.engine, Padding(in_full(setting, below), (0, 0, 0, 2))) if below else setting.engine
 
 
 def _cell(setting: Setting, name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tui.arguments import Arguments, Misunderstood, parse, parse_config
+from tui.output import be_tolerant, complain, write
 
 if TYPE_CHECKING:
     from core.config import Settings
@@ -24,6 +25,7 @@ INTERRUPTED = 130
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. No traceback reaches a user."""
+    be_tolerant()
     try:
         return _run(sys.argv[1:] if words is None else words)
     except KeyboardInterrupt:
@@ -143,7 +145,7 @@ def _settings(arguments: Arguments) -> Settings:
 
     loaded = read_settings(arguments.flags(), config_file=arguments.config)
     for warning in loaded.warnings:
-        sys.stderr.write(f"tui: {loaded.file}: {warning}\n")
+        complain(f"{loaded.file}: {warning}")
     _check_threads(loaded.settings)
     return loaded.settings
 
@@ -228,7 +230,7 @@ def _config(words: Sequence[str]) -> int:
     from tui import configuring
 
     if arguments.what == "path":
-        sys.stdout.write(f"{arguments.config or folders().config / 'config.toml'}\n")
+        write(str(arguments.config or folders().config / "config.toml"))
         return OK
     try:
         loaded = read_settings(arguments.flags(), config_file=arguments.config)
@@ -242,7 +244,7 @@ def _config(words: Sequence[str]) -> int:
 def _print_version() -> int:
     from api.version import version
 
-    sys.stdout.write(f"benchtop {version()}\n")
+    write(f"benchtop {version()}")
     return OK
 
 
@@ -277,7 +279,7 @@ def _confess(error: Exception) -> int:
 
 
 def _complain(sentence: str, code: int = USAGE) -> int:
-    sys.stderr.write(f"tui: {sentence}\n")
+    complain(sentence)
     return code
 
 

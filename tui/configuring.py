@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Final, get_type_hints
 
-import msgspec
 from msgspec import Struct
 
 from core.config import Settings, is_secret
 from core.config_merge import Key, Origin, OriginKind
+from core.foreign_text import printable_json
+from tui.output import write_json
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -56,9 +57,9 @@ class Section(Struct, frozen=True):
 
 def show(loaded: Loaded, *, secrets: bool) -> None:
     """Print TOML on stdout, coloured on a terminal."""
-    from rich.console import Console
+    from tui.paper import Paper
 
-    console = Console(highlight=False)
+    console = Paper()
     for line in lines(loaded, secrets=secrets):
         console.print(line, soft_wrap=True)
 
@@ -76,8 +77,7 @@ def show_json(loaded: Loaded, *, secrets: bool) -> None:
             table[entry.key] = shown
     file = {"path": str(loaded.file), "present": loaded.present}
     document = {"file": file, "warnings": loaded.warnings, "settings": tree}
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-    sys.stdout.flush()
+    write_json(document)
 
 
 def sections(loaded: Loaded) -> list[Section]:
@@ -197,4 +197,4 @@ def toml(value: object) -> str:
             pairs = ((key, getattr(value, key)) for key in value.__struct_fields__)
             return f"{{ {', '.join(f'{key} = {toml(each)}' for key, each in pairs)} }}"
         case _:
-            return msgspec.json.encode(str(value)).decode().replace("\x7f", "\\u007f")
+            return printable_json(json.dumps(str(value), ensure_ascii=False), pairs=False)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from core.bench.probe import describe
 from core.hardware import available_memory, machine
 from core.workbench import Workbench
+from tui.paper import Paper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,13 +25,13 @@ GIBIBYTE = 1024**3
 
 def examine(settings: Settings) -> None:
     """Print the report on stdout."""
-    console = Console()
+    console = Paper()
     workbench = Workbench(settings)
     console.print(machine_table())
     engines = workbench.engines()
     console.print(engine_table(engines))
     for line in [*mend_lines(engines), *verdict_lines(workbench.verdicts())]:
-        console.print(line, soft_wrap=True, markup=False)
+        console.tell(line)
 
 
 def machine_table() -> Table:
@@ -77,7 +78,7 @@ def engine_table(engines: Iterable[EngineReport]) -> Table:
     for heading in ("engine", "runs here", "version", "platform"):
         table.add_column(heading, no_wrap=True)
     for engine in in_order(engines):
-        state = "[green]yes[/]" if engine.available else "[red]no[/]"
+        state = Text("yes", "green") if engine.available else Text("no", "red")
         table.add_row(engine.name, state, engine.version or "", engine.platform)
     return table
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.prompt import Confirm
 
 from core.config import folders
@@ -16,6 +15,7 @@ from core.models.downloads.space import in_words
 from core.models.fit import Verdict
 from core.models.store import Store
 from core.workbench import load_options
+from tui.paper import Paper
 from tui.preview import fits, judge
 from tui.pull import fetch
 
@@ -31,7 +31,7 @@ def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
     and ModelNotFound, ArtifactError, HubError, DownloadError.
     """
     store = Store(settings, folders(), Engines(), load_options(settings.model))
-    console = Console(stderr=True)
+    console = Paper(stderr=True)
     try:
         for name in names:
             try:
@@ -44,16 +44,12 @@ def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
         store.close()
 
 
-def _fetch(store: Store, name: str, console: Console, *, asked: bool) -> None:
+def _fetch(store: Store, name: str, console: Paper, *, asked: bool) -> None:
     quant = store.find(store.read_own(name))
     judged = judge(store, quant)
-    _say(console, f"{quant.name} is not on this machine: {in_words(quant.size)} to download{fits(judged)}.")
+    console.tell(f"{quant.name} is not on this machine: {in_words(quant.size)} to download{fits(judged)}.")
     likely = judged is None or judged.fit.verdict is not Verdict.DOES_NOT_FIT
     if not asked and not Confirm.ask("Download it?", console=console, default=likely):
         raise Cancelled(f"{name} was not downloaded; `tui pull {name}` does it.")
     if not fetch(store.downloads, quant, console, name):
         raise Cancelled(f"{name} is not here in full yet.")
-
-
-def _say(console: Console, sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from api.server import Server
 from core.errors import ServerError
+from core.foreign_text import printable
 from core.telemetry import log
 from core.workbench import Workbench
 from tui.fetching import ensure
+from tui.output import write
 
 if TYPE_CHECKING:
     from core.config import Settings
@@ -76,8 +78,7 @@ async def _load(workbench: Workbench, model: str) -> None:
 
 
 def _tell(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    write(printable(line))
 
 
 def _announce(server: Server, workbench: Workbench) -> None:
@@ -91,8 +92,7 @@ def _announce(server: Server, workbench: Workbench) -> None:
     if server.key_generated:
         lines.append(f"API key (made for this run; choose your own with --api-key): {server.api_key}")
     lines.append(f"Try: {server.curl(model)}")
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    write("\n".join(map(printable, lines)))
 
 
 class _Signals:

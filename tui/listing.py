@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from core.config import Settings, folders, load_settings
 from core.engines import Engines
 from core.errors import ModelNotFound
+from core.foreign_text import printable
 from core.models.catalog import CatalogEntry, builtin_catalog
 from core.models.library import Library, LibraryEntry, Place, user_library
 from core.models.names import Unknown
 from core.models.resolve import read_own
 from core.models.servers import ask
 from tui import format as fmt
+from tui.arguments import CommandParser
+from tui.output import write_json
+from tui.paper import Paper
 
 CATALOG_WORD = "models"
 """`tui list models` is another way to ask for the catalog."""
@@ -60,7 +60,7 @@ class Offered(Struct, frozen=True):
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="tui list", description="List the models on this machine, or those of the catalog.", allow_abbrev=False
     )
     made.add_argument("what", nargs="?", choices=[CATALOG_WORD], help="the same as --catalog")
@@ -117,11 +117,11 @@ def table_of(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -
     for entry in entries:
         kind = entry.format.value if entry.format else ""
         used = _when(entry).partition("T")[0]
-        told = entry.problem or ", ".join(entry.engines)
+        told = printable(entry.problem or ", ".join(entry.engines))
         style = "red" if entry.problem else None
         short = shorts.get(entry.path)
-        called = entry.name if short is None else f"{short}\n{entry.name}"
-        table.add_row(escape(called), kind, size_in_words(entry.size), used, escape(told), style=style)
+        called = "\n".join(printable(name) for name in (short, entry.name) if name is not None)
+        table.add_row(called, kind, size_in_words(entry.size), used, told, style=style)
     return table
 
 
@@ -145,9 +145,9 @@ def size_in_words(size: int) -> str:
 
 def _print(rows: Sequence[Listed] | Sequence[Offered], table: Table, as_json: bool) -> int:
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n")
+        write_json(rows)
     else:
-        Console().print(table)
+        Paper().print(table)
     return 0
 
 

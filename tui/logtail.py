@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 
+from core.foreign_text import printable
 from core.telemetry.log import FIELDS
 
 KEPT = 200
@@ -23,5 +24,6 @@ class LogTail(logging.Handler):
         when = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = getattr(record, FIELDS, None) or {}
         told = " ".join(f"{name}={value}" for name, value in fields.items())
-        self.lines.append(f"{when} {record.levelname.lower():<7} {record.getMessage()} {told}".rstrip())
+        line = f"{when} {record.levelname.lower():<7} {record.getMessage()} {told}".rstrip()
+        self.lines.append(printable(line))
         self.version += 1

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from core.config import load_settings
 from core.errors import BenchtopError, UsageError
+from core.foreign_text import printable
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.space import in_words
 from core.workbench import Workbench
+from tui.arguments import CommandParser
+from tui.paper import Paper
 from tui.preview import fits, judge
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ STEPS = 10
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="tui pull",
         description="Download a model into the cache of the Hub, or go on with it where it was broken off.",
         allow_abbrev=False,
@@ -54,19 +56,19 @@ def main(words: Sequence[str]) -> int:
         raise UsageError("Name one MODEL to download, or give --resume alone to go on with all that was broken off.")
     flags = {"downloads": {"bandwidth": given.bandwidth, "concurrency": given.concurrency}}
     workbench = Workbench(load_settings(flags, config_file=given.config))
-    console = Console(stderr=True)
+    console = Paper(stderr=True)
     store = workbench.store
     try:
         if given.resume:
             return OK if _resume(store.downloads, console) else INTERRUPTED
         quant = store.find(store.read_own(given.model))
-        _say(console, f"{quant.name}: {in_words(quant.size)}{fits(judge(store, quant))}.")
+        console.tell(f"{quant.name}: {in_words(quant.size)}{fits(judge(store, quant))}.")
         return OK if fetch(store.downloads, quant, console, given.model) else INTERRUPTED
     finally:
         store.close()
 
 
-def fetch(downloads: Downloads, quant: Quant, console: Console, name: str) -> bool:
+def fetch(downloads: Downloads, quant: Quant, console: Paper, name: str) -> bool:
     """Download what stands for `name`, with the progress on the console; False when it was interrupted.
 
     Raises DownloadError and what else keeps it from coming.
@@ -74,11 +76,13 @@ def fetch(downloads: Downloads, quant: Quant, console: Console, name: str) -> bo
     return _ended(_followed(downloads, downloads.enqueue(quant), console), console, name)
 
 
-def _resume(downloads: Downloads, console: Console) -> bool:
+def _resume(downloads: Downloads, console: Paper) -> bool:
     """Go on with all; whether all of them are here. Raises BenchtopError, once all ended, when any could not be had."""
     pending = downloads.resume_pending(paused=True)
     if not pending.started and not pending.refused:
-        _say(console, "No download is paused or was broken off; `tui pull MODEL` goes on with one that has failed.")
+        console.tell(
+            "No download is paused or was broken off; `tui pull MODEL` goes on with one that has failed.", wrap=False
+        )
     items = [_followed(downloads, key, console) for key in pending.started]
     failures = [str(error) for error in pending.refused.values()]
     here = True
@@ -91,12 +95,12 @@ def _resume(downloads: Downloads, console: Console) -> bool:
         # One that fails for the same reason as another is told of once.
         *others, last = dict.fromkeys(failures)
         for failure in others:
-            _say(console, failure)
+            console.tell(failure)
         raise BenchtopError(last)
     return here
 
 
-def _followed(downloads: Downloads, key: str, console: Console) -> DownloadItem:
+def _followed(downloads: Downloads, key: str, console: Paper) -> DownloadItem:
     """Show a download until it ends. Ctrl-C pauses it, and a second one leaves at once."""
     view = Bar(console) if console.is_terminal else Lines(console)
     with view:
@@ -110,16 +114,16 @@ def _followed(downloads: Downloads, key: str, console: Console) -> DownloadItem:
         return item
 
 
-def _ended(item: DownloadItem, console: Console, model: str) -> bool:
+def _ended(item: DownloadItem, console: Paper, model: str) -> bool:
     """Tell how it ended; whether the model is here. Raises BenchtopError when it failed."""
     match item.state:
         case DownloadState.DONE:
-            _say(console, f"{item.name} is here ({in_words(item.total)}); `tui {model}` opens it.")
+            console.tell(f"{item.name} is here ({in_words(item.total)}); `tui {model}` opens it.")
             return True
         case DownloadState.FAILED:
             raise BenchtopError(item.error or f"{item.name} could not be downloaded.")
         case _:
-            _say(console, f"Paused with {_share(item)} here; `tui pull {model}` goes on from there.")
+            console.tell(f"Paused with {_share(item)} here; `tui pull {model}` goes on from there.")
             return False
 
 
@@ -127,14 +131,10 @@ def _share(item: DownloadItem) -> str:
     return f"{in_words(item.done)} of {in_words(item.total)}"
 
 
-def _say(console: Console, sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-
-
 class Bar:
     """One line that is drawn again and again."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Paper) -> None:
         self._console = console
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[figures]}"))
         self._progress = Progress(*columns, console=console, transient=True)
@@ -152,16 +152,16 @@ class Bar:
         if item.note != self._note:
             self._note = item.note
             if item.note is not None:
-                _say(self._progress.console, said(item))
+                self._console.tell(said(item))
         self._progress.update(
-            self._task, description=item.name, total=item.total, completed=item.done, figures=figures(item)
+            self._task, description=printable(item.name), total=item.total, completed=item.done, figures=figures(item)
         )
 
 
 class Lines:
     """A line now and then, for a log."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Paper) -> None:
         self._console = console
         self._said: tuple[DownloadState, str | None, int] | None = None
 
@@ -175,7 +175,7 @@ class Lines:
         step = STEPS * item.done // item.total if item.total else STEPS
         if (item.state, item.note, step) != self._said:
             self._said = (item.state, item.note, step)
-            _say(self._console, said(item) or f"{item.name}: {item.state.value}, {figures(item)}")
+            self._console.tell(said(item) or f"{item.name}: {item.state.value}, {figures(item)}")
 
 
 def said(item: DownloadItem) -> str:

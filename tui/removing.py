@@ -9,16 +9,19 @@ from pathlib import Path
 
 from core.config import load_settings
 from core.errors import UsageError
+from core.foreign_text import printable
 from core.models.library import LibraryEntry
 from core.models.removal import check, find
 from core.workbench import Workbench
+from tui.arguments import CommandParser
 from tui.listing import size_in_words
+from tui.output import write
 
 DECLINED = 1
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="tui rm",
         description="Delete a model from the Hub's cache, or from a folder of library.folders.",
         allow_abbrev=False,
@@ -37,16 +40,16 @@ def main(words: Sequence[str]) -> int:
     entry = find(given.model, shelf.scan(), shelf.cache)
     check(shelf, entry)
     if not given.yes and not _agreed(entry):
-        sys.stdout.write("Nothing was deleted.\n")
+        write("Nothing was deleted.")
         return DECLINED
     freed = store.delete(entry)
-    sys.stdout.write(f"Deleted {entry.name}; {size_in_words(freed) or 'nothing'} became free.\n")
+    write(f"Deleted {entry.name}; {size_in_words(freed) or 'nothing'} became free.")
     return 0
 
 
 def _agreed(entry: LibraryEntry) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(f"There is no terminal to ask whether {entry.name} is to be deleted; say --yes.")
-    sys.stdout.write(f"Delete {entry.name} ({size_in_words(entry.size) or 'empty'}) at {entry.path}? [y/N] ")
-    sys.stdout.flush()
+    size = size_in_words(entry.size) or "empty"
+    write(printable(f"Delete {entry.name} ({size}) at {entry.path}? [y/N] "), end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -7,18 +7,21 @@ left to the first line that is written: a program that logs nothing, or has its 
 
 from __future__ import annotations
 
+import json as encoder
 import logging
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from core.config import LogLevel
+from core.foreign_text import printable, printable_json
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor, WrappedLogger
+    from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Set where a request enters; tasks and threads started with `asyncio` inherit it."""
@@ -139,11 +142,35 @@ def _formatter(*, json: bool) -> logging.Formatter:
     ]
     finish: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if json:
-        finish += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        finish += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_written)]
     else:
-        plain = structlog.dev.plain_traceback
-        finish += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain, pad_event_to=0)]
+        colours = sys.stderr.isatty()
+        finish += [
+            _escape_fields,
+            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=_write_traceback, pad_event_to=0),
+        ]
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=finish)
+
+
+def _escape_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Names of models and paths of requests are others' words; one event is one line. The traceback has lines."""
+    for name, value in event.items():
+        if name == "stack":
+            event[name] = printable(str(value), lines=True)
+        elif name != "exc_info":
+            # What is no text is shown as Python writes it, which escapes less than a terminal obeys.
+            event[name] = printable(value if isinstance(value, str) else repr(value))
+    return event
+
+
+def _written(event: object, default: Callable[[object], object]) -> str:
+    """The encoder escapes all but DEL."""
+    return printable_json(encoder.dumps(event, default=default))
+
+
+def _write_traceback(out: TextIO, cause: ExcInfo) -> None:
+    """An exception's text quotes whatever it was raised about."""
+    out.write("\n" + printable("".join(traceback.format_exception(*cause)).rstrip("\n"), lines=True))
 
 
 def _pack_fields(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[object], EventDict]:

@@ -8,13 +8,13 @@ import re
 
 import pytest
 from msgspec.structs import replace
-from rich.console import Console
 
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, SuitePlan, parse_sweeps
 from core.engines.base import KvType
 from tui.benching import Reporter, inapplicable
 from tui.benchtable import show
+from tui.paper import Paper
 
 SETTING = Setting("guide", "abc", "llamacpp", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)
 OTHERS = [replace(SETTING, engine=name, threads=2, divides=False) for name in ("mlx", "onnxruntime-genai")]
@@ -26,7 +26,7 @@ def row(setting: Setting) -> BenchRow:
 
 def printed(*rows: BenchRow, before: bool = True) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=80)
+    console = Paper(file=out, width=80)
     show(console, [Change(each, replace(each, decode=9000.0) if before else None) for each in rows])
     return out.getvalue()
 
@@ -92,7 +92,7 @@ def test_a_line_of_progress_says_which_case_it_is_about() -> None:
         (True, "guide with llamacpp, micro"),
     ):
         out = io.StringIO()
-        reporter = Reporter(Console(file=out, width=200), lambda _: None, plan, several=several)
+        reporter = Reporter(Paper(file=out, width=200), lambda _: None, plan, several=several)
         reporter.tell(CaseDone(row(replace(SETTING, micro_batch=64))))
         assert said in out.getvalue()
 

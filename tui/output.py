@@ -1,0 +1,38 @@
+"""The one way of the command line to a terminal or a pipe for plain lines and documents: nothing in them is obeyed."""
+
+from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+
+from core.foreign_text import printable, printable_json
+
+
+def be_tolerant() -> None:
+    """What the encoding of stdout or stderr has no sign for is written as an escape, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def write(text: str, *, end: str = "\n") -> None:
+    """A line or several on stdout, at once."""
+    sys.stdout.write(printable(text, lines=True) + end)
+    sys.stdout.flush()
+
+
+def complain(sentence: str) -> None:
+    """A line on stderr, with the program's name before it."""
+    sys.stderr.write(f"tui: {printable(sentence)}\n")
+
+
+def write_json(value: object) -> None:
+    """Indented JSON on stdout, of whatever msgspec can take apart. A byte of a name that is not UTF-8 stands there as
+    Python keeps it, half a surrogate."""
+    import json
+
+    import msgspec
+
+    document = json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2, ensure_ascii=False)
+    sys.stdout.write(printable_json(document) + "\n")
+    sys.stdout.flush()
