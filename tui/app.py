@@ -9,7 +9,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,17 +20,20 @@ from textual.screen import Screen
 
 from core.config import Settings
 from core.errors import BenchtopError
+from core.foreign_text import printable
 from tui import format as fmt
 from tui import glyphs, theming
 from tui.actions import Scope, bindings, of, scope_of
 from tui.desk import Desk, Wish, build
 from tui.logtail import LogTail
 from tui.screens.room import Room
+from tui.widgets.plain import Unobeyed
 from tui.widgets.rows import WIDE
 from tui.widgets.titlebar import Tab
 
 if TYPE_CHECKING:
     from textual.driver import Driver
+    from textual.filter import LineFilter
     from textual.notifications import SeverityLevel
 
     from core.workbench import Workbench
@@ -82,6 +85,7 @@ class BenchtopApp(App[None]):
         self.desk = Desk(settings, model, make)
         self.glyphs = glyphs.wanted(os.environ, getattr(sys.stdout, "encoding", None))
         self.log_tail = LogTail()
+        self._unobeyed = Unobeyed()
         for theme in theming.themes():
             self.register_theme(theme)
         # Before the style sheets are parsed: a theme that is set later has them parsed twice.
@@ -211,11 +215,19 @@ class BenchtopApp(App[None]):
         title: str = "",
         severity: SeverityLevel = "information",
         timeout: float | None = None,
-        markup: bool = True,
+        markup: bool = False,
     ) -> None:
-        """Names of a hundred characters would cover what is told of."""
+        """Names of a hundred characters would cover what is told of. No words are markup, whoever says them."""
         told = fmt.short_names(message, self.glyphs.cut)
-        super().notify(told, title=title, severity=severity, timeout=timeout, markup=markup)
+        super().notify(told, title=printable(title), severity=severity, timeout=timeout, markup=False)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Last of all, so that nothing drawn can be obeyed by the terminal."""
+        return [*super().get_line_filters(), self._unobeyed]
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """What is pasted into a shell is obeyed there, so the clipboard gets what was seen."""
+        super().copy_to_clipboard(printable(text, lines=True))
 
     async def on_unmount(self) -> None:
         logging.getLogger().removeHandler(self.log_tail)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from core.foreign_text import printable
+
 LONG = 40
 """Characters of a model's name in a sentence, at most."""
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -62,7 +64,8 @@ def plural(number: int, noun: str) -> str:
 
 
 def clip(text: str, width: int, mark: str = "…") -> str:
-    """At most `width` characters, the last one `mark` where something was cut."""
+    """A name in at most `width` characters, the last one `mark` where something was cut."""
+    text = printable(text)
     return text if len(text) <= width else text[: max(0, width - len(mark))] + mark
 
 
@@ -74,4 +77,4 @@ def short_names(sentence: str, mark: str = "…") -> str:
         half = (LONG - len(mark)) // 2
         return name if len(name) <= LONG else f"{name[:half]}{mark}{name[-half:]}"
 
-    return _REPOSITORY.sub(shortened, sentence)
+    return _REPOSITORY.sub(shortened, printable(sentence, lines=True))

@@ -10,6 +10,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tui.widgets.plain import Plain, shown
+
 
 class Ask(ModalScreen[None]):
     """`accept` takes the answer and returns None when it was good, else a sentence that is shown."""
@@ -25,10 +27,10 @@ class Ask(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = self._title
+            dialog.border_title = shown(self._title, lines=False)
             dialog.border_subtitle = "enter to go on, escape to leave"
             yield Input(self._value, placeholder=self._placeholder, select_on_focus=False)
-            yield Static(classes="problem", markup=False)
+            yield Plain(classes="problem")
 
     @on(Input.Submitted)
     def submit(self, event: Input.Submitted) -> None:

@@ -21,6 +21,7 @@ from tui.actions import Scope, bindings
 from tui.desk import model_in
 from tui.screens.room import Room
 from tui.widgets.contest import Contest
+from tui.widgets.plain import Plain, shown
 from tui.widgets.plot import Plot
 from tui.widgets.rows import Cell, Column, Rows
 
@@ -40,7 +41,7 @@ MODES = {"served": "as it serves", "contest": "engines side by side"}
 """Id of a pane, and its name."""
 
 
-class ModeTab(Static):
+class ModeTab(Plain):
     """The name of a way to measure."""
 
     ALLOW_SELECT = False
@@ -110,7 +111,7 @@ class BenchScreen(Room):
                         ],
                         dom_id="measured",
                     )
-                    yield Static(id="summary", markup=False)
+                    yield Plain(id="summary")
             yield Contest(self.desk, dom_id="contest")
 
     def on_mount(self) -> None:
@@ -154,7 +155,8 @@ class BenchScreen(Room):
     def show(self, snapshot: Snapshot) -> None:
         model = model_in(snapshot, self.desk.model)
         curve = self.query_one("#curve")
-        curve.border_subtitle = f"{model.name} {glyphs.of(self).dot} {model.engine}" if model is not None else ""
+        told = f"{model.name} {glyphs.of(self).dot} {model.engine}" if model is not None else ""
+        curve.border_subtitle = shown(told, lines=False)
         if self.mode == "contest":
             # Its marks follow the switch between ASCII and Unicode, and its columns the terminal's width.
             self.query_one(Contest).draw()
@@ -241,7 +243,7 @@ class BenchScreen(Room):
             case Summary() as total:
                 self._say(_summed(total.rounds, total.prefill_rate, total.decode_rate, total.decode_spread), bold=True)
                 note = f"first token {fmt.seconds(total.time_to_first_token)}, memory {fmt.size(total.memory)}"
-                self.query_one("#results").border_subtitle = note
+                self.query_one("#results").border_subtitle = shown(note, lines=False)
         self.query_one("#measured", Rows).show(self._results)
 
     @on(Stopped)

@@ -17,6 +17,7 @@ from textual.widgets import Static
 from core.errors import BenchtopError, Cancelled
 from core.events import Failed, Finished, TextDelta
 from core.feed import Snapshot
+from core.foreign_text import printable
 from tui import format as fmt
 from tui import glyphs
 from tui.actions import Scope, bindings
@@ -26,6 +27,7 @@ from tui.screens.room import Room
 from tui.widgets.answer import Answer
 from tui.widgets.composer import Composer
 from tui.widgets.gauge import Gauge
+from tui.widgets.plain import Plain
 from tui.widgets.transcript import Earlier, Transcript
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class ChatScreen(Room):
         self._window = 0
 
     def body(self) -> ComposeResult:
-        yield Transcript(self.chat.exchanges, Static(id="welcome"))
+        yield Transcript(self.chat.exchanges, Plain(id="welcome"))
         with Vertical(id="desk"):
             yield Gauge("context", value_width=22, dom_id="context")
             yield Composer(placeholder="Write a message; enter sends it", dom_id="composer")
@@ -235,7 +237,7 @@ class ChatScreen(Room):
         path = Path(answer).expanduser()
         try:
             with path.open("x", encoding="utf-8") as file:
-                file.write(self.chat.to_markdown())
+                file.write(printable(self.chat.to_markdown(), lines=True))
         except FileExistsError:
             return f"{path} exists already; choose another name."
         except OSError as error:

@@ -9,9 +9,10 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.events import Key
 from textual.screen import ModalScreen
-from textual.widgets import Button, Static
+from textual.widgets import Button
 
 from tui import format as fmt
+from tui.widgets.plain import Plain, shown
 
 
 class Confirm(ModalScreen[None]):
@@ -28,9 +29,9 @@ class Confirm(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = self._title
+            dialog.border_title = shown(self._title, lines=False)
             dialog.border_subtitle = "escape to leave it"
-            yield Static(self._question, classes="question-text", markup=False)
+            yield Plain(self._question, classes="question-text")
             with Horizontal(classes="answers"):
                 for key, (words, _) in self._answers.items():
                     yield Button(f"{words} ({key})", id=f"answer-{key}")

@@ -8,9 +8,9 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from tui.actions import NOTES, Action, Scope, of
+from tui.widgets.plain import Plain
 
 _SHORT = {"question_mark": "?", "escape": "esc", "delete": "del", "slash": "/", "minus": "-", "plus": "+"}
 _SHORT |= {"equals_sign": "=", "left_square_bracket": "[", "right_square_bracket": "]"}
@@ -39,15 +39,15 @@ class HelpScreen(ModalScreen[None]):
             dialog.border_subtitle = "escape to close, arrows to scroll"
             others = [scope for scope in Scope if scope not in (self._scope, Scope.APP)]
             for scope in (self._scope, Scope.APP, *others):
-                yield Static(scope.value, classes="heading")
+                yield Plain(scope.value, classes="heading")
                 for action in of(scope):
                     if action.keys:
                         yield _line(action)
-            yield Static("good to know", classes="heading")
-            yield Static("\n".join(NOTES), markup=False)
+            yield Plain("good to know", classes="heading")
+            yield Plain("\n".join(NOTES))
 
 
 def _line(action: Action) -> Horizontal:
     """Keys on the left, what they do beside them, wrapped in its own column."""
     text = Content.assemble(action.name, (f"  {action.help}", "$quiet"))
-    return Horizontal(Static(keys(action.keys), classes="keys", markup=False), Static(text), classes="action")
+    return Horizontal(Plain(keys(action.keys), classes="keys"), Plain(text), classes="action")

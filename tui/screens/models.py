@@ -23,6 +23,7 @@ from tui.shelf import TASKS, Item, Order, Section, View, guess, partial, pick, r
 from tui.widgets.details import Details
 from tui.widgets.gauge import Gauge
 from tui.widgets.lines import Lines
+from tui.widgets.plain import Plain
 from tui.widgets.search import Search, SearchField, SectionTab
 from tui.widgets.shelves import Around, ShelfTable, by_repository
 from tui.widgets.transfers import Transfers
@@ -90,7 +91,7 @@ class ModelsScreen(Keeping):
             with Container(classes="panel", id="models") as models:
                 models.border_title = "models"
                 yield ShelfTable()
-                yield Static("Looking for models...", id="no-models", markup=False)
+                yield Plain("Looking for models...", id="no-models")
             yield Details(lambda: self.store, self._names_here)
         yield Transfers()
         yield Gauge("memory", value_width=41, dom_id="pool")

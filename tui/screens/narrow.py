@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from core.engines.base import ArtifactFormat
 from core.models.catalog import Task
 from tui import format as fmt
 from tui.shelf import View
 from tui.widgets.lines import Cell, Field, Lines
+from tui.widgets.plain import Plain
 
 Value = TypeVar("Value")
 
@@ -46,7 +46,7 @@ class Narrow(ModalScreen[None]):
             dialog.border_title = "filters"
             dialog.border_subtitle = "left and right change, backspace clears all, escape closes"
             yield Lines((Field("", 12), Field("", 0)), str, self._cells, head=False, dom_id="narrow")
-            yield Static("Models that do not tell what is asked for are left out.", classes="hint")
+            yield Plain("Models that do not tell what is asked for are left out.", classes="hint")
 
     def on_mount(self) -> None:
         lines = self.query_one("#narrow", Lines)

@@ -18,6 +18,7 @@ from tui.actions import Scope, bindings
 from tui.screens.room import Room
 from tui.widgets.board import Board
 from tui.widgets.gauge import Gauge
+from tui.widgets.plain import Plain, shown
 from tui.widgets.plot import Trend
 
 
@@ -38,9 +39,9 @@ class ServeScreen(Room):
         with Container(classes="panel", id="server") as server:
             server.border_title = "server"
             with Horizontal(id="switch"):
-                yield Static(id="address", markup=False)
+                yield Plain(id="address")
                 yield Button("Start", id="toggle")
-            yield Static(id="curl", markup=False)
+            yield Plain(id="curl")
         with Container(classes="panel", id="gauges") as gauges:
             gauges.border_title = "load"
             with Horizontal():
@@ -58,10 +59,10 @@ class ServeScreen(Room):
         with Container(classes="panel", id="requests") as requests:
             requests.border_title = "requests"
             yield Board(dom_id="board")
-            yield Static(id="idle")
+            yield Plain(id="idle")
         with Container(classes="panel", id="log") as log:
             log.border_title = "log"
-            yield Static(id="lines", markup=False)
+            yield Plain(id="lines")
 
     def show(self, snapshot: Snapshot) -> None:
         self._draw_server()
@@ -123,7 +124,7 @@ class ServeScreen(Room):
     def _draw_board(self, snapshot: Snapshot) -> None:
         requests = snapshot.requests
         self.query_one(Board).show_requests(requests)
-        self.query_one("#requests").border_subtitle = f"{len(requests)} now" if requests else ""
+        self.query_one("#requests").border_subtitle = shown(f"{len(requests)} now" if requests else "")
         idle = self.query_one("#idle", Static)
         idle.display = not requests
         done = sum(model.queue.total_processed for model in snapshot.models)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 
 from textual.app import ComposeResult
@@ -12,9 +13,13 @@ from textual.timer import Timer
 from textual.widget import MountError
 from textual.widgets import Static
 
+from core.foreign_text import printable
 from tui import blocks, glyphs
 from tui.chat import Exchange, Outcome, summary
+from tui.widgets.plain import Plain
 
+_HALF = re.compile("(?:\r|[0-9#*]\ufe0f|\U0001f3f4[\U000e0020-\U000e007f]*)$")
+"""What may go on: a newline of two characters, a key cap, a flag."""
 TICK = 1 / 10
 """Seconds between two drawings: about what the eye follows, and cheap beside decoding."""
 
@@ -30,13 +35,16 @@ class Answer(Vertical):
         self._taken = 0
         """How many of the exchange's pieces are in the tail or drawn already."""
         self._tail = ""
+        self._goes_on = False
+        """The last piece that was committed ended in the middle of a list or of code."""
+        self._half = ""
         self._note = ""
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(self.exchange.model, classes="who")
-        yield Static(classes="tail", markup=False)
-        yield Static(classes="stats", markup=False)
+        yield Plain(self.exchange.model, classes="who")
+        yield Plain(classes="tail")
+        yield Plain(classes="stats")
 
     async def on_mount(self) -> None:
         self._timer = self.set_interval(TICK, self._draw)
@@ -54,18 +62,27 @@ class Answer(Vertical):
             return
         pieces = self.exchange.pieces
         if len(pieces) > self._taken:
-            self._tail += "".join(pieces[self._taken :])
+            self._take("".join(pieces[self._taken :]), ended)
             self._taken = len(pieces)
             await self._show_tail(ended)
         elif ended:
+            self._take("", ended)
             await self._show_tail(ended)
         if ended:
             self._finish()
+
+    def _take(self, text: str, ended: bool) -> None:
+        """Put new text behind the tail, but for the half of a sign whose other half is still to come."""
+        text = self._half + text
+        cut = len(text) if ended or (half := _HALF.search(text)) is None else half.start()
+        self._half = text[cut:]
+        self._tail = printable(self._tail + text[:cut], lines=True)
 
     async def _show_tail(self, ended: bool) -> None:
         tail = self.query_one(".tail", Static)
         while (piece := blocks.closed(self._tail)) is not None:
             await self._commit(piece.text, joined=piece.joined)
+            self._goes_on = piece.joined
             self._tail = piece.rest
         if ended and self._tail.strip():
             await self._commit(self._tail, joined=False)
@@ -81,7 +98,7 @@ class Answer(Vertical):
         # Imported with the first answer: the first frame needs no Markdown parser.
         from tui.widgets.prose import Prose
 
-        markdown = Prose(ascii_only=glyphs.of(self) is glyphs.ASCII)
+        markdown = Prose(ascii_only=glyphs.of(self) is glyphs.ASCII, goes_on=self._goes_on)
         markdown.set_class(joined, "-joined")
         # A screen that is being taken down takes no widgets any more.
         with self.app.batch_update(), contextlib.suppress(MountError):
@@ -104,5 +121,5 @@ def _update(tail: Static, text: str) -> None:
     """Lay the screen out anew only where the tail has become taller: most words just fill a line."""
     content = Content(text)
     tail.update(content, layout=False)
-    if content.get_height({}, tail.size.width) != tail.size.height:
+    if not tail.size.width or content.get_height({}, tail.size.width) != tail.size.height:
         tail.refresh(layout=True)

@@ -26,6 +26,7 @@ from tui.desk import Desk
 from tui.lineup import BOUNDS, Case, Lineup
 from tui.widgets.engines import EngineTable
 from tui.widgets.lanes import Course, Lanes
+from tui.widgets.plain import Plain, shown
 
 if TYPE_CHECKING:
     from core.bench.results import Change
@@ -92,14 +93,14 @@ class Contest(Vertical):
             for name, label, default, empty in (*SWEEPS, DEPTH):
                 yield Label(label)
                 yield Input(default, placeholder=empty, id=f"suite-{name}", select_on_focus=True)
-        yield Static(id="wrong", markup=False)
+        yield Plain(id="wrong")
         with Container(classes="panel", id="lineup") as lineup:
             lineup.border_title = "engines"
             with VerticalScroll(id="survey"):
                 yield EngineTable(id="runnable")
             yield Lanes(dom_id="lanes")
-            yield Static(id="reasons", markup=False)
-            yield Static(id="standing", markup=False)
+            yield Plain(id="reasons")
+            yield Plain(id="standing")
         with Container(classes="panel", id="course-panel") as panel:
             panel.border_title = "decode tok/s, round by round"
             yield Course(INVITE, dom_id="course")
@@ -253,7 +254,7 @@ class Contest(Vertical):
         self.query_one(Lanes).draw(self._lineup)
         self.query_one(Course).draw(self._lineup)
         self._draw_reasons()
-        self.query_one("#lineup").border_subtitle = self._model
+        self.query_one("#lineup").border_subtitle = shown(self._model, lines=False)
 
     def _draw_reasons(self) -> None:
         """Why a case, or the whole run, failed: in the table there is no room for it."""

@@ -26,6 +26,7 @@ from tui.shelf import Item, partial
 from tui.weighing import Choice, Dial, dial, formats_to_read, judged, with_header
 from tui.widgets import facts
 from tui.widgets.lines import Cell, Field, Lines
+from tui.widgets.plain import Plain, shown
 
 if TYPE_CHECKING:
     from core.devices import Device
@@ -88,10 +89,10 @@ class Details(Container):
         self._leaves: dict[str, Leaf] = {}
 
     def compose(self) -> ComposeResult:
-        yield Static(id="facts", markup=False)
-        yield Static(id="dial", markup=False)
+        yield Plain(id="facts")
+        yield Plain(id="dial")
         yield Lines(FIELDS, lambda choice: choice.quant.name, self._cells, least=10, dom_id="quants")
-        yield Static(id="verdict", markup=False)
+        yield Plain(id="verdict")
 
     def on_mount(self) -> None:
         self.border_title = "details"
@@ -287,7 +288,7 @@ class Details(Container):
         slider = facts.dial_line(leaf.dial, glyphs.of(self), paired=self._narrow) if leaf.dial is not None else None
         self._line("#dial", slider)
         keys = ("enter gets it, " * picking + "- + context, v KV type") if leaf.dial is not None else ""
-        self.border_subtitle = keys
+        self.border_subtitle = shown(keys)
         self._line("#verdict", self._verdict(leaf, item))
 
     def _facts(self, item: Item | None) -> Content:

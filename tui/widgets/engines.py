@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.content import Content
-from textual.widgets import Static
 
 from tui import glyphs
+from tui.widgets.plain import Plain
 
 if TYPE_CHECKING:
     from core.engines import EngineReport
 
 
-class EngineTable(Static):
+class EngineTable(Plain):
     """A few lines of text: nothing in it can be selected."""
 
     def show(self, reports: Sequence[EngineReport]) -> None:

@@ -16,6 +16,7 @@ from textual.visual import Visual
 from textual.widget import Widget
 
 from tui import glyphs
+from tui.widgets.plain import shown
 
 Row = TypeVar("Row")
 Cell = str | Content
@@ -215,7 +216,7 @@ class List(Lines[Row]):
 
 def _fitted(cell: Cell, width: int, right: bool, cut: str) -> Content:
     """Cut or filled to the width."""
-    content = Content(cell) if isinstance(cell, str) else cell
+    content = shown(cell, lines=False)
     if content.cell_length > width:
         content = content.truncate(width - 1).append(cut)
     lacking = width - content.cell_length

@@ -20,7 +20,11 @@ from textual.widgets._markdown import (
     MarkdownOrderedList,
     MarkdownOrderedListItem,
     MarkdownParagraph,
+    MarkdownTable,
+    MarkdownTableContent,
 )
+
+from tui.reading import reader
 
 ASCII_BULLETS = ["* ", "- ", "+ ", "o ", "- "]
 
@@ -83,13 +87,34 @@ class _Numbers(_Flat, MarkdownOrderedList):
     pass
 
 
+class _Cells(MarkdownTableContent):
+    def compose(self) -> ComposeResult:
+        for cell in super().compose():
+            if isinstance(cell.tooltip, str):
+                # As a string it would be read as markup.
+                cell.tooltip = Content(cell.tooltip)
+            yield cell
+
+
+class _Table(MarkdownTable):
+    def compose(self) -> ComposeResult:
+        for content in super().compose():
+            yield _Cells(content.headers, content.rows) if isinstance(content, MarkdownTableContent) else content
+
+
 class Prose(Markdown):
     """Markdown as answers need it: cheap lists, links that open nothing by themselves."""
 
-    BLOCKS = {**Markdown.BLOCKS, "bullet_list_open": _Bullets, "ordered_list_open": _Numbers}
+    BLOCKS = {
+        **Markdown.BLOCKS,
+        "bullet_list_open": _Bullets,
+        "ordered_list_open": _Numbers,
+        "table_open": _Table,
+    }
 
-    def __init__(self, *, ascii_only: bool = False) -> None:
-        super().__init__(open_links=False)
+    def __init__(self, *, ascii_only: bool = False, goes_on: bool = False) -> None:
+        """`goes_on`: the text begins in the middle of code whose beginning was drawn before."""
+        super().__init__(parser_factory=lambda: reader(goes_on=goes_on), open_links=False)
         if ascii_only:
             self.BULLETS = ASCII_BULLETS
 

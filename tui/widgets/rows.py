@@ -9,6 +9,8 @@ from textual.content import Content
 from textual.widgets import DataTable
 from textual.widgets.data_table import CellDoesNotExist, RowDoesNotExist
 
+from tui.widgets.plain import shown
+
 Cell = str | Content
 WIDE = 110
 """Columns of terminal from which every column is shown."""
@@ -73,7 +75,7 @@ class Rows(DataTable[Cell]):
     def _shows(self, column: Column) -> bool:
         return bool(self._wide) or not column.wide_only
 
-    def _visible(self, cells: Sequence[Cell]) -> list[Cell]:
+    def _visible(self, cells: Sequence[Cell]) -> list[Content]:
         return [_placed(cell, column) for column, cell in zip(self._spec, cells, strict=True) if self._shows(column)]
 
     def _fit(self) -> None:
@@ -101,8 +103,9 @@ class Rows(DataTable[Cell]):
         self.move_cursor(row=row)
 
 
-def _placed(cell: Cell, column: Column) -> Cell:
-    return _padded(cell, column) if isinstance(cell, str) else cell
+def _placed(cell: Cell, column: Column) -> Content:
+    """A string would be read as markup."""
+    return shown(_padded(cell, column) if isinstance(cell, str) else cell, lines=False)
 
 
 def _padded(text: str, column: Column) -> str:

@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 from tui import format as fmt
 from tui import glyphs
 from tui.shelf import Order, Section, View
+from tui.widgets.plain import Plain
 
 SHORT = 30
 """Characters that fit beside the view on a narrow terminal."""
@@ -35,7 +36,7 @@ class SearchField(Input):
         self.post_message(self.Left())
 
 
-class SectionTab(Static):
+class SectionTab(Plain):
     """The name of a part of the list."""
 
     ALLOW_SELECT = False
@@ -63,13 +64,13 @@ class Search(Vertical):
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="search-line"):
-            yield Static("/", id="slash")
+            yield Plain("/", id="slash")
             yield SearchField(placeholder="search here, the catalog and the Hub", id="search")
             for section in Section:
                 yield SectionTab(section)
         with Horizontal(id="view-line"):
-            yield Static(id="view", markup=False)
-            yield Static(id="hub-state", markup=False)
+            yield Plain(id="view")
+            yield Plain(id="hub-state")
 
     @on(Input.Changed, "#search")
     def _typed(self, event: Input.Changed) -> None:

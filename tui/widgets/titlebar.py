@@ -12,6 +12,7 @@ from core.feed import ModelSnapshot, ModelState
 from tui import format as fmt
 from tui import glyphs
 from tui.actions import SCREENS
+from tui.widgets.plain import Plain
 
 MODEL_WIDTH = 26
 _STYLES = {
@@ -22,7 +23,7 @@ _STYLES = {
 }
 
 
-class Tab(Static):
+class Tab(Plain):
     """A screen's name with its key."""
 
     ALLOW_SELECT = False
@@ -52,11 +53,11 @@ class TitleBar(Horizontal):
         self._shown: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        yield Static("benchtop", classes="brand")
+        yield Plain("benchtop", classes="brand")
         for number, name in enumerate(SCREENS, 1):
             yield Tab(number, name, active=name == self._active)
-        yield Static(id="serving")
-        yield Static(id="model")
+        yield Plain(id="serving")
+        yield Plain(id="model")
 
     def show(self, name: str, model: ModelSnapshot | None, url: str | None, failed: bool) -> None:
         """Draw the state of the model in use and of the server, where it changed."""

@@ -12,16 +12,17 @@ from textual.widgets import Static
 
 from tui.chat import Exchange
 from tui.widgets.answer import Answer
+from tui.widgets.plain import Plain
 
 WINDOW = 12
 """Exchanges kept mounted while the reader is at the newest one."""
 
 
-class Question(Static):
+class Question(Plain):
     """What the user said, as typed."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, classes="question", markup=False)
+        super().__init__(text, classes="question")
 
 
 class Turn(Vertical):
@@ -37,7 +38,7 @@ class Turn(Vertical):
         yield self.answer
 
 
-class Earlier(Static):
+class Earlier(Plain):
     """Stands for the turns that are not mounted; a click brings some back."""
 
     class Wanted(Message):

@@ -19,6 +19,7 @@ from tui.actions import download_bindings
 from tui.widgets.facts import short_name
 from tui.widgets.gauge import bar
 from tui.widgets.lines import Cell, Field, Lines
+from tui.widgets.plain import Plain, shown
 
 BAR = 9
 MOST = 5
@@ -78,11 +79,11 @@ class Transfers(Container):
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="transfer-line"):
-            yield Static(id="transfer-sum", markup=False)
-            yield Static("w shows them", id="transfer-key")
+            yield Plain(id="transfer-sum")
+            yield Plain("w shows them", id="transfer-key")
         with Vertical(id="transfer-list"):
             yield DownloadLines(FIELDS, lambda item: item.id, self._cells, dom_id="downloads")
-            yield Static(id="transfer-note", markup=False)
+            yield Plain(id="transfer-note")
 
     def on_mount(self) -> None:
         self.border_title = "downloads"
@@ -166,7 +167,7 @@ class Transfers(Container):
         keys += [f"{stopped} stopped: r goes on with all"] if stopped else []
         keys += ["c clears"] if any(item.state.over for item in listed) else []
         keys[:0] = ["w goes there"] if len(listed) > 1 and not self._open else []
-        self.border_subtitle = ", ".join(keys)
+        self.border_subtitle = shown(", ".join(keys))
         said = (chosen.error or chosen.note or "") if chosen is not None else NOTHING
         note = self.query_one("#transfer-note", Static)
         note.display = bool(said)

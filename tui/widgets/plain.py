@@ -1,0 +1,67 @@
+"""Words on the screen as they are: never read as markup; what a terminal would obey or a reader not see, escaped."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+from textual.color import Color
+from textual.content import Content, Span
+from textual.filter import LineFilter
+from textual.visual import VisualType
+from textual.widgets import Static
+
+from core.foreign_text import printable
+
+
+def shown(words: str | Content, *, lines: bool = True) -> Content:
+    """`words` as they may be drawn, with the styles they have. Without `lines` they are a name, and stay on one."""
+    if isinstance(words, str):
+        return Content(printable(words, lines=lines))
+    if printable(words.plain, lines=lines) == words.plain:
+        return words
+    # A style goes on to the end of the escape that stands for its last character.
+    edges = sorted({edge for span in words.spans for edge in (span.start, span.end)})
+    out = []
+    for piece in words.divide(edges) if edges else [words]:
+        text = printable(piece.plain, lines=lines)
+        out.append(Content(text, [Span(0, len(text), span.style) for span in piece.spans]))
+    return Content("").join(out)
+
+
+class Plain(Static):
+    """Static without markup."""
+
+    def __init__(
+        self,
+        words: str | Content = "",
+        *,
+        id: str | None = None,  # noqa: A002 - as Textual calls it
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(shown(words), markup=False, id=id, classes=classes)
+
+    def update(self, content: VisualType = "", *, layout: bool = True) -> None:
+        """Draw other words; what else can be drawn is drawn."""
+        words = shown(content) if isinstance(content, str | Content) else content
+        super().update(words, layout=layout)
+
+
+class Unobeyed(LineFilter):
+    """Looks at every line that is drawn, whoever made it, fields for typing too. Where the words were not escaped
+    before their width was measured there is no room for more signs: what would be obeyed has no width, and goes."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        for text, _, _ in segments:
+            if not text.isprintable():
+                break
+        else:
+            return segments
+        return [
+            Segment("".join(filter(_harmless, segment.text)), segment.style, segment.control)
+            if not segment.text.isprintable()
+            else segment
+            for segment in segments
+        ]
+
+
+def _harmless(sign: str) -> bool:
+    return sign.isprintable() or printable(sign, lines=True) == sign
