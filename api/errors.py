@@ -33,6 +33,7 @@ from core.errors import (
     QueueTimeout,
     RepositoryNotFound,
     RequestError,
+    TemplateFailed,
     UsageError,
 )
 from core.telemetry.log import get_logger
@@ -94,6 +95,8 @@ ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     BodyTooLarge: (413, CLIENT, "request_too_large"),
     UsageError: (400, CLIENT, None),
     ModelNotFound: (404, CLIENT, "model_not_found"),
+    # Of all the causes of a bad gateway it is what came with a download, neither the client nor this server.
+    TemplateFailed: (502, SERVER, "chat_template_failed"),
     ModelNotReady: (503, SERVER, "model_not_ready"),
     QueueFull: (503, SERVER, "queue_full"),
     QueueTimeout: (504, SERVER, "queue_timeout"),
@@ -161,6 +164,9 @@ def _headers(error: BenchtopError) -> tuple[tuple[str, str], ...]:
             return (("retry-after", "2"),)
         case HubBusy(retry_after=int(seconds)):
             return (("retry-after", str(max(1, seconds))),)
+        case TemplateFailed():
+            # The same conversation fails again.
+            return (("x-should-retry", "false"),)
         case QueueTimeout():
             # A client that waited a minute in vain and asks again at once only makes the queue longer.
             return (("x-should-retry", "false"),)

@@ -75,6 +75,10 @@ class ModelNotReady(ModelError):
     """The model is being unloaded or restarted; asking again later may succeed."""
 
 
+class TemplateFailed(ModelError):
+    """The model's chat template fails at a conversation that is in order; another model's may not."""
+
+
 class ArtifactError(ModelError):
     """A model's file is missing, damaged, or of a kind no engine here accepts."""
 

@@ -42,6 +42,8 @@ class RequestRow(Struct, frozen=True):
     """Seconds since it was submitted."""
     route: str = ""
     """Why this model answers, where the client left the choice to the workbench."""
+    notes: tuple[str, ...] = ()
+    """What was done to the prompt that its sender may not expect, in sentences."""
 
 
 class QueueStats(Struct, frozen=True):

@@ -30,16 +30,39 @@ class TextPart(Struct, frozen=True, tag="text"):
 Part = TextPart
 
 
+class ToolCall(Struct, frozen=True):
+    """A call of a tool that the assistant asked for."""
+
+    id: str
+    name: str
+    arguments: str
+    """A JSON object, as the model wrote it."""
+
+
+class Tool(Struct, frozen=True):
+    """A function that the model may ask to be called."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"
+    """The JSON Schema of its arguments."""
+
+
 class Message(Struct, frozen=True):
     """One turn of a conversation; `parts` keeps the order in which the client sent them."""
 
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Of the assistant."""
+    tool_call_id: str | None = None
+    """Which call this is the result of."""
 
     @property
     def text(self) -> str:
-        return "".join(part.text for part in self.parts)
+        """All parts, each on a line of its own, as other servers put them together."""
+        return "\n".join(part.text for part in self.parts)
 
 
 class Conversation(Struct, frozen=True, tag="conversation"):
@@ -48,6 +71,7 @@ class Conversation(Struct, frozen=True, tag="conversation"):
     messages: tuple[Message, ...]
     template_arguments: Mapping[str, Scalar] = field(default_factory=dict)
     """Extra variables for the template; reserved names are refused where they enter."""
+    tools: tuple[Tool, ...] = ()
 
 
 class RawText(Struct, frozen=True, tag="text"):

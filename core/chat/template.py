@@ -1,120 +1,232 @@
-"""Chat templates: Jinja sources that models carry, rendered in an immutable sandbox with limits of time and size.
+"""Chat templates: Jinja sources that models carry, and what a conversation becomes by them.
 
-A template comes with a download and is not to be trusted: it may neither reach Python nor run for ever.
+A template comes with a download and is not to be trusted: it may neither reach Python nor run for ever nor fill the
+memory, so it is rendered in a process that can be ended. What it takes and does not take is found out when it is
+made; one that is of no use is told of then, and ChatML is written instead.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import NoReturn
+from typing import Final
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec import Struct
+from msgspec.structs import replace
 
-from core.errors import RequestError
-from core.requests import Message, Role, Scalar
+from core.chat.chatml import SPELLINGS, write_chatml
+from core.chat.plain import GUIDING, Form, Writing, without_system, write_messages, write_tools
+from core.chat.probing import study_template
+from core.chat.process import SECONDS, ProcessEnded, TemplateProcess
+from core.chat.wire import Broken, Compiled, Refused, Render, Rendered, Reply
+from core.errors import RequestError, TemplateFailed
+from core.foreign_text import printable
+from core.requests import Message, Role, Scalar, Tool
+from core.telemetry.log import get_logger
 
-SECONDS = 2.0
-CHARACTERS = 16_000_000
-CALLS = 200_000
-RANGE = 10_000
-RESERVED = frozenset({"messages", "add_generation_prompt", "bos_token", "eos_token", "tools", "documents"})
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+RESERVED: Final = frozenset(
+    {
+        *("messages", "add_generation_prompt", "bos_token", "eos_token", "tools", "documents"),
+        # what templates call, and would fail without
+        *("raise_exception", "strftime_now", "namespace", "range", "dict", "lipsum", "cycler", "joiner"),
+        *("loop", "self", "super", "caller", "varargs", "kwargs"),
+    }
 )
-"""For models that carry no template."""
+"""Variables that no client may set."""
+TOLD: Final = 300
+"""Characters of a template's own words that an error quotes."""
+ABSENT: Final = (
+    "It has no chat template: conversations are written in ChatML, which it may not know; "
+    "a base model's answers may not end."
+)
+UNUSABLE: Final = "Its chat template cannot be used: {}. Conversations are written in ChatML, which it may not know."
+NO_SYSTEM: Final = "Its chat template takes no system message: one goes before the user's first words."
+LOSES: Final = "Its chat template leaves out what the user says."
+MOVED: Final = "The chat template takes no system message; it stands before the user's words."
+LOST: Final = "The chat template leaves out or rewrites some of the words that were sent."
+
+log = get_logger(__name__)
 
 
-class _Refused(Exception):
-    """The template itself said no (`raise_exception`), or went beyond a limit."""
+class Rendering(Struct, frozen=True):
+    """A prompt's text, with what whoever watches the request should know of how it came about."""
 
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Counts calls, so that nested loops over small ranges end as well."""
-
-    deadline = 0.0
-    calls = 0
-
-    def call(self, *arguments: object, **keywords: object) -> object:
-        self.calls += 1
-        if self.calls > CALLS or time.monotonic() > self.deadline:
-            raise _Refused("it takes too long to render")
-        return super().call(*arguments, **keywords)  # type: ignore[arg-type]
+    text: str
+    notes: tuple[str, ...] = ()
 
 
 class ChatTemplate:
-    """Renders conversations for one model. Raises RequestError where the template cannot take one."""
+    """Renders conversations for one model. Safe to call from any thread; renders one at a time.
 
-    def __init__(self, source: str | None, bos: str = "", eos: str = "") -> None:
-        self._source = source or CHATML
+    Making one starts its process and tries it out, which takes a quarter of a second; `notes` are sentences about
+    the model that came of it. Whoever made it closes it.
+    """
+
+    def __init__(
+        self, source: str | None, bos: str = "", eos: str = "", *, model: str = "the model", seconds: float = SECONDS
+    ) -> None:
+        """`seconds` are those that a conversation may take."""
+        self._model = model
         self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._form = Form()
+        self._process: TemplateProcess | None = None
+        """None where ChatML is written."""
+        self._compiled = Compiled()
+        self.notes: tuple[str, ...] = ()
+        if not source or not source.strip():
+            self.notes = (ABSENT,)
+        elif source not in SPELLINGS:
+            self._study(source, seconds)
 
-    def render(self, messages: Sequence[Message], arguments: Mapping[str, Scalar] | None = None) -> str:
-        """The prompt's text, up to where the assistant is to speak."""
+    @property
+    def replaced(self) -> Sequence[tuple[str, str]]:
+        """Texts that it replaces or splits at, with what it puts there."""
+        return self._compiled.replaced
+
+    @property
+    def folds(self) -> bool:
+        """Whether it writes some text in other cases."""
+        return self._compiled.folds
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        arguments: Mapping[str, Scalar] | None = None,
+        *,
+        tools: Sequence[Tool] = (),
+        add_generation_prompt: bool = True,
+        writing: Writing = Writing(),
+    ) -> Rendering:
+        """The prompt's text, up to where the assistant is to speak.
+
+        Raises RequestError where the template refuses the messages or cannot take an argument, TemplateFailed where
+        the fault is the template's own.
+        """
         for name in arguments or {}:
             if name in RESERVED:
                 raise RequestError(f"chat_template_kwargs may not set {name!r}.", "chat_template_kwargs")
-        environment = _environment()
-        variables = {
-            **(arguments or {}),
-            **self._tokens,
-            "messages": [_plain(message) for message in messages],
-            "add_generation_prompt": True,
-        }
+        extra = {name: writing.text(it) if isinstance(it, str) else it for name, it in (arguments or {}).items()}
+        asked = _Asked(messages, extra, tools, add_generation_prompt, writing)
         try:
-            return self._bounded(environment, variables)
-        except (_Refused, jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise RequestError(f"The model's chat template refuses these messages: {error}.", "messages") from error
-        except (RecursionError, MemoryError) as error:
-            raise RequestError("The model's chat template goes beyond its limits.", "messages") from error
+            return self._rendered(asked)
+        except UnicodeEncodeError as error:
+            raise RequestError(
+                "A message holds half a surrogate pair, which is no character; send text as UTF-8.", "messages"
+            ) from error
+        except ProcessEnded as error:
+            log.warning("a chat template was ended", model=self._model, why=str(error))
+            raise TemplateFailed(
+                self._model, f"The chat template of {self._model} {error}, so it cannot write this conversation."
+            ) from error
 
-    def _bounded(self, environment: _Sandbox, variables: Mapping[str, object]) -> str:
-        pieces: list[str] = []
-        size = 0
-        for piece in environment.from_string(self._source).generate(**variables):
-            size += len(piece)
-            if size > CHARACTERS or time.monotonic() > environment.deadline:
-                raise _Refused("it renders too much, or takes too long")
-            pieces.append(piece)
-        return "".join(pieces)
+    def close(self) -> None:
+        """End its process, and a rendering under way; idempotent, from any thread."""
+        if self._process is not None:
+            self._process.close()
+
+    def _study(self, source: str, seconds: float) -> None:
+        """Find out what it wants, or that it is of no use."""
+        try:
+            # Half a surrogate in a source is no reason to do without the rest.
+            source = source.encode("utf-8", "replace").decode()
+            self._process = TemplateProcess(source, seconds)
+            compiled = self._process.compile()
+            if isinstance(compiled, Compiled):
+                self._compiled = compiled
+                study = study_template(source, self._attempt, developer=compiled.developer)
+                self._form, problem = study.form, study.problem
+                self.notes = (*((LOSES,) if study.loses else ()), *(() if study.form.system else (NO_SYSTEM,)))
+            else:
+                problem = f"it is no Jinja that can be read: {compiled.words}"
+                problem = study_template(source, lambda *_: compiled, developer=False).problem or problem
+        except ProcessEnded as error:
+            problem = f"it {error}"
+        if problem:
+            self.close()
+            self._process, self._form, self._compiled = None, Form(), Compiled()
+            self.notes = (UNUSABLE.format(_quoted(problem)),)
+
+    def _attempt(self, messages: Sequence[Message], form: Form, tools: Sequence[Tool]) -> Reply:
+        return self._reply(_Asked(messages, {}, tools, True, Writing()), form)
+
+    def _rendered(self, asked: _Asked) -> Rendering:
+        guided = any(message.role in GUIDING for message in asked.messages)
+        moved = guided and not self._form.system
+        if moved:
+            asked = replace(asked, messages=without_system(asked.messages))
+        reply = self._reply(asked, self._form)
+        if guided and not moved and not isinstance(reply, Rendered):
+            # It may take a system message at other times, but not here, or not beside these.
+            second = replace(asked, messages=without_system(asked.messages))
+            other = self._reply(second, self._form)
+            if isinstance(other, Rendered):
+                asked, reply, moved = second, other, True
+        if not isinstance(reply, Rendered):
+            raise self._error(asked, reply)
+        text, lost = self._with_all_words(asked, reply.text)
+        return Rendering(text, (*((MOVED,) if moved else ()), *lost))
+
+    def _with_all_words(self, asked: _Asked, text: str) -> tuple[str, tuple[str, ...]]:
+        """The text, or one made with lists of parts where that keeps more of what the user said, and a note on words
+        that no form keeps."""
+        lost = _lost(asked, text)
+        if lost and self._process is not None:
+            listed = replace(self._form, parts=frozenset(Role), lists=frozenset(Role))
+            reply = self._reply(asked, listed) if listed != self._form else None
+            if isinstance(reply, Rendered) and len(left := _lost(asked, reply.text)) < len(lost):
+                text, lost = reply.text, left
+        return text, (LOST,) if lost else ()
+
+    def _error(self, asked: _Asked, reply: Refused | Broken) -> RequestError | TemplateFailed:
+        """Whose fault it is that the template wrote nothing: an argument's, the messages', or its own."""
+        if asked.extra and isinstance(self._reply(replace(asked, extra={}), self._form), Rendered):
+            field = "reasoning_effort" if set(asked.extra) == {"reasoning_effort"} else "chat_template_kwargs"
+            return RequestError(
+                f"The chat template of {self._model} does not take what {field} says: {_quoted(reply.words)}.", field
+            )
+        if isinstance(reply, Refused):
+            return RequestError(
+                f"The chat template of {self._model} refuses these messages: {_quoted(reply.words)}.", "messages"
+            )
+        return TemplateFailed(
+            self._model, f"The chat template of {self._model} fails at this conversation: {_quoted(reply.words)}."
+        )
+
+    def _reply(self, asked: _Asked, form: Form) -> Reply:
+        messages = write_messages(asked.messages, form, asked.writing)
+        if self._process is None:
+            turns = ((str(message["role"]), str(message["content"])) for message in messages)
+            return Rendered(write_chatml(turns, add_generation_prompt=asked.add_generation_prompt))
+        variables: dict[str, object] = {
+            **write_tools(asked.tools, form, asked.writing),
+            **asked.extra,
+            **self._tokens,
+            "messages": messages,
+            "documents": None,
+            "add_generation_prompt": asked.add_generation_prompt,
+        }
+        return self._process.render(Render(variables))
 
 
-def _environment() -> _Sandbox:
-    """As the transformers library sets it up, which is what template authors write for."""
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    environment.deadline = time.monotonic() + SECONDS
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = _now
-    environment.globals["range"] = _range
-    return environment
+class _Asked(Struct, frozen=True):
+    """All that a rendering is made of but the form."""
+
+    messages: Sequence[Message]
+    extra: Mapping[str, Scalar]
+    tools: Sequence[Tool]
+    add_generation_prompt: bool
+    writing: Writing
 
 
-def _plain(message: Message) -> dict[str, str]:
-    # Developer is a newer name for system, which templates do not know.
-    role = Role.SYSTEM if message.role is Role.DEVELOPER else message.role
-    plain = {"role": role.value, "content": message.text}
-    return plain if message.name is None else {**plain, "name": message.name}
+def _lost(asked: _Asked, text: str) -> list[int]:
+    """Numbers of the messages, save the assistant's, of which some part is not in the text as it was sent."""
+    return [
+        number
+        for number, message in enumerate(asked.messages)
+        if (message.role is Role.USER or message.role in GUIDING)
+        and not all(asked.writing.text(part.text).strip() in text for part in message.parts)
+    ]
 
 
-def _to_json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise(message: str) -> NoReturn:
-    raise _Refused(message)
-
-
-def _now(pattern: str) -> str:
-    return datetime.now().strftime(pattern)
-
-
-def _range(*bounds: int) -> range:
-    numbers = range(*bounds)
-    if len(numbers) > RANGE:
-        raise _Refused(f"it asks for a range of {len(numbers)}")
-    return numbers
+def _quoted(words: str) -> str:
+    shown = printable(words[:TOLD].strip()).rstrip(".")
+    return f"{shown} ..." if len(words) > TOLD else shown

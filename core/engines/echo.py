@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from core.chat.chatml import CHATML
 from core.engines.base import (
     Artifact,
     ArtifactFormat,
@@ -34,10 +35,6 @@ from core.requests import Sampling
 
 TURN_BEGIN, TURN_END = 256, 257
 SPECIALS = {TURN_BEGIN: "<|im_start|>", TURN_END: "<|im_end|>"}
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 CELL_BYTES = 4
 ARTIFACT = Artifact("echo", ArtifactFormat.SCRIPT, Path("echo"), 0)
 
@@ -112,7 +109,7 @@ class EchoModel:
             threads=1,
             weight_bytes=0,
             kv_bytes_per_token=CELL_BYTES,
-            template=TEMPLATE,
+            template=CHATML,
             eos=SPECIALS[TURN_END],
             sampling=Sampling(temperature=0.0),
         )

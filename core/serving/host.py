@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.chat.prompt import PromptEncoder
-from core.chat.template import ChatTemplate
+from core.chat.template import ChatTemplate, Rendering
 from core.decoding.speculate import Proposer
 from core.engines.base import Embedder, Model, ModelSpec, StreamModel, Tokenizer, TokenModel, Transcriber
 from core.errors import (
@@ -21,6 +22,7 @@ from core.errors import (
     LoadFailed,
     ModelNotReady,
     RequestError,
+    TemplateFailed,
 )
 from core.feed import CacheStats, ModelSnapshot, ModelState, RequestRow
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, Transcription
@@ -145,6 +147,8 @@ class Host:
         self._encoder: PromptEncoder | None = None
         """None for a model that schedules itself: what takes its requests renders and tokenises them."""
         self._tokenizer: Tokenizer | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"template {name}")
+        """Waits for the model's chat template. One that takes long holds up no other model, nor anything else."""
         self._serving: Loop[Any] | None = None
         """None until the model is loaded."""
         self._ready = asyncio.Event()
@@ -238,7 +242,8 @@ class Host:
                 f"The engine {self.engine} cannot count the tokens of a prompt; the usage of an answer tells them.",
                 "model",
             )
-        return len(await asyncio.to_thread(self._encode, request))
+        written = await self._written(request)
+        return len(await asyncio.to_thread(self._encode, request, written.text))
 
     def knows(self, request_id: str) -> bool:
         """Whether such a request is queued or running."""
@@ -265,6 +270,8 @@ class Host:
     def begin_stop(self) -> None:
         """Fail what is left, free the model, end the thread; see `ended`."""
         self._stop.set()
+        if self._encoder is not None:
+            self._encoder.close()
         if self._serving is not None:
             self._serving.stop()
 
@@ -323,8 +330,28 @@ class Host:
         if self._encoder is None or isinstance(request, Transcription):
             return Relayed(request), 0
         # Rendering and tokenising a long prompt takes a while, and other streams must go on meanwhile.
-        prompt = await asyncio.to_thread(self._encode, request)
-        return Job(request, prompt, self.spec.context), len(prompt)
+        written = await self._written(request)
+        prompt = await asyncio.to_thread(self._encode, request, written.text)
+        return Job(request, prompt, self.spec.context, written.notes), len(prompt)
+
+    async def _written(self, request: Generation) -> Rendering:
+        """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens.
+
+        Raises RequestError where the template refuses it, TemplateFailed where it fails.
+        """
+        match request.prompt:
+            case Conversation() as conversation:
+                assert self._encoder is not None
+                try:
+                    return await asyncio.wrap_future(self._writer.submit(self._encoder.write, conversation))
+                except (TemplateFailed, RuntimeError) as error:
+                    if self._stop.is_set():
+                        raise ModelNotReady(self.name, f"The model {self.name} is being unloaded.") from error
+                    raise
+            case RawText(text=text):
+                return Rendering(text)
+            case RawTokens():
+                return Rendering("")
 
     def _able(self, request: Request) -> Model:
         """The model. Raises RequestError where it cannot do what is asked, with the endpoint of what it can."""
@@ -344,15 +371,16 @@ class Host:
             )
         return model
 
-    def _encode(self, request: Generation) -> list[int]:
+    def _encode(self, request: Generation, text: str) -> list[int]:
+        """The prompt's tokens. `text` is what `_written` made of it."""
         assert self._encoder is not None
         assert self._tokenizer is not None
         tokenizer = self._tokenizer
         context = self.spec.context
         match request.prompt:
-            case Conversation(messages=messages, template_arguments=arguments):
-                tokens = self._encoder.encode(messages, arguments)
-            case RawText(text=text):
+            case Conversation():
+                tokens = self._encoder.tokenise(text)
+            case RawText():
                 tokens = tokenizer.encode(text, special=True, begin=True)
             case RawTokens(tokens=given):
                 tokens = list(given)
@@ -373,6 +401,9 @@ class Host:
         try:
             self._live()
         finally:
+            if self._encoder is not None:
+                self._encoder.close()
+            self._writer.shutdown(wait=False)
             self._tell(self._over)
 
     def _live(self) -> None:
@@ -429,13 +460,23 @@ class Host:
         if not isinstance(model, StreamModel | Transcriber | Embedder):
             try:
                 self._tokenizer = model.tokenizer
-                self._encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
+                self._encoder = self._encoder_for(spec, model.tokenizer)
             except Exception:
                 # Nobody else would free it.
                 loaded.shutdown()
                 raise
+            loaded.notes = (*loaded.notes, *self._encoder.notes)
         self._loaded = loaded
         return loaded
+
+    def _encoder_for(self, spec: ModelSpec, tokenizer: Tokenizer) -> PromptEncoder:
+        """With the model's template, tried out. The one before, of a model that failed, is closed."""
+        if self._encoder is not None:
+            self._encoder.close()
+        template = ChatTemplate(spec.template, spec.bos, spec.eos, model=self.name)
+        for note in template.notes:
+            log.warning("about the chat template", model=self.name, note=note)
+        return PromptEncoder(template, tokenizer)
 
     def _fail(self, error: BenchtopError) -> None:
         self._error = error

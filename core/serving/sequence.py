@@ -25,9 +25,11 @@ class End(Enum):
 class Job:
     """One request: its prompt, its stream, its choices."""
 
-    def __init__(self, request: Generation, prompt: list[int], context: int) -> None:
+    def __init__(self, request: Generation, prompt: list[int], context: int, notes: tuple[str, ...] = ()) -> None:
+        """`notes` are sentences about how the prompt came to be."""
         self.request = request
         self.prompt = prompt
+        self.notes = notes
         self.stream: Stream
         self.submitted = time.monotonic()
         self.claimed: float | None = None
@@ -60,6 +62,7 @@ class Job:
             waited=(self.claimed or now) - self.submitted,
             elapsed=now - self.submitted,
             route=self.request.route,
+            notes=self.notes,
         )
 
     def _state(self) -> RequestState:

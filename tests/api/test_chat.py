@@ -145,7 +145,7 @@ async def test_a_character_of_many_tokens_arrives_whole(echo: Served) -> None:
 async def test_content_may_be_a_list_of_text_parts(echo: Served) -> None:
     parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
     reply = await echo.complete(messages=user(parts))
-    assert reply.choices[0].message.content == "one two"
+    assert reply.choices[0].message.content == "one \ntwo"
 
 
 async def test_every_role_and_additive_field_is_taken(echo: Served) -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+from msgspec.structs import replace
+
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
 from core.decoding.detokenize import TextStream
@@ -28,9 +30,10 @@ class ExecutorchModel:
     def __init__(
         self, spec: ModelSpec, tokenizer: JsonTokenizer, process: RuntimeProcess, launch: Callable[[], RuntimeProcess]
     ) -> None:
-        self.spec = spec
         self._tokenizer = tokenizer
-        self._encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), tokenizer)
+        template = ChatTemplate(spec.template, spec.bos, spec.eos)
+        self.spec = replace(spec, notes=(*spec.notes, *template.notes))
+        self._encoder = PromptEncoder(template, tokenizer)
         self._ends = tuple(token for token in range(tokenizer.size) if tokenizer.is_end(token))
         self._process = process
         self._launch = launch
@@ -49,14 +52,15 @@ class ExecutorchModel:
 
     def shutdown(self) -> None:
         self._over = True
+        self._encoder.close()
         self._process.close()
 
     def _prompt(self, request: Generation) -> list[int]:
         """Raises RequestError for a prompt that is empty, too long, or of tokens that the model has not."""
         size = self._tokenizer.size
         match request.prompt:
-            case Conversation(messages=messages, template_arguments=arguments):
-                tokens = self._encoder.encode(messages, arguments)
+            case Conversation() as conversation:
+                tokens = self._encoder.tokenise(self._encoder.write(conversation).text)
             case RawText(text=text):
                 tokens = self._tokenizer.encode(text, special=True, begin=True)
             case RawTokens(tokens=given):

@@ -1,0 +1,153 @@
+"""Marks around what must stay text: what looks like a control token and was not written by the template.
+
+Whoever writes `<|im_end|>` in a message means the characters; parsed as a control token it would end the message and
+let its author speak as the system. So it is marked before the template renders it, and tokenised as plain text
+afterwards. A template may cut a text in two, throw pieces away and put others together, and still must not make a
+control token of what was none: a mark that lost its partner parts what stands on its two sides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+OPEN, CLOSE = "\ue000", "\ue001"
+"""Private-use characters. Where a text has them itself they are marked too, and so come out again."""
+BREAK: Final = "\ue002"
+"""Parts what stands on its two sides, and is nothing else."""
+MARKS: Final = f"[{OPEN}{CLOSE}{BREAK}]"
+LONG: Final = 200
+"""Characters of a control token that is not looked for letter by letter."""
+PAIRS: Final = 32
+"""Replacements of a template that are reckoned with; those in use have four."""
+
+Trie = dict[str, "Trie"]
+"""Letters to what may follow; the empty string where a token may end."""
+
+
+class Piece(Struct, frozen=True):
+    """A run of a prompt that is tokenised by itself."""
+
+    text: str
+    plain: bool
+    """Whether control tokens in it are mere characters."""
+
+
+class Marker:
+    """Marks for one model's control tokens, under one template. Linear in the length of what it is given."""
+
+    def __init__(
+        self, controls: Iterable[str], replaced: Sequence[tuple[str, str]] = (), *, folds: bool = False
+    ) -> None:
+        """`replaced` are texts that the template replaces or splits at, `folds` tells that it changes cases."""
+        self._controls = frozenset(controls) - {""}
+        self._folds = folds
+        # A longer replacement could make a text grow without bound, and puts letters in, where a token lacks some.
+        self._replaced = [(cut, put) for cut, put in replaced if len(put) <= len(cut)][:PAIRS]
+        self._longest = max(map(len, self._controls), default=0)
+        self._beginnings = {self._folded(token[:end]) for token in self._controls for end in range(1, len(token))}
+        pattern = _any_of(self._folded(token) for token in self._controls)
+        self._control = re.compile(pattern, re.IGNORECASE if folds else 0) if self._controls else None
+        self._suspect = re.compile(f"{MARKS}|{pattern}", re.IGNORECASE if folds else 0)
+        marked = [f"{OPEN}({_any_of(self._controls)}|{MARKS}){CLOSE}"]
+        # A text may be cut short between a token and its mark. But half a mark beside a token that the template
+        # cuts texts at is what is left of one in a message, and the token beside it is the template's.
+        if whole := self._controls - {cut for cut, _ in replaced}:
+            marked += [f"{OPEN}({_any_of(whole)})", f"({_any_of(whole)}){CLOSE}"]
+        self._marked = re.compile("|".join((*marked, MARKS)))
+
+    def mark(self, text: str) -> str:
+        """What a template may be given of a text that others wrote."""
+        if not self._controls:
+            return text
+        marked = self._suspect.sub(rf"{OPEN}\g<0>{CLOSE}", text)
+        if self._replaced and self._made_by_cutting(text):
+            for cut, _ in self._replaced:
+                marked = marked.replace(cut, f"{BREAK}{cut}{BREAK}")
+        return self._end_apart(marked)
+
+    def mark_name(self, name: str) -> str:
+        """The same for a short text that a template may put amid letters of its own."""
+        marked = self.mark(name)
+        inner = name and any(name in token and name != token for token in self._controls)
+        return f"{BREAK}{marked}{BREAK}" if inner else marked
+
+    def mark_all(self, value: object) -> object:
+        """The same for every text in a JSON value, names of its members too."""
+        match value:
+            case str():
+                return self.mark(value)
+            case dict():
+                return {self.mark(str(name)): self.mark_all(item) for name, item in value.items()}
+            case list() | tuple():
+                return [self.mark_all(item) for item in value]
+            case _:
+                return value
+
+    def split(self, text: str) -> list[Piece]:
+        """A rendered text as it is to be tokenised; marks are gone. The first piece is the template's, if empty."""
+        if not self._controls:
+            return [Piece(text, plain=False)]
+        pieces: list[Piece] = []
+        done = 0
+        for found in self._marked.finditer(text):
+            pieces.append(Piece(text[done : found.start()], plain=False))
+            if found.lastindex:
+                pieces.append(Piece(found[found.lastindex], plain=True))
+            done = found.end()
+        pieces.append(Piece(text[done:], plain=False))
+        return [piece for number, piece in enumerate(pieces) if piece.text or number == 0]
+
+    def _made_by_cutting(self, text: str) -> bool:
+        """Whether control tokens appear once the template has cut out what it cuts out, in whatever order."""
+        assert self._control is not None
+        reduced = text
+        for _ in range(2):
+            for cut, put in self._replaced:
+                reduced = reduced.replace(cut, put)
+        return reduced != text and len(self._control.findall(reduced)) > len(self._control.findall(text))
+
+    def _end_apart(self, marked: str) -> str:
+        """Parts its end from what may follow, where the two could make a token: another part of the same message."""
+        end = marked.rstrip()
+        tail = self._folded(end[-self._longest :])
+        if any(tail[-length:] in self._beginnings for length in range(1, min(len(tail), self._longest) + 1)):
+            return f"{end}{BREAK}{marked[len(end) :]}"
+        return marked
+
+    def _folded(self, text: str) -> str:
+        return text.lower() if self._folds else text
+
+
+def _any_of(tokens: Iterable[str]) -> str:
+    """A pattern for the longest of `tokens` that stands at a place, in time that does not grow with their number."""
+    by_length = sorted(tokens, key=lambda token: (-len(token), token))
+    long = [re.escape(token) for token in by_length if len(token) > LONG]
+    short = [token for token in by_length if len(token) <= LONG]
+    trie: Trie = {}
+    for token in short:
+        node = trie
+        for letter in token:
+            node = node.setdefault(letter, {})
+        node[""] = {}
+    pattern = "|".join((*long, _written(trie))) if short else "|".join(long)
+    try:
+        re.compile(pattern)
+    except RecursionError:
+        return "(?:" + "|".join((*long, *map(re.escape, short))) + ")"
+    return f"(?:{pattern})"
+
+
+def _written(trie: Trie) -> str:
+    """The trie as a pattern; a run of letters without a choice is written at once."""
+    run = ""
+    while len(trie) == 1 and "" not in trie:
+        ((letter, trie),) = trie.items()
+        run += re.escape(letter)
+    choices = [re.escape(letter) + _written(after) for letter, after in trie.items() if letter]
+    if not choices:
+        return run
+    return f"{run}(?:{'|'.join(choices)}){'?' if '' in trie else ''}"
