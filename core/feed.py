@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class RequestState(Enum):
@@ -55,6 +56,16 @@ class QueueStats(Struct, frozen=True):
     total_timed_out: int = 0
     total_cancelled: int = 0
 
+    def after(self, past: QueueStats) -> QueueStats:
+        """With the totals of what went before added: totals never go back."""
+        return replace(
+            self,
+            total_processed=self.total_processed + past.total_processed,
+            total_rejected=self.total_rejected + past.total_rejected,
+            total_timed_out=self.total_timed_out + past.total_timed_out,
+            total_cancelled=self.total_cancelled + past.total_cancelled,
+        )
+
 
 class CacheStats(Struct, frozen=True):
     """The prefix cache's resident tier: finished sequences kept in the KV cache."""
@@ -70,6 +81,17 @@ class CacheStats(Struct, frozen=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     evictions: int = 0
+
+    def after(self, past: CacheStats) -> CacheStats:
+        """With the totals of what went before added, not its entries and bytes, which are gone."""
+        return replace(
+            self,
+            lookups=self.lookups + past.lookups,
+            hits=self.hits + past.hits,
+            prompt_tokens=self.prompt_tokens + past.prompt_tokens,
+            cached_tokens=self.cached_tokens + past.cached_tokens,
+            evictions=self.evictions + past.evictions,
+        )
 
     @property
     def hit_rate(self) -> float:
@@ -171,6 +193,10 @@ class PoolSnapshot(Struct, frozen=True):
     absent: tuple[Absent, ...] = ()
     failures: tuple[LoadFailure, ...] = ()
     """The last of each model, the newest one at the end; also of models that nobody knows any more."""
+    past_queue: QueueStats = QueueStats()
+    """The totals of models that were unloaded or failed; nothing else of it counts."""
+    past_cache: CacheStats = CacheStats()
+    """The same of their prefix caches."""
 
 
 class MachineSnapshot(Struct, frozen=True):

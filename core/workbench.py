@@ -81,7 +81,7 @@ class Workbench:
         self._opening: list[str] = []
         self._turns = 0
         """Requests that were routed."""
-        self._started = time.time()
+        self._started = time.monotonic()
         self._process = psutil.Process()
 
     @cached_property
@@ -332,7 +332,7 @@ class Workbench:
         memory = psutil.virtual_memory()
         return Snapshot(
             taken=time.time(),
-            uptime=time.time() - self._started,
+            uptime=time.monotonic() - self._started,
             models=self._pool.models(),
             machine=MachineSnapshot(
                 cpu_percent=psutil.cpu_percent(),

@@ -35,7 +35,7 @@ def cache_route(workbench: Workbench) -> HTTPRouteHandler:
 
 def total_cache(snapshot: Snapshot) -> CacheStats:
     caches = [model.cache for model in snapshot.models]
-    return CacheStats(
+    now = CacheStats(
         entries=sum(cache.entries for cache in caches),
         memory_bytes=sum(cache.memory_bytes for cache in caches),
         max_bytes=sum(cache.max_bytes for cache in caches),
@@ -45,6 +45,7 @@ def total_cache(snapshot: Snapshot) -> CacheStats:
         cached_tokens=sum(cache.cached_tokens for cache in caches),
         evictions=sum(cache.evictions for cache in caches),
     )
+    return now.after(snapshot.pool.past_cache)
 
 
 def report(stats: CacheStats) -> CacheReport:

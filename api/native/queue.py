@@ -19,7 +19,7 @@ def queue_route(workbench: Workbench) -> HTTPRouteHandler:
 
 def total_queue(snapshot: Snapshot) -> QueueStats:
     queues = [model.queue for model in snapshot.models]
-    return QueueStats(
+    now = QueueStats(
         pending=sum(queue.pending for queue in queues),
         max_depth=sum(queue.max_depth for queue in queues),
         total_processed=sum(queue.total_processed for queue in queues),
@@ -27,3 +27,4 @@ def total_queue(snapshot: Snapshot) -> QueueStats:
         total_timed_out=sum(queue.total_timed_out for queue in queues),
         total_cancelled=sum(queue.total_cancelled for queue in queues),
     )
+    return now.after(snapshot.pool.past_queue)

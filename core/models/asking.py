@@ -7,11 +7,13 @@ used all the same (see `hub_place`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+import msgspec
 from msgspec import Struct
 
 from core.errors import GatedRepository, HubBusy, HubError, HubUnreachable, RepositoryNotFound
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = 15.0
 """Seconds to connect, and between two pieces of an answer."""
+PATIENCE: Final = 60.0
+"""Seconds that the body of an answer may take in all, however steadily it trickles."""
 LONGEST_ANSWER: Final = 64 << 20
 """Bytes of JSON; the listing of a repository of many thousand files has a tenth of it."""
 TOKEN_HINT: Final = "set HF_TOKEN to a token of yours, or run `hf auth login`"  # noqa: S105
 PASSING: Final = (408, 425, 500, 502, 503, 504)
 
 Query = Sequence[tuple[str, str]]
+Told = TypeVar("Told")
 
 
 class Answer(Struct, frozen=True):
@@ -86,6 +91,13 @@ class HubLink:
                 yield response
         except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, ValueError) as error:
             raise misnamed(self.place.endpoint, error) from error
+        except (httpx.DecodingError, httpx.RemoteProtocolError) as error:
+            if "disconnected without" in str(error):
+                raise HubUnreachable(f"{unreachable(self.place, error)} Check the network, and HF_ENDPOINT.") from error
+            raise HubError(
+                f"What {urlsplit(self.place.endpoint).netloc} answers is broken off or damaged "
+                f"({str(error).rstrip('.') or type(error).__name__}); try again, and check HF_ENDPOINT and the proxy."
+            ) from error
         except httpx.RequestError as error:
             raise HubUnreachable(
                 f"{unreachable(self.place, error)} Check the network, and HF_ENDPOINT if it is set."
@@ -97,13 +109,22 @@ class HubLink:
         return url if url and urlsplit(url)[:2] == urlsplit(self.place.endpoint)[:2] else None
 
 
+def decode(body: bytes, kind: type[Told], what: str) -> Told:
+    """The Hub's JSON as what it should be. `what` says in a few words what the answer is about. Raises HubError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        # What is no UTF-8 is a ValueError.
+        raise HubError(f"The Hub's answer about {what} cannot be understood ({error}); check HF_ENDPOINT.") from error
+
+
 def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: str) -> HubError:
     """What an answer with an error status means, in a sentence. The codes are those of the Hub's `X-Error-Code`."""
     status, code = response.status_code, response.headers.get("x-error-code")
     named = repo or "what was asked for"
     if status == 429:
         wait = response.headers.get("retry-after", "")
-        seconds = int(wait) if wait.isdecimal() else None
+        seconds = int(wait) if wait.isdecimal() and len(wait) < 6 else None
         when = f"in {seconds} s" if seconds is not None else "in a few minutes"
         hint = "" if place.token else f", or {TOKEN_HINT}, which allows more"
         return HubBusy(f"The Hub asks for fewer requests; try again {when}{hint}.", seconds)
@@ -136,8 +157,11 @@ def _gated(repo: str, place: HubPlace) -> str:
 def _bounded(response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
     """The body; with `cut` no more than `most` bytes of it are read, else a longer one raises HubError."""
     body = bytearray()
+    end = time.monotonic() + PATIENCE
     for piece in response.iter_bytes():
         body += piece
+        if time.monotonic() > end:
+            raise HubUnreachable(f"The Hub's answer did not end within {PATIENCE:.0f} s; try again later.")
         if len(body) >= most and cut:
             break
         if len(body) > most:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from core.errors import GatedRepository, HubError, RepositoryNotFound, RequestError
 from core.files import write_atomically
-from core.models.asking import HubLink
-from core.models.downloads.place import REPO, HubPlace, check_path, hub_place
+from core.models.asking import HubLink, decode
+from core.models.downloads.place import COMMIT, REPO, HubPlace, check_path, hub_place
 from core.models.formats import Damaged
 from core.models.headers.config import LONGEST, Config
 from core.models.headers.header import Header
@@ -23,7 +23,7 @@ from core.models.headers.reading import header_of
 from core.models.headers.source import Source
 from core.models.quants import group, heads, projectors, sizes_of
 from core.models.repository import Quant, RepoFile, Repository
-from core.models.search import Filters, Page, licence, search
+from core.models.search import Count, Filters, Page, licence, search
 from core.telemetry.log import get_logger
 
 HEADER_VERSION: Final = 2
@@ -57,15 +57,9 @@ class Hub:
         _check_name(repo)
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         answer = self.link.ask(f"api/models/{repo}{at}", [("blobs", "true")], repo=repo)
-        try:
-            told = msgspec.json.decode(answer.body, type=_Info)
-        except msgspec.MsgspecError as error:
-            raise HubError(
-                f"The Hub's answer about {repo} cannot be understood ({error}); check HF_ENDPOINT."
-            ) from error
+        told = decode(answer.body, _Info, repo)
         files = tuple(each.file for each in told.siblings)
-        for file in files:
-            check_path(file.path, repo)
+        _check_told(told, repo, files)
         label, model_type = self._told_by_config(repo, told.sha, files)
         return Repository(
             id=told.id,
@@ -147,7 +141,7 @@ class _Lfs(Struct):
 
 class _Sibling(Struct, rename={"path": "rfilename"}):
     path: str
-    size: Annotated[int, Meta(ge=0)] | None = None
+    size: Count | None = None
     lfs: _Lfs | None = None
 
     @property
@@ -166,8 +160,8 @@ class _Info(Struct, rename={"last_modified": "lastModified"}):
     gated: bool | str | None = None
     """False, or how the owner lets others in: `auto`, `manual`."""
     private: bool = False
-    downloads: int = 0
-    likes: int = 0
+    downloads: Count = 0
+    likes: Count = 0
     last_modified: datetime | None = None
 
     @property
@@ -185,6 +179,18 @@ def label_of(config: Config) -> str | None:
 def _check_name(repo: str) -> None:
     if not REPO.fullmatch(repo) or "/" not in repo or ".." in repo or "--" in repo:
         raise RequestError(f"{repo[:200]!r} cannot be the name of a repository; write owner/name.", "model")
+
+
+def _check_told(told: _Info, repo: str, files: Sequence[RepoFile]) -> None:
+    """What a Hub says becomes names, addresses and paths here. Raises HubError for what cannot be one."""
+    try:
+        _check_name(told.id)
+        for file in files:
+            check_path(file.path, repo)
+    except RequestError as error:
+        raise HubError(str(error)) from error
+    if not COMMIT.fullmatch(told.sha):
+        raise HubError(f"The Hub tells no commit of {repo} but {told.sha[:80]!r}; check HF_ENDPOINT.")
 
 
 def _digest(quant: Quant) -> str:

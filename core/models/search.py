@@ -7,12 +7,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Annotated, Final
 
-import msgspec
 from msgspec import Meta, Struct, field
 
 from core.engines.base import ArtifactFormat
-from core.errors import HubError
-from core.models.asking import HubLink, Query
+from core.models.asking import HubLink, Query, decode
 from core.models.quants import formats_of
 
 MOST_PAGES: Final = 5
@@ -30,7 +28,11 @@ TAGS: Final = {
     ArtifactFormat.ONNX_GENAI: "onnx",
 }
 """Of the formats that the Hub tags; the others are told by the files alone."""
-PARAMETERS: Final = re.compile(r"(?:^|[-_.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?:$|[-_.])", re.IGNORECASE)
+PARAMETERS: Final = re.compile(r"(?:^|[-_.])(?:(\d{1,4})x)?(\d{1,6}(?:\.\d{1,6})?)([bm])(?:$|[-_.])", re.IGNORECASE)
+
+
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+"""What a Hub may tell of anything."""
 
 
 class Sort(Enum):
@@ -146,7 +148,7 @@ def _query(words: str, filters: Filters) -> Query:
 
 
 class _Total(Struct):
-    total: int | None = None
+    total: Count | None = None
 
 
 class _File(Struct, rename={"path": "rfilename"}):
@@ -157,8 +159,8 @@ class _Row(Struct, rename={"last_modified": "lastModified"}):
     id: str
     pipeline_tag: str | None = None
     tags: list[str] = field(default_factory=list)
-    downloads: int = 0
-    likes: int = 0
+    downloads: Count = 0
+    likes: Count = 0
     last_modified: datetime | None = None
     gated: bool | str | None = None
     safetensors: _Total | None = None
@@ -183,7 +185,4 @@ class _Row(Struct, rename={"last_modified": "lastModified"}):
 
 
 def _decoded(body: bytes) -> list[Found]:
-    try:
-        return [row.found for row in msgspec.json.decode(body, type=list[_Row])]
-    except msgspec.MsgspecError as error:
-        raise HubError(f"The Hub's answer to the search cannot be understood ({error}); check HF_ENDPOINT.") from error
+    return [row.found for row in decode(body, list[_Row], "the search")]

@@ -65,7 +65,7 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
         return [_failed(address.name, f"it answers with status {error.response.status_code}")]
     except httpx.HTTPError as error:
         return [_failed(address.name, f"it does not answer ({type(error).__name__})")]
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return [_failed(address.name, "its list of models cannot be read")]
     except (ValueError, httpx.InvalidURL) as error:
         # The name of a host that cannot be looked up.

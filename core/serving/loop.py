@@ -71,6 +71,8 @@ class ServingLoop:
         """Seconds that a step of late takes, smoothed; long until shown otherwise."""
         self.decoded = RateMeter()
         self.prefilled = RateMeter()
+        self._past_cache = CacheStats()
+        """Of the memory of the model before, where this one was loaded again."""
         self._model: TokenModel
         self._memory: KvMemory
         self._guesser: Guesser
@@ -162,7 +164,7 @@ class ServingLoop:
         `proposer` guesses for it, and is freed with it.
         """
         self._model = model
-        self._memory = KvMemory(model, self._running)
+        self._memory = KvMemory(model, self._running, self._past_cache)
         self._guesser = Guesser(model, proposer)
 
     def _free(self) -> None:
@@ -349,6 +351,7 @@ class ServingLoop:
         self._running.clear()
         self._blocked = None
         self._free()
+        self._past_cache = self._memory.stats()
         self.adopt(*self._load())
         self._restarting(None)
 

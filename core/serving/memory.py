@@ -36,7 +36,9 @@ class KvMemory:
     Invariant: cells in use plus all claims never exceed the model's cells, so a claimed token always finds its cell.
     """
 
-    def __init__(self, model: TokenModel, running: Sequence[Choice]) -> None:
+    def __init__(self, model: TokenModel, running: Sequence[Choice], past: CacheStats = CacheStats()) -> None:
+        """`past` are the statistics of the memory that this one follows; its totals go on."""
+        self._past = past
         self._model = model
         self._running = running
         self._ledger = Ledger()
@@ -130,7 +132,7 @@ class KvMemory:
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
             evictions=self._evictions,
-        )
+        ).after(self._past)
 
     @property
     def used(self) -> int:

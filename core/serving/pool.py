@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from core.engines.base import Artifact, ArtifactFormat
 from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound, ModelNotReady
-from core.feed import Absent, LoadFailure, ModelSnapshot, PoolSnapshot
+from core.feed import Absent, CacheStats, LoadFailure, ModelSnapshot, PoolSnapshot, QueueStats
 from core.hardware import give_back_memory
 from core.serving.eviction import NoRoom, Occupant, coldest, expired, make_room
 from core.serving.host import Host, Loaded, Loader
@@ -80,6 +80,8 @@ class Pool:
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
         self.evictions = 0
+        self._past_queue = QueueStats()
+        self._past_cache = CacheStats()
 
     def __iter__(self) -> Iterator[Member]:
         return iter(tuple(self._members.values()))
@@ -197,6 +199,8 @@ class Pool:
             failures=tuple(
                 LoadFailure(name, reason, time.monotonic() - when) for name, (reason, when) in self._failures.items()
             ),
+            past_queue=self._past_queue,
+            past_cache=self._past_cache,
         )
 
     def models(self) -> tuple[ModelSnapshot, ...]:
@@ -404,6 +408,7 @@ class Pool:
             await asyncio.to_thread(give_back_memory)
         finally:
             self._freed_bytes += held
+            self._remember(host)
             member.host, member.seated, member.stopping = None, False, None
             member.open_door()
             self._freed.set()
@@ -426,6 +431,7 @@ class Pool:
         if member.host is not None and member.host.never_loaded and member.stopping is None:
             if not isinstance(member.host.failure, Cancelled):
                 self._remember_failure(member, str(member.host.failure))
+            self._remember(member.host)
             member.host = None
             self._forget(member)
 
@@ -434,6 +440,12 @@ class Pool:
         self._failures[member.name] = reason, time.monotonic()
         while len(self._failures) > MOST_FAILURES:
             del self._failures[next(iter(self._failures))]
+
+    def _remember(self, host: Host) -> None:
+        """The totals of a model that goes: whoever adds them up over time must not see them go back."""
+        told = host.snapshot()
+        self._past_queue = told.queue.after(self._past_queue)
+        self._past_cache = told.cache.after(self._past_cache)
 
     # Idle models.
 

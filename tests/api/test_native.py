@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import openai
@@ -198,3 +199,38 @@ async def test_the_openapi_document_describes_requests_and_replies(echo: Served)
     assert schema["required"] == ["messages"]
     assert post["responses"]["200"]["content"].keys() == {"application/json", "text/event-stream"}
     assert {"/v1/models", "/v1/engines", "/v1/queue/stats", "/v1/cache/stats", "/health"} <= document["paths"].keys()
+
+
+async def test_totals_never_go_back_whatever_becomes_of_a_model(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        before: dict[str, int] = {}
+
+        async def grown() -> dict[str, int]:
+            """The totals now; fails where one of them is less than it was."""
+            queue = (await served.http.get("/v1/queue/stats")).json()
+            cache = (await served.http.get("/v1/cache/stats")).json()
+            now = {key: value for key, value in queue.items() if key.startswith("total")}
+            now |= {key: cache[key] for key in ("lookups", "hits", "prompt_tokens", "cached_tokens", "evictions")}
+            assert all(now[key] >= before.get(key, 0) for key in now), (before, now)
+            before.update(now)
+            return now
+
+        for _ in range(2):
+            await served.complete(messages=user("the same again"))
+        asked = await grown()
+        assert asked["total_processed"] == asked["lookups"] == 2
+        assert (await served.http.post("/v1/models/unload", json={"model": "echo"})).status_code == 200
+        assert await grown() == asked
+        assert (await served.http.post("/v1/models/load", json={"model": "echo"})).status_code == 200
+        assert await grown() == asked
+        await served.complete(messages=user("the same again"))
+        assert (await grown())["total_processed"] == 3
+
+
+async def test_a_clock_that_is_set_back_does_not_change_for_how_long_the_server_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as served:
+        monkeypatch.setattr(time, "time", lambda: 0.0)
+        assert served.workbench.snapshot().uptime > 0
+        assert (await served.http.get("/health")).json()["uptime_seconds"] >= 0

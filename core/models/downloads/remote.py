@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import httpx
 
 REDIRECTS = 5
-CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+SIZE = re.compile(r"\d{1,18}", re.ASCII)
 PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
@@ -62,7 +63,7 @@ def _remote(response: httpx.Response, place: HubPlace, repo: str, path: str, url
     etag = headers.get("x-linked-etag", headers.get("etag", "")).removeprefix("W/").strip('"')
     size = headers.get("x-linked-size") or ("" if response.has_redirect_location else headers.get("content-length", ""))
     commit = headers.get("x-repo-commit", "")
-    if not ETAG.fullmatch(etag) or not size.isdecimal() or not commit:
+    if not ETAG.fullmatch(etag) or not SIZE.fullmatch(size) or not commit:
         raise HubError(
             f"{place.endpoint} does not answer as a Hub does when asked for {path} of {repo}; check HF_ENDPOINT "
             "and the proxy."

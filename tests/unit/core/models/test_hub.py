@@ -199,7 +199,7 @@ REFUSALS: list[tuple[Fault, type[BenchtopError], str]] = [
     (Fault(status=503), HubUnreachable, "failed with status 503"),
     (Fault(status=403), GatedRepository, "refuses owner/name"),
     (Fault(status=418), HubError, "status 418"),
-    (Fault(drop_after=10), HubUnreachable, "No answer came"),
+    (Fault(drop_after=10), HubError, "broken off or damaged"),
     (Fault(redirect="/api/models/owner/name", times=None), HubError, "no address of a Hub"),
 ]
 
@@ -266,7 +266,7 @@ def test_what_cannot_be_a_repository_is_not_asked_for(name: str, hub: Hub, loopb
 )
 def test_a_file_that_leads_out_of_its_repository_is_refused(path: str, hub: Hub, loopback: LoopbackHub) -> None:
     loopback.add("owner/name", {path: b"x"})
-    with pytest.raises(RequestError, match="outside"):
+    with pytest.raises(HubError, match="outside"):
         hub.repository("owner/name")
 
 

@@ -314,6 +314,8 @@ async def test_an_engine_failure_fails_its_step_and_the_next_request_is_served_b
         reply = await (await host.submit(asks("still there"))).reply()
         assert reply.choices[0].text == "still there"
         assert host.state is ModelState.READY
+        # Totals are counted on from the model before.
+        assert host.snapshot().cache.lookups == 2
 
 
 class AlwaysFails(EchoModel):
