@@ -10,6 +10,7 @@ the marks that right-to-left text is written with.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 MARKS_AT_MOST: Final = 8
@@ -36,8 +37,9 @@ _DIRECTION: Final = "\u200e\u200f\u061c"
 _VARIANT: Final = "\ufe00-\ufe0f"
 _MONGOLIAN: Final = "\u180b-\u180d\u180f"
 
-_SUSPECT: Final = re.compile(f"[{_ALWAYS}{_JOINER}{_DIRECTION}{_VARIANT}{_MONGOLIAN}]|[{_MARK}]{{{MARKS_AT_MOST + 1}}}")
-"""Quick to search: a text without a match stays as it is."""
+_SUSPECT: Final = re.compile(f"[{_ALWAYS}{_JOINER}{_DIRECTION}{_VARIANT}{_MONGOLIAN}]")
+_PILE: Final = re.compile(f"[{_MARK}]{{{MARKS_AT_MOST + 1}}}")
+"""Both are quick to search, as one pattern would not be: a text without a match stays as it is."""
 _SCRIPT: Final = f"[^\x00-\u02ff\u2000-\u200c\u200e-\u206f\ufe00-\ufe0e{_MONGOLIAN}]"
 """Letters and signs beyond Latin, where joiners have a use; the emoji variant and the emoji joiner count too."""
 _IDEOGRAPH: Final = "[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003fffd]"
@@ -67,22 +69,15 @@ def printable(text: str, *, lines: bool = False) -> str:
     `lines` they stay, and `\r\n` counts as a newline. Half a surrogate, which is how the system tells a byte of a
     name that is not UTF-8, is told as that byte, so the result can be encoded. Doing it twice changes nothing.
     """
-    if text.isprintable() and text.isascii():
+    if text.isascii() and (text.replace("\n", "").replace("\t", "") if lines else text).isprintable():
         return text
     text = text.replace("\r\n", "\n") if lines else _BREAKS.sub(_escaped, text)
-    if _SUSPECT.search(text) is None:
-        return text
-    directed = lines and _RIGHT_TO_LEFT.search(text) is not None
+    return _each_hidden(text, _escaped, lines=lines)
 
-    def seen(found: re.Match[str]) -> str:
-        kind = found.lastgroup
-        if kind == "direction":
-            return found[0] if directed else _escaped(found)
-        if kind == "joiner":
-            return found[0] if lines or _joins(text, found) else _escaped(found)
-        return found[0] if kind is not None else _escaped(found)
 
-    return _HIDDEN.sub(seen, text)
+def visible(text: str) -> str:
+    """`text` without what `printable` would escape in lines; for drawn lines, where there is no room for escapes."""
+    return text if text.isprintable() else _each_hidden(text, lambda _: "", lines=True)
 
 
 def printable_json(document: str, *, pairs: bool = True) -> str:
@@ -101,6 +96,27 @@ def printable_json(document: str, *, pairs: bool = True) -> str:
         return f"\\U{ord(sign):08x}" if sign > "\uffff" and not pairs else _json_escape(sign)
 
     return _UNSEEN_IN_JSON.sub(seen, document)
+
+
+def _each_hidden(text: str, replaced: Callable[[re.Match[str]], str], *, lines: bool) -> str:
+    """`text` with whatever is obeyed or not seen `replaced`; what its neighbours give a use stays."""
+    if _SUSPECT.search(text) is None and (text.isascii() or _PILE.search(text) is None):
+        return text
+    directed = lines and _RIGHT_TO_LEFT.search(text) is not None
+
+    def seen(found: re.Match[str]) -> str:
+        match found.lastgroup:
+            case None:
+                kept = False
+            case "direction":
+                kept = directed
+            case "joiner":
+                kept = lines or _joins(text, found)
+            case _:
+                kept = True
+        return found[0] if kept else replaced(found)
+
+    return _HIDDEN.sub(seen, text)
 
 
 def _joins(text: str, found: re.Match[str]) -> bool:

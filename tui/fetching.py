@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from core.config import Settings
 
 
+class _Asked(Confirm):
+    # Rich's own sentence is markup, which the console takes for words.
+    validate_error_message = "Please answer y or n."
+
+
 def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
     """See that all these models are here. One that is not is downloaded: unasked where `pull`, and on a terminal after
     a question that tells its size and whether it fits.
@@ -49,7 +54,7 @@ def _fetch(store: Store, name: str, console: Paper, *, asked: bool) -> None:
     judged = judge(store, quant)
     console.tell(f"{quant.name} is not on this machine: {in_words(quant.size)} to download{fits(judged)}.")
     likely = judged is None or judged.fit.verdict is not Verdict.DOES_NOT_FIT
-    if not asked and not Confirm.ask("Download it?", console=console, default=likely):
+    if not asked and not _Asked.ask("Download it?", console=console, default=likely):
         raise Cancelled(f"{name} was not downloaded; `tui pull {name}` does it.")
     if not fetch(store.downloads, quant, console, name):
         raise Cancelled(f"{name} is not here in full yet.")

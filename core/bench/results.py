@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.engines.base import KvType
+from core.foreign_text import printable, printable_json
 
 UNIT = "tokens/s"
 
@@ -152,9 +153,9 @@ def cells(row: BenchRow) -> tuple[str, ...]:
     setting = row.setting
     micro_batch = setting.micro_batch or setting.batch if setting.divides else "-"
     numbers = (setting.threads, setting.batch, micro_batch)
-    known = (setting.model, setting.engine, *map(str, numbers), setting.kv_type.value, str(setting.depth))
+    known = (printable(setting.model), setting.engine, *map(str, numbers), setting.kv_type.value, str(setting.depth))
     if row.problem is not None:
-        return (*known, "", "", "", "", "", row.problem)
+        return (*known, "", "", "", "", "", printable(row.problem))
     return (
         *known,
         f"{row.prefill:.1f}",
@@ -170,7 +171,7 @@ def export(run: BenchRun, form: ExportFormat) -> str:
     """The run as a document."""
     match form:
         case ExportFormat.JSON:
-            return msgspec.json.format(msgspec.json.encode(run), indent=2).decode() + "\n"
+            return printable_json(msgspec.json.format(msgspec.json.encode(run), indent=2).decode()) + "\n"
         case ExportFormat.CSV:
             return _csv(run.rows)
         case ExportFormat.MARKDOWN:

@@ -103,6 +103,15 @@ async def test_a_field_that_one_types_into_draws_nothing_that_is_obeyed() -> Non
         assert not _obeyed(_drawn(app))
 
 
+async def test_emoji_of_several_signs_are_drawn_whole() -> None:
+    app = quiet()
+    family = "\U0001f469\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f"
+    async with app.run_test(size=(80, 40)) as pilot:
+        await app.screen.mount(Plain(family), Plain(f"{family} \x1b"))
+        await pilot.pause()
+        assert _drawn(app).count(family) == 2
+
+
 async def test_the_clipboard_and_a_file_get_what_was_seen(tmp_path: Path, echo_app: BenchtopApp) -> None:
     async with echo_app.run_test(size=(80, 40)) as pilot:
         screen = chat_of(echo_app)

@@ -9,7 +9,7 @@ from textual.filter import LineFilter
 from textual.visual import VisualType
 from textual.widgets import Static
 
-from core.foreign_text import printable
+from core.foreign_text import printable, visible
 
 
 def shown(words: str | Content, *, lines: bool = True) -> Content:
@@ -50,18 +50,6 @@ class Unobeyed(LineFilter):
     before their width was measured there is no room for more signs: what would be obeyed has no width, and goes."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        for text, _, _ in segments:
-            if not text.isprintable():
-                break
-        else:
+        if all(text.isprintable() for text, _, _ in segments):
             return segments
-        return [
-            Segment("".join(filter(_harmless, segment.text)), segment.style, segment.control)
-            if not segment.text.isprintable()
-            else segment
-            for segment in segments
-        ]
-
-
-def _harmless(sign: str) -> bool:
-    return sign.isprintable() or printable(sign, lines=True) == sign
+        return [segment if segment.control else Segment(visible(segment.text), segment.style) for segment in segments]

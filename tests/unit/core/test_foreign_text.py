@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from core.foreign_text import printable, printable_json
+from core.foreign_text import printable, printable_json, visible
 
 OBEYED = {
     "clipboard": "\x1b]52;c;c2VjcmV0\x07",
@@ -121,3 +121,9 @@ def test_json_says_the_same_and_holds_nothing_that_a_terminal_obeys() -> None:
     shown = printable_json(document)
     assert not _obeyed(shown, allowed="\n")
     assert json.loads(shown) == {"name": name}
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_where_there_is_no_room_for_escapes_ordinary_text_stays_too(text: str) -> None:
+    assert visible(text) == text
+    assert visible(f"{text}\x1b[2J\x9b\udcff") == f"{text}[2J"
