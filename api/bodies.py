@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import re
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TypeVar
 import msgspec
 from litestar.types import Receive
 
+from api.body_faults import explain_body
 from api.errors import BodyTooLarge
 from core.errors import Cancelled, RequestError
 
@@ -38,15 +40,17 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 
 def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
-    """Raises RequestError; nothing that a client sends can raise anything else."""
+    """Raises RequestError; nothing that a client sends can raise anything else. Of two keys of one name, the last one
+    counts, as with all who read JSON."""
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise _wrong_field(str(error), _field_names(decoder)) from None
-    except UnicodeDecodeError:
-        raise RequestError("The body is not UTF-8.") from None
+    except UnicodeDecodeError as error:
+        raise RequestError(explain_body(raw, str(error)) or "The body is not UTF-8.") from None
     except msgspec.DecodeError as error:
-        raise RequestError(f"The body is not JSON: {_lowered(str(error))}.") from None
+        raise RequestError(explain_body(raw, str(error)) or f"The body is not JSON: {_lowered(str(error))}.") from None
     except RecursionError:
         raise RequestError("The body is nested too deeply.") from None
 

@@ -10,36 +10,55 @@ from contextlib import contextmanager
 import uvicorn
 from litestar import Litestar
 
-KEEP_ALIVE_SECONDS = 75
+from api.connection_limits import ConnectionLimits
+from api.crowd import Crowd
 
 
 class EmbeddedUvicorn(uvicorn.Server):
-    """Leaves signals to the host, and says when it listens."""
+    """Leaves signals to the host, says when it listens, and bounds what connections may take."""
 
-    def __init__(self, app: Litestar, backlog: int) -> None:
+    def __init__(self, app: Litestar, limits: ConnectionLimits) -> None:
         config = uvicorn.Config(
             app,
             interface="asgi3",
+            http="httptools",
             loop="none",
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            backlog=backlog,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            proxy_headers=False,
         )
         config.load()
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._limits = limits
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._crowd = Crowd(self.config, self.server_state, self._limits)
+        self.lifespan = self.config.lifespan_class(self.config)
+        tending = asyncio.create_task(self._crowd.tend(), name="http-connections")
+        try:
+            await super().serve(sockets)
+        finally:
+            tending.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        loop = asyncio.get_running_loop()
+        connect, backlog = self._crowd.connect, self._limits.backlog
+        self.servers = [await loop.create_server(connect, sock=each, backlog=backlog) for each in sockets or ()]
+        self.started = True
         self.listening.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    def cancel_requests(self) -> None:
+        """Break off what is still being answered; the guard tells the clients so."""
+        for task in list(self.server_state.tasks):
+            task.cancel()
 
     def abandon(self) -> None:
         """Close every connection as it stands, for clients that neither read nor leave."""

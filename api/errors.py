@@ -33,6 +33,7 @@ from core.errors import (
     QueueTimeout,
     RepositoryNotFound,
     RequestError,
+    ServerStopping,
     TemplateFailed,
     UsageError,
 )
@@ -44,6 +45,9 @@ MISSING = re.compile(r"Missing required query parameter '(\w{1,40})'")
 """How Litestar says so."""
 CLIENT = "invalid_request_error"
 SERVER = "server_error"
+
+CODINGS = "gzip, deflate"
+"""How a body may be compressed."""
 
 CLIENT_CLOSED = 499
 """nginx's status for a request that ended at its client's wish; not one that SDKs retry."""
@@ -81,6 +85,16 @@ class BodyTooLarge(RequestError):
         )
 
 
+class UnknownCoding(RequestError):
+    """The body is compressed in a way that is not undone here."""
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(
+            f"The body's Content-Encoding, {coding[:64]!r}, is none this server undoes; send it as it is, or with one "
+            f"of {CODINGS}."
+        )
+
+
 class Denied(BenchtopError):
     """The guard turned the request away before anything looked at it."""
 
@@ -93,6 +107,7 @@ class Denied(BenchtopError):
 ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     ContextExceeded: (400, CLIENT, "context_length_exceeded"),
     BodyTooLarge: (413, CLIENT, "request_too_large"),
+    UnknownCoding: (415, CLIENT, "unsupported_encoding"),
     UsageError: (400, CLIENT, None),
     ModelNotFound: (404, CLIENT, "model_not_found"),
     # Of all the causes of a bad gateway it is what came with a download, neither the client nor this server.
@@ -102,6 +117,7 @@ ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     QueueTimeout: (504, SERVER, "queue_timeout"),
     Overloaded: (503, SERVER, "overloaded"),
     Cancelled: (CLIENT_CLOSED, CLIENT, "cancelled"),
+    ServerStopping: (503, SERVER, "server_stopping"),
     EngineError: (500, SERVER, "engine_failed"),
     RepositoryNotFound: (404, CLIENT, "repository_not_found"),
     GatedRepository: (403, CLIENT, "repository_gated"),
@@ -162,6 +178,10 @@ def _headers(error: BenchtopError) -> tuple[tuple[str, str], ...]:
             return (("retry-after", str(max(1, seconds))),)
         case ModelNotReady():
             return (("retry-after", "2"),)
+        case ServerStopping():
+            return (("retry-after", "5"),)
+        case UnknownCoding():
+            return (("accept-encoding", CODINGS),)
         case HubBusy(retry_after=int(seconds)):
             return (("retry-after", str(max(1, seconds))),)
         case TemplateFailed():

@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
 import time
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Mapping, Set
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from api.codings import Inflated, coding_of
 from api.errors import BodyTooLarge, Denied, refusal
 from api.loopback import is_loopback
-from api.replies import Headers, send_bytes
+from api.origins import grants, may_read, origin_allowed, preflight_grants
+from api.replies import send_bytes
 from core.config import ServerSettings, host_name
-from core.errors import BenchtopError
+from core.errors import BenchtopError, ServerStopping
 from core.telemetry.log import get_logger
 from core.telemetry.log import request_id as request_id_in_log
 
 OPEN_PATHS = frozenset({"/health"})
 """Answered without a key: load balancers and process managers have none."""
 
-EXPOSED = b"x-request-id, retry-after, x-benchtop-ignored, x-benchtop-model, x-benchtop-route"
-"""Headers of answers that pages may read."""
-
 LONGEST_LENGTH = 18
 """Digits of a Content-Length that may still be true."""
 
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-_WANTED = frozenset(
-    {
-        b"host",
-        b"origin",
-        b"authorization",
-        b"x-api-key",
-        b"x-request-id",
-        b"content-length",
-        b"access-control-request-method",
-        b"access-control-request-headers",
-    }
+_SINGLE = frozenset(
+    {b"host", b"origin", b"authorization", b"x-api-key", b"content-length", b"content-type", b"x-request-id"}
 )
+"""Headers that a request has once: of two, who stands before this server and the server itself may believe another."""
+_WANTED = _SINGLE | {
+    b"access-control-request-method",
+    b"access-control-request-headers",
+    b"access-control-request-private-network",
+}
 
 log = get_logger(__name__)
 
@@ -65,24 +61,6 @@ def request_id(headers: Mapping[bytes, bytes]) -> str:
     return given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
 
-def origin_allowed(origin: str, host: str, allowed: tuple[str, ...]) -> bool:
-    """Whether a page of `origin` may call.
-
-    A page from the web can send a simple request to this machine without asking first, and though it cannot read the
-    answer, it can make the model work. Pages served from this machine and applications with schemes of their own pass;
-    "null" does not, for any page can make itself a frame of that origin.
-    """
-    if "*" in allowed or origin in allowed:
-        return True
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    if parts.scheme in ("http", "https"):
-        return parts.netloc == host or is_loopback(parts.hostname or "")
-    return bool(parts.scheme)
-
-
 class Guard:
     """Wraps the whole application, its own 404s included."""
 
@@ -102,14 +80,14 @@ class Guard:
             # No route takes WebSockets, and one that comes to must not find the door open.
             await send({"type": "websocket.close", "code": 1008, "reason": "WebSockets are not served here."})
             return
-        headers = {name: value for name, value in scope["headers"] if name in _WANTED}
+        headers, repeated = _sorted_out(scope["headers"])
         identity = request_id(headers)
         state = scope.setdefault("state", {})
         state["request_id"] = identity
         state["tenant"] = tenant_of(presented_key(headers))
         request_id_in_log.set(identity)
         path, method = scope["path"], scope["method"]
-        cors = self._cors(headers)
+        origin = headers.get(b"origin")
         started = time.perf_counter()
         status = 0
 
@@ -117,33 +95,49 @@ class Guard:
             if message["type"] == "http.response.start":
                 nonlocal status
                 status = message["status"]
+                answer = [_with_head(*header) for header in message["headers"]]
                 # The workbench may have called it otherwise meanwhile, as another one went by that id already.
                 named = (b"x-request-id", str(state["request_id"]).encode())
-                message["headers"] = [*message["headers"], named, *cors]
+                message["headers"] = [*answer, named, *grants(origin, self._origins, answer)]
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
             await send(message)
 
         try:
-            await self._pass(scope, receive, send_on, headers)
+            if method == "HEAD":
+                # RFC 9110, section 9.3.2: the same as GET, but for the body. The scope itself is the connection's.
+                scope = {**scope, "method": "GET"}
+            await self._pass(scope, receive, send_on, headers, repeated)
+        except asyncio.CancelledError:
+            # Nobody else cancels the task of a request.
+            if not status:
+                await _refuse(send_on, ServerStopping())
         finally:
             request_id_in_log.set(str(state["request_id"]))
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             log.info("request", method=method, path=_legible(path), status=status, ms=milliseconds)
 
-    async def _pass(self, scope: HTTPScope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]) -> None:
-        if self._is_preflight(scope["method"], headers):
-            await send_bytes(send, 200, b"text/plain", b"", _preflight(headers))
-            return
+    async def _pass(
+        self, scope: HTTPScope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], repeated: Set[bytes]
+    ) -> None:
+        path = scope["path"]
         try:
-            self._check(scope["path"], headers)
+            if repeated:
+                told = min(repeated).decode("ascii")
+                raise Denied(400, "repeated_header", f"The request has more than one {told} header; send one.")
+            self._check_sender(headers)
+            if self._is_preflight(scope["method"], headers):
+                await send_bytes(send, 200, b"text/plain", b"", preflight_grants(headers))
+                return
+            limit = self._check_body(path, headers)
+            coding = coding_of(value for name, value in scope["headers"] if name == b"content-encoding")
         except BenchtopError as error:
-            refused = refusal(error)
-            encoded = tuple((name.encode(), value.encode()) for name, value in refused.headers)
-            await send_bytes(send, refused.status, b"application/json", refused.encode(), encoded)
+            await _refuse(send, error)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive if coding is None else Inflated(receive, coding, limit), send)
 
-    def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
-        """Raises Denied or BodyTooLarge."""
+    def _check_sender(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises Denied."""
         host = headers.get(b"host", b"").decode("latin-1")
         if self._local and host_name(host) not in self._names:
             raise Denied(
@@ -160,6 +154,9 @@ class Guard:
                 "origin_not_allowed",
                 f"Pages from {origin[:100]!r} may not call this server; add the origin to cors_origins in its config.",
             )
+
+    def _check_body(self, path: str, headers: Mapping[bytes, bytes]) -> int:
+        """The bytes a body may have. Raises Denied where the key is wrong, BodyTooLarge."""
         if self._key is not None and path not in OPEN_PATHS:
             _check_key(self._key, presented_key(headers))
         length = headers.get(b"content-length", b"")
@@ -167,35 +164,43 @@ class Guard:
         # Python refuses to read numbers of thousands of digits.
         if length.isdigit() and (len(length) > LONGEST_LENGTH or int(length) > limit):
             raise BodyTooLarge(limit)
+        return limit
 
     def _is_preflight(self, method: str, headers: Mapping[bytes, bytes]) -> bool:
-        return method == "OPTIONS" and b"access-control-request-method" in headers and bool(self._cors(headers))
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        asks = method == "OPTIONS" and b"access-control-request-method" in headers
+        return asks and may_read(origin, self._origins)
 
-    def _cors(self, headers: Mapping[bytes, bytes]) -> Headers:
-        """Never with credentials: the key travels in a header that pages must set themselves."""
-        origin = headers.get(b"origin")
-        if origin is None or not ("*" in self._origins or origin.decode("latin-1") in self._origins):
-            return ()
-        return (
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", EXPOSED),
-            (b"vary", b"origin"),
-        )
+
+def _sorted_out(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], set[bytes]]:
+    """The headers that the guard looks at, and those which may be there once and are there more often."""
+    found: dict[bytes, bytes] = {}
+    repeated: set[bytes] = set()
+    for name, value in headers:
+        if name in _WANTED:
+            if name in found and name in _SINGLE:
+                repeated.add(name)
+            found[name] = value
+    return found, repeated
+
+
+def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Where GET is allowed, so is HEAD."""
+    if name.lower() != b"allow":
+        return name, value
+    methods = {method.strip() for method in value.split(b",")}
+    return b"allow", b", ".join(sorted(methods | {b"HEAD"} if b"GET" in methods else methods))
+
+
+async def _refuse(send: Send, error: BenchtopError) -> None:
+    refused = refusal(error)
+    encoded = tuple((name.encode(), value.encode()) for name, value in refused.headers)
+    await send_bytes(send, refused.status, b"application/json", refused.encode(), encoded)
 
 
 def _legible(path: str) -> str:
     """For a log that people read in terminals, which obey what clients may write into a path as `%1b`."""
     return path if path.isprintable() else ascii(path)
-
-
-def _preflight(headers: Mapping[bytes, bytes]) -> Headers:
-    # SDKs send a dozen headers of their own, so what is asked for is what is allowed.
-    asked = headers.get(b"access-control-request-headers", b"")
-    return (
-        (b"access-control-allow-methods", b"GET, POST, DELETE"),
-        (b"access-control-allow-headers", asked),
-        (b"access-control-max-age", b"600"),
-    )
 
 
 def _check_key(wanted: bytes, given: bytes) -> None:

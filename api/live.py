@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,29 @@ if TYPE_CHECKING:
 class LiveStreams:
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}
+        self._beginnings: set[asyncio.Task[Stream]] = set()
         self._ending = False
 
     def unique(self, request_id: str) -> str:
         """`request_id`, or one made from it where a running request bears it (clients repeat theirs on a retry)."""
         return f"{request_id}.{secrets.token_hex(4)}" if request_id in self._streams else request_id
+
+    @property
+    def ending(self) -> bool:
+        """Whether a request that is cancelled now was cancelled because the server ends."""
+        return self._ending
+
+    @contextmanager
+    def expect(self, beginning: asyncio.Task[Stream]) -> Iterator[None]:
+        """Inside, `cancel_all` cancels what is to bring a stream, as long as that takes."""
+        self._beginnings.add(beginning)
+        if self._ending:
+            beginning.cancel()
+        try:
+            yield
+        finally:
+            self._beginnings.discard(beginning)
+            beginning.cancel()
 
     @contextmanager
     def hold(self, stream: Stream) -> Iterator[None]:
@@ -41,3 +60,5 @@ class LiveStreams:
         self._ending = True
         for stream in list(self._streams.values()):
             stream.cancel()
+        for beginning in self._beginnings:
+            beginning.cancel()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from api.connection_limits import BACKLOG, ConnectionLimits, count_descriptors, limits_for
 from api.live import LiveStreams
 from api.loopback import is_loopback
 from core.errors import ServerError
@@ -28,13 +29,20 @@ GRACE_SECONDS = 2.0
 """How long cancelled streams may take to tell their clients."""
 PING_SECONDS = 15.0
 """An idle stream says this often that it lives."""
-BACKLOG = 2048
 
 
 class Server:
     """The HTTP server of a workbench. Can be started again after it was stopped; belongs to one event loop."""
 
-    def __init__(self, workbench: Workbench, settings: Settings, *, ping: float = PING_SECONDS) -> None:
+    def __init__(
+        self,
+        workbench: Workbench,
+        settings: Settings,
+        *,
+        ping: float = PING_SECONDS,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
+        """`ping` in seconds; `limits` of connections are by what the system allows, unless given."""
         given = settings.server.api_key or None  # an empty key would be one that nobody can send
         self.key_generated = given is None and not is_loopback(settings.server.host)
         self.api_key = secrets.token_urlsafe(24) if self.key_generated else given
@@ -42,6 +50,7 @@ class Server:
         self._settings = replace(settings, server=replace(settings.server, api_key=self.api_key))
         self._workbench = workbench
         self._ping = ping
+        self._limits = limits_for(count_descriptors()) if limits is None else limits
         self._live = LiveStreams()
         self._socket: socket.socket | None = None
         self._uvicorn: EmbeddedUvicorn | None = None
@@ -104,6 +113,8 @@ class Server:
         if not await self._ended(drain):
             self._live.cancel_all()
             if not await self._ended(GRACE_SECONDS):
+                self._uvicorn.cancel_requests()
+            if not await self._ended(GRACE_SECONDS):
                 self._uvicorn.abandon()
                 if not await self._ended(GRACE_SECONDS):
                     self._task.cancel()
@@ -129,7 +140,8 @@ class Server:
         from api.app import create_app
         from api.embedded import EmbeddedUvicorn
 
-        return EmbeddedUvicorn(create_app(self._workbench, self._settings, live=self._live, ping=self._ping), BACKLOG)
+        app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping)
+        return EmbeddedUvicorn(app, self._limits)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from api.replies import Headers, send_bytes
-from core.errors import BenchtopError, Cancelled
+from core.errors import BenchtopError, Cancelled, ServerStopping
 from core.events import Failed
 
 if TYPE_CHECKING:
@@ -105,24 +105,40 @@ class Answer:
                     await stream.admitted()
                     await self._start(send)
                     async for events in stream:
-                        data = self._dialect.write(events)
+                        data = self._dialect.write([self._told(event) for event in events])
                         if self._dialect.over:
                             last = data
                             continue
                         self._written = clock()
                         await send({"type": "http.response.body", "body": data, "more_body": True})
             except BenchtopError as error:
-                if not self._started:
+                blamed = self._blamed(error)
+                if self._started:
+                    last = self._dialect.write([Failed(blamed)])
+                elif blamed is error:
                     raise
-                last = self._dialect.write([Failed(error)])
+                else:
+                    raise blamed from error
         # The attendant is gone by now, so no ping can come behind the last write.
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _send_reply(self, receive: Receive, send: Send) -> None:
-        async with self._attended(receive, send), self._submitted(None) as stream:
-            await stream.admitted()
-            events = [event async for batch in stream for event in batch]
+        try:
+            async with self._attended(receive, send), self._submitted(None) as stream:
+                await stream.admitted()
+                events = [self._told(event) async for batch in stream for event in batch]
+        except Cancelled as error:
+            if (blamed := self._blamed(error)) is error:
+                raise
+            raise blamed from error
         await send_bytes(send, 200, self._media, self._dialect.reply(events), self._headers())
+
+    def _told(self, event: Event) -> Event:
+        return Failed(self._blamed(event.error)) if isinstance(event, Failed) else event
+
+    def _blamed(self, error: BenchtopError) -> BenchtopError:
+        """The error by its true author: a client does not cancel its request by the server's being stopped."""
+        return ServerStopping() if isinstance(error, Cancelled) and self._live.ending and not self._gone else error
 
     async def _start(self, send: Send) -> None:
         if not self._started:
@@ -133,17 +149,15 @@ class Answer:
     @asynccontextmanager
     async def _submitted(self, send: Send | None) -> AsyncIterator[Stream]:
         """The request's stream, live inside. With `send`, the answer starts when its model takes long to load."""
-        self._beginning = asyncio.create_task(self._begin())
-        try:
+        beginning = self._beginning = asyncio.create_task(self._begin())
+        with self._live.expect(beginning):
             patience = None if send is None else min(self._ping, LOADING_SECONDS)
-            done, _ = await asyncio.wait({self._beginning}, timeout=patience)
+            done, _ = await asyncio.wait({beginning}, timeout=patience)
             if not done and send is not None:
                 await self._start(send)
                 # The headers alone stay in the server's buffer.
                 await send({"type": "http.response.body", "body": PING, "more_body": True})
-            stream = self._stream = await self._outcome(self._beginning)
-        finally:
-            self._beginning.cancel()
+            stream = self._stream = await self._outcome(beginning)
         with self._live.hold(stream):
             if self._gone:
                 stream.cancel()
@@ -155,6 +169,8 @@ class Answer:
         except asyncio.CancelledError:
             if self._gone:
                 raise Cancelled("The client left while the model was being loaded.") from None
+            if self._live.ending and beginning.cancelled():
+                raise Cancelled from None
             raise
 
     @asynccontextmanager
@@ -181,6 +197,9 @@ class Answer:
             if message["type"] == "http.disconnect":
                 self._leave()
                 return
+            if self._started:
+                # Its last byte came: whether it has left or listens still shows when something is sent to it.
+                await send({"type": "http.response.body", "body": PING, "more_body": True})
 
     def _leave(self) -> None:
         self._gone = True

@@ -22,6 +22,8 @@ from core.serving.route import Strategy
 from core.units import parse_size
 
 APP = "benchtop"
+LOCAL_ORIGINS = "localhost"
+"""Among `cors_origins`: the pages of this machine, whatever their port."""
 ENVIRONMENT_PREFIX = "BENCHTOP_"
 SHARED = {
     **{
@@ -59,8 +61,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     api_key: Secret | None = None
     """What clients must send as `Authorization: Bearer` or `x-api-key`."""
     cors_origins: tuple[str, ...] = ()
-    """Web origins that may call the server, each as browsers send it, such as `https://app.example`; `*` is any, `null`
-    that of pages without one; none by default."""
+    """Web origins that may call the server, each as browsers send it, such as `https://app.example`; `localhost` is any
+    port of this machine, `*` is any at all, `null` that of pages without one; none by default."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that clients may ask for while the server is bound to loopback, beside those of this machine: what a
     reverse proxy passes on as Host. Each is one whole name, such as `llm.example.org`; case and port are ignored."""
@@ -391,7 +393,7 @@ def origin_meant(text: str) -> str:
 
     RFC 6454, section 6.2: scheme and host in small letters, the port unless it is the scheme's own, no path.
     """
-    if text in ("*", "null"):
+    if text in ("*", "null", LOCAL_ORIGINS):
         return text
     example = "https://app.example"
     try:

@@ -180,6 +180,13 @@ class Cancelled(BenchtopError):
         super().__init__(message)
 
 
+class ServerStopping(BenchtopError):
+    """The server ends before the request does; its client did nothing for it."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is being stopped; send the request again when it is back.")
+
+
 class ServerError(BenchtopError):
     """The HTTP server could not be started, for instance because the port is in use."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from openai import AsyncOpenAI
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from api.connection_limits import ConnectionLimits
 from api.server import Server
 from core.config import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
 from core.engines import Engines
@@ -79,6 +80,22 @@ def text_of(chunks: list[ChatCompletionChunk], index: int = 0) -> str:
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices if choice.index == index)
 
 
+async def exchange(served: Served, *parts: bytes, end: bool = False) -> bytes:
+    """All that the server answers to these bytes until it closes, the first `100 Continue` included. `end`: close the
+    sending half behind them."""
+    reader, writer = await served.raw()
+    try:
+        with suppress(ConnectionError):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            if end:
+                writer.write_eof()
+        return await asyncio.wait_for(reader.read(), PATIENCE)
+    finally:
+        writer.close()
+
+
 def raw_request(body: dict[str, object]) -> bytes:
     """The same as bytes for a socket."""
     content = json.dumps(body).encode()
@@ -109,9 +126,10 @@ async def serving(
     model: str | None = "echo",
     ping: float = 15.0,
     engines: Engines | None = None,
+    limits: ConnectionLimits | None = None,
 ) -> AsyncIterator[Served]:
     workbench = Workbench(settings, folders_in(path), engines)
-    server = Server(workbench, settings, ping=ping)
+    server = Server(workbench, settings, ping=ping, limits=limits)
     try:
         if model is not None:
             await workbench.load(model)

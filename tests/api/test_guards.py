@@ -13,10 +13,11 @@ import pytest_asyncio
 from litestar.types import Message, Receive, Scope, Send
 from openai import AsyncOpenAI
 
-from api.guards import Guard, origin_allowed, presented_key, request_id, tenant_of
+from api.guards import Guard, presented_key, request_id, tenant_of
 from api.loopback import is_loopback
+from api.origins import origin_allowed
 from core.config import ServerSettings
-from tests.api.conftest import Served, chat_body, serving, settings_of
+from tests.api.conftest import Served, chat_body, exchange, serving, settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -176,6 +177,83 @@ async def test_an_oversized_body_is_refused_although_it_announces_nothing(guarde
     response = await guarded.http.post("/v1/chat/completions", content=parts(), headers={"x-api-key": KEY})
     assert response.status_code == 413
     assert (await guarded.http.get("/v1/models", headers={"x-api-key": KEY})).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "Authorization", "x-api-key", "Content-Type", "x-request-id"])
+async def test_a_header_that_is_there_twice_is_refused_whichever_is_right(guarded: Served, name: str) -> None:
+    right = {"Host": "localhost", "Origin": PAGE, "Authorization": f"Bearer {KEY}", "x-api-key": KEY}
+    one, another = (name, right.get(name, "a")), (name, "another")
+    rest = [(other, value) for other, value in right.items() if other != name]
+
+    async def ask(*headers: tuple[str, str]) -> bytes:
+        lines = [f"{given}: {value}" for given, value in headers]
+        request = "\r\n".join(["GET /v1/models HTTP/1.1", "Connection: close", *lines, "", ""])
+        return await exchange(guarded, request.encode())
+
+    for headers in ((one, another, *rest), (*rest, another, one), (*rest, one, one)):
+        answer = await ask(*headers)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert f"more than one {name.lower()} header".encode() in answer
+    assert (await ask(*rest, one)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_key_in_a_trailer_opens_nothing(guarded: Served) -> None:
+    chunks = b"Host: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n"
+    for trailer in (f"x-api-key: {KEY}", f"Authorization: Bearer {KEY}"):
+        answer = await exchange(guarded, b"GET /v1/models HTTP/1.1\r\n" + chunks + trailer.encode() + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+ALIKE = ["a@localhost", "localhost:80@evil", "localhost.", "[::1", "::1", "localhost:", "localhost:x", "localhost evil"]
+ALIKE += ["localhost,evil", "localhost/evil", "127.1", "2130706433", "[::2]"]
+
+
+@pytest.mark.parametrize("host", [*ALIKE, b"localhost\xff", b"\xc2\xa0localhost"])
+async def test_what_is_like_a_name_of_this_machine_is_none(echo: Served, host: str | bytes) -> None:
+    response = await echo.http.get("/health", headers=[(b"Host", host if isinstance(host, bytes) else host.encode())])
+    assert response.status_code == 403
+
+
+GETS = ["/health", "/v1/models", "/v1/models/echo", "/v1/requests", "/v1/queue/stats", "/v1/cache/stats", "/v1/engines"]
+
+
+@pytest.mark.parametrize("path", [*GETS, "/schema/openapi.json", "/v1/nothing", "/v1/models/nobody"])
+async def test_head_is_get_without_its_body(echo: Served, path: str) -> None:
+    head, get = await echo.http.head(path), await echo.http.get(path)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    still = {"date", "x-request-id", "content-length"}  # uptime grows
+    assert {k: v for k, v in head.headers.items() if k not in still} == {
+        k: v for k, v in get.headers.items() if k not in still
+    }
+    assert abs(int(head.headers["content-length"]) - len(get.content)) < 3
+
+
+async def test_head_is_refused_where_get_is_and_a_connection_goes_on_after_it(echo: Served, guarded: Served) -> None:
+    assert (await echo.http.head("/v1/chat/completions")).status_code == 405
+    assert (await guarded.http.head("/v1/models")).status_code == 401
+    head = b"HEAD /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    answer = await exchange(echo, head, last)
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    assert b"{" not in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/v1/models", "GET, HEAD, OPTIONS"),
+        ("/v1/chat/completions", "OPTIONS, POST"),
+        ("/v1/requests/x", "DELETE, OPTIONS"),
+    ],
+)
+async def test_what_a_path_allows_is_told_to_who_asks_and_to_who_does_not(
+    echo: Served, path: str, allowed: str
+) -> None:
+    options, put = await echo.http.options(path), await echo.http.put(path)
+    assert (options.status_code, put.status_code) == (204, 405)
+    assert options.headers["allow"] == put.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize("given", ["abc-123", "x" * 128])
