@@ -257,7 +257,7 @@ def test_a_second_signal_does_not_wait_for_running_requests(tmp_path: Path) -> N
             while accepts(int(url.rpartition(":")[2])):
                 pass
             process.send_signal(signal.SIGINT)
-            assert any('"code":"cancelled"' in line for line in lines)
+            assert any('"code":"server_stopping"' in line for line in lines)
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert "Traceback" not in errors
