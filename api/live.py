@@ -58,7 +58,8 @@ class LiveStreams:
     def cancel_all(self) -> None:
         """Cancel every stream, those too that come to be held later: a request may be on its way here."""
         self._ending = True
-        for stream in list(self._streams.values()):
-            stream.cancel()
         for beginning in self._beginnings:
             beginning.cancel()
+        # Those that wait go first, lest they be admitted for nothing when the others leave.
+        for stream in reversed(list(self._streams.values())):
+            stream.cancel()
