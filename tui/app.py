@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import constants, on, work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
@@ -27,6 +27,7 @@ from tui.actions import Scope, bindings, of, scope_of
 from tui.desk import Desk, Wish, build
 from tui.logtail import LogTail
 from tui.screens.room import Room
+from tui.unbreakable import UnbreakableApp
 from tui.widgets.plain import Unobeyed
 from tui.widgets.rows import WIDE
 from tui.widgets.titlebar import Tab
@@ -65,7 +66,7 @@ def _chat() -> Room:
     return ChatScreen()
 
 
-class BenchtopApp(App[None]):
+class BenchtopApp(UnbreakableApp):
     """`make` builds the workbench after the first frame; tests put their own in its place."""
 
     TITLE = "benchtop"
@@ -198,15 +199,25 @@ class BenchtopApp(App[None]):
         """Once more while it asks is an answer too."""
         from tui.screens.confirm import Farewell
 
-        number = self.desk.downloading()
-        if number == 0 or isinstance(self.screen, Farewell):
+        downloads, answers = self.desk.downloading(), self.answering()
+        if (not downloads and not answers) or isinstance(self.screen, Farewell):
             await self.leave()
         else:
-            self.push_screen(Farewell(number, lambda: self.call_later(self.leave)))
+            self.push_screen(Farewell(downloads, answers, lambda: self.call_later(self.leave)))
+
+    def answering(self, model: str | None = None) -> int:
+        """Answers being written, for chat or for clients, by one model or by any."""
+        rooms = [stack[0] for stack in self._screen_stacks.values() if stack]
+        here = sum(isinstance(room, Room) and room.writing for room in rooms) if model in (None, self.desk.model) else 0
+        # The server counts what chat asked for too.
+        return max(here, self.desk.answering(model))
 
     async def leave(self) -> None:
-        await self.desk.close()
-        self.exit()
+        try:
+            await self.desk.close()
+        finally:
+            # What cannot be closed must not hold anybody here.
+            self.exit()
 
     def notify(
         self,

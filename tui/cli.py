@@ -116,9 +116,11 @@ def _open(arguments: Arguments) -> int:
         _see_to(settings, settings.source(model), pull=arguments.pull)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("The workbench wants a terminal, and there is none; `tui --serve MODEL` serves without one.")
-    log.to_file(settings.log.level, folders().state)
-    BenchtopApp(settings, model or DEFAULT_MODEL).run()
-    return OK
+    app = BenchtopApp(settings, model or DEFAULT_MODEL)
+    app.log_file = log.to_file(settings.log.level, folders().state)
+    app.run()
+    # The terminal is as it was before; only now can anything be told on it.
+    return _confess(app.fault) if app.fault is not None else app.return_code or OK
 
 
 def _see_to(settings: Settings, name: str, *, pull: bool) -> None:

@@ -144,7 +144,7 @@ class Desk:
         if (other := self.workbench.default_model) is not None:
             self.use(other)
         else:
-            self._end(ModelNotReady(name, f"The model {name} was unloaded; load one on the models screen (key 1)."))
+            self._end(ModelNotReady(name, f"The model {name} was unloaded; load one on the models screen (F1)."))
 
     def configured(self, library: Iterable[LibraryEntry]) -> tuple[LibraryEntry, ...]:
         """The models of the settings by their names there, each as the file in the library that it is made of. Touches
@@ -180,6 +180,12 @@ class Desk:
     def downloading(self) -> int:
         """Downloads under way that end with this program."""
         return self._workbench.store.downloads.under_way if self._workbench is not None else 0
+
+    def answering(self, model: str | None = None) -> int:
+        """Requests that clients of the server wait for, of one model or of all."""
+        if self.live_server is None or (snapshot := self.snapshot()) is None:
+            return 0
+        return sum(model is None or request.model == model for request in snapshot.requests)
 
     async def until_ready(self) -> str:
         """Wait for a load under way; the model in use. Raises BenchtopError when there is none."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -44,6 +45,32 @@ async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
             return
         await pilot.pause(0.02)
     raise AssertionError("What the test waits for never came.")
+
+
+class _Heard(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.mishaps: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.mishaps.append(self.format(record))
+
+
+@pytest.fixture
+def mishaps_are_meant() -> None:
+    """For tests of what happens when a part of the app fails; no other test may pass over a failure."""
+
+
+@pytest.fixture(autouse=True)
+def no_part_of_the_app_fails_unseen(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The app goes on after an error, so a test would not notice."""
+    heard = _Heard()
+    logger = logging.getLogger("tui.mishaps")
+    logger.addHandler(heard)
+    yield
+    logger.removeHandler(heard)
+    if "mishaps_are_meant" not in request.fixturenames:
+        assert not heard.mishaps, "\n".join(heard.mishaps)
 
 
 @pytest.fixture

@@ -50,8 +50,12 @@ class Terminal:
         self.child.send(keys.encode() if isinstance(keys, str) else keys)
 
     def leave(self) -> int | None:
-        """Quit, and wait for the end; the exit code."""
+        """Quit; the exit code."""
         self.type("\x11")
+        return self.ended()
+
+    def ended(self) -> int | None:
+        """Wait for the end; the exit code."""
         while not self.child.eof():
             try:
                 self._take(self.child.read_nonblocking(65536, timeout=PATIENCE))
@@ -66,14 +70,14 @@ class Terminal:
 
 
 @contextmanager
-def running(home: Path, *words: str, **environ: str) -> Iterator[Terminal]:
-    """`tui` with these words. Which engine answers is no test's subject, so none is measured."""
+def running(home: Path, *words: str, program: Sequence[str] = ("-m", "tui.cli"), **environ: str) -> Iterator[Terminal]:
+    """`tui`, or another program, with these words. Which engine answers is no test's subject, so none is measured."""
     environment = {**os.environ, "TERM": "xterm-256color", "BENCHTOP_HOME": str(home), "TEXTUAL_ANIMATIONS": "none"}
     environment.pop("NO_COLOR", None)
     environment |= {"BENCHTOP_BENCH_ENABLED": "false", **environ}
     child = pexpect.spawn(
         sys.executable,
-        ["-m", "tui.cli", *words],
+        [*program, *words],
         env=environment,
         dimensions=(LINES, COLUMNS),
         cwd=str(Path(__file__).parents[2]),

@@ -65,13 +65,13 @@ async def test_function_keys_switch_screens_while_typing() -> None:
         assert app.screen.query_one(Composer).text == "hello"
 
 
-async def test_escape_leaves_the_message_and_i_goes_back() -> None:
+async def test_escape_leaves_the_message_and_enter_goes_back() -> None:
     app = quiet()
     async with app.run_test() as pilot:
         await pilot.press(*"half a thought", "escape")
         await pilot.pause()
         assert isinstance(app.focused, Transcript)
-        await pilot.press("i")
+        await pilot.press("enter")
         await pilot.pause()
         assert isinstance(app.focused, Composer)
 

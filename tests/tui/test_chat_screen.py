@@ -7,12 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import pytest
 from msgspec.structs import replace
+from textual.events import Paste
+from textual.keys import _character_to_key
+from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from core.errors import LoadFailed
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import GUIDE, StillWorkbench
+from tui.actions import Scope, of
 from tui.app import BenchtopApp
 from tui.chat import Outcome
 from tui.widgets.answer import Answer
@@ -131,6 +136,112 @@ async def test_a_new_chat_forgets_the_old_one() -> None:
         assert screen.query_one("#welcome").display
 
 
+PRINTABLE = "nrysei1?N/ ä"
+
+
+@pytest.mark.parametrize("elsewhere", ["click on the answer", "click on the question", "escape", "tab", "click beside"])
+async def test_whatever_is_typed_goes_to_the_message_wherever_the_focus_is(elsewhere: str) -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test(size=(100, 40)) as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        composer = screen.query_one(Composer)
+        composer.text = "-"
+        composer.move_cursor(composer.document.end)
+        for letter in PRINTABLE:
+            await _leave(pilot, elsewhere)
+            assert not composer.has_focus
+            await pilot.press(_key(letter))
+            await pilot.pause()
+            assert composer.has_focus, letter
+        assert composer.text == f"-{PRINTABLE}"
+        assert app.screen is screen
+        assert len(screen.chat.exchanges) == len(still.asked) == 1
+
+
+async def _leave(pilot: Pilot[None], how: str) -> None:
+    """Take the focus from the message."""
+    if how in ("escape", "tab"):
+        await pilot.press(how if how == "escape" else "ctrl+l")
+        if how == "tab":
+            pilot.app.screen.focus_next()
+    else:
+        target = {"click on the answer": "Answer", "click on the question": ".question", "click beside": "#transcript"}
+        await pilot.click(target[how])
+    await pilot.pause()
+
+
+def _key(letter: str) -> str:
+    return _character_to_key(letter)
+
+
+async def test_what_is_pasted_after_a_click_elsewhere_goes_to_the_message_once() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        composer = app.screen.query_one(Composer)
+        await pilot.press("escape")
+        app.post_message(Paste("n\nyes"))
+        await until(pilot, lambda: composer.text)
+        assert composer.text == "n\nyes"
+        app.post_message(Paste("!"))
+        await until(pilot, lambda: composer.text.endswith("!"))
+        assert composer.text == "n\nyes!"
+
+
+def test_no_key_of_chat_alone_is_a_character() -> None:
+    keys = [key for action in of(Scope.CHAT) for key in action.keys]
+    assert [key for key in keys if len(key) == 1] == []
+
+
+async def test_letters_in_a_dialog_stay_there() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: app.screen.is_modal)
+        await pilot.press("end", "n")
+        assert app.screen.query_one(Input).value.endswith(".mdn")
+        await pilot.press("escape", "f5", "x")
+        await pilot.pause()
+        assert screen.query_one(Composer).text == ""
+
+
+async def test_a_chat_put_away_comes_back_with_all_that_was_said() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not screen.query(Turn))
+        await pilot.press(*"two", "enter")
+        await until(pilot, lambda: finished(screen))
+        for question in ("one", "two", "one"):
+            await pilot.press("alt+n")
+            await until(pilot, lambda question=question: [e.question for e in screen.chat.exchanges] == [question])
+            await until(pilot, lambda: len(screen.query(Turn)) == 1)
+            assert screen.query(Turn).first().exchange.question == question
+        assert isinstance(app.focused, Composer)
+
+
+async def test_page_up_at_the_top_of_a_long_chat_brings_back_what_was_put_away() -> None:
+    app = quiet(StillWorkbench(answer="ok"))
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        for number in range(1, WINDOW + 4):
+            screen.query_one(Composer).text = f"question {number}"
+            await pilot.press("enter")
+            await until(pilot, partial(finished, screen, number))
+        for _ in range(40):
+            await pilot.press("pageup")
+            await pilot.pause()
+        assert len(screen.query(Turn)) == WINDOW + 3
+
+
 async def test_the_last_answer_goes_to_the_clipboard() -> None:
     app = quiet(StillWorkbench(answer="forty-two"))
     async with app.run_test() as pilot:
@@ -172,7 +283,7 @@ async def test_a_long_chat_keeps_few_turns_mounted_and_brings_the_others_back() 
             await pilot.press("enter")
             await until(pilot, partial(finished, screen, number))
         assert len(screen.query(Turn)) == WINDOW
-        await pilot.press("escape", "e")
+        await pilot.press("escape", "alt+e")
         await until(pilot, lambda: len(screen.query(Turn)) == WINDOW + 3)
         assert screen.query(Turn).first().exchange.question == "question 1"
 

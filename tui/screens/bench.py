@@ -81,6 +81,8 @@ class BenchScreen(Room):
 
     def __init__(self) -> None:
         super().__init__()
+        self.mode = "served"
+        """The pane in sight, a key of `MODES`."""
         self._measuring = False
         self._results: dict[str, list[Cell]] = {}
 
@@ -120,11 +122,6 @@ class BenchScreen(Room):
         self._say("Nothing was measured yet. Prompts are random, so that no cache helps.")
         self._mark_mode()
 
-    @property
-    def mode(self) -> str:
-        """The pane in sight, a key of `MODES`."""
-        return self.query_one(ContentSwitcher).current or "served"
-
     @on(ModeTab.Chosen)
     def choose_mode(self, event: ModeTab.Chosen) -> None:
         self._show_mode(event.mode)
@@ -133,7 +130,7 @@ class BenchScreen(Room):
         self._show_mode("served" if self.mode == "contest" else "contest")
 
     def _show_mode(self, mode: str) -> None:
-        self.query_one(ContentSwitcher).current = mode
+        self.query_one(ContentSwitcher).current = self.mode = mode
         self._mark_mode()
         if mode == "contest":
             self.query_one(Contest).enter()
@@ -147,7 +144,7 @@ class BenchScreen(Room):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only engines side by side are written to files."""
-        return action != "export" or not self.is_mounted or self.mode == "contest"
+        return action != "export" or self.mode == "contest"
 
     def action_export(self) -> None:
         self.query_one(Contest).write()

@@ -11,6 +11,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import Static
 
@@ -53,6 +54,8 @@ class ChatScreen(Room):
     def __init__(self) -> None:
         super().__init__()
         self.chat = Chat()
+        self._away: list[Chat] = []
+        """Conversations put away, the newest last."""
         self._stream: Stream | None = None
         self._writing: Exchange | None = None
         self._warned = False
@@ -191,6 +194,11 @@ class ChatScreen(Room):
             return self._writing is None
         return True
 
+    @property
+    def writing(self) -> bool:
+        """Whether an answer is being written."""
+        return self._writing is not None
+
     def action_stop(self) -> None:
         if self._stream is not None:
             self._stream.cancel()
@@ -200,13 +208,46 @@ class ChatScreen(Room):
     def action_leave(self) -> None:
         self.query_one(Transcript).focus()
 
+    def on_key(self, event: Key) -> None:
+        """What is typed goes to the message, also after a click elsewhere: nobody who writes means a command."""
+        composer = self.query_one(Composer)
+        if event.character is not None and not composer.has_focus and composer.takes(event):
+            event.stop()
+            event.prevent_default()
+            composer.write(event.character)
+
+    def on_paste(self, event: Paste) -> None:
+        """The same of what is pasted."""
+        composer = self.query_one(Composer)
+        if not composer.has_focus:
+            event.stop()
+            composer.write(event.text)
+
     async def action_new(self) -> None:
+        """Nothing is lost: the conversation there is can be had back."""
+        if self.chat.exchanges:
+            self._away.append(self.chat)
+            self.notify("A new chat; alt+n brings the one before back.")
+        await self._turn_to(Chat())
+
+    async def action_before(self) -> None:
+        """The conversation put away last; the one there is goes behind all others, so that the key goes round."""
+        if not self._away:
+            self.notify("There is no other chat.", severity="warning")
+            return
+        chat = self._away.pop()
+        if self.chat.exchanges:
+            self._away.insert(0, self.chat)
+        await self._turn_to(chat)
+
+    async def _turn_to(self, chat: Chat) -> None:
         self.workers.cancel_group(self, "generate")
         self._writing = None
         self._warned = False
-        self.chat = Chat()
-        await self.query_one(Transcript).restart(self.chat.exchanges)
+        self.chat = chat
+        await self.query_one(Transcript).restart(chat.exchanges)
         self._draw_context()
+        self.refresh_bindings()
         self.query_one(Composer).focus()
 
     async def action_regenerate(self) -> None:
@@ -253,10 +294,12 @@ class ChatScreen(Room):
         await self.query_one(Transcript).bring_back()
 
     @on(Composer.Paged)
-    def page(self, event: Composer.Paged) -> None:
+    async def page(self, event: Composer.Paged) -> None:
         transcript = self.query_one(Transcript)
         transcript.release_anchor()
         if event.down:
             transcript.scroll_page_down(animate=False)
+        elif transcript.at_start:
+            await transcript.bring_back()
         else:
             transcript.scroll_page_up(animate=False)

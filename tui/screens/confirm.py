@@ -57,12 +57,18 @@ class Confirm(ModalScreen[None]):
 
 
 class Farewell(Confirm):
-    """Asks before the app is left while `number` downloads are under way."""
+    """Asks before the app is left while `downloads` are under way, or `answers` are being written."""
 
-    def __init__(self, number: int, leave: Callable[[], object]) -> None:
-        many = number != 1
-        question = (
-            f"{fmt.plural(number, 'download')} {'are' if many else 'is'} under way. What is here is kept, and "
-            f"{'they go' if many else 'it goes'} on at the next start. ctrl+q again quits."
-        )
+    def __init__(self, downloads: int, answers: int, leave: Callable[[], object]) -> None:
+        told = []
+        if downloads:
+            told.append(
+                f"{fmt.plural(downloads, 'download')} {'are' if downloads != 1 else 'is'} under way. What is here is "
+                f"kept, and {'they go' if downloads != 1 else 'it goes'} on at the next start."
+            )
+        if answers:
+            told.append(
+                f"{fmt.plural(answers, 'answer')} {'are' if answers != 1 else 'is'} being written, and would end."
+            )
+        question = " ".join((*told, "ctrl+q again quits."))
         super().__init__("quit", question, {"y": ("Quit", leave)})

@@ -22,7 +22,7 @@ from tui.screens.room import Room
 from tui.shelf import Where
 from tui.widgets.details import Details
 from tui.widgets.shelves import ShelfTable
-from tui.widgets.transfers import STOPPED, Transfers
+from tui.widgets.transfers import STOPPED, DownloadLines, Transfers
 
 if TYPE_CHECKING:
     from core.models.repository import Quant
@@ -172,8 +172,8 @@ class Keeping(Room):
 
     @property
     def among_downloads(self) -> bool:
-        """Whether the cursor is there, and not among the models."""
-        return self.query_one(Transfers).lines.has_focus
+        """Whether the cursor is there, and not among the models. Asked before the screen has any widgets, too."""
+        return isinstance(self.focused, DownloadLines)
 
     def _download(self) -> DownloadItem | None:
         """The selected one; where the list is out of sight it is brought there first, so that one sees which it is."""

@@ -362,16 +362,27 @@ class ModelsScreen(Keeping):
     def action_back(self) -> None:
         self.table.focus()
 
-    @work(group="unload")
-    async def action_unload(self) -> None:
+    def action_unload(self) -> None:
+        """At once, as it can be loaded again; where answers would end with it, after a question."""
         item = self.table.row
         if item is None or item.model is None:
             self.notify("The selected model is not loaded.", severity="warning")
             return
+        name = item.model.name
+        if answers := self.bench.answering(name):
+            what = f"{name} writes {fmt.plural(answers, 'answer')}, which would end. Unload it all the same?"
+            self._ask("unload", what, {"y": ("Unload", lambda: self._unload(name))})
+        else:
+            self._unload(name)
+
+    @work(group="unload")
+    async def _unload(self, name: str) -> None:
         try:
-            await self.desk.unload(item.model.name)
+            await self.desk.unload(name)
         except BenchtopError as error:
             self.complain(error)
+        else:
+            self.notify(f"{name} is unloaded; enter on it loads it again.", markup=False)
         self.bench.pulse()
 
     def action_pin(self) -> None:

@@ -41,6 +41,11 @@ class Room(Screen[None]):
     def desk(self) -> Desk:
         return self.bench.desk
 
+    @property
+    def writing(self) -> bool:
+        """Whether something is under way here that the end of the app would cut off."""
+        return False
+
     def on_screen_resume(self) -> None:
         self.bench.pulse()
 

@@ -8,7 +8,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 PASSED_ON = frozenset({"1", "2", "3", "4", "question_mark"})
-"""Keys that act on the app while nothing is written yet."""
+"""Keys that act on the app while nothing is written yet; all of them can be taken back."""
 
 
 class Composer(TextArea):
@@ -36,6 +36,15 @@ class Composer(TextArea):
 
     def on_mount(self) -> None:
         self.cursor_blink = self.app.animation_level != "none"
+
+    def takes(self, event: events.Key) -> bool:
+        """Whether the key writes something, wherever it was pressed."""
+        return event.is_printable and not (event.key in PASSED_ON and not self.text)
+
+    def write(self, text: str) -> None:
+        """Take the focus, and what was typed or pasted while something else had it."""
+        self.focus()
+        self.insert(text)
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         if key in PASSED_ON and not self.text:

@@ -99,12 +99,19 @@ class Transcript(VerticalScroll):
             await turns.last().remove()
 
     async def restart(self, exchanges: Sequence[Exchange]) -> None:
-        """Show another conversation, which must be empty."""
+        """Show another conversation, from its newest line."""
         self._exchanges = exchanges
-        self._first = 0
         await self.query(Turn).remove()
-        self._empty.display = True
+        self._empty.display = not exchanges
+        self._first = max(0, len(exchanges) - WINDOW)
+        await self.mount(*(Turn(exchange, self.away) for exchange in exchanges[self._first :]))
+        self.anchor()
         self._mark_earlier()
+
+    @property
+    def at_start(self) -> bool:
+        """Whether the first mounted line is in sight, and there are earlier ones."""
+        return self._first > 0 and self.scroll_offset.y <= 0
 
     @on(Earlier.Wanted)
     async def bring_back(self) -> None:
@@ -120,4 +127,4 @@ class Transcript(VerticalScroll):
     def _mark_earlier(self) -> None:
         earlier = self.query_one(Earlier)
         earlier.display = self._first > 0
-        earlier.update(f"{self._first} earlier exchanges: click, or press e outside the message")
+        earlier.update(f"{self._first} earlier exchanges: click, or alt+e")
