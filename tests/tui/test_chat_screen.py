@@ -20,6 +20,7 @@ from tests.tui.still import GUIDE, StillWorkbench
 from tui.actions import Scope, of
 from tui.app import BenchtopApp
 from tui.chat import Outcome
+from tui.screens.chat import ChatScreen
 from tui.widgets.answer import Answer
 from tui.widgets.composer import Composer
 from tui.widgets.prose import _Flat
@@ -222,10 +223,13 @@ async def test_a_chat_put_away_comes_back_with_all_that_was_said() -> None:
         await until(pilot, lambda: finished(screen))
         for question in ("one", "two", "one"):
             await pilot.press("alt+n")
-            await until(pilot, lambda question=question: [e.question for e in screen.chat.exchanges] == [question])
-            await until(pilot, lambda: len(screen.query(Turn)) == 1)
-            assert screen.query(Turn).first().exchange.question == question
+            await until(pilot, partial(_shows, screen, question))
         assert isinstance(app.focused, Composer)
+
+
+def _shows(screen: ChatScreen, question: str) -> bool:
+    turns = list(screen.query(Turn))
+    return [turn.exchange.question for turn in turns] == [each.question for each in screen.chat.exchanges] == [question]
 
 
 async def test_page_up_at_the_top_of_a_long_chat_brings_back_what_was_put_away() -> None:
