@@ -18,7 +18,9 @@ from core.models.fit import Setup, fit, largest_context
 from core.models.headers.header import Header, Layer
 from core.models.judged import Judged
 from core.models.library import LibraryEntry, Place
+from core.models.names import Name
 from core.models.repository import Quant, RepoFile, Repository
+from core.models.resolve import read_own
 from core.models.search import Filters, Found, Page
 
 MEGA = 1_000_000
@@ -186,11 +188,15 @@ class StillStore:
             raise RepositoryNotFound(f"The Hub has no repository {repo}, or hides it: check the name.")
         return repository()
 
-    def resolve(self, name: str) -> Artifact:
-        entry = next((each for each in self.entries if each.name == name), None)
+    def read_own(self, text: str) -> Name:
+        return read_own(text)
+
+    def resolve(self, name: Name) -> Artifact:
+        called = str(name)
+        entry = next((each for each in self.entries if each.name == called), None)
         if entry is None or entry.format is None:
-            raise ModelNotFound(name, f"There is no model called {name!r}; give one that is here.")
-        return Artifact(name, entry.format, entry.path, entry.size)
+            raise ModelNotFound(called, f"There is no model called {called!r}; give one that is here.")
+        return Artifact(called, entry.format, entry.path, entry.size)
 
     def header(self, model: Quant | Artifact) -> Header:
         if self.problem is not None:
