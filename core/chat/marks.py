@@ -9,7 +9,7 @@ control token of what was none: a mark that lost its partner parts what stands o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -21,6 +21,8 @@ BREAK: Final = "\ue002"
 MARKS: Final = f"[{OPEN}{CLOSE}{BREAK}]"
 LONG: Final = 200
 """Characters of a control token that is not looked for letter by letter."""
+STRIDE: Final = 1 << 16
+"""Characters that are searched at once."""
 PAIRS: Final = 32
 """Replacements of a template that are reckoned with; those in use have four."""
 
@@ -63,7 +65,7 @@ class Marker:
         """What a template may be given of a text that others wrote."""
         if not self._controls:
             return text
-        marked = self._suspect.sub(rf"{OPEN}\g<0>{CLOSE}", text)
+        marked = self._around(text)
         if self._replaced and self._made_by_cutting(text):
             for cut, _ in self._replaced:
                 marked = marked.replace(cut, f"{BREAK}{cut}{BREAK}")
@@ -93,7 +95,7 @@ class Marker:
             return [Piece(text, plain=False)]
         pieces: list[Piece] = []
         done = 0
-        for found in self._marked.finditer(text):
+        for found in _matches(self._marked, text, self._longest + 2):
             pieces.append(Piece(text[done : found.start()], plain=False))
             if found.lastindex:
                 pieces.append(Piece(found[found.lastindex], plain=True))
@@ -101,14 +103,27 @@ class Marker:
         pieces.append(Piece(text[done:], plain=False))
         return [piece for number, piece in enumerate(pieces) if piece.text or number == 0]
 
+    def _around(self, text: str) -> str:
+        """The text with marks around what is suspect."""
+        written: list[str] = []
+        done = 0
+        for found in _matches(self._suspect, text, self._longest):
+            written += (text[done : found.start()], OPEN, found[0], CLOSE)
+            done = found.end()
+        return "".join((*written, text[done:])) if done else text
+
+    def _count(self, text: str) -> int:
+        """Control tokens in it."""
+        assert self._control is not None
+        return sum(1 for _ in _matches(self._control, text, self._longest))
+
     def _made_by_cutting(self, text: str) -> bool:
         """Whether control tokens appear once the template has cut out what it cuts out, in whatever order."""
-        assert self._control is not None
         reduced = text
         for _ in range(2):
             for cut, put in self._replaced:
                 reduced = reduced.replace(cut, put)
-        return reduced != text and len(self._control.findall(reduced)) > len(self._control.findall(text))
+        return reduced != text and self._count(reduced) > self._count(text)
 
     def _end_apart(self, marked: str) -> str:
         """Parts its end from what may follow, where the two could make a token: another part of the same message."""
@@ -120,6 +135,23 @@ class Marker:
 
     def _folded(self, text: str) -> str:
         return text.lower() if self._folds else text
+
+
+def _matches(pattern: re.Pattern[str], text: str, reach: int) -> Iterator[re.Match[str]]:
+    """All matches, none of which is longer than `reach`.
+
+    A search lets no other thread run until it finds something, and a message may be megabytes long, so it goes by
+    strides.
+    """
+    at = 0
+    while at < len(text):
+        stop = at + STRIDE
+        for found in pattern.finditer(text, at, stop + reach):
+            if found.start() >= stop:
+                break
+            yield found
+            at = found.end()
+        at = max(at, stop)
 
 
 def _any_of(tokens: Iterable[str]) -> str:

@@ -43,6 +43,7 @@ RESIDENT: Final = 1 << 30
 """Bytes that the process may hold, where the system does not bound it."""
 PAUSE: Final = 0.05
 """Seconds between two looks at a process that works."""
+CLOSED: Final = "is not served any more"
 GARBAGE: Final = "answers with garbage"
 LAST_WORDS: Final = 4096
 """Bytes of what a process said before it died that are read."""
@@ -67,6 +68,10 @@ class TemplateProcess:
         self._turn = threading.Lock()
         self._closed = False
         self._child: _Child | None = _Child()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def compile(self) -> Compiled | Broken:
         """What the template is. Raises ProcessEnded."""
@@ -97,7 +102,7 @@ class TemplateProcess:
             self._child = _Child()
         if self._closed:
             self._child.end()
-            raise ProcessEnded("is no longer served")
+            raise ProcessEnded(CLOSED)
         return self._child
 
     def _compiled(self, child: _Child) -> Compiled | Broken:
@@ -114,8 +119,11 @@ class TemplateProcess:
         try:
             return child.ask(order, self._seconds)
         except ProcessEnded:
+            if self._closed:
+                raise ProcessEnded(CLOSED) from None
             # The next one starts while nobody waits for it.
-            self._child = None if self._closed else _Child()
+            self._child = None
+            self._child = _Child()
             raise
 
 

@@ -43,6 +43,8 @@ NO_SYSTEM: Final = "Its chat template takes no system message: one goes before t
 LOSES: Final = "Its chat template leaves out what the user says."
 MOVED: Final = "The chat template takes no system message; it stands before the user's words."
 LOST: Final = "The chat template leaves out or rewrites some of the words that were sent."
+SENDERS: Final = frozenset({Role.USER.value, *(role.value for role in GUIDING)})
+"""Roles whose words are all to be in the prompt."""
 
 log = get_logger(__name__)
 
@@ -113,7 +115,8 @@ class ChatTemplate:
                 "A message holds half a surrogate pair, which is no character; send text as UTF-8.", "messages"
             ) from error
         except ProcessEnded as error:
-            log.warning("a chat template was ended", model=self._model, why=str(error))
+            if self._process is not None and not self._process.closed:
+                log.warning("a chat template was ended", model=self._model, why=str(error))
             raise TemplateFailed(
                 self._model, f"The chat template of {self._model} {error}, so it cannot write this conversation."
             ) from error
@@ -146,39 +149,39 @@ class ChatTemplate:
             self.notes = (UNUSABLE.format(_quoted(problem)),)
 
     def _attempt(self, messages: Sequence[Message], form: Form, tools: Sequence[Tool]) -> Reply:
-        return self._reply(_Asked(messages, {}, tools, True, Writing()), form)
+        return self._tried(_Asked(messages, {}, tools, True, Writing()), form).reply
 
     def _rendered(self, asked: _Asked) -> Rendering:
         guided = any(message.role in GUIDING for message in asked.messages)
         moved = guided and not self._form.system
         if moved:
             asked = replace(asked, messages=without_system(asked.messages))
-        reply = self._reply(asked, self._form)
-        if guided and not moved and not isinstance(reply, Rendered):
+        tried = self._tried(asked, self._form)
+        if guided and not moved and not isinstance(tried.reply, Rendered):
             # It may take a system message at other times, but not here, or not beside these.
             second = replace(asked, messages=without_system(asked.messages))
-            other = self._reply(second, self._form)
-            if isinstance(other, Rendered):
-                asked, reply, moved = second, other, True
-        if not isinstance(reply, Rendered):
-            raise self._error(asked, reply)
-        text, lost = self._with_all_words(asked, reply.text)
+            other = self._tried(second, self._form)
+            if isinstance(other.reply, Rendered):
+                asked, tried, moved = second, other, True
+        if not isinstance(tried.reply, Rendered):
+            raise self._error(asked, tried.reply)
+        text, lost = self._with_all_words(asked, tried.written, tried.reply.text)
         return Rendering(text, (*((MOVED,) if moved else ()), *lost))
 
-    def _with_all_words(self, asked: _Asked, text: str) -> tuple[str, tuple[str, ...]]:
+    def _with_all_words(self, asked: _Asked, written: _Written, text: str) -> tuple[str, tuple[str, ...]]:
         """The text, or one made with lists of parts where that keeps more of what the user said, and a note on words
         that no form keeps."""
-        lost = _lost(asked, text)
-        if lost and self._process is not None:
-            listed = replace(self._form, parts=frozenset(Role), lists=frozenset(Role))
-            reply = self._reply(asked, listed) if listed != self._form else None
-            if isinstance(reply, Rendered) and len(left := _lost(asked, reply.text)) < len(lost):
-                text, lost = reply.text, left
+        if self._process is None or not (lost := _loses(written, text)):
+            return text, ()
+        listed = replace(self._form, parts=frozenset(Role), lists=frozenset(Role))
+        other = self._tried(asked, listed)
+        if isinstance(other.reply, Rendered) and (left := _loses(other.written, other.reply.text)) < lost:
+            text, lost = other.reply.text, left
         return text, (LOST,) if lost else ()
 
     def _error(self, asked: _Asked, reply: Refused | Broken) -> RequestError | TemplateFailed:
         """Whose fault it is that the template wrote nothing: an argument's, the messages', or its own."""
-        if asked.extra and isinstance(self._reply(replace(asked, extra={}), self._form), Rendered):
+        if asked.extra and isinstance(self._tried(replace(asked, extra={}), self._form).reply, Rendered):
             field = "reasoning_effort" if set(asked.extra) == {"reasoning_effort"} else "chat_template_kwargs"
             return RequestError(
                 f"The chat template of {self._model} does not take what {field} says: {_quoted(reply.words)}.", field
@@ -191,11 +194,11 @@ class ChatTemplate:
             self._model, f"The chat template of {self._model} fails at this conversation: {_quoted(reply.words)}."
         )
 
-    def _reply(self, asked: _Asked, form: Form) -> Reply:
+    def _tried(self, asked: _Asked, form: Form) -> _Tried:
         messages = write_messages(asked.messages, form, asked.writing)
         if self._process is None:
             turns = ((str(message["role"]), str(message["content"])) for message in messages)
-            return Rendered(write_chatml(turns, add_generation_prompt=asked.add_generation_prompt))
+            return _Tried(messages, Rendered(write_chatml(turns, add_generation_prompt=asked.add_generation_prompt)))
         variables: dict[str, object] = {
             **write_tools(asked.tools, form, asked.writing),
             **asked.extra,
@@ -204,7 +207,10 @@ class ChatTemplate:
             "documents": None,
             "add_generation_prompt": asked.add_generation_prompt,
         }
-        return self._process.render(Render(variables))
+        return _Tried(messages, self._process.render(Render(variables)))
+
+
+_Written = Sequence[Mapping[str, object]]
 
 
 class _Asked(Struct, frozen=True):
@@ -217,14 +223,28 @@ class _Asked(Struct, frozen=True):
     writing: Writing
 
 
-def _lost(asked: _Asked, text: str) -> list[int]:
-    """Numbers of the messages, save the assistant's, of which some part is not in the text as it was sent."""
-    return [
-        number
-        for number, message in enumerate(asked.messages)
-        if (message.role is Role.USER or message.role in GUIDING)
-        and not all(asked.writing.text(part.text).strip() in text for part in message.parts)
-    ]
+class _Tried(Struct, frozen=True):
+    """The messages as a template was given them, and what came of it."""
+
+    written: _Written
+    reply: Reply
+
+
+def _loses(written: _Written, text: str) -> int:
+    """How many of the texts that users and systems wrote are not in the prompt as they were sent."""
+    return sum(
+        said.strip() not in text for message in written if message["role"] in SENDERS for said in _texts(message)
+    )
+
+
+def _texts(message: Mapping[str, object]) -> Sequence[str]:
+    match message["content"]:
+        case str(text):
+            return (text,)
+        case list(parts):
+            return [part["text"] for part in parts]
+        case _:
+            return ()
 
 
 def _quoted(words: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.chat.process import SECONDS
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate, Rendering
 from core.decoding.speculate import Proposer
@@ -37,6 +39,8 @@ from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
 JOIN_SECONDS = 30.0
+PATIENCE = 2 * SECONDS
+"""Seconds that a conversation may wait for its turn with the model's chat template."""
 Request = Generation | Transcription | Embedding
 WISHES: Mapping[type[Request], str] = {
     Generation: "generate text",
@@ -341,9 +345,8 @@ class Host:
         """
         match request.prompt:
             case Conversation() as conversation:
-                assert self._encoder is not None
                 try:
-                    return await asyncio.wrap_future(self._writer.submit(self._encoder.write, conversation))
+                    return await asyncio.wrap_future(self._writer.submit(self._write, conversation, time.monotonic()))
                 except (TemplateFailed, RuntimeError) as error:
                     if self._stop.is_set():
                         raise ModelNotReady(self.name, f"The model {self.name} is being unloaded.") from error
@@ -352,6 +355,16 @@ class Host:
                 return Rendering(text)
             case RawTokens():
                 return Rendering("")
+
+    def _write(self, conversation: Conversation, asked: float) -> Rendering:
+        """On the writer's thread. A template that takes too long for one conversation must not do so for each of
+        those that wait behind it."""
+        assert self._encoder is not None
+        if time.monotonic() - asked > PATIENCE:
+            raise TemplateFailed(
+                self.name, f"The chat template of {self.name} is held up by other conversations; ask again later."
+            )
+        return self._encoder.write(conversation)
 
     def _able(self, request: Request) -> Model:
         """The model. Raises RequestError where it cannot do what is asked, with the endpoint of what it can."""
