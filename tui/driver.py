@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
-from textual.events import Key
+from textual.events import Key, Resize
 from textual.message import Message
 
 from core.telemetry import log
@@ -18,6 +18,8 @@ from tui.intake import ESCAPE_HOLD, Intake
 LOG = log.get_logger(__name__)
 AT_ONCE = 4096
 """Bytes of a read, at most."""
+MOST_CELLS = 5_000
+"""Of a side of the screen."""
 TICK = 0.1
 """Seconds between two looks at the clock while nothing comes."""
 
@@ -43,8 +45,7 @@ class KeyParser:
     def _tried(self, step: Callable[[], Iterable[Message]]) -> Iterator[Message]:
         try:
             for message in step():
-                # Half a surrogate is no character, though a key's number may say so; it could not be encoded again.
-                if not (isinstance(message, Key) and "\ud800" <= (message.character or "") <= "\udfff"):
+                if _possible(message):
                     yield message
         except Exception as error:  # noqa: BLE001 - the loop that reads keys must go on, whatever is sent
             LOG.error("a sequence from the terminal was not understood", cause=error)
@@ -52,6 +53,18 @@ class KeyParser:
             self._parser.mouse_pixels = before.mouse_pixels
             self._parser.terminal_size = before.terminal_size
             self._parser.terminal_pixel_size = before.terminal_pixel_size
+
+
+def _possible(message: Message) -> bool:
+    """Whether a terminal can mean it. Half a surrogate is no character, though a key's number may say so: it could not
+    be encoded again. No screen has no cells, or more of them than memory."""
+    match message:
+        case Key(character=str(character)):
+            return not "\ud800" <= character <= "\udfff"
+        case Resize(size=size):
+            return 0 < size.width <= MOST_CELLS and 0 < size.height <= MOST_CELLS
+        case _:
+            return True
 
 
 class SteadyDriver(LinuxDriver):

@@ -65,7 +65,7 @@ class Intake:
             out, self._held = self._held, b""
         if silent >= HOLD:
             if self._pasting:
-                out = self._held
+                out = _seen(self._held)
             self._held = b""
         text = self._decoded(out, final=silent >= HOLD)
         if self._pasting and silent >= PASTE_HOLD:
@@ -77,14 +77,14 @@ class Intake:
         return self._decoder.decode(data, final).translate(_STRANGE)
 
     def _pasted(self, data: bytes, out: list[bytes]) -> bytes:
-        """Text of a paste, up to its end; the rest."""
+        """Text of a paste, up to its end; the rest. A parser of keys would read the sequences in it as keys."""
         before, end, rest = data.partition(PASTE_END)
         if end:
             self._pasting = False
-            out += [before, end]
+            out += [_seen(before), end]
             return rest
         kept = next((size for size in range(len(PASTE_END) - 1, 0, -1) if data.endswith(PASTE_END[:size])), 0)
-        out.append(data[: len(data) - kept])
+        out.append(_seen(data[: len(data) - kept]))
         self._held = data[len(data) - kept :]
         return b""
 
@@ -124,3 +124,8 @@ class Intake:
             return data[end + whole :]
         out.append(data[: end + whole])
         return data[end + whole :]
+
+
+def _seen(pasted: bytes) -> bytes:
+    """With escapes as they are shown elsewhere."""
+    return pasted.replace(b"\x1b", rb"\x1b")

@@ -72,16 +72,16 @@ def test_an_escape_alone_is_the_key_after_a_moment() -> None:
     assert not intake.waits
 
 
-def test_a_paste_keeps_everything_that_is_text() -> None:
+def test_a_paste_keeps_all_its_text_and_none_of_it_is_a_sequence() -> None:
     paste = b"\x1b[200~caf\xe9\x1b[M123\x1b[201~"
     for cut in range(len(paste) + 1):
-        assert _text(paste[:cut], paste[cut:]) == "\x1b[200~café\x1b[M123\x1b[201~"
+        assert _text(paste[:cut], paste[cut:]) == "\x1b[200~café\\x1b[M123\x1b[201~"
 
 
 def test_a_paste_without_an_end_is_over_when_nothing_more_comes() -> None:
     intake = Intake()
     assert intake.take(b"\x1b[200~abc\x1b[20", 0.0) == "\x1b[200~abc"
-    assert intake.wait(HOLD) == "\x1b[20"
+    assert intake.wait(HOLD) == "\\x1b[20"
     assert intake.wait(PASTE_HOLD) == "\x1b[201~"
     assert intake.take(b"d", 9.0) == "d"
 

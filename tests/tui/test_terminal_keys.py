@@ -19,10 +19,17 @@ UNTAKEN = "\x1b[1114112u\x1b[55357u\x1b[99999999999999999999;1u"
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     with running(tmp_path_factory.mktemp("home"), "echo", "--port", "0") as terminal:
         terminal.until("echo ● ready")
         yield terminal
+
+
+@pytest.fixture
+def terminal(opened: Terminal) -> Terminal:
+    """With an empty message."""
+    opened.type("\x15")
+    return opened
 
 
 @pytest.mark.parametrize(
@@ -35,6 +42,8 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
         ("other", bytes(range(0x80, 0x100))),
         ("report", b"\x1b[<35;10"),
         ("numbers", UNTAKEN.encode()),
+        ("sizes", b"\x1b[48;0;0;0;0t\x1b[48;99999999;99999999;1;1t\x1b[48;1;99999999999999999999;1;1t"),
+        ("paste", b"\x1b[200~a\x1b[48;0;0;0;0tb\x1b[201~"),
     ],
 )
 def test_keys_work_after_bytes_that_are_no_text(terminal: Terminal, name: str, sent: bytes) -> None:
