@@ -35,7 +35,9 @@ def origin_allowed(origin: str, host: str, allowed: tuple[str, ...]) -> bool:
 
 def may_read(origin: str, allowed: tuple[str, ...]) -> bool:
     """Whether a page of `origin` may read answers too."""
-    return "*" in allowed or origin in allowed or (LOCAL_ORIGINS in allowed and _is_local(origin))
+    if "*" in allowed or (LOCAL_ORIGINS in allowed and _is_local(origin)):
+        return True
+    return origin in allowed and origin != LOCAL_ORIGINS
 
 
 def _is_local(origin: str) -> bool:
