@@ -15,11 +15,11 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from api.codings import Inflated, coding_of
 from api.errors import BodyTooLarge, Denied, refusal
-from api.loopback import is_loopback
 from api.origins import grants, may_read, origin_allowed, preflight_grants
 from api.replies import send_bytes
 from core.config import ServerSettings, host_name
 from core.errors import BenchtopError, ServerStopping
+from core.hosts import is_loopback
 from core.telemetry.log import get_logger
 from core.telemetry.log import request_id as request_id_in_log
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from api.loopback import is_loopback
 from api.replies import Headers
 from core.config import LOCAL_ORIGINS, origin_meant
+from core.hosts import is_loopback
 
 EXPOSED = (b"x-request-id", b"retry-after", b"x-should-retry", b"x-benchtop-ignored")
 """Headers that pages may read; so may they all that begin with `OWN`."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import json
 import secrets
-import shlex
-import socket
-import sys
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from api.connection_limits import BACKLOG, ConnectionLimits, count_descriptors, limits_for
+from api.connection_limits import ConnectionLimits, count_descriptors, limits_for
+from api.curl import curl_line
+from api.listening import listen
 from api.live import LiveStreams
-from api.loopback import is_loopback
 from core.errors import ServerError
+from core.feed import ModelKind
+from core.hosts import is_loopback, reachable, url_host
 
 if TYPE_CHECKING:
+    import socket
+
     from api.embedded import EmbeddedUvicorn
     from core.config import Settings
     from core.workbench import Workbench
@@ -52,7 +52,8 @@ class Server:
         self._ping = ping
         self._limits = limits_for(count_descriptors()) if limits is None else limits
         self._live = LiveStreams()
-        self._socket: socket.socket | None = None
+        self._sockets: list[socket.socket] = []
+        """One for each address that the host stands for."""
         self._uvicorn: EmbeddedUvicorn | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -63,35 +64,30 @@ class Server:
     @property
     def port(self) -> int:
         """The port that is bound, also where port 0 was asked for; the one in the settings while nothing is."""
-        if self._socket is None:
+        if not self._sockets:
             return self._settings.server.port
-        return int(self._socket.getsockname()[1])
+        return int(self._sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
         """An address that works from this machine, without a path."""
-        host = self._settings.server.host
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - binds nothing
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return f"http://{url_host(reachable(self._settings.server.host))}:{self.port}"
 
-    def curl(self, model: str) -> str:
-        """A line for the shell that asks `model` a question, and works as it stands."""
-        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is a KV cache?"}]})
-        words = ["curl", f"{self.url}/v1/chat/completions", "-H", "Content-Type: application/json", "-d", body]
-        if self.api_key:
-            words[2:2] = ["-H", f"Authorization: Bearer {self.api_key}"]
-        return shlex.join(words)
+    def curl(self, model: str, kind: ModelKind = ModelKind.CHAT) -> str:
+        """A line for the shell that asks `model` something that models of its kind answer. It holds the key only where
+        that was made for this run; the user's own is taken from the environment."""
+        return curl_line(self.url, model, kind, key=self.api_key, own=not self.key_generated)
 
     async def start(self) -> None:
         """Returns when the server listens. Raises ServerError when it cannot; does nothing when it runs."""
         if self.running:
             return
-        self._socket = listen(self._settings.server.host, self._settings.server.port)
+        self._sockets = listen(self._settings.server.host, self._settings.server.port)
         self._live.open()
         try:
             # Importing Litestar takes the better part of a second, in which a screen would stand still.
             self._uvicorn = await asyncio.to_thread(self._build)
-            self._task = asyncio.create_task(self._uvicorn.serve(sockets=[self._socket]), name="http-server")
+            self._task = asyncio.create_task(self._uvicorn.serve(sockets=self._sockets), name="http-server")
             listening = asyncio.create_task(self._uvicorn.listening.wait())
             await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
             listening.cancel()
@@ -132,9 +128,10 @@ class Server:
         return not self.running
 
     def _release(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = self._uvicorn = self._task = None
+        for each in self._sockets:
+            each.close()
+        self._sockets = []
+        self._uvicorn = self._task = None
 
     def _build(self) -> EmbeddedUvicorn:
         from api.app import create_app
@@ -142,35 +139,3 @@ class Server:
 
         app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping)
         return EmbeddedUvicorn(app, self._limits)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ServerError, which names the mend, when the address cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (socket.gaierror, UnicodeError) as error:
-        raise ServerError(f"The host {host!r} is no address of this machine; choose another with --host.") from error
-    bound = socket.socket(family, kind, protocol)
-    try:
-        # On Windows the same option would let two programs share a port.
-        if sys.platform != "win32":
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(BACKLOG)
-        bound.setblocking(False)
-    except OSError as error:
-        bound.close()
-        raise ServerError(_why(host, port, error)) from error
-    return bound
-
-
-def _why(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is in use by another program; choose another with --port (0 takes a free one)."
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} on {host} may not be bound by this user; choose one above 1023 with --port."
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"The host {host!r} is no address of this machine; choose another with --host."
-    return f"Port {port} on {host} cannot be bound: {error.strerror}; choose another with --host or --port."

@@ -7,16 +7,21 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, get_args, get_origin, get_type_hints
+from typing import Annotated, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
-from core.config_check import convert, nearest, wrong
+from core.config_check import convert, wrong
+from core.config_environment import HOME, given_variables
+from core.config_file import read_config
 from core.config_merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
 from core.engines.base import KvType
+from core.environment import value_of
 from core.errors import ConfigError
+from core.hosts import parse_host
 from core.serving.profile import Batch, Profile
 from core.serving.route import Strategy
 from core.units import parse_size
@@ -24,7 +29,6 @@ from core.units import parse_size
 APP = "benchtop"
 LOCAL_ORIGINS = "localhost"
 """Among `cors_origins`: the pages of this machine, whatever their port."""
-ENVIRONMENT_PREFIX = "BENCHTOP_"
 SHARED = {
     **{
         key: ("model", key)
@@ -199,14 +203,21 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def folders() -> Folders:
-    """The platform's usual folders for this user; `BENCHTOP_HOME` puts all three below one folder."""
-    if home := os.environ.get(f"{ENVIRONMENT_PREFIX}HOME"):
-        root = Path(home).expanduser()
+    """The platform's usual folders for this user; `BENCHTOP_HOME` puts all three below one folder.
+
+    Where the system tells no home folder, they are where nothing can be written: what cannot be kept is done without.
+    """
+    if home := value_of(os.environ.get(HOME, "")):
+        root = Path(os.path.expanduser(home)).absolute()  # noqa: PTH111 - its like in pathlib fails without a home
         return Folders(config=root / "config", cache=root / "cache", state=root / "state")
     from platformdirs import PlatformDirs
 
     dirs = PlatformDirs(APP, appauthor=False)
-    return Folders(config=dirs.user_config_path, cache=dirs.user_cache_path, state=dirs.user_state_path)
+    config, cache, state = dirs.user_config_path, dirs.user_cache_path, dirs.user_state_path
+    if any(str(path).startswith("~") for path in (config, cache, state)):
+        nowhere = Path(os.devnull) / APP
+        return Folders(config=nowhere / "config", cache=nowhere / "cache", state=nowhere / "state")
+    return Folders(config=config, cache=cache, state=state)
 
 
 class Loaded(Struct, frozen=True):
@@ -273,76 +284,24 @@ def _marked_secret(hint: object) -> bool:
 
 def _from_file(path: Path) -> tuple[Tree, tuple[str, ...]]:
     """What a file says, and the warnings that reading it gave."""
-    source = f"the config file {path}"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from error
-    if path.suffix.lower() == ".json":
-        from core.config_json import read_json
-
-        content, warnings = read_json(data, path, Settings)
-    else:
-        content, warnings = _toml(data, path), ()
-    _convert(content, source)
+    content, warnings = read_config(path, Settings)
+    _convert(content, f"the config file {path}")
     return content, warnings
-
-
-def _toml(data: bytes, path: Path) -> Tree:
-    try:
-        content: dict[str, object] = msgspec.toml.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The config file {path} is not TOML: {error}.") from error
-    return content
 
 
 def _from_environment(environment: Mapping[str, str]) -> Source:
     """`BENCHTOP_<SECTION>_<KEY>`, lists by commas; `BENCHTOP_HOME` is read by `folders`."""
-    known = _variables()
-    given: dict[str, dict[str, object]] = {}
+    values: dict[str, dict[str, object]] = {}
     names: dict[Key, str] = {}
-    for variable, value in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == f"{ENVIRONMENT_PREFIX}HOME":
-            continue
-        if variable not in known:
-            raise _no_such_variable(variable, tuple(known))
-        section, key, hint = known[variable]
-        given.setdefault(section, {})[key] = _split(value) if _is_list(hint) else value
-        names[section, key] = variable
-    typed = msgspec.to_builtins(_convert(given, "the environment", strict=False))
-    values = {section: {key: typed[section][key] for key in keys} for section, keys in given.items()}
+    for variable in given_variables(environment, Settings):
+        section, key = variable.key
+        try:
+            typed = _convert({section: {key: variable.value}}, "the environment", strict=False)
+        except ConfigError as error:
+            raise ConfigError(f"{error} Correct {variable.name}, or unset it.") from error
+        values.setdefault(section, {})[key] = msgspec.to_builtins(typed)[section][key]
+        names[variable.key] = variable.name
     return Source(OriginKind.ENVIRONMENT, values, names=names)
-
-
-def _variables() -> dict[str, tuple[str, str, object]]:
-    """By name: section, key and type. The names of models do not fit into the names of variables."""
-    return {
-        f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): (section, key, hint)
-        for section, kind in get_type_hints(Settings).items()
-        if section != "models"
-        for key, hint in get_type_hints(kind).items()
-    }
-
-
-def _no_such_variable(variable: str, known: tuple[str, ...]) -> ConfigError:
-    if variable == f"{ENVIRONMENT_PREFIX}MODELS" or variable.startswith(f"{ENVIRONMENT_PREFIX}MODELS_"):
-        return ConfigError(
-            f"Models cannot be set in the environment, as {variable} would; "
-            "write a table [models.NAME] in the config file, or name them with --models."
-        )
-    near = nearest(variable, known)
-    return ConfigError(
-        f"The environment variable {variable} names no setting"
-        f"{near if near != '.' else '; unset it or correct its name.'}"
-    )
-
-
-def _is_list(hint: object) -> bool:
-    return get_origin(hint) in (tuple, list) or any(_is_list(part) for part in get_args(hint))
-
-
-def _split(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _models(values: Tree) -> Mapping[str, object]:
@@ -361,21 +320,35 @@ def _convert(values: Tree, source: str, *, strict: bool = True, order: list[str]
     }
     # What is no table is left to be refused.
     rest = {**values, "models": {}} if isinstance(values.get("models"), Mapping) else values
-    settings = msgspec.structs.replace(convert(rest, Settings, source, strict=strict), models=profiles)
+    settings = replace(convert(rest, Settings, source, strict=strict), models=profiles)
+    settings = replace(settings, server=_checked(settings.server, source))
     limit = settings.pool.memory_limit
     try:
         parse_size("100%" if limit is None else limit, 1 << 60)
     except ValueError as error:
         raise wrong(source, f"pool.memory_limit: {error}") from error
-    for name in settings.server.allowed_hosts:
+    return settings
+
+
+def _checked(server: ServerSettings, source: str) -> ServerSettings:
+    """With the host as it is bound. Raises ConfigError for what cannot be meant."""
+    try:
+        host = parse_host(server.host)
+    except ValueError as error:
+        raise wrong(source, f"server.host: {error}.") from error
+    key = None if server.api_key is None else server.api_key.strip()
+    if key is not None and not (key and key.isprintable()):
+        said = "it is empty; leave it out for none" if not key else "it holds characters that no header can carry"
+        raise wrong(source, f"server.api_key: {said}.")
+    for name in server.allowed_hosts:
         if not host_name(name):
             said = f"{name!r} is no name of a host; write whole names, such as llm.example.org, without patterns."
             raise wrong(source, f"server.allowed_hosts: {said}")
-    for origin in settings.server.cors_origins:
+    for origin in server.cors_origins:
         if (meant := origin_meant(origin)) != origin:
             said = f"{origin!r} is no origin as browsers send it; write {meant}: a scheme and a host, without a path."
             raise wrong(source, f"server.cors_origins: {said}")
-    return settings
+    return replace(server, host=host, api_key=key)
 
 
 def host_name(host: str) -> str:

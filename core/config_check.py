@@ -19,6 +19,8 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<key>.*)`", re.DOTALL)
 _ENUM = re.compile(r"Invalid enum value .*", re.DOTALL)
 _BOUND = re.compile(r"Expected `(?:int|float)(?: \| null)?` (?P<sign>[<>]=?) (?P<bound>\S+)")
+_NUMBER = re.compile(r"Expected `(?P<kind>int|float)(?: \| null)?`, got `str`")
+_TRUTH = re.compile(r"Expected `bool(?: \| null)?`, got `str`")
 _PLACE = re.compile(r"(?P<what>.*?) - at `\$\.?(?P<path>.*)`", re.DOTALL)
 
 
@@ -30,7 +32,7 @@ def convert(values: object, kind: type[S], source: str, *, strict: bool = True, 
     try:
         return msgspec.convert(values, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise wrong(source, _sentence(str(error), values, kind, prefix)) from error
+        raise wrong(source, _sentence(str(error), values, kind, prefix, strict=strict)) from error
 
 
 def wrong(source: str, sentence: str) -> ConfigError:
@@ -52,7 +54,7 @@ def nearest(key: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     return f"; did you mean {near[0]}?" if near else "."
 
 
-def _sentence(message: str, values: object, kind: type[Struct], prefix: str) -> str:
+def _sentence(message: str, values: object, kind: type[Struct], prefix: str, *, strict: bool) -> str:
     """msgspec says 'Expected `int` <= 65535 - at `$.server.port`'; the key's name goes first, and values and their
     range are told in plain words."""
     place = _PLACE.fullmatch(message)
@@ -68,6 +70,10 @@ def _sentence(message: str, values: object, kind: type[Struct], prefix: str) -> 
         return f"{'.'.join([*here, found['key']])} is missing."
     if _ENUM.fullmatch(what) and (choices := tuple(_choices(_hint_at(kind, parts)))):
         what = f"{_value_at(values, parts)!r} is none of {', '.join(map(str, choices))}"
+    elif not strict and (kind_wanted := _NUMBER.fullmatch(what)) and isinstance(given := _value_at(values, parts), str):
+        what = f"{given!r} is no {'whole ' if kind_wanted['kind'] == 'int' else ''}number"
+    elif not strict and _TRUTH.fullmatch(what) and isinstance(given := _value_at(values, parts), str):
+        what = f"{given!r} is neither true nor false"
     elif found := _BOUND.fullmatch(what):
         what = _outside(_value_at(values, parts), found["sign"], float(found["bound"]))
     return f"{'.'.join(here)}: {what}." if here else f"{what}."

@@ -184,7 +184,7 @@ def read_json(data: bytes, path: Path, settings: type[Struct]) -> tuple[Tree, tu
     """What a JSON file says, by our sections, not yet checked against `settings`; and warnings. Raises ConfigError."""
     try:
         content: object = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"The config file {path} is not JSON: {error}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"The config file {path} holds no object of sections; begin it with {{ and end it with }}.")

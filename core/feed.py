@@ -11,6 +11,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 
+class ModelKind(Enum):
+    """What a model does, as far as asking it differs."""
+
+    CHAT = "chat"
+    EMBEDDING = "embedding"
+    TRANSCRIPTION = "transcription"
+
+
 class RequestState(Enum):
     LOADING = "loading"
     """Its model is being loaded, or waits for room."""
@@ -130,6 +138,8 @@ class ModelSnapshot(Struct, frozen=True):
     name: str
     engine: str
     state: ModelState
+    kind: ModelKind = ModelKind.CHAT
+    """Known once it is loaded."""
     detail: str = ""
     """What it is doing, or why it failed."""
     architecture: str = ""

@@ -146,9 +146,11 @@ def parser() -> Parser:
 def add_options(made: argparse.ArgumentParser) -> None:
     """Those that are settings too, and the config file."""
     server = made.add_argument_group("server")
-    server.add_argument("--host", metavar="ADDRESS", help="address to bind (127.0.0.1)")
-    server.add_argument("-p", "--port", type=int, metavar="N", help="port to bind; 0 takes a free one (8080)")
-    server.add_argument("--api-key", metavar="KEY", help="what clients must send; made where others can reach us")
+    server.add_argument("--host", type=_filled, metavar="ADDRESS", help="address to bind (127.0.0.1)")
+    server.add_argument("-p", "--port", type=_whole, metavar="N", help="port to bind; 0 takes a free one (8080)")
+    server.add_argument(
+        "--api-key", type=_filled, metavar="KEY", help="what clients must send; made where others can reach us"
+    )
     server.add_argument(
         "--cors-origin",
         dest="cors_origins",
@@ -156,34 +158,69 @@ def add_options(made: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="web pages from there may call; may be given again",
     )
-    server.add_argument("--max-queue", type=int, metavar="N", help="requests that may wait; 0 is any number (32)")
-    server.add_argument("--queue-timeout", type=float, metavar="SECONDS", help="how long one may wait (60)")
+    server.add_argument("--max-queue", type=_whole, metavar="N", help="requests that may wait; 0 is any number (32)")
+    server.add_argument("--queue-timeout", type=_number, metavar="SECONDS", help="how long one may wait (60)")
     model = made.add_argument_group("model")
-    model.add_argument("-e", "--engine", metavar="NAME", help="force an engine; `tui doctor` lists them")
-    model.add_argument("--slots", type=int, metavar="N", help="requests that run at once (by memory)")
-    model.add_argument("--ctx-size", type=int, metavar="N", help="tokens a request may hold (as the model was made)")
-    model.add_argument("--threads", type=int, metavar="N", help="threads that decode (as measured)")
-    model.add_argument("--kv-type", metavar="TYPE", help="of the KV cache: f16, bf16, f32, q8_0 or q4_0 (f16)")
-    model.add_argument("--draft", metavar="NAME", help="guess ahead: prompt-lookup, or a smaller model's name (none)")
+    model.add_argument("-e", "--engine", type=_filled, metavar="NAME", help="force an engine; `tui doctor` lists them")
+    model.add_argument("--slots", type=_whole, metavar="N", help="requests that run at once (by memory)")
+    model.add_argument("--ctx-size", type=_whole, metavar="N", help="tokens a request may hold (as the model was made)")
+    model.add_argument("--threads", type=_whole, metavar="N", help="threads that decode (as measured)")
+    model.add_argument(
+        "--kv-type", type=_filled, metavar="TYPE", help="of the KV cache: f16, bf16, f32, q8_0 or q4_0 (f16)"
+    )
+    model.add_argument(
+        "--draft", type=_filled, metavar="NAME", help="guess ahead: prompt-lookup, or a smaller model's name (none)"
+    )
     several = made.add_argument_group("several models")
     several.add_argument("--models", type=_names, metavar="A,B,C", help="models to serve; the first is the default")
     several.add_argument(
-        "--model-ttl", type=float, metavar="SECONDS", help="unload a model idle for so long; 0 never (0)"
+        "--model-ttl", type=_number, metavar="SECONDS", help="unload a model idle for so long; 0 never (0)"
     )
-    several.add_argument("--memory-limit", metavar="SIZE", help="all models together may take: 12GB, 8GiB or 60%%")
+    several.add_argument(
+        "--memory-limit", type=_filled, metavar="SIZE", help="all models together may take: 12GB, 8GiB or 60%%"
+    )
     several.add_argument(
         "--auto-route", action="store_true", help="answer requests for `auto` with the model that suits"
     )
-    several.add_argument("--route-strategy", metavar="NAME", help="complexity, cheapest-that-fits or round-robin")
+    several.add_argument(
+        "--route-strategy", type=_filled, metavar="NAME", help="complexity, cheapest-that-fits or round-robin"
+    )
     choice = made.add_argument_group("choosing an engine")
     choice.add_argument("--no-benchmark", action="store_true", help="go by priority, measure nothing")
     choice.add_argument("--rebench", action="store_true", help="measure again what was measured before")
-    choice.add_argument("--bench-budget", type=float, metavar="SECONDS", help="how long measuring may take (15)")
+    choice.add_argument("--bench-budget", type=_number, metavar="SECONDS", help="how long measuring may take (15)")
     general = made.add_argument_group("general")
     general.add_argument(
-        "-C", "--config", type=Path, metavar="FILE", help="a config file (.toml, .json) for the usual one"
+        "-C", "--config", type=file_path, metavar="FILE", help="a config file (.toml, .json) for the usual one"
     )
-    general.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
+    general.add_argument("--log-level", type=_filled, metavar="LEVEL", help="debug, info, warning or error (info)")
+
+
+def _filled(text: str) -> str:
+    """An option that is there and empty, as an unset variable of a shell makes it, was to be something: not given is
+    not what its user means, and of a key it would be the opposite."""
+    if not (filled := text.strip()):
+        raise argparse.ArgumentTypeError("it is empty; give a value, or leave the option out")
+    return filled
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(_filled(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
+
+
+def _number(text: str) -> float:
+    try:
+        return float(_filled(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
+
+
+def file_path(text: str) -> Path:
+    """An option that names a file."""
+    return Path(_filled(text))
 
 
 def _names(text: str) -> list[str]:

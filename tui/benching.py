@@ -17,7 +17,7 @@ from core.errors import BenchtopError, UsageError
 from core.foreign_text import printable
 from core.workbench import Workbench
 from tui import benchtable
-from tui.arguments import CommandParser
+from tui.arguments import CommandParser, file_path
 from tui.lineup import NAMES, in_full
 from tui.output import write
 from tui.paper import Paper
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     for form in ExportFormat:
         name = {"md": "markdown"}.get(form.value, form.value)
         made.add_argument(f"--{name}", type=Path, metavar="FILE", dest=form.value, help=f"write the rows as {name}")
-    made.add_argument("-C", "--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
     return made
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from core.environment import forget_empty
 from tui.arguments import Arguments, Misunderstood, parse, parse_config
 from tui.output import be_tolerant, complain, write
 
@@ -26,6 +27,7 @@ INTERRUPTED = 130
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. No traceback reaches a user."""
     be_tolerant()
+    forget_empty(os.environ)
     try:
         return _run(sys.argv[1:] if words is None else words)
     except KeyboardInterrupt:

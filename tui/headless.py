@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from api.server import Server
 from core.errors import ServerError
+from core.feed import ModelKind
 from core.foreign_text import printable
 from core.telemetry import log
 from core.workbench import Workbench
@@ -91,7 +92,8 @@ def _announce(server: Server, workbench: Workbench) -> None:
         lines.append(f"Requests for the model auto are routed: {workbench.settings.route.strategy.value}")
     if server.key_generated:
         lines.append(f"API key (made for this run; choose your own with --api-key): {server.api_key}")
-    lines.append(f"Try: {server.curl(model)}")
+    kind = next((each.kind for each in workbench.snapshot().models if each.name == model), ModelKind.CHAT)
+    lines.append(f"Try: {server.curl(model, kind)}")
     write("\n".join(map(printable, lines)))
 
 

@@ -21,7 +21,7 @@ from core.models.names import Unknown
 from core.models.resolve import read_own
 from core.models.servers import ask
 from tui import format as fmt
-from tui.arguments import CommandParser
+from tui.arguments import CommandParser, file_path
 from tui.output import write_json
 from tui.paper import Paper
 
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("what", nargs="?", choices=[CATALOG_WORD], help="the same as --catalog")
     made.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
     made.add_argument("--json", action="store_true", help="as JSON")
-    made.add_argument("-C", "--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
     return made
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,7 +15,7 @@ from core.foreign_text import printable
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.space import in_words
 from core.workbench import Workbench
-from tui.arguments import CommandParser
+from tui.arguments import CommandParser, file_path
 from tui.paper import Paper
 from tui.preview import fits, judge
 
@@ -45,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--resume", action="store_true", help="go on with all that are paused or were broken off")
     made.add_argument("--bandwidth", type=int, metavar="N", help="bytes a second that may be taken (all there are)")
     made.add_argument("--concurrency", type=int, metavar="N", help="files that are fetched at once (3)")
-    made.add_argument("-C", "--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
     return made
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from core.config import load_settings
 from core.errors import UsageError
@@ -13,7 +12,7 @@ from core.foreign_text import printable
 from core.models.library import LibraryEntry
 from core.models.removal import check, find
 from core.workbench import Workbench
-from tui.arguments import CommandParser
+from tui.arguments import CommandParser, file_path
 from tui.listing import size_in_words
 from tui.output import write
 
@@ -28,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("model", metavar="NAME", help="as `tui list` shows it, an alias, or a path")
     made.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    made.add_argument("-C", "--config", type=Path, metavar="FILE", help="a config file in place of the usual one")
+    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
     return made
 
 

@@ -28,6 +28,7 @@ from core.errors import (
 )
 from core.feed import CacheStats, ModelSnapshot, ModelState, RequestRow
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, Transcription
+from core.serving.ability import ability_of, kind_of
 from core.serving.embedding import EmbeddingLoop, EmbedJob
 from core.serving.loop import ServingLoop
 from core.serving.queue import AdmissionQueue
@@ -302,6 +303,7 @@ class Host:
         spec = self._loaded.model.spec
         return replace(
             base,
+            kind=kind_of(self._loaded.model),
             architecture=spec.architecture,
             quantization=spec.quantization,
             parameters=spec.parameters,
@@ -378,7 +380,7 @@ class Host:
             case _:
                 able = isinstance(model, StreamModel) or not isinstance(model, Transcriber | Embedder)
         if not able:
-            does, endpoint = _ability(model)
+            does, endpoint = ability_of(model)
             raise RequestError(
                 f"The model {self.name} {does} and cannot {WISHES[type(request)]}; it is asked at {endpoint}.", "model"
             )
@@ -512,12 +514,3 @@ class Host:
         except RuntimeError:
             # The event loop was closed meanwhile: nobody waits any more.
             log.debug("nobody waits for the model", model=self.name)
-
-
-def _ability(model: Model) -> tuple[str, str]:
-    """What a model does, in the words of a sentence, and where it is asked to."""
-    if isinstance(model, Transcriber):
-        return "transcribes speech", "/v1/audio/transcriptions"
-    if isinstance(model, Embedder):
-        return "makes embeddings", "/v1/embeddings"
-    return "generates text", "/v1/chat/completions"

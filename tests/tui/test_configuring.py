@@ -179,7 +179,8 @@ def test_a_programs_reader_gets_plain_text(tmp_path: Path) -> None:
     assert msgspec.toml.decode(done.stdout)["server"]["port"] == 9000
 
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12).map(str.strip).filter(bool)
+"""Empty strings are settings that were not given."""
 
 
 def numbers(kind: type, bounds: list[Meta]) -> st.SearchStrategy[Any]:
@@ -201,7 +202,7 @@ def anything(hint: Any, bounds: list[Meta] | None = None) -> st.SearchStrategy[A
     if origin is tuple:
         return st.lists(anything(parts[0]), max_size=3).map(tuple)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return st.dictionaries(TEXT.filter(str.strip), anything(parts[1]), max_size=3)
+        return st.dictionaries(TEXT, anything(parts[1]), max_size=3)
     if issubclass(hint, Struct):
         return structures(hint)
     if issubclass(hint, Enum):
@@ -217,6 +218,8 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     if "memory_limit" in made:
         made["memory_limit"] = st.sampled_from(["12GB", "60%", None])
     if "allowed_hosts" in made:
+        made["host"] = st.sampled_from(["127.0.0.1", "::1", "localhost", "*"])
+        made["api_key"] = st.sampled_from(["k", 'it\'s a "key"', None])
         made["allowed_hosts"] = st.lists(st.sampled_from(["llm.example.org", "BOX:1", "[::1]"])).map(tuple)
     if "cors_origins" in made:
         made["cors_origins"] = st.lists(st.sampled_from(["https://a.example", "http://[::1]:1", "null"])).map(tuple)

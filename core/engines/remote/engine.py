@@ -22,11 +22,12 @@ from core.engines.base import (
     no_progress,
 )
 from core.engines.remote.answer import Answer
-from core.engines.remote.link import Accepted, Link, is_loopback
+from core.engines.remote.link import Accepted, Link
 from core.engines.remote.refusals import clean
 from core.engines.remote.wire import UNTOLD, Kind, body_of, path_for
 from core.errors import BenchtopError, Cancelled, EngineError, EngineFailed, LoadFailed, Overloaded, RequestError
 from core.events import Event, Failed, TextDelta
+from core.hosts import is_loopback
 
 if TYPE_CHECKING:
     import threading

@@ -7,7 +7,6 @@ cancelling closes them at once, in whatever state they are.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 import socket
 import threading
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 from core.engines.remote.refusals import BUSY, clean, refusal, retry_after, said
 from core.engines.remote.sse import DONE, EventSplitter
 from core.errors import BenchtopError, Cancelled, EngineFailed
+from core.hosts import is_loopback
 from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -273,13 +273,6 @@ def _keep_alive() -> list[tuple[int, int, int]]:
         (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted.items() if hasattr(socket, name)
     ]
     return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *tuned]
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _next(inbox: SimpleQueue[Incoming], stop: threading.Event) -> Incoming:

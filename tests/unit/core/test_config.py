@@ -1,12 +1,14 @@
 """Settings come from four places, the later ones win, and what is wrong is named."""
 
+import os
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
-from core.config import SHARED, Settings, folders, is_secret, load_settings, read_settings
+from core.config import SHARED, ServerSettings, Settings, folders, is_secret, load_settings, read_settings
 from core.config_check import structs
+from core.config_environment import variable_of
 from core.config_merge import DEFAULT, Origin, OriginKind
 from core.engines.base import KvType
 from core.errors import ConfigError
@@ -180,7 +182,6 @@ MISTAKES = {
     "no tables of models": ('models = ["qwen"]\n', r"models: Expected `object`, got `array`\."),
     "nameless model": ('[models.""]\n', r"models has an entry without a name; give it one\."),
     "size": ('[pool]\nmemory_limit = "much"\n', r"pool\.memory_limit: 'much' is no size; write it as 12GB"),
-    "empty size": ('[pool]\nmemory_limit = ""\n', r"pool\.memory_limit: '' is no size"),
     "strategy": (
         '[route]\nstrategy = "best"\n',
         r"route\.strategy: 'best' is none of complexity, cheapest-that-fits, round-robin\.",
@@ -251,3 +252,113 @@ def test_what_is_called_a_key_or_a_password_is_marked_as_secret() -> None:
 @pytest.mark.parametrize("limit", ["12GB", "8GiB", "60%", "1000000000"])
 def test_sizes_are_kept_as_they_were_written(limit: str) -> None:
     assert load_settings({"pool": {"memory_limit": limit}}, environment={}).pool.memory_limit == limit
+
+
+EMPTY = ["", " ", "\r", '""', "''"]
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+def test_an_empty_variable_is_one_that_was_not_given_for_every_setting(empty: str) -> None:
+    given = {
+        variable_of((section, key)): empty
+        for section, kind in get_type_hints(Settings).items()
+        if section != "models"
+        for key in kind.__struct_fields__
+    }
+    loaded = read_settings(environment={**given, "BENCHTOP_UNKNOWN": empty})
+    assert loaded.settings == Settings()
+    assert loaded.origins == {}
+
+
+def test_an_empty_variable_leaves_the_file_alone(config: Path) -> None:
+    given = {"BENCHTOP_SERVER_HOST": "", "BENCHTOP_SERVER_PORT": " ", "BENCHTOP_SERVER_CORS_ORIGINS": " , "}
+    settings = load_settings(config_file=config, environment=given)
+    assert (settings.server.host, settings.server.port) == ("::1", 9000)
+
+
+def test_quotes_and_line_ends_of_env_files_are_no_part_of_a_value() -> None:
+    given = {"BENCHTOP_SERVER_PORT": '"8081"\r', "BENCHTOP_SERVER_HOST": "'[::1]'", "BENCHTOP_BENCH_ENABLED": '"false"'}
+    settings = load_settings(environment=given)
+    assert (settings.server.port, settings.server.host, settings.bench.enabled) == (8081, "::1", False)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("BENCHTOP_SERVER_PORT", "abc", "server.port: 'abc' is no whole number"),
+        ("BENCHTOP_QUEUE_QUEUE_TIMEOUT", "soon", "queue.queue_timeout: 'soon' is no number"),
+        ("BENCHTOP_ROUTE_AUTO", "maybe", "route.auto: 'maybe' is neither true nor false"),
+        ("BENCHTOP_SERVER_HOST", "http://x", "server.host: 'http://x' is a URL"),
+        ("BENCHTOP_POOL_MEMORY_LIMIT", "much", "pool.memory_limit"),
+        ("BENCHTOP_MODEL_KV_TYPE", "q9", "model.kv_type: 'q9' is none of"),
+        ("BENCHTOP_SERVER_CORS_ORIGINS", "foo", "server.cors_origins"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_names_the_variable(variable: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_settings(environment={"BENCHTOP_SERVER_API_KEY": "k", variable: value})
+    assert said in str(error.value)
+    assert f"Correct {variable}, or unset it." in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["a\nb", "\x1b[2J", "\udcff"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ConfigError, match="server.api_key: it holds characters that no header can carry") as error:
+        load_settings(environment={"BENCHTOP_SERVER_API_KEY": key})
+    assert key not in str(error.value)
+
+
+def test_empty_strings_in_the_file_are_settings_that_were_not_given(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[server]\nhost = ""\napi_key = " "\ncors_origins = ["", "https://a.example"]\n'
+        '[pool]\nmemory_limit = ""\n[model]\nengine = ""\ndraft = ""\n[library]\nfolders = [""]\n'
+        '[models.qwen]\nsource = ""\nengine = " "\nloras = [""]\n[ui]\ntheme = ""\n'
+    )
+    loaded = read_settings(config_file=path, environment={})
+    settings = loaded.settings
+    assert settings.server == ServerSettings(cors_origins=("https://a.example",))
+    assert (settings.pool, settings.model, settings.library, settings.ui) == (
+        *(Settings().pool, Settings().model, Settings().library, Settings().ui),
+    )
+    assert settings.models == {"qwen": Profile()}
+    assert ("server", "host") not in loaded.origins
+
+
+def test_an_empty_setting_that_does_not_exist_is_refused_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[server]\nhots = ""\n')
+    with pytest.raises(ConfigError, match=r"server\.hots is unknown; did you mean host"):
+        load_settings(config_file=path, environment={})
+
+
+@pytest.mark.parametrize("name", ["config.toml", "config.json"])
+def test_the_mark_that_editors_put_before_a_file_and_its_line_ends_say_nothing(tmp_path: Path, name: str) -> None:
+    text = "[server]\r\nport = 9000\r\n" if name.endswith("toml") else '{"server": {\r\n"port": 9000}}\r\n'
+    path = tmp_path / name
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load_settings(config_file=path, environment={}).server.port == 9000
+
+
+@pytest.mark.parametrize("name", ["config.toml", "config.json"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_in_another_encoding_is_told_with_the_mend(tmp_path: Path, name: str, encoding: str) -> None:
+    path = tmp_path / name
+    path.write_bytes('{"server": {}}'.encode(encoding))
+    with pytest.raises(ConfigError, match=r"is not UTF-8 but UTF-16 or the like; save it as UTF-8\."):
+        load_settings(config_file=path, environment={})
+
+
+def test_a_byte_of_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b'[server]\nhost = "b\xfccher"\n')
+    with pytest.raises(ConfigError, match=r"it is not UTF-8: line 2 holds the byte 0xfc; save it as UTF-8\."):
+        load_settings(config_file=path, environment={})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in this file system")
+def test_a_pipe_or_a_folder_in_place_of_the_file_is_told_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in (tmp_path / "pipe.toml", tmp_path):
+        with pytest.raises(ConfigError, match="cannot be read: "):
+            load_settings(config_file=path, environment={})
