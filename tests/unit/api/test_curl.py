@@ -44,5 +44,5 @@ def test_a_key_of_the_users_own_is_taken_from_the_environment_and_one_for_this_r
     own = curl_line(URL, "guide", kind, key="it's $ecret")
     assert "ecret" not in own
     assert f'-H "Authorization: Bearer ${KEY_VARIABLE}"' in own
-    assert "Authorization: Bearer for-this-run" in curl_line(URL, "guide", kind, key="made-for-this-run", own=False)
+    assert "Authorization: Bearer for-this-run" in curl_line(URL, "guide", kind, key="for-this-run", own=False)
     assert "Authorization" not in curl_line(URL, "guide", kind)
