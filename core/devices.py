@@ -13,11 +13,13 @@ import psutil
 from msgspec import Struct
 
 from core.hardware import available_memory, machine
+from core.telemetry.log import get_logger
 
 ASKING = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
 PATIENCE = 5.0
 """Seconds that NVIDIA's tool may take."""
 MEBI = 1 << 20
+log = get_logger(__name__)
 
 
 class DeviceKind(Enum):
@@ -61,8 +63,11 @@ def _cuda() -> tuple[Device, ...]:
     if tool is None:
         return ()
     try:
-        done = subprocess.run([tool, *ASKING], capture_output=True, text=True, timeout=PATIENCE, check=True)
-    except (OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            [tool, *ASKING], capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        log.debug("nvidia-smi tells of no cards", why=str(error), said=getattr(error, "stderr", "") or "")
         return ()
     return read_cards(done.stdout.splitlines())
 

@@ -3,7 +3,7 @@ as not given; and some hand on the quotes that stand around a value."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Final
 
 QUOTES: Final = ('"', "'")
@@ -24,6 +24,9 @@ NAMES: Final = frozenset(
 )
 """Read by the product or by the libraries it is made of, some of which take an empty one for a value, or fail."""
 
+SECRETS: Final = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+"""How the names of variables end that no child process of ours has any business with."""
+
 
 def value_of(text: str) -> str | None:
     """What a variable was set to, without blanks, line ends and a pair of quotes around it; None for an empty one."""
@@ -39,3 +42,8 @@ def forget_empty(environment: MutableMapping[str, str]) -> None:
     for name in list(environment):
         if (name.startswith(PREFIXES) or name.upper() in NAMES) and not environment[name].strip():
             del environment[name]
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables for a child process: it loads models and needs no keys, and what it says is kept in logs."""
+    return {name: value for name, value in environment.items() if not name.upper().endswith(SECRETS)}

@@ -31,3 +31,19 @@ class Patient(EchoEngine):
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         return PatientModel(options)
+
+
+class Talking(EchoEngine):
+    """Dies as native libraries do: with a line, and frames behind it."""
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        os.write(2, b"/src/ggml.c:1: GGML_ASSERT(false) failed\n#0  0x00 in raise\n")
+        os.abort()
+
+
+class Telling(EchoEngine):
+    """Says what it was told of a key."""
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        os.write(2, f"error: the key is {os.environ.get('BENCHTOP_SERVER_API_KEY')}\n".encode())
+        os._exit(5)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO
 
 import msgspec
 from msgspec import Struct
 
 from core.bench.trial import MARK, Line, Refused, TrialRequest, Tried
+from core.environment import without_secrets
 from core.errors import Cancelled
+from core.last_words import LastWords, decisive_line, signal_name
+from core.telemetry.log import get_logger
 
 POLL = 0.1
 ENDING = 5.0
 """Seconds a child may take to exit after it closed its output."""
+LISTENING = 1.0
+"""Seconds that the end of a dead child's last words is waited for."""
+log = get_logger(__name__)
 
 
 class Outcome(Struct, frozen=True):
@@ -27,7 +34,7 @@ class Outcome(Struct, frozen=True):
 
     lines: tuple[Line, ...]
     trouble: str | None = None
-    """`crashed with SIGILL`, `hung for 120 s` ..."""
+    """`crashed with SIGILL`, `hung for 120 s`, `ended with exit code 1 (ModuleNotFoundError: ...)` ..."""
     late: bool = False
     """It was ended because its time was up."""
 
@@ -48,12 +55,7 @@ def run_trial(
     Raises Cancelled on `stop`.
     """
     lines: list[Line] = []
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "core.bench.trial"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as child:
+    with _started() as (child, words):
         try:
             for line in _lines(child, request, timeout, stop, limit):
                 lines.append(line)
@@ -68,7 +70,31 @@ def run_trial(
             return Outcome(tuple(lines), "answered with garbage")
         finally:
             child.kill()
-    return Outcome(tuple(lines), _trouble(code, lines))
+    trouble = _trouble(code, lines)
+    if trouble is None:
+        return Outcome(tuple(lines))
+    said = words.text(LISTENING)
+    log.debug("a trial run ended badly", how=trouble, said=said)
+    line = decisive_line(said)
+    return Outcome(tuple(lines), f"{trouble} ({line})" if line else trouble)
+
+
+@contextmanager
+def _started() -> Iterator[tuple[subprocess.Popen[bytes], LastWords]]:
+    """A child and what it says on its standard error; it is waited for in the end."""
+    words = LastWords()
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "core.bench.trial"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=words.writer,
+            env=without_secrets(os.environ),
+        )
+    finally:
+        words.close_writer()
+    with child:
+        yield child, words
 
 
 def _lines(
@@ -116,7 +142,7 @@ def _read(pipe: IO[bytes], inbox: queue.SimpleQueue[bytes | None]) -> None:
 
 def _trouble(code: int, lines: list[Line]) -> str | None:
     if code < 0:
-        return f"crashed with {signal.Signals(-code).name}"
+        return f"crashed with {signal_name(-code)}"
     if code:
         return f"ended with exit code {code}"
     if not any(isinstance(line, Tried | Refused) for line in lines):

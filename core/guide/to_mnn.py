@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from core.guide import WEIGHTS
 from core.guide.to_mlx import Header, unpermuted, write_tokenizer
+from core.last_words import decisive_line
 
 GRAPH, VALUES, TOKENIZER = "llm.mnn", "llm.mnn.weight", "tokenizer.txt"
 F16: Final = 3
@@ -300,11 +301,12 @@ def _pack(graph: str, path: Path) -> None:
     arguments = ("-f", "JSON", "--modelFile", str(source), "--MNNModel", str(path))
     command = [sys.executable, "-P", "-c", code, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, check=False, text=True, errors="replace", timeout=PATIENCE)
     except subprocess.TimeoutExpired as error:
         raise OSError(f"MNN's converter hung for {PATIENCE:.0f} s.") from error
     if done.returncode or not path.is_file():
-        raise OSError(f"MNN's converter failed with exit code {done.returncode}: {done.stdout[-500:].strip()}")
+        said = decisive_line(f"{done.stdout}\n{done.stderr}")
+        raise OSError(f"MNN's converter failed with exit code {done.returncode}{f' ({said})' if said else ''}")
     source.unlink()
 
 

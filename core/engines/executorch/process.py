@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -16,13 +16,18 @@ from typing import IO, Final
 import msgspec
 
 from core.engines.executorch.wire import Done, Draw, Drawn, Halt, Order, Ready, Refused, Report, Start, receive, send
+from core.environment import without_secrets
 from core.errors import Cancelled, EngineFailed
+from core.foreign_text import printable
+from core.last_words import decisive_line, signal_name
 
 POLL: Final = 0.1
 GRACE: Final = 5.0
 """Seconds a pass under way may take to end after it was told to; then the process is ended."""
 KEPT: Final = 100
 """Lines of what the runtime printed for an order that are kept for an error."""
+LONGEST_LINE: Final = 16 * 1024
+"""Bytes; what is longer counts as several lines."""
 SAID: Final = re.compile(r"^\[(?!cpuinfo)\w+\.\w+:\d+\] (.*\S)")
 """How executorch logs: the file and line, then what happened. What it says of the processor is no error."""
 
@@ -38,6 +43,7 @@ class RuntimeProcess:
             stderr=subprocess.PIPE,
             # A Ctrl-C in the terminal is for the workbench, which may let requests come to their end.
             start_new_session=True,
+            env=without_secrets(os.environ),
         )
         self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._printed: list[str] = []
@@ -139,14 +145,15 @@ class RuntimeProcess:
         except subprocess.TimeoutExpired:
             return "closed its output"
         self._readers[1].join(GRACE)
-        how = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"crashed with {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return self._explained(how)
 
     def _explained(self, what: str) -> str:
-        """With what the runtime logged first, which tells the reason where a code does not."""
+        """With what the runtime logged first, which tells the reason where a code does not; else its last words."""
         said = (match[1] for line in tuple(self._printed) if (match := SAID.match(line)))
         first = next(said, None)
-        return what if first is None else f"{what}: {first.rstrip('.')}"
+        told = printable(first).rstrip(".") if first is not None else decisive_line("\n".join(self._printed))
+        return f"{what}: {told}" if told else what
 
 
 def _read(pipe: IO[bytes], inbox: queue.SimpleQueue[bytes | None]) -> None:
@@ -158,6 +165,6 @@ def _read(pipe: IO[bytes], inbox: queue.SimpleQueue[bytes | None]) -> None:
 
 def _note(pipe: IO[bytes], printed: list[str]) -> None:
     with suppress(OSError, ValueError):
-        for line in pipe:
+        while line := pipe.readline(LONGEST_LINE):
             if len(printed) < KEPT:
                 printed.append(line.decode("utf-8", "replace").strip())

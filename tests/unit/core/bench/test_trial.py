@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+import pytest
+
 from core.bench.child import run_trial
 from core.bench.trial import Loaded, Sampled, Settled, TrialRequest, Tried
 from core.engines.base import ArtifactFormat, LoadOptions
@@ -30,3 +32,23 @@ def test_a_trial_run_tells_what_a_model_came_to_take() -> None:
     assert settled.context > 64
     # At least the weights, and less than a Python process with the library takes.
     assert request.artifact.size < settled.grown < 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("engine", "trouble"),
+    [
+        ("tests.no_such_module:Engine", "(ModuleNotFoundError: No module named 'tests.no_such_module')"),
+        ("tests.crashing:Talking", "(/src/ggml.c:1: GGML_ASSERT(false) failed)"),
+    ],
+)
+def test_what_a_child_said_before_it_died_is_told(engine: str, trouble: str) -> None:
+    request = TrialRequest(engine, resolve("echo"), (LoadOptions(),), (1,), rounds=1, seconds=1)
+    outcome = run_trial(request, 60.0, threading.Event())
+    assert outcome.trouble is not None
+    assert outcome.trouble.endswith(trouble)
+
+
+def test_a_child_is_told_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHTOP_SERVER_API_KEY", "the key")
+    request = TrialRequest("tests.crashing:Telling", resolve("echo"), (LoadOptions(),), (1,), rounds=1, seconds=1)
+    assert run_trial(request, 60.0, threading.Event()).trouble == "ended with exit code 5 (error: the key is None)"
