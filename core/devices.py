@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import subprocess
-import sys
 from collections.abc import Iterable
 from enum import Enum
 from shutil import which
@@ -53,7 +52,7 @@ def resident() -> int:
 
 
 def _host() -> Device:
-    apple = sys.platform == "darwin" and machine().architecture == "arm64"
+    apple = machine().apple_silicon
     kind = DeviceKind.UNIFIED if apple else DeviceKind.HOST
     return Device(machine().processor, kind, machine().memory, available_memory())
 

@@ -29,6 +29,10 @@ class Machine(Struct, frozen=True):
     """Bytes."""
 
     @property
+    def apple_silicon(self) -> bool:
+        return self.system == "darwin" and self.architecture == "arm64"
+
+    @property
     def fingerprint(self) -> str:
         """Changes when a verdict about what runs here can no longer be trusted."""
         facts = (self.system, self.architecture, self.processor, *self.features, str(self.threads))

@@ -87,9 +87,7 @@ class Store:
     def formats(self) -> tuple[ArtifactFormat, ...]:
         """Those that engines here take, the one to prefer first: what the machine's own engine takes on a Mac, and
         elsewhere GGUF, of which there is the most and which needs the least."""
-        here = machine()
-        apple = here.system == "darwin" and here.architecture == "arm64"
-        first = (ArtifactFormat.MLX,) if apple else ()
+        first = (ArtifactFormat.MLX,) if machine().apple_silicon else ()
         preferred = (*first, ArtifactFormat.GGUF)
         takers = self._engines.takers()
         return (*(each for each in preferred if each in takers), *(each for each in takers if each not in preferred))

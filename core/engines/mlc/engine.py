@@ -66,7 +66,7 @@ class MlcEngine:
 
     name = "mlc-llm"
     platform = "any"
-    priority = 18
+    priority = 28
 
     def availability(self) -> Availability:
         for module in ("mlc_llm", "tvm"):

@@ -19,6 +19,7 @@ from core.engines.base import (
     Unavailable,
     no_progress,
 )
+from core.hardware import machine
 
 MEND = "uv sync --extra mlx"
 
@@ -28,7 +29,12 @@ class MlxEngine:
 
     name = "mlx"
     platform = "darwin-arm64"
-    priority = 10
+
+    @property
+    def priority(self) -> int:
+        """The first where it has the GPU it was made for, the last of those that run here elsewhere: on processors it
+        is many times slower than the others."""
+        return preference(apple=machine().apple_silicon)
 
     def availability(self) -> Availability:
         found = find_spec("mlx")
@@ -57,6 +63,11 @@ class MlxEngine:
         with _file_limit():
             from core.engines.mlx.loading import load
         return load(artifact, options, progress)
+
+
+def preference(*, apple: bool) -> int:
+    """A priority: the lower goes first."""
+    return 10 if apple else 45
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class MnnEngine:
 
     name = "mnn"
     platform = "any"
-    priority = 15
+    priority = 22
 
     def availability(self) -> Availability:
         if find_spec("MNN") is None:

@@ -42,7 +42,7 @@ def test_a_trial_run_tells_what_a_model_came_to_take() -> None:
     ],
 )
 def test_what_a_child_said_before_it_died_is_told(engine: str, trouble: str) -> None:
-    request = TrialRequest(engine, resolve("echo"), (LoadOptions(),), (1,), rounds=1, seconds=1)
+    request = TrialRequest(engine, resolve_own("echo"), (LoadOptions(),), (1,), rounds=1, seconds=1)
     outcome = run_trial(request, 60.0, threading.Event())
     assert outcome.trouble is not None
     assert outcome.trouble.endswith(trouble)
@@ -50,5 +50,5 @@ def test_what_a_child_said_before_it_died_is_told(engine: str, trouble: str) -> 
 
 def test_a_child_is_told_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHTOP_SERVER_API_KEY", "the key")
-    request = TrialRequest("tests.crashing:Telling", resolve("echo"), (LoadOptions(),), (1,), rounds=1, seconds=1)
+    request = TrialRequest("tests.crashing:Telling", resolve_own("echo"), (LoadOptions(),), (1,), rounds=1, seconds=1)
     assert run_trial(request, 60.0, threading.Event()).trouble == "ended with exit code 5 (error: the key is None)"

@@ -17,7 +17,9 @@ from core.engines.base import (
 )
 from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
 from core.engines.llamacpp.sizing import kv_bytes_per_token, size
+from core.engines.mlx.engine import preference
 from core.errors import ArtifactError, EngineUnavailable
+from core.hardware import machine
 
 GGUF = Artifact("m", ArtifactFormat.GGUF, Path("m.gguf"), 1)
 WHISPER = Artifact("w", ArtifactFormat.WHISPER, Path("w.bin"), 1)
@@ -79,6 +81,14 @@ def test_reports_come_by_priority_with_reasons() -> None:
     assert [report.name for report in reports] == ["elsewhere", "llamacpp", "echo"]
     assert (reports[0].available, reports[0].mend) == (False, "buy one")
     assert reports[2].version
+
+
+def test_mlx_goes_first_on_the_machines_it_was_made_for_and_last_elsewhere() -> None:
+    others = [engine.priority for engine in Engines() if engine.name not in ("mlx", "remote", "echo")]
+    assert preference(apple=True) < min(others)
+    assert preference(apple=False) > max(others)
+    assert Engines().get("mlx").priority == preference(apple=machine().apple_silicon)
+    assert next(engine.name for engine in Engines() if engine.name != "mlx") == "llamacpp"
 
 
 def test_kv_bytes_follow_the_formula() -> None:
