@@ -75,8 +75,8 @@ def run_trial(
         return Outcome(tuple(lines))
     said = words.text(LISTENING)
     log.debug("a trial run ended badly", how=trouble, said=said)
-    line = decisive_line(said)
-    return Outcome(tuple(lines), f"{trouble} ({line})" if line else trouble)
+    why = decisive_line(said)
+    return Outcome(tuple(lines), f"{trouble} ({why})" if why else trouble)
 
 
 @contextmanager
