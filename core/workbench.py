@@ -27,9 +27,10 @@ from core.models.library import LibraryEntry
 from core.models.names import Name, are_same, clean, shown
 from core.models.store import Store
 from core.requests import Embedding, Generation, Sampling, Transcription
+from core.serving.ability import Request
 from core.serving.arrivals import Arrivals
 from core.serving.eviction import default_limit
-from core.serving.host import Host, Loaded, Loader, Request, Traits
+from core.serving.host import Host, Loaded, Loader, Traits
 from core.serving.loader import ModelLoader
 from core.serving.member import Lease, Member
 from core.serving.pool import Pool

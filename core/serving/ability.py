@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
-from core.engines.base import Embedder, Model, Transcriber
+from collections.abc import Mapping
+from typing import Final
+
+from core.engines.base import Embedder, Model, StreamModel, Transcriber
+from core.errors import RequestError
 from core.feed import ModelKind
+from core.requests import Embedding, Generation, Transcription
+
+Request = Generation | Transcription | Embedding
+WISHES: Final[Mapping[type[Request], str]] = {
+    Generation: "generate text",
+    Transcription: "transcribe speech",
+    Embedding: "make embeddings",
+}
+
+
+def require_able(model: Model, name: str, request: Request) -> None:
+    """Raises RequestError where a model cannot do what is asked, with the endpoint of what it can."""
+    match request:
+        case Transcription():
+            able = isinstance(model, Transcriber)
+        case Embedding():
+            able = isinstance(model, Embedder)
+        case _:
+            able = isinstance(model, StreamModel) or not isinstance(model, Transcriber | Embedder)
+    if not able:
+        does, endpoint = ability_of(model)
+        raise RequestError(
+            f"The model {name} {does} and cannot {WISHES[type(request)]}; it is asked at {endpoint}.", "model"
+        )
 
 
 def kind_of(model: Model) -> ModelKind:

@@ -14,7 +14,7 @@ from uuid import uuid4
 from core.errors import Cancelled
 from core.feed import RequestRow, RequestState
 from core.requests import Generation
-from core.serving.host import Request
+from core.serving.ability import Request
 
 
 class Arrival:

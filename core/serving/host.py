@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
@@ -28,7 +28,7 @@ from core.errors import (
 )
 from core.feed import CacheStats, ModelSnapshot, ModelState, RequestRow
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, Transcription
-from core.serving.ability import ability_of, kind_of
+from core.serving.ability import Request, kind_of, require_able
 from core.serving.embedding import EmbeddingLoop, EmbedJob
 from core.serving.loop import ServingLoop
 from core.serving.queue import AdmissionQueue
@@ -42,12 +42,6 @@ from core.telemetry.rate import RateMeter
 JOIN_SECONDS = 30.0
 PATIENCE = 2 * SECONDS
 """Seconds that a conversation may wait for its turn with the model's chat template."""
-Request = Generation | Transcription | Embedding
-WISHES: Mapping[type[Request], str] = {
-    Generation: "generate text",
-    Transcription: "transcribe speech",
-    Embedding: "make embeddings",
-}
 log = get_logger(__name__)
 
 
@@ -371,20 +365,8 @@ class Host:
     def _able(self, request: Request) -> Model:
         """The model. Raises RequestError where it cannot do what is asked, with the endpoint of what it can."""
         assert self._loaded is not None
-        model = self._loaded.model
-        match request:
-            case Transcription():
-                able = isinstance(model, Transcriber)
-            case Embedding():
-                able = isinstance(model, Embedder)
-            case _:
-                able = isinstance(model, StreamModel) or not isinstance(model, Transcriber | Embedder)
-        if not able:
-            does, endpoint = ability_of(model)
-            raise RequestError(
-                f"The model {self.name} {does} and cannot {WISHES[type(request)]}; it is asked at {endpoint}.", "model"
-            )
-        return model
+        require_able(self._loaded.model, self.name, request)
+        return self._loaded.model
 
     def _encode(self, request: Generation, text: str) -> list[int]:
         """The prompt's tokens. `text` is what `_written` made of it."""

@@ -12,8 +12,9 @@ from core.engines.base import Artifact, ArtifactFormat, ModelSpec
 from core.errors import QueueFull
 from core.feed import ModelState
 from core.requests import Generation, Sampling, Transcription
+from core.serving.ability import Request
 from core.serving.eviction import NoRoom
-from core.serving.host import Host, Request, Traits
+from core.serving.host import Host, Traits
 from core.serving.profile import Profile
 from core.serving.stream import Stream
 
