@@ -8,13 +8,14 @@ import stat
 import tempfile
 from pathlib import Path
 
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Not to wait for the other end of a pipe. Windows knows no such thing, and has a text mode that is not wanted."""
+
 
 def read_regular(path: Path, most: int) -> bytes:
     """All of a file of `most` bytes at most. Raises OSError, also for what is no regular file, such as a pipe, which
     opening would wait for, and for a larger one."""
-    # Windows knows neither of the two, and its text mode is not wanted.
-    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | _FLAGS), "rb") as file:
         found = os.fstat(file.fileno())
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -26,6 +27,25 @@ def read_regular(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return data
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add a line, given without its end, to a file; makes both. Behind half a line that somebody left, on one of its
+    own. Raises OSError, also for what is no regular file, such as a pipe, which opening would wait for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _FLAGS
+    with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        torn = False
+        if found.st_size > 0:
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+        rest = memoryview(b"\n" * torn + line + b"\n")
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, data: bytes) -> None:

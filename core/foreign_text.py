@@ -57,6 +57,7 @@ _HIDDEN: Final = re.compile(
 _RIGHT_TO_LEFT: Final = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdcf\ufdf0-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 )
+_HALVES: Final = re.compile("[\ud800-\udfff]")
 _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _BREAKS: Final = re.compile(r"[\n\r\t]")
 _UNSEEN_IN_JSON: Final = re.compile(f"[{_ALWAYS}{_JOINER}{_DIRECTION}]")
@@ -78,6 +79,12 @@ def printable(text: str, *, lines: bool = False) -> str:
 def visible(text: str) -> str:
     """`text` without what `printable` would escape in lines; for drawn lines, where there is no room for escapes."""
     return text if text.isprintable() else _each_hidden(text, lambda _: "", lines=True)
+
+
+def encodable(text: str) -> str:
+    r"""`text` as any encoding of Unicode can write it: a byte of a name that is not UTF-8, which the system tells as
+    half a surrogate, becomes `\xff`, and any other half `\ud800`. All else stays, however it looks."""
+    return text if text.isascii() else _HALVES.sub(_escaped, text)
 
 
 def printable_json(document: str, *, pairs: bool = True) -> str:

@@ -15,7 +15,7 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
-from core.bench.trial import MARK, Line, Refused, TrialRequest, Tried
+from core.bench.trial import MARK, Line, Refused, TrialRequest, Tried, path_in_json
 from core.environment import without_secrets
 from core.errors import Cancelled
 from core.last_words import LastWords, decisive_line, signal_name
@@ -109,7 +109,7 @@ def _lines(
     inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(child.stdout, inbox), daemon=True).start()
     try:
-        child.stdin.write(msgspec.json.encode(request, enc_hook=str))
+        child.stdin.write(msgspec.json.encode(request, enc_hook=path_in_json))
         child.stdin.close()
     except BrokenPipeError:
         # It is dead already, and its exit code will say how.

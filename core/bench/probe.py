@@ -10,13 +10,13 @@ prompts with the sizes of batch and micro-batch that an engine offers.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -27,8 +27,8 @@ from core.bench.watch import BUSY, Times, now, others
 from core.engines.base import DEFAULT_BATCH, Artifact, Available, Engine, LoadOptions, Native
 from core.engines.measuring import Batched, BatchSize, Tunable
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
-from core.files import write_atomically
 from core.hardware import machine
+from core.kept import keep_value, load_kept
 from core.models.formats import mark
 from core.telemetry.log import get_logger
 
@@ -184,7 +184,7 @@ class Prober:
 
     def kept(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Verdict | None:
         """The verdict of an earlier trial run, where there is one."""
-        return _read(self._path(engine, artifact, options))
+        return load_kept(self._path(engine, artifact, options), Verdict)
 
     def settled(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
         """The options with what an earlier trial run found best, as the model would be loaded now."""
@@ -216,19 +216,23 @@ class Prober:
         before = self._clock()
         verdict = trial.verdict(_version(engine))
         verdict = replace(verdict, others=others(before, self._clock()))
-        write_atomically(self._path(engine, artifact, options), msgspec.json.encode(verdict))
+        keep_value(self._path(engine, artifact, options), verdict)
         return verdict
 
     def verdicts(self) -> list[Verdict]:
         """All that are kept, for `tui doctor`."""
-        return [verdict for path in sorted(self._folder.glob("*.json")) if (verdict := _read(path)) is not None]
+        try:
+            paths = sorted(self._folder.glob("*.json"))
+        except OSError:
+            return []
+        return [verdict for path in paths if (verdict := load_kept(path, Verdict)) is not None]
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
         place = (engine.name, _version(engine), machine().fingerprint, mark(artifact))
         wishes = (options.extra_buffers, options.threads, options.flash_attention, options.batch, options.micro_batch)
         asked = (options.kv_type.value, *map(str, wishes))
         loras = (f"{lora.path} {lora.scale}" for lora in options.loras)
-        digest = hashlib.sha256("\n".join((*place, *asked, *loras)).encode()).hexdigest()[:24]
+        digest = hashlib.sha256(os.fsencode("\n".join((*place, *asked, *loras)))).hexdigest()[:24]
         return self._folder / f"{engine.name}-{digest}.json"
 
 
@@ -386,13 +390,6 @@ def _reached(outcome: Outcome) -> int:
 def _version(engine: Engine) -> str:
     availability = engine.availability()
     return availability.version if isinstance(availability, Available) else "unknown"
-
-
-def _read(path: Path) -> Verdict | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Verdict)
-    except (OSError, msgspec.MsgspecError):
-        return None
 
 
 def taken(engine: Engine, artifact: Artifact, verdict: Verdict, options: LoadOptions) -> LoadOptions:

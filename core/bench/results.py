@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from core.engines.base import KvType
 from core.foreign_text import printable, printable_json
+from core.kept import keep_line, load_kept_lines
 
 UNIT = "tokens/s"
 
@@ -97,18 +98,12 @@ class History:
         self._path = path
 
     def add(self, run: BenchRun) -> None:
-        """Raises OSError."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            file.write(msgspec.json.encode(run) + b"\n")
+        """Where it cannot be kept, later runs are not compared with it; the log says so."""
+        keep_line(self._path, run)
 
     def runs(self) -> list[BenchRun]:
         """Oldest first."""
-        try:
-            lines = self._path.read_bytes().splitlines()
-        except OSError:
-            return []
-        return [run for line in lines if (run := _decode(line)) is not None]
+        return load_kept_lines(self._path, BenchRun)
 
     def compare(self, run: BenchRun) -> list[Change]:
         """Each row of `run` with its latest predecessor."""
@@ -122,13 +117,6 @@ class History:
 def _compared(setting: Setting) -> Setting:
     """Without what rows of earlier versions do not tell."""
     return replace(setting, divides=True)
-
-
-def _decode(line: bytes) -> BenchRun | None:
-    try:
-        return msgspec.json.decode(line, type=BenchRun)
-    except msgspec.MsgspecError:
-        return None
 
 
 HEAD = (

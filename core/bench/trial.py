@@ -291,8 +291,14 @@ def _event_loop_stand_in(over: threading.Event) -> None:
             pass
 
 
+def path_in_json(path: object) -> bytes:
+    """Its bytes, which need not be UTF-8 as JSON's strings must; see `_read_path`."""
+    assert isinstance(path, Path)
+    return os.fsencode(path)
+
+
 def _read_path(_: type, value: object) -> Path:
-    return Path(str(value))
+    return Path(os.fsdecode(msgspec.convert(value, bytes)))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class JsonTokenizer:
 
     def __init__(self, name: str, path: Path, *, begin: str | None = None, ends: Collection[int] = ()) -> None:
         try:
-            data = path.read_text(encoding="utf-8")
+            data = path.read_text(encoding="utf-8-sig")
             layout = json.loads(data)
         except (OSError, ValueError) as error:
             raise ArtifactError(name, f"The tokenizer of {name} cannot be read from {path}: {error}.") from error

@@ -14,12 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Final
 
-import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from core.files import write_atomically
 from core.hardware import machine
+from core.kept import keep_lines, load_kept_lines
 from core.models.fit import Correction, Parts, uncorrected
 
 KEPT: Final = 200
@@ -58,17 +57,12 @@ class FitRecords:
         self._path = path
 
     def add(self, record: FitRecord) -> None:
-        """Raises OSError."""
-        kept = [*self.all(), record][-KEPT:]
-        write_atomically(self._path, b"".join(msgspec.json.encode(each) + b"\n" for each in kept))
+        """Where it cannot be kept, nothing is lost but that."""
+        keep_lines(self._path, [*self.all(), record][-KEPT:])
 
     def all(self) -> list[FitRecord]:
         """Oldest first."""
-        try:
-            lines = self._path.read_bytes().splitlines()
-        except OSError:
-            return []
-        return [record for line in lines if (record := _decoded(line)) is not None]
+        return load_kept_lines(self._path, FitRecord)
 
     def correction(self, engine: str) -> Correction:
         """What this machine's loads with an engine have taught."""
@@ -114,10 +108,3 @@ def _factor(record: FitRecord) -> float | None:
         return None
     factor = (record.measured - exact) / estimated
     return factor if 1 / MOST <= factor <= MOST else None
-
-
-def _decoded(line: bytes) -> FitRecord | None:
-    try:
-        return msgspec.json.decode(line, type=FitRecord)
-    except msgspec.MsgspecError:
-        return None

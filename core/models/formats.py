@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def _embeds(path: Path) -> bool:
     if (path / "modules.json").is_file() or (path / "1_Pooling").is_dir():
         return True
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((path / "config.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         # The engine says what is wrong with it.
         return False
@@ -121,7 +122,7 @@ def fingerprint(path: Path) -> str:
     for each in files:
         size = each.stat().st_size
         name = each.relative_to(path).as_posix() if each != path else ""
-        digest.update(f"{name}\0{size}\0".encode())
+        digest.update(os.fsencode(f"{name}\0{size}\0"))
         with each.open("rb") as file:
             digest.update(file.read(SAMPLE))
             file.seek(max(0, size - SAMPLE))

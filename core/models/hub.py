@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import msgspec
 from msgspec import Struct, field
 
 from core.errors import GatedRepository, HubError, RepositoryNotFound, RequestError
-from core.files import write_atomically
+from core.kept import keep_value, load_kept
 from core.models.asking import HubLink, decode
 from core.models.downloads.place import COMMIT, REPO, HubPlace, check_path, hub_place
 from core.models.formats import Damaged
@@ -80,14 +79,11 @@ class Hub:
     def header(self, quant: Quant) -> Header:
         """Read by ranges, a MiB or a few; kept for the commit. Raises ArtifactError for a damaged one, HubError."""
         path = self._headers / f"{_digest(quant)}.msgpack"
-        kept = _kept(path)
+        kept = load_kept(path, Header, "msgpack")
         if kept is not None:
             return kept
         header = header_of(quant.format, quant.name, RepoFiles(self.link, quant))
-        try:
-            write_atomically(path, msgspec.msgpack.encode(header))
-        except OSError as error:
-            log.warning("a model's header could not be kept", path=str(path), reason=error.strerror)
+        keep_value(path, header, "msgpack")
         return header
 
     def close(self) -> None:
@@ -196,10 +192,3 @@ def _check_told(told: _Info, repo: str, files: Sequence[RepoFile]) -> None:
 def _digest(quant: Quant) -> str:
     facts = (str(HEADER_VERSION), quant.repo, quant.revision, quant.label, quant.format.value)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
-
-
-def _kept(path: Path) -> Header | None:
-    try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=Header)
-    except (OSError, msgspec.MsgspecError):
-        return None

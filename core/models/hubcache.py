@@ -15,14 +15,18 @@ import msgspec
 from msgspec import Struct
 
 from core.engines.base import Artifact, ArtifactFormat
+from core.environment import value_of
 from core.errors import ModelNotFound
 from core.models.choice import ORDER, wanted
 from core.models.formats import Damaged, detect_folder
 from core.models.inspection import Finding, Inspector, Seen, see
 from core.models.names import HubName
 from core.models.repository import Quant, RepoFile, Repository
+from core.text_files import without_mark
 
 PREFIX: Final = "models--"
+PLACES: Final = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
+"""Variables that tell where the cache is."""
 INDEX: Final = "model.safetensors.index.json"
 SINGLE: Final = frozenset({ArtifactFormat.GGUF, ArtifactFormat.WHISPER})
 """Formats of which the first file is what is loaded."""
@@ -55,11 +59,12 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     """HF_HUB_CACHE, else `hub` below HF_HOME, else below the user's cache folder: as huggingface_hub has it, but that
     an empty one counts as not set. Downloads go there as well."""
     given = os.environ if environment is None else environment
-    if place := given.get("HF_HUB_CACHE") or given.get("HUGGINGFACE_HUB_CACHE"):
+    said = {name: value_of(given.get(name, "")) for name in PLACES}
+    if place := said["HF_HUB_CACHE"] or said["HUGGINGFACE_HUB_CACHE"]:
         return _expanded(place)
-    if home := given.get("HF_HOME"):
+    if home := said["HF_HOME"]:
         return _expanded(home) / "hub"
-    return _expanded(given.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
+    return _expanded(said["XDG_CACHE_HOME"] or "~/.cache") / "huggingface" / "hub"
 
 
 def repositories(cache: Path) -> list[str]:
@@ -120,8 +125,8 @@ def absent(snapshot: Snapshot, quant: Quant) -> str | None:
     """A file of a model that is not here, found by what the others say; None where it is complete."""
     if quant.format is ArtifactFormat.MLX and any(file.path == INDEX for file in quant.files):
         try:
-            index = msgspec.json.decode((snapshot.folder / INDEX).read_bytes(), type=_Index)
-        except (OSError, msgspec.MsgspecError):
+            index = msgspec.json.decode(without_mark((snapshot.folder / INDEX).read_bytes()), type=_Index)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return INDEX
         return next((shard for shard in sorted(set(index.weight_map.values())) if shard not in snapshot.seen), None)
     if quant.format is ArtifactFormat.MNN and not any(file.path.endswith(".mnn.weight") for file in quant.files):
@@ -184,4 +189,5 @@ def _modified(path: Path) -> float:
 
 
 def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(path)).expanduser()
+    # Where the system tells no home folder, the tilde stays; its like in pathlib fails.
+    return Path(os.path.expanduser(os.path.expandvars(path)))  # noqa: PTH111

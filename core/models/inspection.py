@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from core.engines.base import ArtifactFormat
-from core.files import write_atomically
+from core.foreign_text import encodable
+from core.kept import keep_value, load_kept
 from core.models.formats import Damaged, detect
 from core.models.headers.config import LONGEST, Config
 from core.models.headers.gguf import read_gguf
@@ -80,10 +80,9 @@ class Inspector:
         """Keep what was looked at since this was made, and forget the rest; nothing is lost where that fails."""
         if self._memory is None or self._fresh == self._kept:
             return
-        try:
-            write_atomically(self._memory, msgspec.msgpack.encode(_Memory(VERSION, self._fresh)))
-        except OSError as error:
-            log.warning("what was seen of model files is not kept", path=str(self._memory), why=str(error))
+        # Names that are not UTF-8 cannot be written; their files are looked into again each time.
+        written = {path: kept for path, kept in self._fresh.items() if encodable(path) == path}
+        keep_value(self._memory, _Memory(VERSION, written), "msgpack")
         self._kept = dict(self._fresh)
 
 
@@ -117,8 +116,5 @@ def _config(path: Path) -> Finding:
 
 
 def _read(memory: Path) -> dict[str, _Kept]:
-    try:
-        kept = msgspec.msgpack.decode(memory.read_bytes(), type=_Memory)
-    except (OSError, msgspec.MsgspecError):
-        return {}
-    return kept.files if kept.version == VERSION else {}
+    kept = load_kept(memory, _Memory, "msgpack")
+    return kept.files if kept is not None and kept.version == VERSION else {}

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from core.engines.base import Artifact, ArtifactFormat
 from core.errors import ArtifactError, ModelNotFound
+from core.foreign_text import encodable
 from core.models.formats import Damaged, detect, detect_folder
 
 MOST_PARTS: Final = 10_000
@@ -18,11 +19,12 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
 
     Raises ModelNotFound for what is not there, ArtifactError for what is no model or not all of one.
     """
-    called = name or own_name(path)
+    called = encodable(name) if name else own_name(path)
     try:
         if path.is_dir():
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            return Artifact(name or path.resolve().name, detect_folder(path), path.resolve(), size)
+            whole = path.resolve()
+            return Artifact(called if name else encodable(whole.name), detect_folder(path), whole, size)
         if _part(path):
             return _split(path, called)
         size = path.stat().st_size
@@ -40,11 +42,11 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
 
 def own_name(path: Path, *, folder: bool = False) -> str:
     """What a model is called by its path: the name of a file without its ending and the number of a part, or that of
-    a folder."""
+    a folder; bytes that are not UTF-8 as escapes, since a model's name goes into JSON and logs."""
     if folder:
-        return path.name
+        return encodable(path.name)
     part = _part(path)
-    return path.name[: part[0]] if part else path.stem or str(path)
+    return encodable(path.name[: part[0]] if part else path.stem or str(path))
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,7 +140,7 @@ def _spellings(each: _Set) -> tuple[str, ...]:
     for name in each.names:
         word = UNWRITABLE.sub("-", name).lstrip("._+-")[:MOST_LETTERS] or "model"
         made.setdefault(word.lower(), word)
-    mark = hashlib.sha256(each.members[0].path.encode()).hexdigest()[:6]
+    mark = hashlib.sha256(os.fsencode(each.members[0].path)).hexdigest()[:6]
     return *made.values(), f"{word[: MOST_LETTERS - 7]}-{mark}"
 
 

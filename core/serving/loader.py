@@ -50,6 +50,7 @@ class ModelLoader:
         self._cache = cache
         self._announce = announce
         self._find = find
+        self._told: set[str] = set()
         self._measured: set[Path] = set()
         """What was measured in this process: `fresh` is for the first load of a model, not for each."""
 
@@ -99,17 +100,38 @@ class ModelLoader:
         return way(artifact, profile.draft or self._settings.model.draft, self._find)
 
     def candidates(self, artifact: Artifact, profile: Profile = Profile()) -> list[Candidate]:
-        """Each engine that runs here, with the model in the first format that it accepts, by priority."""
+        """Each engine that runs here, with the model in the first format that it accepts, by priority. One for which
+        the model cannot be converted, for want of room, is passed over; LoadFailed where it is the only one."""
         forced = self._forced(profile)
         engines = [self._engines.get(forced)] if forced is not None else list(self._engines)
         if profile.loras:
             engines = [engine for engine in engines if isinstance(engine, LoraHost)]
-        found = []
+        found: list[Candidate] = []
+        unmade: list[str] = []
         for engine in engines:
             if isinstance(engine.availability(), Available) and (wanted := _accepted(engine, artifact)) is not None:
                 location = self._engines.locate(engine.name)
-                found.append(Candidate(engine, location, variant(artifact, wanted, self._cache)))
+                try:
+                    made = variant(artifact, wanted, self._cache)
+                except OSError as error:
+                    # Another engine takes the model as it is, and needs no room for a copy.
+                    why = error.strerror or str(error)
+                    unmade.append(
+                        f"{artifact.name} cannot be made into what the {engine.name} engine takes, in {self._cache}: "
+                        f"{why}; free some room there, or leave out --engine."
+                    )
+                    self._tell_unmade(unmade[-1])
+                    continue
+                found.append(Candidate(engine, location, made))
+        if unmade and not found:
+            raise LoadFailed(artifact.name, unmade[0])
         return found
+
+    def _tell_unmade(self, sentence: str) -> None:
+        """Once, not with every load."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            log.warning("an engine is passed over", why=sentence)
 
     def settled(
         self, artifact: Artifact, stop: threading.Event, profile: Profile = Profile()

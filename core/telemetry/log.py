@@ -80,13 +80,27 @@ def to_file(level: LogLevel, folder: Path) -> Path | None:
     path = folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", delay=True)
+        # Opening a pipe would wait for whoever reads it.
+        if path.exists() and not path.is_file():
+            raise FileExistsError(path)
+        handler = _FileHandler(
+            path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", errors="backslashreplace", delay=True
+        )
         path.open("a").close()
     except OSError:
         _install(logging.NullHandler(), level, json=True)
         return None
     _install(handler, level, json=True)
     return path
+
+
+class _FileHandler(RotatingFileHandler):
+    """Silent where the disk is full: what the standard library prints on stderr then would stand on the screen."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name there
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
 
 
 def _install(handler: logging.Handler, level: LogLevel, *, json: bool) -> None:

@@ -23,6 +23,7 @@ from core.engines.base import (
 )
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
+from core.text_files import without_mark
 
 CONFIG: Final = "mlc-chat-config.json"
 BUILDS: Final = ("mlc-llm", "mlc-llm-cpu", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-ai-nightly-cpu")
@@ -113,7 +114,7 @@ def read_config(artifact: Artifact) -> ChatConfig:
     """Raises ArtifactError for a folder whose configuration is missing or damaged."""
     path = artifact.path / CONFIG
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=ChatConfig)
+        config = msgspec.json.decode(without_mark(path.read_bytes()), type=ChatConfig)
     except OSError as error:
         raise ArtifactError(artifact.name, f"{artifact.name} has no readable {CONFIG}: {error.strerror}.") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -103,7 +103,7 @@ def _template(path: Path, tokenizer: Mapping[str, Any]) -> str | None:
     """chat_template.jinja goes before the tokenizer's configuration, where there may be several by name."""
     file = path / "chat_template.jinja"
     if file.is_file():
-        return file.read_text("utf-8", "replace")
+        return file.read_text("utf-8-sig", "replace")
     found = tokenizer.get("chat_template")
     if isinstance(found, list):
         named = {each.get("name"): each.get("template") for each in found if isinstance(each, Mapping)}
@@ -113,7 +113,7 @@ def _template(path: Path, tokenizer: Mapping[str, Any]) -> str | None:
 
 def _json(artifact: Artifact, path: Path, *, required: bool) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError as error:
         if not required:
             return {}

@@ -214,7 +214,7 @@ def _ragged(folder: Folder, tied: object) -> bool:
 
 def _json(artifact: Artifact, path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError as error:
         raise ArtifactError(
             artifact.name, f"The folder {path.parent} has no {path.name}; download it again."

@@ -95,7 +95,7 @@ class ModelFolder:
         """The Jinja source of the chat template: a file of its own, or a field; `default` where there are several."""
         path = self.root / "chat_template.jinja"
         if path.is_file():
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")
         found = self.tokenizer_config.get("chat_template")
         if isinstance(found, list):
             named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
@@ -151,7 +151,7 @@ class ModelFolder:
         if not path.is_file() and not needed:
             return {}
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise ArtifactError(self.name, f"The file {path} of {self.name} cannot be read: {error}.") from error
         if not isinstance(found, dict):

@@ -121,7 +121,7 @@ def _steps(folder: ModelFolder) -> list[tuple[str, str]]:
     if not path.is_file():
         return []
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
         return [(str(step["type"]).rpartition(".")[2], str(step.get("path", ""))) for step in found]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(folder.name, f"The file {path} of {folder.name} cannot be read: {error!r}.") from error

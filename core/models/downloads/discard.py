@@ -72,13 +72,16 @@ def claimed_if_free(lock: Path) -> Iterator[bool]:
     """Hold the lock of a download, unless somebody has it: whether it is held inside."""
     from filelock import FileLock, Timeout
 
-    lock.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(lock, timeout=0, thread_local=False))
             mine = True
         except Timeout:
             mine = False
+        except OSError:
+            # Nobody can hold it where nothing can be written.
+            mine = True
         yield mine
 
 
@@ -86,13 +89,16 @@ def running(lock: Path) -> bool:
     """Whether anybody holds the lock of a download."""
     from filelock import FileLock, Timeout
 
-    if not lock.exists():
-        return False
     try:
+        if not lock.exists():
+            return False
         with FileLock(lock, timeout=0):
             return False
     except Timeout:
         return True
+    except OSError:
+        # It can be held by nobody where it cannot be opened.
+        return False
 
 
 @contextmanager

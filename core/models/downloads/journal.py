@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.files import write_atomically
+from core.files import append_line, read_regular, write_atomically
+from core.kept import LARGEST
 from core.models.downloads.items import DownloadState
 from core.models.repository import Quant
 
@@ -85,15 +85,8 @@ class Journal:
         self._path = path
 
     def append(self, *records: Record) -> None:
-        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
-        with self._locked(), self._path.open("ab+", buffering=0) as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    # A process died while it wrote; its torn line must not swallow this one.
-                    lines = b"\n" + lines
-            file.write(lines)
-            os.fsync(file.fileno())
+        with self._locked():
+            append_line(self._path, b"\n".join(map(msgspec.json.encode, records)))
 
     def entries(self) -> dict[str, Entry]:
         """By id, in the order in which they were added."""
@@ -116,7 +109,10 @@ class Journal:
             write_atomically(self._path, b"".join(msgspec.json.encode(record) + b"\n" for record in _records(kept)))
 
     def _read(self) -> bytes:
-        return self._path.read_bytes() if self._path.is_file() else b""
+        try:
+            return read_regular(self._path, LARGEST)
+        except FileNotFoundError:
+            return b""
 
     def _locked(self) -> BaseFileLock:
         from filelock import FileLock

@@ -62,6 +62,8 @@ class Listing:
         self._folder = folder
         self._given_place = place
         self._known: dict[str, Known] | None = None
+        self._told: set[str] = set()
+        """Why the journal cannot be read or written, as far as it was told."""
         self.journal = Journal(folder / NAME)
         self.others = Others(folder, self.journal)
         self.lock = threading.RLock()
@@ -74,7 +76,7 @@ class Listing:
             return tuple((self._known or {}).values())
 
     def all(self) -> tuple[Known, ...]:
-        """In the order in which they were first asked for. Raises DownloadError."""
+        """In the order in which they were first asked for."""
         with self.lock:
             return tuple(self._items().values())
 
@@ -83,7 +85,7 @@ class Listing:
             return self._items().get(key)
 
     def find(self, key: str) -> Known:
-        """Raises DownloadNotFound, DownloadError."""
+        """Raises DownloadNotFound."""
         known = self.get(key)
         if known is None:
             raise DownloadNotFound(f"There is no download {key[:64]!r}; the list of downloads has their ids.")
@@ -120,28 +122,26 @@ class Listing:
         return self._given_place
 
     def write(self, *records: Record) -> None:
-        """Raises DownloadError."""
+        """Remember what happened. A disk that does not take it must not stop a download, which lies elsewhere: the
+        next start does not know of it, and that is told once."""
         try:
             self.journal.append(*records)
         except OSError as error:
-            raise DownloadError(
-                f"The list of downloads in {self._folder} cannot be written ({error.strerror}); free some room there."
-            ) from error
+            if (why := error.strerror or str(error)) not in self._told:
+                self._told.add(why)
+                log.warning("downloads are not remembered", folder=str(self._folder), why=why)
 
     def drop(self, known: Known) -> None:
-        """List it no longer. Raises DownloadError."""
+        """List it no longer."""
         with self.lock:
             self.write(Forgotten(known.entry.id))
             self._items().pop(known.entry.id, None)
 
     def move(self, known: Known, state: DownloadState, error: str | None = None) -> None:
-        """Remember a state. A disk that does not take it must not stop the download."""
+        """Remember a state."""
         process = os.getpid() if state is DownloadState.RUNNING else None
         known.entry = replace(known.entry, state=state, error=error)
-        try:
-            self.write(Moved(known.entry.id, state, process, error))
-        except DownloadError as failure:
-            log.warning("the state of a download is not remembered", reason=str(failure))
+        self.write(Moved(known.entry.id, state, process, error))
 
     def is_mine(self, known: Known) -> bool:
         """Whether nobody else has fetched it, or is at it."""
@@ -162,27 +162,25 @@ class Listing:
                 known.entry, known.done = told, self._done(told)
 
     def arrived(self, known: Known, path: str) -> None:
-        """Remember a file that was fetched; as `move`."""
+        """Remember a file that was fetched."""
         with self.lock:
             known.entry = replace(known.entry, fetched=(*known.entry.fetched, path))
-        try:
-            self.write(Fetched(known.entry.id, path))
-        except DownloadError as failure:
-            log.warning("a fetched file is not remembered", path=path, reason=str(failure))
+        self.write(Fetched(known.entry.id, path))
 
     def _items(self) -> dict[str, Known]:
         """With what other processes wrote meanwhile; of what this one is at, it knows best."""
         idle = {key for key, known in (self._known or {}).items() if known.active is None}
+        if self._known is None:
+            self._compact()
         try:
-            if self._known is None:
-                self.journal.compact()
             news = self.others.news()
         except OSError as error:
-            if self._known is not None:
-                # What is under way here needs nothing of it.
-                log.warning("the list of downloads cannot be read again", reason=str(error))
-                return self._known
-            raise DownloadError(f"The list of downloads in {self._folder} cannot be read: {error}.") from error
+            # What is under way here needs nothing of it, and what cannot be read counts as not kept.
+            if (why := error.strerror or str(error)) not in self._told:
+                self._told.add(why)
+                log.warning("the list of downloads cannot be read", folder=str(self._folder), why=why)
+            self._known = self._known or {}
+            return self._known
         items = self._known = {} if self._known is None else self._known
         for key, entry in news.items():
             if entry is None and key in idle:
@@ -192,6 +190,12 @@ class Listing:
             elif entry is not None and key in idle:
                 items[key].entry, items[key].done = entry, self._done(entry)
         return items
+
+    def _compact(self) -> None:
+        try:
+            self.journal.compact()
+        except OSError as error:
+            log.debug("the list of downloads stays as long as it is", why=str(error))
 
     def _elsewhere(self, known: Known) -> str | None:
         """Who is at it now that is not this process. Whatever the journal says last: others may have written it."""

@@ -13,13 +13,16 @@ from urllib.parse import quote, unquote, urlsplit
 
 from msgspec import Struct
 
+from core.environment import value_of
 from core.errors import HubError, HubUnreachable, RequestError
 from core.models.hubcache import cache_folder
+from core.models.local import without_password
 from core.models.repository import Quant, RepoFile
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO = re.compile(r"([0-9A-Za-z_][0-9A-Za-z_.-]{0,95}/)?[0-9A-Za-z_][0-9A-Za-z_.-]{0,95}")
 ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
+NUMBERS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 PUBLIC_HUB = "https://huggingface.co"
 
 
@@ -34,6 +37,11 @@ class HubPlace(Struct, frozen=True):
 
     def url(self, repo: str, revision: str, path: str) -> str:
         return f"{self.endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
+
+    @property
+    def shown(self) -> str:
+        """The endpoint in sentences: without a password."""
+        return without_password(self.endpoint)
 
     def require_network(self) -> None:
         """Raises HubUnreachable where the environment says that the Hub is not to be asked."""
@@ -83,17 +91,35 @@ def hub_place() -> HubPlace:
 
     huggingface_hub reads most of these once, when it is first imported.
     """
+    _check_numbers()
     from huggingface_hub import constants
 
-    endpoint, token = constants.ENDPOINT or PUBLIC_HUB, _token()
+    endpoint, token = value_of(constants.ENDPOINT or "") or PUBLIC_HUB, _token()
     if token is not None and not all("!" <= letter <= "~" for letter in token):
         raise HubError(
             "The token for the Hub holds characters that no token has, such as spaces or curly quotes; correct "
             "HF_TOKEN, or run `hf auth login` again."
         )
     if (problem := address_problem(endpoint)) is not None:
-        raise HubError(f"{endpoint!r} is no address of a Hub ({problem}); correct HF_ENDPOINT.")
-    return HubPlace(endpoint=endpoint, cache=cache_folder(), token=token, offline=constants.HF_HUB_OFFLINE)
+        raise HubError(f"{without_password(endpoint)!r} is no address of a Hub ({problem}); correct HF_ENDPOINT.")
+    return HubPlace(endpoint=endpoint.rstrip("/"), cache=cache_folder(), token=token, offline=constants.HF_HUB_OFFLINE)
+
+
+def _check_numbers() -> None:
+    """Raises HubError for a variable that is no number and must be one; importing huggingface_hub would fail with it,
+    without its name."""
+    for name in NUMBERS:
+        if (value := os.environ.get(name)) is None:
+            continue
+        try:
+            int(value)
+        except ValueError as error:
+            if not value.strip():
+                del os.environ[name]
+                continue
+            raise HubError(
+                f"The environment variable {name} is {value[:40]!r} and no whole number; correct it."
+            ) from error
 
 
 def _token() -> str | None:

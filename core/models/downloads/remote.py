@@ -55,7 +55,7 @@ def look(client: httpx.Client, place: HubPlace, repo: str, revision: str, path: 
         if not response.has_redirect_location or not _same_origin(url, target):
             return _remote(response, place, repo, path, target, own=not response.has_redirect_location)
         url = target
-    raise HubError(f"{place.endpoint} redirects {path} of {repo} in circles; try again later.")
+    raise HubError(f"{place.shown} redirects {path} of {repo} in circles; try again later.")
 
 
 def _remote(response: httpx.Response, place: HubPlace, repo: str, path: str, url: str, *, own: bool) -> Remote:
@@ -65,7 +65,7 @@ def _remote(response: httpx.Response, place: HubPlace, repo: str, path: str, url
     commit = headers.get("x-repo-commit", "")
     if not ETAG.fullmatch(etag) or not SIZE.fullmatch(size) or not commit:
         raise HubError(
-            f"{place.endpoint} does not answer as a Hub does when asked for {path} of {repo}; check HF_ENDPOINT "
+            f"{place.shown} does not answer as a Hub does when asked for {path} of {repo}; check HF_ENDPOINT "
             "and the proxy."
         )
     return Remote(commit, etag, int(size), url, own)

@@ -147,16 +147,20 @@ class Job:
         """Wait until no other process is at the same download."""
         from filelock import FileLock, Timeout
 
-        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._lock_file, thread_local=False)
         while True:
             try:
+                self._lock_file.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire(timeout=0)
             except Timeout:
                 self.waiting(f"{self._hooks.owner()} is downloading it already; waiting for that.")
                 self._held = {file.path: self._cache.held(file) for file in self.quant.files}
                 if self.stop.wait(POLL):
                     raise Stopped from None
+            except OSError as error:
+                # Where nothing can be kept, no other process keeps anything either; the files have locks of their own.
+                log.debug("a download goes without a lock", name=self.quant.name, why=str(error))
+                break
             else:
                 break
         self.began = True

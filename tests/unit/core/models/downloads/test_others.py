@@ -79,8 +79,7 @@ def test_a_list_that_cannot_be_read_again_is_told_as_it_was(bench: Bench) -> Non
     bench.state.rename(bench.root / "away")
     bench.state.touch()
     assert here.items() == (done,)
-    with pytest.raises(DownloadError, match="cannot be read"):
-        bench.manager().items()
+    assert bench.manager().items() == ()
 
 
 def test_what_another_process_fetches_is_not_forgotten_before_its_first_byte_is_here(bench: Bench) -> None:
@@ -188,3 +187,16 @@ def test_what_another_process_fetches_now_is_running_and_is_not_stopped_from_her
     assert here.item(item.id).state is DownloadState.PAUSED
     here.resume(item.id)
     assert finished(here, item.id).state is DownloadState.DONE
+
+
+def test_a_list_that_cannot_be_written_stops_no_download_and_is_told_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.root.mkdir(parents=True, exist_ok=True)
+    bench.state.touch()
+    here = bench.manager()
+    quant = bench.add(Sparse(MB))
+    assert finished(here, here.enqueue(quant)).state is DownloadState.DONE
+    assert bench.pointer(quant).stat().st_size == MB
+    assert sum("are not remembered" in record.getMessage() for record in caplog.records) == 1
+    assert bench.manager().items() == ()
