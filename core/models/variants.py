@@ -63,7 +63,12 @@ def _make(folder: Path, write: Callable[[Path], Path]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         made = Path(scratch) / "model"
-        write(made)
+        try:
+            write(made)
+        except OSError:
+            raise
+        except Exception as error:  # each library that writes has its own error for a full disk
+            raise OSError(str(error).rstrip(".") or type(error).__name__) from error
         try:
             made.rename(folder)
         except OSError:

@@ -50,7 +50,7 @@ class ModelLoader:
         self._cache = cache
         self._announce = announce
         self._find = find
-        self._told: set[str] = set()
+        self._told: set[Path] = set()
         self._measured: set[Path] = set()
         """What was measured in this process: `fresh` is for the first load of a model, not for each."""
 
@@ -107,7 +107,7 @@ class ModelLoader:
         if profile.loras:
             engines = [engine for engine in engines if isinstance(engine, LoraHost)]
         found: list[Candidate] = []
-        unmade: list[str] = []
+        unmade: dict[str, str] = {}
         for engine in engines:
             if isinstance(engine.availability(), Available) and (wanted := _accepted(engine, artifact)) is not None:
                 location = self._engines.locate(engine.name)
@@ -115,23 +115,27 @@ class ModelLoader:
                     made = variant(artifact, wanted, self._cache)
                 except OSError as error:
                     # Another engine takes the model as it is, and needs no room for a copy.
-                    why = error.strerror or str(error)
-                    unmade.append(
-                        f"{artifact.name} cannot be made into what the {engine.name} engine takes, in {self._cache}: "
-                        f"{why}; free some room there, or leave out --engine."
-                    )
-                    self._tell_unmade(unmade[-1])
+                    unmade[engine.name] = error.strerror or str(error)
                     continue
                 found.append(Candidate(engine, location, made))
         if unmade and not found:
-            raise LoadFailed(artifact.name, unmade[0])
+            name, why = next(iter(unmade.items()))
+            raise LoadFailed(
+                artifact.name,
+                f"{artifact.name} cannot be made into what the {name} engine takes, in {self._cache}: {why}; free some "
+                "room there, or leave out --engine.",
+            )
+        self._tell_unmade(artifact, unmade)
         return found
 
-    def _tell_unmade(self, sentence: str) -> None:
+    def _tell_unmade(self, artifact: Artifact, unmade: dict[str, str]) -> None:
         """Once, not with every load."""
-        if sentence not in self._told:
-            self._told.add(sentence)
-            log.warning("an engine is passed over", why=sentence)
+        if unmade and artifact.path not in self._told:
+            self._told.add(artifact.path)
+            engines, why = ", ".join(unmade), next(iter(unmade.values()))
+            log.warning(
+                "no copies for other engines", model=artifact.name, engines=engines, cache=str(self._cache), why=why
+            )
 
     def settled(
         self, artifact: Artifact, stop: threading.Event, profile: Profile = Profile()
