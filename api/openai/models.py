@@ -77,6 +77,7 @@ def _card(model: ModelSnapshot, created: int, places: Collection[Path]) -> Model
         requests=model.in_use,
         idle_seconds=round(model.idle, 1),
         draft=_draft(model.draft, places),
+        notes=[without_folders(note, places) for note in model.notes],
     )
 
 

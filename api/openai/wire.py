@@ -308,6 +308,8 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     idle_seconds: float = 0.0
     draft: DraftCard | None = None
     """What guesses ahead for it; null where nothing does."""
+    notes: list[str] = []
+    """What a user should know about how it was loaded, in sentences."""
 
 
 class ModelList(Struct, frozen=True, kw_only=True):

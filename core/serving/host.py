@@ -23,6 +23,7 @@ from core.errors import (
     ContextExceeded,
     LoadFailed,
     ModelNotReady,
+    Overloaded,
     RequestError,
     TemplateFailed,
 )
@@ -357,9 +358,7 @@ class Host:
         those that wait behind it."""
         assert self._encoder is not None
         if time.monotonic() - asked > PATIENCE:
-            raise TemplateFailed(
-                self.name, f"The chat template of {self.name} is held up by other conversations; ask again later."
-            )
+            raise Overloaded(f"The chat template of {self.name} is held up by other conversations; ask again later.")
         return self._encoder.write(conversation)
 
     def _able(self, request: Request) -> Model:

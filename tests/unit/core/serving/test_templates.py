@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.chat.template import ABSENT, MOVED, NO_SYSTEM
 from core.engines.echo import EchoModel
-from core.errors import ModelNotReady, RequestError, TemplateFailed
+from core.errors import ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.requests import Conversation, Role
 from core.serving import host as hosts
 from core.serving.host import Host, Loaded
@@ -84,7 +84,7 @@ async def test_a_model_is_unloaded_while_its_template_hangs() -> None:
 async def test_who_waited_too_long_behind_a_template_that_hangs_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "PATIENCE", -1.0)
     async with serving(WRITTEN) as host:
-        with pytest.raises(TemplateFailed, match="held up by other conversations"):
+        with pytest.raises(Overloaded, match="held up by other conversations"):
             await host.submit(asks("hello"))
 
 
