@@ -15,6 +15,7 @@ from msgspec import Struct
 from api.places import without_folders
 from core.errors import (
     BenchtopError,
+    Busy,
     Cancelled,
     ContextExceeded,
     DiskFull,
@@ -174,7 +175,7 @@ def _param(error: BenchtopError) -> str | None:
 
 def _headers(error: BenchtopError) -> tuple[tuple[str, str], ...]:
     match error:
-        case QueueFull(retry_after=seconds):
+        case QueueFull(retry_after=seconds) | Busy(retry_after=seconds):
             return (("retry-after", str(max(1, seconds))),)
         case ModelNotReady():
             return (("retry-after", "2"),)

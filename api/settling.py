@@ -17,14 +17,21 @@ from msgspec import Raw, Struct, inspect
 from api.bodies import decode_body, read_body, unknown_field
 from api.rules import Json, Rule, Rules, is_neutral
 from core.errors import RequestError
+from core.lanes import Lane
 
 LONGEST_VALUE: Final = 1024
 """Bytes of a value that may be neutral; nothing longer is."""
 LONGEST_NUMBER: Final = 40
 """Bytes."""
+LONG: Final = 64 * 1024
+"""Bytes from which a body is read off the event loop."""
 MOST_PARTS: Final = 500_000
 """Values of a body that is looked at field by field, each of which costs some hundred bytes meanwhile."""
-_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+MOST_VALUES: Final = 2_000_000
+"""Values of any body: a million token ids are made into objects in some hundredths of a second."""
+MOST_CONTAINERS: Final = 50_000
+"""Objects and lists of any body; each is looked at again and again by Python's collector of garbage."""
+_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _WHOLE: Final = re.compile(rb"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _POINT_NOUGHT: Final = re.compile(rb"(?<=\d)\.0+(?![\d.eE])")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -59,12 +66,16 @@ class JsonBody(Generic[Body]):
         self._decoder = msgspec.json.Decoder(kind)
         self._type = inspect.type_info(kind)
 
-    async def read(self, receive: Receive, limit: int) -> Asked[Body]:
-        """`limit`: bytes. Raises RequestError, BodyTooLarge, and Cancelled when the client left."""
-        return self.decode(await read_body(receive, limit))
+    async def read(self, receive: Receive, limit: int, lane: Lane | None = None) -> Asked[Body]:
+        """`limit`: bytes; `lane` takes what is long to read. Raises RequestError, BodyTooLarge, Busy, and Cancelled
+        when the client left."""
+        raw = await read_body(receive, limit)
+        return self.decode(raw) if lane is None or len(raw) <= LONG else await lane.run(self.decode, raw)
 
     def decode(self, raw: bytes) -> Asked[Body]:
         """Raises RequestError; nothing that a client sends can raise anything else."""
+        if len(raw) > LONG and _has_too_many_values(raw):
+            raise RequestError("The body has too many values; send less at once.")
         try:
             return Asked(decode_body(raw, self._decoder), ())
         except RequestError as error:
@@ -158,6 +169,15 @@ def refuse_value(field: str, rule: Rule) -> RequestError:
     return RequestError(
         f"This server does not support `{shown}` yet; send the request without it{allowed}{instead}.", shown
     )
+
+
+def _has_too_many_values(raw: bytes) -> bool:
+    """Told from the bytes: decoding cannot be interrupted, and would hold up everybody else for seconds."""
+    return _exceeds(raw) and _exceeds(_TEXT.sub(b"", raw))
+
+
+def _exceeds(raw: bytes) -> bool:
+    return raw.count(b",") > MOST_VALUES or raw.count(b"[") + raw.count(b"{") > MOST_CONTAINERS
 
 
 def _has_too_many_parts(raw: bytes) -> bool:

@@ -38,6 +38,10 @@ def frame(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
+OffLoop = Callable[[Callable[["Sequence[Event]"], bytes], "Sequence[Event]"], Coroutine[object, object, bytes]]
+"""Has a thread write an answer."""
+
+
 class Dialect(Protocol):
     """How one dialect writes one request's events. Holds the state of that request alone."""
 
@@ -73,9 +77,11 @@ class Answer:
         ping: float = PING_SECONDS,
         media: bytes = b"application/json",
         headers: Callable[[], Headers] = tuple,
+        off_loop: OffLoop | None = None,
     ) -> None:
         """`begin` submits the request, and waits while its model loads; `media` is the unstreamed body's type;
-        `headers` is asked when the answer begins."""
+        `headers` is asked when the answer begins; `off_loop` writes an unstreamed answer that is long to write."""
+        self._off_loop = off_loop
         self._begin = begin
         self._dialect = dialect
         self._live = live
@@ -131,7 +137,9 @@ class Answer:
             if (blamed := self._blamed(error)) is error:
                 raise
             raise blamed from error
-        await send_bytes(send, 200, self._media, self._dialect.reply(events), self._headers())
+        write = self._dialect.reply
+        body = write(events) if self._off_loop is None else await self._off_loop(write, events)
+        await send_bytes(send, 200, self._media, body, self._headers())
 
     def _told(self, event: Event) -> Event:
         return Failed(self._blamed(event.error)) if isinstance(event, Failed) else event

@@ -162,6 +162,16 @@ class QueueFull(Overloaded):
         self.retry_after = retry_after
 
 
+class Busy(Overloaded):
+    """Too much work of one kind waits already. `retry_after` is an estimate in seconds, at least one."""
+
+    def __init__(self, what: str, waiting: int, retry_after: int) -> None:
+        super().__init__(
+            f"The server is busy {what}: {waiting} requests wait for that already; try again in {retry_after} s."
+        )
+        self.retry_after = retry_after
+
+
 class QueueTimeout(Overloaded):
     """The request waited in the queue longer than it may. `waited` is in seconds."""
 

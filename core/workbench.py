@@ -23,6 +23,7 @@ from core.engines import EngineReport, Engines
 from core.engines.base import Artifact, KvType, LoadOptions, ModelSpec
 from core.errors import BenchtopError, LoadFailed, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, about
 from core.feed import MachineSnapshot, RequestState, Snapshot
+from core.lanes import Lanes
 from core.models.library import LibraryEntry
 from core.models.names import Name, are_same, clean, shown
 from core.models.store import Store
@@ -78,6 +79,8 @@ class Workbench:
         self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce, self._artifact_of)
         self._history = History(self.folders.state / "benchmarks.jsonl")
         self._arrivals = Arrivals()
+        self.lanes = Lanes()
+        """The threads on which whatever blocks is done."""
         self._closed = False
         self._opening: list[str] = []
         self._turns = 0
@@ -100,6 +103,7 @@ class Workbench:
             expected=self._expected,
             resident=lambda: self._process.memory_info().rss,
             max_queue=self.settings.queue.max_queue,
+            lane=self.lanes.loading,
         )
 
     async def serve(self, names: Sequence[str]) -> None:
@@ -168,6 +172,7 @@ class Workbench:
         self._closed = True
         if "_pool" in vars(self):
             await self._pool.close()
+        self.lanes.close()
         await asyncio.to_thread(self.store.close)
 
     @property
@@ -384,7 +389,7 @@ class Workbench:
         try:
             return self._known_as(await self._member(name))
         except NotDownloaded as error:
-            coming = await asyncio.to_thread(self.store.coming, error.missing)
+            coming = await self.lanes.disk.run(self.store.coming, error.missing)
             said = str(error) if coming is None else f"{name} is being downloaded, {coming:.0%} of it are here."
             raise ModelNotFound(str(name), f"{said} Served here: {self._names()}.") from error
         except ModelNotFound:
@@ -407,16 +412,16 @@ class Workbench:
         profile = self.settings.models[configured] if configured is not None else Profile()
         source = profile.source or configured or text
         with about(Path(source)):
-            name = await asyncio.to_thread(self.store.read_own, source)
+            name = await self.lanes.disk.run(self.store.read_own, source)
             return await self._member(name, profile, configured)
 
     async def _member(self, name: Name, profile: Profile = Profile(), called: str | None = None) -> Member:
         """A model that lies here, known as `called` where that is given. Not added to the pool yet."""
-        artifact = await asyncio.to_thread(self.store.resolve, name)
+        artifact = await self.lanes.disk.run(self.store.resolve, name)
         if called is not None:
             artifact = replace(artifact, name=called)
         with about(artifact.path):
-            writes = await asyncio.to_thread(self.store.writes, artifact)
+            writes = await self.lanes.disk.run(self.store.writes, artifact)
         return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, writes=writes)
 
     def _known_as(self, found: Member, *, kept: bool = False) -> Member:
@@ -430,6 +435,7 @@ class Workbench:
             max_queue=queue.max_queue,
             queue_timeout=queue.queue_timeout,
             slots=member.profile.slots or self.settings.model.slots,
+            lanes=self.lanes,
         )
 
     def _load_member(self, member: Member, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:

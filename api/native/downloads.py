@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Final
 
 from litestar import Request, Response, delete, get, post
@@ -11,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
+from api.leaving import while_there
 from api.openai import fields
 from api.places import without_folders
 from api.replies import with_headers
@@ -60,30 +60,31 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
 
     @get("/v1/downloads", summary="The downloads, with their progress")
     async def list_downloads() -> DownloadList:
-        items = await asyncio.to_thread(workbench.store.downloads.items)
+        items = await workbench.lanes.disk.run(workbench.store.downloads.items)
         return DownloadList([row_of(item) for item in items])
 
     @post("/v1/downloads", status_code=202, summary="Download a model")
     async def add_download(request: Request[object, object, State]) -> Response[DownloadRow]:
         asked = await BODY.read(request.receive, MAX_BODY)
-        row = row_of(await asyncio.to_thread(enqueue, workbench, asked.body.model))
+        asking = workbench.lanes.hub.run(enqueue, workbench, asked.body.model)
+        row = row_of(await while_there(request.receive, asking))
         return with_headers(row, tell_ignored(asked.ignored), 202)
 
     @get("/v1/downloads/{download_id:str}", summary="One download")
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await asyncio.to_thread(workbench.store.downloads.item, download_id))
+        return row_of(await workbench.lanes.disk.run(workbench.store.downloads.item, download_id))
 
     @delete("/v1/downloads/{download_id:str}", status_code=200, summary="Cancel a download, or unlist one that is over")
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
-        return row_of(await asyncio.to_thread(cancel, workbench.store.downloads, download_id, discard))
+        return row_of(await workbench.lanes.disk.run(cancel, workbench.store.downloads, download_id, discard))
 
     @post("/v1/downloads/{download_id:str}/pause", status_code=200, summary="Pause a download")
     async def pause_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await asyncio.to_thread(pause, workbench.store.downloads, download_id))
+        return row_of(await workbench.lanes.disk.run(pause, workbench.store.downloads, download_id))
 
     @post("/v1/downloads/{download_id:str}/resume", status_code=202, summary="Go on with a download")
     async def resume_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await asyncio.to_thread(resume, workbench.store.downloads, download_id))
+        return row_of(await workbench.lanes.disk.run(resume, workbench.store.downloads, download_id))
 
     return [list_downloads, add_download, get_download, cancel_download, pause_download, resume_download]
 

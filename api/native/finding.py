@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import Enum
 from typing import TypeVar
 
-from litestar import get
+from litestar import Request, get
+from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 from msgspec import Struct
 
+from api.leaving import while_there
 from core.engines.base import ArtifactFormat, KvType
 from core.errors import RequestError
 from core.models.offers import Offer, offers
@@ -69,6 +70,7 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
 
     @get("/v1/search", summary="Look for models at the Hub")
     async def search(
+        request: Request[object, object, State],
         q: FromQuery[str] = "",
         task: FromQuery[str | None] = None,
         format: FromQuery[str | None] = None,  # noqa: A002 - the parameter's name on the wire
@@ -83,11 +85,13 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             sort=_one_of(Sort, sort, "sort"),
             limit=_within(limit, 1, MOST, "limit"),
         )
-        page = await asyncio.to_thread(workbench.store.search, q[:200], filters)
+        asking = workbench.lanes.hub.run(workbench.store.search, q[:200], filters)
+        page = await while_there(request.receive, asking)
         return FoundList([_found(each) for each in page.found])
 
     @get("/v1/fit", summary="The quants of a model, and which of them fit")
     async def fit(
+        request: Request[object, object, State],
         model: FromQuery[str],
         context: FromQuery[int | None] = None,
         kv_type: FromQuery[str | None] = None,
@@ -95,7 +99,8 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         kv = None if kv_type is None else _one_of(KvType, kv_type, "kv_type")
         wanted = None if context is None else _within(context, 16, 16_777_216, "context")
         name = workbench.store.read_asked(model)
-        found = await asyncio.to_thread(offers, workbench.store, name, wanted, kv)
+        asking = workbench.lanes.hub.run(offers, workbench.store, name, wanted, kv)
+        found = await while_there(request.receive, asking)
         return FitList([_row(each) for each in found])
 
     return [search, fit]

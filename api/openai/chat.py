@@ -63,7 +63,7 @@ def chat_route(
 ) -> HTTPRouteHandler:
     @post(list(PATHS), status_code=200, summary="Answer a conversation")
     async def create_chat_completion(request: Request[object, object, State]) -> ASGIApp:
-        asked = await BODY.read(request.receive, max_body)
+        asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body = asked.body
         state = request.scope["state"]
         # What is wrong with the request is told before a model is loaded for it.

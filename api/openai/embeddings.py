@@ -31,6 +31,8 @@ from core.workbench import Workbench
 PATHS: Final = ("/v1/embeddings", "/embeddings")
 MAX_INPUTS: Final = 2048
 """OpenAI's own limit."""
+MAX_TOKENS: Final = 1 << 17
+"""Token ids of one input; more than any embedder takes."""
 _TOKENS: Final = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
 INPUTS: Final = {
     "anyOf": [
@@ -86,14 +88,16 @@ ENCODER = msgspec.json.Encoder()
 def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) -> HTTPRouteHandler:
     @post(list(PATHS), status_code=200, summary="Make vectors of texts")
     async def create_embedding(request: Request[object, object, State]) -> ASGIApp:
-        given = await BODY.read(request.receive, max_body)
+        given = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         state = request.scope["state"]
         asked = to_core(given.body, tenant=str(state["tenant"]), request_id=live.unique(str(state["request_id"])))
         if not asked.model:
             asked = replace(asked, model=workbench.standing_in(Embedding))
         begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
         dialect = EmbeddingDialect(given.body, asked.model)
-        return Answer(begin, dialect, live, streamed=False, headers=lambda: tell_ignored(given.ignored))
+        ignored = given.ignored
+        off_loop = workbench.lanes.writing.run
+        return Answer(begin, dialect, live, streamed=False, headers=lambda: tell_ignored(ignored), off_loop=off_loop)
 
     return create_embedding
 
@@ -121,11 +125,13 @@ def _inputs(given: str | list[str | int | list[int]]) -> Iterator[RawText | RawT
         return
     if not given:
         raise RequestError("The field `input` is empty; give at least one text.", "input")
+    numbers = isinstance(given[0], int)
+    if (most := MAX_TOKENS if numbers else MAX_INPUTS) < len(given):
+        what = "tokens" if numbers else "inputs"
+        raise RequestError(f"The field `input` has {len(given)} {what}; at most {most} are taken.", "input")
     if all(isinstance(each, int) for each in given):
         yield RawTokens(tuple(each for each in given if isinstance(each, int)))
         return
-    if len(given) > MAX_INPUTS:
-        raise RequestError(f"The field `input` has {len(given)} inputs; at most {MAX_INPUTS} are taken.", "input")
     for place, each in enumerate(given):
         if isinstance(each, int) or type(each) is not type(given[0]):
             raise RequestError(

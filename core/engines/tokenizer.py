@@ -52,7 +52,8 @@ class JsonTokenizer:
         # A lone surrogate, which JSON can carry, is no text to the library.
         clean = text.encode("utf-8", "replace").decode()
         native = self._special if special else self._plain
-        tokens: list[int] = native.encode(clean, add_special_tokens=False).ids
+        # By the batch, which lets other threads run meanwhile; one alone stops them all.
+        tokens: list[int] = native.encode_batch([clean], add_special_tokens=False)[0].ids
         if begin and self._first is not None and tokens[:1] != [self._first]:
             return [self._first, *tokens]
         return tokens
@@ -60,7 +61,7 @@ class JsonTokenizer:
     def framed(self, text: str, limit: int | None = None) -> list[int]:
         """The text with all that the post-processor puts around it; cut to `limit` tokens in all."""
         clean = text.encode("utf-8", "replace").decode()
-        made = self._special.encode(clean, add_special_tokens=True)
+        (made,) = self._special.encode_batch([clean], add_special_tokens=True)
         tokens: list[int] = made.ids
         if limit is None or len(tokens) <= limit:
             return tokens

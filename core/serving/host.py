@@ -28,15 +28,17 @@ from core.errors import (
     TemplateFailed,
 )
 from core.feed import CacheStats, ModelSnapshot, ModelState, RequestRow
+from core.lanes import Lanes
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, Transcription
 from core.serving.ability import Request, kind_of, require_able
+from core.serving.bounds import SHORT, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
 from core.serving.embedding import EmbeddingLoop, EmbedJob
 from core.serving.loop import ServingLoop
 from core.serving.queue import AdmissionQueue
 from core.serving.relay import Relayed, RelayLoop
 from core.serving.sequence import Job
 from core.serving.stream import Stream
-from core.tasks.embed import tokenised
+from core.tasks.embed import check_embedding, portions, tokenised
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
@@ -133,8 +135,19 @@ class Loop(Protocol[AnyJob]):
 class Host:
     """One model under the name it is served by. Made on an event loop; `start` begins to load at once."""
 
-    def __init__(self, name: str, loader: Loader, *, max_queue: int, queue_timeout: float, slots: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        loader: Loader,
+        *,
+        max_queue: int,
+        queue_timeout: float,
+        slots: int | None,
+        lanes: Lanes | None = None,
+    ) -> None:
+        """`lanes`: where prompts are read; its own where it is given none."""
         self.name = name
+        self._lanes = lanes or Lanes()
         self._loader = loader
         self._timeout = queue_timeout if max_queue else None
         # Requests queue up while the model loads, and only the model decides which kind of job they become.
@@ -242,8 +255,8 @@ class Host:
                 f"The engine {self.engine} cannot count the tokens of a prompt; the usage of an answer tells them.",
                 "model",
             )
-        written = await self._written(request)
-        return len(await asyncio.to_thread(self._encode, request, written.text))
+        tokens, _ = await self._read(request)
+        return len(tokens)
 
     def knows(self, request_id: str) -> bool:
         """Whether such a request is queued or running."""
@@ -326,14 +339,12 @@ class Host:
         model = self._able(request)
         if isinstance(request, Embedding):
             assert isinstance(model, Embedder)
-            embedding = EmbedJob(request, await asyncio.to_thread(tokenised, model, request))
+            embedding = EmbedJob(request, await self._tokens(model, request))
             return embedding, embedding.tokens
         if self._encoder is None or isinstance(request, Transcription):
             return Relayed(request), 0
-        # Rendering and tokenising a long prompt takes a while, and other streams must go on meanwhile.
-        written = await self._written(request)
-        prompt = await asyncio.to_thread(self._encode, request, written.text)
-        return Job(request, prompt, self.spec.context, written.notes), len(prompt)
+        prompt, notes = await self._read(request)
+        return Job(request, prompt, self.spec.context, notes), len(prompt)
 
     async def _written(self, request: Generation) -> Rendering:
         """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens.
@@ -360,6 +371,29 @@ class Host:
         if time.monotonic() - asked > PATIENCE:
             raise Overloaded(f"The chat template of {self.name} is held up by other conversations; ask again later.")
         return self._encoder.write(conversation)
+
+    async def _read(self, request: Generation) -> tuple[list[int], tuple[str, ...]]:
+        """The tokens of a prompt, with what is to be told of how it was written.
+
+        Rendering and tokenising a long one takes a while, and others must go on meanwhile, short ones too.
+        """
+        most = most_bytes(self.spec.context)
+        if (size := prompt_bytes(request)) > most:
+            raise PromptTooLarge(size, most, self.spec.context)
+        written = await self._written(request)
+        if (size := max(size, text_bytes(written.text))) > most:
+            raise PromptTooLarge(size, most, self.spec.context)
+        lane = self._lanes.reading if size <= SHORT else self._lanes.long_reading
+        return await lane.run(self._encode, request, written.text), written.notes
+
+    async def _tokens(self, model: Embedder, request: Embedding) -> list[Sequence[int]]:
+        """In portions, so that a large request holds up no other, whoever came first."""
+        check_embedding(model, request)
+        made: list[Sequence[int]] = []
+        for portion in portions(request, SHORT):
+            lane = self._lanes.reading if portion.small else self._lanes.long_reading
+            made += await lane.run(tokenised, model, request, portion.places)
+        return made
 
     def _able(self, request: Request) -> Model:
         """The model. Raises RequestError where it cannot do what is asked, with the endpoint of what it can."""

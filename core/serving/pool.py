@@ -21,6 +21,7 @@ from core.engines.base import Artifact, ArtifactFormat
 from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound, ModelNotReady
 from core.feed import Absent, CacheStats, LoadFailure, ModelSnapshot, PoolSnapshot, QueueStats
 from core.hardware import give_back_memory
+from core.lanes import Lane
 from core.serving.eviction import NoRoom, Occupant, coldest, expired, make_room
 from core.serving.host import Host, Loaded, Loader
 from core.serving.member import Lease, Member, why_no_room
@@ -55,10 +56,13 @@ class Pool:
         expected: Callable[[Member], int],
         resident: Callable[[], int],
         max_queue: int = 0,
+        lane: Lane | None = None,
     ) -> None:
         """`limit`: bytes for all models; `ttl`: idle seconds before a model without one of its own is unloaded, zero
         for never; `expected`: bytes a model is likely to take, asked on a thread; `resident`: bytes this process takes
-        now; `max_queue`: requests that may wait for a model that is leaving, zero for any number."""
+        now; `max_queue`: requests that may wait for a model that is leaving, zero for any number;
+        `lane`: where the expected bytes are asked for and memory is given back."""
+        self._lane = lane or Lane("loading models", 2, None)
         self._make = make
         self._load_model = load
         self._ttl = ttl
@@ -333,7 +337,7 @@ class Pool:
         if member.artifact.format is ArtifactFormat.URL:
             return
         if not member.measured:
-            member.size = await asyncio.to_thread(self._expected, member)
+            member.size = await self._lane.run(self._expected, member)
         while True:
             await self._others_ended(member)
             room = make_room(self.occupants(but=member), member.size, self.limit)
@@ -405,7 +409,7 @@ class Pool:
         """`held` is what it took when it was told to end; one that broke down freed its memory long ago."""
         try:
             await host.ended()
-            await asyncio.to_thread(give_back_memory)
+            await self._lane.run(give_back_memory)
         finally:
             self._freed_bytes += held
             self._remember(host)

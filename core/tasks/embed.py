@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from sys import byteorder
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from msgspec import Struct
 from core.errors import ContextExceeded, RequestError
 from core.events import Embedded, Event, Failed, Finished, Usage
 from core.requests import RawText
+from core.serving.bounds import PromptTooLarge, most_bytes, text_bytes
 
 if TYPE_CHECKING:
     from core.engines.base import Embedder
@@ -41,11 +42,28 @@ class Embeddings(Struct, frozen=True):
     usage: Usage = Usage()
 
 
-def tokenised(model: Embedder, request: Embedding) -> list[list[int]]:
-    """The tokens of each input.
+class Portion(Struct, frozen=True):
+    """Inputs of a request that are read in one go."""
 
-    Raises RequestError for what is empty, for token ids and dimensions that the model has not; InputTooLong.
-    """
+    places: range
+    small: bool
+
+
+def portions(request: Embedding, size: int) -> Iterator[Portion]:
+    """The inputs in order, up to `size` bytes at a time; one that has more is alone."""
+    start, held = 0, 0
+    for place, given in enumerate(request.inputs):
+        weight = text_bytes(given.text) if isinstance(given, RawText) else 4 * len(given.tokens)
+        if place > start and held + weight > size:
+            yield Portion(range(start, place), held <= size)
+            start, held = place, 0
+        held += weight
+    yield Portion(range(start, len(request.inputs)), held <= size and len(request.inputs) <= MANY)
+
+
+def check_embedding(model: Embedder, request: Embedding) -> None:
+    """What can be told before anything is read. Raises RequestError for what is empty, and for dimensions that the
+    model has not."""
     if not request.inputs:
         raise RequestError("There is nothing to embed; give at least one input.", "input")
     if request.dimensions is not None and not 1 <= request.dimensions <= model.width:
@@ -53,7 +71,15 @@ def tokenised(model: Embedder, request: Embedding) -> list[list[int]]:
             f"The model's vectors have {model.width} numbers, so `dimensions` must be from 1 to {model.width}.",
             "dimensions",
         )
-    return [_tokens(model, each, place, request) for place, each in enumerate(request.inputs)]
+
+
+def tokenised(model: Embedder, request: Embedding, places: Iterable[int] | None = None) -> list[Sequence[int]]:
+    """The tokens of each input, or of those at `places`, of a request that passes `check_embedding`.
+
+    Raises RequestError for what is empty and for token ids that the model has not; InputTooLong.
+    """
+    chosen = range(len(request.inputs)) if places is None else places
+    return [array("i", _tokens(model, request.inputs[place], place, request)) for place in chosen]
 
 
 def floats(vector: bytes) -> array[float]:
@@ -110,6 +136,8 @@ def fitting(pending: Sequence[Sequence[int]], budget: int) -> list[int]:
     return taken
 
 
+MANY = 64
+"""Inputs up to which a request is a small one."""
 WASTE = 1.5
 """Cells of a pass for each that holds a token, at most."""
 FREE = 256
@@ -121,9 +149,17 @@ def _tokens(model: Embedder, given: RawText | RawTokens, place: int, request: Em
     if isinstance(given, RawText):
         if not given.text:
             raise RequestError(f"The input at index {place} is empty.", f"input[{place}]")
-        tokens = model.encode(given.text, limit=limit if request.truncate else None)
+        text, most = given.text, most_bytes(limit)
+        if text_bytes(text) > most:
+            if not request.truncate:
+                raise PromptTooLarge(text_bytes(text), most, limit, f"input[{place}]")
+            # What stands behind so much cannot be among the tokens that are kept.
+            text = text[:most]
+        tokens = model.encode(text, limit=limit if request.truncate else None)
     else:
         tokens = list(given.tokens[: limit if request.truncate else None])
+        if len(tokens) > limit:
+            raise InputTooLong(place, len(tokens), limit)
         if any(not 0 <= token < model.vocabulary for token in tokens):
             raise RequestError(f"Token ids must be between 0 and {model.vocabulary - 1}.", f"input[{place}]")
     if not tokens:

@@ -55,7 +55,7 @@ class Letters(Embedder):
 
     def embed(self, inputs: Sequence[Sequence[int]]) -> Sequence[bytes]:
         self.passing.set()
-        texts = [bytes(tokens).decode() for tokens in inputs]
+        texts = [bytes(list(tokens)).decode() for tokens in inputs]
         self.passes.append(texts)
         while not self._wide_open.is_set() and not self._gate.acquire(timeout=0.005):
             if self._interrupted.is_set():

@@ -1,0 +1,176 @@
+"""Lanes: threads for what must not stand on an event loop, for each kind of work some, with a waiting room.
+
+With one pool for all, a Hub that hangs or a text of a book's length keeps the models of everybody else waiting. Here
+work of one kind waits for its own kind alone, and where too much of it waits already, more is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import Final, ParamSpec, TypeVar
+
+from core.errors import Busy, ModelNotReady
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+FIRST_GUESS: Final = 1.0
+"""Seconds that work is taken to last before any has been done."""
+LONGEST_WAIT: Final = 60
+"""Seconds after which a client is told to ask again, at most."""
+
+
+class Lane:
+    """`threads` work at once, `room` more may wait, first come first served; None is any number.
+
+    `run` belongs to one event loop. Threads are started when they are first needed, and do not keep the program alive.
+    """
+
+    def __init__(self, name: str, threads: int, room: int | None) -> None:
+        """`name` tells what is done here, to go on with "The server is busy ..."."""
+        self.name = name
+        self._most = threads
+        self._room = room
+        self._busy = 0
+        """Work that holds a thread, also where nobody waits for it any more."""
+        self._started = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._mean = FIRST_GUESS
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> int:
+        return self._busy
+
+    async def run(self, work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """What `work` returns or raises, from a thread of this lane.
+
+        Cancelled while it waits, it is never done; while it runs, it is left to end by itself and keeps its thread
+        until then. Raises Busy at once where the waiting room is full, ModelNotReady after `close`.
+        """
+        await self._seat()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Result] = loop.create_future()
+        call = partial(contextvars.copy_context().run, partial(work, *args, **kwargs))
+        self._inbox.put(partial(self._do, loop, call, outcome))
+        if self._started < self._busy:
+            self._started += 1
+            threading.Thread(target=self._work, name=f"lane {self.name}", daemon=True).start()
+        return await outcome
+
+    def close(self) -> None:
+        """Refuse all that waits and all that comes; what runs ends by itself. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(self._over())
+        for _ in range(self._started):
+            self._inbox.put(None)
+
+    async def _seat(self) -> None:
+        if self._closed:
+            raise self._over()
+        if self._busy < self._most:
+            self._busy += 1
+            return
+        if self._room is not None and len(self._waiting) >= self._room:
+            raise Busy(self.name, len(self._waiting), self._retry_after())
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                # The seat was given in the very moment in which nobody wanted it any more.
+                self._leave()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            raise
+
+    def _leave(self, lasted: float | None = None) -> None:
+        """Give the seat on to whoever has waited longest."""
+        if lasted is not None:
+            self._mean += 0.2 * (lasted - self._mean)
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy -= 1
+
+    def _retry_after(self) -> int:
+        return min(LONGEST_WAIT, max(1, math.ceil(self._mean * (len(self._waiting) + 1) / self._most)))
+
+    def _over(self) -> ModelNotReady:
+        return ModelNotReady("", "The workbench is being closed; start it again.")
+
+    # On a thread of the lane.
+
+    def _work(self) -> None:
+        while (job := self._inbox.get()) is not None:
+            job()
+            # What it was given may be large.
+            del job
+
+    def _do(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Result], outcome: asyncio.Future[Result]) -> None:
+        began = time.monotonic()
+        result: Result | None = None
+        problem: BaseException | None = None
+        if not outcome.cancelled():
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001 - the edge of the thread: whoever waits is told
+                problem = error
+        lasted = time.monotonic() - began
+
+        def tell() -> None:
+            self._leave(lasted)
+            if outcome.done():
+                return
+            if problem is not None:
+                outcome.set_exception(problem)
+            else:
+                outcome.set_result(result)  # type: ignore[arg-type]
+
+        # A closed loop: nobody is left to be told.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell)
+
+
+class Lanes:
+    """Those of one workbench."""
+
+    def __init__(self) -> None:
+        few = max(2, min(4, os.cpu_count() or 2))
+        self.reading = Lane("reading prompts", few, 1024)
+        """Rendering and tokenising what is short; how many requests may come is bounded by each model's queue."""
+        self.long_reading = Lane("reading long prompts", 2, 64)
+        """The same of what is long, in portions."""
+        self.writing = Lane("writing long answers", 2, 256)
+        self.disk = Lane("looking at files", 4, 256)
+        """Names, folders, headers of files here, the list of downloads."""
+        self.hub = Lane("asking the Hub", 4, 16)
+        self.loading = Lane("loading models", 2, None)
+        """What loading does beside the model's own thread. The pool bounds it: models load one at a time."""
+
+    def close(self) -> None:
+        for lane in (self.reading, self.long_reading, self.writing, self.disk, self.hub, self.loading):
+            lane.close()

@@ -1,0 +1,53 @@
+"""How much text a model can be asked to read at all: told by its bytes, before anything reads it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.errors import ContextExceeded, RequestError
+from core.requests import Conversation, Generation, RawText, RawTokens, TextPart
+
+SHORT: Final = 64 * 1024
+"""Bytes of text that is read in some milliseconds."""
+FEW: Final = 512 * 1024
+"""Bytes that are always read: templates leave out parts of conversations, and some vocabularies make one token of a
+word however long it is."""
+LONGEST_TOKEN: Final = 256
+"""Bytes that a token stands for at most: long ones are runs of blanks."""
+
+
+class PromptTooLarge(ContextExceeded):
+    """The text has more bytes than the context holds, whatever its tokens are."""
+
+    def __init__(self, size: int, most: int, context: int, field: str = "messages") -> None:
+        RequestError.__init__(
+            self,
+            f"The text has {size} bytes and no text of more than {most} fits the context of {context} tokens; shorten "
+            "it or load the model with a larger --ctx-size.",
+            field,
+        )
+        self.prompt_tokens = size // LONGEST_TOKEN
+        self.context = context
+
+
+def most_bytes(context: int) -> int:
+    """Bytes of text beyond which nothing fits a context of so many tokens."""
+    return max(FEW, context * LONGEST_TOKEN)
+
+
+def prompt_bytes(request: Generation) -> int:
+    """Bytes of UTF-8 in a prompt, four for a token; quick."""
+    match request.prompt:
+        case Conversation(messages=messages):
+            return sum(
+                text_bytes(part.text) for message in messages for part in message.parts if isinstance(part, TextPart)
+            )
+        case RawText(text=text):
+            return text_bytes(text)
+        case RawTokens(tokens=tokens):
+            return 4 * len(tokens)
+
+
+def text_bytes(text: str) -> int:
+    """Bytes of its UTF-8; what cannot be encoded counts as replaced."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
