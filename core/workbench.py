@@ -131,7 +131,7 @@ class Workbench:
             await self._pool.unload(member)
         member.profile, member.measured = profile, False
         known = self._known_as(member)
-        known.pinned = pinned
+        known.profile, known.pinned = profile, pinned
         try:
             await self._pool.load(known)
         except BenchtopError:
@@ -157,11 +157,15 @@ class Workbench:
         return member.name
 
     async def unload(self, name: str) -> None:
-        """Stop serving a model and free it; its requests fail. One that was named at the start may be loaded again.
+        """Stop serving a model and free it; its requests fail. One that was named at the start may be loaded again, as
+        its settings say: another context that was wished for goes with the model that had it.
 
         Raises ModelNotFound.
         """
-        await self._pool.unload(self._known(name))
+        member = self._known(name)
+        # At once: it may be loaded again before its thread has ended.
+        member.profile, member.measured = member.own, member.measured and member.profile == member.own
+        await self._pool.unload(member)
 
     def pin(self, name: str, on: bool = True) -> None:
         """Keep a model loaded, whatever else wants its memory, or no longer. Raises ModelNotFound."""
@@ -425,7 +429,7 @@ class Workbench:
         return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, writes=writes)
 
     def _known_as(self, found: Member, *, kept: bool = False) -> Member:
-        return self._pool.add(found.artifact, found.profile, kept=kept, writes=found.writes)
+        return self._pool.add(found.artifact, found.own, kept=kept, writes=found.writes)
 
     def _host(self, member: Member, loader: Loader) -> Host:
         queue = self.settings.queue

@@ -314,6 +314,15 @@ ACTIONS: tuple[Action, ...] = (
         "write",
     ),
     Action(
+        "bench.leave",
+        Scope.BENCH,
+        "Leave the field",
+        "leave",
+        ("escape",),
+        "To the start button, where single keys act.",
+        palette=False,
+    ),
+    Action(
         "serve.toggle", Scope.SERVE, "Start or stop the server", "switch", ("s",), "In this same process.", "start/stop"
     ),
     Action(
@@ -333,6 +342,15 @@ ACTIONS: tuple[Action, ...] = (
         ("c",),
         "A request ready to paste into a shell.",
         "copy curl",
+    ),
+    Action(
+        "serve.board",
+        Scope.SERVE,
+        "Back to the requests",
+        "board",
+        ("escape",),
+        "From the button to the list of requests.",
+        palette=False,
     ),
     Action("serve.key", Scope.SERVE, "Copy the API key", "copy_key", ("k",), "The key that clients must send."),
     Action(

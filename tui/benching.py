@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from core.bench.results import BenchRun, ExportFormat, Setting, export
+from core.bench.results import BenchRun, ExportFormat, Setting, export, standings
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
 from core.config import load_settings
 from core.errors import BenchtopError, UsageError
@@ -19,11 +19,10 @@ from core.workbench import Workbench
 from tui import benchtable
 from tui.arguments import CommandParser, file_path
 from tui.lineup import NAMES, in_full
-from tui.output import write
 from tui.paper import Paper
 
 if TYPE_CHECKING:
-    from core.bench.results import BenchRow
+    pass
 
 FLAWED = 1
 
@@ -75,7 +74,7 @@ def main(words: Sequence[str]) -> int:
         path: Path | None = getattr(given, form.value)
         if path is not None:
             _write(path, export(run, form))
-    _announce_fastest(run)
+    _announce_fastest(out, run)
     return FLAWED if any(row.problem for row in run.rows) else 0
 
 
@@ -120,12 +119,12 @@ def inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:
     return [f"{engine} has no micro-batch, so that sweep does not apply to it." for engine in engines]
 
 
-def _announce_fastest(run: BenchRun) -> None:
-    for model in dict.fromkeys(row.setting.model for row in run.rows):
-        measured: list[BenchRow] = [row for row in run.rows if row.setting.model == model and row.problem is None]
-        if measured:
-            best = max(measured, key=lambda row: row.decode)
-            write(f"[engine] {model}: fastest with {best.setting.engine}")
+def _announce_fastest(out: Paper, run: BenchRun) -> None:
+    for model, standing in standings(run.rows).items():
+        if standing.first is not None:
+            told = standing.doubt or f"fastest with {standing.first.name}"
+            alone = ", the only one measured" if not standing.others else ""
+            out.tell(f"[engine] {model}: {told}{alone}", wrap=True)
 
 
 def _write(path: Path, text: str) -> None:

@@ -62,7 +62,9 @@ class Desk:
         """The model that chat and bench use; while nothing is loaded, the one asked for."""
         self.server: Server | None = None
         self.problem: BenchtopError | None = None
-        """Why `model` could not be loaded."""
+        """Why `model` cannot be used."""
+        self.unloaded = False
+        """That is because the user wanted it so, which is no failure."""
         self._make = make
         self._workbench: Workbench | None = None
         self._ready = asyncio.Event()
@@ -125,10 +127,12 @@ class Desk:
     def _begin(self, name: str) -> None:
         self.model = name
         self.problem = None
+        self.unloaded = False
         self._ready.clear()
 
-    def _end(self, problem: BenchtopError | None) -> None:
+    def _end(self, problem: BenchtopError | None, *, unloaded: bool = False) -> None:
         self.problem = problem
+        self.unloaded = unloaded
         self._ready.set()
 
     def use(self, model: str) -> None:
@@ -144,7 +148,8 @@ class Desk:
         if (other := self.workbench.default_model) is not None:
             self.use(other)
         else:
-            self._end(ModelNotReady(name, f"The model {name} was unloaded; load one on the models screen (F1)."))
+            told = f"The model {name} was unloaded; load one on the models screen (F1)."
+            self._end(ModelNotReady(name, told), unloaded=True)
 
     def configured(self, library: Iterable[LibraryEntry]) -> tuple[LibraryEntry, ...]:
         """The models of the settings by their names there, each as the file in the library that it is made of. Touches

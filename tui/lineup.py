@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from core.bench.results import BenchRow, Change, Setting
+from core.bench.results import BenchRow, Change, Setting, measured
+from core.bench.standing import Standing, judge
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent
 from tui import format as fmt
 
@@ -89,10 +90,28 @@ class Lineup:
         return next((case for case in self.cases if case.state is CaseState.RUNNING), None)
 
     @property
+    def standing(self) -> Standing:
+        """How the cases that were measured to their end stand, each by its engine and what is swept."""
+        done = self._done
+        names = swept([case.setting for case in self.cases])
+        return judge(
+            [
+                measured(case.row, " ".join(filter(None, (case.setting.engine, words(case.setting, names)))))
+                for case in done
+                if case.row is not None
+            ]
+        )
+
+    @property
     def fastest(self) -> Case | None:
-        """Of those measured to their end; the earlier of equals."""
-        done = [case for case in self.cases if case.state is CaseState.DONE and case.decode > 0]
-        return max(done, key=lambda case: case.decode, default=None)
+        """Of those measured to their end, the one that is faster than all others by more than the noise."""
+        if not self.standing.clear:
+            return None
+        return max(self._done, key=lambda case: case.decode)
+
+    @property
+    def _done(self) -> list[Case]:
+        return [case for case in self.cases if case.state is CaseState.DONE and case.decode > 0]
 
     @property
     def best(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.bench.standing import Measured, Standing, judge
 from core.engines.base import KvType
 from core.foreign_text import printable, printable_json
 from core.kept import keep_line, load_kept_lines
@@ -69,6 +70,23 @@ class BenchRun(Struct, frozen=True):
     """Fingerprint of the machine."""
     processor: str
     rows: tuple[BenchRow, ...]
+
+
+def standings(rows: Iterable[BenchRow]) -> dict[str, Standing]:
+    """How the engines stand, for each model of which something was measured: every engine with its fastest setting."""
+    found: dict[str, dict[str, BenchRow]] = {}
+    for row in rows:
+        if row.problem is None and row.decode > 0:
+            engines = found.setdefault(row.setting.model, {})
+            best = engines.get(row.setting.engine)
+            if best is None or row.decode > best.decode:
+                engines[row.setting.engine] = row
+    return {model: judge([measured(row) for row in engines.values()]) for model, engines in found.items()}
+
+
+def measured(row: BenchRow, name: str = "") -> Measured:
+    """A row as its standing is judged by; `name` in place of its engine's."""
+    return Measured(name or row.setting.engine, row.decode, row.spread, row.rounds or None)
 
 
 class Change(Struct, frozen=True):
@@ -155,11 +173,26 @@ def cells(row: BenchRow) -> tuple[str, ...]:
     )
 
 
+def verdicts(rows: Iterable[BenchRow]) -> Iterator[str]:
+    """A sentence for each model of which several engines were measured: the fastest, or why there is none."""
+    for model, standing in standings(rows).items():
+        if standing.first is not None and standing.others:
+            first = f"fastest with {standing.first.name}, {standing.first.decode:.1f} {UNIT}."
+            yield f"{model}: {standing.doubt or first}"
+
+
+class _Told(BenchRun, frozen=True):
+    """A run as it is exported."""
+
+    verdicts: tuple[str, ...] = ()
+
+
 def export(run: BenchRun, form: ExportFormat) -> str:
     """The run as a document."""
     match form:
         case ExportFormat.JSON:
-            return printable_json(msgspec.json.format(msgspec.json.encode(run), indent=2).decode()) + "\n"
+            told = _Told(run.taken, run.machine, run.processor, run.rows, tuple(verdicts(run.rows)))
+            return printable_json(msgspec.json.format(msgspec.json.encode(told), indent=2).decode()) + "\n"
         case ExportFormat.CSV:
             return _csv(run.rows)
         case ExportFormat.MARKDOWN:
@@ -179,4 +212,5 @@ def _markdown(run: BenchRun) -> str:
         return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
 
     lines = [f"{run.processor}, machine {run.machine}", "", line(HEAD), "|" + " --- |" * len(HEAD)]
-    return "\n".join([*lines, *(line(cells(row)) for row in run.rows)]) + "\n"
+    told = [part for sentence in verdicts(run.rows) for part in ("", sentence)]
+    return "\n".join([*lines, *(line(cells(row)) for row in run.rows), *told]) + "\n"

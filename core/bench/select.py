@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from core.bench.probe import Prober, Rate, Verdict
+from core.bench.standing import Measured, judge
 from core.bench.trial import Line
 from core.engines.base import Artifact, Engine, LoadOptions
 from core.errors import BudgetSpent, EngineFailed
@@ -52,10 +53,19 @@ class Selection(Struct, frozen=True):
         told = [_line(row) for row in self.rows]
         told += [f"[benchmark] {row.verdict.disturbed}" for row in self.rows if row.verdict and row.verdict.disturbed]
         if self.chosen is not None:
-            measured = sum(row.rate is not None for row in self.rows)
-            why = "fastest" if measured > 1 else "the only one that runs"
-            told.append(f"[engine] Selected: {self.rows[self.chosen].engine} ({why})")
+            told.append(f"[engine] Selected: {self.rows[self.chosen].engine} ({self._why})")
         return tuple(told)
+
+    @property
+    def _why(self) -> str:
+        rates = [(row.engine, row.rate) for row in self.rows if row.rate is not None]
+        if len(rates) < 2:
+            return "the only one that runs"
+        standing = judge([Measured(engine, rate.decode, rate.spread) for engine, rate in rates])
+        if standing.clear:
+            return "fastest"
+        rivals = ", ".join(each.name for each in standing.rivals)
+        return f"too close to tell from {rivals}: rounds spread by up to {standing.noise:.0%}"
 
 
 Listener = Callable[[Candidate, Line], None]

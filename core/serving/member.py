@@ -28,7 +28,10 @@ class Member:
     def __init__(self, artifact: Artifact, profile: Profile, *, kept: bool, writes: bool = True) -> None:
         self.name = artifact.name
         self.artifact = artifact
+        self.own = profile
+        """As the settings have it."""
         self.profile = profile
+        """What it is loaded with: its own, or with another context for whoever loaded it last."""
         self.named = kept
         """By the user, at the start or in the settings; others came by a request."""
         self.kept = kept

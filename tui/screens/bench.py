@@ -146,6 +146,9 @@ class BenchScreen(Room):
         """Only engines side by side are written to files."""
         return action != "export" or self.mode == "contest"
 
+    def action_leave(self) -> None:
+        self.query_one("#suite-start" if self.mode == "contest" else "#start").focus()
+
     def action_export(self) -> None:
         self.query_one(Contest).write()
 

@@ -59,7 +59,8 @@ class Room(Screen[None]):
             model.name if model else desk.model,
             model,
             desk.live_server.url if desk.live_server else None,
-            desk.problem is not None,
+            desk.problem is not None and not desk.unloaded,
+            unloaded=desk.unloaded,
         )
         if snapshot is not None:
             self.show(snapshot)

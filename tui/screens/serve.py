@@ -164,6 +164,9 @@ class ServeScreen(Room):
         elif not self.desk.workbench.cancel(selected):
             self.notify("That request has ended already.", severity="warning")
 
+    def action_board(self) -> None:
+        self.query_one(Board).focus()
+
     def action_copy_curl(self) -> None:
         if (server := self.desk.live_server) is None:
             self.notify("Start the server first: press s.", severity="warning")

@@ -241,11 +241,12 @@ class Contest(Vertical):
     def _conclude(self) -> None:
         best = self._lineup.fastest
         if best is None:
-            self._say("No engine could be measured.")
+            self._say(self._lineup.standing.doubt, style="$gauge-warn")
             return
         threads = fmt.plural(best.setting.threads, "thread")
-        told = f"Fastest: {best.setting.engine}, {threads}, {fmt.rate(best.decode)} tok/s. w writes the rows to files."
-        self._say(told, style="bold $decode")
+        alone = ", as the only one measured" if self._lineup.standing.others == 0 else ""
+        told = f"Fastest: {best.setting.engine}, {threads}, {fmt.rate(best.decode)} tok/s{alone}."
+        self._say(f"{told} w writes the rows to files.", style="bold $decode")
 
     def draw(self) -> None:
         """Show the run as it stands."""

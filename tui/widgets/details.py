@@ -87,6 +87,8 @@ class Details(Container):
         self._here = here
         self._item: Item | None = None
         self._leaves: dict[str, Leaf] = {}
+        self._reading = ""
+        """The key of the model whose header is being read."""
 
     def compose(self) -> ComposeResult:
         yield Plain(id="facts")
@@ -146,11 +148,15 @@ class Details(Container):
         return Wish(dial.context, dial.kv) if dial is not None and self.leaf.turned else Wish()
 
     def look(self, item: Item | None) -> None:
-        """Show a model; the header of one that is here is read once the cursor stays on it."""
-        moved = item is None or self._item is None or item.key != self._item.key
-        self._item = item
+        """Show a model; the header of one that is here is read once the cursor stays on it, or once it can be read: a
+        model that was unloaded, or whose file has changed, is under the cursor already."""
+        before, self._item = self._item, item
+        moved = item is None or before is None or item.key != before.key
         self._draw(moved=moved)
-        if item is not None and moved and item.key not in self._leaves and _has_file(item):
+        if item is None or not _has_file(item):
+            return
+        stale = not moved and before is not None and _differs(before, item)
+        if stale or (item.key not in self._leaves and item.key != self._reading):
             self._read(item)
 
     def open(self, item: Item) -> None:
@@ -180,19 +186,27 @@ class Details(Container):
 
     # Finding out, on threads.
 
+    def _read(self, item: Item) -> None:
+        self._reading = item.key
+        self._look_into(item)
+
     @work(exclusive=True, group="header")
-    async def _read(self, item: Item) -> None:
-        await asyncio.sleep(LINGER)
-        entry, store = item.entry, self._store()
-        assert entry is not None
-        assert entry.format is not None
-        artifact = Artifact(entry.name, entry.format, entry.path, entry.size)
+    async def _look_into(self, item: Item) -> None:
         try:
-            header = await asyncio.to_thread(store.header, artifact)
-        except BenchtopError as error:
-            self._put(item.key, Leaf(note=str(error)))
-            return
-        await self._begin(item.key, Leaf(header=header, memory=await asyncio.to_thread(_memory)), 0)
+            await asyncio.sleep(LINGER)
+            entry, store = item.entry, self._store()
+            assert entry is not None
+            assert entry.format is not None
+            artifact = Artifact(entry.name, entry.format, entry.path, entry.size)
+            try:
+                header = await asyncio.to_thread(store.header, artifact)
+            except BenchtopError as error:
+                self._put(item.key, Leaf(note=str(error)))
+                return
+            await self._begin(item.key, Leaf(header=header, memory=await asyncio.to_thread(_memory)), 0)
+        finally:
+            if self._reading == item.key:
+                self._reading = ""
 
     @work(exclusive=True, group="quants")
     async def _ask(self, item: Item) -> None:
@@ -231,7 +245,12 @@ class Details(Container):
             self._put(key, leaf)
             return
         started = dial(first.header.trained_context, first.setup.context, first.setup.kv)
-        self._put(key, replace(leaf, dial=started))
+        before = self._leaves.get(key, Leaf())
+        if before.turned and before.dial is not None and before.dial.steps == started.steps:
+            # Set by hand, and still what is wanted.
+            self._put(key, replace(leaf, dial=before.dial, turned=True))
+        else:
+            self._put(key, replace(leaf, dial=started))
         self.post_message(self.Weighed(key, first.fit.verdict))
         await self._judge(key)
 
@@ -349,6 +368,14 @@ class Details(Container):
 def _has_file(item: Item) -> bool:
     entry = item.entry
     return entry is not None and entry.format is not None and entry.format not in NO_FILE and item.model is None
+
+
+def _differs(before: Item, now: Item) -> bool:
+    """Whether what was found out about a model no longer holds: its memory came free, or its file is another."""
+    if before.model is not None or before.entry is None or now.entry is None:
+        return True
+    then, there = before.entry, now.entry
+    return (then.path, then.size, then.problem) != (there.path, there.size, there.problem)
 
 
 def _ready(item: Item) -> bool:

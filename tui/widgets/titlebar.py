@@ -59,15 +59,18 @@ class TitleBar(Horizontal):
         yield Plain(id="serving")
         yield Plain(id="model")
 
-    def show(self, name: str, model: ModelSnapshot | None, url: str | None, failed: bool) -> None:
-        """Draw the state of the model in use and of the server, where it changed."""
+    def show(
+        self, name: str, model: ModelSnapshot | None, url: str | None, failed: bool, *, unloaded: bool = False
+    ) -> None:
+        """Draw the state of the model in use and of the server, where it changed. `unloaded`: there is none, and none
+        is on its way."""
         marks = glyphs.of(self)
         state = ModelState.FAILED if failed else model.state if model is not None else None
-        wanted = (name, state, url, marks)
+        wanted = (name, state, url, marks, unloaded)
         if wanted == self._shown:
             return
         self._shown = wanted
-        word = state.value if state is not None else "starting"
+        word = state.value if state is not None else "unloaded" if unloaded else "starting"
         style = _STYLES[state] if state is not None else "$quiet"
         mark = marks.running if state is ModelState.READY else marks.no if failed else marks.idle
         label = Content.assemble(
