@@ -24,7 +24,7 @@ from core.foreign_text import printable
 from tui import format as fmt
 from tui import glyphs, theming
 from tui.actions import Scope, bindings, of, scope_of
-from tui.desk import Desk, Wish, build
+from tui.desk import Desk, Wish, build, model_in, notes_on_talk
 from tui.logtail import LogTail
 from tui.screens.room import Room
 from tui.unbreakable import UnbreakableApp
@@ -166,9 +166,12 @@ class BenchtopApp(UnbreakableApp):
     async def load(self, name: str, wish: Wish = Wish()) -> None:
         """Load a model and make it the one in use; a failure is told, and the app goes on."""
         try:
-            await self.desk.load(name, wish)
+            served = await self.desk.load(name, wish)
         except BenchtopError as error:
-            self.notify(str(error), severity="error", timeout=12, markup=False)
+            self.notify(str(error), severity="error", timeout=12)
+        else:
+            for note in notes_on_talk(model_in(self.desk.snapshot(), served)):
+                self.notify(f"{served}: {note}", severity="warning", timeout=12)
         self.pulse()
 
     @on(Tab.Chosen)

@@ -246,6 +246,12 @@ def _damage(artifact: Artifact) -> str | None:
         return error.strerror
 
 
+def notes_on_talk(model: ModelSnapshot | None) -> tuple[str, ...]:
+    """What whoever talks with a model should know: that it has no chat template, or none of use. Loading has told all
+    else that a model's notes say."""
+    return tuple(note for note in model.notes if "chat template" in note) if model is not None else ()
+
+
 def model_in(snapshot: Snapshot | None, name: str) -> ModelSnapshot | None:
     """The model called `name`, or while a path is loading, the only one there is."""
     models = snapshot.models if snapshot is not None else ()

@@ -17,13 +17,13 @@ from textual.widgets import Static
 
 from core.errors import BenchtopError, Cancelled
 from core.events import Failed, Finished, TextDelta
-from core.feed import Snapshot
+from core.feed import ModelSnapshot, Snapshot
 from core.foreign_text import printable
 from tui import format as fmt
 from tui import glyphs
 from tui.actions import Scope, bindings
 from tui.chat import FULL_SHARE, WARN_SHARE, Chat, Exchange, Outcome
-from tui.desk import model_in
+from tui.desk import model_in, notes_on_talk
 from tui.screens.room import Room
 from tui.widgets.answer import Answer
 from tui.widgets.composer import Composer
@@ -60,15 +60,18 @@ class ChatScreen(Room):
         self._writing: Exchange | None = None
         self._warned = False
         self._window = 0
+        self._told: tuple[str, ...] = ()
 
     def body(self) -> ComposeResult:
         yield Transcript(self.chat.exchanges, Plain(id="welcome"))
         with Vertical(id="desk"):
+            yield Plain(id="talk-note")
             yield Gauge("context", value_width=22, dom_id="context")
             yield Composer(placeholder="Write a message; enter sends it", dom_id="composer")
 
     def on_mount(self) -> None:
         self.query_one("#welcome", Static).update(self._welcome())
+        self.query_one("#talk-note").display = False
         self._draw_context()
 
     def _welcome(self) -> Content:
@@ -96,6 +99,7 @@ class ChatScreen(Room):
 
     def show(self, snapshot: Snapshot) -> None:
         model = model_in(snapshot, self.desk.model)
+        self._tell_of(model)
         context = model.context if model is not None else 0
         if context != self._window:
             self._window = context
@@ -104,6 +108,15 @@ class ChatScreen(Room):
             self._note(
                 f"{model.name} is loading: {model.detail or 'one moment'}; your message is sent when it is ready"
             )
+
+    def _tell_of(self, model: ModelSnapshot | None) -> None:
+        """What is odd about talking with this model, for as long as it is the one in use."""
+        notes = notes_on_talk(model)
+        if notes != self._told:
+            self._told = notes
+            line = self.query_one("#talk-note", Plain)
+            line.display = bool(notes)
+            line.update("\n".join(notes))
 
     @on(Composer.Sent)
     async def send(self, event: Composer.Sent) -> None:

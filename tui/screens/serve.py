@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -11,7 +12,7 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from core.errors import BenchtopError
-from core.feed import MachineSnapshot, ModelSnapshot, Snapshot
+from core.feed import MachineSnapshot, ModelSnapshot, RequestRow, Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions import Scope, bindings
@@ -59,6 +60,7 @@ class ServeScreen(Room):
         with Container(classes="panel", id="requests") as requests:
             requests.border_title = "requests"
             yield Board(dom_id="board")
+            yield Plain(id="request-note")
             yield Plain(id="idle")
         with Container(classes="panel", id="log") as log:
             log.border_title = "log"
@@ -125,10 +127,24 @@ class ServeScreen(Room):
         requests = snapshot.requests
         self.query_one(Board).show_requests(requests)
         self.query_one("#requests").border_subtitle = shown(f"{len(requests)} now" if requests else "")
+        self._draw_note(requests)
         idle = self.query_one("#idle", Static)
         idle.display = not requests
         done = sum(model.queue.total_processed for model in snapshot.models)
         idle.update(Content.styled(f"No requests now; {fmt.count(done)} were served since the start.", "$quiet"))
+
+    def _draw_note(self, requests: Sequence[RequestRow]) -> None:
+        """How the selected request's prompt came to be, where there is anything to say."""
+        selected = self.query_one(Board).selected
+        notes = next((each.notes for each in requests if each.id == selected), ())
+        line = self.query_one("#request-note", Plain)
+        line.display = bool(notes)
+        line.update(" ".join(notes))
+
+    @on(Board.RowHighlighted)
+    def _look_at(self) -> None:
+        if (snapshot := self.desk.snapshot()) is not None:
+            self._draw_note(snapshot.requests)
 
     def _draw_log(self) -> None:
         tail = self.bench.log_tail

@@ -31,7 +31,7 @@ _STYLES = {
 
 
 class Board(Rows):
-    """Rows by request id."""
+    """Rows by request id. A star behind the state: there is something to say about how its prompt came to be."""
 
     def __init__(self, dom_id: str | None = None) -> None:
         super().__init__(COLUMNS, dom_id=dom_id)
@@ -46,7 +46,7 @@ def _cells(request: RequestRow) -> list[Cell]:
     return [
         _tail(request.id),
         fmt.clip(request.model, 16),
-        Content.styled(request.state.value, _STYLES[request.state]),
+        Content.styled(request.state.value + "*" * bool(request.notes), _STYLES[request.state]),
         fmt.short(request.prompt_tokens),
         fmt.short(request.cached_tokens),
         fmt.short(request.completion_tokens),
