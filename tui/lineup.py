@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -92,22 +92,30 @@ class Lineup:
     @property
     def standing(self) -> Standing:
         """How the cases that were measured to their end stand, each by its engine and what is swept."""
-        done = self._done
         names = swept([case.setting for case in self.cases])
-        return judge(
-            [
-                measured(case.row, " ".join(filter(None, (case.setting.engine, words(case.setting, names)))))
-                for case in done
-                if case.row is not None
-            ]
+        return _judged(
+            self._done, lambda case: " ".join(filter(None, (case.setting.engine, words(case.setting, names))))
         )
+
+    @property
+    def engines(self) -> Standing:
+        """The same of engines, each with its fastest setting."""
+        best: dict[str, Case] = {}
+        for case in self._done:
+            before = best.get(case.setting.engine)
+            if before is None or case.decode > before.decode:
+                best[case.setting.engine] = case
+        return _judged(best.values(), lambda case: case.setting.engine)
+
+    @property
+    def leader(self) -> Case | None:
+        """With the highest rate so far, whether that means anything or not; the earlier of equals."""
+        return max(self._done, key=lambda case: case.decode, default=None)
 
     @property
     def fastest(self) -> Case | None:
         """Of those measured to their end, the one that is faster than all others by more than the noise."""
-        if not self.standing.clear:
-            return None
-        return max(self._done, key=lambda case: case.decode)
+        return self.leader if self.standing.clear else None
 
     @property
     def _done(self) -> list[Case]:
@@ -121,6 +129,10 @@ class Lineup:
     @property
     def rows(self) -> tuple[BenchRow, ...]:
         return tuple(case.row for case in self.cases if case.row is not None)
+
+
+def _judged(cases: Iterable[Case], name: Callable[[Case], str]) -> Standing:
+    return judge([measured(case.row, name(case)) for case in cases if case.row is not None])
 
 
 def swept(settings: Sequence[Setting]) -> tuple[str, ...]:

@@ -99,10 +99,11 @@ class UnbreakableApp(App[None]):
             self._mishaps.log(error, repr(screen))
             self.call_later(self._give_up, screen, error)
             return
+        if isinstance(error, (NoMatches, NoScreen)) and (not self._running or screen is None or not pump.is_running):
+            # What is taken down while something is under way has lost its children; nothing is amiss.
+            return
         fresh = self._mishaps.log(error, repr(pump))
-        # A widget that was taken down while something was under way has lost its children; nothing is amiss.
-        gone = isinstance(error, (NoMatches, NoScreen)) and (screen is None or not pump.is_running)
-        if not fresh or gone or self._exit or not self._looping or screen in self._abandoned:
+        if not fresh or self._exit or not self._looping or screen in self._abandoned:
             return
         if self._mishaps.may_tell():
             self._tell(sentence_of(error, _part(screen), self.log_file))

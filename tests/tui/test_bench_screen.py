@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-from core.bench.suite import SuitePlan
+from core.bench.results import BenchRow, BenchRun, Setting
+from core.bench.suite import CaseDone, CaseStarted, SuitePlan
 from core.config import ServerSettings, Settings
 from core.engines import Engines
 from core.engines.base import KvType
@@ -259,3 +261,39 @@ async def test_an_engine_that_really_crashes_is_a_red_row_while_a_chat_goes_on_s
         assert exchange.outcome in (Outcome.WRITING, Outcome.DONE)
         await until(pilot, lambda: finished(chat))
         assert "".join(exchange.pieces).strip() == text.strip()
+
+
+async def test_no_winner_is_named_within_the_noise_and_the_screen_says_what_to_do() -> None:
+    app = quiet()
+    async with app.run_test(size=WIDE) as pilot:
+        await enter(pilot, app)
+        contest = app.screen.query_one(Contest)
+        setting = Setting("guide", "f", "llamacpp", "1", "gguf", 2, 512, KvType.F16, 0, 256, 48)
+        for number, (engine, decode, spread) in enumerate((("llamacpp", 80.0, 0.57), ("mlx", 70.0, 0.02)), 1):
+            row = BenchRow(replace(setting, engine=engine), 1.0, decode, spread, 0.1, 1, 5)
+            contest._told.put(CaseStarted(number, 2, row.setting))
+            contest._told.put(CaseDone(row))
+        contest._model = "guide"
+        contest.post_message(Contest.Ended(BenchRun(1.0, "m", "p", ()), []))
+        await until(pilot, lambda: "No winner" in shown(app, "#standing"))
+        assert "57%" in shown(app, "#standing")
+        assert "More rounds" in shown(app, "#standing")
+        assert "fastest" not in {row[-1] for row in rows(app)}
+
+
+@pytest.mark.parametrize("pane", ["served", "contest"])
+async def test_escape_leaves_every_field(pane: str) -> None:
+    app = quiet()
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, BenchScreen))
+        if pane == "contest":
+            await pilot.press("e")
+            await until(pilot, lambda: app.screen.query_one(Contest).display)
+        fields = list(app.screen.query(f"#{pane} Input").results(Input))
+        assert fields
+        for field in fields:
+            field.focus()
+            await pilot.press("escape")
+            await pilot.pause()
+            assert isinstance(app.focused, Button), field.id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from msgspec.structs import replace
+from textual.widgets import Static
 from textual.widgets._toast import Toast
 
 from core.config import LibrarySettings
@@ -440,3 +441,33 @@ async def test_the_settings_servers_are_asked() -> None:
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._servers)
         assert "http://127.0.0.1:1" in str([item.name for item in app.screen.query_one(ShelfTable).rows])
         assert shown(app, "#facts")
+
+
+async def test_an_unloaded_model_is_no_failure_and_its_details_come_without_a_key() -> None:
+    async with models() as on:
+        await on.select("guide")
+        await on.press("u")
+        await until(on.pilot, lambda: on.app.desk.model != "guide" or on.app.desk.unloaded)
+        await on.beat()
+        await until(on.pilot, lambda: on.details.leaf.header is not None)
+        await on.until_shown("context")
+        assert "guide is unloaded" in notices(on.app)[-1]
+        await on.select("echo")
+        await on.press("u")
+        await until(on.pilot, lambda: on.app.desk.unloaded)
+        await on.beat()
+        assert "unloaded" in on.said("#model")
+        assert "failed" not in on.text()
+
+
+async def test_what_is_odd_about_talking_with_a_model_is_in_its_details_and_in_chat() -> None:
+    note = "It has no chat template: conversations are written in ChatML."
+    async with models(StillWorkbench((replace(GUIDE, notes=(note,)),))) as on:
+        assert any(note in told for told in notices(on.app))
+        await on.select("guide")
+        await on.until_shown("no chat template")
+        await on.press("f4")
+        await until(on.pilot, lambda: on.app.current_mode == "chat")
+        on.app.pulse()
+        await on.pilot.pause()
+        assert note in str(on.app.screen.query_one("#talk-note", Static).render())

@@ -239,14 +239,20 @@ class Contest(Vertical):
         return BenchRun(time.time(), here.fingerprint, here.processor, rows) if rows else None
 
     def _conclude(self) -> None:
-        best = self._lineup.fastest
-        if best is None:
-            self._say(self._lineup.standing.doubt, style="$gauge-warn")
+        lineup = self._lineup
+        engines, cases, best = lineup.engines, lineup.standing, lineup.leader
+        # Of one engine with several settings there are no others to compare it with.
+        doubt = engines.doubt if engines.others else cases.doubt
+        if best is None or doubt:
+            self._say(doubt, style="$gauge-warn")
             return
         threads = fmt.plural(best.setting.threads, "thread")
-        alone = ", as the only one measured" if self._lineup.standing.others == 0 else ""
-        told = f"Fastest: {best.setting.engine}, {threads}, {fmt.rate(best.decode)} tok/s{alone}."
-        self._say(f"{told} w writes the rows to files.", style="bold $decode")
+        told = f"Fastest: {best.setting.engine}, {threads}, {fmt.rate(best.decode)} tok/s"
+        if not cases.others:
+            told += ", as the only one measured"
+        elif not cases.clear:
+            told += "; other settings of it come too close to tell"
+        self._say(f"{told}. w writes the rows to files.", style="bold $decode")
 
     def draw(self) -> None:
         """Show the run as it stands."""

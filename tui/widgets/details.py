@@ -291,6 +291,9 @@ class Details(Container):
             self._draw()
 
     def _draw(self, *, moved: bool = False) -> None:
+        if not self.query("#verdict"):
+            # A file was read while the screen was taken down.
+            return
         leaf, item = self.leaf, self._item
         quants = self.quants
         if moved:

@@ -154,6 +154,22 @@ async def test_a_model_is_loaded_anew_with_another_context(tmp_path: Path) -> No
         await workbench.close()
 
 
+async def test_a_context_that_was_wished_for_goes_with_the_model_that_had_it(tmp_path: Path) -> None:
+    workbench = Workbench(Settings(), folders_in(tmp_path))
+    try:
+        # One that was named at the start stays known after it is unloaded.
+        await workbench.serve(["echo"])
+        await workbench.load("echo")
+        usual = workbench.spec("echo").context
+        await workbench.load("echo", context=1024)
+        assert workbench.spec("echo").context == 1024
+        await workbench.unload("echo")
+        await workbench.load("echo")
+        assert workbench.spec("echo").context == usual
+    finally:
+        await workbench.close()
+
+
 async def test_a_context_that_cannot_be_had_does_not_stick(tmp_path: Path) -> None:
     settings = Settings(pool=PoolSettings(memory_limit="1GB"), bench=BenchSettings(enabled=False))
     workbench = Workbench(settings, folders_in(tmp_path), Engines({"llamacpp": ENGINES["llamacpp"]}))
