@@ -222,7 +222,7 @@ async def test_health_needs_no_key_and_tells_no_folder(tmp_path: Path) -> None:
         assert "/srv" not in message
 
         async def over() -> bool:
-            return bool((await served.http.get("/health")).json()["status"] == "degraded")
+            return bool((await served.http.get("/health")).json()["status"] == "failed")
 
         await until(over)
         detail = (await served.http.get("/health")).json()["detail"]
