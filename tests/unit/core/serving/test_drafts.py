@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import BenchSettings, ModelSettings, ProbeSettings, Settings
+from core.config import BenchSettings, ModelSettings, Settings
 from core.engines.echo import ARTIFACT, EchoModel
 from core.errors import LoadFailed
 from core.guide import WEIGHTS
@@ -21,12 +21,11 @@ from tests.support import asks, folders_in
 from tests.weights import quantized
 
 ONE_THREAD = ModelSettings(engine="llamacpp", ctx_size=256, slots=2, threads=1)
-UNMEASURED = {"bench": BenchSettings(enabled=False), "probe": ProbeSettings(enabled=False)}
 
 
 @asynccontextmanager
 async def bench(tmp_path: Path, profile: Profile, model: ModelSettings = ONE_THREAD) -> AsyncIterator[Workbench]:
-    settings = Settings(models={"guide": profile}, model=model, **UNMEASURED)  # type: ignore[arg-type]
+    settings = Settings(models={"guide": profile}, model=model, bench=BenchSettings(enabled=False))
     workbench = Workbench(settings, folders_in(tmp_path))
     try:
         yield workbench

@@ -267,7 +267,7 @@ def drafted(model: TokenModel) -> DraftModel:
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.9, seed=7)], ids=["greedy", "sampled"])
 async def test_a_real_draft_model_changes_no_word_of_a_real_model(tmp_path: Path, sampling: Sampling) -> None:
     path = quantized(WEIGHTS, tmp_path)
-    options = LoadOptions(context=512, slots=2, threads=1, batch_threads=1)
+    options = LoadOptions(context=512, slots=2, threads=1, batch_threads=1, extra_buffers=False)
 
     def load(path: Path) -> TokenModel:
         return LlamaCppEngine().load(Artifact("guide", ArtifactFormat.GGUF, path, path.stat().st_size), options)
