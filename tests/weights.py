@@ -1,5 +1,6 @@
 """Other formats of the built-in model's weights, and deliberately broken files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
@@ -70,3 +71,34 @@ def genai_folder(folder: Path) -> Path:
     from core.guide.to_genai import write
 
     return write(folder / "guide-genai")
+
+
+def rewritten(
+    source: Path, path: Path, *, fields: Mapping[str, object] | None = None, weights: Mapping[str, float] | None = None
+) -> Path:
+    """The same model with other values in its header, and matrices that are filled with one number; None leaves a field
+    out."""
+    reader = gguf.GGUFReader(source)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(path, str(architecture))
+    fields, weights = fields or {}, weights or {}
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        value = fields.get(field.name, field.contents())
+        if value is None:
+            continue
+        kind = field.types[0]
+        writer.add_key_value(
+            field.name, value, kind, sub_type=field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
+        )
+    for tensor in reader.tensors:
+        data = np.array(tensor.data)
+        if tensor.name in weights:
+            data[...] = weights[tensor.name]
+        writer.add_tensor(tensor.name, data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -33,6 +33,8 @@ from core.models.formats import mark
 from core.telemetry.log import get_logger
 
 ROUNDS = 3
+REHEARSED = 1
+"""Goes up when trial runs learn to try more: the verdict of one that tried less says less."""
 ENDING = 0.25
 """Seconds in which a child is ended whose time is up."""
 WORTH_IT = 1.05
@@ -228,7 +230,8 @@ class Prober:
         return [verdict for path in paths if (verdict := load_kept(path, Verdict)) is not None]
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
-        place = (engine.name, _version(engine), machine().fingerprint, mark(artifact))
+        model = (mark(artifact), str(_written(artifact)), str(REHEARSED))
+        place = (engine.name, _version(engine), machine().fingerprint, *model)
         wishes = (options.extra_buffers, options.threads, options.flash_attention, options.batch, options.micro_batch)
         asked = (options.kv_type.value, *map(str, wishes))
         loras = (f"{lora.path} {lora.scale}" for lora in options.loras)
@@ -390,6 +393,14 @@ def _reached(outcome: Outcome) -> int:
 def _version(engine: Engine) -> str:
     availability = engine.availability()
     return availability.version if isinstance(availability, Available) else "unknown"
+
+
+def _written(artifact: Artifact) -> int:
+    """When the model's files were written last, in nanoseconds: their fingerprint reads their two ends alone, and what
+    ends a process may stand between them. Zero for a model without files."""
+    path = artifact.path
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
 def taken(engine: Engine, artifact: Artifact, verdict: Verdict, options: LoadOptions) -> LoadOptions:

@@ -190,6 +190,7 @@ def _measure(
         prompt=plan.prompt,
         decoded=plan.decoded,
         depth=setting.depth,
+        rehearsed=False,
     )
 
     def pass_on(line: Line) -> None:

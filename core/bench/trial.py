@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.bench.rehearsal import noise, rehearse
 from core.devices import resident
 from core.engines.base import (
     Artifact,
@@ -44,8 +45,6 @@ WARM_UP = 2
 """Tokens decoded before the clock starts."""
 BUSY, IDLE = 0.002, 0.006
 """Seconds the stand-in for the event loop computes and sleeps, over and over."""
-SECOND = 16_000 * 4
-"""Bytes of a second of decoded audio."""
 MARK = b"benchtop-trial:"
 
 
@@ -69,6 +68,8 @@ class TrialRequest(Struct, frozen=True):
     """Tokens that are in the context before the clock starts."""
     weighed: bool = True
     """Find out what the first variant takes, where the engine is Measurable."""
+    rehearsed: bool = True
+    """Do with the first variant what serving does besides computing, see `core.bench.rehearsal`."""
 
     @property
     def context(self) -> int:
@@ -155,6 +156,8 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
     began = time.monotonic()
     model = engine.load(request.artifact, replace(options, context=context, slots=1))
     tell(Loaded(variant, time.monotonic() - began))
+    if request.rehearsed and variant == 0:
+        rehearse(model)
     prefill = 0.0
     with _bystander():
         for number, (threads, prefill, decode, first_token) in enumerate(_rounds(model, request)):
@@ -244,16 +247,16 @@ def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, 
 
 
 def _listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
-    """Rounds of a model that hears a second of silence; its rates are in frames of audio, all in one pass."""
+    """Rounds of a model that hears a second of noise; its rates are in frames of audio, all in one pass."""
     asked = Transcription("trial", b"", language="en", fallback=False)
-    silence = bytes(SECOND)
+    second = noise(1.0)
     counts = request.threads if isinstance(model, Threaded) and request.threads else (model.spec.threads,)
     for _ in range(request.rounds):
         for count in counts:
             if isinstance(model, Threaded):
                 model.set_threads(count, count)
             began = time.perf_counter()
-            for _event in model.transcribe(asked, silence, threading.Event()):
+            for _event in model.transcribe(asked, second, threading.Event()):
                 pass
             spent = max(time.perf_counter() - began, 1e-9)
             yield count, model.spec.batch / spent, model.spec.batch / spent, spent

@@ -83,6 +83,7 @@ def tuning_request(
         prompt=plan.prompt,
         decoded=0,
         weighed=False,
+        rehearsed=False,
     )
 
 
