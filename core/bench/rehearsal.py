@@ -26,7 +26,7 @@ from core.engines.base import (
     Work,
 )
 from core.errors import BenchtopError
-from core.requests import Conversation, Generation, Message, RawText, Role, Sampling, TextPart, Transcription
+from core.requests import Conversation, Generation, Message, Prompt, RawText, Role, Sampling, TextPart, Transcription
 from core.tasks.audio import RATE
 
 TEXTS = (
@@ -179,7 +179,8 @@ def noise(seconds: float) -> bytes:
 
 def _converse(model: StreamModel) -> None:
     """Chat and plain text, two tokens each."""
-    for prompt in (Conversation(_messages()), *map(RawText, TEXTS)):
+    prompts: list[Prompt] = [Conversation(_messages()), *map(RawText, TEXTS)]
+    for prompt in prompts:
         with suppress(BenchtopError):
             for _ in model.generate(Generation("trial", prompt, Sampling(seed=1), max_tokens=2), threading.Event()):
                 pass
