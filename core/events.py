@@ -135,6 +135,8 @@ class Segment(Struct, frozen=True):
     """The mean of its tokens' log-probabilities."""
     words: tuple[Word, ...] = ()
     """None unless they were asked for."""
+    silence: float | None = None
+    """The chance that there was no speech where it was heard, from 0 to 1; None where the model does not tell."""
 
 
 class Heard(Struct, frozen=True, tag="heard"):

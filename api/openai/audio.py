@@ -83,7 +83,7 @@ class WireSegment(Struct, frozen=True):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float | None = None
-    """Null: the bindings do not tell it."""
+    """Null where the engine does not tell it."""
 
 
 class PlainReply(Struct, frozen=True):
@@ -309,4 +309,5 @@ class AudioDialect:
             temperature=self._asked.temperature,
             avg_logprob=segment.logprob,
             compression_ratio=round(compression_ratio(segment.text), 4),
+            no_speech_prob=segment.silence,
         )

@@ -126,6 +126,8 @@ Tell = Callable[[Line], None]
 
 def main() -> None:
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=TrialRequest, dec_hook=_read_path)
+    # ggml would fork a debugger before it aborts, and a process with the threads of several libraries hangs in that.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     # What native libraries print must not be taken for a result.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Final
 import _pywhispercpp as native
 import numpy as np
 
+from core.decoding.detokenize import whole_text
 from core.engines.whisper.languages import LANGUAGES
+from core.engines.whisper.speech import Gauge, invented, is_silent
 from core.engines.whisper.words import Piece, words
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
 from core.events import Event, Finished, FinishReason, Heard, Segment, Timings, Usage, Word
+from core.requests import COLDEST
 from core.tasks.audio import seconds
 from core.telemetry.log import get_logger
 
@@ -42,6 +45,7 @@ class WhisperModel:
         self._multilingual = bool(native.whisper_is_multilingual(context))
         self._end = native.whisper_token_eot(context)
         """Ids from here on stand for no text: languages, tasks, times."""
+        self._gauge = Gauge(context)
         self._busy = threading.Lock()
         self._unloading = threading.Event()
         self._open = True
@@ -56,7 +60,11 @@ class WhisperModel:
         with self._busy:
             if not self._open:
                 raise EngineFailed(f"The model {self._name} has been unloaded.")
-            hearing = _Hearing(self._context, self._end, request, seconds(samples), stop, self._unloading)
+            if is_silent(samples):
+                yield Heard(0, 1.0, seconds(samples), ENGLISH if language == "auto" else language)
+                yield Finished(0, FinishReason.STOP, Usage(), Timings())
+                return
+            hearing = _Hearing(self._context, self._gauge, self._end, request, seconds(samples), stop, self._unloading)
             parameters = self._parameters(request, language)
             yield from hearing.events(parameters, samples)
 
@@ -83,9 +91,14 @@ class WhisperModel:
         # The setter takes languages by name only, and nothing at all for finding out.
         parameters.language = "" if language == "auto" else language
         parameters.translate = request.translate and self._multilingual
-        parameters.temperature = request.temperature
+        # What is divided by next to nothing is no number.
+        parameters.temperature = 0.0 if request.temperature < COLDEST else request.temperature
         # As OpenAI has it: who sets a temperature gets that one.
-        parameters.temperature_inc = FALLBACK if request.fallback and request.temperature == 0 else 0.0
+        parameters.temperature_inc = FALLBACK if request.fallback and request.temperature < COLDEST else 0.0
+        # As OpenAI has it: brackets and notes, which stand for what is no speech, are not written.
+        parameters.suppress_nst = True
+        # Whether there was speech is judged here, see `core.engines.whisper.speech`.
+        parameters.no_speech_thold = 1.0
         parameters.token_timestamps = request.words
         parameters.initial_prompt = request.prompt
         parameters.print_timestamps = parameters.print_realtime = parameters.print_special = False
@@ -98,6 +111,7 @@ class _Hearing:
     def __init__(
         self,
         context: native.whisper_context,
+        gauge: Gauge,
         end: int,
         request: Transcription,
         duration: float,
@@ -105,6 +119,8 @@ class _Hearing:
         unloading: threading.Event,
     ) -> None:
         self._context = context
+        self._gauge = gauge
+        self._threads = 1
         self._end = end
         self._request = request
         self._duration = duration
@@ -114,6 +130,12 @@ class _Hearing:
         self._told: SimpleQueue[Heard | BenchtopError | None] = SimpleQueue()
         self._share = 0.0
         self._segments = 0
+        """Those that have been read."""
+        self._window: list[Segment] = []
+        """Those of the window that is being heard."""
+        self._silence: float | None = None
+        """The chance of no speech in it; known when it has a segment."""
+        self._dropped = ""
         self._tokens = 0
         self._began = time.monotonic()
         self._first = 0.0
@@ -146,7 +168,8 @@ class _Hearing:
 
     def _outcome(self, parameters: native.whisper_full_params, samples: bytes) -> Heard | BenchtopError:
         native.assign_abort_callback(parameters, self._aborted)
-        native.assign_encoder_begin_callback(parameters, lambda *_: not self._aborted())
+        self._threads = parameters.n_threads
+        native.assign_encoder_begin_callback(parameters, self._on_window)
         native.assign_new_segment_callback(parameters, self._on_segments)
         # Without `print_progress` the bindings would not call; with a callback they print nothing.
         native.assign_progress_callback(parameters, self._on_progress)
@@ -159,14 +182,27 @@ class _Hearing:
             return Cancelled()
         if code:
             return EngineFailed(f"whisper.cpp gave up on the audio, with code {code}.")
-        return self._heard(1.0, self._new_segments())
+        return self._heard(1.0, self._spoken())
 
     def _aborted(self) -> bool:
         return self._stop.is_set() or self._abandoned.is_set() or self._unloading.is_set() or self._fault is not None
 
+    def _on_window(self, *_: object) -> bool:
+        """Before a window is encoded, and the one before it has been heard to its end."""
+        try:
+            if segments := self._spoken():
+                self._told.put(self._heard(self._share, segments))
+        except Exception as error:
+            # As below.
+            log.exception("segments could not be judged")
+            self._fault = error
+        return not self._aborted()
+
     def _on_segments(self, *_: object) -> None:
         try:
-            self._told.put(self._heard(self._share, self._new_segments()))
+            if not self._window:
+                self._silence = self._gauge.silence(self._threads)
+            self._window += self._new_segments()
         except Exception as error:
             # An exception that crossed native code would end the process; `_outcome` raises it again.
             log.exception("segments could not be read")
@@ -180,10 +216,20 @@ class _Hearing:
         language = native.whisper_lang_str(native.whisper_full_lang_id(self._context))
         return Heard(0, share, self._duration, language, segments)
 
+    def _spoken(self) -> tuple[Segment, ...]:
+        """The segments of the window that is over, unless there was no speech in it."""
+        segments, self._window = tuple(self._window), []
+        if not segments:
+            return ()
+        if invented(segments, self._silence, self._dropped):
+            self._dropped = "".join(segment.text for segment in segments)
+            return ()
+        self._first = self._first or time.monotonic()
+        self._tokens += sum(len(segment.tokens) for segment in segments)
+        return segments
+
     def _new_segments(self) -> tuple[Segment, ...]:
         count = native.whisper_full_n_segments(self._context)
-        if count > self._segments and not self._first:
-            self._first = time.monotonic()
         found = tuple(self._segment(index) for index in range(self._segments, count))
         self._segments = count
         return found
@@ -192,15 +238,15 @@ class _Hearing:
         context = self._context
         count = native.whisper_full_n_tokens(context, index)
         tokens = [native.whisper_full_get_token_data(context, index, number) for number in range(count)]
-        self._tokens += count
         start = self._time(native.whisper_full_get_segment_t0(context, index))
         return Segment(
-            text=native.whisper_full_get_segment_text(context, index).decode("utf-8", "replace"),
+            text=whole_text(native.whisper_full_get_segment_text(context, index)),
             start=start,
             end=max(start, self._time(native.whisper_full_get_segment_t1(context, index))),
             tokens=tuple(token.id for token in tokens),
             logprob=sum(token.plog for token in tokens) / count if count else 0.0,
             words=self._words(tokens) if self._request.words else (),
+            silence=self._silence,
         )
 
     def _words(self, tokens: list[native.whisper_token_data]) -> tuple[Word, ...]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from core.decoding.detokenize import whole_text
 from core.events import Word
 
 UNSPACED: Final = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
@@ -27,7 +28,7 @@ def words(pieces: Iterable[Piece], language: str) -> tuple[Word, ...]:
     return tuple(
         Word(text, group[0].start, max(group[0].start, group[-1].end))
         for group in _groups(pieces, spaced=language not in UNSPACED)
-        if (text := b"".join(piece.data for piece in group).decode("utf-8", "replace").strip())
+        if (text := whole_text(b"".join(piece.data for piece in group)).strip())
     )
 
 
