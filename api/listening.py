@@ -35,6 +35,14 @@ def listen(host: str, port: int) -> list[socket.socket]:
     raise AssertionError("the last try returns or raises")
 
 
+def adopt(descriptors: Iterable[int]) -> list[socket.socket]:
+    """Sockets that listen already, which somebody else opened and keeps."""
+    sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    for each in sockets:
+        each.setblocking(False)
+    return sockets
+
+
 def _addresses(host: str) -> list[str]:
     """What a host stands for, without doubles; `localhost` is this machine alone, whatever a resolver says."""
     if host == "*":

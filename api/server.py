@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from api.connection_limits import ConnectionLimits, count_descriptors, limits_for
 from api.curl import curl_line
-from api.listening import listen
+from api.listening import adopt, listen
 from api.live import LiveStreams
 from core.errors import ServerError
 from core.feed import ModelKind
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from api.embedded import EmbeddedUvicorn
     from core.config import Settings
+    from core.supervision import Handover
     from core.workbench import Workbench
 
 DRAIN_SECONDS = 30.0
@@ -41,13 +42,20 @@ class Server:
         *,
         ping: float = PING_SECONDS,
         limits: ConnectionLimits | None = None,
+        handover: Handover | None = None,
     ) -> None:
-        """`ping` in seconds; `limits` of connections are by what the system allows, unless given."""
+        """`ping` in seconds; `limits` of connections are by what the system allows, unless given; `handover` is what a
+        supervisor holds for the server."""
+        if handover is not None:
+            server = replace(settings.server, port=handover.port, api_key=handover.made_key or settings.server.api_key)
+            settings = replace(settings, server=server)
         given = settings.server.api_key or None  # an empty key would be one that nobody can send
-        self.key_generated = given is None and not is_loopback(settings.server.host)
-        self.api_key = secrets.token_urlsafe(24) if self.key_generated else given
+        made = given is None and not is_loopback(settings.server.host)
+        self.key_generated = made or (handover is not None and handover.made_key is not None)
+        self.api_key = secrets.token_urlsafe(24) if made else given
         """What clients must send; None where nothing is asked of them."""
         self._settings = replace(settings, server=replace(settings.server, api_key=self.api_key))
+        self._held = handover
         self._workbench = workbench
         self._ping = ping
         self._limits = limits_for(count_descriptors()) if limits is None else limits
@@ -82,7 +90,10 @@ class Server:
         """Returns when the server listens. Raises ServerError when it cannot; does nothing when it runs."""
         if self.running:
             return
-        self._sockets = listen(self._settings.server.host, self._settings.server.port)
+        if self._held is not None and self._held.sockets:
+            self._sockets = adopt(self._held.sockets)
+        else:
+            self._sockets = listen(self._settings.server.host, self._settings.server.port)
         self._live.open()
         try:
             # Importing Litestar takes the better part of a second, in which a screen would stand still.

@@ -58,7 +58,7 @@ WARNED: Final[Mapping[str, str]] = {
     "op_offload": "the engine decides what an accelerator computes",
     "swa_full": "the engine decides how much of a sliding window is kept",
     "no_perf": "the engine's own timings are never taken",
-    "use_mmap": "weights are always mapped into memory",
+    "use_mmap": "weights are mapped into memory where nobody writes their file anew",
     "use_mlock": "weights are not locked into memory",
     "kv_unified": "all sequences share one KV cache",
     "store_logits": "log-probabilities are given where a request asks for them",

@@ -38,6 +38,7 @@ from core.serving.pool import Pool
 from core.serving.profile import Profile
 from core.serving.route import AUTO, Route, choose
 from core.serving.stream import Stream
+from core.supervision import NoWitness, Past, Witness
 from core.units import parse_size
 
 AnyRequest = TypeVar("AnyRequest", Generation, Transcription, Embedding)
@@ -65,10 +66,15 @@ class Workbench:
         engines: Engines | None = None,
         options: LoadOptions | None = None,
         announce: Callable[[str], None] = _keep_silent,
+        past: Past = Past(),
+        witness: Witness = NoWitness(),
     ) -> None:
         """`options` load every model instead of those that the settings make. `announce` is told in a line each what
         choosing an engine found, on the thread of the model that is loaded."""
         self.settings = settings
+        self.past = past
+        """What became of the servers before this one, where they were supervised."""
+        self._witness = witness
         self.folders = where or folders()
         self._engines = engines or Engines()
         chosen = options or load_options(settings.model)
@@ -272,6 +278,7 @@ class Workbench:
         with self._arrivals.bring(request) as arrival:
             lease = await self.lease(request.model)
             arrival.state = RequestState.QUEUED
+            self._witness.asked(request.model)
             try:
                 meets(lease.traits)
                 finished = finish(request, lease.sampling)
@@ -443,8 +450,14 @@ class Workbench:
         )
 
     def _load_member(self, member: Member, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
-        with about(*self._files(member)):
-            return self._loader.load(member.artifact, stop, tell, member.profile, self._pool.share(member))
+        if why := self.past.refused.get(member.name):
+            raise ModelNotReady(member.name, why)
+        self._witness.loading(member.name)
+        try:
+            with about(*self._files(member)):
+                return self._loader.load(member.artifact, stop, tell, member.profile, self._pool.share(member))
+        finally:
+            self._witness.loaded(member.name)
 
     def _files(self, member: Member) -> tuple[Path, ...]:
         """What errors about a model may name."""

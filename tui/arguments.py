@@ -34,6 +34,9 @@ class Arguments(argparse.Namespace):
 
     model: str | None
     serve: bool
+    supervise: bool
+    words: tuple[str, ...] = ()
+    """All of them, as they were given."""
     host: str | None
     port: int | None
     api_key: str | None
@@ -136,6 +139,7 @@ def parser() -> Parser:
     made.add_argument("model", nargs="?", metavar="MODEL", help="a name, or a .gguf file; the built-in `guide` if none")
     mode = made.add_argument_group("mode")
     mode.add_argument("--serve", action="store_true", help="the HTTP server alone, without a screen")
+    mode.add_argument("--supervise", action="store_true", help="with --serve: bring the server back when it dies")
     mode.add_argument("-h", "--help", action="help", help="show this and leave")
     mode.add_argument("--version", action="store_true", help="show the version and leave")
     mode.add_argument("--pull", action="store_true", help="download the model first where it is not here")
@@ -253,6 +257,9 @@ def parse(words: Sequence[str]) -> Arguments:
     known, rest = made.parse_known_args(words, namespace=Arguments())
     if rest:
         made.unknown(rest[0])
+    if known.supervise and not known.serve:
+        raise Misunderstood("--supervise goes with --serve; a screen is not brought back by itself.")
+    known.words = tuple(words)
     return known
 
 

@@ -136,10 +136,16 @@ def _see_to(settings: Settings, name: str, *, pull: bool) -> None:
 
 
 def _serve(arguments: Arguments) -> int:
-    from tui.headless import serve
+    from core.supervision import VARIABLE
 
     settings = _settings(arguments)
     _check_routes(settings, arguments.model)
+    if arguments.supervise and VARIABLE not in os.environ:
+        from tui.supervisor import supervise
+
+        return supervise(arguments.words, settings)
+    from tui.headless import serve
+
     return serve(settings, arguments.model or settings.default_model or DEFAULT_MODEL, pull=arguments.pull)
 
 

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.server import Server
-from core.errors import ServerError
+from core.errors import BenchtopError, ServerError
 from core.feed import ModelKind
 from core.foreign_text import printable
+from core.supervision import Journal, NoWitness, Past, take_handover
 from core.telemetry import log
 from core.workbench import Workbench
 from tui.fetching import ensure
-from tui.output import write
+from tui.output import complain, write
 
 if TYPE_CHECKING:
     from core.config import Settings
 
 INTERRUPTED = 130
+JOURNAL_SECONDS = 0.5
+"""How old the number of requests in a supervised server's journal may be."""
 
 
 def serve(settings: Settings, model: str, *, pull: bool = False) -> int:
@@ -46,8 +54,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Settings, model: str) -> int:
     signals = _Signals()
-    workbench = Workbench(settings, announce=_tell)
-    server = Server(workbench, settings)
+    held = take_handover()
+    journal = Journal(Path(held.journal)) if held is not None else None
+    workbench = Workbench(settings, announce=_tell, past=held.past if held else Past(), witness=journal or NoWitness())
+    server = Server(workbench, settings, handover=held)
+    keeping = asyncio.create_task(_keep(journal, workbench)) if journal is not None else None
+    if held is not None:
+        signals.watch(sys.stdin.fileno())
     try:
         # The port comes first: one that is taken should be told before a model has been loaded for a minute, and
         # /health can say `loading` meanwhile.
@@ -58,6 +71,8 @@ async def _serve(settings: Settings, model: str) -> int:
                 raise ServerError("The server ended by itself; the log says why.")
         await signals.hurried(server.stop())
     finally:
+        if keeping is not None:
+            keeping.cancel()
         await server.stop(drain=0)
         await workbench.close()
     return signals.exit_code
@@ -72,10 +87,22 @@ async def _load(workbench: Workbench, model: str) -> None:
     """Know all models, load the first one and those that are never to be unloaded."""
     settings = workbench.settings
     await workbench.serve(_all(settings, model))
-    await workbench.load(model)
-    for name, profile in settings.models.items():
-        if profile.pin:
+    pinned = [name for name, profile in settings.models.items() if profile.pin]
+    for name in dict.fromkeys((model, *pinned)):
+        try:
             await workbench.load(name)
+        except BenchtopError as error:
+            if not workbench.past.restarts:
+                raise
+            # It served before, or a server died of it; whatever else is served goes on without it.
+            complain(str(error))
+
+
+async def _keep(journal: Journal, workbench: Workbench) -> None:
+    """Write down what runs, so that whoever finds the server dead can say what it died of."""
+    while True:
+        await asyncio.sleep(JOURNAL_SECONDS)
+        journal.settle(Counter(row.model for row in workbench.snapshot().requests))
 
 
 def _tell(line: str) -> None:
@@ -84,7 +111,8 @@ def _tell(line: str) -> None:
 
 def _announce(server: Server, workbench: Workbench) -> None:
     model = workbench.default_model or ""
-    lines = [f"Serving {model} with {workbench.active_engine} at {server.url}/v1"]
+    serving = f"{model} with {workbench.active_engine}" if model else "no model"
+    lines = [f"Serving {serving} at {server.url}/v1"]
     others = [name for name in _all(workbench.settings, model) if name not in workbench.served_models()]
     if others:
         lines.append(f"Loaded when a request names them: {', '.join(others)}")
@@ -92,8 +120,9 @@ def _announce(server: Server, workbench: Workbench) -> None:
         lines.append(f"Requests for the model auto are routed: {workbench.settings.route.strategy.value}")
     if server.key_generated:
         lines.append(f"API key (made for this run; choose your own with --api-key): {server.api_key}")
-    kind = next((each.kind for each in workbench.snapshot().models if each.name == model), ModelKind.CHAT)
-    lines.append(f"Try: {server.curl(model, kind)}")
+    if model:
+        kind = next((each.kind for each in workbench.snapshot().models if each.name == model), ModelKind.CHAT)
+        lines.append(f"Try: {server.curl(model, kind)}")
     write("\n".join(map(printable, lines)))
 
 
@@ -110,6 +139,17 @@ class _Signals:
                 self._loop.add_signal_handler(number, self._came, number)
             except NotImplementedError:  # Windows
                 signal.signal(number, lambda came, _: self._loop.call_soon_threadsafe(self._came, came))
+
+    def watch(self, descriptor: int) -> None:
+        """Take the end of what is read there for a SIGTERM: it is the end of whoever started us."""
+
+        def read() -> None:
+            while os.read(descriptor, 1024):
+                pass
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._came, int(signal.SIGTERM))
+
+        threading.Thread(target=read, name="supervisor", daemon=True).start()
 
     def _came(self, number: int) -> None:
         if self._first.is_set():

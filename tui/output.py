@@ -26,6 +26,11 @@ def complain(sentence: str) -> None:
     sys.stderr.write(f"tui: {printable(sentence)}\n")
 
 
+def pass_on(line: str) -> None:
+    """A line of another process on stderr, as it wrote it."""
+    sys.stderr.write(f"{printable(line)}\n")
+
+
 def write_json(value: object) -> None:
     """Indented JSON on stdout, of whatever msgspec can take apart. A byte of a name that is not UTF-8 stands there as
     Python keeps it, half a surrogate."""

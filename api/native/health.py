@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from api.places import without_folders
 from core.feed import Absent, ModelState, Snapshot
+from core.supervision import Past
 from core.workbench import Workbench
 
 Status = Literal["ok", "loading", "degraded", "failed"]
@@ -31,17 +32,37 @@ class Health(Struct, frozen=True):
     model: str | None
     uptime_seconds: float
     detail: str = ""
+    restarts: int = 0
+    """How often a supervisor brought the server back."""
+    last_death: str = ""
+    """What the server before this one died of; empty where none has."""
 
 
 def health_route(workbench: Workbench) -> HTTPRouteHandler:
     @get("/health", summary="Whether requests would be answered")
     async def health_check() -> Response[Health]:
         health, ready = health_of(workbench.snapshot(), workbench.first_choice)
+        health, ready = remembered(health, ready, workbench.past, workbench.first_choice)
         # It is asked without a key.
-        told = replace(health, detail=without_folders(health.detail, workbench.places))
+        places = workbench.places
+        told = replace(
+            health,
+            detail=without_folders(health.detail, places),
+            last_death=without_folders(health.last_death, places),
+        )
         return Response(told, status_code=200 if ready else 503)
 
     return health_check
+
+
+def remembered(health: Health, ready: bool, past: Past, default: str | None) -> tuple[Health, bool]:
+    """The report with what a supervisor knows of the servers before this one, whose models may be refused for it."""
+    told = replace(health, restarts=past.restarts, last_death=past.last_death)
+    if default is not None and default in past.refused:
+        return replace(told, status="failed", engine=None, model=default, detail=past.refused[default]), False
+    if past.refused and told.status == "ok":
+        return replace(told, status="degraded", detail=" ".join((health.detail, *past.refused.values())).strip()), ready
+    return told, ready
 
 
 def health_of(snapshot: Snapshot, default: str | None) -> tuple[Health, bool]:

@@ -93,6 +93,8 @@ async def test_health_tells_engine_model_and_uptime(echo: Served) -> None:
         "model": "echo",
         "uptime_seconds": 0,
         "detail": "",
+        "restarts": 0,
+        "last_death": "",
     }
 
 

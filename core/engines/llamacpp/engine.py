@@ -159,6 +159,9 @@ class LlamaCppEngine:
     def _open(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> native.llama_model_p:
         import llama_cpp as native
 
+        from core.engines.llamacpp.sizing import mapped
+        from core.hardware import available_memory
+
         given_up = False
 
         def report(share: float, _: ctypes.c_void_p) -> bool:
@@ -168,6 +171,7 @@ class LlamaCppEngine:
 
         parameters = native.llama_model_default_params()
         parameters.use_extra_bufts = options.extra_buffers
+        parameters.use_mmap = mapped(artifact.path, available_memory())
         parameters.progress_callback = native.llama_progress_callback(report)
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
         if given_up:

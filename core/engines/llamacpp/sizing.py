@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -30,6 +31,11 @@ LARGER = (1024, 2048)
 OUTPUTS_PER_SLOT = 8
 """Places a sequence may draw from in one step: its token, and behind as many guesses."""
 
+BLOBS = "blobs"
+"""The folder in which the Hub's cache keeps files by their content."""
+COPY_SHARE = 0.5
+"""Part of the available memory that a copy of the weights may take."""
+
 BYTES = {
     KvType.F32: 4.0,
     KvType.F16: 2.0,
@@ -38,6 +44,17 @@ BYTES = {
     KvType.Q4_0: 18 / 32,
 }
 """Bytes an element takes; the quantized types carry a 16-bit scale for each block of 32."""
+
+
+def mapped(path: Path, available: int) -> bool:
+    """Whether weights are read through a mapping of their file, which takes the whole process with it when somebody
+    cuts the file short while it is in use.
+
+    The Hub's cache names files by their content and never writes one anew, so those may be mapped. Others are read into
+    memory of our own, unless that is more than COPY_SHARE of what is `available`, in bytes.
+    """
+    real = path.resolve()
+    return real.parent.name == BLOBS or real.stat().st_size > available * COPY_SHARE
 
 
 class Sizes(Struct, frozen=True):

@@ -72,7 +72,7 @@ def noise(seconds: float, decibels: float, *, pink: bool = False) -> Audio:
     if pink:
         spectrum = np.fft.rfft(samples) / np.sqrt(np.arange(samples.size // 2 + 1).clip(1))
         samples = np.fft.irfft(spectrum, samples.size)
-    return (samples / samples.std() * 10 ** (decibels / 20)).astype(np.float32)
+    return np.asarray(samples / samples.std() * 10 ** (decibels / 20), np.float32)
 
 
 def silence(seconds: float) -> Audio:
@@ -84,7 +84,7 @@ def spoken(text: str, folder: Path, decibels: float | None = None) -> Audio:
     samples = np.frombuffer(decode((folder / "said.wav").read_bytes(), threading.Event()), np.float32)
     if decibels is None:
         return samples
-    return (samples / np.sqrt((samples**2).mean()) * 10 ** (decibels / 20)).astype(np.float32)
+    return np.asarray(samples / np.sqrt((samples**2).mean()) * 10 ** (decibels / 20), np.float32)
 
 
 def heard(model: WhisperModel, *parts: Audio) -> Transcript:
