@@ -9,6 +9,7 @@ from litestar import Litestar
 from api.errors import answer_error
 from api.guards import Guard
 from api.live import LiveStreams
+from api.methods import options_routes
 from api.native.cache import cache_route
 from api.native.downloads import download_routes
 from api.native.engines import engines_route
@@ -38,21 +39,22 @@ def create_app(
     """The whole HTTP side of `workbench`. `live` is told of the streams that are being answered; `ping`: seconds."""
     live = LiveStreams() if live is None else live
     fingerprint = f"benchtop-{version()}"
+    handlers = [
+        chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
+        *audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
+        embeddings_route(workbench, live, max_body=settings.server.max_body),
+        *model_routes(workbench),
+        *pool_routes(workbench),
+        engines_route(workbench),
+        queue_route(workbench),
+        cache_route(workbench),
+        *request_routes(workbench),
+        *finding_routes(workbench),
+        *download_routes(workbench),
+        health_route(workbench),
+    ]
     app = Litestar(
-        route_handlers=[
-            chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
-            *audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
-            embeddings_route(workbench, live, max_body=settings.server.max_body),
-            *model_routes(workbench),
-            *pool_routes(workbench),
-            engines_route(workbench),
-            queue_route(workbench),
-            cache_route(workbench),
-            *request_routes(workbench),
-            *finding_routes(workbench),
-            *download_routes(workbench),
-            health_route(workbench),
-        ],
+        route_handlers=[*options_routes(handlers), *handlers],
         exception_handlers={Exception: answer_error},
         openapi_config=openapi(version()),
         logging_config=None,

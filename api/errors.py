@@ -29,6 +29,7 @@ from core.errors import (
     ModelError,
     ModelNotFound,
     ModelNotReady,
+    ModelUnable,
     Overloaded,
     QueueFull,
     QueueTimeout,
@@ -107,6 +108,7 @@ class Denied(BenchtopError):
 
 ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     ContextExceeded: (400, CLIENT, "context_length_exceeded"),
+    ModelUnable: (404, CLIENT, "model_unable"),
     BodyTooLarge: (413, CLIENT, "request_too_large"),
     UnknownCoding: (415, CLIENT, "unsupported_encoding"),
     UsageError: (400, CLIENT, None),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from api.bodies import unknown_field
-from api.rules import Rules
+from api.rules import Json, Rules
 from api.settling import refuse_value
 from core.errors import RequestError
 
@@ -31,6 +31,28 @@ class Form(Struct, frozen=True):
         if len(values) > 1:
             raise RequestError(f"The field `{name}` is given {len(values)} times.", name)
         return (values[0] or None) if values else None
+
+
+class FormBody:
+    """What one route takes as its form: it parses requests, and the OpenAPI document is made of it."""
+
+    def __init__(
+        self,
+        fields: Mapping[str, Mapping[str, Json]],
+        required: Collection[str],
+        rules: Rules,
+        together: Sequence[Json] = (),
+    ) -> None:
+        """`fields`: those that the route reads, each with the JSON Schema of what it may hold; `together`: schemas of
+        what goes together."""
+        self.together = together
+        self.fields = fields
+        self.required = required
+        self.rules = rules
+
+    def parse(self, content_type: str, body: bytes) -> Form:
+        """As `parse_form`."""
+        return parse_form(content_type, body, tuple(self.fields), self.rules)
 
 
 def parse_form(content_type: str, body: bytes, known: Collection[str], rules: Rules) -> Form:

@@ -46,9 +46,15 @@ class Wire(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     rules: ClassVar[Rules] = {}
     extra_neutral: ClassVar[Mapping[str, tuple[Json, ...]]] = {}
     """Values beyond null with which a field of this part is as good as left out."""
+    refused: ClassVar[bool] = False
+    """Known, so that it can be refused in plain words."""
+    field_schemas: ClassVar[Mapping[str, Json]] = {}
+    """The JSON Schemas of fields whose types say too little."""
+    further_schema: ClassVar[Mapping[str, Json]] = {}
+    """What a JSON Schema says of several fields together."""
 
 
-Body = TypeVar("Body", bound=Struct)
+Body = TypeVar("Body", bound=Struct, covariant=True)
 
 
 class Asked(Struct, Generic[Body], frozen=True):

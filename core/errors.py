@@ -38,6 +38,10 @@ class RequestError(UsageError):
         self.field = field
 
 
+class ModelUnable(RequestError):
+    """The model that was asked does other things than the one it was asked for."""
+
+
 class ContextExceeded(RequestError):
     """The prompt leaves no room for a single new token."""
 

@@ -28,7 +28,7 @@ from core.models.library import LibraryEntry
 from core.models.names import Name, are_same, clean, shown
 from core.models.store import Store
 from core.requests import Embedding, Generation, Sampling, Transcription
-from core.serving.ability import Request
+from core.serving.ability import WISHES, Request
 from core.serving.arrivals import Arrivals
 from core.serving.eviction import default_limit
 from core.serving.host import Host, Loaded, Loader, Traits
@@ -214,10 +214,12 @@ class Workbench:
         """The model that answers requests of a kind that name none: the one that the user named first, of those that
         can answer them, or the only one there is.
 
-        Raises RequestError, which names what there is.
+        Raises RequestError, which names what there is; ModelNotFound where none of them can.
         """
         members = tuple(self._pool)
-        able = [member for member in members if member.answers(kind)] or members
+        able = [member for member in members if member.answers(kind)]
+        if members and not able:
+            raise ModelNotFound("", f"No model that is served can {WISHES[kind]}; served are: {self._names()}.")
         chosen = next((member for member in able if member.named), able[0] if len(able) == 1 else None)
         if chosen is None:
             there = f"name one of {self._names()}" if members else "none is served yet, so name one"

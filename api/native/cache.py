@@ -6,6 +6,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from api.contract import answers, declare
 from core.feed import CacheStats, Snapshot
 from core.workbench import Workbench
 
@@ -26,7 +27,11 @@ class CacheReport(Struct, frozen=True):
 
 
 def cache_route(workbench: Workbench) -> HTTPRouteHandler:
-    @get("/v1/cache/stats", summary="The prefix cache in numbers")
+    @get(
+        "/v1/cache/stats",
+        summary="The prefix cache in numbers",
+        opt=declare(answers(CacheReport, "The sums over all models")),
+    )
     async def cache_stats() -> CacheReport:
         return report(total_cache(workbench.snapshot()))
 

@@ -10,12 +10,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
+from api.contract import ASKING_HUB, DOWNLOADING, READING, answers, declare
 from api.leaving import while_there
 from api.openai import fields
 from api.places import without_folders
 from api.replies import with_headers
 from api.rules import tell_ignored
 from api.settling import JsonBody, Wire
+from core.errors import DownloadError, DownloadNotFound, RequestError
 from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.manager import Downloads
 from core.workbench import Workbench
@@ -58,31 +60,61 @@ BODY: Final = JsonBody(DownloadRequest)
 def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     """Downloads touch the disk and the network, so each answer is made on a thread of its own."""
 
-    @get("/v1/downloads", summary="The downloads, with their progress")
+    @get(
+        "/v1/downloads",
+        summary="The downloads, with their progress",
+        opt=declare(answers(DownloadList, "In the order in which they are fetched"), outcomes=(DownloadError,)),
+    )
     async def list_downloads() -> DownloadList:
         items = await workbench.lanes.disk.run(workbench.store.downloads.items)
         return DownloadList([row_of(item) for item in items])
 
-    @post("/v1/downloads", status_code=202, summary="Download a model")
+    @post(
+        "/v1/downloads",
+        status_code=202,
+        summary="Download a model",
+        opt=declare(
+            answers(DownloadRow, "The download, queued", 202), body=BODY, outcomes=(*READING, *ASKING_HUB, *DOWNLOADING)
+        ),
+    )
     async def add_download(request: Request[object, object, State]) -> Response[DownloadRow]:
         asked = await BODY.read(request.receive, MAX_BODY)
         asking = workbench.lanes.hub.run(enqueue, workbench, asked.body.model)
         row = row_of(await while_there(request.receive, asking))
         return with_headers(row, tell_ignored(asked.ignored), 202)
 
-    @get("/v1/downloads/{download_id:str}", summary="One download")
+    @get(
+        "/v1/downloads/{download_id:str}",
+        summary="One download",
+        opt=declare(answers(DownloadRow, "The download"), outcomes=(DownloadNotFound,)),
+    )
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
         return row_of(await workbench.lanes.disk.run(workbench.store.downloads.item, download_id))
 
-    @delete("/v1/downloads/{download_id:str}", status_code=200, summary="Cancel a download, or unlist one that is over")
+    @delete(
+        "/v1/downloads/{download_id:str}",
+        status_code=200,
+        summary="Cancel a download, or unlist one that is over",
+        opt=declare(answers(DownloadRow, "The download, as it is left"), outcomes=(RequestError, *DOWNLOADING)),
+    )
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
         return row_of(await workbench.lanes.disk.run(cancel, workbench.store.downloads, download_id, discard))
 
-    @post("/v1/downloads/{download_id:str}/pause", status_code=200, summary="Pause a download")
+    @post(
+        "/v1/downloads/{download_id:str}/pause",
+        status_code=200,
+        summary="Pause a download",
+        opt=declare(answers(DownloadRow, "The download"), outcomes=DOWNLOADING),
+    )
     async def pause_download(download_id: FromPath[str]) -> DownloadRow:
         return row_of(await workbench.lanes.disk.run(pause, workbench.store.downloads, download_id))
 
-    @post("/v1/downloads/{download_id:str}/resume", status_code=202, summary="Go on with a download")
+    @post(
+        "/v1/downloads/{download_id:str}/resume",
+        status_code=202,
+        summary="Go on with a download",
+        opt=declare(answers(DownloadRow, "The download, queued again", 202), outcomes=DOWNLOADING),
+    )
     async def resume_download(download_id: FromPath[str]) -> DownloadRow:
         return row_of(await workbench.lanes.disk.run(resume, workbench.store.downloads, download_id))
 

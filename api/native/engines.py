@@ -6,6 +6,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from api.contract import answers, declare
 from core.workbench import Workbench
 
 
@@ -26,7 +27,11 @@ class EngineList(Struct, frozen=True):
 
 
 def engines_route(workbench: Workbench) -> HTTPRouteHandler:
-    @get("/v1/engines", summary="The engines and whether they run here")
+    @get(
+        "/v1/engines",
+        summary="The engines and whether they run here",
+        opt=declare(answers(EngineList, "All engines, those too that cannot run")),
+    )
     async def list_engines() -> EngineList:
         rows = [
             EngineRow(

@@ -11,7 +11,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 from msgspec import Struct
 
+from api.contract import ASKING_HUB, answers, declare
 from api.leaving import while_there
+from api.rules import Json
 from core.engines.base import ArtifactFormat, KvType
 from core.errors import RequestError
 from core.models.offers import Offer, offers
@@ -22,6 +24,8 @@ AnyEnum = TypeVar("AnyEnum", bound=Enum)
 
 MOST = 100
 """Repositories of one answer."""
+LEAST_CONTEXT, MOST_CONTEXT = 16, 16_777_216
+"""Tokens."""
 
 
 class FoundRow(Struct, frozen=True):
@@ -68,7 +72,19 @@ class FitList(Struct, frozen=True):
 def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     """Both ask the Hub, so each answer is made on a thread of its own."""
 
-    @get("/v1/search", summary="Look for models at the Hub")
+    @get(
+        "/v1/search",
+        summary="Look for models at the Hub",
+        opt=declare(
+            answers(FoundList, "Repositories, as the Hub sorts them"),
+            outcomes=ASKING_HUB,
+            parameters={
+                "format": {"enum": ["", *_values(ArtifactFormat)]},
+                "sort": {"enum": ["", *_values(Sort)]},
+                "limit": {"minimum": 1, "maximum": MOST},
+            },
+        ),
+    )
     async def search(
         request: Request[object, object, State],
         q: FromQuery[str] = "",
@@ -79,25 +95,36 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         limit: FromQuery[int] = 30,
     ) -> FoundList:
         filters = Filters(
-            task=task,
-            format=None if format is None else _one_of(ArtifactFormat, format, "format"),
-            licence=licence,
-            sort=_one_of(Sort, sort, "sort"),
+            task=task or None,
+            format=_one_of(ArtifactFormat, format, "format") if format else None,
+            licence=licence or None,
+            sort=_one_of(Sort, sort, "sort") if sort else Sort.DOWNLOADS,
             limit=_within(limit, 1, MOST, "limit"),
         )
         asking = workbench.lanes.hub.run(workbench.store.search, q[:200], filters)
         page = await while_there(request.receive, asking)
         return FoundList([_found(each) for each in page.found])
 
-    @get("/v1/fit", summary="The quants of a model, and which of them fit")
+    @get(
+        "/v1/fit",
+        summary="The quants of a model, and which of them fit",
+        opt=declare(
+            answers(FitList, "The quants, the smallest first"),
+            outcomes=ASKING_HUB,
+            parameters={
+                "context": {"minimum": LEAST_CONTEXT, "maximum": MOST_CONTEXT},
+                "kv_type": {"enum": ["", *_values(KvType)]},
+            },
+        ),
+    )
     async def fit(
         request: Request[object, object, State],
         model: FromQuery[str],
         context: FromQuery[int | None] = None,
         kv_type: FromQuery[str | None] = None,
     ) -> FitList:
-        kv = None if kv_type is None else _one_of(KvType, kv_type, "kv_type")
-        wanted = None if context is None else _within(context, 16, 16_777_216, "context")
+        kv = _one_of(KvType, kv_type, "kv_type") if kv_type else None
+        wanted = None if context is None else _within(context, LEAST_CONTEXT, MOST_CONTEXT, "context")
         name = workbench.store.read_asked(model)
         asking = workbench.lanes.hub.run(offers, workbench.store, name, wanted, kv)
         found = await while_there(request.receive, asking)
@@ -136,6 +163,10 @@ def _row(offer: Offer) -> FitRow:
         largest_context=judged.largest,
         notes=list(fit.notes),
     )
+
+
+def _values(kind: type[Enum]) -> list[Json]:
+    return [str(each.value) for each in kind]
 
 
 def _one_of(kind: type[AnyEnum], value: str, field: str) -> AnyEnum:

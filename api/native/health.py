@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from msgspec.structs import replace
 
+from api.contract import answers, declare
 from api.places import without_folders
 from core.feed import Absent, ModelState, Snapshot
 from core.supervision import Past
@@ -39,7 +40,11 @@ class Health(Struct, frozen=True):
 
 
 def health_route(workbench: Workbench) -> HTTPRouteHandler:
-    @get("/health", summary="Whether requests would be answered")
+    @get(
+        "/health",
+        summary="Whether requests would be answered",
+        opt=declare(answers(Health, "Requests are answered"), answers(Health, "They are not", 503), needs_key=False),
+    )
     async def health_check() -> Response[Health]:
         health, ready = health_of(workbench.snapshot(), workbench.first_choice)
         health, ready = remembered(health, ready, workbench.past, workbench.first_choice)

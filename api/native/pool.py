@@ -9,12 +9,14 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
+from api.contract import LOADING, READING, answers, declare
 from api.openai import fields
 from api.openai.models import cards, find
 from api.openai.wire import ModelCard
 from api.replies import Headers, with_headers
 from api.rules import tell_ignored
 from api.settling import JsonBody, Wire
+from core.errors import ModelNotFound
 from core.workbench import Workbench
 
 MAX_BODY = 16 * 1024
@@ -42,7 +44,12 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         asked = await BODY.read(request.receive, MAX_BODY)
         return asked.body, tell_ignored(asked.ignored)
 
-    @post(["/v1/models/load", "/models/load"], status_code=200, summary="Load a model, as a request for it would")
+    @post(
+        ["/v1/models/load", "/models/load"],
+        status_code=200,
+        summary="Load a model, as a request for it would",
+        opt=declare(answers(ModelCard, "The model, loaded"), body=BODY, outcomes=(*READING, *LOADING)),
+    )
     async def load_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request)
         name = await workbench.prepare(body.model)
@@ -50,13 +57,23 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             workbench.pin(name, body.pinned)
         return with_headers(card(name), headers)
 
-    @post(["/v1/models/unload", "/models/unload"], status_code=200, summary="Free a model; its requests fail")
+    @post(
+        ["/v1/models/unload", "/models/unload"],
+        status_code=200,
+        summary="Free a model; its requests fail",
+        opt=declare(answers(ModelRequest, "The name of the model"), body=BODY, outcomes=(*READING, ModelNotFound)),
+    )
     async def unload_model(request: Request[object, object, State]) -> Response[ModelRequest]:
         body, headers = await read(request)
         await workbench.unload(body.model)
         return with_headers(ModelRequest(model=body.model), headers)
 
-    @post(["/v1/models/pin", "/models/pin"], status_code=200, summary="Keep a model loaded, or no longer")
+    @post(
+        ["/v1/models/pin", "/models/pin"],
+        status_code=200,
+        summary="Keep a model loaded, or no longer",
+        opt=declare(answers(ModelCard, "The model"), body=BODY, outcomes=(*READING, ModelNotFound)),
+    )
     async def pin_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request)
         workbench.pin(body.model, body.pinned is not False)

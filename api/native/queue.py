@@ -5,12 +5,17 @@ from __future__ import annotations
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
+from api.contract import answers, declare
 from core.feed import QueueStats, Snapshot
 from core.workbench import Workbench
 
 
 def queue_route(workbench: Workbench) -> HTTPRouteHandler:
-    @get("/v1/queue/stats", summary="The request queue in numbers")
+    @get(
+        "/v1/queue/stats",
+        summary="The request queue in numbers",
+        opt=declare(answers(QueueStats, "The sums over all models")),
+    )
     async def queue_stats() -> QueueStats:
         return total_queue(workbench.snapshot())
 

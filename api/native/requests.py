@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
+from api.contract import answers, declare
 from api.errors import Denied
 from core.feed import RequestRow
 from core.workbench import Workbench
@@ -22,11 +23,20 @@ class CancelReport(Struct, frozen=True):
 
 
 def request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
-    @get("/v1/requests", summary="The requests that wait or run now")
+    @get(
+        "/v1/requests",
+        summary="The requests that wait or run now",
+        opt=declare(answers(RequestBoard, "The request board")),
+    )
     async def list_requests() -> RequestBoard:
         return RequestBoard(list(workbench.snapshot().requests))
 
-    @delete("/v1/requests/{request_id:path}", status_code=200, summary="Cancel a request")
+    @delete(
+        "/v1/requests/{request_id:path}",
+        status_code=200,
+        summary="Cancel a request",
+        opt=declare(answers(CancelReport, "It was cancelled"), outcomes=((404, "request_not_found"),)),
+    )
     async def cancel_request(request_id: FromPath[str]) -> CancelReport:
         name = request_id.removeprefix("/")
         if not workbench.cancel(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import setitem
 from typing import Final, Literal
@@ -17,13 +17,14 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from api.bodies import read_body
+from api.contract import ANSWERING, EVENTS, JSON, PLAIN, READING, Reply, answers, declare
 from api.errors import BodyTooLarge, refusal
-from api.forms import Form, parse_form
+from api.forms import Form, FormBody
 from api.live import LiveStreams
 from api.openai import fields
-from api.rules import tell_ignored
+from api.rules import Json, tell_ignored
 from api.sse import DONE, PING_SECONDS, Answer, frame
-from core.engines.whisper.languages import code_of, name_of
+from core.engines.whisper.languages import LANGUAGES, code_of, name_of
 from core.errors import RequestError
 from core.events import Event, Failed, Finished, Heard, Segment
 from core.requests import Transcription
@@ -40,14 +41,48 @@ MAX_FORM: Final = MAX_FILE + 256 * 1024
 """The file with the fields around it."""
 LONGEST_PROMPT: Final = 8192
 """Characters. Whisper itself reads the last 224 tokens."""
-FORMATS: Final = ("json", "text", "srt", "vtt", "verbose_json")
+FORMATS: Final[tuple[Json, ...]] = ("json", "text", "srt", "vtt", "verbose_json")
 GRANULARITIES: Final = "timestamp_granularities"
-COMMON: Final = ("file", "model", "prompt", "response_format", "temperature")
-FIELDS: Final = {
-    TRANSCRIPTIONS: (*COMMON, "language", "stream", GRANULARITIES, f"{GRANULARITIES}[]"),
-    TRANSLATIONS: COMMON,
+COMMON: Final[Mapping[str, Mapping[str, Json]]] = {
+    "file": {
+        "type": "string",
+        "format": "binary",
+        "minLength": 1,
+        "description": "The audio, in any format that FFmpeg reads.",
+    },
+    "model": {"type": "string", "maxLength": 1024},
+    "prompt": {"type": "string", "maxLength": LONGEST_PROMPT},
+    "response_format": {"enum": ["", *FORMATS]},
+    "temperature": {"type": "number", "minimum": 0, "maximum": 1},
 }
-RULES: Final = {TRANSCRIPTIONS: fields.TRANSCRIPTION, TRANSLATIONS: fields.TRANSLATION}
+
+
+def _needs(form: str, *fields: str) -> Json:
+    """A schema: each of the fields is left out, or the answer is to have this form."""
+    absent: dict[str, Json] = {field: {"maxItems": 0} for field in fields}
+    chosen: dict[str, Json] = {"properties": {"response_format": {"const": form}}}
+    return {"anyOf": [{"properties": absent}, chosen | {"required": ["response_format"]}]} if fields else chosen
+
+
+GRANULARITY: Final[Mapping[str, Json]] = {"type": "array", "items": {"enum": ["segment", "word"]}}
+FORMS: Final = {
+    TRANSCRIPTIONS: FormBody(
+        {
+            **COMMON,
+            "language": {"enum": ["", "auto", *LANGUAGES, *map(name_of, LANGUAGES)]},
+            "stream": {"type": "boolean"},
+            GRANULARITIES: GRANULARITY,
+            f"{GRANULARITIES}[]": GRANULARITY,
+        },
+        ("file",),
+        fields.TRANSCRIPTION,
+        [
+            _needs("verbose_json", GRANULARITIES, f"{GRANULARITIES}[]"),
+            {"anyOf": [{"properties": {"stream": {"const": False}}}, _needs("json")]},
+        ],
+    ),
+    TRANSLATIONS: FormBody(COMMON, ("file",), fields.TRANSLATION),
+}
 ENCODER = msgspec.json.Encoder()
 
 
@@ -127,7 +162,7 @@ def audio_routes(
 
     async def answer(request: Request[object, object, State], path: str) -> ASGIApp:
         data = await read_body(request.receive, limit)
-        form = parse_form(request.headers.get("content-type", ""), data, FIELDS[path], RULES[path])
+        form = FORMS[path].parse(request.headers.get("content-type", ""), data)
         state = request.scope["state"]
         tenant, identity = str(state["tenant"]), live.unique(str(state["request_id"]))
         wanted = wanted_of(form)
@@ -146,11 +181,26 @@ def audio_routes(
             headers=lambda: tell_ignored(form.ignored),
         )
 
-    @post(list(PATHS[TRANSCRIPTIONS]), status_code=200, summary="Write down what is said in an audio file")
+    def contract(path: str, *streamed: Reply) -> dict[str, object]:
+        reply = Reply("The transcript, in the format asked for", {JSON: PlainReply, PLAIN: None})
+        verbose = answers(VerboseReply, "With `verbose_json`")
+        return declare(reply, verbose, *streamed, body=FORMS[path], outcomes=(*READING, *ANSWERING))
+
+    @post(
+        list(PATHS[TRANSCRIPTIONS]),
+        status_code=200,
+        summary="Write down what is said in an audio file",
+        opt=contract(TRANSCRIPTIONS, Reply("With `stream`", {EVENTS: TextDeltaEvent})),
+    )
     async def create_transcription(request: Request[object, object, State]) -> ASGIApp:
         return await answer(request, TRANSCRIPTIONS)
 
-    @post(list(PATHS[TRANSLATIONS]), status_code=200, summary="Write down in English what is said in an audio file")
+    @post(
+        list(PATHS[TRANSLATIONS]),
+        status_code=200,
+        summary="Write down in English what is said in an audio file",
+        opt=contract(TRANSLATIONS),
+    )
     async def create_translation(request: Request[object, object, State]) -> ASGIApp:
         return await answer(request, TRANSLATIONS)
 
@@ -188,7 +238,7 @@ def wanted_of(form: Form) -> Wanted:
     chosen = form.one("response_format") or "json"
     if chosen not in FORMATS:
         raise RequestError(
-            f"The field `response_format` is wrong: give one of {', '.join(FORMATS)}.", "response_format"
+            f"The field `response_format` is wrong: give one of {', '.join(map(str, FORMATS))}.", "response_format"
         )
     granularities = {*form.fields.get(GRANULARITIES, ()), *form.fields.get(f"{GRANULARITIES}[]", ())} - {""}
     if strange := granularities - {"segment", "word"}:

@@ -17,8 +17,9 @@ from litestar.types import ASGIApp
 from msgspec import Raw, UnsetType
 from msgspec.structs import replace
 
+from api.contract import ANSWERING, EVENTS, JSON, READING, Reply, declare
 from api.live import LiveStreams
-from api.openai.wire import ChatMessage, ChatRequest, RefusalPart, TextPart
+from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, TextPart
 from api.openai.writing import ChatDialect
 from api.replies import Headers
 from api.rules import tell_ignored
@@ -61,7 +62,13 @@ BODY: Final = JsonBody(ChatRequest)
 def chat_route(
     workbench: Workbench, live: LiveStreams, *, max_body: int, fingerprint: str, ping: float = PING_SECONDS
 ) -> HTTPRouteHandler:
-    @post(list(PATHS), status_code=200, summary="Answer a conversation")
+    contract = declare(
+        Reply("One JSON document, or events where `stream` is true", {JSON: ChatCompletion, EVENTS: ChatChunk}),
+        body=BODY,
+        outcomes=(*READING, *ANSWERING),
+    )
+
+    @post(list(PATHS), status_code=200, summary="Answer a conversation", opt=contract)
     async def create_chat_completion(request: Request[object, object, State]) -> ASGIApp:
         asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body = asked.body
@@ -79,8 +86,14 @@ def chat_route(
         generation = workbench.route(generation)
         ignored = [*asked.ignored, *dropped(body)]
 
+        met: list[Traits] = []
+
+        def meet(traits: Traits) -> None:
+            met.append(traits)
+            ignored.extend(in_vain(body, traits))
+
         def sampled(asked: Generation, defaults: Sampling) -> Generation:
-            return replace(asked, sampling=_sampling(body, defaults))
+            return replace(asked, sampling=_known_biases(_sampling(body, defaults), met[0].vocabulary))
 
         def headers() -> Headers:
             return *route_headers(generation), *tell_ignored(ignored)
@@ -90,7 +103,7 @@ def chat_route(
             generation,
             sampled,
             partial(setitem, state, "request_id"),
-            lambda traits: ignored.extend(in_vain(body, traits)),
+            meet,
         )
         return Answer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
@@ -111,14 +124,27 @@ def dropped(body: ChatRequest) -> Iterator[str]:
         yield "tools"
     if body.functions:
         yield "functions"
+    if _is_outdone(body, "think"):
+        yield "think"
+    other = body.max_completion_tokens or body.max_tokens
+    if other is not None and body.n_predict not in (None, other):
+        yield "n_predict"
+
+
+def _is_outdone(body: ChatRequest, field: str) -> bool:
+    """Whether another field says something else of the same, and goes first."""
+    return field == "think" and body.think is not None and body.enable_thinking not in (None, body.think)
 
 
 def in_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
     """Fields that nothing comes of with a model of these traits."""
     if traits.template is not None:
         for field, variable in FOR_TEMPLATES.items():
-            if getattr(body, field) is not None and not re.search(rf"\b{variable}\b", traits.template):
+            asked = getattr(body, field) is not None and not _is_outdone(body, field)
+            if asked and not re.search(rf"\b{variable}\b", traits.template):
                 yield field
+    if traits.vocabulary is not None and any(token >= traits.vocabulary for token, _ in _biases(body.logit_bias or {})):
+        yield "logit_bias"
     if body.stream and not traits.stepwise:
         yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
 
@@ -240,7 +266,7 @@ def _template_arguments(body: ChatRequest) -> dict[str, Scalar]:
             )
     for field, variable in FOR_TEMPLATES.items():
         value: Scalar = getattr(body, field)
-        if value is None:
+        if value is None or _is_outdone(body, field):
             continue
         if arguments.setdefault(variable, value) != value:
             raise RequestError(
@@ -261,9 +287,12 @@ def _max_tokens(body: ChatRequest) -> int | None:
     for name, value in given.items():
         if value == 0:
             raise RequestError(f"The field `{name}` is wrong: expected at least 1, or -1 for as many as fit.", name)
-        first = next(iter(given))
-        if value != given[first]:
-            raise RequestError(f"`{name}` is {value} and `{first}` is {given[first]}; send one of them.", first)
+    old, new = body.max_tokens, body.max_completion_tokens
+    if old is not None and new is not None and old != new:
+        raise RequestError(
+            f"`max_tokens` is {old} and `max_completion_tokens` is {new}; send one of them.", "max_completion_tokens"
+        )
+    # llama.cpp's own name counts where OpenAI's are left out.
     limit = next(iter(given.values()), -1)
     return None if limit < 0 else limit
 
@@ -281,6 +310,13 @@ def _sampling(body: ChatRequest, defaults: Sampling) -> Sampling:
     if body.logprobs:
         changes["logprobs"] = body.top_logprobs or 0
     return replace(defaults, **changes)
+
+
+def _known_biases(sampling: Sampling, vocabulary: int | None) -> Sampling:
+    """Without those of tokens that the model does not have, which can never be drawn."""
+    if vocabulary is None or not sampling.logit_bias:
+        return sampling
+    return replace(sampling, logit_bias=tuple(each for each in sampling.logit_bias if each[0] < vocabulary))
 
 
 def _biases(biases: Mapping[str, float]) -> Iterator[tuple[int, float]]:

@@ -6,20 +6,21 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from functools import partial
 from operator import setitem
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 from litestar import Request, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
+from api.contract import ANSWERING, READING, answers, declare
 from api.live import LiveStreams
 from api.openai import fields
 from api.openai.wire import ModelName, Natural
-from api.rules import tell_ignored
+from api.rules import Json, tell_ignored
 from api.settling import JsonBody, Wire
 from api.sse import Answer
 from core.errors import RequestError
@@ -33,8 +34,8 @@ MAX_INPUTS: Final = 2048
 """OpenAI's own limit."""
 MAX_TOKENS: Final = 1 << 17
 """Token ids of one input; more than any embedder takes."""
-_TOKENS: Final = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
-INPUTS: Final = {
+_TOKENS: Final[Json] = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+INPUTS: Final[Json] = {
     "anyOf": [
         {"type": "string", "minLength": 1},
         {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_INPUTS},
@@ -49,9 +50,10 @@ class EmbeddingRequest(Wire, frozen=True):
     """The body of POST /v1/embeddings."""
 
     rules = fields.EMBEDDINGS
+    field_schemas = {"input": INPUTS}
     extra_neutral = {"encoding_format": ("",)}
 
-    input: Annotated[str | list[str | int | list[int]], Meta(extra_json_schema=INPUTS)]
+    input: str | list[str | int | list[int]]
     """A text, a list of texts, a text as tokens, or a list of those."""
     model: ModelName | None = None
     encoding_format: Literal["float", "base64"] | None = None
@@ -86,7 +88,9 @@ ENCODER = msgspec.json.Encoder()
 
 
 def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) -> HTTPRouteHandler:
-    @post(list(PATHS), status_code=200, summary="Make vectors of texts")
+    contract = declare(answers(EmbeddingList, "A vector for each input"), body=BODY, outcomes=(*READING, *ANSWERING))
+
+    @post(list(PATHS), status_code=200, summary="Make vectors of texts", opt=contract)
     async def create_embedding(request: Request[object, object, State]) -> ASGIApp:
         given = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         state = request.scope["state"]

@@ -9,6 +9,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from api.contract import answers, declare
 from api.openai.wire import DraftCard, ModelCard, ModelList
 from api.places import without_folders
 from core.errors import ModelNotFound
@@ -23,12 +24,20 @@ FAILED = ModelState.FAILED.value
 
 
 def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
-    @get(["/v1/models", "/models"], summary="The models that are served")
+    @get(
+        ["/v1/models", "/models"],
+        summary="The models that are served",
+        opt=declare(answers(ModelList, "Those that are loaded first")),
+    )
     async def list_models() -> ModelList:
         return ModelList(data=cards(workbench.snapshot(), workbench.places))
 
     # A name may contain slashes, as the ids of the Hub do.
-    @get(["/v1/models/{model_id:path}", "/models/{model_id:path}"], summary="One model that is served")
+    @get(
+        ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
+        summary="One model that is served",
+        opt=declare(answers(ModelCard, "The model"), outcomes=(ModelNotFound,)),
+    )
     async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
         return find(cards(workbench.snapshot(), workbench.places), model_id.removeprefix("/"))
 

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from api.openai import fields
+from api.rules import Json
 from api.settling import Wire
 from core.chat.template import RESERVED
 from core.requests import Role, Scalar
@@ -39,6 +40,17 @@ Calling = Annotated[Raw, Meta(extra_json_schema={"enum": [None, "", "none", "aut
 _ARGUMENTS: Final = {"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(RESERVED)}}}
 _BIASES: Final = {"propertyNames": {"pattern": "^[0-9]{1,9}$"}}
 
+_ONE_LIMIT: Final[Json] = {
+    "anyOf": [{"properties": {name: {"type": "null"}}} for name in ("max_tokens", "max_completion_tokens")]
+}
+"""Whoever sends both must send the same with them, which no schema can say."""
+_NEEDS_LOGPROBS: Final[Json] = {
+    "anyOf": [
+        {"properties": {"top_logprobs": {"enum": [None, 0]}}},
+        {"required": ["logprobs"], "properties": {"logprobs": {"const": True}}},
+    ]
+}
+
 
 class TextPart(Wire, frozen=True, tag="text"):
     rules = fields.PART
@@ -55,25 +67,25 @@ class RefusalPart(Wire, frozen=True, tag="refusal"):
 class ImagePart(Wire, frozen=True, tag="image_url"):
     """An image, which the model cannot take; nor can it take the parts below."""
 
-    rules = fields.PART
+    refused = True
 
     image_url: Raw | UnsetType = UNSET
 
 
 class AudioPart(Wire, frozen=True, tag="input_audio"):
-    rules = fields.PART
+    refused = True
 
     input_audio: Raw | UnsetType = UNSET
 
 
 class VideoPart(Wire, frozen=True, tag="video_url"):
-    rules = fields.PART
+    refused = True
 
     video_url: Raw | UnsetType = UNSET
 
 
 class FilePart(Wire, frozen=True, tag="file"):
-    rules = fields.PART
+    refused = True
 
     file: Raw | UnsetType = UNSET
 
@@ -117,6 +129,8 @@ class ChatRequest(Wire, frozen=True):
         "reasoning_effort": ("",),
     }
 
+    further_schema = {"allOf": [_ONE_LIMIT, _NEEDS_LOGPROBS]}
+
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=65_536)]
     model: ModelName | None = None
 
@@ -154,9 +168,9 @@ class ChatRequest(Wire, frozen=True):
     return_progress: bool | None = None
     """Chunks of a stream tell how far the prompt is computed."""
     timings_per_token: bool | None = None
-    best_of: Annotated[int, Meta(ge=0, le=16)] | None = None
+    best_of: Annotated[int, Meta(ge=0, le=16, extra_json_schema={"maximum": 1})] | None = None
     """As many as there are choices, or one."""
-    min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1, extra_json_schema={"maximum": 0})] | None = None
     """Zero, or together with `ignore_eos`, under which no answer ends early."""
 
     # Nothing can be called here; see `api.openai.chat`.

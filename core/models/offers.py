@@ -47,6 +47,9 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
     memory = devices()
     if isinstance(name, BuiltIn):
         artifact = store.resolve(name)
+        if artifact.format is ArtifactFormat.SCRIPT:
+            # It has no weights, and fits anywhere.
+            return (Offer(artifact.name, artifact.format, artifact.size, None),)
         only = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
         return (Offer(artifact.name, artifact.format, artifact.size, only),)
     if not isinstance(name, Alias | HubName):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from core.engines.base import Embedder, Model, StreamModel, Transcriber
-from core.errors import RequestError
+from core.errors import ModelUnable
 from core.feed import ModelKind
 from core.requests import Embedding, Generation, Transcription
 
@@ -19,7 +19,7 @@ WISHES: Final[Mapping[type[Request], str]] = {
 
 
 def require_able(model: Model, name: str, request: Request) -> None:
-    """Raises RequestError where a model cannot do what is asked, with the endpoint of what it can."""
+    """Raises ModelUnable where a model cannot do what is asked, with the endpoint of what it can."""
     match request:
         case Transcription():
             able = isinstance(model, Transcriber)
@@ -29,7 +29,7 @@ def require_able(model: Model, name: str, request: Request) -> None:
             able = isinstance(model, StreamModel) or not isinstance(model, Transcriber | Embedder)
     if not able:
         does, endpoint = ability_of(model)
-        raise RequestError(
+        raise ModelUnable(
             f"The model {name} {does} and cannot {WISHES[type(request)]}; it is asked at {endpoint}.", "model"
         )
 

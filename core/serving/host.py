@@ -55,6 +55,8 @@ class Traits(Struct, frozen=True):
     """The source of its chat template; None where it has none, or where whoever runs it renders prompts."""
     stepwise: bool
     """Whether this workbench computes its prompts and draws its tokens."""
+    vocabulary: int | None
+    """Number of token ids; None where nobody here can tell."""
 
 
 class Loaded:
@@ -192,7 +194,8 @@ class Host:
     @property
     def traits(self) -> Traits:
         """Raises ModelNotReady while there is no model."""
-        return Traits(self.spec.template, self._encoder is not None)
+        size = self._tokenizer.size if self._tokenizer is not None else None
+        return Traits(self.spec.template, self._encoder is not None, size)
 
     @property
     def vocabulary(self) -> int:
