@@ -34,7 +34,7 @@ MAX_INPUTS: Final = 2048
 """OpenAI's own limit."""
 MAX_TOKENS: Final = 1 << 17
 """Token ids of one input; more than any embedder takes."""
-_TOKENS: Final[Json] = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+_TOKENS: Final[Json] = {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MAX_TOKENS}
 INPUTS: Final[Json] = {
     "anyOf": [
         {"type": "string", "minLength": 1},

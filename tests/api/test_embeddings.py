@@ -118,10 +118,10 @@ async def test_what_is_wrong_is_refused_by_name(bert: Served, fields: dict[str, 
 
 async def test_who_is_asked_for_what_it_cannot_do_says_where_it_is_asked(bert: Served) -> None:
     chat = await bert.http.post("/v1/chat/completions", json=chat_body(model="tiny"))
-    assert chat.status_code == 400
+    assert chat.status_code == 404
     assert "/v1/embeddings" in error_of(chat)["message"]
     wrong = await posted(bert, model="echo")
-    assert wrong.status_code == 400
+    assert wrong.status_code == 404
     assert "/v1/chat/completions" in error_of(wrong)["message"]
     assert (await posted(bert, model="nobody")).status_code == 404
 
