@@ -190,8 +190,8 @@ async def test_models_are_asked_for_what_they_can_do(whisper: Served) -> None:
     chat = await form(whisper, model="echo")
     speech = await whisper.http.post("/v1/chat/completions", json=chat_body(model="tiny"))
     assert (nobody.status_code, error_of(nobody)["code"]) == (404, "model_not_found")
-    assert (chat.status_code, error_of(chat)["param"]) == (400, "model")
-    assert (speech.status_code, error_of(speech)["param"]) == (400, "model")
+    assert (chat.status_code, error_of(chat)["param"]) == (404, "model")
+    assert (speech.status_code, error_of(speech)["param"]) == (404, "model")
     assert "/v1/audio/transcriptions" in error_of(speech)["message"]
 
 
