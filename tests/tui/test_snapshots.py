@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from api.curl import curl_line
 from core.models.downloads.items import DownloadItem, DownloadState
 from tests.tui.conftest import quiet, until
 from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench
@@ -127,7 +129,9 @@ async def on_contest_under_way(pilot: Pilot[None]) -> None:
 async def on_serve(pilot: Pilot[None]) -> None:
     await opened(pilot)
     app = app_of(pilot)
-    server = SimpleNamespace(url="http://127.0.0.1:8080", api_key=None, running=True, stop=_nothing)
+    url = "http://127.0.0.1:8080"
+    curl = partial(curl_line, url)
+    server = SimpleNamespace(url=url, api_key=None, running=True, stop=_nothing, curl=curl)
     app.desk.server = cast("None", server)
     await pilot.press("3")
     await pilot.pause()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from textual import on, work
@@ -12,10 +11,11 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from core.errors import BenchtopError
-from core.feed import MachineSnapshot, ModelSnapshot, RequestRow, Snapshot
+from core.feed import MachineSnapshot, ModelKind, ModelSnapshot, RequestRow, Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions import Scope, bindings
+from tui.desk import model_in
 from tui.screens.room import Room
 from tui.widgets.board import Board
 from tui.widgets.gauge import Gauge
@@ -75,7 +75,7 @@ class ServeScreen(Room):
     def _draw_server(self) -> None:
         server = self.desk.live_server
         model = self.desk.model
-        wanted = (server.url if server else None, model, self._busy, glyphs.of(self))
+        wanted = (server.url if server else None, model, self._kind, self._busy, glyphs.of(self))
         if wanted == self._shown:
             return
         self._shown = wanted
@@ -100,7 +100,13 @@ class ServeScreen(Room):
                 key,
             )
         )
-        curl.update(Content.assemble(("$ ", "$quiet"), curl_line(server.url, server.api_key, model)))
+        curl.update(Content.assemble(("$ ", "$quiet"), server.curl(model, self._kind)))
+
+    @property
+    def _kind(self) -> ModelKind:
+        """Of the model in use: speech and embeddings are asked for in another way."""
+        model = model_in(self.desk.snapshot(), self.desk.model)
+        return model.kind if model is not None else ModelKind.CHAT
 
     def _draw_gauges(self, models: tuple[ModelSnapshot, ...], machine: MachineSnapshot) -> None:
         pending = sum(model.queue.pending for model in models)
@@ -187,7 +193,7 @@ class ServeScreen(Room):
         if (server := self.desk.live_server) is None:
             self.notify("Start the server first: press s.", severity="warning")
             return
-        self.app.copy_to_clipboard(curl_line(server.url, server.api_key, self.desk.model))
+        self.app.copy_to_clipboard(server.curl(self.desk.model, self._kind))
         self.notify("The curl line is in the clipboard.")
 
     def action_copy_key(self) -> None:
@@ -197,12 +203,3 @@ class ServeScreen(Room):
             return
         self.app.copy_to_clipboard(server.api_key)
         self.notify("The API key is in the clipboard.")
-
-
-def curl_line(url: str, key: str | None, model: str) -> str:
-    """A request that works as pasted, on one line."""
-    import msgspec
-
-    body = msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
-    header = f" -H {shlex.quote(f'Authorization: Bearer {key}')}" if key else ""
-    return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} -d {shlex.quote(body.decode())}"
