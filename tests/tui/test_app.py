@@ -6,14 +6,18 @@ import asyncio
 import json
 import urllib.request
 from pathlib import Path
+from typing import cast
 
 import pytest
 from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
+from api.server import Server
 from core.config import ServerSettings, Settings
+from core.feed import ModelKind
 from core.models.downloads.items import DownloadState
+from core.workbench import Workbench
 from tests.tui.conftest import notices, quiet, shown, until
 from tests.tui.on_models import HALF
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
@@ -289,6 +293,67 @@ async def test_quitting_asks_once_while_downloads_are_under_way() -> None:
         await until(pilot, lambda: still.closed)
         await pilot.pause()
     assert app.return_code == 0
+
+
+async def test_quitting_asks_while_an_answer_is_written() -> None:
+    app = quiet(StillWorkbench(hold_stream=True))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press(*"go on", "enter")
+        await until(pilot, lambda: app.answering())
+        await pilot.press("f3", "ctrl+q")
+        await until(pilot, lambda: app.screen.is_modal)
+        assert "1 answer is being written" in str(app.screen.query_one(".question-text", Static).render())
+        await pilot.press("ctrl+q")
+        await pilot.pause()
+        assert app.return_code == 0
+
+
+async def test_unloading_asks_while_the_model_writes() -> None:
+    still = StillWorkbench(hold_stream=True)
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press(*"go on", "enter")
+        await until(pilot, lambda: app.answering())
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and len(app.screen.table.rows) == 7)
+        await pilot.press("u")
+        await until(pilot, lambda: app.screen.is_modal)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert still.models
+        await pilot.press("u")
+        await until(pilot, lambda: app.screen.is_modal)
+        await pilot.press("y")
+        await until(pilot, lambda: not still.models)
+
+
+async def test_the_board_says_how_the_selected_prompt_came_to_be() -> None:
+    note = "The chat template takes no system message; it stands before the user's words."
+    rows = (GUIDE.requests[0], replace(GUIDE.requests[1], notes=(note,)))
+    app = quiet(StillWorkbench((replace(GUIDE, requests=rows),)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen.query_one(Board).row_count == 2)
+        assert not app.screen.query_one("#request-note").display
+        await pilot.press("down")
+        await until(pilot, lambda: note in shown(app, "#request-note"))
+        assert app.screen.query_one("#request-note").display
+
+
+async def test_the_curl_line_of_an_embedder_asks_for_embeddings() -> None:
+    app = quiet(StillWorkbench((replace(GUIDE, kind=ModelKind.EMBEDDING),)))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        server = Server(cast("Workbench", app.desk.workbench), app.settings)
+        await server.start()
+        app.desk.server = server
+        await pilot.press("3")
+        await until(pilot, lambda: "/v1/embeddings" in shown(app, "#curl"))
+        await pilot.press("c")
+        assert "/v1/embeddings" in app.clipboard
 
 
 async def test_it_is_usable_at_80_by_24() -> None:
