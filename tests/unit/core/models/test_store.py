@@ -32,7 +32,8 @@ def test_a_trial_run_records_what_a_model_took_beside_what_was_estimated(store: 
     prober.probe(engine, LOCATION, GUIDE, LoadOptions(threads=1), threading.Event(), budget=20.0)
     (record,) = store.records.all()
     assert (record.engine, record.architecture) == ("llamacpp", "llama")
-    assert abs(record.error) < 0.1
+    # Beside a model this small the library's own pages count, and how many it touches depends on the processor.
+    assert abs(record.measured - record.predicted.loaded) < 2 * record.predicted.overhead
     # A verdict that is kept measures nothing anew.
     prober.probe(engine, LOCATION, GUIDE, LoadOptions(threads=1), threading.Event(), budget=20.0)
     assert len(store.records.all()) == 1
