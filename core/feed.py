@@ -146,6 +146,9 @@ class ModelSnapshot(Struct, frozen=True):
     quantization: str = ""
     parameters: int = 0
     context: int = 0
+    trained_context: int = 0
+    vocabulary: int = 0
+    """Number of token ids; zero where nobody here can tell."""
     slots: int = 0
     slots_used: int = 0
     threads: int = 0

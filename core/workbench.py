@@ -26,6 +26,7 @@ from core.feed import MachineSnapshot, RequestState, Snapshot
 from core.lanes import Lanes
 from core.models.library import LibraryEntry
 from core.models.names import Name, are_same, clean, shown
+from core.models.shelf import Loadable, Shelf, loadable
 from core.models.store import Store
 from core.requests import Embedding, Generation, Sampling, Transcription
 from core.serving.ability import WISHES, Request
@@ -88,6 +89,7 @@ class Workbench:
         self.lanes = Lanes()
         """The threads on which whatever blocks is done."""
         self._closed = False
+        self._shelf = Shelf(self.store.library, self.lanes.disk)
         self._opening: list[str] = []
         self._turns = 0
         """Requests that were routed."""
@@ -182,6 +184,7 @@ class Workbench:
         self._closed = True
         if "_pool" in vars(self):
             await self._pool.close()
+        self._shelf.close()
         self.lanes.close()
         await asyncio.to_thread(self.store.close)
 
@@ -346,6 +349,18 @@ class Workbench:
     def library(self) -> tuple[LibraryEntry, ...]:
         """Models on this machine. Touches the disk."""
         return self.store.library({member.artifact.path for member in self._pool if member.loaded})
+
+    async def loadable(self) -> tuple[Loadable, ...]:
+        """The models that a request would load, beside those that are known already."""
+        if not self.settings.pool.on_demand:
+            return ()
+        entries = await self._shelf.entries()
+        members = tuple(self._pool)
+        known = {member.name for member in members}
+        configured = tuple(Loadable(name, 0) for name in self.settings.models if name not in known)
+        names = {*known, *self.settings.models}
+        files = {member.artifact.path for member in members}
+        return *configured, *loadable(entries, names, files, self.settings.model.engine)
 
     def snapshot(self) -> Snapshot:
         memory = psutil.virtual_memory()

@@ -10,11 +10,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from api.contract import answers, declare
-from api.openai.wire import DraftCard, ModelCard, ModelList
+from api.openai.wire import DraftCard, ModelCard, ModelList, ModelMeta
 from api.places import without_folders
 from core.errors import ModelNotFound
 from core.feed import DraftStats, ModelSnapshot, ModelState, Snapshot
 from core.models.names import are_same, clean, shown
+from core.models.shelf import Loadable
 from core.workbench import Workbench
 
 UNLOADED = "unloaded"
@@ -30,7 +31,7 @@ def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         opt=declare(answers(ModelList, "Those that are loaded first")),
     )
     async def list_models() -> ModelList:
-        return ModelList(data=cards(workbench.snapshot(), workbench.places))
+        return ModelList(data=await all_cards(workbench))
 
     # A name may contain slashes, as the ids of the Hub do.
     @get(
@@ -39,14 +40,45 @@ def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         opt=declare(answers(ModelCard, "The model"), outcomes=(ModelNotFound,)),
     )
     async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
-        return find(cards(workbench.snapshot(), workbench.places), model_id.removeprefix("/"))
+        name = model_id.removeprefix("/")
+        # Those that are known are found without a look at the disk.
+        known = cards(workbench.snapshot(), workbench.places)
+        return find(known if _is_among(known, name) else await all_cards(workbench), name)
 
     return [list_models, retrieve_model]
 
 
+async def all_cards(workbench: Workbench) -> list[ModelCard]:
+    """Of the models that are known, and behind them of those that a request would load."""
+    more = await workbench.loadable()
+    snapshot = workbench.snapshot()
+    known = cards(snapshot, workbench.places)
+    created = _created(snapshot)
+    return [*known, *(_of_library(each, created) for each in more if not _is_among(known, each.name))]
+
+
+def _is_among(cards: Collection[ModelCard], name: str) -> bool:
+    return any(are_same(card.id, name) for card in cards)
+
+
+def _created(snapshot: Snapshot) -> int:
+    """Seconds since the epoch; models have no age here, so all have the server's."""
+    return int(snapshot.taken - snapshot.uptime)
+
+
+def _of_library(model: Loadable, created: int) -> ModelCard:
+    return ModelCard(
+        id=model.name,
+        created=created,
+        owned_by="benchtop",
+        state=UNLOADED,
+        meta=ModelMeta(size=model.size or None),
+    )
+
+
 def cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
     """`places`: files that what is wrong with a model may speak of."""
-    created = int(snapshot.taken - snapshot.uptime)
+    created = _created(snapshot)
     absent = [
         ModelCard(
             id=each.name,
@@ -54,6 +86,7 @@ def cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
             owned_by="benchtop",
             state=FAILED if each.problem else UNLOADED,
             pinned=each.pinned,
+            meta=ModelMeta(size=each.size or None),
         )
         for each in snapshot.pool.absent
     ]
@@ -81,6 +114,14 @@ def _card(model: ModelSnapshot, created: int, places: Collection[Path]) -> Model
         quantization=model.quantization or None,
         parameters=model.parameters or None,
         context_length=model.context or None,
+        max_model_len=model.context or None,
+        meta=ModelMeta(
+            n_ctx=model.context or None,
+            n_ctx_train=model.trained_context or None,
+            n_params=model.parameters or None,
+            size=model.weight_bytes or None,
+            n_vocab=model.vocabulary or None,
+        ),
         pinned=model.pinned,
         resident_bytes=model.resident,
         requests=model.in_use,

@@ -301,6 +301,19 @@ class DraftCard(Struct, frozen=True, kw_only=True):
     """Why nothing is guessed any more."""
 
 
+class ModelMeta(Struct, frozen=True, kw_only=True):
+    """llama.cpp's field names; null where nobody here can tell."""
+
+    n_ctx: int | None = None
+    n_ctx_train: int | None = None
+    n_params: int | None = None
+    size: int | None = None
+    """Bytes."""
+    n_vocab: int | None = None
+    n_embd: int | None = None
+    vocab_type: int | None = None
+
+
 class ModelCard(Struct, frozen=True, kw_only=True):
     id: str
     object: str = "model"
@@ -314,6 +327,9 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     quantization: str | None = None
     parameters: int | None = None
     context_length: int | None = None
+    max_model_len: int | None = None
+    """The same by vLLM's name."""
+    meta: ModelMeta = ModelMeta()
     pinned: bool = False
     resident_bytes: int = 0
     """What loading it was measured to take."""

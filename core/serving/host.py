@@ -319,6 +319,8 @@ class Host:
             quantization=spec.quantization,
             parameters=spec.parameters,
             context=spec.context,
+            trained_context=spec.trained_context,
+            vocabulary=self._tokenizer.size if self._tokenizer is not None else 0,
             slots=spec.slots,
             slots_used=self._serving.active,
             threads=spec.threads,

@@ -41,10 +41,17 @@ def model(state: ModelState, name: str = "m") -> ModelSnapshot:
 
 async def test_models_are_listed_and_found_by_name(echo: Served) -> None:
     models = [card async for card in echo.client.models.list()]
-    assert [card.id for card in models] == ["echo"]
+    assert models[0].id == "echo"
+    assert models[0].to_dict()["state"] == "ready"
     card = await echo.client.models.retrieve("echo")
     assert card.object == "model"
-    assert card.to_dict()["context_length"] == 8192
+    told = card.to_dict()
+    assert told["context_length"] == told["max_model_len"] == 8192
+    assert told["meta"] == dict.fromkeys(("n_params", "size", "n_embd", "vocab_type")) | {
+        "n_ctx": 8192,
+        "n_ctx_train": 8192,
+        "n_vocab": 258,
+    }
 
 
 async def test_a_model_tells_what_guesses_ahead_for_it(tmp_path: Path, echo: Served) -> None:

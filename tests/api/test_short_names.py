@@ -14,7 +14,7 @@ from core.config import (
     Settings,
 )
 from core.guide import WEIGHTS
-from tests.api.conftest import serving
+from tests.api.conftest import Served, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -56,3 +56,32 @@ async def test_a_name_that_two_models_have_is_refused_without_their_folders(tmp_
 async def test_nothing_is_looked_for_where_models_are_not_loaded_on_demand(tmp_path: Path, folder: Path) -> None:
     async with serving(tmp_path / "served", settings(folder, PoolSettings(on_demand=False)), model=None) as served:
         assert (await served.chat(model="mine")).status_code == 404
+
+
+async def listed(served: Served) -> dict[str, str]:
+    return {card["id"]: card["state"] for card in (await served.http.get("/v1/models")).json()["data"]}
+
+
+async def test_what_a_request_would_load_is_listed_and_nothing_else(tmp_path: Path, folder: Path) -> None:
+    (folder / "broken.gguf").write_bytes(b"GGUF and nothing more")
+    async with serving(tmp_path / "served", settings(folder), model="guide") as served:
+        there = await listed(served)
+        assert (there["guide"], there["mine"]) == ("ready", "unloaded")
+        assert "echo" not in there, "the engine that was chosen does not run it"
+        assert "twice" not in there
+        assert "broken" not in there
+        assert not any("/" in name or "some models" in name for name in there)
+        card = (await served.http.get("/v1/models/mine")).json()
+        assert card["state"] == "unloaded"
+        assert card["meta"]["size"] == len(WEIGHTS.read_bytes())
+        assert card["max_model_len"] is None
+        for name, state in there.items():
+            if state == "unloaded":
+                assert (await served.chat(model=name, max_tokens=1)).status_code == 200
+        assert (await listed(served))["mine"] == "ready"
+
+
+async def test_what_is_not_loaded_on_demand_is_not_listed(tmp_path: Path, folder: Path) -> None:
+    async with serving(tmp_path / "served", settings(folder, PoolSettings(on_demand=False)), model="guide") as served:
+        assert await listed(served) == {"guide": "ready"}
+        assert (await served.http.get("/v1/models/mine")).status_code == 404
