@@ -6,7 +6,6 @@ import asyncio
 import json
 import urllib.request
 from pathlib import Path
-from typing import cast
 
 import pytest
 from msgspec.structs import replace
@@ -17,7 +16,6 @@ from api.server import Server
 from core.config import ServerSettings, Settings
 from core.feed import ModelKind
 from core.models.downloads.items import DownloadState
-from core.workbench import Workbench
 from tests.tui.conftest import notices, quiet, shown, until
 from tests.tui.on_models import HALF
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
@@ -347,7 +345,7 @@ async def test_the_curl_line_of_an_embedder_asks_for_embeddings() -> None:
     app = quiet(StillWorkbench((replace(GUIDE, kind=ModelKind.EMBEDDING),)))
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
-        server = Server(cast("Workbench", app.desk.workbench), app.settings)
+        server = Server(app.desk.workbench, app.settings)
         await server.start()
         app.desk.server = server
         await pilot.press("3")
