@@ -6,26 +6,26 @@ from itertools import chain
 
 from litestar import Litestar
 
-from api.errors import answer_error
-from api.guards import Guard
-from api.live import LiveStreams
-from api.methods import options_routes
+from api.http.answer import PING_SECONDS
+from api.http.errors import answer_error
+from api.http.guards import Guard
+from api.http.live import LiveStreams
+from api.http.methods import options_routes
 from api.native.cache import cache_route
 from api.native.downloads import download_routes
 from api.native.engines import engines_route
-from api.native.finding import finding_routes
 from api.native.health import health_route
-from api.native.pool import pool_routes
+from api.native.models import pool_routes
 from api.native.queue import queue_route
 from api.native.requests import request_routes
+from api.native.search import finding_routes
 from api.openai.audio import MAX_FORM, PATHS, audio_routes
 from api.openai.chat import chat_route
 from api.openai.embeddings import embeddings_route
 from api.openai.models import model_routes
 from api.schema import openapi
-from api.sse import PING_SECONDS
 from api.version import version
-from core.config import Settings
+from core.settings.schema import Settings
 from core.workbench import Workbench
 
 

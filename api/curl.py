@@ -8,8 +8,8 @@ import subprocess
 import sys
 from typing import Final
 
-from core.config_environment import variable_of
-from core.feed import ModelKind
+from core.settings.environment import variable_of
+from core.snapshots import ModelKind
 
 KEY_VARIABLE: Final = variable_of(("server", "api_key"))
 """Stands in a line for a key of the user's own, which would go into scroll-back and service logs otherwise."""

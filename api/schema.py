@@ -1,4 +1,4 @@
-"""The OpenAPI document: what each route has declared beside itself, see `api.contract`."""
+"""The OpenAPI document: what each route has declared beside itself, see `api.http.contract`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 from msgspec import Struct, inspect
 
-from api.contract import JSON, KEY, Contract, Reply, status_of
-from api.errors import CLIENT_CLOSED, BodyTooLarge, ErrorBody, UnknownCoding
-from api.forms import FormBody
-from api.refused import (
+from api.http.contract import JSON, KEY, Contract, Reply, status_of
+from api.http.errors import CLIENT_CLOSED, BodyTooLarge, ErrorBody, UnknownCoding
+from api.http.field_rules import NEUTRAL, Json, Rule, Rules
+from api.http.forms import FormBody
+from api.http.settle import JsonBody, Wire
+from api.transport.refused import (
     BODY_INCOMPLETE,
     CROWDED,
     HEAD_TOO_LARGE,
@@ -27,8 +29,6 @@ from api.refused import (
     TARGET_TOO_LONG,
     TOO_SLOW,
 )
-from api.rules import NEUTRAL, Json, Rule, Rules
-from api.settling import JsonBody, Wire
 from core.errors import ServerStopping
 
 Schema = dict[str, Any]

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from api.connection_limits import ConnectionLimits, count_descriptors, limits_for
 from api.curl import curl_line
-from api.listening import adopt, listen
-from api.live import LiveStreams
+from api.http.live import LiveStreams
+from api.transport.limits import ConnectionLimits, count_descriptors, limits_for
+from api.transport.listening import adopt, listen
 from core.errors import ServerError
-from core.feed import ModelKind
 from core.hosts import is_loopback, reachable, url_host
+from core.snapshots import ModelKind
 
 if TYPE_CHECKING:
     import socket
 
-    from api.embedded import EmbeddedUvicorn
-    from core.config import Settings
+    from api.transport.uvicorn_guest import EmbeddedUvicorn
+    from core.settings.schema import Settings
     from core.supervision import Handover
     from core.workbench import Workbench
 
@@ -146,7 +146,7 @@ class Server:
 
     def _build(self) -> EmbeddedUvicorn:
         from api.app import create_app
-        from api.embedded import EmbeddedUvicorn
+        from api.transport.uvicorn_guest import EmbeddedUvicorn
 
         app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping)
         return EmbeddedUvicorn(app, self._limits)

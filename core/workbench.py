@@ -14,33 +14,33 @@ from typing import TypeVar
 import psutil
 from msgspec.structs import replace
 
-from core.bench.probe import Prober, Verdict
 from core.bench.results import BenchRun, Change, History
 from core.bench.runner import BenchSample, Plan, measure
 from core.bench.suite import SuiteEvent, SuitePlan, run_suite
-from core.config import Folders, ModelSettings, Settings, folders
-from core.engines import EngineReport, Engines
-from core.engines.base import Artifact, KvType, LoadOptions, ModelSpec
+from core.contract.models import Artifact, KvType, LoadOptions, ModelSpec
+from core.engines.registry import EngineReport, Engines
 from core.errors import BenchtopError, LoadFailed, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, about
-from core.feed import MachineSnapshot, RequestState, Snapshot
 from core.lanes import Lanes
-from core.models.library import LibraryEntry
-from core.models.names import Name, are_same, clean, shown
-from core.models.shelf import Loadable, Shelf, loadable
+from core.models.library.on_demand import Loadable, Shelf, loadable
+from core.models.library.scan import LibraryEntry
 from core.models.store import Store
+from core.names import Name, are_same, clean, shown
 from core.requests import Embedding, Generation, Sampling, Transcription
 from core.serving.ability import WISHES, Request
-from core.serving.arrivals import Arrivals
-from core.serving.eviction import default_limit
 from core.serving.host import Host, Loaded, Loader, Traits
-from core.serving.loader import ModelLoader
-from core.serving.member import Lease, Member
-from core.serving.pool import Pool
-from core.serving.profile import Profile
-from core.serving.route import AUTO, Route, choose
+from core.serving.pending import Arrivals
+from core.serving.pool.eviction import default_limit
+from core.serving.pool.loader import ModelLoader
+from core.serving.pool.member import Lease, Member
+from core.serving.pool.pool import Pool
+from core.serving.routing import AUTO, Route, choose
 from core.serving.stream import Stream
+from core.settings.profile import Profile
+from core.settings.schema import Folders, ModelSettings, Settings, folders
+from core.settings.sizes import parse_size
+from core.snapshots import MachineSnapshot, RequestState, Snapshot
 from core.supervision import NoWitness, Past, Witness
-from core.units import parse_size
+from core.trial.probe import Prober, Verdict
 
 AnyRequest = TypeVar("AnyRequest", Generation, Transcription, Embedding)
 

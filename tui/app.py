@@ -18,18 +18,18 @@ from textual.app import SystemCommand
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
-from core.config import Settings
 from core.errors import BenchtopError
 from core.foreign_text import printable
+from core.settings.schema import Settings
 from tui import format as fmt
 from tui import glyphs, theming
-from tui.actions import Scope, bindings, of, scope_of
-from tui.desk import Desk, Wish, build, model_in, notes_on_talk
-from tui.logtail import LogTail
-from tui.screens.room import Room
+from tui.actions.registry import Scope, bindings, of, scope_of
+from tui.screens.base import Room
+from tui.session import Desk, Wish, build, model_in, notes_on_talk
 from tui.unbreakable import UnbreakableApp
+from tui.widgets.log_tail import LogTail
 from tui.widgets.plain import Unobeyed
-from tui.widgets.rows import WIDE
+from tui.widgets.table import WIDE
 from tui.widgets.titlebar import Tab
 
 if TYPE_CHECKING:
@@ -43,25 +43,25 @@ DEFAULT_THEME = "graphite"
 
 
 def _models() -> Room:
-    from tui.screens.models import ModelsScreen
+    from tui.screens.models.screen import ModelsScreen
 
     return ModelsScreen()
 
 
 def _bench() -> Room:
-    from tui.screens.bench import BenchScreen
+    from tui.screens.bench.screen import BenchScreen
 
     return BenchScreen()
 
 
 def _serve() -> Room:
-    from tui.screens.serve import ServeScreen
+    from tui.screens.serve.screen import ServeScreen
 
     return ServeScreen()
 
 
 def _chat() -> Room:
-    from tui.screens.chat import ChatScreen
+    from tui.screens.chat.screen import ChatScreen
 
     return ChatScreen()
 
@@ -98,10 +98,10 @@ class BenchtopApp(UnbreakableApp):
         if constants.DRIVER is not None:
             return super().get_driver_class()
         if sys.platform == "win32":
-            from tui.driver_windows import SteadyConsole
+            from tui.terminal.driver_windows import SteadyConsole
 
             return SteadyConsole
-        from tui.driver import SteadyDriver
+        from tui.terminal.driver import SteadyDriver
 
         return SteadyDriver
 
@@ -152,7 +152,7 @@ class BenchtopApp(UnbreakableApp):
     @work(group="warm")
     async def warm(self) -> None:
         """Import what the first answer is drawn with, so that it need not wait then."""
-        await asyncio.to_thread(importlib.import_module, "tui.widgets.prose")
+        await asyncio.to_thread(importlib.import_module, "tui.screens.chat.markdown_view")
 
     def pulse(self) -> None:
         """Hand a snapshot to the screen in sight, dialogs above it notwithstanding."""
@@ -182,7 +182,7 @@ class BenchtopApp(UnbreakableApp):
         self.switch_mode(screen)
 
     def action_help(self) -> None:
-        from tui.screens.help import HelpScreen
+        from tui.dialogs.help import HelpScreen
 
         self.push_screen(HelpScreen(scope_of(self.current_mode)))
 
@@ -200,7 +200,7 @@ class BenchtopApp(UnbreakableApp):
 
     async def action_quit(self) -> None:
         """Once more while it asks is an answer too."""
-        from tui.screens.confirm import Farewell
+        from tui.dialogs.confirm import Farewell
 
         downloads, answers = self.desk.downloading(), self.answering()
         if (not downloads and not answers) or isinstance(self.screen, Farewell):

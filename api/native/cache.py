@@ -6,8 +6,8 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from api.contract import answers, declare
-from core.feed import CacheStats, Snapshot
+from api.http.contract import answers, declare
+from core.snapshots import CacheStats, Snapshot
 from core.workbench import Workbench
 
 MEGABYTE = 1_000_000

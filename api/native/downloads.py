@@ -10,16 +10,16 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
-from api.contract import ASKING_HUB, DOWNLOADING, READING, answers, declare
-from api.leaving import while_there
+from api.http.contract import ASKING_HUB, DOWNLOADING, READING, answers, declare
+from api.http.field_rules import tell_ignored
+from api.http.leaving import while_there
+from api.http.redact import without_folders
+from api.http.replies import with_headers
+from api.http.settle import JsonBody, Wire
 from api.openai import fields
-from api.places import without_folders
-from api.replies import with_headers
-from api.rules import tell_ignored
-from api.settling import JsonBody, Wire
 from core.errors import DownloadError, DownloadNotFound, RequestError
-from core.models.downloads.items import DownloadItem, DownloadState
 from core.models.downloads.manager import Downloads
+from core.models.downloads.status import DownloadItem, DownloadState
 from core.workbench import Workbench
 
 MAX_BODY = 16 * 1024

@@ -6,7 +6,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from api.contract import answers, declare
+from api.http.contract import answers, declare
 from core.workbench import Workbench
 
 

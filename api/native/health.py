@@ -9,9 +9,9 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.contract import answers, declare
-from api.places import without_folders
-from core.feed import Absent, ModelState, Snapshot
+from api.http.contract import answers, declare
+from api.http.redact import without_folders
+from core.snapshots import Absent, ModelState, Snapshot
 from core.supervision import Past
 from core.workbench import Workbench
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from api.contract import answers, declare
-from core.feed import QueueStats, Snapshot
+from api.http.contract import answers, declare
+from core.snapshots import QueueStats, Snapshot
 from core.workbench import Workbench
 
 

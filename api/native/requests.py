@@ -7,9 +7,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
-from api.contract import answers, declare
-from api.errors import Denied
-from core.feed import RequestRow
+from api.http.contract import answers, declare
+from api.http.errors import Denied
+from core.snapshots import RequestRow
 from core.workbench import Workbench
 
 

@@ -16,18 +16,18 @@ from litestar.types import ASGIApp
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.bodies import read_body
-from api.contract import ANSWERING, EVENTS, JSON, PLAIN, READING, Reply, answers, declare
-from api.errors import BodyTooLarge, refusal
-from api.forms import Form, FormBody
-from api.live import LiveStreams
+from api.http.answer import DONE, PING_SECONDS, Answer, frame
+from api.http.bodies import read_body
+from api.http.contract import ANSWERING, EVENTS, JSON, PLAIN, READING, Reply, answers, declare
+from api.http.errors import BodyTooLarge, refusal
+from api.http.field_rules import Json, tell_ignored
+from api.http.forms import Form, FormBody
+from api.http.live import LiveStreams
 from api.openai import fields
-from api.rules import Json, tell_ignored
-from api.sse import DONE, PING_SECONDS, Answer, frame
-from core.engines.whisper.languages import LANGUAGES, code_of, name_of
 from core.errors import RequestError
 from core.events import Event, Failed, Finished, Heard, Segment
 from core.requests import Transcription
+from core.tasks.languages import LANGUAGES, code_of, name_of
 from core.tasks.transcribe import Transcript, compression_ratio, srt, transcript, vtt
 from core.workbench import Workbench
 

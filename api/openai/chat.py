@@ -17,14 +17,14 @@ from litestar.types import ASGIApp
 from msgspec import Raw, UnsetType
 from msgspec.structs import replace
 
-from api.contract import ANSWERING, EVENTS, JSON, READING, Reply, declare
-from api.live import LiveStreams
+from api.http.answer import PING_SECONDS, Answer
+from api.http.contract import ANSWERING, EVENTS, JSON, READING, Reply, declare
+from api.http.field_rules import tell_ignored
+from api.http.live import LiveStreams
+from api.http.replies import Headers
+from api.http.settle import JsonBody
+from api.openai.chat_writer import ChatDialect
 from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, TextPart
-from api.openai.writing import ChatDialect
-from api.replies import Headers
-from api.rules import tell_ignored
-from api.settling import JsonBody
-from api.sse import PING_SECONDS, Answer
 from core.chat.template import RESERVED
 from core.errors import RequestError
 from core.requests import Conversation, Generation, Message, Sampling, Scalar

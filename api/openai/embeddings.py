@@ -16,13 +16,13 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.contract import ANSWERING, READING, answers, declare
-from api.live import LiveStreams
+from api.http.answer import Answer
+from api.http.contract import ANSWERING, READING, answers, declare
+from api.http.field_rules import Json, tell_ignored
+from api.http.live import LiveStreams
+from api.http.settle import JsonBody, Wire
 from api.openai import fields
 from api.openai.wire import ModelName, Natural
-from api.rules import Json, tell_ignored
-from api.settling import JsonBody, Wire
-from api.sse import Answer
 from core.errors import RequestError
 from core.events import Event
 from core.requests import Embedding, RawText, RawTokens

@@ -1,4 +1,4 @@
-"""Fields that clients of OpenAI and of its imitators send, and that nothing here reads; see `api.rules`.
+"""Fields that clients of OpenAI and of its imitators send, and that nothing here reads; see `api.http.field_rules`.
 
 They were gathered from OpenAI's reference and from llama-server, vLLM, SGLang, TGI, LM Studio, Ollama, LiteLLM,
 OpenRouter, Open WebUI, Continue, Cline, LangChain and guidellm. Their values are those at which the field does nothing.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.rules import Json, Rules, drop, only
+from api.http.field_rules import Json, Rules, drop, only
 
 OFF: Final = only(False)
 ZERO: Final = only(0)

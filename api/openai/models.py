@@ -9,13 +9,13 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from api.contract import answers, declare
+from api.http.contract import answers, declare
+from api.http.redact import without_folders
 from api.openai.wire import DraftCard, ModelCard, ModelList, ModelMeta
-from api.places import without_folders
 from core.errors import ModelNotFound
-from core.feed import DraftStats, ModelSnapshot, ModelState, Snapshot
-from core.models.names import are_same, clean, shown
-from core.models.shelf import Loadable
+from core.models.library.on_demand import Loadable
+from core.names import are_same, clean, shown
+from core.snapshots import DraftStats, ModelSnapshot, ModelState, Snapshot
 from core.workbench import Workbench
 
 UNLOADED = "unloaded"

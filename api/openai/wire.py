@@ -10,9 +10,9 @@ from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from api.http.field_rules import Json
+from api.http.settle import Wire
 from api.openai import fields
-from api.rules import Json
-from api.settling import Wire
 from core.chat.template import RESERVED
 from core.requests import Role, Scalar
 

@@ -11,16 +11,16 @@ from statistics import median
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.bench.child import run_trial
 from core.bench.results import BenchRow, BenchRun, Setting
-from core.bench.select import Candidate
-from core.bench.trial import Line, Refused, Sampled, TrialRequest, Tried
-from core.bench.tuning import sized
-from core.engines.base import Available, Engine, KvType, LoadOptions
-from core.engines.measuring import Batched, BatchSize
+from core.contract.abilities import Batched, BatchSize
+from core.contract.models import Available, Engine, KvType, LoadOptions
 from core.errors import UsageError
 from core.hardware import machine
-from core.models.formats import mark
+from core.models.formats.detect import mark
+from core.trial.child import Line, Refused, Sampled, TrialRequest, Tried
+from core.trial.choose_engine import Candidate
+from core.trial.parent import run_trial
+from core.trial.tuning import sized
 
 SWEEPABLE = ("threads", "batch", "micro_batch", "kv", "depth")
 NUMBERS = {"threads": (1, 1_000_000), "batch": (32, 16_384), "micro_batch": (32, 16_384), "depth": (0, 1_000_000)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.engines.base import SequenceId
+from core.contract.models import SequenceId
 
 
 class _Run:

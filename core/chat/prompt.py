@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from core.chat.marks import Marker
 from core.chat.plain import Writing
 from core.chat.template import ChatTemplate, Rendering
-from core.engines.base import Tokenizer
+from core.contract.models import Tokenizer
 from core.requests import Conversation, Message, Scalar, Tool
 
 

@@ -10,8 +10,8 @@ from collections.abc import Hashable, Sequence, Set
 from typing import Protocol
 
 from core.cache.prefix import common_prefix
+from core.contract.models import SequenceId, Tokenizer, TokenModel, Trims, Work
 from core.decoding.speculate import Wish
-from core.engines.base import SequenceId, Tokenizer, TokenModel, Trims, Work
 from core.errors import EngineError
 from core.requests import Sampling
 

@@ -1,8 +1,8 @@
 """Speculation: guesses at the tokens to come, which the model verifies in the pass that computes the token due.
 
-A step keeps a guess only where it equals what the model draws in that place (`core.engines.base.Work`), so the output
-has the model's own distribution whatever is guessed; good guesses only save passes. Bad ones cost, so both are measured
-all the time: seconds a token with guesses, and without.
+A step keeps a guess only where it equals what the model draws in that place (`core.contract.models.Work`), so the
+output has the model's own distribution whatever is guessed; good guesses only save passes. Bad ones cost, so both are
+measured all the time: seconds a token with guesses, and without.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from core.feed import DraftStats
+from core.snapshots import DraftStats
 
 PROMPT_LOOKUP = "prompt-lookup"
 NOTHING = "none"

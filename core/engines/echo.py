@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from core.chat.chatml import CHATML
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,

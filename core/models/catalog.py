@@ -17,8 +17,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from core.engines.base import ArtifactFormat
-from core.models.names import Alias, HubName, parse
+from core.contract.models import ArtifactFormat
+from core.names import Alias, HubName, parse
 
 FILE: Final = Path(__file__).with_name("catalog.toml")
 
@@ -33,7 +33,7 @@ class Task(Enum):
 
 
 class Width(Enum):
-    """What a variant is called that every format has in its own way: see `core.models.choice`."""
+    """What a variant is called that every format has in its own way: see `core.models.hub.choose_quant`."""
 
     FOUR = "4bit"
     EIGHT = "8bit"

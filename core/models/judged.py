@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from core.models.fit import Fit, Setup
-from core.models.headers.header import Header
+from core.models.fit.estimate import Fit, Setup
+from core.models.formats.header import Header
 
 
 class Judged(Struct, frozen=True):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.contract.models import ArtifactFormat, KvType
 from core.devices import devices
-from core.engines.base import ArtifactFormat, KvType
 from core.errors import ArtifactError, GatedRepository, ModelNotFound
-from core.models.choice import wanted
-from core.models.headers.header import Header
+from core.models.formats.header import Header
+from core.models.hub.choose_quant import wanted
+from core.models.hub.repository import Quant, Repository
 from core.models.judged import Judged
-from core.models.names import Alias, BuiltIn, HubName, Name, shown
-from core.models.repository import Quant, Repository
 from core.models.resolve import wishes
+from core.names import Alias, BuiltIn, HubName, Name, shown
 
 if TYPE_CHECKING:
     from core.models.store import Store

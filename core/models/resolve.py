@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.engines.base import Artifact, ArtifactFormat
+from core.contract.models import Artifact, ArtifactFormat
 from core.errors import ModelNotFound, NotDownloaded, UsageError, about
-from core.models.choice import ORDER, wanted
-from core.models.local import from_path, from_url
-from core.models.names import (
+from core.models.hub.choose_quant import ORDER, wanted
+from core.models.paths import from_path, from_url
+from core.names import (
     BUILT_IN,
     ECHO,
     GUIDE,
@@ -34,7 +34,7 @@ from core.models.names import (
 
 if TYPE_CHECKING:
     from core.models.catalog import Catalog, CatalogEntry
-    from core.models.repository import Quant, Repository
+    from core.models.hub.repository import Quant, Repository
 
 __all__ = [
     "BUILT_IN",
@@ -154,7 +154,7 @@ def read_own(text: str, catalog: Catalog | None = None) -> Name:
 
 
 def read_asked(text: str, catalog: Catalog | None = None) -> AskedName:
-    """What a client means; see `core.models.names.parse_asked`. Raises ModelNotFound."""
+    """What a client means; see `core.names.parse_asked`. Raises ModelNotFound."""
     return parse_asked(text, _aliases(text, catalog))
 
 
@@ -238,7 +238,7 @@ def _on_shelf(name: str, paths: Sequence[Path]) -> Artifact:
 
 
 def _in_cache(listed: Sequence[Wish], name: str, cache: Path | None) -> Iterator[Artifact]:
-    from core.models.hubcache import find
+    from core.models.hub.cache import find
 
     for wish in listed:
         artifact = find(wish.name, _place(cache), wish.formats)
@@ -247,13 +247,13 @@ def _in_cache(listed: Sequence[Wish], name: str, cache: Path | None) -> Iterator
 
 
 def _repositories(cache: Path | None) -> list[str]:
-    from core.models.hubcache import repositories
+    from core.models.hub.cache import repositories
 
     return repositories(_place(cache))
 
 
 def _place(cache: Path | None) -> Path:
-    from core.models.hubcache import cache_folder
+    from core.models.hub.cache import cache_folder
 
     return (cache or cache_folder()).absolute()
 

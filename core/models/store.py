@@ -11,27 +11,27 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from core.config import Folders, Settings
+from core.contract.models import Artifact, ArtifactFormat, Engine, KvType, LoadOptions
 from core.devices import Device, devices
-from core.engines import Engines
-from core.engines.base import Artifact, ArtifactFormat, Engine, KvType, LoadOptions
+from core.engines.registry import Engines
 from core.errors import ArtifactError
 from core.hardware import available_memory, machine
 from core.models.catalog import Catalog, builtin_catalog
 from core.models.downloads.manager import Downloads
-from core.models.fit import Correction, Setup, estimate, fit, largest_context, usual_setup
-from core.models.fit_records import FitRecord, FitRecords
-from core.models.headers.header import Header
-from core.models.headers.reading import read_header
-from core.models.hub import Hub
+from core.models.fit.estimate import Correction, Setup, estimate, fit, largest_context, usual_setup
+from core.models.fit.records import FitRecord, FitRecords
+from core.models.formats.header import Header
+from core.models.formats.read import read_header
+from core.models.hub.hub import Hub
+from core.models.hub.repository import Quant, Repository
+from core.models.hub.search import Filters, Page
 from core.models.judged import Judged
-from core.models.library import Library, LibraryEntry, user_library
-from core.models.names import AskedName, BuiltIn, Name
-from core.models.removal import delete, repo_of
-from core.models.repository import Quant, Repository
+from core.models.library.delete import delete, repo_of
+from core.models.library.scan import Library, LibraryEntry, user_library
 from core.models.resolve import Missing, quant_of, read_asked, read_own, resolve
-from core.models.search import Filters, Page
-from core.serving.profile import Profile
+from core.names import AskedName, BuiltIn, Name
+from core.settings.profile import Profile
+from core.settings.schema import Folders, Settings
 from core.telemetry.log import get_logger
 
 ENGINE_OF = {
@@ -119,7 +119,7 @@ class Store:
     def delete(self, entry: LibraryEntry) -> int:
         """Delete a model's files; returns the bytes that became free, and gives up downloads of which nothing is left.
 
-        Raises as `core.models.removal.delete` does, and DownloadError.
+        Raises as `core.models.library.delete.delete` does, and DownloadError.
         """
         freed = delete(self.shelf, entry)
         if (repo := repo_of(entry)) is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from core.engines.base import Embedder, Model, StreamModel, Transcriber
+from core.contract.models import Embedder, Model, StreamModel, Transcriber
 from core.errors import ModelUnable
-from core.feed import ModelKind
 from core.requests import Embedding, Generation, Transcription
+from core.snapshots import ModelKind
 
 Request = Generation | Transcription | Embedding
 WISHES: Final[Mapping[type[Request], str]] = {

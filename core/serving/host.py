@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from core.chat.process import SECONDS
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate, Rendering
+from core.contract.models import Embedder, Model, ModelSpec, StreamModel, Tokenizer, TokenModel, Transcriber
 from core.decoding.speculate import Proposer
-from core.engines.base import Embedder, Model, ModelSpec, StreamModel, Tokenizer, TokenModel, Transcriber
 from core.errors import (
     BenchtopError,
     ContextExceeded,
@@ -27,17 +27,17 @@ from core.errors import (
     RequestError,
     TemplateFailed,
 )
-from core.feed import CacheStats, ModelSnapshot, ModelState, RequestRow
 from core.lanes import Lanes
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, Transcription
 from core.serving.ability import Request, kind_of, require_able
-from core.serving.bounds import SHORT, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
-from core.serving.embedding import EmbeddingLoop, EmbedJob
-from core.serving.loop import ServingLoop
+from core.serving.loops.embedder import EmbeddingLoop, EmbedJob
+from core.serving.loops.relay import Relayed, RelayLoop
+from core.serving.loops.scheduler import ServingLoop
 from core.serving.queue import AdmissionQueue
-from core.serving.relay import Relayed, RelayLoop
 from core.serving.sequence import Job
 from core.serving.stream import Stream
+from core.snapshots import CacheStats, ModelSnapshot, ModelState, RequestRow
+from core.tasks.bounds import SHORT, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
 from core.tasks.embed import check_embedding, portions, tokenised
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from core.errors import QueueFull
-from core.feed import QueueStats
+from core.snapshots import QueueStats
 
 Item = TypeVar("Item", bound=Hashable)
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence as Seq
 from enum import Enum, auto
 
+from core.contract.models import SequenceId, StepLogprob, Tokenizer
 from core.decoding.detokenize import TextStream
-from core.engines.base import SequenceId, StepLogprob, Tokenizer
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
-from core.feed import RequestRow, RequestState
 from core.requests import Generation
 from core.serving.stream import Stream
+from core.snapshots import RequestRow, RequestState
 
 
 class End(Enum):

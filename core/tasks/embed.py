@@ -13,10 +13,10 @@ from msgspec import Struct
 from core.errors import ContextExceeded, RequestError
 from core.events import Embedded, Event, Failed, Finished, Usage
 from core.requests import RawText
-from core.serving.bounds import PromptTooLarge, most_bytes, text_bytes
+from core.tasks.bounds import PromptTooLarge, most_bytes, text_bytes
 
 if TYPE_CHECKING:
-    from core.engines.base import Embedder
+    from core.contract.models import Embedder
     from core.requests import Embedding, RawTokens
 
 

@@ -13,7 +13,7 @@ from core.events import Event, Failed, Finished, Heard, Segment, Usage
 from core.tasks.audio import decode
 
 if TYPE_CHECKING:
-    from core.engines.base import Transcriber
+    from core.contract.models import Transcriber
     from core.requests import Transcription
 
 

@@ -17,10 +17,10 @@ from openai import AsyncOpenAI
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api.connection_limits import ConnectionLimits
 from api.server import Server
-from core.config import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
-from core.engines import Engines
+from api.transport.limits import ConnectionLimits
+from core.engines.registry import Engines
+from core.settings.schema import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench
 
 PATIENCE = 20.0

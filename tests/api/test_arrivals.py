@@ -12,14 +12,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from core.engines import Engines
-from core.engines.base import Artifact, LoadOptions, LoadProgress, no_progress
+from core.contract.models import Artifact, LoadOptions, LoadProgress, no_progress
 from core.engines.echo import EchoEngine, EchoModel
+from core.engines.registry import Engines
 from core.errors import Cancelled
-from core.feed import RequestState
-from core.serving.arrivals import Arrivals
+from core.serving.pending import Arrivals
+from core.snapshots import RequestState
 from tests.api.conftest import ENDLESS, PATIENCE, Served, chat_body, serving, settings_of, until
-from tests.support import asks
+from tests.fakes.support import asks
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

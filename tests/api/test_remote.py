@@ -8,8 +8,8 @@ from pathlib import Path
 import openai
 import pytest
 
-from core.config import ModelSettings, ServerSettings
 from core.errors import LoadFailed
+from core.settings.schema import ModelSettings, ServerSettings
 from tests.api.conftest import ENDLESS, cached_of, serving, settings_of, text_of, until, usage_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from api.server import Server
-from core.config import ServerSettings, Settings
 from core.errors import ServerError
+from core.settings.schema import ServerSettings, Settings
 from core.workbench import Workbench
 from tests.api.conftest import (
     ENDLESS,

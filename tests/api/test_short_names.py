@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from core.config import (
+from core.guide import WEIGHTS
+from core.settings.schema import (
     BenchSettings,
     LibrarySettings,
     ModelSettings,
@@ -13,7 +14,6 @@ from core.config import (
     ServerSettings,
     Settings,
 )
-from core.guide import WEIGHTS
 from tests.api.conftest import Served, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

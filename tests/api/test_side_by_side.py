@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from core.config import BenchSettings, RouteSettings, ServerSettings, Settings
-from core.serving.profile import Profile
+from core.settings.profile import Profile
+from core.settings.schema import BenchSettings, RouteSettings, ServerSettings, Settings
 from tests.api.conftest import Served, chat_body, serving, user
-from tests.bert import WIDTH, write_embedder
-from tests.speech import encoded, tone, write_whisper
+from tests.fakes.bert import WIDTH, write_embedder
+from tests.fakes.speech import encoded, tone, write_whisper
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

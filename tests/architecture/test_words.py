@@ -13,11 +13,11 @@ FILES = sorted(path for path in TUI.rglob("*.py"))
 DOORS = {
     "Static": "widgets/plain.py",
     "Label": "",
-    "Console": "paper.py",
-    "ArgumentParser": "arguments.py",
+    "Console": "cli/console.py",
+    "ArgumentParser": "cli/arguments.py",
     "print": "",
-    "sys.stdout.write": "output.py",
-    "sys.stderr.write": "output.py",
+    "sys.stdout.write": "cli/output.py",
+    "sys.stderr.write": "cli/output.py",
 }
 """What is called, and the one file that may; labels may say what stands in the source."""
 

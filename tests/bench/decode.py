@@ -25,9 +25,9 @@ from statistics import median
 from msgspec import Struct
 
 from api.server import Server
-from core.config import Folders, ModelSettings, ProbeSettings, QueueSettings, ServerSettings, Settings
-from core.engines.base import LoadOptions
+from core.contract.models import LoadOptions
 from core.requests import Conversation, Generation, Message, Role, Sampling, TextPart
+from core.settings.schema import Folders, ModelSettings, ProbeSettings, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench
 from tests.bench.report import table
 

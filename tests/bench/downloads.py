@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from core.config import DownloadSettings
-from core.models.downloads.items import DownloadState
 from core.models.downloads.manager import Downloads
-from core.models.downloads.place import HubPlace
-from core.models.hub import Hub
+from core.models.downloads.status import DownloadState
+from core.models.hub.endpoint import HubPlace
+from core.models.hub.hub import Hub
+from core.settings.schema import DownloadSettings
 from tests.bench.report import table
-from tests.hub import LoopbackHub, Sparse
+from tests.fakes.hub import LoopbackHub, Sparse
 
 REPO = "owner/model-GGUF"
 LABEL = "Q4_K_M"
@@ -110,7 +110,7 @@ def _puller(hub: Serving, folder: Path) -> subprocess.Popen[bytes]:
     places = {"BENCHTOP_HOME": folder / "benchtop", "HF_HOME": folder, "HF_ENDPOINT": hub.url}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "BENCHTOP_"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "tui.cli", "pull", f"{REPO}:{LABEL}"],
+        [sys.executable, "-m", "tui.cli.main", "pull", f"{REPO}:{LABEL}"],
         env=kept | {name: str(value) for name, value in places.items()},
         stderr=subprocess.DEVNULL,
     )

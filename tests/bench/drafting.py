@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 
+from core.contract.models import Artifact, ArtifactFormat, LoadOptions, TokenModel, Trims
 from core.decoding.drafting import DraftModel
 from core.decoding.speculate import PromptLookup, Proposer, Wish
-from core.engines.base import Artifact, ArtifactFormat, LoadOptions, TokenModel, Trims
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.requests import Generation, RawText, Sampling
 from core.serving.host import Host, Loaded

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from core.engines.base import ArtifactFormat
+from core.contract.models import ArtifactFormat
 from core.models.catalog import Task
-from core.models.search import Found
+from core.models.hub.search import Found
 from tests.bench.report import table
-from tui.shelf import Item, Order, View, guess, of_found, pick
+from tui.screens.models.rows import Item, Order, View, guess, of_found, pick
 
 ROWS: Final = 10_000
 TARGET: Final = 50.0

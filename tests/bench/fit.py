@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from core.contract.models import Artifact, ArtifactFormat, LoadOptions, Work
 from core.devices import resident
-from core.engines.base import Artifact, ArtifactFormat, LoadOptions, Work
 from core.guide import WEIGHTS
 from core.hardware import machine
-from core.models.fit import Parts, Setup, estimate, rearranged_types
-from core.models.headers.reading import read_header
+from core.models.fit.estimate import Parts, Setup, estimate, rearranged_types
+from core.models.formats.read import read_header
 from core.requests import Sampling
 from tests.bench import shapes
 from tests.bench.report import table

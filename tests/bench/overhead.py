@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 
 from api.server import Server
-from core.config import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
 from core.requests import Generation, RawText
+from core.settings.schema import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench
 from tests.bench.decode import client
 from tests.bench.report import table

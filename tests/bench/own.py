@@ -15,9 +15,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from core.config import BenchSettings, Folders, ModelSettings, ProbeSettings, QueueSettings, Settings
-from core.engines.base import LoadOptions
-from core.guide import WEIGHTS, to_mlx, to_onnx
+from core.contract.models import LoadOptions
+from core.guide import WEIGHTS
+from core.guide.convert import mlx as to_mlx
+from core.guide.convert import onnx as to_onnx
+from core.settings.schema import BenchSettings, Folders, ModelSettings, ProbeSettings, QueueSettings, Settings
 from core.workbench import Workbench
 from tests.bench import shapes
 from tests.bench.decode import CONTEXT, core_rate

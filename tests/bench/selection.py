@@ -12,7 +12,7 @@ from statistics import median
 
 from tests.bench.report import table
 
-SERVE = [sys.executable, "-m", "tui.cli", "--serve", "guide", "--port", "0"]
+SERVE = [sys.executable, "-m", "tui.cli.main", "--serve", "guide", "--port", "0"]
 BUDGET = 15.0
 
 

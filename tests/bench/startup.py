@@ -13,7 +13,7 @@ import pexpect
 from tests.bench.report import table
 
 ROUNDS = 7
-TUI = [sys.executable, "-m", "tui.cli"]
+TUI = [sys.executable, "-m", "tui.cli.main"]
 
 
 def run() -> str:

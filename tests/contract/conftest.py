@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from core.engines import Engines
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Available,
@@ -18,8 +17,9 @@ from core.engines.base import (
     Transcriber,
 )
 from core.engines.echo import ARTIFACT
+from core.engines.registry import Engines
 from core.guide import WEIGHTS
-from tests.weights import genai_folder, mlx_folder, mnn_folder, onnx_folder, quantized
+from tests.fakes.weights import genai_folder, mlx_folder, mnn_folder, onnx_folder, quantized
 
 CONTEXT = 512
 

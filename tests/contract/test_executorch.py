@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.engines import Engines
-from core.engines.base import Available, Embedder, LoadOptions, StreamModel, Transcriber
+from core.contract.models import Available, Embedder, LoadOptions, StreamModel, Transcriber
 from core.engines.executorch.engine import ExecutorchEngine
+from core.engines.registry import Engines
 from core.errors import Cancelled, LoadFailed
 from core.events import FinishReason, TextDelta, fold
 from core.models.resolve import resolve_own
@@ -30,7 +30,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"executorch: {availability.reason}")
     if find_spec("torchao") is None:
         pytest.skip("executorch: its exporter needs torchao, which is not installed")
-    from core.guide.to_pte import write
+    from core.guide.convert.executorch import write
 
     return write(tmp_path_factory.mktemp("guide"))
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.engines import Engines
-from core.engines.base import Available, Embedder, LoadOptions, StreamModel, TokenModel, Transcriber
+from core.contract.models import Available, Embedder, LoadOptions, StreamModel, TokenModel, Transcriber
+from core.engines.registry import Engines
 from tests.contract.conftest import artifact_of
 from tests.contract.test_token_model import generate, prompt_of
 

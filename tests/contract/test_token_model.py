@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.engines.base import SequenceId, TokenModel, Trims, Work
+from core.contract.models import SequenceId, TokenModel, Trims, Work
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 from tests.contract.conftest import CONTEXT, Subject

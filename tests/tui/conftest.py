@@ -11,12 +11,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from core.config import Folders, ServerSettings, Settings, UiSettings
+from core.settings.schema import Folders, ServerSettings, Settings, UiSettings
 from core.workbench import Workbench
 from tests.tui.still import StillWorkbench
 from tui.app import BenchtopApp
-from tui.chat import Outcome
-from tui.screens.chat import ChatScreen
+from tui.screens.chat.conversation import Outcome
+from tui.screens.chat.screen import ChatScreen
 
 PATIENCE = 600
 """Turns of a fiftieth of a second a test waits for something before it fails."""

@@ -12,10 +12,13 @@ from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
-from core.engines.base import KvType
+from core.contract.models import KvType
 from core.errors import BenchtopError, Cancelled, LoadFailed
 from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
-from core.feed import (
+from core.models.library.scan import LibraryEntry
+from core.requests import Generation, Sampling
+from core.serving.stream import Stream
+from core.snapshots import (
     CacheStats,
     MachineSnapshot,
     ModelSnapshot,
@@ -26,9 +29,6 @@ from core.feed import (
     RequestState,
     Snapshot,
 )
-from core.models.library import LibraryEntry
-from core.requests import Generation, Sampling
-from core.serving.stream import Stream
 from tests.tui.still_store import StillStore
 
 MEGA = 1_000_000

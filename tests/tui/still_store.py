@@ -9,19 +9,19 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from core.contract.models import Artifact, ArtifactFormat, KvType
 from core.devices import Device, DeviceKind
-from core.engines.base import Artifact, ArtifactFormat, KvType
 from core.errors import HubError, ModelNotFound, RepositoryNotFound
 from core.models.catalog import Catalog, decode
-from core.models.downloads.items import DownloadItem, DownloadState, Resumed
-from core.models.fit import Setup, fit, largest_context
-from core.models.headers.header import Header, Layer
+from core.models.downloads.status import DownloadItem, DownloadState, Resumed
+from core.models.fit.estimate import Setup, fit, largest_context
+from core.models.formats.header import Header, Layer
+from core.models.hub.repository import Quant, RepoFile, Repository
+from core.models.hub.search import Filters, Found, Page
 from core.models.judged import Judged
-from core.models.library import LibraryEntry, Place
-from core.models.names import Name
-from core.models.repository import Quant, RepoFile, Repository
+from core.models.library.scan import LibraryEntry, Place
 from core.models.resolve import read_own
-from core.models.search import Filters, Found, Page
+from core.names import Name
 
 MEGA = 1_000_000
 FREE = 9_400 * MEGA

@@ -13,21 +13,21 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from api.server import Server
-from core.config import ServerSettings, Settings
-from core.feed import ModelKind
-from core.models.downloads.items import DownloadState
+from core.models.downloads.status import DownloadState
+from core.settings.schema import ServerSettings, Settings
+from core.snapshots import ModelKind
 from tests.tui.conftest import notices, quiet, shown, until
-from tests.tui.on_models import HALF
+from tests.tui.screens.models.on_models import HALF
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
 from tui.app import BenchtopApp
-from tui.screens.bench import BenchScreen
-from tui.screens.models import ModelsScreen
-from tui.screens.serve import ServeScreen
-from tui.widgets.board import Board
-from tui.widgets.composer import Composer
-from tui.widgets.rows import Rows
-from tui.widgets.transcript import Transcript
-from tui.widgets.transfers import Transfers
+from tui.screens.bench.screen import BenchScreen
+from tui.screens.chat.composer import Composer
+from tui.screens.chat.transcript import Transcript
+from tui.screens.models.downloads import Transfers
+from tui.screens.models.screen import ModelsScreen
+from tui.screens.serve.requests import Board
+from tui.screens.serve.screen import ServeScreen
+from tui.widgets.table import Rows
 
 
 async def test_it_opens_on_chat_ready_to_type() -> None:

@@ -13,10 +13,10 @@ from textual.widgets import Input, TextArea
 from core.events import Finished, FinishReason, Timings, Usage
 from tests.tui.conftest import chat_of, quiet, until
 from tui.app import BenchtopApp
-from tui.chat import Exchange, Outcome
+from tui.screens.chat.conversation import Exchange, Outcome
+from tui.screens.chat.transcript import Transcript
 from tui.widgets.plain import Plain, shown
-from tui.widgets.rows import Column, Rows
-from tui.widgets.transcript import Transcript
+from tui.widgets.table import Column, Rows
 
 MARKUP = ("org[/v2]", "[bold]x", "[/]", "[@click=app.quit]quit[/]", "[red]", "[", "[$x]", "\\[a]")
 OBEYED = "a\x1b]52;c;AAAA\x07b\x1b[2Jc\x9b1;1Hd\u202ee\udcfff"

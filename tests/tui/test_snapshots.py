@@ -13,16 +13,16 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from api.curl import curl_line
-from core.models.downloads.items import DownloadItem, DownloadState
+from core.models.downloads.status import DownloadItem, DownloadState
 from tests.tui.conftest import quiet, until
 from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench
 from tests.tui.still_store import QWEN
 from themes import PALETTES
 from tui.app import BenchtopApp
-from tui.screens.chat import ChatScreen
-from tui.screens.models import ModelsScreen
+from tui.screens.chat.screen import ChatScreen
+from tui.screens.models.downloads import Transfers
+from tui.screens.models.screen import ModelsScreen
 from tui.widgets.plot import Trend
-from tui.widgets.transfers import Transfers
 
 Compare = Callable[..., bool]
 Step = Callable[[Pilot[None]], Awaitable[None]]

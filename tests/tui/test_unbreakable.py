@@ -22,9 +22,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import DataTable, Footer, Input, Static
 
-from core.config import Settings
+from core.settings.schema import Settings
 from tests.tui.conftest import until
-from tui.actions import ACTIONS, Scope
+from tui.actions.registry import ACTIONS, Scope
 from tui.app import BenchtopApp
 from tui.unbreakable import UnbreakableApp
 
@@ -406,8 +406,8 @@ async def test_a_screen_without_its_widgets_can_be_asked_for_its_actions(name: s
 BROKEN = """
 import sys
 import tui.app
-from tui.cli import main
-from tui.screens.room import Room
+from tui.cli.main import main
+from tui.screens.base import Room
 
 class Broken(Room):
     NAME = "broken"
@@ -423,7 +423,7 @@ sys.exit(main(["echo", "--port", "0"]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are not for Windows")
 def test_in_a_terminal_a_screen_that_fails_is_told_of_and_the_others_go_on(tmp_path: Path) -> None:
-    from tests.tui.terminals import running
+    from tests.tui.terminal.terminals import running
 
     script = BROKEN.replace("{modes}", '{**tui.app.BenchtopApp.MODES, "bench": Broken}')
     with running(tmp_path, program=("-c", script)) as terminal:
@@ -439,7 +439,7 @@ def test_in_a_terminal_a_screen_that_fails_is_told_of_and_the_others_go_on(tmp_p
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are not for Windows")
 def test_an_app_that_cannot_go_on_gives_the_terminal_back_and_says_why_in_one_sentence(tmp_path: Path) -> None:
-    from tests.tui.terminals import running
+    from tests.tui.terminal.terminals import running
 
     with running(tmp_path, program=("-c", BROKEN.replace("{modes}", '{"chat": Broken}'))) as terminal:
         assert terminal.ended() == 1

@@ -9,10 +9,10 @@ from textual.app import App, ComposeResult
 
 from tui import format as fmt
 from tui import glyphs
-from tui.logtail import LogTail
 from tui.widgets.gauge import Gauge, bar
+from tui.widgets.log_tail import LogTail
 from tui.widgets.plot import Plot, columns, line_rows, spark
-from tui.widgets.rows import Column, Rows
+from tui.widgets.table import Column, Rows
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from core.feed import ModelSnapshot, ModelState
+from core.snapshots import ModelSnapshot, ModelState
 from tui import format as fmt
 from tui import glyphs
-from tui.actions import SCREENS
+from tui.actions.registry import SCREENS
 from tui.widgets.plain import Plain
 
 MODEL_WIDTH = 26

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,
@@ -60,8 +60,8 @@ class ExecutorchEngine:
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> StreamModel:
         from core.engines.executorch.model import ExecutorchModel
         from core.engines.executorch.process import RuntimeProcess
+        from core.engines.hf_tokenizer import JsonTokenizer
         from core.engines.onnx.folder import ModelFolder
-        from core.engines.tokenizer import JsonTokenizer
 
         program = program_of(artifact)
         folder = ModelFolder(replace(artifact, path=program.parent))

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
+from core.contract.models import ModelSpec, StepLogprob
 from core.decoding.detokenize import TextStream
-from core.engines.base import ModelSpec, StepLogprob
 from core.engines.executorch.process import RuntimeProcess
 from core.engines.executorch.wire import Draw, Drawn
-from core.engines.tokenizer import JsonTokenizer
+from core.engines.hf_tokenizer import JsonTokenizer
 from core.errors import Cancelled, ContextExceeded, EngineError, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import Conversation, Generation, RawText, RawTokens

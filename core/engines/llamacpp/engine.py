@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from core.engines.base import (
+from core.contract.abilities import BatchSize
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,
@@ -27,7 +28,6 @@ from core.engines.base import (
     Unavailable,
     no_progress,
 )
-from core.engines.measuring import BatchSize
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import llama_cpp as native
 
     from core.engines.llamacpp.model import LlamaTokenizer
-    from core.engines.llamacpp.sizing import Sizes
+    from core.models.fit.sizing import Sizes
 
 PACKAGE = "llama-cpp-python"
 WARNING = 3
@@ -119,10 +119,10 @@ class LlamaCppEngine:
     def sizes(self, artifact: Artifact, options: LoadOptions) -> list[BatchSize]:
         """Micro-batches change what a pass finds in the processor's caches; larger batches pay where there are many
         cores, or an accelerator."""
-        from core.engines.llamacpp.sizing import DEFAULT_CONTEXT, DEFAULT_SLOTS, batch_sizes, cells_for, outputs_for
         from core.hardware import machine
-        from core.models.fit import compute_bytes
-        from core.models.headers.reading import read_header
+        from core.models.fit.estimate import compute_bytes
+        from core.models.fit.sizing import DEFAULT_CONTEXT, DEFAULT_SLOTS, batch_sizes, cells_for, outputs_for
+        from core.models.formats.read import read_header
 
         header = read_header(artifact)
         context = options.context or min(header.trained_context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
@@ -159,8 +159,8 @@ class LlamaCppEngine:
     def _open(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> native.llama_model_p:
         import llama_cpp as native
 
-        from core.engines.llamacpp.sizing import mapped
         from core.hardware import available_memory
+        from core.models.fit.sizing import mapped
 
         given_up = False
 
@@ -189,8 +189,8 @@ class LlamaCppEngine:
     ) -> native.llama_context_p:
         import llama_cpp as native
 
-        from core.engines.llamacpp.sizing import outputs
         from core.hardware import machine
+        from core.models.fit.sizing import outputs
 
         parameters = native.llama_context_default_params()
         parameters.n_ctx = spec.cells
@@ -224,8 +224,8 @@ def _describe(
 ) -> ModelSpec:
     import llama_cpp as native
 
-    from core.engines.llamacpp.sizing import size
     from core.hardware import available_memory, machine
+    from core.models.fit.sizing import size
 
     metadata = _Metadata(model)
     architecture = metadata.text("general.architecture")
@@ -262,7 +262,7 @@ def _kv_bytes(model: native.llama_model_p, metadata: _Metadata, kv: KvType) -> i
     """Of one token, where all layers are alike."""
     import llama_cpp as native
 
-    from core.engines.llamacpp.sizing import kv_bytes_per_token
+    from core.models.fit.sizing import kv_bytes_per_token
 
     architecture = metadata.text("general.architecture")
     head_size = native.llama_model_n_embd(model) // max(1, native.llama_model_n_head(model))
@@ -277,7 +277,7 @@ def _kv_bytes(model: native.llama_model_p, metadata: _Metadata, kv: KvType) -> i
 
 def _kv_of_hybrid(artifact: Artifact, kv: KvType) -> int:
     """Of one token, by the file's own header: llama.cpp tells the heads of the first layer, which may have none."""
-    from core.models.headers.reading import read_header
+    from core.models.formats.read import read_header
 
     return read_header(artifact).kv_bytes_per_token(kv)
 

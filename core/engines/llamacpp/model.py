@@ -10,10 +10,10 @@ import llama_cpp as native
 import numpy as np
 import numpy.typing as npt
 
-from core.engines.base import ModelSpec, SequenceId, Step, StepLogprob, TokenText, Work
+from core.contract.models import ModelSpec, SequenceId, Step, StepLogprob, TokenText, Work
 from core.engines.llamacpp.samplers import AbortFlag, build_chain
-from core.engines.llamacpp.sizing import outputs
 from core.errors import EngineError, EngineFailed, Interrupted
+from core.models.fit.sizing import outputs
 from core.requests import Sampling
 
 SAVED_HEADER = struct.Struct("<4sI")

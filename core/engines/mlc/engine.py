@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from core.contract.models import ModelSpec
 from core.decoding.detokenize import CutEnd, TextStream
-from core.engines.base import ModelSpec
 from core.engines.mlc.wire import Choice, Chunk, Counts, Logprob, TopLogprob, arguments
 from core.errors import Cancelled, EngineFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage

@@ -8,7 +8,7 @@ from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,

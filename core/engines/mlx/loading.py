@@ -8,8 +8,8 @@ from typing import Any
 import mlx.core as mx
 from msgspec import Struct
 
-from core.engines.base import Artifact, KvType, LoadOptions, LoadProgress, ModelSpec
-from core.engines.llamacpp.sizing import kv_bytes_per_token, size
+from core.contract.models import Artifact, KvType, LoadOptions, LoadProgress, ModelSpec
+from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.mlx import folder as folders
 from core.engines.mlx.folder import Folder
 from core.engines.mlx.kv import WatchedKv, WatchedQuantizedKv
@@ -17,9 +17,9 @@ from core.engines.mlx.library import caches as library
 from core.engines.mlx.library import utils, weights
 from core.engines.mlx.model import MlxModel
 from core.engines.mlx.trimming import TrimmingMlxModel
-from core.engines.tokenizer import JsonTokenizer
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import available_memory, machine
+from core.models.fit.sizing import kv_bytes_per_token, size
 
 UNTOLD_CONTEXT = 4096
 """Tokens, where a configuration does not say what the model was trained on."""

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from msgspec.structs import replace
 
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.cache.prefix import common_prefix
-from core.engines.base import SequenceId
+from core.contract.models import SequenceId
 from core.engines.mnn.native import Llm, Rows
 
 

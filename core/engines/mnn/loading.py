@@ -6,17 +6,17 @@ from typing import Final
 
 import numpy as np
 
-from core.engines.base import Artifact, LoadOptions, LoadProgress, ModelSpec, Tokenizer
-from core.engines.llamacpp.sizing import DEFAULT_CONTEXT, size
+from core.contract.models import Artifact, LoadOptions, LoadProgress, ModelSpec, Tokenizer
+from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.mnn import folder as folders
 from core.engines.mnn.folder import Folder
 from core.engines.mnn.lanes import Lane
 from core.engines.mnn.model import MnnModel
 from core.engines.mnn.native import Llm, printed
 from core.engines.mnn.tokenizer import MnnTokenizer
-from core.engines.tokenizer import JsonTokenizer
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 from core.hardware import available_memory, machine
+from core.models.fit.sizing import DEFAULT_CONTEXT, size
 
 CHUNK: Final = 64
 """Tokens of a step at most. MNN holds the interpreter's lock while it computes, and all else in this process waits."""

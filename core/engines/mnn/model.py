@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
+from core.contract.models import ModelSpec, SequenceId, Step, Tokenizer, Work
 from core.decoding.sampling import Logits, Sampler, logprob
-from core.engines.base import ModelSpec, SequenceId, Step, Tokenizer, Work
 from core.engines.mnn.lanes import Lane, choose
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     import onnxruntime  # type: ignore[import-untyped]
 
+    from core.engines.hf_tokenizer import JsonTokenizer
     from core.engines.onnx.batching import Batching
     from core.engines.onnx.folder import ModelFolder, Variant
     from core.engines.onnx.graph import Graph
     from core.engines.onnx.pooling import Recipe
     from core.engines.onnx.sentence import OnnxEmbedder, SentenceGraph
-    from core.engines.tokenizer import JsonTokenizer
 
 PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 """Builds of the same module."""
@@ -96,11 +96,11 @@ class OnnxEngine:
 
 
 def _decoder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> TokenModel:
+    from core.engines.hf_tokenizer import JsonTokenizer
     from core.engines.onnx.batching import measure
     from core.engines.onnx.folder import ModelFolder
     from core.engines.onnx.graph import Graph
     from core.engines.onnx.model import OnnxModel
-    from core.engines.tokenizer import JsonTokenizer
 
     folder = ModelFolder(artifact)
     providers = _providers()
@@ -120,10 +120,10 @@ def _decoder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -
 
 
 def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> Embedder:
+    from core.engines.hf_tokenizer import JsonTokenizer
     from core.engines.onnx.folder import ModelFolder
     from core.engines.onnx.pooling import read_recipe
     from core.engines.onnx.sentence import OnnxEmbedder, SentenceGraph, limits
-    from core.engines.tokenizer import JsonTokenizer
 
     folder = ModelFolder(artifact)
     recipe = read_recipe(folder)
@@ -224,8 +224,8 @@ def _threads(options: LoadOptions) -> int:
 def _describe(
     folder: ModelFolder, variant: Variant, graph: Graph, tokenizer: JsonTokenizer, options: LoadOptions
 ) -> ModelSpec:
-    from core.engines.llamacpp.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
     from core.hardware import available_memory
+    from core.models.fit.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
 
     heads, width = graph.shapes[0]
     token_bytes = kv_bytes_per_token(graph.layers, heads, width, width, graph.kv_type)

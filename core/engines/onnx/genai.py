@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Final
 
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,
@@ -62,8 +62,8 @@ class GenaiEngine:
         return None if options.threads == 1 else LoadOptions(threads=1, batch_threads=1)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+        from core.engines.hf_tokenizer import JsonTokenizer
         from core.engines.onnx.genai_model import GenaiModel, open_library
-        from core.engines.tokenizer import JsonTokenizer
 
         folder = GenaiFolder(artifact)
         folder.refuse_foreign()
@@ -134,8 +134,8 @@ class GenaiFolder(ModelFolder):
 
 def describe(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSpec:
     """Raises ArtifactError where the configuration lacks a number."""
-    from core.engines.llamacpp.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
     from core.hardware import available_memory
+    from core.models.fit.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
 
     trained = _count(folder, folder.config, "context_length") or DEFAULT_CONTEXT
     counts = (_count(folder, folder.decoder, key) for key in ("num_hidden_layers", "num_key_value_heads", "head_size"))

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from msgspec import Struct
 
+from core.contract.models import ModelSpec, SequenceId, Step, Work
 from core.decoding.sampling import Sampler, logprob
-from core.engines.base import ModelSpec, SequenceId, Step, Work
+from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.genai import overlay
-from core.engines.tokenizer import JsonTokenizer
 from core.errors import EngineError, EngineFailed, Interrupted, LoadFailed
 from core.requests import Sampling
 

@@ -8,13 +8,13 @@ from itertools import count
 import numpy as np
 from msgspec import Struct
 
+from core.contract.models import ModelSpec, SequenceId, Step, Work
 from core.decoding.sampling import Logits, Sampler, logprob
-from core.engines.base import ModelSpec, SequenceId, Step, Work
+from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.batching import Batching, groups
 from core.engines.onnx.cache import Block, View, advance
 from core.engines.onnx.graph import Floats, Graph
 from core.engines.onnx.state import pack, unpack
-from core.engines.tokenizer import JsonTokenizer
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
-from core.engines.base import ModelSpec
+from core.contract.models import ModelSpec
+from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.folder import ModelFolder
 from core.engines.onnx.graph import ERRORS, FATAL, Ids, sentence
 from core.engines.onnx.pooling import Floats, Recipe, normalized, pool
-from core.engines.tokenizer import JsonTokenizer
 from core.errors import EngineFailed, Interrupted, LoadFailed
 
 WHOLE: Final = ("sentence_embedding", "text_embeds", "pooled_embeddings")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from core.engines.base import (
+from core.contract.models import (
     Artifact,
     ArtifactFormat,
     Availability,
@@ -22,10 +22,10 @@ from core.engines.base import (
     Unavailable,
     no_progress,
 )
-from core.engines.whisper.header import WhisperHeader, read_header
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import machine
-from core.models.formats import Damaged
+from core.models.formats.detect import Damaged
+from core.models.formats.whisper import WhisperHeader, read_header
 from core.requests import Sampling
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ import _pywhispercpp as native
 import numpy as np
 
 from core.decoding.detokenize import whole_text
-from core.engines.whisper.languages import LANGUAGES
 from core.engines.whisper.speech import Gauge, invented, is_silent
 from core.engines.whisper.words import Piece, words
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
 from core.events import Event, Finished, FinishReason, Heard, Segment, Timings, Usage, Word
 from core.requests import COLDEST
 from core.tasks.audio import seconds
+from core.tasks.languages import LANGUAGES
 from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
-    from core.engines.base import ModelSpec
+    from core.contract.models import ModelSpec
     from core.requests import Transcription
 
 CENTISECOND: Final = 0.01

@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from core.errors import DownloadError
-from core.models.downloads.items import DownloadState
 from core.models.downloads.journal import Entry
-from core.models.downloads.place import RepoCache
-from core.models.hubcache import absent, quants, read_snapshot
-from core.models.repository import Quant, RepoFile
+from core.models.downloads.status import DownloadState
+from core.models.hub.cache import absent, quants, read_snapshot
+from core.models.hub.endpoint import RepoCache
+from core.models.hub.repository import Quant, RepoFile
 
 
 def discard(cache: RepoCache, quant: Quant, fetched: Collection[str], others: Iterable[Entry]) -> None:

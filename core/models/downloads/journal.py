@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from core.files import append_line, read_regular, write_atomically
 from core.kept import LARGEST
-from core.models.downloads.items import DownloadState
-from core.models.repository import Quant
+from core.models.downloads.status import DownloadState
+from core.models.hub.repository import Quant
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from core.config import DownloadSettings
 from core.errors import BenchtopError, DownloadError
+from core.models.downloads.bandwidth import Throttle
+from core.models.downloads.concurrency import Slots
 from core.models.downloads.discard import claimed, claimed_if_free, discard
-from core.models.downloads.items import DownloadItem, DownloadState, Resumed
+from core.models.downloads.disk_space import check_room, free_bytes, missing
+from core.models.downloads.job import Hooks, Job, Wish
 from core.models.downloads.journal import Added, Discarded, Entry, lock_of
-from core.models.downloads.listing import Known, Listing
-from core.models.downloads.patience import Patience, Stopped
-from core.models.downloads.place import HubPlace, check_quant
-from core.models.downloads.remote import client_for
-from core.models.downloads.slots import Slots
-from core.models.downloads.space import check_room, free_bytes, missing
-from core.models.downloads.throttle import Throttle
+from core.models.downloads.registry import Known, Listing
+from core.models.downloads.remote_file import client_for
+from core.models.downloads.retry import Patience, Stopped
+from core.models.downloads.status import DownloadItem, DownloadState, Resumed
 from core.models.downloads.transfer import Line
-from core.models.downloads.work import Hooks, Job, Wish
-from core.models.repository import Quant
+from core.models.hub.endpoint import HubPlace, check_quant
+from core.models.hub.repository import Quant
+from core.settings.schema import DownloadSettings
 from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import ChecksumMismatch, DownloadError
-from core.models.downloads.digest import Follower, hasher
-from core.models.downloads.patience import Patience, Stopped, Transient, persist
-from core.models.downloads.place import HubPlace, RepoCache, size_of
-from core.models.downloads.remote import Remote, first_byte, headers_for, look, misnamed, refuse, unreachable
-from core.models.downloads.throttle import Throttle
-from core.models.repository import RepoFile
+from core.models.downloads.bandwidth import Throttle
+from core.models.downloads.checksum import Follower, hasher
+from core.models.downloads.remote_file import Remote, first_byte, headers_for, look, misnamed, refuse, unreachable
+from core.models.downloads.retry import Patience, Stopped, Transient, persist
+from core.models.hub.endpoint import HubPlace, RepoCache, size_of
+from core.models.hub.repository import RepoFile
 
 if TYPE_CHECKING:
     import httpx

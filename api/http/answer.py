@@ -1,0 +1,217 @@
+"""An answer on the wire: server-sent events or one JSON body, both cancelled when their client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
+
+from api.http.replies import Headers, send_bytes
+from core.errors import BenchtopError, Cancelled, ServerStopping
+from core.events import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from litestar.types import Receive, Scope, Send
+
+    from api.http.live import LiveStreams
+    from core.events import Event
+    from core.serving.stream import Stream
+
+PING = b": ping\n\n"
+DONE = b"data: [DONE]\n\n"
+PING_SECONDS = 15.0
+LOADING_SECONDS = 5.0
+"""How long a model may load before a streamed answer begins; most failures come sooner, with a status of their own."""
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def frame(data: bytes) -> bytes:
+    """One event without a name. `data` is JSON, so it holds no line feed."""
+    return b"data: " + data + b"\n\n"
+
+
+OffLoop = Callable[[Callable[["Sequence[Event]"], bytes], "Sequence[Event]"], Coroutine[object, object, bytes]]
+"""Has a thread write an answer."""
+
+
+class Dialect(Protocol):
+    """How one dialect writes one request's events. Holds the state of that request alone."""
+
+    @property
+    def over(self) -> bool:
+        """Whether everything has been written, the end marker too."""
+        ...
+
+    def write(self, events: Sequence[Event]) -> bytes:
+        """The frames of a batch of events, in one piece; with those that end the stream after its last event."""
+        ...
+
+    def reply(self, events: Sequence[Event]) -> bytes:
+        """The body of the unstreamed answer, of all events. Raises the error of a `Failed`."""
+        ...
+
+
+class Answer:
+    """An ASGI application that answers one request from its stream of events.
+
+    Nothing is sent before the request has left the queue, so 503 and 504 can still be told; errors up to that moment
+    are raised, later ones are the dialect's to write. Only a model that is loading for long makes a difference: then
+    a streamed answer begins with pings, lest its client give up. A client that goes away cancels, whatever the state.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Coroutine[object, object, Stream]],
+        dialect: Dialect,
+        live: LiveStreams,
+        *,
+        streamed: bool,
+        ping: float = PING_SECONDS,
+        media: bytes = b"application/json",
+        headers: Callable[[], Headers] = tuple,
+        off_loop: OffLoop | None = None,
+    ) -> None:
+        """`begin` submits the request, and waits while its model loads; `media` is the unstreamed body's type;
+        `headers` is asked when the answer begins; `off_loop` writes an unstreamed answer that is long to write."""
+        self._off_loop = off_loop
+        self._begin = begin
+        self._dialect = dialect
+        self._live = live
+        self._streamed = streamed
+        self._ping = ping
+        self._media = media
+        self._headers = headers
+        self._beginning: asyncio.Task[Stream] | None = None
+        self._stream: Stream | None = None
+        self._started = False
+        """Whether the headers are out, and pings may follow."""
+        self._gone = False
+        self._written = 0.0
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        if self._streamed:
+            await self._send_events(receive, send)
+        else:
+            await self._send_reply(receive, send)
+
+    async def _send_events(self, receive: Receive, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        last = b""
+        async with self._attended(receive, send):
+            try:
+                async with self._submitted(send) as stream:
+                    await stream.admitted()
+                    await self._start(send)
+                    async for events in stream:
+                        data = self._dialect.write([self._told(event) for event in events])
+                        if self._dialect.over:
+                            last = data
+                            continue
+                        self._written = clock()
+                        await send({"type": "http.response.body", "body": data, "more_body": True})
+            except BenchtopError as error:
+                blamed = self._blamed(error)
+                if self._started:
+                    last = self._dialect.write([Failed(blamed)])
+                elif blamed is error:
+                    raise
+                else:
+                    raise blamed from error
+        # The attendant is gone by now, so no ping can come behind the last write.
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _send_reply(self, receive: Receive, send: Send) -> None:
+        try:
+            async with self._attended(receive, send), self._submitted(None) as stream:
+                await stream.admitted()
+                events = [self._told(event) async for batch in stream for event in batch]
+        except Cancelled as error:
+            if (blamed := self._blamed(error)) is error:
+                raise
+            raise blamed from error
+        write = self._dialect.reply
+        body = write(events) if self._off_loop is None else await self._off_loop(write, events)
+        await send_bytes(send, 200, self._media, body, self._headers())
+
+    def _told(self, event: Event) -> Event:
+        return Failed(self._blamed(event.error)) if isinstance(event, Failed) else event
+
+    def _blamed(self, error: BenchtopError) -> BenchtopError:
+        """The error by its true author: a client does not cancel its request by the server's being stopped."""
+        return ServerStopping() if isinstance(error, Cancelled) and self._live.ending and not self._gone else error
+
+    async def _start(self, send: Send) -> None:
+        if not self._started:
+            await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *self._headers()]})
+            self._written = asyncio.get_running_loop().time()
+            self._started = True
+
+    @asynccontextmanager
+    async def _submitted(self, send: Send | None) -> AsyncIterator[Stream]:
+        """The request's stream, live inside. With `send`, the answer starts when its model takes long to load."""
+        beginning = self._beginning = asyncio.create_task(self._begin())
+        with self._live.expect(beginning):
+            patience = None if send is None else min(self._ping, LOADING_SECONDS)
+            done, _ = await asyncio.wait({beginning}, timeout=patience)
+            if not done and send is not None:
+                await self._start(send)
+                # The headers alone stay in the server's buffer.
+                await send({"type": "http.response.body", "body": PING, "more_body": True})
+            stream = self._stream = await self._outcome(beginning)
+        with self._live.hold(stream):
+            if self._gone:
+                stream.cancel()
+            yield stream
+
+    async def _outcome(self, beginning: asyncio.Task[Stream]) -> Stream:
+        try:
+            return await beginning
+        except asyncio.CancelledError:
+            if self._gone:
+                raise Cancelled("The client left while the model was being loaded.") from None
+            if self._live.ending and beginning.cancelled():
+                raise Cancelled from None
+            raise
+
+    @asynccontextmanager
+    async def _attended(self, receive: Receive, send: Send) -> AsyncIterator[None]:
+        attendant = asyncio.create_task(self._attend(receive, send))
+        try:
+            yield
+        finally:
+            attendant.cancel()
+            with suppress(asyncio.CancelledError):
+                await attendant
+
+    async def _attend(self, receive: Receive, send: Send) -> None:
+        """Watch for the client's leaving, and keep an idle stream alive. Costs the running stream nothing."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            try:
+                async with asyncio.timeout(self._ping):
+                    message = await receive()
+            except TimeoutError:
+                if self._started and clock() - self._written >= self._ping:
+                    await send({"type": "http.response.body", "body": PING, "more_body": True})
+                continue
+            if message["type"] == "http.disconnect":
+                self._leave()
+                return
+            if self._started:
+                # Its last byte came: whether it has left or listens still shows when something is sent to it.
+                await send({"type": "http.response.body", "body": PING, "more_body": True})
+
+    def _leave(self) -> None:
+        self._gone = True
+        if self._stream is not None:
+            self._stream.cancel()
+        elif self._beginning is not None:
+            self._beginning.cancel()

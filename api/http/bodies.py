@@ -1,0 +1,91 @@
+"""From the bytes of a request to a typed body, or to a RequestError that names the field in words."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+from litestar.types import Receive
+
+from api.http.body_faults import explain_body
+from api.http.errors import BodyTooLarge
+from core.errors import Cancelled, RequestError
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+_PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
+_LONGEST_NAME = 64
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises BodyTooLarge as soon as it has more than `limit` bytes, Cancelled when the client left."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Cancelled("The client left before its request was complete.")
+        parts.append(message["body"])
+        size += len(parts[-1])
+        if size > limit:
+            raise BodyTooLarge(limit)
+        if not message["more_body"]:
+            return b"".join(parts)
+
+
+def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
+    """Raises RequestError; nothing that a client sends can raise anything else. Of two keys of one name, the last one
+    counts, as with all who read JSON."""
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _wrong_field(str(error), _field_names(decoder)) from None
+    except UnicodeDecodeError as error:
+        raise RequestError(explain_body(raw, str(error)) or "The body is not UTF-8.") from None
+    except msgspec.DecodeError as error:
+        raise RequestError(explain_body(raw, str(error)) or f"The body is not JSON: {_lowered(str(error))}.") from None
+    except RecursionError:
+        raise RequestError("The body is nested too deeply.") from None
+
+
+def _field_names(decoder: msgspec.json.Decoder[Body]) -> Sequence[str]:
+    return tuple(decoder.type.__struct_fields__)
+
+
+def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
+    """Turn msgspec's "Expected `int` >= 1 - at `$.n`" into a sentence about the field `n`."""
+    place = _PLACE.search(message)
+    path = place["path"].replace("[...]", "") if place else ""
+    what = message[: place.start()] if place else message
+    if unknown := _UNKNOWN.match(what):
+        return unknown_field(_joined(path, unknown["name"]), known if not path else ())
+    if missing := _MISSING.match(what):
+        name = _joined(path, missing["name"])
+        return RequestError(f"The field `{name}` is missing.", name)
+    if not path:
+        return RequestError(f"The body is wrong: {_lowered(what)}.")
+    return RequestError(f"The field `{path}` is wrong: {_lowered(what)}.", path)
+
+
+def unknown_field(name: str, known: Sequence[str]) -> RequestError:
+    """A refusal of a field by name, with the `known` one that was perhaps meant."""
+    shown = name[:_LONGEST_NAME]
+    near = difflib.get_close_matches(shown, known, 1)
+    hint = f"; did you mean `{near[0]}`?" if near else "."
+    return RequestError(f"The field `{shown}` is not one this server knows{hint}", shown)
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _lowered(text: str) -> str:
+    """To go on in the middle of a sentence; an abbreviation keeps its capitals."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -1,0 +1,237 @@
+"""The one mapping from core errors to HTTP: status, OpenAI error body, headers. Dialects reword, they do not remap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+from msgspec import Struct
+
+from api.http.redact import without_folders
+from core.errors import (
+    BenchtopError,
+    Busy,
+    Cancelled,
+    ContextExceeded,
+    DiskFull,
+    DownloadError,
+    DownloadNotFound,
+    EngineError,
+    GatedRepository,
+    HubBusy,
+    HubError,
+    HubUnreachable,
+    ModelError,
+    ModelNotFound,
+    ModelNotReady,
+    ModelUnable,
+    Overloaded,
+    QueueFull,
+    QueueTimeout,
+    RepositoryNotFound,
+    RequestError,
+    ServerStopping,
+    TemplateFailed,
+    UsageError,
+)
+from core.telemetry.log import get_logger
+
+Connection = Request[object, object, State]
+
+MISSING = re.compile(r"Missing required query parameter '(\w{1,40})'")
+"""How Litestar says so."""
+CLIENT = "invalid_request_error"
+SERVER = "server_error"
+
+CODINGS = "gzip, deflate"
+"""How a body may be compressed."""
+
+CLIENT_CLOSED = 499
+"""nginx's status for a request that ended at its client's wish; not one that SDKs retry."""
+
+
+class Detail(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(Struct, frozen=True):
+    error: Detail
+
+
+class Refusal(Struct, frozen=True):
+    """What a client is told instead of an answer."""
+
+    status: int
+    error: Detail
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(ErrorBody(self.error))
+
+
+class BodyTooLarge(RequestError):
+    """The body has more bytes than the server takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The request body has more than {limit} bytes, which is all this server takes; send less, "
+            "or raise max_body in the server section of the config file."
+        )
+
+
+class UnknownCoding(RequestError):
+    """The body is compressed in a way that is not undone here."""
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(
+            f"The body's Content-Encoding, {coding[:64]!r}, is none this server undoes; send it as it is, or with one "
+            f"of {CODINGS}."
+        )
+
+
+class Denied(BenchtopError):
+    """The guard turned the request away before anything looked at it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
+    ContextExceeded: (400, CLIENT, "context_length_exceeded"),
+    ModelUnable: (404, CLIENT, "model_unable"),
+    BodyTooLarge: (413, CLIENT, "request_too_large"),
+    UnknownCoding: (415, CLIENT, "unsupported_encoding"),
+    UsageError: (400, CLIENT, None),
+    ModelNotFound: (404, CLIENT, "model_not_found"),
+    # Of all the causes of a bad gateway it is what came with a download, neither the client nor this server.
+    TemplateFailed: (502, SERVER, "chat_template_failed"),
+    ModelNotReady: (503, SERVER, "model_not_ready"),
+    QueueFull: (503, SERVER, "queue_full"),
+    QueueTimeout: (504, SERVER, "queue_timeout"),
+    Overloaded: (503, SERVER, "overloaded"),
+    Cancelled: (CLIENT_CLOSED, CLIENT, "cancelled"),
+    ServerStopping: (503, SERVER, "server_stopping"),
+    EngineError: (500, SERVER, "engine_failed"),
+    RepositoryNotFound: (404, CLIENT, "repository_not_found"),
+    GatedRepository: (403, CLIENT, "repository_gated"),
+    HubBusy: (503, SERVER, "hub_busy"),
+    HubUnreachable: (503, SERVER, "hub_unreachable"),
+    HubError: (502, SERVER, "hub_failed"),
+    DownloadNotFound: (404, CLIENT, "download_not_found"),
+    DiskFull: (507, SERVER, "disk_full"),
+    DownloadError: (500, SERVER, "download_failed"),
+    BenchtopError: (500, SERVER, None),
+}
+"""Status, type and code of each class of error; the first that fits counts."""
+
+log = get_logger(__name__)
+
+
+def refusal(error: Exception) -> Refusal:
+    """Pure but for the log: what is not ours is logged with its traceback and never shown."""
+    match error:
+        case Denied(status=status, code=code):
+            headers = (("www-authenticate", "Bearer"),) if status == HTTPStatus.UNAUTHORIZED else ()
+            return Refusal(status, Detail(str(error), CLIENT, code=code), headers)
+        case HTTPException():
+            return _routing(error)
+        case BenchtopError():
+            return _core(error)
+        case _:
+            log.error("unexpected error", cause=error)
+            return Refusal(500, Detail("The server failed unexpectedly; its log says why.", SERVER, code="internal"))
+
+
+def _core(error: BenchtopError) -> Refusal:
+    status, kind, code = next(answer for of, answer in ANSWERS.items() if isinstance(error, of))
+    whole = str(error)
+    # Of a model that is not here nothing can be told but the client's own words.
+    own_words = isinstance(error, ModelNotFound) and not error.places
+    told = whole if own_words else without_folders(whole, error.places)
+    if told != whole:
+        # What is the client's fault may quote anything it sent, as often as it likes.
+        note = log.warning if status >= HTTPStatus.INTERNAL_SERVER_ERROR else log.info
+        note("refused, and folders were not told", why=whole)
+    return Refusal(status, Detail(told, kind, _param(error), code), _headers(error))
+
+
+def _param(error: BenchtopError) -> str | None:
+    match error:
+        case RequestError(field=field):
+            return field
+        case ModelError():
+            return "model"
+        case _:
+            return None
+
+
+def _headers(error: BenchtopError) -> tuple[tuple[str, str], ...]:
+    match error:
+        case QueueFull(retry_after=seconds) | Busy(retry_after=seconds):
+            return (("retry-after", str(max(1, seconds))),)
+        case ModelNotReady():
+            return (("retry-after", "2"),)
+        case ServerStopping():
+            return (("retry-after", "5"),)
+        case UnknownCoding():
+            return (("accept-encoding", CODINGS),)
+        case HubBusy(retry_after=int(seconds)):
+            return (("retry-after", str(max(1, seconds))),)
+        case TemplateFailed():
+            # The same conversation fails again.
+            return (("x-should-retry", "false"),)
+        case QueueTimeout():
+            # A client that waited a minute in vain and asks again at once only makes the queue longer.
+            return (("x-should-retry", "false"),)
+        case Overloaded():
+            return (("retry-after", "1"),)
+        case _:
+            return ()
+
+
+def _routing(error: HTTPException) -> Refusal:
+    """Litestar's own refusals. Its details may quote internals, so each status has a sentence of ours."""
+    status = error.status_code
+    headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("unexpected error", cause=error)
+        return Refusal(500, Detail("The server failed unexpectedly; its log says why.", SERVER, code="internal"))
+    messages = {
+        HTTPStatus.NOT_FOUND: ("There is nothing at this path; /schema/openapi.json lists what there is.", "not_found"),
+        HTTPStatus.METHOD_NOT_ALLOWED: ("This path does not take this method.", "method_not_allowed"),
+    }
+    message, code = messages.get(HTTPStatus(status), ("The request is malformed.", "bad_request"))
+    parameter = _parameter(error)
+    if parameter is not None:
+        message = f"The parameter {parameter} is missing or malformed; /schema/openapi.json tells what it may be."
+    return Refusal(status, Detail(message, CLIENT, param=parameter, code=code), headers)
+
+
+def _parameter(error: HTTPException) -> str | None:
+    """The parameter of the address that Litestar could not read; it names no other."""
+    extra = error.extra if isinstance(error, ValidationException) else None
+    if isinstance(extra, list) and extra and isinstance(extra[0], Mapping):
+        return str(extra[0].get("key", ""))[:40] or None
+    missing = MISSING.search(str(error.detail)) if isinstance(error, ValidationException) else None
+    return missing[1] if missing else None
+
+
+def answer_error(_: Connection, error: Exception) -> Response[bytes]:
+    """Litestar's exception handler for everything."""
+    refused = refusal(error)
+    return Response(
+        refused.encode(),
+        status_code=refused.status,
+        media_type="application/json",
+        headers=dict(refused.headers),
+    )

@@ -1,0 +1,72 @@
+"""What becomes of the fields of a request that no code here reads.
+
+Null is absent. A value that asks for what happens anyway is taken. What could not change the answer is dropped, and the
+client is told by the header `x-benchtop-ignored`. Only what would make the answer another one is refused, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from api.http.replies import Headers
+
+Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+NEUTRAL: Final[tuple[Json, ...]] = (None, False, 0, "", [], {})
+"""With these a field that nobody here knows asks for nothing; with any other value it may be a mistyped one."""
+MOST_TOLD: Final = 40
+"""Names in one header; a client that sends more fields in vain has seen enough."""
+
+
+class Rule(Struct, frozen=True):
+    """How one field is judged whose values change nothing here."""
+
+    neutral: tuple[Json, ...] = ()
+    """Taken, besides null: each asks for what happens anyway."""
+    told: bool = False
+    """Other values are dropped and told; they are refused where this is false."""
+    instead: str = ""
+    """What to do instead, where that is more than leaving the field out."""
+
+    def takes(self, value: Json) -> bool:
+        return value is None or any(is_same(value, each) for each in self.neutral)
+
+
+Rules = Mapping[str, Rule]
+
+
+def drop(*neutral: Json) -> Rule:
+    """A field that changes no answer; with a value other than these, that is told."""
+    return Rule(neutral, told=True)
+
+
+def only(*neutral: Json, instead: str = "") -> Rule:
+    """A field that would change the answer with any value but these."""
+    return Rule(neutral, instead=instead)
+
+
+def is_neutral(value: Json) -> bool:
+    """Whether a field that nobody knows asks for nothing by this value."""
+    return any(is_same(value, each) for each in NEUTRAL)
+
+
+def is_same(one: Json, other: Json) -> bool:
+    """As JSON has it: 1 and 1.0 are one number, and neither is `true`."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return one == other
+
+
+def tell_ignored(names: Iterable[str]) -> Headers:
+    """The header that names what was dropped; none where nothing was. `names` are our own, never a client's words."""
+    each = tuple(dict.fromkeys(names))
+    if not each:
+        return ()
+    return ((b"x-benchtop-ignored", ", ".join(_first(each)).encode("ascii", "replace")),)
+
+
+def _first(names: Sequence[str]) -> Sequence[str]:
+    return names if len(names) <= MOST_TOLD else (*names[:MOST_TOLD], f"and {len(names) - MOST_TOLD} more")

@@ -1,0 +1,210 @@
+"""What every request passes before a route sees it: its id, the Host and Origin it claims, its key, its log line."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Set
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from api.http.codings import Inflated, coding_of
+from api.http.errors import BodyTooLarge, Denied, refusal
+from api.http.origins import grants, may_read, origin_allowed, preflight_grants
+from api.http.replies import send_bytes
+from core.errors import BenchtopError, ServerStopping
+from core.hosts import is_loopback
+from core.settings.schema import ServerSettings, host_name
+from core.telemetry.log import get_logger
+from core.telemetry.log import request_id as request_id_in_log
+
+OPEN_PATHS = frozenset({"/health"})
+"""Answered without a key: load balancers and process managers have none."""
+
+LONGEST_LENGTH = 18
+"""Digits of a Content-Length that may still be true."""
+
+_SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_SINGLE = frozenset(
+    {b"host", b"origin", b"authorization", b"x-api-key", b"content-length", b"content-type", b"x-request-id"}
+)
+"""Headers that a request has once: of two, who stands before this server and the server itself may believe another."""
+_WANTED = _SINGLE | {
+    b"access-control-request-method",
+    b"access-control-request-headers",
+    b"access-control-request-private-network",
+}
+
+log = get_logger(__name__)
+
+
+def tenant_of(key: bytes) -> str:
+    """A short digest that tells keys apart without holding them; "" where none was sent."""
+    return hashlib.sha256(key).hexdigest()[:16] if key else ""
+
+
+def presented_key(headers: Mapping[bytes, bytes]) -> bytes:
+    """The key of `Authorization: Bearer` or `x-api-key`, or b""."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" and token else headers.get(b"x-api-key", b"")
+
+
+def request_id(headers: Mapping[bytes, bytes]) -> str:
+    """The client's id where it is sane, else a fresh one."""
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+class Guard:
+    """Wraps the whole application, its own 404s included."""
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings, limits: Mapping[str, int] | None = None) -> None:
+        """`limits`: bytes that a body may have at some paths, where that is not `max_body`."""
+        self._app = app
+        self._key = None if settings.api_key is None else settings.api_key.encode()
+        self._local = is_loopback(settings.host)
+        bound = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
+        self._names = frozenset(map(host_name, (*_LOCAL_NAMES, bound, *settings.allowed_hosts))) - {""}
+        self._origins = settings.cors_origins
+        self._limit = settings.max_body
+        self._limits = limits or {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.WEBSOCKET:
+            # No route takes WebSockets, and one that comes to must not find the door open.
+            await send({"type": "websocket.close", "code": 1008, "reason": "WebSockets are not served here."})
+            return
+        headers, repeated = _sorted_out(scope["headers"])
+        identity = request_id(headers)
+        state = scope.setdefault("state", {})
+        state["request_id"] = identity
+        state["tenant"] = tenant_of(presented_key(headers))
+        request_id_in_log.set(identity)
+        path, method = scope["path"], scope["method"]
+        origin = headers.get(b"origin")
+        started = time.perf_counter()
+        status = 0
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                nonlocal status
+                status = message["status"]
+                answer = [_with_head(*header) for header in message["headers"]]
+                # The workbench may have called it otherwise meanwhile, as another one went by that id already.
+                named = (b"x-request-id", str(state["request_id"]).encode())
+                message["headers"] = [*answer, named, *grants(origin, self._origins, answer)]
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        try:
+            if method == "HEAD":
+                # RFC 9110, section 9.3.2: the same as GET, but for the body. The scope itself is the connection's.
+                scope = {**scope, "method": "GET"}
+            await self._pass(scope, receive, send_on, headers, repeated)
+        except asyncio.CancelledError:
+            # Nobody else cancels the task of a request.
+            if not status:
+                await _refuse(send_on, ServerStopping())
+        finally:
+            request_id_in_log.set(str(state["request_id"]))
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            log.info("request", method=method, path=_legible(path), status=status, ms=milliseconds)
+
+    async def _pass(
+        self, scope: HTTPScope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], repeated: Set[bytes]
+    ) -> None:
+        path = scope["path"]
+        try:
+            if repeated:
+                told = min(repeated).decode("ascii")
+                raise Denied(400, "repeated_header", f"The request has more than one {told} header; send one.")
+            self._check_sender(headers)
+            if self._is_preflight(scope["method"], headers):
+                await send_bytes(send, 200, b"text/plain", b"", preflight_grants(headers))
+                return
+            limit = self._check_body(path, headers)
+            coding = coding_of(value for name, value in scope["headers"] if name == b"content-encoding")
+        except BenchtopError as error:
+            await _refuse(send, error)
+            return
+        await self._app(scope, receive if coding is None else Inflated(receive, coding, limit), send)
+
+    def _check_sender(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises Denied."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self._local and host_name(host) not in self._names:
+            raise Denied(
+                403,
+                "host_not_allowed",
+                f"The Host header {host[:100]!r} does not name this machine; "
+                "ask for localhost or 127.0.0.1, add the name to allowed_hosts in its config, or bind another address "
+                "with --host.",
+            )
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and not origin_allowed(origin, host, self._origins):
+            raise Denied(
+                403,
+                "origin_not_allowed",
+                f"Pages from {origin[:100]!r} may not call this server; add the origin to cors_origins in its config.",
+            )
+
+    def _check_body(self, path: str, headers: Mapping[bytes, bytes]) -> int:
+        """The bytes a body may have. Raises Denied where the key is wrong, BodyTooLarge."""
+        if self._key is not None and path not in OPEN_PATHS:
+            _check_key(self._key, presented_key(headers))
+        length = headers.get(b"content-length", b"")
+        limit = self._limits.get(path, self._limit)
+        # Python refuses to read numbers of thousands of digits.
+        if length.isdigit() and (len(length) > LONGEST_LENGTH or int(length) > limit):
+            raise BodyTooLarge(limit)
+        return limit
+
+    def _is_preflight(self, method: str, headers: Mapping[bytes, bytes]) -> bool:
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        asks = method == "OPTIONS" and b"access-control-request-method" in headers
+        return asks and may_read(origin, self._origins)
+
+
+def _sorted_out(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], set[bytes]]:
+    """The headers that the guard looks at, and those which may be there once and are there more often."""
+    found: dict[bytes, bytes] = {}
+    repeated: set[bytes] = set()
+    for name, value in headers:
+        if name in _WANTED:
+            if name in found and name in _SINGLE:
+                repeated.add(name)
+            found[name] = value
+    return found, repeated
+
+
+def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Where GET is allowed, so is HEAD."""
+    if name.lower() != b"allow":
+        return name, value
+    methods = {method.strip() for method in value.split(b",")}
+    return b"allow", b", ".join(sorted(methods | {b"HEAD"} if b"GET" in methods else methods))
+
+
+async def _refuse(send: Send, error: BenchtopError) -> None:
+    refused = refusal(error)
+    encoded = tuple((name.encode(), value.encode()) for name, value in refused.headers)
+    await send_bytes(send, refused.status, b"application/json", refused.encode(), encoded)
+
+
+def _legible(path: str) -> str:
+    """For a log that people read in terminals, which obey what clients may write into a path as `%1b`."""
+    return path if path.isprintable() else ascii(path)
+
+
+def _check_key(wanted: bytes, given: bytes) -> None:
+    if not given:
+        raise Denied(401, "missing_api_key", "This server wants its key as `Authorization: Bearer KEY` or `x-api-key`.")
+    if not hmac.compare_digest(wanted, given):
+        raise Denied(401, "invalid_api_key", "The API key is not this server's.")

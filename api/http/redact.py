@@ -1,0 +1,110 @@
+"""Sentences as clients may read them, who may be strangers: files go by their names, without the folders they lie in.
+
+This is done to the finished sentence, at the edge, and not by each error that names a file: half of the paths stand in
+words of native libraries and of the system, which an error only quotes, so that a rule for those who raise errors would
+be broken by the next of them. Whoever knows which files a sentence is about says so with `core.errors.about`, and those
+are cut exactly; whatever else looks like an absolute path is cut as well, as far as a path without blanks can be told
+from the words around it. Terminals and logs get the whole sentence.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from core.models.hub.cache import cache_folder
+from core.settings.schema import folders
+
+ROUTES: Final = (
+    "/schema/openapi.json",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/cache/stats",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/downloads",
+    "/v1/embeddings",
+    "/v1/engines",
+    "/v1/fit",
+    "/v1/models",
+    "/v1/models/load",
+    "/v1/models/pin",
+    "/v1/models/unload",
+    "/v1/queue/stats",
+    "/v1/requests",
+    "/v1/search",
+)
+"""Paths of HTTP servers that sentences tell of: of this one, and of those it passes requests on to."""
+
+_UNKNOWABLE = (RuntimeError, ValueError, OSError)
+"""What `pathlib` raises where a user has no home, where a name cannot be a file's, and where links lead nowhere."""
+_SEPARATOR = r"[/\\]+"
+_FOLDERS = rf"(?:[^\s/\\'\"`<>|]+{_SEPARATOR})"
+_ADDRESS = (
+    # Of a server, with what follows it as far as that is surely a part of it.
+    r"(?<![\w.+-])(?!file:)[A-Za-z][\w.+-]{1,20}://[^\s/\\?#=,;()'\"`<>|]+(?:/[\w.~%@!$&*+-]*)*"
+)
+_POSIX = (
+    rf"(?!(?:{'|'.join(map(re.escape, ROUTES))})(?![\w/-]|\.\w))"
+    r"(?:file:(?://)?)?(?:~[\w.-]*/+|(?<!:)//|/(?!/))(?:[^\s/'\"`<>|]+/+)+"
+)
+_WINDOWS = (
+    # Elsewhere a backslash is no separator: patterns and escaped characters are full of them. No host's name is as
+    # short as what they escape.
+    rf"(?:(?:\\{{2,4}}[?.]\\{{1,2}})?[A-Za-z]:{_SEPARATOR}|\\{{2,4}}[\w.$-]{{2,}}\\{{1,2}}){_FOLDERS}+"
+)
+_PATH = re.compile(
+    # Neither amid a word or a relative path, nor in a pointer into a JSON document or a pattern.
+    rf"(?P<address>{_ADDRESS})|(?<![\w/\\.~#^])(?:{_POSIX}|{_WINDOWS})"
+)
+
+
+def without_folders(text: str, places: Collection[Path] = ()) -> str:
+    """`text` with every absolute path cut down to its last part. `places`: files and folders that it may speak of."""
+    if "/" not in text and "\\" not in text:
+        return text
+    for folder in _longest_first(parent for place in places for parent in _parents(place)):
+        text = re.sub(rf"(?<!\w){re.escape(folder)}{_SEPARATOR}", "", text)
+    for folder in _longest_first(_usual()):
+        text = re.sub(rf"(?<!\w){re.escape(folder)}{_SEPARATOR}{_FOLDERS}*", "", text)
+        text = re.sub(rf"(?<!\w){re.escape(folder)}(?![\w-]|\.\w)", "a folder", text)
+    return _PATH.sub(lambda found: found["address"] or "", text)
+
+
+def _parents(place: Path) -> Iterator[str]:
+    """The folder of a file, as it was given, without links, and with the user's home written out."""
+    yield str(place.parent)
+    for other in (place.expanduser, place.resolve):
+        with suppress(*_UNKNOWABLE):
+            yield str(other().parent)
+
+
+def _usual() -> Iterator[str]:
+    """Folders whose names may hold blanks, so that they are not recognised as any other path is."""
+    known: tuple[Callable[[], Path], ...] = (
+        Path.home,
+        lambda: Path(tempfile.gettempdir()),
+        lambda: folders().config,
+        lambda: folders().cache,
+        lambda: folders().state,
+        cache_folder,
+    )
+    for find in known:
+        with suppress(*_UNKNOWABLE):
+            folder = find()
+            yield str(folder)
+            yield str(folder.resolve())
+
+
+def _longest_first(named: Iterator[str]) -> list[str]:
+    """Without the roots of file systems, which are in every path, and what is relative, as the names of models are."""
+    known = {folder for folder in named if _is_rooted(folder) and len(Path(folder).parts) > 1}
+    return sorted(known, key=len, reverse=True)
+
+
+def _is_rooted(folder: str) -> bool:
+    return folder.startswith("~") or Path(folder).is_absolute()

@@ -1,0 +1,244 @@
+"""From what a client wrote to what its route reads: the rules of `api.http.field_rules`, at every depth of a body.
+
+A body that says nothing but what its route knows is decoded at once. Only one that does not is looked at field by
+field, still as raw JSON, so that what nobody reads is never made into objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Final, Generic, TypeVar
+
+import msgspec
+from litestar.types import Receive
+from msgspec import Raw, Struct, inspect
+
+from api.http.bodies import decode_body, read_body, unknown_field
+from api.http.field_rules import Json, Rule, Rules, is_neutral
+from core.errors import RequestError
+from core.lanes import Lane
+
+LONGEST_VALUE: Final = 1024
+"""Bytes of a value that may be neutral; nothing longer is."""
+LONGEST_NUMBER: Final = 40
+"""Bytes."""
+LONG: Final = 64 * 1024
+"""Bytes from which a body is read off the event loop."""
+MOST_PARTS: Final = 500_000
+"""Values of a body that is looked at field by field, each of which costs some hundred bytes meanwhile."""
+MOST_VALUES: Final = 2_000_000
+"""Values of any body: a million token ids are made into objects in some hundredths of a second."""
+MOST_CONTAINERS: Final = 50_000
+"""Objects and lists of any body; each is looked at again and again by Python's collector of garbage."""
+_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_WHOLE: Final = re.compile(rb"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
+_POINT_NOUGHT: Final = re.compile(rb"(?<=\d)\.0+(?![\d.eE])")
+_BOM: Final = b"\xef\xbb\xbf"
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
+_LIST: Final = msgspec.json.Decoder(list[Raw])
+_VALUE: Final[msgspec.json.Decoder[Json]] = msgspec.json.Decoder()
+
+
+class Wire(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of a request. Unknown fields are judged by `rules`, and refused where those do not know them either."""
+
+    rules: ClassVar[Rules] = {}
+    extra_neutral: ClassVar[Mapping[str, tuple[Json, ...]]] = {}
+    """Values beyond null with which a field of this part is as good as left out."""
+    refused: ClassVar[bool] = False
+    """Known, so that it can be refused in plain words."""
+    field_schemas: ClassVar[Mapping[str, Json]] = {}
+    """The JSON Schemas of fields whose types say too little."""
+    further_schema: ClassVar[Mapping[str, Json]] = {}
+    """What a JSON Schema says of several fields together."""
+
+
+Body = TypeVar("Body", bound=Struct, covariant=True)
+
+
+class Asked(Struct, Generic[Body], frozen=True):
+    """A body as its route reads it, and the names of what was dropped of it."""
+
+    body: Body
+    ignored: tuple[str, ...]
+
+
+class JsonBody(Generic[Body]):
+    """What one kind of route takes as its body: it decodes requests, and the OpenAPI document is made of it."""
+
+    def __init__(self, kind: type[Body]) -> None:
+        self.kind = kind
+        self._decoder = msgspec.json.Decoder(kind)
+        self._type = inspect.type_info(kind)
+
+    async def read(self, receive: Receive, limit: int, lane: Lane | None = None) -> Asked[Body]:
+        """`limit`: bytes; `lane` takes what is long to read. Raises RequestError, BodyTooLarge, Busy, and Cancelled
+        when the client left."""
+        raw = await read_body(receive, limit)
+        return self.decode(raw) if lane is None or len(raw) <= LONG else await lane.run(self.decode, raw)
+
+    def decode(self, raw: bytes) -> Asked[Body]:
+        """Raises RequestError; nothing that a client sends can raise anything else."""
+        if len(raw) > LONG and _has_too_many_values(raw):
+            raise RequestError("The body has too many values; send less at once.")
+        try:
+            return Asked(decode_body(raw, self._decoder), ())
+        except RequestError as error:
+            if _has_too_many_parts(raw):
+                raise
+            ignored: list[str] = []
+            try:
+                settled = _Settling(ignored).settle(raw.removeprefix(_BOM), self._type, "", "")
+            except (msgspec.MsgspecError, UnicodeError, RecursionError):
+                # What is no JSON at all was told better before.
+                raise error from None
+        return Asked(decode_body(settled, self._decoder), tuple(dict.fromkeys(ignored)))
+
+
+class _Settling:
+    """One pass over one body. A `place` tells a field in an error, as `messages[0].name`; a `name` in the header."""
+
+    def __init__(self, ignored: list[str]) -> None:
+        self._ignored = ignored
+
+    def settle(self, raw: bytes, kind: inspect.Type, place: str, name: str) -> bytes:
+        """`raw` in the form that `kind` is decoded from. Raises RequestError for what is refused, MsgspecError."""
+        raw = raw.strip()
+        match raw[:1]:
+            case b"{":
+                return self._settle_object(raw, kind, place, name)
+            case b"[":
+                return self._settle_list(raw, kind, place, name)
+            case _:
+                return _as_integer(raw) if _wants_integer(kind) else raw
+
+    def _settle_object(self, raw: bytes, kind: inspect.Type, place: str, name: str) -> bytes:
+        known = [each for each in _members(kind) if isinstance(each, inspect.StructType)]
+        if not known:
+            return raw
+        given = _OBJECT.decode(raw)
+        chosen = _chosen(known, given)
+        if chosen is None or not issubclass(chosen.cls, Wire):
+            return raw
+        fields = {field.encode_name: field for field in chosen.fields}
+        kept: list[bytes] = []
+        for key, value in given.items():
+            inner, path = bytes(value), f"{place}.{key}" if place else key
+            if key in fields:
+                if not self._is_absent(chosen.cls, key, inner):
+                    called = f"{name}.{key}" if name else key
+                    kept.append(_pair(key, self.settle(inner, fields[key].type, path, called)))
+            elif key == chosen.tag_field:
+                kept.append(_pair(key, inner))
+            else:
+                self._judge(chosen.cls, key, inner, path, name)
+        return b"{" + b",".join(kept) + b"}"
+
+    def _settle_list(self, raw: bytes, kind: inspect.Type, place: str, name: str) -> bytes:
+        lists = [each for each in _members(kind) if isinstance(each, inspect.ListType)]
+        if not lists:
+            return raw
+        item = lists[0].item_type
+        if not any(isinstance(each, inspect.StructType) for each in _members(item)):
+            # Numbers alone: what looks like one cannot stand in a text.
+            return _POINT_NOUGHT.sub(b"", raw) if _holds_integers(item) and b'"' not in raw else raw
+        items = (self.settle(bytes(each), item, f"{place}[{at}]", name) for at, each in enumerate(_LIST.decode(raw)))
+        return b"[" + b",".join(items) + b"]"
+
+    def _is_absent(self, kind: type[Wire], key: str, raw: bytes) -> bool:
+        if raw == b"null":
+            return True
+        values = kind.extra_neutral.get(key)
+        return values is not None and len(raw) <= LONGEST_VALUE and Rule(values).takes(_VALUE.decode(raw))
+
+    def _judge(self, kind: type[Wire], key: str, raw: bytes, place: str, name: str) -> None:
+        """Raises RequestError where the field would change the answer, or where nobody knows it."""
+        rule = kind.rules.get(key)
+        small = len(raw) <= LONGEST_VALUE
+        if rule is None:
+            if not (small and is_neutral(_VALUE.decode(raw))):
+                known = [*kind.__struct_fields__, *kind.rules] if not name else ()
+                raise unknown_field(place, known)
+        elif not (small and rule.takes(_VALUE.decode(raw))):
+            if not rule.told:
+                raise refuse_value(place, rule)
+            self._ignored.append(f"{name}.{key}" if name else key)
+
+
+def refuse_value(field: str, rule: Rule) -> RequestError:
+    """A refusal of a field that would change the answer."""
+    shown = field[:128]
+    values = " or ".join(msgspec.json.encode(each).decode() for each in rule.neutral)
+    allowed = f", or with {values}" if values and len(values) <= 80 else ""
+    instead = f"; {rule.instead}" if rule.instead else ""
+    return RequestError(
+        f"This server does not support `{shown}` yet; send the request without it{allowed}{instead}.", shown
+    )
+
+
+def _has_too_many_values(raw: bytes) -> bool:
+    """Told from the bytes: decoding cannot be interrupted, and would hold up everybody else for seconds."""
+    return _exceeds(raw) and _exceeds(_TEXT.sub(b"", raw))
+
+
+def _exceeds(raw: bytes) -> bool:
+    return raw.count(b",") > MOST_VALUES or raw.count(b"[") + raw.count(b"{") > MOST_CONTAINERS
+
+
+def _has_too_many_parts(raw: bytes) -> bool:
+    return raw.count(b",") > MOST_PARTS and _TEXT.sub(b"", raw).count(b",") > MOST_PARTS
+
+
+def _members(kind: inspect.Type) -> tuple[inspect.Type, ...]:
+    """The types that a value may have."""
+    return tuple(_flat(kind))
+
+
+def _flat(kind: inspect.Type) -> Iterator[inspect.Type]:
+    match kind:
+        case inspect.Metadata(type=inner):
+            yield from _flat(inner)
+        case inspect.UnionType(types=types):
+            for each in types:
+                yield from _flat(each)
+        case _:
+            yield kind
+
+
+def _chosen(known: list[inspect.StructType], given: Mapping[str, Raw]) -> inspect.StructType | None:
+    """The one that an object is of; None where its tag is none of theirs, which decoding tells."""
+    if len(known) == 1 and known[0].tag_field is None:
+        return known[0]
+    for each in known:
+        if each.tag_field in given and _VALUE.decode(given[str(each.tag_field)]) == each.tag:
+            return each
+    return None
+
+
+def _wants_integer(kind: inspect.Type) -> bool:
+    members = _members(kind)
+    return _has(members, inspect.IntType) and not _has(members, inspect.FloatType)
+
+
+def _holds_integers(kind: inspect.Type) -> bool:
+    members = _members(kind)
+    return _wants_integer(kind) or any(
+        isinstance(each, inspect.ListType) and _wants_integer(each.item_type) for each in members
+    )
+
+
+def _has(members: tuple[inspect.Type, ...], kind: type[inspect.Type]) -> bool:
+    return any(isinstance(each, kind) for each in members)
+
+
+def _as_integer(raw: bytes) -> bytes:
+    """`8.0` and `1e3` as integers; anything else as it stands."""
+    if len(raw) > LONGEST_NUMBER or not _WHOLE.fullmatch(raw) or not re.search(rb"[.eE]", raw):
+        return raw
+    value = float(raw)
+    return b"%d" % int(value) if value.is_integer() and abs(value) < 2**63 else raw
+
+
+def _pair(key: str, raw: bytes) -> bytes:
+    return msgspec.json.encode(key) + b":" + raw

@@ -1,0 +1,82 @@
+"""POST /v1/models/load, /v1/models/unload and /v1/models/pin: which models are in memory."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from litestar import Request, Response, post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Meta
+
+from api.http.contract import LOADING, READING, answers, declare
+from api.http.field_rules import tell_ignored
+from api.http.replies import Headers, with_headers
+from api.http.settle import JsonBody, Wire
+from api.openai import fields
+from api.openai.models import cards, find
+from api.openai.wire import ModelCard
+from core.errors import ModelNotFound
+from core.workbench import Workbench
+
+MAX_BODY = 16 * 1024
+"""Bytes; a name is all there is in one."""
+
+
+class ModelRequest(Wire, frozen=True):
+    """The body of the three."""
+
+    rules = fields.MODEL
+
+    model: Annotated[str, Meta(min_length=1, max_length=1024)]
+    pinned: bool | None = None
+    """Pin it, or no longer; of `load` and `pin` alone."""
+
+
+BODY: Final = JsonBody(ModelRequest)
+
+
+def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+    def card(name: str) -> ModelCard:
+        return find(cards(workbench.snapshot(), workbench.places), name)
+
+    async def read(request: Request[object, object, State]) -> tuple[ModelRequest, Headers]:
+        asked = await BODY.read(request.receive, MAX_BODY)
+        return asked.body, tell_ignored(asked.ignored)
+
+    @post(
+        ["/v1/models/load", "/models/load"],
+        status_code=200,
+        summary="Load a model, as a request for it would",
+        opt=declare(answers(ModelCard, "The model, loaded"), body=BODY, outcomes=(*READING, *LOADING)),
+    )
+    async def load_model(request: Request[object, object, State]) -> Response[ModelCard]:
+        body, headers = await read(request)
+        name = await workbench.prepare(body.model)
+        if body.pinned is not None:
+            workbench.pin(name, body.pinned)
+        return with_headers(card(name), headers)
+
+    @post(
+        ["/v1/models/unload", "/models/unload"],
+        status_code=200,
+        summary="Free a model; its requests fail",
+        opt=declare(answers(ModelRequest, "The name of the model"), body=BODY, outcomes=(*READING, ModelNotFound)),
+    )
+    async def unload_model(request: Request[object, object, State]) -> Response[ModelRequest]:
+        body, headers = await read(request)
+        await workbench.unload(body.model)
+        return with_headers(ModelRequest(model=body.model), headers)
+
+    @post(
+        ["/v1/models/pin", "/models/pin"],
+        status_code=200,
+        summary="Keep a model loaded, or no longer",
+        opt=declare(answers(ModelCard, "The model"), body=BODY, outcomes=(*READING, ModelNotFound)),
+    )
+    async def pin_model(request: Request[object, object, State]) -> Response[ModelCard]:
+        body, headers = await read(request)
+        workbench.pin(body.model, body.pinned is not False)
+        return with_headers(card(body.model), headers)
+
+    return [load_model, unload_model, pin_model]

@@ -1,0 +1,67 @@
+"""uvicorn as a guest in a loop that others use too. Apart from `server`, so that uvicorn is imported only to serve."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from litestar import Litestar
+
+from api.transport.crowd import Crowd
+from api.transport.limits import ConnectionLimits
+
+
+class EmbeddedUvicorn(uvicorn.Server):
+    """Leaves signals to the host, says when it listens, and bounds what connections may take."""
+
+    def __init__(self, app: Litestar, limits: ConnectionLimits) -> None:
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            http="httptools",
+            loop="none",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+        config.load()
+        super().__init__(config)
+        self.listening = asyncio.Event()
+        self._limits = limits
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._crowd = Crowd(self.config, self.server_state, self._limits)
+        self.lifespan = self.config.lifespan_class(self.config)
+        tending = asyncio.create_task(self._crowd.tend(), name="http-connections")
+        try:
+            await super().serve(sockets)
+        finally:
+            tending.cancel()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        connect, backlog = self._crowd.connect, self._limits.backlog
+        self.servers = [await loop.create_server(connect, sock=each, backlog=backlog) for each in sockets or ()]
+        self.started = True
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def cancel_requests(self) -> None:
+        """Break off what is still being answered; the guard tells the clients so."""
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+    def abandon(self) -> None:
+        """Close every connection as it stands, for clients that neither read nor leave."""
+        self.force_exit = True
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()

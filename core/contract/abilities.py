@@ -1,0 +1,51 @@
+"""What an engine offers to whoever measures it: settings to choose among, and what to leave out of the scales.
+
+Protocols, asked for with `isinstance`, as those of `core.contract.models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from core.contract.models import Artifact, LoadOptions
+
+
+class BatchSize(Struct, frozen=True):
+    """How large steps are, and the forward passes they are divided into; in tokens."""
+
+    batch: int
+    micro_batch: int
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """An engine with settings between which only measuring can choose."""
+
+    def variants(self, options: LoadOptions) -> Sequence[LoadOptions]:
+        """What is worth timing, the usual setting first; what `options` fix stays fixed."""
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """An engine that divides a step into forward passes, of sizes between which only measuring can choose."""
+
+    def sizes(self, artifact: Artifact, options: LoadOptions) -> Sequence[BatchSize]:
+        """What is worth timing, that of the options first and what takes long last; what `options` fix stays fixed.
+
+        None takes more memory than a small share of the machine's beyond the first. Reads the model's header.
+        """
+        ...
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """An engine of which the memory that a model takes can be told from what the library itself takes."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules that its models are made with; whoever measures imports them before."""
+        ...

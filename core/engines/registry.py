@@ -1,0 +1,130 @@
+"""The engines by name. Names, not imports: an engine's module is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from core.contract.models import Artifact, ArtifactFormat, Available, Engine, Unavailable
+from core.errors import ArtifactError, EngineUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENGINES: Final[Mapping[str, str]] = {
+    "mlx": "core.engines.mlx.engine:MlxEngine",
+    "llamacpp": "core.engines.llamacpp.engine:LlamaCppEngine",
+    "mnn": "core.engines.mnn.engine:MnnEngine",
+    "remote": "core.engines.remote.engine:RemoteEngine",
+    "onnxruntime": "core.engines.onnx.engine:OnnxEngine",
+    "onnxruntime-genai": "core.engines.onnx.genai:GenaiEngine",
+    "executorch": "core.engines.executorch.engine:ExecutorchEngine",
+    "mlc-llm": "core.engines.mlc.engine:MlcEngine",
+    "whisper": "core.engines.whisper.engine:WhisperEngine",
+    "echo": "core.engines.echo:EchoEngine",
+}
+"""Name to `module:Class`."""
+
+
+class EngineReport(Struct, frozen=True):
+    """What `tui doctor` and `/v1/engines` tell of an engine."""
+
+    name: str
+    platform: str
+    priority: int
+    available: bool
+    version: str | None = None
+    reason: str | None = None
+    """Why it is not available."""
+    mend: str | None = None
+    """The command that makes it so."""
+
+
+class Engines:
+    """The engines of one workbench; each is made once, when first asked for."""
+
+    def __init__(self, names: Mapping[str, str] = ENGINES) -> None:
+        self._names = names
+        self._made: dict[str, Engine] = {}
+
+    def __iter__(self) -> Iterator[Engine]:
+        return iter(self._in_order)
+
+    def get(self, name: str) -> Engine:
+        """Raises EngineUnavailable for a name that is no engine's."""
+        if name not in self._names:
+            known = ", ".join(sorted(self._names))
+            raise EngineUnavailable(f"There is no engine called {name!r}; there are {known}.")
+        if name not in self._made:
+            module, _, attribute = self._names[name].partition(":")
+            self._made[name] = getattr(import_module(module), attribute)()
+        return self._made[name]
+
+    def locate(self, name: str) -> str:
+        """`module:Class` of an engine, for a child process to load."""
+        return self._names[name]
+
+    def choose(self, artifact: Artifact, forced: str | None = None) -> Engine:
+        """The engine for an artifact: the one forced, else the first by priority that runs here and accepts it."""
+        if forced is not None:
+            return self._forced(artifact, forced)
+        refusals = []
+        for engine in self:
+            if not engine.accepts(artifact):
+                continue
+            availability = engine.availability()
+            if isinstance(availability, Available):
+                return engine
+            refusals.append(_refusal(engine, availability))
+        if refusals:
+            raise EngineUnavailable(" ".join(refusals))
+        raise ArtifactError(artifact.name, f"No engine here runs {artifact.format.value} models like {artifact.name}.")
+
+    def takers(self) -> dict[ArtifactFormat, tuple[str, ...]]:
+        """The engines that run here, by the formats they take; both in order of preference."""
+        able = [engine for engine in self if isinstance(engine.availability(), Available)]
+        found: dict[ArtifactFormat, tuple[str, ...]] = {}
+        for engine in able:
+            for format_ in ArtifactFormat:
+                if engine.accepts(Artifact("", format_, Path(), 0)):
+                    found[format_] = (*found.get(format_, ()), engine.name)
+        return found
+
+    def reports(self) -> tuple[EngineReport, ...]:
+        return tuple(_report(engine) for engine in self)
+
+    @cached_property
+    def _in_order(self) -> list[Engine]:
+        return sorted((self.get(name) for name in self._names), key=lambda engine: engine.priority)
+
+    def _forced(self, artifact: Artifact, name: str) -> Engine:
+        engine = self.get(name)
+        availability = engine.availability()
+        if isinstance(availability, Unavailable):
+            raise EngineUnavailable(_refusal(engine, availability))
+        if not engine.accepts(artifact):
+            raise ArtifactError(
+                artifact.name,
+                f"The engine {name} does not run {artifact.format.value} models, which {artifact.name} is; "
+                "leave out --engine.",
+            )
+        return engine
+
+
+def _refusal(engine: Engine, why: Unavailable) -> str:
+    mend = f" Mend it with: {why.mend}" if why.mend else ""
+    return f"The engine {engine.name} is not available: {why.reason}{mend}"
+
+
+def _report(engine: Engine) -> EngineReport:
+    availability = engine.availability()
+    match availability:
+        case Available(version=version):
+            return EngineReport(engine.name, engine.platform, engine.priority, True, version=version)
+        case Unavailable(reason=reason, mend=mend):
+            return EngineReport(engine.name, engine.platform, engine.priority, False, reason=reason, mend=mend)

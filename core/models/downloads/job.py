@@ -1,0 +1,257 @@
+"""One download at work: its files, in order, each on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+from core.errors import BenchtopError, DownloadError, HubError
+from core.models.downloads.concurrency import Seat, Slots
+from core.models.downloads.disk_space import disk_error, missing
+from core.models.downloads.remote_file import look
+from core.models.downloads.retry import Stopped, Transient
+from core.models.downloads.status import DownloadState
+from core.models.downloads.transfer import POLL, Line, Transfer
+from core.models.hub.endpoint import RepoCache
+from core.models.hub.repository import Quant, RepoFile
+from core.telemetry.log import get_logger
+from core.telemetry.rate import RateMeter
+
+log = get_logger(__name__)
+
+
+class Wish(Enum):
+    """Why a download was stopped."""
+
+    NONE = "none"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+    DISCARD = "discard"
+    CLOSE = "close"
+    """The program ends; it would go on if it did not."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a job asks and tells; called on its threads."""
+
+    changed: Callable[[], None]
+    arrived: Callable[[str], None]
+    """Told the path of each file that was not here before."""
+    owner: Callable[[], str]
+    """Who else is at the same download, as the beginning of a sentence."""
+
+
+class Job:
+    """A download from the moment it is started to the moment it ends."""
+
+    def __init__(self, number: int, quant: Quant, line: Line, slots: Slots, lock: Path, hooks: Hooks) -> None:
+        """`number` is its place in the queue; `lock` a file that only one process holds."""
+        self.number = number
+        self.quant = quant
+        self.wish = Wish.NONE
+        self.state = DownloadState.QUEUED
+        self.note: str | None = None
+        self._again = 0.0
+        """When the next try is, by the monotonic clock."""
+        self.began = False
+        """Whether it was the one to fetch it, of all processes; else it has waited for another one all the time."""
+        self.stop = threading.Event()
+        self.ended = threading.Event()
+        self._line = line
+        self._slots = slots
+        self._lock_file = lock
+        self._hooks = hooks
+        self._cache = RepoCache(line.place.cache, quant.repo, quant.revision)
+        self._held = {file.path: self._cache.held(file) for file in quant.files}
+        self._meter = RateMeter()
+        self._guard = threading.Lock()
+        self._transfers: set[Transfer] = set()
+        self._failure: BaseException | None = None
+
+    @property
+    def done(self) -> int:
+        return sum(self._held.values())
+
+    @property
+    def rate(self) -> float:
+        return self._meter.rate() if self.state.active else 0.0
+
+    @property
+    def again(self) -> float | None:
+        """Seconds until the next try, while one is waited for."""
+        return max(0.0, self._again - time.monotonic()) if self.state is DownloadState.RETRYING else None
+
+    @property
+    def missing(self) -> int:
+        """Bytes that are still to come."""
+        return max(0, self.quant.size - self.done)
+
+    def halt(self, wish: Wish) -> None:
+        """Stop as soon as possible; what is on the disk stays there."""
+        self.wish = wish
+        self._stop_all()
+
+    def run(self, started: Callable[[], None]) -> None:
+        """Fetch everything; `started` is called once no other process can be at it, and may raise.
+
+        Raises Stopped, HubError, DownloadError.
+        """
+        try:
+            with self._claimed():
+                started()
+                self._fetch_all()
+                self._note_branch()
+        except OSError as error:
+            raise self._told(error) from error
+
+    # What transfers tell.
+
+    def holds(self, path: str, size: int) -> None:
+        self._held[path] = size
+
+    def received(self, count: int) -> None:
+        with self._guard:
+            self._meter.add(count)
+        self._hooks.changed()
+
+    def retrying(self, reason: str, seconds: float) -> None:
+        self._again = time.monotonic() + seconds
+        self._move(DownloadState.RETRYING, reason)
+
+    def waiting(self, reason: str) -> None:
+        self._move(DownloadState.QUEUED, reason)
+
+    def running(self) -> None:
+        self._move(DownloadState.RUNNING)
+
+    def verifying(self) -> None:
+        if self.missing == 0:
+            self._move(DownloadState.VERIFYING)
+
+    def _move(self, state: DownloadState, note: str | None = None) -> None:
+        if (state, note) != (self.state, self.note):
+            self.state, self.note = state, note
+            self._hooks.changed()
+
+    # Doing it.
+
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Wait until no other process is at the same download."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self._lock_file, thread_local=False)
+        while True:
+            try:
+                self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+            except Timeout:
+                self.waiting(f"{self._hooks.owner()} is downloading it already; waiting for that.")
+                self._held = {file.path: self._cache.held(file) for file in self.quant.files}
+                if self.stop.wait(POLL):
+                    raise Stopped from None
+            except OSError as error:
+                # Where nothing can be kept, no other process keeps anything either; the files have locks of their own.
+                log.debug("a download goes without a lock", name=self.quant.name, why=str(error))
+                break
+            else:
+                break
+        self.began = True
+        try:
+            self._move(DownloadState.QUEUED)
+            yield
+        finally:
+            lock.release()
+
+    def _fetch_all(self) -> None:
+        threads = []
+        for file in self.quant.files:
+            seat = Seat(self._slots, self.number, self.stop)
+            if not seat.take():
+                break
+            thread = threading.Thread(target=self._fetch, args=(file, seat), name=f"download {file.path}", daemon=True)
+            thread.start()
+            threads.append(thread)
+        for thread in threads:
+            thread.join()
+        if self._failure is not None:
+            raise self._failure
+        if self.stop.is_set():
+            raise Stopped
+
+    def _fetch(self, file: RepoFile, seat: Seat) -> None:
+        rest = partial(self._rest, seat)
+        transfer = Transfer(self._line, self.quant.repo, self.quant.revision, file, self.stop, self, rest)
+        self._transfers.add(transfer)
+        try:
+            if transfer.run():
+                self._hooks.arrived(file.path)
+        except Stopped:
+            # `_fetch_all` sees it by the event.
+            return
+        except (BenchtopError, OSError) as error:
+            self._fail(error)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            self._transfers.discard(transfer)
+            seat.give()
+
+    def _rest(self, seat: Seat, seconds: float) -> bool:
+        """Others may go on while this one waits for its next try; it comes back in its place in the queue."""
+        seat.give()
+        if self.stop.wait(seconds):
+            return True
+        self._move(DownloadState.QUEUED)
+        return not seat.take()
+
+    def _fail(self, error: BaseException) -> None:
+        """The first reason counts; the other files of this download stop."""
+        with self._guard:
+            self._failure = self._failure or error
+        self._stop_all()
+
+    def _stop_all(self) -> None:
+        self.stop.set()
+        self._slots.wake()
+        for transfer in list(self._transfers):
+            transfer.interrupt()
+
+    def _note_branch(self) -> None:
+        """Where this commit is the newest, let `main` lead to it, as those expect who load a model by name alone.
+
+        Nothing is lost where that fails but looking it up by that name without network.
+        """
+        from huggingface_hub import hf_hub_download
+
+        first, place = self.quant.files[0], self._line.place
+        try:
+            if look(self._line.client, place, self.quant.repo, "main", first.path).commit != self.quant.revision:
+                return
+            hf_hub_download(
+                self.quant.repo,
+                first.path,
+                revision="main",
+                cache_dir=place.cache,
+                endpoint=place.endpoint,
+                token=place.token or False,
+            )
+        except (HubError, DownloadError, Transient, OSError) as error:
+            log.warning("the branch of a download is not noted", name=self.quant.name, cause=str(error))
+
+    def _told(self, error: OSError) -> DownloadError:
+        full = disk_error(self.quant.name, error, self.quant.size - missing(self.quant, self._cache))
+        if full is not None:
+            return full
+        reason = error.strerror or str(error)
+        return DownloadError(
+            f"{self.quant.name} could not be written to {self._line.place.cache} ({reason}); what is there is kept."
+        )

@@ -1,0 +1,154 @@
+"""A file at the Hub: what it is, where its bytes are, and what a refusal means."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct
+
+from core.errors import HubError
+from core.models.downloads.retry import Transient
+from core.models.hub.endpoint import ETAG, HubPlace
+
+if TYPE_CHECKING:
+    import httpx
+
+REDIRECTS = 5
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+SIZE = re.compile(r"\d{1,18}", re.ASCII)
+PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
+
+
+class Remote(Struct, frozen=True):
+    commit: str
+    etag: str
+    """Fit to be the name of a file."""
+    size: int
+    """Bytes."""
+    url: str
+    """Where the content is; signed and short-lived where it is another host's."""
+    own: bool
+    """The Hub itself answers there, so the token may be sent."""
+
+
+def look(client: httpx.Client, place: HubPlace, repo: str, revision: str, path: str) -> Remote:
+    """Ask the Hub about a file without fetching it. Raises HubError or Transient.
+
+    A redirect within the Hub is followed. One to another host is not: the answer that redirects carries the headers
+    that count, `X-Repo-Commit`, `X-Linked-Etag` and `X-Linked-Size`.
+    """
+    import httpx
+
+    url = place.url(repo, revision, path)
+    for _ in range(REDIRECTS):
+        try:
+            response = client.head(url, headers=headers_for(place, own=True))
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
+            raise misnamed(url, error) from error
+        except httpx.RequestError as error:
+            raise Transient(unreachable(place, error)) from error
+        if response.is_error:
+            refuse(response, place, repo, path)
+        target = urljoin(url, response.headers.get("location", url))
+        if not response.has_redirect_location or not _same_origin(url, target):
+            return _remote(response, place, repo, path, target, own=not response.has_redirect_location)
+        url = target
+    raise HubError(f"{place.shown} redirects {path} of {repo} in circles; try again later.")
+
+
+def _remote(response: httpx.Response, place: HubPlace, repo: str, path: str, url: str, *, own: bool) -> Remote:
+    headers = response.headers
+    etag = headers.get("x-linked-etag", headers.get("etag", "")).removeprefix("W/").strip('"')
+    size = headers.get("x-linked-size") or ("" if response.has_redirect_location else headers.get("content-length", ""))
+    commit = headers.get("x-repo-commit", "")
+    if not ETAG.fullmatch(etag) or not SIZE.fullmatch(size) or not commit:
+        raise HubError(
+            f"{place.shown} does not answer as a Hub does when asked for {path} of {repo}; check HF_ENDPOINT "
+            "and the proxy."
+        )
+    return Remote(commit, etag, int(size), url, own)
+
+
+def headers_for(place: HubPlace, *, own: bool, start: int = 0) -> dict[str, str]:
+    """`start`: the first byte that is wanted. The token goes to the Hub alone."""
+    headers = {"Accept-Encoding": "identity", "User-Agent": "benchtop"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    if own and place.token:
+        headers["Authorization"] = f"Bearer {place.token}"
+    return headers
+
+
+def refuse(response: httpx.Response, place: HubPlace, repo: str, path: str) -> NoReturn:
+    """Raise what an answer with an error status means: HubError, or Transient where it may pass by itself."""
+    from core.models.hub.link import refusal
+
+    status = response.status_code
+    if status in PASSING:
+        reason = "asks for fewer requests" if status == 429 else f"failed with status {status}"
+        raise Transient(f"The Hub {reason}.", _seconds(response.headers.get("retry-after")))
+    raise refusal(response, place, repo, path)
+
+
+def client_for(timeout: httpx.Timeout | float, *, follow_redirects: bool = False) -> httpx.Client:
+    """Raises HubError where the environment names a proxy that cannot be used."""
+    import httpx
+
+    try:
+        return httpx.Client(timeout=timeout, follow_redirects=follow_redirects)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise HubError(
+            f"The proxy that the environment names cannot be used ({str(error).rstrip('.')}); correct HTTP_PROXY, "
+            "HTTPS_PROXY and ALL_PROXY."
+        ) from error
+
+
+def misnamed(url: str, error: Exception) -> HubError:
+    """What it means that an address cannot even be asked: that of the Hub, of where it sends us, or of the proxy."""
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2] or url[:200]
+    return HubError(
+        f"{host!r} is no address of a Hub that can be asked ({str(error).rstrip('.') or type(error).__name__}); "
+        "correct HF_ENDPOINT, and HTTP_PROXY if it is set."
+    )
+
+
+def first_byte(response: httpx.Response, path: str, size: int, have: int) -> int:
+    """At which byte of a file of `size` bytes the body of an answer begins, when all from byte `have` on was asked for.
+
+    Raises Transient for an answer that cannot be a part of that file, before anything of it is taken.
+    """
+    told = response.headers.get("content-length", "")
+    length = int(told) if told.isdecimal() else None
+    if response.status_code == 200:
+        start, expected = 0, size
+    else:
+        found = CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        if found is None or int(found[1]) != have or int(found[2]) >= size or found[3] not in ("*", str(size)):
+            raise Transient(f"The Hub sent another part of {path} than the one asked for.")
+        start, expected = have, int(found[2]) + 1 - have
+    if length not in (None, expected):
+        raise Transient(
+            f"What answered sends {length} bytes in place of {expected} of {path}, so it is not the Hub: "
+            "a proxy, or a network that wants a login."
+        )
+    return start
+
+
+def unreachable(place: HubPlace, error: httpx.RequestError) -> str:
+    """Names the host that was asked, which need not be the Hub's: it sends on to others for the content."""
+    try:
+        host = error.request.url.host
+    except RuntimeError:
+        host = urlsplit(place.endpoint).hostname or place.endpoint
+    return f"No answer came from {host} ({str(error).rstrip('.') or type(error).__name__})."
+
+
+def _seconds(value: str | None) -> float | None:
+    """Of a Retry-After that counts seconds; its other form, a date, is passed over."""
+    return float(value) if value is not None and value.isdecimal() else None
+
+
+def _same_origin(one: str, other: str) -> bool:
+    return urlsplit(one)[:2] == urlsplit(other)[:2]

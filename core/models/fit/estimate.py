@@ -1,0 +1,263 @@
+"""Whether a model fits: the bytes that loading it takes, told by its header, against the memory that is free.
+
+All of it is arithmetic without effects. What loading really took is recorded beside it in `fit_records.py`, and
+corrects the next estimate.
+
+Two sums are told apart. `loaded` is what can be measured: how much the process's resident set grows until the model
+has computed its first full batch. llama.cpp maps the file into memory, and Linux reads all of it in at once, so the
+weights count, and beside them the copies of those that the processor wants rearranged. `needed` is what has to be had
+in the end, and decides whether a model fits. It adds what is touched only as the context fills, and leaves out the
+mapped originals of what was copied: nothing reads them again, and the system drops their pages when it wants memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from enum import Enum
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.contract.models import DEFAULT_BATCH, KvType, LoadOptions
+from core.devices import Device, DeviceKind
+from core.models.fit.sizing import (
+    DEFAULT_CONTEXT,
+    DEFAULT_SLOTS,
+    ROUNDING,
+    cells_for,
+    outputs_for,
+    sequences_for,
+    size,
+)
+from core.models.formats.header import Header
+
+FLOAT: Final = 4
+"""Bytes of an activation."""
+MASK: Final = 2
+"""Bytes of a place in the attention mask; float16 with flash attention, else FLOAT."""
+WIDE: Final = 4
+FED: Final = 3
+"""Rows of the embedding's width, and of the feed-forward part's, that one layer holds at once for each token."""
+WORD: Final = 150
+MERGE: Final = 135
+"""Bytes that llama.cpp's tokenizer keeps for a word, and for a pair it joins: the strings with the hash tables around
+them. Measured by loading vocabularies of 5,000 to 250,000 words alone."""
+OVERHEAD: Final = 6 << 20
+"""Bytes beside everything counted: the library's own pages, graphs, threads."""
+TIGHT: Final = 0.9
+"""Share of the free memory above which it is tight: other programs want some soon."""
+REARRANGED: Final[dict[str, frozenset[str]]] = {
+    "avx2": frozenset({"Q4_0", "Q4_K", "IQ4_NL"}),
+    "avx512f": frozenset({"Q2_K"}),
+    "amx_int8": frozenset({"Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS"}),
+    "asimddp": frozenset({"Q4_0", "IQ4_NL"}),
+    "i8mm": frozenset({"Q4_0", "Q4_K"}),
+}
+"""By a processor's feature, the types of which llama.cpp keeps a rearranged copy (ggml's `repack.cpp` and `amx.cpp`).
+Those of AVX were seen; those of AMX and ARM are as the source has it."""
+
+
+class Setup(Struct, frozen=True):
+    """How a model would be loaded; as `LoadOptions`, with nothing left open."""
+
+    context: int
+    """Tokens a single request may hold."""
+    kv: KvType = KvType.F16
+    slots: int = DEFAULT_SLOTS
+    batch: int = DEFAULT_BATCH
+    micro_batch: int | None = None
+    """None: as large as the batch."""
+    flash_attention: bool = True
+    windowed: bool = False
+    """Layers that look back a window keep no more than it. llama.cpp is loaded so that they keep all, because prompts
+    could not be shared else; MLX keeps the window."""
+    grows: bool = False
+    """The KV cache takes memory as it fills (MLX, onnxruntime); llama.cpp sets all of it aside and clears it."""
+    rearranged: frozenset[str] = frozenset()
+    """Types of which a copy is kept, see `rearranged_types`."""
+
+
+class Parts(Struct, frozen=True):
+    """Bytes of an estimate, by what they are for."""
+
+    weights: int
+    copies: int
+    """Of weights, rearranged."""
+    kv: int
+    """Keys and values that are set aside at once, and recurrent states."""
+    compute: int
+    """Activations of one batch, while the context is empty."""
+    filling: int
+    """What a full context takes beyond that: activations that are set aside but not touched yet, and a KV cache that
+    grows."""
+    output: int
+    """Logits."""
+    vocabulary: int
+    overhead: int
+
+    @property
+    def loaded(self) -> int:
+        """What the process grows by until the first batch is computed."""
+        return self._once + self.copies
+
+    @property
+    def needed(self) -> int:
+        """What has to be free, with a full context and without the originals of what was copied."""
+        return self._once + self.filling
+
+    @property
+    def _once(self) -> int:
+        return self.weights + self.kv + self.compute + self.output + self.vocabulary + self.overhead
+
+
+class Verdict(Enum):
+    FITS = "fits"
+    TIGHT = "tight"
+    """It can be loaded, and leaves next to nothing for anything else."""
+    DOES_NOT_FIT = "does not fit"
+
+
+class Fit(Struct, frozen=True):
+    """An answer; whoever asked may load the model all the same."""
+
+    verdict: Verdict
+    parts: Parts
+    device: Device
+    """Where it fits best."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lacking(self) -> int:
+        """Bytes that would have to become free."""
+        return max(0, self.parts.needed - self.device.free)
+
+
+Correction = Callable[[Parts], Parts]
+"""What earlier loads have taught; see `core.models.fit.records`."""
+
+
+def uncorrected(parts: Parts) -> Parts:
+    return parts
+
+
+def fit(header: Header, setup: Setup, memory: Sequence[Device], correct: Correction = uncorrected) -> Fit:
+    """The verdict for the device on which the model fits best. `memory` must not be empty."""
+    parts = correct(estimate(header, setup))
+    judged = [(_judge(parts, device), device) for device in _accelerators_first(memory)]
+    order = list(Verdict)
+    verdict, device = min(judged, key=lambda each: (order.index(each[0]), -each[1].free if _bad(each[0]) else 0))
+    return Fit(verdict, parts, device, header.notes)
+
+
+def usual_setup(header: Header, options: LoadOptions, available: int, features: Collection[str]) -> Setup:
+    """What loading with these options chooses of what they leave open, with `available` bytes free now on a processor
+    with `features`."""
+    sizes = size(
+        options,
+        header.trained_context or DEFAULT_CONTEXT,
+        header.kv_bytes_per_token(options.kv_type),
+        max(0, available - header.weight_bytes),
+        residents=not header.recurrent,
+    )
+    return Setup(
+        context=sizes.context,
+        kv=options.kv_type,
+        slots=sizes.slots,
+        batch=options.step_tokens,
+        micro_batch=options.micro_batch,
+        flash_attention=options.flash_attention is not False,
+        rearranged=rearranged_types(features, extra_buffers=options.extra_buffers),
+    )
+
+
+def largest_context(
+    header: Header, setup: Setup, memory: Sequence[Device], correct: Correction = uncorrected
+) -> int | None:
+    """The most tokens a request may hold so that the model still fits, and not only just; at most what it was trained
+    on. None where no context fits, `setup.context` has no say."""
+    most = header.trained_context or setup.context
+
+    def fits(context: int) -> bool:
+        return fit(header, replace(setup, context=context), memory, correct).verdict is Verdict.FITS
+
+    if fits(most):
+        return most
+    low, high = 0, most // ROUNDING
+    while low < high:
+        middle = -(-(low + high) // 2)
+        low, high = (middle, high) if fits(middle * ROUNDING) else (low, middle - 1)
+    return low * ROUNDING if low else None
+
+
+def estimate(header: Header, setup: Setup) -> Parts:
+    """Bytes of each part, as llama.cpp lays a model out with this workbench's settings; see `sizing.size`.
+
+    For other engines it is rougher: weights and KV cache are the same, what they compute with is not.
+    """
+    cells = cells_for(setup.context, setup.slots)
+    sequences = sequences_for(setup.slots, residents=not header.recurrent)
+    outputs = outputs_for(sequences, setup.slots)
+    batch = max(setup.batch, setup.slots)
+    flash = setup.flash_attention
+    computed = min(batch, setup.micro_batch or batch, cells)
+    # The attention mask grows in steps, and after a first batch and one more token it is one step beyond the batch.
+    empty = compute_bytes(header, min(cells, batch + ROUNDING), computed, outputs, flash_attention=flash)
+    full = compute_bytes(header, cells, computed, outputs, flash_attention=flash)
+    kv = header.kv_bytes(cells, setup.kv, windowed=setup.windowed, ahead=batch)
+    return Parts(
+        weights=header.weight_bytes,
+        copies=sum(portion.bytes for portion in header.portions if portion.type in setup.rearranged),
+        kv=header.state_bytes(sequences) + (0 if setup.grows else kv),
+        compute=empty,
+        filling=full - empty + (kv if setup.grows else 0),
+        output=outputs * header.vocabulary * FLOAT,
+        vocabulary=header.vocabulary * WORD + header.merges * MERGE,
+        overhead=OVERHEAD,
+    )
+
+
+def compute_bytes(header: Header, cells: int, batch: int, outputs: int, *, flash_attention: bool = True) -> int:
+    """llama.cpp's compute buffer: the most that is alive at once of a graph over `batch` tokens, a micro-batch.
+
+    With n tokens, c cells, h heads, width w and feed-forward width f the buffer is the largest of
+
+        feed-forward   4n (4w + 3f)  + mask     residual and norm with the holes they leave; gate, up and their product
+        attention      4nch + 4n 5w  + mask     scores of every head, without flash attention only
+        logits         4 outputs vocabulary + 4nw
+
+    where the mask is 2nc bytes with flash attention and 4nc without, and there are two where some layers look back a
+    window and others do not. Found from what ggml's allocator keeps alive, and checked against the sizes that
+    llama.cpp reports for six shapes in 34 settings: within 6%, save one 11% too small and one 20% too large. Layers
+    with recurrent states are counted as others are, which is too little for them.
+    """
+    fed = FLOAT * batch * (WIDE * header.width + FED * header.hidden)
+    logits = FLOAT * (outputs * header.vocabulary + batch * header.width)
+    kinds = {layer.window is None for layer in header.layers if layer.elements}
+    attending = bool(kinds)
+    mask = batch * cells * (MASK if flash_attention else FLOAT) * len(kinds)
+    scores = 0 if flash_attention else FLOAT * batch * (cells * header.heads + 5 * header.width) * attending
+    return max(fed + mask, scores + mask, logits)
+
+
+def rearranged_types(features: Collection[str], *, extra_buffers: bool = True) -> frozenset[str]:
+    """Types of which llama.cpp keeps copies on a processor with these features (`Machine.features`)."""
+    if not extra_buffers:
+        return frozenset()
+    return frozenset().union(*(types for feature, types in REARRANGED.items() if feature in features))
+
+
+def _judge(parts: Parts, device: Device) -> Verdict:
+    if parts.needed > device.free:
+        return Verdict.DOES_NOT_FIT
+    # A card holds the weights once, in its own memory.
+    wanted = parts.needed + (0 if device.kind is DeviceKind.CUDA else parts.copies)
+    return Verdict.FITS if wanted <= device.free * TIGHT else Verdict.TIGHT
+
+
+def _accelerators_first(memory: Sequence[Device]) -> list[Device]:
+    return sorted(memory, key=lambda device: (device.kind is not DeviceKind.CUDA, -device.free))
+
+
+def _bad(verdict: Verdict) -> bool:
+    return verdict is Verdict.DOES_NOT_FIT

@@ -1,0 +1,142 @@
+"""How large a context and how many slots to give a model: pure arithmetic on its header and the memory that is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from core.contract.abilities import BatchSize
+from core.contract.models import DEFAULT_BATCH, KvType, LoadOptions, ModelSpec
+
+KV_SHARE = 0.25
+"""Part of the memory available after the weights that the KV cache takes when nothing was asked for."""
+DEFAULT_CONTEXT = 16_384
+DEFAULT_SLOTS = 8
+SLOT_SHARE = 2_048
+"""Cells set aside for each slot beyond the first; a request that needs more waits until others have freed theirs."""
+ROUNDING = 256
+"""llama.cpp rounds a context up to this many cells."""
+RESIDENTS = 64
+"""Sequences beyond the running ones that may stay in the KV cache."""
+MAX_SEQUENCES = 256
+"""llama.cpp's own bound (LLAMA_MAX_SEQ)."""
+
+SMALLER = (256, 128)
+"""Micro-batches that leave more of a processor's cache to the weights than the usual one."""
+LARGER = (1024, 2048)
+"""Batches that keep many cores, or an accelerator, busier than the usual one."""
+
+OUTPUTS_PER_SLOT = 8
+"""Places a sequence may draw from in one step: its token, and behind as many guesses."""
+
+BLOBS = "blobs"
+"""The folder in which the Hub's cache keeps files by their content."""
+COPY_SHARE = 0.5
+"""Part of the available memory that a copy of the weights may take."""
+
+BYTES = {
+    KvType.F32: 4.0,
+    KvType.F16: 2.0,
+    KvType.BF16: 2.0,
+    KvType.Q8_0: 34 / 32,
+    KvType.Q4_0: 18 / 32,
+}
+"""Bytes an element takes; the quantized types carry a 16-bit scale for each block of 32."""
+
+
+def mapped(path: Path, available: int) -> bool:
+    """Whether weights are read through a mapping of their file, which takes the whole process with it when somebody
+    cuts the file short while it is in use.
+
+    The Hub's cache names files by their content and never writes one anew, so those may be mapped. Others are read into
+    memory of our own, unless that is more than COPY_SHARE of what is `available`, in bytes.
+    """
+    real = path.resolve()
+    return real.parent.name == BLOBS or real.stat().st_size > available * COPY_SHARE
+
+
+class Sizes(Struct, frozen=True):
+    context: int
+    slots: int
+    cells: int
+    sequences: int
+    batch: int
+    notes: tuple[str, ...]
+
+
+def kv_bytes_per_token(layers: int, kv_heads: int, key_length: int, value_length: int, kv: KvType) -> int:
+    """KV bytes = layers * kv_heads * (key_length + value_length) * bytes(kv)."""
+    return round(layers * kv_heads * (key_length + value_length) * BYTES[kv])
+
+
+def size(
+    options: LoadOptions, trained: int, token_bytes: int, available: int, *, weights: int = 0, residents: bool = True
+) -> Sizes:
+    """Sizes for a model trained on contexts of `trained` tokens, with `available` bytes free beside its `weights`.
+
+    What the options name is taken as it is; the rest is fitted, and a note says where that is less than the model has.
+    Without `residents` no room is made for sequences beyond the running ones: a recurrent model holds a whole state
+    for each, and could not share a part of it.
+    """
+    if options.memory is not None:
+        available = min(available, max(0, options.memory - weights))
+    affordable = int(available * KV_SHARE / max(1, token_bytes))
+    notes = []
+    if options.context is not None:
+        context = options.context
+        if context > trained:
+            notes.append(f"A context of {context} tokens was asked for; the model was trained on {trained}.")
+    else:
+        context = max(ROUNDING, min(trained, DEFAULT_CONTEXT, affordable))
+        if context < trained:
+            notes.append(f"The context is {context} of the {trained} tokens the model was trained on; see --ctx-size.")
+    share = min(context, SLOT_SHARE)
+    slots = options.slots or max(1, min(DEFAULT_SLOTS, 1 + (affordable - context) // share))
+    return Sizes(
+        context=context,
+        slots=slots,
+        cells=cells_for(context, slots),
+        sequences=sequences_for(slots, residents=residents),
+        batch=max(options.step_tokens, slots),
+        notes=tuple(notes),
+    )
+
+
+def batch_sizes(options: LoadOptions, context: int, affordable: Callable[[int], bool]) -> list[BatchSize]:
+    """Sizes worth timing for requests of `context` tokens: that of the options, then what takes long last.
+
+    `affordable` says whether there is memory for a larger micro-batch.
+    """
+    usual = BatchSize(options.step_tokens, options.pass_tokens)
+    if options.micro_batch is not None:
+        return [usual]
+    # A user's own batch may be larger than the usual one, which is then a smaller micro-batch.
+    smaller = [size for size in (DEFAULT_BATCH, *SMALLER) if size < min(usual.batch, context)]
+    larger = [size for size in LARGER if options.batch is None and size <= context and affordable(size)]
+    return [usual, *(BatchSize(usual.batch, size) for size in smaller), *(BatchSize(size, size) for size in larger)]
+
+
+def cells_for(context: int, slots: int) -> int:
+    """Tokens of KV state for one request of `context` tokens and a share for each slot beyond the first."""
+    return _rounded(context + (slots - 1) * min(context, SLOT_SHARE))
+
+
+def sequences_for(slots: int, *, residents: bool) -> int:
+    """Sequences that may exist at once, see `size`."""
+    return min(MAX_SEQUENCES, slots + (RESIDENTS if residents else 1))
+
+
+def outputs(spec: ModelSpec) -> int:
+    """Places that a step may draw from. llama.cpp aborts the process when there are fewer than sequences."""
+    return outputs_for(spec.sequences, spec.slots)
+
+
+def outputs_for(sequences: int, slots: int) -> int:
+    """`outputs` of a model that is not loaded."""
+    return max(sequences, slots * OUTPUTS_PER_SLOT)
+
+
+def _rounded(cells: int) -> int:
+    return -(-cells // ROUNDING) * ROUNDING

@@ -1,0 +1,120 @@
+"""A look into model files, kept: an unchanged file is not opened a second time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from core.contract.models import ArtifactFormat
+from core.foreign_text import encodable
+from core.kept import keep_value, load_kept
+from core.models.formats.detect import Damaged, detect
+from core.models.formats.gguf import read_gguf
+from core.models.formats.hf_config import LONGEST, Config
+from core.models.formats.safetensors import read_safetensors
+from core.models.formats.source import FileSource
+from core.telemetry.log import get_logger
+
+VERSION = 1
+"""Of what is looked at; what was kept by another is forgotten."""
+log = get_logger(__name__)
+
+
+class Seen(Struct, frozen=True):
+    """What one `stat` tells of a file."""
+
+    size: int
+    modified: int
+    """Nanoseconds since the epoch."""
+    used: float
+    """When it was last read, in seconds since the epoch, as far as the file system says."""
+
+
+class Finding(Struct, frozen=True):
+    """What is in a file."""
+
+    format: ArtifactFormat | None = None
+    """None where it is damaged or no model by itself."""
+    problem: str | None = None
+    """Why it cannot be loaded, as the end of a sentence."""
+    label: str | None = None
+    """Of a config.json: what stands behind the colon for the weights beside it."""
+    kind: str = ""
+    """Of a config.json: the model's type."""
+
+
+class _Kept(Struct, array_like=True):
+    size: int
+    modified: int
+    finding: Finding
+
+
+class _Memory(Struct, array_like=True):
+    version: int
+    files: dict[str, _Kept]
+
+
+class Inspector:
+    """Looks into files, and remembers what it found in `memory`, where one is given."""
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._memory = memory
+        self._kept = _read(memory) if memory is not None else {}
+        self._fresh: dict[str, _Kept] = {}
+        self.opened = 0
+        """Files that were opened, because they were new or had changed."""
+
+    def look(self, path: Path, seen: Seen) -> Finding:
+        """What is in a model's file or a config.json; never raises for one that is damaged or cannot be read."""
+        key = str(path)
+        kept = self._kept.get(key)
+        if kept is None or (kept.size, kept.modified) != (seen.size, seen.modified):
+            self.opened += 1
+            kept = _Kept(seen.size, seen.modified, _inspect(path))
+        self._fresh[key] = kept
+        return kept.finding
+
+    def save(self) -> None:
+        """Keep what was looked at since this was made, and forget the rest; nothing is lost where that fails."""
+        if self._memory is None or self._fresh == self._kept:
+            return
+        # Names that are not UTF-8 cannot be written; their files are looked into again each time.
+        written = {path: kept for path, kept in self._fresh.items() if encodable(path) == path}
+        keep_value(self._memory, _Memory(VERSION, written), "msgpack")
+        self._kept = dict(self._fresh)
+
+
+def see(found: os.stat_result) -> Seen:
+    return Seen(found.st_size, found.st_mtime_ns, found.st_atime)
+
+
+def _inspect(path: Path) -> Finding:
+    try:
+        if path.name == "config.json":
+            return _config(path)
+        if path.suffix == ".safetensors":
+            read_safetensors(FileSource(path))
+            return Finding()
+        format_ = detect(path)
+        if format_ is ArtifactFormat.GGUF:
+            read_gguf(FileSource(path))
+    except Damaged as error:
+        return Finding(problem=f"damaged: {error}")
+    except OSError as error:
+        return Finding(problem=error.strerror or str(error))
+    return Finding(format_)
+
+
+def _config(path: Path) -> Finding:
+    from core.models.hub.hub import label_of
+
+    with path.open("rb") as file:
+        config = Config(file.read(LONGEST))
+    return Finding(label=label_of(config), kind=config.architecture)
+
+
+def _read(memory: Path) -> dict[str, _Kept]:
+    kept = load_kept(memory, _Memory, "msgpack")
+    return kept.files if kept is not None and kept.version == VERSION else {}

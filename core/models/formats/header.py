@@ -1,0 +1,99 @@
+"""What a model's file or folder says of it before anything is loaded: sizes, layers, context."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from core.contract.models import ArtifactFormat, KvType
+from core.models.fit.sizing import BYTES
+
+
+class Layer(Struct, frozen=True):
+    """What one layer keeps of the tokens it has seen."""
+
+    kv_heads: int = 0
+    """Zero where it keeps no keys and values of its own."""
+    key_length: int = 0
+    """Elements of a key of one head."""
+    value_length: int = 0
+    """Of a value; zero where values are read out of the keys (multi-head latent attention)."""
+    window: int | None = None
+    """Tokens it looks back at most; None: all."""
+    state_bytes: int = 0
+    """Recurrent state of one sequence, whatever its length."""
+
+    @property
+    def elements(self) -> int:
+        """Of keys and values together, for one token."""
+        return self.kv_heads * (self.key_length + self.value_length)
+
+
+class Portion(Struct, frozen=True):
+    """The matrices of one tensor type that a forward pass multiplies with; the embedding is not one of them."""
+
+    type: str
+    """ggml's name: `Q4_K`, `F16` ..."""
+    bytes: int
+
+
+class Header(Struct, frozen=True):
+    """The facts of a model that memory and fitness depend on. A number that nobody told is zero."""
+
+    format: ArtifactFormat
+    architecture: str
+    name: str
+    quantization: str
+    """As its files call it: `Q4_K_M`, `4-bit`, `BF16` ..."""
+    parameters: int
+    weight_bytes: int
+    layers: tuple[Layer, ...]
+    trained_context: int
+    """Tokens."""
+    width: int = 0
+    """Of the embedding."""
+    hidden: int = 0
+    """Of the feed-forward part, the widest layer's; of all experts that a token uses together."""
+    heads: int = 0
+    vocabulary: int = 0
+    merges: int = 0
+    """Pairs that a byte-pair tokenizer joins."""
+    experts: int = 0
+    experts_used: int = 0
+    """For each token."""
+    template: bool = False
+    """Whether a chat template came with it."""
+    portions: tuple[Portion, ...] = ()
+    """Weights by type, where the file tells; see Portion."""
+    notes: tuple[str, ...] = ()
+    """Where the facts are incomplete or an upper bound."""
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether any layer keeps a state that cannot be cut at a token."""
+        return any(layer.state_bytes for layer in self.layers)
+
+    @property
+    def kv_heads(self) -> int:
+        """The most that any layer has."""
+        return max((layer.kv_heads for layer in self.layers), default=0)
+
+    @property
+    def window(self) -> int | None:
+        """The shortest that any layer looks back; None where all see everything."""
+        return min((layer.window for layer in self.layers if layer.window is not None), default=None)
+
+    def kv_bytes_per_token(self, kv: KvType) -> int:
+        """KV bytes = sum over layers of kv_heads * (key_length + value_length) * bytes(kv); no window counted."""
+        return round(sum(layer.elements for layer in self.layers) * BYTES[kv])
+
+    def kv_bytes(self, cells: int, kv: KvType, *, windowed: bool = False, ahead: int = 0) -> int:
+        """Bytes for `cells` tokens. `windowed`: layers with a window keep only it and `ahead` tokens of a batch."""
+        return round(BYTES[kv] * sum(layer.elements * _kept(layer, cells, windowed, ahead) for layer in self.layers))
+
+    def state_bytes(self, sequences: int) -> int:
+        """Of all recurrent layers: a whole state for each sequence that may exist."""
+        return sequences * sum(layer.state_bytes for layer in self.layers)
+
+
+def _kept(layer: Layer, cells: int, windowed: bool, ahead: int) -> int:
+    return min(cells, layer.window + ahead) if windowed and layer.window is not None else cells

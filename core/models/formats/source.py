@@ -1,0 +1,132 @@
+"""Where a header's bytes come from: a file here, or part of one elsewhere."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from core.models.formats.detect import Damaged
+
+FIRST: Final = 1 << 20
+"""Bytes fetched first; each further fetch takes twice as many as the one before, up to LARGEST."""
+LARGEST: Final = 8 << 20
+MOST: Final = 64 << 20
+"""Bytes a header may take all in all; the longest in use (tokenizers of a quarter million words) take a fifth of it."""
+U64: Final = struct.Struct("<Q")
+
+
+class Source(Protocol):
+    """A file of which parts can be read."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    def read(self, start: int, length: int) -> bytes:
+        """Up to `length` bytes; fewer only at the end. Raises OSError for a file here, HubError for one elsewhere."""
+        ...
+
+
+class Files(Protocol):
+    """A folder of files, here or elsewhere."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of each, by its path with forward slashes."""
+        ...
+
+    def open(self, path: str) -> Source: ...
+
+
+class FileSource:
+    """A file on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size = path.stat().st_size
+
+    def read(self, start: int, length: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+
+class FolderFiles:
+    """Files below a folder on this machine; or only some of them."""
+
+    def __init__(self, root: Path, names: tuple[str, ...] | None = None) -> None:
+        self._root = root
+        paths = [root / name for name in names] if names is not None else [*root.rglob("*")]
+        self.sizes: Mapping[str, int] = {
+            path.relative_to(root).as_posix(): path.stat().st_size for path in sorted(paths) if path.is_file()
+        }
+
+    def open(self, path: str) -> Source:
+        return FileSource(self._root / path)
+
+
+class Cursor:
+    """Reads a source from its beginning in growing pieces, and keeps only the piece at hand."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._piece = b""
+        self._start = 0
+        """Where the piece begins in the source."""
+        self._at = 0
+        """In the piece; may lie beyond its end, where bytes were passed over."""
+        self._fetched = 0
+        self._step = FIRST
+
+    @property
+    def position(self) -> int:
+        return self._start + self._at
+
+    @property
+    def left(self) -> int:
+        """Bytes of the source that follow."""
+        return self._source.size - self.position
+
+    def take(self, length: int) -> bytes:
+        """The next bytes. Raises Damaged where there are fewer."""
+        if self._at + length > len(self._piece):
+            self._fetch(length)
+        self._at += length
+        return self._piece[self._at - length : self._at]
+
+    def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
+        return layout.unpack(self.take(layout.size))
+
+    def skip(self, length: int) -> None:
+        """Pass over bytes, without fetching what is not at hand yet. Raises Damaged where there are fewer."""
+        if length > self.left:
+            raise Damaged("it ends within its header")
+        self._at += length
+
+    def skip_texts(self, count: int, longest: int) -> None:
+        """Pass over so many texts, each a length of 64 bits and its bytes."""
+        for _ in range(count):
+            if self._at + 8 > len(self._piece):
+                self._fetch(8)
+            (length,) = U64.unpack_from(self._piece, self._at)
+            if length > longest:
+                raise Damaged(f"a text in its header claims {length} bytes")
+            self._at += 8 + length
+
+    def _fetch(self, length: int) -> None:
+        position = self.position
+        if length > self._source.size - position:
+            raise Damaged("it ends within its header")
+        kept = self._piece[self._at :]
+        wanted = max(self._step, length) - len(kept)
+        self._fetched += wanted
+        if self._fetched > MOST:
+            raise Damaged(f"its header is longer than {MOST >> 20} MiB")
+        self._piece = kept + self._source.read(position + len(kept), wanted)
+        self._start, self._at = position, 0
+        self._step = min(LARGEST, self._step * 2)
+        if len(self._piece) < length:
+            raise Damaged("it ends within its header")

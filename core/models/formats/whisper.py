@@ -1,0 +1,158 @@
+"""The header and the table of contents of a ggml whisper file.
+
+The format is that of whisper.cpp's `models/convert-pt-to-ggml.py`: a magic number, eleven counts, the mel filters, the
+vocabulary, then the tensors one after another. All integers are little-endian and 32 bits wide.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.models.formats.detect import WHISPER_COUNTS, WHISPER_MAGIC, Damaged
+
+BLOCKS: Final = {
+    0: (1, 4),
+    1: (1, 2),
+    2: (32, 18),
+    3: (32, 20),
+    6: (32, 22),
+    7: (32, 24),
+    8: (32, 34),
+    10: (256, 84),
+    11: (256, 110),
+    12: (256, 144),
+    13: (256, 176),
+    14: (256, 210),
+    30: (1, 2),
+}
+"""ggml's number of a type: elements of a block, and its bytes (ggml.c, `type_traits`)."""
+QUANTIZATIONS: Final = {
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    7: "Q8_0",
+    8: "Q5_0",
+    9: "Q5_1",
+    10: "Q2_K",
+    11: "Q3_K",
+    12: "Q4_K",
+    13: "Q5_K",
+    14: "Q6_K",
+}
+"""ggml's file types; thousands of the number count versions of the quantization."""
+LONGEST_NAME: Final = 256
+"""Bytes of a tensor's name, or of a word."""
+
+
+class WhisperHeader(Struct, frozen=True):
+    """The eleven counts, by whisper.cpp's names, and what the rest of the file adds up to."""
+
+    n_vocab: int
+    n_audio_ctx: int
+    n_audio_state: int
+    n_audio_head: int
+    n_audio_layer: int
+    n_text_ctx: int
+    n_text_state: int
+    n_text_head: int
+    n_text_layer: int
+    n_mels: int
+    ftype: int
+    parameters: int = 0
+    weight_bytes: int = 0
+
+    @property
+    def multilingual(self) -> bool:
+        return self.n_vocab >= 51865
+
+    @property
+    def quantization(self) -> str:
+        return QUANTIZATIONS.get(self.ftype % 1000, f"type {self.ftype}")
+
+
+def read_header(path: Path) -> WhisperHeader:
+    """Walk the whole file without reading its weights. Raises Damaged where anything is not as it should be, OSError.
+
+    whisper.cpp trusts what it reads: a wrong count would have it allocate or overrun, and end the process.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if _exactly(file, 4) != WHISPER_MAGIC:
+            raise Damaged("it does not begin as a ggml file does")
+        header = WhisperHeader(*_integers(file, len(WHISPER_COUNTS)))
+        _check(header)
+        _skip_filters(file, header, size)
+        _skip_vocabulary(file, header)
+        parameters = weight_bytes = 0
+        while file.tell() < size:
+            elements, length = _skip_tensor(file, size)
+            parameters += elements
+            weight_bytes += length
+    if not parameters:
+        raise Damaged("it ends before its weights")
+    return replace(header, parameters=parameters, weight_bytes=weight_bytes)
+
+
+def _check(header: WhisperHeader) -> None:
+    if header.n_audio_state % max(1, header.n_audio_head) or header.n_text_state % max(1, header.n_text_head):
+        raise Damaged("its width is not a multiple of its attention heads")
+
+
+def _skip_filters(file: BinaryIO, header: WhisperHeader, size: int) -> None:
+    mels, bins = _integers(file, 2)
+    if mels != header.n_mels or bins != 201:
+        raise Damaged(f"its mel filters are {mels} by {bins}, where {header.n_mels} by 201 belong")
+    _skip(file, mels * bins * 4, size)
+
+
+def _skip_vocabulary(file: BinaryIO, header: WhisperHeader) -> None:
+    (words,) = _integers(file, 1)
+    if not 0 < words <= header.n_vocab:
+        raise Damaged(f"its vocabulary claims {words} words")
+    for _ in range(words):
+        (length,) = _integers(file, 1)
+        if not 0 <= length <= LONGEST_NAME:
+            raise Damaged(f"a word of its vocabulary claims {length} bytes")
+        _exactly(file, length)
+
+
+def _skip_tensor(file: BinaryIO, size: int) -> tuple[int, int]:
+    """The tensor's elements and bytes."""
+    dimensions, name_length, kind = _integers(file, 3)
+    if not 1 <= dimensions <= 4 or not 0 < name_length <= LONGEST_NAME or kind not in BLOCKS:
+        raise Damaged(f"a tensor's record at byte {file.tell() - 12} makes no sense")
+    shape = _integers(file, dimensions)
+    # whisper.cpp's log passes names on as text, and what is none would end the process.
+    if not _exactly(file, name_length).isascii() or any(not 0 < each < 1 << 24 for each in shape):
+        raise Damaged(f"a tensor's record before byte {file.tell()} makes no sense")
+    elements = math.prod(shape)
+    block, block_bytes = BLOCKS[kind]
+    if shape[0] % block:
+        raise Damaged("a tensor's rows are no multiple of its quantization's blocks")
+    length = elements // block * block_bytes
+    _skip(file, length, size)
+    return elements, length
+
+
+def _skip(file: BinaryIO, length: int, size: int) -> None:
+    if file.tell() + length > size:
+        raise Damaged("it ends within its weights")
+    file.seek(length, 1)
+
+
+def _integers(file: BinaryIO, count: int) -> tuple[int, ...]:
+    return struct.unpack(f"<{count}i", _exactly(file, count * 4))
+
+
+def _exactly(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) < length:
+        raise Damaged("it ends too early")
+    return data

@@ -1,0 +1,193 @@
+"""The Hub's ordinary cache on this machine, read without asking the Hub and without importing its library.
+
+Its layout is huggingface_hub's: `models--OWNER--NAME/snapshots/COMMIT/PATH` are links to `blobs/ETAG`, and `refs/main`
+holds the commit that was the newest when it was last asked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from core.contract.models import Artifact, ArtifactFormat
+from core.environment import value_of
+from core.errors import ModelNotFound
+from core.models.formats.detect import Damaged, detect_folder
+from core.models.formats.file_index import Finding, Inspector, Seen, see
+from core.models.hub.choose_quant import ORDER, wanted
+from core.models.hub.repository import Quant, RepoFile, Repository
+from core.names import HubName
+from core.text_files import without_mark
+
+PREFIX: Final = "models--"
+PLACES: Final = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
+"""Variables that tell where the cache is."""
+INDEX: Final = "model.safetensors.index.json"
+SINGLE: Final = frozenset({ArtifactFormat.GGUF, ArtifactFormat.WHISPER})
+"""Formats of which the first file is what is loaded."""
+GRAPHS: Final = {
+    ArtifactFormat.ONNX: ".onnx",
+    ArtifactFormat.ONNX_EMBEDDER: ".onnx",
+    ArtifactFormat.PTE: ".pte",
+}
+"""Formats of which a folder may hold several models, and how the file of one ends."""
+
+
+class Snapshot(Struct, frozen=True):
+    """What is here of one commit of a repository."""
+
+    repo: str
+    commit: str
+    folder: Path
+    files: tuple[RepoFile, ...]
+    seen: Mapping[str, Seen]
+    """What is known of each file, by its path."""
+    stray: tuple[str, ...] = ()
+    """Paths of links that lead nowhere: their content was deleted."""
+
+
+class _Index(Struct):
+    weight_map: dict[str, str]
+
+
+def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """HF_HUB_CACHE, else `hub` below HF_HOME, else below the user's cache folder: as huggingface_hub has it, but that
+    an empty one counts as not set. Downloads go there as well."""
+    given = os.environ if environment is None else environment
+    said = {name: value_of(given.get(name, "")) for name in PLACES}
+    if place := said["HF_HUB_CACHE"] or said["HUGGINGFACE_HUB_CACHE"]:
+        return _expanded(place)
+    if home := said["HF_HOME"]:
+        return _expanded(home) / "hub"
+    return _expanded(said["XDG_CACHE_HOME"] or "~/.cache") / "huggingface" / "hub"
+
+
+def repositories(cache: Path) -> list[str]:
+    """The models in the cache, `owner/name` each. Empty where there is no cache."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(cache) if entry.name.startswith(PREFIX) and entry.is_dir())
+    except OSError:
+        return []
+    return [name.removeprefix(PREFIX).replace("--", "/", 1) for name in names]
+
+
+def repo_folder(cache: Path, repo: str) -> Path:
+    return cache / f"{PREFIX}{repo.replace('/', '--')}"
+
+
+def snapshots(cache: Path, repo: str, revision: str | None = None) -> Iterator[Snapshot]:
+    """Those of one revision; or of all commits, the one of `main` first and then the newest."""
+    folder = repo_folder(cache, repo)
+    main = _ref(folder, revision or "main")
+    try:
+        commits = sorted((folder / "snapshots").iterdir(), key=_modified, reverse=True)
+    except OSError:
+        return
+    for commit in sorted(commits, key=lambda each: each.name != main):
+        if revision is None or commit.name in (main, revision):
+            yield read_snapshot(repo, commit)
+
+
+def read_snapshot(repo: str, folder: Path) -> Snapshot:
+    """One folder with all below it, a `stat` for each file."""
+    seen: dict[str, Seen] = {}
+    stray = []
+    root = str(folder)
+    for parent, _, names in os.walk(root):
+        inside = parent[len(root) + 1 :].replace(os.sep, "/")
+        for name in sorted(names):
+            path = f"{inside}/{name}" if inside else name
+            try:
+                seen[path] = see(os.stat(os.path.join(parent, name)))  # noqa: PTH116, PTH118 - thousands of them
+            except OSError:
+                stray.append(path)
+    files = tuple(RepoFile(path, each.size) for path, each in seen.items())
+    return Snapshot(repo, folder.name, folder, files, seen, tuple(stray))
+
+
+def quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple[Quant, ...]:
+    """The models in a snapshot, as a listing of the repository would name them; see `absent` for what is not whole."""
+    from core.models.hub.quants import group
+
+    config = Finding()
+    if "config.json" in snapshot.seen:
+        look = (inspector or Inspector()).look
+        config = look(snapshot.folder / "config.json", snapshot.seen["config.json"])
+    return group(snapshot.repo, snapshot.commit, snapshot.files, weights_label=config.label, model_type=config.kind)
+
+
+def absent(snapshot: Snapshot, quant: Quant) -> str | None:
+    """A file of a model that is not here, found by what the others say; None where it is complete."""
+    if quant.format is ArtifactFormat.MLX and any(file.path == INDEX for file in quant.files):
+        try:
+            index = msgspec.json.decode(without_mark((snapshot.folder / INDEX).read_bytes()), type=_Index)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return INDEX
+        return next((shard for shard in sorted(set(index.weight_map.values())) if shard not in snapshot.seen), None)
+    if quant.format is ArtifactFormat.MNN and not any(file.path.endswith(".mnn.weight") for file in quant.files):
+        return "llm.mnn.weight"
+    return None
+
+
+def find(name: HubName, cache: Path, formats: Sequence[ArtifactFormat] = ORDER) -> Artifact | None:
+    """What a name asks for, where all of it is in the cache. Known by the name it was asked for."""
+    for snapshot in snapshots(cache, name.repo, name.revision):
+        complete = tuple(quant for quant in quants(snapshot) if not absent(snapshot, quant))
+        listing = Repository(snapshot.repo, snapshot.commit, snapshot.files, complete)
+        try:
+            return artifact_of(snapshot, wanted(name, listing, formats), complete, str(name))
+        except ModelNotFound:
+            if not complete and name.label is None and name.file is None:
+                whole = taken_whole(snapshot, str(name))
+                if whole is not None and whole.format in formats:
+                    return whole
+    return None
+
+
+def artifact_of(snapshot: Snapshot, quant: Quant, others: Sequence[Quant], name: str) -> Artifact:
+    """`others` are all models of the snapshot: with several in one folder, the file is named."""
+    folder = snapshot.folder
+    if quant.format in SINGLE:
+        return Artifact(name, quant.format, folder / quant.files[0].path, quant.size)
+    if quant.format is ArtifactFormat.ONNX_GENAI:
+        return Artifact(name, quant.format, (folder / quant.files[0].path).parent, quant.size)
+    ending = GRAPHS.get(quant.format)
+    several = sum(other.format is quant.format for other in others) > 1
+    if ending is not None and several:
+        folder /= next(file.path for file in quant.files if file.path.endswith(ending))
+    return Artifact(name, quant.format, folder, quant.size)
+
+
+def taken_whole(snapshot: Snapshot, name: str) -> Artifact | None:
+    """A repository of a kind that is taken whole and is not among those that are grouped."""
+    try:
+        format_ = detect_folder(snapshot.folder)
+    except Damaged:
+        return None
+    if format_ is not ArtifactFormat.MLC:
+        return None
+    return Artifact(name, format_, snapshot.folder, sum(file.size for file in snapshot.files))
+
+
+def _ref(folder: Path, revision: str) -> str | None:
+    try:
+        return (folder / "refs" / revision).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _expanded(path: str) -> Path:
+    # Where the system tells no home folder, the tilde stays; its like in pathlib fails.
+    return Path(os.path.expanduser(os.path.expandvars(path)))  # noqa: PTH111

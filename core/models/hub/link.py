@@ -1,0 +1,169 @@
+"""Questions to the Hub over HTTP: its JSON answers, parts of files, and what a refusal means.
+
+huggingface_hub's own listing retries five times and waits as long as a `Retry-After` says, without a time limit; here
+somebody is looking at a screen, so each question is asked once, in bounded time. Its names, environment and token are
+used all the same (see `hub_place`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from core.errors import GatedRepository, HubBusy, HubError, HubUnreachable, RepositoryNotFound
+from core.models.downloads.remote_file import client_for, headers_for, misnamed, unreachable
+from core.models.hub.endpoint import HubPlace
+
+if TYPE_CHECKING:
+    import httpx
+
+TIMEOUT: Final = 15.0
+"""Seconds to connect, and between two pieces of an answer."""
+PATIENCE: Final = 60.0
+"""Seconds that the body of an answer may take in all, however steadily it trickles."""
+LONGEST_ANSWER: Final = 64 << 20
+"""Bytes of JSON; the listing of a repository of many thousand files has a tenth of it."""
+TOKEN_HINT: Final = "set HF_TOKEN to a token of yours, or run `hf auth login`"  # noqa: S105
+PASSING: Final = (408, 425, 500, 502, 503, 504)
+
+Query = Sequence[tuple[str, str]]
+Told = TypeVar("Told")
+
+
+class Answer(Struct, frozen=True):
+    body: bytes
+    next: str | None = None
+    """The address of the next page."""
+
+
+class HubLink:
+    """Asks one Hub. Safe to use from several threads; connections are kept until `close`."""
+
+    def __init__(self, place: HubPlace) -> None:
+        self.place = place
+        self._client: httpx.Client | None = None
+
+    def ask(self, path: str, query: Query = (), *, repo: str | None = None) -> Answer:
+        """GET of an address below the endpoint, or of a page's `next`. Raises HubError."""
+        url = urljoin(f"{self.place.endpoint}/", path)
+        with self._answer(url, query, {}, repo, path) as response:
+            body = _bounded(response, LONGEST_ANSWER)
+            return Answer(body, self._next(response))
+
+    def part(self, repo: str, revision: str, path: str, start: int, length: int) -> bytes:
+        """Up to `length` bytes of a file from `start` on. Raises HubError."""
+        asked = {"Range": f"bytes={start}-{start + length - 1}"}
+        with self._answer(self.place.url(repo, revision, path), (), asked, repo, path) as response:
+            told = response.headers.get("content-range", "")
+            if response.status_code == 206 and not told.startswith(f"bytes {start}-"):
+                raise HubError(f"The Hub sent another part of {path} of {repo} than the one asked for; try again.")
+            # A server or proxy that knows no ranges sends all of it: what comes before is passed over.
+            before = 0 if response.status_code == 206 else start
+            return _bounded(response, before + length, cut=True)[before:]
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    @contextmanager
+    def _answer(
+        self, url: str, query: Query, headers: Mapping[str, str], repo: str | None, path: str
+    ) -> Iterator[httpx.Response]:
+        import httpx
+
+        if self.place.offline:
+            raise HubUnreachable("HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to search and download.")
+        if self._client is None:
+            # On a redirect to another host httpx leaves the token behind.
+            self._client = client_for(TIMEOUT, follow_redirects=True)
+        sent = {**headers_for(self.place, own=True), **headers}
+        try:
+            with self._client.stream("GET", url, params=list(query) or None, headers=sent) as response:
+                if response.is_error:
+                    raise refusal(response, self.place, repo, path)
+                yield response
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, ValueError) as error:
+            raise misnamed(self.place.endpoint, error) from error
+        except (httpx.DecodingError, httpx.RemoteProtocolError) as error:
+            if "disconnected without" in str(error):
+                raise HubUnreachable(f"{unreachable(self.place, error)} Check the network, and HF_ENDPOINT.") from error
+            raise HubError(
+                f"What {urlsplit(self.place.endpoint).netloc} answers is broken off or damaged "
+                f"({str(error).rstrip('.') or type(error).__name__}); try again, and check HF_ENDPOINT and the proxy."
+            ) from error
+        except httpx.RequestError as error:
+            raise HubUnreachable(
+                f"{unreachable(self.place, error)} Check the network, and HF_ENDPOINT if it is set."
+            ) from error
+
+    def _next(self, response: httpx.Response) -> str | None:
+        """None where there is no further page, or where it is not at this Hub, which alone may see the token."""
+        url = response.links.get("next", {}).get("url")
+        return url if url and urlsplit(url)[:2] == urlsplit(self.place.endpoint)[:2] else None
+
+
+def decode(body: bytes, kind: type[Told], what: str) -> Told:
+    """The Hub's JSON as what it should be. `what` says in a few words what the answer is about. Raises HubError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        # What is no UTF-8 is a ValueError.
+        raise HubError(f"The Hub's answer about {what} cannot be understood ({error}); check HF_ENDPOINT.") from error
+
+
+def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: str) -> HubError:
+    """What an answer with an error status means, in a sentence. The codes are those of the Hub's `X-Error-Code`."""
+    status, code = response.status_code, response.headers.get("x-error-code")
+    named = repo or "what was asked for"
+    if status == 429:
+        wait = response.headers.get("retry-after", "")
+        seconds = int(wait) if wait.isdecimal() and len(wait) < 6 else None
+        when = f"in {seconds} s" if seconds is not None else "in a few minutes"
+        hint = "" if place.token else f", or {TOKEN_HINT}, which allows more"
+        return HubBusy(f"The Hub asks for fewer requests; try again {when}{hint}.", seconds)
+    if status in PASSING:
+        return HubUnreachable(f"The Hub failed with status {status}; try again in a few minutes.")
+    if code == "GatedRepo":
+        return GatedRepository(_gated(named, place))
+    if code == "EntryNotFound":
+        return RepositoryNotFound(f"{named} has no file {path} in this revision; look at its list of files again.")
+    if code == "RevisionNotFound":
+        return RepositoryNotFound(f"{named} has no such revision; check what follows its name, or leave it out.")
+    if status == 401 and place.token and code != "RepoNotFound":
+        return GatedRepository(f"The Hub does not know the token that was sent; {TOKEN_HINT} anew, or unset HF_TOKEN.")
+    if code == "RepoNotFound" or status in (401, 404):
+        return RepositoryNotFound(
+            f"The Hub has no repository {named}, or hides it: check the name; if it is private, {TOKEN_HINT}."
+        )
+    if status == 403:
+        return GatedRepository(f"The Hub refuses {named}; {TOKEN_HINT} that may read it.")
+    return HubError(f"The Hub answered with status {status} when asked for {named}; try again later.")
+
+
+def _gated(repo: str, place: HubPlace) -> str:
+    page = f"{place.endpoint}/{repo}"
+    if place.token:
+        return f"The owner of {repo} has not let you in yet: accept the terms at {page}, and wait for the answer."
+    return f"The owner of {repo} wants to be asked first: accept the terms at {page}, then {TOKEN_HINT}."
+
+
+def _bounded(response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
+    """The body; with `cut` no more than `most` bytes of it are read, else a longer one raises HubError."""
+    body = bytearray()
+    end = time.monotonic() + PATIENCE
+    for piece in response.iter_bytes():
+        body += piece
+        if time.monotonic() > end:
+            raise HubUnreachable(f"The Hub's answer did not end within {PATIENCE:.0f} s; try again later.")
+        if len(body) >= most and cut:
+            break
+        if len(body) > most:
+            raise HubError(f"The Hub's answer is longer than {most >> 20} MiB; it cannot be one.")
+    return bytes(body[:most])

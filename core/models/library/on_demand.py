@@ -1,0 +1,90 @@
+"""The models that a request would load, looked up off the event loop and remembered for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from core.contract.models import ArtifactFormat
+from core.errors import BenchtopError
+from core.lanes import Lane
+from core.models.library.scan import LibraryEntry, Place
+from core.names import are_same, parse_asked
+from core.telemetry.log import get_logger
+
+FRESH: Final = 5.0
+"""Seconds for which what was found counts."""
+PATIENCE: Final = 2.0
+"""Seconds that a client waits for a large library; until it was looked through, what was found before counts."""
+log = get_logger(__name__)
+
+
+class Loadable(Struct, frozen=True):
+    """A model of this machine that nobody has asked for yet."""
+
+    name: str
+    """What a request calls it."""
+    size: int
+    """Bytes on disk."""
+
+
+class Shelf:
+    """Looks with `look`, one look at a time however many ask. Belongs to one event loop."""
+
+    def __init__(self, look: Callable[[], tuple[LibraryEntry, ...]], lane: Lane) -> None:
+        self._look = look
+        self._lane = lane
+        self._found: tuple[LibraryEntry, ...] = ()
+        self._when = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+
+    async def entries(self) -> tuple[LibraryEntry, ...]:
+        """All models of this machine, as far as is known after PATIENCE seconds."""
+        if time.monotonic() - self._when > FRESH:
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self._look_again())
+            await asyncio.wait({self._looking}, timeout=PATIENCE)
+        return self._found
+
+    def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _look_again(self) -> None:
+        try:
+            self._found = await self._lane.run(self._look)
+            self._when = time.monotonic()
+        except (BenchtopError, OSError) as error:
+            log.warning("the library could not be looked through", reason=str(error))
+
+
+def loadable(
+    entries: Collection[LibraryEntry], names: Collection[str], files: Collection[Path], engine: str | None = None
+) -> Iterator[Loadable]:
+    """Those that a client can name, beside the ones that are known already by these `names` or `files`; with an
+    `engine`, those that it runs.
+
+    Of a name that two have, neither can be had; a built-in model has its name before all others.
+    """
+    times = Counter(entry.short for entry in entries)
+    for entry in entries:
+        unique = entry.place is Place.BUILT_IN or times[entry.short] == 1
+        usable = entry.problem is None and entry.share is None and entry.format not in (None, ArtifactFormat.URL)
+        runs = engine in entry.engines if engine else bool(entry.engines)
+        known = entry.path in files or any(are_same(entry.short, name) for name in names)
+        if usable and runs and not known and unique and _can_be_asked_for(entry.short):
+            yield Loadable(entry.short, entry.size)
+
+
+def _can_be_asked_for(name: str) -> bool:
+    try:
+        parse_asked(name)
+    except BenchtopError:
+        return False
+    return True

@@ -1,0 +1,330 @@
+"""What models are on this machine: built-in ones, the Hub's cache, folders that were named, and this one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.contract.models import Artifact, ArtifactFormat
+from core.errors import BenchtopError
+from core.models.formats.file_index import Inspector, see
+from core.models.hub.cache import (
+    Snapshot,
+    absent,
+    artifact_of,
+    cache_folder,
+    quants,
+    read_snapshot,
+    repo_folder,
+    repositories,
+    snapshots,
+    taken_whole,
+)
+from core.models.hub.endpoint import size_of
+from core.models.hub.repository import Quant, RepoFile
+from core.models.paths import own_name, parts_of
+from core.models.resolve import resolve
+from core.names import BUILT_IN, BuiltIn
+
+if TYPE_CHECKING:
+    from core.settings.schema import Folders, LibrarySettings
+
+PATTERNS: Final = ("*.gguf", "ggml-*.bin", "*.pte")
+"""How GGUF files, whisper files and executorch programs are called."""
+PARTIAL: Final = "*.incomplete"
+"""How huggingface_hub calls what it has not fetched whole."""
+WORTH_TELLING: Final = 1_000_000
+"""Bytes from which a repository is listed of which nothing can be run."""
+LOOKED_INTO: Final[Mapping[ArtifactFormat, str]] = {
+    ArtifactFormat.GGUF: ".gguf",
+    ArtifactFormat.WHISPER: ".bin",
+    ArtifactFormat.PTE: ".pte",
+    ArtifactFormat.MLX: ".safetensors",
+}
+"""Files of which damage can be told by their beginning."""
+
+
+class Place(Enum):
+    """Where a model comes from."""
+
+    BUILT_IN = "built in"
+    HERE = "this folder"
+    FOLDER = "folder"
+    HUB = "hub"
+    SERVER = "server"
+
+
+class LibraryEntry(Struct, frozen=True):
+    """A model on disk."""
+
+    name: str
+    """What to load it by."""
+    path: Path
+    format: ArtifactFormat | None
+    """None when the file is damaged."""
+    size: int
+    """Bytes."""
+    loaded: bool
+    problem: str | None = None
+    """Why it cannot be loaded."""
+    place: Place = Place.HERE
+    files: tuple[Path, ...] = ()
+    """All that it is made of, where that is more than `path`."""
+    used: float | None = None
+    """When it was last read, in seconds since the epoch, as far as the file system says."""
+    engines: tuple[str, ...] = ()
+    """Those that run here and take it, in order of preference."""
+    share: float | None = None
+    """How much of a download that was not finished is here, from 0 to 1; None where that is not known."""
+
+    @property
+    def short(self) -> str:
+        """What it is called by: of a path its last part, as the model is named once it is loaded."""
+        if self.name != str(self.path):
+            return self.name
+        return own_name(self.path, folder=bool(self.files) and self.path not in self.files)
+
+
+class Library:
+    """Finds the models of one user. Touches the disk: one `stat` a file, and files are opened only when new."""
+
+    def __init__(
+        self,
+        here: Iterable[Path] = (),
+        folders: Iterable[Path] = (),
+        cache: Path | None = None,
+        memory: Path | None = None,
+        takers: Mapping[ArtifactFormat, tuple[str, ...]] | None = None,
+        downloads: Path | None = None,
+    ) -> None:
+        """`here`: folders of which only the files themselves count. `folders`: searched with all below them. `cache`:
+        the Hub's. `memory`: where to keep what was seen of files. `takers`: the engines, by what they take.
+        `downloads`: where the list of downloads is kept, so that none of them is deleted from below it."""
+        self.here = tuple(here)
+        self.folders = tuple(folder.expanduser() for folder in folders)
+        self.cache = cache.resolve() if cache is not None else None
+        self.downloads = downloads
+        self._memory = memory
+        self._takers = takers or {}
+
+    def scan(self, loaded: Collection[Path] = (), sizes: Mapping[str, int] | None = None) -> tuple[LibraryEntry, ...]:
+        """All models: built-in, the Hub's cache, the folders, this folder; damaged ones are listed with the reason.
+
+        `loaded` holds the paths of loaded models; `sizes` the whole sizes of blobs of which only a part may be here.
+        """
+        inspector = Inspector(self._memory)
+        found: dict[Path, LibraryEntry] = {}
+        for entry in self._all(inspector, sizes or {}):
+            known = entry.path if entry.place is not Place.BUILT_IN else entry.path.resolve()
+            takers = self._takers.get(entry.format, ()) if entry.format is not None else ()
+            found.setdefault(known, replace(entry, loaded=entry.path in loaded, engines=takers))
+        inspector.save()
+        return tuple(found.values())
+
+    def names(self) -> dict[str, tuple[Path, ...]]:
+        """The models of the folders and of this one, damaged ones too, by their short names: of a name that several
+        have, all paths. Looks through the folders, but not into the Hub's cache, whose models go by other names."""
+        inspector = Inspector(self._memory)
+        found: dict[str, dict[Path, Path]] = {}
+        for entry in self._in_folders(inspector):
+            found.setdefault(entry.short, {}).setdefault(entry.path.resolve(), entry.path)
+        return {name: tuple(paths.values()) for name, paths in found.items()}
+
+    def _all(self, inspector: Inspector, sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
+        for name in BUILT_IN:
+            yield from _built_in(name)
+        if self.cache is not None:
+            for repo in repositories(self.cache):
+                yield from _of_repository(self.cache, repo, inspector, sizes)
+        yield from self._in_folders(inspector)
+
+    def _in_folders(self, inspector: Inspector) -> Iterator[LibraryEntry]:
+        for folder in self.folders:
+            yield from _below(folder, inspector)
+        for folder in self.here:
+            yield from _in_folder(folder, inspector)
+
+
+def user_library(
+    settings: LibrarySettings, where: Folders, takers: Mapping[ArtifactFormat, tuple[str, ...]]
+) -> Library:
+    """The library of the settings: the usual Hub cache, the folders named there, and the current one."""
+    return Library(
+        here=(Path.cwd(),),
+        folders=tuple(Path(folder) for folder in settings.folders),
+        cache=cache_folder(),
+        memory=where.cache / "library.msgpack",
+        takers=takers,
+        downloads=where.state / "downloads",
+    )
+
+
+def scan(folders: Iterable[Path], loaded: Collection[Path]) -> tuple[LibraryEntry, ...]:
+    """The built-in models, then every model file in `folders`; damaged files are listed as such.
+
+    `loaded` holds the resolved paths of loaded models. Touches the disk.
+    """
+    return Library(here=folders).scan(loaded)
+
+
+def _built_in(name: str) -> Iterator[LibraryEntry]:
+    try:
+        artifact = resolve(BuiltIn(name))
+    except BenchtopError:
+        return
+    yield LibraryEntry(name, artifact.path, artifact.format, artifact.size, False, place=Place.BUILT_IN)
+
+
+def _in_folder(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
+    """The model files of a folder, not of those below it; links are followed, and listed as what they lead to."""
+    paths = {path.resolve() for pattern in PATTERNS for path in _glob(folder, pattern)}
+    for path in sorted(paths):
+        parts = parts_of(path)
+        if len(parts) < 2:
+            yield _file(path, str(path), Place.HERE, inspector)
+        elif path == next(part for part in parts if part in paths):
+            yield _split(path.parent / parts[0].name, parts, inspector, Place.HERE)
+
+
+def _file(path: Path, name: str, place: Place, inspector: Inspector) -> LibraryEntry:
+    try:
+        seen = see(path.stat())
+    except OSError as error:
+        return LibraryEntry(name, path, None, 0, False, error.strerror, place)
+    finding = inspector.look(path, seen)
+    return LibraryEntry(name, path, finding.format, seen.size, False, finding.problem, place, (path,), seen.used)
+
+
+def _split(first: Path, parts: Sequence[Path], inspector: Inspector, place: Place) -> LibraryEntry:
+    """All parts as one model; the first problem of any is its problem."""
+    there = [_file(part, str(part), place, inspector) for part in parts if part.exists()]
+    missing = [part.name for part in parts if not part.exists()]
+    problem = next((part.problem for part in there if part.problem), None)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        problem = f"damaged: {missing[0]}{more} of {len(parts)} parts is missing"
+    used = max((part.used for part in there if part.used is not None), default=None)
+    format_ = None if problem else ArtifactFormat.GGUF
+    size = sum(part.size for part in there)
+    files = tuple(part.path for part in there)
+    return LibraryEntry(str(first), first, format_, size, False, problem, place, files, used)
+
+
+def _below(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
+    """All models of a folder and those below it, which may be files or folders themselves. Links to folders are not
+    followed."""
+    whole = read_snapshot(folder.name, folder.absolute())
+    by_folder: dict[str, list[RepoFile]] = {}
+    for file in whole.files:
+        parent = file.path.rpartition("/")[0]
+        by_folder.setdefault(parent, []).append(file)
+    for parent, files in sorted(by_folder.items()):
+        if parent.rpartition("/")[2] == "onnx":
+            continue
+        inside = len(parent) + 1 if parent else 0
+        below = f"{parent}/onnx" if parent else "onnx"
+        members = [*files, *by_folder.get(below, ())]
+        part = Snapshot(
+            (whole.folder / parent).name,
+            "",
+            whole.folder / parent,
+            tuple(RepoFile(file.path[inside:], file.size) for file in members),
+            {file.path[inside:]: whole.seen[file.path] for file in members},
+        )
+        yield from _of_snapshot(part, inspector, Place.FOLDER)
+
+
+def _of_repository(cache: Path, repo: str, inspector: Inspector, sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
+    """The models of all commits; those of `main` go by the short name, older ones with their commit."""
+    taken: set[str] = set()
+    folder = repo_folder(cache, repo)
+    for snapshot in snapshots(cache, repo):
+        for entry in _of_snapshot(snapshot, inspector, Place.HUB):
+            older = entry.name in taken
+            taken.add(entry.name)
+            label = entry.name.removeprefix(repo)
+            yield replace(entry, name=f"{repo}@{snapshot.commit}{label}") if older else entry
+    partial = {path.name.removesuffix(".incomplete"): path for path in _glob(folder / "blobs", PARTIAL)}
+    yield from _partial(repo, folder, partial, sizes)
+
+
+def _partial(repo: str, folder: Path, partial: Mapping[str, Path], sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
+    """What was begun to be downloaded into a repository's cache."""
+    sizes_here = {etag: size for etag, path in partial.items() if (size := size_of(path)) >= 0}
+    if not sizes_here:
+        # They were finished since they were seen.
+        return
+    here = sum(sizes_here.values())
+    whole = sum(sizes.get(etag.partition(".")[0], 0) for etag in sizes_here)
+    share = min(1.0, here / whole) if whole else None
+    said = "partial: the download is not finished" + (f" ({share:.0%})" if share is not None else "")
+    files = tuple(partial[etag] for etag in sizes_here)
+    yield LibraryEntry(repo, folder / "blobs", None, here, False, said, Place.HUB, files, share=share)
+
+
+def _of_snapshot(snapshot: Snapshot, inspector: Inspector, place: Place) -> Iterator[LibraryEntry]:
+    found = quants(snapshot, inspector)
+    for quant in found:
+        yield _entry(snapshot, quant, found, inspector, place)
+    yield from _incomplete(snapshot, inspector, place)
+    if place is Place.HUB and not found:
+        yield from _other(snapshot)
+
+
+def _entry(
+    snapshot: Snapshot, quant: Quant, all_here: Sequence[Quant], inspector: Inspector, place: Place
+) -> LibraryEntry:
+    artifact = artifact_of(snapshot, quant, all_here, quant.name)
+    problem = f"damaged: {missing} is missing" if (missing := absent(snapshot, quant)) else None
+    for file in quant.files:
+        if problem is None and (ending := LOOKED_INTO.get(quant.format)) and file.path.endswith(ending):
+            problem = inspector.look(snapshot.folder / file.path, snapshot.seen[file.path]).problem
+    files = tuple(snapshot.folder / file.path for file in quant.files)
+    used = max(snapshot.seen[file.path].used for file in quant.files)
+    name = quant.name if place is Place.HUB else str(artifact.path)
+    format_ = None if problem else quant.format
+    return LibraryEntry(name, artifact.path, format_, quant.size, False, problem, place, files, used)
+
+
+def _incomplete(snapshot: Snapshot, inspector: Inspector, place: Place) -> Iterator[LibraryEntry]:
+    """Split files of which parts are missing, and links whose content was deleted."""
+    split: dict[Path, tuple[Path, ...]] = {}
+    for path in snapshot.seen:
+        parts = parts_of(snapshot.folder / path) if path.endswith(".gguf") else ()
+        if len(parts) > 1:
+            split[parts[0]] = parts
+    for first, parts in sorted(split.items()):
+        inside = [part.relative_to(snapshot.folder).as_posix() for part in parts]
+        if all(each in snapshot.seen for each in inside):
+            continue
+        entry = _split(first, parts, inspector, place)
+        name = f"{snapshot.repo}/{inside[0]}" if place is Place.HUB else entry.name
+        yield replace(entry, name=name)
+    for path in snapshot.stray:
+        said = "damaged: its content was deleted from the cache"
+        link = snapshot.folder / path
+        yield LibraryEntry(f"{snapshot.repo}/{path}", link, None, 0, False, said, place, (link,))
+
+
+def _other(snapshot: Snapshot) -> Iterator[LibraryEntry]:
+    """A repository that is taken whole, or of which nothing can be run here."""
+    files = tuple(snapshot.folder / file.path for file in snapshot.files)
+    size = sum(file.size for file in snapshot.files)
+    whole: Artifact | None = taken_whole(snapshot, snapshot.repo)
+    if whole is not None:
+        yield LibraryEntry(snapshot.repo, whole.path, whole.format, size, False, None, Place.HUB, files)
+    elif size >= WORTH_TELLING and not any(path.endswith(".gguf") for path in snapshot.seen):
+        said = "holds nothing that can be run here"
+        yield LibraryEntry(snapshot.repo, snapshot.folder, None, size, False, said, Place.HUB, files)
+
+
+def _glob(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return [path for path in folder.glob(pattern) if not path.is_dir()]
+    except OSError:
+        return []

@@ -1,0 +1,81 @@
+"""Models of running servers, asked for by whoever lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from core.contract.models import ArtifactFormat
+from core.errors import ModelNotFound
+from core.models.library.scan import LibraryEntry, Place
+from core.models.paths import from_url, without_password
+
+MOST: Final = 1_000
+"""Models of one server."""
+LARGEST: Final = 4 << 20
+"""Bytes of its answer."""
+
+
+class _Model(Struct):
+    id: str
+
+
+class _Models(Struct):
+    data: list[_Model] = []
+
+
+def ask(urls: Sequence[str], timeout: float = 1.0) -> tuple[LibraryEntry, ...]:
+    """What servers at these addresses say at `/v1/models`, each asked for `timeout` seconds at most, all at once.
+
+    A server that does not answer is one entry with the reason.
+    """
+    if not urls:
+        return ()
+    with ThreadPoolExecutor(min(8, len(urls)), "servers") as pool:
+        found = list(pool.map(lambda url: _ask(url, timeout), urls))
+    return tuple(entry for entries in found for entry in entries)
+
+
+def _ask(url: str, timeout: float) -> list[LibraryEntry]:
+    import httpx
+
+    try:
+        address = from_url(url)
+    except ModelNotFound as error:
+        return [_failed(without_password(url), str(error))]
+    try:
+        # A proxy of the environment is for elsewhere; these are servers the user named.
+        with (
+            httpx.Client(timeout=timeout, trust_env=False) as client,
+            client.stream("GET", f"{address.url}/models") as answer,
+        ):
+            answer.raise_for_status()
+            body = b""
+            for piece in answer.iter_bytes():
+                body += piece
+                if len(body) > LARGEST:
+                    return [_failed(address.name, "its list of models is too long")]
+        models = msgspec.json.decode(body, type=_Models).data[:MOST]
+    except httpx.HTTPStatusError as error:
+        return [_failed(address.name, f"it answers with status {error.response.status_code}")]
+    except httpx.HTTPError as error:
+        return [_failed(address.name, f"it does not answer ({type(error).__name__})")]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return [_failed(address.name, "its list of models cannot be read")]
+    except (ValueError, httpx.InvalidURL) as error:
+        # The name of a host that cannot be looked up.
+        return [_failed(address.name, f"it is no address that can be asked ({str(error).rstrip('.')})")]
+    return [_entry(f"{address.name}#{model.id}") for model in models]
+
+
+def _entry(name: str) -> LibraryEntry:
+    return LibraryEntry(name, Path(), ArtifactFormat.URL, 0, False, place=Place.SERVER)
+
+
+def _failed(name: str, why: str) -> LibraryEntry:
+    return LibraryEntry(name, Path(), None, 0, False, why, Place.SERVER)

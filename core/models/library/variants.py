@@ -1,0 +1,78 @@
+"""The same model in other formats, for engines that do not take the one it came in.
+
+A model of the catalog has those that were downloaded. The built-in one has its variants made of its own weights when
+an engine that wants them runs here, and kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.contract.models import Artifact, ArtifactFormat
+from core.guide import WEIGHTS
+from core.models.formats.detect import fingerprint
+
+
+class Conversion(Struct, frozen=True):
+    """How a variant of the built-in model is made. `module` has `write(folder) -> folder`."""
+
+    module: str
+    needs: tuple[str, ...]
+    """Packages without which it cannot be made."""
+
+
+CONVERSIONS: Mapping[ArtifactFormat, Conversion] = {
+    ArtifactFormat.MLX: Conversion("core.guide.convert.mlx", ("tokenizers", "safetensors")),
+    ArtifactFormat.ONNX: Conversion("core.guide.convert.onnx", ("tokenizers", "onnx")),
+    ArtifactFormat.ONNX_GENAI: Conversion("core.guide.convert.genai", ("tokenizers", "onnx", "onnxruntime_genai")),
+    ArtifactFormat.MNN: Conversion("core.guide.convert.mnn", ("tokenizers", "MNN")),
+}
+
+
+def formats(artifact: Artifact) -> tuple[ArtifactFormat, ...]:
+    """The formats the model can be had in here, its own first."""
+    if artifact.path != WEIGHTS:
+        return (artifact.format, *(other.format for other in artifact.others))
+    able = [wanted for wanted, made in CONVERSIONS.items() if all(find_spec(name) for name in made.needs)]
+    return (artifact.format, *able)
+
+
+def variant(artifact: Artifact, wanted: ArtifactFormat, cache: Path) -> Artifact:
+    """The model in one of its `formats`; made now if it was not before. Raises OSError when it cannot be written."""
+    for here in (artifact, *artifact.others):
+        if wanted is here.format:
+            return replace(here, others=())
+    folder = cache / "variants" / f"{artifact.name}-{fingerprint(artifact.path)}-{wanted.value}"
+    if not folder.is_dir():
+        write: Callable[[Path], Path] = import_module(CONVERSIONS[wanted].module).write
+        _make(folder, write)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return Artifact(artifact.name, wanted, folder, size)
+
+
+def _make(folder: Path, write: Callable[[Path], Path]) -> None:
+    """Write beside the place and rename, so that nobody ever loads half a model."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        made = Path(scratch) / "model"
+        try:
+            write(made)
+        except OSError:
+            raise
+        except Exception as error:  # each library that writes has its own error for a full disk
+            raise OSError(str(error).rstrip(".") or type(error).__name__) from error
+        try:
+            made.rename(folder)
+        except OSError:
+            # Another process was quicker; what it made is the same.
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(made, ignore_errors=True)

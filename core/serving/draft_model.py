@@ -1,0 +1,115 @@
+"""What guesses for a model: looked up in its own text, or written by a smaller model, as its settings wish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from enum import Enum
+
+from core.contract.models import Artifact, Embedder, LoadOptions, Model, StreamModel, Transcriber, Trims
+from core.decoding.drafting import DraftModel, sizes_apart, unlike
+from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
+from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, about
+from core.models.formats.read import read_header
+from core.serving.host import Loaded
+
+Find = Callable[[str], Artifact]
+"""From a model's name to its files. Raises ModelNotFound; downloads nothing."""
+LoadDraft = Callable[[Artifact, LoadOptions], Loaded]
+
+
+class Simple(Enum):
+    """Ways of guessing that need no files."""
+
+    NOTHING = NOTHING
+    LOOKUP = PROMPT_LOOKUP
+
+
+Way = Simple | Artifact
+"""How to guess; the files are those of a model that drafts."""
+
+
+def way(artifact: Artifact, wish: str | None, find: Find) -> Way:
+    """How a model's settings wish that its tokens are guessed. Raises LoadFailed for a draft model that is not here."""
+    if wish in (None, NOTHING):
+        return Simple.NOTHING
+    if wish == PROMPT_LOOKUP:
+        return Simple.LOOKUP
+    try:
+        draft = find(wish)
+    except BenchtopError as error:
+        said = f"What is to draft for {artifact.name} is not here: {_why(wish, error)}"
+        with about(*error.places):
+            raise LoadFailed(artifact.name, said) from error
+    # One wish for all models holds for the small one too.
+    return Simple.NOTHING if draft.path == artifact.path else draft
+
+
+def _why(wish: str, error: BenchtopError) -> str:
+    """Why there is no draft model; of a name that stands for nothing, also that none is needed."""
+    if not isinstance(error, ModelNotFound) or isinstance(error, NotDownloaded):
+        return str(error)
+    if get_close_matches(wish.lower().replace("_", "-").replace(" ", "-"), (PROMPT_LOOKUP,), 1):
+        return f"There is no model called {wish!r}; did you mean {PROMPT_LOOKUP}?"
+    return f"{error} Or give {PROMPT_LOOKUP}, which needs no model."
+
+
+def refuse_unlike(artifact: Artifact, chosen: Way) -> None:
+    """Raises LoadFailed where the headers alone tell that the vocabularies differ: loading a large model takes long."""
+    if not isinstance(chosen, Artifact):
+        return
+    try:
+        large, draft = (read_header(each).vocabulary for each in (artifact, chosen))
+    except ArtifactError:
+        return
+    if large and draft and (difference := sizes_apart(draft, large)):
+        raise _unfit(chosen.name, artifact.name, difference)
+
+
+def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loaded:
+    """The loaded model with what guesses for it; frees it where that cannot be.
+
+    Raises LoadFailed for a draft model of another vocabulary, and what loading it raises.
+    """
+    if chosen is Simple.NOTHING or isinstance(loaded.model, Transcriber | Embedder):
+        return loaded
+    if not isinstance(loaded.model, Trims):
+        note = f"Nothing is guessed ahead for it: with {loaded.engine} a wrong guess could not be taken back."
+        return Loaded(loaded.model, loaded.engine, (*loaded.notes, note))
+    if isinstance(chosen, Simple):
+        return Loaded(loaded.model, loaded.engine, loaded.notes, PromptLookup())
+    try:
+        drafting = load(chosen, _options(loaded.model))
+    except BaseException:
+        loaded.shutdown()
+        raise
+    try:
+        proposer = _proposer(drafting.model, chosen.name, loaded.model, model)
+    except BaseException:
+        drafting.shutdown()
+        loaded.shutdown()
+        raise
+    return Loaded(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), proposer)
+
+
+def _options(model: Model) -> LoadOptions:
+    """A draft model follows every running sequence to its end."""
+    return LoadOptions(context=model.spec.context, slots=model.spec.slots)
+
+
+def _proposer(draft: Model, name: str, large: Model, model: str) -> DraftModel:
+    if isinstance(draft, StreamModel | Transcriber | Embedder) or not isinstance(draft, Trims):
+        raise LoadFailed(model, f"{name} cannot draft for {model}: it must be a model that decodes step by step.")
+    assert not isinstance(large, StreamModel | Transcriber | Embedder)
+    difference = unlike(draft.tokenizer, large.tokenizer)
+    if difference is not None:
+        raise _unfit(name, model, difference)
+    return DraftModel(name, draft, large.tokenizer.size)
+
+
+def _unfit(draft: str, model: str, difference: str) -> LoadFailed:
+    return LoadFailed(
+        model,
+        f"{draft} cannot draft for {model}: {difference}. Choose a smaller model of the same family, "
+        f"or {PROMPT_LOOKUP}.",
+    )

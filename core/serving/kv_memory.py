@@ -1,0 +1,258 @@
+"""Who may hold which part of a model's KV cache: reservations, shared prefixes, residents, preemption.
+
+Belongs to the loop's thread, as the model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from core.cache.ledger import Ledger
+from core.cache.prefix import common_prefix
+from core.cache.resident import Residents
+from core.contract.models import SequenceId, TokenModel, Trims
+from core.errors import EngineError
+from core.serving.sequence import Choice
+from core.snapshots import CacheStats
+
+OPTIMISTIC = 64
+"""Cells reserved at a time for a request that names no `max_tokens`."""
+WORTH_WAITING = 32
+"""Tokens that must be saved before a request waits for another's prefill to share it."""
+
+
+class Shared(Struct, frozen=True):
+    """A live sequence whose first `length` tokens a new one can begin with."""
+
+    sequence: SequenceId
+    length: int
+
+
+class KvMemory:
+    """Places choices in the KV cache and takes them out again.
+
+    Invariant: cells in use plus all claims never exceed the model's cells, so a claimed token always finds its cell.
+    """
+
+    def __init__(self, model: TokenModel, running: Sequence[Choice], past: CacheStats = CacheStats()) -> None:
+        """`past` are the statistics of the memory that this one follows; its totals go on."""
+        self._past = past
+        self._model = model
+        self._running = running
+        self._ledger = Ledger()
+        self._residents = Residents()
+        self._claims = 0
+        self._lookups = self._hits = self._prompt_tokens = self._cached_tokens = self._evictions = 0
+
+    @property
+    def free(self) -> int:
+        """Cells neither in use nor claimed."""
+        return self._model.spec.cells - self._ledger.used - self._claims
+
+    def place(self, choice: Choice) -> bool:
+        """Give the choice a sequence that begins with the longest known prefix, and reserve its cells.
+
+        False when there is no room yet, or when a running prefill is about to make a prefix worth waiting for.
+        """
+        if choice.saved is not None:
+            return self._bring_back(choice, choice.saved)
+        shared = self._longest_shared(choice)
+        if self._worth_waiting(choice, shared) or not self._sequence_free(shared):
+            return False
+        sequence = self._begin(choice, shared)
+        length = shared.length if shared else 0
+        need = len(choice.tokens) - length + self._headroom(choice)
+        # Forked before room is made: what is shared stays alive then, even if its source must be evicted for it.
+        if not self._make_room(need):
+            self._forget(sequence)
+            return False
+        self._claim(choice, sequence, need)
+        choice.computed = length
+        if choice.generated == 0:
+            self._count(choice, length)
+        return True
+
+    def grew(self, choice: Choice, computed: int) -> None:
+        """`computed` more of the choice's claimed tokens are in the KV cache."""
+        assert choice.sequence is not None
+        self._ledger.extend(choice.sequence, computed)
+        choice.computed += computed
+        choice.claim -= computed
+        self._claims -= computed
+
+    def reserve(self, choice: Choice) -> bool:
+        """Make sure that the choice's pending tokens have cells. False when others must be preempted first."""
+        lacking = choice.pending - choice.claim
+        if lacking <= 0:
+            return True
+        wanted = min(OPTIMISTIC, choice.limit - choice.generated + 1)
+        for count in (max(wanted, lacking), lacking):
+            if self._make_room(count):
+                choice.claim += count
+                self._claims += count
+                return True
+        return False
+
+    def rewind(self, choice: Choice) -> bool:
+        """Undo what an interrupted step left in the choice's sequence; False where the model cannot."""
+        if choice.sequence is None or not isinstance(self._model, Trims):
+            return False
+        self._model.trim(choice.sequence, choice.computed)
+        return True
+
+    def preempt(self, choice: Choice) -> None:
+        """Put the choice's KV state aside and free its cells; `place` brings it back."""
+        assert choice.sequence is not None
+        choice.saved = self._model.save(choice.sequence) if choice.computed else None
+        self._close(choice)
+
+    def release(self, choice: Choice, *, keep: bool) -> None:
+        """The choice has ended. With `keep` its sequence becomes a resident, where that adds anything."""
+        choice.saved = None
+        if choice.sequence is None:
+            return
+        if not (keep and choice.computed and choice.job.request.cache and isinstance(self._model, Trims)):
+            self._close(choice)
+            return
+        sequence, tokens = choice.sequence, tuple(choice.tokens[: choice.computed])
+        self._unclaim(choice)
+        for old in self._residents.keep(choice.job.request.tenant, tokens, sequence):
+            self._forget(old)
+
+    def stats(self) -> CacheStats:
+        size = self._model.spec.kv_bytes_per_token
+        return CacheStats(
+            entries=len(self._residents),
+            memory_bytes=self._ledger.used * size,
+            max_bytes=self._model.spec.cells * size,
+            lookups=self._lookups,
+            hits=self._hits,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            evictions=self._evictions,
+        ).after(self._past)
+
+    @property
+    def used(self) -> int:
+        """Distinct cells in use."""
+        return self._ledger.used
+
+    def _headroom(self, choice: Choice) -> int:
+        """Cells to reserve for tokens still to be drawn: all that were asked for, or a few where no limit was named."""
+        left = choice.limit - choice.generated
+        return left if choice.job.request.max_tokens is not None else min(OPTIMISTIC, left)
+
+    def _longest_shared(self, choice: Choice) -> Shared | None:
+        """The live sequence that shares most with the choice, leaving at least its last token to compute."""
+        if not isinstance(self._model, Trims):
+            return None
+        wanted = choice.tokens[:-1]
+        best: Shared | None = None
+        if choice.job.request.cache:
+            found = self._residents.match(choice.job.request.tenant, tuple(wanted))
+            best = Shared(found.entry, found.length) if found else None
+        for other in self._running:
+            length = min(self._common(choice, other), other.computed)
+            if other.sequence is not None and length > (best.length if best else 0):
+                best = Shared(other.sequence, length)
+        return best
+
+    def _worth_waiting(self, choice: Choice, shared: Shared | None) -> bool:
+        """Whether a prefill under way will soon hold much more of the prompt than anything does now."""
+        if not isinstance(self._model, Trims):
+            return False
+        now = shared.length if shared else 0
+        return any(self._common(choice, other) - now >= WORTH_WAITING for other in self._running if other.pending > 1)
+
+    def _common(self, choice: Choice, other: Choice) -> int:
+        """Leading tokens in common with a running choice that this one may share."""
+        ours, theirs = choice.job.request, other.job.request
+        if choice.job is not other.job and not (ours.cache and theirs.cache and ours.tenant == theirs.tenant):
+            return 0
+        return common_prefix(choice.tokens[:-1], other.tokens)
+
+    def _sequence_free(self, spare: Shared | None) -> bool:
+        """Whether one more sequence may be opened, evicting a resident (never `spare`) where the limit is reached."""
+        while len(self._ledger) >= self._model.spec.sequences:
+            victim = self._residents.coldest()
+            if victim is None or (spare is not None and victim == spare.sequence):
+                return False
+            self._evict(victim)
+        return True
+
+    def _begin(self, choice: Choice, shared: Shared | None) -> SequenceId:
+        if shared is not None and isinstance(self._model, Trims):
+            sequence = self._model.fork(shared.sequence, shared.length, choice.sampling, choice.tokens)
+            self._ledger.fork(shared.sequence, sequence, shared.length)
+        else:
+            sequence = self._model.open(choice.sampling, choice.tokens)
+            self._ledger.open(sequence)
+        return sequence
+
+    def _bring_back(self, choice: Choice, saved: bytes) -> bool:
+        """Restore a preempted choice; computes it anew where the engine will not take its own state back."""
+        need = len(choice.tokens) + self._headroom(choice)
+        if not self._sequence_free(None) or not self._make_room(need):
+            return False
+        try:
+            sequence = self._model.restore(saved, choice.sampling, choice.tokens)
+        except EngineError:
+            choice.computed = 0
+            sequence = self._model.open(choice.sampling, choice.tokens)
+        self._ledger.open(sequence)
+        self._ledger.extend(sequence, choice.computed)
+        self._claim(choice, sequence, need - choice.computed)
+        choice.saved = None
+        return True
+
+    def _claim(self, choice: Choice, sequence: SequenceId, cells: int) -> None:
+        choice.sequence = sequence
+        choice.claim = cells
+        self._claims += cells
+
+    def _count(self, choice: Choice, cached: int) -> None:
+        """Book a lookup; choices after the first share their own request's prompt, which is no cache hit."""
+        choice.cached = cached
+        if choice.index == 0 and choice.job.request.cache:
+            self._lookups += 1
+            self._hits += cached > 0
+            self._prompt_tokens += len(choice.tokens)
+            self._cached_tokens += cached
+
+    def _make_room(self, cells: int) -> bool:
+        """Evict residents, coldest first, until so many cells are free; evicts none when that cannot be enough."""
+        if self.free < cells and self._attainable() < cells:
+            return False
+        while self.free < cells:
+            victim = self._residents.coldest()
+            if victim is None:
+                return False
+            self._evict(victim)
+        return True
+
+    def _attainable(self) -> int:
+        """Free cells if every resident were evicted."""
+        kept = [sequence for sequence in self._ledger.sequences() if sequence not in self._residents]
+        return self._model.spec.cells - self._ledger.distinct(kept) - self._claims
+
+    def _evict(self, sequence: SequenceId) -> None:
+        self._residents.drop(sequence)
+        self._forget(sequence)
+        self._evictions += 1
+
+    def _forget(self, sequence: SequenceId) -> None:
+        self._ledger.close(sequence)
+        self._model.close(sequence)
+
+    def _close(self, choice: Choice) -> None:
+        assert choice.sequence is not None
+        sequence = choice.sequence
+        self._unclaim(choice)
+        self._forget(sequence)
+
+    def _unclaim(self, choice: Choice) -> None:
+        self._claims -= choice.claim
+        choice.claim = 0
+        choice.sequence = None

@@ -1,0 +1,353 @@
+"""The relay: requests to a model that schedules itself, `slots` of them at once, each on a thread of its own.
+
+Models that write down speech are served here, too.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from msgspec.structs import replace
+
+from core.contract.models import StreamModel, Transcriber
+from core.errors import BenchtopError, Cancelled, EngineFailed, ModelNotReady, RequestError
+from core.events import Event, Failed, Finished, Heard, TextDelta, Usage
+from core.requests import Generation, Transcription
+from core.serving.queue import AdmissionQueue
+from core.serving.stream import Stream
+from core.snapshots import CacheStats, RequestRow, RequestState
+from core.tasks.transcribe import transcribe
+from core.telemetry.log import get_logger
+from core.telemetry.rate import RateMeter
+
+ADMIT_SECONDS = 5.0
+"""A request counts as admitted at its first event, or this long after it left the queue. Front ends tell their
+clients a status at that moment: what the model refuses before it is still told as an error, and a client of a model
+that computes a long prompt hears that its request is alive."""
+JOIN_SECONDS = 10.0
+"""How long generators may take to end after they were told to."""
+
+log = get_logger(__name__)
+
+
+class Relayed:
+    """A request while it is relayed. The thread that serves it writes, any may read."""
+
+    def __init__(self, request: Generation | Transcription) -> None:
+        self.request = request
+        self.stream: Stream
+        self.submitted = time.monotonic()
+        self.claimed: float | None = None
+        self.cancelled = False
+        """Its client wants no more of it; the model's unloading is told by `stop` alone."""
+        self.stop = threading.Event()
+        self.open_choices = request.n
+        """Zero also after a `Failed`."""
+        self.usage: Usage | None = None
+        """Told at the end."""
+        self._generated = 0
+        self._first_token = 0.0
+        self._share = 0.0
+        """Of the audio, for a transcription."""
+
+    def note(self, event: Event) -> Event:
+        """Take account of an event; returns it as it is to be told, with the time it has waited here."""
+        match event:
+            case TextDelta(tokens=tokens):
+                if tokens and not self._first_token:
+                    self._first_token = time.monotonic()
+                self._generated += tokens
+            case Heard(share=share, segments=segments):
+                if segments and not self._first_token:
+                    self._first_token = time.monotonic()
+                self._generated += sum(len(segment.tokens) for segment in segments)
+                self._share = share
+            case Finished(usage=usage, timings=timings):
+                self.open_choices -= 1
+                self.usage = usage
+                return replace(event, timings=replace(timings, queued=timings.queued + self.waited(time.monotonic())))
+            case Failed():
+                self.open_choices = 0
+        return event
+
+    def waited(self, now: float) -> float:
+        return (self.claimed or now) - self.submitted
+
+    def row(self, now: float) -> RequestRow:
+        """Prompt tokens are zero until the model has told of them, which it does at the end."""
+        usage = self.usage or Usage()
+        spent = now - self._first_token if self._first_token else 0.0
+        return RequestRow(
+            id=self.request.request_id,
+            model=self.request.model,
+            state=self._state(),
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            prefilled=usage.prompt_tokens,
+            completion_tokens=self._generated,
+            rate=max(0, self._generated - self.request.n) / spent if spent > 0 else 0.0,
+            eta=self._eta(now),
+            waited=self.waited(now),
+            elapsed=now - self.submitted,
+            route=self.request.route if isinstance(self.request, Generation) else "",
+        )
+
+    def _eta(self, now: float) -> float | None:
+        """Until the end of the audio, at the pace so far."""
+        if self.claimed is None or not self._share:
+            return None
+        return (now - self.claimed) * (1 - self._share) / self._share
+
+    def _state(self) -> RequestState:
+        if self.claimed is None:
+            return RequestState.QUEUED
+        return RequestState.DECODE if self._first_token else RequestState.PREFILL
+
+
+class RelayLoop:
+    """Runs until `stop`. `run` is the body of the thread that loaded the model; the rest is for other threads.
+
+    `broken` is told when it ends by a fault.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: StreamModel | Transcriber,
+        queue: AdmissionQueue[Relayed],
+        *,
+        broken: Callable[[BenchtopError], None],
+    ) -> None:
+        self._name = name
+        self._model = model
+        self._queue = queue
+        self._broken = broken
+        self._arrived = threading.Semaphore(0)
+        """Released once for each request; may be higher than what waits, when some were withdrawn."""
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._running: list[Relayed] = []
+        self._cache = CacheStats()
+        self.decoded = RateMeter()
+        self.prefilled = RateMeter()
+        """Stays at zero: nobody tells when the model computes prompts."""
+
+    def submit(self, job: Relayed) -> None:
+        self._queue.put(job)
+        self._arrived.release()
+        if self._stopping.is_set():
+            self._fail_waiting()
+
+    def withdraw(self, job: Relayed) -> bool:
+        """Take a request that waited too long out of the queue; False when it is being served already."""
+        return self._queue.withdraw(job, timed_out=True)
+
+    def cancel(self, job: Relayed) -> None:
+        job.cancelled = True
+        job.stop.set()
+        if self._queue.withdraw(job, timed_out=False):
+            _Outbox(job.stream).put(Failed(Cancelled()))
+
+    def stop(self) -> None:
+        """End `run`; what is running or waiting fails."""
+        self._stopping.set()
+        for job in tuple(self._running):
+            job.stop.set()
+        self._arrived.release(self._slots)
+
+    def rows(self) -> list[RequestRow]:
+        now = time.monotonic()
+        return [job.row(now) for job in self._jobs()]
+
+    def find(self, request_id: str) -> Relayed | None:
+        return next((job for job in self._jobs() if job.request.request_id == request_id), None)
+
+    @property
+    def active(self) -> int:
+        return len(self._running)
+
+    @property
+    def cells_used(self) -> int:
+        """Always zero: whatever holds KV state does so elsewhere."""
+        return 0
+
+    def cache_stats(self) -> CacheStats:
+        """What finished requests told of the model's own prefix cache."""
+        return self._cache
+
+    def run(self) -> None:
+        """Serve until stopped, then free the model."""
+        workers = [
+            threading.Thread(target=self._work, name=f"relay {self._name} {number}", daemon=True)
+            for number in range(self._slots)
+        ]
+        try:
+            for worker in workers:
+                worker.start()
+            self._stopping.wait()
+        except Exception as error:
+            # The edge of the loop: whatever it was, the requests must be told and /health must know.
+            log.exception("relay died", model=self._name)
+            self._broken(EngineFailed(f"Serving {self._name} ended by a fault of the workbench: {error!r}."))
+            self.stop()
+        finally:
+            self._fail_waiting()
+            self._end(workers)
+
+    @property
+    def _slots(self) -> int:
+        return max(1, self._model.spec.slots)
+
+    def _jobs(self) -> list[Relayed]:
+        return [*tuple(self._running), *self._queue.waiting()]
+
+    def _end(self, workers: list[threading.Thread]) -> None:
+        deadline = time.monotonic() + JOIN_SECONDS
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join(max(0.0, deadline - time.monotonic()))
+        self._model.shutdown()
+        for job in tuple(self._running):
+            # Its generator does not end, but its client must not wait for that.
+            log.warning("a request does not end", model=self._name, request=job.request.request_id)
+            self._fail(job, self._unloading(), _Outbox(job.stream))
+
+    def _fail_waiting(self) -> None:
+        for job in self._queue.drain():
+            _Outbox(job.stream).put(Failed(self._unloading()))
+
+    def _unloading(self) -> ModelNotReady:
+        return ModelNotReady(self._name, f"The model {self._name} is being unloaded; ask again later.")
+
+    # On the workers' threads.
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            self._arrived.acquire()
+            job = self._take()
+            if job is not None:
+                self._serve(job)
+
+    def _take(self) -> Relayed | None:
+        """The head of the queue. None when there is none, as after a withdrawal."""
+        while not self._stopping.is_set() and (job := self._queue.peek()) is not None:
+            if self._queue.claim(job):
+                return job
+        return None
+
+    def _serve(self, job: Relayed) -> None:
+        job.claimed = time.monotonic()
+        with self._lock:
+            self._running.append(job)
+        if self._stopping.is_set():
+            job.stop.set()
+        outbox = _Outbox(job.stream)
+        outbox.admit_later()
+        try:
+            for event in self._events(job):
+                self._tell(job, event, outbox)
+            if job.open_choices:
+                raise EngineFailed(f"The model {self._name} ended its answer without saying why.")
+        except BenchtopError as error:
+            self._fail(job, error, outbox)
+        except Exception as error:
+            # The edge of the loop: a model may fail in any way, and only this request must suffer.
+            log.exception("relayed request failed", model=self._name, request=job.request.request_id)
+            self._fail(job, EngineFailed(f"The model {self._name} failed: {error!r}."), outbox)
+
+    def _events(self, job: Relayed) -> Iterator[Event]:
+        """The host lets nothing through that the model cannot do."""
+        request, model = job.request, self._model
+        if isinstance(request, Transcription):
+            assert isinstance(model, Transcriber)
+            return transcribe(model, request, job.stop)
+        assert isinstance(model, StreamModel)
+        return model.generate(request, job.stop)
+
+    def _tell(self, job: Relayed, event: Event, outbox: _Outbox) -> None:
+        """Hand an event over, the last one after its slot is free. What comes behind the last one is dropped."""
+        if not job.open_choices:
+            return
+        if isinstance(event, Failed):
+            self._fail(job, event.error, outbox)
+            return
+        told = job.note(event)
+        if isinstance(event, TextDelta) and event.tokens:
+            self.decoded.add(event.tokens)
+        if not job.open_choices:
+            self._retire(job, cancelled=False)
+        outbox.put(told)
+
+    def _fail(self, job: Relayed, error: BenchtopError, outbox: _Outbox) -> None:
+        if not job.open_choices:
+            return
+        failed = Failed(self._reason(job, error))
+        job.note(failed)
+        self._retire(job, cancelled=job.cancelled)
+        outbox.put(failed)
+
+    def _reason(self, job: Relayed, error: BenchtopError) -> BenchtopError:
+        if job.cancelled:
+            return Cancelled()
+        if self._stopping.is_set():
+            return self._unloading()
+        if not isinstance(error, RequestError):
+            log.warning("relayed request failed", model=self._name, request=job.request.request_id, why=str(error))
+        return error
+
+    def _retire(self, job: Relayed, *, cancelled: bool) -> None:
+        with self._lock:
+            if job not in self._running:
+                # Both its worker and the end of the relay may have given it up.
+                return
+            self._running.remove(job)
+            if job.usage is not None:
+                self._cache = _with(self._cache, job.usage)
+        self._queue.done(time.monotonic() - (job.claimed or 0.0), cancelled=cancelled)
+
+
+def _with(cache: CacheStats, usage: Usage) -> CacheStats:
+    return replace(
+        cache,
+        lookups=cache.lookups + 1,
+        hits=cache.hits + (usage.cached_tokens > 0),
+        prompt_tokens=cache.prompt_tokens + usage.prompt_tokens,
+        cached_tokens=cache.cached_tokens + usage.cached_tokens,
+    )
+
+
+class _Outbox:
+    """Events on their way to a stream: all that gathered since the last hand-over goes in one call.
+
+    A fast model thus costs its event loop one call for each turn of the loop, not one for each token.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._pending: list[Event] = []
+
+    def put(self, event: Event) -> None:
+        with self._lock:
+            self._pending.append(event)
+            if len(self._pending) > 1:
+                return
+        self._post(self._hand_over)
+
+    def admit_later(self) -> None:
+        loop = self._stream.loop
+        self._post(lambda: loop.call_later(ADMIT_SECONDS, self._stream.admit))
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            events, self._pending = self._pending, []
+        self._stream.deliver(events)
+
+    def _post(self, call: Callable[[], object]) -> None:
+        try:
+            self._stream.loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            # The front end's event loop has been closed: nobody is left to be told.
+            log.debug("dropped events of a closed event loop", request=self._stream.request_id)

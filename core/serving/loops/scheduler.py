@@ -1,0 +1,404 @@
+"""The serving loop: one thread that owns one model and batches all its requests, continuously."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from core.contract.models import Step, TokenModel, Work
+from core.decoding.speculate import Proposer
+from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, ModelNotReady
+from core.events import Event, Failed
+from core.serving.kv_memory import KvMemory
+from core.serving.loops.plan import plan_step, prefill_limit
+from core.serving.queue import AdmissionQueue
+from core.serving.sequence import Choice, Job
+from core.serving.speculation import Guesser
+from core.serving.stream import Stream
+from core.snapshots import CacheStats, DraftStats, RequestRow
+from core.telemetry.log import get_logger
+from core.telemetry.rate import RateMeter
+
+HAND_OVER = 0.004
+"""Seconds between two hand-overs while nothing but decoding goes on: waking the front end for each token of a small
+model would take the processor from the engine, and nobody reads that fast."""
+RESTARTS = 3
+"""Restarts in a row without a single good step before the model is given up."""
+
+Loader = Callable[[], tuple[TokenModel, Proposer | None]]
+log = get_logger(__name__)
+
+
+class ServingLoop:
+    """Runs until `stop`. `run` is the thread's body; `submit`, `cancel` and the readings are for other threads.
+
+    `restarting` and `broken` are told when the model is loaded again after a failure, and when that is given up.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        load: Loader,
+        queue: AdmissionQueue[Job],
+        *,
+        restarting: Callable[[str | None], None],
+        broken: Callable[[BenchtopError], None],
+    ) -> None:
+        self._name = name
+        self._load = load
+        self._queue = queue
+        self._restarting = restarting
+        self._broken = broken
+        self._wake = threading.Event()
+        self._stopping = False
+        self._ended = threading.Event()
+        """Nothing is taken out of the queue any more."""
+        self._running: list[Choice] = []
+        self._waiting: deque[Choice] = deque()
+        """Choices of claimed requests that have no sequence yet, or no longer; served before the queue."""
+        self._outbox: list[tuple[Stream, list[Event] | None]] = []
+        self._step_lock = threading.Lock()
+        self._stepping: Sequence[Job] = ()
+        self._blocked: Job | None = None
+        """The request that found no room; not tried again until something is retired or prefilled."""
+        self._failures = 0
+        self._prefill_rate = 0.0
+        self._handed = 0.0
+        self._pace = 1.0
+        """Seconds that a step of late takes, smoothed; long until shown otherwise."""
+        self.decoded = RateMeter()
+        self.prefilled = RateMeter()
+        self._past_cache = CacheStats()
+        """Of the memory of the model before, where this one was loaded again."""
+        self._model: TokenModel
+        self._memory: KvMemory
+        self._guesser: Guesser
+
+    # From any thread.
+
+    def submit(self, job: Job) -> None:
+        self._queue.put(job)
+        self._wake.set()
+        if self._ended.is_set():
+            # It came too late for the thread to see it.
+            self._fail_waiting()
+
+    def withdraw(self, job: Job) -> bool:
+        """Take a request that waited too long out of the queue; False when it is being served already."""
+        return self._queue.withdraw(job, timed_out=True)
+
+    def cancel(self, job: Job) -> None:
+        job.cancelled = True
+        if self._queue.withdraw(job, timed_out=False):
+            job.stream.loop.call_soon_threadsafe(job.stream.deliver, [Failed(Cancelled())])
+            return
+        with self._step_lock:
+            if self._stepping and all(other.cancelled for other in self._stepping):
+                self._model.interrupt(True)
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread after the step under way; what is running or waiting fails."""
+        self._stopping = True
+        with self._step_lock:
+            if self._stepping:
+                self._model.interrupt(True)
+        self._wake.set()
+
+    def rows(self) -> list[RequestRow]:
+        now = time.monotonic()
+        return [job.row(now, self._prefill_rate) for job in self._jobs()]
+
+    def find(self, request_id: str) -> Job | None:
+        return next((job for job in self._jobs() if job.request.request_id == request_id), None)
+
+    @property
+    def active(self) -> int:
+        return len(self._running)
+
+    def cache_stats(self) -> CacheStats:
+        return self._memory.stats()
+
+    def draft_stats(self) -> DraftStats | None:
+        """None where nothing is guessed."""
+        return self._guesser.stats()
+
+    @property
+    def cells_used(self) -> int:
+        return self._memory.used
+
+    def _jobs(self) -> list[Job]:
+        claimed = {id(choice.job): choice.job for choice in (*tuple(self._running), *tuple(self._waiting))}
+        return [*claimed.values(), *self._queue.waiting()]
+
+    # On the loop's own thread.
+
+    def run(self) -> None:
+        """Serve the adopted model until stopped or broken, then free it."""
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                if not self._turn():
+                    self._wake.wait()
+        except BenchtopError as error:
+            self._broken(error)
+            self._fail_all(error)
+        except Exception as error:
+            # The edge of the loop: whatever it was, the requests must be told and /health must know.
+            log.exception("serving loop died", model=self._name)
+            failure = EngineFailed(f"Serving {self._name} ended by a fault of the workbench: {error!r}.")
+            self._broken(failure)
+            self._fail_all(failure)
+        finally:
+            self._fail_all(self._unloading())
+            self._ended.set()
+            self._fail_waiting()
+            self._free()
+
+    def adopt(self, model: TokenModel, proposer: Proposer | None = None) -> None:
+        """Serve this model from now on, with an empty KV cache. Before `run` from the thread that loaded it.
+
+        `proposer` guesses for it, and is freed with it.
+        """
+        self._model = model
+        self._memory = KvMemory(model, self._running, self._past_cache)
+        self._guesser = Guesser(model, proposer)
+
+    def _free(self) -> None:
+        try:
+            self._guesser.shutdown()
+        finally:
+            self._model.shutdown()
+
+    def _turn(self) -> bool:
+        """One step and all around it. False when there is nothing to do."""
+        self._drop_cancelled()
+        self._admit()
+        work = self._plan()
+        if not self._may_hold(work):
+            self._hand_over()
+        if work:
+            # After the hand-over: what was drawn must not wait for guesses.
+            self._step(self._guesser.extend(work))
+        return bool(work)
+
+    def _may_hold(self, work: Sequence[tuple[Choice, Work]]) -> bool:
+        """Whether what there is to tell may wait for the step: for a short one only, and a prefill may be long."""
+        decoding = bool(work) and all(len(item.tokens) == 1 for _, item in work)
+        return decoding and time.monotonic() - self._handed + self._pace < HAND_OVER
+
+    def _drop_cancelled(self) -> None:
+        for choice in [choice for choice in (*self._running, *self._waiting) if choice.job.cancelled]:
+            self._retire(choice, keep=True)
+            self._close_job(choice.job, Failed(Cancelled()))
+
+    def _admit(self) -> None:
+        """Give slots to whoever waits, in order, until one finds no slot or no memory."""
+        while len(self._running) < self._model.spec.slots:
+            head = self._waiting[0].job if self._waiting else self._queue.peek()
+            if head is None or head is self._blocked:
+                return
+            placed = self._resume() if self._waiting else self._claim(head)
+            if not placed:
+                self._blocked = head
+                return
+
+    def _resume(self) -> bool:
+        """Place the next choice of a request that was claimed before."""
+        choice = self._waiting[0]
+        if not self._memory.place(choice):
+            return False
+        self._waiting.popleft()
+        choice.started = choice.started or time.monotonic()
+        self._running.append(choice)
+        return True
+
+    def _claim(self, job: Job) -> bool:
+        """Take the head of the queue. A request that finds no memory still counts as queued, and may time out."""
+        first = job.choices[0]
+        if not self._memory.place(first):
+            return False
+        if not self._queue.claim(job):
+            self._memory.release(first, keep=False)
+            return True
+        job.claimed = first.started = time.monotonic()
+        self._running.append(first)
+        self._waiting.extend(job.choices[1:])
+        self._outbox.append((job.stream, [first.prefilled()] if first.tells_prefill else None))
+        return True
+
+    def _plan(self) -> list[tuple[Choice, Work]]:
+        for choice in list(self._running):
+            while choice in self._running and not self._memory.reserve(choice):
+                self._preempt_youngest()
+        spec = self._model.spec
+        limit = prefill_limit(self._prefill_rate, spec.batch)
+        chunks = plan_step([choice.pending for choice in self._running], spec.batch, limit)
+        return [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
+
+    def _preempt_youngest(self) -> None:
+        """Whoever came last makes room; it goes on, with its state, before anything in the queue."""
+        choice = self._running.pop()
+        self._memory.preempt(choice)
+        self._waiting.appendleft(choice)
+
+    def _step(self, work: list[tuple[Choice, Work]]) -> None:
+        with self._step_lock:
+            self._stepping = [choice.job for choice, _ in work]
+        began = time.perf_counter()
+        try:
+            steps = self._model.step([item for _, item in work])
+        except Interrupted:
+            self._stopped([choice for choice, _ in work])
+            return
+        except Exception as error:
+            # The edge of the loop: an engine may fail in any way, and only this step's requests must suffer.
+            log.exception("engine step failed", model=self._name)
+            self._recover(work, error)
+            return
+        finally:
+            with self._step_lock:
+                self._stepping = ()
+                self._model.interrupt(False)
+        self._failures = 0
+        seconds = time.perf_counter() - began
+        self._observe(work, steps, seconds)
+        self._guesser.learn(work, steps, seconds)
+        for (choice, item), step in zip(work, steps, strict=True):
+            self._deliver(choice, item, step)
+
+    def _observe(self, work: Sequence[tuple[Choice, Work]], steps: Sequence[Step], seconds: float) -> None:
+        prefill = sum(len(item.tokens) for _, item in work if len(item.tokens) > 1)
+        decoded = sum(len(step.tokens) for step in steps)
+        if prefill:
+            self._blocked = None
+            self.prefilled.add(prefill)
+            # Decoding sequences in the same pass make this an underestimate, which errs on the side of the streams.
+            rate = prefill / max(seconds, 1e-6)
+            self._prefill_rate += (rate - self._prefill_rate) * (0.3 if self._prefill_rate else 1.0)
+        if decoded:
+            self._pace += (seconds + self._guesser.spent - self._pace) * 0.3
+            self.decoded.add(decoded)
+
+    def _deliver(self, choice: Choice, item: Work, step: Step) -> None:
+        if not step.tokens:
+            self._memory.grew(choice, len(item.tokens))
+            if choice.tells_prefill:
+                self._outbox.append((choice.job.stream, [choice.prefilled()]))
+            return
+        before = choice.generated
+        whole = [choice.prefilled(all_of_it=True)] if choice.tells_prefill else []
+        events = [*whole, *choice.accept(step.tokens, step.logprobs, self._model.tokenizer)]
+        # All drawn tokens but the last are in the KV cache; of those behind the end of the answer nobody knows.
+        kept = min(choice.generated - before, len(step.tokens) - 1)
+        self._memory.grew(choice, len(item.tokens) + kept)
+        if kept < len(step.tokens) - 1:
+            self._memory.rewind(choice)
+        if events:
+            self._outbox.append((choice.job.stream, events))
+        if choice.ended:
+            self._retire(choice, keep=True)
+            choice.job.open_choices -= 1
+            if choice.job.open_choices == 0:
+                self._queue.done(time.monotonic() - (choice.job.claimed or 0.0), cancelled=False)
+
+    def _retire(self, choice: Choice, *, keep: bool) -> None:
+        if choice in self._running:
+            self._running.remove(choice)
+        elif choice in self._waiting:
+            self._waiting.remove(choice)
+        self._blocked = None
+        self._guesser.forget(choice)
+        self._memory.release(choice, keep=keep)
+
+    def _close_job(self, job: Job, event: Failed) -> None:
+        """End a claimed job that has not ended by itself; safe to call for each of its choices."""
+        if job.open_choices == 0:
+            return
+        job.open_choices = 0
+        self._outbox.append((job.stream, [event]))
+        self._queue.done(0.0, cancelled=True)
+
+    def _stopped(self, choices: Sequence[Choice]) -> None:
+        """The step was interrupted, which happens only when all its requests were cancelled, or at the end."""
+        for choice in choices:
+            keep = self._memory.rewind(choice)
+            self._retire(choice, keep=keep)
+            self._close_job(choice.job, Failed(Cancelled() if choice.job.cancelled else self._unloading()))
+
+    def _abandon(self, choices: Sequence[Choice], error: BenchtopError) -> None:
+        for choice in choices:
+            # How much of the step reached the KV cache is unknown, so nothing of it is kept.
+            for sibling in choice.job.choices:
+                self._retire(sibling, keep=False)
+            self._close_job(choice.job, Failed(error))
+
+    def _recover(self, work: Sequence[tuple[Choice, Work]], error: Exception) -> None:
+        """Fail the step's requests, load the model again, and let all others begin anew on it."""
+        failure = error if isinstance(error, BenchtopError) else EngineFailed(f"The engine failed: {error!r}.")
+        self._abandon([choice for choice, _ in work], failure)
+        self._hand_over()
+        self._failures += 1
+        if self._failures > RESTARTS:
+            raise EngineFailed(f"The model {self._name} failed {self._failures} times in a row: {failure}")
+        self._restarting(str(failure))
+        for choice in self._running:
+            choice.sequence, choice.computed, choice.claim = None, 0, 0
+        self._waiting.extendleft(reversed(self._running))
+        self._running.clear()
+        self._blocked = None
+        self._free()
+        self._past_cache = self._memory.stats()
+        self.adopt(*self._load())
+        self._restarting(None)
+
+    def _fail_all(self, error: BenchtopError) -> None:
+        for choice in (*self._running, *self._waiting):
+            self._close_job(choice.job, Failed(error))
+        self._running.clear()
+        self._waiting.clear()
+        for job in self._queue.drain():
+            self._outbox.append((job.stream, [Failed(error)]))
+        self._hand_over()
+
+    def _fail_waiting(self) -> None:
+        """From any thread, once the loop has ended."""
+        for job in self._queue.drain():
+            job.stream.loop.call_soon_threadsafe(job.stream.deliver, [Failed(self._unloading())])
+
+    def _unloading(self) -> ModelNotReady:
+        return ModelNotReady(self._name, f"The model {self._name} is being unloaded; ask again later.")
+
+    def _hand_over(self) -> None:
+        """All that this step has for the event loop, in one call for each event loop (there is one, as a rule)."""
+        if not self._outbox:
+            return
+        self._handed = time.monotonic()
+        outbox, self._outbox = self._outbox, []
+        loops = {id(stream.loop): stream.loop for stream, _ in outbox}
+        for key, loop in loops.items():
+            _post(loop, [(stream, events) for stream, events in outbox if id(stream.loop) == key])
+
+
+def _work(choice: Choice, count: int) -> Work:
+    assert choice.sequence is not None
+    tokens = choice.tokens[choice.computed : choice.computed + count]
+    return Work(choice.sequence, tokens, sample=count == choice.pending)
+
+
+def _post(loop: asyncio.AbstractEventLoop, outbox: Sequence[tuple[Stream, list[Event] | None]]) -> None:
+    def deliver() -> None:
+        for stream, events in outbox:
+            if events is None:
+                stream.admit()
+            else:
+                stream.deliver(events)
+
+    try:
+        loop.call_soon_threadsafe(deliver)
+    except RuntimeError:
+        # The front end's event loop has been closed: nobody is left to be told.
+        log.debug("dropped events of a closed event loop", streams=len(outbox))

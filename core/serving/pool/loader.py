@@ -1,0 +1,229 @@
+"""From an artifact to a running model: which engines could run it, which is fastest, which settings are safe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from core.contract.models import Artifact, ArtifactFormat, Available, Engine, LoadOptions, LoraHost, Native
+from core.engines.registry import Engines
+from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
+from core.models.library.variants import formats, variant
+from core.models.resolve import resolve_own
+from core.serving.draft_model import Find, Way, refuse_unlike, way, with_draft
+from core.serving.host import Loaded
+from core.settings.profile import Profile
+from core.settings.schema import Settings
+from core.telemetry.log import get_logger
+from core.trial.choose_engine import Candidate, Selector
+from core.trial.probe import Prober, taken
+
+TRIAL = 5.0
+"""Seconds of measuring before the only engine of a model first runs it."""
+log = get_logger(__name__)
+
+
+class ModelLoader:
+    """Loads models for one workbench. Everything here blocks; call it on a model's own thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engines: Engines,
+        prober: Prober,
+        options: LoadOptions,
+        cache: Path,
+        announce: Callable[[str], None],
+        find: Find = resolve_own,
+    ) -> None:
+        """`find` gives the files of a model that another one's settings name."""
+        self._settings = settings
+        self._engines = engines
+        self._prober = prober
+        # Options are kept with verdicts and told to child processes, where a key has no business.
+        self._options = replace(options, api_key=None)
+        self._key = options.api_key
+        self._cache = cache
+        self._announce = announce
+        self._find = find
+        self._told: set[Path] = set()
+        self._measured: set[Path] = set()
+        """What was measured in this process: `fresh` is for the first load of a model, not for each."""
+
+    def load(
+        self,
+        artifact: Artifact,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        profile: Profile = Profile(),
+        memory: int | None = None,
+    ) -> Loaded:
+        """Choose the engine, try it in a child process where that is due, load; the next one when it will not.
+
+        `memory` is what the model may take in bytes, where that is less than what is free.
+
+        Raises what the only engine raised, or LoadFailed with the reasons of all; EngineUnavailable or ArtifactError
+        when there is none; Cancelled on `stop`.
+        """
+        candidates = self.candidates(artifact, profile)
+        if not candidates:
+            # Nothing runs it: choosing says why, in the sentence that fits.
+            chosen = self._engines.choose(artifact, self._forced(profile))
+            if profile.loras:
+                raise LoadFailed(artifact.name, f"The {chosen.name} engine takes no LoRA adapters; llamacpp does.")
+            raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
+        guessing = self.guessing(artifact, profile)
+        refuse_unlike(artifact, guessing)
+        failures: list[BenchtopError] = []
+        fresh = self._settings.bench.fresh and artifact.path not in self._measured
+        self._measured.add(artifact.path)
+        options = replace(profile.options(self._options), memory=memory)
+        for candidate in self._in_order(candidates, options, stop, tell, fresh=fresh):
+            try:
+                loaded = self._load(candidate, options, stop, tell, fresh=fresh and len(candidates) == 1)
+            except (LoadFailed, EngineFailed, EngineUnavailable) as error:
+                log.warning("engine could not load", model=artifact.name, engine=candidate.engine.name, why=str(error))
+                failures.append(error)
+            else:
+                load_draft = partial(self._load_draft, candidate.engine.name, stop, tell)
+                return with_draft(loaded, artifact.name, guessing, load_draft)
+        if len(failures) == 1:
+            raise failures[0]
+        raise LoadFailed(artifact.name, " ".join(str(error) for error in failures))
+
+    def guessing(self, artifact: Artifact, profile: Profile) -> Way:
+        """How the model's tokens are to be guessed. Raises LoadFailed when the model that is to draft is not here."""
+        return way(artifact, profile.draft or self._settings.model.draft, self._find)
+
+    def candidates(self, artifact: Artifact, profile: Profile = Profile()) -> list[Candidate]:
+        """Each engine that runs here, with the model in the first format that it accepts, by priority. One for which
+        the model cannot be converted, for want of room, is passed over; LoadFailed where it is the only one."""
+        forced = self._forced(profile)
+        engines = [self._engines.get(forced)] if forced is not None else list(self._engines)
+        if profile.loras:
+            engines = [engine for engine in engines if isinstance(engine, LoraHost)]
+        found: list[Candidate] = []
+        unmade: dict[str, str] = {}
+        for engine in engines:
+            if isinstance(engine.availability(), Available) and (wanted := _accepted(engine, artifact)) is not None:
+                location = self._engines.locate(engine.name)
+                try:
+                    made = variant(artifact, wanted, self._cache)
+                except OSError as error:
+                    # Another engine takes the model as it is, and needs no room for a copy.
+                    unmade[engine.name] = error.strerror or str(error)
+                    continue
+                found.append(Candidate(engine, location, made))
+        if unmade and not found:
+            name, why = next(iter(unmade.items()))
+            raise LoadFailed(
+                artifact.name,
+                f"{artifact.name} cannot be made into what the {name} engine takes, in {self._cache}: {why}; free some "
+                "room there, or leave out --engine.",
+            )
+        self._tell_unmade(artifact, unmade)
+        return found
+
+    def _tell_unmade(self, artifact: Artifact, unmade: dict[str, str]) -> None:
+        """Once, not with every load."""
+        if unmade and artifact.path not in self._told:
+            self._told.add(artifact.path)
+            engines, why = ", ".join(unmade), next(iter(unmade.values()))
+            log.warning(
+                "no copies for other engines", model=artifact.name, engines=engines, cache=str(self._cache), why=why
+            )
+
+    def settled(
+        self, artifact: Artifact, stop: threading.Event, profile: Profile = Profile()
+    ) -> list[tuple[Candidate, LoadOptions]]:
+        """Every candidate with the settings that a trial run found best for it; one that no setting keeps alive comes
+        with those asked for, and will fail by itself. Raises as `load` does when there is none, Cancelled on `stop`.
+        """
+        candidates = self.candidates(artifact, profile)
+        if not candidates:
+            self._engines.choose(artifact, self._forced(profile))
+        if artifact.format is ArtifactFormat.URL:
+            raise UsageError(f"{artifact.name} runs on another machine; only what runs here can be measured.")
+        options = profile.options(self._options)
+        return [(candidate, self._tried(candidate, options, stop)) for candidate in candidates]
+
+    def _load_draft(
+        self, engine: str, stop: threading.Event, tell: Callable[[str], None], artifact: Artifact, options: LoadOptions
+    ) -> Loaded:
+        """With the same engine where that takes it. Raises what loading raises."""
+        candidates = self.candidates(artifact, Profile(engine=engine)) or self.candidates(artifact)
+        if not candidates:
+            raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}, which is to draft.")
+        return self._load(candidates[0], options, stop, lambda words: tell(f"draft: {words}"), fresh=False)
+
+    def _forced(self, profile: Profile) -> str | None:
+        return profile.engine or self._settings.model.engine
+
+    def _tried(self, candidate: Candidate, options: LoadOptions, stop: threading.Event) -> LoadOptions:
+        bench = self._settings.bench
+        arguments = (candidate.engine, candidate.location, candidate.artifact, options, stop)
+        try:
+            verdict = self._prober.probe(*arguments, budget=bench.budget, fresh=bench.fresh)
+        except EngineFailed:
+            return options
+        return taken(candidate.engine, candidate.artifact, verdict, options)
+
+    def _in_order(
+        self,
+        candidates: Sequence[Candidate],
+        options: LoadOptions,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        *,
+        fresh: bool,
+    ) -> list[Candidate]:
+        """The fastest first, where there is a choice and measuring is wanted; else by priority."""
+        bench = self._settings.bench
+        if len(candidates) < 2 or not bench.enabled or not self._settings.probe.enabled:
+            return list(candidates)
+        tell(f"measuring {', '.join(candidate.engine.name for candidate in candidates)}")
+        selector = Selector(self._prober, bench.budget, fresh=fresh)
+        selection = selector.select(candidates, options, stop)
+        for line in selection.lines:
+            self._announce(line)
+        if selection.chosen is None:
+            return list(candidates)
+        first = candidates[selection.chosen]
+        return [first, *(candidate for candidate in candidates if candidate is not first)]
+
+    def _load(
+        self,
+        candidate: Candidate,
+        options: LoadOptions,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        *,
+        fresh: bool,
+    ) -> Loaded:
+        engine, artifact = candidate.engine, candidate.artifact
+        notes: tuple[str, ...] = ()
+        if self._settings.probe.enabled and isinstance(engine, Native):
+            tell(f"trying {engine.name} in a child process")
+            bench = self._settings.bench
+            # Without measuring, one round still tells whether the engine survives the model.
+            budget = min(bench.budget, TRIAL) if bench.enabled else 0.0
+            arguments = (engine, candidate.location, artifact, options, stop)
+            verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh)
+            options, notes = taken(engine, artifact, verdict, options), verdict.notes
+
+        def progress(share: float) -> bool:
+            tell(f"loading with {engine.name}, {share:.0%}")
+            return not stop.is_set()
+
+        progress(0.0)
+        if artifact.format is ArtifactFormat.URL:
+            options = replace(options, api_key=self._key)
+        return Loaded(engine.load(artifact, options, progress), engine.name, notes)
+
+
+def _accepted(engine: Engine, artifact: Artifact) -> ArtifactFormat | None:
+    return next((wanted for wanted in formats(artifact) if engine.accepts(replace(artifact, format=wanted))), None)

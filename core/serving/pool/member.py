@@ -1,0 +1,195 @@
+"""A model of the pool, and the hold that a request has on it. Both belong to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+
+from core.contract.models import Artifact, ArtifactFormat, ModelSpec
+from core.errors import QueueFull
+from core.requests import Generation, Sampling, Transcription
+from core.serving.ability import Request
+from core.serving.host import Host, Traits
+from core.serving.pool.eviction import NoRoom
+from core.serving.stream import Stream
+from core.settings.profile import Profile
+from core.snapshots import ModelState
+
+RETRY_AFTER = 5
+"""Seconds after which whoever found too many waiting for a model that is leaving may ask again."""
+
+
+class Member:
+    """A model that is served under a name, loaded or not."""
+
+    def __init__(self, artifact: Artifact, profile: Profile, *, kept: bool, writes: bool = True) -> None:
+        self.name = artifact.name
+        self.artifact = artifact
+        self.own = profile
+        """As the settings have it."""
+        self.profile = profile
+        """What it is loaded with: its own, or with another context for whoever loaded it last."""
+        self.named = kept
+        """By the user, at the start or in the settings; others came by a request."""
+        self.kept = kept
+        """Stays known after it is unloaded, to be loaded again on demand."""
+        self.writes = writes
+        """Text; models for speech and embeddings do not."""
+        self.pinned = profile.pin
+        self.host: Host | None = None
+        self.leases = 0
+        self.used = time.monotonic()
+        self.size = 0
+        """Bytes it was measured to take when it was last loaded; before that, what it is expected to."""
+        self.measured = False
+        self.seated = False
+        """It was given its turn to load, so that its bytes count; one that waits takes nothing."""
+        self.turn: Future[None] | None = None
+        """While its thread waits for its turn to load, or for room."""
+        self.stopping: asyncio.Task[None] | None = None
+        """While its thread ends; until then its bytes count."""
+        self._doors = 0
+        self._outside = 0
+        self._opened = asyncio.Event()
+
+    @property
+    def loaded(self) -> bool:
+        return self.host is not None and self.host.state is not ModelState.FAILED
+
+    def is_there(self) -> bool:
+        """Whether there is still something to load. Touches the disk for a moment."""
+        made_of_files = self.artifact.format not in (ArtifactFormat.URL, ArtifactFormat.SCRIPT)
+        return not made_of_files or self.artifact.path.exists()
+
+    @property
+    def occupies(self) -> bool:
+        """Whether it takes memory."""
+        return self.seated and (self.loaded or self.stopping is not None)
+
+    @property
+    def busy(self) -> bool:
+        """In use, being loaded, or on its way out: not to be sent away now."""
+        loading = self.host is not None and self.host.state is ModelState.LOADING
+        return self.leases > 0 or loading or self.stopping is not None
+
+    @property
+    def broken(self) -> bool:
+        """It failed after it had been loaded, and has not been told to end."""
+        host = self.host
+        failed = host is not None and host.state is ModelState.FAILED and not host.never_loaded
+        return failed and self.stopping is None
+
+    @property
+    def leaving(self) -> bool:
+        """New requests wait until it is gone, and then have it loaded again."""
+        return self._doors > 0
+
+    @property
+    def awaited(self) -> bool:
+        """Whether requests wait for it to be gone."""
+        return self._outside > 0
+
+    def answers(self, kind: type[Request]) -> bool:
+        """Whether requests of this kind are likely to be its business."""
+        hears = self.artifact.format is ArtifactFormat.WHISPER
+        if kind is Transcription:
+            return hears
+        return self.writes if kind is Generation else not self.writes and not hears
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """New requests wait as long as anybody keeps it closed."""
+        self.close_door()
+        try:
+            yield
+        finally:
+            self.open_door()
+
+    def close_door(self) -> None:
+        self._doors += 1
+        self._opened.clear()
+
+    def open_door(self) -> None:
+        self._doors -= 1
+        if self._doors == 0:
+            self._opened.set()
+
+    async def opened(self, depth: int) -> None:
+        """Returns when it is not leaving. Raises QueueFull when `depth` requests wait for that; zero is no bound."""
+        if depth and self._outside >= depth:
+            raise QueueFull(depth, RETRY_AFTER)
+        self._outside += 1
+        try:
+            while self.leaving:
+                await self._opened.wait()
+        finally:
+            self._outside -= 1
+
+
+class Lease:
+    """Keeps a loaded model from being evicted, until `release` or until the stream it was given to has ended.
+
+    One place in the model's queue belongs to it until it has been used.
+    """
+
+    def __init__(self, member: Member, host: Host, place: ExitStack, release: Callable[[], None]) -> None:
+        self._member = member
+        self._host = host
+        self._place = place
+        self._release = release
+        self._held = True
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._host.spec
+
+    @property
+    def traits(self) -> Traits:
+        return self._host.traits
+
+    @property
+    def sampling(self) -> Sampling:
+        """What a request samples with where it says nothing."""
+        return self._member.profile.sampling.over(self._host.spec.sampling)
+
+    async def submit(self, request: Request) -> Stream:
+        """As `Host.submit`, once; the lease ends with the stream, or now where that raises."""
+        try:
+            stream = await self._host.submit(request, arrived=True)
+        except BaseException:
+            self.release()
+            raise
+        self._place.close()
+        stream.when_over(self.release)
+        return stream
+
+    async def count(self, request: Generation) -> int:
+        """As `Host.count`."""
+        return await self._host.count(request)
+
+    def release(self) -> None:
+        """Idempotent."""
+        if self._held:
+            self._held = False
+            self._place.close()
+            self._release()
+
+
+def size_in_words(count: int) -> str:
+    if count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def why_no_room(member: Member, room: NoRoom, limit: int, pinned: Sequence[str]) -> str:
+    """What keeps a model from being loaded: `limit` bytes for all, of which those that are `pinned` have some."""
+    others = f" beside {', '.join(pinned)}, pinned" if pinned else ""
+    takes = "takes" if member.measured else "is expected to take"
+    return (
+        f"{member.name} {takes} {size_in_words(member.size)}, and all models together may take "
+        f"{size_in_words(limit)}{others}; {size_in_words(room.lacking)} are lacking. "
+        "Raise --memory-limit, unpin a model, or choose a smaller one."
+    )

@@ -1,0 +1,97 @@
+"""Speculation as a serving loop does it: guesses where a step has room for them, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from core.contract.models import Step, TokenModel, Trims, Work
+from core.decoding.speculate import Outcome, Proposer, Speculation, Wish
+from core.serving.sequence import Choice
+from core.snapshots import DraftStats
+from core.telemetry.log import get_logger
+
+Result = TypeVar("Result")
+Steps = list[tuple[Choice, Work]]
+log = get_logger(__name__)
+
+
+class Guesser:
+    """Belongs to the loop's thread, save `stats`. Without a proposer it does nothing."""
+
+    def __init__(self, model: TokenModel, proposer: Proposer | None) -> None:
+        self._room = model.spec.batch
+        self._speculation = Speculation(proposer) if proposer is not None else None
+        self._problem = ""
+        if self._speculation is not None and not isinstance(model, Trims):
+            self._give_up("this model cannot take back a wrong guess")
+
+    def stats(self) -> DraftStats | None:
+        """From any thread."""
+        speculation = self._speculation
+        return None if speculation is None else replace(speculation.stats, problem=self._problem)
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the last guesses took."""
+        return self._speculation.spent if self._speculation is not None and not self._problem else 0.0
+
+    @property
+    def _idle(self) -> bool:
+        return self._speculation is None or bool(self._problem)
+
+    def extend(self, work: Steps) -> Steps:
+        """The same work, with guesses where all sequences decode.
+
+        Guesses take none but cells that are claimed already, so that they push nobody out, and never go beyond the
+        tokens that were asked for.
+        """
+        if self._idle or not work or any(len(item.tokens) > 1 for _, item in work):
+            return work
+        share = self._room // len(work) - 1
+        wishes = [Wish(choice, choice.tokens, min(share, choice.spare)) for choice, _ in work]
+        guesses = self._guarded(lambda speculation: speculation.guesses(wishes))
+        if guesses is None:
+            return work
+        return [(choice, replace(item, draft=guess)) for (choice, item), guess in zip(work, guesses, strict=True)]
+
+    def learn(self, work: Steps, steps: Sequence[Step], seconds: float) -> None:
+        """What the step drew, and how long it took."""
+        if self._idle or any(len(item.tokens) > 1 for _, item in work):
+            return
+        outcomes = [
+            Outcome(choice, len(item.draft), len(step.tokens) - 1)
+            for (choice, item), step in zip(work, steps, strict=True)
+        ]
+        self._guarded(lambda speculation: speculation.learn(outcomes, seconds))
+
+    def forget(self, choice: Choice) -> None:
+        """It has ended."""
+        self._guarded(lambda speculation: speculation.forget(choice))
+
+    def shutdown(self) -> None:
+        """Free the draft model; idempotent."""
+        self._guarded(lambda speculation: speculation.shutdown())
+
+    def _guarded(self, act: Callable[[Speculation], Result]) -> Result | None:
+        """What it returns; None where nothing is guessed, or no more after this."""
+        if self._speculation is None or self._problem:
+            return None
+        try:
+            return act(self._speculation)
+        except Exception as error:
+            # The edge of another model: it may fail in any way, and nobody's request depends on it.
+            log.exception("draft failed", draft=self._speculation.stats.by)
+            self._give_up(f"it failed: {error}")
+            return None
+
+    def _give_up(self, why: str) -> None:
+        self._problem = why
+        assert self._speculation is not None
+        try:
+            self._speculation.shutdown()
+        except Exception:
+            # As above; what it took stays taken until the process ends.
+            log.exception("draft was not freed", draft=self._speculation.stats.by)

@@ -1,0 +1,71 @@
+"""What a config file says, by sections: its text, TOML or JSON, and what of it counts as given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from core.errors import ConfigError
+from core.files import read_regular
+from core.settings.check import structs
+from core.settings.merge import Tree
+from core.text_files import decode_text
+
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a config file; one that is larger is something else."""
+
+
+def read_config(path: Path, settings: type[Struct]) -> tuple[Tree, tuple[str, ...]]:
+    """What a file says, not yet checked against `settings`, and the warnings that reading it gave.
+
+    Empty strings count as not given. Raises ConfigError.
+    """
+    is_json = path.suffix.lower() == ".json"
+    try:
+        text = decode_text(read_regular(path, LARGEST))
+    except OSError as error:
+        raise ConfigError(f"The config file {path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"The config file {path} is not {'JSON' if is_json else 'TOML'}: it {error}.") from error
+    if is_json:
+        from core.settings.llama_cpp_server import read_json
+
+        content, warnings = read_json(text.encode(), path, settings)
+    else:
+        content, warnings = _toml(text, path), ()
+    return _given(content, settings), warnings
+
+
+def _toml(text: str, path: Path) -> Tree:
+    try:
+        content: dict[str, object] = msgspec.toml.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ConfigError(f"The config file {path} is not TOML: {error or 'it is nested too deep'}.") from error
+    return content
+
+
+def _given(table: Tree, kind: type[Struct] | None) -> dict[str, object]:
+    """Without settings that are empty, and without blanks around others. What is no setting stays, to be refused."""
+    hints: Mapping[str, object] = get_type_hints(kind) if kind is not None else {}
+    given: dict[str, object] = {}
+    for key, value in table.items():
+        inner = next(structs(hints.get(key)), None)
+        if isinstance(value, Mapping) and key == "models" and inner is not None:
+            given[key] = {
+                name: _given(each, inner) if isinstance(each, Mapping) else each for name, each in value.items()
+            }
+        elif isinstance(value, Mapping):
+            given[key] = _given(value, inner)
+        elif isinstance(value, list):
+            given[key] = [each.strip() if isinstance(each, str) else each for each in value if not _is_blank(each)]
+        elif not (_is_blank(value) and key in hints):
+            given[key] = value.strip() if isinstance(value, str) else value
+    return given
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()

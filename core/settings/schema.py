@@ -1,0 +1,381 @@
+"""Settings: defaults < config file < environment < flags. An unknown key is refused by name, wherever it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct, field
+from msgspec.structs import replace
+
+from core.contract.models import KvType
+from core.environment import value_of
+from core.errors import ConfigError
+from core.hosts import parse_host
+from core.serving.routing import Strategy
+from core.settings.check import convert, wrong
+from core.settings.environment import HOME, given_variables
+from core.settings.file import read_config
+from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
+from core.settings.profile import Batch, Profile
+from core.settings.sizes import parse_size
+
+APP = "benchtop"
+LOCAL_ORIGINS = "localhost"
+"""Among `cors_origins`: the pages of this machine, whatever their port."""
+SHARED = {
+    **{
+        key: ("model", key)
+        for key in ("engine", "ctx_size", "slots", "threads", "batch", "micro_batch", "kv_type", "draft")
+    },
+    "ttl": ("pool", "model_ttl"),
+}
+"""Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Slots = Annotated[int, Meta(ge=1, le=200)]
+Context = Annotated[int, Meta(ge=16, le=16_777_216)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Secret = Annotated[str, Meta(extra={"secret": True})]
+"""Shown as asterisks."""
+
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
+class LogLevel(Enum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    host: str = "127.0.0.1"
+    """Address to bind; any other than loopback makes a key when none is given."""
+    port: Port = 8080
+    """Zero takes a free port."""
+    api_key: Secret | None = None
+    """What clients must send as `Authorization: Bearer` or `x-api-key`."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that may call the server, each as browsers send it, such as `https://app.example`; `localhost` is any
+    port of this machine, `*` is any at all, `null` that of pages without one; none by default."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that clients may ask for while the server is bound to loopback, beside those of this machine: what a
+    reverse proxy passes on as Host. Each is one whole name, such as `llm.example.org`; case and port are ignored."""
+    max_body: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
+    """Bytes a request body may have."""
+
+
+class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    max_queue: Annotated[int, Meta(ge=0, le=1_000_000)] = 32
+    """Requests that may wait for a slot; zero means any number, without a timeout."""
+    queue_timeout: Seconds = 60.0
+    """Seconds a request may wait for a slot."""
+
+
+class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    engine: str | None = None
+    """Force an engine by name; None lets the workbench choose."""
+    ctx_size: Context | None = None
+    """Tokens one request may hold; None takes what the model was trained for, as far as memory allows."""
+    slots: Slots | None = None
+    """Requests that run at once; None goes by memory."""
+    threads: Count | None = None
+    """Decode threads; None takes what was measured fastest here."""
+    batch: Batch | None = None
+    """Tokens a step takes at most; None takes what was measured fastest here, else 512."""
+    micro_batch: Batch | None = None
+    """Tokens of one forward pass inside a step, with llama.cpp; None takes what was measured fastest here, else as many
+    as the batch."""
+    kv_type: KvType = KvType.F16
+    """Element type of the KV cache."""
+    draft: str | None = None
+    """What guesses ahead for every model: `prompt-lookup`, or the name of a smaller model; None does not guess."""
+    remote_api_key: Secret | None = None
+    """What a server at a URL wants as `Authorization: Bearer`, where the model is one."""
+
+
+class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    memory_limit: str | None = None
+    """Memory that all models together may take: `12GB`, `8GiB`, `60%`; None takes the system's memory less 8 GiB or a
+    fifth, whichever is less."""
+    model_ttl: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
+    """Idle seconds before a model is unloaded; zero keeps it."""
+    on_demand: bool = True
+    """Load a model of the library when a request names it; off, only models named at the start are served."""
+
+
+class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    auto: bool = False
+    """Let requests for the model `auto` be answered by the model that suits them, of those named by --models."""
+    strategy: Strategy = Strategy.COMPLEXITY
+    """How that model is chosen."""
+
+
+class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    enabled: bool = True
+    """Try an engine in a child process before it first runs a kind of model here."""
+    timeout: Seconds = 120.0
+    """Seconds a child may take before it counts as hung."""
+
+
+class BenchSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    enabled: bool = True
+    """Measure the engines that can run a model and take the fastest; off, they are tried in order of priority."""
+    budget: Seconds = 15.0
+    """Seconds of measuring that choosing an engine may take."""
+    fresh: bool = False
+    """Measure again although earlier results are kept."""
+
+
+class DownloadSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    concurrency: Annotated[int, Meta(ge=1, le=32)] = 3
+    """Files that are fetched at once."""
+    bandwidth: Annotated[int, Meta(ge=1024)] | None = None
+    """Bytes a second that all downloads together may take; None takes what there is."""
+    stall_timeout: Seconds = 20.0
+    """Seconds without a byte after which a connection is given up and opened again."""
+    attempts: Annotated[int, Meta(ge=1, le=1000)] = 8
+    """Failures in a row, without a byte between them, after which a download is given up; the pauses between them
+    double from one second to a minute."""
+    reserve: Annotated[int, Meta(ge=0)] = 1_000_000_000
+    """Bytes of the disk that a download leaves free."""
+
+
+class LibrarySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    folders: tuple[str, ...] = ()
+    """Folders with models, searched with all below them; the Hub's cache is always looked at."""
+    servers: tuple[str, ...] = ()
+    """Addresses of running servers whose models are listed too, such as `http://127.0.0.1:11434`."""
+
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    level: LogLevel = LogLevel.INFO
+
+
+class UiSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    theme: str = "graphite"
+    """A palette's name, from the command palette's list of themes."""
+
+
+class Folders(Struct, frozen=True):
+    """Where things are kept; see `folders`."""
+
+    config: Path
+    cache: Path
+    """What can be made again: probe verdicts, benchmark results."""
+    state: Path
+    """Logs, histories."""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    server: ServerSettings = ServerSettings()
+    queue: QueueSettings = QueueSettings()
+    model: ModelSettings = ModelSettings()
+    models: Mapping[str, Profile] = field(default_factory=dict)
+    """Models by the names they are served under, with what is wanted of each."""
+    pool: PoolSettings = PoolSettings()
+    route: RouteSettings = RouteSettings()
+    probe: ProbeSettings = ProbeSettings()
+    bench: BenchSettings = BenchSettings()
+    downloads: DownloadSettings = DownloadSettings()
+    library: LibrarySettings = LibrarySettings()
+    log: LogSettings = LogSettings()
+    ui: UiSettings = UiSettings()
+
+    @property
+    def default_model(self) -> str | None:
+        """The first of `models`."""
+        return next(iter(self.models), None)
+
+    def source(self, name: str) -> str:
+        """What is loaded under a name: what `models` says of it, or the name itself."""
+        profile = self.models.get(name)
+        return (profile.source if profile else None) or name
+
+
+def folders() -> Folders:
+    """The platform's usual folders for this user; `BENCHTOP_HOME` puts all three below one folder.
+
+    Where the system tells no home folder, they are where nothing can be written: what cannot be kept is done without.
+    """
+    if home := value_of(os.environ.get(HOME, "")):
+        root = Path(os.path.expanduser(home)).absolute()  # noqa: PTH111 - its like in pathlib fails without a home
+        return Folders(config=root / "config", cache=root / "cache", state=root / "state")
+    from platformdirs import PlatformDirs
+
+    dirs = PlatformDirs(APP, appauthor=False)
+    config, cache, state = dirs.user_config_path, dirs.user_cache_path, dirs.user_state_path
+    if any(str(path).startswith("~") for path in (config, cache, state)):
+        nowhere = Path(os.devnull) / APP
+        return Folders(config=nowhere / "config", cache=nowhere / "cache", state=nowhere / "state")
+    return Folders(config=config, cache=cache, state=state)
+
+
+class Loaded(Struct, frozen=True):
+    """Settings, and how they came about."""
+
+    settings: Settings
+    origins: Mapping[Key, Origin]
+    """Of every value that some source gave; the others are defaults."""
+    file: Path
+    """The config file that was read, or that would be if it were there."""
+    present: bool
+    warnings: tuple[str, ...] = ()
+    """A sentence for each thing of the config file that has no effect here."""
+
+    def origin(self, key: Key) -> Origin:
+        return self.origins.get(key, DEFAULT)
+
+
+def load_settings(
+    flags: Mapping[str, Mapping[str, object]] | None = None,
+    *,
+    config_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """`read_settings` without the way it went."""
+    return read_settings(flags, config_file=config_file, environment=environment).settings
+
+
+def read_settings(
+    flags: Mapping[str, Mapping[str, object]] | None = None,
+    *,
+    config_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Merge the sources. `flags` maps section to key to value; None values were not given.
+
+    A `config_file` that was named must exist; the default one may be missing. Raises ConfigError.
+    """
+    path = config_file or folders().config / "config.toml"
+    present = config_file is not None or path.is_file()
+    values, warnings = _from_file(path) if present else ({}, ())
+    sources = (
+        Source(OriginKind.FILE, values, str(path)),
+        _from_environment(os.environ if environment is None else environment),
+        Source(OriginKind.FLAG, flags or {}),
+    )
+    merged = overruled(merge(sources), SHARED)
+    order = [*(flags or {}).get("models", {}), *_models(merged.values)]
+    settings = _convert(merged.values, "the options", order=order)
+    return Loaded(settings, merged.origins, path, present, warnings)
+
+
+def is_secret(kind: type[Struct], key: str) -> bool:
+    """Whether a setting of a section must not be shown."""
+    return _marked_secret(get_type_hints(kind, include_extras=True)[key])
+
+
+def _marked_secret(hint: object) -> bool:
+    return any(
+        (isinstance(part, Meta) and bool((part.extra or {}).get("secret"))) or _marked_secret(part)
+        for part in (*get_args(hint), *getattr(hint, "__metadata__", ()))
+    )
+
+
+def _from_file(path: Path) -> tuple[Tree, tuple[str, ...]]:
+    """What a file says, and the warnings that reading it gave."""
+    content, warnings = read_config(path, Settings)
+    _convert(content, f"the config file {path}")
+    return content, warnings
+
+
+def _from_environment(environment: Mapping[str, str]) -> Source:
+    """`BENCHTOP_<SECTION>_<KEY>`, lists by commas; `BENCHTOP_HOME` is read by `folders`."""
+    values: dict[str, dict[str, object]] = {}
+    names: dict[Key, str] = {}
+    for variable in given_variables(environment, Settings):
+        section, key = variable.key
+        try:
+            typed = _convert({section: {key: variable.value}}, "the environment", strict=False)
+        except ConfigError as error:
+            raise ConfigError(f"{error} Correct {variable.name}, or unset it.") from error
+        values.setdefault(section, {})[key] = msgspec.to_builtins(typed)[section][key]
+        names[variable.key] = variable.name
+    return Source(OriginKind.ENVIRONMENT, values, names=names)
+
+
+def _models(values: Tree) -> Mapping[str, object]:
+    """The tables of models, of values that were not checked yet."""
+    models = values.get("models", {})
+    return models if isinstance(models, Mapping) else {}
+
+
+def _convert(values: Tree, source: str, *, strict: bool = True, order: list[str] | None = None) -> Settings:
+    """Models one by one, since errors inside a mapping do not tell the key. `order` is that of the models."""
+    models = _models(values)
+    if not all(name.strip() for name in models):
+        raise wrong(source, "models has an entry without a name; give it one.")
+    profiles = {
+        name: convert(models[name], Profile, source, strict=strict, prefix=f"models.{name}") for name in order or models
+    }
+    # What is no table is left to be refused.
+    rest = {**values, "models": {}} if isinstance(values.get("models"), Mapping) else values
+    settings = replace(convert(rest, Settings, source, strict=strict), models=profiles)
+    settings = replace(settings, server=_checked(settings.server, source))
+    limit = settings.pool.memory_limit
+    try:
+        parse_size("100%" if limit is None else limit, 1 << 60)
+    except ValueError as error:
+        raise wrong(source, f"pool.memory_limit: {error}") from error
+    return settings
+
+
+def _checked(server: ServerSettings, source: str) -> ServerSettings:
+    """With the host as it is bound. Raises ConfigError for what cannot be meant."""
+    try:
+        host = parse_host(server.host)
+    except ValueError as error:
+        raise wrong(source, f"server.host: {error}.") from error
+    key = None if server.api_key is None else server.api_key.strip()
+    if key is not None and not (key and key.isprintable()):
+        said = "it is empty; leave it out for none" if not key else "it holds characters that no header can carry"
+        raise wrong(source, f"server.api_key: {said}.")
+    for name in server.allowed_hosts:
+        if not host_name(name):
+            said = f"{name!r} is no name of a host; write whole names, such as llm.example.org, without patterns."
+            raise wrong(source, f"server.allowed_hosts: {said}")
+    for origin in server.cors_origins:
+        if (meant := origin_meant(origin)) != origin:
+            said = f"{origin!r} is no origin as browsers send it; write {meant}: a scheme and a host, without a path."
+            raise wrong(source, f"server.cors_origins: {said}")
+    return replace(server, host=host, api_key=key)
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header or in `allowed_hosts`: without its port, in small letters; "" for what is none.
+
+    RFC 9110, section 7.2; addresses of version 6 stand in brackets.
+    """
+    found = _HOST.fullmatch(host)
+    return found["name"].lower() if found else ""
+
+
+def origin_meant(text: str) -> str:
+    """An origin as a browser would send it for what was written, which is the same for one that can match; an example
+    where nothing can be told.
+
+    RFC 6454, section 6.2: scheme and host in small letters, the port unless it is the scheme's own, no path.
+    """
+    if text in ("*", "null", LOCAL_ORIGINS):
+        return text
+    example = "https://app.example"
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        port = parts.port
+    except ValueError:
+        return example
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    if not host_name(name) or ("://" not in text and "." not in name):
+        return example
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{name}{'' if port in (None, usual) else f':{port}'}"

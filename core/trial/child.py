@@ -1,0 +1,310 @@
+"""A trial run: one engine, one model, some settings, in a child process that may die without harm.
+
+This module is the child: a request as JSON on standard input, a line of JSON on standard output for each thing found.
+`core.trial.parent` starts it and reads those lines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.contract.abilities import Measurable
+from core.contract.models import (
+    Artifact,
+    Embedder,
+    Engine,
+    LoadOptions,
+    Model,
+    SequenceId,
+    StreamModel,
+    Threaded,
+    TokenModel,
+    Transcriber,
+    Work,
+)
+from core.devices import resident
+from core.errors import BenchtopError
+from core.events import Failed, Finished
+from core.requests import Generation, RawText, Sampling, Transcription
+from core.trial.rehearsal import noise, rehearse
+
+MOMENT = 5.0
+"""Seconds that may be spent on finding out what a model takes."""
+WARM_UP = 2
+"""Tokens decoded before the clock starts."""
+BUSY, IDLE = 0.002, 0.006
+"""Seconds the stand-in for the event loop computes and sleeps, over and over."""
+MARK = b"benchtop-trial:"
+
+
+class TrialRequest(Struct, frozen=True):
+    """What the child is to try. `engine` is `module:Class`."""
+
+    engine: str
+    artifact: Artifact
+    variants: tuple[LoadOptions, ...]
+    """Settings, each loaded anew."""
+    threads: tuple[int, ...]
+    """Thread counts to time with each of them, where the engine can change its own; none: as the options say."""
+    rounds: int
+    seconds: float
+    """No round is begun after so long, save the first of the first variant."""
+    prompt: int = 48
+    """Tokens of the prompt that is timed."""
+    decoded: int = 12
+    """Tokens decoded and timed; zero times the prompt alone, and its decode rates are zero."""
+    depth: int = 0
+    """Tokens that are in the context before the clock starts."""
+    weighed: bool = True
+    """Find out what the first variant takes, where the engine is Measurable."""
+    rehearsed: bool = True
+    """Do with the first variant what serving does besides computing, see `core.trial.rehearsal`."""
+
+    @property
+    def context(self) -> int:
+        return self.depth + self.prompt + self.decoded + WARM_UP + 1
+
+
+class Loaded(Struct, frozen=True, tag="loaded"):
+    """A variant is in memory."""
+
+    variant: int
+    seconds: float
+
+
+class Sampled(Struct, frozen=True, tag="sampled"):
+    """One round; rates in tokens a second, of a single sequence."""
+
+    variant: int
+    threads: int
+    prefill: float
+    decode: float
+    first_token: float
+    """Seconds from handing over the prompt to its first token."""
+
+
+class Settled(Struct, frozen=True, tag="settled"):
+    """What the first variant came to take once it had computed a full batch and one token more, before which not all
+    that it set aside has been touched. Told where that is a matter of a moment."""
+
+    variant: int
+    context: int
+    """Tokens of the context it was loaded with, for one slot."""
+    grown: int
+    """Resident bytes beyond those before it was loaded."""
+
+
+class Tried(Struct, frozen=True, tag="tried"):
+    """A variant came to its end unharmed."""
+
+    variant: int
+    memory: int
+    """Resident bytes of the child at that moment."""
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """The engine declined a variant in good order."""
+
+    variant: int
+    reason: str
+
+
+Line = Loaded | Sampled | Settled | Tried | Refused
+Tell = Callable[[Line], None]
+
+
+def main() -> None:
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=TrialRequest, dec_hook=_read_path)
+    # ggml would fork a debugger before it aborts, and a process with the threads of several libraries hangs in that.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    # What native libraries print must not be taken for a result.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def tell(line: Line) -> None:
+        out.write(MARK + msgspec.json.encode(line) + b"\n")
+        out.flush()
+
+    module, _, attribute = request.engine.partition(":")
+    engine: Engine = getattr(import_module(module), attribute)()
+    end = time.monotonic() + request.seconds
+    for variant, options in enumerate(request.variants):
+        if variant and time.monotonic() > end:
+            return
+        try:
+            _try(engine, request, variant, options, end, tell)
+        except BenchtopError as error:
+            tell(Refused(variant, str(error)))
+
+
+def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> None:
+    weighed = request.weighed and variant == 0 and isinstance(engine, Measurable)
+    context = max(request.context, options.step_tokens + WARM_UP) if weighed else request.context
+    if isinstance(engine, Measurable):
+        for library in engine.libraries:
+            import_module(library)
+    before = resident()
+    began = time.monotonic()
+    model = engine.load(request.artifact, replace(options, context=context, slots=1))
+    tell(Loaded(variant, time.monotonic() - began))
+    if request.rehearsed and variant == 0:
+        rehearse(model)
+    prefill = 0.0
+    with _bystander():
+        for number, (threads, prefill, decode, first_token) in enumerate(_rounds(model, request)):
+            tell(Sampled(variant, threads, prefill, decode, first_token))
+            complete = number + 1 >= len(request.threads)
+            if time.monotonic() > end and (variant or complete):
+                break
+    if weighed and _filled(model, prefill * min(MOMENT, end - time.monotonic())):
+        tell(Settled(variant, context, resident() - before))
+    tell(Tried(variant, resident()))
+    model.shutdown()
+
+
+def _rounds(model: Model, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Threads, prefill and decode rates, and the time to the first token, of one round after another."""
+    if isinstance(model, Transcriber):
+        return _listening(model, request)
+    if isinstance(model, Embedder):
+        return _embedding(model, request)
+    return _streamed(model, request) if isinstance(model, StreamModel) else _stepped(model, request)
+
+
+def _stepped(model: TokenModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds with each number of threads in turn, so that a disturbance hits all alike."""
+    adjustable = isinstance(model, Threaded) and bool(request.threads)
+    counts = request.threads if adjustable else (model.spec.threads,)
+    for _ in range(request.rounds):
+        for count in counts:
+            if adjustable and isinstance(model, Threaded):
+                model.set_threads(count, count)
+            yield count, *_round(model, request)
+
+
+def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, float]:
+    """Prefill and decode rates, and the time to the first token."""
+    sequence = model.open(Sampling(temperature=0.0))
+    tokens = [index % model.tokenizer.size for index in range(1, request.depth + request.prompt + 1)]
+    _feed(model, sequence, tokens[: request.depth])
+    began = time.perf_counter()
+    token = _feed(model, sequence, tokens[request.depth :])
+    first = time.perf_counter() - began
+    for _ in range(WARM_UP if request.decoded else 0):
+        token = _step(model, sequence, [token])
+    began = time.perf_counter()
+    for _ in range(request.decoded):
+        token = _step(model, sequence, [token])
+    decoded = time.perf_counter() - began
+    model.close(sequence)
+    return request.prompt / max(first, 1e-9), request.decoded / max(decoded, 1e-9), first
+
+
+def _filled(model: Model, most: float) -> bool:
+    """Compute a full batch and one token more, if that is not more than `most` tokens; whether it was done."""
+    if isinstance(model, StreamModel | Embedder | Transcriber) or (batch := model.spec.batch) > most:
+        return False
+    sequence = model.open(Sampling(temperature=0.0))
+    token = _step(model, sequence, [1] * batch)
+    _step(model, sequence, [token])
+    model.close(sequence)
+    return True
+
+
+def _feed(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
+    """Compute tokens in as few steps as the batch allows; returns the token drawn after the last, 0 for none."""
+    token = 0
+    for start in range(0, len(tokens), model.spec.batch):
+        token = _step(model, sequence, tokens[start : start + model.spec.batch])
+    return token
+
+
+def _step(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
+    (step,) = model.step([Work(sequence, tokens, sample=True)])
+    return step.tokens[0]
+
+
+def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds of a model that schedules itself, by the timings it reports."""
+    asked = Generation("trial", RawText("1 2 3 4 5 6 7 8"), Sampling(temperature=0.0), max_tokens=request.decoded)
+    for _ in range(request.rounds):
+        for event in model.generate(asked, threading.Event()):
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Finished):
+                usage, timings = event.usage, event.timings
+                prefill = timings.prefill_rate(usage.prompt_tokens)
+                yield model.spec.threads, prefill, timings.decode_rate(usage.completion_tokens), timings.prefill
+
+
+def _listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds of a model that hears a second of noise; its rates are in frames of audio, all in one pass."""
+    asked = Transcription("trial", b"", language="en", fallback=False)
+    second = noise(1.0)
+    counts = request.threads if isinstance(model, Threaded) and request.threads else (model.spec.threads,)
+    for _ in range(request.rounds):
+        for count in counts:
+            if isinstance(model, Threaded):
+                model.set_threads(count, count)
+            began = time.perf_counter()
+            for _event in model.transcribe(asked, second, threading.Event()):
+                pass
+            spent = max(time.perf_counter() - began, 1e-9)
+            yield count, model.spec.batch / spent, model.spec.batch / spent, spent
+
+
+def _embedding(model: Embedder, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds of an embedder on a text of as many tokens as the prompt has; its rates are tokens of text."""
+    length = min(request.prompt, model.spec.context)
+    tokens = [index % model.vocabulary for index in range(1, length + 1)]
+    model.embed([tokens])
+    for _ in range(request.rounds):
+        began = time.perf_counter()
+        model.embed([tokens])
+        spent = max(time.perf_counter() - began, 1e-9)
+        yield model.spec.threads, length / spent, length / spent, spent
+
+
+@contextmanager
+def _bystander() -> Iterator[None]:
+    """An interpreter as busy as one that serves: threads that spin pay for it, and must be timed so."""
+    over = threading.Event()
+    thread = threading.Thread(target=_event_loop_stand_in, args=(over,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _event_loop_stand_in(over: threading.Event) -> None:
+    while not over.wait(IDLE):
+        end = time.perf_counter() + BUSY
+        while time.perf_counter() < end:
+            pass
+
+
+def path_in_json(path: object) -> bytes:
+    """Its bytes, which need not be UTF-8 as JSON's strings must; see `_read_path`."""
+    assert isinstance(path, Path)
+    return os.fsencode(path)
+
+
+def _read_path(_: type, value: object) -> Path:
+    return Path(os.fsdecode(msgspec.convert(value, bytes)))
+
+
+if __name__ == "__main__":
+    main()

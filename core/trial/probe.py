@@ -1,0 +1,431 @@
+"""Crash-safe start: before an engine first runs a model on this machine, a child process does.
+
+Native code that faults takes its process with it. So a child loads the model and decodes a few tokens; when it dies or
+hangs, the engine's next safer setting is tried, and what was found is kept for that engine version, model and machine.
+On the way the child times the settings that are worth a choice: threads (with few cores, one can be faster than two
+that wait for each other), and the variants an engine offers. Where there is time left, a second child times long
+prompts with the sizes of batch and micro-batch that an engine offers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.contract.abilities import Batched, BatchSize, Tunable
+from core.contract.models import DEFAULT_BATCH, Artifact, Available, Engine, LoadOptions, Native
+from core.errors import ArtifactError, BudgetSpent, EngineFailed
+from core.hardware import machine
+from core.kept import keep_value, load_kept
+from core.models.formats.detect import mark
+from core.telemetry.log import get_logger
+from core.trial.child import Line, Loaded, Refused, Sampled, Settled, TrialRequest, Tried
+from core.trial.cpu_load import BUSY, Times, now, others
+from core.trial.parent import Outcome, run_trial
+from core.trial.tuning import Pace, SizeRate, TuningPlan, best_size, plan_tuning, size_rates, sized, tuning_request
+
+ROUNDS = 3
+REHEARSED = 1
+"""Goes up when trial runs learn to try more: the verdict of one that tried less says less."""
+ENDING = 0.25
+"""Seconds in which a child is ended whose time is up."""
+WORTH_IT = 1.05
+"""More threads, or another setting than the first, must be faster by this factor."""
+USUAL = "its usual settings"
+log = get_logger(__name__)
+
+
+class Rate(Struct, frozen=True):
+    """Tokens a second of one sequence with one setting, medians of the rounds."""
+
+    options: LoadOptions
+    threads: int
+    decode: float
+    prefill: float
+    first_token: float
+    """Seconds."""
+    spread: float
+    """(largest - smallest) / median of the decode rates."""
+    memory: int = 0
+    """Resident bytes of the child."""
+
+
+class Failure(Struct, frozen=True):
+    """A setting that the child did not survive."""
+
+    options: LoadOptions
+    how: str
+    """`crashed with SIGILL`, `hung for 120 s` ..."""
+
+
+class Verdict(Struct, frozen=True):
+    """What is known of an engine and a model on this machine; `chosen` are safe, and the fastest of those tried."""
+
+    engine: str
+    version: str
+    model: str
+    """The name it was tried under; what counts is the file's fingerprint."""
+    machine: str
+    options: LoadOptions
+    """What decodes fastest, with the batch and micro-batch that were asked for."""
+    rates: tuple[Rate, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    sizes: tuple[SizeRate, ...] = ()
+    """Of long prompts with `options`; none where there was no choice, or no time."""
+    others: float = 0.0
+    """Share of all processors that other programs took meanwhile, from 0 to 1."""
+
+    @property
+    def disturbed(self) -> str:
+        """What a user should know of the circumstances; empty where they were as they should be."""
+        if self.others <= BUSY or not self.rates:
+            return ""
+        return (
+            f"{self.engine} was measured while other programs took {self.others:.0%} of the processors; "
+            "--rebench measures again"
+        )
+
+    @property
+    def chosen(self) -> LoadOptions:
+        """`options`, with another batch and micro-batch where one was found that is clearly faster."""
+        size = best_size(self.sizes, WORTH_IT)
+        return self.options if size is None or size == self.sizes[0].size else sized(self.options, size)
+
+    @property
+    def best(self) -> Rate | None:
+        """With the settings taken; None where nothing was measured."""
+        mine = [rate for rate in self.rates if rate.options == self.options]
+        return next((rate for rate in mine if rate.threads == self.threads), None)
+
+    @property
+    def threads(self) -> int | None:
+        """The best number for decoding; None where nothing was measured."""
+        return best_threads({rate.threads: rate.decode for rate in self.rates if rate.options == self.options})
+
+    @property
+    def batch_threads(self) -> int | None:
+        """The best number for prefill and for steps of several sequences."""
+        return best_threads({rate.threads: rate.prefill for rate in self.rates if rate.options == self.options})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know: which settings were given up, and why."""
+        return tuple(
+            f"The {self.engine} engine {failure.how} in a trial run with {describe(failure.options) or USUAL}; "
+            f"it now runs with {describe(self.chosen) or USUAL}."
+            for failure in self.failures
+            if describe(failure.options) != describe(self.chosen)
+        )
+
+
+def describe(options: LoadOptions) -> str:
+    """The part of the settings that safer or faster ones change, in words; none where they are the usual ones."""
+    words = [] if options.extra_buffers else ["plain buffers"]
+    if options.flash_attention is not None:
+        words.append(f"flash attention {'on' if options.flash_attention else 'off'}")
+    if options.step_tokens != DEFAULT_BATCH:
+        words.append(f"batch {options.step_tokens}")
+    if options.pass_tokens != options.step_tokens:
+        words.append(f"micro-batch {options.pass_tokens}")
+    if options.threads is not None:
+        words.append(f"{options.threads} thread{'s'[: options.threads != 1]}")
+    return " and ".join(words)
+
+
+def best_threads(rates: Mapping[int, float]) -> int | None:
+    """The fewest threads that no larger number beats clearly."""
+    best: int | None = None
+    for threads in sorted(rates):
+        if best is None or rates[threads] > rates[best] * WORTH_IT:
+            best = threads
+    return best
+
+
+def thread_counts(options: LoadOptions) -> tuple[int, ...]:
+    """One, then doubling up to the machine's cores; only what was asked for where something was."""
+    if options.threads is not None:
+        return (options.threads,)
+    cores = machine().cores
+    counts = {1, cores}
+    count = 2
+    while count < cores:
+        counts.add(count)
+        count *= 2
+    return tuple(sorted(counts))
+
+
+Listener = Callable[[Line], None]
+Learn = Callable[[str, Artifact, LoadOptions, int], None]
+"""Told an engine's name, a model, how it was loaded, and the bytes it took."""
+
+
+def _learn_nothing(engine: str, artifact: Artifact, options: LoadOptions, taken: int) -> None:
+    pass
+
+
+class Prober:
+    """Finds verdicts and keeps them, one file each. `probe` blocks: call it on a worker thread."""
+
+    def __init__(
+        self, folder: Path, timeout: float, learn: Learn = _learn_nothing, clock: Callable[[], Times] = now
+    ) -> None:
+        """`learn` is told what a model came to take, where a trial run measured that; `clock` tells what the machine's
+        processors have done."""
+        self._folder = folder
+        self._timeout = timeout
+        self._learn = learn
+        self._clock = clock
+
+    def kept(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Verdict | None:
+        """The verdict of an earlier trial run, where there is one."""
+        return load_kept(self._path(engine, artifact, options), Verdict)
+
+    def settled(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
+        """The options with what an earlier trial run found best, as the model would be loaded now."""
+        kept = self.kept(engine, artifact, options)
+        return options if kept is None else taken(engine, artifact, kept, options)
+
+    def probe(
+        self,
+        engine: Engine,
+        location: str,
+        artifact: Artifact,
+        options: LoadOptions,
+        stop: threading.Event,
+        *,
+        budget: float = 5.0,
+        limit: float | None = None,
+        fresh: bool = False,
+        tell: Listener | None = None,
+    ) -> Verdict:
+        """The kept verdict, or (also when `fresh`) a new one, for which about `budget` seconds are measured.
+
+        Raises EngineFailed when no setting survives, BudgetSpent when there is no result after `limit` seconds,
+        Cancelled on `stop`.
+        """
+        kept = None if fresh else self.kept(engine, artifact, options)
+        if kept is not None:
+            return kept
+        trial = _Trial(engine, location, artifact, options, budget, self._timeout, limit, stop, tell, self._learn)
+        before = self._clock()
+        verdict = trial.verdict(_version(engine))
+        verdict = replace(verdict, others=others(before, self._clock()))
+        keep_value(self._path(engine, artifact, options), verdict)
+        return verdict
+
+    def verdicts(self) -> list[Verdict]:
+        """All that are kept, for `tui doctor`."""
+        try:
+            paths = sorted(self._folder.glob("*.json"))
+        except OSError:
+            return []
+        return [verdict for path in paths if (verdict := load_kept(path, Verdict)) is not None]
+
+    def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
+        model = (mark(artifact), str(_written(artifact)), str(REHEARSED))
+        place = (engine.name, _version(engine), machine().fingerprint, *model)
+        wishes = (options.extra_buffers, options.threads, options.flash_attention, options.batch, options.micro_batch)
+        asked = (options.kv_type.value, *map(str, wishes))
+        loras = (f"{lora.path} {lora.scale}" for lora in options.loras)
+        digest = hashlib.sha256(os.fsencode("\n".join((*place, *asked, *loras)))).hexdigest()[:24]
+        return self._folder / f"{engine.name}-{digest}.json"
+
+
+class _Trial:
+    """Children, one after another, until the settings that were worth trying are tried or one is safe."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        location: str,
+        artifact: Artifact,
+        options: LoadOptions,
+        budget: float,
+        timeout: float,
+        limit: float | None,
+        stop: threading.Event,
+        tell: Listener | None,
+        learn: Learn,
+    ) -> None:
+        self._learn = learn
+        self._began = time.monotonic()
+        self._end = None if limit is None else self._began + limit
+        self._start = 0.0
+        """Seconds until the first child was ready to load."""
+        self._load = 0.0
+        """Seconds of loading, at most."""
+        self._engine = engine
+        self._location = location
+        self._artifact = artifact
+        self._asked = options
+        self._budget = budget
+        self._timeout = timeout
+        self._stop = stop
+        self._tell = tell
+        self._rates: list[Rate] = []
+        self._failures: list[Failure] = []
+        self._refused = False
+
+    def verdict(self, version: str) -> Verdict:
+        pending = list(self._engine.variants(self._asked)) if isinstance(self._engine, Tunable) else [self._asked]
+        while pending:
+            reached, trouble = self._run(pending)
+            if trouble is None:
+                break
+            crashed = pending[min(reached, len(pending) - 1)]
+            log.warning("engine failed a trial run", engine=self._engine.name, model=self._artifact.name, how=trouble)
+            self._failures.append(Failure(crashed, trouble))
+            pending = pending[reached + 1 :]
+            if not pending and not self._rates and isinstance(self._engine, Native):
+                safer = self._engine.safer(crashed)
+                pending = [safer] if safer is not None else []
+        options = self._fastest()
+        if options is None:
+            raise EngineFailed(
+                f"The {self._engine.name} engine cannot run {self._artifact.name} on this machine: "
+                f"in a trial run it {self._failures[-1].how} even with its safest settings."
+            )
+        name, model = self._engine.name, self._artifact.name
+        rates, failures = tuple(self._rates), tuple(self._failures)
+        verdict = Verdict(name, version, model, machine().fingerprint, options, rates, failures)
+        plan = self._planned(verdict)
+        return verdict if plan is None else self._tuned(verdict, plan)
+
+    def _run(self, variants: list[LoadOptions]) -> tuple[int, str | None]:
+        """Run a child over the variants; returns the one it died in, and how, or None where it lived."""
+        threads = thread_counts(self._asked)
+        request = TrialRequest(self._location, self._artifact, tuple(variants), threads, ROUNDS, self._budget)
+        limit = None if self._end is None else max(0.0, self._end - time.monotonic())
+        outcome = run_trial(request, self._timeout, self._stop, self._hear, limit)
+        self._collect(variants, outcome)
+        if outcome.late and not self._rates:
+            raise BudgetSpent("it came to no result in the time that measuring may take")
+        # A refusal is not about this machine; loading in earnest will say the same, in the engine's own words.
+        self._refused = self._refused or any(isinstance(line, Refused) for line in outcome.lines)
+        return _reached(outcome), outcome.trouble
+
+    def _collect(self, variants: list[LoadOptions], outcome: Outcome) -> None:
+        """Rates of the variants that came to their end, or that were well under way when time was up."""
+        for line in outcome.lines:
+            if isinstance(line, Settled):
+                settled = replace(variants[line.variant], context=line.context, slots=1)
+                self._learn(self._engine.name, self._artifact, settled, line.grown)
+        memory = {line.variant: line.memory for line in outcome.lines if isinstance(line, Tried)}
+        if outcome.late:
+            memory = {line.variant: 0 for line in outcome.lines if isinstance(line, Sampled)} | memory
+        for variant, resident in memory.items():
+            samples = [line for line in outcome.lines if isinstance(line, Sampled) and line.variant == variant]
+            for threads in sorted({sample.threads for sample in samples}):
+                mine = [sample for sample in samples if sample.threads == threads]
+                decode = [sample.decode for sample in mine]
+                middle = median(decode)
+                rate = Rate(
+                    options=variants[variant],
+                    threads=threads,
+                    decode=middle,
+                    prefill=median(sample.prefill for sample in mine),
+                    first_token=median(sample.first_token for sample in mine),
+                    spread=(max(decode) - min(decode)) / middle if middle else 0.0,
+                    memory=resident,
+                )
+                self._rates.append(rate)
+
+    def _hear(self, line: Line) -> None:
+        if isinstance(line, Loaded):
+            self._start = self._start or time.monotonic() - self._began - line.seconds
+            self._load = max(self._load, line.seconds)
+        if self._tell is not None:
+            self._tell(line)
+
+    @property
+    def _left(self) -> float:
+        """Seconds of the budget, so that even a child which has to be ended is gone when they are over."""
+        left = self._began + self._budget - ENDING - time.monotonic()
+        return left if self._end is None else min(left, self._end - ENDING - time.monotonic())
+
+    def _planned(self, verdict: Verdict) -> TuningPlan | None:
+        """The sizes of batch that there is time to measure; None where there is no choice, or nothing was measured."""
+        rates = [rate.prefill for rate in verdict.rates if rate.options == verdict.options]
+        if not rates or not isinstance(self._engine, Batched):
+            return None
+        try:
+            sizes = self._engine.sizes(self._artifact, verdict.options)
+        except ArtifactError:
+            return None
+        return plan_tuning(sizes, Pace(self._start, self._load, max(rates)), self._left)
+
+    def _tuned(self, verdict: Verdict, plan: TuningPlan) -> Verdict:
+        """The verdict with what long prompts told of the sizes; should the child die of one, with that alone."""
+        threads, left = verdict.batch_threads or machine().cores, self._left
+        request = tuning_request(self._location, self._artifact, verdict.options, threads, plan, left)
+        outcome = run_trial(request, self._timeout, self._stop, None, left)
+        if outcome.trouble is None:
+            return replace(verdict, sizes=size_rates(plan, outcome.lines))
+        crashed = request.variants[min(_reached(outcome), len(request.variants) - 1)]
+        log.warning("engine failed with a batch", engine=verdict.engine, model=verdict.model, how=outcome.trouble)
+        return replace(verdict, failures=(*verdict.failures, Failure(crashed, outcome.trouble)))
+
+    def _fastest(self) -> LoadOptions | None:
+        """The first of the settings that survived, unless another is clearly faster; None when none did."""
+        best: tuple[float, LoadOptions] | None = None
+        for options in dict.fromkeys(rate.options for rate in self._rates):
+            rate = max(rate.decode for rate in self._rates if rate.options == options)
+            if best is None or rate > best[0] * WORTH_IT:
+                best = rate, options
+        if best is not None:
+            return best[1]
+        return self._asked if self._refused else None
+
+
+def _reached(outcome: Outcome) -> int:
+    """The first variant that came to no end."""
+    return max((line.variant for line in outcome.lines if isinstance(line, Tried | Refused)), default=-1) + 1
+
+
+def _version(engine: Engine) -> str:
+    availability = engine.availability()
+    return availability.version if isinstance(availability, Available) else "unknown"
+
+
+def _written(artifact: Artifact) -> int:
+    """When the model's files were written last, in nanoseconds: their fingerprint reads their two ends alone, and what
+    ends a process may stand between them. Zero for a model without files."""
+    path = artifact.path
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
+
+
+def taken(engine: Engine, artifact: Artifact, verdict: Verdict, options: LoadOptions) -> LoadOptions:
+    """As `applied`, without a batch that was found best but is too much memory with this context and these slots."""
+    chosen = verdict.chosen
+    if isinstance(engine, Batched) and chosen.step_tokens > DEFAULT_BATCH:
+        try:
+            sizes = engine.sizes(artifact, options)
+        except ArtifactError:
+            sizes = ()
+        if BatchSize(chosen.step_tokens, chosen.pass_tokens) not in sizes:
+            return applied(replace(verdict, sizes=()), options)
+    return applied(verdict, options)
+
+
+def applied(verdict: Verdict, options: LoadOptions) -> LoadOptions:
+    """The options asked for, with what the verdict found best where they leave a choice."""
+    return replace(
+        verdict.options,
+        context=options.context,
+        slots=options.slots,
+        memory=options.memory,
+        batch=options.batch or verdict.chosen.batch,
+        micro_batch=options.micro_batch or verdict.chosen.micro_batch,
+        loras=options.loras,
+        threads=options.threads or verdict.options.threads or verdict.threads,
+        batch_threads=options.batch_threads or verdict.options.batch_threads or verdict.batch_threads,
+    )

@@ -1,0 +1,91 @@
+"""What clients ask for holds up nobody else: a Hub that hangs, texts of a book's length, bodies of a million parts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.models.hub.endpoint import HubPlace
+from core.models.hub.hub import Hub
+from tests.api.conftest import Served, serving, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@contextmanager
+def hanging(folder: Path) -> Iterator[Hub]:
+    """A Hub that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        yield Hub(folder / "headers", HubPlace(f"http://127.0.0.1:{listening.getsockname()[1]}", folder / "hub"))
+
+
+async def test_searches_at_a_hub_that_hangs_hold_up_no_chat_and_are_too_many_some_time(tmp_path: Path) -> None:
+    with hanging(tmp_path) as hub:
+        async with serving(tmp_path / "served") as served:
+            served.workbench.store.hub = hub
+            lane = served.workbench.lanes.hub
+            async with httpx.AsyncClient(base_url=served.server.url, timeout=60) as http:
+                asking = [asyncio.create_task(http.get("/v1/search", params={"q": str(n)})) for n in range(20)]
+
+                async def full() -> bool:
+                    return lane.waiting == 16
+
+                await until(full)
+                for path in ("/v1/search?q=more", "/v1/fit?model=owner/name"):
+                    refused = await served.http.get(path)
+                    assert refused.status_code == 503
+                    assert int(refused.headers["retry-after"]) >= 1
+                    assert "busy asking the Hub" in refused.json()["error"]["message"]
+                refused = await served.http.post("/v1/downloads", json={"model": "owner/name"})
+                assert refused.status_code == 503
+                assert (await served.chat()).status_code == 200
+                assert (await served.http.get("/v1/downloads")).status_code == 200
+                assert (await served.http.post("/v1/models/load", json={"model": "echo"})).status_code == 200
+                for task in asking:
+                    task.cancel()
+                await asyncio.wait(asking)
+
+            async def left() -> bool:
+                return lane.waiting == 0
+
+            # Whoever left waits no more, though the Hub has answered nobody.
+            await until(left)
+            assert (await served.chat()).status_code == 200
+
+
+async def test_a_text_beyond_the_context_is_refused_by_its_bytes(echo: Served) -> None:
+    said = "x" * 15_000_000
+    answer = await echo.chat(messages=[{"role": "user", "content": said}])
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert "15000000 bytes" in error["message"]
+
+
+MANY = {
+    "lists": b"[" + b"[]," * 3_000_000 + b"[]]",
+    "objects": b"[" + b'{"a":1},' * 1_000_000 + b"{}]",
+    "numbers": b"[" + b"1," * 7_000_000 + b"1]",
+}
+
+
+@pytest.mark.parametrize("inside", MANY.values(), ids=MANY)
+async def test_a_body_of_more_parts_than_any_needs_is_not_made_into_objects(echo: Served, inside: bytes) -> None:
+    for path, field in (("/v1/embeddings", b"input"), ("/v1/chat/completions", b"messages")):
+        body = b'{"model": "echo", "' + field + b'": ' + inside + b"}"
+        answer = await echo.http.post(path, content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 400
+        assert "too many values" in answer.json()["error"]["message"]
+
+
+async def test_commas_and_brackets_within_a_text_are_no_parts(echo: Served) -> None:
+    said = '{[",\\' * 60_000
+    answer = await echo.chat(messages=[{"role": "user", "content": said}], max_tokens=1)
+    assert "too many values" not in answer.json()["error"]["message"]
+    assert answer.json()["error"]["code"] == "context_length_exceeded"

@@ -1,0 +1,142 @@
+"""The OpenAPI document says what the server does: it is made of what the routes have declared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+import pytest_asyncio
+from litestar.routes import HTTPRoute
+
+from api.app import create_app
+from core.settings.schema import ServerSettings, Settings
+from core.workbench import Workbench
+from tests.api.conftest import Served, chat_body, folders_in, serving, user
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+Document = dict[str, Any]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def document(echo: Served) -> Document:
+    told: Document = (await echo.http.get("/schema/openapi.json")).json()
+    return told
+
+
+def schema_of(document: Document, method: str, path: str, status: int) -> Document:
+    content = document["paths"][path][method]["responses"][str(status)]["content"]["application/json"]["schema"]
+    return {"$ref": content["$ref"], "components": document["components"]} if "$ref" in content else content
+
+
+async def test_every_route_stands_in_the_document_under_one_path(
+    document: Document, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = Settings()
+    app = create_app(Workbench(settings, folders_in(tmp_path_factory.mktemp("app"))), settings)
+    routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
+    there = {
+        (route.path_format, str(method).lower())
+        for route in routes
+        if route.path.startswith(("/v1/", "/health"))
+        for handler in route.route_handlers
+        for method in handler.http_methods
+        if method != "OPTIONS"
+    }
+    told = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert told == there
+
+
+async def test_every_post_with_a_body_tells_it(document: Document) -> None:
+    bodies = {path for path, methods in document["paths"].items() if "requestBody" in methods.get("post", {})}
+    assert bodies == {
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+        "/v1/chat/completions",
+        "/v1/downloads",
+        "/v1/embeddings",
+        "/v1/models/load",
+        "/v1/models/pin",
+        "/v1/models/unload",
+    }
+
+
+async def test_all_errors_have_the_error_body(document: Document) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status in operation["responses"]:
+                if int(status) >= 400 and (path, status) != ("/health", "503"):
+                    schema = schema_of(document, method, path, int(status))
+                    assert schema["$ref"] == "#/components/schemas/ErrorBody", (path, status)
+
+
+ASKED: list[tuple[str, str, dict[str, Any]]] = [
+    ("post", "/v1/chat/completions", {"json": chat_body()}),
+    ("post", "/v1/chat/completions", {"json": chat_body(n=17)}),
+    ("post", "/v1/chat/completions", {"json": chat_body(model="nothing")}),
+    ("post", "/v1/chat/completions", {"json": chat_body(messages=user("x" * 9000))}),
+    ("post", "/v1/chat/completions", {"content": b"x" * (17 << 20)}),
+    ("post", "/v1/embeddings", {"json": {"input": "x", "model": "echo"}}),
+    ("post", "/v1/embeddings", {"json": {"input": "x"}}),
+    ("post", "/v1/models/load", {"json": {"model": "nothing"}}),
+    ("post", "/v1/models/load", {"json": {}}),
+    ("post", "/v1/models/pin", {"json": {"model": "echo", "pinned": False}}),
+    ("get", "/v1/models", {}),
+    ("get", "/v1/engines", {}),
+    ("get", "/v1/queue/stats", {}),
+    ("get", "/v1/cache/stats", {}),
+    ("get", "/v1/requests", {}),
+    ("get", "/v1/downloads", {}),
+    ("get", "/v1/search", {"params": {"limit": 0}}),
+    ("get", "/v1/search", {"params": {"limit": "many"}}),
+    ("get", "/v1/fit", {}),
+    ("get", "/health", {}),
+    ("get", "/health", {"headers": {"host": "elsewhere.example"}}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "asked"), ASKED)
+async def test_what_is_answered_is_what_is_documented(
+    echo: Served, document: Document, method: str, path: str, asked: dict[str, Any]
+) -> None:
+    response = await echo.http.request(method, path, **asked)
+    jsonschema.validate(response.json(), schema_of(document, method, path, response.status_code))
+
+
+async def test_a_missing_key_is_answered_as_documented(
+    document: Document, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = Settings(server=ServerSettings(port=0, api_key="k"))
+    async with serving(tmp_path_factory.mktemp("keyed"), settings) as served:
+        response = await served.http.get("/v1/models")
+    jsonschema.validate(response.json(), schema_of(document, "get", "/v1/models", response.status_code))
+    assert "401" not in document["paths"]["/health"]["get"]["responses"]
+
+
+async def test_options_and_refusals_tell_all_methods_of_a_path(echo: Served, document: Document) -> None:
+    for path, methods in document["paths"].items():
+        at = path.replace("{model_id}", "x").replace("{request_id}", "x").replace("{download_id}", "x")
+        for method in ("OPTIONS", "PATCH"):
+            response = await echo.http.request(method, at)
+            allowed = {each.lower() for each in response.headers["allow"].split(", ")} - {"options", "head"}
+            assert allowed == set(methods), (path, method)
+
+
+async def test_the_schema_of_a_chat_takes_what_is_taken_and_no_more(document: Document) -> None:
+    asked = {"$ref": "#/components/schemas/ChatRequest", "components": document["components"]}
+    taken: list[dict[str, object]] = [
+        {},
+        {"mirostat": 0},
+        {"user": [1]},
+        {"unheard_of": None},
+        {"stop": []},
+        {"logit_bias": []},
+    ]
+    for fields in taken:
+        jsonschema.validate(chat_body(**fields), asked)
+    wrong: list[dict[str, object]] = [{"mirostat": 1}, {"unheard_of": 1}, {"max_tokens": 0}, {"top_logprobs": 1}]
+    wrong += [{"functions": [{}]}, {"messages": user([{"type": "image_url"}])}]
+    for refused in wrong:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(chat_body(**refused), asked)

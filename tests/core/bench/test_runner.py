@@ -1,0 +1,43 @@
+"""Measuring a loaded model goes the way requests go, and ends as they end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from core.contract.models import Artifact, LoadOptions, LoadProgress, Step, Work, no_progress
+from core.engines.echo import EchoEngine, EchoModel
+from core.engines.registry import Engines
+from core.errors import EngineFailed, RequestError
+from core.settings.schema import ModelSettings, Settings
+from core.workbench import Workbench
+from tests.fakes.support import folders_in
+
+
+class FailsInDecode(EchoModel):
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        if any(len(item.tokens) == 1 for item in work):
+            raise RuntimeError("a fault")
+        return super().step(work)
+
+
+class Failing(EchoEngine):
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        return FailsInDecode(options)
+
+
+async def test_what_ends_a_stream_ends_the_measuring_with_the_same_sentence(tmp_path: Path) -> None:
+    bench = Workbench(Settings(), folders_in(tmp_path), Engines({"echo": f"{__name__}:Failing"}))
+    await bench.load("echo")
+    with pytest.raises(EngineFailed, match="a fault"):
+        async for _ in bench.measure("echo", streams=2):
+            pass
+    await bench.close()
+
+
+async def test_more_than_the_context_holds_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    bench = Workbench(Settings(model=ModelSettings(ctx_size=64)), folders_in(tmp_path))
+    await bench.load("echo")
+    with pytest.raises(RequestError, match="60 prompt tokens and 10 new ones do not fit the context of 64"):
+        bench.measure("echo", prompt_tokens=60, new_tokens=10)
+    await bench.close()

@@ -1,0 +1,82 @@
+"""The radix index against a plain list of entries, searched from end to end."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.cache.prefix import RadixIndex, Tokens, common_prefix
+from core.cache.resident import Residents
+from core.contract.models import SequenceId
+
+token_runs = st.lists(st.integers(0, 2), max_size=8).map(tuple)
+"""Few different tokens, so that prefixes often coincide."""
+
+
+def naive_prefix(a: Tokens, b: Tokens) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+@given(st.lists(st.integers(0, 1), max_size=200).map(tuple), st.lists(st.integers(0, 1), max_size=200).map(tuple))
+def test_common_prefix_counts_leading_tokens(a: Tokens, b: Tokens) -> None:
+    assert common_prefix(a, b) == naive_prefix(a, b)
+    assert common_prefix(a, a + b) == len(a)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(token_runs, st.booleans()), max_size=25), token_runs)
+def test_the_index_finds_the_longest_common_prefix_of_what_is_in_it(
+    changes: list[tuple[Tokens, bool]], wanted: Tokens
+) -> None:
+    index: RadixIndex[int] = RadixIndex()
+    kept: dict[int, Tokens] = {}
+    for number, (tokens, remove_one) in enumerate(changes):
+        covered = any(other[: len(tokens)] == tokens for other in kept.values())
+        assert index.insert(tokens, number) == (bool(tokens) and not covered)
+        if tokens and not covered:
+            kept[number] = tokens
+            prefixes = {entry for entry, other in kept.items() if other != tokens and tokens[: len(other)] == other}
+            assert set(index.superseded(number)) == prefixes
+        if remove_one and kept:
+            gone = next(iter(kept))
+            del kept[gone]
+            index.remove(gone)
+        best = max((naive_prefix(other, wanted) for other in kept.values()), default=0)
+        found = index.match(wanted)
+        assert (found.length if found else 0) == best
+        if found:
+            assert naive_prefix(kept[found.entry], wanted) == best
+        assert {entry: index.tokens(entry) for entry in index.entries()} == kept
+
+
+def test_tenants_do_not_see_each_others_residents() -> None:
+    residents = Residents()
+    residents.keep("one", (1, 2, 3), SequenceId(1))
+    assert residents.match("two", (1, 2, 3)) is None
+    found = residents.match("one", (1, 2, 9))
+    assert found is not None
+    assert (found.entry, found.length) == (SequenceId(1), 2)
+
+
+def test_a_longer_resident_supersedes_its_own_prefixes() -> None:
+    residents = Residents()
+    assert residents.keep("", (1, 2), SequenceId(1)) == []
+    assert residents.keep("", (1, 2, 3), SequenceId(2)) == [SequenceId(1)]
+    assert len(residents) == 1
+
+
+def test_a_sequence_that_adds_nothing_is_given_back() -> None:
+    residents = Residents()
+    residents.keep("", (1, 2, 3), SequenceId(1))
+    assert residents.keep("", (1, 2), SequenceId(2)) == [SequenceId(2)]
+    assert SequenceId(2) not in residents
+
+
+def test_the_coldest_is_the_one_not_used_for_longest() -> None:
+    residents = Residents()
+    residents.keep("", (1, 1), SequenceId(1))
+    residents.keep("", (2, 2), SequenceId(2))
+    residents.match("", (1, 1, 5))
+    assert residents.coldest() == SequenceId(2)
+    residents.drop(SequenceId(2))
+    assert residents.coldest() == SequenceId(1)
+    residents.drop(SequenceId(1))
+    assert residents.coldest() is None

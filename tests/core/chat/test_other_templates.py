@@ -1,0 +1,131 @@
+"""Templates of other projects render as the library renders them that their authors wrote them for.
+
+They may not be copied into this repository, so their folder is named by BENCHTOP_TEST_TEMPLATES. With `-s` a table is
+printed: how each conversation had to be written for a template to take it with nobody's words lost.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from core.chat.plain import GUIDING, Form, NoTools, Writing, without_system, write_messages, write_tools
+from core.chat.template import ChatTemplate
+from core.errors import RequestError, TemplateFailed
+from core.requests import Message, Role, TextPart, Tool, ToolCall
+from tests.fakes.support import said
+
+FOLDER = os.environ.get("BENCHTOP_TEST_TEMPLATES", "")
+PATHS = sorted(Path(FOLDER).glob("*.jinja")) if FOLDER else []
+if not PATHS:
+    pytest.skip("BENCHTOP_TEST_TEMPLATES names no folder with .jinja files", allow_module_level=True)
+library = pytest.importorskip("transformers.utils.chat_template_utils", reason="transformers comes with the mlx extra")
+
+BOS, EOS = "<bos>", "<eos>"
+WEATHER = Tool(
+    "get_weather",
+    "Tells the weather.",
+    '{"type":"object","properties":{"city":{"type":"string","description":"Where."},"days":{"type":"integer"}},'
+    '"required":["city"]}',
+)
+CALLED = Message(Role.ASSISTANT, (), tool_calls=(ToolCall("abcdef123", "get_weather", '{"city":"Oslo","days":2}'),))
+RESULT = Message(Role.TOOL, (TextPart('{"degrees": 7}'),), name="get_weather", tool_call_id="abcdef123")
+SYSTEM = said("Answer in one word.", Role.SYSTEM)
+TURNS = (said("What is 1 + 1?"), said("Two.", Role.ASSISTANT), said("And in Norwegian? Dønn æ?"))
+CONVERSATIONS: dict[str, tuple[tuple[Message, ...], tuple[Tool, ...]]] = {
+    "user": (TURNS[:1], ()),
+    "system": ((SYSTEM, *TURNS[:1]), ()),
+    "turns": (TURNS, ()),
+    "system, turns": ((SYSTEM, *TURNS), ()),
+    "developer": ((said("Be kind.", Role.DEVELOPER), *TURNS[:1]), ()),
+    "tools": (TURNS[:1], (WEATHER,)),
+    "result": ((TURNS[0], CALLED, RESULT), (WEATHER,)),
+    "system, result": ((SYSTEM, TURNS[0], CALLED, RESULT), (WEATHER,)),
+    "result, turns": ((TURNS[0], CALLED, RESULT, said("Cold.", Role.ASSISTANT), TURNS[2]), (WEATHER,)),
+}
+ALL, NONE = frozenset(Role), frozenset[Role]()
+OBJECT, JSON, PARTS, MERGED = "", "JSON arguments", "parts", "merged"
+
+
+def render(source: str, messages: Sequence[Message], tools: Sequence[Tool], form: Form, *, prompt: bool) -> str | None:
+    """What the library makes of it; None where the template fails or refuses."""
+    try:
+        (text,), _ = library.render_jinja_template(
+            [write_messages(messages, form, Writing())],
+            chat_template=source,
+            add_generation_prompt=prompt,
+            bos_token=BOS,
+            eos_token=EOS,
+            **write_tools(tools, form, Writing()),
+        )
+    except Exception:  # noqa: BLE001 -- whatever a template of others raises in the library
+        return None
+    return None if "'text': '" in text or "{'city': 'Oslo'" in text else str(text)
+
+
+def spellings(source: str) -> Iterator[tuple[str, Form]]:
+    """Ways to write a conversation, the usual one first."""
+    knows = {False, '"developer"' in source or "'developer'" in source}
+    for no_tools, objects, parts, developer in product(
+        NoTools, (True, False), (NONE, ALL), sorted(knows, reverse=True)
+    ):
+        words = (no_tools.name if no_tools is not NoTools.NONE else "", "" if objects else JSON, PARTS if parts else "")
+        yield (
+            ", ".join(filter(None, words)),
+            Form(parts, parts, developer=developer, objects=objects, no_tools=no_tools),
+        )
+
+
+def best(source: str, messages: Sequence[Message], tools: Sequence[Tool], *, prompt: bool) -> tuple[str, str] | None:
+    """The first spelling in which the most words are kept: nobody's are lost before those of a tool."""
+    users = [part.text for message in messages if message.role is Role.USER for part in message.parts]
+    guiding = [message.text for message in messages if message.role in GUIDING]
+    called, results = (["Oslo"], ["degrees"]) if CALLED in messages else ([], [])
+    for words in ([*users, *guiding, *called, *results], [*users, *guiding, *results], [*users, *guiding], users):
+        for how, form in spellings(source):
+            text = render(source, messages, tools, form, prompt=prompt)
+            if text is not None and all(word in text for word in words):
+                return how, text
+    return None
+
+
+def expected(source: str, name: str, *, prompt: bool) -> tuple[str, str] | None:
+    """How the library renders the conversation, with the system's words among the user's where the template takes
+    no system message. None where it takes the conversation in no way."""
+    messages, tools = CONVERSATIONS[name]
+    taken = best(source, CONVERSATIONS["system"][0], (), prompt=prompt)
+    if taken is None or SYSTEM.text not in taken[1]:
+        merged = best(source, without_system(messages), tools, prompt=prompt)
+        return merged and (
+            MERGED if merged[0] == OBJECT and GUIDING & {each.role for each in messages} else merged[0],
+            merged[1],
+        )
+    return best(source, messages, tools, prompt=prompt)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_template_of_others_renders_as_transformers_renders_it(path: Path) -> None:
+    source = path.read_text()
+    template = ChatTemplate(source, BOS, EOS)
+    told = {}
+    wrong = []
+    try:
+        for name, prompt in product(CONVERSATIONS, (True, False)):
+            messages, tools = CONVERSATIONS[name]
+            wanted = expected(source, name, prompt=prompt)
+            try:
+                got = template.render(messages, tools=tools, add_generation_prompt=prompt).text
+            except (RequestError, TemplateFailed) as error:
+                got = f"{type(error).__name__}: {error}"
+                same = wanted is None
+            else:
+                same = wanted is not None and got == wanted[1]
+            told[name] = ("refused" if wanted is None else wanted[0] or "as it is") if same else "DIFFERENT"
+            if not same:
+                wrong.append((name, prompt, wanted, got))
+    finally:
+        template.close()
+    print(f"\n{path.stem}: " + "; ".join(f"{name}: {how}" for name, how in told.items() if how != "as it is"))
+    assert not wrong

@@ -1,0 +1,113 @@
+"""Which engine takes a model, and what is said where none does."""
+
+from pathlib import Path
+
+import pytest
+
+from core.contract.models import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    KvType,
+    LoadOptions,
+    LoadProgress,
+    Unavailable,
+    no_progress,
+)
+from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
+from core.engines.mlx.engine import preference
+from core.engines.registry import Engines
+from core.errors import ArtifactError, EngineUnavailable
+from core.hardware import machine
+from core.models.fit.sizing import kv_bytes_per_token, size
+
+GGUF = Artifact("m", ArtifactFormat.GGUF, Path("m.gguf"), 1)
+WHISPER = Artifact("w", ArtifactFormat.WHISPER, Path("w.bin"), 1)
+
+
+class Elsewhere(EchoEngine):
+    name = "elsewhere"
+    priority = 1
+
+    def availability(self) -> Availability:
+        return Unavailable("It runs on other machines.", "buy one")
+
+    def accepts(self, artifact: Artifact) -> bool:
+        return artifact.format is ArtifactFormat.WHISPER
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        raise AssertionError("never loaded")
+
+
+def engines() -> Engines:
+    return Engines(
+        {
+            "llamacpp": "core.engines.llamacpp.engine:LlamaCppEngine",
+            "echo": "core.engines.echo:EchoEngine",
+            "elsewhere": f"{__name__}:Elsewhere",
+        }
+    )
+
+
+def test_the_first_available_engine_that_accepts_the_model_is_chosen() -> None:
+    assert engines().choose(GGUF).name == "llamacpp"
+    assert engines().choose(ARTIFACT).name == "echo"
+
+
+def test_an_unavailable_engine_says_why_and_what_mends_it() -> None:
+    with pytest.raises(EngineUnavailable, match=r"other machines\. Mend it with: buy one"):
+        engines().choose(WHISPER)
+    with pytest.raises(EngineUnavailable, match="elsewhere is not available"):
+        engines().choose(GGUF, "elsewhere")
+
+
+def test_an_engine_that_does_not_take_the_format_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="echo does not run gguf models"):
+        engines().choose(GGUF, "echo")
+
+
+def test_an_engine_nobody_knows_is_answered_with_those_there_are() -> None:
+    with pytest.raises(EngineUnavailable, match="'vroom'; there are echo, elsewhere, llamacpp"):
+        engines().choose(GGUF, "vroom")
+
+
+def test_a_model_no_engine_takes_is_told_with_its_format() -> None:
+    with pytest.raises(ArtifactError, match="ggml-whisper"):
+        Engines({"echo": "core.engines.echo:EchoEngine"}).choose(WHISPER)
+
+
+def test_reports_come_by_priority_with_reasons() -> None:
+    reports = engines().reports()
+    assert [report.name for report in reports] == ["elsewhere", "llamacpp", "echo"]
+    assert (reports[0].available, reports[0].mend) == (False, "buy one")
+    assert reports[2].version
+
+
+def test_mlx_goes_first_on_the_machines_it_was_made_for_and_last_elsewhere() -> None:
+    others = [engine.priority for engine in Engines() if engine.name not in ("mlx", "remote", "echo")]
+    assert preference(apple=True) < min(others)
+    assert preference(apple=False) > max(others)
+    assert Engines().get("mlx").priority == preference(apple=machine().apple_silicon)
+    assert next(engine.name for engine in Engines() if engine.name != "mlx") == "llamacpp"
+
+
+def test_kv_bytes_follow_the_formula() -> None:
+    assert kv_bytes_per_token(24, 2, 64, 64, KvType.F16) == 24 * 2 * 128 * 2
+    assert kv_bytes_per_token(24, 2, 64, 64, KvType.Q8_0) == 24 * 2 * 128 * 34 // 32
+
+
+def test_what_is_asked_for_is_taken_and_more_than_trained_is_noted() -> None:
+    sizes = size(LoadOptions(context=4096, slots=3), trained=2048, token_bytes=1000, available=10**9)
+    assert (sizes.context, sizes.slots) == (4096, 3)
+    assert "trained on 2048" in sizes.notes[0]
+    assert sizes.cells >= 4096 + 2 * 2048
+
+
+def test_defaults_fit_the_memory_and_a_smaller_context_is_never_silent() -> None:
+    roomy = size(LoadOptions(), trained=131072, token_bytes=1000, available=64 * 10**9)
+    assert (roomy.context, roomy.slots) == (16384, 8)
+    assert "16384 of the 131072" in roomy.notes[0]
+    tight = size(LoadOptions(), trained=2048, token_bytes=100_000, available=10**9)
+    assert tight.cells * 100_000 <= 0.3 * 10**9
+    assert tight.slots == 1
+    assert size(LoadOptions(), trained=2048, token_bytes=100, available=10**10).notes == ()

@@ -1,0 +1,116 @@
+"""The store: formats in order of preference, and estimates that learn from what loading took."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from core.contract.models import Artifact, ArtifactFormat, Engine, KvType, LoadOptions
+from core.engines.registry import Engines
+from core.errors import NotDownloaded
+from core.models.fit.records import ENOUGH
+from core.models.resolve import resolve_own
+from core.models.store import Store
+from core.settings.profile import Profile
+from core.settings.schema import Settings
+from core.trial.probe import Prober
+from tests.fakes.support import folders_in
+
+GUIDE = resolve_own("guide")
+LOCATION = "core.engines.llamacpp.engine:LlamaCppEngine"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(Settings(), folders_in(tmp_path), Engines({"llamacpp": LOCATION}), LoadOptions())
+
+
+def test_a_trial_run_records_what_a_model_took_beside_what_was_estimated(store: Store, tmp_path: Path) -> None:
+    prober = Prober(tmp_path, 60.0, store.learn)
+    engine = Engines().get("llamacpp")
+    prober.probe(engine, LOCATION, GUIDE, LoadOptions(threads=1), threading.Event(), budget=20.0)
+    (record,) = store.records.all()
+    assert (record.engine, record.architecture) == ("llamacpp", "llama")
+    # Beside a model this small the library's own pages count, and how many it touches depends on the processor.
+    assert abs(record.measured - record.predicted.loaded) < 2 * record.predicted.overhead
+    # A verdict that is kept measures nothing anew.
+    prober.probe(engine, LOCATION, GUIDE, LoadOptions(threads=1), threading.Event(), budget=20.0)
+    assert len(store.records.all()) == 1
+
+
+def test_estimates_are_corrected_by_what_loading_took(store: Store) -> None:
+    header = store.header(GUIDE)
+    before = store.judge(header).fit.parts
+    options = LoadOptions(context=2048, slots=1)
+    store.learn("llamacpp", GUIDE, options, 0)
+    predicted = store.records.all()[0].predicted
+    rest = predicted.compute + predicted.vocabulary + predicted.overhead
+    for _ in range(ENOUGH):
+        store.learn("llamacpp", GUIDE, options, predicted.loaded + rest)
+    after = store.judge(header).fit.parts
+    assert after.overhead == 2 * before.overhead
+    assert (after.weights, after.kv) == (before.weights, before.kv)
+
+
+def test_what_cannot_be_read_is_not_recorded_and_expected_to_take_its_size(store: Store, tmp_path: Path) -> None:
+    nothing = Artifact("nothing", ArtifactFormat.GGUF, tmp_path / "nothing.gguf", 1234)
+    store.learn("llamacpp", nothing, LoadOptions(context=64), 1)
+    assert store.records.all() == []
+    assert store.expect(nothing, Profile(), 1 << 40) == 1234
+
+
+def test_a_model_is_expected_to_take_what_its_settings_ask_and_no_more_than_there_is(store: Store) -> None:
+    small = store.expect(GUIDE, Profile(ctx_size=256, slots=1), 1 << 40)
+    large = store.expect(GUIDE, Profile(ctx_size=2048, slots=16), 1 << 40)
+    assert GUIDE.size < small < large
+    # Where slots are left open, they go by the memory that may be taken.
+    assert store.expect(GUIDE, Profile(), 24 << 20) < store.expect(GUIDE, Profile(), 1 << 40)
+
+
+def test_a_model_is_expected_to_take_what_trial_runs_have_made_of_its_options(store: Store) -> None:
+    profile = Profile(ctx_size=2048, slots=1)
+
+    def larger(engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
+        assert (engine.name, artifact, options.context) == ("llamacpp", GUIDE, 2048)
+        return replace(options, batch=2048, micro_batch=2048)
+
+    assert store.expect(GUIDE, profile, 1 << 40, larger) > store.expect(GUIDE, profile, 1 << 40)
+
+
+def test_fit_is_judged_for_the_context_and_type_that_are_asked_for(store: Store) -> None:
+    header = store.header(GUIDE)
+    usual = store.judge(header, context=1024)
+    assert usual.setup.context == 1024
+    assert store.judge(header, context=2048).fit.parts.kv > usual.fit.parts.kv
+    assert store.judge(header, context=1024, kv=KvType.Q8_0).fit.parts.kv < usual.fit.parts.kv
+    assert usual.largest == header.trained_context
+    (device,) = {usual.fit.device}
+    assert store.judge(header, memory=(replace(device, free=1 << 20),)).largest is None
+
+
+def test_gguf_is_preferred_to_other_formats_off_a_mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.hardware import machine
+    from core.models import store as module
+
+    store = Store(Settings(), folders_in(tmp_path), Engines(), LoadOptions())
+    linux = replace(machine(), system="linux", architecture="x86_64")
+    monkeypatch.setattr(module, "machine", lambda: linux)
+    assert store.formats[0] is ArtifactFormat.GGUF
+    if ArtifactFormat.MLX in store.formats:
+        mac = replace(machine(), system="darwin", architecture="arm64")
+        monkeypatch.setattr(module, "machine", lambda: mac)
+        assert store.formats[:2] == (ArtifactFormat.MLX, ArtifactFormat.GGUF)
+
+
+def test_built_in_models_are_found_without_a_look_at_the_engines(tmp_path: Path) -> None:
+    store = Store(Settings(), folders_in(tmp_path), Engines({"none": "no.such.module:Engine"}), LoadOptions())
+    assert store.resolve(store.read_own("guide")) == GUIDE
+
+
+def test_a_name_of_the_catalog_that_is_not_here_says_how_to_get_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(NotDownloaded, match="tui pull qwen-2.5-1.5b"):
+        store.resolve(store.read_own("qwen-2.5-1.5b"))

@@ -1,0 +1,81 @@
+"""Which models go for another: pure decisions."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.serving.pool.eviction import NoRoom, Occupant, Room, coldest, default_limit, expired, make_room
+
+GIB = 2**30
+
+
+def idle(name: str, size: int, used: float = 0.0, **fields: object) -> Occupant:
+    return Occupant(name, size, used, **fields)  # type: ignore[arg-type]
+
+
+def test_nothing_goes_while_there_is_room() -> None:
+    assert make_room([idle("a", 4)], 4, 8) == Room()
+
+
+def test_the_one_used_longest_ago_goes_first() -> None:
+    assert make_room([idle("new", 4, 2.0), idle("old", 4, 1.0)], 4, 8) == Room(evict=("old",))
+
+
+def test_a_small_one_stays_where_a_larger_one_had_to_go_anyway() -> None:
+    assert make_room([idle("small", 1, 1.0), idle("large", 8, 2.0)], 5, 10) == Room(evict=("large",))
+
+
+def test_a_busy_one_goes_only_when_idle_ones_are_not_enough_and_then_after_its_requests() -> None:
+    there = [idle("busy", 4, 1.0, busy=True), idle("idle", 4, 2.0)]
+    assert make_room(there, 4, 8) == Room(evict=("idle",))
+    assert make_room(there, 8, 8) == Room(evict=("idle",), drain=("busy",))
+
+
+def test_a_pinned_one_never_goes_and_what_is_lacking_is_told() -> None:
+    assert make_room([idle("pinned", 6, pinned=True), idle("b", 1)], 4, 8) == NoRoom(2)
+
+
+def test_the_limit_leaves_a_fifth_of_a_small_machine_and_eight_gibibytes_of_a_large_one() -> None:
+    assert default_limit(10 * GIB) == 8 * GIB
+    assert default_limit(64 * GIB) == 56 * GIB
+
+
+def test_only_idle_unpinned_models_with_a_time_to_live_expire() -> None:
+    there = [
+        idle("gone", 1, 0.0, ttl=10.0),
+        idle("fresh", 1, 95.0, ttl=10.0),
+        idle("kept", 1, 0.0),
+        idle("busy", 1, 0.0, ttl=10.0, busy=True),
+        idle("pinned", 1, 0.0, ttl=10.0, pinned=True),
+    ]
+    assert expired(there, 100.0) == ["gone"]
+    assert coldest([idle("b", 1, 2.0), idle("a", 1, 1.0, pinned=True)]) == "b"
+    assert coldest([]) is None
+
+
+occupants = st.lists(
+    st.builds(
+        Occupant,
+        st.uuids().map(str),
+        st.integers(0, 100),
+        st.floats(0, 100),
+        busy=st.booleans(),
+        pinned=st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@given(occupants, st.integers(0, 200), st.integers(1, 300))
+def test_what_goes_is_enough_and_none_of_it_is_needless(there: list[Occupant], need: int, limit: int) -> None:
+    sizes = {each.name: each.size for each in there}
+    total = sum(sizes.values())
+    room = make_room(there, need, limit)
+    if isinstance(room, NoRoom):
+        fixed = sum(each.size for each in there if each.pinned)
+        assert fixed + need - limit == room.lacking > 0
+        return
+    gone = (*room.evict, *room.drain)
+    freed = sum(sizes[name] for name in gone)
+    assert total - freed + need <= limit
+    assert not any(each.pinned for each in there if each.name in gone)
+    assert all(total - freed + sizes[name] + need > limit for name in gone)

@@ -1,0 +1,256 @@
+"""Config files of llama-cpp-python's example server say here what they say there, or are told what they cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.contract.models import KvType, Lora
+from core.errors import ConfigError
+from core.settings.llama_cpp_server import AS_DEFAULT, REFUSED, WARNED, ModelOptions
+from core.settings.profile import Profile
+from core.settings.schema import Loaded, read_settings
+
+LOCAL = {"alias": "m", "path": "/models/m.gguf"}
+
+
+def read(tmp_path: Path, content: object) -> Loaded:
+    path = tmp_path / "config.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_settings(config_file=path, environment={})
+
+
+def refusal(tmp_path: Path, content: object) -> str:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, content)
+    assert str(tmp_path / "config.json") in str(error.value)
+    return str(error.value)
+
+
+def profile(tmp_path: Path, model: dict[str, object]) -> Profile:
+    (found,) = read(tmp_path, {"model": {**LOCAL, **model}}).settings.models.values()
+    return found
+
+
+def hub(filename: str, **more: object) -> dict[str, object]:
+    return {"model": {"from_pretrained": {"repo_id": "someone/Tiny-1B-GGUF", "filename": filename, **more}}}
+
+
+def test_a_whole_config_becomes_a_served_model(tmp_path: Path) -> None:
+    loaded = read(
+        tmp_path,
+        {
+            "server": {"host": "::1", "port": 8000},
+            "model": {
+                "alias": "tiny",
+                "from_pretrained": {"repo_id": "someone/Tiny-1B-GGUF", "filename": "Tiny-1B-Q8_0.gguf"},
+                "n_ctx": 32768,
+                "n_seq_max": 64,
+                "n_batch": 128,
+                "n_ubatch": 128,
+                "threads": 4,
+                "kv_unified": True,
+                "use_mmap": True,
+                "flash_attn": True,
+            },
+        },
+    )
+    settings = loaded.settings
+    assert (settings.server.host, settings.server.port) == ("::1", 8000)
+    assert settings.models == {
+        "tiny": Profile(
+            source="someone/Tiny-1B-GGUF/Tiny-1B-Q8_0.gguf",
+            ctx_size=32768,
+            slots=64,
+            batch=128,
+            micro_batch=128,
+            threads=4,
+            flash_attention=True,
+        )
+    }
+    assert settings.default_model == "tiny"
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({}, Profile(source="/models/m.gguf")),
+        ({"n_ctx": None, "threads": None, "mtmd": None, "draft_model": None}, Profile(source="/models/m.gguf")),
+        ({"path": "sub/m.gguf"}, Profile(source="./sub/m.gguf")),
+        ({"path": "~/m.gguf"}, Profile(source="~/m.gguf")),
+        ({"n_ctx": 0}, Profile(source="/models/m.gguf")),
+        ({"n_ctx": 8192, "max_seq_len": 4096}, Profile(source="/models/m.gguf", ctx_size=4096)),
+        ({"n_ctx": 8192, "n_seq_max": 4}, Profile(source="/models/m.gguf", ctx_size=8192, slots=4)),
+        (
+            {"n_ctx": 8192, "n_seq_max": 4, "kv_unified": False},
+            Profile(source="/models/m.gguf", ctx_size=2048, slots=4),
+        ),
+        ({"n_seq_max": 256}, Profile(source="/models/m.gguf", slots=200)),
+        ({"n_batch": 8}, Profile(source="/models/m.gguf", batch=32)),
+        ({"n_batch": 2048, "n_ubatch": 128}, Profile(source="/models/m.gguf", batch=2048, micro_batch=128)),
+        ({"draft_model": "prompt-lookup-decoding"}, Profile(source="/models/m.gguf", draft="prompt-lookup")),
+        ({"type_k": 8, "type_v": 8}, Profile(source="/models/m.gguf", kv_type=KvType.Q8_0)),
+        ({"type_k": 30, "type_v": 30}, Profile(source="/models/m.gguf", kv_type=KvType.BF16)),
+        ({"type_k": 1}, Profile(source="/models/m.gguf", kv_type=KvType.F16)),
+        (AS_DEFAULT, Profile(source="/models/m.gguf")),
+    ],
+    ids=str,
+)
+def test_a_model_is_translated(tmp_path: Path, model: dict[str, object], expected: Profile) -> None:
+    assert profile(tmp_path, model) == expected
+
+
+@pytest.mark.parametrize(
+    ("filename", "name", "source"),
+    [
+        ("Tiny-Q8_0.gguf", "Tiny-Q8_0", "someone/Tiny-1B-GGUF/Tiny-Q8_0.gguf"),
+        ("Q4/Tiny.gguf", "Tiny", "someone/Tiny-1B-GGUF/Q4/Tiny.gguf"),
+        ("*Q4_K_M.gguf", "Tiny-1B-GGUF", "someone/Tiny-1B-GGUF:Q4_K_M"),
+        ("*-UD-Q4_K_XL*.gguf", "Tiny-1B-GGUF", "someone/Tiny-1B-GGUF:UD-Q4_K_XL"),
+    ],
+)
+def test_files_of_the_hub_are_named_as_everywhere_else(tmp_path: Path, filename: str, name: str, source: str) -> None:
+    assert {key: each.source for key, each in read(tmp_path, hub(filename)).settings.models.items()} == {name: source}
+
+
+def test_the_other_parts_of_a_divided_model_come_along_in_silence(tmp_path: Path) -> None:
+    parts = [f"big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    assert read(tmp_path, hub(parts[0], additional_files=parts[1:])).warnings == ()
+
+
+@pytest.mark.parametrize("key", sorted(REFUSED))
+def test_what_would_change_answers_is_refused_by_name(tmp_path: Path, key: str) -> None:
+    samples: dict[str, object] = {
+        "mtmd": {"mmproj_path": "p.gguf"},
+        "response_schema": {"type": "object"},
+        "chat_template": ["{{ bos_token }}", "{{ messages[0].content }}"],
+        "kv_overrides": {"a": 1},
+        "vocab_only": True,
+    }
+    said = refusal(tmp_path, {"model": {**LOCAL, key: samples.get(key, 7)}})
+    assert f"sets model.{key} ({REFUSED[key]}), which this version cannot do" in said
+    assert said.endswith("take it out.")
+
+
+WARNINGS = {
+    "n_gpu_layers": ({"n_gpu_layers": -1}, "model.n_gpu_layers has no effect"),
+    "tensor_split": ({"tensor_split": [1.0]}, "model.tensor_split has no effect"),
+    "use_mmap": ({"use_mmap": False}, "model.use_mmap has no effect: weights are always mapped"),
+    "use_mlock": ({"use_mlock": True}, "model.use_mlock has no effect"),
+    "kv_unified": ({"kv_unified": False}, "model.kv_unified has no effect"),
+    "threads_batch": ({"threads_batch": 8}, "model.threads_batch has no effect"),
+    "embedding": ({"embedding": True}, "model.embedding has no effect"),
+    "n_ubatch": ({"n_ubatch": 8}, "model.n_ubatch is taken as 32; it may be 32 to 16384."),
+    "n_batch": ({"n_batch": 8}, "model.n_batch is taken as 32; it may be 32 to 16384."),
+    "n_seq_max": ({"n_seq_max": 256}, "model.n_seq_max is taken as 200"),
+    "drafts": (
+        {"draft_model": "draft-mtp", "draft_model_num_pred_tokens": 2},
+        "model.draft_model, model.draft_model_num_pred_tokens: no effect",
+    ),
+    "details of drafts": (
+        {"draft_model": "prompt-lookup-decoding", "draft_model_max_ngram_size": 2},
+        "model.draft_model_max_ngram_size: no effect; how much is guessed follows what comes true.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "said"), WARNINGS.values(), ids=WARNINGS)
+def test_what_concerns_speed_or_memory_alone_is_told(tmp_path: Path, model: dict[str, object], said: str) -> None:
+    (warning,) = read(tmp_path, {"model": {**LOCAL, **model}}).warnings
+    assert warning.startswith(said)
+
+
+def test_a_disk_cache_and_other_places_of_files_are_told(tmp_path: Path) -> None:
+    content = hub("a.gguf", cache_dir="c", additional_files=["b.json"]) | {
+        "disk_cache": {"path": ".cache/sequences", "max_bytes": 1073741824, "min_tokens": 128}
+    }
+    files, place, cache = read(tmp_path, content).warnings
+    assert files == (
+        "model.from_pretrained.additional_files: b.json will not be fetched; only the parts of a model are."
+    )
+    assert "cache_dir" in place
+    assert "HF_HUB_CACHE" in place
+    assert cache.startswith("disk_cache has no effect")
+
+
+def test_every_key_of_a_model_is_translated_refused_or_told(tmp_path: Path) -> None:
+    translated = {"path", "from_pretrained", "alias", "n_ctx", "max_seq_len", "n_seq_max", "n_batch", "n_ubatch"}
+    translated |= {"threads", "flash_attn", "type_k", "type_v", "loras"}
+    drafts = {key for key in ModelOptions.__struct_fields__ if key.startswith("draft_model")}
+    assert translated | REFUSED.keys() | WARNED.keys() | drafts == set(ModelOptions.__struct_fields__)
+
+
+MISTAKES = {
+    "near key": ({"model": {**LOCAL, "n_cxt": 1}}, "model.n_cxt is unknown; did you mean n_ctx?"),
+    "near key below": (
+        {"model": {"from_pretrained": {"repo": "a/b", "filename": "c.gguf"}}},
+        "model.from_pretrained.repo is unknown; did you mean repo_id?",
+    ),
+    "missing": ({"model": {"from_pretrained": {"repo_id": "a/b"}}}, "model.from_pretrained.filename is missing."),
+    "no model": ({"disk_cache": {"path": "x"}}, "model is missing."),
+    "foreign section": ({"model": LOCAL, "queue": {}}, "queue is unknown; there are model, server, disk_cache."),
+    "wrong type": ({"model": {**LOCAL, "n_ctx": "big"}}, "model.n_ctx: Expected `int | null`, got `str`."),
+    "out of range": ({"model": {**LOCAL, "threads": 0}}, "model.threads: 0 is too small; at least 1."),
+    "port": ({"server": {"port": 70000}, "model": LOCAL}, "server.port: 70000 is too large; at most 65535."),
+    "small context": (
+        {"model": {**LOCAL, "n_ctx": 8}},
+        "model.n_ctx: a request would hold 8 tokens; 16 are the fewest.",
+    ),
+    "no source": ({"model": {"alias": "m"}}, "model wants either path or from_pretrained, and one of them alone."),
+    "two sources": (
+        {"model": {**LOCAL, "from_pretrained": {"repo_id": "a/b", "filename": "c.gguf"}}},
+        "model wants either path or from_pretrained",
+    ),
+    "unlike types": ({"model": {**LOCAL, "type_k": 8, "type_v": 1}}, "model.type_k and model.type_v differ (8 and 1)"),
+    "one type": ({"model": {**LOCAL, "type_k": 8}}, "model.type_k and model.type_v differ (8 and 1)"),
+    "odd type": ({"model": {**LOCAL, "type_k": 3, "type_v": 3}}, "model.type_k: 3 is no type of the KV cache here"),
+    "vague pattern": (hub("*.gguf"), "the pattern '*.gguf' tells no quant; write the file's name."),
+    "no repository": (
+        {"model": {"from_pretrained": {"repo_id": "gpt2", "filename": "a.gguf"}}},
+        "model.from_pretrained: 'gpt2/a.gguf' is no file of a repository",
+    ),
+    "straying file": (hub("../a.gguf"), "would lie outside its repository"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_named_with_its_file_and_key(tmp_path: Path, content: object, said: str) -> None:
+    assert said in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "is not JSON"), ("[1]", "holds no object of sections"), ("\xff", "is not JSON")]
+)
+def test_what_is_no_object_is_told_as_such(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=said):
+        read_settings(config_file=path, environment={})
+
+
+def test_json_in_the_layout_of_the_toml_files_is_read_as_those_are(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        {
+            "server": {"port": 9000, "api_key": None},
+            "model": {"threads": 2, "ctx_size": None},
+            "models": {"q": {"source": "./q.gguf", "slots": None, "sampling": {"top_k": 5}}},
+        },
+    ).settings
+    assert settings.server.port == 9000
+    assert settings.model.threads == 2
+    assert settings.models["q"].sampling.top_k == 5
+
+
+def test_a_mistake_in_json_of_our_layout_is_named_too(tmp_path: Path) -> None:
+    assert "model.ctx_sice is unknown; did you mean ctx_size?" in refusal(tmp_path, {"model": {"ctx_sice": 1}})
+
+
+def test_adapters_that_are_files_come_along(tmp_path: Path) -> None:
+    found = profile(tmp_path, {"loras": [{"path": "/models/a.gguf", "scale": 0.5}, {"path": "/models/b.gguf"}]})
+    assert found.loras == (Lora("/models/a.gguf", 0.5), Lora("/models/b.gguf"))
+    said = refusal(tmp_path, {"model": {**LOCAL, "loras": [{"from_pretrained": {"repo_id": "o/r", "filename": "a"}}]}})
+    assert "download them" in said

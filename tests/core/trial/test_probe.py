@@ -1,0 +1,285 @@
+"""The trial run in a child process, with engines that crash, hang and babble on purpose."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from msgspec.structs import replace
+
+from core.contract.models import (
+    Artifact,
+    ArtifactFormat,
+    Availability,
+    Available,
+    LoadOptions,
+    LoadProgress,
+    Step,
+    Work,
+    no_progress,
+)
+from core.engines.echo import EchoEngine, EchoModel
+from core.engines.llamacpp.engine import LlamaCppEngine
+from core.errors import Cancelled, EngineFailed, LoadFailed
+from core.guide import WEIGHTS
+from core.hardware import machine
+from core.trial.child import Line, Loaded, Refused, Sampled, TrialRequest, Tried
+from core.trial.choose_engine import Row, Selection
+from core.trial.cpu_load import Times
+from core.trial.parent import run_trial
+from core.trial.probe import Prober, Rate, Verdict, applied, best_threads, thread_counts
+from tui.cli.doctor import verdict_lines
+
+GUIDE = Artifact("guide", ArtifactFormat.GGUF, WEIGHTS, WEIGHTS.stat().st_size)
+
+
+class Troubled(EchoEngine):
+    """An echo engine in the place of a native one, with trouble until the settings are safe enough."""
+
+    name = "troubled"
+
+    def availability(self) -> Availability:
+        return Available("1")
+
+    def safer(self, options: LoadOptions) -> LoadOptions | None:
+        return LlamaCppEngine().safer(options)
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        if options.extra_buffers:
+            self.trouble()
+        return super().load(artifact, options)
+
+    def trouble(self) -> None:
+        os.kill(os.getpid(), signal.SIGILL)
+
+
+class Hanging(Troubled):
+    name = "hanging"
+
+    def trouble(self) -> None:
+        time.sleep(600)
+
+
+class Babbling(Troubled):
+    name = "babbling"
+
+    def trouble(self) -> None:
+        os.write(1, b"benchtop-trial:{not json\n")
+        os._exit(0)
+
+
+class Quitting(Troubled):
+    name = "quitting"
+
+    def trouble(self) -> None:
+        os._exit(3)
+
+
+class Hopeless(Troubled):
+    name = "hopeless"
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        os.abort()
+
+
+class Refusing(Troubled):
+    name = "refusing"
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        raise LoadFailed(artifact.name, "Not this one.")
+
+
+class CrashesInTheStep(EchoModel):
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return super().step(work)
+
+
+class CrashesLate(Troubled):
+    """Loads well and faults in the first forward pass, as kernels do."""
+
+    name = "late"
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        return CrashesInTheStep(options) if options.extra_buffers else EchoModel(options)
+
+
+@pytest.fixture
+def prober(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prober:
+    # The child must find this module's engines.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    return Prober(tmp_path, timeout=20.0)
+
+
+def probe(prober: Prober, engine: Troubled) -> Verdict:
+    location = f"{__name__}:{type(engine).__name__}"
+    return prober.probe(engine, location, GUIDE, LoadOptions(), threading.Event())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a faulting process without a signal")
+@pytest.mark.parametrize(
+    ("engine", "how"),
+    [
+        (Troubled(), "crashed with SIGILL"),
+        (CrashesLate(), "crashed with SIGSEGV"),
+        (Babbling(), "ended without a result"),
+        (Quitting(), "exit code 3"),
+    ],
+    ids=["crash in loading", "crash in the step", "garbage", "exit"],
+)
+def test_trouble_picks_the_next_safer_setting_and_says_so(prober: Prober, engine: Troubled, how: str) -> None:
+    verdict = probe(prober, engine)
+    assert not verdict.options.extra_buffers
+    assert [failure.how for failure in verdict.failures if how in failure.how]
+    assert how in verdict.notes[0]
+    assert "plain buffers" in verdict.notes[0]
+
+
+def test_a_hang_is_ended_and_leaves_no_process_behind(tmp_path: Path, prober: Prober) -> None:
+    short = Prober(tmp_path, timeout=4.0)
+    before = set(psutil.Process().children(recursive=True))
+    verdict = probe(short, Hanging())
+    assert verdict.failures[0].how == "hung for 4 s"
+    assert set(psutil.Process().children(recursive=True)) == before
+
+
+def test_no_safe_setting_is_an_error_that_names_engine_and_model(prober: Prober) -> None:
+    with pytest.raises(EngineFailed, match="hopeless engine cannot run guide.*safest"):
+        probe(prober, Hopeless())
+
+
+def test_a_refusal_in_good_order_is_left_to_loading_in_earnest(prober: Prober) -> None:
+    verdict = probe(prober, Refusing())
+    assert verdict.options.extra_buffers
+    assert verdict.rates == ()
+
+
+def test_a_verdict_is_kept_and_no_second_child_is_started(prober: Prober) -> None:
+    first = probe(prober, Quitting())
+    kept = prober.probe(Quitting(), "no.such.module:Engine", GUIDE, LoadOptions(), threading.Event())
+    assert kept == first
+    assert prober.verdicts() == [first]
+
+
+def test_a_damaged_verdict_is_found_anew(prober: Prober, tmp_path: Path) -> None:
+    first = probe(prober, Quitting())
+    for path in tmp_path.glob("*.json"):
+        path.write_bytes(b"{")
+    assert prober.verdicts() == []
+    assert probe(prober, Quitting()).failures == first.failures
+
+
+def test_stopping_ends_the_child(prober: Prober) -> None:
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(Cancelled):
+        prober.probe(Hanging(), f"{__name__}:Hanging", GUIDE, LoadOptions(), stop)
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_llama_cpp_runs_the_built_in_model_in_a_child(prober: Prober) -> None:
+    location = "core.engines.llamacpp.engine:LlamaCppEngine"
+    verdict = prober.probe(LlamaCppEngine(), location, GUIDE, LoadOptions(), threading.Event())
+    measured = [rate.threads for rate in verdict.rates if rate.options == LoadOptions()]
+    assert measured == list(thread_counts(LoadOptions()))
+    assert all(rate.decode > 0 and rate.prefill > 0 and rate.memory > 0 for rate in verdict.rates)
+    assert verdict.best in verdict.rates
+    assert verdict.threads in range(1, machine().cores + 1)
+
+
+def test_more_threads_must_earn_their_place() -> None:
+    assert best_threads({1: 100.0, 2: 104.0}) == 1
+    assert best_threads({2: 150.0, 1: 100.0, 4: 152.0}) == 2
+    assert best_threads({}) is None
+
+
+def test_a_thread_count_that_was_asked_for_is_the_only_one_tried() -> None:
+    assert thread_counts(LoadOptions(threads=3)) == (3,)
+
+
+def test_notes_name_the_settings_given_up_and_those_taken() -> None:
+    engine = LlamaCppEngine()
+    safest = engine.safer(replace(LoadOptions(), extra_buffers=False))
+    assert safest is not None
+    assert engine.safer(safest) is None
+    verdict = Verdict("llamacpp", "1", "guide", "m", safest, (Rate(safest, 1, 1.0, 1.0, 0.1, 0.0),))
+    assert verdict.notes == ()
+
+
+class Choosy(Troubled):
+    """Offers a usual setting that is slow and two more, of which the second crashes."""
+
+    name = "choosy"
+
+    def variants(self, options: LoadOptions) -> list[LoadOptions]:
+        usual = replace(options, extra_buffers=False)
+        return [usual, replace(usual, flash_attention=True), replace(usual, flash_attention=False)]
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+        if options.flash_attention:
+            os._exit(9)
+        return EchoModel(options) if options.flash_attention is False else SlowEcho(options)
+
+
+class SlowEcho(EchoModel):
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        time.sleep(0.002)
+        return super().step(work)
+
+
+def test_of_the_variants_that_survive_the_clearly_fastest_is_taken(prober: Prober) -> None:
+    told: list[Line] = []
+    location = f"{__name__}:Choosy"
+    verdict = prober.probe(Choosy(), location, GUIDE, LoadOptions(), threading.Event(), tell=told.append)
+    assert verdict.options.flash_attention is False
+    assert [failure.how for failure in verdict.failures] == ["ended with exit code 9"]
+    assert {type(line) for line in told} == {Loaded, Sampled, Tried}
+    assert len({rate.options for rate in verdict.rates}) == 2
+
+
+def test_a_fresh_trial_replaces_the_kept_verdict(prober: Prober) -> None:
+    first = probe(prober, Quitting())
+    location = f"{__name__}:Quitting"
+    again = prober.probe(Quitting(), location, GUIDE, LoadOptions(), threading.Event(), fresh=True)
+    assert again.failures == first.failures
+    assert prober.kept(Quitting(), GUIDE, LoadOptions()) == again
+
+
+def test_the_budget_bounds_the_rounds_but_not_the_first(prober: Prober) -> None:
+    location = "core.engines.echo:EchoEngine"
+    request = TrialRequest(location, GUIDE, (LoadOptions(), LoadOptions()), (1,), rounds=50, seconds=0.0)
+    outcome = run_trial(request, 20.0, threading.Event())
+    assert outcome.trouble is None
+    assert sum(isinstance(line, Sampled) for line in outcome.lines) == 1
+
+
+def test_a_refused_variant_is_told_with_the_engines_sentence(prober: Prober) -> None:
+    request = TrialRequest(f"{__name__}:Refusing", GUIDE, (LoadOptions(),), (1,), rounds=1, seconds=1.0)
+    assert run_trial(request, 20.0, threading.Event()).lines == (Refused(0, "Not this one."),)
+
+
+def test_what_was_asked_for_stands_and_the_rest_is_what_was_measured() -> None:
+    rates = (Rate(LoadOptions(), 1, 10.0, 5.0, 0.1, 0.0), Rate(LoadOptions(), 2, 9.0, 50.0, 0.1, 0.0))
+    verdict = Verdict("llamacpp", "1", "guide", "m", LoadOptions(), rates)
+    assert verdict.best == rates[0]
+    taken = applied(verdict, LoadOptions(context=64, slots=3))
+    assert (taken.context, taken.slots, taken.threads, taken.batch_threads) == (64, 3, 1, 2)
+    assert applied(verdict, LoadOptions(threads=2)).threads == 2
+
+
+@pytest.mark.parametrize(("busy", "said"), [(0.1, ""), (0.5, "while other programs took 50% of the processors")])
+def test_a_measurement_beside_other_work_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float, said: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    clock = iter([Times(0.0, 0.0, 0.0), Times(100.0, 100 * busy, 0.0)])
+    verdict = probe(Prober(tmp_path, timeout=20.0, clock=lambda: next(clock)), Quitting())
+    assert said in verdict.disturbed
+    assert bool(verdict.disturbed) is bool(said)
+    told = Selection((Row("quitting", GUIDE, verdict),), 0).lines
+    assert [line for line in told if "--rebench" in line] == ([f"[benchmark] {verdict.disturbed}"] if said else [])
+    assert any(said in line for line in verdict_lines([verdict]))

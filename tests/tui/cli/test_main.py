@@ -1,0 +1,376 @@
+"""The command line as a user meets it: exit codes, one sentence for each mistake, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.curl import KEY_VARIABLE
+from core.engines.registry import EngineReport
+from tui.cli import main as cli
+from tui.cli.arguments import config_parser, parse, parser
+from tui.cli.doctor import mend_lines
+from tui.cli.main import USAGE, main
+
+PATIENCE = 60.0
+
+
+def run(home: Path, *words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tui.cli.main", *words],
+        env=os.environ | {"BENCHTOP_HOME": str(home), "COLUMNS": "200"} | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence on stderr of a command that was refused."""
+    assert done.returncode == USAGE, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("tui: ")
+    assert line.endswith((".", "?"))
+    return line
+
+
+def test_help_names_every_option_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    script = (
+        "import sys; from tui.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'textual', 'litestar', 'uvicorn', 'rich', 'msgspec', 'structlog', 'llama_cpp', 'asyncio'}\n"
+        "sys.exit(str(sorted(heavy & sys.modules.keys())) if heavy & sys.modules.keys() else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    options = {name for action in parser()._actions for name in action.option_strings}
+    assert options >= {"--serve", "--host", "--port", "-p", "--engine", "-e", "--slots", "--ctx-size", "--threads"}
+    assert options >= {"--max-queue", "--queue-timeout", "--api-key", "--log-level", "--config", "-C", "--version"}
+    assert options >= {"--models", "--model-ttl", "--memory-limit", "--auto-route", "--route-strategy", "--kv-type"}
+    assert all(option in done.stdout for option in options)
+
+
+def test_version_is_told(tmp_path: Path) -> None:
+    done = run(tmp_path, "--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"benchtop \d+\.\d+\.\d+\n", done.stdout)
+
+
+MISTAKES = [
+    (["--prot", "80"], "There is no option --prot; did you mean --port?"),
+    (["dcotor"], "Did you mean `tui doctor`?"),
+    (["benhc", "guide"], "Did you mean `tui bench`?"),
+    (["serve", "guide"], "write `tui --serve MODEL`"),
+    ([""], "MODEL is empty"),
+    (["--serve", ""], "MODEL is empty"),
+    (["--serve", "--threads", "9999"], "9999 threads are asked for, and this machine has"),
+    (["rm", "guide"], "guide belongs to the program, so it is not deleted here."),
+    (["guide"], "The workbench wants a terminal, and there is none"),
+    (["--serv"], "did you mean --serve?"),
+    (["-z"], "There is no option -z"),
+    (["guide", "echo"], "'echo' is one too many"),
+    (["--port"], "expected one argument"),
+    (["--port", "eighty"], "'eighty'"),
+    (["--serve", "--port", "99999"], "server.port"),
+    (["--serve", "--slots", "0"], "model.slots"),
+    (["--serve", "--queue-timeout", "nan"], "queue.queue_timeout"),
+    (["--serve", "--max-queue", "-1"], "queue.max_queue"),
+    (["--serve", "--log-level", "loud"], "log.level"),
+    (["--serve", "--cors-origin", "https://app.example/path"], "write https://app.example:"),
+    (["--serve", "--cors-origin", ""], "server.cors_origins"),
+    (["--serve", "--config", "no-such-file.toml"], "no-such-file.toml"),
+    (["--serve", "-C", "no-such-file.json"], "no-such-file.json"),
+    (["--serve", "--kv-type", "q9"], "model.kv_type"),
+    (["--serve", "--model-ttl", "-1"], "pool.model_ttl"),
+    (["--serve", "--memory-limit", "lots"], "pool.memory_limit: 'lots' is no size; write it as 12GB"),
+    (
+        ["--serve", "--route-strategy", "best"],
+        "route.strategy: 'best' is none of complexity, cheapest-that-fits, round-robin.",
+    ),
+    (["--serve", "--models", " , "], "give the names of models, with commas between them"),
+    (["--serve", "--auto-route"], "--auto-route chooses among models, and fewer than two are named"),
+    (["--serve", "guide", "--auto-route", "--models", "guide"], "name them with --models a,b or as [models.NAME]"),
+    (["--auto-route", "--models", "echo"], "--auto-route chooses among models"),
+    (["--serve", "--auto-route", "--models", "no-such-a,echo"], "'no-such-a'"),
+    (["config", "--prot", "80"], "There is no option --prot; did you mean --port?"),
+    (["config", "pth"], "`tui config` takes the word path, or none; 'pth' is one too many"),
+    (["config", "path", "more"], "'more' is one too many"),
+    (["config", "--port", "99999"], "server.port"),
+    (["config", "-C", "no-such-file.toml"], "no-such-file.toml"),
+    (["no-such-model"], "'no-such-model'"),
+]
+"""Found before anything is started."""
+
+LATE_MISTAKES = [
+    (["--serve", "giude"], "Did you mean guide?"),
+    (["--serve", "./no-such-file.gguf"], "no-such-file.gguf"),
+    (["--serve", "echo", "--port", "0", "--engine", "warp"], "'warp'"),
+    (["--serve", "echo", "--port", "0", "--engine", "llamacpp"], "--engine"),
+    (["--serve", "echo", "--host", "203.0.113.7", "--api-key", "k"], "--host"),
+]
+"""Found on the way to a running server."""
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_a_mistake_gets_one_sentence_that_names_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
+    code = main(words)
+    out, err = capsys.readouterr()
+    assert said in complaint(subprocess.CompletedProcess(words, code, out, err))
+
+
+@pytest.mark.parametrize(("words", "said"), LATE_MISTAKES, ids=[" ".join(words) for words, _ in LATE_MISTAKES])
+def test_a_server_that_cannot_start_says_why_in_one_sentence(tmp_path: Path, words: list[str], said: str) -> None:
+    assert said in complaint(run(tmp_path, *words))
+
+
+def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "--serve", "echo", environment={"BENCHTOP_SERVER_PROT": "1"})
+    assert "BENCHTOP_SERVER_PROT" in complaint(done)
+
+
+def test_a_damaged_model_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(b"GGUF" + b"\xff" * 100)
+    assert "damaged.gguf" in complaint(run(tmp_path, "--serve", str(path)))
+    assert "damaged.gguf" in complaint(run(tmp_path, str(path)))
+
+
+def test_a_port_in_use_is_told_with_its_number_and_the_mend(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = complaint(run(tmp_path, "--serve", "echo", "--port", port))
+    assert port in said
+    assert "--port" in said
+
+
+def test_a_fault_of_ours_is_logged_and_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: object) -> int:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
+    monkeypatch.setattr(cli, "_doctor", broken)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().err
+    assert "a bug" in said
+    assert "Traceback" not in said
+    assert "ZeroDivisionError" in (tmp_path / "state" / "benchtop.log").read_text()
+
+
+def test_the_doctor_tells_engines_and_the_machine(tmp_path: Path) -> None:
+    done = run(tmp_path, "doctor")
+    assert done.returncode == 0, done.stderr
+    for word in ("llamacpp", "echo", "processor", "memory", "Trial runs"):
+        assert word in done.stdout
+
+
+def test_the_doctor_names_the_command_that_mends_an_engine_in_a_line_of_its_own() -> None:
+    missing = EngineReport("x", "any", 1, False, reason="The package x is not installed.", mend="uv sync --extra x")
+    there = EngineReport("y", "any", 2, True, version="1")
+    assert mend_lines([missing, there]) == [
+        "x does not run here: The package x is not installed.",
+        "  mend it with: uv sync --extra x",
+    ]
+
+
+def test_the_list_shows_the_built_in_model_and_files_here(tmp_path: Path) -> None:
+    done = run(tmp_path, "list")
+    assert done.returncode == 0, done.stderr
+    assert "guide" in done.stdout
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except ConnectionError:
+        return False
+    return True
+
+
+@contextmanager
+def served(home: Path, *words: str, model: str | None = "echo") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process and its address, once it says that it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tui.cli.main", "--serve", *([model] if model else []), "--port", "0", *words],
+        env=os.environ | {"BENCHTOP_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://[^ ]+?:\d+", line)
+        assert found, line or (process.stderr.read() if process.stderr else "")
+        yield process, found[0]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_drains_the_server_and_ends_it(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    with served(tmp_path) as (process, url):
+        body = {"model": "echo", "messages": [{"role": "user", "content": "hello"}]}
+        reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE)
+        assert reply.json()["choices"][0]["message"]["content"] == "hello"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == code
+        assert "Traceback" not in errors
+        assert "request_id=" in errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_second_signal_does_not_wait_for_running_requests(tmp_path: Path) -> None:
+    with served(tmp_path, "--slots", "1", "--ctx-size", "16777216") as (process, url):
+        body = {"model": "echo", "messages": [{"role": "user", "content": "x"}], "ignore_eos": True, "stream": True}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=PATIENCE) as reply:
+            lines = reply.iter_lines()
+            assert next(lines).startswith("data: ")
+            process.send_signal(signal.SIGINT)
+            while accepts(int(url.rpartition(":")[2])):
+                pass
+            process.send_signal(signal.SIGINT)
+            assert any('"code":"server_stopping"' in line for line in lines)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+
+
+def test_the_printed_curl_line_works_as_it_stands(tmp_path: Path) -> None:
+    with served(tmp_path, "--api-key", "it's secret") as (process, _):
+        assert process.stdout is not None
+        words = shlex.split(process.stdout.readline())
+        assert words[:2] == ["Try:", "curl"]
+        headers = dict(words[place + 1].split(": ", 1) for place, word in enumerate(words) if word == "-H")
+        assert headers["Authorization"] == f"Bearer ${KEY_VARIABLE}"
+        headers["Authorization"] = "Bearer it's secret"
+        reply = httpx.post(words[2], content=words[words.index("-d") + 1], headers=headers, timeout=PATIENCE)
+        assert reply.json()["choices"][0]["message"]["content"] == "What is a KV cache?"
+
+
+def test_a_key_that_was_made_is_printed(tmp_path: Path) -> None:
+    with served(tmp_path, "--host", "0.0.0.0") as (process, url):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        key = line.rsplit(" ", 1)[1].strip()
+        assert len(key) >= 32
+        assert httpx.get(f"{url}/v1/models", timeout=PATIENCE).status_code == 401
+        assert httpx.get(f"{url}/v1/models", headers={"x-api-key": key}, timeout=PATIENCE).status_code == 200
+
+
+def test_options_that_were_not_given_are_left_to_the_settings() -> None:
+    flags = parse(["--serve", "echo", "-p", "9", "--slots", "4"]).flags()
+    given = {key: value for section in flags.values() for key, value in section.items() if value is not None}
+    assert given == {"port": 9, "slots": 4}
+
+
+def test_origins_are_given_one_at_a_time_and_what_drafts_by_name() -> None:
+    flags = parse(["--cors-origin", "https://a.example", "--cors-origin", "null", "--draft", "small"]).flags()
+    assert flags["server"]["cors_origins"] == ["https://a.example", "null"]
+    assert flags["model"]["draft"] == "small"
+
+
+CONFIGURED = {
+    "list": ["list"],
+    "pull": ["pull", "owner/name"],
+    "rm": ["rm", "guide"],
+    "bench": ["bench", "guide"],
+    "doctor": ["doctor"],
+    "config": ["config"],
+}
+
+
+@pytest.mark.parametrize("words", CONFIGURED.values(), ids=CONFIGURED)
+def test_a_config_file_is_named_to_every_command_in_the_same_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
+    missing = str(tmp_path / "missing.toml")
+    assert set(CONFIGURED) == set(cli.COMMANDS)
+    for spelled in ([*words, "-C", missing], [*words, "--config", missing], ["-C", missing, *words]):
+        assert main(spelled) != 0
+        assert f"The config file {missing} cannot be read" in capsys.readouterr().err
+
+
+def test_several_models_and_their_settings_are_flags_too() -> None:
+    words = ["--models", "guide, echo,", "--model-ttl", "60", "--memory-limit", "8GiB", "--auto-route"]
+    given = parse([*words, "--route-strategy", "round-robin", "--kv-type", "q8_0", "--pull"])
+    flags = given.flags()
+    assert flags["models"] == {"guide": {}, "echo": {}}
+    assert flags["pool"] == {"memory_limit": "8GiB", "model_ttl": 60.0}
+    assert flags["route"] == {"auto": True, "strategy": "round-robin"}
+    assert flags["model"]["kv_type"] == "q8_0"
+    assert given.pull
+
+
+def test_the_options_of_config_are_those_of_the_program() -> None:
+    def of(made: argparse.ArgumentParser) -> set[str]:
+        return {name for action in made._actions for name in action.option_strings}
+
+    assert of(parser()) - of(config_parser()) == {"--serve", "--supervise", "--version", "--pull"}
+
+
+def test_the_path_of_the_config_file_is_printed_alone(tmp_path: Path) -> None:
+    usual = run(tmp_path, "config", "path")
+    assert usual.stdout == f"{tmp_path / 'config' / 'config.toml'}\n"
+    named = run(tmp_path, "config", "path", "-C", "elsewhere.toml")
+    assert (named.returncode, named.stdout) == (0, "elsewhere.toml\n")
+
+
+def test_the_settings_in_force_are_printed_and_warnings_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "server.json"
+    path.write_text('{"model": {"alias": "m", "path": "m.gguf", "n_ctx": 4096, "use_mlock": true}}')
+    done = run(tmp_path, "config", "-C", str(path), "--slots", "2")
+    assert done.returncode == 0, done.stderr
+    assert "[models.m]" in done.stdout
+    assert "# --slots" in done.stdout
+    assert "# model.use_mlock has no effect" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_without_a_model_the_first_one_of_the_config_is_served(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[models.parrot]\nsource = "echo"\n[models.guide]\n')
+    with served(tmp_path, "-C", str(path), model=None) as (_, url):
+        body = {"model": "parrot", "messages": [{"role": "user", "content": "hello"}]}
+        reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE)
+        assert reply.json()["choices"][0]["message"]["content"] == "hello"
+
+
+def test_a_model_of_the_config_that_is_not_there_is_told_by_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "server.json"
+    path.write_text('{"model": {"alias": "m", "path": "no-such-file.gguf", "use_mlock": true}}')
+    done = run(tmp_path, "--serve", "-C", str(path))
+    assert done.returncode == USAGE
+    warning, complaint = done.stderr.splitlines()
+    assert warning == f"tui: {path}: model.use_mlock has no effect: weights are not locked into memory."
+    assert "no-such-file.gguf" in complaint

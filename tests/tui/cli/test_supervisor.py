@@ -1,0 +1,188 @@
+"""`tui --serve --supervise` as an operator meets it: real processes, which die of real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from msgspec import Struct
+
+from core.guide import WEIGHTS
+from core.supervision import Journal, Note, read_note
+from tests.tui.cli.test_serve import PATIENCE, QUICK, asked, environment
+from tui.cli.supervisor import MOST_SERVED, QUICK_SECONDS, Blame, Death
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="deaths by signals are those of POSIX")
+
+
+class Supervised(Struct):
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+    @property
+    def server(self) -> psutil.Process:
+        """The one that serves now."""
+        (child,) = psutil.Process(self.process.pid).children()
+        return child
+
+    def health(self) -> dict[str, object]:
+        """Waits in the socket's queue while no server is there."""
+        with httpx.Client(timeout=PATIENCE) as client:
+            while True:
+                body = client.get(f"{self.url}/health").json()
+                if body["status"] != "loading":
+                    return dict(body)
+
+    def killed(self, number: int) -> None:
+        victim = self.server
+        victim.send_signal(number)
+        victim.wait(PATIENCE)
+
+
+@contextmanager
+def supervised(folder: Path, *words: str, **environ: str) -> Iterator[Supervised]:
+    log = folder / "log"
+    words = ("--serve", *words, "--supervise", *QUICK)
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tui.cli.main", *words],
+            env=environment(folder) | environ,
+            stdout=subprocess.PIPE,
+            stderr=out,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = next((line for line in process.stdout if line.startswith("Serving ")), None)
+        assert line is not None, log.read_text()
+        yield Supervised(process, line.split(" at ")[1].strip().removesuffix("/v1"), log)
+    finally:
+        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
+            child.kill()
+        process.kill()
+        process.communicate()
+
+
+def test_a_server_that_was_killed_comes_back_on_its_port_and_says_what_it_died_of(tmp_path: Path) -> None:
+    with supervised(tmp_path, "guide") as under:
+        before = under.health()
+        assert (before["restarts"], before["last_death"]) == (0, "")
+        under.killed(signal.SIGKILL)
+        after = under.health()
+        assert after["restarts"] == 1
+        assert "died of SIGKILL" in str(after["last_death"])
+        reply = httpx.post(f"{under.url}/v1/chat/completions", json=asked("guide"), timeout=PATIENCE)
+        assert reply.status_code == 200
+        under.process.send_signal(signal.SIGTERM)
+        assert under.process.wait(PATIENCE) == 0
+    assert "Traceback" not in under.log.read_text()
+
+
+def test_a_file_that_is_cut_short_while_it_is_mapped_ends_the_server_and_not_the_service(tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    (blobs / "abc.gguf").write_bytes(WEIGHTS.read_bytes())
+    link = tmp_path / "cut.gguf"
+    link.symlink_to(blobs / "abc.gguf")
+    with supervised(tmp_path, str(link), "--models", "guide") as under:
+        os.truncate(blobs / "abc.gguf", 4096)
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(f"{under.url}/v1/chat/completions", json=asked("cut"), timeout=PATIENCE)
+        health = under.health()
+        assert health["restarts"] == 1
+        assert "died of SIGBUS while 1 request ran on cut" in str(health["last_death"])
+        reply = httpx.post(f"{under.url}/v1/chat/completions", json=asked("guide"), timeout=PATIENCE)
+        assert reply.status_code == 200
+        assert httpx.post(f"{under.url}/v1/chat/completions", json=asked("cut"), timeout=PATIENCE).status_code >= 500
+
+
+def test_the_key_made_for_a_run_outlives_its_servers(tmp_path: Path) -> None:
+    with supervised(tmp_path, "guide", "--host", "0.0.0.0") as under:
+        assert under.process.stdout is not None
+        told = next(line for line in under.process.stdout if line.startswith("API key"))
+        key = told.rsplit(" ", 1)[1].strip()
+        under.killed(signal.SIGSEGV)
+        models = httpx.get(f"{under.url}/v1/models", headers={"x-api-key": key}, timeout=PATIENCE)
+        assert models.status_code == 200
+        under.process.send_signal(signal.SIGINT)
+        assert under.process.wait(PATIENCE) == 130
+
+
+def test_a_server_without_its_supervisor_goes(tmp_path: Path) -> None:
+    with supervised(tmp_path, "guide") as under:
+        orphan = under.server
+        under.process.kill()
+        orphan.wait(PATIENCE)
+
+
+def test_a_mistake_on_the_command_line_is_told_once(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tui.cli.main", "--serve", "no-such-model", "--supervise", *QUICK],
+        env=environment(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("no-such-model") == done.stderr.count("\n") == 1
+
+
+def test_a_model_that_was_being_loaded_when_the_server_died_is_not_loaded_again() -> None:
+    blame = Blame()
+    blame.add(Death("died of SIGABRT", Note(("a",), {"b": 3})))
+    assert blame.refused == {
+        "a": "The model a is not loaded any more: the server died of SIGABRT while it was being loaded. "
+        "Start the server anew to try it again."
+    }
+
+
+@pytest.mark.parametrize(
+    ("cause", "lived", "refused"),
+    [("died of SIGSEGV", 1.0, True), ("died of SIGSEGV", QUICK_SECONDS, False), ("died of SIGKILL", 1.0, False)],
+)
+def test_a_model_is_given_up_that_ends_servers_soon_after_their_start(cause: str, lived: float, refused: bool) -> None:
+    blame = Blame()
+    for number in range(1, MOST_SERVED + 1):
+        assert not blame.refused
+        blame.add(Death(cause, Note((), {"a": number}), "", lived))
+    assert ("a" in blame.refused) is refused
+
+
+def test_a_death_is_told_with_what_ran_and_the_last_words() -> None:
+    death = Death("died of SIGABRT", Note(("b",), {"a": 2}), "GGML_ASSERT(x) failed")
+    assert death.sentence == (
+        "The server died of SIGABRT while 2 requests ran on a and b was being loaded; "
+        'its last words: "GGML_ASSERT(x) failed".'
+    )
+
+
+def test_the_last_record_of_a_journal_is_whole_whatever_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b"")
+    assert read_note(path) == Note()
+    journal = Journal(path)
+    threads = [threading.Thread(target=journal.asked, args=(f"a model with a long name, {n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_note(path).requests) == 8
+    journal.loading("b")
+    assert read_note(path).loading == ("b",)
+    journal.loaded("b")
+    journal.settle({})
+    assert read_note(path) == Note()
+    assert json.loads(path.read_bytes().split(b"\n")[0]) == {"loading": [], "requests": {}}

@@ -1,0 +1,84 @@
+"""The conversation apart from its drawing."""
+
+from __future__ import annotations
+
+from core.events import Finished, FinishReason, Timings, Usage
+from core.requests import Conversation, Generation
+from tui.screens.chat.conversation import Chat, Exchange, Outcome, summary
+
+
+def answered(chat: Chat, question: str, answer: str) -> Exchange:
+    exchange = chat.ask(question)
+    exchange.model = "guide"
+    exchange.pieces.append(answer)
+    exchange.outcome = Outcome.DONE
+    exchange.end = Finished(
+        0,
+        FinishReason.STOP,
+        Usage(prompt_tokens=40, cached_tokens=30, completion_tokens=11),
+        Timings(queued=0.05, prefill=0.15, decode=0.5),
+    )
+    return exchange
+
+
+def said(request: Generation) -> list[tuple[str, str]]:
+    assert isinstance(request.prompt, Conversation)
+    return [(message.role.value, message.text) for message in request.prompt.messages]
+
+
+def test_a_request_carries_the_whole_conversation() -> None:
+    chat = Chat()
+    answered(chat, "one?", "One.")
+    chat.ask("two?")
+    assert said(chat.request("guide")) == [("user", "one?"), ("assistant", "One."), ("user", "two?")]
+
+
+def test_a_question_without_an_answer_is_not_sent_again() -> None:
+    chat = Chat()
+    failed = chat.ask("lost?")
+    failed.outcome, failed.error = Outcome.FAILED, "It broke."
+    chat.ask("two?")
+    assert said(chat.request("guide")) == [("user", "two?")]
+
+
+def test_answering_again_keeps_the_question_and_drops_the_answer() -> None:
+    chat = Chat()
+    answered(chat, "one?", "One.")
+    again = chat.again()
+    assert again is not None
+    assert (again.question, again.answer) == ("one?", "")
+    assert len(chat.exchanges) == 1
+    assert Chat().again() is None
+
+
+def test_the_context_in_use_is_that_of_the_last_counted_answer() -> None:
+    chat = Chat()
+    assert chat.tokens == 0
+    answered(chat, "one?", "One.")
+    chat.ask("two?")
+    assert chat.tokens == 51
+
+
+def test_the_summary_tells_speed_first_token_prompt_cache_and_reason() -> None:
+    exchange = answered(Chat(), "one?", "One.")
+    assert summary(exchange) == "11 tok · 20.0 tok/s · first 200 ms · prompt 40 (30 cached) · finished"
+
+
+def test_the_summary_of_a_failure_is_its_sentence() -> None:
+    exchange = Exchange("q", outcome=Outcome.FAILED, error="The engine stopped.")
+    assert summary(exchange) == "The engine stopped."
+
+
+def test_an_answer_cut_by_the_context_says_so() -> None:
+    exchange = answered(Chat(), "one?", "One.")
+    assert exchange.end is not None
+    exchange.end = Finished(0, FinishReason.CONTEXT, exchange.end.usage, exchange.end.timings)
+    assert summary(exchange).endswith("cut: the context is full")
+
+
+def test_an_export_holds_questions_answers_and_statistics() -> None:
+    chat = Chat()
+    answered(chat, "one?", "**One**.")
+    text = chat.to_markdown()
+    assert text.startswith("# Chat\n\n## You\n\none?\n\n## guide\n\n**One**.\n\n*11 tok")
+    assert text.endswith("finished*\n")

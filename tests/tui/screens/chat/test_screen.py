@@ -1,0 +1,352 @@
+"""Chat under a pilot: asking, stopping, going on, and what is drawn of it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+from msgspec.structs import replace
+from textual.events import Paste
+from textual.keys import _character_to_key
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
+from core.errors import LoadFailed
+from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
+from tests.tui.still import GUIDE, StillWorkbench
+from tui.actions.registry import Scope, of
+from tui.app import BenchtopApp
+from tui.screens.chat.answer import Answer
+from tui.screens.chat.composer import Composer
+from tui.screens.chat.conversation import Outcome
+from tui.screens.chat.markdown_view import _Flat
+from tui.screens.chat.screen import ChatScreen
+from tui.screens.chat.transcript import WINDOW, Transcript, Turn
+
+
+async def test_the_echo_model_answers_through_the_real_workbench(echo_app: BenchtopApp) -> None:
+    async with echo_app.run_test() as pilot:
+        await pilot.press(*"hello there", "enter")
+        screen = chat_of(echo_app)
+        await until(pilot, lambda: finished(screen))
+        exchange = screen.chat.exchanges[0]
+        assert exchange.answer == "hello there"
+        assert exchange.outcome is Outcome.DONE
+        await until(pilot, lambda: "tok" in shown(echo_app, ".stats"))
+        assert "finished" in shown(echo_app, ".stats")
+
+
+async def test_a_message_sent_while_the_model_loads_waits_for_it() -> None:
+    gate = asyncio.Event()
+    app = quiet(StillWorkbench(gate=gate))
+    async with app.run_test() as pilot:
+        await pilot.press(*"early", "enter")
+        screen = chat_of(app)
+        await until(pilot, lambda: screen.query(Answer))
+        assert "loading" in shown(app, ".stats")
+        gate.set()
+        await until(pilot, lambda: finished(screen))
+        assert screen.chat.exchanges[0].outcome is Outcome.DONE
+
+
+async def test_a_model_that_cannot_be_loaded_is_told_in_one_sentence() -> None:
+    app = quiet(StillWorkbench((), problem=LoadFailed("guide", "The file guide.gguf is damaged; download it again.")))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.problem)
+        assert notices(app) == ["The file guide.gguf is damaged; download it again."]
+        await pilot.press(*"hello", "enter")
+        screen = chat_of(app)
+        await until(pilot, lambda: finished(screen))
+        await until(pilot, lambda: "damaged" in shown(app, ".stats"))
+
+
+async def test_an_answer_is_drawn_as_markdown() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.press(*"what is a KV cache?", "enter")
+        screen = chat_of(app)
+        await until(pilot, lambda: finished(screen))
+        await until(pilot, lambda: screen.query("MarkdownFence"))
+        assert len(screen.query("MarkdownBulletList")) == 1
+        assert not screen.query_one(".tail", Static).display
+
+
+async def test_escape_stops_an_answer_and_keeps_what_was_said() -> None:
+    still = StillWorkbench(hold_stream=True)
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        await pilot.press(*"go on", "enter")
+        screen = chat_of(app)
+        await until(pilot, lambda: screen.chat.exchanges and screen.chat.exchanges[0].pieces)
+        await pilot.press("escape")
+        await until(pilot, lambda: finished(screen))
+        assert still.cancelled == ["req-1"]
+        assert screen.chat.exchanges[0].outcome is Outcome.STOPPED
+        assert screen.chat.exchanges[0].answer
+        await until(pilot, lambda: shown(app, ".stats") == "stopped")
+
+
+async def test_a_second_message_waits_in_the_field_while_an_answer_is_written() -> None:
+    app = quiet(StillWorkbench(hold_stream=True))
+    async with app.run_test() as pilot:
+        await pilot.press(*"one", "enter")
+        screen = chat_of(app)
+        await until(pilot, lambda: screen.chat.exchanges and screen.chat.exchanges[0].pieces)
+        await pilot.press(*"two", "enter")
+        await pilot.pause()
+        assert screen.query_one(Composer).text == "two"
+        assert len(screen.chat.exchanges) == 1
+
+
+async def test_the_second_question_carries_the_first_exchange() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        for number, text in enumerate(("one", "two"), 1):
+            await pilot.press(*text, "enter")
+            await until(pilot, partial(finished, screen, number))
+        prompt = still.asked[1].prompt
+        assert [message.role.value for message in prompt.messages] == ["user", "assistant", "user"]  # type: ignore[union-attr]
+
+
+async def test_an_answer_can_be_asked_for_again() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: len(still.asked) == 2 and finished(screen))
+        assert len(screen.query(Turn)) == 1
+
+
+async def test_a_new_chat_forgets_the_old_one() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not screen.query(Turn))
+        assert screen.chat.exchanges == []
+        assert screen.query_one("#welcome").display
+
+
+PRINTABLE = "nrysei1?N/ ä"
+
+
+@pytest.mark.parametrize("elsewhere", ["click on the answer", "click on the question", "escape", "tab", "click beside"])
+async def test_whatever_is_typed_goes_to_the_message_wherever_the_focus_is(elsewhere: str) -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test(size=(100, 40)) as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        composer = screen.query_one(Composer)
+        composer.text = "-"
+        composer.move_cursor(composer.document.end)
+        for letter in PRINTABLE:
+            await _leave(pilot, elsewhere)
+            assert not composer.has_focus
+            await pilot.press(_key(letter))
+            await pilot.pause()
+            assert composer.has_focus, letter
+        assert composer.text == f"-{PRINTABLE}"
+        assert app.screen is screen
+        assert len(screen.chat.exchanges) == len(still.asked) == 1
+
+
+async def _leave(pilot: Pilot[None], how: str) -> None:
+    """Take the focus from the message."""
+    if how in ("escape", "tab"):
+        await pilot.press(how if how == "escape" else "ctrl+l")
+        if how == "tab":
+            pilot.app.screen.focus_next()
+    else:
+        target = {"click on the answer": "Answer", "click on the question": ".question", "click beside": "#transcript"}
+        await pilot.click(target[how])
+    await pilot.pause()
+
+
+def _key(letter: str) -> str:
+    return _character_to_key(letter)
+
+
+async def test_what_is_pasted_after_a_click_elsewhere_goes_to_the_message_once() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        composer = app.screen.query_one(Composer)
+        await pilot.press("escape")
+        app.post_message(Paste("n\nyes"))
+        await until(pilot, lambda: composer.text)
+        assert composer.text == "n\nyes"
+        app.post_message(Paste("!"))
+        await until(pilot, lambda: composer.text.endswith("!"))
+        assert composer.text == "n\nyes!"
+
+
+def test_no_key_of_chat_alone_is_a_character() -> None:
+    keys = [key for action in of(Scope.CHAT) for key in action.keys]
+    assert [key for key in keys if len(key) == 1] == []
+
+
+async def test_letters_in_a_dialog_stay_there() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: app.screen.is_modal)
+        await pilot.press("end", "n")
+        assert app.screen.query_one(Input).value.endswith(".mdn")
+        await pilot.press("escape", "f5", "x")
+        await pilot.pause()
+        assert screen.query_one(Composer).text == ""
+
+
+async def test_a_chat_put_away_comes_back_with_all_that_was_said() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not screen.query(Turn))
+        await pilot.press(*"two", "enter")
+        await until(pilot, lambda: finished(screen))
+        for question in ("one", "two", "one"):
+            await pilot.press("alt+n")
+            await until(pilot, partial(_shows, screen, question))
+        assert isinstance(app.focused, Composer)
+
+
+def _shows(screen: ChatScreen, question: str) -> bool:
+    turns = list(screen.query(Turn))
+    return [turn.exchange.question for turn in turns] == [each.question for each in screen.chat.exchanges] == [question]
+
+
+async def test_page_up_at_the_top_of_a_long_chat_brings_back_what_was_put_away() -> None:
+    app = quiet(StillWorkbench(answer="ok"))
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        for number in range(1, WINDOW + 4):
+            screen.query_one(Composer).text = f"question {number}"
+            await pilot.press("enter")
+            await until(pilot, partial(finished, screen, number))
+        for _ in range(40):
+            await pilot.press("pageup")
+            await pilot.pause()
+        assert len(screen.query(Turn)) == WINDOW + 3
+
+
+async def test_the_last_answer_goes_to_the_clipboard() -> None:
+    app = quiet(StillWorkbench(answer="forty-two"))
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert app.clipboard == "forty-two"
+
+
+async def test_a_chat_is_exported_and_no_file_is_overwritten(tmp_path: Path) -> None:
+    app = quiet(StillWorkbench(answer="forty-two"))
+    taken, free = tmp_path / "taken.md", tmp_path / "free.md"
+    taken.write_text("mine")
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: app.screen.is_modal)
+        app.screen.query_one(Input).value = str(taken)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "exists already" in shown(app, ".problem")
+        app.screen.query_one(Input).value = str(free)
+        await pilot.press("enter")
+        await until(pilot, lambda: not app.screen.is_modal)
+    assert taken.read_text() == "mine"
+    assert "forty-two" in free.read_text()
+
+
+async def test_a_long_chat_keeps_few_turns_mounted_and_brings_the_others_back() -> None:
+    app = quiet(StillWorkbench(answer="ok"))
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        for number in range(1, WINDOW + 4):
+            screen.query_one(Composer).text = f"question {number}"
+            await pilot.press("enter")
+            await until(pilot, partial(finished, screen, number))
+        assert len(screen.query(Turn)) == WINDOW
+        await pilot.press("escape", "alt+e")
+        await until(pilot, lambda: len(screen.query(Turn)) == WINDOW + 3)
+        assert screen.query(Turn).first().exchange.question == "question 1"
+
+
+async def test_sending_a_message_goes_to_the_newest_line() -> None:
+    app = quiet()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = chat_of(app)
+        transcript = screen.query_one(Transcript)
+        for number in (1, 2):
+            screen.query_one(Composer).text = "again"
+            await pilot.press("enter")
+            await until(pilot, partial(finished, screen, number))
+        await until(pilot, lambda: transcript.max_scroll_y > 0 and transcript.following)
+        await pilot.press("pageup")
+        await until(pilot, lambda: not transcript.following)
+        screen.query_one(Composer).text = "and more"
+        await pilot.press("enter")
+        await until(pilot, partial(finished, screen, 3))
+        await until(pilot, lambda: transcript.following)
+
+
+async def test_nothing_is_drawn_while_the_reader_is_on_another_screen() -> None:
+    app = quiet(StillWorkbench(hold_stream=True))
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"go on", "enter")
+        await until(pilot, lambda: screen.query("MarkdownParagraph"))
+        assert not screen.query_one(Transcript).away()
+        await pilot.press("f3")
+        await until(pilot, lambda: app.current_mode == "serve")
+        assert screen.query_one(Transcript).away()
+
+
+async def test_lists_are_one_widget_however_deep() -> None:
+    app = quiet(StillWorkbench(answer="1. one\n   - **deep**\n     - deeper\n2. two\n"))
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"list", "enter")
+        await until(pilot, lambda: finished(screen) and screen.query("MarkdownList"))
+        block = screen.query_one("MarkdownList")
+        assert not block.children
+        assert [line.plain for line in cast("_Flat", block).lines(40)] == [
+            "1. one",
+            "   • deep",
+            "     ▪ deeper",
+            "2. two",
+        ]
+
+
+async def test_the_context_gauge_warns_before_the_context_is_full() -> None:
+    small = StillWorkbench((replace(GUIDE, context=160),))
+    app = quiet(small)
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await until(pilot, lambda: app.desk.ready)
+        app.pulse()
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.pause()
+        assert any("21 tokens are left" in notice for notice in notices(app))
+        assert "139 of 160 tokens" in str(screen.query_one("#context").render())

@@ -1,0 +1,253 @@
+"""Which models are shown in which order: properties that hold for any list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.contract.models import ArtifactFormat, KvType
+from core.guide import WEIGHTS
+from core.models.catalog import Task, builtin_catalog
+from core.models.fit.estimate import Verdict
+from core.models.library.scan import LibraryEntry, Place
+from core.models.offers import alike
+from core.settings.profile import Profile
+from core.settings.schema import Folders, Settings
+from core.snapshots import DraftStats, ModelSnapshot, ModelState
+from core.workbench import Workbench
+from tests.tui.still_store import FOUND, QWEN, header, repository
+from tui.screens.models.facts import lines_of, short_path
+from tui.screens.models.fit import Choice, dial, formats_to_read, steps, with_header
+from tui.screens.models.rows import Item, Order, Section, View, Where, guess, of_found, pick, stock
+from tui.screens.models.table import Around, state_of
+from tui.session import Desk
+
+GB = 1_000_000_000
+NAMES = st.text("abcQ0-/.", min_size=1, max_size=8)
+COUNTS = st.one_of(st.none(), st.integers(0, 10**9))
+
+
+@st.composite
+def items(draw: st.DrawFn) -> list[Item]:
+    made = []
+    for number in range(draw(st.integers(0, 20))):
+        name = draw(NAMES)
+        made.append(
+            Item(
+                f"{number}",
+                name,
+                draw(st.sampled_from(Where)),
+                tuple(draw(st.lists(st.sampled_from(ArtifactFormat), max_size=2))),
+                draw(st.integers(0, 10**11)),
+                draw(COUNTS),
+                draw(st.one_of(st.none(), st.sampled_from(Task))),
+                draw(st.sampled_from((None, "mit", "other"))),
+                draw(COUNTS),
+                draw(COUNTS),
+                draw(st.one_of(st.none(), st.datetimes(timezones=st.just(UTC)).filter(lambda each: each.year > 1970))),
+                draw(st.booleans()),
+                hay=name.lower(),
+            )
+        )
+    return made
+
+
+VIEWS = st.builds(
+    View,
+    words=st.one_of(st.just(""), NAMES),
+    section=st.sampled_from(Section),
+    order=st.sampled_from(Order),
+    task=st.one_of(st.none(), st.sampled_from(Task)),
+    format=st.one_of(st.none(), st.sampled_from(ArtifactFormat)),
+    licence=st.sampled_from((None, "mit")),
+    most_parameters=st.one_of(st.none(), st.integers(1, 10**9)),
+    open_only=st.booleans(),
+)
+
+
+@given(items(), VIEWS)
+def test_what_is_shown_is_what_passes_each_filter_by_itself(made: list[Item], view: View) -> None:
+    shown = pick(made, view)
+    words = view.words.lower().split()
+    wanted = [
+        item
+        for item in made
+        if all(word in item.name.lower() for word in words)
+        and (view.task is None or item.task is view.task)
+        and (view.format is None or view.format in item.formats)
+        and (view.licence is None or item.licence == view.licence)
+        and (view.most_parameters is None or 0 < (item.parameters or 0) <= view.most_parameters)
+        and not (view.open_only and item.gated)
+        and item in pick(made, View(section=view.section))
+    ]
+    assert sorted(item.key for item in shown) == sorted(item.key for item in wanted)
+
+
+@given(items(), VIEWS)
+def test_an_order_keeps_what_is_equal_as_it_came_and_is_reached_in_one_go(made: list[Item], view: View) -> None:
+    verdicts = {item.key: verdict for item in made if (verdict := guess(item, GB)) is not None}
+    shown = pick(made, view, verdicts=verdicts)
+    assert pick(shown, view, verdicts=verdicts) == shown
+    numbers = [int(item.key) for item in shown]
+    assert view.order is not Order.PLACE or numbers == sorted(numbers)
+
+
+@given(items(), VIEWS, st.text("abcQ", max_size=2))
+def test_a_longer_word_never_shows_more(made: list[Item], view: View, more: str) -> None:
+    shown = {item.key for item in pick(made, view)}
+    longer = View(f"{view.words}{more}", view.section, view.order, view.task)
+    base = View(view.words, view.section, view.order, view.task)
+    assert {item.key for item in pick(made, longer)} <= {item.key for item in pick(made, base)}
+    assert shown <= {item.key for item in pick(made, View(view.words, view.section))}
+
+
+@pytest.mark.parametrize(
+    ("order", "of"),
+    [
+        (Order.DOWNLOADS, lambda item: -(item.downloads or 0)),
+        (Order.LIKES, lambda item: -(item.likes or 0)),
+        (Order.NAME, lambda item: item.name.lower()),
+        (Order.SIZE, lambda item: item.bytes),
+    ],
+)
+def test_the_orders_put_first_what_one_looks_for(order: Order, of: Callable[[Item], Any]) -> None:
+    made = [of_found(each) for each in FOUND]
+    assert pick(made, View(order=order)) == sorted(made, key=of)
+
+
+def test_what_fits_comes_first_and_what_nobody_knows_last() -> None:
+    made = [of_found(each) for each in FOUND]
+    verdicts = {made[0].key: Verdict.DOES_NOT_FIT, made[2].key: Verdict.FITS, made[3].key: Verdict.TIGHT}
+    assert pick(made, View(order=Order.FIT), verdicts=verdicts) == [made[2], made[3], made[0], made[1]]
+
+
+def test_the_hubs_answer_to_the_very_words_is_not_doubted() -> None:
+    made = [of_found(each) for each in FOUND]
+    assert pick(made, View("no such words")) == []
+    assert pick(made, View("no such words"), answered="No such  words") == made
+    assert pick(made, View("no such word"), answered="no such words") == []
+
+
+def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself() -> None:
+    entries = [
+        LibraryEntry("/m/tiny.gguf", Path("/m/tiny.gguf"), ArtifactFormat.GGUF, GB, True, place=Place.FOLDER),
+        LibraryEntry(f"{QWEN}:Q8_0", Path("x"), ArtifactFormat.GGUF, 4 * GB, False, place=Place.HUB),
+    ]
+    models = [ModelSnapshot(name, "llamacpp", ModelState.READY) for name in ("tiny", "llama-3.2-1b", "elsewhere")]
+    made = stock(entries, models, builtin_catalog(), FOUND)
+    loaded = {item.key: item.where for item in made if item.model is not None}
+    assert loaded == {
+        "here:/m/tiny.gguf": Where.FOLDER,
+        "catalog:llama-3.2-1b": Where.CATALOG,
+        "loaded:elsewhere": Where.LOADED,
+    }
+    assert len({item.key for item in made}) == len(made)
+    assert [item.name for item in pick(made, View(section=Section.HERE))][:2] == ["tiny", f"{QWEN}:Q8_0"]
+
+
+def test_a_model_that_is_here_in_part_is_judged_by_what_it_will_be() -> None:
+    entry = LibraryEntry("o/m", Path("blobs"), None, 2 * GB, False, "partial", Place.HUB, share=0.1)
+    (item,) = stock([entry], [], [])
+    assert guess(item, 8 * GB) is Verdict.DOES_NOT_FIT
+
+
+SNAPSHOT = f"/hub/models--o--m/snapshots/0123456{33 * 'a'}/q.gguf"
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "told"),
+    [
+        ("/models/a.gguf", 20, "/models/a.gguf"),
+        (
+            SNAPSHOT,
+            60,
+            "/hub/models--o--m/snapshots/0123456…/q.gguf",
+        ),
+        (SNAPSHOT, 20, "…/0123456…/q.gguf"),
+        ("/models/a-long-name.gguf", 8, "a-long-name.gguf"),
+        (str(Path.home() / "m" / "a.gguf"), 12, str(Path("~/m/a.gguf"))),
+    ],
+)
+def test_of_a_long_path_the_end_is_shown(path: str, width: int, told: str) -> None:
+    assert short_path(Path(path), width, "…") == told
+
+
+@pytest.mark.parametrize(
+    ("draft", "told"),
+    [
+        (DraftStats("small"), "small"),
+        (DraftStats("small", 200, 130), "small, 65% true"),
+        (DraftStats("small", 200, 130, "it failed: No."), "small, off: it failed: No."),
+    ],
+)
+def test_what_guesses_ahead_is_told_with_how_often_it_is_right(draft: DraftStats, told: str) -> None:
+    model = ModelSnapshot("m", "llamacpp", ModelState.READY, draft=draft)
+    lines = lines_of(Item("k", "m", Where.LOADED, model=model), "…", paired=False).plain.splitlines()
+    assert [line.split(maxsplit=1) for line in lines if line.startswith("draft")] == [["draft", told]]
+
+
+def test_the_slider_goes_by_powers_of_two_to_what_the_model_was_trained_on() -> None:
+    assert steps(2048) == (512, 1024, 2048)
+    assert steps(40_960)[-3:] == (16_384, 32_768, 40_960)
+    assert steps(300) == (300,)
+    started = dial(40_960, 10_000, KvType.F16)
+    assert started.context == 8192
+    assert started.moved(100).context == 40_960
+    assert started.moved(-100).context == 512
+    assert [started.cycled().kv.value, started.cycled().cycled().kv.value] == ["q8_0", "q4_0"]
+
+
+def test_one_header_tells_of_the_other_quants_until_their_own_is_read() -> None:
+    quants = repository().quants
+    choices = tuple(Choice(quant) for quant in quants)
+    read = header(quants[0].size)
+    told = with_header(choices, quants[0], read)
+    assert [each.own for each in told] == [True, False, False, False, False]
+    assert told[2].header == alike(read, quants[2])
+    assert told[2].header is not None
+    assert told[2].header.weight_bytes == quants[2].size
+    own = header(5 * GB, "Q8_0")
+    again = with_header(told, quants[2], own)
+    assert again[2].header == own
+    assert again[0].header == read
+
+
+def test_only_one_header_of_a_format_is_read_and_the_preferred_first() -> None:
+    quants = repository().quants
+    choices = [*(Choice(quant) for quant in quants), Choice(quants[0], runs=False)]
+    assert formats_to_read(choices, quants[1]) == (quants[1],)
+
+
+def test_a_model_of_the_settings_is_the_file_it_is_made_of_and_says_what_is_the_matter_with_it(tmp_path: Path) -> None:
+    whole = WEIGHTS.read_bytes()
+    (tmp_path / "whole.gguf").write_bytes(whole)
+    (tmp_path / "cut.gguf").write_bytes(whole[:500_000])
+    sources = {"mine": "whole.gguf", "cut": "cut.gguf", "lost": "lost.gguf"}
+    profiles = {name: Profile(source=str(tmp_path / file)) for name, file in sources.items()}
+    where = Folders(config=tmp_path / "config", cache=tmp_path / "cache", state=tmp_path / "state")
+    settings = Settings(models={**profiles, "guide": Profile()})
+    desk = Desk(settings, "guide", lambda settings: Workbench(settings, where))
+    library = (LibraryEntry("guide", WEIGHTS, ArtifactFormat.GGUF, len(whole), True, place=Place.BUILT_IN),)
+    mine, cut, lost, guide = desk.configured(library)
+    assert (mine.name, mine.format, mine.size, mine.problem) == ("mine", ArtifactFormat.GGUF, len(whole), None)
+    assert (cut.size, cut.format) == (500_000, None)
+    assert cut.problem is not None
+    assert cut.problem.startswith("damaged")
+    assert "lost.gguf" in str(lost.problem)
+    assert not guide.loaded
+    items = stock(
+        library, [ModelSnapshot("mine", "llamacpp", ModelState.READY)], [], configured=(mine, cut, lost, guide)
+    )
+    assert [(item.key, item.model is not None) for item in items] == [
+        ("settings:mine", True),
+        ("settings:cut", False),
+        ("settings:lost", False),
+        ("here:guide", False),
+    ]
+    assert [str(state_of(item, Around())) for item in items] == ["ready", "damaged", "not here", "loaded"]

@@ -1,0 +1,134 @@
+"""`tui bench MODEL [MODEL...]`: engines side by side, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from core.bench.results import BenchRun, ExportFormat, Setting, export, standings
+from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
+from core.errors import BenchtopError, UsageError
+from core.foreign_text import printable
+from core.settings.schema import load_settings
+from core.workbench import Workbench
+from tui.cli import bench_table as benchtable
+from tui.cli.arguments import CommandParser, file_path
+from tui.cli.console import Paper
+from tui.screens.bench.run import NAMES, in_full
+
+if TYPE_CHECKING:
+    pass
+
+FLAWED = 1
+
+
+def parser() -> argparse.ArgumentParser:
+    made = CommandParser(
+        prog="tui bench",
+        description="Measure the engines that can run a model here, one after another.",
+        allow_abbrev=False,
+    )
+    made.add_argument("models", nargs="+", metavar="MODEL", help="a name, a .gguf file, a folder")
+    made.add_argument("-e", "--engine", metavar="NAME", help="this engine alone")
+    made.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each case (5)")
+    made.add_argument("--prompt", type=int, default=256, metavar="N", help="tokens of the prompt (256)")
+    made.add_argument("--decode", type=int, default=48, metavar="N", help="tokens decoded (48)")
+    made.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=V,V",
+        help="threads, batch, micro_batch, kv or depth; may be repeated",
+    )
+    made.add_argument("--rebench", action="store_true", help="find the best settings anew first")
+    for form in ExportFormat:
+        name = {"md": "markdown"}.get(form.value, form.value)
+        made.add_argument(f"--{name}", type=Path, metavar="FILE", dest=form.value, help=f"write the rows as {name}")
+    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
+    return made
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the suite and print its table; 1 when a case went wrong. Raises BenchtopError."""
+    given = parser().parse_args(words)
+    if not (1 <= given.rounds <= 1000 and 1 <= given.prompt <= 100_000 and 2 <= given.decode <= 100_000):
+        raise UsageError("--rounds is 1 to 1000, --prompt 1 to 100000, --decode 2 to 100000.")
+    plan = parse_sweeps(given.sweep, SuitePlan(rounds=given.rounds, prompt=given.prompt, decoded=given.decode))
+    flags = {"model": {"engine": given.engine}, "bench": {"fresh": given.rebench or None}}
+    workbench = Workbench(load_settings(flags, config_file=given.config))
+    console = Paper(stderr=True)
+    stop = threading.Event()
+    with console.status("finding out what runs here") as status:
+        reporter = Reporter(console, status.update, plan, several=len(given.models) > 1)
+        run = workbench.run_suite(given.models, plan, stop, reporter.tell)
+    out = Paper()
+    benchtable.show(out, workbench.compare(run))
+    for sentence in inapplicable(run, plan):
+        out.tell(sentence, wrap=True)
+    for form in ExportFormat:
+        path: Path | None = getattr(given, form.value)
+        if path is not None:
+            _write(path, export(run, form))
+    _announce_fastest(out, run)
+    return FLAWED if any(row.problem for row in run.rows) else 0
+
+
+class Reporter:
+    """Tells on the terminal how the suite is getting on."""
+
+    def __init__(self, console: Paper, update: Callable[[str], None], plan: SuitePlan, *, several: bool) -> None:
+        """`several`: models are measured, so that their names tell cases apart."""
+        swept = (plan.threads, plan.batches, plan.micro_batches, plan.kv_types, plan.depths)
+        self._names = tuple(name for name, values in zip(NAMES, swept, strict=True) if len(values) > 1)
+        self._several = several
+        self._console = console
+        self._update = update
+        self._place = ""
+
+    def tell(self, event: SuiteEvent) -> None:
+        match event:
+            case CaseStarted(number=number, total=total, setting=setting):
+                self._place = f"{number}/{total} {setting.model} with {self._case(setting)}"
+                self._show(self._place)
+            case CaseSampled(prefill=prefill, decode=decode):
+                self._show(f"{self._place}: prefill {prefill:.0f}, decode {decode:.1f} tok/s")
+            case CaseDone(row=row):
+                told = row.problem or f"{row.decode:.1f} tok/s"
+                model = f"{row.setting.model} with " if self._several else ""
+                line = f"[benchmark] {model}{self._case(row.setting)}: {told}"
+                self._console.tell(line, wrap=True)
+
+    def _case(self, setting: Setting) -> str:
+        """The engine, and what tells this case of it from the others."""
+        return ", ".join(filter(None, (setting.engine, in_full(setting, self._names))))
+
+    def _show(self, words: str) -> None:
+        self._update(escape(printable(words)))
+
+
+def inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:
+    """A sentence for each engine that has no setting of a sweep's."""
+    if not plan.micro_batches:
+        return []
+    engines = dict.fromkeys(row.setting.engine for row in run.rows if not row.setting.divides)
+    return [f"{engine} has no micro-batch, so that sweep does not apply to it." for engine in engines]
+
+
+def _announce_fastest(out: Paper, run: BenchRun) -> None:
+    for model, standing in standings(run.rows).items():
+        if standing.first is not None:
+            told = standing.doubt or f"fastest with {standing.first.name}"
+            alone = ", the only one measured" if not standing.others else ""
+            out.tell(f"[engine] {model}: {told}{alone}", wrap=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BenchtopError(f"The file {path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,200 @@
+"""`tui config`: the settings in force, as TOML or JSON, with where each of them comes from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Final, get_type_hints
+
+from msgspec import Struct
+
+from core.foreign_text import printable_json
+from core.settings.merge import Key, Origin, OriginKind
+from core.settings.schema import Settings, is_secret
+from tui.cli.output import write_json
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from core.settings.schema import Loaded
+
+HIDDEN: Final = "***"
+WIDTH: Final = 80
+OPTIONS: Final[Mapping[Key, str]] = {
+    ("server", "cors_origins"): "--cors-origin",
+    ("bench", "enabled"): "--no-benchmark",
+    ("bench", "budget"): "--bench-budget",
+    ("bench", "fresh"): "--rebench",
+    ("log", "level"): "--log-level",
+    ("route", "auto"): "--auto-route",
+    ("route", "strategy"): "--route-strategy",
+}
+"""Options that are not called as their keys are."""
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Entry(Struct, frozen=True):
+    """A setting in force."""
+
+    key: str
+    value: object
+    """Of types that TOML has; None is not set."""
+    origin: Origin
+    secret: bool = False
+
+    def shown(self, *, secrets: bool) -> object:
+        return HIDDEN if self.secret and self.value is not None and not secrets else self.value
+
+
+class Section(Struct, frozen=True):
+    """A table of settings; `path` is empty for none."""
+
+    path: Key
+    entries: tuple[Entry, ...]
+
+
+def show(loaded: Loaded, *, secrets: bool) -> None:
+    """Print TOML on stdout, coloured on a terminal."""
+    from tui.cli.console import Paper
+
+    console = Paper()
+    for line in lines(loaded, secrets=secrets):
+        console.print(line, soft_wrap=True)
+
+
+def show_json(loaded: Loaded, *, secrets: bool) -> None:
+    """Print one JSON object on stdout: file, warnings, settings; each with value, origin, and where that is."""
+    tree: dict[str, object] = {"models": {}}
+    for section in sections(loaded):
+        table = tree
+        for name in section.path:
+            table = table.setdefault(name, {})  # type: ignore[assignment]  # all on the way to a section are tables
+        for entry in section.entries:
+            where = _where(entry, section.path)
+            shown = {"value": entry.shown(secrets=secrets), "origin": entry.origin.kind.name.lower(), "where": where}
+            table[entry.key] = shown
+    file = {"path": str(loaded.file), "present": loaded.present}
+    document = {"file": file, "warnings": loaded.warnings, "settings": tree}
+    write_json(document)
+
+
+def sections(loaded: Loaded) -> list[Section]:
+    """Every section with every key; of models, those keys that say something."""
+    found: list[Section] = []
+    for name, kind in get_type_hints(Settings).items():
+        if name == "models":
+            for model, profile in loaded.settings.models.items():
+                found += _of_model((name, model), profile, loaded)
+        else:
+            found.append(_section((name,), getattr(loaded.settings, name), kind, loaded))
+    return found
+
+
+def _of_model(path: Key, table: Struct, loaded: Loaded) -> list[Section]:
+    """A model's table, and the tables in it. None leaves a key to other settings: there is nothing to show."""
+    whole = _section(path, table, type(table), loaded)
+    inner = [(key, value) for key in table.__struct_fields__ if isinstance(value := getattr(table, key), Struct)]
+    plain = tuple(entry for entry in whole.entries if entry.value is not None and entry.key not in dict(inner))
+    below = [section for key, value in inner for section in _of_model((*path, key), value, loaded) if section.entries]
+    return [Section(path, plain), *below]
+
+
+def _section(path: Key, table: Struct, kind: type[Struct], loaded: Loaded) -> Section:
+    return Section(
+        path,
+        tuple(
+            Entry(key, _plain(getattr(table, key)), loaded.origin((*path, key)), is_secret(kind, key))
+            for key in table.__struct_fields__
+        ),
+    )
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
+
+
+def lines(loaded: Loaded, *, secrets: bool) -> Iterable[Text]:
+    from rich.text import Text
+
+    there = "" if loaded.present else " (not there)"
+    yield Text(f"# config file: {loaded.file}{there}", "dim")
+    for warning in loaded.warnings:
+        yield Text(f"# {warning}", "yellow")
+    for section in sections(loaded):
+        yield Text()
+        yield Text(f"[{'.'.join(_name(part) for part in section.path)}]", "bold")
+        yield from _aligned(section, secrets=secrets)
+
+
+def _aligned(section: Section, *, secrets: bool) -> Iterable[Text]:
+    """The origins stand in one column where there is room for them, else on a line of their own."""
+    from rich.text import Text
+
+    keys = [_key(entry, secrets=secrets) for entry in section.entries]
+    width = max(map(len, keys), default=0)
+    pairs = zip(keys, section.entries, strict=True)
+    written = [_assignment(key.ljust(width), entry, secrets=secrets) for key, entry in pairs]
+    origins = [_origin(entry, section.path) for entry in section.entries]
+    room = [len(line) for line, origin in zip(written, origins, strict=True) if len(line) + len(origin) + 2 <= WIDTH]
+    column = min(max(room, default=0), WIDTH - 2 - max(map(len, origins), default=0))
+    for entry, line, origin in zip(section.entries, written, origins, strict=True):
+        style = "dim" if line.startswith("#") else ""
+        told = Text(origin, "dim" if entry.origin.kind is OriginKind.DEFAULT else "cyan")
+        if len(line) + len(origin) + 2 > WIDTH:
+            yield told
+            yield Text(line, style)
+        else:
+            yield Text.assemble((line.ljust(column), style), "  ", told)
+
+
+def _key(entry: Entry, *, secrets: bool) -> str:
+    """What is not set stands as a comment, and so does what is hidden: read back, it would be taken for the key."""
+    comment = entry.value is None or entry.shown(secrets=secrets) is not entry.value
+    return f"# {entry.key}" if comment else entry.key
+
+
+def _assignment(key: str, entry: Entry, *, secrets: bool) -> str:
+    return f"{key} = {toml(entry.shown(secrets=secrets))}" if entry.value is not None else f"{key} ="
+
+
+def _origin(entry: Entry, path: Key) -> str:
+    match entry.origin.kind:
+        case OriginKind.DEFAULT:
+            return "# default" if entry.value is not None else "# not set"
+        case OriginKind.FILE:
+            return "# config file"
+        case _:
+            return f"# {_where(entry, path)}"
+
+
+def _where(entry: Entry, path: Key) -> str:
+    """The option, the variable or the file; empty for a default."""
+    if entry.origin.kind is not OriginKind.FLAG:
+        return entry.origin.name
+    return OPTIONS.get((*path, entry.key), option(entry.key))
+
+
+def option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _name(part: str) -> str:
+    return part if _BARE.fullmatch(part) else toml(part)
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it. JSON's strings are TOML's basic strings, save that these escape DEL too."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case tuple() | list():
+            return f"[{', '.join(toml(each) for each in value)}]"
+        case Struct():
+            pairs = ((key, getattr(value, key)) for key in value.__struct_fields__)
+            return f"{{ {', '.join(f'{key} = {toml(each)}' for key, each in pairs)} }}"
+        case _:
+            return printable_json(json.dumps(str(value), ensure_ascii=False), pairs=False)

@@ -1,0 +1,99 @@
+"""`tui doctor`: what runs here, what does not, and the command that mends it."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from core.hardware import available_memory, machine
+from core.trial.probe import describe
+from core.workbench import Workbench
+from tui.cli.console import Paper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from core.engines.registry import EngineReport
+    from core.settings.schema import Settings
+    from core.trial.probe import Verdict
+
+GIBIBYTE = 1024**3
+
+
+def examine(settings: Settings) -> None:
+    """Print the report on stdout."""
+    console = Paper()
+    workbench = Workbench(settings)
+    console.print(machine_table())
+    engines = workbench.engines()
+    console.print(engine_table(engines))
+    for line in [*mend_lines(engines), *verdict_lines(workbench.verdicts())]:
+        console.tell(line)
+
+
+def machine_table() -> Table:
+    here = machine()
+    table = Table(title="This machine", title_justify="left", show_header=False)
+    table.add_row("system", f"{platform.system()} {platform.release()} ({here.architecture})")
+    table.add_row("python", platform.python_version())
+    table.add_row("processor", here.processor)
+    table.add_row("cores", f"{here.cores} physical, {here.threads} logical")
+    table.add_row("memory", f"{here.memory / GIBIBYTE:.1f} GiB, {available_memory() / GIBIBYTE:.1f} GiB available")
+    return table
+
+
+def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """What trial runs have found here, the mishaps first."""
+    if not verdicts:
+        return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
+    notes = [note for verdict in verdicts for note in verdict.notes]
+    notes += [f"{verdict.model}: {verdict.disturbed}." for verdict in verdicts if verdict.disturbed]
+    measured = [verdict for verdict in verdicts if verdict.rates]
+    # One that declined in good order has no rates; its reason is told whenever the model is loaded.
+    declined = [
+        f"{verdict.engine} {verdict.version} does not run {verdict.model}: it declined to, and `tui --serve` with that "
+        "model says why."
+        for verdict in verdicts
+        if not verdict.rates
+    ]
+    fine = [
+        f"{verdict.engine} {verdict.version} runs {verdict.model} here{_settings(verdict)}." for verdict in measured
+    ]
+    return ["Trial runs:", *(f"  {line}" for line in dict.fromkeys(notes + declined + fine))]
+
+
+def _settings(verdict: Verdict) -> str:
+    """What was found best, in the words that follow; nothing where an engine has no such settings."""
+    words = [f"with {changed}"] if (changed := describe(verdict.chosen)) else []
+    if verdict.threads:
+        words.append(f"fastest with {verdict.threads} decoding thread{'s'[: verdict.threads != 1]}")
+    return " " + ", ".join(words) if words else ""
+
+
+def engine_table(engines: Iterable[EngineReport]) -> Table:
+    table = Table(title="Engines", title_justify="left")
+    for heading in ("engine", "runs here", "version", "platform"):
+        table.add_column(heading, no_wrap=True)
+    for engine in in_order(engines):
+        state = Text("yes", "green") if engine.available else Text("no", "red")
+        table.add_row(engine.name, state, engine.version or "", engine.platform)
+    return table
+
+
+def mend_lines(engines: Iterable[EngineReport]) -> list[str]:
+    """Why engines do not run here, and what mends it; in lines, since reasons are too long for a column."""
+    lines = []
+    for engine in in_order(engines):
+        if not engine.available:
+            lines.append(f"{engine.name} does not run here: {engine.reason}")
+            if engine.mend:
+                lines.append(f"  mend it with: {engine.mend}")
+    return lines
+
+
+def in_order(engines: Iterable[EngineReport]) -> list[EngineReport]:
+    """Those that run first, by priority."""
+    return sorted(engines, key=lambda engine: (not engine.available, engine.priority))

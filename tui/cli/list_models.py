@@ -1,0 +1,187 @@
+"""`tui list`: the models on this machine, or those of the catalog."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from msgspec import Struct
+from rich import box
+from rich.table import Table
+
+from core.engines.registry import Engines
+from core.errors import ModelNotFound
+from core.foreign_text import printable
+from core.models.catalog import CatalogEntry, builtin_catalog
+from core.models.library.scan import Library, LibraryEntry, Place, user_library
+from core.models.library.servers import ask
+from core.models.resolve import read_own
+from core.names import Unknown
+from core.settings.schema import Settings, folders, load_settings
+from tui import format as fmt
+from tui.cli.arguments import CommandParser, file_path
+from tui.cli.console import Paper
+from tui.cli.output import write_json
+
+CATALOG_WORD = "models"
+"""`tui list models` is another way to ask for the catalog."""
+
+
+class Listed(Struct, frozen=True):
+    """A model on this machine, as `--json` tells it."""
+
+    name: str
+    short: str | None
+    """What may be typed for it besides; null where that is a path alone, or no path at all."""
+    format: str | None
+    size: int
+    place: str
+    path: str
+    used: str | None
+    """ISO 8601, with the offset of the zone."""
+    engines: tuple[str, ...]
+    problem: str | None
+
+
+class Offered(Struct, frozen=True):
+    """A model of the catalog, as `--json` tells it."""
+
+    name: str
+    title: str
+    task: str
+    parameters: int
+    licence: str
+    formats: tuple[str, ...]
+    variants: tuple[str, ...]
+    repositories: tuple[str, ...]
+    """Of the default variant."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = CommandParser(
+        prog="tui list", description="List the models on this machine, or those of the catalog.", allow_abbrev=False
+    )
+    made.add_argument("what", nargs="?", choices=[CATALOG_WORD], help="the same as --catalog")
+    made.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
+    made.add_argument("--json", action="store_true", help="as JSON")
+    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
+    return made
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the list on stdout. Raises BenchtopError."""
+    given = parser().parse_args(words)
+    if given.catalog or given.what:
+        return _print([_offered(entry) for entry in builtin_catalog()], catalog_table(builtin_catalog()), given.json)
+    settings = load_settings(config_file=given.config)
+    entries = everything(settings)
+    shorts = short_names(entries, {name for name in settings.models if settings.source(name) != name})
+    return _print([_listed(entry, shorts) for entry in entries], table_of(entries, shorts), given.json)
+
+
+def everything(settings: Settings) -> tuple[LibraryEntry, ...]:
+    """What is on this machine, and on the servers of the settings."""
+    return (*library(settings).scan(), *ask(settings.library.servers))
+
+
+def library(settings: Settings) -> Library:
+    return user_library(settings.library, folders(), Engines().takers())
+
+
+def short_names(entries: Iterable[LibraryEntry], configured: Collection[str]) -> dict[Path, str]:
+    """What may be typed for the models that are listed by their paths: the short name, where nothing else has it."""
+    found: dict[str, dict[Path, Path]] = {}
+    for entry in entries:
+        if entry.place in (Place.FOLDER, Place.HERE):
+            found.setdefault(entry.short, {})[entry.path.resolve()] = entry.path
+    free = (name for name, paths in found.items() if len(paths) == 1 and name not in configured and _is_free(name))
+    return {path: name for name in free for path in found[name].values()}
+
+
+def _is_free(name: str) -> bool:
+    try:
+        return isinstance(read_own(name), Unknown)
+    except ModelNotFound:
+        return False
+
+
+def table_of(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    table.add_column("format", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("used", no_wrap=True)
+    table.add_column("runs with", overflow="fold")
+    for entry in entries:
+        kind = entry.format.value if entry.format else ""
+        used = _when(entry).partition("T")[0]
+        told = printable(entry.problem or ", ".join(entry.engines))
+        style = "red" if entry.problem else None
+        short = shorts.get(entry.path)
+        called = "\n".join(printable(name) for name in (short, entry.name) if name is not None)
+        table.add_row(called, kind, size_in_words(entry.size), used, told, style=style)
+    return table
+
+
+def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("for", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("formats", overflow="fold")
+    table.add_column("licence", overflow="fold")
+    for entry in entries:
+        formats = " ".join(_short(format_.value) for format_ in entry.formats)
+        table.add_row(entry.alias, entry.task.value, fmt.short(entry.parameters), formats, entry.licence)
+    return table
+
+
+def size_in_words(size: int) -> str:
+    """Bytes with a decimal unit; nothing for what has no size."""
+    return fmt.size(size) if size > 0 else ""
+
+
+def _print(rows: Sequence[Listed] | Sequence[Offered], table: Table, as_json: bool) -> int:
+    if as_json:
+        write_json(rows)
+    else:
+        Paper().print(table)
+    return 0
+
+
+def _listed(entry: LibraryEntry, shorts: Mapping[Path, str]) -> Listed:
+    return Listed(
+        name=entry.name,
+        short=shorts.get(entry.path),
+        format=entry.format.value if entry.format else None,
+        size=entry.size,
+        place=entry.place.value,
+        path=str(entry.path),
+        used=_when(entry) or None,
+        engines=entry.engines,
+        problem=entry.problem,
+    )
+
+
+def _offered(entry: CatalogEntry) -> Offered:
+    return Offered(
+        name=entry.alias,
+        title=entry.title,
+        task=entry.task.value,
+        parameters=entry.parameters,
+        licence=entry.licence,
+        formats=tuple(_short(format_.value) for format_ in entry.formats),
+        variants=tuple(width.value for width in entry.variants),
+        repositories=tuple(str(source.name) for source in entry.sources()),
+    )
+
+
+def _when(entry: LibraryEntry) -> str:
+    return datetime.fromtimestamp(entry.used).astimezone().isoformat(timespec="seconds") if entry.used else ""
+
+
+def _short(name: str) -> str:
+    """A format as it is called in the catalog."""
+    return name.removeprefix("ggml-").removesuffix("-embedder")

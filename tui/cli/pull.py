@@ -1,0 +1,205 @@
+"""`tui pull MODEL`: download a model, with its progress on the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TextColumn
+
+from core.errors import BenchtopError, UsageError
+from core.foreign_text import printable
+from core.models.downloads.disk_space import in_words
+from core.models.downloads.status import DownloadItem, DownloadState
+from core.settings.schema import load_settings
+from core.workbench import Workbench
+from tui.cli.arguments import CommandParser, file_path
+from tui.cli.console import Paper
+from tui.cli.fit_words import fits, judge
+
+if TYPE_CHECKING:
+    from core.models.downloads.manager import Downloads
+    from core.models.hub.repository import Quant
+
+OK = 0
+FAILED = 1
+INTERRUPTED = 130
+LOOK_EVERY = 0.2
+"""Seconds between two looks at a download."""
+STEPS = 10
+"""Lines of progress where the output is no terminal."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = CommandParser(
+        prog="tui pull",
+        description="Download a model into the cache of the Hub, or go on with it where it was broken off.",
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "model", nargs="?", metavar="MODEL", help="owner/name, owner/name:Q4_K_M, or a name of the catalog"
+    )
+    made.add_argument("--resume", action="store_true", help="go on with all that are paused or were broken off")
+    made.add_argument("--bandwidth", type=int, metavar="N", help="bytes a second that may be taken (all there are)")
+    made.add_argument("--concurrency", type=int, metavar="N", help="files that are fetched at once (3)")
+    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
+    return made
+
+
+def main(words: Sequence[str]) -> int:
+    """Download models; 0 when they are here, 1 when that failed, 130 when it was interrupted. Raises BenchtopError."""
+    given = parser().parse_args(words)
+    if given.resume == (given.model is not None):
+        raise UsageError("Name one MODEL to download, or give --resume alone to go on with all that was broken off.")
+    flags = {"downloads": {"bandwidth": given.bandwidth, "concurrency": given.concurrency}}
+    workbench = Workbench(load_settings(flags, config_file=given.config))
+    console = Paper(stderr=True)
+    store = workbench.store
+    try:
+        if given.resume:
+            return OK if _resume(store.downloads, console) else INTERRUPTED
+        quant = store.find(store.read_own(given.model))
+        console.tell(f"{quant.name}: {in_words(quant.size)}{fits(judge(store, quant))}.")
+        return OK if fetch(store.downloads, quant, console, given.model) else INTERRUPTED
+    finally:
+        store.close()
+
+
+def fetch(downloads: Downloads, quant: Quant, console: Paper, name: str) -> bool:
+    """Download what stands for `name`, with the progress on the console; False when it was interrupted.
+
+    Raises DownloadError and what else keeps it from coming.
+    """
+    return _ended(_followed(downloads, downloads.enqueue(quant), console), console, name)
+
+
+def _resume(downloads: Downloads, console: Paper) -> bool:
+    """Go on with all; whether all of them are here. Raises BenchtopError, once all ended, when any could not be had."""
+    pending = downloads.resume_pending(paused=True)
+    if not pending.started and not pending.refused:
+        console.tell(
+            "No download is paused or was broken off; `tui pull MODEL` goes on with one that has failed.", wrap=False
+        )
+    items = [_followed(downloads, key, console) for key in pending.started]
+    failures = [str(error) for error in pending.refused.values()]
+    here = True
+    for item in items:
+        try:
+            here = _ended(item, console, item.name) and here
+        except BenchtopError as error:
+            failures.append(str(error))
+    if failures:
+        # One that fails for the same reason as another is told of once.
+        *others, last = dict.fromkeys(failures)
+        for failure in others:
+            console.tell(failure)
+        raise BenchtopError(last)
+    return here
+
+
+def _followed(downloads: Downloads, key: str, console: Paper) -> DownloadItem:
+    """Show a download until it ends. Ctrl-C pauses it, and a second one leaves at once."""
+    view = Bar(console) if console.is_terminal else Lines(console)
+    with view:
+        try:
+            while (item := downloads.wait(key, LOOK_EVERY)).state.active:
+                view.show(item)
+        except KeyboardInterrupt:
+            downloads.pause(key)
+        item = downloads.item(key)
+        view.show(item)
+        return item
+
+
+def _ended(item: DownloadItem, console: Paper, model: str) -> bool:
+    """Tell how it ended; whether the model is here. Raises BenchtopError when it failed."""
+    match item.state:
+        case DownloadState.DONE:
+            console.tell(f"{item.name} is here ({in_words(item.total)}); `tui {model}` opens it.")
+            return True
+        case DownloadState.FAILED:
+            raise BenchtopError(item.error or f"{item.name} could not be downloaded.")
+        case _:
+            console.tell(f"Paused with {_share(item)} here; `tui pull {model}` goes on from there.")
+            return False
+
+
+def _share(item: DownloadItem) -> str:
+    return f"{in_words(item.done)} of {in_words(item.total)}"
+
+
+class Bar:
+    """One line that is drawn again and again."""
+
+    def __init__(self, console: Paper) -> None:
+        self._console = console
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[figures]}"))
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._task = self._progress.add_task("", total=None, figures="")
+        self._note: str | None = None
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, item: DownloadItem) -> None:
+        if item.note != self._note:
+            self._note = item.note
+            if item.note is not None:
+                self._console.tell(said(item))
+        self._progress.update(
+            self._task, description=printable(item.name), total=item.total, completed=item.done, figures=figures(item)
+        )
+
+
+class Lines:
+    """A line now and then, for a log."""
+
+    def __init__(self, console: Paper) -> None:
+        self._console = console
+        self._said: tuple[DownloadState, str | None, int] | None = None
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stderr.flush()
+
+    def show(self, item: DownloadItem) -> None:
+        step = STEPS * item.done // item.total if item.total else STEPS
+        if (item.state, item.note, step) != self._said:
+            self._said = (item.state, item.note, step)
+            self._console.tell(said(item) or f"{item.name}: {item.state.value}, {figures(item)}")
+
+
+def said(item: DownloadItem) -> str:
+    """What it waits for, and how long where that is known; empty where it waits for nothing."""
+    again = f" It is tried again in {duration(max(1.0, item.again))}." if item.again is not None else ""
+    return f"{item.note or ''}{again}"
+
+
+def figures(item: DownloadItem) -> str:
+    """What is here, how fast it comes, how long it will take."""
+    if item.state is DownloadState.VERIFYING:
+        return f"{in_words(item.total)}, comparing checksums"
+    parts = [_share(item)]
+    if item.rate > 0:
+        parts.append(f"{in_words(int(item.rate))}/s")
+    if item.eta is not None:
+        parts.append(f"{duration(item.eta)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 4 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,310 @@
+"""Engines side by side on the model in use, each in a child process: the pane of the bench screen."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Container, Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Button, Input, Label, Static
+
+from core.bench.results import BenchRun, ExportFormat, export
+from core.bench.suite import SuiteEvent, SuitePlan, parse_sweeps
+from core.errors import BenchtopError, Cancelled, UsageError
+from core.hardware import machine
+from tui import format as fmt
+from tui import glyphs
+from tui.screens.bench.available import EngineTable
+from tui.screens.bench.engines_table import Course, Lanes
+from tui.screens.bench.run import BOUNDS, Case, Lineup
+from tui.session import Desk
+from tui.widgets.plain import Plain, shown
+
+if TYPE_CHECKING:
+    from core.bench.results import Change
+    from core.engines.registry import EngineReport
+
+BEAT = 0.1
+"""Seconds between two looks at what the suite has told."""
+NUMBERS = (("rounds", "rounds", 5), ("prompt", "prompt", 256), ("decoded", "answer", 48))
+"""Name in the plan, label, default."""
+SWEEPS = (("threads", "threads", "", "best"), ("batch", "batch", "", "best"), ("kv", "KV", "f16", ""))
+DEPTH = ("depth", "depth", "0", "")
+"""Name of the sweep, label, default, what stands in an empty field."""
+IDLE = "Threads, batch, KV and depth take several values, such as 1,2."
+REASONS = 3
+"""Failures told below the table; of more, how many."""
+INVITE = "Press s, or Start, to measure every engine that runs the model in use."
+
+
+class Contest(Vertical):
+    """Parameters, the table of cases, the plot. A run belongs to a thread, which only leaves word in a queue."""
+
+    class Surveyed(Message):
+        """Which engines run here."""
+
+        def __init__(self, reports: tuple[EngineReport, ...]) -> None:
+            super().__init__()
+            self.reports = reports
+
+    class Ended(Message):
+        """The run is over. `run` holds what was measured; `problem` is a sentence where it failed."""
+
+        def __init__(
+            self, run: BenchRun | None, changes: list[Change], problem: str | None = None, *, early: bool = False
+        ) -> None:
+            super().__init__()
+            self.run = run
+            self.changes = changes
+            self.problem = problem
+            self.early = early
+
+    def __init__(self, desk: Desk, *, dom_id: str | None = None) -> None:
+        super().__init__(id=dom_id)
+        self._desk = desk
+        self._stop: threading.Event | None = None
+        self._told: queue.SimpleQueue[SuiteEvent] = queue.SimpleQueue()
+        self._lineup = Lineup(1)
+        self._run: BenchRun | None = None
+        self._model = ""
+        self._problem: str | None = None
+        self._surveyed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way."""
+        return self._stop is not None
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(classes="fields"):
+            for name, label, number in NUMBERS:
+                yield Label(label)
+                yield Input(str(number), type="integer", id=f"suite-{name}", select_on_focus=True)
+            yield Button("Start", id="suite-start")
+        with Horizontal(classes="fields"):
+            for name, label, default, empty in (*SWEEPS, DEPTH):
+                yield Label(label)
+                yield Input(default, placeholder=empty, id=f"suite-{name}", select_on_focus=True)
+        yield Plain(id="wrong")
+        with Container(classes="panel", id="lineup") as lineup:
+            lineup.border_title = "engines"
+            with VerticalScroll(id="survey"):
+                yield EngineTable(id="runnable")
+            yield Lanes(dom_id="lanes")
+            yield Plain(id="reasons")
+            yield Plain(id="standing")
+        with Container(classes="panel", id="course-panel") as panel:
+            panel.border_title = "decode tok/s, round by round"
+            yield Course(INVITE, dom_id="course")
+
+    def on_mount(self) -> None:
+        self._timer = self.set_interval(BEAT, self.listen, pause=True)
+        self.query_one(Lanes).display = False
+        self._say(IDLE)
+
+    def on_unmount(self) -> None:
+        # The thread outlives the app otherwise, and the app would wait for it.
+        if self._stop is not None:
+            self._stop.set()
+
+    def enter(self) -> None:
+        """The pane comes in sight."""
+        self.query_one("#suite-start").focus()
+        if not self._surveyed:
+            self._surveyed = True
+            self.survey()
+
+    @work(thread=True, group="survey")
+    def survey(self) -> None:
+        """Engines are asked on a thread: some import their package to answer."""
+        self.post_message(self.Surveyed(self._desk.workbench.engines()))
+
+    @on(Surveyed)
+    def list_engines(self, event: Surveyed) -> None:
+        self.query_one(EngineTable).show(event.reports)
+
+    def toggle(self) -> None:
+        """Start a run, or stop the one there is."""
+        if self._stop is not None:
+            self._stop.set()
+            self._lineup.halt()
+            self.query_one("#suite-start", Button).label = "Stopping"
+            self._say("Stopping.")
+            self.draw()
+        elif (plan := self._plan()) is not None:
+            self._begin(plan)
+
+    def _plan(self) -> SuitePlan | None:
+        """What the fields say; None where one is wrong, which is then told below them."""
+        self._wrong(None, "")
+        numbers = {}
+        for name, label, _ in NUMBERS:
+            least, most = BOUNDS[name]
+            text = self.query_one(f"#suite-{name}", Input).value.strip()
+            if not text.isdecimal() or not least <= int(text) <= most:
+                self._wrong(name, f"{label.capitalize()} must be a whole number from {least:,} to {most:,}.")
+                return None
+            numbers[name] = int(text)
+        plan = SuitePlan(rounds=numbers["rounds"], prompt=numbers["prompt"], decoded=numbers["decoded"])
+        for name, *_ in (*SWEEPS, DEPTH):
+            text = "".join(self.query_one(f"#suite-{name}", Input).value.split())
+            try:
+                plan = parse_sweeps([f"{name}={text}"] if text else [], plan)
+            except UsageError as error:
+                self._wrong(name, str(error))
+                return None
+        return plan
+
+    def _wrong(self, name: str | None, sentence: str) -> None:
+        """Point at the field that is wrong, or at none."""
+        self.query(".-wrong").remove_class("-wrong")
+        line = self.query_one("#wrong", Static)
+        line.display = bool(sentence)
+        line.update(Content.styled(f"{glyphs.of(self).no} {sentence}", "$gauge-full"))
+        if name is not None:
+            self.query_one(f"#suite-{name}", Input).add_class("-wrong").focus()
+
+    def _begin(self, plan: SuitePlan) -> None:
+        self._stop = threading.Event()
+        self._lineup = Lineup(plan.rounds)
+        self._told = queue.SimpleQueue()
+        self._run = None
+        self._problem = None
+        self._model = self._desk.model
+        self.query_one("#survey").display = False
+        self.query_one(Lanes).display = True
+        self.query_one("#suite-start", Button).label = "Stop"
+        self._say("Finding out what runs here, and each engine's best settings; the first time takes a while.")
+        self.draw()
+        self._timer.resume()
+        self.contest(self._model, plan, self._stop, self._told)
+
+    @work(thread=True, group="suite", exclusive=True)
+    def contest(self, model: str, plan: SuitePlan, stop: threading.Event, told: queue.SimpleQueue[SuiteEvent]) -> None:
+        """Run the suite; what comes of it is queued and posted."""
+        workbench = self._desk.workbench
+        try:
+            run = workbench.run_suite([model], plan, stop, told.put)
+            ended = self.Ended(run, workbench.compare(run))
+        except Cancelled:
+            ended = self.Ended(None, [], early=True)
+        except BenchtopError as error:
+            ended = self.Ended(None, [], str(error))
+        except OSError as error:
+            what = f" {error.filename}" if error.filename else ""
+            ended = self.Ended(None, [], f"A file{what} that measuring needs cannot be used: {error.strerror}.")
+        self.post_message(ended)
+
+    def listen(self) -> None:
+        """Take what the suite has told since the last time, and draw once."""
+        heard = False
+        while not self._told.empty():
+            self._lineup.take(self._told.get())
+            heard = True
+        if heard:
+            self.draw()
+            if self._stop is not None and not self._stop.is_set() and (case := self._lineup.running) is not None:
+                self._say(_progress(case, self._lineup, glyphs.of(self).dot))
+
+    @on(Ended)
+    def settle(self, event: Ended) -> None:
+        self._timer.pause()
+        self.listen()
+        self._stop = None
+        self._lineup.halt()
+        self._lineup.compare(event.changes)
+        self._run = event.run or self._partial()
+        self.query_one("#suite-start", Button).label = "Start"
+        self._problem = event.problem
+        if event.problem is not None:
+            self.notify(event.problem, severity="error", timeout=12, markup=False)
+            self._say("The run failed.")
+        elif event.early:
+            self._say("Stopped before its end.")
+        else:
+            self._conclude()
+        self.draw()
+
+    def _partial(self) -> BenchRun | None:
+        """What a run measured before it ended early."""
+        here, rows = machine(), self._lineup.rows
+        return BenchRun(time.time(), here.fingerprint, here.processor, rows) if rows else None
+
+    def _conclude(self) -> None:
+        lineup = self._lineup
+        engines, cases, best = lineup.engines, lineup.standing, lineup.leader
+        # Of one engine with several settings there are no others to compare it with.
+        doubt = engines.doubt if engines.others else cases.doubt
+        if best is None or doubt:
+            self._say(doubt, style="$gauge-warn")
+            return
+        threads = fmt.plural(best.setting.threads, "thread")
+        told = f"Fastest: {best.setting.engine}, {threads}, {fmt.rate(best.decode)} tok/s"
+        if not cases.others:
+            told += ", as the only one measured"
+        elif not cases.clear:
+            told += "; other settings of it come too close to tell"
+        self._say(f"{told}. w writes the rows to files.", style="bold $decode")
+
+    def draw(self) -> None:
+        """Show the run as it stands."""
+        if not self._model:
+            return
+        self.query_one(Lanes).draw(self._lineup)
+        self.query_one(Course).draw(self._lineup)
+        self._draw_reasons()
+        self.query_one("#lineup").border_subtitle = shown(self._model, lines=False)
+
+    def _draw_reasons(self) -> None:
+        """Why a case, or the whole run, failed: in the table there is no room for it."""
+        rows = self._lineup.rows
+        reasons = list(dict.fromkeys(f"{row.setting.engine}: {row.problem}" for row in rows if row.problem is not None))
+        if self._problem is not None:
+            reasons.insert(0, self._problem)
+        told = [f"{glyphs.of(self).no} {reason}" for reason in reasons[:REASONS]]
+        if len(reasons) > REASONS:
+            told.append(f"and {len(reasons) - REASONS} more; w writes them all to files.")
+        line = self.query_one("#reasons", Static)
+        line.display = bool(told)
+        line.update(Content.styled("\n".join(told), "$gauge-full"))
+
+    def _say(self, text: str, style: str = "$quiet") -> None:
+        self.query_one("#standing", Static).update(Content.styled(text, style))
+
+    def write(self) -> None:
+        """Write the rows as JSON, CSV and Markdown into the working directory."""
+        if self._run is None:
+            self.notify("There is nothing to export yet; press s to measure.", severity="warning")
+            return
+        name = "".join(letter if letter.isalnum() else "-" for letter in self._model.rsplit("/", 1)[-1]).strip("-")
+        stem = Path.cwd() / f"bench-{name[:40]}-{datetime.now():%Y%m%d-%H%M%S}"
+        try:
+            for form in ExportFormat:
+                with stem.with_suffix(f".{form.value}").open("x", encoding="utf-8") as file:
+                    file.write(export(self._run, form))
+        except OSError as error:
+            self.notify(f"{error.filename} cannot be written: {error.strerror}.", severity="error", markup=False)
+            return
+        self.notify(f"Exported to {stem}.json, .csv and .md", markup=False)
+
+
+def _progress(case: Case, lineup: Lineup, dot: str) -> str:
+    setting = case.setting
+    parts = (
+        f"{case.number} of {lineup.total}",
+        setting.engine,
+        fmt.plural(setting.threads, "thread"),
+        f"batch {setting.batch}",
+        *([f"micro-batch {setting.micro_batch}"] if setting.micro_batch else []),
+        f"KV {setting.kv_type.value}",
+        f"depth {fmt.count(setting.depth)}",
+    )
+    return f" {dot} ".join(parts)

@@ -1,0 +1,280 @@
+"""Measure the model in use as it serves, or the engines that run it side by side, and watch."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Container, Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Button, ContentSwitcher, Input, Static
+from textual.worker import get_current_worker
+
+from core.errors import BenchtopError
+from core.snapshots import Snapshot
+from tui import format as fmt
+from tui import glyphs
+from tui.actions.registry import Scope, bindings
+from tui.screens.base import Room
+from tui.screens.bench.engines_pane import Contest
+from tui.session import model_in
+from tui.widgets.plain import Plain, shown
+from tui.widgets.plot import Plot
+from tui.widgets.table import Cell, Column, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from core.bench.runner import BenchSample
+
+FIELDS = (
+    ("prompt", "prompt", "tokens", 256, 1, 1_000_000),
+    ("new", "answer", "tokens", 64, 2, 1_000_000),
+    ("rounds", "rounds", "", 3, 1, 100),
+    ("streams", "streams", "at once", 1, 1, 200),
+)
+"""Id, name, unit, default, least, most."""
+MODES = {"served": "as it serves", "contest": "engines side by side"}
+"""Id of a pane, and its name."""
+
+
+class ModeTab(Plain):
+    """The name of a way to measure."""
+
+    ALLOW_SELECT = False
+
+    class Chosen(Message):
+        def __init__(self, mode: str) -> None:
+            super().__init__()
+            self.mode = mode
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(MODES[mode], classes="mode", id=f"mode-{mode}")
+        self._mode = mode
+
+    def on_click(self) -> None:
+        self.post_message(self.Chosen(self._mode))
+
+
+class BenchScreen(Room):
+    """Two panes. As it serves: parameters above, the live plot, the rounds below."""
+
+    NAME = "bench"
+    BINDINGS = bindings(Scope.BENCH)
+    AUTO_FOCUS = "#start"
+
+    class Sampled(Message):
+        def __init__(self, sample: BenchSample) -> None:
+            super().__init__()
+            self.sample = sample
+
+    class Stopped(Message):
+        """The run is over; `error` says why when it failed, `early` that the user stopped it."""
+
+        def __init__(self, error: BenchtopError | None, *, early: bool) -> None:
+            super().__init__()
+            self.error = error
+            self.early = early
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mode = "served"
+        """The pane in sight, a key of `MODES`."""
+        self._measuring = False
+        self._results: dict[str, list[Cell]] = {}
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="modes"):
+            for mode in MODES:
+                yield ModeTab(mode)
+        with ContentSwitcher(initial="served", id="panes"):
+            with Vertical(id="served"):
+                with Horizontal(id="plan"):
+                    for key, name, unit, default, _, _ in FIELDS:
+                        field = Input(str(default), type="integer", id=key, select_on_focus=True)
+                        field.border_title, field.border_subtitle = name, unit
+                        yield field
+                    yield Button("Start", id="start")
+                with Container(classes="panel", id="curve") as curve:
+                    curve.border_title = "decode tok/s"
+                    yield Plot("$decode", "Press s, or the button, to measure the model that is loaded.", dom_id="plot")
+                with Container(classes="panel", id="results") as results:
+                    results.border_title = "rounds"
+                    yield Rows(
+                        [
+                            Column("round", 5, right=True),
+                            Column("prefill tok/s", 13, right=True),
+                            Column("decode tok/s", 12, right=True),
+                            Column("first token", 11, right=True),
+                            Column("state", 16),
+                        ],
+                        dom_id="measured",
+                    )
+                    yield Plain(id="summary")
+            yield Contest(self.desk, dom_id="contest")
+
+    def on_mount(self) -> None:
+        measured = self.query_one("#measured", Rows)
+        measured.can_focus = measured.show_cursor = False
+        self._say("Nothing was measured yet. Prompts are random, so that no cache helps.")
+        self._mark_mode()
+
+    @on(ModeTab.Chosen)
+    def choose_mode(self, event: ModeTab.Chosen) -> None:
+        self._show_mode(event.mode)
+
+    def action_engines(self) -> None:
+        self._show_mode("served" if self.mode == "contest" else "contest")
+
+    def _show_mode(self, mode: str) -> None:
+        self.query_one(ContentSwitcher).current = self.mode = mode
+        self._mark_mode()
+        if mode == "contest":
+            self.query_one(Contest).enter()
+        else:
+            self.query_one("#start").focus()
+        self.refresh_bindings()
+
+    def _mark_mode(self) -> None:
+        for mode in MODES:
+            self.query_one(f"#mode-{mode}").set_class(mode == self.mode, "-active")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only engines side by side are written to files."""
+        return action != "export" or self.mode == "contest"
+
+    def action_leave(self) -> None:
+        self.query_one("#suite-start" if self.mode == "contest" else "#start").focus()
+
+    def action_export(self) -> None:
+        self.query_one(Contest).write()
+
+    def show(self, snapshot: Snapshot) -> None:
+        model = model_in(snapshot, self.desk.model)
+        curve = self.query_one("#curve")
+        told = f"{model.name} {glyphs.of(self).dot} {model.engine}" if model is not None else ""
+        curve.border_subtitle = shown(told, lines=False)
+        if self.mode == "contest":
+            # Its marks follow the switch between ASCII and Unicode, and its columns the terminal's width.
+            self.query_one(Contest).draw()
+
+    @on(Button.Pressed)
+    @on(Input.Submitted)
+    async def action_run(self) -> None:
+        """Start a run of the pane in sight, or stop the one there is."""
+        contest = self.query_one(Contest)
+        if self._measuring if self.mode == "contest" else contest.busy:
+            self.notify("Another measurement is under way; e shows it, s stops it there.", severity="warning")
+        elif self.mode == "contest":
+            contest.toggle()
+        elif self._measuring:
+            self.workers.cancel_group(self, "measure")
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        plan = self._plan()
+        if isinstance(plan, str):
+            self.notify(plan, severity="error")
+            return
+        self._measuring = True
+        self._results = {}
+        self.query_one("#plot", Plot).clear()
+        self.query_one("#measured", Rows).show({})
+        self.query_one("#start", Button).label = "Stop"
+        self._say("Waiting for the model.")
+        self.measure(plan)
+
+    def _plan(self) -> dict[str, int] | str:
+        """The parameters by id, or a sentence naming the one that is wrong."""
+        plan = {}
+        for key, name, _, _, least, most in FIELDS:
+            text = self.query_one(f"#{key}", Input).value.strip()
+            if not text.isdecimal() or not least <= int(text) <= most:
+                self.query_one(f"#{key}", Input).focus()
+                return f"{name.capitalize()} must be a whole number from {least:,} to {most:,}."
+            plan[key] = int(text)
+        return plan
+
+    @work(group="measure", exclusive=True)
+    async def measure(self, plan: dict[str, int]) -> None:
+        """Run the plan; what comes of it is posted."""
+        error: BenchtopError | None = None
+        try:
+            model = await self.desk.until_ready()
+            samples = self.desk.workbench.measure(
+                model,
+                prompt_tokens=plan["prompt"],
+                new_tokens=plan["new"],
+                rounds=plan["rounds"],
+                streams=plan["streams"],
+            )
+            async with aclosing(cast("AsyncGenerator[BenchSample, None]", samples)) as open_samples:
+                async for sample in open_samples:
+                    self.post_message(self.Sampled(sample))
+        except* BenchtopError as group:
+            error = _first(group)
+        finally:
+            self.post_message(self.Stopped(error, early=get_current_worker().is_cancelled))
+
+    @on(Sampled)
+    def take(self, event: Sampled) -> None:
+        from core.bench.runner import Phase, Progress, RoundDone, RoundStarted, Summary
+
+        match event.sample:
+            case RoundStarted(round=number):
+                self._results[str(number)] = [str(number), "", "", "", Content.styled("prefill", "$prefill")]
+            case Progress(round=number, phase=phase, tokens=tokens, rate=rate):
+                row = self._results[str(number)]
+                row[4] = Content.styled(f"{phase.value} {fmt.count(tokens)}", f"${phase.value}")
+                if phase is Phase.DECODE:
+                    self.query_one("#plot", Plot).push(rate)
+            case RoundDone(round=number, prefill_rate=prefill, decode_rate=decode, time_to_first_token=first):
+                self._results[str(number)] = [
+                    str(number),
+                    fmt.rate(prefill),
+                    fmt.rate(decode),
+                    fmt.seconds(first),
+                    Content.styled("done", "$quiet"),
+                ]
+            case Summary() as total:
+                self._say(_summed(total.rounds, total.prefill_rate, total.decode_rate, total.decode_spread), bold=True)
+                note = f"first token {fmt.seconds(total.time_to_first_token)}, memory {fmt.size(total.memory)}"
+                self.query_one("#results").border_subtitle = shown(note, lines=False)
+        self.query_one("#measured", Rows).show(self._results)
+
+    @on(Stopped)
+    def settle(self, event: Stopped) -> None:
+        self._measuring = False
+        self.query_one("#start", Button).label = "Start"
+        for cells in self._results.values():
+            if isinstance(cells[4], Content) and cells[4].plain != "done":
+                cells[4] = Content.styled("stopped", "$gauge-warn")
+        self.query_one("#measured", Rows).show(self._results)
+        if event.error is not None:
+            self.complain(event.error)
+            self._say("The run failed.")
+        elif event.early:
+            self._say("Stopped before its end.")
+
+    def _say(self, text: str, *, bold: bool = False) -> None:
+        self.query_one("#summary", Static).update(Content.styled(text, "bold $decode" if bold else "$quiet"))
+
+
+def _summed(rounds: int, prefill: float, decode: float, spread: float) -> str:
+    return (
+        f"Median of {fmt.plural(rounds, 'round')}: prefill {fmt.rate(prefill)} tok/s, decode {fmt.rate(decode)} tok/s, "
+        f"spread {100 * spread:.1f}%"
+    )
+
+
+def _first(group: BaseExceptionGroup[BenchtopError]) -> BenchtopError:
+    """The first error of a group; streams of one round usually fail for the same reason."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, BenchtopError)
+    return error

@@ -1,0 +1,318 @@
+"""Chat with the model in use."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.events import Key, Paste
+from textual.message import Message
+from textual.widgets import Static
+
+from core.errors import BenchtopError, Cancelled
+from core.events import Failed, Finished, TextDelta
+from core.foreign_text import printable
+from core.snapshots import ModelSnapshot, Snapshot
+from tui import format as fmt
+from tui import glyphs
+from tui.actions.registry import Scope, bindings
+from tui.screens.base import Room
+from tui.screens.chat.answer import Answer
+from tui.screens.chat.composer import Composer
+from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange, Outcome
+from tui.screens.chat.transcript import Earlier, Transcript
+from tui.session import model_in, notes_on_talk
+from tui.widgets.gauge import Gauge
+from tui.widgets.plain import Plain
+
+if TYPE_CHECKING:
+    from core.serving.stream import Stream
+
+SUGGESTIONS = ("What is a KV cache?", "Which quant should I take?", "How do I serve a model?")
+
+
+class ChatScreen(Room):
+    """The conversation, the gauge of its context, and the message being written."""
+
+    NAME = "chat"
+    BINDINGS = bindings(Scope.CHAT)
+    AUTO_FOCUS = "#composer"
+
+    class Ended(Message):
+        """An exchange has come to its end, whichever."""
+
+        def __init__(self, exchange: Exchange) -> None:
+            super().__init__()
+            self.exchange = exchange
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chat = Chat()
+        self._away: list[Chat] = []
+        """Conversations put away, the newest last."""
+        self._stream: Stream | None = None
+        self._writing: Exchange | None = None
+        self._warned = False
+        self._window = 0
+        self._told: tuple[str, ...] = ()
+
+    def body(self) -> ComposeResult:
+        yield Transcript(self.chat.exchanges, Plain(id="welcome"))
+        with Vertical(id="desk"):
+            yield Plain(id="talk-note")
+            yield Gauge("context", value_width=22, dom_id="context")
+            yield Composer(placeholder="Write a message; enter sends it", dom_id="composer")
+
+    def on_mount(self) -> None:
+        self.query_one("#welcome", Static).update(self._welcome())
+        self.query_one("#talk-note").display = False
+        self._draw_context()
+
+    def _welcome(self) -> Content:
+        lines = [
+            Content.assemble(("Ask ", ""), (self.desk.model.rsplit("/", 1)[-1], "$primary bold"), (" something.", "")),
+            Content(""),
+        ]
+        for number, text in enumerate(SUGGESTIONS):
+            lines.append(
+                Content.assemble((f"{glyphs.of(self).dot} ", "$quiet")).append(
+                    Content.from_markup(f"[@click=screen.suggest({number})]$text[/]", text=text)
+                )
+            )
+        lines += [
+            Content(""),
+            Content.styled("Everything runs in this process; nothing leaves this machine.", "$quiet"),
+        ]
+        return Content("\n").join(lines)
+
+    def action_suggest(self, number: int) -> None:
+        composer = self.query_one(Composer)
+        composer.text = SUGGESTIONS[number]
+        composer.move_cursor(composer.document.end)
+        composer.focus()
+
+    def show(self, snapshot: Snapshot) -> None:
+        model = model_in(snapshot, self.desk.model)
+        self._tell_of(model)
+        context = model.context if model is not None else 0
+        if context != self._window:
+            self._window = context
+            self._draw_context()
+        if self._writing is not None and not self.desk.ready and model is not None:
+            self._note(
+                f"{model.name} is loading: {model.detail or 'one moment'}; your message is sent when it is ready"
+            )
+
+    def _tell_of(self, model: ModelSnapshot | None) -> None:
+        """What is odd about talking with this model, for as long as it is the one in use."""
+        notes = notes_on_talk(model)
+        if notes != self._told:
+            self._told = notes
+            line = self.query_one("#talk-note", Plain)
+            line.display = bool(notes)
+            line.update("\n".join(notes))
+
+    @on(Composer.Sent)
+    async def send(self, event: Composer.Sent) -> None:
+        """Ask, unless an answer is still being written: then the message stays where it is."""
+        if self._writing is not None:
+            self.notify("An answer is still being written; escape stops it.", severity="warning")
+            return
+        self.query_one(Composer).clear()
+        await self._begin(self.chat.ask(event.text))
+
+    async def _begin(self, exchange: Exchange) -> None:
+        self._writing = exchange
+        self.refresh_bindings()
+        exchange.model = self.desk.model.rsplit("/", 1)[-1]
+        answer = await self.query_one(Transcript).add(exchange)
+        if not self.desk.ready and self.desk.problem is None:
+            answer.note(f"{exchange.model} is loading; your message is sent when it is ready")
+        self.generate(exchange)
+
+    @work(group="generate", exclusive=True)
+    async def generate(self, exchange: Exchange) -> None:
+        """Gather one answer. Widgets read the exchange on their own beat; only its end is posted."""
+        try:
+            await self._gather(exchange)
+        except Cancelled:
+            exchange.outcome = Outcome.STOPPED
+        except BenchtopError as error:
+            exchange.outcome, exchange.error = Outcome.FAILED, str(error)
+        finally:
+            self._stream = None
+            if exchange.outcome is Outcome.WRITING:
+                exchange.outcome = Outcome.STOPPED
+            self.post_message(self.Ended(exchange))
+
+    async def _gather(self, exchange: Exchange) -> None:
+        exchange.model = await self.desk.until_ready()
+        workbench = self.desk.workbench
+        self._stream = stream = await workbench.submit(
+            self.chat.request(exchange.model), lambda request, defaults: replace(request, sampling=defaults)
+        )
+        self._note("waiting for a free slot")
+        await stream.admitted()
+        self._note(f"reading {fmt.count(stream.prompt_tokens)} tokens")
+        async for batch in stream:
+            for event in batch:
+                match event:
+                    case TextDelta(text=text):
+                        exchange.pieces.append(text)
+                    case Finished():
+                        exchange.end = event
+                    case Failed(error=error):
+                        raise error
+        exchange.outcome = Outcome.DONE
+
+    def _note(self, text: str) -> None:
+        answer = self._answer_being_written()
+        if answer is not None and not answer.exchange.pieces:
+            answer.note(text)
+
+    def _answer_being_written(self) -> Answer | None:
+        answer = self.query_one(Transcript).newest
+        return answer if answer is not None and answer.exchange is self._writing else None
+
+    @on(Ended)
+    def settle(self, event: Ended) -> None:
+        if self._writing is event.exchange:
+            self._writing = None
+        self.refresh_bindings()
+        self._draw_context()
+
+    def _draw_context(self) -> None:
+        """The gauge, and one warning before the context is full."""
+        used, whole = self.chat.tokens, self._window
+        share = used / whole if whole else 0.0
+        text = f"{fmt.count(used)} of {fmt.count(whole)} tokens" if whole else "no model yet"
+        self.query_one("#context", Gauge).show(share, text)
+        if share >= WARN_SHARE and not self._warned:
+            self._warned = True
+            left = fmt.count(max(0, whole - used))
+            full = "The context is almost full" if share >= FULL_SHARE else "The context is filling up"
+            self.notify(f"{full}: {left} tokens are left. ctrl+n begins a new chat.", severity="warning", timeout=8)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What makes no sense while an answer is being written, or while none is, has no key and no place below."""
+        if action == "stop":
+            return self._writing is not None
+        if action in ("leave", "regenerate", "export"):
+            return self._writing is None
+        return True
+
+    @property
+    def writing(self) -> bool:
+        """Whether an answer is being written."""
+        return self._writing is not None
+
+    def action_stop(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+        else:
+            self.workers.cancel_group(self, "generate")
+
+    def action_leave(self) -> None:
+        self.query_one(Transcript).focus()
+
+    def on_key(self, event: Key) -> None:
+        """What is typed goes to the message, also after a click elsewhere: nobody who writes means a command."""
+        composer = self.query_one(Composer)
+        if event.character is not None and not composer.has_focus and composer.takes(event):
+            event.stop()
+            event.prevent_default()
+            composer.write(event.character)
+
+    def on_paste(self, event: Paste) -> None:
+        """The same of what is pasted."""
+        composer = self.query_one(Composer)
+        if not composer.has_focus:
+            event.stop()
+            composer.write(event.text)
+
+    async def action_new(self) -> None:
+        """Nothing is lost: the conversation there is can be had back."""
+        if self.chat.exchanges:
+            self._away.append(self.chat)
+            self.notify("A new chat; alt+n brings the one before back.")
+        await self._turn_to(Chat())
+
+    async def action_before(self) -> None:
+        """The conversation put away last; the one there is goes behind all others, so that the key goes round."""
+        if not self._away:
+            self.notify("There is no other chat.", severity="warning")
+            return
+        chat = self._away.pop()
+        if self.chat.exchanges:
+            self._away.insert(0, self.chat)
+        await self._turn_to(chat)
+
+    async def _turn_to(self, chat: Chat) -> None:
+        self.workers.cancel_group(self, "generate")
+        self._writing = None
+        self._warned = False
+        self.chat = chat
+        await self.query_one(Transcript).restart(chat.exchanges)
+        self._draw_context()
+        self.refresh_bindings()
+        self.query_one(Composer).focus()
+
+    async def action_regenerate(self) -> None:
+        if self._writing is not None or (exchange := self.chat.again()) is None:
+            self.notify("There is no finished answer to replace.", severity="warning")
+            return
+        await self.query_one(Transcript).drop_last()
+        await self._begin(exchange)
+
+    def action_copy_answer(self) -> None:
+        if answer := self.chat.last_answer:
+            self.app.copy_to_clipboard(answer)
+            self.notify(f"Copied {fmt.count(len(answer))} characters.")
+        else:
+            self.notify("There is no answer to copy yet.", severity="warning")
+
+    def action_export(self) -> None:
+        if not self.chat.exchanges:
+            self.notify("There is nothing to export yet.", severity="warning")
+            return
+        from tui.dialogs.ask import Ask
+
+        suggested = Path.cwd() / f"chat-{datetime.now():%Y%m%d-%H%M%S}.md"
+        self.app.push_screen(Ask("Export the chat to", str(suggested), self._write_export))
+
+    def _write_export(self, answer: str) -> str | None:
+        """Write the file; a sentence where it cannot be."""
+        path = Path(answer).expanduser()
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(printable(self.chat.to_markdown(), lines=True))
+        except FileExistsError:
+            return f"{path} exists already; choose another name."
+        except OSError as error:
+            return f"{path} cannot be written: {error.strerror}."
+        self.notify(f"Exported to {path}", markup=False)
+        return None
+
+    def action_write(self) -> None:
+        self.query_one(Composer).focus()
+
+    @on(Earlier.Wanted)
+    async def action_earlier(self) -> None:
+        await self.query_one(Transcript).bring_back()
+
+    @on(Composer.Paged)
+    async def page(self, event: Composer.Paged) -> None:
+        transcript = self.query_one(Transcript)
+        transcript.release_anchor()
+        if event.down:
+            transcript.scroll_page_down(animate=False)
+        elif transcript.at_start:
+            await transcript.bring_back()
+        else:
+            transcript.scroll_page_up(animate=False)

@@ -1,0 +1,158 @@
+"""What is known of a model, in lines of words."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from textual.content import Content
+
+from core.foreign_text import printable
+from core.models.catalog import Task
+from core.models.fit.estimate import Verdict
+from core.models.judged import Judged
+from core.snapshots import DraftStats
+from tui import format as fmt
+from tui.glyphs import Glyphs
+from tui.screens.models.fit import Dial, shares
+from tui.screens.models.rows import Item
+from tui.widgets.gauge import bar
+
+PAIR = 28
+"""Characters for a value where two facts share a line."""
+SLIDER = 16
+COMMIT = re.compile(r"\b([0-9a-f]{7})[0-9a-f]{33}\b")
+STYLES = {Verdict.FITS: "$gauge-ok", Verdict.TIGHT: "$gauge-warn", Verdict.DOES_NOT_FIT: "$gauge-full"}
+
+
+def verdict_word(verdict: Verdict | None, *, rough: bool = False) -> Content:
+    """In its own word, coloured alike; with a tilde where only the size was looked at."""
+    if verdict is None:
+        return Content("")
+    return Content.styled(f"{'~' if rough else ''}{verdict.value}", STYLES[verdict])
+
+
+def short_name(name: str, width: int, cut: str) -> str:
+    """Where it is too long, without its owner: what tells models apart comes last."""
+    name = printable(name)
+    if len(name) <= width or "/" not in name:
+        return name
+    return f"{cut}/{name.rpartition('/')[2]}"
+
+
+def short_path(path: Path, width: int, cut: str) -> str:
+    """Its end, as much of it as fits but at least the name; the names of commits are forty characters long."""
+    with suppress(RuntimeError, ValueError):
+        path = Path("~") / path.relative_to(Path.home())
+    text = COMMIT.sub(rf"\1{cut}", printable(str(path)))
+    if len(text) <= width:
+        return text
+    parts = Path(text).parts
+    ends = (str(Path(cut, *parts[-number:])) for number in range(len(parts) - 1, 1, -1))
+    return next((end for end in ends if len(end) <= width), parts[-1])
+
+
+def lines_of(item: Item, cut: str, *, paired: bool) -> Content:
+    """Everything known of a model, a line each; two facts to a line where `paired`. `cut` stands for what is
+    left out."""
+    lines = [Content.styled(printable(item.name), "bold")]
+    if item.title and item.title != item.name:
+        lines.append(Content.styled(item.title, "$quiet"))
+    if item.entry is not None and item.entry.problem:
+        bad = item.entry.problem
+        # Names of repositories stay as they are.
+        first = bad[0] if "/" in bad.partition(" ")[0] else bad[0].upper()
+        lines.append(Content.styled(f"{first}{bad[1:].rstrip('.')}.", "$warning"))
+    facts = _facts(item)
+    step = 2 if paired else 1
+    lines += [
+        Content("").join([_fact(name, value, PAIR if paired else 0) for name, value in facts[at : at + step]])
+        for at in range(0, len(facts), step)
+    ]
+    if item.model is not None:
+        lines += [Content.styled(note, "$quiet") for note in (item.model.detail, *item.model.notes) if note]
+    if item.entry is not None and item.entry.path.name:
+        # Last: it may be long, and the name says most of it.
+        lines.append(_fact("file", short_path(item.entry.path, 2 * PAIR + 9 if paired else PAIR + 4, cut)))
+    return Content("\n").join(lines)
+
+
+def _facts(item: Item) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    if item.entry is not None and item.size and item.model is None:
+        facts.append(("on disk", fmt.size(item.size)))
+    if (model := item.model) is not None:
+        threads = f", {fmt.plural(model.threads, 'thread')}" if model.threads else ""
+        # Of one that is still loading little is known.
+        facts += [
+            ("engine", model.engine + threads),
+            ("kind", " ".join(filter(None, (model.architecture, model.quantization)))),
+            ("params", fmt.short(model.parameters) if model.parameters else ""),
+            ("context", f"{fmt.count(model.context)} tokens" if model.context else ""),
+            ("slots", f"{model.slots_used} of {model.slots} in use" if model.slots else ""),
+            ("weights", fmt.size(model.weight_bytes) if model.weight_bytes else ""),
+            ("KV", f"{fmt.size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else ""),
+            ("memory", fmt.size(model.resident) if model.resident else ""),
+            ("draft", _draft(model.draft) if model.draft else ""),
+        ]
+        return [(name, value) for name, value in facts if value]
+    if item.parameters:
+        facts.append(("params", fmt.short(item.parameters)))
+    if item.entry is None and item.formats:
+        facts.append(("formats", ", ".join(each.value for each in item.formats)))
+    if item.task is not None and item.task is not Task.CHAT:
+        facts.append(("for", item.task.value))
+    if item.licence:
+        facts.append(("licence", item.licence))
+    if item.found is not None:
+        facts.append(("pulls", f"{fmt.short(item.found.downloads)} a month, {fmt.short(item.found.likes)} likes"))
+    if item.entry is not None and item.entry.engines:
+        facts.append(("runs on", ", ".join(item.entry.engines)))
+    return facts
+
+
+def _draft(stats: DraftStats) -> str:
+    """What guesses ahead, and how often it is right."""
+    if stats.problem:
+        return f"{stats.by}, off: {stats.problem}"
+    return f"{stats.by}, {fmt.percent(stats.kept, stats.guessed)} true" if stats.guessed else stats.by
+
+
+def dial_line(dial: Dial, marks: Glyphs, *, paired: bool) -> Content:
+    """The slider, and what it stands at."""
+    return Content.assemble(
+        ("context  ", "$quiet"),
+        bar(dial.share, SLIDER, marks, "$primary"),
+        f" {fmt.count(dial.context)}",
+        (f" of {fmt.count(dial.steps[-1])}{'  ' if paired else chr(10)}", "$quiet"),
+        ("KV type " if paired else "KV type  ", "$quiet"),
+        dial.kv.value,
+    )
+
+
+def sum_line(judged: Judged, *, paired: bool) -> Content:
+    """What loading takes, part by part, against what is free now; on one line where `paired`."""
+    share = shares(judged)
+    lacking = judged.fit.lacking
+    end = f", {fmt.size(lacking)} too much" if lacking else ""
+    free = f"{fmt.size(share.free)} free now{end}"
+    parts = {"weights": share.weights, "KV cache": share.kv, "overhead": share.overhead}
+    if not paired:
+        lines = [_fact(name, f"{fmt.size(size):>7}") for name, size in parts.items()]
+        total = _fact("needed", f"{fmt.size(share.needed):>7}").append(Content.styled(f" of {free}", "$quiet"))
+        return Content("\n").join([*lines, total])
+    sums = Content.styled(" + ", "$quiet").join(
+        [Content.assemble((f"{name.split()[0]} ", "$quiet"), fmt.size(size)) for name, size in parts.items()]
+    )
+    return sums.append(Content.assemble((" = ", "$quiet"), fmt.size(share.needed), (f" of {free}", "$quiet")))
+
+
+def verdict_line(judged: Judged) -> Content:
+    """For a model that is here."""
+    most = f"; at most {fmt.count(judged.largest)} tokens" if judged.largest else "; no context fits"
+    return verdict_word(judged.fit.verdict).append(Content.styled(most, "$quiet"))
+
+
+def _fact(name: str, value: str, width: int = 0) -> Content:
+    return Content.assemble((f"{name:<8} ", "$quiet"), f"{value:<{width}}" if width else value)

@@ -1,0 +1,135 @@
+"""What fits: the quants of a model with their verdicts for one context and KV type. Pure but for `judged`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.contract.models import ArtifactFormat, KvType
+from core.devices import Device
+from core.models.formats.header import Header
+from core.models.hub.repository import Quant
+from core.models.offers import alike
+
+if TYPE_CHECKING:
+    from core.models.judged import Judged
+    from core.models.store import Store
+
+LEAST: Final = 512
+"""Tokens of the shortest context that is offered."""
+UNKNOWN_CONTEXT: Final = 131_072
+"""How far the slider goes for a model that does not tell what it was trained on."""
+KV_TYPES: Final = (KvType.F16, KvType.Q8_0, KvType.Q4_0)
+
+
+class Dial(Struct, frozen=True):
+    """The context that is asked about, as a step of a slider, and the KV cache's type."""
+
+    steps: tuple[int, ...]
+    """Tokens, ascending; never empty."""
+    at: int = 0
+    kv: KvType = KvType.F16
+
+    @property
+    def context(self) -> int:
+        return self.steps[self.at]
+
+    @property
+    def share(self) -> float:
+        """How far along the slider it stands, from 0 to 1."""
+        return self.at / (len(self.steps) - 1) if len(self.steps) > 1 else 1.0
+
+    def moved(self, by: int) -> Dial:
+        return replace(self, at=min(len(self.steps) - 1, max(0, self.at + by)))
+
+    def cycled(self) -> Dial:
+        at = KV_TYPES.index(self.kv) + 1 if self.kv in KV_TYPES else 0
+        return replace(self, kv=KV_TYPES[at % len(KV_TYPES)])
+
+
+class Choice(Struct, frozen=True):
+    """A quant one may take."""
+
+    quant: Quant
+    header: Header | None = None
+    """Its own, or made of another quant's; None where no header of its format could be read."""
+    own: bool = False
+    here: bool = False
+    runs: bool = True
+    """Whether an engine here takes its format."""
+
+
+def steps(trained: int) -> tuple[int, ...]:
+    """Powers of two from LEAST on, up to the context that a model was trained on, which is the last."""
+    most = trained or UNKNOWN_CONTEXT
+    powers = []
+    each = LEAST
+    while each < most:
+        powers.append(each)
+        each *= 2
+    return (*powers, most)
+
+
+def dial(trained: int, usual: int, kv: KvType) -> Dial:
+    """Set to the longest step that is no more than what the model would be loaded with."""
+    offered = steps(trained)
+    at = max((place for place, each in enumerate(offered) if each <= usual), default=0)
+    return Dial(offered, at, kv)
+
+
+def with_header(choices: Iterable[Choice], quant: Quant, header: Header) -> tuple[Choice, ...]:
+    """The choices once the header of one of them was read; others of its format are judged by it until theirs is."""
+    return tuple(_told(choice, quant, header) for choice in choices)
+
+
+def _told(choice: Choice, quant: Quant, header: Header) -> Choice:
+    if choice.quant == quant:
+        return replace(choice, header=header, own=True)
+    if choice.own or choice.quant.format is not quant.format or choice.quant.repo != quant.repo:
+        return choice
+    # Whether it is a graph or GGUF: what its layers keep depends on the architecture alone.
+    return replace(choice, header=alike(header, choice.quant))
+
+
+def formats_to_read(choices: Iterable[Choice], preferred: Quant | None) -> tuple[Quant, ...]:
+    """One quant for each repository and format that runs here, whose header tells enough of the others."""
+    chosen: dict[tuple[str, ArtifactFormat], Quant] = {}
+    for choice in choices:
+        key = (choice.quant.repo, choice.quant.format)
+        if choice.runs and (key not in chosen or choice.quant == preferred):
+            chosen[key] = choice.quant
+    return tuple(sorted(chosen.values(), key=lambda quant: quant != preferred))
+
+
+def judged(
+    store: Store, headers: Sequence[Header | None], dial: Dial | None, memory: tuple[Device, ...]
+) -> tuple[Judged | None, ...]:
+    """The verdict of each header, for the dial's context or as it would be loaded. Reads the records on disk."""
+    asked = (dial.context, dial.kv) if dial is not None else (None, None)
+    return tuple(
+        store.judge(header, context=asked[0], kv=asked[1], memory=memory) if header is not None else None
+        for header in headers
+    )
+
+
+class Share(Struct, frozen=True):
+    """Bytes that loading takes, in the four parts a user thinks of."""
+
+    weights: int
+    kv: int
+    overhead: int
+    free: int
+
+    @property
+    def needed(self) -> int:
+        return self.weights + self.kv + self.overhead
+
+
+def shares(verdict: Judged) -> Share:
+    """Of a verdict. A KV cache that grows as it fills is counted full."""
+    parts = verdict.fit.parts
+    kv = parts.kv + (parts.filling if verdict.setup.grows else 0)
+    return Share(parts.weights, kv, parts.needed - parts.weights - kv, verdict.fit.device.free)

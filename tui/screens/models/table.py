@@ -1,0 +1,154 @@
+"""The table of models: what is here, in the catalog and at the Hub, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from msgspec import Struct
+from textual.content import Content
+
+from core.models.downloads.status import DownloadItem, DownloadState
+from core.models.fit.estimate import Verdict
+from core.models.library.scan import LibraryEntry
+from core.snapshots import ModelState
+from tui import format as fmt
+from tui import glyphs
+from tui.screens.models.downloads import OVER, STOPPED, percent
+from tui.screens.models.facts import short_name, verdict_word
+from tui.screens.models.rows import Item, Section, Where, guess, partial, repo_of
+from tui.widgets.row_list import Cell, Field, List
+
+MARK = Field("", 1)
+NAME = Field("name", 0)
+WHERE = Field("where", 8, rank=1)
+FORMAT = Field("format", 7, rank=2)
+SIZE = Field("size", 7, right=True)
+FIT = Field("fit", 13)
+STATE = Field("state", 12)
+PULLS = Field("pulls", 5, right=True, rank=3)
+"""Downloads that the Hub counts."""
+LIKES = Field("likes", 5, right=True, rank=4)
+SHORT = {"ggml-whisper": "whisper", "onnx-embedder": "onnx", "onnx-genai": "genai"}
+
+
+class Around(Struct, frozen=True):
+    """What a row's cells depend on besides the row."""
+
+    used: str = ""
+    """The model that chat and bench use."""
+    free: int = 0
+    """Bytes of memory."""
+    verdicts: Mapping[str, Verdict] = {}
+    """Of models whose header was read, by key."""
+    here: Collection[str] = ()
+    """Repositories of which there is something in the Hub's cache, in lower case."""
+    transfers: Mapping[str, DownloadItem] = {}
+    """Downloads that are not done, by repository in lower case."""
+
+
+class ShelfTable(List[Item]):
+    """Selects by key; `around` is set before rows are shown."""
+
+    def __init__(self) -> None:
+        super().__init__(self._columns(Section.ALL), lambda item: item.key, self._row, least=22, dom_id="library")
+        self.around = Around()
+        self._section = Section.ALL
+
+    def set_section(self, section: Section) -> None:
+        """Where all rows come from one place it need not be said, and there is room for numbers."""
+        if section is not self._section:
+            self._section = section
+            self.set_fields(self._columns(section))
+
+    @staticmethod
+    def _columns(section: Section) -> tuple[Field, ...]:
+        rank = 5 if section in (Section.CATALOG, Section.HUB) else WHERE.rank
+        few = 4 if section is Section.HERE else 1 if section is Section.HUB else PULLS.rank
+        pulls = PULLS._replace(rank=few)
+        return (MARK, NAME, WHERE._replace(rank=rank), FORMAT, SIZE, FIT, STATE, pulls, LIKES)
+
+    def _row(self, item: Item) -> Sequence[Cell]:
+        around, marks = self.around, glyphs.of(self)
+        used = item.model is not None and item.model.name == around.used
+        size = fmt.size(item.size) if item.size else fmt.short(item.parameters) if item.parameters else "-"
+        return (
+            Content.styled(marks.running if used else " ", "$primary"),
+            short_name(item.name, self.room, marks.cut),
+            item.where.value,
+            kinds(item),
+            size,
+            self._fit(item),
+            state_of(item, around),
+            fmt.short(item.downloads) if item.downloads is not None else "",
+            fmt.short(item.likes) if item.likes is not None else "",
+        )
+
+    def _fit(self, item: Item) -> Content:
+        if item.model is not None or (item.entry is not None and item.entry.problem and not partial(item.entry)):
+            return Content("")
+        known = self.around.verdicts.get(item.key)
+        return verdict_word(known or guess(item, self.around.free), rough=known is None)
+
+
+def kinds(item: Item) -> str:
+    """`gguf`, or `gguf+2` for one that can be had in more formats."""
+    if not item.formats:
+        return "?" if item.entry is not None else ""
+    first = item.formats[0].value
+    more = f"+{len(item.formats) - 1}" if len(item.formats) > 1 else ""
+    return f"{SHORT.get(first, first)}{more}"
+
+
+def repos_of(item: Item) -> tuple[str, ...]:
+    """The repositories of the Hub that it is made of or stands for, in lower case."""
+    if item.found is not None:
+        return (item.found.id.lower(),)
+    if item.catalog is not None:
+        return tuple(source.name.repo.lower() for source in item.catalog.sources())
+    return (repo_of(item.entry).lower(),) if item.entry is not None and repo_of(item.entry) else ()
+
+
+def by_repository(items: Iterable[DownloadItem]) -> dict[str, DownloadItem]:
+    """The downloads that are not done."""
+    return {item.name.partition(":")[0].lower(): item for item in items if item.state not in OVER}
+
+
+def state_of(item: Item, around: Around) -> Content:
+    """In words, coloured alike."""
+    if item.model is not None:
+        return _loaded(item.model.state, pinned=item.model.pinned)
+    moving = next((around.transfers[repo] for repo in repos_of(item) if repo in around.transfers), None)
+    entry = item.entry
+    if moving is not None and (entry is None or entry.problem):
+        return _fetched(moving)
+    if entry is None:
+        here = any(repo in around.here for repo in repos_of(item))
+        return Content.styled("here", "$gauge-ok") if here else Content("")
+    if partial(entry):
+        share = f" {int(entry.share * 100)}%" if entry.share is not None else ""
+        return Content.styled(f"partial{share}", "$gauge-warn")
+    if entry.problem:
+        return Content.styled(_ailing(item, entry), "$gauge-full")
+    if entry.loaded:
+        return Content.styled("loaded", "$gauge-ok")
+    return Content.styled("running" if item.where is Where.SERVER else "on disk", "$quiet")
+
+
+def _ailing(item: Item, entry: LibraryEntry) -> str:
+    if item.where is Where.SERVER:
+        return "no answer"
+    return "not here" if item.where is Where.SETTINGS and not entry.size else "damaged"
+
+
+def _loaded(state: ModelState, *, pinned: bool) -> Content:
+    if state is ModelState.READY:
+        return Content.styled("pinned" if pinned else state.value, "$gauge-ok")
+    return Content.styled(state.value, "$gauge-full" if state is ModelState.FAILED else "$gauge-warn")
+
+
+def _fetched(moving: DownloadItem) -> Content:
+    if moving.state in STOPPED:
+        failed = moving.state is DownloadState.FAILED
+        return Content.styled(f"{moving.state.value} {percent(moving)}", "$gauge-full" if failed else "$gauge-warn")
+    word = "retrying" if moving.state is DownloadState.RETRYING else "fetching"
+    return Content.styled(f"{word} {percent(moving)}", "$prefill" if word == "fetching" else "$gauge-warn")

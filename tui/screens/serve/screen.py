@@ -1,0 +1,205 @@
+"""Serve the loaded models over HTTP, and see what that does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Container, Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, Static
+
+from core.errors import BenchtopError
+from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, RequestRow, Snapshot
+from tui import format as fmt
+from tui import glyphs
+from tui.actions.registry import Scope, bindings
+from tui.screens.base import Room
+from tui.screens.serve.requests import Board
+from tui.session import model_in
+from tui.widgets.gauge import Gauge
+from tui.widgets.plain import Plain, shown
+from tui.widgets.plot import Trend
+
+
+class ServeScreen(Room):
+    """The server's switch and address, gauges, the request board, the log."""
+
+    NAME = "serve"
+    BINDINGS = bindings(Scope.SERVE)
+    AUTO_FOCUS = "#board"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._busy = ""
+        self._shown: tuple[object, ...] = ()
+        self._log_version = -1
+
+    def body(self) -> ComposeResult:
+        with Container(classes="panel", id="server") as server:
+            server.border_title = "server"
+            with Horizontal(id="switch"):
+                yield Plain(id="address")
+                yield Button("Start", id="toggle")
+            yield Plain(id="curl")
+        with Container(classes="panel", id="gauges") as gauges:
+            gauges.border_title = "load"
+            with Horizontal():
+                with Vertical():
+                    yield Gauge("queue", dom_id="queue")
+                    yield Gauge("slots", dom_id="slots")
+                    yield Gauge("KV cells", dom_id="cells")
+                with Vertical():
+                    yield Gauge("hits", steady=True, dom_id="hits")
+                    yield Gauge("CPU", dom_id="cpu")
+                    yield Gauge("memory", dom_id="memory")
+            with Horizontal(id="trends"):
+                yield Trend("decode", "$decode", dom_id="decode")
+                yield Trend("prefill", "$prefill", dom_id="prefill")
+        with Container(classes="panel", id="requests") as requests:
+            requests.border_title = "requests"
+            yield Board(dom_id="board")
+            yield Plain(id="request-note")
+            yield Plain(id="idle")
+        with Container(classes="panel", id="log") as log:
+            log.border_title = "log"
+            yield Plain(id="lines")
+
+    def show(self, snapshot: Snapshot) -> None:
+        self._draw_server()
+        self._draw_gauges(snapshot.models, snapshot.machine)
+        self._draw_board(snapshot)
+        self._draw_log()
+
+    def _draw_server(self) -> None:
+        server = self.desk.live_server
+        model = self.desk.model
+        wanted = (server.url if server else None, model, self._kind, self._busy, glyphs.of(self))
+        if wanted == self._shown:
+            return
+        self._shown = wanted
+        marks = glyphs.of(self)
+        button = self.query_one("#toggle", Button)
+        button.label = "Stop" if server is not None else "Start"
+        button.disabled = bool(self._busy)
+        address, curl = self.query_one("#address", Static), self.query_one("#curl", Static)
+        if server is None:
+            host, port = self.desk.settings.server.host, self.desk.settings.server.port
+            where = f"{host}:{port}" if port else f"a free port of {host}"
+            address.update(Content.assemble((f"{marks.idle} {self._busy or 'stopped'}", "$quiet")))
+            curl.update(Content.styled(f"Press s to serve {model} at {where} to any OpenAI client.", "$quiet"))
+            return
+        key = server.api_key or "none needed"
+        address.update(
+            Content.assemble(
+                (f"{marks.running} {self._busy or 'serving'}", "$gauge-ok"),
+                ("  ", ""),
+                (f"{server.url}/v1", "bold"),
+                ("  API key ", "$quiet"),
+                key,
+            )
+        )
+        curl.update(Content.assemble(("$ ", "$quiet"), server.curl(model, self._kind)))
+
+    @property
+    def _kind(self) -> ModelKind:
+        """Of the model in use: speech and embeddings are asked for in another way."""
+        model = model_in(self.desk.snapshot(), self.desk.model)
+        return model.kind if model is not None else ModelKind.CHAT
+
+    def _draw_gauges(self, models: tuple[ModelSnapshot, ...], machine: MachineSnapshot) -> None:
+        pending = sum(model.queue.pending for model in models)
+        room = sum(model.queue.max_depth for model in models)
+        used, slots = sum(model.slots_used for model in models), sum(model.slots for model in models)
+        cells, all_cells = sum(model.kv_cells_used for model in models), sum(model.kv_cells for model in models)
+        hits, lookups = sum(model.cache.hits for model in models), sum(model.cache.lookups for model in models)
+        taken = machine.memory_total - machine.memory_available
+        self._gauge("queue", pending, room, f"{pending} of {room}" if room else f"{pending} waiting")
+        self._gauge("slots", used, slots, f"{used} of {slots}" if slots else "-")
+        self._gauge("cells", cells, all_cells, f"{fmt.short(cells)} of {fmt.short(all_cells)}" if all_cells else "-")
+        self._gauge(
+            "hits", hits, lookups, f"{hits} of {lookups}, {fmt.percent(hits, lookups)}" if lookups else "none yet"
+        )
+        self._gauge("cpu", machine.cpu_percent, 100, f"{machine.cpu_percent:.0f}%")
+        self._gauge("memory", taken, machine.memory_total, f"{fmt.size(machine.memory_available)} free")
+        self.query_one("#decode", Trend).push(sum(model.decode_rate for model in models))
+        self.query_one("#prefill", Trend).push(sum(model.prefill_rate for model in models))
+
+    def _gauge(self, name: str, part: float, whole: float, text: str) -> None:
+        self.query_one(f"#{name}", Gauge).show(part / whole if whole else 0.0, text)
+
+    def _draw_board(self, snapshot: Snapshot) -> None:
+        requests = snapshot.requests
+        self.query_one(Board).show_requests(requests)
+        self.query_one("#requests").border_subtitle = shown(f"{len(requests)} now" if requests else "")
+        self._draw_note(requests)
+        idle = self.query_one("#idle", Static)
+        idle.display = not requests
+        done = sum(model.queue.total_processed for model in snapshot.models)
+        idle.update(Content.styled(f"No requests now; {fmt.count(done)} were served since the start.", "$quiet"))
+
+    def _draw_note(self, requests: Sequence[RequestRow]) -> None:
+        """How the selected request's prompt came to be, where there is anything to say."""
+        selected = self.query_one(Board).selected
+        notes = next((each.notes for each in requests if each.id == selected), ())
+        line = self.query_one("#request-note", Plain)
+        line.display = bool(notes)
+        line.update(" ".join(notes))
+
+    @on(Board.RowHighlighted)
+    def _look_at(self) -> None:
+        if (snapshot := self.desk.snapshot()) is not None:
+            self._draw_note(snapshot.requests)
+
+    def _draw_log(self) -> None:
+        tail = self.bench.log_tail
+        if tail.version == self._log_version:
+            return
+        self._log_version = tail.version
+        lines = list(tail.lines)[-max(1, self.query_one("#log").size.height) :]
+        self.query_one("#lines", Static).update("\n".join(lines) or "Nothing was logged yet.")
+
+    @on(Button.Pressed, "#toggle")
+    def action_switch(self) -> None:
+        if not self._busy:
+            self.flip()
+
+    @work(group="server", exclusive=True)
+    async def flip(self) -> None:
+        """Start the server or stop it; requests in flight may finish."""
+        stop = self.desk.live_server is not None
+        self._busy = "stopping" if stop else "starting"
+        self._draw_server()
+        try:
+            await (self.desk.stop_server() if stop else self.desk.start_server())
+        except BenchtopError as error:
+            self.complain(error)
+        finally:
+            self._busy = ""
+            self.bench.pulse()
+
+    def action_cancel(self) -> None:
+        selected = self.query_one(Board).selected
+        if selected is None:
+            self.notify("There is no request to cancel.", severity="warning")
+        elif not self.desk.workbench.cancel(selected):
+            self.notify("That request has ended already.", severity="warning")
+
+    def action_board(self) -> None:
+        self.query_one(Board).focus()
+
+    def action_copy_curl(self) -> None:
+        if (server := self.desk.live_server) is None:
+            self.notify("Start the server first: press s.", severity="warning")
+            return
+        self.app.copy_to_clipboard(server.curl(self.desk.model, self._kind))
+        self.notify("The curl line is in the clipboard.")
+
+    def action_copy_key(self) -> None:
+        server = self.desk.live_server
+        if server is None or server.api_key is None:
+            self.notify("There is no API key to copy.", severity="warning")
+            return
+        self.app.copy_to_clipboard(server.api_key)
+        self.notify("The API key is in the clipboard.")

@@ -1,0 +1,261 @@
+"""What all screens share: the workbench, the model in use, the server. Knows no widgets."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.contract.models import Artifact, ArtifactFormat, KvType
+from core.errors import BenchtopError, ModelNotReady
+from core.settings.schema import Settings
+from core.snapshots import ModelSnapshot, Snapshot
+
+if TYPE_CHECKING:
+    from api.server import Server
+    from core.models.downloads.status import Resumed
+    from core.models.library.scan import LibraryEntry
+    from core.workbench import Workbench
+
+
+DRAIN = 10.0
+"""Seconds that requests in flight may go on when the server is stopped by hand."""
+QUIT_DRAIN = 0.5
+"""The same when the app is left: nobody is there to wait."""
+
+
+class Wish(Struct, frozen=True):
+    """How a model is to be loaded; None as the settings say."""
+
+    context: int | None = None
+    kv_type: KvType | None = None
+
+    @property
+    def given(self) -> bool:
+        return self != Wish()
+
+    def __str__(self) -> str:
+        """Words that go on "load it"."""
+        if self.context is None or self.kv_type is None:
+            return ""
+        return f" with a context of {self.context:,} tokens in {self.kv_type.value}"
+
+
+def build(settings: Settings) -> Workbench:
+    """The real workbench; imported only now, so that the first frame need not wait for it."""
+    from core.workbench import Workbench
+
+    return Workbench(settings)
+
+
+class Desk:
+    """Holds the one workbench of an app. Everything here runs on the app's event loop."""
+
+    def __init__(self, settings: Settings, model: str, make: Callable[[Settings], Workbench] = build) -> None:
+        self.settings = settings
+        self.model = model
+        """The model that chat and bench use; while nothing is loaded, the one asked for."""
+        self.server: Server | None = None
+        self.problem: BenchtopError | None = None
+        """Why `model` cannot be used."""
+        self.unloaded = False
+        """That is because the user wanted it so, which is no failure."""
+        self._make = make
+        self._workbench: Workbench | None = None
+        self._ready = asyncio.Event()
+        self._closed = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the workbench exists already; asking for it makes it."""
+        return self._workbench is not None
+
+    @property
+    def workbench(self) -> Workbench:
+        if self._workbench is None:
+            self._workbench = self._make(self.settings)
+        return self._workbench
+
+    @property
+    def ready(self) -> bool:
+        return self._ready.is_set() and self.problem is None
+
+    async def load(self, name: str, wish: Wish = Wish()) -> str:
+        """Load `name` and make it the model in use; returns the name it is served by. Raises BenchtopError."""
+        # psutil, structlog and their like take a while to import; on a thread they do not hold up the screen.
+        await asyncio.to_thread(importlib.import_module, "core.workbench")
+        if self._closed:
+            raise ModelNotReady(name, "The workbench is closed; start it again.")
+        first = not self.workbench.served_models()
+        if first:
+            self._begin(name)
+        try:
+            served = await self.workbench.load(name, context=wish.context, kv_type=wish.kv_type)
+        except BaseException as error:
+            if first:
+                why = error if isinstance(error, BenchtopError) else ModelNotReady(name, f"Loading {name} was stopped.")
+                self._end(why)
+            raise
+        self.use(served)
+        return served
+
+    async def settle(self) -> list[BenchtopError]:
+        """Know all models of the settings, and load those that are never to be unloaded; what hinders some of them."""
+        problems: list[BenchtopError] = []
+
+        async def attempt(step: Awaitable[object]) -> None:
+            try:
+                await step
+            except BenchtopError as error:
+                problems.append(error)
+
+        await asyncio.to_thread(importlib.import_module, "core.workbench")
+        for name in self.settings.models:
+            await attempt(self.workbench.serve((name,)))
+        # What chat wants comes first.
+        await self._ready.wait()
+        for name, profile in self.settings.models.items():
+            if profile.pin:
+                await attempt(self.workbench.load(name))
+        return problems
+
+    def _begin(self, name: str) -> None:
+        self.model = name
+        self.problem = None
+        self.unloaded = False
+        self._ready.clear()
+
+    def _end(self, problem: BenchtopError | None, *, unloaded: bool = False) -> None:
+        self.problem = problem
+        self.unloaded = unloaded
+        self._ready.set()
+
+    def use(self, model: str) -> None:
+        """Let chat and bench use a loaded model."""
+        self.model = model
+        self._end(None)
+
+    async def unload(self, name: str) -> None:
+        """Unload; where it was in use, the workbench's next default takes its place. Raises BenchtopError."""
+        await self.workbench.unload(name)
+        if name != self.model:
+            return
+        if (other := self.workbench.default_model) is not None:
+            self.use(other)
+        else:
+            told = f"The model {name} was unloaded; load one on the models screen (F1)."
+            self._end(ModelNotReady(name, told), unloaded=True)
+
+    def configured(self, library: Iterable[LibraryEntry]) -> tuple[LibraryEntry, ...]:
+        """The models of the settings by their names there, each as the file in the library that it is made of. Touches
+        the disk."""
+        files = {entry.path: entry for entry in library}
+        return tuple(self._configured(name, files) for name in self.settings.models)
+
+    def _configured(self, name: str, files: Mapping[Path, LibraryEntry]) -> LibraryEntry:
+        from core.models.library.scan import LibraryEntry, Place
+
+        source = self.settings.source(name)
+        try:
+            artifact = self.workbench.store.resolve(self.workbench.store.read_own(source))
+        except BenchtopError as error:
+            return LibraryEntry(name, Path(), None, 0, False, str(error))
+        found = files.get(artifact.path)
+        if found is None:
+            problem = _damage(artifact)
+            format_ = None if problem else artifact.format
+            return LibraryEntry(name, artifact.path, format_, artifact.size, False, problem)
+        # The file may be loaded under another name.
+        return replace(found, name=name, loaded=False, place=Place.HERE)
+
+    async def go_on(self) -> Resumed:
+        """With the downloads that the end of the program broke off, once the model in use is there or cannot be had.
+
+        Raises DownloadError.
+        """
+        await self._ready.wait()
+        downloads = self.workbench.store.downloads
+        return await asyncio.to_thread(downloads.resume_pending)
+
+    def downloading(self) -> int:
+        """Downloads under way that end with this program."""
+        return self._workbench.store.downloads.under_way if self._workbench is not None else 0
+
+    def answering(self, model: str | None = None) -> int:
+        """Requests that clients of the server wait for, of one model or of all."""
+        if self.live_server is None or (snapshot := self.snapshot()) is None:
+            return 0
+        return sum(model is None or request.model == model for request in snapshot.requests)
+
+    async def until_ready(self) -> str:
+        """Wait for a load under way; the model in use. Raises BenchtopError when there is none."""
+        await self._ready.wait()
+        if self.problem is not None:
+            raise self.problem
+        return self.model
+
+    def snapshot(self) -> Snapshot | None:
+        """What goes on now; None before the workbench exists."""
+        return self._workbench.snapshot() if self._workbench is not None else None
+
+    async def start_server(self) -> Server:
+        """Serve this same workbench over HTTP. Raises ServerError."""
+        if (server := self.live_server) is None:
+            # The web stack takes long to import; on a thread it does not hold up the screen.
+            module = await asyncio.to_thread(importlib.import_module, "api.server")
+            server = module.Server(self.workbench, self.settings)
+            await server.start()
+            self.server = server
+        return server
+
+    @property
+    def live_server(self) -> Server | None:
+        """The server while it listens; one that has failed counts as none."""
+        return self.server if self.server is not None and self.server.running else None
+
+    async def stop_server(self, drain: float = DRAIN) -> None:
+        """Take no more connections, let requests in flight finish for `drain` seconds."""
+        server, self.server = self.server, None
+        if server is not None:
+            await server.stop(drain)
+
+    async def close(self) -> None:
+        """Stop the server and free the models. Once is enough; again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.stop_server(drain=QUIT_DRAIN)
+        if self._workbench is not None:
+            await self._workbench.close()
+
+
+def _damage(artifact: Artifact) -> str | None:
+    """Of a file that the library has not looked into. Touches the disk."""
+    from core.models.formats.file_index import Inspector, see
+
+    if artifact.format is not ArtifactFormat.GGUF:
+        return None
+    try:
+        return Inspector().look(artifact.path, see(artifact.path.stat())).problem
+    except OSError as error:
+        return error.strerror
+
+
+def notes_on_talk(model: ModelSnapshot | None) -> tuple[str, ...]:
+    """What whoever talks with a model should know: that it has no chat template, or none of use. Loading has told all
+    else that a model's notes say."""
+    return tuple(note for note in model.notes if "chat template" in note) if model is not None else ()
+
+
+def model_in(snapshot: Snapshot | None, name: str) -> ModelSnapshot | None:
+    """The model called `name`, or while a path is loading, the only one there is."""
+    models = snapshot.models if snapshot is not None else ()
+    for model in models:
+        if model.name == name:
+            return model
+    return models[0] if len(models) == 1 else None
