@@ -20,6 +20,20 @@ from msgspec import Struct
 
 from core.errors import ModelNotFound
 
+GGUF_LABEL: Final = re.compile(
+    r"(?:^|[-._ ])((?:UD-)?(?:"
+    r"I?Q\d(?:_K|_\d)?(?:_(?:XXS|XS|S|M|L|XL|XXL|NL))?(?:_\d+)*"
+    r"|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|FP?16|FP?32"
+    r"))(?=$|[-._ ])",
+    re.IGNORECASE,
+)
+"""`Q4_K_M`, `IQ2_XXS`, `UD-Q4_K_XL`, `Q4_0_4_4`, `MXFP4_MOE`, `BF16` ... between dashes or dots."""
+
+
+SPLIT: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
+"""How parts of a split file are called; the first holds the metadata."""
+
+
 GUIDE: Final = "guide"
 ECHO: Final = "echo"
 BUILT_IN: Final = (GUIDE, ECHO)
@@ -321,3 +335,9 @@ def _refused(text: str) -> ModelNotFound:
         f"{shown(text)} is no model's name; write owner/name, owner/name:Q4_K_M, owner/name/file.gguf "
         "or owner/name@revision for one of the Hub, or a path that begins with ./ or /.",
     )
+
+
+def without_password(address: str) -> str:
+    """An address fit to be shown: without what stands before the last @, which may be a password."""
+    scheme, mark, rest = address.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -17,7 +17,9 @@ from msgspec.structs import replace
 from core.bench.results import BenchRun, Change, History
 from core.bench.runner import BenchSample, Plan, measure
 from core.bench.suite import SuiteEvent, SuitePlan, run_suite
-from core.contract.models import Artifact, KvType, LoadOptions, ModelSpec
+from core.contract.artifact import Artifact
+from core.contract.models import ModelSpec
+from core.contract.options import KvType, LoadOptions
 from core.engines.registry import EngineReport, Engines
 from core.errors import BenchtopError, LoadFailed, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, about
 from core.lanes import Lanes

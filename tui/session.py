@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat, KvType
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import KvType
 from core.errors import BenchtopError, ModelNotReady
 from core.settings.schema import Settings
 from core.snapshots import ModelSnapshot, Snapshot

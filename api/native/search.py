@@ -14,7 +14,8 @@ from msgspec import Struct
 from api.http.contract import ASKING_HUB, answers, declare
 from api.http.field_rules import Json
 from api.http.leaving import while_there
-from core.contract.models import ArtifactFormat, KvType
+from core.contract.artifact import ArtifactFormat
+from core.contract.options import KvType
 from core.errors import RequestError
 from core.models.hub.search import Filters, Found, Sort
 from core.models.offers import Offer, offers

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import KvType
+from core.contract.options import KvType
 from core.foreign_text import printable, printable_json
 from core.kept import keep_line, load_kept_lines
 from core.trial.standing import Measured, Standing, judge

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, Setting
 from core.contract.abilities import Batched, BatchSize
-from core.contract.models import Available, Engine, KvType, LoadOptions
+from core.contract.engine import Available, Engine
+from core.contract.options import KvType, LoadOptions
 from core.errors import UsageError
 from core.hardware import machine
 from core.models.formats.detect import mark

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.contract.models import SequenceId
+from core.contract.step import SequenceId
 
 
 class _Run:

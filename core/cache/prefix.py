@@ -5,28 +5,15 @@ The index knows tokens and entries, nothing of where an entry's KV state lies, s
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from core.decoding.common_prefix import common_prefix
+
 Entry = TypeVar("Entry", bound=Hashable)
 Tokens = tuple[int, ...]
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many leading tokens `a` and `b` have in common; both tuples or both lists."""
-    low, high = 0, min(len(a), len(b))
-    if a[:high] == b[:high]:
-        return high
-    # Bisect with slice comparisons: they run in C, a loop over tokens does not.
-    while high - low > 1:
-        middle = (low + high) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 class Match(Struct, Generic[Entry], frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from core.cache.prefix import Match, RadixIndex, Tokens
-from core.contract.models import SequenceId
+from core.contract.step import SequenceId
 
 
 class Residents:

@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from core.contract.models import Artifact, LoadOptions
+from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions
 
 
 class BatchSize(Struct, frozen=True):

@@ -7,166 +7,16 @@ hybrid) says so by not offering `fork`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NewType, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from core.contract.step import SequenceId, Step, Work
 from core.requests import Generation, Sampling, Transcription
 
 if TYPE_CHECKING:
     from core.events import Event
-
-SequenceId = NewType("SequenceId", int)
-
-
-class ArtifactFormat(Enum):
-    """What a model is stored as; decides which engines accept it."""
-
-    GGUF = "gguf"
-    MLX = "mlx"
-    ONNX = "onnx"
-    ONNX_EMBEDDER = "onnx-embedder"
-    """A graph that makes vectors of texts, where ONNX is one that decodes."""
-    ONNX_GENAI = "onnx-genai"
-    """Graphs with the genai_config.json that the onnxruntime-genai library reads."""
-    MNN = "mnn"
-    WHISPER = "ggml-whisper"
-    PTE = "pte"
-    MLC = "mlc"
-    URL = "url"
-    SCRIPT = "script"
-    """The echo engine's scripted replies: no weights at all."""
-
-
-class Artifact(Struct, frozen=True):
-    """A model as it lies on disk (or answers at an address)."""
-
-    name: str
-    """The name users know it by; replies carry it, never the path."""
-    format: ArtifactFormat
-    path: Path
-    size: int
-    """Bytes on disk, all parts together."""
-    url: str = ""
-    """Where a server answers, for URL: `http://host:port/v1`, with `#model` where one was named."""
-    others: tuple[Artifact, ...] = ()
-    """The same model in further formats, for engines that do not take this one."""
-
-
-class Available(Struct, frozen=True):
-    """The engine runs here."""
-
-    version: str
-
-
-class Unavailable(Struct, frozen=True):
-    """The engine does not run here: why, and the command that mends it (None where nothing does)."""
-
-    reason: str
-    mend: str | None = None
-
-
-Availability = Available | Unavailable
-
-
-class KvType(Enum):
-    """Element type of the KV cache."""
-
-    F16 = "f16"
-    BF16 = "bf16"
-    F32 = "f32"
-    Q8_0 = "q8_0"
-    Q4_0 = "q4_0"
-
-
-class Lora(Struct, frozen=True, forbid_unknown_fields=True):
-    """A low-rank adapter (arXiv 2106.09685) that is added to a model's weights."""
-
-    path: str
-    """A file in the model's own format."""
-    scale: Annotated[float, Meta(ge=-100, le=100)] = 1.0
-    """How much of it."""
-
-
-DEFAULT_BATCH: Final = 512
-
-
-class LoadOptions(Struct, frozen=True):
-    """How to load. None leaves the choice to the engine, made from the model's header and this machine."""
-
-    context: int | None = None
-    """Tokens a single request may hold."""
-    slots: int | None = None
-    """Sequences that run at once."""
-    threads: int | None = None
-    """For steps of a single token."""
-    batch_threads: int | None = None
-    """For prefill, and for steps of several sequences."""
-    batch: int | None = None
-    """Tokens a step takes at most; None takes what was measured best, else DEFAULT_BATCH."""
-    micro_batch: int | None = None
-    """Tokens of one forward pass inside a step, for engines that divide steps; None takes what was measured best, else
-    as many as the batch."""
-    kv_type: KvType = KvType.F16
-    flash_attention: bool | None = None
-    """None leaves it to the engine."""
-    extra_buffers: bool = True
-    """llama.cpp's repacked and AMX buffer types; faster where they work, and they crash on some machines."""
-    loras: tuple[Lora, ...] = ()
-    """Added in this order; for engines that are a LoraHost."""
-    memory: int | None = None
-    """Bytes the model may take, weights and all, where less is to be used than is free."""
-    api_key: str | None = None
-    """What a server elsewhere wants to be sent; given to engines that ask one, and to no other."""
-
-    @property
-    def step_tokens(self) -> int:
-        """Tokens a step takes at most."""
-        return self.batch or DEFAULT_BATCH
-
-    @property
-    def pass_tokens(self) -> int:
-        """Tokens a forward pass takes at most, for engines that divide steps."""
-        return min(self.step_tokens, self.micro_batch or self.step_tokens)
-
-
-class TokenText(Struct, frozen=True):
-    """The log-probability of one token id."""
-
-    token: int
-    logprob: float
-
-
-class StepLogprob(Struct, frozen=True):
-    """Log-probability of the token drawn and of the likeliest, best first."""
-
-    chosen: float
-    top: tuple[TokenText, ...]
-
-
-class Work(Struct, frozen=True):
-    """What one sequence does in a step.
-
-    `tokens` are appended to the sequence. With `sample`, a token is drawn after the last of them. `draft` are guesses
-    at what follows: they are appended too, each is kept while it equals the token drawn in its place, and the rest is
-    taken back; the distribution of the output never changes.
-    """
-
-    sequence: SequenceId
-    tokens: Sequence[int]
-    sample: bool
-    draft: Sequence[int] = ()
-
-
-class Step(Struct, frozen=True):
-    """What came of one `Work`: the tokens drawn, none without `sample`, at most len(draft) + 1."""
-
-    tokens: tuple[int, ...] = ()
-    logprobs: tuple[StepLogprob, ...] = ()
-    """One for each token where the sequence's sampling asks for them, else empty."""
 
 
 class Tokenizer(Protocol):
@@ -372,14 +222,6 @@ class Trims(Protocol):
 
 Model = TokenModel | StreamModel | Transcriber | Embedder
 
-LoadProgress = Callable[[float], bool]
-"""Told how much is loaded, from 0 to 1; answers whether to go on."""
-
-
-def no_progress(_: float) -> bool:
-    """Tells nobody, and goes on."""
-    return True
-
 
 @runtime_checkable
 class Threaded(Protocol):
@@ -387,51 +229,4 @@ class Threaded(Protocol):
 
     def set_threads(self, decode: int, batch: int) -> None:
         """`decode` threads for steps of a single token, `batch` for prefill and steps of several sequences."""
-        ...
-
-
-class Engine(Protocol):
-    """A back end. Cheap to import and to construct: its native library is loaded by `availability` or `load`."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def platform(self) -> str:
-        """Where it runs, in words: `any`, `darwin-arm64` ..."""
-        ...
-
-    @property
-    def priority(self) -> int:
-        """Lower is tried first when nothing was measured."""
-        ...
-
-    def availability(self) -> Availability:
-        """Whether it runs here, found without loading its native library."""
-        ...
-
-    def accepts(self, artifact: Artifact) -> bool: ...
-
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> Model:
-        """Load. Raises ArtifactError for a damaged file, LoadFailed when the engine will not have it, Cancelled when
-        `progress` said to give up."""
-        ...
-
-
-@runtime_checkable
-class Native(Protocol):
-    """An engine whose native code may take the process with it, and must be tried in a child process first."""
-
-    def safer(self, options: LoadOptions) -> LoadOptions | None:
-        """The next setting to try after `options` crashed or hung; None when there is none left."""
-        ...
-
-
-@runtime_checkable
-class LoraHost(Protocol):
-    """An engine that adds low-rank adapters to a model when it is loaded."""
-
-    @property
-    def lora_format(self) -> ArtifactFormat:
-        """What their files are."""
         ...

@@ -9,8 +9,9 @@ import time
 from collections.abc import Hashable, Sequence, Set
 from typing import Protocol
 
-from core.cache.prefix import common_prefix
-from core.contract.models import SequenceId, Tokenizer, TokenModel, Trims, Work
+from core.contract.models import Tokenizer, TokenModel, Trims
+from core.contract.step import SequenceId, Work
+from core.decoding.common_prefix import common_prefix
 from core.decoding.speculate import Wish
 from core.errors import EngineError
 from core.requests import Sampling

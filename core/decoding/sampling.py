@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.contract.models import StepLogprob, TokenText
+from core.contract.step import StepLogprob, TokenText
 from core.requests import Sampling
 
 Logits = npt.NDArray[np.float32]

@@ -1,6 +1,6 @@
 """Speculation: guesses at the tokens to come, which the model verifies in the pass that computes the token due.
 
-A step keeps a guess only where it equals what the model draws in that place (`core.contract.models.Work`), so the
+A step keeps a guess only where it equals what the model draws in that place (`core.contract.step.Work`), so the
 output has the model's own distribution whatever is guessed; good guesses only save passes. Bad ones cost, so both are
 measured all the time: seconds a token with guesses, and without.
 """

@@ -15,21 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from core.chat.chatml import CHATML
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    LoadOptions,
-    LoadProgress,
-    ModelSpec,
-    SequenceId,
-    Step,
-    StepLogprob,
-    TokenText,
-    Work,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available
+from core.contract.models import ModelSpec
+from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from core.contract.models import Artifact, ArtifactFormat, Available, Engine, Unavailable
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Available, Engine, Unavailable
 from core.errors import ArtifactError, EngineUnavailable
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.names import Alias, HubName, parse
 
 FILE: Final = Path(__file__).with_name("catalog.toml")

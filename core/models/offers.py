@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import ArtifactFormat, KvType
+from core.contract.artifact import ArtifactFormat
+from core.contract.options import KvType
 from core.devices import devices
 from core.errors import ArtifactError, GatedRepository, ModelNotFound
+from core.models.fit.estimate import Judged
 from core.models.formats.header import Header
 from core.models.hub.choose_quant import wanted
 from core.models.hub.repository import Quant, Repository
-from core.models.judged import Judged
 from core.models.resolve import wishes
 from core.names import Alias, BuiltIn, HubName, Name, shown
 

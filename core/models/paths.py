@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.errors import ArtifactError, ModelNotFound
 from core.foreign_text import encodable
 from core.models.formats.detect import Damaged, detect, detect_folder
-
-MOST_PARTS: Final = 10_000
+from core.models.formats.parts import _part, own_name, parts_of
+from core.names import without_password
 
 
 def from_path(path: Path, name: str | None = None) -> Artifact:
@@ -38,38 +37,6 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ArtifactError(called, f"The file {path} cannot be read: {reason}.") from error
-
-
-def own_name(path: Path, *, folder: bool = False) -> str:
-    """What a model is called by its path: the name of a file without its ending and the number of a part, or that of
-    a folder; bytes that are not UTF-8 as escapes, since a model's name goes into JSON and logs."""
-    if folder:
-        return encodable(path.name)
-    part = _part(path)
-    return encodable(path.name[: part[0]] if part else path.stem or str(path))
-
-
-def parts_of(path: Path) -> tuple[Path, ...]:
-    """All files of a split model of which `path` is one, as they must be called; alone where it is not split.
-
-    Their names are given whether they are there or not.
-    """
-    part = _part(path)
-    if part is None:
-        return (path,)
-    end, count = part
-    stem, ending = path.name[:end], path.name[-5:]
-    return tuple(path.with_name(f"{stem}-{number:05}-of-{count:05}{ending}") for number in range(1, count + 1))
-
-
-def _part(path: Path) -> tuple[int, int] | None:
-    """Of the name of a split model's part: where what all have in common ends, and how many there are."""
-    if "-of-" not in path.name:
-        return None
-    from core.models.formats.read import SPLIT
-
-    found = SPLIT.search(path.name)
-    return (found.start(), min(int(found[2]), MOST_PARTS)) if found else None
 
 
 def _split(path: Path, name: str) -> Artifact:
@@ -114,12 +81,6 @@ def _problem(parts: SplitResult) -> str | None:
     if parts.query:
         return "has a query (?...), which the address of a server has not; leave it out."
     return None
-
-
-def without_password(address: str) -> str:
-    """An address fit to be shown: without what stands before the last @, which may be a password."""
-    scheme, mark, rest = address.rpartition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def _shown(name: str) -> str:

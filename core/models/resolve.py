@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.errors import ModelNotFound, NotDownloaded, UsageError, about
 from core.models.hub.choose_quant import ORDER, wanted
 from core.models.paths import from_path, from_url

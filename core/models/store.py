@@ -11,21 +11,22 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat, Engine, KvType, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Engine
+from core.contract.options import KvType, LoadOptions
 from core.devices import Device, devices
 from core.engines.registry import Engines
 from core.errors import ArtifactError
 from core.hardware import available_memory, machine
 from core.models.catalog import Catalog, builtin_catalog
 from core.models.downloads.manager import Downloads
-from core.models.fit.estimate import Correction, Setup, estimate, fit, largest_context, usual_setup
+from core.models.fit.estimate import Correction, Judged, Setup, estimate, fit, largest_context, usual_setup
 from core.models.fit.records import FitRecord, FitRecords
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant, Repository
 from core.models.hub.search import Filters, Page
-from core.models.judged import Judged
 from core.models.library.delete import delete, repo_of
 from core.models.library.scan import Library, LibraryEntry, user_library
 from core.models.resolve import Missing, quant_of, read_asked, read_own, resolve

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from enum import Enum
 
-from core.contract.models import Artifact, Embedder, LoadOptions, Model, StreamModel, Transcriber, Trims
+from core.contract.artifact import Artifact
+from core.contract.models import Embedder, Model, StreamModel, Transcriber, Trims
+from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel, sizes_apart, unlike
 from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, about

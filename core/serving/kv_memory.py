@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from core.cache.ledger import Ledger
-from core.cache.prefix import common_prefix
 from core.cache.resident import Residents
-from core.contract.models import SequenceId, TokenModel, Trims
+from core.contract.models import TokenModel, Trims
+from core.contract.step import SequenceId
+from core.decoding.common_prefix import common_prefix
 from core.errors import EngineError
 from core.serving.sequence import Choice
 from core.snapshots import CacheStats

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from enum import Enum
 
 from msgspec import Struct
 
 from core.errors import RequestError
 from core.requests import Conversation, Generation, RawText, RawTokens, Role
+from core.settings.schema import Strategy
 
 AUTO = "auto"
 """The model's name in a request that wants to be routed."""
@@ -32,15 +32,6 @@ STEPS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 FOREIGN = re.compile(r"[^\x00-\u024f\u2000-\u2bff\U0001f000-\U0001ffff]")
-
-
-class Strategy(Enum):
-    COMPLEXITY = "complexity"
-    """The harder the prompt looks, the larger the model."""
-    CHEAPEST = "cheapest-that-fits"
-    """The smallest model whose context holds the prompt and the answer."""
-    ROUND_ROBIN = "round-robin"
-    """Each in turn, of those whose context holds them."""
 
 
 class Route(Struct, frozen=True):

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence as Seq
 from enum import Enum, auto
 
-from core.contract.models import SequenceId, StepLogprob, Tokenizer
+from core.contract.models import Tokenizer
+from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import Generation

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from core.contract.models import Step, TokenModel, Trims, Work
+from core.contract.models import TokenModel, Trims
+from core.contract.step import Step, Work
 from core.decoding.speculate import Outcome, Proposer, Speculation, Wish
 from core.serving.sequence import Choice
 from core.snapshots import DraftStats

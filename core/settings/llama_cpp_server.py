@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from core.contract.models import KvType
+from core.contract.options import KvType
 from core.decoding.speculate import PROMPT_LOOKUP
 from core.errors import ConfigError, ModelNotFound
 from core.settings.check import convert, structs, wrong
@@ -282,7 +282,7 @@ def _hub_name(wanted: FromPretrained, source: str) -> str:
 
 def _label(pattern: str, source: str) -> str:
     """The quant that a pattern tells, as `*Q4_K_M.gguf` does."""
-    from core.models.hub.quants import GGUF_LABEL
+    from core.names import GGUF_LABEL
 
     labels = GGUF_LABEL.findall(pattern.replace("*", "-").removesuffix(".gguf"))
     if len(labels) != 1:
@@ -365,7 +365,7 @@ def _drafting(model: ModelOptions) -> Iterator[str]:
 
 def _fetching(wanted: FromPretrained) -> Iterator[str]:
     """What is said of where files go, and files that do not come along with the model's own."""
-    from core.models.formats.read import SPLIT
+    from core.names import SPLIT
 
     place = "model.from_pretrained"
     stem = SPLIT.sub("", wanted.filename)

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
-from core.contract.models import KvType, LoadOptions, Lora
+from core.contract.options import KvType, LoadOptions, Lora
 from core.requests import Sampling
 
 Share = Annotated[float, Meta(ge=0, le=1)]

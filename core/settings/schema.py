@@ -10,33 +10,27 @@ from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Meta, Struct, field
-from msgspec.structs import replace
 
-from core.contract.models import KvType
+from core.contract.options import KvType
 from core.environment import value_of
-from core.errors import ConfigError
-from core.hosts import parse_host
-from core.serving.routing import Strategy
-from core.settings.check import convert, wrong
-from core.settings.environment import HOME, given_variables
-from core.settings.file import read_config
-from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
+from core.settings.environment import HOME
 from core.settings.profile import Batch, Profile
-from core.settings.sizes import parse_size
+from core.telemetry.log import LogLevel
+
+
+class Strategy(Enum):
+    COMPLEXITY = "complexity"
+    """The harder the prompt looks, the larger the model."""
+    CHEAPEST = "cheapest-that-fits"
+    """The smallest model whose context holds the prompt and the answer."""
+    ROUND_ROBIN = "round-robin"
+    """Each in turn, of those whose context holds them."""
+
 
 APP = "benchtop"
 LOCAL_ORIGINS = "localhost"
 """Among `cors_origins`: the pages of this machine, whatever their port."""
-SHARED = {
-    **{
-        key: ("model", key)
-        for key in ("engine", "ctx_size", "slots", "threads", "batch", "micro_batch", "kv_type", "draft")
-    },
-    "ttl": ("pool", "model_ttl"),
-}
-"""Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -48,13 +42,6 @@ Secret = Annotated[str, Meta(extra={"secret": True})]
 
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
-
-
-class LogLevel(Enum):
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -220,56 +207,6 @@ def folders() -> Folders:
     return Folders(config=config, cache=cache, state=state)
 
 
-class Loaded(Struct, frozen=True):
-    """Settings, and how they came about."""
-
-    settings: Settings
-    origins: Mapping[Key, Origin]
-    """Of every value that some source gave; the others are defaults."""
-    file: Path
-    """The config file that was read, or that would be if it were there."""
-    present: bool
-    warnings: tuple[str, ...] = ()
-    """A sentence for each thing of the config file that has no effect here."""
-
-    def origin(self, key: Key) -> Origin:
-        return self.origins.get(key, DEFAULT)
-
-
-def load_settings(
-    flags: Mapping[str, Mapping[str, object]] | None = None,
-    *,
-    config_file: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Settings:
-    """`read_settings` without the way it went."""
-    return read_settings(flags, config_file=config_file, environment=environment).settings
-
-
-def read_settings(
-    flags: Mapping[str, Mapping[str, object]] | None = None,
-    *,
-    config_file: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Loaded:
-    """Merge the sources. `flags` maps section to key to value; None values were not given.
-
-    A `config_file` that was named must exist; the default one may be missing. Raises ConfigError.
-    """
-    path = config_file or folders().config / "config.toml"
-    present = config_file is not None or path.is_file()
-    values, warnings = _from_file(path) if present else ({}, ())
-    sources = (
-        Source(OriginKind.FILE, values, str(path)),
-        _from_environment(os.environ if environment is None else environment),
-        Source(OriginKind.FLAG, flags or {}),
-    )
-    merged = overruled(merge(sources), SHARED)
-    order = [*(flags or {}).get("models", {}), *_models(merged.values)]
-    settings = _convert(merged.values, "the options", order=order)
-    return Loaded(settings, merged.origins, path, present, warnings)
-
-
 def is_secret(kind: type[Struct], key: str) -> bool:
     """Whether a setting of a section must not be shown."""
     return _marked_secret(get_type_hints(kind, include_extras=True)[key])
@@ -280,75 +217,6 @@ def _marked_secret(hint: object) -> bool:
         (isinstance(part, Meta) and bool((part.extra or {}).get("secret"))) or _marked_secret(part)
         for part in (*get_args(hint), *getattr(hint, "__metadata__", ()))
     )
-
-
-def _from_file(path: Path) -> tuple[Tree, tuple[str, ...]]:
-    """What a file says, and the warnings that reading it gave."""
-    content, warnings = read_config(path, Settings)
-    _convert(content, f"the config file {path}")
-    return content, warnings
-
-
-def _from_environment(environment: Mapping[str, str]) -> Source:
-    """`BENCHTOP_<SECTION>_<KEY>`, lists by commas; `BENCHTOP_HOME` is read by `folders`."""
-    values: dict[str, dict[str, object]] = {}
-    names: dict[Key, str] = {}
-    for variable in given_variables(environment, Settings):
-        section, key = variable.key
-        try:
-            typed = _convert({section: {key: variable.value}}, "the environment", strict=False)
-        except ConfigError as error:
-            raise ConfigError(f"{error} Correct {variable.name}, or unset it.") from error
-        values.setdefault(section, {})[key] = msgspec.to_builtins(typed)[section][key]
-        names[variable.key] = variable.name
-    return Source(OriginKind.ENVIRONMENT, values, names=names)
-
-
-def _models(values: Tree) -> Mapping[str, object]:
-    """The tables of models, of values that were not checked yet."""
-    models = values.get("models", {})
-    return models if isinstance(models, Mapping) else {}
-
-
-def _convert(values: Tree, source: str, *, strict: bool = True, order: list[str] | None = None) -> Settings:
-    """Models one by one, since errors inside a mapping do not tell the key. `order` is that of the models."""
-    models = _models(values)
-    if not all(name.strip() for name in models):
-        raise wrong(source, "models has an entry without a name; give it one.")
-    profiles = {
-        name: convert(models[name], Profile, source, strict=strict, prefix=f"models.{name}") for name in order or models
-    }
-    # What is no table is left to be refused.
-    rest = {**values, "models": {}} if isinstance(values.get("models"), Mapping) else values
-    settings = replace(convert(rest, Settings, source, strict=strict), models=profiles)
-    settings = replace(settings, server=_checked(settings.server, source))
-    limit = settings.pool.memory_limit
-    try:
-        parse_size("100%" if limit is None else limit, 1 << 60)
-    except ValueError as error:
-        raise wrong(source, f"pool.memory_limit: {error}") from error
-    return settings
-
-
-def _checked(server: ServerSettings, source: str) -> ServerSettings:
-    """With the host as it is bound. Raises ConfigError for what cannot be meant."""
-    try:
-        host = parse_host(server.host)
-    except ValueError as error:
-        raise wrong(source, f"server.host: {error}.") from error
-    key = None if server.api_key is None else server.api_key.strip()
-    if key is not None and not (key and key.isprintable()):
-        said = "it is empty; leave it out for none" if not key else "it holds characters that no header can carry"
-        raise wrong(source, f"server.api_key: {said}.")
-    for name in server.allowed_hosts:
-        if not host_name(name):
-            said = f"{name!r} is no name of a host; write whole names, such as llm.example.org, without patterns."
-            raise wrong(source, f"server.allowed_hosts: {said}")
-    for origin in server.cors_origins:
-        if (meant := origin_meant(origin)) != origin:
-            said = f"{origin!r} is no origin as browsers send it; write {meant}: a scheme and a host, without a path."
-            raise wrong(source, f"server.cors_origins: {said}")
-    return replace(server, host=host, api_key=key)
 
 
 def host_name(host: str) -> str:

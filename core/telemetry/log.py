@@ -13,12 +13,20 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from enum import Enum
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from core.foreign_text import printable, printable_json
-from core.settings.schema import LogLevel
+
+
+class LogLevel(Enum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger

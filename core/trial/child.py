@@ -20,19 +20,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.abilities import Measurable
-from core.contract.models import (
-    Artifact,
-    Embedder,
-    Engine,
-    LoadOptions,
-    Model,
-    SequenceId,
-    StreamModel,
-    Threaded,
-    TokenModel,
-    Transcriber,
-    Work,
-)
+from core.contract.artifact import Artifact
+from core.contract.engine import Engine
+from core.contract.models import Embedder, Model, StreamModel, Threaded, TokenModel, Transcriber
+from core.contract.options import LoadOptions
+from core.contract.step import SequenceId, Work
 from core.devices import resident
 from core.errors import BenchtopError
 from core.events import Failed, Finished

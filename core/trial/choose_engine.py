@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from core.contract.models import Artifact, Engine, LoadOptions
+from core.contract.artifact import Artifact
+from core.contract.engine import Engine
+from core.contract.options import LoadOptions
 from core.errors import BudgetSpent, EngineFailed
 from core.trial.child import Line
 from core.trial.probe import Prober, Rate, Verdict

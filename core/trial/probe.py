@@ -21,7 +21,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.abilities import Batched, BatchSize, Tunable
-from core.contract.models import DEFAULT_BATCH, Artifact, Available, Engine, LoadOptions, Native
+from core.contract.artifact import Artifact
+from core.contract.engine import Available, Engine, Native
+from core.contract.options import DEFAULT_BATCH, LoadOptions
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
 from core.hardware import machine
 from core.kept import keep_value, load_kept

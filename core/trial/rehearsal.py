@@ -14,17 +14,8 @@ from itertools import product
 
 from msgspec.structs import replace
 
-from core.contract.models import (
-    Embedder,
-    Model,
-    SequenceId,
-    StreamModel,
-    Tokenizer,
-    TokenModel,
-    Transcriber,
-    Trims,
-    Work,
-)
+from core.contract.models import Embedder, Model, StreamModel, Tokenizer, TokenModel, Transcriber, Trims
+from core.contract.step import SequenceId, Work
 from core.errors import BenchtopError
 from core.requests import Conversation, Generation, Message, Prompt, RawText, Role, Sampling, TextPart, Transcription
 from core.tasks.audio import RATE

@@ -12,7 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.abilities import BatchSize
-from core.contract.models import Artifact, LoadOptions
+from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions
 from core.trial.child import Line, Sampled, TrialRequest
 
 TURNS = 2

@@ -25,7 +25,7 @@ from statistics import median
 from msgspec import Struct
 
 from api.server import Server
-from core.contract.models import LoadOptions
+from core.contract.options import LoadOptions
 from core.requests import Conversation, Generation, Message, Role, Sampling, TextPart
 from core.settings.schema import Folders, ModelSettings, ProbeSettings, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench

@@ -13,7 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions, TokenModel, Trims
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.models import TokenModel, Trims
+from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel
 from core.decoding.speculate import PromptLookup, Proposer, Wish
 from core.engines.llamacpp.engine import LlamaCppEngine

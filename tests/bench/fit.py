@@ -14,7 +14,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions, Work
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions
+from core.contract.step import Work
 from core.devices import resident
 from core.guide import WEIGHTS
 from core.hardware import machine

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from core.contract.models import LoadOptions
+from core.contract.options import LoadOptions
 from core.guide import WEIGHTS
 from core.guide.convert import mlx as to_mlx
 from core.guide.convert import onnx as to_onnx

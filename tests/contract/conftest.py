@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Available,
-    Embedder,
-    LoadOptions,
-    StreamModel,
-    TokenModel,
-    Transcriber,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Available
+from core.contract.models import Embedder, StreamModel, TokenModel, Transcriber
+from core.contract.options import LoadOptions
 from core.engines.echo import ARTIFACT
 from core.engines.registry import Engines
 from core.guide import WEIGHTS

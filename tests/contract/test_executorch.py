@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import Available, Embedder, LoadOptions, StreamModel, Transcriber
+from core.contract.engine import Available
+from core.contract.models import Embedder, StreamModel, Transcriber
+from core.contract.options import LoadOptions
 from core.engines.executorch.engine import ExecutorchEngine
 from core.engines.registry import Engines
 from core.errors import Cancelled, LoadFailed

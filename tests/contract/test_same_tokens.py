@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Available, Embedder, LoadOptions, StreamModel, TokenModel, Transcriber
+from core.contract.engine import Available
+from core.contract.models import Embedder, StreamModel, TokenModel, Transcriber
+from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from tests.contract.conftest import artifact_of
 from tests.contract.test_token_model import generate, prompt_of

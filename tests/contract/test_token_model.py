@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.contract.models import SequenceId, TokenModel, Trims, Work
+from core.contract.models import TokenModel, Trims
+from core.contract.step import SequenceId, Work
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 from tests.contract.conftest import CONTEXT, Subject

@@ -4,7 +4,9 @@ import os
 import time
 from collections.abc import Sequence
 
-from core.contract.models import Artifact, LoadOptions, LoadProgress, Step, Work, no_progress
+from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 
 

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.contract.models import LoadOptions, Step, Work
+from core.contract.options import LoadOptions
+from core.contract.step import Step, Work
 from core.engines.echo import EchoModel, Script, repeat
 from core.errors import Interrupted
 from core.requests import Conversation, Generation, Message, Role, TextPart

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat, KvType
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import KvType
 from core.devices import Device, DeviceKind
 from core.errors import HubError, ModelNotFound, RepositoryNotFound
 from core.models.catalog import Catalog, decode
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
-from core.models.fit.estimate import Setup, fit, largest_context
+from core.models.fit.estimate import Judged, Setup, fit, largest_context
 from core.models.formats.header import Header, Layer
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.models.hub.search import Filters, Found, Page
-from core.models.judged import Judged
 from core.models.library.scan import LibraryEntry, Place
 from core.models.resolve import read_own
 from core.names import Name

@@ -14,7 +14,7 @@ from core.bench.results import BenchRun, ExportFormat, Setting, export, standing
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import BenchtopError, UsageError
 from core.foreign_text import printable
-from core.settings.schema import load_settings
+from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui.cli import bench_table as benchtable
 from tui.cli.arguments import CommandParser, file_path

@@ -18,7 +18,7 @@ from tui.cli.output import write_json
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from core.settings.schema import Loaded
+    from core.settings.load import Loaded
 
 HIDDEN: Final = "***"
 WIDTH: Final = 80

@@ -9,8 +9,8 @@ from core.models.downloads.disk_space import in_words
 from core.models.fit.estimate import Verdict
 
 if TYPE_CHECKING:
+    from core.models.fit.estimate import Judged
     from core.models.hub.repository import Quant
-    from core.models.judged import Judged
     from core.models.store import Store
 
 

@@ -19,7 +19,8 @@ from core.models.library.scan import Library, LibraryEntry, Place, user_library
 from core.models.library.servers import ask
 from core.models.resolve import read_own
 from core.names import Unknown
-from core.settings.schema import Settings, folders, load_settings
+from core.settings.load import load_settings
+from core.settings.schema import Settings, folders
 from tui import format as fmt
 from tui.cli.arguments import CommandParser, file_path
 from tui.cli.console import Paper

@@ -151,7 +151,7 @@ def _serve(arguments: Arguments) -> int:
 
 def _settings(arguments: Arguments) -> Settings:
     """What is in the config file without an effect is told, and no hindrance. Raises ConfigError."""
-    from core.settings.schema import read_settings
+    from core.settings.load import read_settings
 
     loaded = read_settings(arguments.flags(), config_file=arguments.config)
     for warning in loaded.warnings:
@@ -236,7 +236,8 @@ def _config(words: Sequence[str]) -> int:
     except Misunderstood as error:
         return _complain(str(error))
     from core.errors import BenchtopError
-    from core.settings.schema import folders, read_settings
+    from core.settings.load import read_settings
+    from core.settings.schema import folders
     from tui.cli import config as configuring
 
     if arguments.what == "path":
@@ -279,8 +280,9 @@ def exit_code(error: Exception) -> int:
 
 def _confess(error: Exception) -> int:
     """The edge of the process: a fault of ours goes to the log, and the user is told where that is."""
-    from core.settings.schema import LogLevel, folders
+    from core.settings.schema import folders
     from core.telemetry import log
+    from core.telemetry.log import LogLevel
 
     path = log.to_file(LogLevel.INFO, folders().state)
     log.get_logger(__name__).error("the program failed", cause=error)

@@ -13,7 +13,7 @@ from core.errors import BenchtopError, UsageError
 from core.foreign_text import printable
 from core.models.downloads.disk_space import in_words
 from core.models.downloads.status import DownloadItem, DownloadState
-from core.settings.schema import load_settings
+from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui.cli.arguments import CommandParser, file_path
 from tui.cli.console import Paper

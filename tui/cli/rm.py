@@ -10,7 +10,7 @@ from core.errors import UsageError
 from core.foreign_text import printable
 from core.models.library.delete import check, find
 from core.models.library.scan import LibraryEntry
-from core.settings.schema import load_settings
+from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui.cli.arguments import CommandParser, file_path
 from tui.cli.list_models import size_in_words

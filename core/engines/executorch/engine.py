@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    LoadOptions,
-    LoadProgress,
-    ModelSpec,
-    StreamModel,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available, Unavailable
+from core.contract.models import ModelSpec, StreamModel
+from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.errors import ArtifactError, Cancelled, EngineError, EngineFailed, LoadFailed
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
-from core.contract.models import ModelSpec, StepLogprob
+from core.contract.models import ModelSpec
+from core.contract.step import StepLogprob
 from core.decoding.detokenize import TextStream
 from core.engines.executorch.process import RuntimeProcess
 from core.engines.executorch.wire import Draw, Drawn

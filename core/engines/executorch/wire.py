@@ -8,7 +8,7 @@ from typing import IO, Final
 import msgspec
 from msgspec import Struct
 
-from core.contract.models import StepLogprob
+from core.contract.step import StepLogprob
 from core.requests import Sampling
 
 LENGTH: Final = struct.Struct("<I")

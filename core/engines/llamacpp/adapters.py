@@ -9,7 +9,7 @@ from pathlib import Path
 
 import llama_cpp as native
 
-from core.contract.models import Lora
+from core.contract.options import Lora
 from core.errors import ArtifactError, LoadFailed
 
 

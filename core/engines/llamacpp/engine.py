@@ -14,20 +14,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from core.contract.abilities import BatchSize
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    KvType,
-    LoadOptions,
-    LoadProgress,
-    Lora,
-    ModelSpec,
-    TokenModel,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available, Unavailable
+from core.contract.models import ModelSpec, TokenModel
+from core.contract.options import KvType, LoadOptions, LoadProgress, Lora, no_progress
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 

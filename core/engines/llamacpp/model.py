@@ -10,7 +10,8 @@ import llama_cpp as native
 import numpy as np
 import numpy.typing as npt
 
-from core.contract.models import ModelSpec, SequenceId, Step, StepLogprob, TokenText, Work
+from core.contract.models import ModelSpec
+from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
 from core.engines.llamacpp.samplers import AbortFlag, build_chain
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.models.fit.sizing import outputs

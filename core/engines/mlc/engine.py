@@ -9,18 +9,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    LoadOptions,
-    LoadProgress,
-    ModelSpec,
-    StreamModel,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available, Unavailable
+from core.contract.models import ModelSpec, StreamModel
+from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 from core.text_files import without_mark

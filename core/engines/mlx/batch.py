@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.contract.models import SequenceId
+from core.contract.step import SequenceId
 
 SLACK = 1024
 """Tokens of padding a row may have whatever the other rows' lengths are."""

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import Artifact
+from core.contract.artifact import Artifact
 from core.errors import ArtifactError
 from core.requests import Sampling
 

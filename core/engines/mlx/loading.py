@@ -8,7 +8,9 @@ from typing import Any
 import mlx.core as mx
 from msgspec import Struct
 
-from core.contract.models import Artifact, KvType, LoadOptions, LoadProgress, ModelSpec
+from core.contract.artifact import Artifact
+from core.contract.models import ModelSpec
+from core.contract.options import KvType, LoadOptions, LoadProgress
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.mlx import folder as folders
 from core.engines.mlx.folder import Folder

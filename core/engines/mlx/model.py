@@ -12,7 +12,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from core.contract.models import ModelSpec, SequenceId, Step, Tokenizer, Work
+from core.contract.models import ModelSpec, Tokenizer
+from core.contract.step import SequenceId, Step, Work
 from core.engines.mlx import kv
 from core.engines.mlx.batch import Batch, together
 from core.engines.mlx.library import async_eval

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from core.contract.models import StepLogprob, TokenText
+from core.contract.step import StepLogprob, TokenText
 from core.requests import Sampling
 
 GOLDEN = 0x9E37_79B9_7F4A_7C15

@@ -8,7 +8,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from core.contract.models import ModelSpec, SequenceId, Tokenizer, Work
+from core.contract.models import ModelSpec, Tokenizer
+from core.contract.step import SequenceId, Work
 from core.engines.mlx import kv
 from core.engines.mlx.model import Drawn, MlxModel, Network, failures, token_ids
 from core.requests import Sampling

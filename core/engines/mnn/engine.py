@@ -7,17 +7,10 @@ from importlib.util import find_spec
 
 from msgspec.structs import replace
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    LoadOptions,
-    LoadProgress,
-    TokenModel,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available, Unavailable
+from core.contract.models import TokenModel
+from core.contract.options import LoadOptions, LoadProgress, no_progress
 
 MEND = "uv sync --extra mnn"
 

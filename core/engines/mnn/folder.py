@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import Artifact
+from core.contract.artifact import Artifact
 from core.errors import ArtifactError, LoadFailed
 from core.requests import Sampling
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.cache.prefix import common_prefix
-from core.contract.models import SequenceId
+from core.contract.step import SequenceId
+from core.decoding.common_prefix import common_prefix
 from core.engines.mnn.native import Llm, Rows
 
 

@@ -6,7 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from core.contract.models import Artifact, LoadOptions, LoadProgress, ModelSpec, Tokenizer
+from core.contract.artifact import Artifact
+from core.contract.models import ModelSpec, Tokenizer
+from core.contract.options import LoadOptions, LoadProgress
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.mnn import folder as folders
 from core.engines.mnn.folder import Folder

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from core.contract.models import ModelSpec, SequenceId, Step, Tokenizer, Work
+from core.contract.models import ModelSpec, Tokenizer
+from core.contract.step import SequenceId, Step, Work
 from core.decoding.sampling import Logits, Sampler, logprob
 from core.engines.mnn.lanes import Lane, choose
 from core.errors import EngineError, EngineFailed, Interrupted

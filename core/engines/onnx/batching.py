@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from core.contract.models import Work
+from core.contract.step import Work
 from core.engines.onnx.cache import Block, View, advance
 from core.engines.onnx.graph import Floats, Graph
 from core.errors import EngineFailed

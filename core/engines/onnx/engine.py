@@ -8,19 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    Embedder,
-    LoadOptions,
-    LoadProgress,
-    ModelSpec,
-    TokenModel,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available, Unavailable
+from core.contract.models import Embedder, ModelSpec, TokenModel
+from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 
 if TYPE_CHECKING:

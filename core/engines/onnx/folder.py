@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from core.contract.models import Artifact
+from core.contract.artifact import Artifact
 from core.errors import ArtifactError
 from core.requests import Sampling
 

@@ -3,26 +3,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Final
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    KvType,
-    LoadOptions,
-    LoadProgress,
-    ModelSpec,
-    TokenModel,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available, Unavailable
+from core.contract.models import ModelSpec, TokenModel
+from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
 from core.engines.onnx.folder import ModelFolder
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
@@ -171,12 +161,6 @@ def describe(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSp
         sampling=folder.sampling,
         notes=(f"Execution providers: {', '.join((*folder.providers, 'CPU'))}.", *notes, *sizes.notes),
     )
-
-
-def overlay(threads: int) -> str:
-    """What is laid over a folder's configuration."""
-    session = {"intra_op_num_threads": threads}
-    return json.dumps({"model": {"decoder": {"session_options": session}}})
 
 
 def _count(folder: GenaiFolder, source: Mapping[str, Any], key: str) -> int:

@@ -7,6 +7,7 @@ The library computes logits when tokens are appended (`append_tokens`, `get_logi
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import count
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from msgspec import Struct
 
-from core.contract.models import ModelSpec, SequenceId, Step, Work
+from core.contract.models import ModelSpec
+from core.contract.step import SequenceId, Step, Work
 from core.decoding.sampling import Sampler, logprob
 from core.engines.hf_tokenizer import JsonTokenizer
-from core.engines.onnx.genai import overlay
 from core.errors import EngineError, EngineFailed, Interrupted, LoadFailed
 from core.requests import Sampling
 
@@ -172,3 +173,9 @@ def _draw(sampler: Sampler, logits: Logits) -> int:
     if np.isnan(logits[token]):
         raise EngineFailed("The model computed logits that are no numbers; try a variant of higher precision.")
     return token
+
+
+def overlay(threads: int) -> str:
+    """What is laid over a folder's configuration."""
+    session = {"intra_op_num_threads": threads}
+    return json.dumps({"model": {"decoder": {"session_options": session}}})

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]
 from onnxruntime.capi import onnxruntime_pybind11_state as native  # type: ignore[import-untyped]
 
-from core.contract.models import KvType
+from core.contract.options import KvType
 from core.errors import EngineFailed, Interrupted, LoadFailed
 
 if TYPE_CHECKING:

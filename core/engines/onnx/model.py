@@ -8,7 +8,8 @@ from itertools import count
 import numpy as np
 from msgspec import Struct
 
-from core.contract.models import ModelSpec, SequenceId, Step, Work
+from core.contract.models import ModelSpec
+from core.contract.step import SequenceId, Step, Work
 from core.decoding.sampling import Logits, Sampler, logprob
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.batching import Batching, groups

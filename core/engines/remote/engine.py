@@ -10,17 +10,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    LoadOptions,
-    LoadProgress,
-    ModelSpec,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available, Unavailable
+from core.contract.models import ModelSpec
+from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.engines.remote.answer import Answer
 from core.engines.remote.link import Accepted, Link
 from core.engines.remote.refusals import clean

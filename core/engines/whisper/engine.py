@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    LoadOptions,
-    LoadProgress,
-    ModelSpec,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available, Unavailable
+from core.contract.models import ModelSpec
+from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import machine
 from core.models.formats.detect import Damaged

@@ -11,6 +11,7 @@ from msgspec import Struct
 from core.errors import HubError
 from core.models.downloads.retry import Transient
 from core.models.hub.endpoint import ETAG, HubPlace
+from core.models.hub.http import headers_for, misnamed, unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -71,47 +72,15 @@ def _remote(response: httpx.Response, place: HubPlace, repo: str, path: str, url
     return Remote(commit, etag, int(size), url, own)
 
 
-def headers_for(place: HubPlace, *, own: bool, start: int = 0) -> dict[str, str]:
-    """`start`: the first byte that is wanted. The token goes to the Hub alone."""
-    headers = {"Accept-Encoding": "identity", "User-Agent": "benchtop"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    if own and place.token:
-        headers["Authorization"] = f"Bearer {place.token}"
-    return headers
-
-
 def refuse(response: httpx.Response, place: HubPlace, repo: str, path: str) -> NoReturn:
     """Raise what an answer with an error status means: HubError, or Transient where it may pass by itself."""
-    from core.models.hub.link import refusal
+    from core.models.hub.http import refusal
 
     status = response.status_code
     if status in PASSING:
         reason = "asks for fewer requests" if status == 429 else f"failed with status {status}"
         raise Transient(f"The Hub {reason}.", _seconds(response.headers.get("retry-after")))
     raise refusal(response, place, repo, path)
-
-
-def client_for(timeout: httpx.Timeout | float, *, follow_redirects: bool = False) -> httpx.Client:
-    """Raises HubError where the environment names a proxy that cannot be used."""
-    import httpx
-
-    try:
-        return httpx.Client(timeout=timeout, follow_redirects=follow_redirects)
-    except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise HubError(
-            f"The proxy that the environment names cannot be used ({str(error).rstrip('.')}); correct HTTP_PROXY, "
-            "HTTPS_PROXY and ALL_PROXY."
-        ) from error
-
-
-def misnamed(url: str, error: Exception) -> HubError:
-    """What it means that an address cannot even be asked: that of the Hub, of where it sends us, or of the proxy."""
-    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2] or url[:200]
-    return HubError(
-        f"{host!r} is no address of a Hub that can be asked ({str(error).rstrip('.') or type(error).__name__}); "
-        "correct HF_ENDPOINT, and HTTP_PROXY if it is set."
-    )
 
 
 def first_byte(response: httpx.Response, path: str, size: int, have: int) -> int:
@@ -134,15 +103,6 @@ def first_byte(response: httpx.Response, path: str, size: int, have: int) -> int
             "a proxy, or a network that wants a login."
         )
     return start
-
-
-def unreachable(place: HubPlace, error: httpx.RequestError) -> str:
-    """Names the host that was asked, which need not be the Hub's: it sends on to others for the content."""
-    try:
-        host = error.request.url.host
-    except RuntimeError:
-        host = urlsplit(place.endpoint).hostname or place.endpoint
-    return f"No answer came from {host} ({str(error).rstrip('.') or type(error).__name__})."
 
 
 def _seconds(value: str | None) -> float | None:

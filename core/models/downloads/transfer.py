@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Protocol
 from core.errors import ChecksumMismatch, DownloadError
 from core.models.downloads.bandwidth import Throttle
 from core.models.downloads.checksum import Follower, hasher
-from core.models.downloads.remote_file import Remote, first_byte, headers_for, look, misnamed, refuse, unreachable
+from core.models.downloads.remote_file import Remote, first_byte, look, refuse
 from core.models.downloads.retry import Patience, Stopped, Transient, persist
 from core.models.hub.endpoint import HubPlace, RepoCache, size_of
+from core.models.hub.http import headers_for, misnamed, unreachable
 from core.models.hub.repository import RepoFile
 
 if TYPE_CHECKING:

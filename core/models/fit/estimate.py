@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import DEFAULT_BATCH, KvType, LoadOptions
+from core.contract.options import DEFAULT_BATCH, KvType, LoadOptions
 from core.devices import Device, DeviceKind
 from core.models.fit.sizing import (
     DEFAULT_CONTEXT,
@@ -261,3 +261,13 @@ def _accelerators_first(memory: Sequence[Device]) -> list[Device]:
 
 def _bad(verdict: Verdict) -> bool:
     return verdict is Verdict.DOES_NOT_FIT
+
+
+class Judged(Struct, frozen=True):
+    """A model's header with the verdict, and what it was judged for."""
+
+    header: Header
+    setup: Setup
+    fit: Fit
+    largest: int | None
+    """The most tokens of context with which it fits; None where none does."""

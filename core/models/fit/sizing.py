@@ -8,7 +8,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from core.contract.abilities import BatchSize
-from core.contract.models import DEFAULT_BATCH, KvType, LoadOptions, ModelSpec
+from core.contract.models import ModelSpec
+from core.contract.options import BYTES, DEFAULT_BATCH, KvType, LoadOptions
 
 KV_SHARE = 0.25
 """Part of the memory available after the weights that the KV cache takes when nothing was asked for."""
@@ -35,15 +36,6 @@ BLOBS = "blobs"
 """The folder in which the Hub's cache keeps files by their content."""
 COPY_SHARE = 0.5
 """Part of the available memory that a copy of the weights may take."""
-
-BYTES = {
-    KvType.F32: 4.0,
-    KvType.F16: 2.0,
-    KvType.BF16: 2.0,
-    KvType.Q8_0: 34 / 32,
-    KvType.Q4_0: 18 / 32,
-}
-"""Bytes an element takes; the quantized types carry a 16-bit scale for each block of 32."""
 
 
 def mapped(path: Path, available: int) -> bool:

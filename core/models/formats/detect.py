@@ -8,7 +8,7 @@ import os
 import struct
 from pathlib import Path
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)

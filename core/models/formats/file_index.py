@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.foreign_text import encodable
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import Damaged, detect
@@ -108,7 +108,7 @@ def _inspect(path: Path) -> Finding:
 
 
 def _config(path: Path) -> Finding:
-    from core.models.hub.hub import label_of
+    from core.models.formats.hf_config import label_of
 
     with path.open("rb") as file:
         config = Config(file.read(LONGEST))

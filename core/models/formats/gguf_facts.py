@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.models.formats.detect import Damaged
 from core.models.formats.gguf import GgufHeader, Tensor, Value
 from core.models.formats.header import Header, Layer, Portion

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from core.contract.models import ArtifactFormat, KvType
-from core.models.fit.sizing import BYTES
+from core.contract.artifact import ArtifactFormat
+from core.contract.options import BYTES, KvType
 
 
 class Layer(Struct, frozen=True):

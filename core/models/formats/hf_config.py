@@ -63,3 +63,10 @@ def _method(how: Mapping[str, object]) -> Quantized:
 
 def _bits(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= PACKED_BITS else None
+
+
+def label_of(config: Config) -> str | None:
+    """What stands behind the colon for safetensors: `4bit`, `8bit`, `bf16`, `awq-4bit` ...; None where unknown."""
+    label = config.quantized.label
+    plain = {"F16": "fp16", "F32": "fp32", "BF16": "bf16", "unknown": None}
+    return plain[label] if label in plain else label.lower().replace("-bit", "bit").replace(" ", "-")

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.errors import ArtifactError
 from core.models.formats.detect import WHISPER_COUNTS, WHISPER_MAGIC, Damaged
 from core.models.formats.gguf import read_gguf
@@ -17,12 +17,11 @@ from core.models.formats.header import Header, Portion
 from core.models.formats.hf_attention import HEADS, WIDTHS, Rows
 from core.models.formats.hf_config import CONTEXTS, EXPERTS, HIDDEN, PACKED_BITS, USED, Config, Quantized
 from core.models.formats.hf_config import LONGEST as LONGEST_CONFIG
+from core.models.formats.parts import parts_of
 from core.models.formats.safetensors import SafeTensor, read_safetensors
 from core.models.formats.source import Files, FolderFiles
-from core.models.paths import parts_of
+from core.names import SPLIT
 
-SPLIT: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
-"""How parts of a split file are called; the first holds the metadata."""
 PROJECTION: Final = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:self_attn|attention|attn)\.([kv])_proj\.weight$")
 OTHER_PARTS: Final = ("vision", "visual", "audio", "mtp.")
 """In the names of tensors that belong to no layer of the text part."""

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.environment import value_of
 from core.errors import ModelNotFound
 from core.models.formats.detect import Damaged, detect_folder

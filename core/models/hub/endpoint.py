@@ -17,7 +17,7 @@ from core.environment import value_of
 from core.errors import HubError, HubUnreachable, RequestError
 from core.models.hub.cache import cache_folder
 from core.models.hub.repository import Quant, RepoFile
-from core.models.paths import without_password
+from core.names import without_password
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO = re.compile(r"([0-9A-Za-z_][0-9A-Za-z_.-]{0,95}/)?[0-9A-Za-z_][0-9A-Za-z_.-]{0,95}")

@@ -15,7 +15,7 @@ from core.errors import GatedRepository, HubError, RepositoryNotFound, RequestEr
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import Damaged
 from core.models.formats.header import Header
-from core.models.formats.hf_config import LONGEST, Config
+from core.models.formats.hf_config import LONGEST, Config, label_of
 from core.models.formats.read import header_of
 from core.models.formats.source import Source
 from core.models.hub.endpoint import COMMIT, REPO, HubPlace, check_path, hub_place
@@ -163,13 +163,6 @@ class _Info(Struct, rename={"last_modified": "lastModified"}):
     @property
     def is_gated(self) -> bool:
         return bool(self.gated)
-
-
-def label_of(config: Config) -> str | None:
-    """What stands behind the colon for safetensors: `4bit`, `8bit`, `bf16`, `awq-4bit` ...; None where unknown."""
-    label = config.quantized.label
-    plain = {"F16": "fp16", "F32": "fp32", "BF16": "bf16", "unknown": None}
-    return plain[label] if label in plain else label.lower().replace("-bit", "bit").replace(" ", "-")
 
 
 def _check_name(repo: str) -> None:

@@ -16,9 +16,9 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 from msgspec import Struct
 
-from core.errors import GatedRepository, HubBusy, HubError, HubUnreachable, RepositoryNotFound
-from core.models.downloads.remote_file import client_for, headers_for, misnamed, unreachable
+from core.errors import HubError, HubUnreachable
 from core.models.hub.endpoint import HubPlace
+from core.models.hub.http import client_for, headers_for, misnamed, refusal, unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -29,8 +29,6 @@ PATIENCE: Final = 60.0
 """Seconds that the body of an answer may take in all, however steadily it trickles."""
 LONGEST_ANSWER: Final = 64 << 20
 """Bytes of JSON; the listing of a repository of many thousand files has a tenth of it."""
-TOKEN_HINT: Final = "set HF_TOKEN to a token of yours, or run `hf auth login`"  # noqa: S105
-PASSING: Final = (408, 425, 500, 502, 503, 504)
 
 Query = Sequence[tuple[str, str]]
 Told = TypeVar("Told")
@@ -116,42 +114,6 @@ def decode(body: bytes, kind: type[Told], what: str) -> Told:
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         # What is no UTF-8 is a ValueError.
         raise HubError(f"The Hub's answer about {what} cannot be understood ({error}); check HF_ENDPOINT.") from error
-
-
-def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: str) -> HubError:
-    """What an answer with an error status means, in a sentence. The codes are those of the Hub's `X-Error-Code`."""
-    status, code = response.status_code, response.headers.get("x-error-code")
-    named = repo or "what was asked for"
-    if status == 429:
-        wait = response.headers.get("retry-after", "")
-        seconds = int(wait) if wait.isdecimal() and len(wait) < 6 else None
-        when = f"in {seconds} s" if seconds is not None else "in a few minutes"
-        hint = "" if place.token else f", or {TOKEN_HINT}, which allows more"
-        return HubBusy(f"The Hub asks for fewer requests; try again {when}{hint}.", seconds)
-    if status in PASSING:
-        return HubUnreachable(f"The Hub failed with status {status}; try again in a few minutes.")
-    if code == "GatedRepo":
-        return GatedRepository(_gated(named, place))
-    if code == "EntryNotFound":
-        return RepositoryNotFound(f"{named} has no file {path} in this revision; look at its list of files again.")
-    if code == "RevisionNotFound":
-        return RepositoryNotFound(f"{named} has no such revision; check what follows its name, or leave it out.")
-    if status == 401 and place.token and code != "RepoNotFound":
-        return GatedRepository(f"The Hub does not know the token that was sent; {TOKEN_HINT} anew, or unset HF_TOKEN.")
-    if code == "RepoNotFound" or status in (401, 404):
-        return RepositoryNotFound(
-            f"The Hub has no repository {named}, or hides it: check the name; if it is private, {TOKEN_HINT}."
-        )
-    if status == 403:
-        return GatedRepository(f"The Hub refuses {named}; {TOKEN_HINT} that may read it.")
-    return HubError(f"The Hub answered with status {status} when asked for {named}; try again later.")
-
-
-def _gated(repo: str, place: HubPlace) -> str:
-    page = f"{place.endpoint}/{repo}"
-    if place.token:
-        return f"The owner of {repo} has not let you in yet: accept the terms at {page}, and wait for the answer."
-    return f"The owner of {repo} wants to be asked first: accept the terms at {page}, then {TOKEN_HINT}."
 
 
 def _bounded(response: httpx.Response, most: int, *, cut: bool = False) -> bytes:

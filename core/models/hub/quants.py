@@ -12,20 +12,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.models.formats.detect import ENCODERS
-from core.models.formats.read import SPLIT
 from core.models.hub.repository import Quant, RepoFile
-from core.names import MOST_LETTERS
+from core.names import GGUF_LABEL, MOST_LETTERS, SPLIT
 
-GGUF_LABEL: Final = re.compile(
-    r"(?:^|[-._ ])((?:UD-)?(?:"
-    r"I?Q\d(?:_K|_\d)?(?:_(?:XXS|XS|S|M|L|XL|XXL|NL))?(?:_\d+)*"
-    r"|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|FP?16|FP?32"
-    r"))(?=$|[-._ ])",
-    re.IGNORECASE,
-)
-"""`Q4_K_M`, `IQ2_XXS`, `UD-Q4_K_XL`, `Q4_0_4_4`, `MXFP4_MOE`, `BF16` ... between dashes or dots."""
 PLAIN_LABELS: Final = {"FP16": "F16", "FP32": "F32"}
 NAMED_BITS: Final = re.compile(
     r"(?:^|[-_.])(\d{1,2})[-_]?bit(?:$|[-_.])|(?:^|[-_.])(bf16|fp16|fp8|mxfp4)(?:$|[-_.])", re.IGNORECASE

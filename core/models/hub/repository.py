@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 
 
 class RepoFile(Struct, frozen=True):

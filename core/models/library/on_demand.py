@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.errors import BenchtopError
 from core.lanes import Lane
 from core.models.library.scan import LibraryEntry, Place

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.errors import BenchtopError
 from core.models.formats.file_index import Inspector, see
+from core.models.formats.parts import own_name, parts_of
 from core.models.hub.cache import (
     Snapshot,
     absent,
@@ -27,7 +28,6 @@ from core.models.hub.cache import (
 )
 from core.models.hub.endpoint import size_of
 from core.models.hub.repository import Quant, RepoFile
-from core.models.paths import own_name, parts_of
 from core.models.resolve import resolve
 from core.names import BUILT_IN, BuiltIn
 

@@ -10,10 +10,11 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.errors import ModelNotFound
 from core.models.library.scan import LibraryEntry, Place
-from core.models.paths import from_url, without_password
+from core.models.paths import from_url
+from core.names import without_password
 
 MOST: Final = 1_000
 """Models of one server."""

@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from core.contract.models import Step, TokenModel, Work
+from core.contract.models import TokenModel
+from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
 from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, ModelNotReady
 from core.events import Event, Failed

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat, Available, Engine, LoadOptions, LoraHost, Native
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Available, Engine, LoraHost, Native
+from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
 from core.models.library.variants import formats, variant

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 
-from core.contract.models import Artifact, ArtifactFormat, ModelSpec
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.models import ModelSpec
 from core.errors import QueueFull
 from core.requests import Generation, Sampling, Transcription
 from core.serving.ability import Request

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound, ModelNotReady
 from core.hardware import give_back_memory
 from core.lanes import Lane

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from core.settings.schema import LogLevel
 from core.telemetry import log
+from core.telemetry.log import LogLevel
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from api.http.origins import may_read
-from core.settings.schema import ServerSettings, load_settings
+from core.settings.load import load_settings
+from core.settings.schema import ServerSettings
 from tests.api.conftest import Served, chat_body, serving, settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

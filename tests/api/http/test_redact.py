@@ -14,7 +14,9 @@ from api.http.errors import refusal
 from api.http.redact import without_folders
 from api.native.downloads import row_of
 from api.openai.models import cards
-from core.contract.models import Artifact, LoadOptions, LoadProgress, Lora, Step, Work, no_progress
+from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions, LoadProgress, Lora, no_progress
+from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
 from core.errors import EngineFailed, LoadFailed, RequestError

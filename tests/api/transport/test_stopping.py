@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, LoadOptions, LoadProgress, no_progress
+from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
 from core.errors import Cancelled

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from core.bench.results import HEAD, BenchRow, BenchRun, ExportFormat, History, Setting, cells, export
-from core.contract.models import KvType
+from core.contract.options import KvType
 
 SETTING = Setting("guide", "abc", "llamacpp", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)
 ROW = BenchRow(SETTING, prefill=900.5, decode=100.25, spread=0.034, first_token=0.01234, memory=123_456_789, rounds=5)

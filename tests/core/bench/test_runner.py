@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, LoadOptions, LoadProgress, Step, Work, no_progress
+from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
 from core.errors import EngineFailed, RequestError

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps, run_suite
 from core.contract.abilities import BatchSize
-from core.contract.models import Artifact, ArtifactFormat, KvType, LoadOptions, LoadProgress, no_progress
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
 from core.engines.echo import EchoEngine, EchoModel
 from core.errors import Cancelled, UsageError
 from core.guide import WEIGHTS

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from core.cache.ledger import Ledger
-from core.contract.models import SequenceId
+from core.contract.step import SequenceId
 
 
 class LedgerMachine(RuleBasedStateMachine):

@@ -3,9 +3,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.cache.prefix import RadixIndex, Tokens, common_prefix
+from core.cache.prefix import RadixIndex, Tokens
 from core.cache.resident import Residents
-from core.contract.models import SequenceId
+from core.contract.step import SequenceId
+from core.decoding.common_prefix import common_prefix
 
 token_runs = st.lists(st.integers(0, 2), max_size=8).map(tuple)
 """Few different tokens, so that prefixes often coincide."""

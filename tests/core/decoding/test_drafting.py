@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.contract.models import LoadOptions, Step, Work
+from core.contract.options import LoadOptions
+from core.contract.step import Step, Work
 from core.decoding.drafting import FAILURES, SMALLEST_CHUNK, DraftModel, unlike
 from core.decoding.speculate import Wish
 from core.engines.echo import TURN_END, EchoModel, EchoTokenizer

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.contract.models import LoadOptions
+from core.contract.options import LoadOptions
 from core.engines.remote.engine import RemoteEngine, RemoteModel
 from core.engines.remote.wire import UNTOLD
 from core.models.resolve import resolve_own

@@ -4,16 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    KvType,
-    LoadOptions,
-    LoadProgress,
-    Unavailable,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Unavailable
+from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
 from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
 from core.engines.mlx.engine import preference
 from core.engines.registry import Engines

@@ -6,7 +6,7 @@ from tomllib import loads
 import msgspec
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.models.catalog import FILE, Task, Width, builtin_catalog, decode
 from core.names import Alias, HubName, parse
 

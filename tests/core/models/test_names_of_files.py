@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.contract.models import LoadOptions
+from core.contract.options import LoadOptions
 from core.foreign_text import encodable
 from core.guide import WEIGHTS
 from core.models.formats.detect import fingerprint

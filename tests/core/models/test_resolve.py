@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.errors import ArtifactError, ModelNotFound
 from core.guide import WEIGHTS
 from core.models.formats.detect import fingerprint

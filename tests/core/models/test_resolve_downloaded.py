@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.engines.registry import Engines
 from core.errors import ArtifactError, ModelNotFound, NotDownloaded
 from core.guide import WEIGHTS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import LoadOptions
+from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import ArtifactError, ModelNotFound, NotDownloaded, UsageError
 from core.guide import WEIGHTS

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat, Engine, KvType, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Engine
+from core.contract.options import KvType, LoadOptions
 from core.engines.registry import Engines
 from core.errors import NotDownloaded
 from core.models.fit.records import ENOUGH

@@ -4,7 +4,8 @@ import pytest
 
 from core.errors import RequestError
 from core.requests import Conversation, Generation, RawTokens, Role
-from core.serving.routing import AUTO, Route, Strategy, choose, features
+from core.serving.routing import AUTO, Route, choose, features
+from core.settings.schema import Strategy
 from tests.fakes.support import asks, said
 
 SMALL, MIDDLE, LARGE = Route("small", 1, 1024), Route("middle", 4, 4096), Route("large", 16, 16_384)

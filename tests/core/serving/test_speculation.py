@@ -9,17 +9,10 @@ from random import Random
 
 import pytest
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    LoadOptions,
-    ModelSpec,
-    Step,
-    Tokenizer,
-    TokenModel,
-    Trims,
-    Work,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.models import ModelSpec, Tokenizer, TokenModel, Trims
+from core.contract.options import LoadOptions
+from core.contract.step import Step, Work
 from core.decoding.drafting import DraftModel
 from core.decoding.speculate import FIRST_GUESSES, Balance, PromptLookup, Proposer, Wish
 from core.engines.echo import TURN_END, EchoModel

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import KvType, Lora
+from core.contract.options import KvType, Lora
 from core.errors import ConfigError
 from core.settings.llama_cpp_server import AS_DEFAULT, REFUSED, WARNED, ModelOptions
+from core.settings.load import Loaded, read_settings
 from core.settings.profile import Profile
-from core.settings.schema import Loaded, read_settings
 
 LOCAL = {"alias": "m", "path": "/models/m.gguf"}
 

@@ -6,13 +6,14 @@ from typing import get_type_hints
 
 import pytest
 
-from core.contract.models import KvType
+from core.contract.options import KvType
 from core.errors import ConfigError
 from core.settings.check import structs
 from core.settings.environment import variable_of
+from core.settings.load import SHARED, load_settings, read_settings
 from core.settings.merge import DEFAULT, Origin, OriginKind
 from core.settings.profile import Profile
-from core.settings.schema import SHARED, ServerSettings, Settings, folders, is_secret, load_settings, read_settings
+from core.settings.schema import ServerSettings, Settings, folders, is_secret
 from core.workbench import load_options
 
 

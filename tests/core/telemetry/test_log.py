@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.settings.schema import LogLevel
 from core.telemetry import log
+from core.telemetry.log import LogLevel
 
 NAME = "m\x1b]0;owned\x07\x1b[2J\x9b2J\x7f\u202e\udcff\nforged line"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat, LoadOptions
+from core.contract.artifact import ArtifactFormat
+from core.contract.options import LoadOptions
 from core.models.resolve import resolve_own
 from core.trial.child import Loaded, Sampled, Settled, TrialRequest, Tried
 from core.trial.parent import run_trial

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions, LoadProgress, Step, Work, no_progress
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.guide import WEIGHTS
 from core.trial.child import Line, Sampled

@@ -11,17 +11,10 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    Availability,
-    Available,
-    LoadOptions,
-    LoadProgress,
-    Step,
-    Work,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Availability, Available
+from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import Cancelled, EngineFailed, LoadFailed

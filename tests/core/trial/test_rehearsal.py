@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import EngineFailed

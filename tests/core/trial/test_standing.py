@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, ExportFormat, Setting, export
-from core.contract.models import Artifact, ArtifactFormat, KvType, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import KvType, LoadOptions
 from core.trial.choose_engine import Row, Selection
 from core.trial.probe import Rate, Verdict
 from core.trial.standing import Measured, judge

@@ -14,16 +14,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from core.contract.abilities import BatchSize
-from core.contract.models import (
-    Artifact,
-    ArtifactFormat,
-    LoadOptions,
-    LoadProgress,
-    Step,
-    TokenModel,
-    Work,
-    no_progress,
-)
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.models import TokenModel
+from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.guide import WEIGHTS

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, SuitePlan, parse_sweeps
-from core.contract.models import KvType
+from core.contract.options import KvType
 from tui.cli.bench import Reporter, inapplicable
 from tui.cli.bench_table import show
 from tui.cli.console import Paper

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from core.settings.schema import Loaded, Settings, read_settings
+from core.settings.load import Loaded, read_settings
+from core.settings.schema import Settings
 from tui.cli.arguments import parse, parser
 from tui.cli.config import HIDDEN, OPTIONS, WIDTH, lines, option, show, show_json
 

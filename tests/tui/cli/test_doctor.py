@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.guide import WEIGHTS
 from core.trial.probe import Prober

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.guide import WEIGHTS
 from core.models.downloads.journal import Added, Journal, Moved
 from core.models.downloads.status import DownloadState

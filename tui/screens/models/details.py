@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.errors import BenchtopError, ModelNotFound
 from core.models.fit.estimate import Verdict
 from core.models.formats.header import Header
@@ -30,8 +30,8 @@ from tui.widgets.row_list import Cell, Field, Lines
 
 if TYPE_CHECKING:
     from core.devices import Device
+    from core.models.fit.estimate import Judged
     from core.models.hub.repository import Quant
-    from core.models.judged import Judged
     from core.models.store import Store
     from core.names import HubName
 

@@ -10,8 +10,7 @@ from textual.content import Content
 
 from core.foreign_text import printable
 from core.models.catalog import Task
-from core.models.fit.estimate import Verdict
-from core.models.judged import Judged
+from core.models.fit.estimate import Judged, Verdict
 from core.snapshots import DraftStats
 from tui import format as fmt
 from tui.glyphs import Glyphs

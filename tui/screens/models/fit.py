@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import ArtifactFormat, KvType
+from core.contract.artifact import ArtifactFormat
+from core.contract.options import KvType
 from core.devices import Device
 from core.models.formats.header import Header
 from core.models.hub.repository import Quant
 from core.models.offers import alike
 
 if TYPE_CHECKING:
-    from core.models.judged import Judged
+    from core.models.fit.estimate import Judged
     from core.models.store import Store
 
 LEAST: Final = 512

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.models.catalog import CatalogEntry, Task
 from core.models.fit.estimate import TIGHT, Verdict
 from core.models.hub.search import Found, parameters_in

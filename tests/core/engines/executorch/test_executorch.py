@@ -11,7 +11,10 @@ from pathlib import Path
 import gguf
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions, StreamModel, Unavailable
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Unavailable
+from core.contract.models import StreamModel
+from core.contract.options import LoadOptions
 from core.engines.executorch.engine import ExecutorchEngine
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.registry import Engines

@@ -7,7 +7,8 @@ import gguf
 import numpy as np
 import pytest
 
-from core.contract.models import LoadOptions, Lora, Work
+from core.contract.options import LoadOptions, Lora
+from core.contract.step import Work
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.registry import Engines
 from core.errors import ArtifactError, LoadFailed

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from core.contract.models import ArtifactFormat, LoadOptions, StreamModel, Unavailable
+from core.contract.artifact import ArtifactFormat
+from core.contract.engine import Unavailable
+from core.contract.models import StreamModel
+from core.contract.options import LoadOptions
 from core.engines.mlc.engine import MEND, MlcEngine
 from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError

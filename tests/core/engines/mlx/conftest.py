@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, Available, LoadOptions, TokenModel
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Available
+from core.contract.models import TokenModel
+from core.contract.options import LoadOptions
 from core.engines.mlx.engine import MlxEngine
 from core.errors import BenchtopError
 

@@ -1,6 +1,6 @@
 """Who shares a pass."""
 
-from core.contract.models import SequenceId
+from core.contract.step import SequenceId
 from core.engines.mlx.batch import SLACK, together
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from core.engines.mlx.folder import Folder, read
 from core.errors import ArtifactError
 

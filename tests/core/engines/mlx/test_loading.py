@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import KvType, Trims
+from core.contract.models import Trims
+from core.contract.options import KvType
 from core.engines.mlx.engine import MlxEngine
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from tests.core.engines.mlx.conftest import OPTIONS, Load, artifact, refusal
@@ -106,7 +107,7 @@ def test_kv_that_cannot_be_quantized_is_said_so(variant: Callable[..., Path], lo
 def test_it_takes_folders_of_safetensors_alone(guide: Path) -> None:
     from msgspec.structs import replace
 
-    from core.contract.models import ArtifactFormat
+    from core.contract.artifact import ArtifactFormat
 
     assert MlxEngine().accepts(artifact(guide))
     assert not MlxEngine().accepts(replace(artifact(guide), format=ArtifactFormat.GGUF))

@@ -9,7 +9,9 @@ import mlx.core as mx
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import KvType, TokenModel, Trims, Work
+from core.contract.models import TokenModel, Trims
+from core.contract.options import KvType
+from core.contract.step import Work
 from core.engines.mlx.trimming import TrimmingMlxModel
 from core.errors import EngineError, Interrupted
 from core.requests import Sampling

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, ArtifactFormat
 from tests.fakes.weights import mnn_folder
 
 

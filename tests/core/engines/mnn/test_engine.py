@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, Available, LoadOptions, Native, TokenModel, Trims, Unavailable, Work
+from core.contract.artifact import Artifact
+from core.contract.engine import Available, Native, Unavailable
+from core.contract.models import TokenModel, Trims
+from core.contract.options import LoadOptions
+from core.contract.step import Work
 from core.engines.mnn.engine import MEND, MnnEngine
 from core.errors import ArtifactError, Cancelled, EngineError, LoadFailed
 from core.guide import WEIGHTS

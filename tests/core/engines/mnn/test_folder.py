@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.engines.mnn.folder import Folder, read
 from core.errors import ArtifactError, LoadFailed, ModelError
 from core.models.resolve import resolve_own

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from core.contract.models import SequenceId
+from core.contract.step import SequenceId
 from core.engines.mnn.lanes import Lane, choose
 from core.engines.mnn.native import Llm
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions
 from core.engines.onnx.engine import OnnxEngine
 from core.engines.onnx.model import OnnxModel
 from tests.fakes.weights import onnx_folder

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from core.contract.models import SequenceId, Work
+from core.contract.step import SequenceId, Work
 from core.engines.onnx.batching import Batching, groups, measure
 from core.engines.onnx.model import OnnxModel
 from core.requests import Sampling

@@ -10,7 +10,10 @@ import pytest
 from msgspec.structs import replace
 from onnx import TensorProto, helper
 
-from core.contract.models import Artifact, ArtifactFormat, Available, KvType, LoadOptions, Unavailable, Work
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Available, Unavailable
+from core.contract.options import KvType, LoadOptions
+from core.contract.step import Work
 from core.engines.onnx import engine as module
 from core.engines.onnx.engine import OnnxEngine
 from core.engines.onnx.model import OnnxModel

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, Available, LoadOptions, Unavailable
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.engine import Available, Unavailable
+from core.contract.options import LoadOptions
 from core.engines.onnx import genai as module
 from core.engines.onnx.genai import GenaiEngine, GenaiFolder, describe
 from core.engines.registry import Engines

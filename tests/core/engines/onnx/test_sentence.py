@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions
 from core.engines.onnx.engine import OnnxEngine
 from core.engines.onnx.sentence import OnnxEmbedder
 from core.errors import ArtifactError, EngineFailed, Interrupted, LoadFailed

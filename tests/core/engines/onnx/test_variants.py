@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from core.contract.models import SequenceId, Work
+from core.contract.step import SequenceId, Work
 from core.engines.onnx.batching import Batching
 from core.engines.onnx.model import OnnxModel
 from core.requests import Sampling

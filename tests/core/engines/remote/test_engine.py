@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat, Available, LoadOptions
+from core.contract.artifact import ArtifactFormat
+from core.contract.engine import Available
+from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.engines.remote.engine import RemoteEngine
 from core.errors import Cancelled, LoadFailed, ModelNotFound

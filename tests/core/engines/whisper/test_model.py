@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions, StreamModel, Threaded, Transcriber
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.models import StreamModel, Threaded, Transcriber
+from core.contract.options import LoadOptions
 from core.engines.whisper.engine import WhisperEngine
 from core.engines.whisper.model import WhisperModel
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions
 from core.engines.whisper.engine import WhisperEngine
 from core.engines.whisper.model import WhisperModel
 from core.engines.whisper.speech import invented, is_silent

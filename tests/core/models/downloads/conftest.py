@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.models.downloads.manager import Downloads
 from core.models.downloads.retry import Patience
 from core.models.downloads.status import DownloadItem, DownloadState

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import ArtifactFormat, LoadOptions
+from core.contract.artifact import ArtifactFormat
+from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import DownloadError
 from core.guide import WEIGHTS

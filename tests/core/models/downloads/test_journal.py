@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.models.downloads.journal import COMPACT_FROM, Added, Entry, Fetched, Journal, Moved, Record, replay
 from core.models.downloads.status import DownloadState
 from core.models.hub.repository import Quant, RepoFile

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.contract.models import Artifact, ArtifactFormat, KvType, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import KvType, LoadOptions
 from core.devices import Device, DeviceKind
 from core.guide import WEIGHTS
 from core.models.fit.estimate import (

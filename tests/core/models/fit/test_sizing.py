@@ -3,7 +3,7 @@
 import pytest
 
 from core.contract.abilities import BatchSize
-from core.contract.models import LoadOptions
+from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.llamacpp.model import LlamaModel
 from core.models.fit.sizing import batch_sizes

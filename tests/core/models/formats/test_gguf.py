@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.contract.models import Artifact, ArtifactFormat, KvType
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import KvType
 from core.errors import ArtifactError
 from core.guide import WEIGHTS
 from core.models.formats.detect import Damaged

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, KvType
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import KvType
 from core.models.formats.header import Header, Layer
 from core.models.formats.hf_config import Config
 from core.models.formats.read import read_header

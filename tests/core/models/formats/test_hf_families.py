@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, KvType
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import KvType
 from core.models.fit.estimate import compute_bytes
 from core.models.formats.header import Header
 from core.models.formats.read import read_header

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.errors import ModelNotFound
 from core.models.hub.choose_quant import wanted
 from core.models.hub.quants import group

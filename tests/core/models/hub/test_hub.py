@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat, KvType
+from core.contract.artifact import ArtifactFormat
+from core.contract.options import KvType
 from core.errors import (
     ArtifactError,
     BenchtopError,

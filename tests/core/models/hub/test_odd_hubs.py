@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.errors import ArtifactError, BenchtopError, HubError
 from core.models.hub.endpoint import HubPlace
 from core.models.hub.hub import Hub

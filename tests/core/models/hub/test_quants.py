@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.models.hub.choose_quant import wanted
 from core.models.hub.quants import formats_of, gguf_label, group, heads, label_by_name, projectors
 from core.models.hub.repository import Quant, RepoFile, Repository

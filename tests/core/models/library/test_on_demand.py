@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.lanes import Lane
 from core.models.library import on_demand as shelf
 from core.models.library.on_demand import Shelf, loadable

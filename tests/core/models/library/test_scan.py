@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.guide import WEIGHTS
 from core.models.library.scan import Library, LibraryEntry, Place
 from tests.fakes.hubcache import OTHER, begun, cached

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.models.library.scan import Place
 from core.models.library.servers import ask
 

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import Embedder, LoadOptions, ModelSpec
+from core.contract.models import Embedder, ModelSpec
+from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, EngineFailed, Interrupted, ModelNotReady, QueueFull, QueueTimeout, RequestError
 from core.events import Event

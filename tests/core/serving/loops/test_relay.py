@@ -8,7 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import LoadOptions, ModelSpec, StreamModel
+from core.contract.models import ModelSpec, StreamModel
+from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, EngineFailed, LoadFailed, ModelNotReady, QueueFull, QueueTimeout, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, Usage

@@ -7,7 +7,8 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from core.contract.models import LoadOptions, Step, Work
+from core.contract.options import LoadOptions
+from core.contract.step import Step, Work
 from core.engines.echo import EchoModel
 from core.errors import (
     Cancelled,

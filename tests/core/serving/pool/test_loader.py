@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.contract.models import LoadOptions
+from core.contract.options import LoadOptions
 from core.engines.registry import ENGINES, Engines
 from core.models.resolve import resolve_own
 from core.serving.pool.loader import TRIAL, ModelLoader

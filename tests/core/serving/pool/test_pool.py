@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions
 from core.decoding.speculate import PromptLookup
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, LoadFailed, ModelNotFound, ModelNotReady, QueueFull

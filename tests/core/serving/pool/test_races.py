@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.models import Artifact, ArtifactFormat, LoadOptions
+from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, QueueFull
 from core.serving.pool import pool as pools

@@ -13,7 +13,7 @@ from textual.widgets import Button, Input
 
 from core.bench.results import BenchRow, BenchRun, Setting
 from core.bench.suite import CaseDone, CaseStarted, SuitePlan
-from core.contract.models import KvType
+from core.contract.options import KvType
 from core.engines.registry import Engines
 from core.errors import EngineFailed
 from core.settings.schema import ServerSettings, Settings

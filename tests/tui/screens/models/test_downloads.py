@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.errors import GatedRepository
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.library.scan import LibraryEntry, Place

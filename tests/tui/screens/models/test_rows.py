@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.contract.models import ArtifactFormat, KvType
+from core.contract.artifact import ArtifactFormat
+from core.contract.options import KvType
 from core.guide import WEIGHTS
 from core.models.catalog import Task, builtin_catalog
 from core.models.fit.estimate import Verdict

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from textual.widgets import Static
 from textual.widgets._toast import Toast
 
-from core.contract.models import ArtifactFormat
+from core.contract.artifact import ArtifactFormat
 from core.errors import DownloadError, GatedRepository, HubUnreachable
 from core.models.catalog import Task
 from core.models.library.scan import LibraryEntry, Place

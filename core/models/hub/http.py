@@ -1,0 +1,97 @@
+"""What requests to the Hub have in common: headers, the client, and what its refusals mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from core.errors import GatedRepository, HubBusy, HubError, HubUnreachable, RepositoryNotFound
+from core.models.hub.endpoint import HubPlace
+
+if TYPE_CHECKING:
+    import httpx
+if TYPE_CHECKING:
+    import httpx
+
+
+TOKEN_HINT: Final = "set HF_TOKEN to a token of yours, or run `hf auth login`"  # noqa: S105
+
+
+PASSING: Final = (408, 425, 500, 502, 503, 504)
+
+
+def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: str) -> HubError:
+    """What an answer with an error status means, in a sentence. The codes are those of the Hub's `X-Error-Code`."""
+    status, code = response.status_code, response.headers.get("x-error-code")
+    named = repo or "what was asked for"
+    if status == 429:
+        wait = response.headers.get("retry-after", "")
+        seconds = int(wait) if wait.isdecimal() and len(wait) < 6 else None
+        when = f"in {seconds} s" if seconds is not None else "in a few minutes"
+        hint = "" if place.token else f", or {TOKEN_HINT}, which allows more"
+        return HubBusy(f"The Hub asks for fewer requests; try again {when}{hint}.", seconds)
+    if status in PASSING:
+        return HubUnreachable(f"The Hub failed with status {status}; try again in a few minutes.")
+    if code == "GatedRepo":
+        return GatedRepository(_gated(named, place))
+    if code == "EntryNotFound":
+        return RepositoryNotFound(f"{named} has no file {path} in this revision; look at its list of files again.")
+    if code == "RevisionNotFound":
+        return RepositoryNotFound(f"{named} has no such revision; check what follows its name, or leave it out.")
+    if status == 401 and place.token and code != "RepoNotFound":
+        return GatedRepository(f"The Hub does not know the token that was sent; {TOKEN_HINT} anew, or unset HF_TOKEN.")
+    if code == "RepoNotFound" or status in (401, 404):
+        return RepositoryNotFound(
+            f"The Hub has no repository {named}, or hides it: check the name; if it is private, {TOKEN_HINT}."
+        )
+    if status == 403:
+        return GatedRepository(f"The Hub refuses {named}; {TOKEN_HINT} that may read it.")
+    return HubError(f"The Hub answered with status {status} when asked for {named}; try again later.")
+
+
+def _gated(repo: str, place: HubPlace) -> str:
+    page = f"{place.endpoint}/{repo}"
+    if place.token:
+        return f"The owner of {repo} has not let you in yet: accept the terms at {page}, and wait for the answer."
+    return f"The owner of {repo} wants to be asked first: accept the terms at {page}, then {TOKEN_HINT}."
+
+
+def headers_for(place: HubPlace, *, own: bool, start: int = 0) -> dict[str, str]:
+    """`start`: the first byte that is wanted. The token goes to the Hub alone."""
+    headers = {"Accept-Encoding": "identity", "User-Agent": "benchtop"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    if own and place.token:
+        headers["Authorization"] = f"Bearer {place.token}"
+    return headers
+
+
+def client_for(timeout: httpx.Timeout | float, *, follow_redirects: bool = False) -> httpx.Client:
+    """Raises HubError where the environment names a proxy that cannot be used."""
+    import httpx
+
+    try:
+        return httpx.Client(timeout=timeout, follow_redirects=follow_redirects)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise HubError(
+            f"The proxy that the environment names cannot be used ({str(error).rstrip('.')}); correct HTTP_PROXY, "
+            "HTTPS_PROXY and ALL_PROXY."
+        ) from error
+
+
+def misnamed(url: str, error: Exception) -> HubError:
+    """What it means that an address cannot even be asked: that of the Hub, of where it sends us, or of the proxy."""
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2] or url[:200]
+    return HubError(
+        f"{host!r} is no address of a Hub that can be asked ({str(error).rstrip('.') or type(error).__name__}); "
+        "correct HF_ENDPOINT, and HTTP_PROXY if it is set."
+    )
+
+
+def unreachable(place: HubPlace, error: httpx.RequestError) -> str:
+    """Names the host that was asked, which need not be the Hub's: it sends on to others for the content."""
+    try:
+        host = error.request.url.host
+    except RuntimeError:
+        host = urlsplit(place.endpoint).hostname or place.endpoint
+    return f"No answer came from {host} ({str(error).rstrip('.') or type(error).__name__})."
