@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from core.models.resolve import Missing
-
 
 class BenchtopError(Exception):
     """Root of every error a user may meet; `str(error)` is fit to be shown as it is to the user of this machine."""
@@ -68,11 +66,14 @@ class ModelNotFound(ModelError):
 
 
 class NotDownloaded(ModelNotFound):
-    """The model is known and not on this machine; the sentence says what to type. `missing` says what is wanted."""
+    """The model is known and not on this machine; the sentence says what to type.
 
-    def __init__(self, model: str, message: str, missing: Missing) -> None:
+    `repositories` are those of the Hub that have it, as `owner/name`, the best first; never empty.
+    """
+
+    def __init__(self, model: str, message: str, repositories: tuple[str, ...]) -> None:
         super().__init__(model, message)
-        self.missing = missing
+        self.repositories = repositories
 
 
 class ModelNotReady(ModelError):

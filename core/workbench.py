@@ -419,7 +419,7 @@ class Workbench:
         try:
             return self._known_as(await self._member(name))
         except NotDownloaded as error:
-            coming = await self.lanes.disk.run(self.store.coming, error.missing)
+            coming = await self.lanes.disk.run(self.store.coming, error.repositories)
             said = str(error) if coming is None else f"{name} is being downloaded, {coming:.0%} of it are here."
             raise ModelNotFound(str(name), f"{said} Served here: {self._names()}.") from error
         except ModelNotFound:

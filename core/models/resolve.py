@@ -40,7 +40,6 @@ __all__ = [
     "BUILT_IN",
     "ECHO",
     "GUIDE",
-    "Missing",
     "Wish",
     "candidates",
     "quant_of",
@@ -67,19 +66,6 @@ class Wish(Struct, frozen=True):
     name: HubName
     formats: tuple[ArtifactFormat, ...]
     """Those in which it is wanted."""
-
-
-class Missing(Struct, frozen=True):
-    """A model that is known and not on this machine."""
-
-    name: str
-    """As it was asked for."""
-    wishes: tuple[Wish, ...]
-    """Where it can be had, the best first; never empty."""
-
-    @property
-    def first(self) -> HubName:
-        return self.wishes[0].name
 
 
 def resolve(
@@ -143,7 +129,7 @@ def candidates(
         raise ModelNotFound(str(name), _nowhere(name, catalog or _usual_catalog()))
     found = tuple(_in_cache(listed, str(name), cache))
     if not found:
-        raise NotDownloaded(str(name), _not_here(name), Missing(str(name), listed))
+        raise NotDownloaded(str(name), _not_here(name), tuple(wish.name.repo for wish in listed))
     return found
 
 

@@ -5,9 +5,10 @@ Everything here touches the disk or the network and may block: an event loop cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -15,7 +16,6 @@ from core.contract.artifact import Artifact, ArtifactFormat
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions
 from core.devices import Device, devices
-from core.engines.registry import Engines
 from core.errors import ArtifactError
 from core.hardware import available_memory, machine
 from core.models.catalog import Catalog, builtin_catalog
@@ -29,7 +29,7 @@ from core.models.hub.repository import Quant, Repository
 from core.models.hub.search import Filters, Page
 from core.models.library.delete import delete, repo_of
 from core.models.library.scan import Library, LibraryEntry, user_library
-from core.models.resolve import Missing, quant_of, read_asked, read_own, resolve
+from core.models.resolve import quant_of, read_asked, read_own, resolve
 from core.names import AskedName, BuiltIn, Name
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings
@@ -54,10 +54,22 @@ def as_asked(_: Engine, __: Artifact, options: LoadOptions) -> LoadOptions:
     return options
 
 
+class EngineSource(Protocol):
+    """The engines of a workbench, as far as the models ask for them."""
+
+    def takers(self) -> Mapping[ArtifactFormat, tuple[str, ...]]:
+        """The engines that run here, by the formats they take; both in order of preference."""
+        ...
+
+    def get(self, name: str) -> Engine:
+        """Raises EngineUnavailable for a name that is no engine's."""
+        ...
+
+
 class Store:
     """Of one user. Constructing it is cheap and touches nothing."""
 
-    def __init__(self, settings: Settings, where: Folders, engines: Engines, options: LoadOptions) -> None:
+    def __init__(self, settings: Settings, where: Folders, engines: EngineSource, options: LoadOptions) -> None:
         self._settings = settings
         self._where = where
         self._engines = engines
@@ -142,11 +154,10 @@ class Store:
         """
         return quant_of(name, self.hub.repository, self.formats)
 
-    def coming(self, missing: Missing) -> float | None:
+    def coming(self, repositories: Collection[str]) -> float | None:
         """How much is here of a model that is being downloaded, from 0 to 1; None for another. Raises DownloadError."""
-        repos = {wish.name.repo for wish in missing.wishes}
         under_way = [item for item in self.downloads.items() if item.state.active]
-        found = next((item for item in under_way if item.name.partition(":")[0] in repos), None)
+        found = next((item for item in under_way if item.name.partition(":")[0] in repositories), None)
         return found.done / max(1, found.total) if found is not None else None
 
     def header(self, model: Quant | Artifact) -> Header:

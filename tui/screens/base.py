@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, Protocol, cast
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -10,12 +10,33 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from core.errors import BenchtopError
+from core.settings.schema import Settings
 from core.snapshots import Snapshot
-from tui.session import Desk, model_in
+from tui.glyphs import Glyphs
+from tui.session import Desk, Wish, model_in
+from tui.widgets.log_tail import LogTail
 from tui.widgets.titlebar import TitleBar
 
-if TYPE_CHECKING:
-    from tui.app import BenchtopApp
+
+class Shell(Protocol):
+    """What screens know of the app they belong to."""
+
+    desk: Desk
+    settings: Settings
+    glyphs: Glyphs
+    log_tail: LogTail
+
+    def load(self, name: str, wish: Wish = Wish()) -> object:
+        """Begin to load a model; what hinders that is told in a toast."""
+        ...
+
+    def answering(self, model: str | None = None) -> int:
+        """Answers being written, for chat or for clients, by one model or by any."""
+        ...
+
+    def pulse(self) -> None:
+        """Show the screen in sight a fresh snapshot, outside its turn."""
+        ...
 
 
 class Room(Screen[None]):
@@ -34,8 +55,8 @@ class Room(Screen[None]):
         raise NotImplementedError
 
     @property
-    def bench(self) -> BenchtopApp:
-        return cast("BenchtopApp", self.app)
+    def bench(self) -> Shell:
+        return cast("Shell", self.app)
 
     @property
     def desk(self) -> Desk:

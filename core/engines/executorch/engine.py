@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec.structs import replace
-
 from core.contract.artifact import Artifact, ArtifactFormat
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec, StreamModel
@@ -20,7 +18,7 @@ from core.errors import ArtifactError, Cancelled, EngineError, EngineFailed, Loa
 if TYPE_CHECKING:
     from core.engines.executorch.process import RuntimeProcess
     from core.engines.executorch.wire import Ready
-    from core.engines.onnx.folder import ModelFolder
+    from core.engines.hf_folder import HfFolder
 
 MEND: Final = "uv pip install executorch 'torch>=2.13,<2.14'"
 """Not an extra: torch is by far the largest package that any engine wants, and its builds differ by accelerator."""
@@ -52,11 +50,11 @@ class ExecutorchEngine:
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> StreamModel:
         from core.engines.executorch.model import ExecutorchModel
         from core.engines.executorch.process import RuntimeProcess
+        from core.engines.hf_folder import HfFolder
         from core.engines.hf_tokenizer import JsonTokenizer
-        from core.engines.onnx.folder import ModelFolder
 
         program = program_of(artifact)
-        folder = ModelFolder(replace(artifact, path=program.parent))
+        folder = HfFolder(artifact.name, program.parent)
         path = folder.tokenizer
 
         def launch(progress: LoadProgress = no_progress) -> tuple[RuntimeProcess, Ready]:
@@ -103,7 +101,7 @@ def program_of(artifact: Artifact) -> Path:
     return found[0]
 
 
-def describe(folder: ModelFolder, program: Path, ready: Ready, options: LoadOptions) -> ModelSpec:
+def describe(folder: HfFolder, program: Path, ready: Ready, options: LoadOptions) -> ModelSpec:
     context = min(options.context or ready.context, ready.context)
     return ModelSpec(
         architecture=str(folder.read("config.json").get("model_type") or "executorch"),
@@ -126,7 +124,7 @@ def describe(folder: ModelFolder, program: Path, ready: Ready, options: LoadOpti
     )
 
 
-def _notes(folder: ModelFolder, ready: Ready, options: LoadOptions) -> list[str]:
+def _notes(folder: HfFolder, ready: Ready, options: LoadOptions) -> list[str]:
     notes = ["An executorch program runs one request at a time; others wait."]
     if options.context is not None and options.context > ready.context:
         notes.append(f"The context is {ready.context} tokens, not {options.context}: it is fixed in the program.")

@@ -67,11 +67,10 @@ def test_what_is_not_here_says_what_to_type_and_what_would_be_downloaded(tmp_pat
         NotDownloaded, match=r"tiny:8bit is not on this machine; `tui pull tiny:8bit` downloads it\."
     ) as e:
         found("tiny:8bit", tmp_path, (ArtifactFormat.MLX, ArtifactFormat.GGUF))
-    assert e.value.missing.first == HubName("owner/tiny-8bit")
-    assert [wish.formats for wish in e.value.missing.wishes] == [(ArtifactFormat.MLX,), (ArtifactFormat.GGUF,)]
+    assert e.value.repositories == ("owner/tiny-8bit", "owner/tiny-GGUF")
     with pytest.raises(NotDownloaded, match="tui pull owner/none") as e:
         found("https://huggingface.co/owner/none", tmp_path)
-    assert e.value.missing.first == HubName("owner/none")
+    assert e.value.repositories[0] == "owner/none"
     with pytest.raises(NotDownloaded, match="neither as a file nor"):
         found("owner/none/a/b.gguf", tmp_path)
 

@@ -138,7 +138,7 @@ def test_what_would_change_answers_is_refused_by_name(tmp_path: Path, key: str) 
 WARNINGS = {
     "n_gpu_layers": ({"n_gpu_layers": -1}, "model.n_gpu_layers has no effect"),
     "tensor_split": ({"tensor_split": [1.0]}, "model.tensor_split has no effect"),
-    "use_mmap": ({"use_mmap": False}, "model.use_mmap has no effect: weights are always mapped"),
+    "use_mmap": ({"use_mmap": False}, "model.use_mmap has no effect: weights are mapped into memory where"),
     "use_mlock": ({"use_mlock": True}, "model.use_mlock has no effect"),
     "kv_unified": ({"kv_unified": False}, "model.kv_unified has no effect"),
     "threads_batch": ({"threads_batch": 8}, "model.threads_batch has no effect"),

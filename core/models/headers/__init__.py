@@ -1,1 +1,0 @@
-"""Headers of model files: read from a file here or, by parts, from one elsewhere."""

@@ -1,3 +1,0 @@
-"""A verdict with all that it rests on."""
-
-from __future__ import annotations
