@@ -22,7 +22,7 @@ async def test_a_server_relays_to_another_one(tmp_path: Path) -> None:
         async with serving(tmp_path / "near", here, model=far.server.url) as near:
             name = far.server.url
             models = await near.client.models.list()
-            assert [model.id for model in models.data] == [name]
+            assert models.data[0].id == name
             assert near.workbench.active_engine == "remote"
 
             said = "Grüße 🌍, and more"

@@ -123,7 +123,8 @@ def _is_card(entry: object) -> bool:
 
 
 def choose(name: str, address: str, found: Sequence[Card], wanted: str) -> Card:
-    """The model named, or the only one. Raises LoadFailed, which lists what there is."""
+    """The model named, the only one, or the only one that is in memory there. Raises LoadFailed, which lists what there
+    is."""
     ids = [str(card["id"]) for card in found]
     if name in ids:
         # Whatever calls a model by this very name relays to the address it was asked at: to itself.
@@ -136,9 +137,20 @@ def choose(name: str, address: str, found: Sequence[Card], wanted: str) -> Card:
         if match is None:
             raise LoadFailed(name, f"The server at {address} serves no model {clean(wanted)!r}; it has {listed}.")
         return match
-    if len(found) > 1:
+    if len(found) == 1:
+        return found[0]
+    # Servers that load on demand list all that they could; what somebody has loaded there is what is meant.
+    loaded = [card for card in found if _is_loaded(card)]
+    if len(loaded) != 1:
         raise LoadFailed(name, f"The server at {address} serves several models; add #name to the address: {listed}.")
-    return found[0]
+    return loaded[0]
+
+
+def _is_loaded(card: Card) -> bool:
+    """As benchtop tells it, or llama-server where it serves many."""
+    status = card.get("status")
+    state = status.get("value") if isinstance(status, dict) else card.get("state")
+    return state in ("ready", "loaded")
 
 
 def spec_of(card: Card, address: str, options: LoadOptions) -> ModelSpec:

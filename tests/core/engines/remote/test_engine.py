@@ -101,6 +101,17 @@ async def test_one_of_several_models_must_be_named() -> None:
         (await load(f"{server.url}/v1#two")).shutdown()
 
 
+@pytest.mark.parametrize("told", [{"state": "ready"}, {"status": {"value": "loaded"}}])
+async def test_of_several_models_the_only_one_in_memory_is_meant(told: dict[str, object]) -> None:
+    async def models(exchange: Exchange) -> None:
+        await exchange.send(200, {"data": [{"id": "one", "state": "unloaded"}, {"id": "two", **told}]})
+
+    async with elsewhere(models=models) as server:
+        model = await load(server.url)
+        assert "Answers come from two at" in model.spec.notes[0]
+        model.shutdown()
+
+
 @pytest.mark.parametrize(
     ("status", "content", "kind", "says"),
     [
