@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import constants, on, work
+from textual import constants, events, on, work
 from textual.app import SystemCommand
 from textual.css.query import NoMatches
 from textual.screen import Screen
@@ -170,9 +170,18 @@ class BenchtopApp(UnbreakableApp):
         except BenchtopError as error:
             self.notify(str(error), severity="error", timeout=12)
         else:
-            for note in notes_on_talk(model_in(self.desk.snapshot(), served)):
+            # In chat it stands above the message, which a toast would hide.
+            notes = notes_on_talk(model_in(self.desk.snapshot(), served)) if self.current_mode != "chat" else ()
+            for note in notes:
                 self.notify(f"{served}: {note}", severity="warning", timeout=12)
         self.pulse()
+
+    async def on_event(self, event: events.Event) -> None:
+        """A field would write the letter of alt and a letter, and the key would never come to what it stands for."""
+        alt = event.key if isinstance(event, events.Key) and event.key.startswith("alt+") else ""
+        if alt and not event.is_forwarded and await self._check_bindings(alt):
+            return
+        await super().on_event(event)
 
     @on(Tab.Chosen)
     def choose(self, event: Tab.Chosen) -> None:

@@ -66,6 +66,7 @@ class Desk:
         """Why `model` cannot be used."""
         self.unloaded = False
         """That is because the user wanted it so, which is no failure."""
+        self._asked: dict[str, str] = {}
         self._make = make
         self._workbench: Workbench | None = None
         self._ready = asyncio.Event()
@@ -102,8 +103,13 @@ class Desk:
                 why = error if isinstance(error, BenchtopError) else ModelNotReady(name, f"Loading {name} was stopped.")
                 self._end(why)
             raise
+        self._asked[served] = name
         self.use(served)
         return served
+
+    def asked_as(self, served: str) -> str:
+        """What was written for a model that was loaded here: a path, for one, which its name no longer tells."""
+        return self._asked.get(served, served)
 
     async def settle(self) -> list[BenchtopError]:
         """Know all models of the settings, and load those that are never to be unloaded; what hinders some of them."""

@@ -39,6 +39,8 @@ class Composer(TextArea):
 
     def takes(self, event: events.Key) -> bool:
         """Whether the key writes something, wherever it was pressed."""
+        if event.key.startswith(("alt+", "ctrl+")):
+            return False
         return event.is_printable and not (event.key in PASSED_ON and not self.text)
 
     def write(self, text: str) -> None:

@@ -37,6 +37,8 @@ class Keeping(Room):
         self._polling = False
         self._states: dict[str, DownloadState] = {}
         self._complained = ""
+        self.last_file = ""
+        """What was unloaded and is in no list."""
         self.came: set[str] = set()
         """Names of models that were downloaded since the disk was looked at."""
 
@@ -310,7 +312,7 @@ class Keeping(Room):
     def action_open(self) -> None:
         from tui.dialogs.ask import Ask
 
-        self.app.push_screen(Ask("Open a model file", "", self._open, placeholder="path to a .gguf file"))
+        self.app.push_screen(Ask("Open a model file", self.last_file, self._open, placeholder="path to a .gguf file"))
 
     def _open(self, answer: str) -> str | None:
         path = Path(answer).expanduser()

@@ -21,7 +21,7 @@ from tui.actions.registry import Scope, bindings, selecting
 from tui.screens.models.details import Details
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.file_actions import Keeping
-from tui.screens.models.rows import TASKS, Item, Order, Section, View, guess, partial, pick, repo_of, stock
+from tui.screens.models.rows import TASKS, Item, Order, Section, View, Where, guess, partial, pick, repo_of, stock
 from tui.screens.models.search import Search, SearchField, SectionTab
 from tui.screens.models.table import Around, ShelfTable, by_repository
 from tui.widgets.gauge import Gauge
@@ -371,18 +371,21 @@ class ModelsScreen(Keeping):
         name = item.model.name
         if answers := self.bench.answering(name):
             what = f"{name} writes {fmt.plural(answers, 'answer')}, which would end. Unload it all the same?"
-            self._ask("unload", what, {"y": ("Unload", lambda: self._unload(name))})
+            self._ask("unload", what, {"y": ("Unload", lambda: self._unload(item, name))})
         else:
-            self._unload(name)
+            self._unload(item, name)
 
     @work(group="unload")
-    async def _unload(self, name: str) -> None:
+    async def _unload(self, item: Item, name: str) -> None:
         try:
             await self.desk.unload(name)
         except BenchtopError as error:
             self.complain(error)
         else:
-            self.notify(f"{name} is unloaded; enter on it loads it again.", markup=False)
+            # A file from elsewhere is in no list any more.
+            listed = item.where is not Where.LOADED
+            self.last_file = "" if listed else self.desk.asked_as(name)
+            self.notify(f"{name} is unloaded; {'enter on it loads' if listed else 'o and enter load'} it again.")
         self.bench.pulse()
 
     def action_pin(self) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 from msgspec.structs import replace
-from textual.events import Paste
+from textual.events import Key, Paste
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
@@ -225,6 +225,21 @@ async def test_a_chat_put_away_comes_back_with_all_that_was_said() -> None:
             await pilot.press("alt+n")
             await until(pilot, partial(_shows, screen, question))
         assert isinstance(app.focused, Composer)
+
+
+async def test_a_letter_with_alt_is_a_key_and_not_written_as_terminals_send_it() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("ctrl+n", "x")
+        # A terminal sends the letter along; a pilot does not.
+        app.post_message(Key("alt+n", "n"))
+        await until(pilot, partial(_shows, screen, "one"))
+        app.post_message(Key("alt+1", "1"))
+        await until(pilot, lambda: app.current_mode == "models")
+        assert screen.query_one(Composer).text == "x"
 
 
 def _shows(screen: ChatScreen, question: str) -> bool:

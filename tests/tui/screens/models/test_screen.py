@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from msgspec.structs import replace
-from textual.widgets import Static
+from textual.widgets import Input, Static
 from textual.widgets._toast import Toast
 
 from core.contract.artifact import ArtifactFormat
@@ -463,11 +463,25 @@ async def test_an_unloaded_model_is_no_failure_and_its_details_come_without_a_ke
 async def test_what_is_odd_about_talking_with_a_model_is_in_its_details_and_in_chat() -> None:
     note = "It has no chat template: conversations are written in ChatML."
     async with models(StillWorkbench((replace(GUIDE, notes=(note,)),))) as on:
-        assert any(note in told for told in notices(on.app))
         await on.select("guide")
+        on.app.load("guide")
+        await until(on.pilot, lambda: any(note in told for told in notices(on.app)))
         await on.until_shown("no chat template")
         await on.press("f4")
         await until(on.pilot, lambda: on.app.current_mode == "chat")
         on.app.pulse()
         await on.pilot.pause()
         assert note in str(on.app.screen.query_one("#talk-note", Static).render())
+
+
+async def test_a_file_from_elsewhere_that_was_unloaded_is_a_key_away() -> None:
+    still = StillWorkbench((replace(GUIDE, name="elsewhere"),))
+    async with models(still) as on:
+        on.app.desk._asked["elsewhere"] = "/far/away/elsewhere.gguf"
+        await on.select("elsewhere")
+        await on.press("u")
+        await until(on.pilot, lambda: not still.models)
+        await until(on.pilot, lambda: "o and enter load it again" in notices(on.app)[-1])
+        await on.press("o")
+        await until(on.pilot, lambda: on.app.screen.is_modal)
+        assert on.app.screen.query_one(Input).value == "/far/away/elsewhere.gguf"
