@@ -1,24 +1,31 @@
 """The same model in other formats, for engines that do not take the one it came in.
 
 A model of the catalog has those that were downloaded. The built-in one has its variants made of its own weights when
-an engine that wants them runs here, and kept in the cache folder.
+an engine that wants them runs here, and kept in the cache folder. What was damaged there counts as not kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact, ArtifactFormat
 from core.guide import WEIGHTS
+from core.kept import load_kept
 from core.models.formats.detect import fingerprint
+
+SEAL: Final = ".made"
+"""A file beside the others of a variant: their digests as they were made."""
 
 
 class Conversion(Struct, frozen=True):
@@ -51,7 +58,7 @@ def variant(artifact: Artifact, wanted: ArtifactFormat, cache: Path) -> Artifact
         if wanted is here.format:
             return replace(here, others=())
     folder = cache / "variants" / f"{artifact.name}-{fingerprint(artifact.path)}-{wanted.value}"
-    if not folder.is_dir():
+    if not _is_whole(folder):
         write: Callable[[Path], Path] = import_module(CONVERSIONS[wanted].module).write
         _make(folder, write)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -69,6 +76,9 @@ def _make(folder: Path, write: Callable[[Path], Path]) -> None:
             raise
         except Exception as error:  # each library that writes has its own error for a full disk
             raise OSError(str(error).rstrip(".") or type(error).__name__) from error
+        (made / SEAL).write_bytes(msgspec.json.encode(_digests(made)))
+        if folder.exists() and not _is_whole(folder):
+            folder.rename(Path(scratch) / "damaged")
         try:
             made.rename(folder)
         except OSError:
@@ -76,3 +86,23 @@ def _make(folder: Path, write: Callable[[Path], Path]) -> None:
             if not folder.is_dir():
                 raise
             shutil.rmtree(made, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all that was made is there as it was made; an engine may have put files of its own beside it."""
+    made = load_kept(folder / SEAL, dict[str, str])
+    if not made:
+        return False
+    try:
+        return all(_digest(folder / name) == digest for name, digest in made.items())
+    except OSError:
+        return False
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {file.relative_to(folder).as_posix(): _digest(file) for file in folder.rglob("*") if file.is_file()}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
