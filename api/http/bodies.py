@@ -47,12 +47,27 @@ def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise _wrong_field(str(error), _field_names(decoder)) from None
-    except UnicodeDecodeError as error:
-        raise RequestError(explain_body(raw, str(error)) or "The body is not UTF-8.") from None
-    except msgspec.DecodeError as error:
-        raise RequestError(explain_body(raw, str(error)) or f"The body is not JSON: {_lowered(str(error))}.") from None
-    except RecursionError:
-        raise RequestError("The body is nested too deeply.") from None
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        raise _no_json(raw, error) from None
+
+
+def find_fault(raw: bytes) -> RequestError | None:
+    """Why a body is no JSON, also where no route would read it; None where it is JSON."""
+    try:
+        msgspec.json.decode(raw)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        return _no_json(raw, error)
+    return None
+
+
+def _no_json(raw: bytes, error: UnicodeDecodeError | msgspec.DecodeError | RecursionError) -> RequestError:
+    if isinstance(error, RecursionError):
+        return RequestError("The body is nested too deeply.")
+    if told := explain_body(raw, str(error)):
+        return RequestError(told)
+    if isinstance(error, UnicodeDecodeError):
+        return RequestError("The body is not UTF-8.")
+    return RequestError(f"The body is not JSON: {_lowered(str(error))}.")
 
 
 def _field_names(decoder: msgspec.json.Decoder[Body]) -> Sequence[str]:

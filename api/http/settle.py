@@ -14,7 +14,7 @@ import msgspec
 from litestar.types import Receive
 from msgspec import Raw, Struct, inspect
 
-from api.http.bodies import decode_body, read_body, unknown_field
+from api.http.bodies import decode_body, find_fault, read_body, unknown_field
 from api.http.field_rules import Json, Rule, Rules, is_neutral
 from core.errors import RequestError
 from core.lanes import Lane
@@ -91,8 +91,8 @@ class JsonBody(Generic[Body]):
             try:
                 settled = _Settling(ignored).settle(raw.removeprefix(_BOM), self._type, "", "")
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
-                # What is no JSON at all was told better before.
-                raise error from None
+                # Decoding may have ended at a name before it came to what is no JSON.
+                raise find_fault(raw.removeprefix(_BOM)) or error from None
         return Asked(decode_body(settled, self._decoder), tuple(dict.fromkeys(ignored)))
 
 
