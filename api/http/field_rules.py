@@ -32,7 +32,8 @@ class Rule(Struct, frozen=True):
     """What to do instead, where that is more than leaving the field out."""
 
     def takes(self, value: Json) -> bool:
-        return value is None or any(is_same(value, each) for each in self.neutral)
+        plain = _without_nulls(value)
+        return plain is None or any(is_same(plain, each) for each in self.neutral)
 
 
 Rules = Mapping[str, Rule]
@@ -50,7 +51,13 @@ def only(*neutral: Json, instead: str = "") -> Rule:
 
 def is_neutral(value: Json) -> bool:
     """Whether a field that nobody knows asks for nothing by this value."""
-    return any(is_same(value, each) for each in NEUTRAL)
+    plain = _without_nulls(value)
+    return any(is_same(plain, each) for each in NEUTRAL)
+
+
+def _without_nulls(value: Json) -> Json:
+    """A box of absent fields is an empty one: libraries write every field that their classes have."""
+    return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
 
 
 def is_same(one: Json, other: Json) -> bool:

@@ -86,6 +86,7 @@ _CHANGE_NO_ANSWER: Final[Rules] = {
     "verbosity": drop("medium"),
     "include_reasoning": drop(True),
     "separate_reasoning": drop(False),
+    "stream_reasoning": drop(),
     "mm_processor_kwargs": drop({}),
     "details": drop(False),
     "n_indent": drop(0),

@@ -25,6 +25,7 @@ NEUTRAL: list[dict[str, object]] = [
     {"mirostat": 0, "mirostat_tau": None},
     {"mirostat": 0.0},
     {"guided_json": None, "guided_regex": None, "guided_choice": [], "guided_grammar": ""},
+    {"structured_outputs": {"json": None, "regex": None}, "guided_json": {"schema": None}, "unheard_of": {"a": None}},
     {"add_generation_prompt": True, "continue_final_message": False},
     {"skip_special_tokens": True, "spaces_between_special_tokens": True},
     {"include_stop_str_in_output": False, "min_tokens": 0, "length_penalty": 1, "early_stopping": False},
