@@ -27,6 +27,7 @@ from api.openai.chat_writer import ChatDialect
 from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, TextPart
 from core.chat.template import RESERVED
 from core.errors import RequestError
+from core.names import clean
 from core.requests import Conversation, Generation, Message, Sampling, Scalar
 from core.requests import TextPart as CoreText
 from core.serving.host import Traits
@@ -152,13 +153,13 @@ def in_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
 def to_core(body: ChatRequest, defaults: Sampling, *, tenant: str = "", request_id: str = "") -> Generation:
     """The canonical request. Raises RequestError, which names the field, for what cannot be done.
 
-    The model is empty where the request names none.
+    The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
     """
     _refuse_unsupported(body)
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     options = body.stream_options
     return Generation(
-        model=body.model or "",
+        model=clean(body.model) if body.model else "",
         prompt=Conversation(
             messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)),
             template_arguments=_template_arguments(body),

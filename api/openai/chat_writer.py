@@ -61,12 +61,12 @@ class ChatDialect:
     """
 
     def __init__(self, body: ChatRequest, fingerprint: str, model: str | None = None) -> None:
-        """`model`: what the reply calls it, where the request names none."""
+        """`model`: what the reply calls it, where that is not as the request has it."""
         options = body.stream_options
         self.id = f"chatcmpl-{secrets.token_hex(12)}"
         self.created = int(time.time())
         self.over = False
-        self._model = body.model or model or ""
+        self._model = model or body.model or ""
         self._fingerprint = fingerprint
         self._choices = body.n or 1
         self._logprobs = bool(body.logprobs)

@@ -25,6 +25,7 @@ from api.openai import fields
 from api.openai.wire import ModelName, Natural
 from core.errors import RequestError
 from core.events import Event
+from core.names import clean
 from core.requests import Embedding, RawText, RawTokens
 from core.tasks.embed import embeddings, floats
 from core.workbench import Workbench
@@ -112,7 +113,7 @@ def to_core(body: EmbeddingRequest, *, tenant: str = "", request_id: str = "") -
     The model is empty where the request names none.
     """
     return Embedding(
-        model=body.model or "",
+        model=clean(body.model) if body.model else "",
         inputs=tuple(_inputs(body.input)),
         dimensions=body.dimensions,
         truncate=bool(body.truncate or body.truncate_prompt_tokens),

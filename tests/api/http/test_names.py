@@ -191,3 +191,14 @@ async def test_a_redirect_of_a_server_takes_the_key_nowhere(tmp_path: Path) -> N
             thread.join()
             sending.server_close()
         assert far.asked == []
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\0", "\u00a0", "\u3000", "\u200b", "\ufeff", "\u202e"])
+async def test_an_answer_calls_its_model_by_the_name_without_the_blanks_around_it(
+    world: tuple[Served, Stranger], blank: str
+) -> None:
+    served, _ = world
+    answer = await served.chat(model=f"{blank}echo{blank}")
+    assert answer.json()["model"] == "echo"
+    streamed = await served.chat(model=f"{blank}echo", stream=True)
+    assert '"model":"echo"' in streamed.text
