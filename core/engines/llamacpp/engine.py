@@ -205,7 +205,11 @@ class LlamaCppEngine:
             )
         if not native.llama_get_memory(context):
             native.llama_free(context)
-            raise LoadFailed(artifact.name, f"{artifact.name} is an encoder: it embeds text and cannot generate any.")
+            raise LoadFailed(
+                artifact.name,
+                f"{artifact.name} is an encoder, which generates no text, and llamacpp runs none here; for embeddings "
+                "take a folder with its ONNX file, for instance sentence-transformers/all-MiniLM-L6-v2.",
+            )
         return context
 
 
