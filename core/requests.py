@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 Scalar = str | int | float | bool | None
 COLDEST = 1e-5
@@ -89,7 +89,28 @@ class RawTokens(Struct, frozen=True, tag="tokens"):
 Prompt = Conversation | RawText | RawTokens
 
 
-class Sampling(Struct, frozen=True):
+class SamplingWish(Struct, frozen=True):
+    """What a request says of how its tokens are drawn. None leaves a field to the model's settings and its makers."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: tuple[tuple[int, float], ...] | None = None
+    seed: int | None = None
+    logprobs: int | None = None
+
+    def over(self, base: Sampling) -> Sampling:
+        """`base` with the fields that are said here in place of its own."""
+        return replace(base, **{name: value for name, value in asdict(self).items() if value is not None})
+
+
+class Sampling(SamplingWish, frozen=True):
     """How the next token is drawn. Defaults are neutral save temperature, top-k, top-p and min-p (llama.cpp's)."""
 
     temperature: float = 0.8
@@ -126,7 +147,7 @@ class Generation(Struct, frozen=True):
 
     model: str
     prompt: Prompt
-    sampling: Sampling = Sampling()
+    sampling: SamplingWish = SamplingWish()
     max_tokens: int | None = None
     """New tokens per choice at most; None goes on until the model stops or the context is full."""
     stop: tuple[str, ...] = ()
@@ -144,6 +165,16 @@ class Generation(Struct, frozen=True):
     request_id: str = ""
     route: str = ""
     """Why this model was chosen, where the client left that to the workbench."""
+
+    def resolved(self, base: Sampling) -> ResolvedGeneration:
+        """The request as a model takes it: what it leaves open about its sampling is as in `base`."""
+        return ResolvedGeneration(**{**asdict(self), "sampling": self.sampling.over(base)})
+
+
+class ResolvedGeneration(Generation, frozen=True):
+    """A request whose sampling is known in every field, since its model is."""
+
+    sampling: Sampling = Sampling()
 
 
 class Embedding(Struct, frozen=True):

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 from msgspec.structs import replace
@@ -27,7 +26,7 @@ from core.models.library.on_demand import Loadable, Shelf, loadable
 from core.models.library.scan import LibraryEntry
 from core.models.store import Store
 from core.names import Name, are_same, clean, shown
-from core.requests import Embedding, Generation, Sampling, Transcription
+from core.requests import Generation
 from core.serving.ability import WISHES, Request
 from core.serving.host import Host, Loaded, Loader, Traits
 from core.serving.pending import Arrivals
@@ -44,8 +43,6 @@ from core.snapshots import MachineSnapshot, RequestState, Snapshot
 from core.supervision import NoWitness, Past, Witness
 from core.trial.probe import Prober, Verdict
 
-AnyRequest = TypeVar("AnyRequest", Generation, Transcription, Embedding)
-
 
 def _keep_silent(_: str) -> None:
     pass
@@ -53,10 +50,6 @@ def _keep_silent(_: str) -> None:
 
 def _heed_nothing(_: Traits) -> None:
     pass
-
-
-def _as_it_is(request: AnyRequest, _: Sampling) -> AnyRequest:
-    return request
 
 
 class Workbench:
@@ -231,10 +224,6 @@ class Workbench:
             raise RequestError(f"The field `model` is missing; {there}.", "model")
         return chosen.name
 
-    def sampling_defaults(self, model: str) -> Sampling:
-        """What a request for this model samples with where it says nothing. Raises ModelNotFound, ModelNotReady."""
-        return self._known(model).profile.sampling.over(self.spec(model).sampling)
-
     def spec(self, model: str) -> ModelSpec:
         """What is true of a loaded model. Raises ModelNotFound, ModelNotReady."""
         return self._loaded(model).spec
@@ -267,14 +256,13 @@ class Workbench:
 
     async def submit(
         self,
-        request: AnyRequest,
-        finish: Callable[[AnyRequest, Sampling], AnyRequest] = _as_it_is,
+        request: Request,
+        *,
         called: Callable[[str], None] = _keep_silent,
         meets: Callable[[Traits], None] = _heed_nothing,
     ) -> Stream:
-        """Queue a request; its model is loaded first where it is not. `finish` fills in what depends
-        on the model, of which it is given what requests sample with that say nothing. `called` is told at once which
-        id the request goes by, since no two that are under way share one; `meets` what its model is like.
+        """Queue a request; its model is loaded first where it is not. `called` is told at once which id the
+        request goes by, since no two that are under way share one; `meets` what its model is like.
 
         `core.tasks` folds the events of transcriptions and embeddings. Raises ModelNotFound, RequestError, QueueFull,
         and as `load` does; Cancelled where `cancel` was told its id meanwhile. Audio that cannot be decoded fails the
@@ -288,11 +276,10 @@ class Workbench:
             self._witness.asked(request.model)
             try:
                 meets(lease.traits)
-                finished = finish(request, lease.sampling)
             except BaseException:
                 lease.release()
                 raise
-            return await lease.submit(finished)
+            return await lease.submit(request)
 
     async def count_tokens(self, request: Generation) -> int:
         """Tokens of the request's prompt. Raises as `submit` does."""
@@ -465,6 +452,7 @@ class Workbench:
             max_queue=queue.max_queue,
             queue_timeout=queue.queue_timeout,
             slots=member.profile.slots or self.settings.model.slots,
+            sampling=member.profile.sampling,
             lanes=self.lanes,
         )
 

@@ -1,9 +1,8 @@
-"""The streams that are being answered now, for draining and for telling requests apart."""
+"""The streams that are being answered now, to be ended with the server."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,13 +13,9 @@ if TYPE_CHECKING:
 
 class LiveStreams:
     def __init__(self) -> None:
-        self._streams: dict[str, Stream] = {}
+        self._streams: list[Stream] = []
         self._beginnings: set[asyncio.Task[Stream]] = set()
         self._ending = False
-
-    def unique(self, request_id: str) -> str:
-        """`request_id`, or one made from it where a running request bears it (clients repeat theirs on a retry)."""
-        return f"{request_id}.{secrets.token_hex(4)}" if request_id in self._streams else request_id
 
     @property
     def ending(self) -> bool:
@@ -42,13 +37,13 @@ class LiveStreams:
     @contextmanager
     def hold(self, stream: Stream) -> Iterator[None]:
         """The stream is live inside, and cancelled outside if it has not ended by itself."""
-        self._streams[stream.request_id] = stream
+        self._streams.append(stream)
         if self._ending:
             stream.cancel()
         try:
             yield
         finally:
-            self._streams.pop(stream.request_id, None)
+            self._streams.remove(stream)
             stream.cancel()
 
     def open(self) -> None:
@@ -61,5 +56,5 @@ class LiveStreams:
         for beginning in self._beginnings:
             beginning.cancel()
         # Those that wait go first, lest they be admitted for nothing when the others leave.
-        for stream in reversed(list(self._streams.values())):
+        for stream in reversed(tuple(self._streams)):
             stream.cancel()

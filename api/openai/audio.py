@@ -164,7 +164,7 @@ def audio_routes(
         data = await read_body(request.receive, limit)
         form = FORMS[path].parse(request.headers.get("content-type", ""), data)
         state = request.scope["state"]
-        tenant, identity = str(state["tenant"]), live.unique(str(state["request_id"]))
+        tenant, identity = str(state["tenant"]), str(state["request_id"])
         wanted = wanted_of(form)
         asked = to_core(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
         if not asked.model:

@@ -28,24 +28,12 @@ from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest,
 from core.chat.template import RESERVED
 from core.errors import RequestError
 from core.names import clean
-from core.requests import Conversation, Generation, Message, Sampling, Scalar
+from core.requests import Conversation, Generation, Message, SamplingWish, Scalar
 from core.requests import TextPart as CoreText
 from core.serving.host import Traits
 from core.workbench import Workbench
 
 PATHS: Final = ("/v1/chat/completions", "/chat/completions")
-NEUTRAL_SAMPLING: Final = (
-    "temperature",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "repeat_penalty",
-    "repeat_last_n",
-    "frequency_penalty",
-    "presence_penalty",
-    "seed",
-)
-"""Fields that go to `Sampling` under the same name as they stand."""
 NO_CALL: Final = (None, "", "none", "auto")
 CALLABLE: Final = ("function", "custom")
 """Types of tools that a client runs; all others are run by whoever hosts a model elsewhere."""
@@ -75,37 +63,20 @@ def chat_route(
         body = asked.body
         state = request.scope["state"]
         # What is wrong with the request is told before a model is loaded for it.
-        generation = to_core(
-            body,
-            Sampling(),
-            tenant=str(state["tenant"]),
-            request_id=live.unique(str(state["request_id"])),
-        )
+        generation = to_core(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         if not generation.model:
             generation = replace(generation, model=workbench.standing_in(Generation))
         dialect = ChatDialect(body, fingerprint, generation.model)
         generation = workbench.route(generation)
         ignored = [*asked.ignored, *dropped(body)]
 
-        met: list[Traits] = []
-
         def meet(traits: Traits) -> None:
-            met.append(traits)
             ignored.extend(in_vain(body, traits))
-
-        def sampled(asked: Generation, defaults: Sampling) -> Generation:
-            return replace(asked, sampling=_known_biases(_sampling(body, defaults), met[0].vocabulary))
 
         def headers() -> Headers:
             return *route_headers(generation), *tell_ignored(ignored)
 
-        begin = partial(
-            workbench.submit,
-            generation,
-            sampled,
-            partial(setitem, state, "request_id"),
-            meet,
-        )
+        begin = partial(workbench.submit, generation, called=partial(setitem, state, "request_id"), meets=meet)
         return Answer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
     return create_chat_completion
@@ -150,7 +121,7 @@ def in_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
         yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
 
 
-def to_core(body: ChatRequest, defaults: Sampling, *, tenant: str = "", request_id: str = "") -> Generation:
+def to_core(body: ChatRequest, *, tenant: str = "", request_id: str = "") -> Generation:
     """The canonical request. Raises RequestError, which names the field, for what cannot be done.
 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
@@ -164,7 +135,7 @@ def to_core(body: ChatRequest, defaults: Sampling, *, tenant: str = "", request_
             messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)),
             template_arguments=_template_arguments(body),
         ),
-        sampling=_sampling(body, defaults),
+        sampling=_sampling(body),
         max_tokens=_max_tokens(body),
         # An empty text stands everywhere, and so marks nothing.
         stop=tuple(text for text in stop if text),
@@ -298,26 +269,23 @@ def _max_tokens(body: ChatRequest) -> int | None:
     return None if limit < 0 else limit
 
 
-def _sampling(body: ChatRequest, defaults: Sampling) -> Sampling:
-    """The model's recommended sampling, with what the client said in its place."""
-    given: dict[str, float | None] = {name: getattr(body, name) for name in NEUTRAL_SAMPLING}
-    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    if body.top_k is not None:
-        changes["top_k"] = max(body.top_k, 0)
-    if body.logit_bias is not None:
-        changes["logit_bias"] = tuple(_biases(body.logit_bias))
+def _sampling(body: ChatRequest) -> SamplingWish:
     if body.top_logprobs and not body.logprobs:
         raise RequestError("`top_logprobs` needs `logprobs` to be true.", "top_logprobs")
-    if body.logprobs:
-        changes["logprobs"] = body.top_logprobs or 0
-    return replace(defaults, **changes)
-
-
-def _known_biases(sampling: Sampling, vocabulary: int | None) -> Sampling:
-    """Without those of tokens that the model does not have, which can never be drawn."""
-    if vocabulary is None or not sampling.logit_bias:
-        return sampling
-    return replace(sampling, logit_bias=tuple(each for each in sampling.logit_bias if each[0] < vocabulary))
+    return SamplingWish(
+        temperature=body.temperature,
+        top_k=None if body.top_k is None else max(body.top_k, 0),
+        top_p=body.top_p,
+        min_p=body.min_p,
+        typical_p=body.typical_p,
+        repeat_penalty=body.repeat_penalty,
+        repeat_last_n=body.repeat_last_n,
+        frequency_penalty=body.frequency_penalty,
+        presence_penalty=body.presence_penalty,
+        logit_bias=None if body.logit_bias is None else tuple(_biases(body.logit_bias)),
+        seed=body.seed,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+    )
 
 
 def _biases(biases: Mapping[str, float]) -> Iterator[tuple[int, float]]:

@@ -95,7 +95,7 @@ def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) 
     async def create_embedding(request: Request[object, object, State]) -> ASGIApp:
         given = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         state = request.scope["state"]
-        asked = to_core(given.body, tenant=str(state["tenant"]), request_id=live.unique(str(state["request_id"])))
+        asked = to_core(given.body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         if not asked.model:
             asked = replace(asked, model=workbench.standing_in(Embedding))
         begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from msgspec import Struct
 
 from core.contract.step import SequenceId, Step, Work
-from core.requests import Generation, Sampling, Transcription
+from core.requests import ResolvedGeneration, Sampling, Transcription
 
 if TYPE_CHECKING:
     from core.events import Event
@@ -131,7 +131,7 @@ class StreamModel(Protocol):
         """What is known of it; numbers nobody told are zero. `slots` requests are sent to it at once."""
         ...
 
-    def generate(self, request: Generation, stop: threading.Event) -> Iterator[Event]:
+    def generate(self, request: ResolvedGeneration, stop: threading.Event) -> Iterator[Event]:
         """The request's events, ending with a `Finished` for each choice or with one `Failed`. Called on a thread of
         its own; ends soon after `stop` is set, by raising Cancelled.
 

@@ -28,7 +28,7 @@ from core.errors import (
     TemplateFailed,
 )
 from core.lanes import Lanes
-from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, Transcription
+from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, ResolvedGeneration, Transcription
 from core.serving.ability import Request, kind_of, require_able
 from core.serving.loops.embedder import EmbeddingLoop, EmbedJob
 from core.serving.loops.relay import Relayed, RelayLoop
@@ -36,6 +36,7 @@ from core.serving.loops.scheduler import ServingLoop
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Job
 from core.serving.stream import Stream
+from core.settings.profile import SamplingDefaults
 from core.snapshots import CacheStats, ModelSnapshot, ModelState, RequestRow
 from core.tasks.bounds import SHORT, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
 from core.tasks.embed import check_embedding, portions, tokenised
@@ -145,10 +146,13 @@ class Host:
         max_queue: int,
         queue_timeout: float,
         slots: int | None,
+        sampling: SamplingDefaults = SamplingDefaults(),
         lanes: Lanes | None = None,
     ) -> None:
-        """`lanes`: where prompts are read; its own where it is given none."""
+        """`sampling`: how requests are sampled that do not say it, before what the model's makers recommend; `lanes`:
+        where prompts are read, its own where it is given none."""
         self.name = name
+        self._sampling = sampling
         self._lanes = lanes or Lanes()
         self._loader = loader
         self._timeout = queue_timeout if max_queue else None
@@ -346,10 +350,22 @@ class Host:
             assert isinstance(model, Embedder)
             embedding = EmbedJob(request, await self._tokens(model, request))
             return embedding, embedding.tokens
-        if self._encoder is None or isinstance(request, Transcription):
+        if isinstance(request, Transcription):
             return Relayed(request), 0
+        resolved = self._resolved(request)
+        if self._encoder is None:
+            return Relayed(resolved), 0
         prompt, notes = await self._read(request)
-        return Job(request, prompt, self.spec.context, notes), len(prompt)
+        return Job(resolved, prompt, self.spec.context, notes), len(prompt)
+
+    def _resolved(self, request: Generation) -> ResolvedGeneration:
+        """The request with its sampling in full, without biases on tokens that the model does not have."""
+        resolved = request.resolved(self._sampling.over(self.spec.sampling))
+        if self._tokenizer is None or not resolved.sampling.logit_bias:
+            return resolved
+        size = self._tokenizer.size
+        known = tuple((token, bias) for token, bias in resolved.sampling.logit_bias if 0 <= token < size)
+        return replace(resolved, sampling=replace(resolved.sampling, logit_bias=known))
 
     async def _written(self, request: Generation) -> Rendering:
         """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens.
@@ -421,9 +437,6 @@ class Host:
                 tokens = list(given)
                 if any(not 0 <= token < tokenizer.size for token in tokens):
                     raise RequestError(f"Token ids must be between 0 and {tokenizer.size - 1}.", "prompt")
-        for token, _ in request.sampling.logit_bias:
-            if not 0 <= token < tokenizer.size:
-                raise RequestError(f"logit_bias names token {token}; the model has {tokenizer.size}.", "logit_bias")
         if not tokens:
             raise RequestError("The prompt is empty.", "messages")
         if len(tokens) >= context:

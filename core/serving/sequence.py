@@ -10,7 +10,7 @@ from core.contract.models import Tokenizer
 from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import Generation
+from core.requests import ResolvedGeneration
 from core.serving.stream import Stream
 from core.snapshots import RequestRow, RequestState
 
@@ -26,7 +26,9 @@ class End(Enum):
 class Job:
     """One request: its prompt, its stream, its choices."""
 
-    def __init__(self, request: Generation, prompt: list[int], context: int, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, request: ResolvedGeneration, prompt: list[int], context: int, notes: tuple[str, ...] = ()
+    ) -> None:
         """`notes` are sentences about how the prompt came to be."""
         self.request = request
         self.prompt = prompt

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
 from core.contract.options import KvType, LoadOptions, Lora
-from core.requests import Sampling
+from core.requests import Sampling, SamplingWish
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Batch = Annotated[int, Meta(ge=32, le=16_384)]
@@ -32,7 +32,7 @@ class SamplingDefaults(Struct, frozen=True, forbid_unknown_fields=True):
 
     def over(self, base: Sampling) -> Sampling:
         """`base` with what is said here in its place."""
-        return replace(base, **{name: value for name, value in asdict(self).items() if value is not None})
+        return SamplingWish(**asdict(self)).over(base)
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):

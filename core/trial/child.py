@@ -28,7 +28,7 @@ from core.contract.step import SequenceId, Work
 from core.devices import resident
 from core.errors import BenchtopError
 from core.events import Failed, Finished
-from core.requests import Generation, RawText, Sampling, Transcription
+from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
 from core.trial.rehearsal import noise, rehearse
 
 MOMENT = 5.0
@@ -229,7 +229,9 @@ def _step(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
 
 def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Rounds of a model that schedules itself, by the timings it reports."""
-    asked = Generation("trial", RawText("1 2 3 4 5 6 7 8"), Sampling(temperature=0.0), max_tokens=request.decoded)
+    asked = ResolvedGeneration(
+        "trial", RawText("1 2 3 4 5 6 7 8"), Sampling(temperature=0.0), max_tokens=request.decoded
+    )
     for _ in range(request.rounds):
         for event in model.generate(asked, threading.Event()):
             if isinstance(event, Failed):

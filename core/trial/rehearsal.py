@@ -17,7 +17,17 @@ from msgspec.structs import replace
 from core.contract.models import Embedder, Model, StreamModel, Tokenizer, TokenModel, Transcriber, Trims
 from core.contract.step import SequenceId, Work
 from core.errors import BenchtopError
-from core.requests import Conversation, Generation, Message, Prompt, RawText, Role, Sampling, TextPart, Transcription
+from core.requests import (
+    Conversation,
+    Message,
+    Prompt,
+    RawText,
+    ResolvedGeneration,
+    Role,
+    Sampling,
+    TextPart,
+    Transcription,
+)
 from core.tasks.audio import RATE
 
 TEXTS = (
@@ -173,5 +183,7 @@ def _converse(model: StreamModel) -> None:
     prompts: list[Prompt] = [Conversation(_messages()), *map(RawText, TEXTS)]
     for prompt in prompts:
         with suppress(BenchtopError):
-            for _ in model.generate(Generation("trial", prompt, Sampling(seed=1), max_tokens=2), threading.Event()):
+            for _ in model.generate(
+                ResolvedGeneration("trial", prompt, Sampling(seed=1), max_tokens=2), threading.Event()
+            ):
                 pass

@@ -16,7 +16,7 @@ from core.engines.registry import Engines
 from core.errors import Cancelled, LoadFailed
 from core.events import FinishReason, TextDelta, fold
 from core.models.resolve import resolve_own
-from core.requests import Conversation, Generation, Message, RawTokens, Role, Sampling, TextPart
+from core.requests import Conversation, Message, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 from tests.contract.conftest import artifact_of
 from tests.contract.test_same_tokens import OPTIONS, QUESTIONS, TOKENS, answers, load
 from tests.contract.test_token_model import generate, prompt_of
@@ -51,7 +51,7 @@ def test_greedy_text_is_that_of_llama_cpp(model: StreamModel, tmp_path: Path) ->
     found = [
         fold(
             model.generate(
-                Generation(
+                ResolvedGeneration(
                     "guide",
                     Conversation((Message(Role.USER, (TextPart(text),)),)),
                     Sampling(temperature=0.0),
@@ -75,13 +75,15 @@ def test_a_prompt_of_several_passes_gives_the_text_of_llama_cpp(model: StreamMod
     assert model.spec.batch < len(prompt) < 480
     expected = b"".join(map(reference.tokenizer.piece, generate(reference, prompt, 24))).decode()
     reference.shutdown()
-    request = Generation("guide", RawTokens(tuple(prompt)), Sampling(temperature=0.0), max_tokens=24, ignore_eos=True)
+    request = ResolvedGeneration(
+        "guide", RawTokens(tuple(prompt)), Sampling(temperature=0.0), max_tokens=24, ignore_eos=True
+    )
     assert fold(model.generate(request, threading.Event())).choices[0].text == expected
 
 
 def test_a_cancelled_request_leaves_the_runtime_ready_for_the_next(model: StreamModel) -> None:
     stop = threading.Event()
-    request = Generation("guide", RawTokens((9, 9)), Sampling(temperature=0.0), ignore_eos=True)
+    request = ResolvedGeneration("guide", RawTokens((9, 9)), Sampling(temperature=0.0), ignore_eos=True)
     stream = model.generate(request, stop)
     assert isinstance(next(stream), TextDelta)
     stop.set()

@@ -11,6 +11,7 @@ from core.bench.runner import Progress, RoundDone, RoundStarted, Summary
 from core.engines.registry import ENGINES, Engines
 from core.errors import ArtifactError, EngineUnavailable, LoadFailed, ModelNotFound, ModelNotReady
 from core.requests import Sampling
+from core.settings.profile import Profile, SamplingDefaults
 from core.settings.schema import BenchSettings, ModelSettings, PoolSettings, ProbeSettings, Settings
 from core.snapshots import ModelState
 from core.workbench import Workbench
@@ -50,6 +51,17 @@ async def test_loading_twice_loads_once_and_unloading_forgets(workbench: Workben
     assert workbench.default_model is None
     with pytest.raises(ModelNotFound):
         await workbench.unload("echo")
+
+
+async def test_requests_that_say_nothing_are_sampled_as_the_settings_of_their_model_say(tmp_path: Path) -> None:
+    wild = Profile(source="guide", sampling=SamplingDefaults(repeat_penalty=5.0, frequency_penalty=2.0))
+    bench = Workbench(replace(SETTINGS, models={"wild": wild}), folders_in(tmp_path), Engines(NAMES))
+    try:
+        asked = [asks("What is a KV cache?", name, max_tokens=40) for name in ("guide", "wild")]
+        usual, penalised = [await (await bench.submit(each)).reply() for each in asked]
+    finally:
+        await bench.close()
+    assert usual.choices[0].text != penalised.choices[0].text
 
 
 async def test_two_models_are_served_side_by_side(workbench: Workbench) -> None:

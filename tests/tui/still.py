@@ -16,7 +16,7 @@ from core.contract.options import KvType
 from core.errors import BenchtopError, Cancelled, LoadFailed
 from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.models.library.scan import LibraryEntry
-from core.requests import Generation, Sampling
+from core.requests import Generation
 from core.serving.stream import Stream
 from core.snapshots import (
     CacheStats,
@@ -156,11 +156,8 @@ class StillWorkbench:
     def served_models(self) -> tuple[str, ...]:
         return tuple(model.name for model in self.models if model.state is ModelState.READY)
 
-    def sampling_defaults(self, model: str) -> Sampling:
-        return Sampling(temperature=0.0)
-
-    async def submit(self, request: Generation, finish: Callable[[Generation, Sampling], Generation]) -> Stream:
-        self.asked.append(finish(request, self.sampling_defaults(request.model)))
+    async def submit(self, request: Generation) -> Stream:
+        self.asked.append(request)
         stream = Stream(
             f"req-{len(self.asked)}", 42, 1, timeout=None, withdraw=lambda: False, cancel=lambda: self._cut(stream)
         )

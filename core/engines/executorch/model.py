@@ -19,7 +19,7 @@ from core.engines.executorch.wire import Draw, Drawn
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.errors import Cancelled, ContextExceeded, EngineError, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import Conversation, Generation, RawText, RawTokens
+from core.requests import Conversation, RawText, RawTokens, ResolvedGeneration
 
 
 class ExecutorchModel:
@@ -41,7 +41,7 @@ class ExecutorchModel:
         self._turn = threading.Lock()
         self._over = False
 
-    def generate(self, request: Generation, stop: threading.Event) -> Iterator[Event]:
+    def generate(self, request: ResolvedGeneration, stop: threading.Event) -> Iterator[Event]:
         prompt = self._prompt(request)
         try:
             for index in range(request.n):
@@ -56,7 +56,7 @@ class ExecutorchModel:
         self._encoder.close()
         self._process.close()
 
-    def _prompt(self, request: Generation) -> list[int]:
+    def _prompt(self, request: ResolvedGeneration) -> list[int]:
         """Raises RequestError for a prompt that is empty, too long, or of tokens that the model has not."""
         size = self._tokenizer.size
         match request.prompt:
@@ -78,7 +78,7 @@ class ExecutorchModel:
         return tokens
 
     def _choice(
-        self, request: Generation, prompt: tuple[int, ...], index: int, stop: threading.Event
+        self, request: ResolvedGeneration, prompt: tuple[int, ...], index: int, stop: threading.Event
     ) -> Iterator[Event]:
         room = self.spec.context - len(prompt)
         full = request.max_tokens is None or request.max_tokens > room
@@ -107,7 +107,7 @@ class _Answer:
     """One choice so far."""
 
     def __init__(
-        self, request: Generation, index: int, prompt: int, limit: int, *, full: bool, tokenizer: JsonTokenizer
+        self, request: ResolvedGeneration, index: int, prompt: int, limit: int, *, full: bool, tokenizer: JsonTokenizer
     ) -> None:
         self.ended = False
         self._index, self._prompt, self._limit = index, prompt, limit

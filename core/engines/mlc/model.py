@@ -15,7 +15,7 @@ from core.decoding.detokenize import CutEnd, TextStream
 from core.engines.mlc.wire import Choice, Chunk, Counts, Logprob, TopLogprob, arguments
 from core.errors import Cancelled, EngineFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import Conversation, Generation
+from core.requests import Conversation, ResolvedGeneration
 
 BROKEN: Final = ("error", "preempt", "abort")
 """Reasons of a choice that did not come to its end."""
@@ -31,7 +31,7 @@ class MlcModel:
         self._tenant: str | None = None
         """Whose prompts its prefix cache holds; None for nobody's."""
 
-    def generate(self, request: Generation, stop: threading.Event) -> Iterator[Event]:
+    def generate(self, request: ResolvedGeneration, stop: threading.Event) -> Iterator[Event]:
         """`stop` is looked at with every chunk, the first of which comes after the whole prompt is computed."""
         made = arguments(request, self.spec.sampling)
         chat = isinstance(request.prompt, Conversation)
@@ -77,7 +77,7 @@ class MlcModel:
                 # All that is left are tokens behind stop strings.
                 return
 
-    def _divide(self, request: Generation) -> None:
+    def _divide(self, request: ResolvedGeneration) -> None:
         """Forget cached prompts where those of another tenant, or of a request that wants none kept, may be hit."""
         tenant = request.tenant if request.cache else None
         if tenant is None or tenant != self._tenant:
@@ -104,7 +104,7 @@ class _Progress:
 class Answer:
     """Folds one request's chunks; the usage comes last, so the `Finished` wait for it: see `finish`."""
 
-    def __init__(self, request: Generation) -> None:
+    def __init__(self, request: ResolvedGeneration) -> None:
         self._full = request.max_tokens is None
         self._choices = [_Progress(request.stop) for _ in range(request.n)]
         self._counts: Counts | None = None

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from core.errors import RequestError
-from core.requests import Conversation, Generation, Message, RawText, RawTokens, Role, Sampling
+from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling
 
 SEEDS: Final = 0x7FFF_FFFF
 """Choices sample with seeds in a row, in a 32-bit integer; this keeps all of them from its end and its sign."""
@@ -61,7 +61,7 @@ class Chunk(Struct, frozen=True):
     """In the last chunk alone, which has no choices."""
 
 
-def arguments(request: Generation, usual: Sampling) -> dict[str, object]:
+def arguments(request: ResolvedGeneration, usual: Sampling) -> dict[str, object]:
     """Keywords for `chat.completions.create`, or for `completions.create` where the prompt is no conversation.
 
     Raises RequestError for what mlc-llm would not honour. `stop` is not among them: mlc-llm does not tell which of the
@@ -77,7 +77,7 @@ def arguments(request: Generation, usual: Sampling) -> dict[str, object]:
     return made | dict(_sampling(request))
 
 
-def _prompt(request: Generation) -> Iterator[tuple[str, object]]:
+def _prompt(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
     match request.prompt:
         case Conversation(messages=messages, template_arguments=extra):
             if extra:
@@ -112,7 +112,7 @@ def _refusal(field: str) -> RequestError:
     return RequestError(f"mlc-llm, which runs this model, has no `{field}`; send the request without it.", field)
 
 
-def _sampling(request: Generation) -> Iterator[tuple[str, object]]:
+def _sampling(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
     sampling = request.sampling
     yield "temperature", max(0.0, sampling.temperature)
     yield "top_p", 1.0 if sampling.greedy else sampling.top_p

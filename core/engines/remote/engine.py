@@ -21,11 +21,11 @@ from core.engines.remote.wire import UNTOLD, Kind, body_of, path_for
 from core.errors import BenchtopError, Cancelled, EngineError, EngineFailed, LoadFailed, Overloaded, RequestError
 from core.events import Event, Failed, TextDelta
 from core.hosts import is_loopback
+from core.requests import ResolvedGeneration
 
 if TYPE_CHECKING:
     import threading
 
-    from core.requests import Generation
 
 PACKAGE = "httpx"
 SLOTS = 8
@@ -82,7 +82,7 @@ class RemoteModel:
         self._id = str(card["id"])
         self._kind = Kind.VLLM if card.get("owned_by") == Kind.VLLM.value else Kind.OTHER
 
-    def generate(self, request: Generation, stop: threading.Event) -> Iterator[Event]:
+    def generate(self, request: ResolvedGeneration, stop: threading.Event) -> Iterator[Event]:
         """An empty TextDelta comes first, when the server has taken the request."""
         answer = Answer(self._link.address, request.n)
         body = body_of(request, self._id, self._kind)

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from core.errors import RequestError
-from core.requests import Conversation, Generation, Message, RawText, RawTokens, Sampling
+from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Sampling
 
 UNTOLD: Final = Sampling(
     temperature=math.nextafter(1.0, 2.0),
@@ -35,12 +35,12 @@ class Kind(Enum):
     OTHER = "other"
 
 
-def path_for(request: Generation) -> str:
+def path_for(request: ResolvedGeneration) -> str:
     """Below `/v1`."""
     return "/chat/completions" if isinstance(request.prompt, Conversation) else "/completions"
 
 
-def body_of(request: Generation, model: str, kind: Kind) -> bytes:
+def body_of(request: ResolvedGeneration, model: str, kind: Kind) -> bytes:
     """The body to POST; fields that say nothing are left out. Raises RequestError for what `kind` would ignore."""
     body: dict[str, object] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     body.update(_prompt(request))
@@ -52,7 +52,7 @@ def body_of(request: Generation, model: str, kind: Kind) -> bytes:
     return msgspec.json.encode(body)
 
 
-def _prompt(request: Generation) -> Iterator[tuple[str, object]]:
+def _prompt(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
     match request.prompt:
         case Conversation(messages=messages, template_arguments=arguments):
             yield "messages", [_message(message) for message in messages]
@@ -71,7 +71,7 @@ def _message(message: Message) -> dict[str, str]:
     return written
 
 
-def _extent(request: Generation) -> Iterator[tuple[str, object]]:
+def _extent(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
     """How many choices, and where they end."""
     if request.n != 1:
         yield "n", request.n
@@ -114,7 +114,7 @@ def _penalties(sampling: Sampling, kind: Kind) -> Iterator[tuple[str, object]]:
     yield from extensions.items()
 
 
-def _logprobs(request: Generation) -> Iterator[tuple[str, object]]:
+def _logprobs(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
     wanted = request.sampling.logprobs
     if wanted is None:
         return
@@ -126,7 +126,7 @@ def _logprobs(request: Generation) -> Iterator[tuple[str, object]]:
         yield "top_logprobs", wanted
 
 
-def _caching(request: Generation, kind: Kind) -> Iterator[tuple[str, object]]:
+def _caching(request: ResolvedGeneration, kind: Kind) -> Iterator[tuple[str, object]]:
     if kind is Kind.VLLM:
         if request.tenant:
             # vLLM's own way of dividing its prefix cache: all our tenants come to it under one key.

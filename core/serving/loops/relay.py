@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from core.contract.models import StreamModel, Transcriber
 from core.errors import BenchtopError, Cancelled, EngineFailed, ModelNotReady, RequestError
 from core.events import Event, Failed, Finished, Heard, TextDelta, Usage
-from core.requests import Generation, Transcription
+from core.requests import ResolvedGeneration, Transcription
 from core.serving.queue import AdmissionQueue
 from core.serving.stream import Stream
 from core.snapshots import CacheStats, RequestRow, RequestState
@@ -35,7 +35,7 @@ log = get_logger(__name__)
 class Relayed:
     """A request while it is relayed. The thread that serves it writes, any may read."""
 
-    def __init__(self, request: Generation | Transcription) -> None:
+    def __init__(self, request: ResolvedGeneration | Transcription) -> None:
         self.request = request
         self.stream: Stream
         self.submitted = time.monotonic()
@@ -91,7 +91,7 @@ class Relayed:
             eta=self._eta(now),
             waited=self.waited(now),
             elapsed=now - self.submitted,
-            route=self.request.route if isinstance(self.request, Generation) else "",
+            route=self.request.route if isinstance(self.request, ResolvedGeneration) else "",
         )
 
     def _eta(self, now: float) -> float | None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from core.contract.artifact import Artifact, ArtifactFormat
 from core.contract.models import ModelSpec
 from core.errors import QueueFull
-from core.requests import Generation, Sampling, Transcription
+from core.requests import Generation, Transcription
 from core.serving.ability import Request
 from core.serving.host import Host, Traits
 from core.serving.pool.eviction import NoRoom
@@ -150,11 +150,6 @@ class Lease:
     @property
     def traits(self) -> Traits:
         return self._host.traits
-
-    @property
-    def sampling(self) -> Sampling:
-        """What a request samples with where it says nothing."""
-        return self._member.profile.sampling.over(self._host.spec.sampling)
 
     async def submit(self, request: Request) -> Stream:
         """As `Host.submit`, once; the lease ends with the stream, or now where that raises."""

@@ -10,7 +10,6 @@ import pytest
 
 from api.openai import fields as known
 from api.openai.chat import BODY, to_core
-from core.requests import Sampling
 from core.settings.schema import ModelSettings
 from tests.api.conftest import Served, chat_body, serving, settings_of, text_of, user
 
@@ -160,7 +159,7 @@ async def test_a_field_that_the_template_reads_is_not_told_as_ignored(guide: Ser
     response = await guide.chat(model="guide", max_tokens=1, chat_template_kwargs={"unread": 1}, user="u")
     assert response.headers[IGNORED] == "user"
     body = BODY.decode(json.dumps(chat_body(reasoning_effort="high", think=False)).encode()).body
-    prompt: Any = to_core(body, Sampling()).prompt
+    prompt: Any = to_core(body).prompt
     assert prompt.template_arguments == {"reasoning_effort": "high", "enable_thinking": False}
 
 

@@ -117,7 +117,7 @@ async def answer_fully(exchange: Exchange) -> None:
     await exchange.raw(b"data: [DONE]\n\n")
 
 
-QUIET = asks("hello", "m", sampling=UNTOLD)
+QUIET = asks("hello", "m", sampling=UNTOLD).resolved(UNTOLD)
 """A request whose client said nothing of sampling."""
 
 

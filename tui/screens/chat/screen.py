@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -154,9 +153,7 @@ class ChatScreen(Room):
     async def _gather(self, exchange: Exchange) -> None:
         exchange.model = await self.desk.until_ready()
         workbench = self.desk.workbench
-        self._stream = stream = await workbench.submit(
-            self.chat.request(exchange.model), lambda request, defaults: replace(request, sampling=defaults)
-        )
+        self._stream = stream = await workbench.submit(self.chat.request(exchange.model))
         self._note("waiting for a free slot")
         await stream.admitted()
         self._note(f"reading {fmt.count(stream.prompt_tokens)} tokens")

@@ -23,7 +23,7 @@ from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold
 from core.guide import WEIGHTS
 from core.guide.convert.mlx import Header, tokenizer_config, write_tokenizer
 from core.models.resolve import resolve_own
-from core.requests import Conversation, Generation, Message, RawText, RawTokens, Role, Sampling, TextPart
+from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 
 DOCUMENTED = Path(__file__).with_name("documented")
 GREEDY = Sampling(temperature=0.0)
@@ -67,12 +67,12 @@ def loaded(runtime: None, beside: Path, tokenizer: JsonTokenizer) -> Iterator[St
     model.shutdown()
 
 
-def asked(text: str = "Hi", **fields: object) -> Generation:
+def asked(text: str = "Hi", **fields: object) -> ResolvedGeneration:
     message = Message(Role.USER, (TextPart(text),))
-    return Generation("guide", Conversation((message,)), **{"sampling": GREEDY, **fields})  # type: ignore[arg-type]
+    return ResolvedGeneration("guide", Conversation((message,)), **{"sampling": GREEDY, **fields})  # type: ignore[arg-type]
 
 
-def events(model: StreamModel, request: Generation) -> list[Event]:
+def events(model: StreamModel, request: ResolvedGeneration) -> list[Event]:
     return list(model.generate(request, threading.Event()))
 
 
@@ -162,12 +162,14 @@ def test_a_cancelled_request_leaves_the_runtime_ready_for_the_next(loaded: Strea
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
-        (Generation("guide", RawTokens((99999,))), "prompt"),
-        (Generation("guide", RawText("")), "messages"),
+        (ResolvedGeneration("guide", RawTokens((99999,))), "prompt"),
+        (ResolvedGeneration("guide", RawText("")), "messages"),
         (asked(sampling=Sampling(logit_bias=((99999, 1.0),))), "logit_bias"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_field(loaded: StreamModel, request_: Generation, field: str) -> None:
+def test_what_cannot_be_asked_is_refused_by_field(
+    loaded: StreamModel, request_: ResolvedGeneration, field: str
+) -> None:
     with pytest.raises(RequestError) as caught:
         events(loaded, request_)
     assert caught.value.field == field

@@ -19,7 +19,7 @@ from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold
 from core.models.resolve import resolve_own
-from core.requests import Conversation, Generation, Message, RawText, RawTokens, Role, Sampling, TextPart
+from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 
 DOCUMENTED = Path(__file__).with_name("documented")
 GREEDY = Sampling(temperature=0.0)
@@ -55,12 +55,12 @@ def native(model: StreamModel) -> Any:
     return model._engine  # type: ignore[attr-defined]
 
 
-def asked(*texts: str, **fields: object) -> Generation:
+def asked(*texts: str, **fields: object) -> ResolvedGeneration:
     messages = tuple(Message(Role.USER, (TextPart(text),)) for text in texts or ("Hi",))
-    return Generation("m", Conversation(messages), **{"sampling": GREEDY, **fields})  # type: ignore[arg-type]
+    return ResolvedGeneration("m", Conversation(messages), **{"sampling": GREEDY, **fields})  # type: ignore[arg-type]
 
 
-def events(model: StreamModel, request: Generation) -> list[Event]:
+def events(model: StreamModel, request: ResolvedGeneration) -> list[Event]:
     return list(model.generate(request, threading.Event()))
 
 
@@ -133,7 +133,7 @@ def test_a_request_is_written_as_the_interface_wants_it(loaded: StreamModel) -> 
 
 def test_prompts_without_a_template_go_to_completions(loaded: StreamModel) -> None:
     for prompt in (RawText("Once"), RawTokens((1, 2))):
-        assert fold(events(loaded, Generation("m", prompt, GREEDY))).choices[0].text == "Hello there, you"
+        assert fold(events(loaded, ResolvedGeneration("m", prompt, GREEDY))).choices[0].text == "Hello there, you"
     assert [call["prompt"] for call in native(loaded).calls] == ["Once", [1, 2]]
 
 
@@ -158,7 +158,7 @@ def test_what_mlc_llm_refuses_is_the_requests_fault(loaded: StreamModel) -> None
     system = Message(Role.DEVELOPER, (TextPart("Be brief."),))
     user = Message(Role.USER, (TextPart("Hi"),))
     with pytest.raises(RequestError, match="System prompt at position 1"):
-        events(loaded, Generation("m", Conversation((user, system)), GREEDY))
+        events(loaded, ResolvedGeneration("m", Conversation((user, system)), GREEDY))
 
 
 def test_a_fault_amid_an_answer_fails_it(loaded: StreamModel) -> None:

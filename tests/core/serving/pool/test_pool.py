@@ -17,7 +17,7 @@ from core.serving.host import Host, Loaded, Loader
 from core.serving.pool import pool as pools
 from core.serving.pool.member import Member
 from core.serving.pool.pool import Pool
-from core.settings.profile import Profile, SamplingDefaults
+from core.settings.profile import Profile
 from core.snapshots import ModelState
 from tests.fakes.support import GatedEcho, asks
 
@@ -342,15 +342,6 @@ async def test_a_model_that_was_not_named_at_the_start_is_forgotten_when_it_is_u
     with pytest.raises(ModelNotFound):
         await shelf.pool.lease(member)
     assert member.leases == 0
-
-
-async def test_a_users_sampling_goes_before_the_models_own(shelves: Shelves) -> None:
-    shelf = shelves(100, a=10)
-    member = shelf.member("a", Profile(sampling=SamplingDefaults(temperature=0.25)))
-    lease = await shelf.pool.lease(member)
-    assert lease.sampling.temperature == 0.25
-    assert lease.sampling.top_k == lease.spec.sampling.top_k
-    lease.release()
 
 
 async def test_mixed_requests_for_three_models_of_which_two_fit_all_succeed(shelves: Shelves) -> None:
