@@ -124,6 +124,10 @@ class DownloadNotFound(DownloadError):
     """No download of that id is known."""
 
 
+class DownloadsBusy(DownloadError):
+    """Another process downloads; only one may at a time."""
+
+
 class DiskFull(DownloadError):
     """The disk has too little room for what is still missing."""
 

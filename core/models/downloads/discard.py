@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -56,49 +56,6 @@ def _complete(cache: RepoCache, quant: Quant) -> set[str]:
     own = {file.path for file in quant.files}
     models = [{file.path for file in other.files} for other in quants(snapshot) if not absent(snapshot, other)]
     return {path for model in models if not model <= own for path in model}
-
-
-@contextmanager
-def claimed(lock: Path, owner: Callable[[], str], name: str) -> Iterator[None]:
-    """Hold the lock of a download. Raises DownloadError where another process has it; `owner` says which."""
-    with claimed_if_free(lock) as mine:
-        if not mine:
-            raise DownloadError(f"{owner()} is downloading {name}; pause it there first.")
-        yield
-
-
-@contextmanager
-def claimed_if_free(lock: Path) -> Iterator[bool]:
-    """Hold the lock of a download, unless somebody has it: whether it is held inside."""
-    from filelock import FileLock, Timeout
-
-    with ExitStack() as stack:
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(lock, timeout=0, thread_local=False))
-            mine = True
-        except Timeout:
-            mine = False
-        except OSError:
-            # Nobody can hold it where nothing can be written.
-            mine = True
-        yield mine
-
-
-def running(lock: Path) -> bool:
-    """Whether anybody holds the lock of a download."""
-    from filelock import FileLock, Timeout
-
-    try:
-        if not lock.exists():
-            return False
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        # It can be held by nobody where it cannot be opened.
-        return False
 
 
 @contextmanager

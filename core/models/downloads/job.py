@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from pathlib import Path
 
 from core.errors import BenchtopError, DownloadError, HubError
 from core.models.downloads.concurrency import Seat, Slots
@@ -17,7 +15,7 @@ from core.models.downloads.disk_space import disk_error, missing
 from core.models.downloads.remote_file import look
 from core.models.downloads.retry import Stopped, Transient
 from core.models.downloads.status import DownloadState
-from core.models.downloads.transfer import POLL, Line, Transfer
+from core.models.downloads.transfer import Line, Transfer
 from core.models.hub.endpoint import RepoCache
 from core.models.hub.repository import Quant, RepoFile
 from core.telemetry.log import get_logger
@@ -44,15 +42,13 @@ class Hooks:
     changed: Callable[[], None]
     arrived: Callable[[str], None]
     """Told the path of each file that was not here before."""
-    owner: Callable[[], str]
-    """Who else is at the same download, as the beginning of a sentence."""
 
 
 class Job:
     """A download from the moment it is started to the moment it ends."""
 
-    def __init__(self, number: int, quant: Quant, line: Line, slots: Slots, lock: Path, hooks: Hooks) -> None:
-        """`number` is its place in the queue; `lock` a file that only one process holds."""
+    def __init__(self, number: int, quant: Quant, line: Line, slots: Slots, hooks: Hooks) -> None:
+        """`number` tells its turn in the queue: the lowest first."""
         self.number = number
         self.quant = quant
         self.wish = Wish.NONE
@@ -60,13 +56,10 @@ class Job:
         self.note: str | None = None
         self._again = 0.0
         """When the next try is, by the monotonic clock."""
-        self.began = False
-        """Whether it was the one to fetch it, of all processes; else it has waited for another one all the time."""
         self.stop = threading.Event()
         self.ended = threading.Event()
         self._line = line
         self._slots = slots
-        self._lock_file = lock
         self._hooks = hooks
         self._cache = RepoCache(line.place.cache, quant.repo, quant.revision)
         self._held = {file.path: self._cache.held(file) for file in quant.files}
@@ -98,16 +91,11 @@ class Job:
         self.wish = wish
         self._stop_all()
 
-    def run(self, started: Callable[[], None]) -> None:
-        """Fetch everything; `started` is called once no other process can be at it, and may raise.
-
-        Raises Stopped, HubError, DownloadError.
-        """
+    def run(self) -> None:
+        """Fetch everything. Raises Stopped, HubError, DownloadError."""
         try:
-            with self._claimed():
-                started()
-                self._fetch_all()
-                self._note_branch()
+            self._fetch_all()
+            self._note_branch()
         except OSError as error:
             raise self._told(error) from error
 
@@ -141,34 +129,6 @@ class Job:
             self._hooks.changed()
 
     # Doing it.
-
-    @contextmanager
-    def _claimed(self) -> Iterator[None]:
-        """Wait until no other process is at the same download."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self._lock_file, thread_local=False)
-        while True:
-            try:
-                self._lock_file.parent.mkdir(parents=True, exist_ok=True)
-                lock.acquire(timeout=0)
-            except Timeout:
-                self.waiting(f"{self._hooks.owner()} is downloading it already; waiting for that.")
-                self._held = {file.path: self._cache.held(file) for file in self.quant.files}
-                if self.stop.wait(POLL):
-                    raise Stopped from None
-            except OSError as error:
-                # Where nothing can be kept, no other process keeps anything either; the files have locks of their own.
-                log.debug("a download goes without a lock", name=self.quant.name, why=str(error))
-                break
-            else:
-                break
-        self.began = True
-        try:
-            self._move(DownloadState.QUEUED)
-            yield
-        finally:
-            lock.release()
 
     def _fetch_all(self) -> None:
         threads = []

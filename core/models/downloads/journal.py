@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -14,9 +13,6 @@ from core.files import append_line, read_regular, write_atomically
 from core.kept import LARGEST
 from core.models.downloads.status import DownloadState
 from core.models.hub.repository import Quant
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 COMPACT_FROM = 256 * 1024
 """Bytes of a journal that are worth writing anew, shorter."""
@@ -35,8 +31,6 @@ class Moved(Struct, frozen=True, tag="moved"):
 
     id: str
     state: DownloadState
-    process: int | None = None
-    """Whose it is while it runs."""
     error: str | None = None
 
 
@@ -68,8 +62,6 @@ class Entry(Struct, frozen=True):
     id: str
     quant: Quant
     state: DownloadState = DownloadState.QUEUED
-    process: int | None = None
-    """The last one that it ran in."""
     error: str | None = None
     fetched: tuple[str, ...] = ()
 
@@ -79,14 +71,14 @@ Stamp = tuple[int, int, int]
 
 
 class Journal:
-    """Several processes may write to one. Every method raises OSError where the disk does."""
+    """Written by one process at a time, the one that holds the folder; read by any. Every method raises OSError where
+    the disk does."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, *records: Record) -> None:
-        with self._locked():
-            append_line(self._path, b"\n".join(map(msgspec.json.encode, records)))
+        append_line(self._path, b"\n".join(map(msgspec.json.encode, records)))
 
     def entries(self) -> dict[str, Entry]:
         """By id, in the order in which they were added."""
@@ -104,26 +96,14 @@ class Journal:
         """Write a long journal anew, with one or two lines for each download."""
         if not self._path.is_file() or self._path.stat().st_size < COMPACT_FROM:
             return
-        with self._locked():
-            kept = _worth_keeping(list(replay(self._read()).values()))
-            write_atomically(self._path, b"".join(msgspec.json.encode(record) + b"\n" for record in _records(kept)))
+        kept = _worth_keeping(list(replay(self._read()).values()))
+        write_atomically(self._path, b"".join(msgspec.json.encode(record) + b"\n" for record in _records(kept)))
 
     def _read(self) -> bytes:
         try:
             return read_regular(self._path, LARGEST)
         except FileNotFoundError:
             return b""
-
-    def _locked(self) -> BaseFileLock:
-        from filelock import FileLock
-
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._path.with_suffix(".lock"))
-
-
-def lock_of(folder: Path, key: str) -> Path:
-    """The file that a process holds while it fetches a download of the list in `folder`."""
-    return folder / "locks" / f"{key}.lock"
 
 
 def replay(content: bytes) -> dict[str, Entry]:
@@ -144,8 +124,8 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
     match record:
         case Added(id=key, quant=quant):
             entries[key] = Entry(key, quant) if known is None else replace(known, quant=quant)
-        case Moved(state=state, process=process, error=error) if known is not None:
-            entries[record.id] = replace(known, state=state, process=process or known.process, error=error)
+        case Moved(state=state, error=error) if known is not None:
+            entries[record.id] = replace(known, state=state, error=error)
         case Fetched(path=path) if known is not None and path not in known.fetched:
             entries[record.id] = replace(known, fetched=(*known.fetched, path))
         case Discarded() if known is not None:
@@ -167,5 +147,5 @@ def _worth_keeping(entries: list[Entry]) -> list[Entry]:
 def _records(entries: Iterable[Entry]) -> Iterable[Record]:
     for entry in entries:
         yield Added(entry.id, entry.quant)
-        yield Moved(entry.id, entry.state, entry.process, entry.error)
+        yield Moved(entry.id, entry.state, entry.error)
         yield from (Fetched(entry.id, path) for path in entry.fetched)

@@ -7,18 +7,19 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from core.errors import BenchtopError, DownloadError
+from core.errors import BenchtopError, DownloadError, DownloadsBusy
 from core.models.downloads.bandwidth import Throttle
 from core.models.downloads.concurrency import Slots
-from core.models.downloads.discard import claimed, claimed_if_free, discard
+from core.models.downloads.discard import discard
 from core.models.downloads.disk_space import check_room, free_bytes, missing
 from core.models.downloads.job import Hooks, Job, Wish
-from core.models.downloads.journal import Added, Discarded, Entry, lock_of
+from core.models.downloads.journal import Added, Discarded, Entry
 from core.models.downloads.registry import Known, Listing
 from core.models.downloads.retry import Patience, Stopped
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
@@ -65,7 +66,6 @@ class Downloads:
     ) -> None:
         """The journal lies in `folder`. `place` is as the environment has it where it is not given; `free` tells the
         free bytes of the disk that a path is on."""
-        self._folder = folder
         self._settings = settings
         self._patience = patience or Patience(attempts=settings.attempts)
         self._free = free
@@ -79,101 +79,99 @@ class Downloads:
     def enqueue(self, quant: Quant) -> str:
         """Queue a download and return its id; one that is known already goes on, or is left as it is while it runs.
 
-        Raises RequestError for names that may not be written, HubUnreachable when offline, DiskFull, DownloadError.
+        Raises RequestError for names that may not be written, HubUnreachable when offline, DiskFull, DownloadsBusy,
+        DownloadError.
         """
         check_quant(quant)
         key = hashlib.sha256(f"{quant.repo}@{quant.revision}:{quant.label}".encode()).hexdigest()[:12]
-        with self._list.lock:
-            known = self._list.get(key)
-            if known is None or (known.entry.quant != quant and known.active is None):
-                entry = Entry(key, quant) if known is None else replace(known.entry, quant=quant)
-                known = Known(entry, self._list.held(quant))
-                self._permit(known)
-                self._list.write(Added(key, quant))
-                self._list.add(known)
-        self._go_on(known)
+        with self._list.claimed():
+            with self._list.lock:
+                known = self._list.get(key)
+                if known is None or (known.entry.quant != quant and known.active is None):
+                    known = Known(Entry(key, quant) if known is None else replace(known.entry, quant=quant))
+                    self._permit(known)
+                    self._list.add(known, Added(key, quant))
+            self._go_on(known)
         return key
 
     def resume(self, key: str) -> None:
         """Go on with a download that is paused, failed or cancelled. Raises DownloadNotFound, and as `enqueue`."""
-        known = self._list.find(key)
-        if known.entry.state is not DownloadState.DONE:
-            self._go_on(known)
+        with self._list.claimed():
+            known = self._list.find(key)
+            if known.entry.state is not DownloadState.DONE:
+                self._go_on(known)
 
     def resume_pending(self, *, paused: bool = False) -> Resumed:
         """Go on with what was under way when the program last ended, as far as it can; also with what was `paused`.
 
-        Raises DownloadError when the list of downloads cannot be read.
+        Nothing is pending while another process downloads, but for what was `paused`: then raises DownloadsBusy.
         """
         with self._list.lock:
             pending = [known.entry.id for known in self._list.all() if known.interrupted or (paused and known.paused)]
+            if not pending or (not paused and self._list.is_elsewhere()):
+                return Resumed()
         refused: dict[str, BenchtopError] = {}
-        for key in pending:
-            try:
-                self.resume(key)
-            except BenchtopError as error:
-                # One that finds no room must not keep the others from going on.
-                refused[key] = error
+        with self._list.claimed():
+            for key in pending:
+                try:
+                    self.resume(key)
+                except BenchtopError as error:
+                    # One that finds no room must not keep the others from going on.
+                    refused[key] = error
         return Resumed(tuple(key for key in pending if key not in refused), refused)
 
     def pause(self, key: str) -> None:
-        """Stop fetching, or waiting for another process that fetches it; what is here is kept, also across restarts.
+        """Stop fetching; what is here is kept, also across restarts.
 
-        Raises DownloadNotFound, and DownloadError where another process is at it and this one does not even wait.
+        Raises DownloadNotFound, DownloadsBusy where another process fetches.
         """
         known = self._list.find(key)
         if known.active is not None:
             self._halt(known, Wish.PAUSE)
-            return
-        with self._list.lock:
-            self._list.require_mine(known)
-            if known.interrupted:
-                self._list.move(known, DownloadState.PAUSED)
+        elif known.interrupted:
+            with self._list.claimed():
+                self._list.move(self._list.find(key), DownloadState.PAUSED)
 
     def cancel(self, key: str, *, discard: bool = False) -> None:
         """Give a download up. What was fetched is kept for later unless `discard`, which deletes what this download
-        brought, but for what other models here are made of. Raises DownloadNotFound, and DownloadError where it
-        cannot be deleted, or where another process is at it: then this one waits for that no longer."""
+        brought, but for what other models here are made of. Raises DownloadNotFound, DownloadsBusy where another
+        process fetches, DownloadError where it cannot be deleted."""
         known = self._list.find(key)
-        if (job := known.active) is not None:
+        if known.active is not None:
             self._halt(known, Wish.DISCARD if discard else Wish.CANCEL)
-            if job.began or known.active is not None:
-                return
-        with self._list.lock:
-            self._list.require_mine(known)
-        if discard:
-            self._discard(known)
-        if discard or known.entry.state is not DownloadState.DONE:
-            self._list.move(known, DownloadState.CANCELLED)
+            return
+        with self._list.claimed():
+            known = self._list.find(key)
+            if discard:
+                self._discard(known)
+            if discard or known.entry.state is not DownloadState.DONE:
+                self._list.move(known, DownloadState.CANCELLED)
 
     def forget(self, key: str) -> None:
         """List a download no longer that is done, failed or was cancelled; what it brought stays where it is.
 
-        Raises DownloadNotFound, DownloadError for one that is not over, here or in another process.
+        Raises DownloadNotFound, DownloadsBusy where another process fetches, DownloadError for one that is not over.
         """
-        known = self._list.find(key)
-        quant = known.entry.quant
-        if known.active is not None or not known.entry.state.over:
-            raise DownloadError(f"The download of {quant.name} is not over; cancel it first.")
-        with claimed(lock_of(self._folder, key), lambda: self._list.others.owner(key), quant.name):
+        with self._list.claimed():
+            known = self._list.find(key)
+            if known.active is not None or not known.entry.state.over:
+                raise DownloadError(f"The download of {known.entry.quant.name} is not over; cancel it first.")
             self._list.drop(known)
 
     def forget_deleted(self, repo: str) -> None:
         """Of downloads from a repository of which a model was deleted: those of which nothing is here any more are
-        forgotten, so that nothing goes on with them unasked. Raises DownloadError."""
-        with self._list.lock:
-            mine = [known for known in self._list.all() if known.entry.quant.repo == repo]
-        for known in mine:
-            if known.active is not None:
-                continue
-            # Another process may be about to fetch its first byte.
-            with claimed_if_free(lock_of(self._folder, known.entry.id)) as free:
-                if free and self._list.held(known.entry.quant) == 0:
+        forgotten, so that nothing goes on with them unasked; none while another process writes the list."""
+        if not any(known.entry.quant.repo == repo for known in self._list.all()):
+            return
+        with suppress(DownloadsBusy), self._list.claimed():
+            for known in self._list.all():
+                quant = known.entry.quant
+                if quant.repo == repo and known.active is None and self._list.held(quant) == 0:
                     self._list.drop(known)
 
     def items(self) -> tuple[DownloadItem, ...]:
         """In the order in which they were first asked for."""
-        return tuple(map(self._list.item, self._list.all()))
+        return self._list.items()
 
     def item(self, key: str) -> DownloadItem:
         """Raises DownloadNotFound."""
@@ -189,7 +187,7 @@ class Downloads:
         known = self._list.find(key)
         if (job := known.active) is not None:
             job.ended.wait(timeout)
-        return known.item()
+        return self._list.item(known)
 
     def listen(self, tell: Tell) -> Callable[[], None]:
         """Have `tell` called with a download whenever its state changes, and now and then while bytes arrive, on the
@@ -214,7 +212,7 @@ class Downloads:
         self._check_room(known)
 
     def _go_on(self, known: Known) -> None:
-        """Start a download unless it runs. Raises as `_permit`, and DownloadError."""
+        """Start a download unless it runs. The folder is held. Raises as `_permit`, and DownloadError."""
         job = known.active
         if job is not None and job.wish is not Wish.NONE and not job.ended.wait(STOP_PATIENCE):
             raise DownloadError(f"{known.entry.quant.name} is still being stopped; try again in a moment.")
@@ -224,16 +222,13 @@ class Downloads:
                 self._start(known)
 
     def _start(self, known: Known) -> None:
-        key = known.entry.id
         hooks = Hooks(
             changed=lambda: self._tell(known),
             arrived=lambda path: self._list.arrived(known, path),
-            owner=lambda: self._list.others.owner(key),
         )
-        lock = lock_of(self._folder, key)
-        job = Job(next(self._numbers), known.entry.quant, self._shared(), self._slots, lock, hooks)
-        # What the journal says may be of another process that is at it; once it is this one's turn, that is written.
-        known.entry = replace(known.entry, state=DownloadState.QUEUED, error=None)
+        job = Job(next(self._numbers), known.entry.quant, self._shared(), self._slots, hooks)
+        self._list.claim()
+        self._list.move(known, DownloadState.RUNNING)
         known.job = job
         threading.Thread(target=self._run, args=(known, job), name=f"download {job.quant.name}", daemon=True).start()
 
@@ -241,7 +236,7 @@ class Downloads:
         state, error = DownloadState.FAILED, None
         self._tell(known)
         try:
-            job.run(lambda: self._started(known))
+            job.run()
             state = DownloadState.DONE
         except Stopped:
             state = OUTCOMES.get(job.wish, DownloadState.PAUSED)
@@ -254,27 +249,18 @@ class Downloads:
             self._settle(known, job, state, error)
 
     def _settle(self, known: Known, job: Job, state: DownloadState, error: str | None) -> None:
-        if not job.began and error is None:
-            self._list.recall(known)
-        if job.began or error is not None or self._list.is_mine(known):
-            self._end(known, job, state, error)
-        job.ended.set()
-        self._tell(known)
-
-    def _end(self, known: Known, job: Job, state: DownloadState, error: str | None) -> None:
         if job.wish is Wish.DISCARD and state is DownloadState.CANCELLED:
             try:
                 self._discard(known)
             except DownloadError as failure:
                 state, error = DownloadState.FAILED, str(failure)
-        known.done = known.entry.quant.size if state is DownloadState.DONE else self._list.held(known.entry.quant)
         if job.wish is not Wish.CLOSE or state is not DownloadState.PAUSED:
             self._list.move(known, state, error)
-
-    def _started(self, known: Known) -> None:
         with self._list.lock:
-            self._check_room(known)
-        self._list.move(known, DownloadState.RUNNING)
+            # First, so that whoever waits for the end finds the folder free.
+            self._list.give_up()
+            job.ended.set()
+        self._tell(known)
 
     def _halt(self, known: Known, wish: Wish, patience: float = STOP_PATIENCE) -> None:
         job = known.active
@@ -283,18 +269,14 @@ class Downloads:
             job.ended.wait(patience)
 
     def _discard(self, known: Known) -> None:
-        key, quant = known.entry.id, known.entry.quant
+        quant = known.entry.quant
+        others = [other.entry for other in self._list.all() if other is not known]
         try:
-            with claimed(lock_of(self._folder, key), lambda: self._list.others.owner(key), quant.name):
-                entries = self._list.journal.entries()
-                told = entries.pop(key, known.entry)
-                # Another process may have fetched a part of it.
-                discard(self._list.cache(quant), quant, {*known.entry.fetched, *told.fetched}, entries.values())
+            discard(self._list.cache(quant), quant, known.entry.fetched, others)
         except OSError as error:
             raise DownloadError(f"{quant.name} could not be deleted: {error.strerror}.") from error
         known.entry = replace(known.entry, fetched=())
-        known.done = self._list.held(quant)
-        self._list.write(Discarded(key))
+        self._list.write(Discarded(known.entry.id))
 
     def _check_room(self, known: Known) -> None:
         """Raises DiskFull."""
@@ -320,6 +302,6 @@ class Downloads:
         if not self._listeners or (state is before and job is not None and now - at < TELL_EVERY):
             return
         known.told = (state, now)
-        item = known.item()
+        item = self._list.item(known)
         for tell in tuple(self._listeners):
             tell(item)

@@ -1,18 +1,19 @@
-"""What is known of the downloads: the journal's word, what other processes wrote in it, and what lies on the disk."""
+"""The list of downloads: the journal on the disk, the jobs of this process, and the lock that lets one write."""
 
 from __future__ import annotations
 
-import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from core.errors import DownloadError, DownloadNotFound
+from core.errors import DownloadNotFound, DownloadsBusy
 from core.models.downloads.disk_space import missing
+from core.models.downloads.folder_lock import FolderLock, is_downloading
 from core.models.downloads.job import Job
-from core.models.downloads.journal import NAME, Entry, Fetched, Forgotten, Journal, Moved, Record
-from core.models.downloads.peers import Others
+from core.models.downloads.journal import NAME, Entry, Fetched, Forgotten, Journal, Moved, Record, Stamp
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.hub.endpoint import HubPlace, RepoCache, hub_place
 from core.models.hub.repository import Quant
@@ -22,12 +23,10 @@ log = get_logger(__name__)
 
 
 class Known:
-    """A download: what the journal says, and the job while there is one."""
+    """A download: the journal's entry, and the job while there is one."""
 
-    def __init__(self, entry: Entry, done: int) -> None:
+    def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        self.done = done
-        """Bytes on the disk, as of the end of the last job."""
         self.job: Job | None = None
         self.told: tuple[DownloadState, float] = (entry.state, 0.0)
 
@@ -41,48 +40,73 @@ class Known:
 
     @property
     def interrupted(self) -> bool:
-        """It was under way when the program ended."""
+        """The journal says that it is under way, and no job of this process is at it."""
         return self.active is None and self.entry.state.active
-
-    def item(self) -> DownloadItem:
-        quant, job = self.entry.quant, self.active
-        made = DownloadItem(self.entry.id, quant.name, self.entry.state, quant.size, self.done, error=self.entry.error)
-        if job is not None:
-            return replace(
-                made, state=job.state, done=job.done, rate=job.rate, note=job.note, again=job.again, error=None
-            )
-        return replace(made, state=DownloadState.PAUSED) if self.interrupted else made
 
 
 class Listing:
-    """Every method may be called from any thread."""
+    """Every method may be called from any thread.
+
+    The journal says `RUNNING` of what the process that holds the folder is at, and `QUEUED` of what a process that is
+    gone was at.
+    """
 
     def __init__(self, folder: Path, place: HubPlace | None) -> None:
         """The journal lies in `folder`. `place` is as the environment has it where it is not given."""
         self._folder = folder
         self._given_place = place
-        self._known: dict[str, Known] | None = None
+        self._known: dict[str, Known] = {}
+        self._stamp: Stamp | None = None
         self._told: set[str] = set()
         """Why the journal cannot be read or written, as far as it was told."""
-        self.journal = Journal(folder / NAME)
-        self.others = Others(folder, self.journal)
+        self._journal = Journal(folder / NAME)
+        self._claim = FolderLock(folder)
         self.lock = threading.RLock()
         """Held while something is decided on what is known."""
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from downloading and from changing the list. Raises DownloadsBusy where one does so."""
+        self.claim()
+        try:
+            yield
+        finally:
+            self.give_up()
+
+    def claim(self) -> None:
+        """As `claimed`, until `give_up`; both count."""
+        with self.lock:
+            first = not self._claim.held
+            if not self._claim.take():
+                raise DownloadsBusy(self._busy())
+            if first:
+                self._compact()
+                self._refresh()
+                for known in self._known.values():
+                    if known.entry.state is DownloadState.RUNNING:
+                        self.move(known, DownloadState.QUEUED)
+
+    def give_up(self) -> None:
+        with self.lock:
+            self._claim.give()
 
     @property
     def looked(self) -> tuple[Known, ...]:
         """Those that this process has come to know, without another look."""
         with self.lock:
-            return tuple((self._known or {}).values())
+            return tuple(self._known.values())
 
     def all(self) -> tuple[Known, ...]:
-        """In the order in which they were first asked for."""
+        """In the order in which they were first asked for, as other processes have changed them meanwhile."""
         with self.lock:
-            return tuple(self._items().values())
+            if not self._claim.held:
+                self._refresh()
+            return tuple(self._known.values())
 
     def get(self, key: str) -> Known | None:
         with self.lock:
-            return self._items().get(key)
+            self.all()
+            return self._known.get(key)
 
     def find(self, key: str) -> Known:
         """Raises DownloadNotFound."""
@@ -91,23 +115,32 @@ class Listing:
             raise DownloadNotFound(f"There is no download {key[:64]!r}; the list of downloads has their ids.")
         return known
 
-    def add(self, known: Known) -> None:
+    def is_elsewhere(self) -> bool:
+        """Whether another process downloads."""
         with self.lock:
-            self._items()[known.entry.id] = known
+            return not self._claim.held and is_downloading(self._folder)
 
-    def item(self, known: Known) -> DownloadItem:
-        """As it is shown, also while another process is at it."""
+    def items(self) -> tuple[DownloadItem, ...]:
         with self.lock:
-            item = known.item()
-            if (other := self._elsewhere(known)) is None:
-                return item
-            done = self.held(known.entry.quant)
-            return replace(item, state=DownloadState.RUNNING, done=done, note=f"{other} is downloading it.")
+            known = self.all()
+            elsewhere = any(each.interrupted for each in known) and self.is_elsewhere()
+            return tuple(self.item(each, elsewhere=elsewhere) for each in known)
 
-    def require_mine(self, known: Known) -> None:
-        """Raises DownloadError where another process is at a download: it would go on, whatever is written here."""
-        if (other := self._elsewhere(known)) is not None:
-            raise DownloadError(f"{other} is downloading {known.entry.quant.name}; stop it there.")
+    def item(self, known: Known, *, elsewhere: bool | None = None) -> DownloadItem:
+        """As it is shown. `elsewhere` tells whether another process downloads, where that is known already."""
+        entry, job = known.entry, known.active
+        item = DownloadItem(entry.id, entry.quant.name, entry.state, entry.quant.size, 0, error=entry.error)
+        if job is not None:
+            return replace(
+                item, state=job.state, done=job.done, rate=job.rate, note=job.note, again=job.again, error=None
+            )
+        item = replace(item, done=item.total if entry.state is DownloadState.DONE else self.held(entry.quant))
+        if not entry.state.active:
+            return item
+        elsewhere = self.is_elsewhere() if elsewhere is None else elsewhere
+        if elsewhere and entry.state is DownloadState.RUNNING:
+            return replace(item, note="Another benchtop is downloading it.")
+        return replace(item, state=DownloadState.PAUSED)
 
     def held(self, quant: Quant) -> int:
         """Bytes of it on the disk."""
@@ -121,87 +154,63 @@ class Listing:
             self._given_place = hub_place()
         return self._given_place
 
+    # Of a process that holds the folder.
+
+    def add(self, known: Known, *records: Record) -> None:
+        with self.lock:
+            self.write(*records)
+            self._known[known.entry.id] = known
+
     def write(self, *records: Record) -> None:
         """Remember what happened. A disk that does not take it must not stop a download, which lies elsewhere: the
         next start does not know of it, and that is told once."""
         try:
-            self.journal.append(*records)
+            self._journal.append(*records)
         except OSError as error:
-            if (why := error.strerror or str(error)) not in self._told:
-                self._told.add(why)
-                log.warning("downloads are not remembered", folder=str(self._folder), why=why)
+            self._tell_once("downloads are not remembered", error)
 
     def drop(self, known: Known) -> None:
         """List it no longer."""
         with self.lock:
             self.write(Forgotten(known.entry.id))
-            self._items().pop(known.entry.id, None)
+            self._known.pop(known.entry.id, None)
 
     def move(self, known: Known, state: DownloadState, error: str | None = None) -> None:
         """Remember a state."""
-        process = os.getpid() if state is DownloadState.RUNNING else None
-        known.entry = replace(known.entry, state=state, error=error)
-        self.write(Moved(known.entry.id, state, process, error))
-
-    def is_mine(self, known: Known) -> bool:
-        """Whether nobody else has fetched it, or is at it."""
         with self.lock:
-            return known.entry.state is not DownloadState.DONE and self.others.fetching(known.entry) is None
-
-    def recall(self, known: Known) -> None:
-        """Take the journal's word for a download at which another process may have been all the time."""
-        with self.lock:
-            try:
-                told = self.journal.entries().get(known.entry.id)
-            except OSError as error:
-                log.warning("the list of downloads cannot be read again", reason=str(error))
-                return
-            if told is None:
-                self._items().pop(known.entry.id, None)
-            else:
-                known.entry, known.done = told, self._done(told)
+            known.entry = replace(known.entry, state=state, error=error)
+            self.write(Moved(known.entry.id, state, error))
 
     def arrived(self, known: Known, path: str) -> None:
         """Remember a file that was fetched."""
         with self.lock:
             known.entry = replace(known.entry, fetched=(*known.entry.fetched, path))
-        self.write(Fetched(known.entry.id, path))
+            self.write(Fetched(known.entry.id, path))
 
-    def _items(self) -> dict[str, Known]:
-        """With what other processes wrote meanwhile; of what this one is at, it knows best."""
-        idle = {key for key, known in (self._known or {}).items() if known.active is None}
-        if self._known is None:
-            self._compact()
+    def _refresh(self) -> None:
+        """Read the journal unless it is as it was; one that cannot be read leaves everything as it was."""
         try:
-            news = self.others.news()
+            # Taken before it is read: what is written meanwhile is read the next time.
+            stamp = self._journal.stamp()
+            if stamp != self._stamp:
+                self._known = {key: Known(entry) for key, entry in self._journal.entries().items()}
+                self._stamp = stamp
         except OSError as error:
-            # What is under way here needs nothing of it, and what cannot be read counts as not kept.
-            if (why := error.strerror or str(error)) not in self._told:
-                self._told.add(why)
-                log.warning("the list of downloads cannot be read", folder=str(self._folder), why=why)
-            self._known = self._known or {}
-            return self._known
-        items = self._known = {} if self._known is None else self._known
-        for key, entry in news.items():
-            if entry is None and key in idle:
-                del items[key]
-            elif entry is not None and key not in items:
-                items[key] = Known(entry, self._done(entry))
-            elif entry is not None and key in idle:
-                items[key].entry, items[key].done = entry, self._done(entry)
-        return items
+            self._tell_once("the list of downloads cannot be read", error)
 
     def _compact(self) -> None:
         try:
-            self.journal.compact()
+            self._journal.compact()
         except OSError as error:
             log.debug("the list of downloads stays as long as it is", why=str(error))
 
-    def _elsewhere(self, known: Known) -> str | None:
-        """Who is at it now that is not this process. Whatever the journal says last: others may have written it."""
-        if known.active is not None or known.entry.state is DownloadState.DONE:
-            return None
-        return self.others.fetching(known.entry)
+    def _tell_once(self, event: str, error: OSError) -> None:
+        if (why := error.strerror or str(error)) not in self._told:
+            self._told.add(why)
+            log.warning(event, folder=str(self._folder), why=why)
 
-    def _done(self, entry: Entry) -> int:
-        return entry.quant.size if entry.state is DownloadState.DONE else self.held(entry.quant)
+    def _busy(self) -> str:
+        names = [known.entry.quant.name for known in self.all() if known.entry.state is DownloadState.RUNNING]
+        what = f" {names[0]}" if names else ""
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        return f"Another benchtop is downloading{what}{more}; wait until that is done, or pause it there."

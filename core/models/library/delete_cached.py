@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from core.errors import DownloadError, UsageError
-from core.models.downloads.discard import locked, remove, running, sweep, unfinished, unlink
-from core.models.downloads.journal import NAME, Entry, Journal, lock_of
+from core.models.downloads.discard import locked, remove, sweep, unfinished, unlink
+from core.models.downloads.folder_lock import is_downloading, is_locked
+from core.models.downloads.journal import NAME, Entry, Journal
+from core.models.downloads.status import DownloadState
 from core.models.hub.cache import PREFIX, quants, read_snapshot
 from core.models.hub.endpoint import RepoCache, size_of
 from core.models.library.scan import PARTIAL, WORTH_TELLING, LibraryEntry
@@ -86,11 +87,9 @@ class _Going:
                 self._refuse(entry, name)
 
     def _refuse(self, entry: Entry, name: str) -> None:
-        if self._downloads is not None and running(lock_of(self._downloads, entry.id)):
-            if entry.process == os.getpid():
-                raise DownloadError(f"{entry.quant.name} is being downloaded here; pause it before {name} is deleted.")
-            who = f"Process {entry.process}" if entry.process else "Another process"
-            raise DownloadError(f"{who} is downloading {entry.quant.name}; pause it before {name} is deleted.")
+        going = entry.state is DownloadState.RUNNING and self._downloads is not None and is_downloading(self._downloads)
+        if going:
+            raise DownloadError(f"{entry.quant.name} is being downloaded; pause it before {name} is deleted.")
 
 
 def _repo_folder(cache: Path, file: Path) -> Path | None:
@@ -142,7 +141,7 @@ def _drop(going: _Going) -> int:
     """Delete the whole folder of a repository of which no commit is left, unless something is being fetched."""
     folder = going.folder
     locks = (folder.parent / ".locks" / folder.name).glob("*.lock")
-    if going.entries or _begun(folder) or any(map(running, locks)):
+    if going.entries or _begun(folder) or any(map(is_locked, locks)):
         return 0
     size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     shutil.rmtree(folder)

@@ -175,7 +175,7 @@ def test_what_cannot_go_on_is_told_and_the_rest_is_fetched(hub: LoopbackHub, tmp
     for key, label, size in (("large", "Q8_0", 1 << 60), ("small", "Q4_K_M", 4 * MB)):
         files = (RepoFile(f"model-{label}.gguf", size, held.files[f"model-{label}.gguf"].sha256),)
         quant = Quant(NAME, held.commit, label, ArtifactFormat.GGUF, files)
-        journal.append(Added(key, quant), Moved(key, DownloadState.RUNNING, 1))
+        journal.append(Added(key, quant), Moved(key, DownloadState.RUNNING))
     code, lines = end(start(hub, tmp_path, "--resume"))
     assert code == 1
     assert any(line.startswith(f"{NAME}:Q4_K_M is here") for line in lines)

@@ -13,7 +13,7 @@ import pytest
 
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.hub.repository import Quant
-from tests.core.models.downloads.conftest import PATIENCE, Bench, finished, until
+from tests.core.models.downloads.conftest import PATIENCE, Bench, finished
 from tests.fakes.hub import Fault, Sparse
 
 ROOT = Path(__file__).parents[4]
@@ -68,28 +68,18 @@ def test_after_a_kill_nothing_that_reached_the_disk_is_fetched_again(bench: Benc
     assert bench.hub.bytes_sent("/cdn/*") == 6 * MB
 
 
-def test_a_second_process_says_who_is_at_it_and_follows(bench: Bench) -> None:
+def test_of_two_processes_that_pull_the_same_one_does_and_the_other_says_so(bench: Bench) -> None:
     quant = bench.add(Sparse(4 * MB))
     bench.hub.faults.append(Fault("/cdn/*", stall_after=MB))
-    child = pull(bench, quant)
-    follow(child, MB)
-    downloads = bench.manager()
-    key = downloads.enqueue(quant)
-    item = until(downloads, key, lambda item: item.note is not None and item.done == MB)
-    assert item.state is DownloadState.QUEUED
-    assert item.note == f"Process {child.pid} is downloading it already; waiting for that."
-    child.kill()
-    child.communicate()
-    assert finished(downloads, key).state is DownloadState.DONE
+    first = pull(bench, quant)
+    follow(first, MB)
+    second = pull(bench, quant)
+    _, told = second.communicate(timeout=PATIENCE)
+    assert "Another benchtop is downloading owner/model:Q4" in told
+    first.kill()
+    first.communicate()
+    assert ended(pull(bench, quant)).state is DownloadState.DONE
     assert bench.hub.bytes_sent("/cdn/*") == 4 * MB
-
-
-def test_two_processes_that_pull_the_same_fetch_it_once(bench: Bench) -> None:
-    quant = bench.add(Sparse(8 * MB))
-    children = [pull(bench, quant) for _ in range(2)]
-    items = [ended(child) for child in children]
-    assert [item.state for item in items] == [DownloadState.DONE] * 2
-    assert bench.hub.bytes_sent("/cdn/*") == 8 * MB
 
 
 def test_a_disk_that_becomes_full_in_the_middle_keeps_what_is_there(bench: Bench) -> None:
