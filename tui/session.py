@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import KvType
 from core.errors import BenchtopError, ModelNotReady
 from core.settings.schema import Settings
@@ -245,7 +245,7 @@ def _damage(artifact: Artifact) -> str | None:
     """Of a file that the library has not looked into. Touches the disk."""
     from core.models.formats.file_index import Inspector, see
 
-    if artifact.format is not ArtifactFormat.GGUF:
+    if artifact.format != "gguf":
         return None
     try:
         return Inspector().look(artifact.path, see(artifact.path.stat())).problem

@@ -14,9 +14,10 @@ from msgspec import Struct
 from api.http.contract import ASKING_HUB, answers, declare
 from api.http.field_rules import Json
 from api.http.leaving import while_there
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.contract.options import KvType
 from core.errors import RequestError
+from core.models.formats.registry import FORMATS
 from core.models.hub.search import Filters, Found, Sort
 from core.models.offers import Offer, offers
 from core.workbench import Workbench
@@ -80,7 +81,7 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             answers(FoundList, "Repositories, as the Hub sorts them"),
             outcomes=ASKING_HUB,
             parameters={
-                "format": {"enum": ["", *_values(ArtifactFormat)]},
+                "format": {"enum": ["", *FORMATS]},
                 "sort": {"enum": ["", *_values(Sort)]},
                 "limit": {"minimum": 1, "maximum": MOST},
             },
@@ -97,7 +98,7 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     ) -> FoundList:
         filters = Filters(
             task=task or None,
-            format=_one_of(ArtifactFormat, format, "format") if format else None,
+            format=_known_format(format) if format else None,
             licence=licence or None,
             sort=_one_of(Sort, sort, "sort") if sort else Sort.DOWNLOADS,
             limit=_within(limit, 1, MOST, "limit"),
@@ -138,7 +139,7 @@ def _found(found: Found) -> FoundRow:
     return FoundRow(
         id=found.id,
         task=found.task,
-        formats=[each.value for each in found.formats],
+        formats=list(found.formats),
         parameters=found.parameters,
         licence=found.licence,
         downloads=found.downloads,
@@ -149,12 +150,12 @@ def _found(found: Found) -> FoundRow:
 
 
 def _row(offer: Offer) -> FitRow:
-    row = FitRow(offer.name, offer.format.value, offer.size)
+    row = FitRow(offer.name, offer.format, offer.size)
     if (judged := offer.judged) is None:
         return row
     fit = judged.fit
     return FitRow(
-        *(offer.name, offer.format.value, offer.size, fit.verdict.value),
+        *(offer.name, offer.format, offer.size, fit.verdict.value),
         context_length=judged.setup.context,
         kv_type=judged.setup.kv.value,
         slots=judged.setup.slots,
@@ -168,6 +169,12 @@ def _row(offer: Offer) -> FitRow:
 
 def _values(kind: type[Enum]) -> list[Json]:
     return [str(each.value) for each in kind]
+
+
+def _known_format(name: str) -> FormatName:
+    if name not in FORMATS:
+        raise RequestError(f"format {name[:40]!r} is unknown; there are {', '.join(FORMATS)}.", "format")
+    return name
 
 
 def _one_of(kind: type[AnyEnum], value: str, field: str) -> AnyEnum:

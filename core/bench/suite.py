@@ -148,7 +148,7 @@ def _cases(
                 fingerprint=files,
                 engine=candidate.engine.name,
                 version=version,
-                format=candidate.artifact.format.value,
+                format=candidate.artifact.format,
                 threads=threads,
                 batch=size.batch,
                 micro_batch=size.micro_batch if size.micro_batch < size.batch else None,

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    pass
-
-
-class ArtifactFormat(Enum):
-    """What a model is stored as; decides which engines accept it."""
-
-    GGUF = "gguf"
-    MLX = "mlx"
-    ONNX = "onnx"
-    ONNX_EMBEDDER = "onnx-embedder"
-    """A graph that makes vectors of texts, where ONNX is one that decodes."""
-    ONNX_GENAI = "onnx-genai"
-    """Graphs with the genai_config.json that the onnxruntime-genai library reads."""
-    MNN = "mnn"
-    WHISPER = "ggml-whisper"
-    PTE = "pte"
-    MLC = "mlc"
-    URL = "url"
-    SCRIPT = "script"
-    """The echo engine's scripted replies: no weights at all."""
+FormatName: TypeAlias = str
+"""What a model is stored as: the name of a Format (`gguf`, `mlx` ...), URL or SCRIPT. Engines name those they load."""
+URL: Final = "url"
+"""The format of a model that a server elsewhere has loaded: no file is here."""
+SCRIPT: Final = "script"
+"""The format of the echo engine's scripted replies: no weights at all."""
+NO_FILES: Final = frozenset({URL, SCRIPT})
 
 
 class Artifact(Struct, frozen=True):
@@ -36,7 +21,7 @@ class Artifact(Struct, frozen=True):
 
     name: str
     """The name users know it by; replies carry it, never the path."""
-    format: ArtifactFormat
+    format: FormatName
     path: Path
     size: int
     """Bytes on disk, all parts together."""

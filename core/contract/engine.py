@@ -5,16 +5,14 @@ Abilities are Protocols, asked for with `isinstance`; there are no flags.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, FormatName
 from core.contract.models import Model
 from core.contract.options import LoadOptions, LoadProgress, no_progress
-
-if TYPE_CHECKING:
-    pass
 
 
 class Available(Struct, frozen=True):
@@ -45,6 +43,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def formats(self) -> Sequence[FormatName]:
+        """What it loads."""
+        ...
+
+    @property
     def priority(self) -> int:
         """Lower is tried first when nothing was measured."""
         ...
@@ -52,8 +55,6 @@ class Engine(Protocol):
     def availability(self) -> Availability:
         """Whether it runs here, found without loading its native library."""
         ...
-
-    def accepts(self, artifact: Artifact) -> bool: ...
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> Model:
         """Load. Raises ArtifactError for a damaged file, LoadFailed when the engine will not have it, Cancelled when
@@ -75,6 +76,6 @@ class LoraHost(Protocol):
     """An engine that adds low-rank adapters to a model when it is loaded."""
 
     @property
-    def lora_format(self) -> ArtifactFormat:
+    def lora_format(self) -> FormatName:
         """What their files are."""
         ...

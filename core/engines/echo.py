@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from core.chat.chatml import CHATML
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import SCRIPT, Artifact
 from core.contract.engine import Availability, Available
 from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, no_progress
@@ -26,7 +26,7 @@ from core.requests import Sampling
 TURN_BEGIN, TURN_END = 256, 257
 SPECIALS = {TURN_BEGIN: "<|im_start|>", TURN_END: "<|im_end|>"}
 CELL_BYTES = 4
-ARTIFACT = Artifact("echo", ArtifactFormat.SCRIPT, Path("echo"), 0)
+ARTIFACT = Artifact("echo", SCRIPT, Path("echo"), 0)
 
 Script = Callable[[str], str]
 """From what the user said last (or a raw prompt) to the whole reply."""
@@ -224,6 +224,7 @@ class EchoEngine:
 
     name = "echo"
     platform = "any"
+    formats = (SCRIPT,)
     priority = 1000
 
     def __init__(self, script: Script = repeat) -> None:
@@ -231,9 +232,6 @@ class EchoEngine:
 
     def availability(self) -> Availability:
         return Available("1")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.SCRIPT
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         return EchoModel(options, self._script)

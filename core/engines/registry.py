@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Available, Engine, Unavailable
 from core.errors import ArtifactError, EngineUnavailable
 
@@ -76,7 +75,7 @@ class Engines:
             return self._forced(artifact, forced)
         refusals = []
         for engine in self:
-            if not engine.accepts(artifact):
+            if artifact.format not in engine.formats:
                 continue
             availability = engine.availability()
             if isinstance(availability, Available):
@@ -84,16 +83,15 @@ class Engines:
             refusals.append(_refusal(engine, availability))
         if refusals:
             raise EngineUnavailable(" ".join(refusals))
-        raise ArtifactError(artifact.name, f"No engine here runs {artifact.format.value} models like {artifact.name}.")
+        raise ArtifactError(artifact.name, f"No engine here runs {artifact.format} models like {artifact.name}.")
 
-    def takers(self) -> dict[ArtifactFormat, tuple[str, ...]]:
+    def takers(self) -> dict[FormatName, tuple[str, ...]]:
         """The engines that run here, by the formats they take; both in order of preference."""
         able = [engine for engine in self if isinstance(engine.availability(), Available)]
-        found: dict[ArtifactFormat, tuple[str, ...]] = {}
+        found: dict[FormatName, tuple[str, ...]] = {}
         for engine in able:
-            for format_ in ArtifactFormat:
-                if engine.accepts(Artifact("", format_, Path(), 0)):
-                    found[format_] = (*found.get(format_, ()), engine.name)
+            for format_ in engine.formats:
+                found[format_] = (*found.get(format_, ()), engine.name)
         return found
 
     def reports(self) -> tuple[EngineReport, ...]:
@@ -108,10 +106,10 @@ class Engines:
         availability = engine.availability()
         if isinstance(availability, Unavailable):
             raise EngineUnavailable(_refusal(engine, availability))
-        if not engine.accepts(artifact):
+        if artifact.format not in engine.formats:
             raise ArtifactError(
                 artifact.name,
-                f"The engine {name} does not run {artifact.format.value} models, which {artifact.name} is; "
+                f"The engine {name} does not run {artifact.format} models, which {artifact.name} is; "
                 "leave out --engine.",
             )
         return engine

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.names import Alias, HubName, parse
 
 FILE: Final = Path(__file__).with_name("catalog.toml")
@@ -64,7 +64,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Source(Struct, frozen=True):
     """Where a model can be had in one format."""
 
-    format: ArtifactFormat
+    format: FormatName
     name: HubName
 
 
@@ -77,10 +77,10 @@ class CatalogEntry(Struct, frozen=True):
     parameters: int
     licence: str
     default: Width
-    offers: tuple[tuple[ArtifactFormat, Offer], ...]
+    offers: tuple[tuple[FormatName, Offer], ...]
 
     @property
-    def formats(self) -> tuple[ArtifactFormat, ...]:
+    def formats(self) -> tuple[FormatName, ...]:
         return tuple(format_ for format_, _ in self.offers)
 
     def sources(self, variant: str | None = None) -> tuple[Source, ...]:
@@ -139,13 +139,13 @@ def builtin_catalog() -> Catalog:
 
 
 def _entry(alias: str, row: Row) -> CatalogEntry:
-    onnx = ArtifactFormat.ONNX if row.task is Task.CHAT else ArtifactFormat.ONNX_EMBEDDER
-    offers: Mapping[ArtifactFormat, Offer | None] = {
-        ArtifactFormat.GGUF: row.gguf,
-        ArtifactFormat.MLX: row.mlx,
+    onnx = "onnx" if row.task is Task.CHAT else "onnx-embedder"
+    offers: Mapping[FormatName, Offer | None] = {
+        "gguf": row.gguf,
+        "mlx": row.mlx,
         onnx: row.onnx,
-        ArtifactFormat.MNN: row.mnn,
-        ArtifactFormat.WHISPER: row.whisper,
+        "mnn": row.mnn,
+        "ggml-whisper": row.whisper,
     }
     kept = tuple((format_, offer) for format_, offer in offers.items() if offer is not None)
     parameters = round(row.parameters * 1_000_000_000)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import SCRIPT, FormatName
 from core.contract.options import KvType
 from core.devices import devices
 from core.errors import ArtifactError, GatedRepository, ModelNotFound
@@ -26,7 +26,7 @@ class Offer(Struct, frozen=True):
     """One model of a repository, or one that is built in."""
 
     name: str
-    format: ArtifactFormat
+    format: FormatName
     size: int
     """Bytes."""
     judged: Judged | None
@@ -48,7 +48,7 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
     memory = devices()
     if isinstance(name, BuiltIn):
         artifact = store.resolve(name)
-        if artifact.format is ArtifactFormat.SCRIPT:
+        if artifact.format == SCRIPT:
             # It has no weights, and fits anywhere.
             return (Offer(artifact.name, artifact.format, artifact.size, None),)
         only = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
@@ -67,9 +67,9 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
     return tuple(found)
 
 
-def _by_format(store: Store, name: Alias | HubName) -> dict[ArtifactFormat, list[Quant]]:
+def _by_format(store: Store, name: Alias | HubName) -> dict[FormatName, list[Quant]]:
     """The usual one of each format first. Raises ModelNotFound, HubError."""
-    found: dict[ArtifactFormat, list[Quant]] = {}
+    found: dict[FormatName, list[Quant]] = {}
     formats = store.formats
     named = name.label or name.file if isinstance(name, HubName) else name.variant
     for wish in wishes(name, formats=formats):
@@ -77,12 +77,12 @@ def _by_format(store: Store, name: Alias | HubName) -> dict[ArtifactFormat, list
         able = [quant for quant in repository.quants if quant.format in wish.formats and quant.format in formats]
         for format_ in dict.fromkeys(quant.format for quant in able):
             usual = _usual(wish.name, repository, format_) if named else None
-            mine = [quant for quant in able if quant.format is format_]
+            mine = [quant for quant in able if quant.format == format_]
             found.setdefault(format_, []).extend([usual] if usual is not None else [] if named else mine)
     return {format_: quants for format_, quants in found.items() if quants}
 
 
-def _usual(name: HubName, repository: Repository, format_: ArtifactFormat) -> Quant | None:
+def _usual(name: HubName, repository: Repository, format_: FormatName) -> Quant | None:
     try:
         return wanted(name, repository, (format_,))
     except ModelNotFound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import URL, Artifact
 from core.errors import ArtifactError, ModelNotFound
 from core.foreign_text import encodable
 from core.models.formats.detect import Damaged, detect, detect_folder
@@ -69,7 +69,7 @@ def from_url(name: str) -> Artifact:
     path = parts.path.rstrip("/").removesuffix("/v1")
     root = f"{parts.scheme}://{parts.netloc.lower()}{path}"
     model = f"#{parts.fragment}" if parts.fragment else ""
-    return Artifact(root + model, ArtifactFormat.URL, Path(), 0, url=f"{root}/v1{model}")
+    return Artifact(root + model, URL, Path(), 0, url=f"{root}/v1{model}")
 
 
 def _problem(parts: SplitResult) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import SCRIPT, Artifact, FormatName
 from core.errors import ModelNotFound, NotDownloaded, UsageError, about
 from core.models.hub.choose_quant import ORDER, wanted
 from core.models.paths import from_path, from_url
@@ -64,14 +64,14 @@ class Wish(Struct, frozen=True):
     """What could be downloaded for a name."""
 
     name: HubName
-    formats: tuple[ArtifactFormat, ...]
+    formats: tuple[FormatName, ...]
     """Those in which it is wanted."""
 
 
 def resolve(
     name: Name,
     *,
-    formats: Sequence[ArtifactFormat] = ORDER,
+    formats: Sequence[FormatName] = ORDER,
     cache: Path | None = None,
     catalog: Catalog | None = None,
     known: Collection[str] = (),
@@ -91,7 +91,7 @@ def resolve(
 def resolve_own(
     text: str,
     *,
-    formats: Sequence[ArtifactFormat] = ORDER,
+    formats: Sequence[FormatName] = ORDER,
     cache: Path | None = None,
     catalog: Catalog | None = None,
     known: Collection[str] = (),
@@ -105,7 +105,7 @@ def resolve_own(
 def candidates(
     name: Name,
     *,
-    formats: Sequence[ArtifactFormat] = ORDER,
+    formats: Sequence[FormatName] = ORDER,
     cache: Path | None = None,
     catalog: Catalog | None = None,
     known: Collection[str] = (),
@@ -149,7 +149,7 @@ def _aliases(text: str, catalog: Catalog | None) -> Collection[str]:
     return () if clean(text) in BUILT_IN else (catalog or _usual_catalog()).aliases
 
 
-def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[ArtifactFormat] = ORDER) -> tuple[Wish, ...]:
+def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[FormatName] = ORDER) -> tuple[Wish, ...]:
     """What could be downloaded for a name, the preferred format first; nothing for what is no alias and not of the
     Hub, and for a variant that no format has."""
     if isinstance(name, HubName):
@@ -165,7 +165,7 @@ def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[Artifac
 def quant_of(
     name: Name,
     listed: Callable[[str, str | None], Repository],
-    formats: Sequence[ArtifactFormat] = ORDER,
+    formats: Sequence[FormatName] = ORDER,
     catalog: Catalog | None = None,
 ) -> Quant:
     """What is to be downloaded for a name. `listed` lists a repository of the Hub at a revision.
@@ -205,7 +205,7 @@ def _expanded(path: str) -> Path:
 
 def _built_in(name: str) -> Artifact:
     if name == ECHO:
-        return Artifact(ECHO, ArtifactFormat.SCRIPT, Path(ECHO), 0)
+        return Artifact(ECHO, SCRIPT, Path(ECHO), 0)
     from core.guide import WEIGHTS
 
     return from_path(WEIGHTS, GUIDE)

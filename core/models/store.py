@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions
 from core.devices import Device, devices
@@ -36,12 +36,12 @@ from core.settings.schema import Folders, Settings
 from core.telemetry.log import get_logger
 
 ENGINE_OF = {
-    ArtifactFormat.GGUF: "llamacpp",
-    ArtifactFormat.MLX: "mlx",
-    ArtifactFormat.ONNX: "onnxruntime",
+    "gguf": "llamacpp",
+    "mlx": "mlx",
+    "onnx": "onnxruntime",
 }
 """Whose records correct the estimate for a format."""
-SILENT = frozenset({ArtifactFormat.ONNX_EMBEDDER, ArtifactFormat.WHISPER})
+SILENT = frozenset({"onnx-embedder", "ggml-whisper"})
 SILENT_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
 """Ends of the names of encoders in GGUF files."""
 SILENT_WORDS = ("embed", "rerank")
@@ -57,7 +57,7 @@ def as_asked(_: Engine, __: Artifact, options: LoadOptions) -> LoadOptions:
 class EngineSource(Protocol):
     """The engines of a workbench, as far as the models ask for them."""
 
-    def takers(self) -> Mapping[ArtifactFormat, tuple[str, ...]]:
+    def takers(self) -> Mapping[FormatName, tuple[str, ...]]:
         """The engines that run here, by the formats they take; both in order of preference."""
         ...
 
@@ -97,11 +97,11 @@ class Store:
         return builtin_catalog()
 
     @property
-    def formats(self) -> tuple[ArtifactFormat, ...]:
+    def formats(self) -> tuple[FormatName, ...]:
         """Those that engines here take, the one to prefer first: what the machine's own engine takes on a Mac, and
         elsewhere GGUF, of which there is the most and which needs the least."""
-        first = (ArtifactFormat.MLX,) if machine().apple_silicon else ()
-        preferred = (*first, ArtifactFormat.GGUF)
+        first = ("mlx",) if machine().apple_silicon else ()
+        preferred = (*first, "gguf")
         takers = self._engines.takers()
         return (*(each for each in preferred if each in takers), *(each for each in takers if each not in preferred))
 
@@ -194,7 +194,7 @@ class Store:
         except ArtifactError:
             return artifact.size
         options = profile.options(self._options)
-        if artifact.format is ArtifactFormat.GGUF:
+        if artifact.format == "gguf":
             options = settled(self._engines.get(ENGINE_OF[artifact.format]), artifact, options)
         setup = _setup(header, options, min(memory, available_memory()))
         return self._correction(header)(estimate(header, setup)).loaded
@@ -203,7 +203,7 @@ class Store:
         """Whether a model here generates text, as far as its header or its name tells; quick for all but GGUF files."""
         if artifact.format in SILENT or any(word in artifact.path.name.lower() for word in SILENT_WORDS):
             return False
-        if artifact.format is not ArtifactFormat.GGUF:
+        if artifact.format != "gguf":
             return True
         try:
             return not read_header(artifact).architecture.endswith(SILENT_ARCHITECTURES)
@@ -240,6 +240,6 @@ class Store:
 
 def _setup(header: Header, options: LoadOptions, available: int) -> Setup:
     setup = usual_setup(header, options, available, machine().features)
-    if header.format is ArtifactFormat.GGUF:
+    if header.format == "gguf":
         return setup
-    return replace(setup, micro_batch=None, grows=True, windowed=header.format is ArtifactFormat.MLX)
+    return replace(setup, micro_batch=None, grows=True, windowed=header.format == "mlx")

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.models import TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel
@@ -52,7 +52,7 @@ async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
     options = LoadOptions(context=CONTEXT, slots=1, threads=threads, batch_threads=threads)
 
     def load(path: Path) -> TokenModel:
-        artifact = Artifact(path.stem, ArtifactFormat.GGUF, path, path.stat().st_size)
+        artifact = Artifact(path.stem, "gguf", path, path.stat().st_size)
         return LlamaCppEngine().load(artifact, options)
 
     def draft() -> DraftModel:

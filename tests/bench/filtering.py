@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from core.contract.artifact import ArtifactFormat
 from core.models.catalog import Task
 from core.models.hub.search import Found
 from tests.bench.report import table
@@ -25,7 +24,7 @@ VIEWS: Final = {
     "one letter": View("q"),
     "two words": View("qwen gguf"),
     "no match": View("zzzz"),
-    "filters": View(task=Task.CHAT, format=ArtifactFormat.GGUF, most_parameters=8_000_000_000, open_only=True),
+    "filters": View(task=Task.CHAT, format="gguf", most_parameters=8_000_000_000, open_only=True),
     "a word, by downloads": View("qwen", order=Order.DOWNLOADS),
     "all, by name": View(order=Order.NAME),
     "all, by fit": View(order=Order.FIT),
@@ -56,7 +55,7 @@ def _found(draw: random.Random, number: int) -> Found:
     return Found(
         f"{draw.choice(('bartowski', 'unsloth', 'mlx-community', 'someone'))}/{family}-{size}B-{number}-GGUF",
         draw.choice(("text-generation", "feature-extraction", None)),
-        (draw.choice((ArtifactFormat.GGUF, ArtifactFormat.MLX)),),
+        (draw.choice(("gguf", "mlx")),),
         size * 1_000_000_000,
         draw.choice(("apache-2.0", "mit", None)),
         draw.randrange(1_000_000),

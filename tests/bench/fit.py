@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.contract.step import Work
 from core.devices import resident
@@ -97,7 +97,7 @@ def _measured(path: Path, context: int, slots: int, *, full: bool) -> Taken:
 
 
 def _artifact(path: Path) -> Artifact:
-    return Artifact(path.stem, ArtifactFormat.GGUF, path, path.stat().st_size)
+    return Artifact(path.stem, "gguf", path, path.stat().st_size)
 
 
 def _mebi(size: int) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Available
 from core.contract.models import Embedder, StreamModel, TokenModel, Transcriber
 from core.contract.options import LoadOptions
@@ -49,22 +49,22 @@ def artifact_of(kind: str, folder: Path) -> Artifact:
             return ARTIFACT
         case "mlx":
             path = mlx_folder(folder)
-            return Artifact("guide", ArtifactFormat.MLX, path, sum(file.stat().st_size for file in path.rglob("*")))
+            return Artifact("guide", "mlx", path, sum(file.stat().st_size for file in path.rglob("*")))
         case "onnx":
             path = onnx_folder(folder)
-            return Artifact("guide", ArtifactFormat.ONNX, path, sum(file.stat().st_size for file in path.rglob("*")))
+            return Artifact("guide", "onnx", path, sum(file.stat().st_size for file in path.rglob("*")))
         case "mnn":
             path = mnn_folder(folder)
-            return Artifact("guide", ArtifactFormat.MNN, path, sum(file.stat().st_size for file in path.rglob("*")))
+            return Artifact("guide", "mnn", path, sum(file.stat().st_size for file in path.rglob("*")))
         case "genai":
             path = genai_folder(folder)
             size = sum(file.stat().st_size for file in path.rglob("*"))
-            return Artifact("guide", ArtifactFormat.ONNX_GENAI, path, size)
+            return Artifact("guide", "onnx-genai", path, size)
         case "q8_0":
             path = quantized(WEIGHTS, folder)
         case _:
             path = WEIGHTS
-    return Artifact("guide", ArtifactFormat.GGUF, path, path.stat().st_size)
+    return Artifact("guide", "gguf", path, path.stat().st_size)
 
 
 @pytest.fixture(scope="module", params=SUBJECTS, ids=name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import SCRIPT, Artifact
 from core.contract.options import KvType
 from core.devices import Device, DeviceKind
 from core.errors import HubError, ModelNotFound, RepositoryNotFound
@@ -53,14 +53,14 @@ SIZES = {"Q4_K_M": 2_497, "Q6_K": 3_306, "Q8_0": 4_280, "BF16": 8_051, "F32": 16
 
 
 def file(name: str, size: int, problem: str | None = None, **more: object) -> LibraryEntry:
-    format_ = ArtifactFormat.GGUF if problem is None else None
+    format_ = "gguf" if problem is None else None
     path = Path("models") / f"{name}.gguf"
     return LibraryEntry(name, path, format_, size, False, problem, **more)  # type: ignore[arg-type]
 
 
 ENTRIES = (
-    LibraryEntry("guide", Path("guide.gguf"), ArtifactFormat.GGUF, int(3.9 * MEGA), True, place=Place.BUILT_IN),
-    LibraryEntry("echo", Path("echo"), ArtifactFormat.SCRIPT, 0, False, place=Place.BUILT_IN),
+    LibraryEntry("guide", Path("guide.gguf"), "gguf", int(3.9 * MEGA), True, place=Place.BUILT_IN),
+    LibraryEntry("echo", Path("echo"), SCRIPT, 0, False, place=Place.BUILT_IN),
     file("Qwen3-0.6B-Q8_0", 639 * MEGA, engines=("llamacpp",)),
     file("half-a-download", 12 * MEGA, "The file ends before its tensors do; download it again."),
 )
@@ -70,7 +70,7 @@ def found(
     name: str, parameters: int, downloads: int, likes: int, licence: str = "apache-2.0", *, gated: bool = False
 ) -> Found:
     updated = datetime(2026, 1, 1, tzinfo=UTC)
-    formats = (ArtifactFormat.GGUF,)
+    formats = ("gguf",)
     return Found(name, "text-generation", formats, parameters, licence, downloads, likes, updated, gated)
 
 
@@ -85,7 +85,7 @@ FOUND = (
 def header(size: int = 2_497 * MEGA, label: str = "Q4_K_M") -> Header:
     """Of the shape of Qwen3 4B."""
     return Header(
-        ArtifactFormat.GGUF,
+        "gguf",
         "qwen3",
         "Qwen3 4B",
         label,
@@ -104,9 +104,7 @@ def header(size: int = 2_497 * MEGA, label: str = "Q4_K_M") -> Header:
 def repository(name: str = QWEN) -> Repository:
     stem = name.rpartition("/")[2].removesuffix("-GGUF")
     files = [RepoFile(f"{stem}-{label}.gguf", size * MEGA) for label, size in SIZES.items()]
-    quants = [
-        Quant(name, "1" * 40, label, ArtifactFormat.GGUF, (each,)) for label, each in zip(SIZES, files, strict=True)
-    ]
+    quants = [Quant(name, "1" * 40, label, "gguf", (each,)) for label, each in zip(SIZES, files, strict=True)]
     return Repository(name, "1" * 40, tuple(files), tuple(quants))
 
 
@@ -159,7 +157,7 @@ class StillDownloads:
 class StillStore:
     """Its Hub answers every search with `found`, waits for a gate where a search has one, and fails with `problem`."""
 
-    formats = (ArtifactFormat.GGUF, ArtifactFormat.WHISPER)
+    formats = ("gguf", "ggml-whisper")
 
     def __init__(self) -> None:
         self.entries: tuple[LibraryEntry, ...] = ENTRIES

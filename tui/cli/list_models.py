@@ -116,7 +116,7 @@ def table_of(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -
     table.add_column("used", no_wrap=True)
     table.add_column("runs with", overflow="fold")
     for entry in entries:
-        kind = entry.format.value if entry.format else ""
+        kind = entry.format or ""
         used = _when(entry).partition("T")[0]
         told = printable(entry.problem or ", ".join(entry.engines))
         style = "red" if entry.problem else None
@@ -134,7 +134,7 @@ def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
     table.add_column("formats", overflow="fold")
     table.add_column("licence", overflow="fold")
     for entry in entries:
-        formats = " ".join(_short(format_.value) for format_ in entry.formats)
+        formats = " ".join(_short(format_) for format_ in entry.formats)
         table.add_row(entry.alias, entry.task.value, fmt.short(entry.parameters), formats, entry.licence)
     return table
 
@@ -156,7 +156,7 @@ def _listed(entry: LibraryEntry, shorts: Mapping[Path, str]) -> Listed:
     return Listed(
         name=entry.name,
         short=shorts.get(entry.path),
-        format=entry.format.value if entry.format else None,
+        format=entry.format or None,
         size=entry.size,
         place=entry.place.value,
         path=str(entry.path),
@@ -173,7 +173,7 @@ def _offered(entry: CatalogEntry) -> Offered:
         task=entry.task.value,
         parameters=entry.parameters,
         licence=entry.licence,
-        formats=tuple(_short(format_.value) for format_ in entry.formats),
+        formats=tuple(_short(format_) for format_ in entry.formats),
         variants=tuple(width.value for width in entry.variants),
         repositories=tuple(str(source.name) for source in entry.sources()),
     )

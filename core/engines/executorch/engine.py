@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec, StreamModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
@@ -31,6 +31,7 @@ class ExecutorchEngine:
 
     name = "executorch"
     platform = "any"
+    formats = ("pte",)
     priority = 25
 
     def availability(self) -> Availability:
@@ -43,9 +44,6 @@ class ExecutorchEngine:
             return Available(version("executorch"))
         except PackageNotFoundError:
             return Available("unknown")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.PTE
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> StreamModel:
         from core.engines.executorch.model import ExecutorchModel

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from core.contract.abilities import BatchSize
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec, TokenModel
 from core.contract.options import KvType, LoadOptions, LoadProgress, Lora, no_progress
@@ -74,9 +74,10 @@ class LlamaCppEngine:
 
     name = "llamacpp"
     platform = "any"
+    formats = ("gguf",)
     priority = 20
     libraries = ("llama_cpp", "numpy")
-    lora_format = ArtifactFormat.GGUF
+    lora_format = "gguf"
 
     def availability(self) -> Availability:
         if find_spec("llama_cpp") is None:
@@ -85,9 +86,6 @@ class LlamaCppEngine:
             return Available(version(PACKAGE))
         except PackageNotFoundError:
             return Available("unknown")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.GGUF
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First without extra buffer types, whose kernels (AMX, repacking) fault on some machines; then one thread."""

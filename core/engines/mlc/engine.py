@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec, StreamModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
@@ -59,6 +59,7 @@ class MlcEngine:
 
     name = "mlc-llm"
     platform = "any"
+    formats = ("mlc",)
     priority = 28
 
     def availability(self) -> Availability:
@@ -71,9 +72,6 @@ class MlcEngine:
             except PackageNotFoundError:
                 continue
         return Available("unknown")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.MLC
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """mlc-llm has no setting that would spare it a crash."""

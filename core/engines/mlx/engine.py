@@ -8,7 +8,7 @@ from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
@@ -22,6 +22,7 @@ class MlxEngine:
 
     name = "mlx"
     platform = "darwin-arm64"
+    formats = ("mlx",)
 
     @property
     def priority(self) -> int:
@@ -43,9 +44,6 @@ class MlxEngine:
             return Available(version("mlx"))
         except PackageNotFoundError:
             return Available("unknown")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.MLX
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """MLX has no setting that would spare it a crash."""

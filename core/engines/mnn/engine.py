@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
@@ -20,6 +20,7 @@ class MnnEngine:
 
     name = "mnn"
     platform = "any"
+    formats = ("mnn",)
     priority = 22
 
     def availability(self) -> Availability:
@@ -31,9 +32,6 @@ class MnnEngine:
             return Available(version("MNN"))
         except PackageNotFoundError:
             return Available("unknown")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.MNN
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First full precision, without kernels that quantize activations; then one thread."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import Embedder, ModelSpec, TokenModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
@@ -55,6 +55,7 @@ class OnnxEngine:
 
     name = "onnxruntime"
     platform = "any"
+    formats = ("onnx", "onnx-embedder")
     priority = 30
 
     def availability(self) -> Availability:
@@ -67,9 +68,6 @@ class OnnxEngine:
                 continue
         return Available("unknown")
 
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format in (ArtifactFormat.ONNX, ArtifactFormat.ONNX_EMBEDDER)
-
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First the graph as it is written, without fused and re-ordered kernels; then one thread."""
         if options.extra_buffers:
@@ -81,7 +79,7 @@ class OnnxEngine:
     def load(
         self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress
     ) -> TokenModel | Embedder:
-        if artifact.format is ArtifactFormat.ONNX_EMBEDDER:
+        if artifact.format == "onnx-embedder":
             return _embedder(artifact, options, progress)
         return _decoder(artifact, options, progress)
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Final
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec, TokenModel
 from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
@@ -29,6 +29,7 @@ class GenaiEngine:
 
     name = "onnxruntime-genai"
     platform = "any"
+    formats = ("onnx-genai",)
     priority = 31
 
     def availability(self) -> Availability:
@@ -43,9 +44,6 @@ class GenaiEngine:
             except PackageNotFoundError:
                 continue
         return Available("unknown")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.ONNX_GENAI
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """One thread; the graph is run as its maker optimised it."""

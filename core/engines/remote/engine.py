@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import URL, Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, no_progress
@@ -44,6 +44,7 @@ class RemoteEngine:
 
     name = "remote"
     platform = "any"
+    formats = (URL,)
     priority = 90
 
     def availability(self) -> Availability:
@@ -51,9 +52,6 @@ class RemoteEngine:
             return Available(version(PACKAGE))
         except PackageNotFoundError:
             return Unavailable(f"The package {PACKAGE} is not installed.", f"pip install {PACKAGE}")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.URL
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> RemoteModel:
         """Raises LoadFailed for a server that does not answer as one should, or has no such model."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, no_progress
@@ -69,6 +69,7 @@ class WhisperEngine:
 
     name = "whisper"
     platform = "any"
+    formats = ("ggml-whisper",)
     priority = 40
 
     def availability(self) -> Availability:
@@ -81,9 +82,6 @@ class WhisperEngine:
             return Available(version(PACKAGE))
         except PackageNotFoundError:
             return Unavailable(f"The package {PACKAGE} is installed in part.", mend)
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.WHISPER
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> WhisperModel:
         header = _header(artifact)

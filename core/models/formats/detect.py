@@ -8,7 +8,7 @@ import os
 import struct
 from pathlib import Path
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import SCRIPT, Artifact, FormatName
 
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)
@@ -48,7 +48,7 @@ class Damaged(Exception):
     """The file is not what it should be; the message says what is wrong, as the end of a sentence."""
 
 
-def detect(path: Path) -> ArtifactFormat:
+def detect(path: Path) -> FormatName:
     """The format of a model file. Raises Damaged, or OSError when it cannot be read."""
     with path.open("rb") as file:
         head = file.read(48)
@@ -59,7 +59,7 @@ def detect(path: Path) -> ArtifactFormat:
     if head[:4] == WHISPER_MAGIC:
         return _whisper(head)
     if head[4:6] == PTE_MAGIC and head[6:8].isdigit():
-        return ArtifactFormat.PTE
+        return "pte"
     if head[:4] != GGUF_MAGIC:
         raise Damaged("it does not begin as a GGUF file does")
     if len(head) < 24:
@@ -67,32 +67,32 @@ def detect(path: Path) -> ArtifactFormat:
     (version,) = struct.unpack_from("<I", head, 4)
     if version not in GGUF_VERSIONS:
         raise Damaged(f"its GGUF version {version} is unknown (versions {GGUF_VERSIONS[0]} and {GGUF_VERSIONS[1]} are)")
-    return ArtifactFormat.GGUF
+    return "gguf"
 
 
-def _whisper(head: bytes) -> ArtifactFormat:
+def _whisper(head: bytes) -> FormatName:
     if len(head) < 48:
         raise Damaged("it ends within its header")
     for (name, (least, most)), value in zip(WHISPER_COUNTS.items(), struct.unpack_from("<11i", head, 4), strict=True):
         if not least <= value <= most:
             raise Damaged(f"it is a ggml file but no whisper model, with a {name} of {value}")
-    return ArtifactFormat.WHISPER
+    return "ggml-whisper"
 
 
-def detect_folder(path: Path) -> ArtifactFormat:
+def detect_folder(path: Path) -> FormatName:
     """The format of a model that is a folder of files, as repositories hold them. Raises Damaged."""
     if (path / "genai_config.json").is_file() and not any(path.glob("onnx/*.onnx")):
-        return ArtifactFormat.ONNX_GENAI
+        return "onnx-genai"
     if any(path.glob("*.onnx")) or any(path.glob("onnx/*.onnx")):
-        return ArtifactFormat.ONNX_EMBEDDER if _embeds(path) else ArtifactFormat.ONNX
+        return "onnx-embedder" if _embeds(path) else "onnx"
     if (path / "llm_config.json").is_file() and any(path.glob("*.mnn")):
-        return ArtifactFormat.MNN
+        return "mnn"
     if (path / "mlc-chat-config.json").is_file() and any((path / name).is_file() for name in MLC_WEIGHTS):
-        return ArtifactFormat.MLC
+        return "mlc"
     if any(path.glob("*.pte")):
-        return ArtifactFormat.PTE
+        return "pte"
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
-        return ArtifactFormat.MLX
+        return "mlx"
     raise Damaged(
         "the folder holds neither *.safetensors beside a config.json, nor *.onnx files, "
         "nor *.mnn files beside an llm_config.json, nor *.pte files, nor the weights of an mlc-chat-config.json"
@@ -132,4 +132,4 @@ def fingerprint(path: Path) -> str:
 
 def mark(artifact: Artifact) -> str:
     """The fingerprint of a model's files; its name for one that has none."""
-    return artifact.name if artifact.format is ArtifactFormat.SCRIPT else fingerprint(artifact.path)
+    return artifact.name if artifact.format == SCRIPT else fingerprint(artifact.path)

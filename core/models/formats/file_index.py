@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.foreign_text import encodable
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import Damaged, detect
@@ -35,7 +35,7 @@ class Seen(Struct, frozen=True):
 class Finding(Struct, frozen=True):
     """What is in a file."""
 
-    format: ArtifactFormat | None = None
+    format: FormatName | None = None
     """None where it is damaged or no model by itself."""
     problem: str | None = None
     """Why it cannot be loaded, as the end of a sentence."""
@@ -98,7 +98,7 @@ def _inspect(path: Path) -> Finding:
             read_safetensors(FileSource(path))
             return Finding()
         format_ = detect(path)
-        if format_ is ArtifactFormat.GGUF:
+        if format_ == "gguf":
             read_gguf(FileSource(path))
     except Damaged as error:
         return Finding(problem=f"damaged: {error}")

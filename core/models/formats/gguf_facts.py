@@ -12,7 +12,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.contract.artifact import ArtifactFormat
 from core.models.formats.detect import Damaged
 from core.models.formats.gguf import GgufHeader, Tensor, Value
 from core.models.formats.header import Header, Layer, Portion
@@ -102,7 +101,7 @@ def describe(found: GgufHeader, name: str, whole: Whole | None = None) -> Header
     parameters, weights = _weights(found, whole, notes)
     used = facts.number("expert_used_count")
     return Header(
-        format=ArtifactFormat.GGUF,
+        format="gguf",
         architecture=architecture,
         name=str(pairs.get("general.name") or name),
         quantization=_quantization(pairs.get("general.file_type"), found.tensors),

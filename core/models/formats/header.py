@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.contract.options import BYTES, KvType
 
 
@@ -39,7 +39,7 @@ class Portion(Struct, frozen=True):
 class Header(Struct, frozen=True):
     """The facts of a model that memory and fitness depend on. A number that nobody told is zero."""
 
-    format: ArtifactFormat
+    format: FormatName
     architecture: str
     name: str
     quantization: str

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, FormatName
 from core.errors import ArtifactError
 from core.models.formats.detect import WHISPER_COUNTS, WHISPER_MAGIC, Damaged
 from core.models.formats.gguf import read_gguf
@@ -26,9 +26,7 @@ PROJECTION: Final = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:self_attn|attention|a
 OTHER_PARTS: Final = ("vision", "visual", "audio", "mtp.")
 """In the names of tensors that belong to no layer of the text part."""
 WEIGHTS: Final = (".safetensors", ".onnx", ".onnx_data", ".gguf", ".bin", ".pte", ".mnn", ".weight", ".data")
-FOLDERS: Final = frozenset(
-    {ArtifactFormat.MLX, ArtifactFormat.ONNX, ArtifactFormat.ONNX_EMBEDDER, ArtifactFormat.ONNX_GENAI}
-)
+FOLDERS: Final = frozenset({"mlx", "onnx", "onnx-embedder", "onnx-genai"})
 
 
 def read_header(artifact: Artifact) -> Header:
@@ -45,16 +43,16 @@ def read_header(artifact: Artifact) -> Header:
         raise ArtifactError(artifact.name, f"The file {path} cannot be read: {error.strerror}.") from error
 
 
-def header_of(format_: ArtifactFormat, name: str, files: Files) -> Header:
+def header_of(format_: FormatName, name: str, files: Files) -> Header:
     """Of a model that is all of `files`. Raises ArtifactError, and what reading them raises."""
     if not files.sizes:
         raise ArtifactError(name, f"{name} has no files; check the path, or download it again.")
     try:
-        if format_ is ArtifactFormat.GGUF:
+        if format_ == "gguf":
             return _gguf(name, files)
-        if format_ is ArtifactFormat.WHISPER:
+        if format_ == "ggml-whisper":
             return _whisper(name, files)
-        if format_ in FOLDERS and ("config.json" in files.sizes or format_ is ArtifactFormat.MLX):
+        if format_ in FOLDERS and ("config.json" in files.sizes or format_ == "mlx"):
             return _folder(format_, name, files)
     except Damaged as error:
         raise ArtifactError(name, f"The header of {name} cannot be read: {error}; download it again.") from error
@@ -88,7 +86,7 @@ def _whisper(name: str, files: Files) -> Header:
     if any(not least <= told[key] <= most for key, (least, most) in WHISPER_COUNTS.items()):
         raise Damaged("it is a ggml file but no whisper model")
     return Header(
-        format=ArtifactFormat.WHISPER,
+        format="ggml-whisper",
         architecture="whisper",
         name=name,
         quantization=QUANTIZATIONS.get(told["ftype"] % 1000, f"type {told['ftype']}"),
@@ -103,7 +101,7 @@ def _whisper(name: str, files: Files) -> Header:
     )
 
 
-def _folder(format_: ArtifactFormat, name: str, files: Files) -> Header:
+def _folder(format_: FormatName, name: str, files: Files) -> Header:
     sizes = files.sizes
     if "config.json" not in sizes:
         raise Damaged("there is no config.json")
@@ -115,7 +113,7 @@ def _folder(format_: ArtifactFormat, name: str, files: Files) -> Header:
     tables = [read_safetensors(files.open(path)) for path in sorted(sizes) if path.endswith(".safetensors")]
     parameters, weights, portions = _shards(tables, quantized)
     label = quantized.label
-    if format_ is not ArtifactFormat.MLX:
+    if format_ != "mlx":
         # What a graph holds differs from what the configuration was written for; the file's name tells it.
         label = next((path for path in sizes if path.endswith(".onnx")), label).rpartition("/")[2]
         label = label.removesuffix(".onnx").removeprefix("model").removeprefix("_") or "fp32"

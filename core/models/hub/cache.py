@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, FormatName
 from core.environment import value_of
 from core.errors import ModelNotFound
 from core.models.formats.detect import Damaged, detect_folder
@@ -28,12 +28,12 @@ PREFIX: Final = "models--"
 PLACES: Final = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 """Variables that tell where the cache is."""
 INDEX: Final = "model.safetensors.index.json"
-SINGLE: Final = frozenset({ArtifactFormat.GGUF, ArtifactFormat.WHISPER})
+SINGLE: Final = frozenset({"gguf", "ggml-whisper"})
 """Formats of which the first file is what is loaded."""
 GRAPHS: Final = {
-    ArtifactFormat.ONNX: ".onnx",
-    ArtifactFormat.ONNX_EMBEDDER: ".onnx",
-    ArtifactFormat.PTE: ".pte",
+    "onnx": ".onnx",
+    "onnx-embedder": ".onnx",
+    "pte": ".pte",
 }
 """Formats of which a folder may hold several models, and how the file of one ends."""
 
@@ -123,18 +123,18 @@ def quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple[Quan
 
 def absent(snapshot: Snapshot, quant: Quant) -> str | None:
     """A file of a model that is not here, found by what the others say; None where it is complete."""
-    if quant.format is ArtifactFormat.MLX and any(file.path == INDEX for file in quant.files):
+    if quant.format == "mlx" and any(file.path == INDEX for file in quant.files):
         try:
             index = msgspec.json.decode(without_mark((snapshot.folder / INDEX).read_bytes()), type=_Index)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return INDEX
         return next((shard for shard in sorted(set(index.weight_map.values())) if shard not in snapshot.seen), None)
-    if quant.format is ArtifactFormat.MNN and not any(file.path.endswith(".mnn.weight") for file in quant.files):
+    if quant.format == "mnn" and not any(file.path.endswith(".mnn.weight") for file in quant.files):
         return "llm.mnn.weight"
     return None
 
 
-def find(name: HubName, cache: Path, formats: Sequence[ArtifactFormat] = ORDER) -> Artifact | None:
+def find(name: HubName, cache: Path, formats: Sequence[FormatName] = ORDER) -> Artifact | None:
     """What a name asks for, where all of it is in the cache. Known by the name it was asked for."""
     for snapshot in snapshots(cache, name.repo, name.revision):
         complete = tuple(quant for quant in quants(snapshot) if not absent(snapshot, quant))
@@ -154,10 +154,10 @@ def artifact_of(snapshot: Snapshot, quant: Quant, others: Sequence[Quant], name:
     folder = snapshot.folder
     if quant.format in SINGLE:
         return Artifact(name, quant.format, folder / quant.files[0].path, quant.size)
-    if quant.format is ArtifactFormat.ONNX_GENAI:
+    if quant.format == "onnx-genai":
         return Artifact(name, quant.format, (folder / quant.files[0].path).parent, quant.size)
     ending = GRAPHS.get(quant.format)
-    several = sum(other.format is quant.format for other in others) > 1
+    several = sum(other.format == quant.format for other in others) > 1
     if ending is not None and several:
         folder /= next(file.path for file in quant.files if file.path.endswith(ending))
     return Artifact(name, quant.format, folder, quant.size)
@@ -169,7 +169,7 @@ def taken_whole(snapshot: Snapshot, name: str) -> Artifact | None:
         format_ = detect_folder(snapshot.folder)
     except Damaged:
         return None
-    if format_ is not ArtifactFormat.MLC:
+    if format_ != "mlc":
         return None
     return Artifact(name, format_, snapshot.folder, sum(file.size for file in snapshot.files))
 

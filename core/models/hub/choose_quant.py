@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.errors import ModelNotFound
+from core.models.formats.registry import FORMATS
 from core.models.hub.repository import Quant, Repository
 from core.names import HubName
 
-ORDER: Final = tuple(each for each in ArtifactFormat if each not in (ArtifactFormat.URL, ArtifactFormat.SCRIPT))
+ORDER: Final = FORMATS
 """The formats, where no other order of preference is given."""
 USUAL: Final = "Q4_K_M"
 BITS: Final[Mapping[str, float]] = (
@@ -36,7 +37,7 @@ WIDTHS: Final[Mapping[str, tuple[str, ...]]] = {
 SHOWN: Final = 12
 
 
-def wanted(name: HubName, repository: Repository, formats: Sequence[ArtifactFormat] = ORDER) -> Quant:
+def wanted(name: HubName, repository: Repository, formats: Sequence[FormatName] = ORDER) -> Quant:
     """The model of a listed repository that a name asks for: by its file, its label, its width; else the usual one.
 
     Of several that fit, the one whose format comes first in `formats`; other formats are not considered. Raises
@@ -47,7 +48,7 @@ def wanted(name: HubName, repository: Repository, formats: Sequence[ArtifactForm
     if not found:
         raise ModelNotFound(str(name), _absent(name, repository, able))
     first = min((quant.format for quant in found), key=formats.index)
-    return _usual([quant for quant in found if quant.format is first])
+    return _usual([quant for quant in found if quant.format == first])
 
 
 def _asked(name: HubName, able: Sequence[Quant]) -> list[Quant]:
@@ -58,9 +59,9 @@ def _asked(name: HubName, able: Sequence[Quant]) -> list[Quant]:
     return [*exact, *_besides(label, able, {quant.format for quant in exact})] or _as_wide(label, able)
 
 
-def _besides(label: str, able: Sequence[Quant], without: Collection[ArtifactFormat]) -> list[Quant]:
+def _besides(label: str, able: Sequence[Quant], without: Collection[FormatName]) -> list[Quant]:
     """Those that go by a name which is not their label; none of a format of which several do."""
-    found: dict[ArtifactFormat, list[Quant]] = defaultdict(list)
+    found: dict[FormatName, list[Quant]] = defaultdict(list)
     for quant in able:
         if quant.format not in without and label in _names(quant):
             found[quant.format].append(quant)
@@ -80,7 +81,7 @@ def _holding(file: str, able: Sequence[Quant]) -> list[Quant]:
 
 def _as_wide(label: str, able: Sequence[Quant]) -> list[Quant]:
     """For each format the best that has a width."""
-    best: dict[ArtifactFormat, Quant] = {}
+    best: dict[FormatName, Quant] = {}
     for usual in (each.lower() for each in WIDTHS.get(label, ())):
         for quant in able:
             if usual == quant.label.lower():

@@ -183,5 +183,5 @@ def _check_told(told: _Info, repo: str, files: Sequence[RepoFile]) -> None:
 
 
 def _digest(quant: Quant) -> str:
-    facts = (str(HEADER_VERSION), quant.repo, quant.revision, quant.label, quant.format.value)
+    facts = (str(HEADER_VERSION), quant.repo, quant.revision, quant.label, quant.format)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]

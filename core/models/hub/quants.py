@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.models.formats.detect import ENCODERS
 from core.models.hub.repository import Quant, RepoFile
 from core.names import GGUF_LABEL, MOST_LETTERS, SPLIT
@@ -102,7 +102,7 @@ class _Set(Struct, frozen=True):
     names: tuple[str, ...]
     """What it may be called, the shortest first. They follow from its own files alone: a model goes by each of them
     whatever else is there, so that what was called by one where all is listed is found where only it was fetched."""
-    format: ArtifactFormat
+    format: FormatName
     members: list[RepoFile]
 
     @property
@@ -119,7 +119,7 @@ def _likeliest_first(found: Sequence[_Set]) -> list[_Set]:
     def rank(each: _Set) -> tuple[bool, bool, int, str]:
         path = each.members[0].path
         small = each.size * TWIN_SHARE < largest[each.names[0].lower()]
-        return each.format is not ArtifactFormat.GGUF, small, len(path), path
+        return each.format != "gguf", small, len(path), path
 
     return sorted(found, key=rank)
 
@@ -152,7 +152,7 @@ def _gguf(files: Sequence[RepoFile]) -> Iterator[_Set]:
         # A split file of which parts are missing cannot be run.
         if part is None or len(members) == int(part[2]):
             path = members[0].path
-            yield _Set(_by_path(gguf_label(path), path), ArtifactFormat.GGUF, members)
+            yield _Set(_by_path(gguf_label(path), path), "gguf", members)
 
 
 def _mains(files: Sequence[RepoFile]) -> list[list[RepoFile]]:
@@ -178,7 +178,7 @@ def _safetensors(files: Sequence[RepoFile], label: str, named: str) -> Iterator[
     weights = [file for file in files if "/" not in file.path and file.path.endswith(".safetensors")]
     model = [file for file in weights if file.path.startswith("model")] or weights
     if model and any(file.path == "config.json" for file in files):
-        yield _Set((label, "safetensors", named), ArtifactFormat.MLX, [*_beside(files), *model])
+        yield _Set((label, "safetensors", named), "mlx", [*_beside(files), *model])
 
 
 def _onnx(files: Sequence[RepoFile], model_type: str) -> Iterator[_Set]:
@@ -186,7 +186,7 @@ def _onnx(files: Sequence[RepoFile], model_type: str) -> Iterator[_Set]:
     if "config.json" not in names or any(path.endswith("genai_config.json") for path in names):
         return
     embeds = not names.isdisjoint(EMBEDDER_FILES[:2]) or model_type in ENCODERS
-    format_ = ArtifactFormat.ONNX_EMBEDDER if embeds else ArtifactFormat.ONNX
+    format_ = "onnx-embedder" if embeds else "onnx"
     extra = [file for file in files if file.path in EMBEDDER_FILES and "/" in file.path]
     for file in files:
         folder, _, name = file.path.rpartition("/")
@@ -208,20 +208,20 @@ def _genai(files: Sequence[RepoFile]) -> Iterator[_Set]:
             parts = folder.split("/") if folder else []
             called = "-".join(("genai", *parts[-1:])), "-".join(("genai", *parts))
             rest = (each for each in members if not _is_talk(each.path))
-            yield _Set(called, ArtifactFormat.ONNX_GENAI, [file, *rest])
+            yield _Set(called, "onnx-genai", [file, *rest])
 
 
 def _whisper(files: Sequence[RepoFile]) -> Iterator[_Set]:
     for file in files:
         if found := WHISPER_FILE.fullmatch(file.path):
-            yield _Set((found[1], f"whisper-{found[1]}"), ArtifactFormat.WHISPER, [file])
+            yield _Set((found[1], f"whisper-{found[1]}"), "ggml-whisper", [file])
 
 
 def _mnn(files: Sequence[RepoFile]) -> Iterator[_Set]:
     graphs = [file for file in files if "/" not in file.path and file.path.endswith((".mnn", ".mnn.weight"))]
     if any(file.path.endswith(".mnn") for file in graphs):
         others = [file for file in files if "/" not in file.path and file.path.endswith((".bin", ".mtok"))]
-        yield _Set(("mnn",), ArtifactFormat.MNN, [*_beside(files), *others, *graphs])
+        yield _Set(("mnn",), "mnn", [*_beside(files), *others, *graphs])
 
 
 def _pte(files: Sequence[RepoFile]) -> Iterator[_Set]:
@@ -231,7 +231,7 @@ def _pte(files: Sequence[RepoFile]) -> Iterator[_Set]:
         _, name, path = _by_path("", file.path, "pte-")
         data = [each for each in files if each.path == f"{file.path.removesuffix('.pte')}.ptd"]
         names = ("pte", name, path) if name == "pte-model" else (name, path, "pte")
-        yield _Set(names, ArtifactFormat.PTE, [*_beside(files), file, *data])
+        yield _Set(names, "pte", [*_beside(files), file, *data])
 
 
 def _beside(files: Iterable[RepoFile]) -> list[RepoFile]:
@@ -271,7 +271,7 @@ def _is_talk(path: str) -> bool:
     return path.endswith((".md", ".png", ".jpg", ".gitattributes"))
 
 
-def formats_of(names: Iterable[str]) -> frozenset[ArtifactFormat]:
+def formats_of(names: Iterable[str]) -> frozenset[FormatName]:
     """The formats a repository holds, by its files' names alone."""
     files = [RepoFile(name, 0) for name in names]
     return frozenset(quant.format for quant in group("owner/name", "", files))

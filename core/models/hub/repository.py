@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 
 
 class RepoFile(Struct, frozen=True):
@@ -29,7 +29,7 @@ class Quant(Struct, frozen=True):
     """The commit."""
     label: str
     """As users write it behind the colon: `Q4_K_M`, `4bit`, `fp16`, `onnx-q4` ..."""
-    format: ArtifactFormat
+    format: FormatName
     files: tuple[RepoFile, ...]
     """In the order in which they should arrive: what is loaded first comes first."""
     also: tuple[str, ...] = ()

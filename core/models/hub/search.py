@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.models.hub.link import HubLink, Query, decode
 from core.models.hub.quants import formats_of
 
@@ -21,11 +21,11 @@ EXPANDED: Final = (
     *("safetensors", "gguf", "siblings"),
 )
 TAGS: Final = {
-    ArtifactFormat.GGUF: "gguf",
-    ArtifactFormat.MLX: "safetensors",
-    ArtifactFormat.ONNX: "onnx",
-    ArtifactFormat.ONNX_EMBEDDER: "onnx",
-    ArtifactFormat.ONNX_GENAI: "onnx",
+    "gguf": "gguf",
+    "mlx": "safetensors",
+    "onnx": "onnx",
+    "onnx-embedder": "onnx",
+    "onnx-genai": "onnx",
 }
 """Of the formats that the Hub tags; the others are told by the files alone."""
 PARAMETERS: Final = re.compile(r"(?:^|[-_.])(?:(\d{1,4})x)?(\d{1,6}(?:\.\d{1,6})?)([bm])(?:$|[-_.])", re.IGNORECASE)
@@ -48,7 +48,7 @@ class Filters(Struct, frozen=True, forbid_unknown_fields=True):
 
     task: str | None = None
     """The Hub's `pipeline_tag`: `text-generation`, `automatic-speech-recognition` ..."""
-    format: ArtifactFormat | None = None
+    format: FormatName | None = None
     licence: str | None = None
     """As the Hub spells it: `apache-2.0`, `mit` ..."""
     owner: str | None = None
@@ -68,7 +68,7 @@ class Found(Struct, frozen=True):
 
     id: str
     task: str | None
-    formats: tuple[ArtifactFormat, ...]
+    formats: tuple[FormatName, ...]
     """Those of which it holds a model that could be run."""
     parameters: int | None
     """Told by the Hub, else by its name; None where neither does."""
@@ -174,7 +174,7 @@ class _Row(Struct, rename={"last_modified": "lastModified"}):
         return Found(
             id=self.id,
             task=self.pipeline_tag,
-            formats=tuple(sorted(formats, key=lambda format_: format_.value)),
+            formats=tuple(sorted(formats)),
             parameters=told[0] if told else parameters_in(self.id),
             licence=licence(self.tags),
             downloads=self.downloads,

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import URL
 from core.errors import BenchtopError
 from core.lanes import Lane
 from core.models.library.scan import LibraryEntry, Place
@@ -75,7 +75,7 @@ def loadable(
     times = Counter(entry.short for entry in entries)
     for entry in entries:
         unique = entry.place is Place.BUILT_IN or times[entry.short] == 1
-        usable = entry.problem is None and entry.share is None and entry.format not in (None, ArtifactFormat.URL)
+        usable = entry.problem is None and entry.share is None and entry.format not in (None, URL)
         runs = engine in entry.engines if engine else bool(entry.engines)
         known = entry.path in files or any(are_same(entry.short, name) for name in names)
         if usable and runs and not known and unique and _can_be_asked_for(entry.short):

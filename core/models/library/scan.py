@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, FormatName
 from core.errors import BenchtopError
 from core.models.formats.file_index import Inspector, see
 from core.models.formats.parts import own_name, parts_of
@@ -40,11 +40,11 @@ PARTIAL: Final = "*.incomplete"
 """How huggingface_hub calls what it has not fetched whole."""
 WORTH_TELLING: Final = 1_000_000
 """Bytes from which a repository is listed of which nothing can be run."""
-LOOKED_INTO: Final[Mapping[ArtifactFormat, str]] = {
-    ArtifactFormat.GGUF: ".gguf",
-    ArtifactFormat.WHISPER: ".bin",
-    ArtifactFormat.PTE: ".pte",
-    ArtifactFormat.MLX: ".safetensors",
+LOOKED_INTO: Final[Mapping[FormatName, str]] = {
+    "gguf": ".gguf",
+    "ggml-whisper": ".bin",
+    "pte": ".pte",
+    "mlx": ".safetensors",
 }
 """Files of which damage can be told by their beginning."""
 
@@ -65,7 +65,7 @@ class LibraryEntry(Struct, frozen=True):
     name: str
     """What to load it by."""
     path: Path
-    format: ArtifactFormat | None
+    format: FormatName | None
     """None when the file is damaged."""
     size: int
     """Bytes."""
@@ -99,7 +99,7 @@ class Library:
         folders: Iterable[Path] = (),
         cache: Path | None = None,
         memory: Path | None = None,
-        takers: Mapping[ArtifactFormat, tuple[str, ...]] | None = None,
+        takers: Mapping[FormatName, tuple[str, ...]] | None = None,
         downloads: Path | None = None,
     ) -> None:
         """`here`: folders of which only the files themselves count. `folders`: searched with all below them. `cache`:
@@ -150,9 +150,7 @@ class Library:
             yield from _in_folder(folder, inspector)
 
 
-def user_library(
-    settings: LibrarySettings, where: Folders, takers: Mapping[ArtifactFormat, tuple[str, ...]]
-) -> Library:
+def user_library(settings: LibrarySettings, where: Folders, takers: Mapping[FormatName, tuple[str, ...]]) -> Library:
     """The library of the settings: the usual Hub cache, the folders named there, and the current one."""
     return Library(
         here=(Path.cwd(),),
@@ -209,7 +207,7 @@ def _split(first: Path, parts: Sequence[Path], inspector: Inspector, place: Plac
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         problem = f"damaged: {missing[0]}{more} of {len(parts)} parts is missing"
     used = max((part.used for part in there if part.used is not None), default=None)
-    format_ = None if problem else ArtifactFormat.GGUF
+    format_ = None if problem else "gguf"
     size = sum(part.size for part in there)
     files = tuple(part.path for part in there)
     return LibraryEntry(str(first), first, format_, size, False, problem, place, files, used)

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import URL
 from core.errors import ModelNotFound
 from core.models.library.scan import LibraryEntry, Place
 from core.models.paths import from_url
@@ -75,7 +75,7 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
 
 
 def _entry(name: str) -> LibraryEntry:
-    return LibraryEntry(name, Path(), ArtifactFormat.URL, 0, False, place=Place.SERVER)
+    return LibraryEntry(name, Path(), URL, 0, False, place=Place.SERVER)
 
 
 def _failed(name: str, why: str) -> LibraryEntry:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact, FormatName
 from core.guide import WEIGHTS
 from core.kept import load_kept
 from core.models.formats.detect import fingerprint
@@ -36,15 +36,15 @@ class Conversion(Struct, frozen=True):
     """Packages without which it cannot be made."""
 
 
-CONVERSIONS: Mapping[ArtifactFormat, Conversion] = {
-    ArtifactFormat.MLX: Conversion("core.guide.convert.mlx", ("tokenizers", "safetensors")),
-    ArtifactFormat.ONNX: Conversion("core.guide.convert.onnx", ("tokenizers", "onnx")),
-    ArtifactFormat.ONNX_GENAI: Conversion("core.guide.convert.genai", ("tokenizers", "onnx", "onnxruntime_genai")),
-    ArtifactFormat.MNN: Conversion("core.guide.convert.mnn", ("tokenizers", "MNN")),
+CONVERSIONS: Mapping[FormatName, Conversion] = {
+    "mlx": Conversion("core.guide.convert.mlx", ("tokenizers", "safetensors")),
+    "onnx": Conversion("core.guide.convert.onnx", ("tokenizers", "onnx")),
+    "onnx-genai": Conversion("core.guide.convert.genai", ("tokenizers", "onnx", "onnxruntime_genai")),
+    "mnn": Conversion("core.guide.convert.mnn", ("tokenizers", "MNN")),
 }
 
 
-def formats(artifact: Artifact) -> tuple[ArtifactFormat, ...]:
+def formats(artifact: Artifact) -> tuple[FormatName, ...]:
     """The formats the model can be had in here, its own first."""
     if artifact.path != WEIGHTS:
         return (artifact.format, *(other.format for other in artifact.others))
@@ -52,12 +52,12 @@ def formats(artifact: Artifact) -> tuple[ArtifactFormat, ...]:
     return (artifact.format, *able)
 
 
-def variant(artifact: Artifact, wanted: ArtifactFormat, cache: Path) -> Artifact:
+def variant(artifact: Artifact, wanted: FormatName, cache: Path) -> Artifact:
     """The model in one of its `formats`; made now if it was not before. Raises OSError when it cannot be written."""
     for here in (artifact, *artifact.others):
-        if wanted is here.format:
+        if wanted == here.format:
             return replace(here, others=())
-    folder = cache / "variants" / f"{artifact.name}-{fingerprint(artifact.path)}-{wanted.value}"
+    folder = cache / "variants" / f"{artifact.name}-{fingerprint(artifact.path)}-{wanted}"
     if not _is_whole(folder):
         write: Callable[[Path], Path] = import_module(CONVERSIONS[wanted].module).write
         _make(folder, write)

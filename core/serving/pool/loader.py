@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
@@ -148,7 +148,7 @@ class ModelLoader:
         candidates = self.candidates(artifact, profile)
         if not candidates:
             self._engines.choose(artifact, self._forced(profile))
-        if artifact.format is ArtifactFormat.URL:
+        if artifact.format == URL:
             raise UsageError(f"{artifact.name} runs on another machine; only what runs here can be measured.")
         options = profile.options(self._options)
         return [(candidate, self._tried(candidate, options, stop)) for candidate in candidates]
@@ -222,10 +222,10 @@ class ModelLoader:
             return not stop.is_set()
 
         progress(0.0)
-        if artifact.format is ArtifactFormat.URL:
+        if artifact.format == URL:
             options = replace(options, api_key=self._key)
         return Loaded(engine.load(artifact, options, progress), engine.name, notes)
 
 
-def _accepted(engine: Engine, artifact: Artifact) -> ArtifactFormat | None:
-    return next((wanted for wanted in formats(artifact) if engine.accepts(replace(artifact, format=wanted))), None)
+def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:
+    return next((wanted for wanted in formats(artifact) if wanted in engine.formats), None)

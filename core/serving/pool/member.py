@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import NO_FILES, Artifact
 from core.contract.models import ModelSpec
 from core.errors import QueueFull
 from core.requests import Generation, Transcription
@@ -62,7 +62,7 @@ class Member:
 
     def is_there(self) -> bool:
         """Whether there is still something to load. Touches the disk for a moment."""
-        made_of_files = self.artifact.format not in (ArtifactFormat.URL, ArtifactFormat.SCRIPT)
+        made_of_files = self.artifact.format not in NO_FILES
         return not made_of_files or self.artifact.path.exists()
 
     @property
@@ -95,7 +95,7 @@ class Member:
 
     def answers(self, kind: type[Request]) -> bool:
         """Whether requests of this kind are likely to be its business."""
-        hears = self.artifact.format is ArtifactFormat.WHISPER
+        hears = self.artifact.format == "ggml-whisper"
         if kind is Transcription:
             return hears
         return self.writes if kind is Generation else not self.writes and not hears

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import URL, Artifact
 from core.errors import BenchtopError, Cancelled, LoadFailed, ModelNotFound, ModelNotReady
 from core.hardware import give_back_memory
 from core.lanes import Lane
@@ -192,7 +192,7 @@ class Pool:
             absent=tuple(
                 Absent(
                     member.name,
-                    member.artifact.format.value,
+                    member.artifact.format,
                     member.artifact.size,
                     member.pinned,
                     self._problem(member),
@@ -334,7 +334,7 @@ class Pool:
     # Making room.
 
     async def _make_room(self, member: Member, tell: Tell) -> None:
-        if member.artifact.format is ArtifactFormat.URL:
+        if member.artifact.format == URL:
             return
         if not member.measured:
             member.size = await self._lane.run(self._expected, member)

@@ -9,14 +9,14 @@ from msgspec.structs import replace
 
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps, run_suite
 from core.contract.abilities import BatchSize
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
 from core.engines.echo import EchoEngine, EchoModel
 from core.errors import Cancelled, UsageError
 from core.guide import WEIGHTS
 from core.trial.choose_engine import Candidate
 
-GUIDE = Artifact("guide", ArtifactFormat.GGUF, WEIGHTS, WEIGHTS.stat().st_size)
+GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 PLAN = SuitePlan(rounds=2, prompt=16, decoded=8)
 
 

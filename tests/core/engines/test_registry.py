@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Unavailable
 from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
 from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
@@ -14,19 +14,17 @@ from core.errors import ArtifactError, EngineUnavailable
 from core.hardware import machine
 from core.models.fit.sizing import kv_bytes_per_token, size
 
-GGUF = Artifact("m", ArtifactFormat.GGUF, Path("m.gguf"), 1)
-WHISPER = Artifact("w", ArtifactFormat.WHISPER, Path("w.bin"), 1)
+GGUF = Artifact("m", "gguf", Path("m.gguf"), 1)
+WHISPER = Artifact("w", "ggml-whisper", Path("w.bin"), 1)
 
 
 class Elsewhere(EchoEngine):
     name = "elsewhere"
     priority = 1
+    formats = ("ggml-whisper",)
 
     def availability(self) -> Availability:
         return Unavailable("It runs on other machines.", "buy one")
-
-    def accepts(self, artifact: Artifact) -> bool:
-        return artifact.format is ArtifactFormat.WHISPER
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
         raise AssertionError("never loaded")

@@ -6,7 +6,6 @@ from tomllib import loads
 import msgspec
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.models.catalog import FILE, Task, Width, builtin_catalog, decode
 from core.names import Alias, HubName, parse
 
@@ -41,11 +40,11 @@ def test_a_variant_leads_to_the_repository_or_the_label_that_has_it() -> None:
     entry = builtin_catalog().find("gemma-4b:8bit")
     assert entry is not None
     by_format = {source.format: source.name for source in entry.sources("8bit")}
-    assert by_format[ArtifactFormat.GGUF].label == "8bit"
-    assert by_format[ArtifactFormat.MLX].repo.endswith("-8bit")
+    assert by_format["gguf"].label == "8bit"
+    assert by_format["mlx"].repo.endswith("-8bit")
     assert entry.sources("8BIT")[0].name.label == "8BIT"
     (only,) = entry.sources("Q6_K")
-    assert (only.format, only.name.label) == (ArtifactFormat.GGUF, "Q6_K")
+    assert (only.format, only.name.label) == ("gguf", "Q6_K")
 
 
 def test_whisper_is_a_file_of_one_repository() -> None:

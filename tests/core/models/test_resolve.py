@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import SCRIPT
 from core.errors import ArtifactError, ModelNotFound
 from core.guide import WEIGHTS
 from core.models.formats.detect import fingerprint
@@ -14,7 +14,7 @@ from core.models.resolve import resolve_own
 
 def test_the_built_in_models_have_names() -> None:
     assert resolve_own("guide").path == WEIGHTS
-    assert resolve_own("echo").format is ArtifactFormat.SCRIPT
+    assert resolve_own("echo").format == SCRIPT
 
 
 def test_a_path_stands_for_the_file_and_is_named_by_its_stem(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import SCRIPT, Artifact, FormatName
 from core.engines.registry import Engines
 from core.errors import ArtifactError, ModelNotFound, NotDownloaded
 from core.guide import WEIGHTS
 from core.models.catalog import Catalog, decode
+from core.models.formats.registry import FORMATS
 from core.models.hub.cache import cache_folder
 from core.models.hub.choose_quant import wanted
 from core.models.hub.quants import group
@@ -46,7 +47,7 @@ MLX = {"config.json": b'{"model_type": "llama", "quantization": {"bits": 4}}', "
 INDEX = b'{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
 
 
-def found(name: str, cache: Path, order: Sequence[ArtifactFormat] = tuple(ArtifactFormat)) -> Artifact:
+def found(name: str, cache: Path, order: Sequence[FormatName] = tuple(FORMATS)) -> Artifact:
     return resolve_own(name, cache=cache, catalog=CATALOG, formats=order)
 
 
@@ -55,7 +56,7 @@ def test_a_model_of_the_cache_is_found_by_repository_label_and_file(tmp_path: Pa
     for name in ("owner/tiny-GGUF", "owner/tiny-GGUF:Q4_K_M", "owner/tiny-GGUF/tiny-Q4_K_M.gguf", "tiny", "TINY:4bit"):
         artifact = found(name, tmp_path)
         assert artifact.path == snapshot / "tiny-Q4_K_M.gguf"
-        assert (artifact.format, artifact.size) == (ArtifactFormat.GGUF, len(GGUF))
+        assert (artifact.format, artifact.size) == ("gguf", len(GGUF))
     assert found("tiny:8bit", tmp_path).path == snapshot / "tiny-Q8_0.gguf"
     assert found("owner/tiny-GGUF:Q8_0", tmp_path).name == "owner/tiny-GGUF:Q8_0"
     assert found("Tiny:4bit", tmp_path).name == "tiny:4bit"
@@ -66,7 +67,7 @@ def test_what_is_not_here_says_what_to_type_and_what_would_be_downloaded(tmp_pat
     with pytest.raises(
         NotDownloaded, match=r"tiny:8bit is not on this machine; `tui pull tiny:8bit` downloads it\."
     ) as e:
-        found("tiny:8bit", tmp_path, (ArtifactFormat.MLX, ArtifactFormat.GGUF))
+        found("tiny:8bit", tmp_path, ("mlx", "gguf"))
     assert e.value.repositories == ("owner/tiny-8bit", "owner/tiny-GGUF")
     with pytest.raises(NotDownloaded, match="tui pull owner/none") as e:
         found("https://huggingface.co/owner/none", tmp_path)
@@ -78,18 +79,18 @@ def test_what_is_not_here_says_what_to_type_and_what_would_be_downloaded(tmp_pat
 def test_both_formats_of_an_alias_are_offered_to_the_engines(tmp_path: Path) -> None:
     cached(tmp_path, "owner/tiny-GGUF", {"tiny-Q4_K_M.gguf": GGUF})
     folder = cached(tmp_path, "owner/tiny-4bit", MLX)
-    artifact = found("tiny", tmp_path, (ArtifactFormat.MLX, ArtifactFormat.GGUF))
-    assert (artifact.format, artifact.path) == (ArtifactFormat.MLX, folder)
-    assert formats(artifact) == (ArtifactFormat.MLX, ArtifactFormat.GGUF)
-    other = variant(artifact, ArtifactFormat.GGUF, tmp_path)
+    artifact = found("tiny", tmp_path, ("mlx", "gguf"))
+    assert (artifact.format, artifact.path) == ("mlx", folder)
+    assert formats(artifact) == ("mlx", "gguf")
+    other = variant(artifact, "gguf", tmp_path)
     assert (other.path.name, other.name, other.others) == ("tiny-Q4_K_M.gguf", "tiny", ())
-    assert variant(artifact, ArtifactFormat.MLX, tmp_path).others == ()
+    assert variant(artifact, "mlx", tmp_path).others == ()
     assert len(candidates(read_own("tiny", CATALOG), cache=tmp_path, catalog=CATALOG)) == 2
 
 
 def test_a_variant_that_no_engine_here_takes_is_told_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no tiny:fp16 that can be run here; it has tiny:4bit"):
-        found("tiny:fp16", tmp_path, (ArtifactFormat.MLX,))
+        found("tiny:fp16", tmp_path, ("mlx",))
 
 
 def test_an_unknown_word_is_told_the_nearest_names(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_a_whisper_file_is_found_by_its_alias(tmp_path: Path) -> None:
     content = write_whisper(tmp_path / "w.bin").read_bytes()
     snapshot = cached(tmp_path / "cache", "owner/whisper", {"ggml-base.bin": content, "ggml-tiny.bin": content + b"t"})
     artifact = found("speech", tmp_path / "cache")
-    assert (artifact.path, artifact.format) == (snapshot / "ggml-base.bin", ArtifactFormat.WHISPER)
+    assert (artifact.path, artifact.format) == (snapshot / "ggml-base.bin", "ggml-whisper")
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,5 +244,5 @@ def test_a_home_that_nobody_has_is_told(tmp_path: Path) -> None:
 
 def test_engines_tell_which_formats_run_here() -> None:
     takers = Engines().takers()
-    assert "llamacpp" in takers[ArtifactFormat.GGUF]
-    assert takers[ArtifactFormat.SCRIPT] == ("echo",)
+    assert "llamacpp" in takers["gguf"]
+    assert takers[SCRIPT] == ("echo",)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions
 from core.engines.registry import Engines
@@ -56,7 +56,7 @@ def test_estimates_are_corrected_by_what_loading_took(store: Store) -> None:
 
 
 def test_what_cannot_be_read_is_not_recorded_and_expected_to_take_its_size(store: Store, tmp_path: Path) -> None:
-    nothing = Artifact("nothing", ArtifactFormat.GGUF, tmp_path / "nothing.gguf", 1234)
+    nothing = Artifact("nothing", "gguf", tmp_path / "nothing.gguf", 1234)
     store.learn("llamacpp", nothing, LoadOptions(context=64), 1)
     assert store.records.all() == []
     assert store.expect(nothing, Profile(), 1 << 40) == 1234
@@ -98,11 +98,11 @@ def test_gguf_is_preferred_to_other_formats_off_a_mac(tmp_path: Path, monkeypatc
     store = Store(Settings(), folders_in(tmp_path), Engines(), LoadOptions())
     linux = replace(machine(), system="linux", architecture="x86_64")
     monkeypatch.setattr(module, "machine", lambda: linux)
-    assert store.formats[0] is ArtifactFormat.GGUF
-    if ArtifactFormat.MLX in store.formats:
+    assert store.formats[0] == "gguf"
+    if "mlx" in store.formats:
         mac = replace(machine(), system="darwin", architecture="arm64")
         monkeypatch.setattr(module, "machine", lambda: mac)
-        assert store.formats[:2] == (ArtifactFormat.MLX, ArtifactFormat.GGUF)
+        assert store.formats[:2] == ("mlx", "gguf")
 
 
 def test_built_in_models_are_found_without_a_look_at_the_engines(tmp_path: Path) -> None:

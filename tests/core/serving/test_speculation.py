@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec, Tokenizer, TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
@@ -273,7 +273,7 @@ async def test_a_real_draft_model_changes_no_word_of_a_real_model(tmp_path: Path
     options = LoadOptions(context=512, slots=2, threads=1, batch_threads=1, extra_buffers=False)
 
     def load(path: Path) -> TokenModel:
-        return LlamaCppEngine().load(Artifact("guide", ArtifactFormat.GGUF, path, path.stat().st_size), options)
+        return LlamaCppEngine().load(Artifact("guide", "gguf", path, path.stat().st_size), options)
 
     prompts = ["What is a KV cache?", "How do I start the server?"]
     answers: list[list[str]] = []

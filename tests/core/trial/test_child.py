@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.contract.options import LoadOptions
 from core.models.resolve import resolve_own
 from core.trial.child import Loaded, Sampled, Settled, TrialRequest, Tried
@@ -15,7 +14,7 @@ from tests.fakes.bert import write_embedder
 
 def test_an_embedder_embeds_a_text_in_a_trial_run(tmp_path: Path) -> None:
     artifact = resolve_own(str(write_embedder(tmp_path / "tiny")))
-    assert (artifact.name, artifact.format) == ("tiny", ArtifactFormat.ONNX_EMBEDDER)
+    assert (artifact.name, artifact.format) == ("tiny", "onnx-embedder")
     location = "core.engines.onnx.engine:OnnxEngine"
     request = TrialRequest(location, artifact, (LoadOptions(threads=1),), (1,), rounds=2, seconds=20)
     outcome = run_trial(request, 60.0, threading.Event())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
@@ -17,7 +17,7 @@ from core.trial.child import Line, Sampled
 from core.trial.choose_engine import Candidate, Row, Selection, Selector, fastest
 from core.trial.probe import Prober, Rate, Verdict
 
-GUIDE = Artifact("guide", ArtifactFormat.GGUF, WEIGHTS, WEIGHTS.stat().st_size)
+GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 
 
 class Quick(EchoEngine):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available
 from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.contract.step import Step, Work
@@ -27,7 +27,7 @@ from core.trial.parent import run_trial
 from core.trial.probe import Prober, Rate, Verdict, applied, best_threads, thread_counts
 from tui.cli.doctor import verdict_lines
 
-GUIDE = Artifact("guide", ArtifactFormat.GGUF, WEIGHTS, WEIGHTS.stat().st_size)
+GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 
 
 class Troubled(EchoEngine):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
@@ -25,7 +25,7 @@ OPTIONS = LoadOptions(threads=1, batch_threads=1, extra_buffers=False)
 
 
 def artifact(path: Path) -> Artifact:
-    return Artifact(path.stem, ArtifactFormat.GGUF, path, path.stat().st_size)
+    return Artifact(path.stem, "gguf", path, path.stat().st_size)
 
 
 def tried(path: Path) -> Outcome:

@@ -9,14 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, ExportFormat, Setting, export
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
 from core.trial.choose_engine import Row, Selection
 from core.trial.probe import Rate, Verdict
 from core.trial.standing import Measured, judge
 
 SETTING = Setting("m", "f", "a", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)
-GUIDE = Artifact("guide", ArtifactFormat.GGUF, Path("guide.gguf"), 1)
+GUIDE = Artifact("guide", "gguf", Path("guide.gguf"), 1)
 
 
 def run(*rows: tuple[str, float, float], rounds: int = 5) -> BenchRun:

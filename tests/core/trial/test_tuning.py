@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from core.contract.abilities import BatchSize
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.contract.step import Step, Work
@@ -36,7 +36,7 @@ from core.trial.tuning import (
 )
 from tests.contract.test_token_model import generate, prompt_of
 
-GUIDE = Artifact("guide", ArtifactFormat.GGUF, WEIGHTS, WEIGHTS.stat().st_size)
+GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 USUAL, SMALL, LARGE = BatchSize(512, 512), BatchSize(512, 128), BatchSize(2048, 2048)
 SIZES = (USUAL, SMALL, LARGE)
 GO = threading.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.guide import WEIGHTS
@@ -20,7 +20,7 @@ def test_a_model_that_an_engine_declined_is_not_told_to_run(tmp_path: Path) -> N
     prober = Prober(tmp_path / "probes", 60.0)
     engine = Engines().get("llamacpp")
     for name, path in (("whole", WEIGHTS), ("cut", truncated(tmp_path))):
-        artifact = Artifact(name, ArtifactFormat.GGUF, path, path.stat().st_size)
+        artifact = Artifact(name, "gguf", path, path.stat().st_size)
         prober.probe(engine, LOCATION, artifact, LoadOptions(threads=1), threading.Event(), budget=0.0)
     lines = verdict_lines(prober.verdicts())
     assert any("runs whole here" in line for line in lines)

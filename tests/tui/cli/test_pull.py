@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.guide import WEIGHTS
 from core.models.downloads.journal import Added, Journal, Moved
 from core.models.downloads.status import DownloadState
@@ -174,7 +173,7 @@ def test_what_cannot_go_on_is_told_and_the_rest_is_fetched(hub: LoopbackHub, tmp
     journal = Journal(tmp_path / "benchtop" / "state" / "downloads" / "journal.jsonl")
     for key, label, size in (("large", "Q8_0", 1 << 60), ("small", "Q4_K_M", 4 * MB)):
         files = (RepoFile(f"model-{label}.gguf", size, held.files[f"model-{label}.gguf"].sha256),)
-        quant = Quant(NAME, held.commit, label, ArtifactFormat.GGUF, files)
+        quant = Quant(NAME, held.commit, label, "gguf", files)
         journal.append(Added(key, quant), Moved(key, DownloadState.RUNNING))
     code, lines = end(start(hub, tmp_path, "--resume"))
     assert code == 1

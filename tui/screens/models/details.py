@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import NO_FILES, Artifact, FormatName
 from core.errors import BenchtopError, ModelNotFound
 from core.models.fit.estimate import Verdict
 from core.models.formats.header import Header
@@ -44,7 +44,6 @@ FIELDS = (
     Field("fit", 12),
     Field("most", 7, right=True, rank=1),
 )
-NO_FILE = frozenset({ArtifactFormat.URL, ArtifactFormat.SCRIPT})
 
 
 class Leaf(Struct, frozen=True):
@@ -335,7 +334,7 @@ class Details(Container):
             lines.append(facts.sum_line(verdict, paired=self._narrow))
             lines += [Content.styled(note, "$quiet") for note in verdict.fit.notes]
         if (choice := self.choice) is not None and not choice.runs:
-            lines.append(Content.styled(f"No engine here runs {choice.quant.format.value} models.", "$warning"))
+            lines.append(Content.styled(f"No engine here runs {choice.quant.format} models.", "$warning"))
         if leaf.note:
             lines.append(Content.styled(leaf.note, "$warning"))
         elif item is not None and item.entry is not None and partial(item.entry):
@@ -370,7 +369,7 @@ class Details(Container):
 
 def _has_file(item: Item) -> bool:
     entry = item.entry
-    return entry is not None and entry.format is not None and entry.format not in NO_FILE and item.model is None
+    return entry is not None and entry.format is not None and entry.format not in NO_FILES and item.model is None
 
 
 def _differs(before: Item, now: Item) -> bool:
@@ -421,7 +420,7 @@ def _listed(store: Store, item: Item, here: Collection[str]) -> Leaf:
     return Leaf(tuple(choices), usual=place, note=note, memory=_memory(), gated=gated)
 
 
-def _names(item: Item, formats: Sequence[ArtifactFormat]) -> list[HubName]:
+def _names(item: Item, formats: Sequence[FormatName]) -> list[HubName]:
     """Where its files are: its own repository, or what the catalog says of each format that runs here."""
     from core.names import HubName
 

@@ -99,7 +99,7 @@ def _facts(item: Item) -> list[tuple[str, str]]:
     if item.parameters:
         facts.append(("params", fmt.short(item.parameters)))
     if item.entry is None and item.formats:
-        facts.append(("formats", ", ".join(each.value for each in item.formats)))
+        facts.append(("formats", ", ".join(item.formats)))
     if item.task is not None and item.task is not Task.CHAT:
         facts.append(("for", item.task.value))
     if item.licence:

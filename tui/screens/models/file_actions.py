@@ -124,7 +124,7 @@ class Keeping(Room):
             return
         doubt = ""
         if not choice.runs:
-            doubt = f"No engine here runs {choice.quant.format.value} models."
+            doubt = f"No engine here runs {choice.quant.format} models."
         elif verdict is not None and verdict.fit.verdict is Verdict.DOES_NOT_FIT:
             needed, free = verdict.fit.parts.needed, verdict.fit.device.free
             doubt = f"It does not fit: it needs {fmt.size(needed)} and {fmt.size(free)} are free now."

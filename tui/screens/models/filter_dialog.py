@@ -11,8 +11,8 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 
-from core.contract.artifact import ArtifactFormat
 from core.models.catalog import Task
+from core.models.formats.registry import FORMATS
 from tui import format as fmt
 from tui.screens.models.rows import View
 from tui.widgets.plain import Plain
@@ -20,7 +20,6 @@ from tui.widgets.row_list import Cell, Field, Lines
 
 Value = TypeVar("Value")
 
-FORMATS = tuple(each for each in ArtifactFormat if each not in (ArtifactFormat.URL, ArtifactFormat.SCRIPT))
 LICENCES = ("apache-2.0", "mit", "llama3.1", "llama3.2", "llama3.3", "gemma", "cc-by-4.0", "cc-by-nc-4.0", "other")
 PARAMETERS = tuple(round(each * 1e9) for each in (0.5, 1, 2, 4, 8, 14, 32, 72))
 ROWS = ("task", "format", "licence", "parameters", "open only")
@@ -81,7 +80,7 @@ class Narrow(ModalScreen[None]):
         view = self._view
         value = {
             "task": view.task.value if view.task else None,
-            "format": view.format.value if view.format else None,
+            "format": view.format,
             "licence": view.licence,
             "parameters": f"at most {fmt.short(view.most_parameters)}" if view.most_parameters else None,
             "open only": "yes" if view.open_only else "no",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.contract.options import KvType
 from core.devices import Device
 from core.models.formats.header import Header
@@ -89,7 +89,7 @@ def with_header(choices: Iterable[Choice], quant: Quant, header: Header) -> tupl
 def _told(choice: Choice, quant: Quant, header: Header) -> Choice:
     if choice.quant == quant:
         return replace(choice, header=header, own=True)
-    if choice.own or choice.quant.format is not quant.format or choice.quant.repo != quant.repo:
+    if choice.own or choice.quant.format != quant.format or choice.quant.repo != quant.repo:
         return choice
     # Whether it is a graph or GGUF: what its layers keep depends on the architecture alone.
     return replace(choice, header=alike(header, choice.quant))
@@ -97,7 +97,7 @@ def _told(choice: Choice, quant: Quant, header: Header) -> Choice:
 
 def formats_to_read(choices: Iterable[Choice], preferred: Quant | None) -> tuple[Quant, ...]:
     """One quant for each repository and format that runs here, whose header tells enough of the others."""
-    chosen: dict[tuple[str, ArtifactFormat], Quant] = {}
+    chosen: dict[tuple[str, FormatName], Quant] = {}
     for choice in choices:
         key = (choice.quant.repo, choice.quant.format)
         if choice.runs and (key not in chosen or choice.quant == preferred):

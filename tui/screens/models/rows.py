@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import FormatName
 from core.models.catalog import CatalogEntry, Task
 from core.models.fit.estimate import TIGHT, Verdict
 from core.models.hub.search import Found, parameters_in
@@ -89,7 +89,7 @@ class Item(Struct, frozen=True):
     """Tells it from all others, and stays the same from one look to the next."""
     name: str
     where: Where
-    formats: tuple[ArtifactFormat, ...] = ()
+    formats: tuple[FormatName, ...] = ()
     size: int = 0
     """Bytes on disk; zero where it is not here."""
     parameters: int | None = None
@@ -133,7 +133,7 @@ class View(Struct, frozen=True):
     section: Section = Section.ALL
     order: Order = Order.PLACE
     task: Task | None = None
-    format: ArtifactFormat | None = None
+    format: FormatName | None = None
     licence: str | None = None
     """As the Hub spells it."""
     most_parameters: int | None = None
@@ -246,7 +246,7 @@ def of_library(entry: LibraryEntry, model: ModelSnapshot | None, known: CatalogE
         title=known.title if known is not None else "",
         entry=entry,
         model=model,
-        hay=" ".join((entry.name, *(each.value for each in formats), known.title if known else "")).lower(),
+        hay=" ".join((entry.name, *formats, known.title if known else "")).lower(),
     )
 
 
@@ -277,12 +277,12 @@ def of_catalog(entry: CatalogEntry, model: ModelSnapshot | None = None) -> Item:
         title=entry.title,
         catalog=entry,
         model=model,
-        hay=" ".join((*names, entry.task.value, *(each.value for each in entry.formats))).lower(),
+        hay=" ".join((*names, entry.task.value, *entry.formats)).lower(),
     )
 
 
 def of_found(found: Found) -> Item:
-    words = (found.id, found.task or "", *(each.value for each in found.formats))
+    words = (found.id, found.task or "", *found.formats)
     return Item(
         key=f"hub:{found.id}",
         name=found.id,
@@ -338,14 +338,14 @@ def partial(entry: LibraryEntry) -> bool:
     return entry.problem is not None and entry.problem.startswith("partial")
 
 
-def _task_of(format_: ArtifactFormat | None) -> Task | None:
+def _task_of(format_: FormatName | None) -> Task | None:
     """What models of a format are for mostly; nothing tells it of a file."""
     match format_:
         case None:
             return None
-        case ArtifactFormat.WHISPER:
+        case "ggml-whisper":
             return Task.SPEECH
-        case ArtifactFormat.ONNX_EMBEDDER:
+        case "onnx-embedder":
             return Task.EMBEDDING
         case _:
             return Task.CHAT

@@ -95,7 +95,7 @@ def in_words(view: View, shown: int, whole: int, dot: str) -> Content:
     """`chat · gguf · at most 8B · by size · 12 of 80`."""
     filters = [
         view.task.value if view.task else "",
-        view.format.value if view.format else "",
+        view.format or "",
         view.licence or "",
         f"at most {fmt.short(view.most_parameters)}" if view.most_parameters else "",
         "open only" if view.open_only else "",

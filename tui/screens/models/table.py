@@ -94,7 +94,7 @@ def kinds(item: Item) -> str:
     """`gguf`, or `gguf+2` for one that can be had in more formats."""
     if not item.formats:
         return "?" if item.entry is not None else ""
-    first = item.formats[0].value
+    first = item.formats[0]
     more = f"+{len(item.formats) - 1}" if len(item.formats) > 1 else ""
     return f"{SHORT.get(first, first)}{more}"
 

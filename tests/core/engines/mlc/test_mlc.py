@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.contract.engine import Unavailable
 from core.contract.models import StreamModel
 from core.contract.options import LoadOptions
@@ -74,7 +73,7 @@ def test_a_missing_package_is_a_reason_with_where_to_read_on() -> None:
 def test_a_folder_is_known_by_its_configuration_and_weights(runtime: None, folder: Path, weights: str) -> None:
     (folder / "ndarray-cache.json").rename(folder / weights)
     artifact = resolve_own(str(folder))
-    assert artifact.format is ArtifactFormat.MLC
+    assert artifact.format == "mlc"
     assert Engines().choose(artifact).name == "mlc-llm"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Available
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions
@@ -61,7 +61,7 @@ def load() -> Iterator[Load]:
 
 
 def artifact(folder: Path) -> Artifact:
-    return Artifact("guide", ArtifactFormat.MLX, folder, 1)
+    return Artifact("guide", "mlx", folder, 1)
 
 
 def refusal(folder: Path) -> BenchtopError:

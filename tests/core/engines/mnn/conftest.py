@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from tests.fakes.weights import mnn_folder
 
 
 def artifact(path: Path) -> Artifact:
-    return Artifact("mine", ArtifactFormat.MNN, path, 1)
+    return Artifact("mine", "mnn", path, 1)
 
 
 @pytest.fixture(scope="session")

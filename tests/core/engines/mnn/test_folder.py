@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.engines.mnn.folder import Folder, read
 from core.errors import ArtifactError, LoadFailed, ModelError
 from core.models.resolve import resolve_own
@@ -39,7 +38,7 @@ def refusal(path: Path) -> ModelError:
 
 
 def test_a_folder_of_the_exporter_is_known_as_one(tmp_path: Path) -> None:
-    assert resolve_own(str(folder_in(tmp_path))).format is ArtifactFormat.MNN
+    assert resolve_own(str(folder_in(tmp_path))).format == "mnn"
 
 
 def test_both_configurations_are_read(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.onnx.engine import OnnxEngine
 from core.engines.onnx.model import OnnxModel
@@ -15,7 +15,7 @@ OPTIONS = LoadOptions(context=256, slots=4, batch=64, threads=1)
 
 
 def load(path: Path, options: LoadOptions = OPTIONS) -> OnnxModel:
-    model = OnnxEngine().load(Artifact("guide", ArtifactFormat.ONNX, path, 0), options)
+    model = OnnxEngine().load(Artifact("guide", "onnx", path, 0), options)
     assert isinstance(model, OnnxModel)
     return model
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from onnx import TensorProto, helper
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.engine import Available, Unavailable
 from core.contract.options import KvType, LoadOptions
 from core.contract.step import Work
@@ -76,7 +76,7 @@ def test_a_file_may_be_named_itself(written: Path) -> None:
 
 def test_loading_can_be_stopped(written: Path) -> None:
     with pytest.raises(Cancelled):
-        OnnxEngine().load(Artifact("guide", ArtifactFormat.ONNX, written, 0), OPTIONS, lambda share: share < 0.5)
+        OnnxEngine().load(Artifact("guide", "onnx", written, 0), OPTIONS, lambda share: share < 0.5)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "onnx/model.onnx"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
+from core.contract.artifact import URL
 from core.contract.engine import Available
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
@@ -34,7 +34,7 @@ def test_an_address_stands_for_the_server_and_is_named_without_what_all_share(
     name: str, known_as: str, url: str
 ) -> None:
     artifact = resolve_own(name)
-    assert (artifact.name, artifact.url, artifact.format) == (known_as, url, ArtifactFormat.URL)
+    assert (artifact.name, artifact.url, artifact.format) == (known_as, url, URL)
     assert Engines().choose(artifact).name == "remote"
 
 

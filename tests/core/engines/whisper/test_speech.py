@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.whisper.engine import WhisperEngine
 from core.engines.whisper.model import WhisperModel
@@ -62,7 +62,7 @@ def test_nothing_and_next_to_nothing_are_silence() -> None:
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[WhisperModel]:
-    found = Artifact("base", ArtifactFormat.WHISPER, MODEL, MODEL.stat().st_size)
+    found = Artifact("base", "ggml-whisper", MODEL, MODEL.stat().st_size)
     loaded = WhisperEngine().load(found, LoadOptions(threads=2))
     yield loaded
     loaded.shutdown()

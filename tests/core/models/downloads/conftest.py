@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.models.downloads.manager import Downloads
 from core.models.downloads.retry import Patience
 from core.models.downloads.status import DownloadItem, DownloadState
@@ -29,7 +28,7 @@ def quant_of(hub: LoopbackHub, repo: str, label: str = "Q4", *, revision: str = 
     held = hub.find(repo, revision)
     assert held is not None
     files = tuple(RepoFile(file.path, file.size, file.sha256 if file.lfs else None) for file in held.files.values())
-    return Quant(repo, held.commit, label, ArtifactFormat.GGUF, files)
+    return Quant(repo, held.commit, label, "gguf", files)
 
 
 @dataclass

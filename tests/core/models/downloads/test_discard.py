@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.contract.artifact import ArtifactFormat
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import DownloadError, DownloadsBusy
@@ -51,7 +50,7 @@ def remove(bench: Bench, name: str) -> int:
 
 
 def here(bench: Bench, label: str) -> bool:
-    return find(HubName("o/m", label), bench.cache, [ArtifactFormat.ONNX]) is not None
+    return find(HubName("o/m", label), bench.cache, ["onnx"]) is not None
 
 
 def test_discarding_leaves_what_another_download_of_the_commit_is_made_of(bench: Bench) -> None:

@@ -8,12 +8,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.contract.artifact import ArtifactFormat
 from core.models.downloads.journal import COMPACT_FROM, Added, Entry, Fetched, Journal, Moved, Record, replay
 from core.models.downloads.status import DownloadState
+from core.models.formats.registry import FORMATS
 from core.models.hub.repository import Quant, RepoFile
 
-QUANT = Quant("owner/model", "0" * 40, "Q4", ArtifactFormat.GGUF, (RepoFile("model.gguf", 5, "f" * 64),))
+QUANT = Quant("owner/model", "0" * 40, "Q4", "gguf", (RepoFile("model.gguf", 5, "f" * 64),))
 
 keys = st.sampled_from(["a", "b", "c"])
 quants = st.builds(
@@ -21,7 +21,7 @@ quants = st.builds(
     repo=st.text(max_size=20),
     revision=st.just("0" * 40),
     label=st.text(max_size=5),
-    format=st.sampled_from(ArtifactFormat),
+    format=st.sampled_from(FORMATS),
     files=st.lists(st.builds(RepoFile, path=st.text(max_size=20), size=st.integers(0, 1 << 50)), max_size=3).map(tuple),
 )
 records: st.SearchStrategy[Record] = st.one_of(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
 from core.devices import Device, DeviceKind
 from core.guide import WEIGHTS
@@ -33,7 +33,7 @@ from tests.bench.fit import Taken, expected
 ROOT = Path(__file__).parents[4]
 GIB = 1 << 30
 HEADER = Header(
-    format=ArtifactFormat.GGUF,
+    format="gguf",
     architecture="llama",
     name="shape",
     quantization="Q4_K_M",
@@ -194,7 +194,7 @@ def test_loading_the_built_in_model_takes_what_was_estimated() -> None:
     command = [sys.executable, "-m", "tests.bench.fit", str(WEIGHTS), "1024", "2"]
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
     taken = msgspec.json.decode(done.stdout, type=Taken)
-    header = read_header(Artifact("guide", ArtifactFormat.GGUF, WEIGHTS, 0))
+    header = read_header(Artifact("guide", "gguf", WEIGHTS, 0))
     assert taken.cells == cells_for(1024, 2)
     assert taken.kv_bytes_per_token == header.kv_bytes_per_token(KvType.F16)
     assert expected(WEIGHTS, 1024, 2).loaded == pytest.approx(taken.resident, rel=0.2)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import KvType
 from core.errors import ArtifactError
 from core.guide import WEIGHTS
@@ -37,7 +37,7 @@ class Bytes:
 
 
 def artifact(path: Path) -> Artifact:
-    return Artifact(path.stem, ArtifactFormat.GGUF, path, path.stat().st_size)
+    return Artifact(path.stem, "gguf", path, path.stat().st_size)
 
 
 def test_the_built_in_model_is_described() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import KvType
 from core.models.formats.header import Header, Layer
 from core.models.formats.hf_config import Config
@@ -190,7 +190,7 @@ UNTOLD = {"model_type": "new_kind", "hidden_size": 64, "num_hidden_layers": 2, "
 def folder(path: Path, tensors: Mapping[str, tuple[str, tuple[int, ...], int]]) -> Header:
     (path / "config.json").write_text(json.dumps(UNTOLD))
     (path / "model.safetensors").write_bytes(safetensors_bytes(tensors))
-    return read_header(Artifact("folder", ArtifactFormat.MLX, path, 0))
+    return read_header(Artifact("folder", "mlx", path, 0))
 
 
 def test_heads_that_are_not_told_are_read_off_the_projections(tmp_path: Path) -> None:

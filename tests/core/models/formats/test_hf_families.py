@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import Artifact
 from core.contract.options import KvType
 from core.models.fit.estimate import compute_bytes
 from core.models.formats.header import Header
@@ -21,7 +21,7 @@ ROUNDED = 0.006
 
 
 def header_of(path: Path) -> Header:
-    return read_header(Artifact(path.stem, ArtifactFormat.GGUF, path, 0))
+    return read_header(Artifact(path.stem, "gguf", path, 0))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.errors import ModelNotFound
 from core.models.hub.choose_quant import wanted
 from core.models.hub.quants import group
@@ -65,10 +64,10 @@ def test_a_name_asks_for_one_model(text: str, repository: Repository, label: str
 
 def test_formats_that_engines_take_go_first_and_others_are_left_out() -> None:
     repository = listed(*GRAPHS, "m-Q4_K_M.gguf")
-    chosen = wanted(HubName("o/r"), repository, (ArtifactFormat.ONNX, ArtifactFormat.GGUF))
-    assert chosen.format is ArtifactFormat.ONNX
+    chosen = wanted(HubName("o/r"), repository, ("onnx", "gguf"))
+    assert chosen.format == "onnx"
     with pytest.raises(ModelNotFound, match="holds only .*which cannot be run here"):
-        wanted(HubName("o/r"), repository, (ArtifactFormat.MNN,))
+        wanted(HubName("o/r"), repository, ("mnn",))
 
 
 def test_a_name_that_two_formats_go_by_means_the_one_that_goes_first() -> None:
@@ -76,8 +75,8 @@ def test_a_name_that_two_formats_go_by_means_the_one_that_goes_first() -> None:
     for text in ("o/r:bf16", "o/r:fp16"):
         name = parse(text)
         assert isinstance(name, HubName)
-        assert wanted(name, repository, (ArtifactFormat.MLX, ArtifactFormat.GGUF)).format is ArtifactFormat.MLX
-        assert wanted(name, repository, (ArtifactFormat.GGUF, ArtifactFormat.MLX)).format is ArtifactFormat.GGUF
+        assert wanted(name, repository, ("mlx", "gguf")).format == "mlx"
+        assert wanted(name, repository, ("gguf", "mlx")).format == "gguf"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.contract.options import KvType
 from core.errors import (
     ArtifactError,
@@ -167,7 +166,7 @@ def test_a_gated_repository_is_listed_and_its_files_say_whom_to_ask(hub: Hub, lo
     loopback.add("owner/name", {"guide.gguf": GUIDE, "config.json": b"{}", "model.safetensors": b"x"}, gated=True)
     told = hub.repository("owner/name")
     assert told.gated
-    quant = next(quant for quant in told.quants if quant.format is ArtifactFormat.GGUF)
+    quant = next(quant for quant in told.quants if quant.format == "gguf")
     with pytest.raises(GatedRepository, match=r"accept the terms at http.+/owner/name, then set HF_TOKEN .* `hf auth"):
         hub.header(quant)
 

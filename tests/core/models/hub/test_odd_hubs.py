@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.errors import ArtifactError, BenchtopError, HubError
 from core.models.hub.endpoint import HubPlace
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant, RepoFile
 
 COMMIT = "0" * 40
-QUANT = Quant("owner/name", COMMIT, "Q8_0", ArtifactFormat.GGUF, (RepoFile("a.gguf", 1 << 20),))
+QUANT = Quant("owner/name", COMMIT, "Q8_0", "gguf", (RepoFile("a.gguf", 1 << 20),))
 
 
 def http(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:

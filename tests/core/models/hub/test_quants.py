@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.contract.artifact import ArtifactFormat
 from core.models.hub.choose_quant import wanted
 from core.models.hub.quants import formats_of, gguf_label, group, heads, label_by_name, projectors
 from core.models.hub.repository import Quant, RepoFile, Repository
@@ -157,8 +156,8 @@ def test_no_model_is_lost_where_names_collide() -> None:
     assert len(twins) == 4
     weights = grouped("config.json", "model.safetensors", "M-BF16.gguf", label="bf16")
     assert {label: quant.format for label, quant in weights.items()} == {
-        "BF16": ArtifactFormat.GGUF,
-        "safetensors": ArtifactFormat.MLX,
+        "BF16": "gguf",
+        "safetensors": "mlx",
     }
 
 
@@ -230,7 +229,7 @@ def test_a_folder_of_safetensors_is_one_quant_with_what_belongs_to_it() -> None:
         *("original/model.safetensors", "pytorch_model.bin", "modeling_custom.py"),
     )
     quant = grouped(*names, label="4bit")["4bit"]
-    assert quant.format is ArtifactFormat.MLX
+    assert quant.format == "mlx"
     paths = [file.path for file in quant.files]
     assert paths[0] == "config.json"
     assert paths[-2:] == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
@@ -267,14 +266,14 @@ def test_each_graph_is_a_quant_with_its_data_and_tokenizer() -> None:
     assert {file.path for file in made["onnx-q4"].files} == {
         *("config.json", "tokenizer.json", "onnx/model_q4.onnx", "onnx/model_q4.onnx_data", "onnx/model_q4.onnx_data_1")
     }
-    assert made["onnx-q4"].format is ArtifactFormat.ONNX
+    assert made["onnx-q4"].format == "onnx"
 
 
 def test_the_graph_of_a_sentence_encoder_is_an_embedder_with_its_pooling() -> None:
     quant = grouped("config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json", "onnx/model.onnx")[
         "onnx-fp32"
     ]
-    assert quant.format is ArtifactFormat.ONNX_EMBEDDER
+    assert quant.format == "onnx-embedder"
     assert "1_Pooling/config.json" in {file.path for file in quant.files}
 
 
@@ -284,13 +283,13 @@ def test_folders_for_the_genai_library_are_taken_whole() -> None:
     )
     assert set(made) == {"genai-int4"}
     assert len(made["genai-int4"].files) == 3
-    assert made["genai-int4"].format is ArtifactFormat.ONNX_GENAI
+    assert made["genai-int4"].format == "onnx-genai"
 
 
 def test_whisper_files_are_quants_by_their_names() -> None:
     made = grouped("ggml-base.en-q5_1.bin", "ggml-tiny.bin", "ggml-base-encoder.mlmodelc.zip", "other.bin")
     assert set(made) == {"base.en-q5_1", "tiny"}
-    assert {quant.format for quant in made.values()} == {ArtifactFormat.WHISPER}
+    assert {quant.format for quant in made.values()} == {"ggml-whisper"}
 
 
 def test_mnn_folders_and_pte_programs_are_quants() -> None:
@@ -302,5 +301,5 @@ def test_mnn_folders_and_pte_programs_are_quants() -> None:
 
 def test_formats_are_told_by_the_names_alone() -> None:
     held = formats_of(["a-Q4_0.gguf", "config.json", "model.safetensors", "onnx/model.onnx"])
-    assert held == {ArtifactFormat.GGUF, ArtifactFormat.MLX, ArtifactFormat.ONNX}
+    assert held == {"gguf", "mlx", "onnx"}
     assert formats_of(["README.md", "pytorch_model.bin"]) == frozenset()

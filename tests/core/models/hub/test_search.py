@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.errors import HubError
 from core.models.hub.endpoint import HubPlace
 from core.models.hub.hub import Hub
@@ -40,7 +39,7 @@ def names(hub: Hub, words: str = "", filters: Filters = Filters()) -> list[str]:
 
 def test_words_find_names(hub: Hub) -> None:
     (found,) = hub.search("alpha").found
-    assert (found.id, found.task, found.formats) == ("maker/Alpha-7B-GGUF", "text-generation", (ArtifactFormat.GGUF,))
+    assert (found.id, found.task, found.formats) == ("maker/Alpha-7B-GGUF", "text-generation", ("gguf",))
     assert (found.parameters, found.licence, found.downloads, found.likes) == (7_200_000_000, "apache-2.0", 500, 9)
     assert found.updated is not None
     assert not found.gated
@@ -53,9 +52,9 @@ def test_what_is_downloaded_most_comes_first_and_further_pages_are_asked_for(hub
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        (Filters(format=ArtifactFormat.MLX), ["Beta-1.5B"]),
-        (Filters(format=ArtifactFormat.WHISPER), ["whisper"]),
-        (Filters(format=ArtifactFormat.GGUF, open_only=True), ["Alpha-7B-GGUF", "Delta"]),
+        (Filters(format="mlx"), ["Beta-1.5B"]),
+        (Filters(format="ggml-whisper"), ["whisper"]),
+        (Filters(format="gguf", open_only=True), ["Alpha-7B-GGUF", "Delta"]),
         (Filters(task="automatic-speech-recognition"), ["whisper"]),
         (Filters(licence="mit"), ["Beta-1.5B"]),
         (Filters(owner="other"), ["Delta", "whisper"]),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.lanes import Lane
 from core.models.library import on_demand as shelf
 from core.models.library.on_demand import Shelf, loadable
@@ -16,7 +15,7 @@ from core.models.library.scan import LibraryEntry, Place
 
 
 def entry(name: str, **fields: object) -> LibraryEntry:
-    fields = {"format": ArtifactFormat.GGUF, "size": 1, "loaded": False, "engines": ("llamacpp",)} | fields
+    fields = {"format": "gguf", "size": 1, "loaded": False, "engines": ("llamacpp",)} | fields
     return LibraryEntry(name, Path("/models") / name, **fields)  # type: ignore[arg-type]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import ArtifactFormat
 from core.guide import WEIGHTS
 from core.models.library.scan import Library, LibraryEntry, Place
 from tests.fakes.hubcache import OTHER, begun, cached
@@ -26,15 +25,15 @@ def test_the_cache_is_listed_model_by_model(tmp_path: Path) -> None:
     files = {path.name: path.read_bytes() for path in mlx_folder(tmp_path).iterdir() if path.is_file()}
     cached(tmp_path, "o/weights-4bit", files)
     cached(tmp_path, "o/big", {f"m-Q8_0-{n:05}-of-00002.gguf": GGUF + bytes([n]) for n in (1, 2)})
-    found = of(Library(cache=tmp_path, takers={ArtifactFormat.GGUF: ("llamacpp",)}))
+    found = of(Library(cache=tmp_path, takers={"gguf": ("llamacpp",)}))
     assert {"o/gguf:Q4_K_M", "o/gguf:Q8_0", "o/big:Q8_0"} < found.keys()
     assert len(found) == 4
     entry = found["o/gguf:Q4_K_M"]
-    assert (entry.format, entry.size, entry.place) == (ArtifactFormat.GGUF, len(GGUF), Place.HUB)
+    assert (entry.format, entry.size, entry.place) == ("gguf", len(GGUF), Place.HUB)
     assert entry.engines == ("llamacpp",)
     assert entry.used is not None
     assert found["o/big:Q8_0"].size == 2 * len(GGUF) + 2
-    assert ArtifactFormat.MLX in {entry.format for entry in found.values()}
+    assert "mlx" in {entry.format for entry in found.values()}
 
 
 def test_the_same_model_of_an_older_commit_is_listed_with_its_commit(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import SCRIPT, Artifact
 from core.contract.options import LoadOptions
 from core.decoding.speculate import PromptLookup
 from core.engines.echo import EchoModel
@@ -48,7 +48,7 @@ class Shelf:
         )
 
     def member(self, name: str, profile: Profile = Profile()) -> Member:
-        artifact = Artifact(name, ArtifactFormat.SCRIPT, Path(name), self.sizes[name])
+        artifact = Artifact(name, SCRIPT, Path(name), self.sizes[name])
         return self.pool.add(artifact, profile, kept=True)
 
     async def ask(self, name: str, text: str = "hello") -> str:
@@ -334,7 +334,7 @@ async def test_a_lease_keeps_a_model_until_its_stream_has_ended_or_it_is_given_b
 
 async def test_a_model_that_was_not_named_at_the_start_is_forgotten_when_it_is_unloaded(shelves: Shelves) -> None:
     shelf = shelves(100, a=10)
-    member = shelf.pool.add(Artifact("a", ArtifactFormat.SCRIPT, Path("a"), 10), Profile())
+    member = shelf.pool.add(Artifact("a", SCRIPT, Path("a"), 10), Profile())
     await shelf.pool.load(member)
     assert shelf.pool.models()[0].state is ModelState.READY
     await shelf.pool.unload(member)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.contract.artifact import Artifact, ArtifactFormat
+from core.contract.artifact import SCRIPT, Artifact
 from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, QueueFull
@@ -43,7 +43,7 @@ def made(**models: EchoModel) -> Callable[[str], EchoModel]:
 
 
 def on_demand(shelf: Shelf, name: str, profile: Profile = Profile()) -> Member:
-    return shelf.pool.add(Artifact(name, ArtifactFormat.SCRIPT, Path(name), shelf.sizes[name]), profile)
+    return shelf.pool.add(Artifact(name, SCRIPT, Path(name), shelf.sizes[name]), profile)
 
 
 async def busy(shelf: Shelf, name: str, gate: GatedEcho) -> asyncio.Task[str]:

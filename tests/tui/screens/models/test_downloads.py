@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from core.contract.artifact import ArtifactFormat
 from core.errors import GatedRepository
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.library.scan import LibraryEntry, Place
@@ -37,7 +36,7 @@ async def test_enter_on_a_quant_downloads_it_and_its_end_makes_it_loadable() -> 
         assert on.screen.query_one(Transfers).display
         assert "fetching 0%" in on.text()
         on.store.downloads.finish("dl-1")
-        here = LibraryEntry(f"{QWEN}:Q4_K_M", ENTRIES[0].path, ArtifactFormat.GGUF, 9, False, place=Place.HUB)
+        here = LibraryEntry(f"{QWEN}:Q4_K_M", ENTRIES[0].path, "gguf", 9, False, place=Place.HUB)
         on.store.entries = (*ENTRIES, here)
         await on.beat()
         await until(on.pilot, lambda: on.details.choice and on.details.choice.here)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.contract.artifact import ArtifactFormat
 from core.contract.options import KvType
 from core.guide import WEIGHTS
 from core.models.catalog import Task, builtin_catalog
 from core.models.fit.estimate import Verdict
+from core.models.formats.registry import FORMATS
 from core.models.library.scan import LibraryEntry, Place
 from core.models.offers import alike
 from core.settings.profile import Profile
@@ -44,7 +44,7 @@ def items(draw: st.DrawFn) -> list[Item]:
                 f"{number}",
                 name,
                 draw(st.sampled_from(Where)),
-                tuple(draw(st.lists(st.sampled_from(ArtifactFormat), max_size=2))),
+                tuple(draw(st.lists(st.sampled_from(FORMATS), max_size=2))),
                 draw(st.integers(0, 10**11)),
                 draw(COUNTS),
                 draw(st.one_of(st.none(), st.sampled_from(Task))),
@@ -65,7 +65,7 @@ VIEWS = st.builds(
     section=st.sampled_from(Section),
     order=st.sampled_from(Order),
     task=st.one_of(st.none(), st.sampled_from(Task)),
-    format=st.one_of(st.none(), st.sampled_from(ArtifactFormat)),
+    format=st.one_of(st.none(), st.sampled_from(FORMATS)),
     licence=st.sampled_from((None, "mit")),
     most_parameters=st.one_of(st.none(), st.integers(1, 10**9)),
     open_only=st.booleans(),
@@ -137,8 +137,8 @@ def test_the_hubs_answer_to_the_very_words_is_not_doubted() -> None:
 
 def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself() -> None:
     entries = [
-        LibraryEntry("/m/tiny.gguf", Path("/m/tiny.gguf"), ArtifactFormat.GGUF, GB, True, place=Place.FOLDER),
-        LibraryEntry(f"{QWEN}:Q8_0", Path("x"), ArtifactFormat.GGUF, 4 * GB, False, place=Place.HUB),
+        LibraryEntry("/m/tiny.gguf", Path("/m/tiny.gguf"), "gguf", GB, True, place=Place.FOLDER),
+        LibraryEntry(f"{QWEN}:Q8_0", Path("x"), "gguf", 4 * GB, False, place=Place.HUB),
     ]
     models = [ModelSnapshot(name, "llamacpp", ModelState.READY) for name in ("tiny", "llama-3.2-1b", "elsewhere")]
     made = stock(entries, models, builtin_catalog(), FOUND)
@@ -234,9 +234,9 @@ def test_a_model_of_the_settings_is_the_file_it_is_made_of_and_says_what_is_the_
     where = Folders(config=tmp_path / "config", cache=tmp_path / "cache", state=tmp_path / "state")
     settings = Settings(models={**profiles, "guide": Profile()})
     desk = Desk(settings, "guide", lambda settings: Workbench(settings, where))
-    library = (LibraryEntry("guide", WEIGHTS, ArtifactFormat.GGUF, len(whole), True, place=Place.BUILT_IN),)
+    library = (LibraryEntry("guide", WEIGHTS, "gguf", len(whole), True, place=Place.BUILT_IN),)
     mine, cut, lost, guide = desk.configured(library)
-    assert (mine.name, mine.format, mine.size, mine.problem) == ("mine", ArtifactFormat.GGUF, len(whole), None)
+    assert (mine.name, mine.format, mine.size, mine.problem) == ("mine", "gguf", len(whole), None)
     assert (cut.size, cut.format) == (500_000, None)
     assert cut.problem is not None
     assert cut.problem.startswith("damaged")

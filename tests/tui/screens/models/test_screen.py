@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from textual.widgets import Input, Static
 from textual.widgets._toast import Toast
 
-from core.contract.artifact import ArtifactFormat
 from core.errors import DownloadError, GatedRepository, HubUnreachable
 from core.models.catalog import Task
 from core.models.library.scan import LibraryEntry, Place
@@ -130,14 +129,14 @@ async def test_filters_are_set_in_a_dialog_and_told_in_words() -> None:
     async with models() as on:
         await on.press("f", "right", "down", "right")
         assert on.screen.view.task is Task.CHAT
-        assert on.screen.view.format is ArtifactFormat.GGUF
+        assert on.screen.view.format == "gguf"
         await on.press("escape")
         assert on.said("#view").startswith("chat · gguf")
         assert "whisper-small" not in on.names
         await on.press("slash", *"qwen", "enter")
         await until(on.pilot, lambda: on.store.searches)
         words, filters = on.store.searches[0]
-        assert (words, filters.task, filters.format) == ("qwen", "text-generation", ArtifactFormat.GGUF)
+        assert (words, filters.task, filters.format) == ("qwen", "text-generation", "gguf")
         await on.press("f", "backspace", "f")
         assert on.said("#view").startswith("everything")
 
