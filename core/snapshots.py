@@ -29,6 +29,62 @@ class RequestState(Enum):
     """Its KV state was put aside for others; it goes on when there is room."""
 
 
+class Tier(Enum):
+    """Where a reused prefix came from."""
+
+    RESIDENT = "resident"
+    """A sequence in the model's KV cache."""
+    MEMORY = "memory"
+    """A state put aside in this process's memory."""
+    DISK = "disk"
+
+
+class Cause(Enum):
+    """Why tokens of a prompt were computed that might have been reused."""
+
+    FIRST_SEEN = "first_seen"
+    SYSTEM_CHANGED = "system_changed"
+    TOOLS_CHANGED = "tools_changed"
+    HISTORY_EDITED = "history_edited"
+    REASONING_STRIPPED = "reasoning_stripped"
+    """The client sent an answer back without the reasoning before it."""
+    TEMPLATE_CHANGED = "template_changed"
+    """The template is another, or wrote the same messages differently."""
+    EVICTED = "evicted"
+    OTHER_TENANT = "other_tenant"
+    """Known under another key or cache salt alone, which is as good as unknown."""
+    ADAPTER_CHANGED = "adapter_changed"
+    NO_CACHE_ASKED = "no_cache_asked"
+
+
+class Departure(Struct, frozen=True):
+    """Where a prompt leaves the nearest conversation that is known."""
+
+    token: int
+    """Index of the first token that differs."""
+    known: str
+    """How the known conversation goes on, a few words."""
+    asked: str
+    """How the prompt goes on."""
+
+
+class Reuse(Struct, frozen=True):
+    """How much of a prompt was reused, and why no more."""
+
+    tokens: int = 0
+    """Reused."""
+    tier: Tier | None = None
+    """None where nothing was reused."""
+    cause: Cause | None = None
+    """None where nothing that was known had to be computed again."""
+    detail: str = ""
+    """For `evicted`, by what."""
+    lost: int = 0
+    """Tokens computed for that cause."""
+    departure: Departure | None = None
+    """None where the prompt leaves no known conversation."""
+
+
 class RequestRow(Struct, frozen=True):
     """One request on the request board."""
 
@@ -104,6 +160,18 @@ class CacheStats(Struct, frozen=True):
     @property
     def hit_rate(self) -> float:
         return self.hits / self.lookups if self.lookups else 0.0
+
+
+class TierStats(Struct, frozen=True):
+    """A tier of stored prefixes, of all models together."""
+
+    entries: int = 0
+    bytes: int = 0
+    max_bytes: int = 0
+    """Zero where the tier is switched off."""
+    evictions: int = 0
+    problem: str = ""
+    """Why nothing is stored in it any more."""
 
 
 class DraftStats(Struct, frozen=True):

@@ -60,6 +60,17 @@ class RadixIndex(Generic[Entry]):
                 break
         return Match(self._any_entry(node), length) if length else None
 
+    def longest_within(self, tokens: Tokens) -> Entry | None:
+        """The longest entry all of whose tokens `tokens` begins with; None when there is none."""
+        node, length, best = self._root, 0, None
+        while length < len(tokens):
+            child = node.children.get(tokens[length])
+            if child is None or child.edge != tokens[length : length + len(child.edge)]:
+                break
+            node, length = child, length + len(child.edge)
+            best = best if node.entry is None else node.entry
+        return best
+
     def insert(self, tokens: Tokens, entry: Entry) -> bool:
         """Add an entry. False, and nothing added, when an entry already holds all of `tokens` (or they are none)."""
         if entry in self._places:
@@ -67,18 +78,19 @@ class RadixIndex(Generic[Entry]):
         found = self.match(tokens)
         if not tokens or (found is not None and found.length == len(tokens)):
             return False
-        node, length = self._root, 0
-        while True:
-            child = node.children.get(tokens[length])
-            if child is None:
-                leaf = _Node(tokens[length:], node)
-                node.children[tokens[length]] = leaf
-                leaf.entry = entry
-                self._places[entry] = leaf
-                return True
-            shared = common_prefix(child.edge, tokens[length : length + len(child.edge)])
-            node = child if shared == len(child.edge) else self._split(child, shared)
-            length += shared
+        self._put(tokens, entry)
+        return True
+
+    def insert_exact(self, tokens: Tokens, entry: Entry) -> bool:
+        """Add an entry although a longer one may begin with its tokens. False, and nothing added, when an entry of
+        exactly these tokens is there (or they are none)."""
+        if entry in self._places:
+            raise ValueError("the entry is in the index already")
+        there = self.longest_within(tokens)
+        if not tokens or (there is not None and len(self.tokens(there)) == len(tokens)):
+            return False
+        self._put(tokens, entry)
+        return True
 
     def superseded(self, entry: Entry) -> list[Entry]:
         """Entries whose tokens are a proper prefix of this one's: it can stand in for them."""
@@ -106,6 +118,18 @@ class RadixIndex(Generic[Entry]):
 
     def entries(self) -> Iterator[Entry]:
         return iter(self._places)
+
+    def _put(self, tokens: Tokens, entry: Entry) -> None:
+        node, length = self._root, 0
+        while length < len(tokens):
+            child = node.children.get(tokens[length])
+            if child is None:
+                child = node.children[tokens[length]] = _Node(tokens[length:], node)
+            shared = common_prefix(child.edge, tokens[length : length + len(child.edge)])
+            node = child if shared == len(child.edge) else self._split(child, shared)
+            length += shared
+        node.entry = entry
+        self._places[entry] = node
 
     def _any_entry(self, node: _Node[Entry]) -> Entry:
         while node.entry is None:

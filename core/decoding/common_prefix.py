@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many leading tokens `a` and `b` have in common; both tuples or both lists."""
+def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
+    """How many leading elements `a` and `b` have in common; both tuples or both lists."""
     low, high = 0, min(len(a), len(b))
     if a[:high] == b[:high]:
         return high

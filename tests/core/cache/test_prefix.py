@@ -48,6 +48,28 @@ def test_the_index_finds_the_longest_common_prefix_of_what_is_in_it(
         assert {entry: index.tokens(entry) for entry in index.entries()} == kept
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(token_runs, st.booleans()), max_size=25), token_runs)
+def test_exact_entries_are_found_where_all_of_them_is_a_prefix(
+    changes: list[tuple[Tokens, bool]], wanted: Tokens
+) -> None:
+    index: RadixIndex[int] = RadixIndex()
+    kept: dict[int, Tokens] = {}
+    for number, (tokens, remove_one) in enumerate(changes):
+        fresh = bool(tokens) and tokens not in kept.values()
+        assert index.insert_exact(tokens, number) == fresh
+        if fresh:
+            kept[number] = tokens
+        if remove_one and kept:
+            gone = next(iter(kept))
+            del kept[gone]
+            index.remove(gone)
+        best = max((other for other in kept.values() if wanted[: len(other)] == other), key=len, default=None)
+        found = index.longest_within(wanted)
+        assert (None if found is None else kept[found]) == best
+        assert {entry: index.tokens(entry) for entry in index.entries()} == kept
+
+
 def test_tenants_do_not_see_each_others_residents() -> None:
     residents = Residents()
     residents.keep("one", (1, 2, 3), SequenceId(1))

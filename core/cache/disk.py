@@ -1,0 +1,161 @@
+"""The third tier of the prefix cache: a folder of files, a folder below it for each model. All of it blocks.
+
+Several processes may share the folder: files are never changed, appear whole, and may vanish at any time. Which file
+was used last is told by its time of modification.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from core.cache.container import DamagedPrefix, PrefixFile, PrefixHeader, read_state, read_stored, write_prefix
+from core.cache.identity import digest_of
+from core.cache.prefix import Tokens
+from core.telemetry.log import get_logger
+
+SUFFIX = ".safetensors"
+DEFAULT_SHARE = 0.1
+"""Of the free disk."""
+DEFAULT_MOST_BYTES = 20_000_000_000
+STALE_SECONDS = 600.0
+"""A temporary file that nobody has written to for so long was left by a process that was killed."""
+PRIVATE = 0o700
+"""Prompts can be read from what is stored."""
+log = get_logger(__name__)
+
+
+class DiskFile(Struct, frozen=True):
+    """A file of the tier, as the folder shows it."""
+
+    path: Path
+    size: int
+    used: float
+    """Seconds since the epoch."""
+
+
+class DiskTier:
+    """Belongs to one thread at a time. Writing ends for good with the first failure; reading goes on."""
+
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
+        """`limit`: bytes of all files together; None takes DEFAULT_SHARE of what is free, with what is used already."""
+        self.folder = folder
+        self.limit = default_limit(folder) if limit is None else limit
+        self.problem = ""
+        """Why nothing is written any more."""
+        self.used = sum(each.size for each in self.files())
+
+    def files(self) -> list[DiskFile]:
+        """All files of all models, the one used longest ago first."""
+        return sorted(stored_files(self.folder), key=lambda file: file.used)
+
+    def load(self, model: str) -> list[tuple[Path, PrefixFile]]:
+        """What is stored of the model with this digest, longest first. What is damaged is deleted, and told."""
+        found: list[tuple[Path, PrefixFile]] = []
+        for file in stored_files(self.folder / model):
+            try:
+                found.append((file.path, read_stored(file.path)))
+            except DamagedPrefix as error:
+                self.discard(file.path, str(error))
+            except OSError as error:
+                log.warning("a stored prefix cannot be read", file=file.path.name, why=error.strerror or str(error))
+        return sorted(found, key=lambda each: len(each[1].tokens), reverse=True)
+
+    def write(self, header: PrefixHeader, tokens: Tokens, state: bytes) -> tuple[Path, list[Path]] | None:
+        """Store a prefix; returns its file and those that had to go for it. None when it is not stored."""
+        if self.problem or len(state) > self.limit:
+            return None
+        path = self.path_of(header, tokens)
+        try:
+            self._make_folder(path.parent)
+            gone = self._make_room(len(state), path)
+            write_prefix(path, header, tokens, state)
+        except OSError as error:
+            self.problem = f"{error.strerror or error}: {self.folder}"
+            log.warning("prefixes are no longer stored on disk", folder=str(self.folder), why=error.strerror)
+            return None
+        self.used += path.stat().st_size
+        return path, gone
+
+    def read(self, path: Path, header: PrefixHeader, tokens: Tokens) -> bytes | None:
+        """The state of a stored prefix; None where there is none that can be used, which is told."""
+        try:
+            state = read_state(path, header, tokens)
+        except FileNotFoundError:
+            # Another process needed the room.
+            return None
+        except DamagedPrefix as error:
+            self.discard(path, str(error))
+            return None
+        except OSError as error:
+            log.warning("a stored prefix cannot be read", file=path.name, why=error.strerror or str(error))
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return state
+
+    def discard(self, path: Path, why: str) -> None:
+        """Delete a file that cannot be used, and say so."""
+        log.warning("a stored prefix cannot be used, and is computed again", file=path.name, why=why)
+        self.remove(path)
+
+    def remove(self, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            size = path.stat().st_size
+            path.unlink()
+            self.used -= size
+
+    def path_of(self, header: PrefixHeader, tokens: Tokens) -> Path:
+        """Where the prefix lies: named by all that tells it from others."""
+        name = digest_of(f"{header.owner} {header.exact} {tokens}".encode())
+        return self.folder / header.identity.digest / f"{name}{SUFFIX}"
+
+    def _make_folder(self, folder: Path) -> None:
+        for each in (self.folder, folder):
+            if not each.is_dir():
+                each.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+
+    def _make_room(self, size: int, but: Path) -> list[Path]:
+        """Delete the files used longest ago until `size` bytes more are within the limit; returns them."""
+        _sweep(self.folder)
+        there = self.files()
+        self.used = sum(each.size for each in there)
+        gone: list[Path] = []
+        for file in there:
+            if self.used + size <= self.limit:
+                break
+            if file.path != but:
+                self.remove(file.path)
+                gone.append(file.path)
+        return gone
+
+
+def stored_files(folder: Path) -> Iterator[DiskFile]:
+    """Files of stored prefixes below a folder; none where there is no such folder."""
+    for path in folder.rglob(f"*{SUFFIX}"):
+        if path.name.startswith("."):
+            continue
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            yield DiskFile(path, found.st_size, found.st_mtime)
+
+
+def default_limit(folder: Path) -> int:
+    """Bytes that stored prefixes may take where the user names no number."""
+    there = next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))
+    used = sum(file.size for file in stored_files(folder))
+    return min(DEFAULT_MOST_BYTES, int((shutil.disk_usage(there).free + used) * DEFAULT_SHARE))
+
+
+def _sweep(folder: Path) -> None:
+    """Delete the temporary files of processes that were killed."""
+    for path in folder.rglob(f".*{SUFFIX}.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()

@@ -1,0 +1,408 @@
+"""What was computed and may come back: states of prefixes in memory and on disk, for all models of this process.
+
+The serving loops ask and put; one thread of the store's own reads and writes files. A state in memory is written to
+disk a little later, since the next turn of a conversation often supersedes it before that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from core.cache.container import PrefixHeader
+from core.cache.disk import DiskTier
+from core.cache.identity import ModelIdentity
+from core.cache.prefix import RadixIndex, Tokens
+from core.cache.recall import Outline, Recall
+from core.snapshots import Tier, TierStats
+from core.telemetry.log import get_logger
+
+SETTLE_SECONDS = 5.0
+"""A state that is superseded sooner is never written."""
+FETCHED_SECONDS = 60.0
+"""How long a state that was read from disk for a request waits for it, whatever the bound of the memory."""
+OVERDRAFT = 1.25
+"""Times the bound of the memory that states may take while they wait to be written."""
+CHECKPOINTS = 8
+"""Of one conversation, where states cannot be cut: the latest ones."""
+log = get_logger(__name__)
+
+
+class StoredPrefix:
+    """A prefix in memory, on disk, or both."""
+
+    __slots__ = ("fetched", "header", "path", "replaces", "size", "state", "tokens")
+
+    def __init__(self, header: PrefixHeader, tokens: Tokens, size: int) -> None:
+        self.header = header
+        self.tokens = tokens
+        self.size = size
+        """Bytes of the state."""
+        self.state: bytes | None = None
+        """None while it is on disk alone."""
+        self.path: Path | None = None
+        """None while it is in memory alone."""
+        self.replaces: list[Path] = []
+        """Files that are deleted once this prefix is on disk."""
+        self.fetched: float | None = None
+        """When the state was read from disk for a request that has not taken it yet."""
+
+    @property
+    def tier(self) -> Tier:
+        return Tier.MEMORY if self.state is not None and self.fetched is None else Tier.DISK
+
+
+class StoredMatch(Struct, frozen=True):
+    """`entry` begins with the first `length` tokens of what was looked up."""
+
+    entry: StoredPrefix
+    length: int
+
+
+class PrefixStore:
+    """Safe to share between threads. Its own thread starts with the first file that is read or written."""
+
+    def __init__(
+        self, memory_limit: int, disk: DiskTier | None = None, *, min_tokens: int = 128, settle: float = SETTLE_SECONDS
+    ) -> None:
+        """`memory_limit`: bytes of the states in memory; `min_tokens`: shorter prefixes are not written to disk;
+        `settle`: seconds before a state is written."""
+        self._memory_limit = memory_limit
+        self._disk = disk
+        self._min_tokens = min_tokens
+        self._settle = settle
+        self._changed = threading.Condition()
+        self._disk_lock = threading.Lock()
+        self._indexes: dict[tuple[str, str], RadixIndex[StoredPrefix]] = {}
+        self._loaded: set[str] = set()
+        self._held: OrderedDict[StoredPrefix, None] = OrderedDict()
+        """Those with a state in memory, the one used longest ago first."""
+        self._on_disk: dict[Path, StoredPrefix] = {}
+        self._used = 0
+        self._due: OrderedDict[StoredPrefix, float] = OrderedDict()
+        """When each is to be written; kept in memory until then."""
+        self._wanted: deque[StoredPrefix] = deque()
+        self._ready: dict[StoredPrefix, list[Callable[[], None]]] = {}
+        self._unneeded: deque[Path] = deque()
+        self._busy = False
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._recalls: dict[str, Recall] = {}
+        self._evictions = {Tier.MEMORY: 0, Tier.DISK: 0}
+
+    # From any thread.
+
+    def locked(self) -> AbstractContextManager[object]:
+        """Nobody else reads or changes what is known meanwhile."""
+        return self._changed
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything that is put may stay."""
+        return self._memory_limit > 0 or self._disk is not None
+
+    @property
+    def memory_used(self) -> int:
+        """Bytes of the states in memory."""
+        return self._used
+
+    def stats(self) -> tuple[TierStats, TierStats]:
+        """Of the memory and of the disk."""
+        with self._changed:
+            memory = TierStats(len(self._held), self._used, self._memory_limit, self._evictions[Tier.MEMORY])
+            if self._disk is None:
+                return memory, TierStats()
+            disk = self._disk
+            evicted = self._evictions[Tier.DISK]
+            return memory, TierStats(len(self._on_disk), disk.used, disk.limit, evicted, disk.problem)
+
+    def load(self, identity: ModelIdentity) -> Recall:
+        """Know what is stored of a model; returns which conversations it has seen, to be used while `locked`. Reads
+        files: call it where that may take a moment."""
+        with self._changed:
+            known = identity.digest in self._loaded
+            self._loaded.add(identity.digest)
+            recall = self._recalls.setdefault(identity.weights, Recall())
+        if self._disk is not None and not known:
+            self._load(identity, recall)
+        return recall
+
+    def match(self, identity: ModelIdentity, owner: str, tokens: Tokens) -> StoredMatch | None:
+        """The stored prefix that shares most with `tokens`, which becomes the one used last. One that cannot be cut
+        counts only where `tokens` begin with all of it."""
+        with self._changed:
+            index = self._indexes.get((identity.digest, owner))
+            if index is None:
+                return None
+            found = index.match(tokens)
+            whole = index.longest_within(tokens)
+            match = None if whole is None else StoredMatch(whole, len(whole.tokens))
+            if found is not None and not found.entry.header.exact:
+                match = StoredMatch(found.entry, found.length)
+            if match is not None and match.entry in self._held:
+                self._held.move_to_end(match.entry)
+            return match
+
+    def put(self, header: PrefixHeader, tokens: Tokens, state: bytes) -> None:
+        """Store a state, unless what it says is stored already. It supersedes prefixes of its own."""
+        with self._changed:
+            index = self._indexes.setdefault((header.identity.digest, header.owner), RadixIndex())
+            made = StoredPrefix(header, tokens, len(state))
+            if not (index.insert_exact if header.exact else index.insert)(tokens, made):
+                return
+            for old in index.superseded(made)[CHECKPOINTS if header.exact else 0 :]:
+                self._supersede(old, made)
+            self._hold(made, state)
+            if self._writes(made):
+                self._due[made] = time.monotonic() + self._settle
+            self._evict()
+            self._wake()
+
+    def fetch(self, entry: StoredPrefix, ready: Callable[[], None]) -> None:
+        """Read the state of a prefix into memory. `ready` is called, from any thread, when it is there, or when it
+        turned out not to be and the prefix is forgotten."""
+        with self._changed:
+            if entry.state is None and entry.path is not None:
+                if entry not in self._ready:
+                    self._wanted.append(entry)
+                self._ready.setdefault(entry, []).append(ready)
+                self._wake()
+                return
+        ready()
+
+    def take(self, entry: StoredPrefix) -> bytes | None:
+        """The state, where it is in memory."""
+        with self._changed:
+            entry.fetched = None
+            state = entry.state
+            self._evict()
+            return state
+
+    def discard(self, entry: StoredPrefix, why: str) -> None:
+        """Forget a prefix that the engine does not take back, and say so."""
+        log.warning("a stored prefix cannot be used, and is computed again", model=entry.header.model, why=why)
+        with self._changed:
+            self._drop(entry, why)
+            self._wake()
+
+    def hurry(self) -> None:
+        """Write what is to be written at once."""
+        with self._changed:
+            for entry in self._due:
+                self._due[entry] = 0.0
+            self._wake()
+
+    def wait_written(self, timeout: float) -> bool:
+        """Whether all that was to be written by now is written, within `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._due or self._unneeded or self._busy), timeout)
+
+    def close(self, timeout: float) -> None:
+        """Write what is still to be written, for `timeout` seconds at most, and end the thread."""
+        self.hurry()
+        if not self.wait_written(timeout):
+            log.warning("not all prefixes could be stored in time", left=len(self._due), seconds=timeout)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    # With the lock held.
+
+    def _writes(self, entry: StoredPrefix) -> bool:
+        disk = self._disk
+        return disk is not None and not disk.problem and len(entry.tokens) >= self._min_tokens
+
+    def _hold(self, entry: StoredPrefix, state: bytes) -> None:
+        entry.state = state
+        self._held[entry] = None
+        self._used += entry.size
+
+    def _release(self, entry: StoredPrefix) -> None:
+        """Let go of the state in memory."""
+        if entry in self._held:
+            del self._held[entry]
+            self._used -= entry.size
+            entry.state = None
+            entry.fetched = None
+
+    def _supersede(self, old: StoredPrefix, by: StoredPrefix) -> None:
+        paths = [*old.replaces, *([old.path] if old.path is not None else [])]
+        # Deleted when the longer one is on disk: until then they are what a crash leaves.
+        by.replaces += paths if self._writes(by) else []
+        old.path, old.replaces = None, []
+        for path in paths:
+            self._on_disk.pop(path, None)
+        self._forget(old)
+
+    def _forget(self, entry: StoredPrefix) -> None:
+        """Out of the index and the memory; what is on disk stays there."""
+        place = entry.header.identity.digest, entry.header.owner
+        index = self._indexes.get(place)
+        if index is not None and entry in index:
+            index.remove(entry)
+            if not index:
+                del self._indexes[place]
+        self._due.pop(entry, None)
+        self._release(entry)
+
+    def _drop(self, entry: StoredPrefix, why: str) -> None:
+        """The prefix is gone from all tiers."""
+        self._forget(entry)
+        for path in [*entry.replaces, *([entry.path] if entry.path is not None else [])]:
+            self._on_disk.pop(path, None)
+            self._unneeded.append(path)
+        entry.path, entry.replaces = None, []
+        recall = self._recalls.get(entry.header.identity.weights)
+        if recall is not None:
+            recall.note_gone((entry.header.identity, entry.header.owner), entry.tokens, why)
+
+    def _evict(self) -> None:
+        """Let go of states until the rest is within the bound; what is to be written is written first, and let go
+        unwritten only where the disk is too slow for what comes."""
+        now = time.monotonic()
+        if self._used <= self._memory_limit:
+            return
+        for entry in list(self._held):
+            if self._used <= self._memory_limit:
+                return
+            if entry.fetched is not None and now - entry.fetched < FETCHED_SECONDS:
+                continue
+            # The size of this one is added for a bound that is smaller than any state.
+            if entry in self._due and self._used <= self._memory_limit * OVERDRAFT + entry.size:
+                self._due[entry] = 0.0
+                continue
+            self._evictions[Tier.MEMORY] += 1
+            if entry.path is None:
+                self._drop(entry, "--cache-size")
+            else:
+                self._release(entry)
+
+    def _wake(self) -> None:
+        if self._thread is None and not self._closed and (self._due or self._wanted or self._unneeded):
+            self._thread = threading.Thread(target=self._work, name="prefix store", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    # On the store's own thread, save `_load`.
+
+    def _load(self, identity: ModelIdentity, recall: Recall) -> None:
+        assert self._disk is not None
+        with self._disk_lock:
+            files = self._disk.load(identity.digest)
+        with self._changed:
+            for path, file in files:
+                made = StoredPrefix(file.header, file.tokens, file.state_bytes)
+                index = self._indexes.setdefault((identity.digest, file.header.owner), RadixIndex())
+                if file.header.identity != identity:
+                    continue
+                if (index.insert_exact if file.header.exact else index.insert)(file.tokens, made):
+                    made.path = path
+                    self._on_disk[path] = made
+                    outline = _outline(file.header)
+                    recall.remember((identity, file.header.owner), file.tokens, len(file.tokens), outline)
+                else:
+                    self._unneeded.append(path)
+            self._wake()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                job = self._next_job()
+                self._busy = job is not None
+                if job is None:
+                    return
+            try:
+                job()
+            except Exception:
+                # The edge of the thread: one prefix that cannot be stored must not be the last.
+                log.exception("storing prefixes failed")
+            finally:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+
+    def _next_job(self) -> Callable[[], None] | None:
+        """What is to be done now, waited for; None once the store is closed. Reading comes first: a request waits."""
+        while True:
+            if self._wanted:
+                entry = self._wanted.popleft()
+                return lambda: self._read(entry)
+            if self._closed:
+                return None
+            if self._unneeded:
+                path = self._unneeded.popleft()
+                return lambda: self._remove(path)
+            now = time.monotonic()
+            due = next((entry for entry, when in self._due.items() if when <= now), None)
+            if due is not None:
+                return lambda: self._write(due)
+            soonest = min(self._due.values(), default=None)
+            self._changed.wait(None if soonest is None else max(0.0, soonest - now))
+
+    def _read(self, entry: StoredPrefix) -> None:
+        assert self._disk is not None
+        path = entry.path
+        with self._disk_lock:
+            state = None if path is None else self._disk.read(path, entry.header, entry.tokens)
+        with self._changed:
+            if state is None:
+                self._drop(entry, "a file that was lost or damaged")
+            elif entry.state is None:
+                self._hold(entry, state)
+                entry.fetched = time.monotonic()
+                self._evict()
+            told = self._ready.pop(entry, [])
+        for ready in told:
+            ready()
+
+    def _write(self, entry: StoredPrefix) -> None:
+        assert self._disk is not None
+        with self._changed:
+            state = entry.state
+        written = None
+        if state is not None:
+            with self._disk_lock:
+                written = self._disk.write(entry.header, entry.tokens, state)
+        with self._changed:
+            alive = self._due.pop(entry, None) is not None
+            if written is not None:
+                path, gone = written
+                self._unneeded += [each for each in entry.replaces if each != path]
+                entry.replaces = []
+                for each in gone:
+                    self._lost(each)
+                if alive:
+                    entry.path = path
+                    self._on_disk[path] = entry
+                else:
+                    # Superseded while it was being written.
+                    self._unneeded.append(path)
+            self._evict()
+
+    def _lost(self, path: Path) -> None:
+        """The file had to go for another."""
+        self._evictions[Tier.DISK] += 1
+        entry = self._on_disk.pop(path, None)
+        if entry is not None:
+            entry.path = None
+            if entry.state is None:
+                self._drop(entry, "--disk-cache-size")
+
+    def _remove(self, path: Path) -> None:
+        assert self._disk is not None
+        with self._disk_lock:
+            self._disk.remove(path)
+
+
+def _outline(header: PrefixHeader) -> Outline:
+    try:
+        return msgspec.json.decode(header.outline, type=Outline)
+    except msgspec.MsgspecError:
+        return Outline()

@@ -1,0 +1,141 @@
+"""The disk tier: bounded, shared, and off without fuss where it cannot be written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core.cache.container import read_stored
+from core.cache.disk import SUFFIX, DiskTier, stored_files
+from core.cache.identity import ModelIdentity
+from tests.fakes.prefixes import IDENTITY, header_of, state_of
+
+KILLS = 12
+WRITER = """
+import sys
+from itertools import count
+from pathlib import Path
+from core.cache.disk import DiskTier
+from tests.fakes.prefixes import header_of, state_of
+
+tier = DiskTier(Path(sys.argv[1]), 4_000_000)
+print("ready", flush=True)
+for number in count(int(sys.argv[2])):
+    tokens = (number, *range(40))
+    tier.write(header_of(), tokens, state_of(tokens, 200_000))
+"""
+
+
+def test_what_was_written_is_found_by_the_next_process(tmp_path: Path) -> None:
+    DiskTier(tmp_path, 10_000).write(header_of(), (1, 2, 3), b"state")
+    tier = DiskTier(tmp_path, 10_000)
+    ((path, found),) = tier.load(IDENTITY.digest)
+    assert (found.header, found.tokens) == (header_of(), (1, 2, 3))
+    assert tier.read(path, found.header, found.tokens) == b"state"
+    assert tier.load(ModelIdentity("others", "llamacpp", "1.2", "").digest) == []
+
+
+def test_prompts_are_nobody_elses_to_read(tmp_path: Path) -> None:
+    folder = tmp_path / "prefixes"
+    written = DiskTier(folder, 10_000).write(header_of(), (1, 2, 3), b"state")
+    assert written is not None
+    for path in (folder, written[0].parent, written[0]):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_the_files_used_longest_ago_make_room(tmp_path: Path) -> None:
+    tier = DiskTier(tmp_path, 5_000)
+    paths = []
+    for number in range(3):
+        written = tier.write(header_of(), (number,), bytes(1_000))
+        assert written is not None
+        assert written[1] == []
+        os.utime(written[0], (number, number))
+        paths.append(written[0])
+    assert tier.read(paths[0], header_of(), (0,)) == bytes(1_000)
+    written = tier.write(header_of(), (9,), bytes(1_000))
+    assert written is not None
+    assert written[1] == [paths[1]]
+    assert tier.used <= tier.limit
+    assert tier.write(header_of(), (10,), bytes(5_001)) is None
+    assert not tier.problem
+
+
+def test_a_damaged_file_is_told_deleted_and_a_miss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tier = DiskTier(tmp_path, 10_000)
+    written = tier.write(header_of(), (1, 2, 3), b"state")
+    assert written is not None
+    damaged = written[0].read_bytes()[:-1] + b"x"
+    written[0].write_bytes(damaged)
+    assert tier.read(written[0], header_of(), (1, 2, 3)) is None
+    assert [record.message for record in caplog.records] == ["a stored prefix cannot be used, and is computed again"]
+    assert list(stored_files(tmp_path)) == []
+
+
+def test_a_folder_that_cannot_be_written_switches_the_tier_off_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    tier = DiskTier(tmp_path / "file" / "prefixes", 10_000)
+    assert tier.write(header_of(), (1,), b"state") is None
+    assert tier.write(header_of(), (2,), b"state") is None
+    assert "Not a directory" in tier.problem
+    assert [record.message for record in caplog.records] == ["prefixes are no longer stored on disk"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of files are POSIX's")
+def test_a_full_disk_leaves_no_half_file_and_what_is_stored_can_still_be_read(tmp_path: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+from core.cache.disk import DiskTier
+from tests.fakes.prefixes import header_of
+tier = DiskTier(Path(sys.argv[1]), 10_000_000)
+path, _ = tier.write(header_of(), (1,), b"small")
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+assert tier.write(header_of(), (2,), bytes(500_000)) is None
+assert tier.problem
+assert tier.read(path, header_of(), (1,)) == b"small"
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=60)
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == [
+        each.path.name for each in stored_files(tmp_path)
+    ]
+
+
+def test_temporary_files_of_the_killed_go_after_a_while(tmp_path: Path) -> None:
+    tier = DiskTier(tmp_path, 10_000)
+    folder = tmp_path / IDENTITY.digest
+    folder.mkdir()
+    old, new = folder / f".a{SUFFIX}.x1", folder / f".b{SUFFIX}.x2"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    tier.write(header_of(), (1,), b"state")
+    assert not old.exists()
+    assert new.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_a_writer_killed_at_any_moment_leaves_whole_files_alone(tmp_path: Path) -> None:
+    for kill in range(KILLS):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), str(kill * 1000)], stdout=subprocess.PIPE
+        )
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+        time.sleep(0.01 + 0.007 * kill)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait(30)
+        writer.stdout.close()
+    tier = DiskTier(tmp_path, 4_000_000)
+    files = tier.load(IDENTITY.digest)
+    assert files
+    assert len(files) == len(list(stored_files(tmp_path)))
+    for path, found in files:
+        assert read_stored(path) == found
+        assert tier.read(path, found.header, found.tokens) == state_of(found.tokens, 200_000)

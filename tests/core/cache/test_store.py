@@ -1,0 +1,181 @@
+"""The store of prefixes against a plain list of what was put; its files against its memory."""
+
+import shutil
+import threading
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from core.cache.disk import DiskTier, stored_files
+from core.cache.identity import owner_of
+from core.cache.prefix import Tokens
+from core.cache.store import PrefixStore
+from core.decoding.common_prefix import common_prefix
+from core.snapshots import Tier
+from tests.fakes.prefixes import IDENTITY, OWNER, header_of, state_of
+
+OWNERS = [owner_of("one", None), owner_of("two", None), owner_of("one", "salt")]
+token_runs = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple)
+WAIT = 20.0
+
+
+def fetched(store: PrefixStore, owner: str, tokens: Tokens) -> tuple[int, bytes] | None:
+    """What the store has for `tokens`, as a serving loop comes by it."""
+    while (match := store.match(IDENTITY, owner, tokens)) is not None:
+        state = store.take(match.entry)
+        if state is not None:
+            return match.length, state
+        ready = threading.Event()
+        store.fetch(match.entry, ready.set)
+        assert ready.wait(WAIT)
+    return None
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """States of 100 bytes; some 5 of them in memory, some 8 files."""
+
+    @initialize(exact=st.booleans())
+    def begin(self, exact: bool) -> None:
+        self.exact = exact
+        self.folder = Path(mkdtemp())
+        self.store = self.made()
+        self.put_so_far: dict[str, list[Tokens]] = {owner: [] for owner in OWNERS}
+
+    def made(self) -> PrefixStore:
+        store = PrefixStore(500, DiskTier(self.folder, 6_000), min_tokens=3, settle=0.0)
+        store.load(IDENTITY)
+        return store
+
+    def teardown(self) -> None:
+        self.store.close(WAIT)
+        shutil.rmtree(self.folder)
+
+    @rule(owner=st.sampled_from(OWNERS), tokens=token_runs)
+    def put(self, owner: str, tokens: Tokens) -> None:
+        self.store.put(header_of(owner, exact=self.exact), tokens, state_of(tokens, owner=owner))
+        self.put_so_far[owner].append(tokens)
+
+    @rule(owner=st.sampled_from(OWNERS), tokens=token_runs)
+    def get(self, owner: str, tokens: Tokens) -> None:
+        found = fetched(self.store, owner, tokens)
+        if found is None:
+            return
+        length, state = found
+        whole = next(each for each in self.put_so_far[owner] if state_of(each, owner=owner) == state)
+        assert common_prefix(whole, tokens) == length
+        assert not self.exact or length == len(whole)
+
+    @rule()
+    def restart(self) -> None:
+        self.store.close(WAIT)
+        self.store = self.made()
+
+    @rule()
+    def write(self) -> None:
+        assert self.store.wait_written(WAIT)
+
+    @invariant()
+    def bounded(self) -> None:
+        if hasattr(self, "store"):
+            assert self.store.memory_used <= 500 * 1.25 + 100
+            memory, disk = self.store.stats()
+            assert memory.entries * 100 == memory.bytes
+            assert disk.bytes <= disk.max_bytes
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+def test_a_longer_prefix_supersedes_its_own_in_memory_and_on_disk(tmp_path: Path) -> None:
+    store = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1, settle=0.0)
+    for length in range(1, 9):
+        tokens = tuple(range(length))
+        store.put(header_of(), tokens, state_of(tokens))
+        assert store.wait_written(WAIT)
+    memory, disk = store.stats()
+    assert (memory.entries, disk.entries) == (1, 1)
+    assert len(list(stored_files(tmp_path))) == 1
+    assert fetched(store, OWNER, (0, 1, 2, 99)) == (3, state_of(tuple(range(8))))
+    store.close(WAIT)
+
+
+def test_what_is_superseded_soon_is_never_written(tmp_path: Path) -> None:
+    store = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1, settle=3600.0)
+    for length in range(1, 9):
+        tokens = tuple(range(length))
+        store.put(header_of(), tokens, state_of(tokens))
+    assert list(stored_files(tmp_path)) == []
+    store.close(WAIT)
+    assert len(list(stored_files(tmp_path))) == 1
+
+
+def test_a_restart_finds_what_was_closed_in_time(tmp_path: Path) -> None:
+    first = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1, settle=3600.0)
+    first.put(header_of(), (1, 2, 3), state_of((1, 2, 3)))
+    first.close(WAIT)
+    second = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1)
+    second.load(IDENTITY)
+    match = second.match(IDENTITY, OWNER, (1, 2, 3, 4))
+    assert match is not None
+    assert (match.length, match.entry.tier) == (3, Tier.DISK)
+    assert fetched(second, OWNER, (1, 2, 3, 4)) == (3, state_of((1, 2, 3)))
+    assert match.entry.tier is Tier.MEMORY
+    second.close(WAIT)
+
+
+def test_what_leaves_the_memory_is_on_disk(tmp_path: Path) -> None:
+    store = PrefixStore(300, DiskTier(tmp_path, 100_000), min_tokens=1, settle=3600.0)
+    for first in range(10):
+        tokens = (first, 1, 2)
+        store.put(header_of(), tokens, state_of(tokens))
+        store.hurry()
+        assert store.wait_written(WAIT)
+    for first in range(10):
+        assert fetched(store, OWNER, (first, 1, 2)) == (3, state_of((first, 1, 2)))
+    store.close(WAIT)
+
+
+def test_short_prefixes_stay_in_memory_alone(tmp_path: Path) -> None:
+    store = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=4, settle=0.0)
+    store.put(header_of(), (1, 2, 3), state_of((1, 2, 3)))
+    store.put(header_of(), (4, 5, 6, 7), state_of((4, 5, 6, 7)))
+    store.close(WAIT)
+    assert len(list(stored_files(tmp_path))) == 1
+
+
+def test_a_damaged_file_is_a_miss_and_the_others_are_hits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1, settle=0.0)
+    for start in (1, 2):
+        first.put(header_of(), (start, 9, 9), state_of((start, 9, 9)))
+    first.close(WAIT)
+    second = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1)
+    second.load(IDENTITY)
+    match = second.match(IDENTITY, OWNER, (1, 9, 9))
+    assert match is not None
+    assert match.entry.path is not None
+    match.entry.path.write_bytes(match.entry.path.read_bytes()[:-1])
+    assert fetched(second, OWNER, (1, 9, 9)) is None
+    assert fetched(second, OWNER, (2, 9, 9)) == (3, state_of((2, 9, 9)))
+    second.close(WAIT)
+    assert len(caplog.records) == 1
+
+
+def test_a_checkpoint_serves_only_what_begins_with_all_of_it() -> None:
+    store = PrefixStore(10_000)
+    store.put(header_of(exact=True), (1, 2, 3), state_of((1, 2, 3)))
+    store.put(header_of(exact=True), (1, 2, 3, 4, 5), state_of((1, 2, 3, 4, 5)))
+    assert fetched(store, OWNER, (1, 2, 9)) is None
+    assert fetched(store, OWNER, (1, 2, 3, 4, 9)) == (3, state_of((1, 2, 3)))
+    assert fetched(store, OWNER, (1, 2, 3, 4, 5, 6)) == (5, state_of((1, 2, 3, 4, 5)))
+
+
+def test_a_store_without_room_keeps_nothing() -> None:
+    store = PrefixStore(0)
+    store.put(header_of(), (1, 2, 3), state_of((1, 2, 3)))
+    assert store.match(IDENTITY, OWNER, (1, 2, 3)) is None
+    assert not store.keeps
