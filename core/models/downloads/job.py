@@ -122,6 +122,8 @@ class Job:
     def verifying(self) -> None:
         if self.missing == 0:
             self._move(DownloadState.VERIFYING)
+        else:
+            self._move(DownloadState.RUNNING, "What is here already is read for its checksum.")
 
     def _move(self, state: DownloadState, note: str | None = None) -> None:
         if (state, note) != (self.state, self.note):

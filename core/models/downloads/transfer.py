@@ -12,14 +12,13 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import ChecksumMismatch, DownloadError
 from core.models.downloads.bandwidth import Throttle
-from core.models.downloads.checksum import Follower, hasher
+from core.models.downloads.checksum import Checksum
 from core.models.downloads.remote_file import Remote, first_byte, look, refuse
 from core.models.downloads.retry import Patience, Stopped, Transient, persist
 from core.models.hub.endpoint import HubPlace, RepoCache, size_of
@@ -49,7 +48,8 @@ class Listener(Protocol):
 
     def running(self) -> None: ...
 
-    def verifying(self) -> None: ...
+    def verifying(self) -> None:
+        """What is here is compared with its checksum."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Transfer:
         self._cache = RepoCache(line.place.cache, repo, commit)
         self._furthest = 0
         """The byte up to which anything ever came: only what goes beyond it is progress."""
+        self._checksum: Checksum | None = None
         self._socket: socket.socket | None = None
 
     def run(self) -> bool:
@@ -160,50 +161,50 @@ class Transfer:
             lock.release()
 
     def _fetch(self, remote: Remote, partial: Path) -> None:
+        """Bring the partial file to its end. Raises ChecksumMismatch, and as `_receive`."""
         partial.parent.mkdir(parents=True, exist_ok=True)
         have = max(0, size_of(partial))
         if have > remote.size:
             partial.unlink()
             have = 0
+        checksum = self._checksum_of(remote, have)
+        if checksum.taken < have:
+            self._listener.verifying()
+            checksum.read(partial, have, self._stop)
+            self._listener.running()
         if have < remote.size or not partial.exists():
-            found = self._receive(remote, partial, have)
-        else:
-            found = self._digest_alone(remote, partial)
-        if found is not None and found != remote.etag:
+            self._receive(remote, partial, checksum)
+        if not checksum.right:
+            self._checksum = None
             partial.unlink()
             raise ChecksumMismatch(
                 f"What arrived of {self._file.path} is not what the Hub says it is: its checksum differs, so it was "
                 "deleted; download it again."
             )
 
-    def _digest_alone(self, remote: Remote, partial: Path) -> str | None:
-        self._listener.verifying()
-        if (digest := hasher(remote.etag, remote.size)) is None:
-            return None
-        with Follower(partial, digest) as follower:
-            follower.grown(remote.size)
-            return follower.finish(self._stop)
+    def _checksum_of(self, remote: Remote, have: int) -> Checksum:
+        """That of the last try, where the file still is as that left it."""
+        if self._checksum is None or self._checksum.etag != remote.etag or self._checksum.taken > have:
+            self._checksum = Checksum(remote.etag, remote.size)
+        return self._checksum
 
-    def _receive(self, remote: Remote, partial: Path, have: int) -> str | None:
-        """Fetch from byte `have` on, and return the checksum of the whole; None where none is known."""
+    def _receive(self, remote: Remote, partial: Path, checksum: Checksum) -> None:
+        """Fetch what `checksum` has not taken yet. Raises HubError, Transient, Stopped, OSError."""
         import httpx
 
-        digest = hasher(remote.etag, remote.size)
+        have = checksum.taken
         try:
             with (
                 self._body(remote, have) as (response, start),
                 partial.open("r+b" if have else "wb", buffering=0) as file,
-                Follower(partial, digest) if digest is not None else nullcontext() as follower,
             ):
                 file.seek(have)
-                self._copy(response, file, follower, remote.size, have - start)
-                if file.tell() != remote.size:
+                self._copy(response, file, checksum, remote.size, have - start)
+                if checksum.taken != remote.size:
                     if "content-length" not in response.headers:
                         # It ended as though it were whole, so it was another thing than the file.
                         file.truncate(have)
                     raise Transient(f"The Hub sent only a part of {self._file.path}.")
-                self._listener.verifying()
-                return follower.finish(self._stop) if follower is not None else None
         except httpx.RequestError as error:
             if self._stop.is_set():
                 raise Stopped from error
@@ -241,30 +242,27 @@ class Transfer:
             raise Transient(f"The Hub answered with status {response.status_code} instead of sending the file.")
         return refuse(response, self._line.place, self._repo, self._file.path)
 
-    def _copy(
-        self, response: httpx.Response, file: Unbuffered, follower: Follower | None, size: int, known: int
-    ) -> None:
+    def _copy(self, response: httpx.Response, file: Unbuffered, checksum: Checksum, size: int, known: int) -> None:
         """Append a body to a file that is to have `size` bytes; the first `known` of the body are there already."""
-        throttle, at = self._line.throttle, file.tell()
-        self._listener.holds(self._file.path, at)
+        throttle = self._line.throttle
+        self._listener.holds(self._file.path, checksum.taken)
         for piece in response.iter_raw():
-            rest = memoryview(piece)[known:][: size - at]
+            rest = memoryview(piece)[known:][: size - checksum.taken]
             known = max(0, known - len(piece))
-            at += len(rest)
             grown = bool(rest)
             while rest:
                 # A disk that is nearly full takes a part of what it is given.
-                rest = rest[file.write(rest) or 0 :]
+                written = file.write(rest) or 0
+                checksum.add(rest[:written])
+                rest = rest[written:]
             if grown:
-                self._furthest = max(self._furthest, at)
-                self._listener.holds(self._file.path, at)
-                if follower is not None:
-                    follower.grown(at)
+                self._furthest = max(self._furthest, checksum.taken)
+                self._listener.holds(self._file.path, checksum.taken)
             self._listener.received(len(piece))
             throttle.took(len(piece), self._stop)
             if self._stop.is_set():
                 raise Stopped
-            if not grown and at == size:
+            if not grown and checksum.taken == size:
                 # More than the file has; the checksum tells what it is.
                 return
 
@@ -295,5 +293,3 @@ class Transfer:
 
 class Unbuffered(Protocol):
     def write(self, data: memoryview, /) -> int | None: ...
-
-    def tell(self) -> int: ...

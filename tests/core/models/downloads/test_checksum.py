@@ -1,57 +1,86 @@
-"""Checksums behind a writer: they are right, and they end when somebody wants them to."""
+"""Checksums of a file that grows: they are right, read nothing twice, and end when somebody wants them to."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from core.models.downloads.checksum import BLOCK, Follower, hasher
+from core.models.downloads.checksum import BLOCK, Checksum
 from core.models.downloads.retry import Stopped
+from core.models.downloads.status import DownloadState
+from tests.core.models.downloads.conftest import Bench, finished, reached, until
+from tests.fakes.hub import Fault, Sparse
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-
-class Held:
-    """A checksum that waits in its first block until it is let go."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.go = threading.Event()
-
-    def update(self, _: memoryview) -> None:
-        self.begun.set()
-        self.go.wait()
-
-    def hexdigest(self) -> str:
-        return ""
+MB = 1_000_000
+CONTENT = bytes(range(256)) * 10_000
 
 
-def test_a_checksum_that_is_being_made_ends_when_it_is_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "etag",
+    [
+        hashlib.sha256(CONTENT).hexdigest(),
+        hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest(),
+        "no-checksum-at-all",
+    ],
+    ids=["large file storage", "git", "neither"],
+)
+def test_a_checksum_of_what_was_here_and_what_came_is_that_of_the_whole(tmp_path: Path, etag: str) -> None:
     path = tmp_path / "file"
+    path.write_bytes(CONTENT[:1000])
+    checksum = Checksum(etag, len(CONTENT))
+    checksum.read(path, 1000, threading.Event())
+    checksum.add(CONTENT[1000:2000])
+    path.write_bytes(CONTENT)
+    checksum.read(path, len(CONTENT), threading.Event())
+    assert checksum.taken == len(CONTENT)
+    assert checksum.right
+
+
+def test_a_checksum_of_another_file_is_wrong(tmp_path: Path) -> None:
+    checksum = Checksum(hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+    checksum.add(CONTENT[:-1] + b"x")
+    assert not checksum.right
+
+
+def test_reading_a_file_for_its_checksum_ends_when_it_is_stopped(tmp_path: Path) -> None:
+    path, stop = tmp_path / "file", threading.Event()
     path.write_bytes(b"x" * 4 * BLOCK)
-    digest, stop = Held(), threading.Event()
-    with Follower(path, cast("_Hash", digest)) as follower:
-        follower.grown(4 * BLOCK)
-        digest.begun.wait()
-        stop.set()
-        with pytest.raises(Stopped):
-            follower.finish(stop)
-        digest.go.set()
+    checksum = Checksum("f" * 64, 4 * BLOCK)
+    stop.set()
+    with pytest.raises(Stopped):
+        checksum.read(path, 4 * BLOCK, stop)
+    assert checksum.taken == 0
 
 
-def test_a_checksum_is_that_of_the_whole(tmp_path: Path) -> None:
+def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    content = bytes(range(256)) * 10_000
-    path.write_bytes(content)
-    expected = hashlib.sha256(content).hexdigest()
-    digest = hasher(expected, len(content))
-    assert digest is not None
-    with Follower(path, digest) as follower:
-        follower.grown(1000)
-        follower.grown(len(content))
-        assert follower.finish(threading.Event()) == expected
+    path.write_bytes(b"x" * 10)
+    with pytest.raises(OSError, match="became shorter"):
+        Checksum("f" * 64, 20).read(path, 20, threading.Event())
+
+
+def test_what_is_here_is_read_once_however_often_the_connection_breaks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[int, int]] = []
+    before = Checksum.read
+
+    def reading(checksum: Checksum, path: Path, end: int, stop: threading.Event) -> None:
+        read.append((checksum.taken, end))
+        before(checksum, path, end, stop)
+
+    monkeypatch.setattr(Checksum, "read", reading)
+    quant = bench.add(Sparse(8 * MB))
+    bench.hub.faults += [Fault("/cdn/*", stall_after=MB), *(Fault("/cdn/*", drop_after=MB) for _ in range(3))]
+    first = bench.manager()
+    key = first.enqueue(quant)
+    until(first, key, reached(MB))
+    first.close()
+    second = bench.manager()
+    second.resume(key)
+    assert finished(second, key).state is DownloadState.DONE
+    assert read == [(0, MB)]
+    assert bench.hub.bytes_sent("/cdn/*") == 8 * MB
