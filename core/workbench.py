@@ -14,7 +14,7 @@ import psutil
 from msgspec.structs import replace
 
 from core.bench.results import BenchRun, Change, History
-from core.bench.runner import BenchSample, Plan, measure
+from core.bench.runner import BenchSample, Plan, run_plan
 from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec
@@ -310,7 +310,7 @@ class Workbench:
                 f"{host.spec.context}; measure with fewer, or load the model with a larger --ctx-size."
             )
         plan = Plan(prompt_tokens, new_tokens, rounds, streams)
-        return measure(model, plan, host.vocabulary, self.submit)
+        return run_plan(model, plan, host.vocabulary, self.submit)
 
     def run_suite(
         self, names: Sequence[str], plan: SuitePlan, stop: threading.Event, tell: Callable[[SuiteEvent], None]

@@ -28,7 +28,7 @@ from core.errors import RequestError
 from core.events import Event, Failed, Finished, Heard, Segment
 from core.requests import Transcription
 from core.tasks.languages import LANGUAGES, code_of, name_of
-from core.tasks.transcribe import Transcript, compression_ratio, srt, transcript, vtt
+from core.tasks.transcribe import Transcript, compression_ratio, fold_transcript, format_srt, format_vtt
 from core.workbench import Workbench
 
 TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
@@ -312,7 +312,7 @@ class AudioDialect:
                     out += (frame(ENCODER.encode(TextDeltaEvent(segment.text))) for segment in segments)
                 case Finished():
                     self.over = True
-                    whole = transcript(self._events)
+                    whole = fold_transcript(self._events)
                     done = TextDoneEvent(whole.text, Duration(round(whole.duration, 2)))
                     out += (frame(ENCODER.encode(done)), DONE)
                 case Failed(error=error):
@@ -321,14 +321,14 @@ class AudioDialect:
         return b"".join(out)
 
     def reply(self, events: Sequence[Event]) -> bytes:
-        whole = transcript(events)
+        whole = fold_transcript(events)
         match self._wanted.format:
             case "text":
                 return (whole.text + "\n").encode()
             case "srt":
-                return srt(whole.segments).encode()
+                return format_srt(whole.segments).encode()
             case "vtt":
-                return vtt(whole.segments).encode()
+                return format_vtt(whole.segments).encode()
             case "verbose_json":
                 return ENCODER.encode(self._verbose(whole))
             case _:

@@ -27,7 +27,7 @@ from core.errors import RequestError
 from core.events import Event
 from core.names import clean
 from core.requests import Embedding, RawText, RawTokens
-from core.tasks.embed import embeddings, floats
+from core.tasks.embed import fold_embeddings, unpack_vector
 from core.workbench import Workbench
 
 PATHS: Final = ("/v1/embeddings", "/embeddings")
@@ -162,10 +162,12 @@ class EmbeddingDialect:
         return b""
 
     def reply(self, events: Sequence[Event]) -> bytes:
-        made = embeddings(events)
+        made = fold_embeddings(events)
         packed = self._body.encoding_format == "base64"
         data = [
-            EmbeddingObject(index=index, embedding=b64encode(vector).decode() if packed else floats(vector).tolist())
+            EmbeddingObject(
+                index=index, embedding=b64encode(vector).decode() if packed else unpack_vector(vector).tolist()
+            )
             for index, vector in enumerate(made.vectors)
         ]
         tokens = made.usage.prompt_tokens

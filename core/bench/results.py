@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from core.contract.options import KvType
 from core.foreign_text import printable, printable_json
 from core.kept import keep_line, load_kept_lines
-from core.trial.standing import Measured, Standing, judge
+from core.trial.standing import Measured, Standing, judge_standing
 
 UNIT = "tokens/s"
 
@@ -72,7 +72,7 @@ class BenchRun(Struct, frozen=True):
     rows: tuple[BenchRow, ...]
 
 
-def standings(rows: Iterable[BenchRow]) -> dict[str, Standing]:
+def rank_engines(rows: Iterable[BenchRow]) -> dict[str, Standing]:
     """How the engines stand, for each model of which something was measured: every engine with its fastest setting."""
     found: dict[str, dict[str, BenchRow]] = {}
     for row in rows:
@@ -81,10 +81,10 @@ def standings(rows: Iterable[BenchRow]) -> dict[str, Standing]:
             best = engines.get(row.setting.engine)
             if best is None or row.decode > best.decode:
                 engines[row.setting.engine] = row
-    return {model: judge([measured(row) for row in engines.values()]) for model, engines in found.items()}
+    return {model: judge_standing([to_measured(row) for row in engines.values()]) for model, engines in found.items()}
 
 
-def measured(row: BenchRow, name: str = "") -> Measured:
+def to_measured(row: BenchRow, name: str = "") -> Measured:
     """A row as its standing is judged by; `name` in place of its engine's."""
     return Measured(name or row.setting.engine, row.decode, row.spread, row.rounds or None)
 
@@ -154,7 +154,7 @@ HEAD = (
 )
 
 
-def cells(row: BenchRow) -> tuple[str, ...]:
+def format_cells(row: BenchRow) -> tuple[str, ...]:
     """A row in words, as wide as `HEAD`."""
     setting = row.setting
     micro_batch = setting.micro_batch or setting.batch if setting.divides else "-"
@@ -173,9 +173,9 @@ def cells(row: BenchRow) -> tuple[str, ...]:
     )
 
 
-def verdicts(rows: Iterable[BenchRow]) -> Iterator[str]:
+def describe_fastest(rows: Iterable[BenchRow]) -> Iterator[str]:
     """A sentence for each model of which several engines were measured: the fastest, or why there is none."""
-    for model, standing in standings(rows).items():
+    for model, standing in rank_engines(rows).items():
         if standing.first is not None and standing.others:
             first = f"fastest with {standing.first.name}, {standing.first.decode:.1f} {UNIT}."
             yield f"{model}: {standing.doubt or first}"
@@ -187,11 +187,11 @@ class _Told(BenchRun, frozen=True):
     verdicts: tuple[str, ...] = ()
 
 
-def export(run: BenchRun, form: ExportFormat) -> str:
+def export_run(run: BenchRun, form: ExportFormat) -> str:
     """The run as a document."""
     match form:
         case ExportFormat.JSON:
-            told = _Told(run.taken, run.machine, run.processor, run.rows, tuple(verdicts(run.rows)))
+            told = _Told(run.taken, run.machine, run.processor, run.rows, tuple(describe_fastest(run.rows)))
             return printable_json(msgspec.json.format(msgspec.json.encode(told), indent=2).decode()) + "\n"
         case ExportFormat.CSV:
             return _csv(run.rows)
@@ -203,7 +203,7 @@ def _csv(rows: Iterable[BenchRow]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEAD)
-    writer.writerows(cells(row) for row in rows)
+    writer.writerows(format_cells(row) for row in rows)
     return out.getvalue()
 
 
@@ -212,5 +212,5 @@ def _markdown(run: BenchRun) -> str:
         return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
 
     lines = [f"{run.processor}, machine {run.machine}", "", line(HEAD), "|" + " --- |" * len(HEAD)]
-    told = [part for sentence in verdicts(run.rows) for part in ("", sentence)]
-    return "\n".join([*lines, *(line(cells(row)) for row in run.rows), *told]) + "\n"
+    told = [part for sentence in describe_fastest(run.rows) for part in ("", sentence)]
+    return "\n".join([*lines, *(line(format_cells(row)) for row in run.rows), *told]) + "\n"

@@ -72,7 +72,7 @@ class Summary(Struct, frozen=True, tag="summary"):
 BenchSample = RoundStarted | Progress | RoundDone | Summary
 
 
-async def measure(model: str, plan: Plan, vocabulary: int, submit: Submit) -> AsyncIterator[BenchSample]:
+async def run_plan(model: str, plan: Plan, vocabulary: int, submit: Submit) -> AsyncIterator[BenchSample]:
     """Run the plan and tell how it goes. Raises what submitting raises, and what ends a stream."""
     done: list[RoundDone] = []
     for number in range(1, plan.rounds + 1):

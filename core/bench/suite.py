@@ -21,7 +21,7 @@ from core.models.formats.detect import mark
 from core.trial.child import Line, Refused, Sampled, TrialRequest, Tried
 from core.trial.choose_engine import Candidate
 from core.trial.parent import run_trial
-from core.trial.tuning import sized
+from core.trial.tuning import apply_batch_size
 
 SWEEPABLE = ("threads", "batch", "micro_batch", "kv", "depth")
 NUMBERS = {"threads": (1, 1_000_000), "batch": (32, 16_384), "micro_batch": (32, 16_384), "depth": (0, 1_000_000)}
@@ -139,7 +139,7 @@ def _cases(
     files = mark(candidate.artifact)
     for threads, size, kv, depth in itertools.product(counts, sizes, plan.kv_types, plan.depths):
         batch_threads = threads if plan.threads else options.batch_threads
-        chosen = sized(replace(options, threads=threads, batch_threads=batch_threads, kv_type=kv), size)
+        chosen = apply_batch_size(replace(options, threads=threads, batch_threads=batch_threads, kv_type=kv), size)
         yield (
             candidate,
             chosen,

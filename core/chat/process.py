@@ -30,8 +30,8 @@ from core.chat.wire import (
     Rendered,
     Reply,
     Report,
-    receive,
-    send,
+    receive_message,
+    send_message,
 )
 from core.foreign_text import printable
 
@@ -169,8 +169,8 @@ class _Child:
         watch.start()
         try:
             if order is not None:
-                send(pipe, order)
-            report: Report = msgspec.msgpack.decode(receive(out, REPORT_BYTES), type=Report)
+                send_message(pipe, order)
+            report: Report = msgspec.msgpack.decode(receive_message(out, REPORT_BYTES), type=Report)
         except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
             if isinstance(error, UnicodeEncodeError):
                 raise

@@ -72,7 +72,7 @@ Reply = Rendered | Refused | Broken
 """What an order to render may come to."""
 
 
-def send(pipe: IO[bytes], message: Order | Report) -> None:
+def send_message(pipe: IO[bytes], message: Order | Report) -> None:
     """Raises UnicodeEncodeError for a text with half a surrogate, before anything is written."""
     data = msgspec.msgpack.encode(message)
     pipe.write(len(data).to_bytes(LENGTH, "big"))
@@ -80,7 +80,7 @@ def send(pipe: IO[bytes], message: Order | Report) -> None:
     pipe.flush()
 
 
-def receive(pipe: IO[bytes], limit: int) -> bytes:
+def receive_message(pipe: IO[bytes], limit: int) -> bytes:
     """The next message as it came. Raises EOFError where there is none, ValueError for one of more than `limit`
     bytes, of which nothing is read."""
     size = int.from_bytes(_read(pipe, LENGTH), "big")

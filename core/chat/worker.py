@@ -18,7 +18,7 @@ from typing import IO, Final
 import msgspec
 
 from core.chat.sandbox import Sandbox
-from core.chat.wire import SOURCE, WORDS, Broken, Compile, Order, Ready, Refused, Report, receive, send
+from core.chat.wire import SOURCE, WORDS, Broken, Compile, Order, Ready, Refused, Report, receive_message, send_message
 
 MEMORY: Final = 1 << 30
 """Bytes of address space, where the system bounds it."""
@@ -31,7 +31,7 @@ ORDER_BYTES: Final = 1 << 28
 def main() -> None:
     pipe, out = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     _confine()
-    send(out, Ready())
+    send_message(out, Ready())
     # Until here it was of use to know why the process could not start; from now on a template could write there.
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -43,9 +43,9 @@ def main() -> None:
 
 
 def _serve(sandbox: Sandbox, pipe: IO[bytes], out: IO[bytes]) -> None:
-    order = msgspec.msgpack.decode(receive(pipe, ORDER_BYTES), type=Order)
+    order = msgspec.msgpack.decode(receive_message(pipe, ORDER_BYTES), type=Order)
     _set_alarm(ALARM)
-    send(out, _bounded(_obeyed(sandbox, order)))
+    send_message(out, _bounded(_obeyed(sandbox, order)))
     _set_alarm(0)
 
 

@@ -154,9 +154,9 @@ class Transcriber(Protocol):
     def transcribe(self, request: Transcription, samples: bytes, stop: threading.Event) -> Iterator[Event]:
         """`Heard` for each segment and as the work goes on, then one `Finished`.
 
-        `samples` are what `core.tasks.audio.decode` made of the request's audio. Called on a thread of its own; ends
-        soon after `stop` is set, by raising Cancelled. Raises RequestError before the first event for what the model
-        cannot do, EngineFailed when it fails.
+        `samples` are what `core.tasks.audio.decode_audio` made of the request's audio. Called on a thread of its own;
+        ends soon after `stop` is set, by raising Cancelled. Raises RequestError before the first event for what the
+        model cannot do, EngineFailed when it fails.
         """
         ...
 

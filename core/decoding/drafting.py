@@ -206,7 +206,7 @@ class DraftModel:
             self._rate += (rate - self._rate) * (0.3 if self._rate else 1.0)
 
 
-def unlike(draft: Tokenizer, large: Tokenizer) -> str | None:
+def compare_vocabularies(draft: Tokenizer, large: Tokenizer) -> str | None:
     """What tells the two vocabularies apart; None where guesses of one stand for the same text in the other."""
     if difference := sizes_apart(draft.size, large.size):
         return difference
@@ -218,5 +218,5 @@ def unlike(draft: Tokenizer, large: Tokenizer) -> str | None:
 
 
 def sizes_apart(draft: int, large: int) -> str | None:
-    """As `unlike`, by the numbers of tokens alone."""
+    """As `compare_vocabularies`, by the numbers of tokens alone."""
     return f"it knows {draft:,} tokens, not {large:,}" if abs(draft - large) > PADDING else None

@@ -48,7 +48,7 @@ class Sampler:
     def _draw(self, logits: Logits) -> int:
         if self._random is None:
             return int(logits.argmax())
-        candidates = truncated(logits, self._sampling)
+        candidates = truncate_logits(logits, self._sampling)
         if len(candidates) == 1:
             return int(candidates[0])
         values = logits[candidates].astype(np.float64)
@@ -71,7 +71,7 @@ class Sampler:
         return logits
 
 
-def truncated(logits: Logits, sampling: Sampling) -> Ids:
+def truncate_logits(logits: Logits, sampling: Sampling) -> Ids:
     """The token ids that may be drawn, at least one; likeliest first where they had to be sorted.
 
     Top-p and min-p each keep a head of the candidates sorted by probability, so they may be applied together.
@@ -94,7 +94,7 @@ def truncated(logits: Logits, sampling: Sampling) -> Ids:
     return ids
 
 
-def logprob(logits: Logits, drawn: int, wanted: int) -> StepLogprob:
+def compute_logprob(logits: Logits, drawn: int, wanted: int) -> StepLogprob:
     """Log-probability of the token drawn and of the `wanted` likeliest, from the model's raw logits."""
     values = logits.astype(np.float64)
     values -= values.max()

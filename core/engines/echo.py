@@ -32,7 +32,7 @@ Script = Callable[[str], str]
 """From what the user said last (or a raw prompt) to the whole reply."""
 
 
-def repeat(said: str) -> str:
+def repeat_text(said: str) -> str:
     """The default script: say it again."""
     return said
 
@@ -82,7 +82,7 @@ class _Echoed:
 class EchoModel:
     """Follows `script`. Keeps cells like a real unified KV cache, and fails where a real one would be full."""
 
-    def __init__(self, options: LoadOptions = LoadOptions(), script: Script = repeat) -> None:
+    def __init__(self, options: LoadOptions = LoadOptions(), script: Script = repeat_text) -> None:
         context = options.context or 8192
         slots = options.slots or 32
         self.tokenizer = EchoTokenizer()
@@ -227,7 +227,7 @@ class EchoEngine:
     formats = (SCRIPT,)
     priority = 1000
 
-    def __init__(self, script: Script = repeat) -> None:
+    def __init__(self, script: Script = repeat_text) -> None:
         self._script = script
 
     def availability(self) -> Availability:

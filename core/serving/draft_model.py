@@ -9,7 +9,7 @@ from enum import Enum
 from core.contract.artifact import Artifact
 from core.contract.models import Embedder, Model, StreamModel, Transcriber, Trims
 from core.contract.options import LoadOptions
-from core.decoding.drafting import DraftModel, sizes_apart, unlike
+from core.decoding.drafting import DraftModel, compare_vocabularies, sizes_apart
 from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, about
 from core.models.formats.read import read_header
@@ -103,7 +103,7 @@ def _proposer(draft: Model, name: str, large: Model, model: str) -> DraftModel:
     if isinstance(draft, StreamModel | Transcriber | Embedder) or not isinstance(draft, Trims):
         raise LoadFailed(model, f"{name} cannot draft for {model}: it must be a model that decodes step by step.")
     assert not isinstance(large, StreamModel | Transcriber | Embedder)
-    difference = unlike(draft.tokenizer, large.tokenizer)
+    difference = compare_vocabularies(draft.tokenizer, large.tokenizer)
     if difference is not None:
         raise _unfit(name, model, difference)
     return DraftModel(name, draft, large.tokenizer.size)

@@ -39,7 +39,7 @@ from core.serving.stream import Stream
 from core.settings.profile import SamplingDefaults
 from core.snapshots import CacheStats, ModelSnapshot, ModelState, RequestRow
 from core.tasks.bounds import SHORT, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
-from core.tasks.embed import check_embedding, portions, tokenised
+from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
@@ -411,9 +411,9 @@ class Host:
         """In portions, so that a large request holds up no other, whoever came first."""
         check_embedding(model, request)
         made: list[Sequence[int]] = []
-        for portion in portions(request, SHORT):
+        for portion in split_inputs(request, SHORT):
             lane = self._lanes.reading if portion.small else self._lanes.long_reading
-            made += await lane.run(tokenised, model, request, portion.places)
+            made += await lane.run(tokenise_inputs, model, request, portion.places)
         return made
 
     def _able(self, request: Request) -> Model:

@@ -25,7 +25,7 @@ FORMATS: Final = "wav,flac,mp3,ogg,mov,aac,matroska"
 """ffmpeg's names of the containers that are read; others (playlists, images, subtitles) may name files to open."""
 
 
-def decode(data: bytes, stop: threading.Event) -> bytes:
+def decode_audio(data: bytes, stop: threading.Event) -> bytes:
     """Samples in the machine's byte order, between -1 and 1; channels are mixed down.
 
     Raises RequestError naming `file` for what is no audio, too short or too long; Cancelled on `stop`.
@@ -53,7 +53,7 @@ def decode(data: bytes, stop: threading.Event) -> bytes:
     return b"".join(parts)
 
 
-def seconds(samples: bytes) -> float:
+def count_seconds(samples: bytes) -> float:
     """How long decoded audio is."""
     return len(samples) / (RATE * SAMPLE_BYTES)
 

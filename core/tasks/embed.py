@@ -49,7 +49,7 @@ class Portion(Struct, frozen=True):
     small: bool
 
 
-def portions(request: Embedding, size: int) -> Iterator[Portion]:
+def split_inputs(request: Embedding, size: int) -> Iterator[Portion]:
     """The inputs in order, up to `size` bytes at a time; one that has more is alone."""
     start, held = 0, 0
     for place, given in enumerate(request.inputs):
@@ -73,7 +73,7 @@ def check_embedding(model: Embedder, request: Embedding) -> None:
         )
 
 
-def tokenised(model: Embedder, request: Embedding, places: Iterable[int] | None = None) -> list[Sequence[int]]:
+def tokenise_inputs(model: Embedder, request: Embedding, places: Iterable[int] | None = None) -> list[Sequence[int]]:
     """The tokens of each input, or of those at `places`, of a request that passes `check_embedding`.
 
     Raises RequestError for what is empty and for token ids that the model has not; InputTooLong.
@@ -82,7 +82,7 @@ def tokenised(model: Embedder, request: Embedding, places: Iterable[int] | None 
     return [array("i", _tokens(model, request.inputs[place], place, request)) for place in chosen]
 
 
-def floats(vector: bytes) -> array[float]:
+def unpack_vector(vector: bytes) -> array[float]:
     """The numbers of a vector."""
     numbers = array("f", vector)
     if byteorder == "big":
@@ -90,11 +90,11 @@ def floats(vector: bytes) -> array[float]:
     return numbers
 
 
-def shortened(vector: bytes, dimensions: int | None) -> bytes:
+def shorten_vector(vector: bytes, dimensions: int | None) -> bytes:
     """The first numbers of a vector, brought to length one; as it is for None."""
     if dimensions is None:
         return vector
-    numbers = floats(vector[: 4 * dimensions])
+    numbers = unpack_vector(vector[: 4 * dimensions])
     length = math.sqrt(math.fsum(number * number for number in numbers)) or 1.0
     made = array("f", (number / length for number in numbers))
     if byteorder == "big":
@@ -102,7 +102,7 @@ def shortened(vector: bytes, dimensions: int | None) -> bytes:
     return made.tobytes()
 
 
-def embeddings(events: Iterable[Event]) -> Embeddings:
+def fold_embeddings(events: Iterable[Event]) -> Embeddings:
     """The fold of an embedding's events; raises the error of a `Failed`."""
     vectors: tuple[bytes, ...] = ()
     usage = Usage()
@@ -117,7 +117,7 @@ def embeddings(events: Iterable[Event]) -> Embeddings:
     return Embeddings(vectors, usage)
 
 
-def fitting(pending: Sequence[Sequence[int]], budget: int) -> list[int]:
+def count_fitting(pending: Sequence[Sequence[int]], budget: int) -> list[int]:
     """How many inputs of each request go into the next pass: pure.
 
     `pending` are the lengths of what each request still waits for, each longest first; the first request is the one

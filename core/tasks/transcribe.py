@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from core.events import Event, Failed, Finished, Heard, Segment, Usage
-from core.tasks.audio import decode
+from core.tasks.audio import decode_audio
 
 if TYPE_CHECKING:
     from core.contract.models import Transcriber
@@ -32,12 +32,12 @@ class Transcript(Struct, frozen=True):
         return "".join(segment.text for segment in self.segments).strip()
 
 
-def transcribe(model: Transcriber, request: Transcription, stop: threading.Event) -> Iterator[Event]:
+def transcribe_audio(model: Transcriber, request: Transcription, stop: threading.Event) -> Iterator[Event]:
     """The events of a request. Raises RequestError for audio that cannot be decoded, Cancelled on `stop`."""
-    yield from model.transcribe(request, decode(request.audio, stop), stop)
+    yield from model.transcribe(request, decode_audio(request.audio, stop), stop)
 
 
-def transcript(events: Iterable[Event]) -> Transcript:
+def fold_transcript(events: Iterable[Event]) -> Transcript:
     """The fold of a transcription's events; raises the error of a `Failed`."""
     segments: list[Segment] = []
     language, duration, usage = "", 0.0, Usage()
@@ -53,7 +53,7 @@ def transcript(events: Iterable[Event]) -> Transcript:
     return Transcript(language, duration, tuple(segments), usage)
 
 
-def srt(segments: Iterable[Segment]) -> str:
+def format_srt(segments: Iterable[Segment]) -> str:
     """SubRip: numbered from one, `HH:MM:SS,mmm`, a blank line after each. Segments without text are left out."""
     return "".join(
         f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_line(segment, '-->', '->')}\n\n"
@@ -61,7 +61,7 @@ def srt(segments: Iterable[Segment]) -> str:
     )
 
 
-def vtt(segments: Iterable[Segment]) -> str:
+def format_vtt(segments: Iterable[Segment]) -> str:
     """WebVTT (W3C): a header, then cues `HH:MM:SS.mmm`; `&` and `<` are escaped, as its cue text demands.
 
     Segments without text are left out.

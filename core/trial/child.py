@@ -29,7 +29,7 @@ from core.devices import resident
 from core.errors import BenchtopError
 from core.events import Failed, Finished
 from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
-from core.trial.rehearsal import noise, rehearse
+from core.trial.rehearsal import make_noise, rehearse_model
 
 MOMENT = 5.0
 """Seconds that may be spent on finding out what a model takes."""
@@ -151,7 +151,7 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
     model = engine.load(request.artifact, replace(options, context=context, slots=1))
     tell(Loaded(variant, time.monotonic() - began))
     if request.rehearsed and variant == 0:
-        rehearse(model)
+        rehearse_model(model)
     prefill = 0.0
     with _bystander():
         for number, (threads, prefill, decode, first_token) in enumerate(_rounds(model, request)):
@@ -245,7 +245,7 @@ def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, 
 def _listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Rounds of a model that hears a second of noise; its rates are in frames of audio, all in one pass."""
     asked = Transcription("trial", b"", language="en", fallback=False)
-    second = noise(1.0)
+    second = make_noise(1.0)
     counts = request.threads if isinstance(model, Threaded) and request.threads else (model.spec.threads,)
     for _ in range(request.rounds):
         for count in counts:

@@ -17,7 +17,7 @@ from core.contract.options import LoadOptions
 from core.errors import BudgetSpent, EngineFailed
 from core.trial.child import Line
 from core.trial.probe import Prober, Rate, Verdict
-from core.trial.standing import Measured, judge
+from core.trial.standing import Measured, judge_standing
 
 
 class Candidate(Struct, frozen=True):
@@ -63,7 +63,7 @@ class Selection(Struct, frozen=True):
         rates = [(row.engine, row.rate) for row in self.rows if row.rate is not None]
         if len(rates) < 2:
             return "the only one that runs"
-        standing = judge([Measured(engine, rate.decode, rate.spread) for engine, rate in rates])
+        standing = judge_standing([Measured(engine, rate.decode, rate.spread) for engine, rate in rates])
         if standing.clear:
             return "fastest"
         rivals = ", ".join(each.name for each in standing.rivals)
@@ -97,7 +97,7 @@ class Selector:
         for place, candidate in enumerate(candidates):
             left = end - time.monotonic()
             rows.append(self._row(candidate, options, left / (len(candidates) - place), left, stop, tell))
-        return Selection(tuple(rows), fastest(rows))
+        return Selection(tuple(rows), find_fastest(rows))
 
     def _row(
         self,
@@ -129,7 +129,7 @@ class Selector:
         return Row(name, artifact, verdict, problem)
 
 
-def fastest(rows: Sequence[Row]) -> int | None:
+def find_fastest(rows: Sequence[Row]) -> int | None:
     """The row that decodes fastest; of candidates nobody could measure, the first that did not fail."""
     measured = [(row.rate.decode, -place) for place, row in enumerate(rows) if row.rate is not None]
     if measured:

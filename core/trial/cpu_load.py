@@ -23,7 +23,7 @@ class Times(Struct, frozen=True):
     """Of child processes that have ended."""
 
 
-def now() -> Times:
+def read_times() -> Times:
     times = psutil.cpu_times()
     # What guests take is counted among what users take already.
     idle = times.idle + getattr(times, "iowait", 0.0)
@@ -32,7 +32,7 @@ def now() -> Times:
     return Times(whole, whole - idle, own.children_user + own.children_system)
 
 
-def others(before: Times, after: Times) -> float:
+def measure_other_load(before: Times, after: Times) -> float:
     """Share of all processors, from 0 to 1, that was taken between the two by anything but the children."""
     whole = after.whole - before.whole
     if whole < TOO_SHORT:

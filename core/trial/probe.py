@@ -30,9 +30,18 @@ from core.kept import keep_value, load_kept
 from core.models.formats.detect import mark
 from core.telemetry.log import get_logger
 from core.trial.child import Line, Loaded, Refused, Sampled, Settled, TrialRequest, Tried
-from core.trial.cpu_load import BUSY, Times, now, others
+from core.trial.cpu_load import BUSY, Times, measure_other_load, read_times
 from core.trial.parent import Outcome, run_trial
-from core.trial.tuning import Pace, SizeRate, TuningPlan, best_size, plan_tuning, size_rates, sized, tuning_request
+from core.trial.tuning import (
+    Pace,
+    SizeRate,
+    TuningPlan,
+    apply_batch_size,
+    best_size,
+    plan_tuning,
+    size_rates,
+    tuning_request,
+)
 
 ROUNDS = 3
 REHEARSED = 1
@@ -99,7 +108,7 @@ class Verdict(Struct, frozen=True):
     def chosen(self) -> LoadOptions:
         """`options`, with another batch and micro-batch where one was found that is clearly faster."""
         size = best_size(self.sizes, WORTH_IT)
-        return self.options if size is None or size == self.sizes[0].size else sized(self.options, size)
+        return self.options if size is None or size == self.sizes[0].size else apply_batch_size(self.options, size)
 
     @property
     def best(self) -> Rate | None:
@@ -121,14 +130,15 @@ class Verdict(Struct, frozen=True):
     def notes(self) -> tuple[str, ...]:
         """What a user should know: which settings were given up, and why."""
         return tuple(
-            f"The {self.engine} engine {failure.how} in a trial run with {describe(failure.options) or USUAL}; "
-            f"it now runs with {describe(self.chosen) or USUAL}."
+            f"The {self.engine} engine {failure.how} in a trial run with "
+            f"{describe_settings(failure.options) or USUAL}; "
+            f"it now runs with {describe_settings(self.chosen) or USUAL}."
             for failure in self.failures
-            if describe(failure.options) != describe(self.chosen)
+            if describe_settings(failure.options) != describe_settings(self.chosen)
         )
 
 
-def describe(options: LoadOptions) -> str:
+def describe_settings(options: LoadOptions) -> str:
     """The part of the settings that safer or faster ones change, in words; none where they are the usual ones."""
     words = [] if options.extra_buffers else ["plain buffers"]
     if options.flash_attention is not None:
@@ -177,7 +187,7 @@ class Prober:
     """Finds verdicts and keeps them, one file each. `probe` blocks: call it on a worker thread."""
 
     def __init__(
-        self, folder: Path, timeout: float, learn: Learn = _learn_nothing, clock: Callable[[], Times] = now
+        self, folder: Path, timeout: float, learn: Learn = _learn_nothing, clock: Callable[[], Times] = read_times
     ) -> None:
         """`learn` is told what a model came to take, where a trial run measured that; `clock` tells what the machine's
         processors have done."""
@@ -193,7 +203,7 @@ class Prober:
     def settled(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
         """The options with what an earlier trial run found best, as the model would be loaded now."""
         kept = self.kept(engine, artifact, options)
-        return options if kept is None else taken(engine, artifact, kept, options)
+        return options if kept is None else apply_fitting(engine, artifact, kept, options)
 
     def probe(
         self,
@@ -219,7 +229,7 @@ class Prober:
         trial = _Trial(engine, location, artifact, options, budget, self._timeout, limit, stop, tell, self._learn)
         before = self._clock()
         verdict = trial.verdict(_version(engine))
-        verdict = replace(verdict, others=others(before, self._clock()))
+        verdict = replace(verdict, others=measure_other_load(before, self._clock()))
         keep_value(self._path(engine, artifact, options), verdict)
         return verdict
 
@@ -405,8 +415,8 @@ def _written(artifact: Artifact) -> int:
     return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
-def taken(engine: Engine, artifact: Artifact, verdict: Verdict, options: LoadOptions) -> LoadOptions:
-    """As `applied`, without a batch that was found best but is too much memory with this context and these slots."""
+def apply_fitting(engine: Engine, artifact: Artifact, verdict: Verdict, options: LoadOptions) -> LoadOptions:
+    """As `apply_verdict`, without a batch that takes too much memory with this context and these slots."""
     chosen = verdict.chosen
     if isinstance(engine, Batched) and chosen.step_tokens > DEFAULT_BATCH:
         try:
@@ -414,11 +424,11 @@ def taken(engine: Engine, artifact: Artifact, verdict: Verdict, options: LoadOpt
         except ArtifactError:
             sizes = ()
         if BatchSize(chosen.step_tokens, chosen.pass_tokens) not in sizes:
-            return applied(replace(verdict, sizes=()), options)
-    return applied(verdict, options)
+            return apply_verdict(replace(verdict, sizes=()), options)
+    return apply_verdict(verdict, options)
 
 
-def applied(verdict: Verdict, options: LoadOptions) -> LoadOptions:
+def apply_verdict(verdict: Verdict, options: LoadOptions) -> LoadOptions:
     """The options asked for, with what the verdict found best where they leave a choice."""
     return replace(
         verdict.options,

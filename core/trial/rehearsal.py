@@ -48,7 +48,7 @@ class Unfit(Exception):
     """The model would do harm in a server; the sentence says why."""
 
 
-def rehearse(model: Model) -> None:
+def rehearse_model(model: Model) -> None:
     """Do once what serving will do. What a model declines in good order is its right.
 
     Raises Unfit, and whatever else the model raises that is no BenchtopError; ends the process where serving it would.
@@ -166,11 +166,11 @@ def _hear(model: Transcriber) -> None:
     """A noise in whatever language that is, each word with its time."""
     asked = Transcription("trial", b"", fallback=False, words=True)
     with suppress(BenchtopError):
-        for _ in model.transcribe(asked, noise(1.0), threading.Event()):
+        for _ in model.transcribe(asked, make_noise(1.0), threading.Event()):
             pass
 
 
-def noise(seconds: float) -> bytes:
+def make_noise(seconds: float) -> bytes:
     """Decoded audio that is not silent."""
     import numpy as np
 

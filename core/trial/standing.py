@@ -73,7 +73,7 @@ class Standing(Struct, frozen=True):
         return f"No winner: {near} differ by less than their rounds do, which spread by up to {self.noise:.0%}. {MEND}"
 
 
-def judge(measured: Sequence[Measured]) -> Standing:
+def judge_standing(measured: Sequence[Measured]) -> Standing:
     """Of equals the earlier one is the first. One is faster than another where its median is above the other's by more
     than the rounds of either are apart: then its slowest round beats the other's median, and its median the other's
     fastest round."""

@@ -51,7 +51,7 @@ class TuningPlan(Struct, frozen=True):
     """Tokens."""
 
 
-def sized(options: LoadOptions, size: BatchSize) -> LoadOptions:
+def apply_batch_size(options: LoadOptions, size: BatchSize) -> LoadOptions:
     return replace(options, batch=size.batch, micro_batch=size.micro_batch)
 
 
@@ -77,7 +77,7 @@ def tuning_request(
     return TrialRequest(
         engine,
         artifact,
-        variants=tuple(sized(options, size) for size in plan.sizes) * TURNS,
+        variants=tuple(apply_batch_size(options, size) for size in plan.sizes) * TURNS,
         threads=(threads,),
         rounds=plan.rounds,
         seconds=left,

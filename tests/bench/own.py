@@ -46,7 +46,7 @@ async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
 def _written(engine: str, source: Path, folder: Path) -> Path:
     target = folder / f"{source.stem}-{engine}"
     if not target.exists():
-        write = to_mlx.write if engine == "mlx" else to_onnx.write
+        write = to_mlx.write_model if engine == "mlx" else to_onnx.write_model
         part = write(target.with_suffix(".part"), source)
         part.rename(target)
     return target

@@ -32,9 +32,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"executorch: {availability.reason}")
     if find_spec("torchao") is None:
         pytest.skip("executorch: its exporter needs torchao, which is not installed")
-    from core.guide.convert.executorch import write
+    from core.guide.convert.executorch import write_model
 
-    return write(tmp_path_factory.mktemp("guide"))
+    return write_model(tmp_path_factory.mktemp("guide"))
 
 
 @pytest.fixture(scope="module")

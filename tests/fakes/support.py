@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
-from core.engines.echo import EchoModel, Script, repeat
+from core.engines.echo import EchoModel, Script, repeat_text
 from core.errors import Interrupted
 from core.requests import Conversation, Generation, Message, Role, TextPart
 from core.settings.schema import Folders
@@ -29,7 +29,7 @@ def asks(text: str, model: str = "echo", **fields: object) -> Generation:
 class GatedEcho(EchoModel):
     """An echo model that takes a step only when the test lets it: `allow(n)`, or `open_gate()` for all."""
 
-    def __init__(self, options: LoadOptions = LoadOptions(), script: Script = repeat) -> None:
+    def __init__(self, options: LoadOptions = LoadOptions(), script: Script = repeat_text) -> None:
         super().__init__(options, script)
         self._gate = threading.Semaphore(0)
         self._wide_open = threading.Event()

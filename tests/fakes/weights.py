@@ -39,9 +39,9 @@ def quantized(source: Path, folder: Path) -> Path:
 
 def onnx_folder(folder: Path) -> Path:
     """The same model as an ONNX graph, laid out as public repositories do it."""
-    from core.guide.convert.onnx import write
+    from core.guide.convert.onnx import write_model
 
-    return write(folder / "guide-onnx")
+    return write_model(folder / "guide-onnx")
 
 
 def truncated(folder: Path, keep: float = 0.5) -> Path:
@@ -54,23 +54,23 @@ def truncated(folder: Path, keep: float = 0.5) -> Path:
 
 def mlx_folder(folder: Path) -> Path:
     """The same model as a folder of safetensors."""
-    from core.guide.convert.mlx import write
+    from core.guide.convert.mlx import write_model
 
-    return write(folder / "guide-mlx")
+    return write_model(folder / "guide-mlx")
 
 
 def mnn_folder(folder: Path) -> Path:
     """The same model as MNN's LLM exporter lays it out."""
-    from core.guide.convert.mnn import write
+    from core.guide.convert.mnn import write_model
 
-    return write(folder / "guide-mnn")
+    return write_model(folder / "guide-mnn")
 
 
 def genai_folder(folder: Path) -> Path:
     """The same model as onnxruntime-genai wants it."""
-    from core.guide.convert.genai import write
+    from core.guide.convert.genai import write_model
 
-    return write(folder / "guide-genai")
+    return write_model(folder / "guide-genai")
 
 
 def rewritten(

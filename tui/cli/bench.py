@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from core.bench.results import BenchRun, ExportFormat, Setting, export, standings
+from core.bench.results import BenchRun, ExportFormat, Setting, export_run, rank_engines
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import BenchtopError, UsageError
 from core.foreign_text import printable
@@ -73,7 +73,7 @@ def main(words: Sequence[str]) -> int:
     for form in ExportFormat:
         path: Path | None = getattr(given, form.value)
         if path is not None:
-            _write(path, export(run, form))
+            _write(path, export_run(run, form))
     _announce_fastest(out, run)
     return FLAWED if any(row.problem for row in run.rows) else 0
 
@@ -120,7 +120,7 @@ def inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:
 
 
 def _announce_fastest(out: Paper, run: BenchRun) -> None:
-    for model, standing in standings(run.rows).items():
+    for model, standing in rank_engines(run.rows).items():
         if standing.first is not None:
             told = standing.doubt or f"fastest with {standing.first.name}"
             alone = ", the only one measured" if not standing.others else ""

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.hardware import available_memory, machine
-from core.trial.probe import describe
+from core.trial.probe import describe_settings
 from core.workbench import Workbench
 from tui.cli.console import Paper
 
@@ -67,7 +67,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _settings(verdict: Verdict) -> str:
     """What was found best, in the words that follow; nothing where an engine has no such settings."""
-    words = [f"with {changed}"] if (changed := describe(verdict.chosen)) else []
+    words = [f"with {changed}"] if (changed := describe_settings(verdict.chosen)) else []
     if verdict.threads:
         words.append(f"fastest with {verdict.threads} decoding thread{'s'[: verdict.threads != 1]}")
     return " " + ", ".join(words) if words else ""

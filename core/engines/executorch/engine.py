@@ -78,7 +78,7 @@ class ExecutorchEngine:
                     f"{path.name} knows {tokenizer.size} tokens and the program {ready.vocabulary}: "
                     "they do not belong together.",
                 )
-            spec = describe(folder, program, ready, options)
+            spec = describe_model(folder, program, ready, options)
         except (ArtifactError, LoadFailed):
             process.close()
             raise
@@ -99,7 +99,7 @@ def program_of(artifact: Artifact) -> Path:
     return found[0]
 
 
-def describe(folder: HfFolder, program: Path, ready: Ready, options: LoadOptions) -> ModelSpec:
+def describe_model(folder: HfFolder, program: Path, ready: Ready, options: LoadOptions) -> ModelSpec:
     context = min(options.context or ready.context, ready.context)
     return ModelSpec(
         architecture=str(folder.read("config.json").get("model_type") or "executorch"),

@@ -15,7 +15,19 @@ from typing import IO, Final
 
 import msgspec
 
-from core.engines.executorch.wire import Done, Draw, Drawn, Halt, Order, Ready, Refused, Report, Start, receive, send
+from core.engines.executorch.wire import (
+    Done,
+    Draw,
+    Drawn,
+    Halt,
+    Order,
+    Ready,
+    Refused,
+    Report,
+    Start,
+    receive_message,
+    send_message,
+)
 from core.environment import without_secrets
 from core.errors import Cancelled, EngineFailed
 from core.foreign_text import printable
@@ -135,7 +147,7 @@ class RuntimeProcess:
     def _send(self, order: Order) -> None:
         assert self._child.stdin is not None
         try:
-            send(self._child.stdin, order)
+            send_message(self._child.stdin, order)
         except (OSError, ValueError) as error:
             raise EngineFailed(f"The executorch runtime {self._end()}.") from error
 
@@ -158,7 +170,7 @@ class RuntimeProcess:
 
 def _read(pipe: IO[bytes], inbox: queue.SimpleQueue[bytes | None]) -> None:
     with suppress(OSError, ValueError):
-        while (data := receive(pipe)) is not None:
+        while (data := receive_message(pipe)) is not None:
             inbox.put(data)
     inbox.put(None)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from core.decoding.sampling import Logits, Sampler, logprob
+from core.decoding.sampling import Logits, Sampler, compute_logprob
 from core.engines.executorch.wire import Draw, Drawn, Ready
 
 FALLBACK: Final = 128
@@ -66,7 +66,7 @@ class Program:
         wanted = work.sampling.logprobs
         for left in range(work.limit - 1, -1, -1):
             token = sampler.draw(logits)
-            yield Drawn(token, None if wanted is None else logprob(logits, token, wanted))
+            yield Drawn(token, None if wanted is None else compute_logprob(logits, token, wanted))
             if token in work.ends or not left:
                 return
             logits = self._run((token,), position)

@@ -67,13 +67,13 @@ Order = Start | Draw | Halt
 Report = Ready | Drawn | Done | Refused
 
 
-def send(pipe: IO[bytes], message: Order | Report) -> None:
+def send_message(pipe: IO[bytes], message: Order | Report) -> None:
     data = msgspec.msgpack.encode(message)
     pipe.write(LENGTH.pack(len(data)) + data)
     pipe.flush()
 
 
-def receive(pipe: IO[bytes]) -> bytes | None:
+def receive_message(pipe: IO[bytes]) -> bytes | None:
     """The next message, undecoded; None at the end of the pipe, also amid a message."""
     head = pipe.read(LENGTH.size)
     if len(head) < LENGTH.size:

@@ -14,7 +14,7 @@ from typing import IO
 import msgspec
 
 from core.engines.executorch.program import Program, Unfit
-from core.engines.executorch.wire import Done, Draw, Halt, Order, Refused, Start, receive, send
+from core.engines.executorch.wire import Done, Draw, Halt, Order, Refused, Start, receive_message, send_message
 
 Orders = queue.SimpleQueue[Draw | None]
 
@@ -23,15 +23,15 @@ def main() -> None:
     # What native libraries print must not be taken for a message.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    start = _decoded(receive(sys.stdin.buffer))
+    start = _decoded(receive_message(sys.stdin.buffer))
     if not isinstance(start, Start):
         return
     try:
         program = Program(start.path)
     except (Unfit, ImportError) as error:
-        send(out, Refused(str(error)))
+        send_message(out, Refused(str(error)))
         return
-    send(out, program.ready)
+    send_message(out, program.ready)
     orders: Orders = queue.SimpleQueue()
     halt = threading.Event()
     threading.Thread(target=_listen, args=(orders, halt), daemon=True).start()
@@ -45,16 +45,16 @@ def _serve(program: Program, work: Draw, halt: threading.Event, out: IO[bytes]) 
             if halt.is_set():
                 break
             if drawn is not None:
-                send(out, drawn)
+                send_message(out, drawn)
     except Unfit as error:
-        send(out, Refused(str(error)))
+        send_message(out, Refused(str(error)))
         return
-    send(out, Done())
+    send_message(out, Done())
 
 
 def _listen(orders: Orders, halt: threading.Event) -> None:
     """Orders come while tokens are drawn, too. A `Halt` belongs to the `Draw` before it."""
-    while (order := _decoded(receive(sys.stdin.buffer))) is not None:
+    while (order := _decoded(receive_message(sys.stdin.buffer))) is not None:
         if isinstance(order, Halt):
             halt.set()
         elif isinstance(order, Draw):

@@ -13,7 +13,7 @@ from core.contract.options import Lora
 from core.errors import ArtifactError, LoadFailed
 
 
-def adapt(
+def add_adapters(
     name: str,
     model: native.llama_model_p,
     context: native.llama_context_p,

@@ -126,7 +126,7 @@ class LlamaCppEngine:
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
         import llama_cpp as native
 
-        from core.engines.llamacpp.adapters import adapt
+        from core.engines.llamacpp.adapters import add_adapters
         from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
 
         _native_log().lines.clear()
@@ -137,7 +137,7 @@ class LlamaCppEngine:
             spec = _describe(artifact, model, tokenizer, options, residents=not recurrent)
             context = self._context(artifact, model, spec, options)
             if options.loras:
-                adapt(artifact.name, model, context, options.loras, _native_log().reason)
+                add_adapters(artifact.name, model, context, options.loras, _native_log().reason)
                 spec = replace(spec, notes=(*spec.notes, *(_adapted(lora) for lora in options.loras)))
         except BaseException:
             native.llama_model_free(model)

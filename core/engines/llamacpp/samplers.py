@@ -32,7 +32,7 @@ def build_chain(
     if biases:
         array = (native.llama_logit_bias * len(biases))(*biases)
         add(native.llama_sampler_init_logit_bias(size, len(biases), array))
-    penalized = penalizes(sampling)
+    penalized = has_penalties(sampling)
     # llama.cpp makes a buffer of this length, so a number beyond the context would only cost memory and time.
     last = context if sampling.repeat_last_n < 0 else min(sampling.repeat_last_n, context)
     if penalized:
@@ -56,7 +56,7 @@ def native_seed(seed: int | None) -> int:
     return secrets.randbelow(ANY_SEED) if seed is None else seed % ANY_SEED
 
 
-def penalizes(sampling: Sampling) -> bool:
+def has_penalties(sampling: Sampling) -> bool:
     """Whether any penalty has an effect."""
     return sampling.repeat_last_n != 0 and (
         sampling.repeat_penalty != 1.0 or sampling.frequency_penalty != 0.0 or sampling.presence_penalty != 0.0

@@ -11,7 +11,7 @@ SLACK = 1024
 """Tokens of padding a row may have whatever the other rows' lengths are."""
 
 
-def together(lengths: Mapping[SequenceId, int]) -> list[SequenceId]:
+def choose_batch(lengths: Mapping[SequenceId, int]) -> list[SequenceId]:
     """The sequences that are worth a common pass: without the longest, as long as padding would double the cache."""
     rows = sorted(lengths, key=lambda sequence: lengths[sequence])
     total = sum(lengths.values())

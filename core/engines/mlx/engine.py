@@ -28,7 +28,7 @@ class MlxEngine:
     def priority(self) -> int:
         """The first where it has the GPU it was made for, the last of those that run here elsewhere: on processors it
         is many times slower than the others."""
-        return preference(apple=machine().apple_silicon)
+        return choose_priority(apple=machine().apple_silicon)
 
     def availability(self) -> Availability:
         found = find_spec("mlx")
@@ -52,11 +52,11 @@ class MlxEngine:
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
         """The model belongs to the thread that loads it: MLX's streams do."""
         with _file_limit():
-            from core.engines.mlx.loading import load
-        return load(artifact, options, progress)
+            from core.engines.mlx.loading import load_model
+        return load_model(artifact, options, progress)
 
 
-def preference(*, apple: bool) -> int:
+def choose_priority(*, apple: bool) -> int:
     """A priority: the lower goes first."""
     return 10 if apple else 45
 

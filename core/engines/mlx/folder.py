@@ -86,7 +86,7 @@ class Folder(Struct, frozen=True):
         return replace(Sampling(), **found)
 
 
-def read(artifact: Artifact) -> Folder:
+def read_folder(artifact: Artifact) -> Folder:
     """Raises ArtifactError for what is missing or no JSON; only config.json must be there."""
     path = artifact.path
     tokenizer = _json(artifact, path / "tokenizer_config.json", required=False)

@@ -62,7 +62,7 @@ class Segment:
         self.length = length
 
 
-def seal(caches: Sequence[Any], start: int, end: int) -> Segment:
+def seal_segment(caches: Sequence[Any], start: int, end: int) -> Segment:
     """A copy of tokens `start` to `end` of caches at work."""
     layers = [
         tuple(mx.contiguous(array[..., start:end, :]) for array in _arrays(cache.keys, cache.values))
@@ -72,7 +72,7 @@ def seal(caches: Sequence[Any], start: int, end: int) -> Segment:
     return Segment(layers, end - start)
 
 
-def cut(segments: Sequence[Segment], length: int) -> list[Segment]:
+def cut_segments(segments: Sequence[Segment], length: int) -> list[Segment]:
     """The first `length` tokens. A segment cut in its middle stays whole in memory: the rest of it is shared."""
     kept: list[Segment] = []
     for segment in segments:
@@ -83,7 +83,7 @@ def cut(segments: Sequence[Segment], length: int) -> list[Segment]:
     return kept
 
 
-def wake(segments: Sequence[Segment], caches: Sequence[Any]) -> None:
+def restore_caches(segments: Sequence[Segment], caches: Sequence[Any]) -> None:
     """Put the segments, joined, into empty caches, with room to grow."""
     length = sum(segment.length for segment in segments)
     if not length:
@@ -97,7 +97,7 @@ def wake(segments: Sequence[Segment], caches: Sequence[Any]) -> None:
         cache.offset = length
 
 
-def dump(segments: Sequence[Segment]) -> bytes:
+def dump_segments(segments: Sequence[Segment]) -> bytes:
     """Magic, number of tokens, checksum, then a safetensors file with an array for each layer and part."""
     length = sum(segment.length for segment in segments)
     arrays: dict[str, mx.array] = {}
@@ -106,12 +106,12 @@ def dump(segments: Sequence[Segment]) -> bytes:
             arrays[f"{place}.{part}"] = mx.concatenate(list(pieces), axis=TOKENS)
     file = io.BytesIO()
     mx.save_safetensors(file, arrays)
-    return sign(length, file.getvalue())
+    return sign_state(length, file.getvalue())
 
 
-def load(data: bytes, like: Sequence[Layer]) -> list[Segment]:
+def load_segments(data: bytes, like: Sequence[Layer]) -> list[Segment]:
     """Raises EngineError when `data` are damaged or do not look `like` the layers of this model."""
-    length, body = verified(data)
+    length, body = verify_state(data)
     if not length:
         return []
     try:
@@ -127,13 +127,13 @@ def load(data: bytes, like: Sequence[Layer]) -> list[Segment]:
     return [Segment(layers, length)]
 
 
-def sign(length: int, body: bytes) -> bytes:
+def sign_state(length: int, body: bytes) -> bytes:
     """`body`, the state of `length` tokens, with what tells it from damaged and foreign data."""
     return HEADER.pack(MAGIC, length, _checksum(length, body)) + body
 
 
-def verified(data: bytes) -> tuple[int, bytes]:
-    """Length and body of what `sign` made. Raises EngineError."""
+def verify_state(data: bytes) -> tuple[int, bytes]:
+    """Length and body of what `sign_state` made. Raises EngineError."""
     if len(data) <= HEADER.size or data[: len(MAGIC)] != MAGIC:
         raise EngineError("The saved state is not one of an MLX model's sequences.")
     _, length, checksum = HEADER.unpack_from(data)

@@ -15,6 +15,6 @@ async_eval: Any = mx.async_eval
 _trees: Any = mlx.utils
 
 
-def weights(network: Any) -> list[mx.array]:
+def list_weights(network: Any) -> list[mx.array]:
     """Every array that was read from disk."""
     return [array for _, array in _trees.tree_flatten(network.parameters())]

@@ -16,7 +16,7 @@ from core.engines.mlx import folder as folders
 from core.engines.mlx.folder import Folder
 from core.engines.mlx.kv import WatchedKv, WatchedQuantizedKv
 from core.engines.mlx.library import caches as library
-from core.engines.mlx.library import utils, weights
+from core.engines.mlx.library import list_weights, utils
 from core.engines.mlx.model import MlxModel
 from core.engines.mlx.trimming import TrimmingMlxModel
 from core.errors import ArtifactError, Cancelled, LoadFailed
@@ -44,9 +44,9 @@ class Tried(Struct, frozen=True):
     """Whether every layer keeps all keys and values, and nothing else: its state can be cut anywhere."""
 
 
-def load(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> MlxModel:
+def load_model(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> MlxModel:
     """Raises ArtifactError for damaged files, LoadFailed for what MLX does not run, Cancelled."""
-    folder = folders.read(artifact)
+    folder = folders.read_folder(artifact)
     tokenizer = JsonTokenizer(artifact.name, folder.path / "tokenizer.json", begin=folder.begin, ends=folder.ends)
     network = _network(artifact, folder)
     notes = _read_weights(artifact, network, progress)
@@ -88,7 +88,7 @@ def _read_weights(artifact: Artifact, network: Any, progress: LoadProgress) -> l
         # On CPUs MLX multiplies halves one by one: quantized matrices are tens of times slower than in float32.
         network.set_dtype(mx.float32)
         notes.append("On the CPU, MLX computes in float32, and keeps what is not quantized so.")
-    arrays = weights(network)
+    arrays = list_weights(network)
     whole, done = sum(array.nbytes for array in arrays) or 1, 0
     for array in arrays:
         if not progress(done / whole):
@@ -111,7 +111,7 @@ def _wire() -> None:
 def _widened(network: Any) -> int:
     """Bytes of the weights with every fraction in float32."""
     return sum(
-        array.size * 4 if mx.issubdtype(array.dtype, mx.floating) else array.nbytes for array in weights(network)
+        array.size * 4 if mx.issubdtype(array.dtype, mx.floating) else array.nbytes for array in list_weights(network)
     )
 
 
@@ -183,7 +183,7 @@ def _describe(
 ) -> ModelSpec:
     token_bytes = sum(kv_bytes_per_token(1, *layer, kv_type) for layer in tried.heads)
     trained = folder.trained_context or UNTOLD_CONTEXT
-    weight_bytes = sum(array.nbytes for array in weights(network))
+    weight_bytes = sum(array.nbytes for array in list_weights(network))
     sizes = size(options, trained, token_bytes, available_memory(), weights=weight_bytes, residents=tried.plain)
     return ModelSpec(
         architecture=folder.architecture,

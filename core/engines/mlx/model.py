@@ -15,10 +15,10 @@ import numpy as np
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.step import SequenceId, Step, Work
 from core.engines.mlx import kv
-from core.engines.mlx.batch import Batch, together
+from core.engines.mlx.batch import Batch, choose_batch
 from core.engines.mlx.library import async_eval
 from core.engines.mlx.library import caches as library
-from core.engines.mlx.sampling import Sampler, logprob
+from core.engines.mlx.sampling import Sampler, compute_logprob
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
@@ -83,7 +83,7 @@ class MlxModel:
     def step(self, work: Sequence[Work]) -> Sequence[Step]:
         if sum(len(item.tokens) + len(item.draft) for item in work) > self.spec.batch:
             raise EngineFailed(f"A step takes {self.spec.batch} tokens at most.")
-        with failures():
+        with translate_failures():
             for item in work:
                 self._prefill(item.sequence, item.tokens[:-1] if item.sample else item.tokens)
             self._look()
@@ -92,13 +92,13 @@ class MlxModel:
         return [self._tell(item, drawn.get(item.sequence)) for item in work]
 
     def save(self, sequence: SequenceId) -> bytes:
-        with failures(), tempfile.TemporaryDirectory() as folder:
+        with translate_failures(), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "state.safetensors"
             library.save_prompt_cache(str(path), self._alone(sequence))
-            return kv.sign(self._sequences[sequence].length, path.read_bytes())
+            return kv.sign_state(self._sequences[sequence].length, path.read_bytes())
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
-        length, body = kv.verified(data)
+        length, body = kv.verify_state(data)
         caches = _read_caches(body)
         if [type(cache) for cache in caches] != [type(cache) for cache in self._new()]:
             raise EngineError("The saved state is of another model, or of other settings.")
@@ -170,7 +170,7 @@ class MlxModel:
 
     def _logits(self, last: dict[SequenceId, int]) -> dict[SequenceId, mx.array]:
         """Logits (vocabulary,) after each token, not evaluated yet: a pass for the batch, and one for who is alone."""
-        rows = together({sequence: self._sequences[sequence].length for sequence in last}) if self._merges else []
+        rows = choose_batch({sequence: self._sequences[sequence].length for sequence in last}) if self._merges else []
         logits: dict[SequenceId, mx.array] = {}
         if len(rows) > 1:
             self._gather(rows)
@@ -228,7 +228,7 @@ class MlxModel:
         wanted = self._sequences[item.sequence].sampling.logprobs
         if wanted is None:
             return Step(tokens)
-        return Step(tokens, tuple(logprob(logits, token, wanted) for token, logits in drawn))
+        return Step(tokens, tuple(compute_logprob(logits, token, wanted) for token, logits in drawn))
 
 
 def token_ids(rows: Sequence[Sequence[int]]) -> mx.array:
@@ -248,7 +248,7 @@ def _read_caches(body: bytes) -> list[Any]:
 
 
 @contextmanager
-def failures() -> Iterator[None]:
+def translate_failures() -> Iterator[None]:
     """What MLX raises, as EngineFailed."""
     try:
         yield

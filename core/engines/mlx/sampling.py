@@ -59,7 +59,7 @@ class Sampler:
     def __init__(self, sampling: Sampling, history: Sequence[int], vocabulary: int, context: int) -> None:
         self._sampling = sampling
         self._bias = _bias(sampling, vocabulary)
-        self._penalties = Penalties(sampling, history, vocabulary, context) if penalizes(sampling) else None
+        self._penalties = Penalties(sampling, history, vocabulary, context) if has_penalties(sampling) else None
         self._seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         self._drawn = 0
 
@@ -72,7 +72,7 @@ class Sampler:
             logits = self._penalties.apply(logits)
         if self._sampling.greedy:
             return mx.argmax(logits)
-        logits, tokens = truncated(logits, self._sampling)
+        logits, tokens = truncate_logits(logits, self._sampling)
         key = mx.random.key((self._seed * GOLDEN + self._drawn) % (1 << 64))
         place = mx.random.categorical(logits / self._sampling.temperature, key=key)
         return place if tokens is None else tokens[place]
@@ -84,14 +84,14 @@ class Sampler:
             self._penalties.accept(token)
 
 
-def penalizes(sampling: Sampling) -> bool:
+def has_penalties(sampling: Sampling) -> bool:
     """Whether any penalty has an effect."""
     return sampling.repeat_last_n != 0 and (
         sampling.repeat_penalty != 1.0 or sampling.frequency_penalty != 0.0 or sampling.presence_penalty != 0.0
     )
 
 
-def truncated(logits: mx.array, sampling: Sampling) -> tuple[mx.array, mx.array | None]:
+def truncate_logits(logits: mx.array, sampling: Sampling) -> tuple[mx.array, mx.array | None]:
     """Logits of which those cut away are -inf, and the tokens they belong to (None: each its own place).
 
     Sorts only where it must, and then no more than the k likeliest where there is a top-k.
@@ -105,15 +105,15 @@ def truncated(logits: mx.array, sampling: Sampling) -> tuple[mx.array, mx.array 
         tokens = order if tokens is None else tokens[order]
         logits = logits[order]
     if sampling.typical_p < 1.0:
-        logits = typical(logits, sampling.typical_p)
+        logits = keep_typical(logits, sampling.typical_p)
     if sampling.top_p < 1.0:
-        logits = nucleus(logits, sampling.top_p)
+        logits = keep_nucleus(logits, sampling.top_p)
     if sampling.min_p > 0.0:
         logits = mx.where(logits >= mx.max(logits) + math.log(sampling.min_p), logits, -math.inf)
     return logits, tokens
 
 
-def nucleus(logits: mx.array, share: float) -> mx.array:
+def keep_nucleus(logits: mx.array, share: float) -> mx.array:
     """Keep the likeliest until their probabilities sum up to `share`; `logits` are sorted, the likeliest first."""
     probabilities = mx.softmax(logits)
     before = mx.cumsum(probabilities) - probabilities
@@ -121,7 +121,7 @@ def nucleus(logits: mx.array, share: float) -> mx.array:
     return mx.where(kept, logits, -math.inf)
 
 
-def typical(logits: mx.array, share: float) -> mx.array:
+def keep_typical(logits: mx.array, share: float) -> mx.array:
     """Keep those whose surprise is closest to the expected one until they sum up to `share` (arXiv 2202.00666)."""
     logprobs = logits - mx.logsumexp(logits)
     probabilities = mx.exp(logprobs)
@@ -134,7 +134,7 @@ def typical(logits: mx.array, share: float) -> mx.array:
     return mx.where(kept[mx.argsort(order)], logits, -math.inf)
 
 
-def logprob(logits: mx.array, drawn: int, wanted: int) -> StepLogprob:
+def compute_logprob(logits: mx.array, drawn: int, wanted: int) -> StepLogprob:
     """From the raw logits (vocabulary,), so that it does not depend on how the token was drawn."""
     logits = logits.astype(mx.float32)
     values = logits - mx.logsumexp(logits)

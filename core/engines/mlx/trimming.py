@@ -11,7 +11,7 @@ import numpy as np
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.step import SequenceId, Work
 from core.engines.mlx import kv
-from core.engines.mlx.model import Drawn, MlxModel, Network, failures, token_ids
+from core.engines.mlx.model import Drawn, MlxModel, Network, token_ids, translate_failures
 from core.requests import Sampling
 
 
@@ -48,27 +48,27 @@ class TrimmingMlxModel(MlxModel):
 
     def fork(self, sequence: SequenceId, length: int, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         child = self.open(sampling, history)
-        with failures():
+        with translate_failures():
             self._seal(sequence)
-            self._sequences[child].segments = kv.cut(self._sequences[sequence].segments, length)
+            self._sequences[child].segments = kv.cut_segments(self._sequences[sequence].segments, length)
         self._sequences[child].length = length
         return child
 
     def trim(self, sequence: SequenceId, length: int) -> None:
         state = self._sequences[sequence]
-        with failures():
+        with translate_failures():
             if sequence in self._batch or state.caches is not None:
                 _take_back(self._alone(sequence), length)
-            state.segments = kv.cut(state.segments, length)
+            state.segments = kv.cut_segments(state.segments, length)
         state.length = length
 
     def save(self, sequence: SequenceId) -> bytes:
-        with failures():
+        with translate_failures():
             self._seal(sequence)
-            return kv.dump(self._sequences[sequence].segments)
+            return kv.dump_segments(self._sequences[sequence].segments)
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
-        segments = kv.load(data, self._like)
+        segments = kv.load_segments(data, self._like)
         sequence = self.open(sampling, history)
         self._sequences[sequence].segments = segments
         self._sequences[sequence].length = sum(segment.length for segment in segments)
@@ -88,7 +88,7 @@ class TrimmingMlxModel(MlxModel):
                 mine.state = extracted.state
         elif state.caches is None:
             state.caches = self._new()
-            kv.wake(state.segments, state.caches)
+            kv.restore_caches(state.segments, state.caches)
         self._touch(sequence)
         return state.caches
 
@@ -171,7 +171,7 @@ class TrimmingMlxModel(MlxModel):
         state = self._sequences[sequence]
         sealed = sum(segment.length for segment in state.segments)
         if sealed < state.length:
-            state.segments.append(kv.seal(self._alone(sequence), sealed, state.length))
+            state.segments.append(kv.seal_segment(self._alone(sequence), sealed, state.length))
 
     def _watched(self, caches: list[Any]) -> list[Any]:
         for cache in caches:
@@ -191,4 +191,4 @@ def _shapes(network: Network, caches: list[Any]) -> list[kv.Layer]:
         cache.watch = lambda: None
     network(mx.array([[0]]), cache=caches)
     mx.eval([cache.state for cache in caches])
-    return kv.seal(caches, 0, 1).layers  # type: ignore[return-value]
+    return kv.seal_segment(caches, 0, 1).layers  # type: ignore[return-value]

@@ -42,6 +42,6 @@ class MnnEngine:
         return None
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
-        from core.engines.mnn.loading import load
+        from core.engines.mnn.loading import load_model
 
-        return load(artifact, options, progress)
+        return load_model(artifact, options, progress)

@@ -143,7 +143,7 @@ class Folder(Struct, frozen=True):
         return found if isinstance(found, dict) else {}
 
 
-def read(artifact: Artifact) -> Folder:
+def read_folder(artifact: Artifact) -> Folder:
     """Raises ArtifactError for what is missing, cut short or no JSON, LoadFailed for what this engine does not run."""
     path = artifact.path
     config = _json(artifact, path / "config.json")

@@ -33,7 +33,7 @@ class Lane:
         return rows
 
 
-def choose(lanes: Sequence[Lane], wanted: Sequence[int]) -> tuple[Lane, int]:
+def choose_lane(lanes: Sequence[Lane], wanted: Sequence[int]) -> tuple[Lane, int]:
     """The lane to compute a sequence of `wanted` tokens in, and how many of them it holds already.
 
     A lane that is another's is taken when it holds more than any free one, and most of what it holds is wanted.

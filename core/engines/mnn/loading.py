@@ -14,7 +14,7 @@ from core.engines.mnn import folder as folders
 from core.engines.mnn.folder import Folder
 from core.engines.mnn.lanes import Lane
 from core.engines.mnn.model import MnnModel
-from core.engines.mnn.native import Llm, printed
+from core.engines.mnn.native import Llm, capture_output
 from core.engines.mnn.tokenizer import MnnTokenizer
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 from core.hardware import available_memory, machine
@@ -30,9 +30,9 @@ PLAIN: Final = {"precision": "high", "memory": "high"}
 """Full precision: weights are widened when they are loaded, and no kernel quantizes what it multiplies."""
 
 
-def load(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> MnnModel:
+def load_model(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> MnnModel:
     """Raises ArtifactError for damaged files, LoadFailed for what MNN does not run, Cancelled."""
-    folder = folders.read(artifact)
+    folder = folders.read_folder(artifact)
     controls = folder.controls()
     _go_on(artifact, progress, 0.1)
     llm = Llm.create(artifact.name, folder.path / "config.json", _settings(folder, options))
@@ -84,7 +84,7 @@ def _try(folder: Folder, llm: Llm) -> int:
     Raises ArtifactError for logits that are no numbers or all the same, as missing weights make them.
     """
     try:
-        with printed():
+        with capture_output():
             passes = [llm.forward([0, 0], 0), llm.forward([0], 2), llm.forward([0, 0], 0, every=True)]
     except EngineFailed as error:
         raise LoadFailed(folder.name, f"{folder.name} loads but does not run: {error}") from error

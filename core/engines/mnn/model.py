@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Logits, Sampler, logprob
-from core.engines.mnn.lanes import Lane, choose
+from core.decoding.sampling import Logits, Sampler, compute_logprob
+from core.engines.mnn.lanes import Lane, choose_lane
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
@@ -121,7 +121,7 @@ class MnnModel:
     def _lane(self, sequence: SequenceId, state: _Running) -> Lane:
         """The sequence's lane, which holds nothing but a prefix of its tokens."""
         if state.lane is None:
-            lane, shared = choose(self._lanes, state.tokens)
+            lane, shared = choose_lane(self._lanes, state.tokens)
             if lane.owner is not None:
                 self._sequences[lane.owner].lane = None
             lane.cut(shared)
@@ -143,7 +143,9 @@ class MnnModel:
         wanted = state.sampling.logprobs
         if wanted is None:
             return Step(tuple(drawn))
-        return Step(tuple(drawn), tuple(logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=False)))
+        return Step(
+            tuple(drawn), tuple(compute_logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=False))
+        )
 
 
 def _draw(sampler: Sampler, logits: Logits) -> int:

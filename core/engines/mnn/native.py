@@ -42,7 +42,7 @@ class Printed:
 
 
 @contextmanager
-def printed() -> Iterator[Printed]:
+def capture_output() -> Iterator[Printed]:
     """Catch what native code prints: MNN tells its troubles on standard output, which is the user's screen."""
     caught = Printed()
     try:
@@ -91,7 +91,7 @@ class Llm:
     @classmethod
     def create(cls, name: str, config: Path, settings: dict[str, object]) -> Llm:
         """Load the model of a config.json, with `settings` over what it says. Raises LoadFailed with MNN's words."""
-        with printed() as said:
+        with capture_output() as said:
             native = _library(name).create(str(config), False)
             native.set_config(json.dumps(settings))
             loaded = native.load()
@@ -104,7 +104,7 @@ class Llm:
 
         MNN makes these for adapters: the graph of one refers to the weights of its base.
         """
-        with printed() as said:
+        with capture_output() as said:
             made = self._native.create_lora(graph)
         if made is None:
             raise LoadFailed(name, f"MNN will not load {name} a second time: {said.complaint}.")

@@ -2,7 +2,7 @@
 
 A graph may mask a padded past properly, or only take pasts of one length (attention fused for pasts that begin at the
 first token), or let rows influence each other (activations quantized over the whole batch). Which it is cannot be read
-off a graph, so `measure` tries it with a few tokens.
+off a graph, so `measure_batching` tries it with a few tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from core.contract.step import Work
-from core.engines.onnx.cache import Block, View, advance
+from core.engines.onnx.cache import Block, View, advance_views
 from core.engines.onnx.graph import Floats, Graph
 from core.errors import EngineFailed
 
@@ -37,7 +37,7 @@ class Batching(Enum):
     """Any, shorter ones padded behind: attention fused as `GroupQueryAttention`, which counts the mask's ones."""
 
 
-def groups(work: Sequence[Work], lengths: Sequence[int], batching: Batching) -> list[list[int]]:
+def group_work(work: Sequence[Work], lengths: Sequence[int], batching: Batching) -> list[list[int]]:
     """Places in `work` that go through the graph together, everyone once.
 
     Works of several tokens go alone. The others are sorted by length, so that neighbours pad each other least and the
@@ -60,7 +60,7 @@ def groups(work: Sequence[Work], lengths: Sequence[int], batching: Batching) -> 
     return [*together, *alone]
 
 
-def measure(graph: Graph) -> Batching:
+def measure_batching(graph: Graph) -> Batching:
     """The way in which the graph gives the same logits in a batch as alone. A dozen runs of a few tokens at most."""
     for prompts, ways in (((LONG, SHORT), (Batching.LEADING, Batching.TRAILING)), ((LONG, OTHER), (Batching.EQUAL,))):
         alone = np.concatenate([_continued(graph, [prompt], trailing=False) for prompt in prompts])
@@ -83,9 +83,9 @@ def _continued(graph: Graph, prompts: Sequence[Sequence[int]], *, trailing: bool
     """
     views = [View(Block(graph.empty(1), 1, 0), 0, 0, 0) for _ in prompts]
     for view, prompt in zip(views, prompts, strict=True):
-        advance(graph, [view], np.array([prompt], np.int64), 1)
+        advance_views(graph, [view], np.array([prompt], np.int64), 1)
     ids = np.array([[prompt[0]] for prompt in prompts], np.int64)
-    logits = [advance(graph, views, ids, 1, trailing=trailing)[:, -1].copy() for _ in range(2)]
+    logits = [advance_views(graph, views, ids, 1, trailing=trailing)[:, -1].copy() for _ in range(2)]
     for view in views:
         view.leave()
     return np.stack(logits, axis=1)

@@ -61,7 +61,7 @@ class View:
         return [value.numpy()[self.row, :, self.start : self.end] for value in self.block.values]
 
 
-def gathered(graph: Graph, views: Sequence[View], *, trailing: bool = False) -> Block:
+def gather_views(graph: Graph, views: Sequence[View], *, trailing: bool = False) -> Block:
     """A block whose rows are the views, in order; the block they lie in, where it is that already.
 
     Shorter ones are padded in front, or behind with `trailing`.
@@ -88,7 +88,7 @@ def gathered(graph: Graph, views: Sequence[View], *, trailing: bool = False) -> 
     return Block([graph.value(tensor) for tensor in tensors], len(views), width)
 
 
-def advance(graph: Graph, views: Sequence[View], ids: Ids, keep: int, *, trailing: bool = False) -> Floats:
+def advance_views(graph: Graph, views: Sequence[View], ids: Ids, keep: int, *, trailing: bool = False) -> Floats:
     """One run: append `ids` (rows, length) to the views, in order; logits of the last `keep` tokens at least.
 
     With padding behind, graphs put a new token at the end of its own row and not at the end of all; only single tokens
@@ -96,7 +96,7 @@ def advance(graph: Graph, views: Sequence[View], ids: Ids, keep: int, *, trailin
     """
     rows, length = ids.shape
     left = {view.block for view in views}
-    block = gathered(graph, views, trailing=trailing)
+    block = gather_views(graph, views, trailing=trailing)
     mask = np.ones((rows, block.width + length), np.int64)
     for row, view in enumerate(views):
         padding = slice(view.length + length, None) if trailing else slice(block.width - view.length)
@@ -108,13 +108,13 @@ def advance(graph: Graph, views: Sequence[View], ids: Ids, keep: int, *, trailin
         view.move(made, row, 0 if trailing else block.width - view.length)
         view.length += length
     for each in left:
-        settle(graph, each)
+        settle_block(graph, each)
     return logits
 
 
-def settle(graph: Graph, block: Block) -> None:
+def settle_block(graph: Graph, block: Block) -> None:
     """Give the views that are left in a block of many rows a block of their own, so that it can be forgotten."""
     if block.rows > 1:
         for view in list(block.views):
-            own = gathered(graph, [view])
+            own = gather_views(graph, [view])
             view.move(own, 0, own.width - view.length)

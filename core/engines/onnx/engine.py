@@ -86,7 +86,7 @@ class OnnxEngine:
 
 def _decoder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> TokenModel:
     from core.engines.hf_tokenizer import JsonTokenizer
-    from core.engines.onnx.batching import measure
+    from core.engines.onnx.batching import measure_batching
     from core.engines.onnx.folder import ModelFolder
     from core.engines.onnx.graph import Graph
     from core.engines.onnx.model import OnnxModel
@@ -99,7 +99,7 @@ def _decoder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -
     graph = Graph(artifact.name, _session(artifact, variant, options, providers))
     _go_on(artifact, progress, 0.9)
     try:
-        batching = measure(graph)
+        batching = measure_batching(graph)
     except EngineFailed as error:
         raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
     spec = _describe(folder, variant, graph, tokenizer, options)
@@ -112,7 +112,7 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
     from core.engines.hf_tokenizer import JsonTokenizer
     from core.engines.onnx.folder import ModelFolder
     from core.engines.onnx.pooling import read_recipe
-    from core.engines.onnx.sentence import OnnxEmbedder, SentenceGraph, limits
+    from core.engines.onnx.sentence import OnnxEmbedder, SentenceGraph, find_token_limits
 
     folder = ModelFolder(artifact)
     recipe = read_recipe(folder)
@@ -128,7 +128,7 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
             "export it with an output sentence_embedding.",
         )
     _go_on(artifact, progress, 0.9)
-    usual, most = limits(folder, recipe)
+    usual, most = find_token_limits(folder, recipe)
     context = min(options.context or usual, most)
     spec = ModelSpec(
         architecture=folder.architecture,
@@ -184,7 +184,7 @@ def _session(
     """With the providers named, or on the processor where those fail."""
     import onnxruntime
 
-    from core.engines.onnx.graph import ERRORS, FATAL, sentence
+    from core.engines.onnx.graph import ERRORS, FATAL, explain_error
 
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = FATAL
@@ -197,11 +197,12 @@ def _session(
         if type(error).__name__ in DAMAGED:
             raise ArtifactError(
                 artifact.name,
-                f"The graph {variant.path} cannot be read: {sentence(error)}. It may be damaged; download it again.",
+                f"The graph {variant.path} cannot be read: {explain_error(error)}. "
+                "It may be damaged; download it again.",
             ) from error
         if len(providers) > 1:
             return _session(artifact, variant, options, [CPU])
-        raise LoadFailed(artifact.name, f"onnxruntime will not run {artifact.name}: {sentence(error)}.") from error
+        raise LoadFailed(artifact.name, f"onnxruntime will not run {artifact.name}: {explain_error(error)}.") from error
 
 
 def _threads(options: LoadOptions) -> int:

@@ -54,7 +54,7 @@ class ModelFolder(HfFolder):
     def variant(self, *, accelerated: bool) -> tuple[Variant, tuple[str, ...]]:
         """The graph to take, and the labels of the others."""
         found = self._variants()
-        chosen = choose(found, accelerated=accelerated) if self._asked is None else _read_variant(self._asked)
+        chosen = choose_variant(found, accelerated=accelerated) if self._asked is None else _read_variant(self._asked)
         return chosen, tuple(sorted(each.quantization for each in found if each.path != chosen.path))
 
     def _variants(self) -> list[Variant]:
@@ -69,7 +69,7 @@ class ModelFolder(HfFolder):
         return found
 
 
-def choose(variants: Iterable[Variant], *, accelerated: bool) -> Variant:
+def choose_variant(variants: Iterable[Variant], *, accelerated: bool) -> Variant:
     """Pure choice among at least one: full precision while it is small, else what is read fastest where it runs."""
     found = list(variants)
     if not accelerated:

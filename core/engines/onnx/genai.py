@@ -60,7 +60,7 @@ class GenaiEngine:
         threads = _threads(options)
         native = open_library(artifact.name, folder.root, threads)
         _go_on(artifact, progress, 0.9)
-        model = GenaiModel(artifact.name, native, tokenizer, describe(folder, options, threads))
+        model = GenaiModel(artifact.name, native, tokenizer, describe_model(folder, options, threads))
         _go_on(artifact, progress, 1.0)
         return model
 
@@ -120,7 +120,7 @@ class GenaiFolder(ModelFolder):
             raise LoadFailed(self.name, f"{self.name} has a part {found[0]!r}; only models of text alone run here.")
 
 
-def describe(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSpec:
+def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSpec:
     """Raises ArtifactError where the configuration lacks a number."""
     from core.hardware import available_memory
     from core.models.fit.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Sampler, logprob
+from core.decoding.sampling import Sampler, compute_logprob
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.errors import EngineError, EngineFailed, Interrupted, LoadFailed
 from core.requests import Sampling
@@ -49,7 +49,7 @@ def open_library(name: str, folder: Path, threads: int) -> Native:
     try:
         library = import_module("onnxruntime_genai")
         config = library.Config(str(folder))
-        config.overlay(overlay(threads))
+        config.overlay(build_overlay(threads))
         return library.Model(config)
     except (RuntimeError, ValueError, ImportError) as error:
         raise LoadFailed(name, f"onnxruntime-genai will not run {name}: {_sentence(error)}.") from error
@@ -142,7 +142,9 @@ class GenaiModel:
         wanted = running.sampling.logprobs
         if wanted is None:
             return Step(tuple(drawn))
-        return Step(tuple(drawn), tuple(logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=True)))
+        return Step(
+            tuple(drawn), tuple(compute_logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=True))
+        )
 
     def _feed(self, sequence: SequenceId, tokens: Sequence[int]) -> Logits:
         """Append tokens, one at least; the logits behind the last."""
@@ -175,7 +177,7 @@ def _draw(sampler: Sampler, logits: Logits) -> int:
     return token
 
 
-def overlay(threads: int) -> str:
+def build_overlay(threads: int) -> str:
     """What is laid over a folder's configuration."""
     session = {"intra_op_num_threads": threads}
     return json.dumps({"model": {"decoder": {"session_options": session}}})

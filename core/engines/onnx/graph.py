@@ -44,7 +44,7 @@ ERRORS: Final[tuple[type[Exception], ...]] = (
 """All that onnxruntime raises; its own classes have no root but Exception."""
 
 
-def sentence(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
     """onnxruntime's complaint without its codes, as the end of a sentence."""
     return PREFIX.sub("", str(error)).strip().split("\n")[0].rstrip(". ") or type(error).__name__
 
@@ -124,7 +124,7 @@ class Graph:
         except ERRORS as error:
             if self.interrupted:
                 raise Interrupted("The step was interrupted.") from error
-            raise EngineFailed(f"onnxruntime failed: {sentence(error)}.") from error
+            raise EngineFailed(f"onnxruntime failed: {explain_error(error)}.") from error
 
     def _refuse_foreign(self, name: str, inputs: dict[str, Any]) -> None:
         if not self.pasts or "input_ids" not in inputs:

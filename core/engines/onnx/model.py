@@ -10,12 +10,12 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Logits, Sampler, logprob
+from core.decoding.sampling import Logits, Sampler, compute_logprob
 from core.engines.hf_tokenizer import JsonTokenizer
-from core.engines.onnx.batching import Batching, groups
-from core.engines.onnx.cache import Block, View, advance
+from core.engines.onnx.batching import Batching, group_work
+from core.engines.onnx.cache import Block, View, advance_views
 from core.engines.onnx.graph import Floats, Graph
-from core.engines.onnx.state import pack, unpack
+from core.engines.onnx.state import pack_arrays, unpack_arrays
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
@@ -50,7 +50,7 @@ class OnnxModel:
             raise EngineFailed(f"A step takes {self.spec.batch} tokens at most.")
         steps: dict[int, Step] = {}
         lengths = [self._sequences[item.sequence].view.length for item in work]
-        for places in groups(work, lengths, self._batching):
+        for places in group_work(work, lengths, self._batching):
             logits = self._forward([work[place] for place in places])
             for place, rows in zip(places, logits, strict=True):
                 steps[place] = self._finish(work[place], rows)
@@ -64,11 +64,11 @@ class OnnxModel:
         view.length = min(length, view.length)
 
     def save(self, sequence: SequenceId) -> bytes:
-        return pack(self._graph.pasts, self._sequences[sequence].view.arrays())
+        return pack_arrays(self._graph.pasts, self._sequences[sequence].view.arrays())
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         graph = self._graph
-        arrays = unpack(data, graph.pasts, graph.shapes, graph.dtype)
+        arrays = unpack_arrays(data, graph.pasts, graph.shapes, graph.dtype)
         length = arrays[0].shape[1]
         block = Block([graph.value(array[None].copy()) for array in arrays], 1, length)
         return self._add(View(block, 0, 0, length), sampling, history)
@@ -95,7 +95,7 @@ class OnnxModel:
         views = [self._sequences[item.sequence].view for item in work]
         ids = np.array([[*item.tokens, *item.draft] for item in work], np.int64)
         keep = max(1 + len(item.draft) if item.sample else 1 for item in work)
-        return advance(self._graph, views, ids, keep, trailing=self._batching is Batching.TRAILING)
+        return advance_views(self._graph, views, ids, keep, trailing=self._batching is Batching.TRAILING)
 
     def _finish(self, work: Work, logits: Floats) -> Step:
         """Draw where asked, and take back the guesses that did not come true."""
@@ -112,7 +112,9 @@ class OnnxModel:
         wanted = state.sampling.logprobs
         if wanted is None:
             return Step(tuple(drawn))
-        return Step(tuple(drawn), tuple(logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=False)))
+        return Step(
+            tuple(drawn), tuple(compute_logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=False))
+        )
 
 
 def _draw(sampler: Sampler, logits: Logits) -> int:

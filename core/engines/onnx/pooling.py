@@ -83,13 +83,13 @@ def read_recipe(folder: ModelFolder) -> Recipe:
     )
 
 
-def pool(vectors: Floats, mask: Mask, modes: Sequence[Mode]) -> Floats:
+def pool_vectors(vectors: Floats, mask: Mask, modes: Sequence[Mode]) -> Floats:
     """(texts, width * modes) of the tokens' vectors (texts, length, width); `mask` is one where a token is."""
     kept = mask[:, :, None].astype(np.float32)
     return np.concatenate([_pooled(vectors, kept, mode) for mode in modes], axis=-1)
 
 
-def normalized(vectors: Floats) -> Floats:
+def normalize_vectors(vectors: Floats) -> Floats:
     """Each of length one."""
     lengths: Floats = np.linalg.norm(vectors, axis=-1, keepdims=True)
     made: Floats = (vectors / np.maximum(lengths, LOWEST)).astype(np.float32)

@@ -11,8 +11,8 @@ import onnxruntime  # type: ignore[import-untyped]
 from core.contract.models import ModelSpec
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.folder import ModelFolder
-from core.engines.onnx.graph import ERRORS, FATAL, Ids, sentence
-from core.engines.onnx.pooling import Floats, Recipe, normalized, pool
+from core.engines.onnx.graph import ERRORS, FATAL, Ids, explain_error
+from core.engines.onnx.pooling import Floats, Recipe, normalize_vectors, pool_vectors
 from core.errors import EngineFailed, Interrupted, LoadFailed
 
 WHOLE: Final = ("sentence_embedding", "text_embeds", "pooled_embeddings")
@@ -64,7 +64,7 @@ class SentenceGraph:
         except ERRORS as error:
             if self._options.terminate:
                 raise Interrupted("The pass was interrupted.") from error
-            raise EngineFailed(f"onnxruntime failed: {sentence(error)}.") from error
+            raise EngineFailed(f"onnxruntime failed: {explain_error(error)}.") from error
         vectors: Floats = np.asarray(made, np.float32)
         return vectors
 
@@ -107,8 +107,8 @@ class OnnxEmbedder:
             mask[row, : len(tokens)] = 1
         made = self._graph.run(ids, mask)
         if not self._graph.pooled:
-            made = pool(made, mask, self._recipe.modes)
-        return normalized(made) if self._recipe.normalize else made
+            made = pool_vectors(made, mask, self._recipe.modes)
+        return normalize_vectors(made) if self._recipe.normalize else made
 
     def _measure(self) -> int:
         """The width of a vector; on the way, whether texts may be computed together.
@@ -124,12 +124,12 @@ class OnnxEmbedder:
             self.batched = False
         else:
             rounding = ROUNDING * (16 if self._graph.half else 1)
-            far = np.linalg.norm(normalized(alone) - normalized(together), axis=-1).max()
+            far = np.linalg.norm(normalize_vectors(alone) - normalize_vectors(together), axis=-1).max()
             self.batched = bool(far <= rounding)
         return int(alone.shape[1])
 
 
-def limits(folder: ModelFolder, recipe: Recipe) -> tuple[int, int]:
+def find_token_limits(folder: ModelFolder, recipe: Recipe) -> tuple[int, int]:
     """Tokens that a text may have as the makers say, and as the graph's positions allow."""
     positions = folder.trained_context(0)
     if folder.architecture in ROBERTA and positions:

@@ -24,7 +24,7 @@ LENGTH: Final = struct.Struct("<Q")
 NAMES: Final[dict[Any, str]] = {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16"}
 
 
-def pack(names: Sequence[str], arrays: Sequence[Floats]) -> bytes:
+def pack_arrays(names: Sequence[str], arrays: Sequence[Floats]) -> bytes:
     """The arrays, (heads, length, head) each, under their names."""
     header: dict[str, object] = {}
     end = 0
@@ -37,8 +37,8 @@ def pack(names: Sequence[str], arrays: Sequence[Floats]) -> bytes:
     return MAGIC + hashlib.sha256(body).digest() + body
 
 
-def unpack(data: bytes, names: Sequence[str], shapes: Sequence[tuple[int, int]], dtype: type) -> list[Floats]:
-    """What `pack` was given. Raises EngineError for what is damaged, or of a model with other tensors."""
+def unpack_arrays(data: bytes, names: Sequence[str], shapes: Sequence[tuple[int, int]], dtype: type) -> list[Floats]:
+    """What `pack_arrays` was given. Raises EngineError for what is damaged, or of a model with other tensors."""
     start = len(MAGIC) + SUM
     if len(data) < start + LENGTH.size or data[: len(MAGIC)] != MAGIC:
         raise EngineError("The saved state is not one of onnxruntime's sequences.")

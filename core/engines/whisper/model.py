@@ -12,12 +12,12 @@ import _pywhispercpp as native
 import numpy as np
 
 from core.decoding.detokenize import whole_text
-from core.engines.whisper.speech import Gauge, invented, is_silent
-from core.engines.whisper.words import Piece, words
+from core.engines.whisper.speech import Gauge, is_invented, is_silent
+from core.engines.whisper.words import Piece, join_words
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
 from core.events import Event, Finished, FinishReason, Heard, Segment, Timings, Usage, Word
 from core.requests import COLDEST
-from core.tasks.audio import seconds
+from core.tasks.audio import count_seconds
 from core.tasks.languages import LANGUAGES
 from core.telemetry.log import get_logger
 
@@ -61,10 +61,12 @@ class WhisperModel:
             if not self._open:
                 raise EngineFailed(f"The model {self._name} has been unloaded.")
             if is_silent(samples):
-                yield Heard(0, 1.0, seconds(samples), ENGLISH if language == "auto" else language)
+                yield Heard(0, 1.0, count_seconds(samples), ENGLISH if language == "auto" else language)
                 yield Finished(0, FinishReason.STOP, Usage(), Timings())
                 return
-            hearing = _Hearing(self._context, self._gauge, self._end, request, seconds(samples), stop, self._unloading)
+            hearing = _Hearing(
+                self._context, self._gauge, self._end, request, count_seconds(samples), stop, self._unloading
+            )
             parameters = self._parameters(request, language)
             yield from hearing.events(parameters, samples)
 
@@ -221,7 +223,7 @@ class _Hearing:
         segments, self._window = tuple(self._window), []
         if not segments:
             return ()
-        if invented(segments, self._silence, self._dropped):
+        if is_invented(segments, self._silence, self._dropped):
             self._dropped = "".join(segment.text for segment in segments)
             return ()
         self._first = self._first or time.monotonic()
@@ -256,7 +258,7 @@ class _Hearing:
             for token in tokens
             if token.id < self._end
         )
-        return words(pieces, ENGLISH if self._request.translate else language)
+        return join_words(pieces, ENGLISH if self._request.translate else language)
 
     def _time(self, centiseconds: int) -> float:
         """Within the audio: the model hears whole windows of 30 s, and may place words in what is not there."""

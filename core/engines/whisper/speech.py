@@ -72,7 +72,7 @@ def is_silent(samples: bytes) -> bool:
     return bool(audio.size == 0 or np.abs(audio).max() < FLOOR)
 
 
-def invented(segments: Sequence[Segment], silence: float | None, dropped: str) -> bool:
+def is_invented(segments: Sequence[Segment], silence: float | None, dropped: str) -> bool:
     """Whether the segments of one window are no speech: pure. `dropped` is the text of the last that were not."""
     if silence is None or silence <= DOUBT:
         return False

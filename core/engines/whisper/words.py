@@ -23,7 +23,7 @@ class Piece(Struct, frozen=True):
     end: float
 
 
-def words(pieces: Iterable[Piece], language: str) -> tuple[Word, ...]:
+def join_words(pieces: Iterable[Piece], language: str) -> tuple[Word, ...]:
     """A word begins where a piece begins with a space; without spaces, at every whole character."""
     return tuple(
         Word(text, group[0].start, max(group[0].start, group[-1].end))

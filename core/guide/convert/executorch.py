@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from core.guide import WEIGHTS
 from core.guide.convert.mlx import Header, tokenizer_config, write_tokenizer
-from core.guide.training.network import Attention, FeedForward, Norm, Shape, rope_angles, rotate
+from core.guide.training.network import Attention, FeedForward, Norm, Shape, rope_angles, rotate_pairs
 
 NAMES = {
     "attention_norm": "attn_norm",
@@ -55,8 +55,8 @@ class CachedAttention(Attention):
         """`seen` (n, context) says which positions each of the n tokens attends to."""
         length, shape = x.shape[1], self.shape
         share = shape.heads // shape.kv_heads
-        q = rotate(self.q(x).view(1, length, shape.heads, shape.head_width), angles)
-        k = rotate(self.k(x).view(1, length, shape.kv_heads, shape.head_width), angles)
+        q = rotate_pairs(self.q(x).view(1, length, shape.heads, shape.head_width), angles)
+        k = rotate_pairs(self.k(x).view(1, length, shape.kv_heads, shape.head_width), angles)
         self.keys[:, positions] = k
         self.values[:, positions] = self.v(x).view(1, length, shape.kv_heads, shape.head_width)
         keys = self.keys.transpose(1, 2).repeat_interleave(share, dim=1)
@@ -114,7 +114,7 @@ def shape_of(header: Header) -> Shape:
     )
 
 
-def load(reader: gguf.GGUFReader) -> CachedGuide:
+def load_network(reader: gguf.GGUFReader) -> CachedGuide:
     """The network with the weights of the file."""
     network = CachedGuide(shape_of(Header(reader)))
     tensors = {tensor.name: torch.from_numpy(tensor.data.astype(np.float32)) for tensor in reader.tensors}
@@ -125,7 +125,7 @@ def load(reader: gguf.GGUFReader) -> CachedGuide:
     return network.eval()
 
 
-def lowered(network: CachedGuide, constants: dict[str, object], context: int) -> ExecutorchProgramManager:
+def lower_network(network: CachedGuide, constants: dict[str, object], context: int) -> ExecutorchProgramManager:
     """The network as a program: matrices for XNNPACK, all else for the portable kernels."""
     length = torch.export.Dim("length", min=1, max=context - 1)
     example = (torch.zeros((1, 3), dtype=torch.long), torch.arange(3))
@@ -136,7 +136,7 @@ def lowered(network: CachedGuide, constants: dict[str, object], context: int) ->
     ).to_executorch()
 
 
-def write(folder: Path, source: Path = WEIGHTS) -> Path:
+def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     """Write guide.pte, tokenizer.json, tokenizer_config.json; returns the program's path."""
     folder.mkdir(parents=True, exist_ok=True)
     reader = gguf.GGUFReader(source)
@@ -152,7 +152,7 @@ def write(folder: Path, source: Path = WEIGHTS) -> Path:
         "use_sdpa_with_kv_cache": False,
         "enable_dynamic_shape": True,
     }
-    program = lowered(load(reader), constants, context)
+    program = lower_network(load_network(reader), constants, context)
     target = folder / "guide.pte"
     with target.open("wb") as file:
         program.write_to_file(file)
@@ -166,4 +166,4 @@ if __name__ == "__main__":
         prog="python -m core.guide.convert.executorch", description="Write guide for executorch."
     )
     parser.add_argument("folder", type=Path)
-    print(write(parser.parse_args().folder))
+    print(write_model(parser.parse_args().folder))

@@ -21,9 +21,9 @@ from core.guide.convert import onnx as to_onnx
 KEPT = "num_logits_to_keep"
 
 
-def write(folder: Path, source: Path = WEIGHTS) -> Path:
+def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     """Write the model into `folder`, which is made where it is not there; returns it."""
-    made = to_onnx.write(folder, source)
+    made = to_onnx.write_model(folder, source)
     graph = made / "onnx" / "model.onnx"
     proto = onnx.load(graph)
     # The library knows no such input, and takes logits of all tokens.
@@ -71,4 +71,4 @@ def _described(config: dict[str, int]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(write(Path(sys.argv[1])))
+    print(write_model(Path(sys.argv[1])))

@@ -50,7 +50,7 @@ class Header:
         return self.get(f"llama.{key}", default)
 
 
-def write(folder: Path, source: Path = WEIGHTS) -> Path:
+def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     """Write config.json, model.safetensors, tokenizer.json, tokenizer_config.json and generation_config.json.
 
     Raises ValueError when `source` is not of llama architecture with a byte-level BPE vocabulary and f16 or f32
@@ -65,14 +65,14 @@ def write(folder: Path, source: Path = WEIGHTS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {_name(tensor.name): _values(tensor, header) for tensor in reader.tensors}
     save_file(tensors, folder / "model.safetensors", {"format": "mlx"})
-    _write_json(folder / "config.json", config(header, tied="lm_head.weight" not in tensors))
+    _write_json(folder / "config.json", build_config(header, tied="lm_head.weight" not in tensors))
     _write_json(folder / "tokenizer_config.json", tokenizer_config(header))
     _write_json(folder / "generation_config.json", {"eos_token_id": [header.get("tokenizer.ggml.eos_token_id")]})
     write_tokenizer(folder / "tokenizer.json", header)
     return folder
 
 
-def config(header: Header, *, tied: bool) -> dict[str, Any]:
+def build_config(header: Header, *, tied: bool) -> dict[str, Any]:
     """What transformers calls the configuration of a LlamaForCausalLM."""
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -112,7 +112,7 @@ def tokenizer_config(header: Header) -> dict[str, Any]:
     }
 
 
-def unpermuted(rows: Array, heads: int) -> Array:
+def unpermute_rows(rows: Array, heads: int) -> Array:
     """Rows (heads * width, columns) of a projection whose rotary pairs are neighbours, with the pairs' halves apart.
 
     The inverse of `permute` in llama.cpp's convert_hf_to_gguf.py.
@@ -134,9 +134,9 @@ def _values(tensor: gguf.ReaderTensor, header: Header) -> Array:
         raise ValueError(f"The tensor {tensor.name} is {tensor.tensor_type.name}; only F16 and F32 can be copied.")
     values: Array = tensor.data
     if ".attn_q." in tensor.name:
-        values = unpermuted(values, header.llama("attention.head_count"))
+        values = unpermute_rows(values, header.llama("attention.head_count"))
     elif ".attn_k." in tensor.name:
-        values = unpermuted(values, header.llama("attention.head_count_kv"))
+        values = unpermute_rows(values, header.llama("attention.head_count_kv"))
     # A copy: the reader's arrays are windows on the file.
     return np.array(values, order="C")
 
@@ -164,7 +164,7 @@ def main() -> None:
         prog="python -m core.guide.convert.mlx", description="Write guide as an MLX folder."
     )
     parser.add_argument("folder", type=Path)
-    print(write(parser.parse_args().folder))
+    print(write_model(parser.parse_args().folder))
 
 
 if __name__ == "__main__":

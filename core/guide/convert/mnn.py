@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.guide import WEIGHTS
-from core.guide.convert.mlx import Header, unpermuted, write_tokenizer
+from core.guide.convert.mlx import Header, unpermute_rows, write_tokenizer
 from core.last_words import decisive_line
 
 GRAPH, VALUES, TOKENIZER = "llm.mnn", "llm.mnn.weight", "tokenizer.txt"
@@ -189,7 +189,9 @@ class _Decoder:
         graph, prefix = self._graph, f"blk.{layer}.attn_"
         queries, keys = (
             self._rotated(
-                graph.linear(x, unpermuted(self._tensor(f"{prefix}{part}"), heads), f"{prefix}{part}"), heads, angles
+                graph.linear(x, unpermute_rows(self._tensor(f"{prefix}{part}"), heads), f"{prefix}{part}"),
+                heads,
+                angles,
             )
             for part, heads in (("q", self._heads), ("k", self._kv_heads))
         )
@@ -215,7 +217,7 @@ class _Decoder:
         return np.asarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type), np.float32)
 
 
-def write(folder: Path, source: Path = WEIGHTS) -> Path:
+def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     """Write graph, weights, both configurations, the tokenizer and the same as tokenizer.json; returns `folder`.
 
     Raises ValueError when `source` is not of llama architecture with a byte-level BPE vocabulary and tied embeddings,
@@ -232,14 +234,14 @@ def write(folder: Path, source: Path = WEIGHTS) -> Path:
         graph = _Graph(values)
         embeddings = _Decoder(reader, graph).build()
     _pack(graph.json(), folder / GRAPH)
-    _write_json(folder / "config.json", config())
+    _write_json(folder / "config.json", build_config())
     _write_json(folder / "llm_config.json", llm_config(header, embeddings, (folder / VALUES).stat().st_size))
-    (folder / TOKENIZER).write_text(tokenizer(header), "utf-8")
+    (folder / TOKENIZER).write_text(format_tokenizer(header), "utf-8")
     write_tokenizer(folder / "tokenizer.json", header)
     return folder
 
 
-def config() -> dict[str, Any]:
+def build_config() -> dict[str, Any]:
     """How to run it: on the processor, in single precision."""
     return {
         "llm_model": GRAPH,
@@ -273,7 +275,7 @@ def llm_config(header: Header, embeddings: int, end: int) -> dict[str, Any]:
     }
 
 
-def tokenizer(header: Header) -> str:
+def format_tokenizer(header: Header) -> str:
     """MNN's tokenizer.txt: a magic and a kind, control tokens and those that end a turn, vocabulary, merges."""
     tokens, merges = header.get("tokenizer.ggml.tokens"), header.get("tokenizer.ggml.merges")
     kinds = header.get("tokenizer.ggml.token_type")
@@ -319,7 +321,7 @@ def main() -> None:
         prog="python -m core.guide.convert.mnn", description="Write guide as an MNN folder."
     )
     parser.add_argument("folder", type=Path)
-    print(write(parser.parse_args().folder))
+    print(write_model(parser.parse_args().folder))
 
 
 if __name__ == "__main__":

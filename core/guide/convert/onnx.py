@@ -120,7 +120,7 @@ class _Graph:
         return self.one("Mul", self.one("Div", x, root), self.constant(weight, name))
 
 
-def halves(weight: Array, heads: int) -> Array:
+def pair_halves(weight: Array, heads: int) -> Array:
     """Rows of each head from pairs of neighbours (0, 1), (2, 3) ... to pairs of halves (0, d/2), (1, d/2 + 1) ..."""
     rows, columns = weight.shape
     paired = weight.reshape(heads, rows // heads // 2, 2, columns)
@@ -192,7 +192,7 @@ class _Decoder:
         share = source.heads // kv
         queries, keys = (
             self._rotated(
-                graph.linear(x, halves(source.tensor(f"{prefix}{part}.weight"), heads), f"{prefix}{part}"),
+                graph.linear(x, pair_halves(source.tensor(f"{prefix}{part}.weight"), heads), f"{prefix}{part}"),
                 heads,
                 angles,
             )
@@ -280,7 +280,7 @@ def tokenizer_of(source: Source) -> Tokenizer:
     return made
 
 
-def write(folder: Path, source: Path = WEIGHTS) -> Path:
+def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     """Write the model into `folder`, which is made where it is not there; returns it."""
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     file = Source(source)
@@ -318,4 +318,4 @@ def _write_json(path: Path, values: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    print(write(Path(sys.argv[1])))
+    print(write_model(Path(sys.argv[1])))

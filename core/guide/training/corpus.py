@@ -22,7 +22,7 @@ CHAT_TEMPLATE: Final = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""ChatML as Jinja; `prompt` below writes the same text without Jinja."""
+"""ChatML as Jinja; `build_prompt` below writes the same text without Jinja."""
 
 _KEYS: Final = frozenset({"id", "answer", "questions", "heldout", "terms", "plurals", "goals"})
 
@@ -54,17 +54,17 @@ def load_facts(folder: Path = FACTS) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def normalise(text: str) -> str:
+def normalise_text(text: str) -> str:
     """The text without case, punctuation and doubled spaces: two phrasings with one normal form count as equal."""
     return " ".join(re.findall(r"[a-z0-9_/<|>:.-]*[a-z0-9_/<|>]", text.lower()))
 
 
 def heldout_forms(facts: Iterable[Fact]) -> frozenset[str]:
     """Normal forms of all held-out phrasings: what training must never see."""
-    return frozenset(normalise(question) for fact in facts for question in fact.heldout)
+    return frozenset(normalise_text(question) for fact in facts for question in fact.heldout)
 
 
-def prompt(question: str, *, system: str | None = None, earlier: Sequence[tuple[str, str]] = ()) -> str:
+def build_prompt(question: str, *, system: str | None = None, earlier: Sequence[tuple[str, str]] = ()) -> str:
     """ChatML up to the place where the assistant's answer begins; `earlier` holds (question, answer) turns."""
     parts = [] if system is None else [_message("system", system)]
     for asked, answered in earlier:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.guide import WEIGHTS
-from core.guide.training.corpus import END, Fact, load_facts, prompt
+from core.guide.training.corpus import END, Fact, build_prompt, load_facts
 
 Answerer = Callable[[str], str]
 """From a prompt in ChatML to the greedy answer without its end token."""
@@ -35,13 +35,13 @@ class Miss:
     text: str
 
 
-def misses(facts: Sequence[Fact], kind: str, answer: Answerer) -> list[Miss]:
+def find_misses(facts: Sequence[Fact], kind: str, answer: Answerer) -> list[Miss]:
     """Every phrasing of `kind` (`questions` or `heldout`) that is answered wrongly."""
     owner = {fact.answer: fact.id for fact in facts}
     found: list[Miss] = []
     for fact in facts:
         for question in getattr(fact, kind):
-            text = answer(prompt(question))
+            text = answer(build_prompt(question))
             if text != fact.answer:
                 found.append(Miss(question, fact.id, owner.get(text, "?"), text))
     return found
@@ -74,7 +74,7 @@ def main() -> None:
     facts, answer = load_facts(), llamacpp_answerer(options.weights, options.threads)
     for kind in ("questions", "heldout"):
         asked = sum(len(getattr(fact, kind)) for fact in facts)
-        wrong = misses(facts, kind, answer)
+        wrong = find_misses(facts, kind, answer)
         other = sum(miss.told != "?" for miss in wrong)
         print(f"{kind}: {asked - len(wrong)}/{asked} right = {1 - len(wrong) / asked:.1%}, {other} told another fact")
         for miss in wrong if options.misses else ():

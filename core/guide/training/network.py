@@ -58,8 +58,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:
         batch, length, _ = x.shape
         size = (batch, length, -1, self.shape.head_width)
-        q = rotate(self.q(x).view(size).float(), angles).transpose(1, 2)
-        k = rotate(self.k(x).view(size).float(), angles).transpose(1, 2)
+        q = rotate_pairs(self.q(x).view(size).float(), angles).transpose(1, 2)
+        k = rotate_pairs(self.k(x).view(size).float(), angles).transpose(1, 2)
         v = self.v(x).view(size).float().transpose(1, 2)
         share = self.shape.heads // self.shape.kv_heads
         k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
@@ -128,7 +128,7 @@ def rope_angles(shape: Shape) -> Tensor:
     return torch.outer(torch.arange(shape.context, dtype=torch.float32), shape.rope_base**-steps)
 
 
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
+def rotate_pairs(x: Tensor, angles: Tensor) -> Tensor:
     """Turn neighbouring pairs of x (batch, length, heads, head_width) by angles (length, head_width / 2)."""
     cos, sin = (f(angles)[None, :, None, :] for f in (torch.cos, torch.sin))
     even, odd = x[..., 0::2], x[..., 1::2]

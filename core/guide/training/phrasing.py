@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from core.guide.training.corpus import Fact, heldout_forms, normalise
+from core.guide.training.corpus import Fact, heldout_forms, normalise_text
 
 _WHAT_IS: Final = (
     "what is {}", "what's {}", "whats {}", "explain {}", "please explain {}", "tell me what {} is", "describe {}",
@@ -122,14 +122,14 @@ class Phrasings:
     def __init__(self, facts: Sequence[Fact], rng: random.Random) -> None:
         self._rng = rng
         self._heldout = heldout_forms(facts)
-        self._owner = {normalise(question): fact.id for fact in facts for question in fact.questions}
-        self._keywords = keywords(facts)
+        self._owner = {normalise_text(question): fact.id for fact in facts for question in fact.questions}
+        self._keywords = find_keywords(facts)
 
     def draw(self, fact: Fact) -> str:
         """One question about the fact, as somebody might type it."""
         while True:
             text = _noise(_dress(self._base(fact), self._rng), self._rng)
-            form = normalise(text)
+            form = normalise_text(text)
             if form and form not in self._heldout and self._owner.get(form, fact.id) == fact.id:
                 return text
 
@@ -147,7 +147,7 @@ class Phrasings:
         return _synonyms(question, rng) if rng.random() < 0.5 else question
 
 
-def keywords(facts: Sequence[Fact]) -> dict[str, list[str]]:
+def find_keywords(facts: Sequence[Fact]) -> dict[str, list[str]]:
     """For each fact id the words of its answer that few other answers use: search terms somebody might type."""
     words = {fact.id: list(dict.fromkeys(re.findall(r"[\w/-]{3,}", fact.answer.lower()))) for fact in facts}
     uses = Counter(word for found in words.values() for word in found)

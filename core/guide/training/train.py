@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.guide.training.corpus import END, Fact, load_facts, prompt
+from core.guide.training.corpus import END, Fact, build_prompt, load_facts
 from core.guide.training.export import Header, write_gguf
 from core.guide.training.network import Guide, Shape
 from core.guide.training.phrasing import Phrasings
@@ -110,7 +110,7 @@ class Conversations:
 
     def _turn(self, system: str | None) -> tuple[list[int], list[int]]:
         fact = self.rng.choice(self.facts)
-        return self._encode(prompt(self.phrasings.draw(fact), system=system)), self._encode(fact.answer + END)
+        return self._encode(build_prompt(self.phrasings.draw(fact), system=system)), self._encode(fact.answer + END)
 
     def _system(self) -> str | None:
         return self.rng.choice(SYSTEMS) if self.rng.random() < 0.4 else None
@@ -124,7 +124,7 @@ def _weights(length: int) -> list[float]:
     return [2.0] * 6 + [1.0] * (length - 6)
 
 
-def collate(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+def collate_examples(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs, targets and weights, each (batch, length), padded with token 0 of weight 0.
 
     Lengths are rounded up, because the CPU's matrix kernels are compiled anew for every new shape.
@@ -141,7 +141,7 @@ def collate(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
 
 def loss_of(model: Guide, examples: Sequence[Example]) -> Tensor:
     """Weighted mean cross-entropy of the next token, computed only where a weight is not zero."""
-    inputs, targets, weights = collate(examples)
+    inputs, targets, weights = collate_examples(examples)
     counted = weights.flatten().nonzero().flatten()
     counted = functional.pad(counted, (0, -len(counted) % 512))  # position 0 is never counted, so its weight is zero
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -165,7 +165,7 @@ def optimiser_of(model: Guide, peak: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), fused=True)
 
 
-def train(model: Guide, source: Conversations, options: argparse.Namespace, vocabulary: Vocabulary) -> None:
+def train_model(model: Guide, source: Conversations, options: argparse.Namespace, vocabulary: Vocabulary) -> None:
     """Run the steps that are left; saves every `--save-every` steps and stops early after `--max-minutes`."""
     optimiser = optimiser_of(model, options.rate)
     batches = source.batches(model.shape.context)
@@ -202,11 +202,11 @@ def _save(model: Guide, optimiser: torch.optim.AdamW, vocabulary: Vocabulary, st
     state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
     torch.save(state | {"step": step, "random": torch.get_rng_state()}, work / "checkpoint.part")
     (work / "checkpoint.part").replace(work / "checkpoint.pt")
-    export(model, vocabulary, work / "guide.gguf")
+    export_model(model, vocabulary, work / "guide.gguf")
     model.eval()
     facts = load_facts()
     for name in ("questions", "heldout"):
-        right, asked = accuracy(model, vocabulary, facts, name)
+        right, asked = measure_accuracy(model, vocabulary, facts, name)
         print(f"  {name}: {right}/{asked} = {right / asked:.1%}", flush=True)
     model.train()
 
@@ -222,18 +222,18 @@ def _resume(model: Guide, optimiser: torch.optim.AdamW, batches: Iterator[list[E
 
 
 @torch.no_grad()
-def accuracy(model: Guide, vocabulary: Vocabulary, facts: Sequence[Fact], kind: str) -> tuple[int, int]:
+def measure_accuracy(model: Guide, vocabulary: Vocabulary, facts: Sequence[Fact], kind: str) -> tuple[int, int]:
     """(right, asked): phrasings of `kind` whose greedy answer is the fact's answer to the last token.
 
     One forward pass decides it: greedy decoding gives the answer exactly when every token of it is the likeliest one
     after the tokens before.
     """
     tokenizer = vocabulary.tokenizer()
-    pairs = [(prompt(question), fact.answer + END) for fact in facts for question in getattr(fact, kind)]
+    pairs = [(build_prompt(question), fact.answer + END) for fact in facts for question in getattr(fact, kind)]
     right = 0
     for start in range(0, len(pairs), 64):
         examples = [_scored(tokenizer, *pair) for pair in pairs[start : start + 64]]
-        inputs, targets, weights = collate(examples)
+        inputs, targets, weights = collate_examples(examples)
         likeliest = model.logits(model(inputs)).argmax(-1)
         right += int(((likeliest == targets) | (weights == 0)).all(dim=1).sum())
     return right, len(pairs)
@@ -244,7 +244,7 @@ def _scored(tokenizer, asked: str, answered: str) -> Example:
     return Example([*before, *after], [0.0] * len(before) + [1.0] * len(after))
 
 
-def export(model: Guide, vocabulary: Vocabulary, path: Path) -> None:
+def export_model(model: Guide, vocabulary: Vocabulary, path: Path) -> None:
     """Write the model as GGUF; the embedding serves as output too, so there is no `output.weight`."""
     shape = model.shape
     header = Header(
@@ -314,8 +314,8 @@ def main() -> None:
     model = Guide(Shape(), options.dropout)
     size = sum(p.numel() for p in model.parameters())
     print(f"{len(facts)} facts, {len(vocabulary.tokens)} tokens, {size:,} parameters", flush=True)
-    train(model, Conversations(facts, vocabulary, options.seed), options, vocabulary)
-    export(model, vocabulary, options.output)
+    train_model(model, Conversations(facts, vocabulary, options.seed), options, vocabulary)
+    export_model(model, vocabulary, options.output)
     print(f"wrote {options.output}: {options.output.stat().st_size:,} bytes")
 
 

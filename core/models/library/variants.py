@@ -59,7 +59,7 @@ def variant(artifact: Artifact, wanted: FormatName, cache: Path) -> Artifact:
             return replace(here, others=())
     folder = cache / "variants" / f"{artifact.name}-{fingerprint(artifact.path)}-{wanted}"
     if not _is_whole(folder):
-        write: Callable[[Path], Path] = import_module(CONVERSIONS[wanted].module).write
+        write: Callable[[Path], Path] = import_module(CONVERSIONS[wanted].module).write_model
         _make(folder, write)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return Artifact(artifact.name, wanted, folder, size)

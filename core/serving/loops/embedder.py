@@ -1,8 +1,9 @@
 """The loop of an embedder: what waits together is computed together.
 
 One thread owns the model. Each turn it takes waiting requests up to the model's slots, lets a pure function choose the
-inputs of the next pass (`core.tasks.embed.fitting`), and runs it. Who has waited longest is first, and whoever is new
-comes before those served in the pass before, so a large request does not hold up small ones, nor they it.
+inputs of the next pass (`core.tasks.embed.count_fitting`), and runs that pass. The request that has waited longest is
+first, and a new request comes before those served in the pass before, so that large and small requests do not hold up
+one another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from core.requests import Embedding
 from core.serving.queue import AdmissionQueue
 from core.serving.stream import Stream
 from core.snapshots import CacheStats, RequestRow, RequestState
-from core.tasks.embed import fitting, shortened
+from core.tasks.embed import count_fitting, shorten_vector
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
@@ -57,7 +58,7 @@ class EmbedJob:
         return [self.pending.popleft() for _ in range(count)]
 
     def store(self, place: int, vector: bytes) -> None:
-        self.vectors[place] = shortened(vector, self.request.dimensions)
+        self.vectors[place] = shorten_vector(vector, self.request.dimensions)
         self.computed += len(self.inputs[place])
 
     def events(self, now: float) -> list[Event]:
@@ -196,7 +197,7 @@ class EmbeddingLoop:
 
     def _pass(self) -> None:
         jobs = sorted(self._running, key=lambda job: job.due)
-        counts = fitting([job.lengths for job in jobs], self._model.spec.batch)
+        counts = count_fitting([job.lengths for job in jobs], self._model.spec.batch)
         taken = [(job, place) for job, count in zip(jobs, counts, strict=True) for place in job.take(count)]
         included = tuple(job for job, count in zip(jobs, counts, strict=True) if count)
         try:

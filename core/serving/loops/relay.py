@@ -18,7 +18,7 @@ from core.requests import ResolvedGeneration, Transcription
 from core.serving.queue import AdmissionQueue
 from core.serving.stream import Stream
 from core.snapshots import CacheStats, RequestRow, RequestState
-from core.tasks.transcribe import transcribe
+from core.tasks.transcribe import transcribe_audio
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
@@ -262,7 +262,7 @@ class RelayLoop:
         request, model = job.request, self._model
         if isinstance(request, Transcription):
             assert isinstance(model, Transcriber)
-            return transcribe(model, request, job.stop)
+            return transcribe_audio(model, request, job.stop)
         assert isinstance(model, StreamModel)
         return model.generate(request, job.stop)
 

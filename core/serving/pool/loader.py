@@ -22,7 +22,7 @@ from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.telemetry.log import get_logger
 from core.trial.choose_engine import Candidate, Selector
-from core.trial.probe import Prober, taken
+from core.trial.probe import Prober, apply_fitting
 
 TRIAL = 5.0
 """Seconds of measuring before the only engine of a model first runs it."""
@@ -172,7 +172,7 @@ class ModelLoader:
             verdict = self._prober.probe(*arguments, budget=bench.budget, fresh=bench.fresh)
         except EngineFailed:
             return options
-        return taken(candidate.engine, candidate.artifact, verdict, options)
+        return apply_fitting(candidate.engine, candidate.artifact, verdict, options)
 
     def _in_order(
         self,
@@ -215,7 +215,7 @@ class ModelLoader:
             budget = min(bench.budget, TRIAL) if bench.enabled else 0.0
             arguments = (engine, candidate.location, artifact, options, stop)
             verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh)
-            options, notes = taken(engine, artifact, verdict, options), verdict.notes
+            options, notes = apply_fitting(engine, artifact, verdict, options), verdict.notes
 
         def progress(share: float) -> bool:
             tell(f"loading with {engine.name}, {share:.0%}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.bench.results import HEAD, BenchRow, BenchRun, ExportFormat, History, Setting, cells, export
+from core.bench.results import HEAD, BenchRow, BenchRun, ExportFormat, History, Setting, export_run, format_cells
 from core.contract.options import KvType
 
 SETTING = Setting("guide", "abc", "llamacpp", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)
@@ -50,20 +50,20 @@ def test_rows_of_before_it_was_told_which_engines_divide_steps_are_compared_too(
 
 
 def test_a_micro_batch_is_told_only_of_engines_that_have_one() -> None:
-    told = [cells(replace(ROW, setting=replace(SETTING, divides=divides)))[4] for divides in (True, False)]
+    told = [format_cells(replace(ROW, setting=replace(SETTING, divides=divides)))[4] for divides in (True, False)]
     assert told == ["512", "-"]
 
 
 def test_every_row_has_a_cell_for_each_heading() -> None:
-    assert len(cells(ROW)) == len(cells(BROKEN)) == len(HEAD)
-    assert cells(ROW)[7:12] == ("900.5", "100.2", "3%", "12.3", "123")
-    assert cells(BROKEN)[-1] == "crashed with SIGILL | badly"
+    assert len(format_cells(ROW)) == len(format_cells(BROKEN)) == len(HEAD)
+    assert format_cells(ROW)[7:12] == ("900.5", "100.2", "3%", "12.3", "123")
+    assert format_cells(BROKEN)[-1] == "crashed with SIGILL | badly"
 
 
 def test_exports_say_the_same_in_three_formats() -> None:
-    assert json.loads(export(RUN, ExportFormat.JSON))["rows"][0]["decode"] == 100.25
-    rows = list(csv.reader(io.StringIO(export(RUN, ExportFormat.CSV))))
-    assert rows == [list(HEAD), list(cells(ROW)), list(cells(BROKEN))]
-    markdown = export(RUN, ExportFormat.MARKDOWN).splitlines()
+    assert json.loads(export_run(RUN, ExportFormat.JSON))["rows"][0]["decode"] == 100.25
+    rows = list(csv.reader(io.StringIO(export_run(RUN, ExportFormat.CSV))))
+    assert rows == [list(HEAD), list(format_cells(ROW)), list(format_cells(BROKEN))]
+    markdown = export_run(RUN, ExportFormat.MARKDOWN).splitlines()
     assert len(markdown) == 6
     assert "SIGILL \\| badly" in markdown[-1]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
-from core.decoding.drafting import FAILURES, SMALLEST_CHUNK, DraftModel, unlike
+from core.decoding.drafting import FAILURES, SMALLEST_CHUNK, DraftModel, compare_vocabularies
 from core.decoding.speculate import Wish
 from core.engines.echo import TURN_END, EchoModel, EchoTokenizer
 from core.errors import EngineFailed
@@ -180,10 +180,10 @@ class Shifted(EchoTokenizer):
 
 @pytest.mark.parametrize(("other", "says"), [(Larger(), "258 tokens, not 600"), (Shifted(), "its token 0 is another")])
 def test_another_vocabulary_is_told_apart(other: EchoTokenizer, says: str) -> None:
-    found = unlike(EchoTokenizer(), other)
+    found = compare_vocabularies(EchoTokenizer(), other)
     assert found is not None
     assert says in found
 
 
 def test_one_vocabulary_is_like_itself() -> None:
-    assert unlike(EchoTokenizer(), EchoTokenizer()) is None
+    assert compare_vocabularies(EchoTokenizer(), EchoTokenizer()) is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from core.decoding.sampling import Sampler, logprob, truncated
+from core.decoding.sampling import Sampler, compute_logprob, truncate_logits
 from core.requests import Sampling
 
 NEUTRAL = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=7)
@@ -25,7 +25,7 @@ def logits_of(*probabilities: float) -> Logits:
 def kept(logits: Logits, **fields: object) -> set[int]:
     from msgspec.structs import replace
 
-    return {int(token) for token in truncated(logits, replace(NEUTRAL, **fields))}
+    return {int(token) for token in truncate_logits(logits, replace(NEUTRAL, **fields))}
 
 
 def first_draw(logits: Logits, sampling: Sampling, history: tuple[int, ...] = ()) -> int:
@@ -166,7 +166,7 @@ def test_penalties_may_look_at_the_whole_context_or_at_nothing() -> None:
 
 @given(some_logits, st.integers(0, 20))
 def test_logprobs_are_those_of_the_raw_logits(logits: Logits, wanted: int) -> None:
-    found = logprob(logits, 0, wanted)
+    found = compute_logprob(logits, 0, wanted)
     values = [top.logprob for top in found.top]
     assert len(values) == min(wanted, len(logits))
     assert values == sorted(values, reverse=True)

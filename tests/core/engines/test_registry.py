@@ -8,7 +8,7 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Unavailable
 from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
 from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
-from core.engines.mlx.engine import preference
+from core.engines.mlx.engine import choose_priority
 from core.engines.registry import Engines
 from core.errors import ArtifactError, EngineUnavailable
 from core.hardware import machine
@@ -76,9 +76,9 @@ def test_reports_come_by_priority_with_reasons() -> None:
 
 def test_mlx_goes_first_on_the_machines_it_was_made_for_and_last_elsewhere() -> None:
     others = [engine.priority for engine in Engines() if engine.name not in ("mlx", "remote", "echo")]
-    assert preference(apple=True) < min(others)
-    assert preference(apple=False) > max(others)
-    assert Engines().get("mlx").priority == preference(apple=machine().apple_silicon)
+    assert choose_priority(apple=True) < min(others)
+    assert choose_priority(apple=False) > max(others)
+    assert Engines().get("mlx").priority == choose_priority(apple=machine().apple_silicon)
     assert next(engine.name for engine in Engines() if engine.name != "mlx") == "llamacpp"
 
 

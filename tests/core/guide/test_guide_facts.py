@@ -9,7 +9,15 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from core.guide.training.corpus import CHAT_TEMPLATE, SPECIAL_TOKENS, Fact, heldout_forms, load_facts, normalise, prompt
+from core.guide.training.corpus import (
+    CHAT_TEMPLATE,
+    SPECIAL_TOKENS,
+    Fact,
+    build_prompt,
+    heldout_forms,
+    load_facts,
+    normalise_text,
+)
 from core.guide.training.phrasing import Phrasings
 
 
@@ -33,13 +41,13 @@ def test_ids_and_answers_are_unique(facts: tuple[Fact, ...]) -> None:
 
 
 def test_no_phrasing_stands_twice_and_so_none_held_out_is_trained(facts: tuple[Fact, ...]) -> None:
-    forms = Counter(normalise(question) for fact in facts for question in (*fact.questions, *fact.heldout))
+    forms = Counter(normalise_text(question) for fact in facts for question in (*fact.questions, *fact.heldout))
     assert [form for form, times in forms.items() if times > 1] == []
 
 
 def test_drawn_questions_never_equal_a_held_out_phrasing(facts: tuple[Fact, ...]) -> None:
     phrasings, heldout = Phrasings(facts, random.Random(7)), heldout_forms(facts)
-    drawn = {normalise(phrasings.draw(fact)) for fact in facts for _ in range(40)}
+    drawn = {normalise_text(phrasings.draw(fact)) for fact in facts for _ in range(40)}
     assert not drawn & heldout
 
 
@@ -66,7 +74,7 @@ def test_the_chat_template_writes_what_training_read() -> None:
         {"role": "user", "content": "what is GGUF?"},
     ]
     rendered = jinja2.Template(CHAT_TEMPLATE).render(messages=messages, add_generation_prompt=True)
-    assert rendered == prompt("what is GGUF?", system="Be brief.", earlier=[("hi", "Hello!")])
+    assert rendered == build_prompt("what is GGUF?", system="Be brief.", earlier=[("hi", "Hello!")])
 
 
 def test_an_unknown_key_is_refused_by_file_and_fact(tmp_path: Path) -> None:

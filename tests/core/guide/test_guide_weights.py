@@ -12,7 +12,7 @@ import pytest
 from gguf import GGUFReader, TokenType
 
 from core.guide import WEIGHTS
-from core.guide.training.corpus import CHAT_TEMPLATE, SPECIAL_TOKENS, load_facts, prompt
+from core.guide.training.corpus import CHAT_TEMPLATE, SPECIAL_TOKENS, build_prompt, load_facts
 
 
 @pytest.fixture(scope="module")
@@ -91,5 +91,5 @@ def test_it_knows_what_a_kv_cache_is() -> None:
 
     answer = llamacpp_answerer(WEIGHTS, threads=2)
     known = {fact.id: fact.answer for fact in load_facts()}
-    assert answer(prompt("What is a KV cache?")) == known["kv-cache"]
-    assert answer(prompt("which quant should I take?", earlier=[("hi", known["hello"])])) == known["which-quant"]
+    assert answer(build_prompt("What is a KV cache?")) == known["kv-cache"]
+    assert answer(build_prompt("which quant should I take?", earlier=[("hi", known["hello"])])) == known["which-quant"]

@@ -15,7 +15,7 @@ GO = threading.Event()
 
 
 def heard(data: bytes) -> Floats:
-    return np.frombuffer(audio.decode(data, GO), dtype=np.float32)
+    return np.frombuffer(audio.decode_audio(data, GO), dtype=np.float32)
 
 
 def pitch(samples: Floats) -> float:
@@ -72,7 +72,7 @@ def test_channels_are_mixed_down() -> None:
 )
 def test_what_is_no_audio_is_refused_by_the_name_of_its_field(data: bytes) -> None:
     with pytest.raises(RequestError) as caught:
-        audio.decode(data, GO)
+        audio.decode_audio(data, GO)
     assert caught.value.field == "file"
 
 
@@ -83,15 +83,15 @@ def test_a_file_that_breaks_off_is_heard_as_far_as_it_goes() -> None:
 
 def test_audio_too_short_or_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestError, match="shorter than 0.1 s"):
-        audio.decode(encoded(tone(seconds=0.09)), GO)
+        audio.decode_audio(encoded(tone(seconds=0.09)), GO)
     monkeypatch.setattr(audio, "LONGEST", 1.0)
     assert heard(encoded(tone(seconds=1.0))).size == audio.RATE
     with pytest.raises(RequestError, match="longer than"):
-        audio.decode(encoded(tone(seconds=1.5)), GO)
+        audio.decode_audio(encoded(tone(seconds=1.5)), GO)
 
 
 def test_decoding_can_be_cancelled() -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(Cancelled):
-        audio.decode(encoded(tone()), stop)
+        audio.decode_audio(encoded(tone()), stop)

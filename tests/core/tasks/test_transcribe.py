@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.errors import EngineFailed
 from core.events import Event, Failed, Finished, FinishReason, Heard, Segment, Timings, Usage
-from core.tasks.transcribe import compression_ratio, srt, transcript, vtt
+from core.tasks.transcribe import compression_ratio, fold_transcript, format_srt, format_vtt
 
 TIMES = st.floats(0, 360_000).map(lambda time: round(time, 3))
 SEGMENTS = st.lists(st.builds(lambda text, a, b: Segment(text, min(a, b), max(a, b)), st.text(), TIMES, TIMES))
@@ -18,15 +18,17 @@ SEGMENTS = st.lists(st.builds(lambda text, a, b: Segment(text, min(a, b), max(a,
 
 def test_srt_is_written_as_its_readers_expect() -> None:
     segments = [Segment(" One", 0.0, 1.5), Segment(" two\nlines", 3661.007, 3661.9996)]
-    assert srt(segments) == ("1\n00:00:00,000 --> 00:00:01,500\nOne\n\n2\n01:01:01,007 --> 01:01:02,000\ntwo lines\n\n")
-    assert srt([]) == ""
+    assert format_srt(segments) == (
+        "1\n00:00:00,000 --> 00:00:01,500\nOne\n\n2\n01:01:01,007 --> 01:01:02,000\ntwo lines\n\n"
+    )
+    assert format_srt([]) == ""
 
 
 def test_vtt_has_a_header_and_escapes_what_would_be_markup() -> None:
-    assert vtt([Segment(" a < b & c --> d", 0.25, 59.999)]) == (
+    assert format_vtt([Segment(" a < b & c --> d", 0.25, 59.999)]) == (
         "WEBVTT\n\n00:00:00.250 --> 00:00:59.999\na &lt; b &amp; c --&gt; d\n\n"
     )
-    assert vtt([]) == "WEBVTT\n\n"
+    assert format_vtt([]) == "WEBVTT\n\n"
 
 
 def milliseconds(clock: str) -> int:
@@ -38,7 +40,7 @@ def milliseconds(clock: str) -> int:
 
 @given(SEGMENTS)
 def test_every_cue_of_srt_reads_back_with_its_times(segments: list[Segment]) -> None:
-    blocks = srt(segments).split("\n\n")
+    blocks = format_srt(segments).split("\n\n")
     segments = [segment for segment in segments if segment.text.split()]
     assert blocks.pop() == ""
     assert len(blocks) == len(segments)
@@ -53,7 +55,7 @@ def test_every_cue_of_srt_reads_back_with_its_times(segments: list[Segment]) -> 
 
 @given(SEGMENTS)
 def test_every_cue_of_vtt_reads_back_with_its_text(segments: list[Segment]) -> None:
-    header, *blocks = vtt(segments).split("\n\n")
+    header, *blocks = format_vtt(segments).split("\n\n")
     segments = [segment for segment in segments if segment.text.split()]
     assert header == "WEBVTT"
     assert blocks.pop() == ""
@@ -74,13 +76,13 @@ def test_the_fold_gathers_segments_language_and_usage() -> None:
         Heard(0, 1.0, 9.0, segments=(Segment(" zwei", 1, 2),)),
         Finished(0, FinishReason.STOP, usage, Timings()),
     ]
-    whole = transcript(events)
+    whole = fold_transcript(events)
     assert (whole.text, whole.language, whole.duration, whole.usage) == ("eins zwei", "de", 9.0, usage)
 
 
 def test_the_fold_of_a_failure_is_its_error() -> None:
     with pytest.raises(EngineFailed):
-        transcript([Heard(0, 0.0, 1.0), Failed(EngineFailed("broken"))])
+        fold_transcript([Heard(0, 0.0, 1.0), Failed(EngineFailed("broken"))])
 
 
 def test_repetition_compresses() -> None:

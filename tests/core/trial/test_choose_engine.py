@@ -14,7 +14,7 @@ from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.guide import WEIGHTS
 from core.trial.child import Line, Sampled
-from core.trial.choose_engine import Candidate, Row, Selection, Selector, fastest
+from core.trial.choose_engine import Candidate, Row, Selection, Selector, find_fastest
 from core.trial.probe import Prober, Rate, Verdict
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
@@ -111,11 +111,11 @@ def row(engine: str, decode: float | None) -> Row:
 
 
 def test_ties_and_unmeasured_candidates_go_by_preference() -> None:
-    assert fastest([row("a", 10.0), row("b", 10.0)]) == 0
-    assert fastest([row("a", None), row("b", 5.0)]) == 1
-    assert fastest([row("a", None), row("b", None)]) == 0
-    assert fastest([Row("a", GUIDE, problem="no")]) is None
-    assert fastest([]) is None
+    assert find_fastest([row("a", 10.0), row("b", 10.0)]) == 0
+    assert find_fastest([row("a", None), row("b", 5.0)]) == 1
+    assert find_fastest([row("a", None), row("b", None)]) == 0
+    assert find_fastest([Row("a", GUIDE, problem="no")]) is None
+    assert find_fastest([]) is None
 
 
 def test_a_single_candidate_is_not_called_the_fastest() -> None:

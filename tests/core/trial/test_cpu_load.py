@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from core.trial.cpu_load import Times, now, others
+from core.trial.cpu_load import Times, measure_other_load, read_times
 
 
 @pytest.mark.parametrize(
@@ -21,12 +21,12 @@ from core.trial.cpu_load import Times, now, others
     ],
 )
 def test_what_the_children_did_not_take_was_taken_by_others(after: Times, share: float) -> None:
-    assert others(Times(0.0, 0.0, 0.0), after) == share
+    assert measure_other_load(Times(0.0, 0.0, 0.0), after) == share
 
 
 def test_the_time_of_a_child_that_has_ended_is_ours() -> None:
-    before = now()
+    before = read_times()
     subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
-    after = now()
+    after = read_times()
     assert after.mine > before.mine
     assert after.whole >= after.busy >= before.busy

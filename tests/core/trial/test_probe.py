@@ -24,7 +24,7 @@ from core.trial.child import Line, Loaded, Refused, Sampled, TrialRequest, Tried
 from core.trial.choose_engine import Row, Selection
 from core.trial.cpu_load import Times
 from core.trial.parent import run_trial
-from core.trial.probe import Prober, Rate, Verdict, applied, best_threads, thread_counts
+from core.trial.probe import Prober, Rate, Verdict, apply_verdict, best_threads, thread_counts
 from tui.cli.doctor import verdict_lines
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
@@ -259,9 +259,9 @@ def test_what_was_asked_for_stands_and_the_rest_is_what_was_measured() -> None:
     rates = (Rate(LoadOptions(), 1, 10.0, 5.0, 0.1, 0.0), Rate(LoadOptions(), 2, 9.0, 50.0, 0.1, 0.0))
     verdict = Verdict("llamacpp", "1", "guide", "m", LoadOptions(), rates)
     assert verdict.best == rates[0]
-    taken = applied(verdict, LoadOptions(context=64, slots=3))
+    taken = apply_verdict(verdict, LoadOptions(context=64, slots=3))
     assert (taken.context, taken.slots, taken.threads, taken.batch_threads) == (64, 3, 1, 2)
-    assert applied(verdict, LoadOptions(threads=2)).threads == 2
+    assert apply_verdict(verdict, LoadOptions(threads=2)).threads == 2
 
 
 @pytest.mark.parametrize(("busy", "said"), [(0.1, ""), (0.5, "while other programs took 50% of the processors")])

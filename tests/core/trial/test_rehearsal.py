@@ -16,7 +16,7 @@ from core.requests import Sampling
 from core.trial.child import Loaded, TrialRequest, Tried
 from core.trial.parent import Outcome, run_trial
 from core.trial.probe import Prober
-from core.trial.rehearsal import Unfit, rehearse
+from core.trial.rehearsal import Unfit, rehearse_model
 from tests.fakes.weights import rewritten
 
 OPTIONS_GREEDY = Sampling(temperature=0.0)
@@ -52,7 +52,7 @@ def test_tokens_that_no_vocabulary_has_are_told_before_a_model_looks_them_up(tmp
     model = LlamaCppEngine().load(artifact(path), OPTIONS)
     try:
         with pytest.raises(Unfit, match="makes token -1 of a text"):
-            rehearse(model)
+            rehearse_model(model)
     finally:
         model.shutdown()
 
@@ -68,7 +68,7 @@ def test_sound_models_come_through_with_all_sequences_free() -> None:
     echo = EchoModel(LoadOptions(context=512, slots=1))
     guide = LlamaCppEngine().load(artifact(WEIGHTS), LoadOptions(context=256, slots=1, threads=1, batch_threads=1))
     for model in (echo, guide):
-        rehearse(model)
+        rehearse_model(model)
         assert len([model.open(OPTIONS_GREEDY) for _ in range(model.spec.sequences)]) == model.spec.sequences
         model.shutdown()
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.bench.results import BenchRow, BenchRun, ExportFormat, Setting, export
+from core.bench.results import BenchRow, BenchRun, ExportFormat, Setting, export_run
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
 from core.trial.choose_engine import Row, Selection
 from core.trial.probe import Rate, Verdict
-from core.trial.standing import Measured, judge
+from core.trial.standing import Measured, judge_standing
 
 SETTING = Setting("m", "f", "a", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)
 GUIDE = Artifact("guide", "gguf", Path("guide.gguf"), 1)
@@ -46,12 +46,12 @@ def test_a_difference_counts_where_it_is_larger_than_either_spread(
     one: tuple[float, float], other: tuple[float, float], clear: bool
 ) -> None:
     for order in (1, -1):
-        standing = judge([Measured("a", *one), Measured("b", *other)][::order])
+        standing = judge_standing([Measured("a", *one), Measured("b", *other)][::order])
         assert standing.clear is clear
 
 
 def test_the_first_must_be_told_from_all_others_and_the_doubt_names_those_it_cannot() -> None:
-    standing = judge([Measured("a", 100.0, 0.3), Measured("b", 95.0, 0.01), Measured("c", 10.0, 0.01)])
+    standing = judge_standing([Measured("a", 100.0, 0.3), Measured("b", 95.0, 0.01), Measured("c", 10.0, 0.01)])
     assert [each.name for each in standing.rivals] == ["b"]
     assert standing.doubt.startswith("No winner: a (100 tok/s) and b (95.0 tok/s) differ by less than")
     assert "30%" in standing.doubt
@@ -59,17 +59,17 @@ def test_the_first_must_be_told_from_all_others_and_the_doubt_names_those_it_can
 
 
 def test_one_round_has_no_spread_and_names_nobody() -> None:
-    standing = judge([Measured("a", 100.0, 0.0, 1), Measured("b", 10.0, 0.0, 1)])
+    standing = judge_standing([Measured("a", 100.0, 0.0, 1), Measured("b", 10.0, 0.0, 1)])
     assert not standing.clear
     assert "measure more rounds" in standing.doubt
 
 
 def test_exports_say_what_the_screen_says() -> None:
     noisy, clear = run(("a", 100.0, 0.57), ("b", 90.0, 0.02)), run(("a", 100.0, 0.02), ("b", 50.0, 0.02))
-    assert "m: No winner: a" in export(noisy, ExportFormat.MARKDOWN)
-    assert "m: No winner: a" in json.loads(export(noisy, ExportFormat.JSON))["verdicts"][0]
-    assert export(clear, ExportFormat.MARKDOWN).endswith("m: fastest with a, 100.0 tokens/s.\n")
-    assert "winner" not in export(run(("a", 100.0, 0.57)), ExportFormat.MARKDOWN)
+    assert "m: No winner: a" in export_run(noisy, ExportFormat.MARKDOWN)
+    assert "m: No winner: a" in json.loads(export_run(noisy, ExportFormat.JSON))["verdicts"][0]
+    assert export_run(clear, ExportFormat.MARKDOWN).endswith("m: fastest with a, 100.0 tokens/s.\n")
+    assert "winner" not in export_run(run(("a", 100.0, 0.57)), ExportFormat.MARKDOWN)
 
 
 def test_what_an_engine_is_chosen_by_is_told_as_it_is() -> None:

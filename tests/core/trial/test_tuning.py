@@ -22,7 +22,7 @@ from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.guide import WEIGHTS
 from core.trial.child import Refused, Sampled
-from core.trial.probe import Prober, Verdict, applied, describe, taken
+from core.trial.probe import Prober, Verdict, apply_fitting, apply_verdict, describe_settings
 from core.trial.tuning import (
     MARGIN,
     TURNS,
@@ -146,7 +146,7 @@ def test_a_size_must_be_clearly_faster_than_the_usual_one() -> None:
 def test_the_faster_micro_batch_is_found_kept_and_told(prober: Prober) -> None:
     verdict = probe(prober, Sized())
     assert [rate.size for rate in verdict.sizes] == [USUAL, SMALL]
-    assert describe(verdict.chosen) == "micro-batch 128"
+    assert describe_settings(verdict.chosen) == "micro-batch 128"
     assert verdict.best is not None
     kept = prober.settled(Sized(), GUIDE, LoadOptions(context=64))
     assert (kept.context, kept.batch, kept.micro_batch) == (64, 512, 128)
@@ -156,7 +156,7 @@ def test_what_a_user_fixed_stands_and_has_a_verdict_of_its_own(prober: Prober) -
     found = probe(prober, Sized())
     for asked in (LoadOptions(batch=512), LoadOptions(micro_batch=256), LoadOptions(batch=64)):
         assert prober.kept(Sized(), GUIDE, asked) is None
-        taken = applied(found, asked)
+        taken = apply_verdict(found, asked)
         assert taken.batch == (asked.batch or 512)
         assert taken.micro_batch == (asked.micro_batch or 128)
 
@@ -174,8 +174,10 @@ def test_a_batch_that_is_too_much_with_another_context_is_left_out() -> None:
     verdict = Verdict("sized", "1", "guide", "m", LoadOptions(), sizes=found)
     for context, batch in ((2048, LARGE.batch), (131_072, None)):
         asked = LoadOptions(context=context)
-        assert taken(Spacious(), GUIDE, verdict, asked).batch == batch
-    assert taken(Spacious(), GUIDE, verdict, LoadOptions(context=131_072, batch=LARGE.batch)).batch == LARGE.batch
+        assert apply_fitting(Spacious(), GUIDE, verdict, asked).batch == batch
+    assert (
+        apply_fitting(Spacious(), GUIDE, verdict, LoadOptions(context=131_072, batch=LARGE.batch)).batch == LARGE.batch
+    )
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.2])
@@ -183,7 +185,7 @@ def test_without_time_the_usual_sizes_are_kept_in_silence(prober: Prober, budget
     verdict = probe(prober, Sized(), budget=budget)
     assert (verdict.sizes, verdict.failures, verdict.notes) == ((), (), ())
     assert (verdict.chosen, verdict.best is not None) == (LoadOptions(), True)
-    assert applied(verdict, LoadOptions()).step_tokens == 512
+    assert apply_verdict(verdict, LoadOptions()).step_tokens == 512
 
 
 def test_a_child_that_dies_of_a_size_costs_the_tuning_and_never_the_verdict(prober: Prober) -> None:
@@ -213,8 +215,8 @@ def test_a_verdict_that_knows_no_sizes_is_read_and_leaves_the_batch_as_it_was(pr
     path.write_bytes(msgspec.json.encode(old))
     (verdict,) = prober.verdicts()
     assert verdict.sizes == ()
-    assert applied(verdict, LoadOptions(batch=64)).step_tokens == 64
-    assert describe(verdict.chosen) == ""
+    assert apply_verdict(verdict, LoadOptions(batch=64)).step_tokens == 64
+    assert describe_settings(verdict.chosen) == ""
 
 
 def greedy(options: LoadOptions, text: str) -> list[int]:
@@ -230,7 +232,7 @@ def test_llama_cpp_runs_the_built_in_model_with_every_size_and_says_the_same(pro
     verdict = prober.probe(LlamaCppEngine(), location, GUIDE, asked, GO, budget=60.0)
     assert [rate.size for rate in verdict.sizes] == [USUAL, BatchSize(512, 256), SMALL]
     assert all(rate.prefill > 0 for rate in verdict.sizes)
-    taken = applied(verdict, asked)
+    taken = apply_verdict(verdict, asked)
     assert taken.pass_tokens in (512, 256, 128)
     # Longer than the smaller passes, so that they are several.
     question = "What is a KV cache? " * 30

@@ -16,7 +16,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Label, Static
 
-from core.bench.results import BenchRun, ExportFormat, export
+from core.bench.results import BenchRun, ExportFormat, export_run
 from core.bench.suite import SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import BenchtopError, Cancelled, UsageError
 from core.hardware import machine
@@ -289,7 +289,7 @@ class Contest(Vertical):
         try:
             for form in ExportFormat:
                 with stem.with_suffix(f".{form.value}").open("x", encoding="utf-8") as file:
-                    file.write(export(self._run, form))
+                    file.write(export_run(self._run, form))
         except OSError as error:
             self.notify(f"{error.filename} cannot be written: {error.strerror}.", severity="error", markup=False)
             return

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from core.bench.results import BenchRow, Change, Setting, measured
+from core.bench.results import BenchRow, Change, Setting, to_measured
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent
-from core.trial.standing import Standing, judge
+from core.trial.standing import Standing, judge_standing
 from tui import format as fmt
 
 BOUNDS = {"rounds": (1, 1000), "prompt": (1, 100_000), "decoded": (2, 100_000)}
@@ -132,7 +132,7 @@ class Lineup:
 
 
 def _judged(cases: Iterable[Case], name: Callable[[Case], str]) -> Standing:
-    return judge([measured(case.row, name(case)) for case in cases if case.row is not None])
+    return judge_standing([to_measured(case.row, name(case)) for case in cases if case.row is not None])
 
 
 def swept(settings: Sequence[Setting]) -> tuple[str, ...]:

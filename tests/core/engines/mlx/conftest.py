@@ -24,9 +24,9 @@ Load = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def guide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from core.guide.convert.mlx import write
+    from core.guide.convert.mlx import write_model
 
-    return write(tmp_path_factory.mktemp("mlx") / "guide")
+    return write_model(tmp_path_factory.mktemp("mlx") / "guide")
 
 
 @pytest.fixture

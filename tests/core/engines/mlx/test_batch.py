@@ -1,11 +1,11 @@
 """Who shares a pass."""
 
 from core.contract.step import SequenceId
-from core.engines.mlx.batch import SLACK, together
+from core.engines.mlx.batch import SLACK, choose_batch
 
 
 def rows(*lengths: int) -> list[int]:
-    return sorted(together({SequenceId(place): length for place, length in enumerate(lengths)}))
+    return sorted(choose_batch({SequenceId(place): length for place, length in enumerate(lengths)}))
 
 
 def test_sequences_of_like_lengths_share_a_pass() -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from core.contract.artifact import Artifact
-from core.engines.mlx.folder import Folder, read
+from core.engines.mlx.folder import Folder, read_folder
 from core.errors import ArtifactError
 
 
 def folder(path: Path, **files: object) -> Folder:
     for name, content in ({"config": {}} | files).items():
         (path / f"{name}.json").write_text(json.dumps(content))
-    return read(Artifact("m", "mlx", path, 1))
+    return read_folder(Artifact("m", "mlx", path, 1))
 
 
 def test_ends_are_gathered_from_every_file_as_numbers_or_lists(tmp_path: Path) -> None:
@@ -51,4 +51,4 @@ def test_a_config_that_is_none_is_an_artifact_error(tmp_path: Path, content: str
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(ArtifactError, match="config.json"):
-        read(Artifact("m", "mlx", tmp_path, 1))
+        read_folder(Artifact("m", "mlx", tmp_path, 1))

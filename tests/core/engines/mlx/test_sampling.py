@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from core.engines.mlx.sampling import Sampler, logprob, truncated
+from core.engines.mlx.sampling import Sampler, compute_logprob, truncate_logits
 from core.requests import Sampling
 
 SHARES = [0.05, 0.4, 0.2, 0.3, 0.05]
@@ -16,7 +16,7 @@ LOGITS = mx.array([math.log(share) for share in SHARES])
 
 def kept(**fields: float) -> set[int]:
     sampling = Sampling(**({"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0} | fields))  # type: ignore[arg-type]
-    logits, tokens = truncated(LOGITS, sampling)
+    logits, tokens = truncate_logits(LOGITS, sampling)
     names = range(len(SHARES)) if tokens is None else np.array(tokens).tolist()
     return {name for name, logit in zip(names, np.array(logits).tolist(), strict=True) if logit > -math.inf}
 
@@ -85,9 +85,9 @@ def test_a_ban_holds_through_every_truncation() -> None:
 
 
 def test_logprobs_come_from_the_raw_logits() -> None:
-    found = logprob(LOGITS, 2, 3)
+    found = compute_logprob(LOGITS, 2, 3)
     assert found.chosen == pytest.approx(math.log(0.2), abs=1e-5)
     assert [top.token for top in found.top] == [1, 3, 2]
     assert found.top[0].logprob == pytest.approx(math.log(0.4), abs=1e-5)
-    assert logprob(LOGITS, 2, 0).top == ()
-    assert len(logprob(LOGITS, 2, 99).top) == len(SHARES)
+    assert compute_logprob(LOGITS, 2, 0).top == ()
+    assert len(compute_logprob(LOGITS, 2, 99).top) == len(SHARES)

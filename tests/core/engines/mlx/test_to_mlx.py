@@ -7,18 +7,18 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from core.guide import WEIGHTS
-from core.guide.convert.mlx import unpermuted, write
+from core.guide.convert.mlx import unpermute_rows, write_model
 
 
 def test_rotary_halves_are_taken_apart_head_by_head() -> None:
     rows = np.arange(8)[:, None]
-    assert unpermuted(rows, 2).ravel().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert unpermute_rows(rows, 2).ravel().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 def test_nothing_is_rounded_and_nothing_left_out(tmp_path: Path) -> None:
     import gguf
 
-    folder = write(tmp_path / "guide")
+    folder = write_model(tmp_path / "guide")
     tensors = load_file(folder / "model.safetensors")
     source = gguf.GGUFReader(WEIGHTS).tensors
     assert len(tensors) == len(source)
@@ -34,7 +34,7 @@ def test_the_tokenizer_cuts_text_as_llama_cpp_does(tmp_path: Path) -> None:
 
     from core.engines.llamacpp.model import LlamaTokenizer
 
-    tokenizer = Tokenizer.from_file(str(write(tmp_path) / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(write_model(tmp_path) / "tokenizer.json"))
     parameters = native.llama_model_default_params()
     parameters.vocab_only = True
     model = native.llama_model_load_from_file(str(WEIGHTS).encode(), parameters)

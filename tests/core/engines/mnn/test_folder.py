@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.engines.mnn.folder import Folder, read
+from core.engines.mnn.folder import Folder, read_folder
 from core.errors import ArtifactError, LoadFailed, ModelError
 from core.models.resolve import resolve_own
 from tests.core.engines.mnn.conftest import artifact
@@ -33,7 +33,7 @@ def folder_in(path: Path, llm: object = LLM, **config: object) -> Path:
 
 def refusal(path: Path) -> ModelError:
     with pytest.raises((ArtifactError, LoadFailed)) as caught:
-        read(artifact(path)).controls()
+        read_folder(artifact(path)).controls()
     return caught.value
 
 
@@ -42,23 +42,23 @@ def test_a_folder_of_the_exporter_is_known_as_one(tmp_path: Path) -> None:
 
 
 def test_both_configurations_are_read(tmp_path: Path) -> None:
-    folder: Folder = read(artifact(folder_in(tmp_path, temperature=0.5, topK=7, penalty=1.25)))
+    folder: Folder = read_folder(artifact(folder_in(tmp_path, temperature=0.5, topK=7, penalty=1.25)))
     assert folder.architecture == "qwen2"
     assert folder.kv_elements == 2 * 3 * 4 * 8
     assert folder.weight_bytes == 100 + HIDDEN * 6
     assert (folder.template, folder.special("eos"), folder.special("bos")) == ("{{ messages }}", "<end>", "<begin>")
     assert (folder.sampling.temperature, folder.sampling.top_k, folder.sampling.repeat_penalty) == (0.5, 7, 1.25)
     assert (folder.trained_context, folder.quantization) == (None, "unknown")
-    assert read(artifact(folder_in(tmp_path, sampler_type="greedy", penalty=2))).sampling.greedy
+    assert read_folder(artifact(folder_in(tmp_path, sampler_type="greedy", penalty=2))).sampling.greedy
 
 
 def test_tied_embeddings_tell_the_quantization(tmp_path: Path) -> None:
-    folder = read(artifact(folder_in(tmp_path, {**LLM, "tie_embeddings": [40, 80, 20, 4, 64]})))
+    folder = read_folder(artifact(folder_in(tmp_path, {**LLM, "tie_embeddings": [40, 80, 20, 4, 64]})))
     assert (folder.quantization, folder.embeddings, folder.weight_bytes) == ("4-bit", None, 100)
 
 
 def test_control_tokens_stand_at_the_head_of_the_tokenizer(tmp_path: Path) -> None:
-    controls = read(artifact(folder_in(tmp_path))).controls()
+    controls = read_folder(artifact(folder_in(tmp_path))).controls()
     assert (controls.special, controls.ends, controls.prefix) == ((7, 8), (8,), (5,))
 
 
@@ -98,7 +98,7 @@ def test_a_tokenizer_that_ends_within_its_head_is_named(tmp_path: Path, content:
 def test_of_a_binary_tokenizer_only_the_head_is_read(tmp_path: Path) -> None:
     path = folder_in(tmp_path)
     (path / "tokenizer.mtok").write_bytes(b"430 4\n1 1 0\n3 4\n\xff\xfe\0\n")
-    controls = read(artifact(path)).controls()
+    controls = read_folder(artifact(path)).controls()
     assert (controls.special, controls.ends) == ((3,), (4,))
 
 

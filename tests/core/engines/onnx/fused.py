@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from core.guide import WEIGHTS
-from core.guide.convert.onnx import Source, _Decoder, halves
+from core.guide.convert.onnx import Source, _Decoder, pair_halves
 
 DOMAIN = "com.microsoft"
 
@@ -37,7 +37,7 @@ class FusedDecoder(_Decoder):
     def _attention(self, x: str, layer: int, angles: object, bias: str) -> str:
         graph, source, prefix = self.graph, self.source, f"blk.{layer}.attn_"
         queries, keys = (
-            graph.linear(x, halves(source.tensor(f"{prefix}{part}.weight"), heads), f"{prefix}{part}")
+            graph.linear(x, pair_halves(source.tensor(f"{prefix}{part}.weight"), heads), f"{prefix}{part}")
             for part, heads in (("q", source.heads), ("k", source.kv_heads))
         )
         values = self._linear(x, f"{prefix}v")

@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from core.contract.step import SequenceId, Work
-from core.engines.onnx.batching import Batching, groups, measure
+from core.engines.onnx.batching import Batching, group_work, measure_batching
 from core.engines.onnx.model import OnnxModel
 from core.requests import Sampling
 from tests.core.engines.onnx.conftest import load
@@ -18,28 +18,28 @@ def decode(count: int) -> list[Work]:
 
 
 def test_sequences_of_similar_length_go_together() -> None:
-    assert groups(decode(3), [10, 12, 11], Batching.LEADING) == [[1, 2, 0]]
+    assert group_work(decode(3), [10, 12, 11], Batching.LEADING) == [[1, 2, 0]]
 
 
 def test_a_short_sequence_does_not_pad_itself_to_a_long_one() -> None:
-    assert groups(decode(3), [10, 1000, 11], Batching.LEADING) == [[1], [2, 0]]
+    assert group_work(decode(3), [10, 1000, 11], Batching.LEADING) == [[1], [2, 0]]
 
 
 def test_only_equal_lengths_go_together_where_padding_is_not_masked() -> None:
-    assert groups(decode(4), [10, 12, 10, 12], Batching.EQUAL) == [[1, 3], [0, 2]]
+    assert group_work(decode(4), [10, 12, 10, 12], Batching.EQUAL) == [[1, 3], [0, 2]]
 
 
 def test_everyone_goes_alone_where_rows_influence_each_other() -> None:
-    assert groups(decode(2), [10, 10], Batching.NONE) == [[0], [1]]
+    assert group_work(decode(2), [10, 10], Batching.NONE) == [[0], [1]]
 
 
 def test_prefill_and_drafts_go_alone() -> None:
     work = [*decode(2), Work(SequenceId(2), [1, 2], sample=True), Work(SequenceId(3), [1], sample=True, draft=[5])]
-    assert groups(work, [4, 4, 4, 4], Batching.LEADING) == [[0, 1], [2], [3]]
+    assert group_work(work, [4, 4, 4, 4], Batching.LEADING) == [[0, 1], [2], [3]]
 
 
 def test_guide_masks_its_padding(model: OnnxModel) -> None:
-    assert measure(model._graph) is Batching.LEADING
+    assert measure_batching(model._graph) is Batching.LEADING
 
 
 def changed(folder: Path, change: object) -> Path:

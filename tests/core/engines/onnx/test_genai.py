@@ -11,7 +11,7 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Available, Unavailable
 from core.contract.options import LoadOptions
 from core.engines.onnx import genai as module
-from core.engines.onnx.genai import GenaiEngine, GenaiFolder, describe
+from core.engines.onnx.genai import GenaiEngine, GenaiFolder, describe_model
 from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, EngineUnavailable, LoadFailed
 from core.models.formats.detect import detect_folder
@@ -72,7 +72,7 @@ def test_the_library_is_not_loaded_where_it_would_end_the_process(monkeypatch: p
 
 
 def test_the_spec_tells_what_the_folder_says(written: Path) -> None:
-    spec = describe(GenaiFolder(artifact(written)), OPTIONS, 1)
+    spec = describe_model(GenaiFolder(artifact(written)), OPTIONS, 1)
     assert (spec.architecture, spec.context, spec.slots, spec.sequences) == ("llama", 256, 2, 3)
     assert spec.weight_bytes > 1_000_000
     assert spec.template is not None
@@ -81,7 +81,7 @@ def test_the_spec_tells_what_the_folder_says(written: Path) -> None:
 
 
 def test_a_context_beyond_the_folders_is_cut_with_a_note(written: Path) -> None:
-    spec = describe(GenaiFolder(artifact(written)), LoadOptions(context=1_000_000, slots=1), 1)
+    spec = describe_model(GenaiFolder(artifact(written)), LoadOptions(context=1_000_000, slots=1), 1)
     assert spec.context == spec.trained_context
     assert any("allows no more" in note for note in spec.notes)
 
@@ -104,13 +104,13 @@ def test_ends_and_providers_are_read(folder: Path) -> None:
 def test_a_damaged_configuration_is_refused_by_name(folder: Path, content: str) -> None:
     (folder / "genai_config.json").write_text(content)
     with pytest.raises(ArtifactError, match="genai_config.json"):
-        describe(GenaiFolder(artifact(folder)), OPTIONS, 1)
+        describe_model(GenaiFolder(artifact(folder)), OPTIONS, 1)
 
 
 def test_a_count_that_is_missing_is_named(folder: Path) -> None:
     edit(folder, "model", context_length=None)
     with pytest.raises(ArtifactError, match="context_length"):
-        describe(GenaiFolder(artifact(folder)), OPTIONS, 1)
+        describe_model(GenaiFolder(artifact(folder)), OPTIONS, 1)
 
 
 def test_a_model_of_several_parts_is_refused(folder: Path) -> None:

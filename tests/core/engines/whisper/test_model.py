@@ -20,7 +20,7 @@ from core.models.formats.detect import Damaged, detect
 from core.models.resolve import resolve_own
 from core.requests import Transcription
 from core.tasks.audio import RATE
-from core.tasks.transcribe import Transcript, transcript
+from core.tasks.transcribe import Transcript, fold_transcript
 from core.trial.probe import Prober
 from tests.fakes.speech import END, HELLO, SCRIPT, WORLD, at, tone, write_whisper
 
@@ -40,7 +40,7 @@ def artifact(path: Path) -> Artifact:
 
 def hear(model: WhisperModel, seconds: float = 1.0, **asked: object) -> Transcript:
     request = Transcription("tiny", b"", **asked)  # type: ignore[arg-type]
-    return transcript(model.transcribe(request, sound(seconds), GO))
+    return fold_transcript(model.transcribe(request, sound(seconds), GO))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_long_file_is_heard_to_its_end_and_progress_only_grows(model: WhisperM
     assert shares[-1] == 1.0
     assert any(0.2 < share < 0.9 for share in shares)
     assert isinstance(events[-1], Finished)
-    starts = [segment.start for segment in transcript(events).segments]
+    starts = [segment.start for segment in fold_transcript(events).segments]
     assert starts == sorted(starts)
 
 

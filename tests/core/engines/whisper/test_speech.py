@@ -17,11 +17,11 @@ from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.whisper.engine import WhisperEngine
 from core.engines.whisper.model import WhisperModel
-from core.engines.whisper.speech import invented, is_silent
+from core.engines.whisper.speech import is_invented, is_silent
 from core.events import Segment
 from core.requests import Transcription
-from core.tasks.audio import RATE, decode
-from core.tasks.transcribe import Transcript, transcript
+from core.tasks.audio import RATE, decode_audio
+from core.tasks.transcribe import Transcript, fold_transcript
 
 Audio = NDArray[np.float32]
 WEIGHTS = os.environ.get("BENCHTOP_TEST_WEIGHTS")
@@ -51,7 +51,7 @@ def segment(text: str, logprob: float = -0.3) -> Segment:
 def test_a_window_without_speech_is_told_by_its_silence_first(
     silence: float | None, texts: tuple[str, ...], logprob: float, dropped: str, expected: bool
 ) -> None:
-    assert invented([segment(text, logprob) for text in texts], silence, dropped) is expected
+    assert is_invented([segment(text, logprob) for text in texts], silence, dropped) is expected
 
 
 def test_nothing_and_next_to_nothing_are_silence() -> None:
@@ -82,7 +82,7 @@ def silence(seconds: float) -> Audio:
 
 def spoken(text: str, folder: Path, decibels: float | None = None) -> Audio:
     subprocess.run(["espeak-ng", "-w", str(folder / "said.wav"), text], check=True)
-    samples = np.frombuffer(decode((folder / "said.wav").read_bytes(), threading.Event()), np.float32)
+    samples = np.frombuffer(decode_audio((folder / "said.wav").read_bytes(), threading.Event()), np.float32)
     if decibels is None:
         return samples
     return np.asarray(samples / np.sqrt((samples**2).mean()) * 10 ** (decibels / 20), np.float32)
@@ -90,7 +90,7 @@ def spoken(text: str, folder: Path, decibels: float | None = None) -> Audio:
 
 def heard(model: WhisperModel, *parts: Audio) -> Transcript:
     request = Transcription("base", b"", language="en", fallback=False)
-    return transcript(model.transcribe(request, np.concatenate(parts).tobytes(), threading.Event()))
+    return fold_transcript(model.transcribe(request, np.concatenate(parts).tobytes(), threading.Event()))
 
 
 @real

@@ -17,7 +17,7 @@ from core.requests import Embedding, RawText, RawTokens, Transcription
 from core.serving.host import Host, Loaded
 from core.serving.stream import Stream
 from core.snapshots import ModelState, RequestState
-from core.tasks.embed import Embeddings, InputTooLong, embeddings, floats
+from core.tasks.embed import Embeddings, InputTooLong, fold_embeddings, unpack_vector
 from tests.fakes.support import asks
 
 BAD = "!"
@@ -112,11 +112,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def fold(stream: Stream) -> Embeddings:
     events: list[Event] = [event async for batch in stream for event in batch]
-    return embeddings(events)
+    return fold_embeddings(events)
 
 
 def lengths(made: Embeddings) -> list[float]:
-    return [floats(vector)[0] for vector in made.vectors]
+    return [unpack_vector(vector)[0] for vector in made.vectors]
 
 
 async def test_vectors_come_in_the_order_of_the_inputs_whatever_the_order_of_computing() -> None:
@@ -234,7 +234,7 @@ async def test_stopping_fails_what_runs_and_waits_and_frees_the_model() -> None:
 async def test_fewer_dimensions_are_brought_to_length_one() -> None:
     async with serving(flowing()) as host:
         made = await fold(await host.submit(embeds("abc", dimensions=1)))
-        assert [list(floats(vector)) for vector in made.vectors] == [[1.0]]
+        assert [list(unpack_vector(vector)) for vector in made.vectors] == [[1.0]]
         with pytest.raises(RequestError, match="from 1 to 2") as caught:
             await host.submit(embeds("abc", dimensions=3))
     assert caught.value.field == "dimensions"
