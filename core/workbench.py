@@ -20,7 +20,7 @@ from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec
 from core.contract.options import KvType, LoadOptions
 from core.engines.registry import EngineReport, Engines
-from core.errors import BenchtopError, LoadFailed, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, about
+from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, about
 from core.lanes import Lanes
 from core.models.library.on_demand import Loadable, Shelf, loadable
 from core.models.library.scan import LibraryEntry
@@ -28,7 +28,8 @@ from core.models.store import Store
 from core.names import Name, are_same, clean, shown
 from core.requests import Generation
 from core.serving.ability import WISHES, Request
-from core.serving.host import Host, Loaded, Loader, Traits
+from core.serving.factory import ModelFactory
+from core.serving.host import Host, Traits
 from core.serving.pending import Arrivals
 from core.serving.pool.eviction import default_limit
 from core.serving.pool.loader import ModelLoader
@@ -83,6 +84,9 @@ class Workbench:
         self._arrivals = Arrivals()
         self.lanes = Lanes()
         """The threads on which whatever blocks is done."""
+        self._factory = ModelFactory(
+            settings, self.store, self._loader, self.lanes, self._prober.settled, past=past, witness=witness
+        )
         self._closed = False
         self._shelf = Shelf(self.store.library, self.lanes.disk)
         self._opening: list[str] = []
@@ -99,11 +103,9 @@ class Workbench:
         pool = self.settings.pool
         whole = psutil.virtual_memory().total
         return Pool(
-            self._host,
-            self._load_member,
+            self._factory,
             limit=default_limit(whole) if pool.memory_limit is None else parse_size(pool.memory_limit, whole),
             ttl=pool.model_ttl,
-            expected=self._expected,
             resident=lambda: self._process.memory_info().rss,
             max_queue=self.settings.queue.max_queue,
             lane=self.lanes.loading,
@@ -120,7 +122,7 @@ class Workbench:
         """Load a model and return the name it is served by; returns at once when it is loaded already, unless another
         context or type of the KV cache is asked for: then it is loaded anew, and its requests fail.
 
-        Raises ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable or EngineFailed.
+        Raises ModelNotFound, ArtifactError, EngineUnavailable or EngineFailed.
         """
         with self._looking_up(name):
             member = self._find(name) or await self._resolved(name)
@@ -186,7 +188,7 @@ class Workbench:
     @property
     def places(self) -> tuple[Path, ...]:
         """The files of the models that are known."""
-        return tuple(place for member in self._pool for place in self._files(member))
+        return tuple(place for member in self._pool for place in self._factory.files(member))
 
     @property
     def first_choice(self) -> str | None:
@@ -443,51 +445,6 @@ class Workbench:
 
     def _known_as(self, found: Member, *, kept: bool = False) -> Member:
         return self._pool.add(found.artifact, found.own, kept=kept, writes=found.writes)
-
-    def _host(self, member: Member, loader: Loader) -> Host:
-        queue = self.settings.queue
-        return Host(
-            member.name,
-            loader,
-            max_queue=queue.max_queue,
-            queue_timeout=queue.queue_timeout,
-            slots=member.profile.slots or self.settings.model.slots,
-            sampling=member.profile.sampling,
-            lanes=self.lanes,
-        )
-
-    def _load_member(self, member: Member, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
-        if why := self.past.refused.get(member.name):
-            raise ModelNotReady(member.name, why)
-        self._witness.loading(member.name)
-        try:
-            with about(*self._files(member)):
-                return self._loader.load(member.artifact, stop, tell, member.profile, self._pool.share(member))
-        finally:
-            self._witness.loaded(member.name)
-
-    def _files(self, member: Member) -> tuple[Path, ...]:
-        """What errors about a model may name."""
-        profile = member.profile
-        named = [lora if isinstance(lora, str) else lora.path for lora in profile.loras]
-        if draft := profile.draft or self.settings.model.draft:
-            named += [draft, self.settings.source(draft)]
-        return (member.artifact.path, *map(Path, named))
-
-    def _expected(self, member: Member) -> int:
-        """Bytes that a model is likely to take, before it was ever loaded. Reads its header."""
-        share = self._pool.share(member)
-        with about(member.artifact.path):
-            size = self.store.expect(member.artifact, member.profile, share, self._prober.settled)
-        try:
-            draft = self._loader.guessing(member.artifact, member.profile)
-        except LoadFailed:
-            # Loading says so, in the place where that is looked for.
-            return size
-        if not isinstance(draft, Artifact):
-            return size
-        like = Profile(ctx_size=member.profile.ctx_size, slots=member.profile.slots)
-        return size + self.store.expect(draft, like, share, self._prober.settled)
 
 
 def load_options(settings: ModelSettings) -> LoadOptions:

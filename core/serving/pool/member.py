@@ -136,8 +136,7 @@ class Lease:
     One place in the model's queue belongs to it until it has been used.
     """
 
-    def __init__(self, member: Member, host: Host, place: ExitStack, release: Callable[[], None]) -> None:
-        self._member = member
+    def __init__(self, host: Host, place: ExitStack, release: Callable[[], None]) -> None:
         self._host = host
         self._place = place
         self._release = release

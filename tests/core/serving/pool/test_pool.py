@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,18 +30,19 @@ class Shelf:
         self.sizes = sizes
         self.taken = 1000
         self.loads: list[str] = []
+        self.memory: dict[str, int] = {}
+        """Bytes that each model was allowed when it was last loaded."""
         self.failing: set[str] = set()
         self.held = threading.Event()
         self.held.set()
         self.models: dict[str, EchoModel] = {}
         self.make: Callable[[str], EchoModel] = lambda _: EchoModel(LoadOptions())
+        self.hand_over: Callable[[Loaded], Loaded] = lambda loaded: loaded
         self.max_queue = max_queue
         self.pool = Pool(
-            self._host,
-            self._load,
+            self,
             limit=limit,
             ttl=ttl,
-            expected=lambda member: member.artifact.size,
             resident=lambda: self.taken,
             max_queue=max_queue,
         )
@@ -59,14 +59,18 @@ class Shelf:
     def loaded(self) -> set[str]:
         return {member.name for member in self.pool if member.loaded}
 
-    def _host(self, member: Member, loader: Loader) -> Host:
+    def expect(self, member: Member, _: int) -> int:
+        return member.artifact.size
+
+    def host(self, member: Member, loader: Loader) -> Host:
         return Host(member.name, loader, max_queue=self.max_queue, queue_timeout=60.0, slots=1)
 
-    def _load(self, member: Member, stop: threading.Event, tell: Callable[[str], None]) -> Loaded:
+    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> Loaded:
         while not self.held.wait(0.01):
             if stop.is_set():
                 raise Cancelled("Loading was cancelled.")
         self.loads.append(member.name)
+        self.memory[member.name] = memory
         if member.name in self.failing:
             raise LoadFailed(member.name, f"{member.name} is damaged.")
         model = self.models[member.name] = self.make(member.name)
@@ -80,7 +84,7 @@ class Shelf:
             ending()
 
         model.shutdown = shutdown  # type: ignore[method-assign]
-        return Loaded(model, "echo")
+        return self.hand_over(Loaded(model, "echo"))
 
 
 @pytest.fixture
@@ -203,9 +207,9 @@ async def test_others_make_room_for_a_model_that_took_more_than_was_expected(she
 async def test_a_model_may_take_what_pinned_ones_leave(shelves: Shelves) -> None:
     shelf = shelves(100, a=30, b=30)
     await shelf.ask("a")
-    assert shelf.pool.share(shelf.member("b")) == 100
     shelf.pool.pin(shelf.member("a"), True)
-    assert shelf.pool.share(shelf.member("b")) == 70
+    await shelf.ask("b")
+    assert shelf.memory == {"a": 100, "b": 70}
 
 
 async def test_a_model_that_took_more_than_all_may_take_is_freed_again(shelves: Shelves) -> None:
@@ -284,7 +288,7 @@ async def test_unloading_while_loading_ends_the_load_and_its_requests(shelves: S
 async def test_an_idle_model_is_unloaded_when_its_time_is_over_and_not_while_it_is_used(
     shelves: Shelves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "SWEEP", 0.01)
+    monkeypatch.setattr(pools, "SWEEP_SECONDS", 0.01)
     shelf = shelves(100, a=10, b=10, c=10)
     gate = GatedEcho()
     shelf.make = lambda name: gate if name == "b" else EchoModel(LoadOptions())
@@ -304,7 +308,7 @@ async def test_an_idle_model_is_unloaded_when_its_time_is_over_and_not_while_it_
 async def test_a_process_that_has_grown_over_the_limit_lets_the_coldest_go_but_never_the_last(
     shelves: Shelves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "SWEEP", 0.01)
+    monkeypatch.setattr(pools, "SWEEP_SECONDS", 0.01)
     shelf = shelves(100, a=10, b=10)
     await shelf.ask("a")
     await shelf.ask("b")
@@ -366,8 +370,7 @@ class Follower(PromptLookup):
 
 async def test_what_drafts_for_a_model_counts_and_goes_with_it(shelves: Shelves) -> None:
     shelf, follower = shelves(100, a=90), Follower()
-    load = shelf._load
-    shelf.pool._load_model = lambda *given: Loaded(load(*given).model, "echo", (), follower)
+    shelf.hand_over = lambda loaded: Loaded(loaded.model, "echo", (), follower)
     assert await shelf.ask("a") == "hello"
     assert shelf.member("a").size == 90
     await shelf.pool.unload(shelf.member("a"))
@@ -376,14 +379,9 @@ async def test_what_drafts_for_a_model_counts_and_goes_with_it(shelves: Shelves)
 
 async def test_a_draft_is_freed_when_its_model_turns_out_too_large(shelves: Shelves) -> None:
     shelf, follower = shelves(100, a=90), Follower()
-    load = shelf._load
-
-    def larger(*given: Any) -> Loaded:
-        shelf.sizes["a"] = 120
-        return Loaded(load(*given).model, "echo", (), follower)
-
     member = shelf.member("a")
-    shelf.pool._load_model = larger
+    shelf.sizes["a"] = 120
+    shelf.hand_over = lambda loaded: Loaded(loaded.model, "echo", (), follower)
     with pytest.raises(LoadFailed):
         await shelf.pool.load(member)
     assert follower.freed

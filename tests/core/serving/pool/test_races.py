@@ -199,7 +199,7 @@ async def test_a_load_that_is_given_up_as_it_begins_does_not_keep_the_turn(shelv
 async def test_a_model_that_never_ends_keeps_others_from_loading_only_where_its_room_is_wanted(
     shelves: Shelves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "PATIENCE", 0.1)
+    monkeypatch.setattr("core.serving.pool.ending.ENDING_SECONDS", 0.1)
     shelf = shelves(100, a=60, b=60, c=10)
     slow = SlowToEnd()
     shelf.make = made(a=slow)
@@ -260,7 +260,7 @@ async def test_the_bound_of_the_queue_holds_while_a_model_is_leaving(shelves: Sh
 async def test_idle_models_go_on_being_unloaded_after_one_was_unloaded_by_hand(
     shelves: Shelves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "SWEEP", 0.01)
+    monkeypatch.setattr(pools, "SWEEP_SECONDS", 0.01)
     shelf = shelves(100, a=10, b=10, c=10)
     slow = SlowToEnd()
     shelf.make = made(a=slow)
@@ -280,7 +280,7 @@ async def test_idle_models_go_on_being_unloaded_after_one_was_unloaded_by_hand(
 async def test_a_failed_load_that_nobody_waits_for_is_forgotten(
     shelves: Shelves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "SWEEP", 0.01)
+    monkeypatch.setattr(pools, "SWEEP_SECONDS", 0.01)
     shelf = shelves(100, a=10)
     shelf.failing.add("a")
     shelf.held.clear()
@@ -332,7 +332,7 @@ async def test_a_model_that_cannot_be_taken_over_is_freed(shelves: Shelves) -> N
 async def test_whatever_is_asked_in_whatever_order_everything_ends_and_the_limit_holds(
     shelves: Shelves, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(pools, "SWEEP", 0.01)
+    monkeypatch.setattr(pools, "SWEEP_SECONDS", 0.01)
     chance = random.Random(seed)
     shelf = shelves(100, max_queue=0, **{name: chance.choice([20, 30, 45]) for name in "abcdef"})
     shelf.make = lambda _: Hesitant(chance)

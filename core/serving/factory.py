@@ -1,0 +1,91 @@
+"""What a pool's models are made with: their hosts, their loading, what they are likely to take."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from core.contract.artifact import Artifact
+from core.errors import LoadFailed, ModelNotReady, about
+from core.lanes import Lanes
+from core.models.store import Settled, Store
+from core.serving.host import Host, Loaded, Loader
+from core.serving.pool.loader import ModelLoader
+from core.serving.pool.member import Member
+from core.settings.profile import Profile
+from core.settings.schema import Settings
+from core.supervision import Past, Witness
+
+
+class ModelFactory:
+    """Of one workbench."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        loader: ModelLoader,
+        lanes: Lanes,
+        settled: Settled,
+        *,
+        past: Past,
+        witness: Witness,
+    ) -> None:
+        """`settled`: what trial runs have made of an engine's options. `past` names the models that must not be loaded,
+        and `witness` is told before and after each load, which may end the process."""
+        self._settings = settings
+        self._store = store
+        self._loader = loader
+        self._lanes = lanes
+        self._settled = settled
+        self._past = past
+        self._witness = witness
+
+    def host(self, member: Member, loader: Loader) -> Host:
+        """A host for the member, not started. On the event loop."""
+        queue = self._settings.queue
+        return Host(
+            member.name,
+            loader,
+            max_queue=queue.max_queue,
+            queue_timeout=queue.queue_timeout,
+            slots=member.profile.slots or self._settings.model.slots,
+            sampling=member.profile.sampling,
+            lanes=self._lanes,
+        )
+
+    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> Loaded:
+        """Load on the calling thread, within `memory` bytes. Raises as `ModelLoader.load`, and ModelNotReady for a
+        model that ended an earlier process."""
+        if why := self._past.refused.get(member.name):
+            raise ModelNotReady(member.name, why)
+        self._witness.loading(member.name)
+        try:
+            with about(*self.files(member)):
+                return self._loader.load(member.artifact, stop, tell, member.profile, memory)
+        finally:
+            self._witness.loaded(member.name)
+
+    def expect(self, member: Member, memory: int) -> int:
+        """Bytes that a model is likely to take with the one that drafts for it, before it was ever loaded; each of
+        `memory` at most. Reads headers."""
+        with about(member.artifact.path):
+            size = self._store.expect(member.artifact, member.profile, memory, self._settled)
+        try:
+            draft = self._loader.guessing(member.artifact, member.profile)
+        except LoadFailed:
+            # Loading says so, in the place where that is looked for.
+            return size
+        if not isinstance(draft, Artifact):
+            return size
+        like = Profile(ctx_size=member.profile.ctx_size, slots=member.profile.slots)
+        return size + self._store.expect(draft, like, memory, self._settled)
+
+    def files(self, member: Member) -> tuple[Path, ...]:
+        """What errors about a model may name."""
+        profile = member.profile
+        named = [lora if isinstance(lora, str) else lora.path for lora in profile.loras]
+        if draft := profile.draft or self._settings.model.draft:
+            named += [draft, self._settings.source(draft)]
+        return (member.artifact.path, *map(Path, named))
