@@ -23,8 +23,8 @@ from api.openai.audio import MAX_FORM, PATHS, audio_routes
 from api.openai.chat import chat_route
 from api.openai.embeddings import embeddings_route
 from api.openai.models import model_routes
-from api.schema import openapi
-from api.version import version
+from api.schema import configure_openapi
+from api.version import read_version
 from core.settings.schema import Settings
 from core.workbench import Workbench
 
@@ -38,7 +38,7 @@ def create_app(
 ) -> Litestar:
     """The whole HTTP side of `workbench`. `live` is told of the streams that are being answered; `ping`: seconds."""
     live = LiveStreams() if live is None else live
-    fingerprint = f"benchtop-{version()}"
+    fingerprint = f"benchtop-{read_version()}"
     handlers = [
         chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
         *audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
@@ -56,7 +56,7 @@ def create_app(
     app = Litestar(
         route_handlers=[*options_routes(handlers), *handlers],
         exception_handlers={Exception: answer_error},
-        openapi_config=openapi(version()),
+        openapi_config=configure_openapi(read_version()),
         logging_config=None,
     )
     # Litestar's own middleware does not see requests that match no route, and those need an id and a key as well.

@@ -47,7 +47,7 @@ WORDS: Final = {CLIENT_CLOSED: "The request was cancelled"}
 """What statuses mean that are not HTTP's own."""
 
 
-def openapi(version: str) -> OpenAPIConfig:
+def configure_openapi(version: str) -> OpenAPIConfig:
     """At /schema and /schema/openapi.json, as plain JSON: nothing that fetches scripts from elsewhere."""
     return OpenAPIConfig(
         title="benchtop",
@@ -60,10 +60,10 @@ def openapi(version: str) -> OpenAPIConfig:
 class _Renderer(JsonRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: Schema) -> bytes:
         routes = [route for route in request.app.routes if isinstance(route, HTTPRoute)]
-        return msgspec.json.encode(describe(openapi_schema, routes))
+        return msgspec.json.encode(describe_routes(openapi_schema, routes))
 
 
-def describe(document: Schema, routes: Iterable[HTTPRoute]) -> Schema:
+def describe_routes(document: Schema, routes: Iterable[HTTPRoute]) -> Schema:
     """Litestar's `document` with what the handlers of `routes` have declared; the argument is left as it was.
 
     Of a route's several paths the first one is told.

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from api.curl import curl_line
 from api.http.live import LiveStreams
 from api.transport.limits import ConnectionLimits, count_descriptors, limits_for
-from api.transport.listening import adopt, listen
+from api.transport.listening import adopt_sockets, open_sockets
 from core.errors import ServerError
-from core.hosts import is_loopback, reachable, url_host
+from core.hosts import find_reachable, is_loopback, url_host
 from core.snapshots import ModelKind
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Server:
     @property
     def url(self) -> str:
         """An address that works from this machine, without a path."""
-        return f"http://{url_host(reachable(self._settings.server.host))}:{self.port}"
+        return f"http://{url_host(find_reachable(self._settings.server.host))}:{self.port}"
 
     def curl(self, model: str, kind: ModelKind = ModelKind.CHAT) -> str:
         """A line for the shell that asks `model` something that models of its kind answer. It holds the key only where
@@ -91,9 +91,9 @@ class Server:
         if self.running:
             return
         if self._held is not None and self._held.sockets:
-            self._sockets = adopt(self._held.sockets)
+            self._sockets = adopt_sockets(self._held.sockets)
         else:
-            self._sockets = listen(self._settings.server.host, self._settings.server.port)
+            self._sockets = open_sockets(self._settings.server.host, self._settings.server.port)
         self._live.open()
         try:
             # Importing Litestar takes the better part of a second, in which a screen would stand still.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def version() -> str:
+def read_version() -> str:
     """The installed distribution's version; "0" in a tree that was never installed."""
     from importlib.metadata import PackageNotFoundError, metadata
 

@@ -11,7 +11,7 @@ from shutil import which
 import psutil
 from msgspec import Struct
 
-from core.hardware import available_memory, machine
+from core.hardware import available_memory, describe_machine
 from core.telemetry.log import get_logger
 
 ASKING = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
@@ -38,7 +38,7 @@ class Device(Struct, frozen=True):
     """Bytes that can be taken now without swapping."""
 
 
-def devices() -> tuple[Device, ...]:
+def list_devices() -> tuple[Device, ...]:
     """The host's memory first, then that of NVIDIA's cards where the driver's own tool tells it.
 
     Blocks for as long as that tool takes. Cards of other makers are not read; engines may use them all the same.
@@ -46,15 +46,15 @@ def devices() -> tuple[Device, ...]:
     return (_host(), *_cuda())
 
 
-def resident() -> int:
+def measure_resident() -> int:
     """Bytes of this process that are in memory now, mapped files among them."""
     return psutil.Process().memory_info().rss
 
 
 def _host() -> Device:
-    apple = machine().apple_silicon
+    apple = describe_machine().apple_silicon
     kind = DeviceKind.UNIFIED if apple else DeviceKind.HOST
-    return Device(machine().processor, kind, machine().memory, available_memory())
+    return Device(describe_machine().processor, kind, describe_machine().memory, available_memory())
 
 
 def _cuda() -> tuple[Device, ...]:

@@ -211,7 +211,7 @@ class ServerError(BenchtopError):
 
 
 @contextmanager
-def about(*places: Path) -> Iterator[None]:
+def attach_paths(*places: Path) -> Iterator[None]:
     """Have an error that is raised inside know which files and folders it may speak of."""
     try:
         yield

@@ -1,6 +1,6 @@
 """Canonical output: what a generation yields, whatever the dialect it was asked in.
 
-A stream is a run of these events; an unstreamed reply is their fold (`fold`), so the two cannot disagree.
+A stream is a run of these events; an unstreamed reply is their fold (`fold_events`), so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def total_usage(finished: Iterable[Usage]) -> Usage:
     return total or Usage()
 
 
-def fold(events: Iterable[Event]) -> Reply:
+def fold_events(events: Iterable[Event]) -> Reply:
     """The unstreamed reply; raises the error of a `Failed`."""
     texts: dict[int, list[str]] = {}
     logprobs: dict[int, list[TokenLogprob]] = {}

@@ -63,7 +63,7 @@ _BREAKS: Final = re.compile(r"[\n\r\t]")
 _UNSEEN_IN_JSON: Final = re.compile(f"[{_ALWAYS}{_JOINER}{_DIRECTION}]")
 
 
-def printable(text: str, *, lines: bool = False) -> str:
+def make_printable(text: str, *, lines: bool = False) -> str:
     r"""`text` as it may be shown: what a terminal would obey or a reader not see stands there as an escape.
 
     For one line, as a name or an error is, newlines and tabs are escapes too, and so is what joins nothing; with
@@ -76,12 +76,13 @@ def printable(text: str, *, lines: bool = False) -> str:
     return _each_hidden(text, _escaped, lines=lines)
 
 
-def visible(text: str) -> str:
-    """`text` without what `printable` would escape in lines; for drawn lines, where there is no room for escapes."""
+def drop_hidden(text: str) -> str:
+    """`text` without what `make_printable` would escape in lines; for drawn lines, where there is no room for
+    escapes."""
     return text if text.isprintable() else _each_hidden(text, lambda _: "", lines=True)
 
 
-def encodable(text: str) -> str:
+def make_encodable(text: str) -> str:
     r"""`text` as any encoding of Unicode can write it: a byte of a name that is not UTF-8, which the system tells as
     half a surrogate, becomes `\xff`, and any other half `\ud800`. All else stays, however it looks."""
     return text if text.isascii() else _HALVES.sub(_escaped, text)

@@ -40,7 +40,7 @@ class Machine(Struct, frozen=True):
 
 
 @cache
-def machine() -> Machine:
+def describe_machine() -> Machine:
     name, features = _processor()
     threads = _usable_threads()
     return Machine(

@@ -59,7 +59,7 @@ def url_host(host: str) -> str:
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
 
 
-def reachable(host: str) -> str:
+def find_reachable(host: str) -> str:
     """An address at which this machine reaches what listens on `host`."""
     return {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
 

@@ -55,29 +55,29 @@ def load_kept_lines(path: Path, kind: type[T]) -> list[T]:
     return [value for line in lines if (value := decode_kept(line, kind)) is not None]
 
 
-def keep(path: Path, data: bytes) -> bool:
+def keep_file(path: Path, data: bytes) -> bool:
     """Write a file whole or not at all; whether it was. Makes the folder."""
     return _kept(path, lambda: write_atomically(path, data))
 
 
 def keep_value(path: Path, value: object, form: Literal["json", "msgpack"] = "json") -> bool:
-    """As `keep`, of a value; False too for one that cannot be written, such as a name that is not UTF-8."""
+    """As `keep_file`, of a value; False too for one that cannot be written, such as a name that is not UTF-8."""
     try:
         data = msgspec.json.encode(value) if form == "json" else msgspec.msgpack.encode(value)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         _tell_unkept(str(path.parent), _why(error))
         return False
-    return keep(path, data)
+    return keep_file(path, data)
 
 
 def keep_lines(path: Path, values: Iterable[object]) -> bool:
-    """As `keep`, a line of JSON for each value."""
+    """As `keep_file`, a line of JSON for each value."""
     try:
         data = b"".join(msgspec.json.encode(value) + b"\n" for value in values)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         _tell_unkept(str(path.parent), _why(error))
         return False
-    return keep(path, data)
+    return keep_file(path, data)
 
 
 def keep_line(path: Path, value: object) -> bool:

@@ -8,7 +8,7 @@ import signal
 import threading
 from typing import Final
 
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 
 KEPT: Final = 64 * 1024
 """Bytes of the end of what was said."""
@@ -64,7 +64,7 @@ def decisive_line(said: str) -> str:
     """
     lines = [line for line in said.splitlines() if line.strip()]
     found = _exception(lines) or _complaint(lines)
-    shown = printable(found.strip()).rstrip(".")
+    shown = make_printable(found.strip()).rstrip(".")
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
 
 

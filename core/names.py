@@ -3,9 +3,9 @@
 A built-in model, a file or folder here, a server, an alias of the catalog with its variant, or a repository of the
 Hub with what is wanted of it.
 
-There are two doors. `parse` is for the user of this machine, who may name any of these. `parse_asked` is for clients,
-who may be strangers: they name models, never files or addresses, and what they get is a type that cannot hold one.
-Both clean a text first and judge it afterwards; behind them there are only parsed names.
+There are two doors. `parse_name` is for the user of this machine, who may name any of these. `parse_asked` is for
+clients, who may be strangers: they name models, never files or addresses, and what they get is a type that cannot hold
+one. Both clean a text first and judge it afterwards; behind them there are only parsed names.
 """
 
 from __future__ import annotations
@@ -149,14 +149,14 @@ def _nowhere(_: str) -> bool:
     return False
 
 
-def parse(text: str, aliases: Collection[str] = (), exists: Callable[[str], bool] = _nowhere) -> Name:
+def parse_name(text: str, aliases: Collection[str] = (), exists: Callable[[str], bool] = _nowhere) -> Name:
     """What `text` stands for. `exists` says whether a path is there; a path that is goes before a repository.
 
     Raises ModelNotFound for what no model can be called, such as a file outside its repository, and nothing else.
     """
-    name = clean(text)
+    name = clean_name(text)
     if "\0" in name:
-        raise ModelNotFound(text, f"{shown(text)} can be no model's name; check how it is spelled.")
+        raise ModelNotFound(text, f"{shorten_name(text)} can be no model's name; check how it is spelled.")
     if name in BUILT_IN:
         return BuiltIn(name)
     # A file may be called with a blank at its end; what is not there is never meant so.
@@ -172,23 +172,23 @@ def parse_asked(text: str, aliases: Collection[str] = ()) -> AskedName:
 
     Raises ModelNotFound for a path, for an address, and for what no model can be called.
     """
-    name = clean(text)
+    name = clean_name(text)
     if any(unicodedata.category(letter) in _BREAKING for letter in name):
-        raise ModelNotFound(text, f"{shown(text)} can be no model's name; check how it is spelled.")
+        raise ModelNotFound(text, f"{shorten_name(text)} can be no model's name; check how it is spelled.")
     match _parse(name, aliases):
         case LocalPath():
-            raise ModelNotFound(name, f"{shown(name)} is a path; {ASKED_FORMS}")
+            raise ModelNotFound(name, f"{shorten_name(name)} is a path; {ASKED_FORMS}")
         case Server():
-            raise ModelNotFound(name, f"{shown(name)} is an address; {ASKED_FORMS}")
+            raise ModelNotFound(name, f"{shorten_name(name)} is an address; {ASKED_FORMS}")
         case asked:
             return asked
 
 
-def clean(text: str) -> str:
+def clean_name(text: str) -> str:
     """A name without the blanks, controls and marks of format around it. Raises ModelNotFound where nothing is left,
     and for more than LONGEST characters."""
     if len(text) > LONGEST:
-        raise ModelNotFound(text[:SHOWN], f"{shown(text)} can be no model's name; check how it is spelled.")
+        raise ModelNotFound(text[:SHOWN], f"{shorten_name(text)} can be no model's name; check how it is spelled.")
     start, end = 0, len(text)
     while start < end and unicodedata.category(text[start]) in _UNSEEN:
         start += 1
@@ -227,7 +227,7 @@ def looks_like_path(text: str) -> bool:
     return text.lower().endswith(FILES) and text.count("/") < 2 and ":" not in text
 
 
-def shown(text: str) -> str:
+def shorten_name(text: str) -> str:
     """A name fit for a message."""
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
@@ -272,7 +272,9 @@ def _pasted(text: str, address: str) -> HubName:
     except ValueError:
         raise _refused(text) from None
     if path.partition("/")[0] in SITES:
-        raise ModelNotFound(text, f"{shown(text)} is a page of the Hub but no model's; give the one of a repository.")
+        raise ModelNotFound(
+            text, f"{shorten_name(text)} is a page of the Hub but no model's; give the one of a repository."
+        )
     parts = path.split("/")
     if len(parts) == 3 and parts[2] in VIEWS:
         parts = parts[:2]
@@ -311,10 +313,13 @@ def _checked(
     if label is not None and not _WORD.fullmatch(label):
         raise _refused(text)
     if revision is not None and (not _REVISION.fullmatch(revision) or _strays(revision)):
-        raise ModelNotFound(text, f"{shown(text)} names a revision that can be none; give a branch, tag or commit.")
+        raise ModelNotFound(
+            text, f"{shorten_name(text)} names a revision that can be none; give a branch, tag or commit."
+        )
     if file is not None and _strays(file):
         raise ModelNotFound(
-            text, f"{shown(text)} names a file that would lie outside its repository; give a plain path inside it."
+            text,
+            f"{shorten_name(text)} names a file that would lie outside its repository; give a plain path inside it.",
         )
     return HubName(repo, label, file, revision)
 
@@ -332,7 +337,7 @@ def _strays(path: str) -> bool:
 def _refused(text: str) -> ModelNotFound:
     return ModelNotFound(
         text,
-        f"{shown(text)} is no model's name; write owner/name, owner/name:Q4_K_M, owner/name/file.gguf "
+        f"{shorten_name(text)} is no model's name; write owner/name, owner/name:Q4_K_M, owner/name/file.gguf "
         "or owner/name@revision for one of the Hub, or a path that begins with ./ or /.",
     )
 

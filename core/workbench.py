@@ -20,12 +20,12 @@ from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec
 from core.contract.options import KvType, LoadOptions
 from core.engines.registry import EngineReport, Engines
-from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, about
+from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, attach_paths
 from core.lanes import Lanes
 from core.models.library.on_demand import Loadable, Shelf, loadable
 from core.models.library.scan import LibraryEntry
 from core.models.store import Store
-from core.names import Name, are_same, clean, shown
+from core.names import Name, are_same, clean_name, shorten_name
 from core.requests import Generation
 from core.serving.ability import WISHES, Request
 from core.serving.factory import ModelFactory
@@ -236,7 +236,7 @@ class Workbench:
         Raises RequestError when no model is large enough, ModelNotFound when nothing is routed here.
         """
         settings = self.settings.route
-        if clean(request.model) != AUTO or not settings.auto or self._pool.find(AUTO):
+        if clean_name(request.model) != AUTO or not settings.auto or self._pool.find(AUTO):
             return request
         routes = [
             Route(member.name, member.artifact.size, member.host.context if member.host else None)
@@ -383,7 +383,9 @@ class Workbench:
     def _known(self, name: str) -> Member:
         member = self._find(name)
         if member is None:
-            raise ModelNotFound(name, f"The model {shown(name)} is not being served here; these are: {self._names()}.")
+            raise ModelNotFound(
+                name, f"The model {shorten_name(name)} is not being served here; these are: {self._names()}."
+            )
         return member
 
     def _names(self) -> str:
@@ -416,12 +418,12 @@ class Workbench:
 
     def _find(self, text: str) -> Member | None:
         """A model that is known by a name as it came from outside. Raises ModelNotFound for what can be no name."""
-        name = clean(text)
+        name = clean_name(text)
         return self._pool.find(name) or next((each for each in self._pool if are_same(each.name, name)), None)
 
     def _configured(self, text: str) -> str | None:
         """The name of the settings that is meant, if any."""
-        name = clean(text)
+        name = clean_name(text)
         return next((each for each in self.settings.models if are_same(each, name)), None)
 
     async def _resolved(self, text: str) -> Member:
@@ -430,7 +432,7 @@ class Workbench:
         configured = self._configured(text)
         profile = self.settings.models[configured] if configured is not None else Profile()
         source = profile.source or configured or text
-        with about(Path(source)):
+        with attach_paths(Path(source)):
             name = await self.lanes.disk.run(self.store.read_own, source)
             return await self._member(name, profile, configured)
 
@@ -439,7 +441,7 @@ class Workbench:
         artifact = await self.lanes.disk.run(self.store.resolve, name)
         if called is not None:
             artifact = replace(artifact, name=called)
-        with about(artifact.path):
+        with attach_paths(artifact.path):
             writes = await self.lanes.disk.run(self.store.writes, artifact)
         return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, writes=writes)
 

@@ -19,7 +19,7 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 
 from core.errors import BenchtopError
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.settings.schema import Settings
 from tui import format as fmt
 from tui import glyphs, theming
@@ -242,7 +242,7 @@ class BenchtopApp(UnbreakableApp):
     ) -> None:
         """Names of a hundred characters would cover what is told of. No words are markup, whoever says them."""
         told = fmt.short_names(message, self.glyphs.cut)
-        super().notify(told, title=printable(title), severity=severity, timeout=timeout, markup=False)
+        super().notify(told, title=make_printable(title), severity=severity, timeout=timeout, markup=False)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Last of all, so that nothing drawn can be obeyed by the terminal."""
@@ -250,7 +250,7 @@ class BenchtopApp(UnbreakableApp):
 
     def copy_to_clipboard(self, text: str) -> None:
         """What is pasted into a shell is obeyed there, so the clipboard gets what was seen."""
-        super().copy_to_clipboard(printable(text, lines=True))
+        super().copy_to_clipboard(make_printable(text, lines=True))
 
     async def on_unmount(self) -> None:
         logging.getLogger().removeHandler(self.log_tail)

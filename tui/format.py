@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 
 LONG = 40
 """Characters of a model's name in a sentence, at most."""
@@ -65,7 +65,7 @@ def plural(number: int, noun: str) -> str:
 
 def clip(text: str, width: int, mark: str = "…") -> str:
     """A name in at most `width` characters, the last one `mark` where something was cut."""
-    text = printable(text)
+    text = make_printable(text)
     return text if len(text) <= width else text[: max(0, width - len(mark))] + mark
 
 
@@ -77,4 +77,4 @@ def short_names(sentence: str, mark: str = "…") -> str:
         half = (LONG - len(mark)) // 2
         return name if len(name) <= LONG else f"{name[:half]}{mark}{name[-half:]}"
 
-    return _REPOSITORY.sub(shortened, printable(sentence, lines=True))
+    return _REPOSITORY.sub(shortened, make_printable(sentence, lines=True))

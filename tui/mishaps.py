@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import BenchtopError
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.telemetry.log import get_logger
 from tui import format as fmt
 
@@ -67,8 +67,8 @@ class Mishaps:
 def sentence_of(error: BaseException, part: str, log_file: Path | None) -> str:
     """What a user is told of a mishap in `part` of the app: `the models screen`."""
     if isinstance(error, BenchtopError):
-        return printable(str(error))
-    said = fmt.clip(printable(" ".join(_words(error).split())), WORDS)
+        return make_printable(str(error))
+    said = fmt.clip(make_printable(" ".join(_words(error).split())), WORDS)
     known = f"{type(error).__name__}: {said}" if said else type(error).__name__
     more = f" {log_file} has the details." if log_file is not None else ""
     return f"Something in {part} failed ({known}). The app goes on.{more}"

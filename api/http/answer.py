@@ -33,7 +33,7 @@ HEADERS = [
 ]
 
 
-def frame(data: bytes) -> bytes:
+def frame_event(data: bytes) -> bytes:
     """One event without a name. `data` is JSON, so it holds no line feed."""
     return b"data: " + data + b"\n\n"
 

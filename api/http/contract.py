@@ -77,7 +77,7 @@ class Contract(Struct, frozen=True):
     needs_key: bool = True
 
 
-def declare(
+def declare_contract(
     *replies: Reply,
     outcomes: Collection[Outcome] = (),
     body: JsonBody[Struct] | FormBody | None = None,
@@ -88,7 +88,7 @@ def declare(
     return {KEY: Contract(replies, outcomes, body, parameters or {}, needs_key)}
 
 
-def answers(kind: type[Struct], words: str, status: int = 200) -> Reply:
+def reply_with(kind: type[Struct], words: str, status: int = 200) -> Reply:
     """A reply that is one JSON document."""
     return Reply(words, {JSON: kind}, status)
 

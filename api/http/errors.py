@@ -139,7 +139,7 @@ ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
 log = get_logger(__name__)
 
 
-def refusal(error: Exception) -> Refusal:
+def translate_error(error: Exception) -> Refusal:
     """Pure but for the log: what is not ours is logged with its traceback and never shown."""
     match error:
         case Denied(status=status, code=code):
@@ -230,7 +230,7 @@ def _parameter(error: HTTPException) -> str | None:
 
 def answer_error(_: Connection, error: Exception) -> Response[bytes]:
     """Litestar's exception handler for everything."""
-    refused = refusal(error)
+    refused = translate_error(error)
     return Response(
         refused.encode(),
         status_code=refused.status,

@@ -39,12 +39,12 @@ class Rule(Struct, frozen=True):
 Rules = Mapping[str, Rule]
 
 
-def drop(*neutral: Json) -> Rule:
+def drop_field(*neutral: Json) -> Rule:
     """A field that changes no answer; with a value other than these, that is told."""
     return Rule(neutral, told=True)
 
 
-def only(*neutral: Json, instead: str = "") -> Rule:
+def allow_only(*neutral: Json, instead: str = "") -> Rule:
     """A field that would change the answer with any value but these."""
     return Rule(neutral, instead=instead)
 

@@ -14,8 +14,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from api.http.codings import Inflated, coding_of
-from api.http.errors import BodyTooLarge, Denied, refusal
-from api.http.origins import grants, may_read, origin_allowed, preflight_grants
+from api.http.errors import BodyTooLarge, Denied, translate_error
+from api.http.origins import grant_headers, grant_preflight, may_read, origin_allowed
 from api.http.replies import send_bytes
 from core.errors import BenchtopError, ServerStopping
 from core.hosts import is_loopback
@@ -98,7 +98,7 @@ class Guard:
                 answer = [_with_head(*header) for header in message["headers"]]
                 # The workbench may have called it otherwise meanwhile, as another one went by that id already.
                 named = (b"x-request-id", str(state["request_id"]).encode())
-                message["headers"] = [*answer, named, *grants(origin, self._origins, answer)]
+                message["headers"] = [*answer, named, *grant_headers(origin, self._origins, answer)]
             elif method == "HEAD" and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)
@@ -127,7 +127,7 @@ class Guard:
                 raise Denied(400, "repeated_header", f"The request has more than one {told} header; send one.")
             self._check_sender(headers)
             if self._is_preflight(scope["method"], headers):
-                await send_bytes(send, 200, b"text/plain", b"", preflight_grants(headers))
+                await send_bytes(send, 200, b"text/plain", b"", grant_preflight(headers))
                 return
             limit = self._check_body(path, headers)
             coding = coding_of(value for name, value in scope["headers"] if name == b"content-encoding")
@@ -193,7 +193,7 @@ def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
 
 
 async def _refuse(send: Send, error: BenchtopError) -> None:
-    refused = refusal(error)
+    refused = translate_error(error)
     encoded = tuple((name.encode(), value.encode()) for name, value in refused.headers)
     await send_bytes(send, refused.status, b"application/json", refused.encode(), encoded)
 

@@ -48,7 +48,7 @@ def _is_local(origin: str) -> bool:
     return is_loopback(urlsplit(origin).hostname or "")
 
 
-def grants(origin: bytes | None, allowed: tuple[str, ...], answer: Iterable[tuple[bytes, bytes]]) -> Headers:
+def grant_headers(origin: bytes | None, allowed: tuple[str, ...], answer: Iterable[tuple[bytes, bytes]]) -> Headers:
     """What an answer with these headers tells a browser. Never with credentials: the key travels in a header that pages
     must set themselves."""
     if not allowed:
@@ -61,7 +61,7 @@ def grants(origin: bytes | None, allowed: tuple[str, ...], answer: Iterable[tupl
     return ((b"access-control-allow-origin", origin), (b"access-control-expose-headers", exposed), *vary)
 
 
-def preflight_grants(headers: Mapping[bytes, bytes]) -> Headers:
+def grant_preflight(headers: Mapping[bytes, bytes]) -> Headers:
     """The answer to a browser that asks before it calls, on behalf of a page that may."""
     # SDKs send a dozen headers of their own, so what is asked for is what is allowed.
     asked = headers.get(b"access-control-request-headers", b"")

@@ -6,7 +6,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from api.http.contract import answers, declare
+from api.http.contract import declare_contract, reply_with
 from core.snapshots import CacheStats, Snapshot
 from core.workbench import Workbench
 
@@ -30,10 +30,10 @@ def cache_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/v1/cache/stats",
         summary="The prefix cache in numbers",
-        opt=declare(answers(CacheReport, "The sums over all models")),
+        opt=declare_contract(reply_with(CacheReport, "The sums over all models")),
     )
     async def cache_stats() -> CacheReport:
-        return report(total_cache(workbench.snapshot()))
+        return report_cache(total_cache(workbench.snapshot()))
 
     return cache_stats
 
@@ -53,7 +53,7 @@ def total_cache(snapshot: Snapshot) -> CacheStats:
     return now.after(snapshot.pool.past_cache)
 
 
-def report(stats: CacheStats) -> CacheReport:
+def report_cache(stats: CacheStats) -> CacheReport:
     return CacheReport(
         entries=stats.entries,
         memory_mb=round(stats.memory_bytes / MEGABYTE, 3),

@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct
 
-from api.http.contract import ASKING_HUB, DOWNLOADING, READING, answers, declare
+from api.http.contract import ASKING_HUB, DOWNLOADING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
 from api.http.leaving import while_there
 from api.http.redact import without_folders
@@ -63,7 +63,9 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get(
         "/v1/downloads",
         summary="The downloads, with their progress",
-        opt=declare(answers(DownloadList, "In the order in which they are fetched"), outcomes=(DownloadError,)),
+        opt=declare_contract(
+            reply_with(DownloadList, "In the order in which they are fetched"), outcomes=(DownloadError,)
+        ),
     )
     async def list_downloads() -> DownloadList:
         items = await workbench.lanes.disk.run(workbench.store.downloads.items)
@@ -73,20 +75,22 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         "/v1/downloads",
         status_code=202,
         summary="Download a model",
-        opt=declare(
-            answers(DownloadRow, "The download, queued", 202), body=BODY, outcomes=(*READING, *ASKING_HUB, *DOWNLOADING)
+        opt=declare_contract(
+            reply_with(DownloadRow, "The download, queued", 202),
+            body=BODY,
+            outcomes=(*READING, *ASKING_HUB, *DOWNLOADING),
         ),
     )
     async def add_download(request: Request[object, object, State]) -> Response[DownloadRow]:
         asked = await BODY.read(request.receive, MAX_BODY)
-        asking = workbench.lanes.hub.run(enqueue, workbench, asked.body.model)
+        asking = workbench.lanes.hub.run(enqueue_model, workbench, asked.body.model)
         row = row_of(await while_there(request.receive, asking))
         return with_headers(row, tell_ignored(asked.ignored), 202)
 
     @get(
         "/v1/downloads/{download_id:str}",
         summary="One download",
-        opt=declare(answers(DownloadRow, "The download"), outcomes=(DownloadNotFound,)),
+        opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=(DownloadNotFound,)),
     )
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
         return row_of(await workbench.lanes.disk.run(workbench.store.downloads.item, download_id))
@@ -95,39 +99,41 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         "/v1/downloads/{download_id:str}",
         status_code=200,
         summary="Cancel a download, or unlist one that is over",
-        opt=declare(answers(DownloadRow, "The download, as it is left"), outcomes=(RequestError, *DOWNLOADING)),
+        opt=declare_contract(
+            reply_with(DownloadRow, "The download, as it is left"), outcomes=(RequestError, *DOWNLOADING)
+        ),
     )
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
-        return row_of(await workbench.lanes.disk.run(cancel, workbench.store.downloads, download_id, discard))
+        return row_of(await workbench.lanes.disk.run(cancel_item, workbench.store.downloads, download_id, discard))
 
     @post(
         "/v1/downloads/{download_id:str}/pause",
         status_code=200,
         summary="Pause a download",
-        opt=declare(answers(DownloadRow, "The download"), outcomes=DOWNLOADING),
+        opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=DOWNLOADING),
     )
     async def pause_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await workbench.lanes.disk.run(pause, workbench.store.downloads, download_id))
+        return row_of(await workbench.lanes.disk.run(pause_item, workbench.store.downloads, download_id))
 
     @post(
         "/v1/downloads/{download_id:str}/resume",
         status_code=202,
         summary="Go on with a download",
-        opt=declare(answers(DownloadRow, "The download, queued again", 202), outcomes=DOWNLOADING),
+        opt=declare_contract(reply_with(DownloadRow, "The download, queued again", 202), outcomes=DOWNLOADING),
     )
     async def resume_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await workbench.lanes.disk.run(resume, workbench.store.downloads, download_id))
+        return row_of(await workbench.lanes.disk.run(resume_item, workbench.store.downloads, download_id))
 
     return [list_downloads, add_download, get_download, cancel_download, pause_download, resume_download]
 
 
-def enqueue(workbench: Workbench, model: str) -> DownloadItem:
+def enqueue_model(workbench: Workbench, model: str) -> DownloadItem:
     return workbench.store.downloads.item(
         workbench.store.downloads.enqueue(workbench.store.find(workbench.store.read_asked(model)))
     )
 
 
-def cancel(downloads: Downloads, key: str, discard: bool) -> DownloadItem:
+def cancel_item(downloads: Downloads, key: str, discard: bool) -> DownloadItem:
     item = downloads.item(key)
     if item.state in OVER and not discard:
         downloads.forget(key)
@@ -136,12 +142,12 @@ def cancel(downloads: Downloads, key: str, discard: bool) -> DownloadItem:
     return downloads.item(key)
 
 
-def pause(downloads: Downloads, key: str) -> DownloadItem:
+def pause_item(downloads: Downloads, key: str) -> DownloadItem:
     downloads.pause(key)
     return downloads.item(key)
 
 
-def resume(downloads: Downloads, key: str) -> DownloadItem:
+def resume_item(downloads: Downloads, key: str) -> DownloadItem:
     downloads.resume(key)
     return downloads.item(key)
 

@@ -6,7 +6,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from api.http.contract import answers, declare
+from api.http.contract import declare_contract, reply_with
 from core.workbench import Workbench
 
 
@@ -30,7 +30,7 @@ def engines_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/v1/engines",
         summary="The engines and whether they run here",
-        opt=declare(answers(EngineList, "All engines, those too that cannot run")),
+        opt=declare_contract(reply_with(EngineList, "All engines, those too that cannot run")),
     )
     async def list_engines() -> EngineList:
         rows = [

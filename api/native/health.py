@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.http.contract import answers, declare
+from api.http.contract import declare_contract, reply_with
 from api.http.redact import without_folders
 from core.snapshots import Absent, ModelState, Snapshot
 from core.supervision import Past
@@ -43,11 +43,13 @@ def health_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/health",
         summary="Whether requests would be answered",
-        opt=declare(answers(Health, "Requests are answered"), answers(Health, "They are not", 503), needs_key=False),
+        opt=declare_contract(
+            reply_with(Health, "Requests are answered"), reply_with(Health, "They are not", 503), needs_key=False
+        ),
     )
     async def health_check() -> Response[Health]:
         health, ready = health_of(workbench.snapshot(), workbench.first_choice)
-        health, ready = remembered(health, ready, workbench.past, workbench.first_choice)
+        health, ready = add_past(health, ready, workbench.past, workbench.first_choice)
         # It is asked without a key.
         places = workbench.places
         told = replace(
@@ -60,7 +62,7 @@ def health_route(workbench: Workbench) -> HTTPRouteHandler:
     return health_check
 
 
-def remembered(health: Health, ready: bool, past: Past, default: str | None) -> tuple[Health, bool]:
+def add_past(health: Health, ready: bool, past: Past, default: str | None) -> tuple[Health, bool]:
     """The report with what a supervisor knows of the servers before this one, whose models may be refused for it."""
     told = replace(health, restarts=past.restarts, last_death=past.last_death)
     if default is not None and default in past.refused:

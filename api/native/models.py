@@ -9,12 +9,12 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
-from api.http.contract import LOADING, READING, answers, declare
+from api.http.contract import LOADING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
 from api.http.replies import Headers, with_headers
 from api.http.settle import JsonBody, Wire
 from api.openai import fields
-from api.openai.models import cards, find
+from api.openai.models import build_cards, find_card
 from api.openai.wire import ModelCard
 from core.errors import ModelNotFound
 from core.workbench import Workbench
@@ -38,7 +38,7 @@ BODY: Final = JsonBody(ModelRequest)
 
 def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     def card(name: str) -> ModelCard:
-        return find(cards(workbench.snapshot(), workbench.places), name)
+        return find_card(build_cards(workbench.snapshot(), workbench.places), name)
 
     async def read(request: Request[object, object, State]) -> tuple[ModelRequest, Headers]:
         asked = await BODY.read(request.receive, MAX_BODY)
@@ -48,7 +48,7 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ["/v1/models/load", "/models/load"],
         status_code=200,
         summary="Load a model, as a request for it would",
-        opt=declare(answers(ModelCard, "The model, loaded"), body=BODY, outcomes=(*READING, *LOADING)),
+        opt=declare_contract(reply_with(ModelCard, "The model, loaded"), body=BODY, outcomes=(*READING, *LOADING)),
     )
     async def load_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request)
@@ -61,7 +61,9 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ["/v1/models/unload", "/models/unload"],
         status_code=200,
         summary="Free a model; its requests fail",
-        opt=declare(answers(ModelRequest, "The name of the model"), body=BODY, outcomes=(*READING, ModelNotFound)),
+        opt=declare_contract(
+            reply_with(ModelRequest, "The name of the model"), body=BODY, outcomes=(*READING, ModelNotFound)
+        ),
     )
     async def unload_model(request: Request[object, object, State]) -> Response[ModelRequest]:
         body, headers = await read(request)
@@ -72,7 +74,7 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ["/v1/models/pin", "/models/pin"],
         status_code=200,
         summary="Keep a model loaded, or no longer",
-        opt=declare(answers(ModelCard, "The model"), body=BODY, outcomes=(*READING, ModelNotFound)),
+        opt=declare_contract(reply_with(ModelCard, "The model"), body=BODY, outcomes=(*READING, ModelNotFound)),
     )
     async def pin_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from api.http.contract import answers, declare
+from api.http.contract import declare_contract, reply_with
 from core.snapshots import QueueStats, Snapshot
 from core.workbench import Workbench
 
@@ -14,7 +14,7 @@ def queue_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/v1/queue/stats",
         summary="The request queue in numbers",
-        opt=declare(answers(QueueStats, "The sums over all models")),
+        opt=declare_contract(reply_with(QueueStats, "The sums over all models")),
     )
     async def queue_stats() -> QueueStats:
         return total_queue(workbench.snapshot())

@@ -7,7 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
-from api.http.contract import answers, declare
+from api.http.contract import declare_contract, reply_with
 from api.http.errors import Denied
 from core.snapshots import RequestRow
 from core.workbench import Workbench
@@ -26,7 +26,7 @@ def request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get(
         "/v1/requests",
         summary="The requests that wait or run now",
-        opt=declare(answers(RequestBoard, "The request board")),
+        opt=declare_contract(reply_with(RequestBoard, "The request board")),
     )
     async def list_requests() -> RequestBoard:
         return RequestBoard(list(workbench.snapshot().requests))
@@ -35,7 +35,7 @@ def request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         "/v1/requests/{request_id:path}",
         status_code=200,
         summary="Cancel a request",
-        opt=declare(answers(CancelReport, "It was cancelled"), outcomes=((404, "request_not_found"),)),
+        opt=declare_contract(reply_with(CancelReport, "It was cancelled"), outcomes=((404, "request_not_found"),)),
     )
     async def cancel_request(request_id: FromPath[str]) -> CancelReport:
         name = request_id.removeprefix("/")

@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 from msgspec import Struct
 
-from api.http.contract import ASKING_HUB, answers, declare
+from api.http.contract import ASKING_HUB, declare_contract, reply_with
 from api.http.field_rules import Json
 from api.http.leaving import while_there
 from core.contract.artifact import FormatName
@@ -77,8 +77,8 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get(
         "/v1/search",
         summary="Look for models at the Hub",
-        opt=declare(
-            answers(FoundList, "Repositories, as the Hub sorts them"),
+        opt=declare_contract(
+            reply_with(FoundList, "Repositories, as the Hub sorts them"),
             outcomes=ASKING_HUB,
             parameters={
                 "format": {"enum": ["", *FORMATS]},
@@ -110,8 +110,8 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get(
         "/v1/fit",
         summary="The quants of a model, and which of them fit",
-        opt=declare(
-            answers(FitList, "The quants, the smallest first"),
+        opt=declare_contract(
+            reply_with(FitList, "The quants, the smallest first"),
             outcomes=ASKING_HUB,
             parameters={
                 "context": {"minimum": LEAST_CONTEXT, "maximum": MOST_CONTEXT},

@@ -16,10 +16,10 @@ from litestar.types import ASGIApp
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.http.answer import DONE, PING_SECONDS, Answer, frame
+from api.http.answer import DONE, PING_SECONDS, Answer, frame_event
 from api.http.bodies import read_body
-from api.http.contract import ANSWERING, EVENTS, JSON, PLAIN, READING, Reply, answers, declare
-from api.http.errors import BodyTooLarge, refusal
+from api.http.contract import ANSWERING, EVENTS, JSON, PLAIN, READING, Reply, declare_contract, reply_with
+from api.http.errors import BodyTooLarge, translate_error
 from api.http.field_rules import Json, tell_ignored
 from api.http.forms import Form, FormBody
 from api.http.live import LiveStreams
@@ -183,8 +183,8 @@ def audio_routes(
 
     def contract(path: str, *streamed: Reply) -> dict[str, object]:
         reply = Reply("The transcript, in the format asked for", {JSON: PlainReply, PLAIN: None})
-        verbose = answers(VerboseReply, "With `verbose_json`")
-        return declare(reply, verbose, *streamed, body=FORMS[path], outcomes=(*READING, *ANSWERING))
+        verbose = reply_with(VerboseReply, "With `verbose_json`")
+        return declare_contract(reply, verbose, *streamed, body=FORMS[path], outcomes=(*READING, *ANSWERING))
 
     @post(
         list(PATHS[TRANSCRIPTIONS]),
@@ -309,15 +309,15 @@ class AudioDialect:
         for event in events:
             match event:
                 case Heard(segments=segments):
-                    out += (frame(ENCODER.encode(TextDeltaEvent(segment.text))) for segment in segments)
+                    out += (frame_event(ENCODER.encode(TextDeltaEvent(segment.text))) for segment in segments)
                 case Finished():
                     self.over = True
                     whole = fold_transcript(self._events)
                     done = TextDoneEvent(whole.text, Duration(round(whole.duration, 2)))
-                    out += (frame(ENCODER.encode(done)), DONE)
+                    out += (frame_event(ENCODER.encode(done)), DONE)
                 case Failed(error=error):
                     self.over = True
-                    out += (frame(refusal(error).encode()), DONE)
+                    out += (frame_event(translate_error(error).encode()), DONE)
         return b"".join(out)
 
     def reply(self, events: Sequence[Event]) -> bytes:

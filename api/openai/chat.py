@@ -18,7 +18,7 @@ from msgspec import Raw, UnsetType
 from msgspec.structs import replace
 
 from api.http.answer import PING_SECONDS, Answer
-from api.http.contract import ANSWERING, EVENTS, JSON, READING, Reply, declare
+from api.http.contract import ANSWERING, EVENTS, JSON, READING, Reply, declare_contract
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
 from api.http.replies import Headers
@@ -27,7 +27,7 @@ from api.openai.chat_writer import ChatDialect
 from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, TextPart
 from core.chat.template import RESERVED
 from core.errors import RequestError
-from core.names import clean
+from core.names import clean_name
 from core.requests import Conversation, Generation, Message, SamplingWish, Scalar
 from core.requests import TextPart as CoreText
 from core.serving.host import Traits
@@ -51,7 +51,7 @@ BODY: Final = JsonBody(ChatRequest)
 def chat_route(
     workbench: Workbench, live: LiveStreams, *, max_body: int, fingerprint: str, ping: float = PING_SECONDS
 ) -> HTTPRouteHandler:
-    contract = declare(
+    contract = declare_contract(
         Reply("One JSON document, or events where `stream` is true", {JSON: ChatCompletion, EVENTS: ChatChunk}),
         body=BODY,
         outcomes=(*READING, *ANSWERING),
@@ -68,7 +68,7 @@ def chat_route(
             generation = replace(generation, model=workbench.standing_in(Generation))
         dialect = ChatDialect(body, fingerprint, generation.model)
         generation = workbench.route(generation)
-        ignored = [*asked.ignored, *dropped(body)]
+        ignored = [*asked.ignored, *list_dropped(body)]
 
         def meet(traits: Traits) -> None:
             ignored.extend(in_vain(body, traits))
@@ -90,7 +90,7 @@ def route_headers(request: Generation) -> Headers:
     return (b"x-benchtop-model", model.encode()), (b"x-benchtop-route", request.route.encode("ascii", "replace"))
 
 
-def dropped(body: ChatRequest) -> Iterator[str]:
+def list_dropped(body: ChatRequest) -> Iterator[str]:
     """Fields that nothing can come of, whatever the model."""
     if body.tools:
         yield "tools"
@@ -130,7 +130,7 @@ def to_core(body: ChatRequest, *, tenant: str = "", request_id: str = "") -> Gen
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     options = body.stream_options
     return Generation(
-        model=clean(body.model) if body.model else "",
+        model=clean_name(body.model) if body.model else "",
         prompt=Conversation(
             messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)),
             template_arguments=_template_arguments(body),

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from api.http.answer import DONE, frame
-from api.http.errors import refusal
+from api.http.answer import DONE, frame_event
+from api.http.errors import translate_error
 from api.openai.wire import (
     AssistantMessage,
     ChatChoice,
@@ -39,7 +39,7 @@ from core.events import (
     Timings,
     TokenLogprob,
     Usage,
-    fold,
+    fold_events,
     total_usage,
 )
 
@@ -96,11 +96,11 @@ class ChatDialect:
                     out += self._finish(event)
                 case Failed(error=error):
                     self.over = True
-                    out += (frame(refusal(error).encode()), DONE)
+                    out += (frame_event(translate_error(error).encode()), DONE)
         return b"".join(out)
 
     def reply(self, events: Sequence[Event]) -> bytes:
-        reply = fold(events)
+        reply = fold_events(events)
         first = min((event for event in events if isinstance(event, Finished)), key=lambda event: event.index)
         return ENCODER.encode(
             ChatCompletion(
@@ -149,7 +149,7 @@ class ChatDialect:
 
     def _progress(self, event: Prefilled) -> bytes:
         chunk = self._with([ChunkChoice(event.index, Delta())], usage=self._usage_now(), progress=wire_progress(event))
-        return frame(ENCODER.encode(chunk))
+        return frame_event(ENCODER.encode(chunk))
 
     def _finish(self, event: Finished) -> Iterator[bytes]:
         self._finished[event.index] = event
@@ -162,7 +162,7 @@ class ChatDialect:
         if self._usage:
             first = self._finished[min(self._finished)]
             whole = self._with([], usage=self._total(), timings=wire_timings(first.usage, first.timings))
-            yield frame(ENCODER.encode(whole))
+            yield frame_event(ENCODER.encode(whole))
         yield DONE
 
     def _total(self) -> WireUsage:
@@ -175,7 +175,7 @@ class ChatDialect:
         return None if self._usage or self._running_usage else UNSET
 
     def _chunk(self, choice: ChunkChoice, timings: WireTimings | UnsetType = UNSET) -> bytes:
-        return frame(ENCODER.encode(self._with([choice], usage=self._usage_now(), timings=timings)))
+        return frame_event(ENCODER.encode(self._with([choice], usage=self._usage_now(), timings=timings)))
 
     def _with(
         self,

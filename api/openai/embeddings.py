@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http.answer import Answer
-from api.http.contract import ANSWERING, READING, answers, declare
+from api.http.contract import ANSWERING, READING, declare_contract, reply_with
 from api.http.field_rules import Json, tell_ignored
 from api.http.live import LiveStreams
 from api.http.settle import JsonBody, Wire
@@ -25,7 +25,7 @@ from api.openai import fields
 from api.openai.wire import ModelName, Natural
 from core.errors import RequestError
 from core.events import Event
-from core.names import clean
+from core.names import clean_name
 from core.requests import Embedding, RawText, RawTokens
 from core.tasks.embed import fold_embeddings, unpack_vector
 from core.workbench import Workbench
@@ -89,7 +89,9 @@ ENCODER = msgspec.json.Encoder()
 
 
 def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) -> HTTPRouteHandler:
-    contract = declare(answers(EmbeddingList, "A vector for each input"), body=BODY, outcomes=(*READING, *ANSWERING))
+    contract = declare_contract(
+        reply_with(EmbeddingList, "A vector for each input"), body=BODY, outcomes=(*READING, *ANSWERING)
+    )
 
     @post(list(PATHS), status_code=200, summary="Make vectors of texts", opt=contract)
     async def create_embedding(request: Request[object, object, State]) -> ASGIApp:
@@ -113,7 +115,7 @@ def to_core(body: EmbeddingRequest, *, tenant: str = "", request_id: str = "") -
     The model is empty where the request names none.
     """
     return Embedding(
-        model=clean(body.model) if body.model else "",
+        model=clean_name(body.model) if body.model else "",
         inputs=tuple(_inputs(body.input)),
         dimensions=body.dimensions,
         truncate=bool(body.truncate or body.truncate_prompt_tokens),

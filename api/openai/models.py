@@ -9,12 +9,12 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from api.http.contract import answers, declare
+from api.http.contract import declare_contract, reply_with
 from api.http.redact import without_folders
 from api.openai.wire import DraftCard, ModelCard, ModelList, ModelMeta
 from core.errors import ModelNotFound
 from core.models.library.on_demand import Loadable
-from core.names import are_same, clean, shown
+from core.names import are_same, clean_name, shorten_name
 from core.snapshots import DraftStats, ModelSnapshot, ModelState, Snapshot
 from core.workbench import Workbench
 
@@ -28,31 +28,31 @@ def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get(
         ["/v1/models", "/models"],
         summary="The models that are served",
-        opt=declare(answers(ModelList, "Those that are loaded first")),
+        opt=declare_contract(reply_with(ModelList, "Those that are loaded first")),
     )
     async def list_models() -> ModelList:
-        return ModelList(data=await all_cards(workbench))
+        return ModelList(data=await build_all_cards(workbench))
 
     # A name may contain slashes, as the ids of the Hub do.
     @get(
         ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
         summary="One model that is served",
-        opt=declare(answers(ModelCard, "The model"), outcomes=(ModelNotFound,)),
+        opt=declare_contract(reply_with(ModelCard, "The model"), outcomes=(ModelNotFound,)),
     )
     async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
         name = model_id.removeprefix("/")
         # Those that are known are found without a look at the disk.
-        known = cards(workbench.snapshot(), workbench.places)
-        return find(known if _is_among(known, name) else await all_cards(workbench), name)
+        known = build_cards(workbench.snapshot(), workbench.places)
+        return find_card(known if _is_among(known, name) else await build_all_cards(workbench), name)
 
     return [list_models, retrieve_model]
 
 
-async def all_cards(workbench: Workbench) -> list[ModelCard]:
+async def build_all_cards(workbench: Workbench) -> list[ModelCard]:
     """Of the models that are known, and behind them of those that a request would load."""
     more = await workbench.loadable()
     snapshot = workbench.snapshot()
-    known = cards(snapshot, workbench.places)
+    known = build_cards(snapshot, workbench.places)
     created = _created(snapshot)
     return [*known, *(_of_library(each, created) for each in more if not _is_among(known, each.name))]
 
@@ -76,7 +76,7 @@ def _of_library(model: Loadable, created: int) -> ModelCard:
     )
 
 
-def cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
+def build_cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
     """`places`: files that what is wrong with a model may speak of."""
     created = _created(snapshot)
     absent = [
@@ -93,14 +93,14 @@ def cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
     return [*(_card(model, created, places) for model in snapshot.models), *absent]
 
 
-def find(cards: list[ModelCard], name: str) -> ModelCard:
+def find_card(cards: list[ModelCard], name: str) -> ModelCard:
     """Raises ModelNotFound, which names what there is."""
-    wanted = clean(name)
+    wanted = clean_name(name)
     for card in cards:
         if are_same(card.id, wanted):
             return card
     there = ", ".join(f"`{card.id}`" for card in cards) or "none"
-    raise ModelNotFound(name, f"No model named {shown(wanted)} is served here; there is {there}.")
+    raise ModelNotFound(name, f"No model named {shorten_name(wanted)} is served here; there is {there}.")
 
 
 def _card(model: ModelSnapshot, created: int, places: Collection[Path]) -> ModelCard:

@@ -19,7 +19,7 @@ ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTO
 """What binding an address fails with that this machine does not have, such as any of version 6 where there is none."""
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def open_sockets(host: str, port: int) -> list[socket.socket]:
     """Listening sockets, one at least, all on the same port; 0 takes one that is free on every address.
 
     Raises ServerError, which names the mend, when the address cannot be had.
@@ -35,7 +35,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     raise AssertionError("the last try returns or raises")
 
 
-def adopt(descriptors: Iterable[int]) -> list[socket.socket]:
+def adopt_sockets(descriptors: Iterable[int]) -> list[socket.socket]:
     """Sockets that listen already, which somebody else opened and keeps."""
     sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     for each in sockets:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.options import KvType
-from core.foreign_text import printable, printable_json
+from core.foreign_text import make_printable, printable_json
 from core.kept import keep_line, load_kept_lines
 from core.trial.standing import Measured, Standing, judge_standing
 
@@ -159,9 +159,15 @@ def format_cells(row: BenchRow) -> tuple[str, ...]:
     setting = row.setting
     micro_batch = setting.micro_batch or setting.batch if setting.divides else "-"
     numbers = (setting.threads, setting.batch, micro_batch)
-    known = (printable(setting.model), setting.engine, *map(str, numbers), setting.kv_type.value, str(setting.depth))
+    known = (
+        make_printable(setting.model),
+        setting.engine,
+        *map(str, numbers),
+        setting.kv_type.value,
+        str(setting.depth),
+    )
     if row.problem is not None:
-        return (*known, "", "", "", "", "", printable(row.problem))
+        return (*known, "", "", "", "", "", make_printable(row.problem))
     return (
         *known,
         f"{row.prefill:.1f}",

@@ -16,7 +16,7 @@ from core.contract.abilities import Batched, BatchSize
 from core.contract.engine import Available, Engine
 from core.contract.options import KvType, LoadOptions
 from core.errors import UsageError
-from core.hardware import machine
+from core.hardware import describe_machine
 from core.models.formats.detect import mark
 from core.trial.child import Line, Refused, Sampled, TrialRequest, Tried
 from core.trial.choose_engine import Candidate
@@ -125,7 +125,7 @@ def run_suite(
         row = _measure(candidate, options, setting, plan, timeout, stop, tell)
         rows.append(row)
         tell(CaseDone(row))
-    here = machine()
+    here = describe_machine()
     return BenchRun(time.time(), here.fingerprint, here.processor, tuple(rows))
 
 
@@ -134,7 +134,7 @@ def _cases(
 ) -> Iterator[tuple[Candidate, LoadOptions, Setting]]:
     availability = candidate.engine.availability()
     version = availability.version if isinstance(availability, Available) else "unknown"
-    counts = plan.threads or (options.threads or machine().cores,)
+    counts = plan.threads or (options.threads or describe_machine().cores,)
     sizes = _sizes(candidate.engine, options, plan)
     files = mark(candidate.artifact)
     for threads, size, kv, depth in itertools.product(counts, sizes, plan.kv_types, plan.depths):

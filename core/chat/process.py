@@ -33,7 +33,7 @@ from core.chat.wire import (
     receive_message,
     send_message,
 )
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 
 SECONDS: Final = 5.0
 """That a template may take for one conversation, or to compile; thousands of times what is usual."""
@@ -208,7 +208,7 @@ class _Child:
             return f"ended its process with exit code {code}"
         assert self._process.stderr is not None
         said = self._process.stderr.read(LAST_WORDS).decode("utf-8", "replace").strip().splitlines()
-        return f"has no process to run in: {printable(said[-1])}" if said else "has no process to run in"
+        return f"has no process to run in: {make_printable(said[-1])}" if said else "has no process to run in"
 
 
 def _signal_name(number: int) -> str:

@@ -19,7 +19,7 @@ from core.chat.probing import study_template
 from core.chat.process import SECONDS, ProcessEnded, TemplateProcess
 from core.chat.wire import Broken, Compiled, Refused, Render, Rendered, Reply
 from core.errors import RequestError, TemplateFailed
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.requests import Message, Role, Scalar, Tool
 from core.telemetry.log import get_logger
 
@@ -248,5 +248,5 @@ def _texts(message: Mapping[str, object]) -> Sequence[str]:
 
 
 def _quoted(words: str) -> str:
-    shown = printable(words[:TOLD].strip()).rstrip(".")
+    shown = make_printable(words[:TOLD].strip()).rstrip(".")
     return f"{shown} ..." if len(words) > TOLD else shown

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from core.contract.artifact import FormatName
-from core.names import Alias, HubName, parse
+from core.names import Alias, HubName, parse_name
 
 FILE: Final = Path(__file__).with_name("catalog.toml")
 
@@ -113,7 +113,7 @@ class Catalog:
 
     def find(self, alias: str) -> CatalogEntry | None:
         """The entry of an alias, with or without a variant."""
-        name = parse(alias, self.aliases) if alias.strip() else None
+        name = parse_name(alias, self.aliases) if alias.strip() else None
         return self._entries[name.alias] if isinstance(name, Alias) else None
 
     def nearest(self, text: str, others: Collection[str] = ()) -> tuple[str, ...]:
@@ -157,5 +157,5 @@ def _named(offer: Offer, variant: str) -> HubName | None:
     if isinstance(offer, str):
         return HubName(offer, label=variant)
     listed = next((name for width, name in offer.items() if width.value == variant.lower()), None)
-    name = parse(listed) if listed is not None else None
+    name = parse_name(listed) if listed is not None else None
     return name if isinstance(name, HubName) else None

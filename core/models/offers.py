@@ -9,14 +9,14 @@ from msgspec.structs import replace
 
 from core.contract.artifact import SCRIPT, FormatName
 from core.contract.options import KvType
-from core.devices import devices
+from core.devices import list_devices
 from core.errors import ArtifactError, GatedRepository, ModelNotFound
 from core.models.fit.estimate import Judged
 from core.models.formats.header import Header
 from core.models.hub.choose_quant import wanted
 from core.models.hub.repository import Quant, Repository
 from core.models.resolve import wishes
-from core.names import Alias, BuiltIn, HubName, Name, shown
+from core.names import Alias, BuiltIn, HubName, Name, shorten_name
 
 if TYPE_CHECKING:
     from core.models.store import Store
@@ -45,7 +45,7 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
 
     Raises ModelNotFound for what is neither built in, nor in the catalog, nor a name of the Hub, and HubError.
     """
-    memory = devices()
+    memory = list_devices()
     if isinstance(name, BuiltIn):
         artifact = store.resolve(name)
         if artifact.format == SCRIPT:
@@ -54,7 +54,9 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
         only = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
         return (Offer(artifact.name, artifact.format, artifact.size, only),)
     if not isinstance(name, Alias | HubName):
-        raise ModelNotFound(str(name), f"{shown(str(name))} is no model of the Hub or the catalog; write owner/name.")
+        raise ModelNotFound(
+            str(name), f"{shorten_name(str(name))} is no model of the Hub or the catalog; write owner/name."
+        )
     found = []
     for format_, quants in _by_format(store, name).items():
         header = _header(store, quants[0])
@@ -63,7 +65,7 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
             judged = store.judge(own, context=context, kv=kv, memory=memory) if own is not None else None
             found.append(Offer(quant.name, format_, quant.size, judged))
     if not found:
-        raise ModelNotFound(str(name), f"{shown(str(name))} holds nothing that can be run here.")
+        raise ModelNotFound(str(name), f"{shorten_name(str(name))} holds nothing that can be run here.")
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from core.contract.artifact import URL, Artifact
 from core.errors import ArtifactError, ModelNotFound
-from core.foreign_text import encodable
+from core.foreign_text import make_encodable
 from core.models.formats.detect import Damaged, detect, detect_folder
 from core.models.formats.parts import _part, own_name, parts_of
 from core.names import without_password
@@ -18,12 +18,12 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
 
     Raises ModelNotFound for what is not there, ArtifactError for what is no model or not all of one.
     """
-    called = encodable(name) if name else own_name(path)
+    called = make_encodable(name) if name else own_name(path)
     try:
         if path.is_dir():
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
             whole = path.resolve()
-            return Artifact(called if name else encodable(whole.name), detect_folder(path), whole, size)
+            return Artifact(called if name else make_encodable(whole.name), detect_folder(path), whole, size)
         if _part(path):
             return _split(path, called)
         size = path.stat().st_size

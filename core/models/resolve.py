@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.artifact import SCRIPT, Artifact, FormatName
-from core.errors import ModelNotFound, NotDownloaded, UsageError, about
+from core.errors import ModelNotFound, NotDownloaded, UsageError, attach_paths
 from core.models.hub.choose_quant import ORDER, wanted
 from core.models.paths import from_path, from_url
 from core.names import (
@@ -26,10 +26,10 @@ from core.names import (
     Server,
     Unknown,
     are_same,
-    clean,
-    parse,
+    clean_name,
     parse_asked,
-    shown,
+    parse_name,
+    shorten_name,
 )
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def candidates(
 def read_own(text: str, catalog: Catalog | None = None) -> Name:
     """What the user of this machine means, with a look at the disk. Raises ModelNotFound for what no model can be
     called."""
-    return parse(text, _aliases(text, catalog), _exists)
+    return parse_name(text, _aliases(text, catalog), _exists)
 
 
 def read_asked(text: str, catalog: Catalog | None = None) -> AskedName:
@@ -146,7 +146,7 @@ def read_asked(text: str, catalog: Catalog | None = None) -> AskedName:
 
 def _aliases(text: str, catalog: Catalog | None) -> Collection[str]:
     """None for built-in models, which need no look at the catalog's file."""
-    return () if clean(text) in BUILT_IN else (catalog or _usual_catalog()).aliases
+    return () if clean_name(text) in BUILT_IN else (catalog or _usual_catalog()).aliases
 
 
 def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[FormatName] = ORDER) -> tuple[Wish, ...]:
@@ -213,7 +213,7 @@ def _built_in(name: str) -> Artifact:
 
 def _on_shelf(name: str, paths: Sequence[Path]) -> Artifact:
     """Raises UsageError where there are several."""
-    with about(*paths):
+    with attach_paths(*paths):
         if len(paths) > 1:
             listed = " and ".join([", ".join(map(str, paths[:-1])), str(paths[-1])])
             raise UsageError(
@@ -269,7 +269,7 @@ def _nowhere(name: Name, catalog: Catalog) -> str:
 def _unknown(name: str, catalog: Catalog, known: Collection[str]) -> ModelNotFound:
     near = catalog.nearest(name, known)
     said = f" Did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if near[:-1] else near)}?" if near else ""
-    return ModelNotFound(name, f"There is no model called {shown(name)}; give {FORMS}.{said}")
+    return ModelNotFound(name, f"There is no model called {shorten_name(name)}; give {FORMS}.{said}")
 
 
 def _usual_catalog() -> Catalog:

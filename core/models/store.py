@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions
-from core.devices import Device, devices
+from core.devices import Device, list_devices
 from core.errors import ArtifactError
-from core.hardware import available_memory, machine
+from core.hardware import available_memory, describe_machine
 from core.models.catalog import Catalog, builtin_catalog
 from core.models.downloads.manager import Downloads
 from core.models.fit.estimate import Correction, Judged, Setup, estimate, fit, largest_context, usual_setup
@@ -100,7 +100,7 @@ class Store:
     def formats(self) -> tuple[FormatName, ...]:
         """Those that engines here take, the one to prefer first: what the machine's own engine takes on a Mac, and
         elsewhere GGUF, of which there is the most and which needs the least."""
-        first = ("mlx",) if machine().apple_silicon else ()
+        first = ("mlx",) if describe_machine().apple_silicon else ()
         preferred = (*first, "gguf")
         takers = self._engines.takers()
         return (*(each for each in preferred if each in takers), *(each for each in takers if each not in preferred))
@@ -176,7 +176,7 @@ class Store:
 
         `memory` spares reading it again for each of many. Quick; reads the disk for the records of earlier loads.
         """
-        there = memory or devices()
+        there = memory or list_devices()
         wishes = {"context": context, "kv_type": kv}
         options = replace(self._options, **{name: value for name, value in wishes.items() if value is not None})
         setup = _setup(header, options, max(each.free for each in there))
@@ -222,7 +222,7 @@ class Store:
                 _setup(header, options, available_memory()), context=options.context, slots=options.slots or 1
             )
             predicted = estimate(header, setup)
-            here = machine().fingerprint
+            here = describe_machine().fingerprint
             self.records.add(FitRecord(here, engine, header.architecture, header.quantization, predicted, taken))
         except (ArtifactError, OSError) as error:
             log.warning("what a model takes could not be recorded", model=artifact.name, reason=str(error))
@@ -239,7 +239,7 @@ class Store:
 
 
 def _setup(header: Header, options: LoadOptions, available: int) -> Setup:
-    setup = usual_setup(header, options, available, machine().features)
+    setup = usual_setup(header, options, available, describe_machine().features)
     if header.format == "gguf":
         return setup
     return replace(setup, micro_batch=None, grows=True, windowed=header.format == "mlx")

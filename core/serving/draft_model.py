@@ -11,7 +11,7 @@ from core.contract.models import Embedder, Model, StreamModel, Transcriber, Trim
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel, compare_vocabularies, sizes_apart
 from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
-from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, about
+from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, attach_paths
 from core.models.formats.read import read_header
 from core.serving.host import Loaded
 
@@ -41,7 +41,7 @@ def way(artifact: Artifact, wish: str | None, find: Find) -> Way:
         draft = find(wish)
     except BenchtopError as error:
         said = f"What is to draft for {artifact.name} is not here: {_why(wish, error)}"
-        with about(*error.places):
+        with attach_paths(*error.places):
             raise LoadFailed(artifact.name, said) from error
     # One wish for all models holds for the small one too.
     return Simple.NOTHING if draft.path == artifact.path else draft

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.contract.artifact import Artifact
-from core.errors import LoadFailed, ModelNotReady, about
+from core.errors import LoadFailed, ModelNotReady, attach_paths
 from core.lanes import Lanes
 from core.models.store import Settled, Store
 from core.serving.host import Host, Loaded, Loader
@@ -62,7 +62,7 @@ class ModelFactory:
             raise ModelNotReady(member.name, why)
         self._witness.loading(member.name)
         try:
-            with about(*self.files(member)):
+            with attach_paths(*self.files(member)):
                 return self._loader.load(member.artifact, stop, tell, member.profile, memory)
         finally:
             self._witness.loaded(member.name)
@@ -70,7 +70,7 @@ class ModelFactory:
     def expect(self, member: Member, memory: int) -> int:
         """Bytes that a model is likely to take with the one that drafts for it, before it was ever loaded; each of
         `memory` at most. Reads headers."""
-        with about(member.artifact.path):
+        with attach_paths(member.artifact.path):
             size = self._store.expect(member.artifact, member.profile, memory, self._settled)
         try:
             draft = self._loader.guessing(member.artifact, member.profile)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from core.errors import BenchtopError, QueueTimeout
-from core.events import Event, Failed, Finished, Reply, fold
+from core.events import Event, Failed, Finished, Reply, fold_events
 
 
 class Stream:
@@ -86,7 +86,7 @@ class Stream:
         events: list[Event] = []
         async for batch in self:
             events.extend(batch)
-        return fold(events)
+        return fold_events(events)
 
     def cancel(self) -> None:
         """Stop generating. What was made so far can still be taken; idempotent."""

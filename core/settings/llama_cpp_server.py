@@ -265,14 +265,14 @@ def _source(model: ModelOptions, source: str) -> str:
 
 
 def _hub_name(wanted: FromPretrained, source: str) -> str:
-    from core.names import HubName, parse
+    from core.names import HubName, parse_name
 
     if any(each in wanted.filename for each in "*?["):
         text = f"{wanted.repo_id}:{_label(wanted.filename, source)}"
     else:
         text = f"{wanted.repo_id}/{wanted.filename}"
     try:
-        name = parse(text)
+        name = parse_name(text)
     except ModelNotFound as error:
         raise wrong(source, f"model.from_pretrained: {error}") from error
     if not isinstance(name, HubName):

@@ -18,7 +18,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from core.foreign_text import printable, printable_json
+from core.foreign_text import make_printable, printable_json
 
 
 class LogLevel(Enum):
@@ -178,10 +178,10 @@ def _escape_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Names of models and paths of requests are others' words; one event is one line. The traceback has lines."""
     for name, value in event.items():
         if name == "stack":
-            event[name] = printable(str(value), lines=True)
+            event[name] = make_printable(str(value), lines=True)
         elif name != "exc_info":
             # What is no text is shown as Python writes it, which escapes less than a terminal obeys.
-            event[name] = printable(value if isinstance(value, str) else repr(value))
+            event[name] = make_printable(value if isinstance(value, str) else repr(value))
     return event
 
 
@@ -192,7 +192,7 @@ def _written(event: object, default: Callable[[object], object]) -> str:
 
 def _write_traceback(out: TextIO, cause: ExcInfo) -> None:
     """An exception's text quotes whatever it was raised about."""
-    out.write("\n" + printable("".join(traceback.format_exception(*cause)).rstrip("\n"), lines=True))
+    out.write("\n" + make_printable("".join(traceback.format_exception(*cause)).rstrip("\n"), lines=True))
 
 
 def _pack_fields(_: WrappedLogger, __: str, event: EventDict) -> tuple[tuple[object], EventDict]:

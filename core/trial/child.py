@@ -25,7 +25,7 @@ from core.contract.engine import Engine
 from core.contract.models import Embedder, Model, StreamModel, Threaded, TokenModel, Transcriber
 from core.contract.options import LoadOptions
 from core.contract.step import SequenceId, Work
-from core.devices import resident
+from core.devices import measure_resident
 from core.errors import BenchtopError
 from core.events import Failed, Finished
 from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
@@ -146,7 +146,7 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
     if isinstance(engine, Measurable):
         for library in engine.libraries:
             import_module(library)
-    before = resident()
+    before = measure_resident()
     began = time.monotonic()
     model = engine.load(request.artifact, replace(options, context=context, slots=1))
     tell(Loaded(variant, time.monotonic() - began))
@@ -160,8 +160,8 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
             if time.monotonic() > end and (variant or complete):
                 break
     if weighed and _filled(model, prefill * min(MOMENT, end - time.monotonic())):
-        tell(Settled(variant, context, resident() - before))
-    tell(Tried(variant, resident()))
+        tell(Settled(variant, context, measure_resident() - before))
+    tell(Tried(variant, measure_resident()))
     model.shutdown()
 
 

@@ -25,7 +25,7 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Available, Engine, Native
 from core.contract.options import DEFAULT_BATCH, LoadOptions
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
-from core.hardware import machine
+from core.hardware import describe_machine
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import mark
 from core.telemetry.log import get_logger
@@ -165,7 +165,7 @@ def thread_counts(options: LoadOptions) -> tuple[int, ...]:
     """One, then doubling up to the machine's cores; only what was asked for where something was."""
     if options.threads is not None:
         return (options.threads,)
-    cores = machine().cores
+    cores = describe_machine().cores
     counts = {1, cores}
     count = 2
     while count < cores:
@@ -243,7 +243,7 @@ class Prober:
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
         model = (mark(artifact), str(_written(artifact)), str(REHEARSED))
-        place = (engine.name, _version(engine), machine().fingerprint, *model)
+        place = (engine.name, _version(engine), describe_machine().fingerprint, *model)
         wishes = (options.extra_buffers, options.threads, options.flash_attention, options.batch, options.micro_batch)
         asked = (options.kv_type.value, *map(str, wishes))
         loras = (f"{lora.path} {lora.scale}" for lora in options.loras)
@@ -307,7 +307,7 @@ class _Trial:
             )
         name, model = self._engine.name, self._artifact.name
         rates, failures = tuple(self._rates), tuple(self._failures)
-        verdict = Verdict(name, version, model, machine().fingerprint, options, rates, failures)
+        verdict = Verdict(name, version, model, describe_machine().fingerprint, options, rates, failures)
         plan = self._planned(verdict)
         return verdict if plan is None else self._tuned(verdict, plan)
 
@@ -376,7 +376,7 @@ class _Trial:
 
     def _tuned(self, verdict: Verdict, plan: TuningPlan) -> Verdict:
         """The verdict with what long prompts told of the sizes; should the child die of one, with that alone."""
-        threads, left = verdict.batch_threads or machine().cores, self._left
+        threads, left = verdict.batch_threads or describe_machine().cores, self._left
         request = tuning_request(self._location, self._artifact, verdict.options, threads, plan, left)
         outcome = run_trial(request, self._timeout, self._stop, None, left)
         if outcome.trouble is None:

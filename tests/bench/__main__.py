@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from core.hardware import machine
+from core.hardware import describe_machine
 from tests.bench import decode, downloads, drafting, filtering, fit, overhead, own, selection, shapes, startup
 from tests.bench.report import where
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=list(PARTS))
     parser.add_argument("--model", type=Path, help="a GGUF file; a random one of 0.5 B shape when left out")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "benchtop-bench")
-    parser.add_argument("--threads", type=int, default=machine().cores)
+    parser.add_argument("--threads", type=int, default=describe_machine().cores)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, nargs="+", default=decode.STREAMS)

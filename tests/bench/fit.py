@@ -17,9 +17,9 @@ from msgspec import Struct
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.contract.step import Work
-from core.devices import resident
+from core.devices import measure_resident
 from core.guide import WEIGHTS
-from core.hardware import machine
+from core.hardware import describe_machine
 from core.models.fit.estimate import Parts, Setup, estimate, rearranged_types
 from core.models.formats.read import read_header
 from core.requests import Sampling
@@ -67,7 +67,7 @@ def _row(name: str, context: int, state: str, parts: Parts, estimated: int, take
 
 def expected(path: Path, context: int, slots: int) -> Parts:
     header = read_header(_artifact(path))
-    return estimate(header, Setup(context, slots=slots, rearranged=rearranged_types(machine().features)))
+    return estimate(header, Setup(context, slots=slots, rearranged=rearranged_types(describe_machine().features)))
 
 
 def measure(path: Path, context: int, slots: int, *, full: bool = False) -> Taken:
@@ -78,7 +78,7 @@ def measure(path: Path, context: int, slots: int, *, full: bool = False) -> Take
 
     from core.engines.llamacpp.engine import LlamaCppEngine
 
-    before = resident()
+    before = measure_resident()
     model = LlamaCppEngine().load(_artifact(path), LoadOptions(context=context, slots=slots))
     sequence = model.open(Sampling())
     left = context - 2 if full else min(model.spec.batch, context - 2)
@@ -87,7 +87,7 @@ def measure(path: Path, context: int, slots: int, *, full: bool = False) -> Take
         model.step([Work(sequence, [5] * taken, sample=True)])
         left -= taken
     model.step([Work(sequence, [5], sample=True)])
-    return Taken(resident() - before, model.spec.cells, model.spec.kv_bytes_per_token)
+    return Taken(measure_resident() - before, model.spec.cells, model.spec.kv_bytes_per_token)
 
 
 def _measured(path: Path, context: int, slots: int, *, full: bool) -> Taken:

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
-from core.hardware import machine
+from core.hardware import describe_machine
 
 PROMPT = "<|im_start|>user\nCount to a hundred, please, as number 0 of all.<|im_end|>\n<|im_start|>assistant\n"
 
@@ -20,7 +20,7 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 
 def where() -> str:
     """The machine and the versions that the figures hold for."""
-    here = machine()
+    here = describe_machine()
     engines = ", ".join(f"{name} {version(name)}" for name in ("llama-cpp-python", "textual", "litestar"))
     return (
         f"{here.processor}, {here.cores} cores, {here.memory / 2**30:.0f} GiB; {here.system}, "

@@ -14,7 +14,7 @@ from core.contract.options import LoadOptions
 from core.engines.executorch.engine import ExecutorchEngine
 from core.engines.registry import Engines
 from core.errors import Cancelled, LoadFailed
-from core.events import FinishReason, TextDelta, fold
+from core.events import FinishReason, TextDelta, fold_events
 from core.models.resolve import resolve_own
 from core.requests import Conversation, Message, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 from tests.contract.conftest import artifact_of
@@ -49,7 +49,7 @@ def test_greedy_text_is_that_of_llama_cpp(model: StreamModel, tmp_path: Path) ->
     expected = [b"".join(map(reference.tokenizer.piece, tokens)).decode() for tokens in answers(reference)]
     reference.shutdown()
     found = [
-        fold(
+        fold_events(
             model.generate(
                 ResolvedGeneration(
                     "guide",
@@ -78,7 +78,7 @@ def test_a_prompt_of_several_passes_gives_the_text_of_llama_cpp(model: StreamMod
     request = ResolvedGeneration(
         "guide", RawTokens(tuple(prompt)), Sampling(temperature=0.0), max_tokens=24, ignore_eos=True
     )
-    assert fold(model.generate(request, threading.Event())).choices[0].text == expected
+    assert fold_events(model.generate(request, threading.Event())).choices[0].text == expected
 
 
 def test_a_cancelled_request_leaves_the_runtime_ready_for_the_next(model: StreamModel) -> None:
@@ -89,7 +89,7 @@ def test_a_cancelled_request_leaves_the_runtime_ready_for_the_next(model: Stream
     stop.set()
     with pytest.raises(Cancelled):
         list(stream)
-    assert fold(model.generate(replace(request, max_tokens=3), threading.Event())).usage.completion_tokens == 3
+    assert fold_events(model.generate(replace(request, max_tokens=3), threading.Event())).usage.completion_tokens == 3
 
 
 def test_a_damaged_program_is_refused_with_the_reason(program: Path, tmp_path: Path) -> None:

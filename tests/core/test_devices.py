@@ -1,13 +1,13 @@
 """The memory that models may take."""
 
-from core.devices import MEBI, Device, DeviceKind, devices, read_cards
-from core.hardware import machine
+from core.devices import MEBI, Device, DeviceKind, list_devices, read_cards
+from core.hardware import describe_machine
 
 
 def test_the_hosts_memory_comes_first() -> None:
-    first = devices()[0]
+    first = list_devices()[0]
     assert first.kind in (DeviceKind.HOST, DeviceKind.UNIFIED)
-    assert 0 < first.free <= first.total == machine().memory
+    assert 0 < first.free <= first.total == describe_machine().memory
 
 
 def test_cards_are_read_off_what_nvidias_tool_prints() -> None:

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from core.foreign_text import printable, printable_json, visible
+from core.foreign_text import drop_hidden, make_printable, printable_json
 
 OBEYED = {
     "clipboard": "\x1b]52;c;c2VjcmV0\x07",
@@ -62,7 +62,7 @@ def _obeyed(text: str, allowed: str = "") -> list[str]:
 @pytest.mark.parametrize("text", OBEYED.values(), ids=OBEYED.keys())
 @pytest.mark.parametrize("lines", [False, True])
 def test_what_a_terminal_obeys_is_seen_instead(text: str, lines: bool) -> None:
-    shown = printable(text, lines=lines)
+    shown = make_printable(text, lines=lines)
     assert not _obeyed(shown)
     assert "\\" in shown
     shown.encode()
@@ -71,40 +71,40 @@ def test_what_a_terminal_obeys_is_seen_instead(text: str, lines: bool) -> None:
 @pytest.mark.parametrize("text", ORDINARY)
 @pytest.mark.parametrize("lines", [False, True])
 def test_ordinary_text_of_any_language_stays(text: str, lines: bool) -> None:
-    assert printable(text, lines=lines) == text
+    assert make_printable(text, lines=lines) == text
 
 
 def test_no_character_at_all_gets_through_that_a_terminal_obeys() -> None:
     for number in range(sys.maxunicode + 1):
-        shown = printable(f"a{chr(number)}b")
+        shown = make_printable(f"a{chr(number)}b")
         assert not _obeyed(shown), hex(number)
         assert not any(unicodedata.bidirectional(sign) in ("RLO", "LRO", "RLE", "LRE", "RLI", "LRI") for sign in shown)
 
 
 def test_a_byte_of_a_name_that_is_not_utf8_is_told_as_that_byte() -> None:
-    assert printable("caf\udce9.gguf") == r"caf\xe9.gguf"
+    assert make_printable("caf\udce9.gguf") == r"caf\xe9.gguf"
 
 
 def test_a_line_keeps_no_newline_and_a_text_keeps_them() -> None:
-    assert printable("a\nb\tc") == r"a\nb\tc"
-    assert printable("a\nb\tc", lines=True) == "a\nb\tc"
-    assert printable("a\r\nb\rc", lines=True) == "a\nb\\rc"
+    assert make_printable("a\nb\tc") == r"a\nb\tc"
+    assert make_printable("a\nb\tc", lines=True) == "a\nb\tc"
+    assert make_printable("a\r\nb\rc", lines=True) == "a\nb\\rc"
 
 
 def test_a_name_cannot_look_like_another_by_what_is_not_seen() -> None:
     for hidden in ("\u200b", "\u200c", "\u200d", "\u200e", "\u2060", "\ufe0f", "\u115f", "\u3164", "\xad"):
-        assert printable(f"gpt{hidden}-4") != f"gpt{hidden}-4"
-        assert printable(f"模型{hidden}") != f"模型{hidden}" or hidden == "\ufe0f"
+        assert make_printable(f"gpt{hidden}-4") != f"gpt{hidden}-4"
+        assert make_printable(f"模型{hidden}") != f"模型{hidden}" or hidden == "\ufe0f"
 
 
 def test_marks_of_direction_stay_in_text_that_is_written_with_them() -> None:
     text = "(עברית)\u200f 1"
-    assert printable(text, lines=True) == text
-    assert printable("rm\u200f -rf", lines=True) == r"rm\u200f -rf"
+    assert make_printable(text, lines=True) == text
+    assert make_printable("rm\u200f -rf", lines=True) == r"rm\u200f -rf"
 
 
 def test_a_pile_of_marks_is_cut_down() -> None:
-    shown = printable("a" + "\u0301" * 30)
+    shown = make_printable("a" + "\u0301" * 30)
     assert shown.count("\u0301") == 8
     assert shown.count(r"\u0301") == 22
 
@@ -112,7 +112,7 @@ def test_a_pile_of_marks_is_cut_down() -> None:
 @pytest.mark.parametrize("text", [*OBEYED.values(), *ORDINARY])
 def test_the_second_time_changes_nothing(text: str) -> None:
     for lines in (False, True):
-        assert printable(printable(text, lines=lines), lines=lines) == printable(text, lines=lines)
+        assert make_printable(make_printable(text, lines=lines), lines=lines) == make_printable(text, lines=lines)
 
 
 def test_json_says_the_same_and_holds_nothing_that_a_terminal_obeys() -> None:
@@ -125,5 +125,5 @@ def test_json_says_the_same_and_holds_nothing_that_a_terminal_obeys() -> None:
 
 @pytest.mark.parametrize("text", ORDINARY)
 def test_where_there_is_no_room_for_escapes_ordinary_text_stays_too(text: str) -> None:
-    assert visible(text) == text
-    assert visible(f"{text}\x1b[2J\x9b\udcff") == f"{text}[2J"
+    assert drop_hidden(text) == text
+    assert drop_hidden(f"{text}\x1b[2J\x9b\udcff") == f"{text}[2J"

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Struct
 
 from core.files import append_line
-from core.kept import keep, keep_line, keep_lines, keep_value, load_kept, load_kept_lines, read_kept
+from core.kept import keep_file, keep_line, keep_lines, keep_value, load_kept, load_kept_lines, read_kept
 
 
 class Fact(Struct):
@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: py
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "kept"
     for _ in range(3):
-        assert not keep(path, b"")
+        assert not keep_file(path, b"")
         assert not keep_value(path, Fact("a"))
         assert not keep_lines(path, [Fact("a")])
         assert not keep_line(path, Fact("a"))

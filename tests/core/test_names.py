@@ -16,8 +16,8 @@ from core.names import (
     Server,
     Unknown,
     are_same,
-    parse,
     parse_asked,
+    parse_name,
 )
 
 ALIASES = {"gemma-4b", "phi-4-mini", "deepseek-r1:7b", "deepseek-r1"}
@@ -96,13 +96,13 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "meant"), READINGS, ids=[text for text, _ in READINGS])
 def test_a_name_is_taken_for_what_its_form_says(text: str, meant: Name) -> None:
-    assert parse(text, ALIASES) == meant
+    assert parse_name(text, ALIASES) == meant
 
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_no_model_can_be_called_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
-        parse(text, ALIASES)
+        parse_name(text, ALIASES)
     said = str(caught.value)
     assert said.endswith(".")
     assert len(said) < 500
@@ -110,13 +110,13 @@ def test_what_no_model_can_be_called_is_refused_in_one_sentence(text: str) -> No
 
 
 def test_a_path_that_is_there_goes_before_a_repository_and_the_name_says_so() -> None:
-    name = parse("owner/repo", ALIASES, exists=lambda path: path == "owner/repo")
+    name = parse_name("owner/repo", ALIASES, exists=lambda path: path == "owner/repo")
     assert name == LocalPath("owner/repo", hides=HubName("owner/repo"))
-    assert parse("./x", exists=lambda _: True) == LocalPath("./x")
+    assert parse_name("./x", exists=lambda _: True) == LocalPath("./x")
 
 
 def test_a_built_in_model_goes_before_a_file_of_its_name() -> None:
-    assert parse("guide", exists=lambda _: True) == BuiltIn("guide")
+    assert parse_name("guide", exists=lambda _: True) == BuiltIn("guide")
 
 
 PIECES = st.sampled_from(
@@ -143,10 +143,10 @@ PIECES = st.sampled_from(
 @example("owner/a.gguf/")
 def test_any_text_is_read_or_refused_and_a_name_written_out_means_the_same(text: str) -> None:
     try:
-        name = parse(text, ALIASES)
+        name = parse_name(text, ALIASES)
     except ModelNotFound:
         return
-    assert parse(str(name), ALIASES) == name
+    assert parse_name(str(name), ALIASES) == name
     if isinstance(name, HubName) and name.file is not None:
         assert ".." not in name.file.split("/")
         assert not name.file.startswith("/")
@@ -170,7 +170,7 @@ FOREIGN = [
 
 def read(text: str) -> Name | None:
     try:
-        return parse(text, ALIASES)
+        return parse_name(text, ALIASES)
     except ModelNotFound:
         return None
 
@@ -216,7 +216,7 @@ def test_a_client_means_by_a_name_what_the_user_means_by_it(text: str) -> None:
 
 
 def test_a_file_whose_name_ends_in_a_blank_is_opened_by_the_user_alone() -> None:
-    assert parse("my model ", exists=lambda path: path == "my model ") == LocalPath("my model ")
+    assert parse_name("my model ", exists=lambda path: path == "my model ") == LocalPath("my model ")
     assert parse_asked("my model ") == Unknown("my model")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 
 EPILOG = """\
 commands:
@@ -103,7 +103,7 @@ class CommandParser(argparse.ArgumentParser):
     """argparse for commands that have options of their own; what it quotes is escaped."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        super().error(make_printable(message))
 
 
 class Parser(argparse.ArgumentParser):

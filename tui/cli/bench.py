@@ -13,7 +13,7 @@ from rich.markup import escape
 from core.bench.results import BenchRun, ExportFormat, Setting, export_run, rank_engines
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import BenchtopError, UsageError
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui.cli import bench_table as benchtable
@@ -108,7 +108,7 @@ class Reporter:
         return ", ".join(filter(None, (setting.engine, in_full(setting, self._names))))
 
     def _show(self, words: str) -> None:
-        self._update(escape(printable(words)))
+        self._update(escape(make_printable(words)))
 
 
 def inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 
 
 class Paper(Console):
@@ -23,7 +23,7 @@ class Paper(Console):
 
     def tell(self, sentence: str, style: str = "", *, wrap: bool = False) -> None:
         """A sentence. Unless `wrap` says so it is left to the terminal, so that a command in it can be copied."""
-        self.print(Text(printable(sentence, lines=True), style), soft_wrap=not wrap)
+        self.print(Text(make_printable(sentence, lines=True), style), soft_wrap=not wrap)
 
     def render_str(
         self,
@@ -39,7 +39,7 @@ class Paper(Console):
     ) -> Text:
         """Every plain string comes through here, those in tables too, before it is measured."""
         return super().render_str(
-            printable(text, lines=True),
+            make_printable(text, lines=True),
             style=style,
             justify=justify,
             overflow=overflow,
@@ -53,7 +53,7 @@ class Paper(Console):
         """Text that others put together is looked at here."""
         for segment in super().render(renderable, options):
             text, style, control = segment
-            if control is None and (seen := printable(text, lines=True)) != text:
+            if control is None and (seen := make_printable(text, lines=True)) != text:
                 yield Segment(seen, style)
             else:
                 yield segment

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from core.hardware import available_memory, machine
+from core.hardware import available_memory, describe_machine
 from core.trial.probe import describe_settings
 from core.workbench import Workbench
 from tui.cli.console import Paper
@@ -35,7 +35,7 @@ def examine(settings: Settings) -> None:
 
 
 def machine_table() -> Table:
-    here = machine()
+    here = describe_machine()
     table = Table(title="This machine", title_justify="left", show_header=False)
     table.add_row("system", f"{platform.system()} {platform.release()} ({here.architecture})")
     table.add_row("python", platform.python_version())

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from core.engines.registry import Engines
 from core.errors import ModelNotFound
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.models.catalog import CatalogEntry, builtin_catalog
 from core.models.library.scan import Library, LibraryEntry, Place, user_library
 from core.models.library.servers import ask
@@ -118,10 +118,10 @@ def table_of(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -
     for entry in entries:
         kind = entry.format or ""
         used = _when(entry).partition("T")[0]
-        told = printable(entry.problem or ", ".join(entry.engines))
+        told = make_printable(entry.problem or ", ".join(entry.engines))
         style = "red" if entry.problem else None
         short = shorts.get(entry.path)
-        called = "\n".join(printable(name) for name in (short, entry.name) if name is not None)
+        called = "\n".join(make_printable(name) for name in (short, entry.name) if name is not None)
         table.add_row(called, kind, size_in_words(entry.size), used, told, style=style)
     return table
 

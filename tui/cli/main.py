@@ -167,10 +167,12 @@ def _check_threads(settings: Settings) -> None:
     if not asked:
         return
     from core.errors import UsageError
-    from core.hardware import machine
+    from core.hardware import describe_machine
 
-    if max(asked) > machine().threads:
-        raise UsageError(f"{max(asked)} threads are asked for, and this machine has {machine().threads}; give fewer.")
+    if max(asked) > describe_machine().threads:
+        raise UsageError(
+            f"{max(asked)} threads are asked for, and this machine has {describe_machine().threads}; give fewer."
+        )
 
 
 def _check_routes(settings: Settings, model: str | None) -> None:
@@ -253,9 +255,9 @@ def _config(words: Sequence[str]) -> int:
 
 
 def _print_version() -> int:
-    from api.version import version
+    from api.version import read_version
 
-    write(f"benchtop {version()}")
+    write(f"benchtop {read_version()}")
     return OK
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from core.foreign_text import printable, printable_json
+from core.foreign_text import make_printable, printable_json
 
 
 def be_tolerant() -> None:
@@ -17,18 +17,18 @@ def be_tolerant() -> None:
 
 def write(text: str, *, end: str = "\n") -> None:
     """A line or several on stdout, at once."""
-    sys.stdout.write(printable(text, lines=True) + end)
+    sys.stdout.write(make_printable(text, lines=True) + end)
     sys.stdout.flush()
 
 
 def complain(sentence: str) -> None:
     """A line on stderr, with the program's name before it."""
-    sys.stderr.write(f"tui: {printable(sentence)}\n")
+    sys.stderr.write(f"tui: {make_printable(sentence)}\n")
 
 
 def pass_on(line: str) -> None:
     """A line of another process on stderr, as it wrote it."""
-    sys.stderr.write(f"{printable(line)}\n")
+    sys.stderr.write(f"{make_printable(line)}\n")
 
 
 def write_json(value: object) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn
 
 from core.errors import BenchtopError, UsageError
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.models.downloads.disk_space import in_words
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.settings.load import load_settings
@@ -153,7 +153,11 @@ class Bar:
             if item.note is not None:
                 self._console.tell(said(item))
         self._progress.update(
-            self._task, description=printable(item.name), total=item.total, completed=item.done, figures=figures(item)
+            self._task,
+            description=make_printable(item.name),
+            total=item.total,
+            completed=item.done,
+            figures=figures(item),
         )
 
 

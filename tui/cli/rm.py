@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from core.errors import UsageError
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.models.library.delete import check, find
 from core.models.library.scan import LibraryEntry
 from core.settings.load import load_settings
@@ -50,5 +50,5 @@ def _agreed(entry: LibraryEntry) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(f"There is no terminal to ask whether {entry.name} is to be deleted; say --yes.")
     size = size_in_words(entry.size) or "empty"
-    write(printable(f"Delete {entry.name} ({size}) at {entry.path}? [y/N] "), end="")
+    write(make_printable(f"Delete {entry.name} ({size}) at {entry.path}? [y/N] "), end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from api.server import Server
 from core.errors import BenchtopError, ServerError
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.snapshots import ModelKind
 from core.supervision import Journal, NoWitness, Past, take_handover
 from core.telemetry import log
@@ -106,7 +106,7 @@ async def _keep(journal: Journal, workbench: Workbench) -> None:
 
 
 def _tell(line: str) -> None:
-    write(printable(line))
+    write(make_printable(line))
 
 
 def _announce(server: Server, workbench: Workbench) -> None:
@@ -123,7 +123,7 @@ def _announce(server: Server, workbench: Workbench) -> None:
     if model:
         kind = next((each.kind for each in workbench.snapshot().models if each.name == model), ModelKind.CHAT)
         lines.append(f"Try: {server.curl(model, kind)}")
-    write("\n".join(map(printable, lines)))
+    write("\n".join(map(make_printable, lines)))
 
 
 class _Signals:

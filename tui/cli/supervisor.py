@@ -24,8 +24,8 @@ from typing import IO, TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
-from api.transport.listening import listen
-from core.foreign_text import printable
+from api.transport.listening import open_sockets
+from core.foreign_text import make_printable
 from core.hosts import is_loopback
 from core.supervision import VARIABLE, Handover, Note, Past, read_note
 from tui.cli.output import complain, pass_on
@@ -115,7 +115,7 @@ def supervise(words: Sequence[str], settings: Settings) -> int:
 
     Raises ServerError when the port cannot be had.
     """
-    sockets = listen(settings.server.host, settings.server.port)
+    sockets = open_sockets(settings.server.host, settings.server.port)
     given = settings.server.api_key or None
     key = secrets.token_urlsafe(24) if given is None and not is_loopback(settings.server.host) else None
     handle, name = tempfile.mkstemp(prefix="benchtop-", suffix=".journal")
@@ -210,7 +210,7 @@ class _Supervisor:
     def _read(self, pipe: IO[bytes]) -> None:
         for raw in pipe:
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
-            self._lines.append(printable(line))
+            self._lines.append(make_printable(line))
             pass_on(line)
 
     def _came(self, number: int, _: FrameType | None) -> None:
@@ -265,7 +265,7 @@ def _last_words(lines: Sequence[str]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(printable, names))
+    return ", ".join(map(make_printable, names))
 
 
 def _nth(number: int) -> str:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.telemetry.log import FIELDS
 
 KEPT = 200
@@ -25,5 +25,5 @@ class LogTail(logging.Handler):
         fields = getattr(record, FIELDS, None) or {}
         told = " ".join(f"{name}={value}" for name, value in fields.items())
         line = f"{when} {record.levelname.lower():<7} {record.getMessage()} {told}".rstrip()
-        self.lines.append(printable(line))
+        self.lines.append(make_printable(line))
         self.version += 1

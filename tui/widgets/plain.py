@@ -9,20 +9,20 @@ from textual.filter import LineFilter
 from textual.visual import VisualType
 from textual.widgets import Static
 
-from core.foreign_text import printable, visible
+from core.foreign_text import drop_hidden, make_printable
 
 
 def shown(words: str | Content, *, lines: bool = True) -> Content:
     """`words` as they may be drawn, with the styles they have. Without `lines` they are a name, and stay on one."""
     if isinstance(words, str):
-        return Content(printable(words, lines=lines))
-    if printable(words.plain, lines=lines) == words.plain:
+        return Content(make_printable(words, lines=lines))
+    if make_printable(words.plain, lines=lines) == words.plain:
         return words
     # A style goes on to the end of the escape that stands for its last character.
     edges = sorted({edge for span in words.spans for edge in (span.start, span.end)})
     out = []
     for piece in words.divide(edges) if edges else [words]:
-        text = printable(piece.plain, lines=lines)
+        text = make_printable(piece.plain, lines=lines)
         out.append(Content(text, [Span(0, len(text), span.style) for span in piece.spans]))
     return Content("").join(out)
 
@@ -52,4 +52,6 @@ class Unobeyed(LineFilter):
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         if all(text.isprintable() for text, _, _ in segments):
             return segments
-        return [segment if segment.control else Segment(visible(segment.text), segment.style) for segment in segments]
+        return [
+            segment if segment.control else Segment(drop_hidden(segment.text), segment.style) for segment in segments
+        ]

@@ -30,7 +30,7 @@ from core.engines.executorch.wire import (
 )
 from core.environment import without_secrets
 from core.errors import Cancelled, EngineFailed
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.last_words import decisive_line, signal_name
 
 POLL: Final = 0.1
@@ -164,7 +164,7 @@ class RuntimeProcess:
         """With what the runtime logged first, which tells the reason where a code does not; else its last words."""
         said = (match[1] for line in tuple(self._printed) if (match := SAID.match(line)))
         first = next(said, None)
-        told = printable(first).rstrip(".") if first is not None else decisive_line("\n".join(self._printed))
+        told = make_printable(first).rstrip(".") if first is not None else decisive_line("\n".join(self._printed))
         return f"{what}: {told}" if told else what
 
 

@@ -107,7 +107,7 @@ class LlamaCppEngine:
     def sizes(self, artifact: Artifact, options: LoadOptions) -> list[BatchSize]:
         """Micro-batches change what a pass finds in the processor's caches; larger batches pay where there are many
         cores, or an accelerator."""
-        from core.hardware import machine
+        from core.hardware import describe_machine
         from core.models.fit.estimate import compute_bytes
         from core.models.fit.sizing import DEFAULT_CONTEXT, DEFAULT_SLOTS, batch_sizes, cells_for, outputs_for
         from core.models.formats.read import read_header
@@ -120,7 +120,7 @@ class LlamaCppEngine:
         def taken(size: int) -> int:
             return compute_bytes(header, cells, size, outputs_for(slots, slots), flash_attention=flash)
 
-        room = taken(options.pass_tokens) + machine().memory // SPARE
+        room = taken(options.pass_tokens) + describe_machine().memory // SPARE
         return batch_sizes(options, context, lambda size: taken(size) <= room)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
@@ -177,7 +177,7 @@ class LlamaCppEngine:
     ) -> native.llama_context_p:
         import llama_cpp as native
 
-        from core.hardware import machine
+        from core.hardware import describe_machine
         from core.models.fit.sizing import outputs
 
         parameters = native.llama_context_default_params()
@@ -186,7 +186,7 @@ class LlamaCppEngine:
         parameters.n_ubatch = min(spec.batch, options.micro_batch or spec.batch)
         parameters.n_seq_max = spec.sequences
         parameters.n_threads = spec.threads
-        parameters.n_threads_batch = options.batch_threads or machine().cores
+        parameters.n_threads_batch = options.batch_threads or describe_machine().cores
         parameters.kv_unified = True
         parameters.no_perf = True
         # Only what is drawn from needs logits; without this bound the output buffer is sized for a whole batch.
@@ -216,7 +216,7 @@ def _describe(
 ) -> ModelSpec:
     import llama_cpp as native
 
-    from core.hardware import available_memory, machine
+    from core.hardware import available_memory, describe_machine
     from core.models.fit.sizing import size
 
     metadata = _Metadata(model)
@@ -235,7 +235,7 @@ def _describe(
         sequences=sizes.sequences,
         cells=sizes.cells,
         batch=sizes.batch,
-        threads=options.threads or machine().cores,
+        threads=options.threads or describe_machine().cores,
         weight_bytes=weights,
         kv_bytes_per_token=token_bytes,
         template=metadata.text("tokenizer.chat_template") or None,

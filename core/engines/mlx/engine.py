@@ -12,7 +12,7 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
-from core.hardware import machine
+from core.hardware import describe_machine
 
 MEND = "uv sync --extra mlx"
 
@@ -28,7 +28,7 @@ class MlxEngine:
     def priority(self) -> int:
         """The first where it has the GPU it was made for, the last of those that run here elsewhere: on processors it
         is many times slower than the others."""
-        return choose_priority(apple=machine().apple_silicon)
+        return choose_priority(apple=describe_machine().apple_silicon)
 
     def availability(self) -> Availability:
         found = find_spec("mlx")

@@ -20,7 +20,7 @@ from core.engines.mlx.library import list_weights, utils
 from core.engines.mlx.model import MlxModel
 from core.engines.mlx.trimming import TrimmingMlxModel
 from core.errors import ArtifactError, Cancelled, LoadFailed
-from core.hardware import available_memory, machine
+from core.hardware import available_memory, describe_machine
 from core.models.fit.sizing import kv_bytes_per_token, size
 
 UNTOLD_CONTEXT = 4096
@@ -196,7 +196,7 @@ def _describe(
         cells=sizes.cells,
         batch=sizes.batch,
         # MLX takes the threads it likes; what the options say has no effect.
-        threads=machine().cores,
+        threads=describe_machine().cores,
         weight_bytes=weight_bytes,
         kv_bytes_per_token=token_bytes,
         template=folder.template,

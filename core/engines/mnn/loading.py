@@ -17,7 +17,7 @@ from core.engines.mnn.model import MnnModel
 from core.engines.mnn.native import Llm, capture_output
 from core.engines.mnn.tokenizer import MnnTokenizer
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
-from core.hardware import available_memory, machine
+from core.hardware import available_memory, describe_machine
 from core.models.fit.sizing import DEFAULT_CONTEXT, size
 
 CHUNK: Final = 64
@@ -75,7 +75,7 @@ def _settings(folder: Folder, options: LoadOptions) -> dict[str, object]:
 
 
 def _threads(options: LoadOptions) -> int:
-    return options.threads or options.batch_threads or machine().cores
+    return options.threads or options.batch_threads or describe_machine().cores
 
 
 def _try(folder: Folder, llm: Llm) -> int:

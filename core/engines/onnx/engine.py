@@ -206,9 +206,9 @@ def _session(
 
 
 def _threads(options: LoadOptions) -> int:
-    from core.hardware import machine
+    from core.hardware import describe_machine
 
-    return options.threads or options.batch_threads or machine().cores
+    return options.threads or options.batch_threads or describe_machine().cores
 
 
 def _describe(

@@ -176,9 +176,9 @@ def _number(source: Mapping[str, Any], key: str, default: float) -> float:
 
 
 def _threads(options: LoadOptions) -> int:
-    from core.hardware import machine
+    from core.hardware import describe_machine
 
-    return options.threads or options.batch_threads or machine().cores
+    return options.threads or options.batch_threads or describe_machine().cores
 
 
 def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:

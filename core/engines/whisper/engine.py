@@ -16,7 +16,7 @@ from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.errors import ArtifactError, Cancelled, LoadFailed
-from core.hardware import machine
+from core.hardware import describe_machine
 from core.models.formats.detect import Damaged
 from core.models.formats.whisper import WhisperHeader, read_header
 from core.requests import Sampling
@@ -123,7 +123,7 @@ def spec_of(header: WhisperHeader, options: LoadOptions) -> ModelSpec:
         sequences=1,
         cells=0,
         batch=header.n_audio_ctx,
-        threads=options.threads or machine().cores,
+        threads=options.threads or describe_machine().cores,
         weight_bytes=header.weight_bytes,
         kv_bytes_per_token=0,
         template=None,

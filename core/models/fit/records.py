@@ -1,7 +1,7 @@
 """What loading really took, beside what was estimated: kept for this machine, and used to correct the estimate.
 
-What is measured is the growth of the process's resident set (`core.devices.resident`), from before the model was
-opened until it has computed a full batch and one further token, in a process that does nothing else: the trial run
+What is measured is the growth of the process's resident set (`core.devices.measure_resident`), from before the model
+was opened until it has computed a full batch and one further token, in a process that does nothing else: the trial run
 that finds out whether an engine survives a model here, where that is a matter of seconds. Before that the activations'
 pages do not count, because nothing has touched them; the KV cache's do, because llama.cpp clears it. Memory of a card
 is not seen in it, and is not recorded.
@@ -17,7 +17,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from core.hardware import machine
+from core.hardware import describe_machine
 from core.kept import keep_lines, load_kept_lines
 from core.models.fit.estimate import Correction, Parts, uncorrected
 
@@ -66,7 +66,7 @@ class FitRecords:
 
     def correction(self, engine: str) -> Correction:
         """What this machine's loads with an engine have taught."""
-        here = machine().fingerprint
+        here = describe_machine().fingerprint
         return correction(record for record in self.all() if record.engine == engine and record.machine == here)
 
 

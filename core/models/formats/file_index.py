@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from core.contract.artifact import FormatName
-from core.foreign_text import encodable
+from core.foreign_text import make_encodable
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import Damaged, detect
 from core.models.formats.gguf import read_gguf
@@ -81,7 +81,7 @@ class Inspector:
         if self._memory is None or self._fresh == self._kept:
             return
         # Names that are not UTF-8 cannot be written; their files are looked into again each time.
-        written = {path: kept for path, kept in self._fresh.items() if encodable(path) == path}
+        written = {path: kept for path, kept in self._fresh.items() if make_encodable(path) == path}
         keep_value(self._memory, _Memory(VERSION, written), "msgpack")
         self._kept = dict(self._fresh)
 

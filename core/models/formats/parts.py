@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from core.foreign_text import encodable
+from core.foreign_text import make_encodable
 
 MOST_PARTS: Final = 10_000
 
@@ -14,9 +14,9 @@ def own_name(path: Path, *, folder: bool = False) -> str:
     """What a model is called by its path: the name of a file without its ending and the number of a part, or that of
     a folder; bytes that are not UTF-8 as escapes, since a model's name goes into JSON and logs."""
     if folder:
-        return encodable(path.name)
+        return make_encodable(path.name)
     part = _part(path)
-    return encodable(path.name[: part[0]] if part else path.stem or str(path))
+    return make_encodable(path.name[: part[0]] if part else path.stem or str(path))
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from api.app import create_app
-from api.http.errors import refusal
+from api.http.errors import translate_error
 from api.http.redact import without_folders
 from api.native.downloads import row_of
-from api.openai.models import cards
+from api.openai.models import build_cards
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions, LoadProgress, Lora, no_progress
 from core.contract.step import Step, Work
@@ -108,7 +108,7 @@ async def test_who_has_no_home_is_told_of_errors_all_the_same(monkeypatch: pytes
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(RuntimeError):
         Path.home()
-    error = refusal(EngineFailed("There is nothing in /srv/m/a.gguf."))
+    error = translate_error(EngineFailed("There is nothing in /srv/m/a.gguf."))
     assert error.error.message == "There is nothing in a.gguf."
 
 
@@ -125,7 +125,7 @@ async def test_the_name_that_a_client_made_up_is_told_as_it_is(
 
 
 async def test_what_clients_send_does_not_fill_the_log_with_warnings(caplog: pytest.LogCaptureFixture) -> None:
-    refused = refusal(RequestError("The field `stop` cannot be '/srv/m/a'."))
+    refused = translate_error(RequestError("The field `stop` cannot be '/srv/m/a'."))
     assert refused.error.message == "The field `stop` cannot be 'a'."
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
@@ -149,7 +149,7 @@ async def test_a_model_tells_what_is_wrong_with_its_draft_without_folders() -> N
     stats = DraftStats("small", problem="Of /srv/My Models/small.gguf and /srv/m/x.so nothing is left.")
     model = ModelSnapshot("large", "llamacpp", ModelState.READY, draft=stats)
     snapshot = Snapshot(0.0, 0.0, (model,), MachineSnapshot(0.0, 0, 0, 0))
-    (card,) = cards(snapshot, (Path("/srv/My Models/small.gguf"),))
+    (card,) = build_cards(snapshot, (Path("/srv/My Models/small.gguf"),))
     assert card.draft is not None
     assert card.draft.problem == "Of small.gguf and x.so nothing is left."
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 import core.guide
-from api.native.cache import report, total_cache
+from api.native.cache import report_cache, total_cache
 from api.native.health import health_of
 from api.native.queue import total_queue
 from core.settings.schema import ModelSettings
@@ -195,7 +195,7 @@ async def test_stats_are_summed_over_models() -> None:
     )
     both = snapshot(first, first)
     assert total_queue(both) == QueueStats(2, 4, 6, 8, 10, 12)
-    cache = report(total_cache(both))
+    cache = report_cache(total_cache(both))
     assert (cache.entries, cache.memory_mb, cache.max_size_mb, cache.hit_rate) == (2, 2.0, 20.0, 0.25)
 
 

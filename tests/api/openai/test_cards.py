@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from api.openai.models import cards
+from api.openai.models import build_cards
 from core.chat.template import ABSENT
 from core.snapshots import MachineSnapshot, ModelSnapshot, ModelState, Snapshot
 
@@ -11,5 +11,5 @@ def test_a_card_tells_the_notes_about_how_the_model_was_loaded() -> None:
     notes = (ABSENT, "The adapter /srv/My Models/a.gguf is added.")
     model = ModelSnapshot("m", "llamacpp", ModelState.READY, notes=notes)
     snapshot = Snapshot(100.0, 1.0, (model,), MachineSnapshot(0.0, 1, 1, 1))
-    (card,) = cards(snapshot, (Path("/srv/My Models/a.gguf"),))
+    (card,) = build_cards(snapshot, (Path("/srv/My Models/a.gguf"),))
     assert card.notes == [ABSENT, "The adapter a.gguf is added."]

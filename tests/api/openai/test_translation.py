@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.http.errors import refusal
+from api.http.errors import translate_error
 from api.openai.chat import BODY, to_core
 from api.openai.chat_writer import ChatDialect
 from api.openai.wire import ChatRequest
@@ -120,13 +120,13 @@ ERRORS = [
 def test_each_error_has_its_status_code_and_headers(
     error: BenchtopError, status: int, code: str | None, headers: dict[str, str]
 ) -> None:
-    refused = refusal(error)
+    refused = translate_error(error)
     assert (refused.status, refused.error.code, dict(refused.headers)) == (status, code, headers)
     assert refused.error.message == str(error)
 
 
 def test_an_unexpected_error_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    refused = refusal(ValueError("secret details"))
+    refused = translate_error(ValueError("secret details"))
     assert refused.status == 500
     assert "secret" not in refused.error.message
     assert caplog.records[0].exc_info

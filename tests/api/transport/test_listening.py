@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from api.transport.listening import listen
+from api.transport.listening import open_sockets
 from core.errors import ServerError
 
 
@@ -26,7 +26,7 @@ version_6 = pytest.mark.skipif(not _has_version_6(), reason="this machine has no
 @contextmanager
 def listening(host: str, port: int = 0) -> Iterator[list[tuple[str, int]]]:
     """The addresses and ports that are bound."""
-    sockets = listen(host, port)
+    sockets = open_sockets(host, port)
     try:
         yield [each.getsockname()[:2] for each in sockets]
     finally:
@@ -57,7 +57,7 @@ def test_a_port_that_is_taken_in_one_version_is_in_use() -> None:
     with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"Port {port} on localhost is in use"):
-            listen("localhost", port)
+            open_sockets("localhost", port)
         assert not reaches("127.0.0.1", port)
 
 
@@ -80,4 +80,4 @@ def test_one_address_is_that_alone() -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "2001:db8::7", "fe80::1%nosuchzone", "a\0b"])
 def test_what_this_machine_does_not_have_is_told(host: str) -> None:
     with pytest.raises(ServerError, match=r"is no address of this machine; choose another with --host\."):
-        listen(host, 0)
+        open_sockets(host, 0)

@@ -11,7 +11,7 @@ from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
 from core.engines.mlx.engine import choose_priority
 from core.engines.registry import Engines
 from core.errors import ArtifactError, EngineUnavailable
-from core.hardware import machine
+from core.hardware import describe_machine
 from core.models.fit.sizing import kv_bytes_per_token, size
 
 GGUF = Artifact("m", "gguf", Path("m.gguf"), 1)
@@ -78,7 +78,7 @@ def test_mlx_goes_first_on_the_machines_it_was_made_for_and_last_elsewhere() -> 
     others = [engine.priority for engine in Engines() if engine.name not in ("mlx", "remote", "echo")]
     assert choose_priority(apple=True) < min(others)
     assert choose_priority(apple=False) > max(others)
-    assert Engines().get("mlx").priority == choose_priority(apple=machine().apple_silicon)
+    assert Engines().get("mlx").priority == choose_priority(apple=describe_machine().apple_silicon)
     assert next(engine.name for engine in Engines() if engine.name != "mlx") == "llamacpp"
 
 

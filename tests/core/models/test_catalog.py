@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from core.models.catalog import FILE, Task, Width, builtin_catalog, decode
-from core.names import Alias, HubName, parse
+from core.names import Alias, HubName, parse_name
 
 ASKED_FOR = (
     *("phi-4-mini", "llama-3.2-1b", "llama-3.2-3b", "llama-3.1-8b", "gemma-1b", "gemma-4b", "gemma-12b", "gemma-27b"),
@@ -25,14 +25,14 @@ def test_every_alias_that_is_promised_is_there() -> None:
 def test_an_entry_has_a_source_for_its_default_and_only_names_of_the_hub(entry) -> None:  # type: ignore[no-untyped-def]
     assert entry.sources()
     assert entry.alias == entry.alias.lower()
-    assert parse(entry.alias, builtin_catalog().aliases) == Alias(entry.alias)
+    assert parse_name(entry.alias, builtin_catalog().aliases) == Alias(entry.alias)
     for width in entry.variants:
         for source in entry.sources(width.value):
-            assert isinstance(parse(str(source.name)), HubName)
+            assert isinstance(parse_name(str(source.name)), HubName)
     rows = loads(FILE.read_text())[entry.alias]
     names = [name for key in ("gguf", "mlx", "onnx", "mnn", "whisper") if (name := rows.get(key)) is not None]
     listed = [each for name in names for each in (name.values() if isinstance(name, dict) else [name])]
-    assert all(isinstance(parse(each), HubName) for each in listed)
+    assert all(isinstance(parse_name(each), HubName) for each in listed)
     assert len(listed) == len(set(listed))
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from core.contract.options import LoadOptions
-from core.foreign_text import encodable
+from core.foreign_text import make_encodable
 from core.guide import WEIGHTS
 from core.models.formats.detect import fingerprint
 from core.models.library.scan import Library
@@ -61,5 +61,5 @@ def test_such_a_file_is_tried_in_a_child_process(library: Path) -> None:
 
 
 def test_only_what_cannot_be_encoded_becomes_an_escape() -> None:
-    assert encodable("ünï \x1b \u202e") == "ünï \x1b \u202e"
-    assert encodable("a\udcff\ud800") == r"a\xff\ud800"
+    assert make_encodable("ünï \x1b \u202e") == "ünï \x1b \u202e"
+    assert make_encodable("a\udcff\ud800") == r"a\xff\ud800"

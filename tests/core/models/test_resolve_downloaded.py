@@ -19,7 +19,7 @@ from core.models.hub.repository import RepoFile, Repository
 from core.models.library.scan import Library
 from core.models.library.variants import formats, variant
 from core.models.resolve import candidates, quant_of, read_own, resolve_own
-from core.names import HubName, parse
+from core.names import HubName, parse_name
 from tests.fakes.hub import LoopbackHub
 from tests.fakes.hubcache import COMMIT, OTHER, cached
 from tests.fakes.speech import write_whisper
@@ -116,7 +116,7 @@ def test_what_was_pulled_by_the_name_of_a_listing_is_found_by_it_where_it_is_alo
         repo = name.partition(":")[0]
         files = tuple(RepoFile(path, 1000 + place) for place, path in enumerate(paths))
         listed = Repository(repo, COMMIT, files, group(repo, COMMIT, files))
-        asked = parse(name)
+        asked = parse_name(name)
         assert isinstance(asked, HubName)
         quant = wanted(asked, listed)
         snapshot = cached(tmp_path, repo, {file.path: GGUF for file in quant.files})

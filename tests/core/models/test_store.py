@@ -92,16 +92,16 @@ def test_fit_is_judged_for_the_context_and_type_that_are_asked_for(store: Store)
 
 
 def test_gguf_is_preferred_to_other_formats_off_a_mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.hardware import machine
+    from core.hardware import describe_machine
     from core.models import store as module
 
     store = Store(Settings(), folders_in(tmp_path), Engines(), LoadOptions())
-    linux = replace(machine(), system="linux", architecture="x86_64")
-    monkeypatch.setattr(module, "machine", lambda: linux)
+    linux = replace(describe_machine(), system="linux", architecture="x86_64")
+    monkeypatch.setattr(module, "describe_machine", lambda: linux)
     assert store.formats[0] == "gguf"
     if "mlx" in store.formats:
-        mac = replace(machine(), system="darwin", architecture="arm64")
-        monkeypatch.setattr(module, "machine", lambda: mac)
+        mac = replace(describe_machine(), system="darwin", architecture="arm64")
+        monkeypatch.setattr(module, "describe_machine", lambda: mac)
         assert store.formats[:2] == ("mlx", "gguf")
 
 

@@ -19,7 +19,7 @@ from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import Cancelled, EngineFailed, LoadFailed
 from core.guide import WEIGHTS
-from core.hardware import machine
+from core.hardware import describe_machine
 from core.trial.child import Line, Loaded, Refused, Sampled, TrialRequest, Tried
 from core.trial.choose_engine import Row, Selection
 from core.trial.cpu_load import Times
@@ -181,7 +181,7 @@ def test_llama_cpp_runs_the_built_in_model_in_a_child(prober: Prober) -> None:
     assert measured == list(thread_counts(LoadOptions()))
     assert all(rate.decode > 0 and rate.prefill > 0 and rate.memory > 0 for rate in verdict.rates)
     assert verdict.best in verdict.rates
-    assert verdict.threads in range(1, machine().cores + 1)
+    assert verdict.threads in range(1, describe_machine().cores + 1)
 
 
 def test_more_threads_must_earn_their_place() -> None:

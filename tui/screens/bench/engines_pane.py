@@ -19,7 +19,7 @@ from textual.widgets import Button, Input, Label, Static
 from core.bench.results import BenchRun, ExportFormat, export_run
 from core.bench.suite import SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import BenchtopError, Cancelled, UsageError
-from core.hardware import machine
+from core.hardware import describe_machine
 from tui import format as fmt
 from tui import glyphs
 from tui.screens.bench.available import EngineTable
@@ -235,7 +235,7 @@ class Contest(Vertical):
 
     def _partial(self) -> BenchRun | None:
         """What a run measured before it ended early."""
-        here, rows = machine(), self._lineup.rows
+        here, rows = describe_machine(), self._lineup.rows
         return BenchRun(time.time(), here.fingerprint, here.processor, rows) if rows else None
 
     def _conclude(self) -> None:

@@ -13,7 +13,7 @@ from textual.timer import Timer
 from textual.widget import MountError
 from textual.widgets import Static
 
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from tui import glyphs
 from tui.screens.chat import markdown_blocks as blocks
 from tui.screens.chat.conversation import Exchange, Outcome, summary
@@ -77,7 +77,7 @@ class Answer(Vertical):
         text = self._half + text
         cut = len(text) if ended or (half := _HALF.search(text)) is None else half.start()
         self._half = text[cut:]
-        self._tail = printable(self._tail + text[:cut], lines=True)
+        self._tail = make_printable(self._tail + text[:cut], lines=True)
 
     async def _show_tail(self, ended: bool) -> None:
         tail = self.query_one(".tail", Static)

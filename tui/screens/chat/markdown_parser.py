@@ -13,7 +13,7 @@ from markdown_it.token import Token
 from pygments.lexers import find_lexer_class_by_name
 from pygments.util import ClassNotFound
 
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 
 _SIGNS = '*_`#~<>|!-+."$'
 
@@ -98,7 +98,7 @@ def _address(link: Token, words: str) -> str:
     known = {address, address.removeprefix("mailto:"), address.removeprefix("http://")}
     if link.info == "auto" or link.markup == "linkify" or words in known:
         return f' ("{title}")' if title else ""
-    return printable(f' ({address} "{title}")' if title else f" ({address})")
+    return make_printable(f' ({address} "{title}")' if title else f" ({address})")
 
 
 def _beside_the_language(fence: Token) -> str:

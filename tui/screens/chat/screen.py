@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from core.errors import BenchtopError, Cancelled
 from core.events import Failed, Finished, TextDelta
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.snapshots import ModelSnapshot, Snapshot
 from tui import format as fmt
 from tui import glyphs
@@ -288,7 +288,7 @@ class ChatScreen(Room):
         path = Path(answer).expanduser()
         try:
             with path.open("x", encoding="utf-8") as file:
-                file.write(printable(self.chat.to_markdown(), lines=True))
+                file.write(make_printable(self.chat.to_markdown(), lines=True))
         except FileExistsError:
             return f"{path} exists already; choose another name."
         except OSError as error:

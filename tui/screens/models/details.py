@@ -385,9 +385,9 @@ def _ready(item: Item) -> bool:
 
 
 def _memory() -> tuple[Device, ...]:
-    from core.devices import devices
+    from core.devices import list_devices
 
-    return devices()
+    return list_devices()
 
 
 def _listed(store: Store, item: Item, here: Collection[str]) -> Leaf:

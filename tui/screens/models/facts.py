@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textual.content import Content
 
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.models.catalog import Task
 from core.models.fit.estimate import Judged, Verdict
 from core.snapshots import DraftStats
@@ -34,7 +34,7 @@ def verdict_word(verdict: Verdict | None, *, rough: bool = False) -> Content:
 
 def short_name(name: str, width: int, cut: str) -> str:
     """Where it is too long, without its owner: what tells models apart comes last."""
-    name = printable(name)
+    name = make_printable(name)
     if len(name) <= width or "/" not in name:
         return name
     return f"{cut}/{name.rpartition('/')[2]}"
@@ -44,7 +44,7 @@ def short_path(path: Path, width: int, cut: str) -> str:
     """Its end, as much of it as fits but at least the name; the names of commits are forty characters long."""
     with suppress(RuntimeError, ValueError):
         path = Path("~") / path.relative_to(Path.home())
-    text = COMMIT.sub(rf"\1{cut}", printable(str(path)))
+    text = COMMIT.sub(rf"\1{cut}", make_printable(str(path)))
     if len(text) <= width:
         return text
     parts = Path(text).parts
@@ -55,7 +55,7 @@ def short_path(path: Path, width: int, cut: str) -> str:
 def lines_of(item: Item, cut: str, *, paired: bool) -> Content:
     """Everything known of a model, a line each; two facts to a line where `paired`. `cut` stands for what is
     left out."""
-    lines = [Content.styled(printable(item.name), "bold")]
+    lines = [Content.styled(make_printable(item.name), "bold")]
     if item.title and item.title != item.name:
         lines.append(Content.styled(item.title, "$quiet"))
     if item.entry is not None and item.entry.problem:

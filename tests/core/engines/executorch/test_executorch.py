@@ -19,7 +19,7 @@ from core.engines.executorch.engine import ExecutorchEngine
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, ContextExceeded, EngineFailed, LoadFailed, RequestError
-from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold
+from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold_events
 from core.guide import WEIGHTS
 from core.guide.convert.mlx import Header, tokenizer_config, write_tokenizer
 from core.models.resolve import resolve_own
@@ -118,9 +118,9 @@ def test_a_character_of_several_tokens_comes_out_whole(runtime: None, beside: Pa
 
 def test_a_stop_string_ends_the_answer_and_is_not_shown(loaded: StreamModel) -> None:
     found = events(loaded, asked(stop=("there", "never")))
-    assert fold(found).choices[0].text == "Hello "
+    assert fold_events(found).choices[0].text == "Hello "
     assert (last(found).reason, last(found).stop) == (FinishReason.STOP_SEQUENCE, "there")
-    assert fold(events(loaded, asked())).choices[0].text == "Hello there, café"
+    assert fold_events(events(loaded, asked())).choices[0].text == "Hello there, café"
 
 
 def test_max_tokens_and_a_full_context_are_told_apart(loaded: StreamModel) -> None:
@@ -136,16 +136,18 @@ def test_sampling_is_honoured_to_the_letter(loaded: StreamModel, tokenizer: Json
     banned = events(
         loaded, asked(max_tokens=1, sampling=Sampling(temperature=0.0, logit_bias=((first, -float("inf")),)))
     )
-    assert fold(banned).choices[0].text == tokenizer.piece(7).decode()
+    assert fold_events(banned).choices[0].text == tokenizer.piece(7).decode()
     seeded = asked(sampling=Sampling(temperature=1.0, seed=4), ignore_eos=True)
-    assert fold(events(loaded, seeded)).choices == fold(events(loaded, seeded)).choices
-    probable = fold(events(loaded, asked(max_tokens=2, sampling=Sampling(temperature=0.0, logprobs=2)))).choices[0]
+    assert fold_events(events(loaded, seeded)).choices == fold_events(events(loaded, seeded)).choices
+    probable = fold_events(events(loaded, asked(max_tokens=2, sampling=Sampling(temperature=0.0, logprobs=2)))).choices[
+        0
+    ]
     assert [len(each.top) for each in probable.logprobs] == [2, 2]
     assert probable.logprobs[0].top[1].data == tokenizer.piece(7)
 
 
 def test_choices_come_one_after_another(loaded: StreamModel) -> None:
-    choices = fold(events(loaded, asked(n=2))).choices
+    choices = fold_events(events(loaded, asked(n=2))).choices
     assert [choice.text for choice in choices] == ["Hello there, café"] * 2
 
 
@@ -156,7 +158,7 @@ def test_a_cancelled_request_leaves_the_runtime_ready_for_the_next(loaded: Strea
     stop.set()
     with pytest.raises(Cancelled):
         list(stream)
-    assert fold(events(loaded, asked())).choices[0].text == "Hello there, café"
+    assert fold_events(events(loaded, asked())).choices[0].text == "Hello there, café"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from core.contract.options import LoadOptions
 from core.engines.mlc.engine import MEND, MlcEngine
 from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError
-from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold
+from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold_events
 from core.models.resolve import resolve_own
 from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 
@@ -93,9 +93,9 @@ def test_the_answer_is_streamed_with_its_usage(loaded: StreamModel) -> None:
 
 
 def test_max_tokens_and_a_full_context_are_told_apart(loaded: StreamModel) -> None:
-    assert fold(events(loaded, asked(max_tokens=2))).choices[0].reason is FinishReason.LENGTH
+    assert fold_events(events(loaded, asked(max_tokens=2))).choices[0].reason is FinishReason.LENGTH
     native(loaded).ending = "length"
-    assert fold(events(loaded, asked())).choices[0].reason is FinishReason.CONTEXT
+    assert fold_events(events(loaded, asked())).choices[0].reason is FinishReason.CONTEXT
 
 
 def test_a_stop_string_is_not_shown_and_aborts_the_rest(loaded: StreamModel) -> None:
@@ -117,7 +117,7 @@ def test_a_request_is_written_as_the_interface_wants_it(loaded: StreamModel) -> 
         frequency_penalty=0.5,
         logprobs=2,
     )
-    reply = fold(events(loaded, asked(sampling=sampling, ignore_eos=True, n=2)))
+    reply = fold_events(events(loaded, asked(sampling=sampling, ignore_eos=True, n=2)))
     (call,) = native(loaded).calls
     assert call["messages"] == [{"role": "user", "content": "Hi"}]
     assert (call["temperature"], call["top_p"], call["seed"], call["n"]) == (0.5, 0.9, 3, 2)
@@ -132,7 +132,9 @@ def test_a_request_is_written_as_the_interface_wants_it(loaded: StreamModel) -> 
 
 def test_prompts_without_a_template_go_to_completions(loaded: StreamModel) -> None:
     for prompt in (RawText("Once"), RawTokens((1, 2))):
-        assert fold(events(loaded, ResolvedGeneration("m", prompt, GREEDY))).choices[0].text == "Hello there, you"
+        assert (
+            fold_events(events(loaded, ResolvedGeneration("m", prompt, GREEDY))).choices[0].text == "Hello there, you"
+        )
     assert [call["prompt"] for call in native(loaded).calls] == ["Once", [1, 2]]
 
 
@@ -176,7 +178,7 @@ def test_a_cancelled_request_is_aborted(loaded: StreamModel) -> None:
     with pytest.raises(Cancelled):
         list(stream)
     assert native(loaded).events[-1] == "abort"
-    assert fold(events(loaded, asked())).choices[0].text == "Hello there, you"
+    assert fold_events(events(loaded, asked())).choices[0].text == "Hello there, you"
 
 
 def test_no_tenant_hits_the_prompts_of_another(loaded: StreamModel) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.hardware import machine
+from core.hardware import describe_machine
 from core.models.fit.estimate import Parts
 from core.models.fit.records import ENOUGH, KEPT, MOST, FitRecord, FitRecords, corrected, correction
 
@@ -25,7 +25,7 @@ UNCOUNTED = PARTS.compute + PARTS.vocabulary + PARTS.overhead
 
 
 def record(measured: int, engine: str = "llamacpp", here: str | None = None) -> FitRecord:
-    return FitRecord(here or machine().fingerprint, engine, "llama", "Q4_K_M", PARTS, measured)
+    return FitRecord(here or describe_machine().fingerprint, engine, "llama", "Q4_K_M", PARTS, measured)
 
 
 def times(factor: float) -> FitRecord:

@@ -6,7 +6,7 @@ from core.errors import ModelNotFound
 from core.models.hub.choose_quant import wanted
 from core.models.hub.quants import group
 from core.models.hub.repository import RepoFile, Repository
-from core.names import HubName, parse
+from core.names import HubName, parse_name
 
 GGUF = ("Q2_K", "Q4_K_S", "Q4_K_M", "UD-Q4_K_XL", "Q5_K_M", "Q6_K", "Q8_0", "BF16")
 SIZES = {label: 300_000_000 * (place + 1) for place, label in enumerate(GGUF)}
@@ -57,7 +57,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("text", "repository", "label"), CHOICES)
 def test_a_name_asks_for_one_model(text: str, repository: Repository, label: str) -> None:
-    name = parse(text)
+    name = parse_name(text)
     assert isinstance(name, HubName)
     assert wanted(name, repository).label == label
 
@@ -73,7 +73,7 @@ def test_formats_that_engines_take_go_first_and_others_are_left_out() -> None:
 def test_a_name_that_two_formats_go_by_means_the_one_that_goes_first() -> None:
     repository = listed(*SAFETENSORS, "m-BF16.gguf", repo="o/r-bf16")
     for text in ("o/r:bf16", "o/r:fp16"):
-        name = parse(text)
+        name = parse_name(text)
         assert isinstance(name, HubName)
         assert wanted(name, repository, ("mlx", "gguf")).format == "mlx"
         assert wanted(name, repository, ("gguf", "mlx")).format == "gguf"
@@ -92,7 +92,7 @@ def test_a_name_that_two_formats_go_by_means_the_one_that_goes_first() -> None:
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(text: str, repository: Repository, says: str) -> None:
-    name = parse(text)
+    name = parse_name(text)
     assert isinstance(name, HubName)
     with pytest.raises(ModelNotFound, match=says):
         wanted(name, repository)

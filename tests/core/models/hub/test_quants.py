@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from core.models.hub.choose_quant import wanted
 from core.models.hub.quants import formats_of, gguf_label, group, heads, label_by_name, projectors
 from core.models.hub.repository import Quant, RepoFile, Repository
-from core.names import HubName, parse
+from core.names import HubName, parse_name
 
 
 def files(*paths: str, size: int = 1000) -> list[RepoFile]:
@@ -166,7 +166,7 @@ def test_every_label_can_be_written_behind_a_colon() -> None:
     made = grouped(f"{long}/model.gguf", f"{long}x/model.gguf", "_.gguf", "模型.gguf", "ggml-bäse.bin")
     assert len(made) == 5
     for label in made:
-        assert parse(f"o/n:{label}") == HubName("o/n", label)
+        assert parse_name(f"o/n:{label}") == HubName("o/n", label)
 
 
 def test_of_two_models_of_one_label_the_larger_goes_by_it() -> None:
@@ -206,7 +206,7 @@ def test_whatever_files_are_called_none_is_lost_and_each_can_be_asked_for(paths:
     assert len(listed) == len(paths)
     assert len({quant.label.lower() for quant in listed}) == len(paths)
     for quant in listed:
-        name = parse(quant.name)
+        name = parse_name(quant.name)
         assert name == HubName("owner/name", quant.label)
         alone = group("owner/name", "c" * 40, quant.files)
         assert wanted(name, Repository("owner/name", "c" * 40, quant.files, alone)).files == quant.files
