@@ -7,11 +7,10 @@ cancelling closes them at once, in whatever state they are.
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import asynccontextmanager, suppress
@@ -20,10 +19,11 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from core.engines.remote.refusals import BUSY, clean, refusal, retry_after, said
+from core.engines.remote.refusals import BUSY, clean, refusal, said
 from core.engines.remote.sse import DONE, EventSplitter
 from core.errors import BenchtopError, Cancelled, EngineFailed
 from core.hosts import is_loopback
+from core.retry import Patience, Tries, retry_after
 from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -41,10 +41,8 @@ DRAIN_SECONDS = 1.0
 SOON_SECONDS = 0.05
 """How long a request waits for a connection that is just becoming free, before it opens one of its own."""
 CLOSE_SECONDS = 5.0
-FIRST_PAUSE = 0.5
-TRIES = 6
-PATIENCE_SECONDS = 30.0
-"""A busy server is asked again so many times, for so long."""
+PATIENCE = Patience(first=0.5, attempts=6, total=30.0)
+"""With a busy server."""
 LONGEST_BODY = 4 * 1024 * 1024
 """Bytes of a body that is read whole."""
 
@@ -198,8 +196,8 @@ class Link:
     async def _asked(self, request: httpx.Request, path: str) -> AsyncIterator[tuple[httpx.Response, float]]:
         """The response of status 200, its body unread, and when it was asked for; a busy server is asked again for a
         while. Raises what any other status stands for."""
-        began = time.monotonic()
-        for number in range(1, TRIES + 1):
+        tries = Tries(PATIENCE)
+        while True:
             sent = time.monotonic()
             response = await self._send(request)
             try:
@@ -209,13 +207,11 @@ class Link:
                 body = await _read(response, self.address)
             finally:
                 await response.aclose()
-            waited = time.monotonic() - began
-            pause = _pause(response.status_code, response.headers, number)
-            if pause is None or number == TRIES or waited + pause > PATIENCE_SECONDS:
-                raise refusal(
-                    self.address, response.status_code, body, response.headers, path=f"/v1{path}", waited=waited
-                )
-            log.info("server is busy", address=self.address, status=response.status_code, again_in=round(pause, 1))
+            status, headers = response.status_code, response.headers
+            pause = tries.fail(retry_after(headers)) if status in BUSY else None
+            if pause is None:
+                raise refusal(self.address, status, body, headers, path=f"/v1{path}", waited=tries.waited)
+            log.info("server is busy", address=self.address, status=status, again_in=round(pause, 1))
             await asyncio.sleep(pause)
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
@@ -283,17 +279,6 @@ def _next(inbox: SimpleQueue[Incoming], stop: threading.Event) -> Incoming:
         except Empty:
             continue
     raise Cancelled
-
-
-def _pause(status: int, headers: Mapping[str, str], number: int) -> float | None:
-    """Seconds until a busy server is asked again after try `number`; None when it is not to be.
-
-    What the server says counts, else the pauses double, and are scattered so that clients do not come back together.
-    """
-    if status not in BUSY:
-        return None
-    told = retry_after(headers)
-    return told if told is not None else FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.75, 1.25)
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:

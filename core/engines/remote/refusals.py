@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from time import time
 from urllib.parse import urlsplit
 
 import msgspec
@@ -69,22 +67,6 @@ def clean(text: str) -> str:
     plain = "".join(character if character.isprintable() else " " for character in text[: LONGEST * 2])
     plain = " ".join(plain.split())
     return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}..."
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the server wants to be asked again; None when it does not say.
-
-    RFC 9110, section 10.2.3: a number of seconds, or a date.
-    """
-    told = headers.get("retry-after", "").strip()
-    if not told:
-        return None
-    if told.isascii() and told.isdigit():
-        return float(told[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time())
-    except ValueError:
-        return None
 
 
 def _decoded(body: bytes) -> object:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.models.downloads.retry import Stopped
+from core.retry import Stopped
 
 if TYPE_CHECKING:
     from hashlib import _Hash

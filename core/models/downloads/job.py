@@ -13,11 +13,11 @@ from core.errors import BenchtopError, DownloadError, HubError
 from core.models.downloads.concurrency import Seat, Slots
 from core.models.downloads.disk_space import disk_error, missing
 from core.models.downloads.remote_file import look
-from core.models.downloads.retry import Stopped, Transient
 from core.models.downloads.status import DownloadState
 from core.models.downloads.transfer import Line, Transfer
 from core.models.hub.endpoint import RepoCache
 from core.models.hub.repository import Quant, RepoFile
+from core.retry import Stopped, Transient
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 

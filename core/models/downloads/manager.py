@@ -21,12 +21,12 @@ from core.models.downloads.disk_space import check_room, free_bytes, missing
 from core.models.downloads.job import Hooks, Job, Wish
 from core.models.downloads.journal import Added, Discarded, Entry
 from core.models.downloads.registry import Known, Listing
-from core.models.downloads.retry import Patience, Stopped
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
 from core.models.downloads.transfer import Line
 from core.models.hub.endpoint import HubPlace, check_quant
 from core.models.hub.http import client_for
 from core.models.hub.repository import Quant
+from core.retry import Patience, Stopped
 from core.settings.schema import DownloadSettings
 from core.telemetry.log import get_logger
 

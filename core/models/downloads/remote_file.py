@@ -9,9 +9,9 @@ from urllib.parse import urljoin, urlsplit
 from msgspec import Struct
 
 from core.errors import HubError
-from core.models.downloads.retry import Transient
 from core.models.hub.endpoint import ETAG, HubPlace
 from core.models.hub.http import headers_for, misnamed, unreachable
+from core.retry import Transient, retry_after
 
 if TYPE_CHECKING:
     import httpx
@@ -79,7 +79,7 @@ def refuse(response: httpx.Response, place: HubPlace, repo: str, path: str) -> N
     status = response.status_code
     if status in PASSING:
         reason = "asks for fewer requests" if status == 429 else f"failed with status {status}"
-        raise Transient(f"The Hub {reason}.", _seconds(response.headers.get("retry-after")))
+        raise Transient(f"The Hub {reason}.", retry_after(response.headers))
     raise refusal(response, place, repo, path)
 
 
@@ -103,11 +103,6 @@ def first_byte(response: httpx.Response, path: str, size: int, have: int) -> int
             "a proxy, or a network that wants a login."
         )
     return start
-
-
-def _seconds(value: str | None) -> float | None:
-    """Of a Retry-After that counts seconds; its other form, a date, is passed over."""
-    return float(value) if value is not None and value.isdecimal() else None
 
 
 def _same_origin(one: str, other: str) -> bool:

@@ -20,10 +20,10 @@ from core.errors import ChecksumMismatch, DownloadError
 from core.models.downloads.bandwidth import Throttle
 from core.models.downloads.checksum import Checksum
 from core.models.downloads.remote_file import Remote, first_byte, look, refuse
-from core.models.downloads.retry import Patience, Stopped, Transient, persist
 from core.models.hub.endpoint import HubPlace, RepoCache, size_of
 from core.models.hub.http import headers_for, misnamed, unreachable
 from core.models.hub.repository import RepoFile
+from core.retry import Patience, Stopped, Transient, persist
 
 if TYPE_CHECKING:
     import httpx

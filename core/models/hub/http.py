@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from core.errors import GatedRepository, HubBusy, HubError, HubUnreachable, RepositoryNotFound
 from core.models.hub.endpoint import HubPlace
+from core.retry import retry_after
 
-if TYPE_CHECKING:
-    import httpx
 if TYPE_CHECKING:
     import httpx
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TOKEN_HINT: Final = "set HF_TOKEN to a token of yours, or run `hf auth login`"  # noqa: S105
 
 
+LONGEST_TOLD_SECONDS: Final = 24 * 3600
+"""A longer wait is not told: the Hub's own limits are of five minutes."""
 PASSING: Final = (408, 425, 500, 502, 503, 504)
 
 
@@ -25,8 +27,8 @@ def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: s
     status, code = response.status_code, response.headers.get("x-error-code")
     named = repo or "what was asked for"
     if status == 429:
-        wait = response.headers.get("retry-after", "")
-        seconds = int(wait) if wait.isdecimal() and len(wait) < 6 else None
+        wait = retry_after(response.headers)
+        seconds = math.ceil(wait) if wait is not None and wait <= LONGEST_TOLD_SECONDS else None
         when = f"in {seconds} s" if seconds is not None else "in a few minutes"
         hint = "" if place.token else f", or {TOKEN_HINT}, which allows more"
         return HubBusy(f"The Hub asks for fewer requests; try again {when}{hint}.", seconds)

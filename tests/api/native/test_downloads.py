@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from core.models.downloads.manager import Downloads
-from core.models.downloads.retry import Patience
 from core.models.hub.endpoint import HubPlace
 from core.models.hub.hub import Hub
+from core.retry import Patience
 from core.settings.schema import DownloadSettings
 from tests.api.conftest import serving, until
 from tests.fakes.hub import Fault, LoopbackHub, Sparse

@@ -11,6 +11,7 @@ from core.engines.remote.wire import UNTOLD
 from core.errors import EngineFailed, Overloaded, QueueTimeout, RequestError
 from core.events import Failed, FinishReason, TextDelta, TokenLogprob
 from core.requests import Conversation, RawText, RawTokens, Role, Sampling
+from core.retry import Patience
 from tests.core.engines.elsewhere import QUIET, Exchange, answer_fully, elsewhere, hosting
 from tests.fakes.support import asks, said
 
@@ -315,7 +316,7 @@ async def test_a_busy_server_is_asked_again_when_it_says(status: int) -> None:
 
 
 async def test_a_server_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(links, "PATIENCE", Patience(first=0.001, attempts=6))
 
     async def answer(exchange: Exchange) -> None:
         await exchange.send(503, {"error": {"message": "The queue is full."}})
@@ -323,7 +324,7 @@ async def test_a_server_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPa
     async with elsewhere(answer) as server, hosting(server.url) as host:
         with pytest.raises(Overloaded, match=r"too busy to answer \(503\): The queue is full\.$"):
             await (await host.submit(QUIET)).reply()
-    assert len(server.bodies) == links.TRIES
+    assert len(server.bodies) == 6
 
 
 async def test_a_server_that_wants_too_much_patience_is_given_up_at_once() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.models.downloads.manager import Downloads
-from core.models.downloads.retry import Patience
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.hub.endpoint import HubPlace
 from core.models.hub.repository import Quant, RepoFile
+from core.retry import Patience
 from core.settings.schema import DownloadSettings
 from tests.fakes.hub import LoopbackHub, Sparse
 

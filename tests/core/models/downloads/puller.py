@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from core.models.downloads.manager import Downloads
-from core.models.downloads.retry import Patience
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.hub.endpoint import HubPlace
 from core.models.hub.repository import Quant
+from core.retry import Patience
 from tests.core.models.downloads.conftest import SETTINGS
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.models.downloads.checksum import BLOCK, Checksum
-from core.models.downloads.retry import Stopped
 from core.models.downloads.status import DownloadState
+from core.retry import Stopped
 from tests.core.models.downloads.conftest import Bench, finished, reached, until
 from tests.fakes.hub import Fault, Sparse
 

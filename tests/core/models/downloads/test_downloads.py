@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from core.errors import DiskFull, DownloadError, DownloadNotFound, HubUnreachable, RequestError
 from core.models.downloads.manager import Downloads
-from core.models.downloads.retry import Patience
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.hub.repository import RepoFile
+from core.retry import Patience
 from core.settings.schema import DownloadSettings
 from tests.core.models.downloads.conftest import (
     PATIENCE,

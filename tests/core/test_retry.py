@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
-from core.models.downloads.retry import Patience, Stopped, Transient, persist
+from core.retry import Patience, Stopped, Transient, Tries, persist, retry_after
 
 
 class Counting(threading.Event):
@@ -68,3 +70,26 @@ def test_a_pause_ends_when_it_is_stopped() -> None:
 
     with pytest.raises(Stopped):
         persist(attempt, Patience(first=3600.0, longest=3600.0), stop.wait, lambda: 0, lambda *_: None)
+
+
+def test_no_try_begins_after_the_seconds_that_there_are_in_all() -> None:
+    tries = Tries(Patience(first=0.0, attempts=100, total=30.0))
+    assert tries.fail() == 0.0
+    assert tries.fail(20.0) == 20.0
+    assert tries.fail(3600.0) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [("7", 7.0), (" 0 ", 0.0), ("9" * 40, 999_999_999.0), ("", None), ("soon", None), ("-5", None)]
+)
+def test_a_server_asks_to_wait_in_seconds(told: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": told}) == seconds
+
+
+def test_a_server_asks_to_wait_until_a_date() -> None:
+    date = datetime.now(UTC) + timedelta(hours=1)
+    wait = retry_after({"retry-after": format_datetime(date, usegmt=True)})
+    assert wait is not None
+    assert 3500 < wait <= 3600
+    assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
+    assert retry_after({}) is None
