@@ -97,15 +97,20 @@ class HubError(BenchtopError):
 
 
 class HubUnreachable(HubError):
-    """No answer came from the Hub, or asking it is switched off; asking again later may succeed."""
+    """No answer came from the Hub, or asking it is switched off; asking again later may succeed.
 
+    `reason` is the message without its advice, for what asks again by itself; `retry_after` is in seconds, None where
+    the Hub did not say.
+    """
 
-class HubBusy(HubError):
-    """The Hub asks for fewer requests. `retry_after` is in seconds, None where it did not say."""
-
-    def __init__(self, message: str, retry_after: int | None) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, advice: str = "", retry_after: float | None = None) -> None:
+        super().__init__(f"{reason} {advice}".rstrip())
+        self.reason = reason
         self.retry_after = retry_after
+
+
+class HubBusy(HubUnreachable):
+    """The Hub asks for fewer requests."""
 
 
 class RepositoryNotFound(HubError):

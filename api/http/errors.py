@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -187,8 +188,8 @@ def _headers(error: BenchtopError) -> tuple[tuple[str, str], ...]:
             return (("retry-after", "5"),)
         case UnknownCoding():
             return (("accept-encoding", CODINGS),)
-        case HubBusy(retry_after=int(seconds)):
-            return (("retry-after", str(max(1, seconds))),)
+        case HubUnreachable(retry_after=float(seconds)):
+            return (("retry-after", str(max(1, math.ceil(seconds)))),)
         case TemplateFailed():
             # The same conversation fails again.
             return (("x-should-retry", "false"),)

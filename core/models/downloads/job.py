@@ -17,7 +17,7 @@ from core.models.downloads.status import DownloadState
 from core.models.downloads.transfer import Line, Transfer
 from core.models.hub.endpoint import RepoCache
 from core.models.hub.repository import Quant, RepoFile
-from core.retry import Stopped, Transient
+from core.retry import Stopped
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
@@ -206,7 +206,7 @@ class Job:
                 endpoint=place.endpoint,
                 token=place.token or False,
             )
-        except (HubError, DownloadError, Transient, OSError) as error:
+        except (HubError, OSError) as error:
             log.warning("the branch of a download is not noted", name=self.quant.name, cause=str(error))
 
     def _told(self, error: OSError) -> DownloadError:

@@ -1,17 +1,17 @@
-"""A file at the Hub: what it is, where its bytes are, and what a refusal means."""
+"""A file at the Hub: its size and checksum, where its bytes are, and which of them an answer holds."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct
 
 from core.errors import HubError
 from core.models.hub.endpoint import ETAG, HubPlace
-from core.models.hub.http import headers_for, misnamed, unreachable
-from core.retry import Transient, retry_after
+from core.models.hub.http import headers_for, hub_errors, refusal
+from core.retry import Transient
 
 if TYPE_CHECKING:
     import httpx
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 REDIRECTS = 5
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 SIZE = re.compile(r"\d{1,18}", re.ASCII)
-PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
 class Remote(Struct, frozen=True):
@@ -35,23 +34,17 @@ class Remote(Struct, frozen=True):
 
 
 def look(client: httpx.Client, place: HubPlace, repo: str, revision: str, path: str) -> Remote:
-    """Ask the Hub about a file without fetching it. Raises HubError or Transient.
+    """Ask the Hub about a file without fetching it. Raises HubError.
 
     A redirect within the Hub is followed. One to another host is not: the answer that redirects carries the headers
     that count, `X-Repo-Commit`, `X-Linked-Etag` and `X-Linked-Size`.
     """
-    import httpx
-
     url = place.url(repo, revision, path)
     for _ in range(REDIRECTS):
-        try:
+        with hub_errors(place, url):
             response = client.head(url, headers=headers_for(place, own=True))
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
-            raise misnamed(url, error) from error
-        except httpx.RequestError as error:
-            raise Transient(unreachable(place, error)) from error
         if response.is_error:
-            refuse(response, place, repo, path)
+            raise refusal(response, place, repo, path)
         target = urljoin(url, response.headers.get("location", url))
         if not response.has_redirect_location or not _same_origin(url, target):
             return _remote(response, place, repo, path, target, own=not response.has_redirect_location)
@@ -70,17 +63,6 @@ def _remote(response: httpx.Response, place: HubPlace, repo: str, path: str, url
             "and the proxy."
         )
     return Remote(commit, etag, int(size), url, own)
-
-
-def refuse(response: httpx.Response, place: HubPlace, repo: str, path: str) -> NoReturn:
-    """Raise what an answer with an error status means: HubError, or Transient where it may pass by itself."""
-    from core.models.hub.http import refusal
-
-    status = response.status_code
-    if status in PASSING:
-        reason = "asks for fewer requests" if status == 429 else f"failed with status {status}"
-        raise Transient(f"The Hub {reason}.", retry_after(response.headers))
-    raise refusal(response, place, repo, path)
 
 
 def first_byte(response: httpx.Response, path: str, size: int, have: int) -> int:

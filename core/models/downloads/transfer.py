@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from core.errors import ChecksumMismatch, DownloadError
+from core.errors import ChecksumMismatch, DownloadError, HubUnreachable
 from core.models.downloads.bandwidth import Throttle
 from core.models.downloads.checksum import Checksum
-from core.models.downloads.remote_file import Remote, first_byte, look, refuse
+from core.models.downloads.remote_file import Remote, first_byte, look
 from core.models.hub.endpoint import HubPlace, RepoCache, size_of
-from core.models.hub.http import headers_for, misnamed, unreachable
+from core.models.hub.http import headers_for, hub_errors, refusal
 from core.models.hub.repository import RepoFile
 from core.retry import Patience, Stopped, Transient, persist
 
@@ -111,6 +111,15 @@ class Transfer:
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def _attempt(self) -> None:
+        """One try. Raises Transient where another one may succeed, and as `run`."""
+        try:
+            self._bring()
+        except HubUnreachable as error:
+            if self._stop.is_set():
+                raise Stopped from error
+            raise Transient(error.reason, error.retry_after) from error
+
+    def _bring(self) -> None:
         if self._stop.is_set():
             raise Stopped
         self._listener.running()
@@ -190,41 +199,24 @@ class Transfer:
 
     def _receive(self, remote: Remote, partial: Path, checksum: Checksum) -> None:
         """Fetch what `checksum` has not taken yet. Raises HubError, Transient, Stopped, OSError."""
-        import httpx
-
-        have = checksum.taken
+        have, place = checksum.taken, self._line.place
+        headers = headers_for(place, own=remote.own, start=have)
         try:
             with (
-                self._body(remote, have) as (response, start),
-                partial.open("r+b" if have else "wb", buffering=0) as file,
+                hub_errors(place, remote.url),
+                self._line.client.stream("GET", remote.url, headers=headers, follow_redirects=True) as response,
             ):
-                file.seek(have)
-                self._copy(response, file, checksum, remote.size, have - start)
-                if checksum.taken != remote.size:
-                    if "content-length" not in response.headers:
-                        # It ended as though it were whole, so it was another thing than the file.
-                        file.truncate(have)
-                    raise Transient(f"The Hub sent only a part of {self._file.path}.")
-        except httpx.RequestError as error:
-            if self._stop.is_set():
-                raise Stopped from error
-            raise Transient(unreachable(self._line.place, error)) from error
+                start = self._start(response, remote, have)
+                with partial.open("r+b" if have else "wb", buffering=0) as file:
+                    file.seek(have)
+                    self._copy(response, file, checksum, remote.size, have - start)
+                    if checksum.taken != remote.size:
+                        if "content-length" not in response.headers:
+                            # It ended as though it were whole, so it was another thing than the file.
+                            file.truncate(have)
+                        raise Transient(f"The Hub sent only a part of {self._file.path}.")
         finally:
             self._socket = None
-
-    @contextlib.contextmanager
-    def _body(self, remote: Remote, have: int) -> Iterator[tuple[httpx.Response, int]]:
-        """The answer, and the byte at which its body begins. Raises HubError, Transient or httpx.RequestError."""
-        import httpx
-
-        headers = headers_for(self._line.place, own=remote.own, start=have)
-        with contextlib.ExitStack() as stack:
-            try:
-                opened = self._line.client.stream("GET", remote.url, headers=headers, follow_redirects=True)
-                response = stack.enter_context(opened)
-            except (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
-                raise misnamed(remote.url, error) from error
-            yield response, self._start(response, remote, have)
 
     def _start(self, response: httpx.Response, remote: Remote, have: int) -> int:
         """The byte at which the body begins. Raises HubError or Transient."""
@@ -240,7 +232,7 @@ class Transfer:
             raise Transient(f"The address of {self._file.path} is no longer valid.")
         if not response.is_error:
             raise Transient(f"The Hub answered with status {response.status_code} instead of sending the file.")
-        return refuse(response, self._line.place, self._repo, self._file.path)
+        raise refusal(response, self._line.place, self._repo, self._file.path)
 
     def _copy(self, response: httpx.Response, file: Unbuffered, checksum: Checksum, size: int, known: int) -> None:
         """Append a body to a file that is to have `size` bytes; the first `known` of the body are there already."""

@@ -46,7 +46,7 @@ class HubPlace(Struct, frozen=True):
     def require_network(self) -> None:
         """Raises HubUnreachable where the environment says that the Hub is not to be asked."""
         if self.offline:
-            raise HubUnreachable("HF_HUB_OFFLINE is set, so nothing is downloaded; unset it to allow downloads.")
+            raise HubUnreachable("HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to search and download.")
 
 
 class RepoCache:

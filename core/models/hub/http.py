@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -13,27 +15,37 @@ from core.retry import retry_after
 if TYPE_CHECKING:
     import httpx
 
-
 TOKEN_HINT: Final = "set HF_TOKEN to a token of yours, or run `hf auth login`"  # noqa: S105
+LONGEST_BELIEVED_SECONDS: Final = 24 * 3600
+"""What is to be waited longer than this counts as not told: the Hub's own limits are of five minutes."""
+PASSING: Final = (408, 409, 425, 500, 502, 503, 504)
 
 
-LONGEST_TOLD_SECONDS: Final = 24 * 3600
-"""A longer wait is not told: the Hub's own limits are of five minutes."""
-PASSING: Final = (408, 425, 500, 502, 503, 504)
+@contextmanager
+def hub_errors(place: HubPlace, url: str) -> Iterator[None]:
+    """Raise what httpx raises inside, for a request to `url`, as HubError; as HubUnreachable where it may pass."""
+    import httpx
+
+    try:
+        yield
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, ValueError) as error:
+        raise _misnamed(url, error) from error
+    except httpx.RequestError as error:
+        raise _unreachable(place, error) from error
 
 
 def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: str) -> HubError:
-    """What an answer with an error status means, in a sentence. The codes are those of the Hub's `X-Error-Code`."""
+    """What an answer with an error status means, in a sentence; HubUnreachable where it may pass by itself. The codes
+    are those of the Hub's `X-Error-Code`."""
     status, code = response.status_code, response.headers.get("x-error-code")
-    named = repo or "what was asked for"
+    named, wait = repo or "what was asked for", retry_after(response.headers)
+    wait = wait if wait is not None and wait <= LONGEST_BELIEVED_SECONDS else None
     if status == 429:
-        wait = retry_after(response.headers)
-        seconds = math.ceil(wait) if wait is not None and wait <= LONGEST_TOLD_SECONDS else None
-        when = f"in {seconds} s" if seconds is not None else "in a few minutes"
+        when = "in a few minutes" if wait is None else f"in {math.ceil(wait)} s"
         hint = "" if place.token else f", or {TOKEN_HINT}, which allows more"
-        return HubBusy(f"The Hub asks for fewer requests; try again {when}{hint}.", seconds)
+        return HubBusy("The Hub asks for fewer requests.", f"Try again {when}{hint}.", wait)
     if status in PASSING:
-        return HubUnreachable(f"The Hub failed with status {status}; try again in a few minutes.")
+        return HubUnreachable(f"The Hub failed with status {status}.", "Try again in a few minutes.", wait)
     if code == "GatedRepo":
         return GatedRepository(_gated(named, place))
     if code == "EntryNotFound":
@@ -81,19 +93,33 @@ def client_for(timeout: httpx.Timeout | float, *, follow_redirects: bool = False
         ) from error
 
 
-def misnamed(url: str, error: Exception) -> HubError:
+def _misnamed(url: str, error: Exception) -> HubError:
     """What it means that an address cannot even be asked: that of the Hub, of where it sends us, or of the proxy."""
     host = url.partition("://")[2].partition("/")[0].rpartition("@")[2] or url[:200]
     return HubError(
-        f"{host!r} is no address of a Hub that can be asked ({str(error).rstrip('.') or type(error).__name__}); "
+        f"{host!r} is no address of a Hub that can be asked ({_why(error)}); "
         "correct HF_ENDPOINT, and HTTP_PROXY if it is set."
     )
 
 
-def unreachable(place: HubPlace, error: httpx.RequestError) -> str:
+def _unreachable(place: HubPlace, error: httpx.RequestError) -> HubUnreachable:
     """Names the host that was asked, which need not be the Hub's: it sends on to others for the content."""
+    import httpx
+
     try:
         host = error.request.url.host
     except RuntimeError:
         host = urlsplit(place.endpoint).hostname or place.endpoint
-    return f"No answer came from {host} ({str(error).rstrip('.') or type(error).__name__})."
+    silent = "disconnected without" in str(error)
+    if isinstance(error, httpx.DecodingError | httpx.RemoteProtocolError) and not silent:
+        return HubUnreachable(
+            f"What {host} answers is broken off or damaged ({_why(error)}).",
+            "Try again, and check HF_ENDPOINT and the proxy.",
+        )
+    return HubUnreachable(
+        f"No answer came from {host} ({_why(error)}).", "Check the network, and HF_ENDPOINT if it is set."
+    )
+
+
+def _why(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from core.errors import HubError, HubUnreachable
 from core.models.hub.endpoint import HubPlace
-from core.models.hub.http import client_for, headers_for, misnamed, refusal, unreachable
+from core.models.hub.http import client_for, headers_for, hub_errors, refusal
 
 if TYPE_CHECKING:
     import httpx
@@ -74,32 +74,18 @@ class HubLink:
     def _answer(
         self, url: str, query: Query, headers: Mapping[str, str], repo: str | None, path: str
     ) -> Iterator[httpx.Response]:
-        import httpx
-
-        if self.place.offline:
-            raise HubUnreachable("HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to search and download.")
+        self.place.require_network()
         if self._client is None:
             # On a redirect to another host httpx leaves the token behind.
             self._client = client_for(TIMEOUT, follow_redirects=True)
         sent = {**headers_for(self.place, own=True), **headers}
-        try:
-            with self._client.stream("GET", url, params=list(query) or None, headers=sent) as response:
-                if response.is_error:
-                    raise refusal(response, self.place, repo, path)
-                yield response
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, ValueError) as error:
-            raise misnamed(self.place.endpoint, error) from error
-        except (httpx.DecodingError, httpx.RemoteProtocolError) as error:
-            if "disconnected without" in str(error):
-                raise HubUnreachable(f"{unreachable(self.place, error)} Check the network, and HF_ENDPOINT.") from error
-            raise HubError(
-                f"What {urlsplit(self.place.endpoint).netloc} answers is broken off or damaged "
-                f"({str(error).rstrip('.') or type(error).__name__}); try again, and check HF_ENDPOINT and the proxy."
-            ) from error
-        except httpx.RequestError as error:
-            raise HubUnreachable(
-                f"{unreachable(self.place, error)} Check the network, and HF_ENDPOINT if it is set."
-            ) from error
+        with (
+            hub_errors(self.place, self.place.endpoint),
+            self._client.stream("GET", url, params=list(query) or None, headers=sent) as response,
+        ):
+            if response.is_error:
+                raise refusal(response, self.place, repo, path)
+            yield response
 
     def _next(self, response: httpx.Response) -> str | None:
         """None where there is no further page, or where it is not at this Hub, which alone may see the token."""
@@ -123,7 +109,7 @@ def _bounded(response: httpx.Response, most: int, *, cut: bool = False) -> bytes
     for piece in response.iter_bytes():
         body += piece
         if time.monotonic() > end:
-            raise HubUnreachable(f"The Hub's answer did not end within {PATIENCE:.0f} s; try again later.")
+            raise HubUnreachable(f"The Hub's answer did not end within {PATIENCE:.0f} s.", "Try again later.")
         if len(body) >= most and cut:
             break
         if len(body) > most:

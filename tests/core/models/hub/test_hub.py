@@ -193,7 +193,7 @@ def test_an_unknown_revision_is_named_as_such(hub: Hub, loopback: LoopbackHub) -
 
 
 REFUSALS: list[tuple[Fault, type[BenchtopError], str]] = [
-    (Fault(status=429, headers={"Retry-After": "30"}), HubBusy, "try again in 30 s, or set HF_TOKEN"),
+    (Fault(status=429, headers={"Retry-After": "30"}), HubBusy, "Try again in 30 s, or set HF_TOKEN"),
     (Fault(status=429), HubBusy, "in a few minutes"),
     (Fault(status=500), HubUnreachable, "failed with status 500"),
     (Fault(status=503), HubUnreachable, "failed with status 503"),
