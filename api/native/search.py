@@ -17,7 +17,7 @@ from api.http.leaving import while_there
 from core.contract.artifact import FormatName
 from core.contract.options import KvType
 from core.errors import RequestError
-from core.models.formats.registry import FORMATS
+from core.models.formats.registry import known_formats
 from core.models.hub.search import Filters, Found, Sort
 from core.models.offers import Offer, offers
 from core.workbench import Workbench
@@ -81,7 +81,7 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             reply_with(FoundList, "Repositories, as the Hub sorts them"),
             outcomes=ASKING_HUB,
             parameters={
-                "format": {"enum": ["", *FORMATS]},
+                "format": {"enum": ["", *known_formats().names]},
                 "sort": {"enum": ["", *_values(Sort)]},
                 "limit": {"minimum": 1, "maximum": MOST},
             },
@@ -172,8 +172,9 @@ def _values(kind: type[Enum]) -> list[Json]:
 
 
 def _known_format(name: str) -> FormatName:
-    if name not in FORMATS:
-        raise RequestError(f"format {name[:40]!r} is unknown; there are {', '.join(FORMATS)}.", "format")
+    names = known_formats().names
+    if name not in names:
+        raise RequestError(f"format {name[:40]!r} is unknown; there are {', '.join(names)}.", "format")
     return name
 
 

@@ -8,8 +8,9 @@ from urllib.parse import SplitResult, urlsplit
 from core.contract.artifact import URL, Artifact
 from core.errors import ArtifactError, ModelNotFound
 from core.foreign_text import make_encodable
-from core.models.formats.detect import Damaged, detect, detect_folder
+from core.models.formats.detect import detect, detect_folder
 from core.models.formats.parts import _part, own_name, parts_of
+from core.models.formats.source import Damaged
 from core.names import without_password
 
 

@@ -17,8 +17,8 @@ from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, no_progress
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import describe_machine
-from core.models.formats.detect import Damaged
-from core.models.formats.whisper import WhisperHeader, read_header
+from core.models.formats.source import Damaged
+from core.models.formats.whisper import WhisperHeader, walk_file
 from core.requests import Sampling
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def spec_of(header: WhisperHeader, options: LoadOptions) -> ModelSpec:
 def _header(artifact: Artifact) -> WhisperHeader:
     """Raises ArtifactError."""
     try:
-        return read_header(artifact.path)
+        return walk_file(artifact.path)
     except Damaged as error:
         raise ArtifactError(
             artifact.name, f"The model {artifact.name} is damaged: {error}; download it again."

@@ -10,14 +10,13 @@ from msgspec import Struct
 from core.contract.artifact import FormatName
 from core.foreign_text import make_encodable
 from core.kept import keep_value, load_kept
-from core.models.formats.detect import Damaged, detect
-from core.models.formats.gguf import read_gguf
+from core.models.formats.detect import detect
 from core.models.formats.hf_config import LONGEST, Config
-from core.models.formats.safetensors import read_safetensors
-from core.models.formats.source import FileSource
+from core.models.formats.registry import known_formats
+from core.models.formats.source import Damaged
 from core.telemetry.log import get_logger
 
-VERSION = 1
+VERSION = 2
 """Of what is looked at; what was kept by another is forgotten."""
 log = get_logger(__name__)
 
@@ -53,6 +52,8 @@ class _Kept(Struct, array_like=True):
 
 class _Memory(Struct, array_like=True):
     version: int
+    formats: tuple[FormatName, ...]
+    """Those that were known: a file may be of another one since."""
     files: dict[str, _Kept]
 
 
@@ -82,7 +83,7 @@ class Inspector:
             return
         # Names that are not UTF-8 cannot be written; their files are looked into again each time.
         written = {path: kept for path, kept in self._fresh.items() if make_encodable(path) == path}
-        keep_value(self._memory, _Memory(VERSION, written), "msgpack")
+        keep_value(self._memory, _Memory(VERSION, known_formats().names, written), "msgpack")
         self._kept = dict(self._fresh)
 
 
@@ -94,12 +95,11 @@ def _inspect(path: Path) -> Finding:
     try:
         if path.name == "config.json":
             return _config(path)
-        if path.suffix == ".safetensors":
-            read_safetensors(FileSource(path))
-            return Finding()
-        format_ = detect(path)
-        if format_ == "gguf":
-            read_gguf(FileSource(path))
+        formats = known_formats()
+        part = next((each for each in formats if each.checked_ending == path.suffix and not each.patterns), None)
+        format_ = part.name if part is not None else detect(path)
+        if (known := formats.get(format_)) is not None:
+            formats.ask(known, None, known.check_file, path)
     except Damaged as error:
         return Finding(problem=f"damaged: {error}")
     except OSError as error:
@@ -117,4 +117,6 @@ def _config(path: Path) -> Finding:
 
 def _read(memory: Path) -> dict[str, _Kept]:
     kept = load_kept(memory, _Memory, "msgpack")
-    return kept.files if kept is not None and kept.version == VERSION else {}
+    if kept is None or (kept.version, kept.formats) != (VERSION, known_formats().names):
+        return {}
+    return kept.files

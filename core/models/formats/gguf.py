@@ -1,165 +1,59 @@
-"""The header of a GGUF file, from as few of its bytes as possible.
-
-The format is that of ggml's `docs/gguf.md`, versions 2 and 3, little-endian: magic, version, counts of tensors and of
-key-value pairs, the pairs, then each tensor's name, shape, type and place. The `gguf` package reads files on disk
-only, so this reads what has been fetched of one elsewhere. Every count and length is bounded before it is believed.
-"""
+"""GGUF: one file with everything in it, or several that are parts of one."""
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from msgspec import Struct
-
-from core.models.formats.detect import GGUF_MAGIC, GGUF_VERSIONS, Damaged
-from core.models.formats.source import Cursor, Source
-
-Scalar = int | float | bool | str
-Value = Scalar | tuple[Scalar, ...]
-
-MOST_PAIRS: Final = 65_536
-MOST_TENSORS: Final = 131_072
-MOST_ELEMENTS: Final = 4_194_304
-"""Of an array; the largest vocabularies have some 300,000 words and twice as many merges."""
-KEPT: Final = 4_096
-"""Elements up to which an array of numbers is kept: there are arrays with an element for each layer."""
-LONGEST_KEY: Final = 65_535
-"""Bytes, as the format says."""
-LONGEST_TEXT: Final = 4 << 20
-LONGEST_NAME: Final = 1_024
-MOST_DIMENSIONS: Final = 4
-LARGEST_DIMENSION: Final = 1 << 40
-ALIGNMENT: Final = 32
-TEXT, ARRAY = 8, 9
-"""Numbers of value types; the others are of fixed width, below."""
-NUMBERS: Final[Mapping[int, struct.Struct]] = {
-    0: struct.Struct("<B"),
-    1: struct.Struct("<b"),
-    2: struct.Struct("<H"),
-    3: struct.Struct("<h"),
-    4: struct.Struct("<I"),
-    5: struct.Struct("<i"),
-    6: struct.Struct("<f"),
-    7: struct.Struct("<?"),
-    10: struct.Struct("<Q"),
-    11: struct.Struct("<q"),
-    12: struct.Struct("<d"),
-}
-U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
-COUNTS: Final = struct.Struct("<QQ")
-PLACE: Final = struct.Struct("<IQ")
-"""A tensor's type, and where its weights begin after the header."""
+from core.models.formats.format import Format
+from core.models.formats.gguf_facts import Whole, describe
+from core.models.formats.gguf_files import gguf_label, model_files
+from core.models.formats.gguf_header import MAGIC, check_version, read_gguf
+from core.models.formats.header import Header
+from core.models.formats.listing import Group, Listing, names_by_path, total_bytes
+from core.models.formats.source import Damaged, Files, FileSource
+from core.names import SPLIT
 
 
-class Tensor(Struct, frozen=True):
-    name: str
-    elements: int
-    bytes: int
-    type: str
-    """ggml's name for it."""
+class GgufFormat(Format):
+    """What llama.cpp loads."""
 
+    name = "gguf"
+    hub_tag = "gguf"
+    patterns = ("*.gguf",)
+    checked_ending = ".gguf"
 
-class GgufHeader(Struct, frozen=True):
-    """The pairs and the tensors of one file; of an array too long to keep, only its length."""
+    def is_file(self, head: bytes) -> bool:
+        if head[:4] != MAGIC:
+            return False
+        if len(head) < 24:
+            raise Damaged("it ends within its header")
+        check_version(*struct.unpack_from("<I", head, 4))
+        return True
 
-    pairs: Mapping[str, Value]
-    lengths: Mapping[str, int]
-    """Elements of every array."""
-    tensors: tuple[Tensor, ...]
-    length: int
-    """Bytes before the weights."""
+    def check_file(self, path: Path) -> None:
+        read_gguf(FileSource(path))
 
+    def group_files(self, listing: Listing) -> Iterator[Group]:
+        for files in model_files(listing.sizes):
+            part = SPLIT.search(files[0])
+            # A split file of which parts are missing cannot be run.
+            if part is None or len(files) == int(part[2]):
+                yield Group(names_by_path(gguf_label(files[0]), files[0]), tuple(files))
 
-def read_gguf(source: Source) -> GgufHeader:
-    """Raises Damaged for anything that is not as the format says, and what `source.read` raises."""
-    cursor = Cursor(source)
-    if source.size < 24 or cursor.take(4) != GGUF_MAGIC:
-        raise Damaged("it does not begin as a GGUF file does")
-    (version,) = cursor.unpack(U32)
-    if version not in GGUF_VERSIONS:
-        raise Damaged(f"its GGUF version {version} is unknown (versions {GGUF_VERSIONS[0]} and {GGUF_VERSIONS[1]} are)")
-    tensors, pairs = cursor.unpack(COUNTS)
-    # The smallest pair takes 13 bytes, the smallest tensor 24; so a wrong count is found out before it costs time.
-    if tensors > MOST_TENSORS or pairs > MOST_PAIRS or pairs * 13 + tensors * 24 > cursor.left:
-        raise Damaged(f"its header claims {tensors} tensors and {pairs} values")
-    found: dict[str, Value] = {}
-    lengths: dict[str, int] = {}
-    for _ in range(pairs):
-        _pair(cursor, found, lengths)
-    directory, ends = _directory(cursor, tensors)
-    alignment = found.get("general.alignment", ALIGNMENT)
-    if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
-        raise Damaged(f"its weights are aligned to {alignment}")
-    length = -(-cursor.position // alignment) * alignment
-    if ends > max(0, source.size - length):
-        raise Damaged("it ends before its weights do")
-    return GgufHeader(found, lengths, directory, length)
+    def locate_model(self, folder: Path, files: Sequence[str], *, several: bool) -> Path:
+        return folder / files[0]
 
-
-def _pair(cursor: Cursor, found: dict[str, Value], lengths: dict[str, int]) -> None:
-    key = _text(cursor, LONGEST_KEY)
-    (kind,) = cursor.unpack(U32)
-    if kind != ARRAY:
-        found[key] = _scalar(cursor, kind)
-        return
-    (kind,) = cursor.unpack(U32)
-    (count,) = cursor.unpack(U64)
-    if kind != TEXT and kind not in NUMBERS:
-        raise Damaged(f"the array {_shown(key)} in its header holds values of the unknown kind {kind}")
-    size = 8 if kind == TEXT else NUMBERS[kind].size
-    if count > MOST_ELEMENTS or count * size > cursor.left:
-        raise Damaged(f"the array {_shown(key)} in its header claims {count} values")
-    lengths[key] = count
-    if kind == TEXT:
-        cursor.skip_texts(count, LONGEST_TEXT)
-    elif count > KEPT:
-        cursor.skip(count * size)
-    else:
-        found[key] = struct.unpack(f"<{count}{NUMBERS[kind].format[1:]}", cursor.take(count * size))
-
-
-def _scalar(cursor: Cursor, kind: int) -> Scalar:
-    if kind == TEXT:
-        return _text(cursor, LONGEST_TEXT)
-    if kind not in NUMBERS:
-        raise Damaged(f"a value in its header is of the unknown kind {kind}")
-    return cursor.unpack(NUMBERS[kind])[0]
-
-
-def _directory(cursor: Cursor, count: int) -> tuple[tuple[Tensor, ...], int]:
-    """The tensors, and where the last of them ends, counted from the first weight."""
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    blocks = {kind.value: (kind.name, *GGML_QUANT_SIZES[kind]) for kind in GGMLQuantizationType}
-    found, end = [], 0
-    for _ in range(count):
-        name = _text(cursor, LONGEST_NAME)
-        (dimensions,) = cursor.unpack(U32)
-        if dimensions > MOST_DIMENSIONS:
-            raise Damaged(f"the tensor {_shown(name)} claims {dimensions} dimensions")
-        shape = cursor.unpack(struct.Struct(f"<{dimensions}Q"))
-        kind, place = cursor.unpack(PLACE)
-        if any(not 0 < each < LARGEST_DIMENSION for each in shape):
-            raise Damaged(f"the tensor {_shown(name)} claims a shape of {shape}")
-        if kind not in blocks:
-            raise Damaged(f"the tensor {_shown(name)} is of the unknown type {kind}")
-        label, block, block_bytes = blocks[kind]
-        elements = math.prod(shape)
-        size = -(-elements // block) * block_bytes
-        found.append(Tensor(name, elements, size, label))
-        end = max(end, place + size)
-    return tuple(found), end
-
-
-def _text(cursor: Cursor, longest: int) -> str:
-    (length,) = cursor.unpack(U64)
-    if length > longest:
-        raise Damaged(f"a text in its header claims {length} bytes")
-    return cursor.take(length).decode("utf-8", "replace")
-
-
-def _shown(text: str) -> str:
-    return repr(text[:64])
+    def read_header(self, name: str, files: Files) -> Header:
+        paths = sorted(path for path in files.sizes if path.lower().endswith(".gguf"))
+        if not paths:
+            raise Damaged("there is no *.gguf file")
+        found = SPLIT.search(paths[0])
+        header = read_gguf(files.open(paths[0]))
+        if found is None:
+            return describe(header, name)
+        count = int(found[2])
+        if len(paths) != count:
+            raise Damaged(f"it is split into {count} files, of which {len(paths)} are there")
+        return describe(header, name, Whole(count, total_bytes(paths, files.sizes)))

@@ -12,9 +12,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.models.formats.detect import Damaged
-from core.models.formats.gguf import GgufHeader, Tensor, Value
+from core.models.formats.gguf_header import GgufHeader, Tensor, Value
 from core.models.formats.header import Header, Layer, Portion
+from core.models.formats.source import Damaged
 
 MOST_LAYERS: Final = 4_096
 MOST_UNITS: Final = 1 << 31

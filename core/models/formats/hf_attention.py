@@ -11,11 +11,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.models.formats.detect import Damaged
 from core.models.formats.gguf_facts import MOST_LAYERS
 from core.models.formats.header import Layer
 from core.models.formats.hf_families import BESIDE, LAST_SEES_ALL, LATENT, OTHER_LAYERS, PERIODS, STATES, TWICE
 from core.models.formats.hf_keys import Keys
+from core.models.formats.source import Damaged
 
 LAYERS: Final = (
     "num_hidden_layers",

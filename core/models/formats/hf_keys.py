@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from core.models.formats.detect import Damaged
 from core.models.formats.gguf_facts import MOST_UNITS
 from core.models.formats.hf_families import DEFAULTS
+from core.models.formats.source import Damaged
 from core.text_files import without_mark
 
 TEXT: Final = ("text_config", "llm_config")

@@ -1,60 +1,58 @@
-"""The table of contents of a safetensors file: eight bytes of length, little-endian, and that many of JSON.
-
-The format is that of the safetensors library's README, which also sets the bound on the length.
-"""
+"""Folders of safetensors with a config.json, as transformers writes them and MLX loads them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from core.models.formats.detect import Damaged
-from core.models.formats.source import U64, Source
+from core.models.formats.format import Format
+from core.models.formats.header import Header
+from core.models.formats.hf_header import read_folder_header
+from core.models.formats.listing import Group, Listing
+from core.models.formats.safetensors_table import read_safetensors
+from core.models.formats.source import Files, FileSource
+from core.text_files import without_mark
 
-LONGEST: Final = 100_000_000
-"""Bytes of the table that the library itself takes."""
-READ: Final = 64 << 20
-"""Bytes that are read of it here."""
-
-
-class SafeTensor(Struct, frozen=True):
-    dtype: str
-    shape: tuple[Annotated[int, Meta(ge=0, lt=1 << 40)], ...]
-    data_offsets: tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0)]]
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        return max(0, self.data_offsets[1] - self.data_offsets[0])
+INDEX: Final = "model.safetensors.index.json"
+"""Names the files that a model is split into."""
 
 
-def read_safetensors(source: Source) -> Mapping[str, SafeTensor]:
-    """The tensors by name. Raises Damaged, and what `source.read` raises."""
-    head = source.read(0, 1 << 16)
-    if len(head) < 8:
-        raise Damaged("it ends within its header")
-    (length,) = U64.unpack_from(head)
-    if length > min(LONGEST, READ) or 8 + length > source.size:
-        raise Damaged(f"its table of contents claims {length} bytes")
-    table = head[8 : 8 + length]
-    if len(table) < length:
-        table += source.read(8 + len(table), length - len(table))
-    try:
-        entries = msgspec.json.decode(table, type=dict[str, msgspec.Raw])
-        tensors = {
-            name: msgspec.json.decode(entry, type=SafeTensor)
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        }
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise Damaged(f"its table of contents is damaged ({error})") from error
-    if 8 + length + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0) > source.size:
-        raise Damaged("it ends before its weights do")
-    return tensors
+class _Index(Struct):
+    weight_map: dict[str, str]
+
+
+class MlxFormat(Format):
+    """The whole folder is one model."""
+
+    name = "mlx"
+    hub_tag = "safetensors"
+    checked_ending = ".safetensors"
+
+    def is_folder(self, folder: Path) -> bool:
+        return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+    def check_file(self, path: Path) -> None:
+        read_safetensors(FileSource(path))
+
+    def group_files(self, listing: Listing) -> Iterator[Group]:
+        """Without what the same weights are stored in besides."""
+        weights = [path for path in listing.sizes if "/" not in path and path.endswith(".safetensors")]
+        model = [path for path in weights if path.startswith("model")] or weights
+        if model and "config.json" in listing.sizes:
+            yield Group((listing.label, "safetensors", listing.named), (*listing.files_beside(), *model))
+
+    def find_missing(self, folder: Path, files: Sequence[str], present: Collection[str]) -> str | None:
+        if INDEX not in files:
+            return None
+        try:
+            index = msgspec.json.decode(without_mark((folder / INDEX).read_bytes()), type=_Index)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return INDEX
+        return next((shard for shard in sorted(set(index.weight_map.values())) if shard not in present), None)
+
+    def read_header(self, name: str, files: Files) -> Header:
+        return read_folder_header(self.name, name, files)

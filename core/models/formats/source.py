@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from core.models.formats.detect import Damaged
-
 FIRST: Final = 1 << 20
 """Bytes fetched first; each further fetch takes twice as many as the one before, up to LARGEST."""
 LARGEST: Final = 8 << 20
 MOST: Final = 64 << 20
 """Bytes a header may take all in all; the longest in use (tokenizers of a quarter million words) take a fifth of it."""
 U64: Final = struct.Struct("<Q")
+
+
+class Damaged(Exception):
+    """The file is not what it should be; the message says what is wrong, as the end of a sentence."""
 
 
 class Source(Protocol):

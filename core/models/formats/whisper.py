@@ -1,4 +1,4 @@
-"""The header and the table of contents of a ggml whisper file.
+"""ggml whisper files: their header and their table of contents.
 
 The format is that of whisper.cpp's `models/convert-pt-to-ggml.py`: a magic number, eleven counts, the mel filters, the
 vocabulary, then the tensors one after another. All integers are little-endian and 32 bits wide.
@@ -7,15 +7,39 @@ vocabulary, then the tensors one after another. All integers are little-endian a
 from __future__ import annotations
 
 import math
+import re
 import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.models.formats.detect import WHISPER_COUNTS, WHISPER_MAGIC, Damaged
+from core.models.catalog import Task
+from core.models.formats.format import Format
+from core.models.formats.header import Header
+from core.models.formats.listing import Group, Listing
+from core.models.formats.source import Damaged, Files
 
+MAGIC: Final = b"lmgg"
+"""0x67676d6c, little-endian."""
+COUNTS: Final = {
+    "n_vocab": (51864, 60_000),
+    "n_audio_ctx": (1, 1500),
+    "n_audio_state": (1, 8192),
+    "n_audio_head": (1, 256),
+    "n_audio_layer": (1, 256),
+    "n_text_ctx": (8, 8192),
+    "n_text_state": (1, 8192),
+    "n_text_head": (1, 256),
+    "n_text_layer": (1, 256),
+    "n_mels": (1, 512),
+    "ftype": (0, 9999),
+}
+"""What follows the magic, and the range that makes sense; other old ggml models fall outside."""
+HEADER_BYTES: Final = 4 + 4 * len(COUNTS)
+FILE_NAME: Final = re.compile(r"ggml-(?!.*encoder)(.+)\.bin$")
 BLOCKS: Final = {
     0: (1, 4),
     1: (1, 2),
@@ -77,16 +101,65 @@ class WhisperHeader(Struct, frozen=True):
         return QUANTIZATIONS.get(self.ftype % 1000, f"type {self.ftype}")
 
 
-def read_header(path: Path) -> WhisperHeader:
+class WhisperFormat(Format):
+    """What whisper.cpp loads: each file is a model."""
+
+    name = "ggml-whisper"
+    task = Task.SPEECH
+    patterns = ("ggml-*.bin",)
+    checked_ending = ".bin"
+
+    def is_file(self, head: bytes) -> bool:
+        return head[:4] == MAGIC and read_counts(head) is not None
+
+    def group_files(self, listing: Listing) -> Iterator[Group]:
+        for path in listing.sizes:
+            if found := FILE_NAME.fullmatch(path):
+                yield Group((found[1], f"whisper-{found[1]}"), (path,))
+
+    def locate_model(self, folder: Path, files: Sequence[str], *, several: bool) -> Path:
+        return folder / files[0]
+
+    def read_header(self, name: str, files: Files) -> Header:
+        path, size = next(iter(files.sizes.items()))
+        told = read_counts(files.open(path).read(0, HEADER_BYTES))
+        return Header(
+            format=self.name,
+            architecture="whisper",
+            name=name,
+            quantization=told.quantization,
+            parameters=0,
+            weight_bytes=size,
+            layers=(),
+            trained_context=told.n_text_ctx,
+            width=told.n_text_state,
+            heads=told.n_text_head,
+            vocabulary=told.n_vocab,
+            notes=("What decoding speech takes beside the weights is not counted.",),
+        )
+
+
+def read_counts(head: bytes) -> WhisperHeader:
+    """The eleven counts at a file's beginning. Raises Damaged for those of another old ggml model."""
+    if head[:4] != MAGIC:
+        raise Damaged("it does not begin as a ggml file does")
+    if len(head) < HEADER_BYTES:
+        raise Damaged("it ends within its header")
+    counts = struct.unpack_from(f"<{len(COUNTS)}i", head, 4)
+    for (name, (least, most)), value in zip(COUNTS.items(), counts, strict=True):
+        if not least <= value <= most:
+            raise Damaged(f"it is a ggml file but no whisper model, with a {name} of {value}")
+    return WhisperHeader(*counts)
+
+
+def walk_file(path: Path) -> WhisperHeader:
     """Walk the whole file without reading its weights. Raises Damaged where anything is not as it should be, OSError.
 
     whisper.cpp trusts what it reads: a wrong count would have it allocate or overrun, and end the process.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        if _exactly(file, 4) != WHISPER_MAGIC:
-            raise Damaged("it does not begin as a ggml file does")
-        header = WhisperHeader(*_integers(file, len(WHISPER_COUNTS)))
+        header = read_counts(file.read(HEADER_BYTES))
         _check(header)
         _skip_filters(file, header, size)
         _skip_vocabulary(file, header)

@@ -11,31 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from core.contract.artifact import Artifact, FormatName
 from core.environment import value_of
 from core.errors import ModelNotFound
-from core.models.formats.detect import Damaged, detect_folder
 from core.models.formats.file_index import Finding, Inspector, Seen, see
+from core.models.formats.registry import known_formats
 from core.models.hub.choose_quant import ORDER, wanted
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.names import HubName
-from core.text_files import without_mark
 
 PREFIX: Final = "models--"
 PLACES: Final = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 """Variables that tell where the cache is."""
-INDEX: Final = "model.safetensors.index.json"
-SINGLE: Final = frozenset({"gguf", "ggml-whisper"})
-"""Formats of which the first file is what is loaded."""
-GRAPHS: Final = {
-    "onnx": ".onnx",
-    "onnx-embedder": ".onnx",
-    "pte": ".pte",
-}
-"""Formats of which a folder may hold several models, and how the file of one ends."""
 
 
 class Snapshot(Struct, frozen=True):
@@ -49,10 +38,6 @@ class Snapshot(Struct, frozen=True):
     """What is known of each file, by its path."""
     stray: tuple[str, ...] = ()
     """Paths of links that lead nowhere: their content was deleted."""
-
-
-class _Index(Struct):
-    weight_map: dict[str, str]
 
 
 def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -123,15 +108,11 @@ def quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple[Quan
 
 def absent(snapshot: Snapshot, quant: Quant) -> str | None:
     """A file of a model that is not here, found by what the others say; None where it is complete."""
-    if quant.format == "mlx" and any(file.path == INDEX for file in quant.files):
-        try:
-            index = msgspec.json.decode(without_mark((snapshot.folder / INDEX).read_bytes()), type=_Index)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            return INDEX
-        return next((shard for shard in sorted(set(index.weight_map.values())) if shard not in snapshot.seen), None)
-    if quant.format == "mnn" and not any(file.path.endswith(".mnn.weight") for file in quant.files):
-        return "llm.mnn.weight"
-    return None
+    formats = known_formats()
+    if (known := formats.get(quant.format)) is None:
+        return None
+    files = [file.path for file in quant.files]
+    return formats.ask(known, None, known.find_missing, snapshot.folder, files, snapshot.seen.keys())
 
 
 def find(name: HubName, cache: Path, formats: Sequence[FormatName] = ORDER) -> Artifact | None:
@@ -142,36 +123,18 @@ def find(name: HubName, cache: Path, formats: Sequence[FormatName] = ORDER) -> A
         try:
             return artifact_of(snapshot, wanted(name, listing, formats), complete, str(name))
         except ModelNotFound:
-            if not complete and name.label is None and name.file is None:
-                whole = taken_whole(snapshot, str(name))
-                if whole is not None and whole.format in formats:
-                    return whole
+            continue
     return None
 
 
 def artifact_of(snapshot: Snapshot, quant: Quant, others: Sequence[Quant], name: str) -> Artifact:
     """`others` are all models of the snapshot: with several in one folder, the file is named."""
-    folder = snapshot.folder
-    if quant.format in SINGLE:
-        return Artifact(name, quant.format, folder / quant.files[0].path, quant.size)
-    if quant.format == "onnx-genai":
-        return Artifact(name, quant.format, (folder / quant.files[0].path).parent, quant.size)
-    ending = GRAPHS.get(quant.format)
-    several = sum(other.format == quant.format for other in others) > 1
-    if ending is not None and several:
-        folder /= next(file.path for file in quant.files if file.path.endswith(ending))
-    return Artifact(name, quant.format, folder, quant.size)
-
-
-def taken_whole(snapshot: Snapshot, name: str) -> Artifact | None:
-    """A repository of a kind that is taken whole and is not among those that are grouped."""
-    try:
-        format_ = detect_folder(snapshot.folder)
-    except Damaged:
-        return None
-    if format_ != "mlc":
-        return None
-    return Artifact(name, format_, snapshot.folder, sum(file.size for file in snapshot.files))
+    formats, path = known_formats(), snapshot.folder
+    if (known := formats.get(quant.format)) is not None:
+        several = sum(other.format == quant.format for other in others) > 1
+        files = [file.path for file in quant.files]
+        path = formats.ask(known, path, known.locate_model, snapshot.folder, files, several=several)
+    return Artifact(name, quant.format, path, quant.size)
 
 
 def _ref(folder: Path, revision: str) -> str | None:

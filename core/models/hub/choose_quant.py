@@ -12,7 +12,7 @@ from core.models.formats.registry import FORMATS
 from core.models.hub.repository import Quant, Repository
 from core.names import HubName
 
-ORDER: Final = FORMATS
+ORDER: Final = tuple(FORMATS)
 """The formats, where no other order of preference is given."""
 USUAL: Final = "Q4_K_M"
 BITS: Final[Mapping[str, float]] = (

@@ -13,11 +13,10 @@ from msgspec import Struct, field
 
 from core.errors import GatedRepository, HubError, RepositoryNotFound, RequestError
 from core.kept import keep_value, load_kept
-from core.models.formats.detect import Damaged
 from core.models.formats.header import Header
 from core.models.formats.hf_config import LONGEST, Config, label_of
 from core.models.formats.read import header_of
-from core.models.formats.source import Source
+from core.models.formats.source import Damaged, Source
 from core.models.hub.endpoint import COMMIT, REPO, HubPlace, check_path, hub_place
 from core.models.hub.link import HubLink, decode
 from core.models.hub.quants import group, heads, projectors, sizes_of

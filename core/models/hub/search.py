@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct, field
 
 from core.contract.artifact import FormatName
+from core.models.formats.registry import known_formats
 from core.models.hub.link import HubLink, Query, decode
 from core.models.hub.quants import formats_of
 
@@ -20,14 +21,6 @@ EXPANDED: Final = (
     *("downloads", "likes", "lastModified", "pipeline_tag", "tags", "gated", "private"),
     *("safetensors", "gguf", "siblings"),
 )
-TAGS: Final = {
-    "gguf": "gguf",
-    "mlx": "safetensors",
-    "onnx": "onnx",
-    "onnx-embedder": "onnx",
-    "onnx-genai": "onnx",
-}
-"""Of the formats that the Hub tags; the others are told by the files alone."""
 PARAMETERS: Final = re.compile(r"(?:^|[-_.])(?:(\d{1,4})x)?(\d{1,6}(?:\.\d{1,6})?)([bm])(?:$|[-_.])", re.IGNORECASE)
 
 
@@ -134,7 +127,9 @@ def licence(tags: list[str]) -> str | None:
 
 
 def _query(words: str, filters: Filters) -> Query:
-    tags = [TAGS[filters.format]] if filters.format in TAGS else []
+    # The formats that the Hub does not tag are told by the files alone.
+    known = known_formats().get(filters.format) if filters.format else None
+    tags = [known.hub_tag] if known is not None and known.hub_tag else []
     tags += [f"license:{filters.licence}"] if filters.licence else []
     asked = {"search": words.strip(), "pipeline_tag": filters.task, "author": filters.owner}
     return [

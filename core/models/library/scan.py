@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.artifact import Artifact, FormatName
+from core.contract.artifact import FormatName
 from core.errors import BenchtopError
 from core.models.formats.file_index import Inspector, see
 from core.models.formats.parts import own_name, parts_of
+from core.models.formats.registry import known_formats
 from core.models.hub.cache import (
     Snapshot,
     absent,
@@ -24,7 +25,6 @@ from core.models.hub.cache import (
     repo_folder,
     repositories,
     snapshots,
-    taken_whole,
 )
 from core.models.hub.endpoint import size_of
 from core.models.hub.repository import Quant, RepoFile
@@ -34,19 +34,10 @@ from core.names import BUILT_IN, BuiltIn
 if TYPE_CHECKING:
     from core.settings.schema import Folders, LibrarySettings
 
-PATTERNS: Final = ("*.gguf", "ggml-*.bin", "*.pte")
-"""How GGUF files, whisper files and executorch programs are called."""
 PARTIAL: Final = "*.incomplete"
 """How huggingface_hub calls what it has not fetched whole."""
 WORTH_TELLING: Final = 1_000_000
 """Bytes from which a repository is listed of which nothing can be run."""
-LOOKED_INTO: Final[Mapping[FormatName, str]] = {
-    "gguf": ".gguf",
-    "ggml-whisper": ".bin",
-    "pte": ".pte",
-    "mlx": ".safetensors",
-}
-"""Files of which damage can be told by their beginning."""
 
 
 class Place(Enum):
@@ -180,7 +171,7 @@ def _built_in(name: str) -> Iterator[LibraryEntry]:
 
 def _in_folder(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
     """The model files of a folder, not of those below it; links are followed, and listed as what they lead to."""
-    paths = {path.resolve() for pattern in PATTERNS for path in _glob(folder, pattern)}
+    paths = {path.resolve() for each in known_formats() for pattern in each.patterns for path in _glob(folder, pattern)}
     for path in sorted(paths):
         parts = parts_of(path)
         if len(parts) < 2:
@@ -279,8 +270,10 @@ def _entry(
 ) -> LibraryEntry:
     artifact = artifact_of(snapshot, quant, all_here, quant.name)
     problem = f"damaged: {missing} is missing" if (missing := absent(snapshot, quant)) else None
+    known = known_formats().get(quant.format)
+    ending = known.checked_ending if known is not None else None
     for file in quant.files:
-        if problem is None and (ending := LOOKED_INTO.get(quant.format)) and file.path.endswith(ending):
+        if problem is None and ending is not None and file.path.endswith(ending):
             problem = inspector.look(snapshot.folder / file.path, snapshot.seen[file.path]).problem
     files = tuple(snapshot.folder / file.path for file in quant.files)
     used = max(snapshot.seen[file.path].used for file in quant.files)
@@ -310,13 +303,10 @@ def _incomplete(snapshot: Snapshot, inspector: Inspector, place: Place) -> Itera
 
 
 def _other(snapshot: Snapshot) -> Iterator[LibraryEntry]:
-    """A repository that is taken whole, or of which nothing can be run here."""
-    files = tuple(snapshot.folder / file.path for file in snapshot.files)
+    """A repository of which nothing can be run here."""
     size = sum(file.size for file in snapshot.files)
-    whole: Artifact | None = taken_whole(snapshot, snapshot.repo)
-    if whole is not None:
-        yield LibraryEntry(snapshot.repo, whole.path, whole.format, size, False, None, Place.HUB, files)
-    elif size >= WORTH_TELLING and not any(path.endswith(".gguf") for path in snapshot.seen):
+    if size >= WORTH_TELLING and not any(path.endswith(".gguf") for path in snapshot.seen):
+        files = tuple(snapshot.folder / file.path for file in snapshot.files)
         said = "holds nothing that can be run here"
         yield LibraryEntry(snapshot.repo, snapshot.folder, None, size, False, said, Place.HUB, files)
 

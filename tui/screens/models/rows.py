@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from core.contract.artifact import FormatName
 from core.models.catalog import CatalogEntry, Task
 from core.models.fit.estimate import TIGHT, Verdict
+from core.models.formats.registry import known_formats
 from core.models.hub.search import Found, parameters_in
 from core.models.library.scan import LibraryEntry, Place
 from core.snapshots import ModelSnapshot
@@ -340,12 +341,5 @@ def partial(entry: LibraryEntry) -> bool:
 
 def _task_of(format_: FormatName | None) -> Task | None:
     """What models of a format are for mostly; nothing tells it of a file."""
-    match format_:
-        case None:
-            return None
-        case "ggml-whisper":
-            return Task.SPEECH
-        case "onnx-embedder":
-            return Task.EMBEDDING
-        case _:
-            return Task.CHAT
+    known = known_formats().get(format_) if format_ is not None else None
+    return known.task if known is not None else None

@@ -16,7 +16,8 @@ from core.engines.whisper.engine import WhisperEngine
 from core.engines.whisper.model import WhisperModel
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Finished, Heard
-from core.models.formats.detect import Damaged, detect
+from core.models.formats.detect import detect
+from core.models.formats.source import Damaged
 from core.models.resolve import resolve_own
 from core.requests import Transcription
 from core.tasks.audio import RATE

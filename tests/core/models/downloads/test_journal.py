@@ -21,7 +21,7 @@ quants = st.builds(
     repo=st.text(max_size=20),
     revision=st.just("0" * 40),
     label=st.text(max_size=5),
-    format=st.sampled_from(FORMATS),
+    format=st.sampled_from([*FORMATS]),
     files=st.lists(st.builds(RepoFile, path=st.text(max_size=20), size=st.integers(0, 1 << 50)), max_size=3).map(tuple),
 )
 records: st.SearchStrategy[Record] = st.one_of(

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from core.contract.artifact import Artifact
 from core.contract.options import KvType
 from core.errors import ArtifactError
-from core.models.formats.detect import Damaged
 from core.models.formats.header import Header
 from core.models.formats.hf_config import Config
 from core.models.formats.read import read_header
-from core.models.formats.safetensors import read_safetensors
-from core.models.formats.source import FileSource
+from core.models.formats.safetensors_table import read_safetensors
+from core.models.formats.source import Damaged, FileSource
 from tests.fakes.headers import safetensors_bytes
 from tests.fakes.weights import mlx_folder, onnx_folder
 

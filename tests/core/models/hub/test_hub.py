@@ -22,7 +22,7 @@ from core.models.formats.read import read_header
 from core.models.hub.endpoint import HubPlace
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant
-from tests.core.models.formats.test_gguf import artifact
+from tests.core.models.formats.test_gguf_header import artifact
 from tests.fakes.headers import gguf_bytes, safetensors_bytes
 from tests.fakes.hub import Fault, LoopbackHub, Sparse
 

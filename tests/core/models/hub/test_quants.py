@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.models.formats.gguf_files import gguf_label
 from core.models.hub.choose_quant import wanted
-from core.models.hub.quants import formats_of, gguf_label, group, heads, label_by_name, projectors
+from core.models.hub.quants import formats_of, group, heads, label_by_name, projectors
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.names import HubName, parse_name
 

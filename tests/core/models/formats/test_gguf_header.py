@@ -13,10 +13,9 @@ from core.contract.artifact import Artifact
 from core.contract.options import KvType
 from core.errors import ArtifactError
 from core.guide import WEIGHTS
-from core.models.formats.detect import Damaged
-from core.models.formats.gguf import read_gguf
+from core.models.formats.gguf_header import read_gguf
 from core.models.formats.read import read_header
-from core.models.formats.source import FIRST, MOST, FileSource
+from core.models.formats.source import FIRST, MOST, Damaged, FileSource
 from tests.fakes import headers as made
 
 GUIDE = WEIGHTS.read_bytes()

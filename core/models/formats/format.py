@@ -1,0 +1,69 @@
+"""What a file format is: how models of one kind are told apart, grouped, checked and described.
+
+A format is a class that derives from `Format` and overrides what differs, in a file of its own; its name stands in
+`core.models.formats.registry`, or in an entry point of the group `benchtop.formats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from core.contract.artifact import FormatName
+from core.models.catalog import Task
+from core.models.formats.header import Header
+from core.models.formats.listing import Group, Listing, weight_bytes
+from core.models.formats.source import Damaged, Files
+
+HEAD_BYTES: Final = 48
+"""Bytes of a file's beginning that tell its format."""
+
+
+class Format(Protocol):
+    """Cheap to import and to construct, and without state: one of each serves all threads."""
+
+    name: FormatName
+    """What engines call it."""
+    task: Task = Task.CHAT
+    """What its models are for, where nothing else tells it."""
+    hub_tag: str | None = None
+    """What the Hub tags repositories with that hold it."""
+    patterns: tuple[str, ...] = ()
+    """How files are called that are a model by themselves: `*.gguf`."""
+    checked_ending: str | None = None
+    """The ending of the files that `check_file` can check."""
+
+    def is_file(self, head: bytes) -> bool:
+        """Whether a file that begins so is of this format; `head` has up to HEAD_BYTES bytes. Raises Damaged for one
+        that is, and cannot be right."""
+        return False
+
+    def is_folder(self, folder: Path) -> bool:
+        """Whether a folder is a model of this format."""
+        return False
+
+    def check_file(self, path: Path) -> None:
+        """Look at a file's beginning. Raises Damaged, OSError."""
+        with path.open("rb") as file:
+            if not self.is_file(file.read(HEAD_BYTES)):
+                raise Damaged(f"it does not begin as a file of the format {self.name} does")
+
+    def group_files(self, listing: Listing) -> Iterator[Group]:
+        """The models of this format in a repository or folder. Pure: by the names and sizes of the files alone."""
+        return iter(())
+
+    def locate_model(self, folder: Path, files: Sequence[str], *, several: bool) -> Path:
+        """What an engine loads of a Group's files below `folder`; `several` tells that the folder holds further models
+        of this format."""
+        return folder
+
+    def find_missing(self, folder: Path, files: Sequence[str], present: Collection[str]) -> str | None:
+        """A file that belongs to a Group, as its own files say, and is not among those present; None where all are."""
+        return None
+
+    def read_header(self, name: str, files: Files) -> Header:
+        """What the model `name` says of itself; `files` are all that it is made of. Raises Damaged, and what reading
+        `files` raises."""
+        note = "Files of this kind do not tell what memory they need; only the weights are counted."
+        return Header(self.name, "unknown", name, "unknown", 0, weight_bytes(files.sizes), (), 0, notes=(note,))

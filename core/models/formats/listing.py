@@ -1,0 +1,77 @@
+"""The files of a repository or folder by their names and sizes, and which of them make up one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Final
+
+from msgspec import Struct
+
+from core.names import SPLIT
+
+WEIGHTS: Final = (".safetensors", ".onnx", ".onnx_data", ".gguf", ".bin", ".pte", ".mnn", ".weight", ".data")
+ROOT_FILES: Final = (".json", ".jinja", ".model", ".txt", ".tiktoken")
+"""Ends of the small files beside the weights: configurations, tokenizers, templates."""
+NEVER: Final = frozenset({"README.txt", "LICENSE.txt", "requirements.txt", "onnx_config.json"})
+
+
+class Listing(Struct, frozen=True):
+    """All files of a repository or folder."""
+
+    sizes: Mapping[str, int]
+    """Bytes of each, by its path with forward slashes."""
+    label: str = "safetensors"
+    """How its safetensors are quantized, as config.json tells it, else as the repository's name does: `4bit` ..."""
+    named: str = "safetensors"
+    """The same as the repository's name tells it."""
+    model_type: str = ""
+    """Of config.json."""
+
+    def files_beside(self) -> list[str]:
+        """The small files at the top: config.json first, then tokenizers and the rest by name."""
+        small = [
+            path
+            for path in self.sizes
+            if "/" not in path and path.endswith(ROOT_FILES) and path not in NEVER and not is_talk(path)
+        ]
+        return sorted(small, key=lambda path: (path != "config.json", path))
+
+
+class Group(Struct, frozen=True):
+    """The files of one model."""
+
+    names: tuple[str, ...]
+    """What it may be called, the shortest first. They follow from its own files alone: a model goes by each of them
+    whatever else is there, so that what was called by one where all is listed is found where only it was fetched."""
+    files: tuple[str, ...]
+    """Paths, in the order in which they should arrive: what is loaded first comes first."""
+
+
+def names_by_path(label: str, path: str, prefix: str = "") -> tuple[str, ...]:
+    """A label, the file's name and its path."""
+    stem = stem_of(path)
+    return label, prefix + stem.rpartition("/")[2], prefix + stem.replace("/", "-")
+
+
+def stem_of(path: str) -> str:
+    """A path without the number of a part and without its ending."""
+    return str(PurePosixPath(SPLIT.sub(".gguf", path)).with_suffix(""))
+
+
+def is_talk(path: str) -> bool:
+    """Whether a file is for people."""
+    return path.endswith((".md", ".png", ".jpg", ".gitattributes"))
+
+
+def weight_bytes(sizes: Mapping[str, int]) -> int:
+    """Bytes of the files that hold weights, as far as their names tell; else of all."""
+    return sum(size for path, size in sizes.items() if _is_weights(path)) or sum(sizes.values())
+
+
+def total_bytes(paths: Iterable[str], sizes: Mapping[str, int]) -> int:
+    return sum(sizes[path] for path in paths)
+
+
+def _is_weights(path: str) -> bool:
+    return path.endswith(WEIGHTS) or ".onnx_data" in path
