@@ -18,7 +18,7 @@ from core.bench.runner import BenchSample, Plan, run_plan
 from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec
-from core.contract.options import KvType, LoadOptions
+from core.contract.options import LoadOptions, LoadSettings
 from core.engines.registry import EngineReport, Engines
 from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, attach_paths
 from core.lanes import Lanes
@@ -38,7 +38,7 @@ from core.serving.pool.pool import Pool
 from core.serving.routing import AUTO, Route, choose
 from core.serving.stream import Stream
 from core.settings.profile import Profile
-from core.settings.schema import Folders, ModelSettings, Settings, folders
+from core.settings.schema import Folders, Settings, folders
 from core.settings.sizes import parse_size
 from core.snapshots import MachineSnapshot, RequestState, Snapshot
 from core.supervision import NoWitness, Past, Witness
@@ -74,7 +74,7 @@ class Workbench:
         self._witness = witness
         self.folders = where or folders()
         self._engines = engines or Engines()
-        chosen = options or load_options(settings.model)
+        chosen = options or LoadOptions().overlaid_with(settings.model)
         self.store = Store(settings, self.folders, self._engines, chosen)
         """The models that one could have."""
         cache = self.folders.cache
@@ -118,16 +118,15 @@ class Workbench:
                 member = await self._resolved(name)
                 self._known_as(member, kept=True)
 
-    async def load(self, name: str, *, context: int | None = None, kv_type: KvType | None = None) -> str:
-        """Load a model and return the name it is served by; returns at once when it is loaded already, unless another
-        context or type of the KV cache is asked for: then it is loaded anew, and its requests fail.
+    async def load(self, name: str, options: LoadSettings = LoadSettings()) -> str:
+        """Load a model and return the name it is served by; returns at once when it is loaded already, unless `options`
+        say something else than it was loaded with: then it is loaded anew, and its requests fail.
 
         Raises ModelNotFound, ArtifactError, EngineUnavailable or EngineFailed.
         """
         with self._looking_up(name):
             member = self._find(name) or await self._resolved(name)
-        wishes = {"ctx_size": context, "kv_type": kv_type}
-        profile = replace(member.profile, **{key: value for key, value in wishes.items() if value is not None})
+        profile = member.profile.overlaid_with(options)
         if profile == member.profile:
             await self._pool.load(self._known_as(member))
             return member.name
@@ -447,15 +446,3 @@ class Workbench:
 
     def _known_as(self, found: Member, *, kept: bool = False) -> Member:
         return self._pool.add(found.artifact, found.own, kept=kept, writes=found.writes)
-
-
-def load_options(settings: ModelSettings) -> LoadOptions:
-    return LoadOptions(
-        context=settings.ctx_size,
-        slots=settings.slots,
-        threads=settings.threads,
-        batch=settings.batch,
-        micro_batch=settings.micro_batch,
-        kv_type=settings.kv_type,
-        api_key=settings.remote_api_key,
-    )

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
-from core.contract.options import KvType
+from core.contract.options import KvType, LoadSettings
 from core.errors import BenchtopError, ModelNotReady
 from core.settings.schema import Settings
 from core.snapshots import ModelSnapshot, Snapshot
@@ -97,7 +97,7 @@ class Desk:
         if first:
             self._begin(name)
         try:
-            served = await self.workbench.load(name, context=wish.context, kv_type=wish.kv_type)
+            served = await self.workbench.load(name, LoadSettings(ctx_size=wish.context, kv_type=wish.kv_type))
         except BaseException as error:
             if first:
                 why = error if isinstance(error, BenchtopError) else ModelNotReady(name, f"Loading {name} was stopped.")

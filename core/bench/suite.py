@@ -156,7 +156,7 @@ def _cases(
                 depth=depth,
                 prompt=plan.prompt,
                 decoded=plan.decoded,
-                extra_buffers=options.extra_buffers,
+                extra_buffers=options.repacks,
                 flash_attention=options.flash_attention,
                 divides=isinstance(candidate.engine, Batched),
             ),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final, Self
 
 from msgspec import Meta, Struct
-
-if TYPE_CHECKING:
-    pass
+from msgspec.structs import replace
 
 
 class KvType(Enum):
@@ -32,35 +30,78 @@ class Lora(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DEFAULT_BATCH: Final = 512
+Threads = Annotated[int, Meta(ge=1, le=1_000_000)]
+Batch = Annotated[int, Meta(ge=32, le=16_384)]
 
 
-class LoadOptions(Struct, frozen=True):
-    """How to load. None leaves the choice to the engine, made from the model's header and this machine."""
+class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a user may say of how a model is loaded, declared once. A field is a key of `[model]` and of
+    `[models.NAME]`, a variable of the environment, an option of the command line and a key of `POST /v1/models/load`,
+    and it reaches the engines in `LoadOptions`. A value that equals the default was not said: the engine decides.
 
-    context: int | None = None
-    """Tokens a single request may hold."""
-    slots: int | None = None
-    """Sequences that run at once."""
-    threads: int | None = None
-    """For steps of a single token."""
-    batch_threads: int | None = None
-    """For prefill, and for steps of several sequences."""
-    batch: int | None = None
-    """Tokens a step takes at most; None takes what was measured best, else DEFAULT_BATCH."""
-    micro_batch: int | None = None
-    """Tokens of one forward pass inside a step, for engines that divide steps; None takes what was measured best, else
-    as many as the batch."""
-    kv_type: KvType = KvType.F16
-    flash_attention: bool | None = None
-    """None leaves it to the engine."""
-    extra_buffers: bool = True
-    """llama.cpp's repacked and AMX buffer types; faster where they work, and they crash on some machines."""
-    loras: tuple[Lora, ...] = ()
-    """Added in this order; for engines that are a LoraHost."""
+    `extra` of a Meta may hold `secret` (shown as asterisks), `local` (it names a file of this machine, so that
+    clients of the server cannot say it) and `llama_cpp` (its name in a config file of llama-cpp-python's server).
+    """
+
+    ctx_size: Annotated[
+        Annotated[int, Meta(ge=16, le=16_777_216)] | None,
+        Meta(description="tokens that one request may hold (as trained, as far as memory allows)"),
+    ] = None
+    slots: Annotated[
+        Annotated[int, Meta(ge=1, le=200)] | None,
+        Meta(description="requests that run at once (by memory)", extra={"llama_cpp": "n_seq_max"}),
+    ] = None
+    threads: Annotated[
+        Threads | None, Meta(description="threads that decode (as measured)", extra={"llama_cpp": "threads"})
+    ] = None
+    batch_threads: Annotated[
+        Threads | None,
+        Meta(
+            description="threads for prompts, and for several requests at once (as measured)",
+            extra={"llama_cpp": "threads_batch"},
+        ),
+    ] = None
+    batch: Annotated[
+        Batch | None,
+        Meta(description="tokens that a step takes at most (as measured, else 512)", extra={"llama_cpp": "n_batch"}),
+    ] = None
+    micro_batch: Annotated[
+        Batch | None,
+        Meta(
+            description="tokens of one forward pass inside a step, with llama.cpp (as measured, else the batch)",
+            extra={"llama_cpp": "n_ubatch"},
+        ),
+    ] = None
+    kv_type: Annotated[KvType | None, Meta(description="element type of the KV cache (f16)")] = None
+    flash_attention: Annotated[
+        bool | None,
+        Meta(
+            description="attention in blocks, without the whole matrix (as measured)", extra={"llama_cpp": "flash_attn"}
+        ),
+    ] = None
+    extra_buffers: Annotated[
+        bool | None, Meta(description="repacked weights: faster where they do not crash (as measured)")
+    ] = None
+    loras: Annotated[
+        tuple[Lora | str, ...],
+        Meta(description="files of low-rank adapters to add, in this order (none)", extra={"local": True}),
+    ] = ()
+    remote_api_key: Annotated[
+        str | None, Meta(description="what a server at a URL wants as Bearer (none)", extra={"secret": True})
+    ] = None
+
+    def overlaid_with(self, said: LoadSettings) -> Self:
+        """These settings, with whatever of them `said` says in its place."""
+        usual = LoadSettings()
+        values = {name: getattr(said, name) for name in LoadSettings.__struct_fields__}
+        return replace(self, **{name: value for name, value in values.items() if value != getattr(usual, name)})
+
+
+class LoadOptions(LoadSettings, frozen=True):
+    """What an engine is told: the settings, and what the workbench adds to them."""
+
     memory: int | None = None
     """Bytes the model may take, weights and all, where less is to be used than is free."""
-    api_key: str | None = None
-    """What a server elsewhere wants to be sent; given to engines that ask one, and to no other."""
 
     @property
     def step_tokens(self) -> int:
@@ -71,6 +112,24 @@ class LoadOptions(Struct, frozen=True):
     def pass_tokens(self) -> int:
         """Tokens a forward pass takes at most, for engines that divide steps."""
         return min(self.step_tokens, self.micro_batch or self.step_tokens)
+
+    @property
+    def cache_type(self) -> KvType:
+        """Element type of the KV cache."""
+        return self.kv_type or KvType.F16
+
+    @property
+    def repacks(self) -> bool:
+        """Whether kernels for repacked weights may be used."""
+        return self.extra_buffers is not False
+
+    @property
+    def adapters(self) -> tuple[Lora, ...]:
+        """The LoRA adapters; paths below the user's home are whole."""
+        from pathlib import Path  # the command line's help does without it
+
+        given = (Lora(lora) if isinstance(lora, str) else lora for lora in self.loras)
+        return tuple(replace(lora, path=str(Path(lora.path).expanduser())) for lora in given)
 
 
 LoadProgress = Callable[[float], bool]

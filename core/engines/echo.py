@@ -83,7 +83,7 @@ class EchoModel:
     """Follows `script`. Keeps cells like a real unified KV cache, and fails where a real one would be full."""
 
     def __init__(self, options: LoadOptions = LoadOptions(), script: Script = repeat_text) -> None:
-        context = options.context or 8192
+        context = options.ctx_size or 8192
         slots = options.slots or 32
         self.tokenizer = EchoTokenizer()
         self.spec = ModelSpec(

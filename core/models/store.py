@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Engine
-from core.contract.options import KvType, LoadOptions
+from core.contract.options import KvType, LoadOptions, LoadSettings
 from core.devices import Device, list_devices
 from core.errors import ArtifactError
 from core.hardware import available_memory, describe_machine
@@ -177,8 +177,7 @@ class Store:
         `memory` spares reading it again for each of many. Quick; reads the disk for the records of earlier loads.
         """
         there = memory or list_devices()
-        wishes = {"context": context, "kv_type": kv}
-        options = replace(self._options, **{name: value for name, value in wishes.items() if value is not None})
+        options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
         setup = _setup(header, options, max(each.free for each in there))
         correct = self._correction(header)
         return Judged(header, setup, fit(header, setup, there, correct), largest_context(header, setup, there, correct))
@@ -193,7 +192,7 @@ class Store:
             header = read_header(artifact)
         except ArtifactError:
             return artifact.size
-        options = profile.options(self._options)
+        options = self._options.overlaid_with(profile)
         if artifact.format == "gguf":
             options = settled(self._engines.get(ENGINE_OF[artifact.format]), artifact, options)
         setup = _setup(header, options, min(memory, available_memory()))
@@ -217,9 +216,9 @@ class Store:
         """
         try:
             header = read_header(artifact)
-            assert options.context is not None
+            assert options.ctx_size is not None
             setup = replace(
-                _setup(header, options, available_memory()), context=options.context, slots=options.slots or 1
+                _setup(header, options, available_memory()), context=options.ctx_size, slots=options.slots or 1
             )
             predicted = estimate(header, setup)
             here = describe_machine().fingerprint

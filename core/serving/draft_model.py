@@ -96,7 +96,7 @@ def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Load
 
 def _options(model: Model) -> LoadOptions:
     """A draft model follows every running sequence to its end."""
-    return LoadOptions(context=model.spec.context, slots=model.spec.slots)
+    return LoadOptions(ctx_size=model.spec.context, slots=model.spec.slots)
 
 
 def _proposer(draft: Model, name: str, large: Model, model: str) -> DraftModel:

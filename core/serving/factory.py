@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions
 from core.errors import LoadFailed, ModelNotReady, attach_paths
 from core.lanes import Lanes
 from core.models.store import Settled, Store
@@ -84,8 +85,8 @@ class ModelFactory:
 
     def files(self, member: Member) -> tuple[Path, ...]:
         """What errors about a model may name."""
-        profile = member.profile
-        named = [lora if isinstance(lora, str) else lora.path for lora in profile.loras]
-        if draft := profile.draft or self._settings.model.draft:
+        options = LoadOptions().overlaid_with(self._settings.model).overlaid_with(member.profile)
+        named = [lora.path for lora in options.adapters]
+        if draft := member.profile.draft or self._settings.model.draft:
             named += [draft, self._settings.source(draft)]
         return (member.artifact.path, *map(Path, named))

@@ -16,17 +16,12 @@ from core.settings.check import convert, wrong
 from core.settings.environment import given_variables
 from core.settings.file import read_config
 from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
+from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import ServerSettings, Settings, folders, host_name, origin_meant
 from core.settings.sizes import parse_size
 
-SHARED = {
-    **{
-        key: ("model", key)
-        for key in ("engine", "ctx_size", "slots", "threads", "batch", "micro_batch", "kv_type", "draft")
-    },
-    "ttl": ("pool", "model_ttl"),
-}
+SHARED = {**{key: ("model", key) for key in ModelSettings.__struct_fields__}, "ttl": ("pool", "model_ttl")}
 """Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
 
 

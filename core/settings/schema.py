@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
-from core.contract.options import KvType
 from core.environment import value_of
 from core.settings.environment import HOME
-from core.settings.profile import Batch, Profile
+from core.settings.model import ModelSettings
+from core.settings.profile import Profile
 from core.telemetry.log import LogLevel
 
 
@@ -33,9 +33,6 @@ LOCAL_ORIGINS = "localhost"
 """Among `cors_origins`: the pages of this machine, whatever their port."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Slots = Annotated[int, Meta(ge=1, le=200)]
-Context = Annotated[int, Meta(ge=16, le=16_777_216)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Secret = Annotated[str, Meta(extra={"secret": True})]
 """Shown as asterisks."""
@@ -66,28 +63,6 @@ class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Requests that may wait for a slot; zero means any number, without a timeout."""
     queue_timeout: Seconds = 60.0
     """Seconds a request may wait for a slot."""
-
-
-class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    engine: str | None = None
-    """Force an engine by name; None lets the workbench choose."""
-    ctx_size: Context | None = None
-    """Tokens one request may hold; None takes what the model was trained for, as far as memory allows."""
-    slots: Slots | None = None
-    """Requests that run at once; None goes by memory."""
-    threads: Count | None = None
-    """Decode threads; None takes what was measured fastest here."""
-    batch: Batch | None = None
-    """Tokens a step takes at most; None takes what was measured fastest here, else 512."""
-    micro_batch: Batch | None = None
-    """Tokens of one forward pass inside a step, with llama.cpp; None takes what was measured fastest here, else as many
-    as the batch."""
-    kv_type: KvType = KvType.F16
-    """Element type of the KV cache."""
-    draft: str | None = None
-    """What guesses ahead for every model: `prompt-lookup`, or the name of a smaller model; None does not guess."""
-    remote_api_key: Secret | None = None
-    """What a server at a URL wants as `Authorization: Bearer`, where the model is one."""
 
 
 class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -205,18 +180,6 @@ def folders() -> Folders:
         nowhere = Path(os.devnull) / APP
         return Folders(config=nowhere / "config", cache=nowhere / "cache", state=nowhere / "state")
     return Folders(config=config, cache=cache, state=state)
-
-
-def is_secret(kind: type[Struct], key: str) -> bool:
-    """Whether a setting of a section must not be shown."""
-    return _marked_secret(get_type_hints(kind, include_extras=True)[key])
-
-
-def _marked_secret(hint: object) -> bool:
-    return any(
-        (isinstance(part, Meta) and bool((part.extra or {}).get("secret"))) or _marked_secret(part)
-        for part in (*get_args(hint), *getattr(hint, "__metadata__", ()))
-    )
 
 
 def host_name(host: str) -> str:

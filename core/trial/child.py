@@ -148,7 +148,7 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
             import_module(library)
     before = measure_resident()
     began = time.monotonic()
-    model = engine.load(request.artifact, replace(options, context=context, slots=1))
+    model = engine.load(request.artifact, replace(options, ctx_size=context, slots=1))
     tell(Loaded(variant, time.monotonic() - began))
     if request.rehearsed and variant == 0:
         rehearse_model(model)

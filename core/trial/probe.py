@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from core.contract.abilities import Batched, BatchSize, Tunable
 from core.contract.artifact import Artifact
+from core.contract.declared import declared_fields
 from core.contract.engine import Available, Engine, Native
 from core.contract.options import DEFAULT_BATCH, LoadOptions
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
@@ -51,6 +52,10 @@ ENDING = 0.25
 WORTH_IT = 1.05
 """More threads, or another setting than the first, must be faster by this factor."""
 USUAL = "its usual settings"
+SECRETS = tuple(each.name for each in declared_fields(LoadOptions) if each.secret)
+"""Options are kept with verdicts and told to child processes, where a key has no business."""
+UNTRIED = ("ctx_size", "slots", "memory", *SECRETS)
+"""Options that do not change whether an engine survives a model, so that one verdict holds for all their values."""
 log = get_logger(__name__)
 
 
@@ -140,7 +145,7 @@ class Verdict(Struct, frozen=True):
 
 def describe_settings(options: LoadOptions) -> str:
     """The part of the settings that safer or faster ones change, in words; none where they are the usual ones."""
-    words = [] if options.extra_buffers else ["plain buffers"]
+    words = [] if options.repacks else ["plain buffers"]
     if options.flash_attention is not None:
         words.append(f"flash attention {'on' if options.flash_attention else 'off'}")
     if options.step_tokens != DEFAULT_BATCH:
@@ -226,7 +231,8 @@ class Prober:
         kept = None if fresh else self.kept(engine, artifact, options)
         if kept is not None:
             return kept
-        trial = _Trial(engine, location, artifact, options, budget, self._timeout, limit, stop, tell, self._learn)
+        tried = replace(options, **dict.fromkeys(SECRETS))
+        trial = _Trial(engine, location, artifact, tried, budget, self._timeout, limit, stop, tell, self._learn)
         before = self._clock()
         verdict = trial.verdict(_version(engine))
         verdict = replace(verdict, others=measure_other_load(before, self._clock()))
@@ -244,10 +250,8 @@ class Prober:
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
         model = (mark(artifact), str(_written(artifact)), str(REHEARSED))
         place = (engine.name, _version(engine), describe_machine().fingerprint, *model)
-        wishes = (options.extra_buffers, options.threads, options.flash_attention, options.batch, options.micro_batch)
-        asked = (options.kv_type.value, *map(str, wishes))
-        loras = (f"{lora.path} {lora.scale}" for lora in options.loras)
-        digest = hashlib.sha256(os.fsencode("\n".join((*place, *asked, *loras)))).hexdigest()[:24]
+        asked = (f"{name} {getattr(options, name)}" for name in options.__struct_fields__ if name not in UNTRIED)
+        digest = hashlib.sha256(os.fsencode("\n".join((*place, *asked)))).hexdigest()[:24]
         return self._folder / f"{engine.name}-{digest}.json"
 
 
@@ -328,7 +332,7 @@ class _Trial:
         """Rates of the variants that came to their end, or that were well under way when time was up."""
         for line in outcome.lines:
             if isinstance(line, Settled):
-                settled = replace(variants[line.variant], context=line.context, slots=1)
+                settled = replace(variants[line.variant], ctx_size=line.context, slots=1)
                 self._learn(self._engine.name, self._artifact, settled, line.grown)
         memory = {line.variant: line.memory for line in outcome.lines if isinstance(line, Tried)}
         if outcome.late:
@@ -432,12 +436,9 @@ def apply_verdict(verdict: Verdict, options: LoadOptions) -> LoadOptions:
     """The options asked for, with what the verdict found best where they leave a choice."""
     return replace(
         verdict.options,
-        context=options.context,
-        slots=options.slots,
-        memory=options.memory,
+        **{name: getattr(options, name) for name in UNTRIED},
         batch=options.batch or verdict.chosen.batch,
         micro_batch=options.micro_batch or verdict.chosen.micro_batch,
-        loras=options.loras,
         threads=options.threads or verdict.options.threads or verdict.threads,
         batch_threads=options.batch_threads or verdict.options.batch_threads or verdict.batch_threads,
     )

@@ -20,7 +20,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from api.server import Server
 from api.transport.limits import ConnectionLimits
 from core.engines.registry import Engines
-from core.settings.schema import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
+from core.settings.model import ModelSettings
+from core.settings.schema import Folders, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench
 
 PATIENCE = 20.0

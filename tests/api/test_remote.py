@@ -9,7 +9,8 @@ import openai
 import pytest
 
 from core.errors import LoadFailed
-from core.settings.schema import ModelSettings, ServerSettings
+from core.settings.model import ModelSettings
+from core.settings.schema import ServerSettings
 from tests.api.conftest import ENDLESS, cached_of, serving, settings_of, text_of, until, usage_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -5,15 +5,8 @@ from pathlib import Path
 import pytest
 
 from core.guide import WEIGHTS
-from core.settings.schema import (
-    BenchSettings,
-    LibrarySettings,
-    ModelSettings,
-    PoolSettings,
-    ProbeSettings,
-    ServerSettings,
-    Settings,
-)
+from core.settings.model import ModelSettings
+from core.settings.schema import BenchSettings, LibrarySettings, PoolSettings, ProbeSettings, ServerSettings, Settings
 from tests.api.conftest import Served, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -27,7 +27,8 @@ from msgspec import Struct
 from api.server import Server
 from core.contract.options import LoadOptions
 from core.requests import Conversation, Generation, Message, Role, Sampling, TextPart
-from core.settings.schema import Folders, ModelSettings, ProbeSettings, QueueSettings, ServerSettings, Settings
+from core.settings.model import ModelSettings
+from core.settings.schema import Folders, ProbeSettings, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench
 from tests.bench.report import table
 
@@ -100,7 +101,7 @@ async def _ours(setup: Setup, streams: int) -> AsyncIterator[tuple[Workbench, st
     with tempfile.TemporaryDirectory() as home:
         where = Folders(Path(home), Path(home), Path(home))
         options = LoadOptions(
-            context=CONTEXT,
+            ctx_size=CONTEXT,
             slots=streams,
             threads=setup.threads,
             batch_threads=setup.threads,

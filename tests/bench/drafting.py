@@ -49,7 +49,7 @@ async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
     """The table, in Markdown. `folder` keeps the random weights for the next time."""
     large, small = (write(SHAPE, folder, LAYERS) for write in (shapes.write_speaking, shapes.write_layers))
     repeating = shapes.write_speaking(SHAPE, folder, 0)
-    options = LoadOptions(context=CONTEXT, slots=1, threads=threads, batch_threads=threads)
+    options = LoadOptions(ctx_size=CONTEXT, slots=1, threads=threads, batch_threads=threads)
 
     def load(path: Path) -> TokenModel:
         artifact = Artifact(path.stem, "gguf", path, path.stat().st_size)

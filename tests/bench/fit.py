@@ -79,7 +79,7 @@ def measure(path: Path, context: int, slots: int, *, full: bool = False) -> Take
     from core.engines.llamacpp.engine import LlamaCppEngine
 
     before = measure_resident()
-    model = LlamaCppEngine().load(_artifact(path), LoadOptions(context=context, slots=slots))
+    model = LlamaCppEngine().load(_artifact(path), LoadOptions(ctx_size=context, slots=slots))
     sequence = model.open(Sampling())
     left = context - 2 if full else min(model.spec.batch, context - 2)
     while left > 0:

@@ -10,7 +10,8 @@ from statistics import median
 
 from api.server import Server
 from core.requests import Generation, RawText
-from core.settings.schema import Folders, ModelSettings, QueueSettings, ServerSettings, Settings
+from core.settings.model import ModelSettings
+from core.settings.schema import Folders, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench
 from tests.bench.decode import client
 from tests.bench.report import table

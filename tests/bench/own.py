@@ -19,7 +19,8 @@ from core.contract.options import LoadOptions
 from core.guide import WEIGHTS
 from core.guide.convert import mlx as to_mlx
 from core.guide.convert import onnx as to_onnx
-from core.settings.schema import BenchSettings, Folders, ModelSettings, ProbeSettings, QueueSettings, Settings
+from core.settings.model import ModelSettings
+from core.settings.schema import BenchSettings, Folders, ProbeSettings, QueueSettings, Settings
 from core.workbench import Workbench
 from tests.bench import shapes
 from tests.bench.decode import CONTEXT, core_rate
@@ -86,7 +87,7 @@ async def _workbench(engine: str, threads: int) -> AsyncIterator[Workbench]:
         bench=BenchSettings(enabled=False),
     )
     with tempfile.TemporaryDirectory() as home:
-        options = LoadOptions(context=CONTEXT, slots=1, threads=threads, batch_threads=threads)
+        options = LoadOptions(ctx_size=CONTEXT, slots=1, threads=threads, batch_threads=threads)
         workbench = Workbench(settings, Folders(Path(home), Path(home), Path(home)), options=options)
         try:
             yield workbench

@@ -23,7 +23,7 @@ class Subject(Struct, frozen=True):
 
     engine: str
     kind: str
-    options: LoadOptions = LoadOptions(context=CONTEXT, slots=4, batch=128)
+    options: LoadOptions = LoadOptions(ctx_size=CONTEXT, slots=4, batch=128)
 
 
 SUBJECTS = (
@@ -34,7 +34,7 @@ SUBJECTS = (
     Subject("onnxruntime", "onnx"),
     Subject("onnxruntime-genai", "genai"),
     Subject("mnn", "mnn"),
-    Subject("llamacpp", "f16", LoadOptions(context=CONTEXT, slots=4, batch=128, threads=1, batch_threads=1)),
+    Subject("llamacpp", "f16", LoadOptions(ctx_size=CONTEXT, slots=4, batch=128, threads=1, batch_threads=1)),
 )
 
 

@@ -12,7 +12,7 @@ from core.engines.registry import Engines
 from tests.contract.conftest import artifact_of
 from tests.contract.test_token_model import generate, prompt_of
 
-OPTIONS = LoadOptions(context=512, slots=2, batch=128, threads=1, batch_threads=1, extra_buffers=False)
+OPTIONS = LoadOptions(ctx_size=512, slots=2, batch=128, threads=1, batch_threads=1, extra_buffers=False)
 QUESTIONS = ("What is a KV cache?", "Hello", "How do I start the server?", "What does Q4_K_M mean?", "Who are you?")
 TOKENS = 48
 ENGINES = {"onnx": "onnxruntime", "genai": "onnxruntime-genai", "mlx": "mlx", "mnn": "mnn"}

@@ -9,7 +9,8 @@ import pytest
 from core.bench.results import BenchRun
 from core.engines.registry import ENGINES, Engines
 from core.errors import LoadFailed
-from core.settings.schema import BenchSettings, Folders, ModelSettings, Settings
+from core.settings.model import ModelSettings
+from core.settings.schema import BenchSettings, Folders, Settings
 from core.workbench import Workbench
 from tests.fakes.support import asks
 

@@ -8,11 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from core.bench.runner import Progress, RoundDone, RoundStarted, Summary
+from core.contract.options import LoadSettings
 from core.engines.registry import ENGINES, Engines
 from core.errors import ArtifactError, EngineUnavailable, LoadFailed, ModelNotFound, ModelNotReady
 from core.requests import Sampling
+from core.settings.model import ModelSettings
 from core.settings.profile import Profile, SamplingDefaults
-from core.settings.schema import BenchSettings, ModelSettings, PoolSettings, ProbeSettings, Settings
+from core.settings.schema import BenchSettings, PoolSettings, ProbeSettings, Settings
 from core.snapshots import ModelState
 from core.workbench import Workbench
 from tests.fakes.support import asks, folders_in
@@ -156,9 +158,9 @@ async def test_a_key_for_servers_elsewhere_is_kept_out_of_what_is_written_down(t
 async def test_a_model_is_loaded_anew_with_another_context(tmp_path: Path) -> None:
     workbench = Workbench(Settings(), folders_in(tmp_path))
     try:
-        await workbench.load("echo", context=1024)
+        await workbench.load("echo", LoadSettings(ctx_size=1024))
         assert workbench.spec("echo").context == 1024
-        await workbench.load("echo", context=2048)
+        await workbench.load("echo", LoadSettings(ctx_size=2048))
         assert workbench.spec("echo").context == 2048
         await workbench.load("echo")
         assert workbench.spec("echo").context == 2048
@@ -173,7 +175,7 @@ async def test_a_context_that_was_wished_for_goes_with_the_model_that_had_it(tmp
         await workbench.serve(["echo"])
         await workbench.load("echo")
         usual = workbench.spec("echo").context
-        await workbench.load("echo", context=1024)
+        await workbench.load("echo", LoadSettings(ctx_size=1024))
         assert workbench.spec("echo").context == 1024
         await workbench.unload("echo")
         await workbench.load("echo")
@@ -189,7 +191,7 @@ async def test_a_context_that_cannot_be_had_does_not_stick(tmp_path: Path) -> No
         await workbench.serve(("guide",))
         workbench.pin("guide")
         with pytest.raises(LoadFailed, match="memory-limit"):
-            await workbench.load("guide", context=10_000_000)
+            await workbench.load("guide", LoadSettings(ctx_size=10_000_000))
         await workbench.load("guide")
         assert workbench.snapshot().models[0].pinned
     finally:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -17,65 +15,38 @@ from core.foreign_text import make_printable
 from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui.cli import bench_table as benchtable
-from tui.cli.arguments import CommandParser, file_path
+from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
 from tui.screens.bench.run import NAMES, in_full
-
-if TYPE_CHECKING:
-    pass
 
 FLAWED = 1
 
 
-def parser() -> argparse.ArgumentParser:
-    made = CommandParser(
-        prog="tui bench",
-        description="Measure the engines that can run a model here, one after another.",
-        allow_abbrev=False,
-    )
-    made.add_argument("models", nargs="+", metavar="MODEL", help="a name, a .gguf file, a folder")
-    made.add_argument("-e", "--engine", metavar="NAME", help="this engine alone")
-    made.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each case (5)")
-    made.add_argument("--prompt", type=int, default=256, metavar="N", help="tokens of the prompt (256)")
-    made.add_argument("--decode", type=int, default=48, metavar="N", help="tokens decoded (48)")
-    made.add_argument(
-        "--sweep",
-        action="append",
-        default=[],
-        metavar="NAME=V,V",
-        help="threads, batch, micro_batch, kv or depth; may be repeated",
-    )
-    made.add_argument("--rebench", action="store_true", help="find the best settings anew first")
-    for form in ExportFormat:
-        name = {"md": "markdown"}.get(form.value, form.value)
-        made.add_argument(f"--{name}", type=Path, metavar="FILE", dest=form.value, help=f"write the rows as {name}")
-    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
-    return made
-
-
-def main(words: Sequence[str]) -> int:
+def run(given: Arguments) -> int:
     """Run the suite and print its table; 1 when a case went wrong. Raises BenchtopError."""
-    given = parser().parse_args(words)
     if not (1 <= given.rounds <= 1000 and 1 <= given.prompt <= 100_000 and 2 <= given.decode <= 100_000):
         raise UsageError("--rounds is 1 to 1000, --prompt 1 to 100000, --decode 2 to 100000.")
     plan = parse_sweeps(given.sweep, SuitePlan(rounds=given.rounds, prompt=given.prompt, decoded=given.decode))
-    flags = {"model": {"engine": given.engine}, "bench": {"fresh": given.rebench or None}}
-    workbench = Workbench(load_settings(flags, config_file=given.config))
+    workbench = Workbench(load_settings(given.flags(), config_file=given.config))
     console = Paper(stderr=True)
     stop = threading.Event()
     with console.status("finding out what runs here") as status:
         reporter = Reporter(console, status.update, plan, several=len(given.models) > 1)
-        run = workbench.run_suite(given.models, plan, stop, reporter.tell)
+        measured = workbench.run_suite(given.models, plan, stop, reporter.tell)
     out = Paper()
-    benchtable.show(out, workbench.compare(run))
-    for sentence in inapplicable(run, plan):
+    benchtable.show(out, workbench.compare(measured))
+    for sentence in inapplicable(measured, plan):
         out.tell(sentence, wrap=True)
-    for form in ExportFormat:
-        path: Path | None = getattr(given, form.value)
+    paths: dict[ExportFormat, Path | None] = {
+        ExportFormat.JSON: given.json,
+        ExportFormat.CSV: given.csv,
+        ExportFormat.MARKDOWN: given.markdown,
+    }
+    for form, path in paths.items():
         if path is not None:
-            _write(path, export_run(run, form))
-    _announce_fastest(out, run)
-    return FLAWED if any(row.problem for row in run.rows) else 0
+            _write(path, export_run(measured, form))
+    _announce_fastest(out, measured)
+    return FLAWED if any(row.problem for row in measured.rows) else 0
 
 
 class Reporter:

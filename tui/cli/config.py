@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Final, get_type_hints
 
 from msgspec import Struct
 
+from core.contract.declared import declared_fields
 from core.foreign_text import printable_json
+from core.settings.load import Loaded, read_settings
 from core.settings.merge import Key, Origin, OriginKind
-from core.settings.schema import Settings, is_secret
-from tui.cli.output import write_json
+from core.settings.schema import Settings, folders
+from tui.cli.arguments import Arguments
+from tui.cli.commands import WORKBENCH, parser_of
+from tui.cli.output import write, write_json
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from core.settings.load import Loaded
-
 HIDDEN: Final = "***"
 WIDTH: Final = 80
-OPTIONS: Final[Mapping[Key, str]] = {
-    ("server", "cors_origins"): "--cors-origin",
-    ("bench", "enabled"): "--no-benchmark",
-    ("bench", "budget"): "--bench-budget",
-    ("bench", "fresh"): "--rebench",
-    ("log", "level"): "--log-level",
-    ("route", "auto"): "--auto-route",
-    ("route", "strategy"): "--route-strategy",
-}
-"""Options that are not called as their keys are."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -53,6 +46,19 @@ class Section(Struct, frozen=True):
 
     path: Key
     entries: tuple[Entry, ...]
+
+
+def run(given: Arguments) -> int:
+    """Print the settings on stdout. Raises ConfigError."""
+    loaded = read_settings(given.flags(), config_file=given.config)
+    (show_json if given.json else show)(loaded, secrets=given.show_secrets)
+    return 0
+
+
+def print_path(given: Arguments) -> int:
+    """Print where the config file is, or would be."""
+    write(str(given.config or folders().config / "config.toml"))
+    return 0
 
 
 def show(loaded: Loaded, *, secrets: bool) -> None:
@@ -105,8 +111,8 @@ def _section(path: Key, table: Struct, kind: type[Struct], loaded: Loaded) -> Se
     return Section(
         path,
         tuple(
-            Entry(key, _plain(getattr(table, key)), loaded.origin((*path, key)), is_secret(kind, key))
-            for key in table.__struct_fields__
+            Entry(each.name, _plain(getattr(table, each.name)), loaded.origin((*path, each.name)), each.secret)
+            for each in declared_fields(kind)
         ),
     )
 
@@ -173,11 +179,13 @@ def _where(entry: Entry, path: Key) -> str:
     """The option, the variable or the file; empty for a default."""
     if entry.origin.kind is not OriginKind.FLAG:
         return entry.origin.name
-    return OPTIONS.get((*path, entry.key), option(entry.key))
+    return options_by_setting().get(".".join((*path, entry.key)), "the command line")
 
 
-def option(key: str) -> str:
-    return f"--{key.replace('_', '-')}"
+@cache
+def options_by_setting() -> dict[str, str]:
+    """The option of the command line for each setting, by `section.key`."""
+    return parser_of(WORKBENCH).options()
 
 
 def _name(part: str) -> str:

@@ -9,29 +9,31 @@ from rich.table import Table
 from rich.text import Text
 
 from core.hardware import available_memory, describe_machine
+from core.settings.load import load_settings
 from core.trial.probe import describe_settings
 from core.workbench import Workbench
+from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from core.engines.registry import EngineReport
-    from core.settings.schema import Settings
     from core.trial.probe import Verdict
 
 GIBIBYTE = 1024**3
 
 
-def examine(settings: Settings) -> None:
-    """Print the report on stdout."""
+def run(given: Arguments) -> int:
+    """Print the report on stdout. Raises ConfigError."""
     console = Paper()
-    workbench = Workbench(settings)
+    workbench = Workbench(load_settings(config_file=given.config))
     console.print(machine_table())
     engines = workbench.engines()
     console.print(engine_table(engines))
     for line in [*mend_lines(engines), *verdict_lines(workbench.verdicts())]:
         console.tell(line)
+    return 0
 
 
 def machine_table() -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +21,9 @@ from core.names import Unknown
 from core.settings.load import load_settings
 from core.settings.schema import Settings, folders
 from tui import format as fmt
-from tui.cli.arguments import CommandParser, file_path
+from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
 from tui.cli.output import write_json
-
-CATALOG_WORD = "models"
-"""`tui list models` is another way to ask for the catalog."""
 
 
 class Listed(Struct, frozen=True):
@@ -60,20 +56,8 @@ class Offered(Struct, frozen=True):
     """Of the default variant."""
 
 
-def parser() -> argparse.ArgumentParser:
-    made = CommandParser(
-        prog="tui list", description="List the models on this machine, or those of the catalog.", allow_abbrev=False
-    )
-    made.add_argument("what", nargs="?", choices=[CATALOG_WORD], help="the same as --catalog")
-    made.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
-    made.add_argument("--json", action="store_true", help="as JSON")
-    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
-    return made
-
-
-def main(words: Sequence[str]) -> int:
+def run(given: Arguments) -> int:
     """Print the list on stdout. Raises BenchtopError."""
-    given = parser().parse_args(words)
     if given.catalog or given.what:
         return _print([_offered(entry) for entry in builtin_catalog()], catalog_table(builtin_catalog()), given.json)
     settings = load_settings(config_file=given.config)

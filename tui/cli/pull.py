@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn
@@ -15,7 +13,7 @@ from core.models.downloads.disk_space import in_words
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.settings.load import load_settings
 from core.workbench import Workbench
-from tui.cli.arguments import CommandParser, file_path
+from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
 from tui.cli.fit_words import fits, judge
 
@@ -32,29 +30,11 @@ STEPS = 10
 """Lines of progress where the output is no terminal."""
 
 
-def parser() -> argparse.ArgumentParser:
-    made = CommandParser(
-        prog="tui pull",
-        description="Download a model into the cache of the Hub, or go on with it where it was broken off.",
-        allow_abbrev=False,
-    )
-    made.add_argument(
-        "model", nargs="?", metavar="MODEL", help="owner/name, owner/name:Q4_K_M, or a name of the catalog"
-    )
-    made.add_argument("--resume", action="store_true", help="go on with all that are paused or were broken off")
-    made.add_argument("--bandwidth", type=int, metavar="N", help="bytes a second that may be taken (all there are)")
-    made.add_argument("--concurrency", type=int, metavar="N", help="files that are fetched at once (3)")
-    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
-    return made
-
-
-def main(words: Sequence[str]) -> int:
+def run(given: Arguments) -> int:
     """Download models; 0 when they are here, 1 when that failed, 130 when it was interrupted. Raises BenchtopError."""
-    given = parser().parse_args(words)
     if given.resume == (given.model is not None):
         raise UsageError("Name one MODEL to download, or give --resume alone to go on with all that was broken off.")
-    flags = {"downloads": {"bandwidth": given.bandwidth, "concurrency": given.concurrency}}
-    workbench = Workbench(load_settings(flags, config_file=given.config))
+    workbench = Workbench(load_settings(given.flags(), config_file=given.config))
     console = Paper(stderr=True)
     store = workbench.store
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 
 from core.errors import UsageError
 from core.foreign_text import make_printable
@@ -12,28 +10,15 @@ from core.models.library.delete import check, find
 from core.models.library.scan import LibraryEntry
 from core.settings.load import load_settings
 from core.workbench import Workbench
-from tui.cli.arguments import CommandParser, file_path
+from tui.cli.arguments import Arguments
 from tui.cli.list_models import size_in_words
 from tui.cli.output import write
 
 DECLINED = 1
 
 
-def parser() -> argparse.ArgumentParser:
-    made = CommandParser(
-        prog="tui rm",
-        description="Delete a model from the Hub's cache, or from a folder of library.folders.",
-        allow_abbrev=False,
-    )
-    made.add_argument("model", metavar="NAME", help="as `tui list` shows it, an alias, or a path")
-    made.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    made.add_argument("-C", "--config", type=file_path, metavar="FILE", help="a config file in place of the usual one")
-    return made
-
-
-def main(words: Sequence[str]) -> int:
+def run(given: Arguments) -> int:
     """Find, ask, delete; 1 when the answer is no. Raises BenchtopError."""
-    given = parser().parse_args(words)
     store = Workbench(load_settings(config_file=given.config)).store
     shelf = store.shelf
     entry = find(given.model, shelf.scan(), shelf.cache)

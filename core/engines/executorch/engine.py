@@ -100,7 +100,7 @@ def program_of(artifact: Artifact) -> Path:
 
 
 def describe_model(folder: HfFolder, program: Path, ready: Ready, options: LoadOptions) -> ModelSpec:
-    context = min(options.context or ready.context, ready.context)
+    context = min(options.ctx_size or ready.context, ready.context)
     return ModelSpec(
         architecture=str(folder.read("config.json").get("model_type") or "executorch"),
         parameters=0,
@@ -124,8 +124,8 @@ def describe_model(folder: HfFolder, program: Path, ready: Ready, options: LoadO
 
 def _notes(folder: HfFolder, ready: Ready, options: LoadOptions) -> list[str]:
     notes = ["An executorch program runs one request at a time; others wait."]
-    if options.context is not None and options.context > ready.context:
-        notes.append(f"The context is {ready.context} tokens, not {options.context}: it is fixed in the program.")
+    if options.ctx_size is not None and options.ctx_size > ready.context:
+        notes.append(f"The context is {ready.context} tokens, not {options.ctx_size}: it is fixed in the program.")
     if folder.template is None:
         notes.append("No chat template lies beside the program, so conversations are written as ChatML.")
     if options.threads is not None:

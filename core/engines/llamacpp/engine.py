@@ -89,7 +89,7 @@ class LlamaCppEngine:
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First without extra buffer types, whose kernels (AMX, repacking) fault on some machines; then one thread."""
-        if options.extra_buffers:
+        if options.repacks:
             return replace(options, extra_buffers=False)
         if options.threads != 1:
             return replace(options, threads=1, batch_threads=1)
@@ -98,7 +98,7 @@ class LlamaCppEngine:
     def variants(self, options: LoadOptions) -> list[LoadOptions]:
         """Repacked weights speed up some kernels and slow down others; flash attention likewise."""
         found = [options]
-        if options.extra_buffers:
+        if options.extra_buffers is None:
             found.append(replace(options, extra_buffers=False))
         if options.flash_attention is None:
             found.append(replace(options, flash_attention=False))
@@ -113,7 +113,7 @@ class LlamaCppEngine:
         from core.models.formats.read import read_header
 
         header = read_header(artifact)
-        context = options.context or min(header.trained_context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+        context = options.ctx_size or min(header.trained_context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         slots = options.slots or DEFAULT_SLOTS
         cells, flash = cells_for(context, slots), options.flash_attention is not False
 
@@ -136,9 +136,9 @@ class LlamaCppEngine:
             recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
             spec = _describe(artifact, model, tokenizer, options, residents=not recurrent)
             context = self._context(artifact, model, spec, options)
-            if options.loras:
-                add_adapters(artifact.name, model, context, options.loras, _native_log().reason)
-                spec = replace(spec, notes=(*spec.notes, *(_adapted(lora) for lora in options.loras)))
+            if adapters := options.adapters:
+                add_adapters(artifact.name, model, context, adapters, _native_log().reason)
+                spec = replace(spec, notes=(*spec.notes, *(_adapted(lora) for lora in adapters)))
         except BaseException:
             native.llama_model_free(model)
             raise
@@ -158,7 +158,7 @@ class LlamaCppEngine:
             return not given_up
 
         parameters = native.llama_model_default_params()
-        parameters.use_extra_bufts = options.extra_buffers
+        parameters.use_extra_bufts = options.repacks
         parameters.use_mmap = mapped(artifact.path, available_memory())
         parameters.progress_callback = native.llama_progress_callback(report)
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
@@ -193,7 +193,7 @@ class LlamaCppEngine:
         parameters.n_outputs_max = outputs(spec)
         if options.flash_attention is not None:
             parameters.flash_attn_type = int(options.flash_attention)
-        parameters.type_k = parameters.type_v = _ggml_type(options.kv_type)
+        parameters.type_k = parameters.type_v = _ggml_type(options.cache_type)
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:
             raise LoadFailed(
@@ -221,7 +221,8 @@ def _describe(
 
     metadata = _Metadata(model)
     architecture = metadata.text("general.architecture")
-    token_bytes = _kv_bytes(model, metadata, options.kv_type) if residents else _kv_of_hybrid(artifact, options.kv_type)
+    kv_type = options.cache_type
+    token_bytes = _kv_bytes(model, metadata, kv_type) if residents else _kv_of_hybrid(artifact, kv_type)
     weights = native.llama_model_size(model)
     trained = native.llama_model_n_ctx_train(model)
     sizes: Sizes = size(options, trained, token_bytes, available_memory(), weights=weights, residents=residents)

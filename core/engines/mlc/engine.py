@@ -117,10 +117,10 @@ def read_config(artifact: Artifact) -> ChatConfig:
 
 
 def describe(artifact: Artifact, config: ChatConfig, options: LoadOptions) -> ModelSpec:
-    context = min(options.context or config.context, config.context)
+    context = min(options.ctx_size or config.context, config.context)
     notes = ["mlc-llm runs one request at a time here; others wait."]
-    if options.context is not None and options.context > config.context:
-        notes.append(f"The context is {config.context} tokens, not {options.context}: the model was compiled so.")
+    if options.ctx_size is not None and options.ctx_size > config.context:
+        notes.append(f"The context is {config.context} tokens, not {options.ctx_size}: the model was compiled so.")
     return ModelSpec(
         architecture=config.model_type,
         parameters=0,

@@ -51,7 +51,7 @@ def load_model(artifact: Artifact, options: LoadOptions, progress: LoadProgress)
     network = _network(artifact, folder)
     notes = _read_weights(artifact, network, progress)
     tried = _try(artifact, network)
-    kv_type = _kv_type(artifact, tried, options.kv_type)
+    kv_type = _kv_type(artifact, tried, options.cache_type)
     spec = _describe(folder, network, tried, kv_type, options, notes)
     _wire()
     kind = TrimmingMlxModel if tried.plain else MlxModel

@@ -35,7 +35,7 @@ class MnnEngine:
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First full precision, without kernels that quantize activations; then one thread."""
-        if options.extra_buffers:
+        if options.repacks:
             return replace(options, extra_buffers=False)
         if options.threads != 1:
             return replace(options, threads=1, batch_threads=1)

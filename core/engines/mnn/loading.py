@@ -59,7 +59,7 @@ def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:
 
 def _settings(folder: Folder, options: LoadOptions) -> dict[str, object]:
     """Over config.json: the cache outlives a pass, nothing speculates or maps files behind our back."""
-    plain = {} if options.extra_buffers else PLAIN
+    plain = {} if options.repacks else PLAIN
     return {
         "tokenizer_file": folder.tokenizer.name,
         "backend_type": "cpu",
@@ -101,7 +101,7 @@ def _try(folder: Folder, llm: Llm) -> int:
 
 def _describe(folder: Folder, options: LoadOptions) -> ModelSpec:
     token_bytes = FLOAT * folder.kv_elements
-    trained = folder.trained_context or options.context or DEFAULT_CONTEXT
+    trained = folder.trained_context or options.ctx_size or DEFAULT_CONTEXT
     sizes = size(options, trained, token_bytes, available_memory())
     return ModelSpec(
         architecture=folder.architecture,
@@ -132,6 +132,6 @@ def _notes(folder: Folder, options: LoadOptions) -> tuple[str, ...]:
         notes.append("The folder does not tell how large its KV cache is, so the context was not fitted to the memory.")
     if folder.template is None:
         notes.append("The folder has no chat template; ChatML is used.")
-    if options.kv_type is not type(options)().kv_type:
+    if options.kv_type is not None:
         notes.append("MNN chooses the type of its KV cache itself; --kv-type has no effect on it.")
     return tuple(notes)

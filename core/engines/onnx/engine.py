@@ -70,7 +70,7 @@ class OnnxEngine:
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First the graph as it is written, without fused and re-ordered kernels; then one thread."""
-        if options.extra_buffers:
+        if options.repacks:
             return replace(options, extra_buffers=False)
         if options.threads != 1:
             return replace(options, threads=1, batch_threads=1)
@@ -129,7 +129,7 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
         )
     _go_on(artifact, progress, 0.9)
     usual, most = find_token_limits(folder, recipe)
-    context = min(options.context or usual, most)
+    context = min(options.ctx_size or usual, most)
     spec = ModelSpec(
         architecture=folder.architecture,
         parameters=variant.parameters,
@@ -190,7 +190,7 @@ def _session(
     settings.log_severity_level = FATAL
     settings.intra_op_num_threads = _threads(options)
     levels = onnxruntime.GraphOptimizationLevel
-    settings.graph_optimization_level = levels.ORT_ENABLE_ALL if options.extra_buffers else levels.ORT_DISABLE_ALL
+    settings.graph_optimization_level = levels.ORT_ENABLE_ALL if options.repacks else levels.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(str(variant.path), settings, providers=providers)
     except ERRORS as error:
@@ -219,11 +219,11 @@ def _describe(
 
     heads, width = graph.shapes[0]
     token_bytes = kv_bytes_per_token(graph.layers, heads, width, width, graph.kv_type)
-    trained = folder.trained_context(options.context or DEFAULT_CONTEXT)
+    trained = folder.trained_context(options.ctx_size or DEFAULT_CONTEXT)
     notes: tuple[str, ...] = ()
-    if options.context is not None and options.context > trained:
-        notes = (f"The context is {trained} tokens, not {options.context}: the graph knows no later positions.",)
-        options = replace(options, context=trained)
+    if options.ctx_size is not None and options.ctx_size > trained:
+        notes = (f"The context is {trained} tokens, not {options.ctx_size}: the graph knows no later positions.",)
+        options = replace(options, ctx_size=trained)
     sizes = size(options, trained, token_bytes, available_memory(), weights=variant.size)
     vocabulary = graph.vocabulary or tokenizer.size
     bound = sizes.batch if graph.limits_logits else max(1, LOGITS // (4 * vocabulary))
@@ -257,7 +257,7 @@ def _notes(
     if batching in (Batching.EQUAL, Batching.NONE):
         what = "sequences of equal length" if batching is Batching.EQUAL else "no two sequences"
         notes.append(f"This graph computes {what} together, so many streams are slower than they could be.")
-    if options.kv_type not in (type(options)().kv_type, graph.kv_type):
+    if options.kv_type not in (None, graph.kv_type):
         notes.append(f"The graph keeps its KV cache in {graph.kv_type.value}; --kv-type has no effect on it.")
     return tuple(notes)
 

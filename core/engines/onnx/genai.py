@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
 from core.contract.models import ModelSpec, TokenModel
@@ -47,7 +49,7 @@ class GenaiEngine:
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """One thread; the graph is run as its maker optimised it."""
-        return None if options.threads == 1 else LoadOptions(threads=1, batch_threads=1)
+        return None if options.threads == 1 else replace(options, threads=1, batch_threads=1)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
         from core.engines.hf_tokenizer import JsonTokenizer
@@ -131,14 +133,9 @@ def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> M
     # Which type the cache has is the graph's secret; this is the largest.
     token_bytes = kv_bytes_per_token(layers, heads, width, width, KvType.F32)
     notes = ["Each request computes its whole prompt: the library cannot share what it has computed."]
-    if options.context is not None and options.context > trained:
-        notes.append(f"The context is {trained} tokens, not {options.context}: the folder allows no more.")
-    asked = LoadOptions(
-        context=min(options.context, trained) if options.context else None,
-        slots=options.slots,
-        batch=options.step_tokens,
-        memory=options.memory,
-    )
+    if options.ctx_size is not None and options.ctx_size > trained:
+        notes.append(f"The context is {trained} tokens, not {options.ctx_size}: the folder allows no more.")
+    asked = replace(options, ctx_size=min(options.ctx_size, trained) if options.ctx_size else None)
     sizes = size(asked, trained, token_bytes, available_memory(), weights=folder.bytes_of_graphs)
     return ModelSpec(
         architecture=folder.architecture,

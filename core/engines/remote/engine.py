@@ -55,12 +55,12 @@ class RemoteEngine:
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> RemoteModel:
         """Raises LoadFailed for a server that does not answer as one should, or has no such model."""
-        if options.api_key and not (options.api_key.isascii() and options.api_key.isprintable()):
+        if options.remote_api_key and not (options.remote_api_key.isascii() and options.remote_api_key.isprintable()):
             raise LoadFailed(artifact.name, "The remote_api_key holds characters that no HTTP header can carry.")
         base, _, wanted = artifact.url.partition("#")
         try:
             with ExitStack() as undo:
-                link = Link(base, options.api_key)
+                link = Link(base, options.remote_api_key)
                 undo.callback(link.close)
                 found = cards(link.get("/models", lambda: progress(0.0)), link.address)
                 card = choose(artifact.name, link.address, found, wanted)
@@ -179,7 +179,7 @@ def spec_of(card: Card, address: str, options: LoadOptions) -> ModelSpec:
 def _notes(card: Card, address: str, options: LoadOptions) -> Iterator[str]:
     yield f"Answers come from {clean(str(card['id']))} at {address}; prompts are sent there."
     parts = urlsplit(address)
-    if options.api_key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if options.remote_api_key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         yield f"The API key goes to {address} unencrypted; use https where others share the network."
 
 

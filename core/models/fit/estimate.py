@@ -156,18 +156,18 @@ def usual_setup(header: Header, options: LoadOptions, available: int, features: 
     sizes = size(
         options,
         header.trained_context or DEFAULT_CONTEXT,
-        header.kv_bytes_per_token(options.kv_type),
+        header.kv_bytes_per_token(options.cache_type),
         max(0, available - header.weight_bytes),
         residents=not header.recurrent,
     )
     return Setup(
         context=sizes.context,
-        kv=options.kv_type,
+        kv=options.cache_type,
         slots=sizes.slots,
         batch=options.step_tokens,
         micro_batch=options.micro_batch,
         flash_attention=options.flash_attention is not False,
-        rearranged=rearranged_types(features, extra_buffers=options.extra_buffers),
+        rearranged=rearranged_types(features, extra_buffers=options.repacks),
     )
 
 

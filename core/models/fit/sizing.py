@@ -76,8 +76,8 @@ def size(
         available = min(available, max(0, options.memory - weights))
     affordable = int(available * KV_SHARE / max(1, token_bytes))
     notes = []
-    if options.context is not None:
-        context = options.context
+    if options.ctx_size is not None:
+        context = options.ctx_size
         if context > trained:
             notes.append(f"A context of {context} tokens was asked for; the model was trained on {trained}.")
     else:

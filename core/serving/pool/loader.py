@@ -46,9 +46,7 @@ class ModelLoader:
         self._settings = settings
         self._engines = engines
         self._prober = prober
-        # Options are kept with verdicts and told to child processes, where a key has no business.
-        self._options = replace(options, api_key=None)
-        self._key = options.api_key
+        self._options = options
         self._cache = cache
         self._announce = announce
         self._find = find
@@ -75,7 +73,7 @@ class ModelLoader:
         if not candidates:
             # Nothing runs it: choosing says why, in the sentence that fits.
             chosen = self._engines.choose(artifact, self._forced(profile))
-            if profile.loras:
+            if self._options.overlaid_with(profile).loras:
                 raise LoadFailed(artifact.name, f"The {chosen.name} engine takes no LoRA adapters; llamacpp does.")
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
         guessing = self.guessing(artifact, profile)
@@ -83,7 +81,7 @@ class ModelLoader:
         failures: list[BenchtopError] = []
         fresh = self._settings.bench.fresh and artifact.path not in self._measured
         self._measured.add(artifact.path)
-        options = replace(profile.options(self._options), memory=memory)
+        options = replace(self._options.overlaid_with(profile), memory=memory)
         for candidate in self._in_order(candidates, options, stop, tell, fresh=fresh):
             try:
                 loaded = self._load(candidate, options, stop, tell, fresh=fresh and len(candidates) == 1)
@@ -106,7 +104,7 @@ class ModelLoader:
         the model cannot be converted, for want of room, is passed over; LoadFailed where it is the only one."""
         forced = self._forced(profile)
         engines = [self._engines.get(forced)] if forced is not None else list(self._engines)
-        if profile.loras:
+        if self._options.overlaid_with(profile).loras:
             engines = [engine for engine in engines if isinstance(engine, LoraHost)]
         found: list[Candidate] = []
         unmade: dict[str, str] = {}
@@ -150,7 +148,7 @@ class ModelLoader:
             self._engines.choose(artifact, self._forced(profile))
         if artifact.format == URL:
             raise UsageError(f"{artifact.name} runs on another machine; only what runs here can be measured.")
-        options = profile.options(self._options)
+        options = self._options.overlaid_with(profile)
         return [(candidate, self._tried(candidate, options, stop)) for candidate in candidates]
 
     def _load_draft(
@@ -222,8 +220,6 @@ class ModelLoader:
             return not stop.is_set()
 
         progress(0.0)
-        if artifact.format == URL:
-            options = replace(options, api_key=self._key)
         return Loaded(engine.load(artifact, options, progress), engine.name, notes)
 
 

@@ -15,8 +15,9 @@ import pytest
 import pytest_asyncio
 
 from core.guide import WEIGHTS
+from core.settings.model import ModelSettings
 from core.settings.profile import Profile
-from core.settings.schema import BenchSettings, ModelSettings, ProbeSettings, ServerSettings, Settings
+from core.settings.schema import BenchSettings, ProbeSettings, ServerSettings, Settings
 from tests.api.conftest import Served, serving
 from tests.api.openai.test_audio import WAV
 

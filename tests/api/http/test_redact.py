@@ -21,8 +21,9 @@ from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
 from core.errors import EngineFailed, LoadFailed, RequestError
 from core.models.downloads.status import DownloadItem, DownloadState
+from core.settings.model import ModelSettings
 from core.settings.profile import Profile
-from core.settings.schema import BenchSettings, ModelSettings, ServerSettings, Settings
+from core.settings.schema import BenchSettings, ServerSettings, Settings
 from core.snapshots import DraftStats, MachineSnapshot, ModelSnapshot, ModelState, Snapshot
 from core.workbench import Workbench
 from tests.api.conftest import chat_body, folders_in, serving, until

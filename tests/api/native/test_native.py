@@ -14,7 +14,7 @@ import core.guide
 from api.native.cache import report_cache, total_cache
 from api.native.health import health_of
 from api.native.queue import total_queue
-from core.settings.schema import ModelSettings
+from core.settings.model import ModelSettings
 from core.snapshots import (
     Absent,
     CacheStats,

@@ -10,7 +10,7 @@ import pytest
 
 from api.openai import fields as known
 from api.openai.chat import BODY, to_core
-from core.settings.schema import ModelSettings
+from core.settings.model import ModelSettings
 from tests.api.conftest import Served, chat_body, serving, settings_of, text_of, user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -11,7 +11,8 @@ from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
 from core.errors import EngineFailed, RequestError
-from core.settings.schema import ModelSettings, Settings
+from core.settings.model import ModelSettings
+from core.settings.schema import Settings
 from core.workbench import Workbench
 from tests.fakes.support import folders_in
 

@@ -26,7 +26,7 @@ class CrashesDeep(EchoEngine):
     name = "deep"
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
-        if (options.context or 0) > 100:
+        if (options.ctx_size or 0) > 100:
             os._exit(7)
         return EchoModel(options)
 

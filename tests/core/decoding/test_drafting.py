@@ -15,7 +15,7 @@ from core.errors import EngineFailed
 
 
 def echo(context: int = 256, slots: int = 2, batch: int = 512) -> EchoModel:
-    return EchoModel(LoadOptions(context=context, slots=slots, batch=batch))
+    return EchoModel(LoadOptions(ctx_size=context, slots=slots, batch=batch))
 
 
 class Noting(EchoModel):
@@ -54,7 +54,7 @@ def test_it_follows_what_came_true_and_takes_back_what_did_not() -> None:
 
 
 def test_what_is_right_already_is_not_computed_again() -> None:
-    model = Noting(LoadOptions(context=256, slots=2))
+    model = Noting(LoadOptions(ctx_size=256, slots=2))
     draft = drafted(model)
     draft.propose([Wish("a", PROMPT, 3)])
     draft.propose([Wish("a", [*PROMPT, *b"abc"], 2)])
@@ -83,14 +83,14 @@ def test_while_a_prompt_is_read_nobody_guesses() -> None:
 
 
 def test_no_more_of_a_prompt_is_read_at_once_than_streams_may_wait_for() -> None:
-    model = Noting(LoadOptions(context=256, slots=2))
+    model = Noting(LoadOptions(ctx_size=256, slots=2))
     drafted(model).propose([Wish("a", PROMPT * 16, 2)])
     # How fast it reads is not known yet.
     assert model.computed == [SMALLEST_CHUNK]
 
 
 def test_what_another_sequence_has_read_is_not_read_again() -> None:
-    model = Noting(LoadOptions(context=256, slots=2))
+    model = Noting(LoadOptions(ctx_size=256, slots=2))
     draft = drafted(model)
     draft.propose([Wish("a", PROMPT, 1)])
     draft.propose([Wish("b", [*PROMPT[:5], *b"xyz"], 1)])
@@ -121,7 +121,7 @@ class Failing(EchoModel):
 
 
 def test_a_failure_costs_the_guesses_of_one_call_and_lasting_failure_is_told() -> None:
-    model = Failing(LoadOptions(context=256, slots=2))
+    model = Failing(LoadOptions(ctx_size=256, slots=2))
     draft = drafted(model)
     assert draft.propose([Wish("a", PROMPT, 2)]) == [[]]
     assert model._sequences == {}
@@ -135,7 +135,7 @@ def test_a_failure_costs_the_guesses_of_one_call_and_lasting_failure_is_told() -
 
 
 def test_a_token_that_the_draft_model_does_not_know_ends_its_guesses() -> None:
-    model = Noting(LoadOptions(context=256, slots=2))
+    model = Noting(LoadOptions(ctx_size=256, slots=2))
     assert drafted(model).propose([Wish("a", [*PROMPT, 300], 2)]) == [[]]
     assert model.computed == []
 

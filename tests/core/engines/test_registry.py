@@ -88,7 +88,7 @@ def test_kv_bytes_follow_the_formula() -> None:
 
 
 def test_what_is_asked_for_is_taken_and_more_than_trained_is_noted() -> None:
-    sizes = size(LoadOptions(context=4096, slots=3), trained=2048, token_bytes=1000, available=10**9)
+    sizes = size(LoadOptions(ctx_size=4096, slots=3), trained=2048, token_bytes=1000, available=10**9)
     assert (sizes.context, sizes.slots) == (4096, 3)
     assert "trained on 2048" in sizes.notes[0]
     assert sizes.cells >= 4096 + 2 * 2048

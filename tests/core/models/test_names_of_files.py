@@ -54,7 +54,7 @@ def test_such_a_file_is_tried_in_a_child_process(library: Path) -> None:
     artifact = from_path(copy)
     assert fingerprint(library)
     location = "core.engines.llamacpp.engine:LlamaCppEngine"
-    request = TrialRequest(location, artifact, (LoadOptions(threads=1, context=64),), (1,), rounds=1, seconds=1)
+    request = TrialRequest(location, artifact, (LoadOptions(threads=1, ctx_size=64),), (1,), rounds=1, seconds=1)
     outcome = run_trial(request, 60.0, threading.Event())
     assert outcome.trouble is None
     assert any(isinstance(line, Tried) for line in outcome.lines)

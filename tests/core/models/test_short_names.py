@@ -14,8 +14,9 @@ from core.models.library.delete import find
 from core.models.library.scan import Library
 from core.models.resolve import read_own, resolve_own
 from core.models.store import Store
+from core.settings.model import ModelSettings
 from core.settings.profile import Profile
-from core.settings.schema import BenchSettings, LibrarySettings, ModelSettings, Settings
+from core.settings.schema import BenchSettings, LibrarySettings, Settings
 from core.workbench import Workbench
 from tests.fakes.hubcache import cached
 from tests.fakes.support import asks, folders_in

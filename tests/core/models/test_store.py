@@ -44,7 +44,7 @@ def test_a_trial_run_records_what_a_model_took_beside_what_was_estimated(store: 
 def test_estimates_are_corrected_by_what_loading_took(store: Store) -> None:
     header = store.header(GUIDE)
     before = store.judge(header).fit.parts
-    options = LoadOptions(context=2048, slots=1)
+    options = LoadOptions(ctx_size=2048, slots=1)
     store.learn("llamacpp", GUIDE, options, 0)
     predicted = store.records.all()[0].predicted
     rest = predicted.compute + predicted.vocabulary + predicted.overhead
@@ -57,7 +57,7 @@ def test_estimates_are_corrected_by_what_loading_took(store: Store) -> None:
 
 def test_what_cannot_be_read_is_not_recorded_and_expected_to_take_its_size(store: Store, tmp_path: Path) -> None:
     nothing = Artifact("nothing", "gguf", tmp_path / "nothing.gguf", 1234)
-    store.learn("llamacpp", nothing, LoadOptions(context=64), 1)
+    store.learn("llamacpp", nothing, LoadOptions(ctx_size=64), 1)
     assert store.records.all() == []
     assert store.expect(nothing, Profile(), 1 << 40) == 1234
 
@@ -74,7 +74,7 @@ def test_a_model_is_expected_to_take_what_trial_runs_have_made_of_its_options(st
     profile = Profile(ctx_size=2048, slots=1)
 
     def larger(engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
-        assert (engine.name, artifact, options.context) == ("llamacpp", GUIDE, 2048)
+        assert (engine.name, artifact, options.ctx_size) == ("llamacpp", GUIDE, 2048)
         return replace(options, batch=2048, micro_batch=2048)
 
     assert store.expect(GUIDE, profile, 1 << 40, larger) > store.expect(GUIDE, profile, 1 << 40)

@@ -13,8 +13,9 @@ from core.guide import WEIGHTS
 from core.models.resolve import resolve_own
 from core.serving.draft_model import with_draft
 from core.serving.host import Loaded
+from core.settings.model import ModelSettings
 from core.settings.profile import Profile
-from core.settings.schema import BenchSettings, ModelSettings, Settings
+from core.settings.schema import BenchSettings, Settings
 from core.workbench import Workbench
 from tests.bench import shapes
 from tests.fakes.support import asks, folders_in

@@ -102,7 +102,7 @@ def guessed_in(host: Host) -> int:
 
 
 def counting(context: int = 256, slots: int = 4, batch: int = 64) -> Counting:
-    return Counting(LoadOptions(context=context, slots=slots, batch=batch))
+    return Counting(LoadOptions(ctx_size=context, slots=slots, batch=batch))
 
 
 async def ask(host: Host, request: Generation = asks(SAID)) -> Reply:
@@ -270,7 +270,7 @@ def drafted(model: TokenModel) -> DraftModel:
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.9, seed=7)], ids=["greedy", "sampled"])
 async def test_a_real_draft_model_changes_no_word_of_a_real_model(tmp_path: Path, sampling: Sampling) -> None:
     path = quantized(WEIGHTS, tmp_path)
-    options = LoadOptions(context=512, slots=2, threads=1, batch_threads=1, extra_buffers=False)
+    options = LoadOptions(ctx_size=512, slots=2, threads=1, batch_threads=1, extra_buffers=False)
 
     def load(path: Path) -> TokenModel:
         return LlamaCppEngine().load(Artifact("guide", "gguf", path, path.stat().st_size), options)

@@ -6,15 +6,15 @@ from typing import get_type_hints
 
 import pytest
 
-from core.contract.options import KvType
+from core.contract.declared import declared_fields
+from core.contract.options import KvType, LoadOptions
 from core.errors import ConfigError
 from core.settings.check import structs
 from core.settings.environment import variable_of
 from core.settings.load import SHARED, load_settings, read_settings
 from core.settings.merge import DEFAULT, Origin, OriginKind
 from core.settings.profile import Profile
-from core.settings.schema import ServerSettings, Settings, folders, is_secret
-from core.workbench import load_options
+from core.settings.schema import ServerSettings, Settings, folders
 
 
 @pytest.fixture
@@ -49,11 +49,12 @@ def test_batch_and_micro_batch_are_left_to_measuring_unless_somebody_sets_them(t
     path.write_text("[models.one]\nmicro_batch = 128\n[models.two]\nbatch = 1024\n")
     settings = load_settings(config_file=path, environment={})
     assert (settings.model.batch, settings.model.micro_batch) == (None, None)
-    asked = load_options(settings.model)
-    sizes = [(profile.options(asked).batch, profile.options(asked).micro_batch) for profile in settings.models.values()]
+    asked = LoadOptions().overlaid_with(settings.model)
+    options = [asked.overlaid_with(profile) for profile in settings.models.values()]
+    sizes = [(each.batch, each.micro_batch) for each in options]
     assert sizes == [(None, 128), (1024, None)]
     for_all = load_settings(config_file=path, environment={"BENCHTOP_MODEL_MICRO_BATCH": "256"})
-    assert load_options(for_all.model).micro_batch == 256
+    assert for_all.model.micro_batch == 256
     assert for_all.models["one"].micro_batch is None
     with pytest.raises(ConfigError, match=r"micro_batch: 8 is too small; at least 32"):
         load_settings(config_file=path, environment={"BENCHTOP_MODEL_MICRO_BATCH": "8"})
@@ -246,8 +247,8 @@ def test_what_is_called_a_key_or_a_password_is_marked_as_secret() -> None:
     words = {"key", "token", "password", "secret"}
     for section in get_type_hints(Settings).values():
         for kind in structs(section):
-            for key in kind.__struct_fields__:
-                assert is_secret(kind, key) == bool(words & set(key.split("_"))), f"{section}.{key}"
+            for each in declared_fields(kind):
+                assert each.secret == bool(words & set(each.name.split("_"))), f"{section}.{each.name}"
 
 
 @pytest.mark.parametrize("limit", ["12GB", "8GiB", "60%", "1000000000"])

@@ -42,7 +42,7 @@ class Troubled(EchoEngine):
         return LlamaCppEngine().safer(options)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
-        if options.extra_buffers:
+        if options.repacks:
             self.trouble()
         return super().load(artifact, options)
 
@@ -98,7 +98,7 @@ class CrashesLate(Troubled):
     name = "late"
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
-        return CrashesInTheStep(options) if options.extra_buffers else EchoModel(options)
+        return CrashesInTheStep(options) if options.repacks else EchoModel(options)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def probe(prober: Prober, engine: Troubled) -> Verdict:
 )
 def test_trouble_picks_the_next_safer_setting_and_says_so(prober: Prober, engine: Troubled, how: str) -> None:
     verdict = probe(prober, engine)
-    assert not verdict.options.extra_buffers
+    assert not verdict.options.repacks
     assert [failure.how for failure in verdict.failures if how in failure.how]
     assert how in verdict.notes[0]
     assert "plain buffers" in verdict.notes[0]
@@ -147,7 +147,7 @@ def test_no_safe_setting_is_an_error_that_names_engine_and_model(prober: Prober)
 
 def test_a_refusal_in_good_order_is_left_to_loading_in_earnest(prober: Prober) -> None:
     verdict = probe(prober, Refusing())
-    assert verdict.options.extra_buffers
+    assert verdict.options.repacks
     assert verdict.rates == ()
 
 
@@ -259,8 +259,8 @@ def test_what_was_asked_for_stands_and_the_rest_is_what_was_measured() -> None:
     rates = (Rate(LoadOptions(), 1, 10.0, 5.0, 0.1, 0.0), Rate(LoadOptions(), 2, 9.0, 50.0, 0.1, 0.0))
     verdict = Verdict("llamacpp", "1", "guide", "m", LoadOptions(), rates)
     assert verdict.best == rates[0]
-    taken = apply_verdict(verdict, LoadOptions(context=64, slots=3))
-    assert (taken.context, taken.slots, taken.threads, taken.batch_threads) == (64, 3, 1, 2)
+    taken = apply_verdict(verdict, LoadOptions(ctx_size=64, slots=3))
+    assert (taken.ctx_size, taken.slots, taken.threads, taken.batch_threads) == (64, 3, 1, 2)
     assert apply_verdict(verdict, LoadOptions(threads=2)).threads == 2
 
 

@@ -65,8 +65,8 @@ def test_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
 
 
 def test_sound_models_come_through_with_all_sequences_free() -> None:
-    echo = EchoModel(LoadOptions(context=512, slots=1))
-    guide = LlamaCppEngine().load(artifact(WEIGHTS), LoadOptions(context=256, slots=1, threads=1, batch_threads=1))
+    echo = EchoModel(LoadOptions(ctx_size=512, slots=1))
+    guide = LlamaCppEngine().load(artifact(WEIGHTS), LoadOptions(ctx_size=256, slots=1, threads=1, batch_threads=1))
     for model in (echo, guide):
         rehearse_model(model)
         assert len([model.open(OPTIONS_GREEDY) for _ in range(model.spec.sequences)]) == model.spec.sequences

@@ -148,8 +148,8 @@ def test_the_faster_micro_batch_is_found_kept_and_told(prober: Prober) -> None:
     assert [rate.size for rate in verdict.sizes] == [USUAL, SMALL]
     assert describe_settings(verdict.chosen) == "micro-batch 128"
     assert verdict.best is not None
-    kept = prober.settled(Sized(), GUIDE, LoadOptions(context=64))
-    assert (kept.context, kept.batch, kept.micro_batch) == (64, 512, 128)
+    kept = prober.settled(Sized(), GUIDE, LoadOptions(ctx_size=64))
+    assert (kept.ctx_size, kept.batch, kept.micro_batch) == (64, 512, 128)
 
 
 def test_what_a_user_fixed_stands_and_has_a_verdict_of_its_own(prober: Prober) -> None:
@@ -165,7 +165,7 @@ class Spacious(Sized):
     """Large batches fit small contexts alone."""
 
     def sizes(self, _: Artifact, options: LoadOptions) -> list[BatchSize]:
-        large = [LARGE] if (options.context or 0) <= 4096 else []
+        large = [LARGE] if (options.ctx_size or 0) <= 4096 else []
         return [BatchSize(options.step_tokens, options.pass_tokens), *large]
 
 
@@ -173,10 +173,10 @@ def test_a_batch_that_is_too_much_with_another_context_is_left_out() -> None:
     found = (SizeRate(USUAL, 100.0), SizeRate(LARGE, 200.0))
     verdict = Verdict("sized", "1", "guide", "m", LoadOptions(), sizes=found)
     for context, batch in ((2048, LARGE.batch), (131_072, None)):
-        asked = LoadOptions(context=context)
+        asked = LoadOptions(ctx_size=context)
         assert apply_fitting(Spacious(), GUIDE, verdict, asked).batch == batch
     assert (
-        apply_fitting(Spacious(), GUIDE, verdict, LoadOptions(context=131_072, batch=LARGE.batch)).batch == LARGE.batch
+        apply_fitting(Spacious(), GUIDE, verdict, LoadOptions(ctx_size=131_072, batch=LARGE.batch)).batch == LARGE.batch
     )
 
 
@@ -227,7 +227,7 @@ def greedy(options: LoadOptions, text: str) -> list[int]:
 
 
 def test_llama_cpp_runs_the_built_in_model_with_every_size_and_says_the_same(prober: Prober) -> None:
-    asked = LoadOptions(context=600, slots=1, threads=1)
+    asked = LoadOptions(ctx_size=600, slots=1, threads=1)
     location = "core.engines.llamacpp.engine:LlamaCppEngine"
     verdict = prober.probe(LlamaCppEngine(), location, GUIDE, asked, GO, budget=60.0)
     assert [rate.size for rate in verdict.sizes] == [USUAL, BatchSize(512, 256), SMALL]

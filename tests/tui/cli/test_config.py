@@ -22,8 +22,7 @@ from msgspec import Meta, Struct
 
 from core.settings.load import Loaded, read_settings
 from core.settings.schema import Settings
-from tui.cli.arguments import parse, parser
-from tui.cli.config import HIDDEN, OPTIONS, WIDTH, lines, option, show, show_json
+from tui.cli.config import HIDDEN, WIDTH, lines, options_by_setting, show, show_json
 
 PATIENCE = 60.0
 
@@ -134,7 +133,7 @@ def test_a_long_value_has_its_origin_above(tmp_path: Path) -> None:
     rows = text(read_settings(config_file=path, environment={})).splitlines()
     place = rows.index("# config file")
     assert rows[place + 1] == f'source = "{"x" * 90}"'
-    assert rows[place + 2] == "slots  = 2      # config file"
+    assert rows[place + 2 : place + 4] == ["pin    = false  # default", "slots  = 2      # config file"]
 
 
 def test_warnings_are_comments(loaded: Loaded) -> None:
@@ -159,11 +158,12 @@ def test_colours_are_for_terminals_that_want_them(loaded: Loaded, monkeypatch: p
     assert "\x1b[36m" not in printed(terminal=True)
 
 
-def test_every_option_that_is_a_setting_is_told_by_the_name_it_has() -> None:
-    options = {name for action in parser()._actions for name in action.option_strings}
-    for section, values in parse([]).flags().items():
-        for key in values:
-            assert OPTIONS.get((section, key), option(key)) in options
+def test_every_option_that_is_a_setting_is_a_key_of_its_section() -> None:
+    sections = get_type_hints(Settings)
+    for name, option in options_by_setting().items():
+        section, _, key = name.partition(".")
+        assert option.startswith("--")
+        assert key in sections[section].__struct_fields__
 
 
 def test_a_programs_reader_gets_plain_text(tmp_path: Path) -> None:

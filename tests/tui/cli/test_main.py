@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import os
 import re
 import shlex
@@ -19,8 +19,9 @@ import pytest
 
 from api.curl import KEY_VARIABLE
 from core.engines.registry import EngineReport
-from tui.cli import main as cli
-from tui.cli.arguments import config_parser, parse, parser
+from tui.cli import doctor
+from tui.cli.arguments import Arguments
+from tui.cli.commands import COMMANDS, WORKBENCH, Command, parser_of
 from tui.cli.doctor import mend_lines
 from tui.cli.main import USAGE, main
 
@@ -59,7 +60,7 @@ def test_help_names_every_option_and_imports_nothing_heavy(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
-    options = {name for action in parser()._actions for name in action.option_strings}
+    options = {name for action in parser_of(WORKBENCH)._actions for name in action.option_strings}
     assert options >= {"--serve", "--host", "--port", "-p", "--engine", "-e", "--slots", "--ctx-size", "--threads"}
     assert options >= {"--max-queue", "--queue-timeout", "--api-key", "--log-level", "--config", "-C", "--version"}
     assert options >= {"--models", "--model-ttl", "--memory-limit", "--auto-route", "--route-strategy", "--kv-type"}
@@ -109,8 +110,15 @@ MISTAKES = [
     (["--auto-route", "--models", "echo"], "--auto-route chooses among models"),
     (["--serve", "--auto-route", "--models", "no-such-a,echo"], "'no-such-a'"),
     (["config", "--prot", "80"], "There is no option --prot; did you mean --port?"),
-    (["config", "pth"], "`tui config` takes the word path, or none; 'pth' is one too many"),
+    (["config", "pth"], "'pth' is one too many; write `tui config [options]`. Did you mean `tui config path`?"),
     (["config", "path", "more"], "'more' is one too many"),
+    (["rm"], "The following arguments are required: NAME; `tui rm --help` tells more."),
+    (["rm", ""], "it is empty"),
+    (["list", "--catlog"], "There is no option --catlog; did you mean --catalog?"),
+    (["list", "everything"], "invalid choice: 'everything'"),
+    (["pull", "a", "--concurrency", "three"], "'three' is no whole number"),
+    (["bench", "guide", "--rounds", "0"], "--rounds is 1 to 1000"),
+    (["doctor", "--serve"], "There is no option --serve"),
     (["config", "--port", "99999"], "server.port"),
     (["config", "-C", "no-such-file.toml"], "no-such-file.toml"),
     (["no-such-model"], "'no-such-model'"),
@@ -169,11 +177,11 @@ def test_a_port_in_use_is_told_with_its_number_and_the_mend(tmp_path: Path) -> N
 def test_a_fault_of_ours_is_logged_and_told_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(_: object) -> int:
+    def broken(_: Arguments) -> int:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
-    monkeypatch.setattr(cli, "_doctor", broken)
+    monkeypatch.setattr(doctor, "run", broken)
     assert main(["doctor"]) == 1
     said = capsys.readouterr().err
     assert "a bug" in said
@@ -287,13 +295,13 @@ def test_a_key_that_was_made_is_printed(tmp_path: Path) -> None:
 
 
 def test_options_that_were_not_given_are_left_to_the_settings() -> None:
-    flags = parse(["--serve", "echo", "-p", "9", "--slots", "4"]).flags()
-    given = {key: value for section in flags.values() for key, value in section.items() if value is not None}
-    assert given == {"port": 9, "slots": 4}
+    flags = parser_of(WORKBENCH).parse(["--serve", "echo", "-p", "9", "--slots", "4"]).flags()
+    assert flags == {"server": {"port": 9}, "model": {"slots": 4}, "models": {}}
 
 
 def test_origins_are_given_one_at_a_time_and_what_drafts_by_name() -> None:
-    flags = parse(["--cors-origin", "https://a.example", "--cors-origin", "null", "--draft", "small"]).flags()
+    words = ["--cors-origin", "https://a.example", "--cors-origin", "null", "--draft", "small"]
+    flags = parser_of(WORKBENCH).parse(words).flags()
     assert flags["server"]["cors_origins"] == ["https://a.example", "null"]
     assert flags["model"]["draft"] == "small"
 
@@ -314,7 +322,7 @@ def test_a_config_file_is_named_to_every_command_in_the_same_ways(
 ) -> None:
     monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
     missing = str(tmp_path / "missing.toml")
-    assert set(CONFIGURED) == set(cli.COMMANDS)
+    assert set(CONFIGURED) == {each.name for each in COMMANDS if " " not in each.name}
     for spelled in ([*words, "-C", missing], [*words, "--config", missing], ["-C", missing, *words]):
         assert main(spelled) != 0
         assert f"The config file {missing} cannot be read" in capsys.readouterr().err
@@ -322,7 +330,7 @@ def test_a_config_file_is_named_to_every_command_in_the_same_ways(
 
 def test_several_models_and_their_settings_are_flags_too() -> None:
     words = ["--models", "guide, echo,", "--model-ttl", "60", "--memory-limit", "8GiB", "--auto-route"]
-    given = parse([*words, "--route-strategy", "round-robin", "--kv-type", "q8_0", "--pull"])
+    given = parser_of(WORKBENCH).parse([*words, "--route-strategy", "round-robin", "--kv-type", "q8_0", "--pull"])
     flags = given.flags()
     assert flags["models"] == {"guide": {}, "echo": {}}
     assert flags["pool"] == {"memory_limit": "8GiB", "model_ttl": 60.0}
@@ -331,11 +339,29 @@ def test_several_models_and_their_settings_are_flags_too() -> None:
     assert given.pull
 
 
-def test_the_options_of_config_are_those_of_the_program() -> None:
-    def of(made: argparse.ArgumentParser) -> set[str]:
-        return {name for action in made._actions for name in action.option_strings}
+def options_of(name: str) -> set[str]:
+    command = next(each for each in (WORKBENCH, *COMMANDS) if each.name == name)
+    return {option for action in parser_of(command)._actions for option in action.option_strings}
 
-    assert of(parser()) - of(config_parser()) == {"--serve", "--supervise", "--version", "--pull"}
+
+def test_the_options_of_config_are_those_of_the_program() -> None:
+    assert options_of("") - options_of("config") == {"--serve", "--supervise", "--version", "--pull"}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[each.name for each in COMMANDS])
+def test_every_command_is_in_the_help_and_has_a_help_of_its_own_that_loads_no_command(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*command.name.split(), "--help"])
+    assert left.value.code == 0
+    told = capsys.readouterr().out
+    assert all(option in told for option in options_of(command.name))
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"tui {command.name}" in capsys.readouterr().out
+    module, _, function = command.handler.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_the_path_of_the_config_file_is_printed_alone(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def write_adapter(path: Path, *, width: int = WIDTH, size: float = 0.3, architec
 
 def words(*loras: Lora) -> list[int]:
     """What the built-in model says, greedily."""
-    model = LlamaCppEngine().load(GUIDE, LoadOptions(context=256, slots=1, batch=64, threads=1, loras=loras))
+    model = LlamaCppEngine().load(GUIDE, LoadOptions(ctx_size=256, slots=1, batch=64, threads=1, loras=loras))
     try:
         prompt = model.tokenizer.encode(QUESTION, special=True)
         sequence = model.open(Sampling(temperature=0.0), prompt)
@@ -67,7 +67,7 @@ def test_an_adapter_changes_what_is_said_as_much_as_it_is_scaled(tmp_path: Path)
 
 def test_the_model_tells_its_adapters(tmp_path: Path) -> None:
     path = str(write_adapter(tmp_path / "a.gguf"))
-    model = LlamaCppEngine().load(GUIDE, LoadOptions(context=256, slots=1, loras=(Lora(path, 0.5),)))
+    model = LlamaCppEngine().load(GUIDE, LoadOptions(ctx_size=256, slots=1, loras=(Lora(path, 0.5),)))
     assert "The adapter a.gguf is added, times 0.5." in model.spec.notes
     model.shutdown()
 

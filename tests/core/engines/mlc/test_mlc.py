@@ -78,7 +78,7 @@ def test_a_folder_is_known_by_its_configuration_and_weights(runtime: None, folde
 
 
 def test_the_model_is_described_by_its_configuration(runtime: None, folder: Path) -> None:
-    model = MlcEngine().load(resolve_own(str(folder)), LoadOptions(context=4096))
+    model = MlcEngine().load(resolve_own(str(folder)), LoadOptions(ctx_size=4096))
     assert (model.spec.context, model.spec.slots, model.spec.quantization) == (2048, 1, "q4f16_1")
     assert model.spec.sampling == Sampling(temperature=0.6, top_k=0, top_p=1.0, min_p=0.0)
     assert any("not 4096" in note for note in model.spec.notes)

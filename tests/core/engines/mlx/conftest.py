@@ -18,7 +18,7 @@ if not isinstance(MlxEngine().availability(), Available):
     # The contract suite reports the engine as skipped, with the reason.
     collect_ignore = ["test_loading.py", "test_model.py", "test_sampling.py", "test_to_mlx.py"]
 
-OPTIONS = LoadOptions(context=512, slots=4, batch=256)
+OPTIONS = LoadOptions(ctx_size=512, slots=4, batch=256)
 Load = Callable[..., Any]
 
 

@@ -20,7 +20,7 @@ from core.models.resolve import resolve_own
 from core.requests import Sampling
 from tests.core.engines.mnn.conftest import artifact
 
-OPTIONS = LoadOptions(context=256, slots=1, threads=1)
+OPTIONS = LoadOptions(ctx_size=256, slots=1, threads=1)
 GREEDY = Sampling(temperature=0.0)
 QUESTION = "<|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n"
 

@@ -11,7 +11,7 @@ from core.engines.onnx.engine import OnnxEngine
 from core.engines.onnx.model import OnnxModel
 from tests.fakes.weights import onnx_folder
 
-OPTIONS = LoadOptions(context=256, slots=4, batch=64, threads=1)
+OPTIONS = LoadOptions(ctx_size=256, slots=4, batch=64, threads=1)
 
 
 def load(path: Path, options: LoadOptions = OPTIONS) -> OnnxModel:

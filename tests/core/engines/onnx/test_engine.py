@@ -61,7 +61,7 @@ def test_the_spec_tells_what_the_folder_says(model: OnnxModel) -> None:
 
 
 def test_a_context_beyond_the_trained_one_is_cut_with_a_note(written: Path) -> None:
-    model = load(written, replace(OPTIONS, context=1_000_000, slots=1))
+    model = load(written, replace(OPTIONS, ctx_size=1_000_000, slots=1))
     assert model.spec.context == model.spec.trained_context
     assert any("later positions" in note for note in model.spec.notes)
 
@@ -168,7 +168,7 @@ def test_an_empty_sequence_can_be_saved(model: OnnxModel) -> None:
 
 
 def test_a_run_under_way_is_interrupted(written: Path) -> None:
-    model = load(written, replace(OPTIONS, context=2048, batch=2048))
+    model = load(written, replace(OPTIONS, ctx_size=2048, batch=2048))
     sequence = model.open(GREEDY)
     tokens = [1, *range(2, 2000)]
     model.step([Work(sequence, tokens, sample=False)])

@@ -18,7 +18,7 @@ from core.models.formats.detect import detect_folder
 from core.requests import Sampling
 from tests.fakes.weights import genai_folder
 
-OPTIONS = LoadOptions(context=256, slots=2, batch=64, threads=1)
+OPTIONS = LoadOptions(ctx_size=256, slots=2, batch=64, threads=1)
 needs_library = pytest.mark.skipif(find_spec("onnxruntime_genai") is None, reason="onnxruntime-genai is not installed")
 
 
@@ -81,7 +81,7 @@ def test_the_spec_tells_what_the_folder_says(written: Path) -> None:
 
 
 def test_a_context_beyond_the_folders_is_cut_with_a_note(written: Path) -> None:
-    spec = describe_model(GenaiFolder(artifact(written)), LoadOptions(context=1_000_000, slots=1), 1)
+    spec = describe_model(GenaiFolder(artifact(written)), LoadOptions(ctx_size=1_000_000, slots=1), 1)
     assert spec.context == spec.trained_context
     assert any("allows no more" in note for note in spec.notes)
 

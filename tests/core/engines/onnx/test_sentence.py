@@ -109,7 +109,7 @@ def test_the_spec_tells_what_the_folder_says(model: OnnxEmbedder) -> None:
 
 @pytest.mark.parametrize(("asked", "context"), [(None, 24), (16, 16), (48, 48), (4096, POSITIONS)])
 def test_the_context_may_be_set_as_far_as_positions_reach(written: Path, asked: int | None, context: int) -> None:
-    assert load(written, LoadOptions(context=asked, threads=1)).spec.context == context
+    assert load(written, LoadOptions(ctx_size=asked, threads=1)).spec.context == context
 
 
 def test_positions_of_the_roberta_family_begin_behind_the_padding(folder: Path) -> None:

@@ -68,7 +68,7 @@ async def test_loading_finds_the_only_model_and_what_the_server_tells_of_it() ->
         await exchange.send(200, {"data": [{"id": "far", "meta": meta, "context_length": "many"}], "models": []})
 
     async with elsewhere(models=models) as server:
-        model = await load(server.url, LoadOptions(api_key="the key"))
+        model = await load(server.url, LoadOptions(remote_api_key="the key"))
         model.shutdown()
         model.shutdown()
     assert (model.spec.context, model.spec.trained_context, model.spec.parameters) == (4096, 4096, 7_000_000)
@@ -163,7 +163,7 @@ async def test_a_server_that_is_not_there_is_named_with_the_mend() -> None:
     with pytest.raises(LoadFailed, match=rf"at http://127\.0\.0\.1:{port} cannot be reached.*; start it"):
         await load(f"http://127.0.0.1:{port}")
     with pytest.raises(LoadFailed, match="no HTTP header"):
-        await load(f"http://127.0.0.1:{port}", LoadOptions(api_key="two\nlines"))
+        await load(f"http://127.0.0.1:{port}", LoadOptions(remote_api_key="two\nlines"))
 
 
 async def test_a_redirect_is_named_and_not_followed() -> None:

@@ -71,7 +71,7 @@ def test_weights_and_kv_cache_are_counted_exactly() -> None:
 
 @given(contexts, slots)
 def test_the_cells_counted_are_those_that_loading_sets_aside(context: int, slots: int) -> None:
-    loaded = size(LoadOptions(context=context, slots=slots), 1 << 20, 1, GIB)
+    loaded = size(LoadOptions(ctx_size=context, slots=slots), 1 << 20, 1, GIB)
     assert loaded.cells == cells_for(context, slots)
     assert estimate(HEADER, Setup(context, slots=slots)).kv == HEADER.kv_bytes(loaded.cells, KvType.F16)
 
@@ -206,7 +206,7 @@ def test_what_the_options_leave_open_is_chosen_as_loading_does() -> None:
     sizes = size(options, 32_768, HEADER.kv_bytes_per_token(KvType.Q8_0), 8 * GIB)
     assert (setup.context, setup.slots, setup.kv) == (sizes.context, sizes.slots, KvType.Q8_0)
     assert setup.rearranged == frozenset()
-    assert usual_setup(HEADER, LoadOptions(context=777, slots=3), 9 * GIB, ()).context == 777
+    assert usual_setup(HEADER, LoadOptions(ctx_size=777, slots=3), 9 * GIB, ()).context == 777
 
 
 def test_activations_are_those_of_a_micro_batch() -> None:

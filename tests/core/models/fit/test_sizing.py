@@ -44,7 +44,7 @@ def test_larger_sizes_are_offered_only_where_there_is_memory_for_them() -> None:
 def test_a_models_own_context_bounds_its_sizes_and_so_does_the_one_asked_for() -> None:
     engine = LlamaCppEngine()
     assert pairs(engine.sizes(GUIDE, LoadOptions()))[-1] == (2048, 2048)
-    assert pairs(engine.sizes(GUIDE, LoadOptions(context=600))) == [(512, 512), *SMALLER]
+    assert pairs(engine.sizes(GUIDE, LoadOptions(ctx_size=600))) == [(512, 512), *SMALLER]
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,11 @@ async def hosting(
 
 
 def model(context: int = 512, slots: int = 4) -> EchoModel:
-    return EchoModel(LoadOptions(context=context, slots=slots))
+    return EchoModel(LoadOptions(ctx_size=context, slots=slots))
 
 
 def gated(context: int = 512, slots: int = 4) -> GatedEcho:
-    return GatedEcho(LoadOptions(context=context, slots=slots))
+    return GatedEcho(LoadOptions(ctx_size=context, slots=slots))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -306,7 +306,7 @@ class FailsOnce(EchoModel):
 
 async def test_an_engine_failure_fails_its_step_and_the_next_request_is_served_by_a_new_model() -> None:
     FailsOnce.failed.clear()
-    async with hosting(lambda: FailsOnce(LoadOptions(context=512, slots=2))) as host:
+    async with hosting(lambda: FailsOnce(LoadOptions(ctx_size=512, slots=2))) as host:
         stream = await host.submit(asks("x" * 60))
         with pytest.raises(EngineFailed, match="a fault in native code"):
             await stream.reply()
@@ -323,7 +323,7 @@ class AlwaysFails(EchoModel):
 
 
 async def test_a_model_that_fails_again_and_again_is_given_up_and_health_can_tell() -> None:
-    async with hosting(lambda: AlwaysFails(LoadOptions(context=512, slots=1))) as host:
+    async with hosting(lambda: AlwaysFails(LoadOptions(ctx_size=512, slots=1))) as host:
         for _ in range(4):
             with pytest.raises(EngineFailed):
                 await (await host.submit(asks("x"))).reply()
@@ -369,7 +369,7 @@ class Tight(GatedEcho):
     """Fewer cells than its slots could use, so that requests without a limit must make room for each other."""
 
     def __init__(self) -> None:
-        super().__init__(LoadOptions(context=300, slots=3))
+        super().__init__(LoadOptions(ctx_size=300, slots=3))
         from msgspec.structs import replace
 
         self.spec = replace(self.spec, cells=400)

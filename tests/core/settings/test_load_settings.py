@@ -1,0 +1,110 @@
+"""A load option is declared once: whatever is declared is a key, a variable, an option, and reaches the engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from msgspec import Meta, Struct
+
+from core.contract.declared import Declared, declared_fields
+from core.contract.options import KvType, LoadOptions, LoadSettings, Lora
+from core.errors import ConfigError
+from core.settings.load import read_settings
+from core.settings.model import ModelSettings
+from core.settings.profile import Profile
+from tui.cli.commands import WORKBENCH, parser_of
+from tui.cli.config import lines
+from tui.cli.declarations import load_declarations, read_declarations
+
+FIELDS = declared_fields(LoadSettings)
+IDS = [each.name for each in FIELDS]
+
+
+def value_for(field: Declared) -> tuple[object, str, list[str]]:
+    """A value that is not the default: as TOML has it, in its text, and as words of a command line."""
+    if field.choices:
+        return field.choices[-1], f'"{field.choices[-1]}"', [field.option, field.choices[-1]]
+    if field.kind is tuple:
+        return ["a.gguf"], '["a.gguf"]', [field.option, "a.gguf"]
+    if field.kind is bool:
+        return False, "false", [f"--no-{field.option.removeprefix('--')}"]
+    if field.kind is str:
+        return "words", '"words"', [field.option, "words"]
+    number = field.kind(field.least or 1)
+    return number, str(number), [field.option, str(number)]
+
+
+def taken(settings: Struct, field: Declared) -> object:
+    value = getattr(settings, field.name)
+    value = list(value) if isinstance(value, tuple) else value
+    return value.value if isinstance(value, KvType) else value
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=IDS)
+def test_every_load_option_is_a_key_a_variable_and_an_option(tmp_path: Path, field: Declared) -> None:
+    value, text, words = value_for(field)
+    path = tmp_path / "config.toml"
+    path.write_text(f"[model]\n{field.name} = {text}\n[models.m]\n{field.name} = {text}\n")
+    from_file = read_settings(config_file=path, environment={}).settings
+    assert taken(from_file.model, field) == taken(from_file.models["m"], field) == value
+    path.write_text("")
+    variable = {f"BENCHTOP_MODEL_{field.name}".upper(): text.strip('[]"')}
+    assert taken(read_settings(config_file=path, environment=variable).settings.model, field) == value
+    flags = parser_of(WORKBENCH).parse(words).flags()
+    told = read_settings(flags, config_file=path, environment={})
+    assert taken(told.settings.model, field) == value
+    shown = "\n".join(line.plain for line in lines(told, secrets=True))
+    assert f"# {field.option}" in shown
+    assert taken(LoadOptions().overlaid_with(told.settings.model), field) == value
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=IDS)
+def test_what_one_model_says_wins_and_what_it_leaves_open_does_not(field: Declared) -> None:
+    value = value_for(field)[0]
+    given: dict[str, Any] = {field.name: tuple(value) if isinstance(value, list) else value}
+    said = LoadOptions().overlaid_with(Profile(**given))
+    assert taken(said, field) == value
+    assert said.overlaid_with(Profile()) == said
+
+
+@pytest.mark.parametrize("field", [each for each in FIELDS if each.most is not None], ids=lambda each: each.name)
+def test_a_load_option_out_of_its_bounds_is_refused_by_name(tmp_path: Path, field: Declared) -> None:
+    path = tmp_path / "config.toml"
+    assert field.most is not None
+    for section in ("model", "models.m"):
+        path.write_text(f"[{section}]\n{field.name} = {int(field.most) + 1}\n")
+        with pytest.raises(ConfigError, match=rf"{section}\.{field.name}: .* is too large; at most {field.most}\."):
+            read_settings(config_file=path, environment={})
+
+
+def test_every_load_option_has_a_phrase_of_help() -> None:
+    assert [each.name for each in declared_fields(ModelSettings) if not each.help] == []
+
+
+def test_the_source_of_the_declaration_tells_what_the_structs_tell() -> None:
+    assert load_declarations() == [each._replace(least=None, most=None) for each in declared_fields(ModelSettings)]
+
+
+class Further(ModelSettings, frozen=True):
+    """What a further option looks like."""
+
+    draughts: Annotated[
+        Annotated[int, Meta(ge=2, le=9)] | None, Meta(description="how often (3)", extra={"llama_cpp": "n_draughts"})
+    ] = None
+
+
+def test_a_further_option_is_found_with_its_bounds_and_help() -> None:
+    first, *others = declared_fields(Further)
+    assert first == Declared("draughts", int, help="how often (3)", least=2, most=9, llama_cpp="n_draughts")
+    assert others == declared_fields(ModelSettings)
+    (read,) = read_declarations(Path(__file__).read_text(), "Further")
+    assert read == first._replace(least=None, most=None)
+
+
+def test_paths_of_adapters_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    options = LoadOptions(loras=("~/a.gguf", Lora("b.gguf", 0.5)))
+    assert options.adapters == (Lora(str(tmp_path / "a.gguf")), Lora("b.gguf", 0.5))

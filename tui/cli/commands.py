@@ -1,0 +1,213 @@
+"""The commands of `tui`: for each its name, its help, its arguments, and where the code is that does it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from tui.cli.arguments import Parser, add_rebench, add_settings, file_path, filled, nearest, whole
+
+Add = Callable[[argparse.ArgumentParser], None]
+CONFIG: Final = ("-C", "--config")
+
+
+class Command(NamedTuple):
+    name: str
+    """The words that begin it; empty for the workbench itself."""
+    usage: str
+    """What may follow the name."""
+    help: str
+    """A line without a full stop."""
+    add: Add
+    """Adds its arguments."""
+    handler: str
+    """`module:function`; the function takes Arguments and returns the exit code. It raises BenchtopError."""
+
+
+def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:
+    """The command that the words begin with, and what follows its name. `-C FILE list` is `list -C FILE`."""
+    given = list(words)
+    if len(given) > 2 and given[0] in CONFIG and given[2] in {each.name for each in COMMANDS}:
+        given = [given[2], *given[:2], *given[3:]]
+    # A name of two words comes before its first word alone.
+    for command in sorted(COMMANDS, key=lambda each: -len(each.name)):
+        name = command.name.split()
+        if given[: len(name)] == name:
+            return command, given[len(name) :]
+    return WORKBENCH, given
+
+
+def guess_command(words: Sequence[str]) -> str:
+    """A hint for whoever misspelled a command, or takes an option for one; empty where nothing is near."""
+    if words[:1] == ["serve"]:
+        return " To serve a model, write `tui --serve MODEL`."
+    known = tuple(each.name for each in COMMANDS)
+    near = nearest(" ".join(words[:2]), known) if words[:1] == ["config"] else nearest(next(iter(words), ""), known)
+    return f" Did you mean `tui {near}`?" if near else ""
+
+
+def parser_of(command: Command) -> Parser:
+    """The parser of what follows a command's name."""
+    program = f"tui {command.name}".strip()
+    parser = Parser(
+        prog=program,
+        usage=f"{program} {command.usage}",
+        description=f"{command.help[:1].upper()}{command.help[1:]}.",
+        epilog=_epilog() if command is WORKBENCH else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    command.add(parser)
+    always = parser.add_argument_group("always")
+    always.add_argument(
+        *CONFIG, dest="config", type=file_path, metavar="FILE", help="read this config file in place of the usual one"
+    )
+    always.add_argument("-h", "--help", action="help", help="show this and leave")
+    return parser
+
+
+def _epilog() -> str:
+    names = {f"tui {each.name} {each.usage.removesuffix('[options]')}".rstrip(): each.help for each in COMMANDS}
+    width = max(map(len, names))
+    commands = "\n".join(f"  {name.ljust(width)}  {words}" for name, words in names.items())
+    return f"""\
+commands; each has a --help of its own:
+{commands}
+
+examples:
+  tui                   open the workbench with the built-in model
+  tui ~/model.gguf      the same with a model of yours
+  tui --serve guide     serve it to any OpenAI client, without a screen
+
+Options may also stand in a config file or in the environment: --port is `port` in the section [server],
+or BENCHTOP_SERVER_PORT. Models are tables there, [models.NAME]; the first one is the default.
+"""
+
+
+def _add_nothing(parser: argparse.ArgumentParser) -> None:
+    """The command takes no arguments of its own."""
+
+
+def _add_workbench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a name, or a .gguf file; the built-in `guide` if none"
+    )
+    mode = parser.add_argument_group("mode")
+    mode.add_argument("--serve", action="store_true", help="the HTTP server alone, without a screen")
+    mode.add_argument("--supervise", action="store_true", help="with --serve: bring the server back when it dies")
+    mode.add_argument("--version", action="store_true", help="show the version and leave")
+    mode.add_argument("--pull", action="store_true", help="download the model first where it is not here")
+    add_settings(parser)
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    # `tui list models` is another way to ask for the catalog.
+    parser.add_argument("what", nargs="?", choices=["models"], metavar="models", help="the same as --catalog")
+    parser.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", nargs="?", type=filled, metavar="MODEL", help="owner/name, owner/name:Q4_K_M, or a name of the catalog"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with all that are paused or were broken off")
+    parser.add_argument(
+        "--bandwidth",
+        dest="downloads.bandwidth",
+        type=whole,
+        metavar="N",
+        help="bytes a second that may be taken (all there are)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        dest="downloads.concurrency",
+        type=whole,
+        metavar="N",
+        help="files that are fetched at once (3)",
+    )
+
+
+def _add_rm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=filled, metavar="NAME", help="as `tui list` shows it, an alias, or a path")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", type=filled, metavar="MODEL", help="a name, a .gguf file, a folder")
+    parser.add_argument("-e", "--engine", dest="model.engine", type=filled, metavar="NAME", help="this engine alone")
+    parser.add_argument("--rounds", type=whole, default=5, metavar="N", help="rounds of each case (5)")
+    parser.add_argument("--prompt", type=whole, default=256, metavar="N", help="tokens of the prompt (256)")
+    parser.add_argument("--decode", type=whole, default=48, metavar="N", help="tokens decoded (48)")
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=V,V",
+        help="threads, batch, micro_batch, kv or depth; may be given again",
+    )
+    add_rebench(parser)
+    for name in ("json", "csv", "markdown"):
+        parser.add_argument(f"--{name}", type=file_path, metavar="FILE", help=f"write the rows as {name}")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--show-secrets", action="store_true", help="print keys as they are, instead of ***")
+    add_settings(parser)
+
+
+WORKBENCH: Final = Command(
+    "",
+    "[MODEL] [options]",
+    "a terminal workbench for running language and speech models on your own machine",
+    _add_workbench,
+    "tui.cli.start:start",
+)
+COMMANDS: Final = (
+    Command(
+        "doctor",
+        "",
+        "tell which engines run here, which do not, and what mends them",
+        _add_nothing,
+        "tui.cli.doctor:run",
+    ),
+    Command(
+        "list",
+        "[options]",
+        "list the models on this machine, or with --catalog those that have short names",
+        _add_list,
+        "tui.cli.list_models:run",
+    ),
+    Command(
+        "pull",
+        "MODEL [options]",
+        "download a model into the Hub's cache, or go on with it; with --resume all that were broken off",
+        _add_pull,
+        "tui.cli.pull:run",
+    ),
+    Command(
+        "rm",
+        "NAME [options]",
+        "delete a model from the Hub's cache, or from a folder of library.folders",
+        _add_rm,
+        "tui.cli.rm:run",
+    ),
+    Command(
+        "bench",
+        "MODEL ... [options]",
+        "measure the engines that can run a model here, side by side",
+        _add_bench,
+        "tui.cli.bench:run",
+    ),
+    Command(
+        "config",
+        "[options]",
+        "print the settings in force as TOML, and where each comes from",
+        _add_config,
+        "tui.cli.config:run",
+    ),
+    Command("config path", "", "print the path of the config file alone", _add_nothing, "tui.cli.config:print_path"),
+)
