@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -42,7 +41,9 @@ class PluginBroken(BenchtopError):
 
 
 def installed_plugins(group: str) -> Iterator[Plugin]:
-    """The entry points of a group, by package; nothing is imported."""
+    """The entry points of a group, by package; nothing of theirs is imported."""
+    from importlib.metadata import entry_points  # tui --help has no use for it
+
     found = [
         Plugin(group, point.name, point.value, f"{point.dist.name} {point.dist.version}")
         for point in entry_points(group=group)

@@ -22,10 +22,12 @@ from core.contract.options import LoadOptions, LoadSettings
 from core.engines.registry import EngineReport, Engines
 from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, attach_paths
 from core.lanes import Lanes
+from core.models.formats.registry import known_formats
 from core.models.library.on_demand import Loadable, Shelf, loadable
 from core.models.library.scan import LibraryEntry
 from core.models.store import Store
 from core.names import Name, are_same, clean_name, shorten_name
+from core.plugins import Plugin, PluginBroken
 from core.requests import Generation
 from core.serving.ability import WISHES, Request
 from core.serving.factory import ModelFactory
@@ -331,6 +333,14 @@ class Workbench:
 
     def engines(self) -> tuple[EngineReport, ...]:
         return self._engines.reports()
+
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Those whose engines and formats are in use."""
+        return (*self._engines.plugins, *known_formats().plugins)
+
+    def broken_plugins(self) -> tuple[PluginBroken, ...]:
+        """Each is tried now, if it was not before."""
+        return (*self._engines.broken, *known_formats().broken)
 
     def verdicts(self) -> list[Verdict]:
         """What trial runs have found on this machine. Touches the disk."""

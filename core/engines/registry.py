@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from core.contract.artifact import Artifact, FormatName
-from core.contract.engine import Available, Engine, Unavailable
+from core.contract.engine import Availability, Available, Engine, Unavailable
 from core.errors import ArtifactError, EngineUnavailable
+from core.plugins import Plugin, PluginBroken, Registry, installed_plugins, missing_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,7 @@ ENGINES: Final[Mapping[str, str]] = {
     "echo": "core.engines.echo:EchoEngine",
 }
 """Name to `module:Class`."""
+GROUP: Final = "benchtop.engines"
 
 
 class EngineReport(Struct, frozen=True):
@@ -48,26 +49,39 @@ class EngineReport(Struct, frozen=True):
 class Engines:
     """The engines of one workbench; each is made once, when first asked for."""
 
-    def __init__(self, names: Mapping[str, str] = ENGINES) -> None:
-        self._names = names
-        self._made: dict[str, Engine] = {}
+    def __init__(self, names: Mapping[str, str] | None = None) -> None:
+        """`names`: name to `module:Class`, for these alone; None for the built-in ones and those of plugins."""
+        find = installed_plugins if names is None else _no_plugins
+        built_in = ENGINES if names is None else names
+        self._registry: Registry[Engine] = Registry(GROUP, built_in, lambda made: made(), _find_fault, find)
 
     def __iter__(self) -> Iterator[Engine]:
+        """In order of preference."""
         return iter(self._in_order)
 
+    @property
+    def plugins(self) -> tuple[Plugin, ...]:
+        return self._registry.plugins
+
+    @property
+    def broken(self) -> tuple[PluginBroken, ...]:
+        """The plugins that cannot be used, each tried."""
+        _ = self._in_order
+        return self._registry.broken
+
     def get(self, name: str) -> Engine:
-        """Raises EngineUnavailable for a name that is no engine's."""
-        if name not in self._names:
-            known = ", ".join(sorted(self._names))
-            raise EngineUnavailable(f"There is no engine called {name!r}; there are {known}.")
-        if name not in self._made:
-            module, _, attribute = self._names[name].partition(":")
-            self._made[name] = getattr(import_module(module), attribute)()
-        return self._made[name]
+        """Raises EngineUnavailable for a name that is no engine's, or that of a plugin which cannot be used."""
+        try:
+            return self._registry.get(name)
+        except PluginBroken as error:
+            raise EngineUnavailable(str(error)) from error
+        except KeyError:
+            known = ", ".join(sorted(self._registry.names))
+            raise EngineUnavailable(f"There is no engine called {name!r}; there are {known}.") from None
 
     def locate(self, name: str) -> str:
         """`module:Class` of an engine, for a child process to load."""
-        return self._names[name]
+        return self._registry.locate(name)
 
     def choose(self, artifact: Artifact, forced: str | None = None) -> Engine:
         """The engine for an artifact: the one forced, else the first by priority that runs here and accepts it."""
@@ -99,7 +113,7 @@ class Engines:
 
     @cached_property
     def _in_order(self) -> list[Engine]:
-        return sorted((self.get(name) for name in self._names), key=lambda engine: engine.priority)
+        return sorted(self._registry, key=lambda engine: engine.priority)
 
     def _forced(self, artifact: Artifact, name: str) -> Engine:
         engine = self.get(name)
@@ -127,3 +141,16 @@ def _report(engine: Engine) -> EngineReport:
             return EngineReport(engine.name, engine.platform, engine.priority, True, version=version)
         case Unavailable(reason=reason, mend=mend):
             return EngineReport(engine.name, engine.platform, engine.priority, False, reason=reason, mend=mend)
+
+
+def _no_plugins(_: str) -> tuple[Plugin, ...]:
+    return ()
+
+
+def _find_fault(made: Engine) -> str | None:
+    """Why a plugin's engine cannot be used. Whatever it raises counts as one reason more."""
+    if missing := missing_members(made, Engine):
+        return f"it is no engine, for it has no {', '.join(missing)}"
+    if not isinstance(made.priority, int) or not all(isinstance(each, str) for each in made.formats):
+        return "its priority is no whole number, or its formats are not all texts"
+    return None if isinstance(made.availability(), Availability) else "its availability is no Availability"

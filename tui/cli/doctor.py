@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from core.engines.registry import EngineReport
+    from core.plugins import Plugin, PluginBroken
     from core.trial.probe import Verdict
 
 GIBIBYTE = 1024**3
@@ -31,7 +32,8 @@ def run(given: Arguments) -> int:
     console.print(machine_table())
     engines = workbench.engines()
     console.print(engine_table(engines))
-    for line in [*mend_lines(engines), *verdict_lines(workbench.verdicts())]:
+    plugins = plugin_lines(workbench.plugins(), workbench.broken_plugins())
+    for line in [*mend_lines(engines), *plugins, *verdict_lines(workbench.verdicts())]:
         console.tell(line)
     return 0
 
@@ -94,6 +96,13 @@ def mend_lines(engines: Iterable[EngineReport]) -> list[str]:
             if engine.mend:
                 lines.append(f"  mend it with: {engine.mend}")
     return lines
+
+
+def plugin_lines(used: Sequence[Plugin], broken: Sequence[PluginBroken]) -> list[str]:
+    """The plugins in use by their packages, and why others are left out; nothing where there are none."""
+    lines = [f"  {plugin.package}: {plugin.group.removeprefix('benchtop.')} {plugin.name}" for plugin in used]
+    lines += [f"  {error}" for error in broken]
+    return ["Plugins:", *lines] if lines else []
 
 
 def in_order(engines: Iterable[EngineReport]) -> list[EngineReport]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability, Unavailable
 from core.contract.models import ModelSpec, StreamModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, EngineError, EngineFailed, LoadFailed
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 MEND: Final = "uv pip install executorch 'torch>=2.13,<2.14'"
 """Not an extra: torch is by far the largest package that any engine wants, and its builds differ by accelerator."""
-PACKAGES: Final = {"executorch": MEND, "torch": MEND}
-"""What has to be there, and what mends it where it is not; executorch's own package leaves torch out."""
+PACKAGES: Final = (Package("executorch", "executorch", MEND), Package("torch", "torch", MEND))
+"""executorch's own package leaves torch out."""
 
 
 class ExecutorchEngine:
@@ -35,15 +34,10 @@ class ExecutorchEngine:
     priority = 25
 
     def availability(self) -> Availability:
-        for package, mend in PACKAGES.items():
-            if find_spec(package) is None:
-                if sys.platform == "win32":
-                    return Unavailable("executorch's package has no build for Windows.")
-                return Unavailable(f"The package {package} is not installed.", mend)
-        try:
-            return Available(version("executorch"))
-        except PackageNotFoundError:
-            return Available("unknown")
+        found = check_packages(*PACKAGES)
+        if isinstance(found, Unavailable) and sys.platform == "win32":
+            return Unavailable("executorch's package has no build for Windows.")
+        return found
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> StreamModel:
         from core.engines.executorch.model import ExecutorchModel

@@ -6,8 +6,6 @@ import ctypes
 import os
 from collections import deque
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +13,10 @@ from msgspec.structs import replace
 
 from core.contract.abilities import BatchSize
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability
 from core.contract.models import ModelSpec, TokenModel
 from core.contract.options import KvType, LoadOptions, LoadProgress, Lora, no_progress
+from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from core.engines.llamacpp.model import LlamaTokenizer
     from core.models.fit.sizing import Sizes
 
-PACKAGE = "llama-cpp-python"
+PACKAGE = Package("llama_cpp", "llama-cpp-python", "uv pip install llama-cpp-python")
 WARNING = 3
 """ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
 
@@ -80,12 +79,7 @@ class LlamaCppEngine:
     lora_format = "gguf"
 
     def availability(self) -> Availability:
-        if find_spec("llama_cpp") is None:
-            return Unavailable(f"The package {PACKAGE} is not installed.", f"uv pip install {PACKAGE}")
-        try:
-            return Available(version(PACKAGE))
-        except PackageNotFoundError:
-            return Available("unknown")
+        return check_packages(PACKAGE)
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First without extra buffer types, whose kernels (AMX, repacking) fault on some machines; then one thread."""

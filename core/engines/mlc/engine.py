@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability
 from core.contract.models import ModelSpec, StreamModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 from core.text_files import without_mark
 
 CONFIG: Final = "mlc-chat-config.json"
-BUILDS: Final = ("mlc-llm", "mlc-llm-cpu", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-ai-nightly-cpu")
+BUILDS: Final = ("mlc-llm-cpu", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-ai-nightly-cpu")
 """Names that builds of the same module are installed under; those for a GPU add its kind and are not all known."""
 MEND: Final = "follow the instructions of mlc-llm's documentation for its Python package; each kind of GPU has a build"
+PACKAGES: Final = (Package("mlc_llm", "mlc-llm", MEND, builds=BUILDS), Package("tvm", "tvm", MEND))
 FAULTS: Final = (RuntimeError, ValueError, OSError, AssertionError, ImportError)
 """What mlc-llm and the tvm below it raise for a model that cannot be compiled or loaded."""
 
@@ -63,15 +63,7 @@ class MlcEngine:
     priority = 28
 
     def availability(self) -> Availability:
-        for module in ("mlc_llm", "tvm"):
-            if find_spec(module) is None:
-                return Unavailable(f"The package {module} is not installed.", MEND)
-        for build in BUILDS:
-            try:
-                return Available(version(build))
-            except PackageNotFoundError:
-                continue
-        return Available("unknown")
+        return check_packages(*PACKAGES)
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """mlc-llm has no setting that would spare it a crash."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.machinery import PathFinder
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.engines.installed import Package, check_packages
 from core.hardware import describe_machine
 
 MEND = "uv sync --extra mlx"
+PACKAGES = (
+    Package("mlx", "mlx", MEND),
+    # On Linux `mlx` without a back end installs, and then cannot be imported.
+    Package("mlx.core", "mlx", MEND, "The package mlx is installed without a back end for this machine."),
+    Package("mlx_lm", "mlx-lm", MEND),
+)
 
 
 class MlxEngine:
@@ -31,19 +35,7 @@ class MlxEngine:
         return choose_priority(apple=describe_machine().apple_silicon)
 
     def availability(self) -> Availability:
-        found = find_spec("mlx")
-        if found is None:
-            return Unavailable("The package mlx is not installed.", MEND)
-        # On Linux `mlx` without a back end installs, and then cannot be imported. Searched for by its path, since
-        # `find_spec` of a name with a dot imports what is before the dot.
-        if PathFinder.find_spec("mlx.core", found.submodule_search_locations) is None:
-            return Unavailable("The package mlx is installed without a back end for this machine.", MEND)
-        if find_spec("mlx_lm") is None:
-            return Unavailable("The package mlx-lm is not installed.", MEND)
-        try:
-            return Available(version("mlx"))
-        except PackageNotFoundError:
-            return Available("unknown")
+        return check_packages(*PACKAGES)
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """MLX has no setting that would spare it a crash."""

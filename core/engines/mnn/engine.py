@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.engines.installed import Package, check_packages
 
 MEND = "uv sync --extra mnn"
+PACKAGES = (
+    Package("MNN", "MNN", MEND),
+    Package("_mnncengine", "MNN", MEND, "The package MNN is installed without its native library."),
+)
 
 
 class MnnEngine:
@@ -24,14 +26,7 @@ class MnnEngine:
     priority = 22
 
     def availability(self) -> Availability:
-        if find_spec("MNN") is None:
-            return Unavailable("The package MNN is not installed.", MEND)
-        if find_spec("_mnncengine") is None:
-            return Unavailable("The package MNN is installed without its native library.", MEND)
-        try:
-            return Available(version("MNN"))
-        except PackageNotFoundError:
-            return Available("unknown")
+        return check_packages(*PACKAGES)
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First full precision, without kernels that quantize activations; then one thread."""

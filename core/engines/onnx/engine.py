@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability
 from core.contract.models import Embedder, ModelSpec, TokenModel
 from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from core.engines.onnx.pooling import Recipe
     from core.engines.onnx.sentence import OnnxEmbedder, SentenceGraph
 
-PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
-"""Builds of the same module."""
+BUILDS: Final = ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+PACKAGE: Final = Package("onnxruntime", "onnxruntime", "uv pip install onnxruntime", builds=BUILDS)
 CPU: Final = "CPUExecutionProvider"
 PROVIDERS: Final = (
     "TensorrtExecutionProvider",
@@ -59,14 +58,7 @@ class OnnxEngine:
     priority = 30
 
     def availability(self) -> Availability:
-        if find_spec("onnxruntime") is None:
-            return Unavailable("The package onnxruntime is not installed.", "uv pip install onnxruntime")
-        for package in PACKAGES:
-            try:
-                return Available(version(package))
-            except PackageNotFoundError:
-                continue
-        return Available("unknown")
+        return check_packages(PACKAGE)
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First the graph as it is written, without fused and re-ordered kernels; then one thread."""

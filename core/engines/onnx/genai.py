@@ -5,23 +5,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability
 from core.contract.models import ModelSpec, TokenModel
 from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
+from core.engines.installed import Package, check_packages
 from core.engines.onnx.folder import ModelFolder
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 
-PACKAGES: Final = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml")
-"""Builds of the same module."""
 MEND: Final = "uv sync --extra genai"
+BUILDS: Final = ("onnxruntime-genai-cuda", "onnxruntime-genai-directml")
+WITHOUT: Final = "The package onnxruntime, which onnxruntime-genai loads, is not installed."
+PACKAGES: Final = (
+    Package("onnxruntime_genai", "onnxruntime-genai", MEND, builds=BUILDS),
+    # Without it, importing the other would end the process.
+    Package("onnxruntime", "onnxruntime", MEND, WITHOUT),
+)
 FOREIGN: Final = ("encoder", "vision", "speech", "embedding")
 """Parts of a model that reads more than text."""
 
@@ -35,17 +39,7 @@ class GenaiEngine:
     priority = 31
 
     def availability(self) -> Availability:
-        if find_spec("onnxruntime_genai") is None:
-            return Unavailable("The package onnxruntime-genai is not installed.", MEND)
-        if find_spec("onnxruntime") is None:
-            # Importing it would end the process.
-            return Unavailable("The package onnxruntime, which onnxruntime-genai loads, is not installed.", MEND)
-        for package in PACKAGES:
-            try:
-                return Available(version(package))
-            except PackageNotFoundError:
-                continue
-        return Available("unknown")
+        return check_packages(*PACKAGES)
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """One thread; the graph is run as its maker optimised it."""

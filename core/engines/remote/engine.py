@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
 
 from core.contract.artifact import URL, Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability
 from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.engines.installed import Package, check_packages
 from core.engines.remote.answer import Answer
 from core.engines.remote.link import Accepted, Link
 from core.engines.remote.refusals import clean
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import threading
 
 
-PACKAGE = "httpx"
+PACKAGE = Package("httpx", "httpx", "pip install httpx")
 SLOTS = 8
 """Requests sent at once where nobody said otherwise; what the server cannot serve yet waits in its own queue."""
 LISTED = 20
@@ -48,10 +48,7 @@ class RemoteEngine:
     priority = 90
 
     def availability(self) -> Availability:
-        try:
-            return Available(version(PACKAGE))
-        except PackageNotFoundError:
-            return Unavailable(f"The package {PACKAGE} is not installed.", f"pip install {PACKAGE}")
+        return check_packages(PACKAGE)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> RemoteModel:
         """Raises LoadFailed for a server that does not answer as one should, or has no such model."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import atexit
 from collections import deque
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Available, Unavailable
+from core.contract.engine import Availability
 from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import describe_machine
 from core.models.formats.source import Damaged
@@ -24,7 +23,10 @@ from core.requests import Sampling
 if TYPE_CHECKING:
     from core.engines.whisper.model import WhisperModel
 
-PACKAGE: Final = "pywhispercpp"
+PACKAGES: Final = (
+    Package("_pywhispercpp", "pywhispercpp", "pip install pywhispercpp"),
+    Package("av", "av", "pip install av", "The package av, which decodes audio, is not installed."),
+)
 WARNING: Final = 3
 """ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
 LAST_WORDS: Final = "compute buffer (decode)"
@@ -73,15 +75,7 @@ class WhisperEngine:
     priority = 40
 
     def availability(self) -> Availability:
-        mend = f"pip install {PACKAGE}"
-        if find_spec("_pywhispercpp") is None:
-            return Unavailable(f"The package {PACKAGE} is not installed.", mend)
-        if find_spec("av") is None:
-            return Unavailable("The package av, which decodes audio, is not installed.", "pip install av")
-        try:
-            return Available(version(PACKAGE))
-        except PackageNotFoundError:
-            return Unavailable(f"The package {PACKAGE} is installed in part.", mend)
+        return check_packages(*PACKAGES)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> WhisperModel:
         header = _header(artifact)

@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 
 from core.contract.artifact import Artifact
-from core.contract.engine import Availability, Unavailable
+from core.contract.engine import Availability, Available, Unavailable
 from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
+from core.engines import registry
 from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
 from core.engines.mlx.engine import choose_priority
 from core.engines.registry import Engines
 from core.errors import ArtifactError, EngineUnavailable
 from core.hardware import describe_machine
 from core.models.fit.sizing import kv_bytes_per_token, size
+from core.plugins import Plugin
 
 GGUF = Artifact("m", "gguf", Path("m.gguf"), 1)
 WHISPER = Artifact("w", "ggml-whisper", Path("w.bin"), 1)
@@ -102,3 +104,65 @@ def test_defaults_fit_the_memory_and_a_smaller_context_is_never_silent() -> None
     assert tight.cells * 100_000 <= 0.3 * 10**9
     assert tight.slots == 1
     assert size(LoadOptions(), trained=2048, token_bytes=100, available=10**10).notes == ()
+
+
+class Helper:
+    """As a plugin brings it."""
+
+    name = "helper"
+    platform = "any"
+    formats: tuple[object, ...] = ("gguf",)
+    priority: object = 1
+
+    def availability(self) -> object:
+        return Available("1")
+
+    def load(self) -> None:
+        raise AssertionError("never loaded")
+
+
+class Unsorted(Helper):
+    name = "unsorted"
+    priority = None
+
+
+class Unsure(Helper):
+    name = "unsure"
+
+    def availability(self) -> object:
+        raise ZeroDivisionError("oh")
+
+
+class Silent(Helper):
+    name = "silent"
+
+    def availability(self) -> object:
+        return True
+
+
+class Half:
+    name = "half"
+
+
+def with_plugins(monkeypatch: pytest.MonkeyPatch, *classes: type) -> Engines:
+    found = [Plugin(registry.GROUP, each.name, f"{__name__}:{each.__name__}", "shop 1.0") for each in classes]  # type: ignore[attr-defined]
+    monkeypatch.setattr(registry, "installed_plugins", lambda _: found)
+    return Engines()
+
+
+def test_a_plugins_engine_is_preferred_by_its_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = with_plugins(monkeypatch, Helper)
+    assert found.choose(GGUF).name == "helper"
+    assert found.takers()["gguf"][:2] == ("helper", "llamacpp")
+    assert found.locate("helper") == f"{__name__}:Helper"
+    assert [plugin.name for plugin in found.plugins] == ["helper"]
+
+
+@pytest.mark.parametrize("broken", [Unsorted, Unsure, Silent, Half])
+def test_a_broken_plugin_hinders_no_other_engine(monkeypatch: pytest.MonkeyPatch, broken: type) -> None:
+    found = with_plugins(monkeypatch, broken)
+    assert found.choose(GGUF).name == "llamacpp"
+    assert broken.name not in [report.name for report in found.reports()]  # type: ignore[attr-defined]
+    assert [error.plugin.name for error in found.broken] == [broken.name]  # type: ignore[attr-defined]
+    with pytest.raises(EngineUnavailable, match=r"of shop 1.0 is left out"):
+        found.get(broken.name)  # type: ignore[attr-defined]

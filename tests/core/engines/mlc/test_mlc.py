@@ -66,7 +66,7 @@ def events(model: StreamModel, request: ResolvedGeneration) -> list[Event]:
 def test_a_missing_package_is_a_reason_with_where_to_read_on() -> None:
     if find_spec("mlc_llm") is not None:
         pytest.skip("mlc-llm is installed here")
-    assert MlcEngine().availability() == Unavailable("The package mlc_llm is not installed.", MEND)
+    assert MlcEngine().availability() == Unavailable("The package mlc-llm is not installed.", MEND)
 
 
 @pytest.mark.parametrize("weights", ["ndarray-cache.json", "tensor-cache.json"])

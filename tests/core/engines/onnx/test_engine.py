@@ -14,7 +14,7 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Available, Unavailable
 from core.contract.options import KvType, LoadOptions
 from core.contract.step import Work
-from core.engines.onnx import engine as module
+from core.engines import installed
 from core.engines.onnx.engine import OnnxEngine
 from core.engines.onnx.model import OnnxModel
 from core.errors import ArtifactError, Cancelled, EngineError, Interrupted, LoadFailed
@@ -35,7 +35,7 @@ def test_the_engine_is_cheap_to_import() -> None:
 
 def test_a_missing_package_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(OnnxEngine().availability(), Available)
-    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    monkeypatch.setattr(installed, "find_spec", lambda _: None)
     availability = OnnxEngine().availability()
     assert isinstance(availability, Unavailable)
     assert availability.mend == "uv pip install onnxruntime"

@@ -10,7 +10,7 @@ import pytest
 from core.contract.artifact import Artifact
 from core.contract.engine import Available, Unavailable
 from core.contract.options import LoadOptions
-from core.engines.onnx import genai as module
+from core.engines import installed
 from core.engines.onnx.genai import GenaiEngine, GenaiFolder, describe_model
 from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, EngineUnavailable, LoadFailed
@@ -54,7 +54,7 @@ def test_the_folder_is_told_from_a_decoder_with_other_files(written: Path, folde
 def test_without_the_library_it_is_refused_with_the_reason_and_the_mend(
     written: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    monkeypatch.setattr(installed, "find_spec", lambda _: None)
     assert GenaiEngine().availability() == Unavailable(
         "The package onnxruntime-genai is not installed.", "uv sync --extra genai"
     )
@@ -63,11 +63,11 @@ def test_without_the_library_it_is_refused_with_the_reason_and_the_mend(
 
 
 def test_the_library_is_not_loaded_where_it_would_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxruntime" else find_spec("json"))
+    monkeypatch.setattr(installed, "find_spec", lambda name: None if name == "onnxruntime" else find_spec("json"))
     availability = GenaiEngine().availability()
     assert isinstance(availability, Unavailable)
     assert "onnxruntime, which" in availability.reason
-    monkeypatch.setattr(module, "find_spec", lambda _: find_spec("json"))
+    monkeypatch.setattr(installed, "find_spec", lambda _: find_spec("json"))
     assert isinstance(GenaiEngine().availability(), Available)
 
 
