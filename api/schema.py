@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 from msgspec import Struct, inspect
 
-from api.http.contract import JSON, KEY, Contract, Reply, status_of
+from api.http.contract import JSON, KEY, Contract, RouteReply, status_of
 from api.http.errors import CLIENT_CLOSED, BodyTooLarge, ErrorBody, UnknownCoding
 from api.http.field_rules import NEUTRAL, Json, Rule, Rules
 from api.http.forms import FormBody
@@ -143,7 +143,7 @@ def _parameter(known: Schema, contract: Contract) -> Schema:
     return kept | {"schema": schema | dict(contract.parameters.get(known["name"], {}))}
 
 
-def _successes(replies: Iterable[Reply], refer: Mapping[type, Schema]) -> dict[str, Schema]:
+def _successes(replies: Iterable[RouteReply], refer: Mapping[type, Schema]) -> dict[str, Schema]:
     """By status; forms of one media type are alternatives."""
     words: defaultdict[str, list[str]] = defaultdict(list)
     forms: defaultdict[str, defaultdict[str, list[Schema]]] = defaultdict(lambda: defaultdict(list))

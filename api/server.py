@@ -32,7 +32,7 @@ PING_SECONDS = 15.0
 """An idle stream says this often that it lives."""
 
 
-class Server:
+class HttpServer:
     """The HTTP server of a workbench. Can be started again after it was stopped; belongs to one event loop."""
 
     def __init__(

@@ -123,7 +123,7 @@ class Word(Struct, frozen=True):
     end: float
 
 
-class Segment(Struct, frozen=True):
+class SpeechSegment(Struct, frozen=True):
     """A run of speech, about a sentence; times in seconds from the audio's beginning."""
 
     text: str
@@ -149,7 +149,7 @@ class Heard(Struct, frozen=True, tag="heard"):
     """Seconds of audio in all."""
     language: str = ""
     """ISO 639-1; empty until it is known."""
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[SpeechSegment, ...] = ()
 
 
 class Embedded(Struct, frozen=True, tag="embedded"):
@@ -163,7 +163,7 @@ class Embedded(Struct, frozen=True, tag="embedded"):
 Event = Prefilled | TextDelta | Heard | Embedded | Finished | Failed
 
 
-class Choice(Struct, frozen=True):
+class ReplyChoice(Struct, frozen=True):
     """One choice of an unstreamed reply."""
 
     index: int
@@ -176,7 +176,7 @@ class Choice(Struct, frozen=True):
 class Reply(Struct, frozen=True):
     """The fold of a request's events. `timings` are those of the first choice."""
 
-    choices: tuple[Choice, ...]
+    choices: tuple[ReplyChoice, ...]
     usage: Usage
     timings: Timings
 
@@ -216,7 +216,7 @@ def fold_events(events: Iterable[Event]) -> Reply:
     order = sorted(ends)
     return Reply(
         choices=tuple(
-            Choice(
+            ReplyChoice(
                 index=index,
                 text="".join(texts.get(index, ())),
                 reason=ends[index].reason,

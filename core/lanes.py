@@ -30,7 +30,7 @@ LONGEST_WAIT: Final = 60
 """Seconds after which a client is told to ask again, at most."""
 
 
-class Lane:
+class WorkLane:
     """`threads` work at once, `room` more may wait, first come first served; None is any number.
 
     `run` belongs to one event loop. Threads are started when they are first needed, and do not keep the program alive.
@@ -155,20 +155,20 @@ class Lane:
             loop.call_soon_threadsafe(tell)
 
 
-class Lanes:
+class WorkLanes:
     """Those of one workbench."""
 
     def __init__(self) -> None:
         few = max(2, min(4, os.cpu_count() or 2))
-        self.reading = Lane("reading prompts", few, 1024)
+        self.reading = WorkLane("reading prompts", few, 1024)
         """Rendering and tokenising what is short; how many requests may come is bounded by each model's queue."""
-        self.long_reading = Lane("reading long prompts", 2, 64)
+        self.long_reading = WorkLane("reading long prompts", 2, 64)
         """The same of what is long, in portions."""
-        self.writing = Lane("writing long answers", 2, 256)
-        self.disk = Lane("looking at files", 4, 256)
+        self.writing = WorkLane("writing long answers", 2, 256)
+        self.disk = WorkLane("looking at files", 4, 256)
         """Names, folders, headers of files here, the list of downloads."""
-        self.hub = Lane("asking the Hub", 4, 16)
-        self.loading = Lane("loading models", 2, None)
+        self.hub = WorkLane("asking the Hub", 4, 16)
+        self.loading = WorkLane("loading models", 2, None)
         """What loading does beside the model's own thread. The pool bounds it: models load one at a time."""
 
     def close(self) -> None:

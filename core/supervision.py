@@ -73,7 +73,7 @@ class NoWitness:
     loaded = asked = loading
 
 
-class Journal:
+class ServerJournal:
     """A `Witness` that writes all down at once. What cannot be written is left: the server matters more."""
 
     def __init__(self, path: Path) -> None:

@@ -21,7 +21,7 @@ from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadSettings
 from core.engines.registry import EngineReport, Engines
 from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, attach_paths
-from core.lanes import Lanes
+from core.lanes import WorkLanes
 from core.models.formats.registry import known_formats
 from core.models.library.on_demand import Loadable, Shelf, loadable
 from core.models.library.scan import LibraryEntry
@@ -44,7 +44,7 @@ from core.settings.schema import Folders, Settings, folders
 from core.settings.sizes import parse_size
 from core.snapshots import MachineSnapshot, RequestState, Snapshot
 from core.supervision import NoWitness, Past, Witness
-from core.trial.probe import Prober, Verdict
+from core.trial.probe import Prober, ProbeVerdict
 
 
 def _keep_silent(_: str) -> None:
@@ -84,7 +84,7 @@ class Workbench:
         self._loader = ModelLoader(settings, self._engines, self._prober, chosen, cache, announce, self._artifact_of)
         self._history = History(self.folders.state / "benchmarks.jsonl")
         self._arrivals = Arrivals()
-        self.lanes = Lanes()
+        self.lanes = WorkLanes()
         """The threads on which whatever blocks is done."""
         self._factory = ModelFactory(
             settings, self.store, self._loader, self.lanes, self._prober.settled, past=past, witness=witness
@@ -342,7 +342,7 @@ class Workbench:
         """Each is tried now, if it was not before."""
         return (*self._engines.broken, *known_formats().broken)
 
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[ProbeVerdict]:
         """What trial runs have found on this machine. Touches the disk."""
         return self._prober.verdicts()
 

@@ -18,7 +18,7 @@ from core.settings.schema import Settings
 from core.snapshots import ModelSnapshot, Snapshot
 
 if TYPE_CHECKING:
-    from api.server import Server
+    from api.server import HttpServer
     from core.models.downloads.status import Resumed
     from core.models.library.scan import LibraryEntry
     from core.workbench import Workbench
@@ -61,7 +61,7 @@ class Desk:
         self.settings = settings
         self.model = model
         """The model that chat and bench use; while nothing is loaded, the one asked for."""
-        self.server: Server | None = None
+        self.server: HttpServer | None = None
         self.problem: BenchtopError | None = None
         """Why `model` cannot be used."""
         self.unloaded = False
@@ -210,7 +210,7 @@ class Desk:
         """What goes on now; None before the workbench exists."""
         return self._workbench.snapshot() if self._workbench is not None else None
 
-    async def start_server(self) -> Server:
+    async def start_server(self) -> HttpServer:
         """Serve this same workbench over HTTP. Raises ServerError."""
         if (server := self.live_server) is None:
             # The web stack takes long to import; on a thread it does not hold up the screen.
@@ -221,7 +221,7 @@ class Desk:
         return server
 
     @property
-    def live_server(self) -> Server | None:
+    def live_server(self) -> HttpServer | None:
         """The server while it listens; one that has failed counts as none."""
         return self.server if self.server is not None and self.server.running else None
 

@@ -59,7 +59,7 @@ class Dialect(Protocol):
         ...
 
 
-class Answer:
+class HttpAnswer:
     """An ASGI application that answers one request from its stream of events.
 
     Nothing is sent before the request has left the queue, so 503 and 504 can still be told; errors up to that moment

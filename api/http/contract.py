@@ -58,7 +58,7 @@ ASKING_HUB: Final[Collection[Outcome]] = (
 DOWNLOADING: Final[Collection[Outcome]] = (DownloadNotFound, DiskFull, DownloadError, Busy)
 
 
-class Reply(Struct, frozen=True):
+class RouteReply(Struct, frozen=True):
     """A successful answer, in one of several forms."""
 
     words: str
@@ -68,7 +68,7 @@ class Reply(Struct, frozen=True):
 
 
 class Contract(Struct, frozen=True):
-    replies: Sequence[Reply]
+    replies: Sequence[RouteReply]
     outcomes: Collection[Outcome] = ()
     """Beside what the door answers: no key, a wrong Host, a fault of the server."""
     body: JsonBody[Struct] | FormBody | None = None
@@ -78,7 +78,7 @@ class Contract(Struct, frozen=True):
 
 
 def declare_contract(
-    *replies: Reply,
+    *replies: RouteReply,
     outcomes: Collection[Outcome] = (),
     body: JsonBody[Struct] | FormBody | None = None,
     parameters: Mapping[str, Mapping[str, Json]] | None = None,
@@ -88,9 +88,9 @@ def declare_contract(
     return {KEY: Contract(replies, outcomes, body, parameters or {}, needs_key)}
 
 
-def reply_with(kind: type[Struct], words: str, status: int = 200) -> Reply:
+def reply_with(kind: type[Struct], words: str, status: int = 200) -> RouteReply:
     """A reply that is one JSON document."""
-    return Reply(words, {JSON: kind}, status)
+    return RouteReply(words, {JSON: kind}, status)
 
 
 def status_of(outcome: Outcome) -> tuple[int, str | None]:

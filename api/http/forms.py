@@ -17,7 +17,7 @@ LONGEST_FIELD = 64 * 1024
 """Bytes of a field that is no file."""
 
 
-class Form(Struct, frozen=True):
+class SubmittedForm(Struct, frozen=True):
     """What was sent: the values of each field in order, and the bytes of each file."""
 
     fields: Mapping[str, tuple[str, ...]]
@@ -50,12 +50,12 @@ class FormBody:
         self.required = required
         self.rules = rules
 
-    def parse(self, content_type: str, body: bytes) -> Form:
+    def parse(self, content_type: str, body: bytes) -> SubmittedForm:
         """As `parse_form`."""
         return parse_form(content_type, body, tuple(self.fields), self.rules)
 
 
-def parse_form(content_type: str, body: bytes, known: Collection[str], rules: Rules) -> Form:
+def parse_form(content_type: str, body: bytes, known: Collection[str], rules: Rules) -> SubmittedForm:
     """Raises RequestError for what is no form, for a field that is too long, and for one that is not `known` and whose
     value is neither empty nor allowed by the `rules`, which are given the text in lower case."""
     kind, options = parse_options_header(content_type)
@@ -76,7 +76,7 @@ def parse_form(content_type: str, body: bytes, known: Collection[str], rules: Ru
             files[name] = data
         else:
             fields[name] = (*fields.get(name, ()), _text(name, data))
-    return Form(fields, files, tuple(ignored))
+    return SubmittedForm(fields, files, tuple(ignored))
 
 
 def _is_dropped(name: str, data: bytes, is_file: bool, known: Collection[str], rules: Rules) -> bool:

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct, inspect
 from api.http.bodies import decode_body, find_fault, read_body, unknown_field
 from api.http.field_rules import Json, Rule, Rules, is_neutral
 from core.errors import RequestError
-from core.lanes import Lane
+from core.lanes import WorkLane
 
 LONGEST_VALUE: Final = 1024
 """Bytes of a value that may be neutral; nothing longer is."""
@@ -57,7 +57,7 @@ class Wire(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 Body = TypeVar("Body", bound=Struct, covariant=True)
 
 
-class Asked(Struct, Generic[Body], frozen=True):
+class SettledBody(Struct, Generic[Body], frozen=True):
     """A body as its route reads it, and the names of what was dropped of it."""
 
     body: Body
@@ -72,18 +72,18 @@ class JsonBody(Generic[Body]):
         self._decoder = msgspec.json.Decoder(kind)
         self._type = inspect.type_info(kind)
 
-    async def read(self, receive: Receive, limit: int, lane: Lane | None = None) -> Asked[Body]:
+    async def read(self, receive: Receive, limit: int, lane: WorkLane | None = None) -> SettledBody[Body]:
         """`limit`: bytes; `lane` takes what is long to read. Raises RequestError, BodyTooLarge, Busy, and Cancelled
         when the client left."""
         raw = await read_body(receive, limit)
         return self.decode(raw) if lane is None or len(raw) <= LONG else await lane.run(self.decode, raw)
 
-    def decode(self, raw: bytes) -> Asked[Body]:
+    def decode(self, raw: bytes) -> SettledBody[Body]:
         """Raises RequestError; nothing that a client sends can raise anything else."""
         if len(raw) > LONG and _has_too_many_values(raw):
             raise RequestError("The body has too many values; send less at once.")
         try:
-            return Asked(decode_body(raw, self._decoder), ())
+            return SettledBody(decode_body(raw, self._decoder), ())
         except RequestError as error:
             if _has_too_many_parts(raw):
                 raise
@@ -93,7 +93,7 @@ class JsonBody(Generic[Body]):
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 # Decoding may have ended at a name before it came to what is no JSON.
                 raise find_fault(raw.removeprefix(_BOM)) or error from None
-        return Asked(decode_body(settled, self._decoder), tuple(dict.fromkeys(ignored)))
+        return SettledBody(decode_body(settled, self._decoder), tuple(dict.fromkeys(ignored)))
 
 
 class _Settling:

@@ -16,16 +16,16 @@ from litestar.types import ASGIApp
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.http.answer import DONE, PING_SECONDS, Answer, frame_event
+from api.http.answer import DONE, PING_SECONDS, HttpAnswer, frame_event
 from api.http.bodies import read_body
-from api.http.contract import ANSWERING, EVENTS, JSON, PLAIN, READING, Reply, declare_contract, reply_with
+from api.http.contract import ANSWERING, EVENTS, JSON, PLAIN, READING, RouteReply, declare_contract, reply_with
 from api.http.errors import BodyTooLarge, translate_error
 from api.http.field_rules import Json, tell_ignored
-from api.http.forms import Form, FormBody
+from api.http.forms import FormBody, SubmittedForm
 from api.http.live import LiveStreams
 from api.openai import fields
 from core.errors import RequestError
-from core.events import Event, Failed, Finished, Heard, Segment
+from core.events import Event, Failed, Finished, Heard, SpeechSegment
 from core.requests import Transcription
 from core.tasks.languages import LANGUAGES, code_of, name_of
 from core.tasks.transcribe import Transcript, compression_ratio, fold_transcript, format_srt, format_vtt
@@ -171,7 +171,7 @@ def audio_routes(
             asked = replace(asked, model=workbench.standing_in(Transcription))
         media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
         begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
-        return Answer(
+        return HttpAnswer(
             begin,
             AudioDialect(asked, wanted),
             live,
@@ -181,8 +181,8 @@ def audio_routes(
             headers=lambda: tell_ignored(form.ignored),
         )
 
-    def contract(path: str, *streamed: Reply) -> dict[str, object]:
-        reply = Reply("The transcript, in the format asked for", {JSON: PlainReply, PLAIN: None})
+    def contract(path: str, *streamed: RouteReply) -> dict[str, object]:
+        reply = RouteReply("The transcript, in the format asked for", {JSON: PlainReply, PLAIN: None})
         verbose = reply_with(VerboseReply, "With `verbose_json`")
         return declare_contract(reply, verbose, *streamed, body=FORMS[path], outcomes=(*READING, *ANSWERING))
 
@@ -190,7 +190,7 @@ def audio_routes(
         list(PATHS[TRANSCRIPTIONS]),
         status_code=200,
         summary="Write down what is said in an audio file",
-        opt=contract(TRANSCRIPTIONS, Reply("With `stream`", {EVENTS: TextDeltaEvent})),
+        opt=contract(TRANSCRIPTIONS, RouteReply("With `stream`", {EVENTS: TextDeltaEvent})),
     )
     async def create_transcription(request: Request[object, object, State]) -> ASGIApp:
         return await answer(request, TRANSCRIPTIONS)
@@ -211,7 +211,7 @@ def audio_routes(
 
 
 def to_core(
-    form: Form, wanted: Wanted, *, translate: bool = False, tenant: str = "", request_id: str = ""
+    form: SubmittedForm, wanted: Wanted, *, translate: bool = False, tenant: str = "", request_id: str = ""
 ) -> Transcription:
     """The canonical request. Raises RequestError, which names the field; FileTooLarge.
 
@@ -233,7 +233,7 @@ def to_core(
     )
 
 
-def wanted_of(form: Form) -> Wanted:
+def wanted_of(form: SubmittedForm) -> Wanted:
     """Raises RequestError for what does not go together."""
     chosen = form.one("response_format") or "json"
     if chosen not in FORMATS:
@@ -252,7 +252,7 @@ def wanted_of(form: Form) -> Wanted:
     return Wanted(chosen, not words or "segment" in granularities, words, streamed)
 
 
-def _file(form: Form) -> bytes:
+def _file(form: SubmittedForm) -> bytes:
     data = form.files.get("file")
     if data is None:
         raise RequestError("The field `file` is missing; it takes the audio, as a file.", "file")
@@ -263,7 +263,7 @@ def _file(form: Form) -> bytes:
     return data
 
 
-def _language(form: Form) -> str | None:
+def _language(form: SubmittedForm) -> str | None:
     given = form.one("language")
     if given is None or given.lower() == "auto":
         return None
@@ -273,7 +273,7 @@ def _language(form: Form) -> str | None:
     return code
 
 
-def _temperature(form: Form) -> float:
+def _temperature(form: SubmittedForm) -> float:
     given = form.one("temperature")
     try:
         value = 0.0 if given is None else float(given)
@@ -284,7 +284,7 @@ def _temperature(form: Form) -> float:
     return value
 
 
-def _streamed(form: Form) -> bool:
+def _streamed(form: SubmittedForm) -> bool:
     given = (form.one("stream") or "false").lower()
     if given not in ("true", "false", "1", "0"):
         raise RequestError("The field `stream` is wrong: expected true or false.", "stream")
@@ -348,7 +348,7 @@ class AudioDialect:
             words=words if self._wanted.words else UNSET,
         )
 
-    def _segment(self, number: int, segment: Segment) -> WireSegment:
+    def _segment(self, number: int, segment: SpeechSegment) -> WireSegment:
         return WireSegment(
             id=number,
             seek=round(segment.start * 100),

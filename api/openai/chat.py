@@ -17,14 +17,14 @@ from litestar.types import ASGIApp
 from msgspec import Raw, UnsetType
 from msgspec.structs import replace
 
-from api.http.answer import PING_SECONDS, Answer
-from api.http.contract import ANSWERING, EVENTS, JSON, READING, Reply, declare_contract
+from api.http.answer import PING_SECONDS, HttpAnswer
+from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
 from api.http.replies import Headers
 from api.http.settle import JsonBody
 from api.openai.chat_writer import ChatDialect
-from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, TextPart
+from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, WireTextPart
 from core.chat.template import RESERVED
 from core.errors import RequestError
 from core.names import clean_name
@@ -52,7 +52,7 @@ def chat_route(
     workbench: Workbench, live: LiveStreams, *, max_body: int, fingerprint: str, ping: float = PING_SECONDS
 ) -> HTTPRouteHandler:
     contract = declare_contract(
-        Reply("One JSON document, or events where `stream` is true", {JSON: ChatCompletion, EVENTS: ChatChunk}),
+        RouteReply("One JSON document, or events where `stream` is true", {JSON: ChatCompletion, EVENTS: ChatChunk}),
         body=BODY,
         outcomes=(*READING, *ANSWERING),
     )
@@ -77,7 +77,7 @@ def chat_route(
             return *route_headers(generation), *tell_ignored(ignored)
 
         begin = partial(workbench.submit, generation, called=partial(setitem, state, "request_id"), meets=meet)
-        return Answer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
+        return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
     return create_chat_completion
 
@@ -213,7 +213,7 @@ def _parts(message: ChatMessage, place: str) -> Iterator[CoreText]:
         return
     for i, part in enumerate(message.content):
         match part:
-            case TextPart(text=text) | RefusalPart(refusal=text):
+            case WireTextPart(text=text) | RefusalPart(refusal=text):
                 yield CoreText(text)
             case _:
                 kind = str(part.__struct_config__.tag)

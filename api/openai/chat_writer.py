@@ -17,16 +17,16 @@ from api.openai.wire import (
     ChatChoice,
     ChatChunk,
     ChatCompletion,
+    ChatDelta,
     ChatRequest,
     ChoiceLogprobs,
     ChunkChoice,
     CompletionDetails,
-    Delta,
     PromptDetails,
-    TopLogprob,
     WireLogprob,
     WireProgress,
     WireTimings,
+    WireTopLogprob,
     WireUsage,
 )
 from core.events import (
@@ -134,27 +134,29 @@ class ChatDialect:
             if self._running_timings:
                 timings = wire_timings(event.so_far.usage, event.so_far.timings)
         logprobs = _logprobs(event.logprobs) if self._logprobs else None
-        out.append(self._chunk(ChunkChoice(event.index, Delta(content=event.text), logprobs), timings))
+        out.append(self._chunk(ChunkChoice(event.index, ChatDelta(content=event.text), logprobs), timings))
 
     def _begin(self, index: int, out: list[bytes], prefilled: Prefilled | None = None) -> tuple[bytes, bytes]:
         """The bytes around a choice's text; its first chunk, which carries the role, is written if it was not yet."""
         if index not in self._frames:
             if prefilled is not None:
                 self._used.setdefault(index, Usage(prefilled.total, prefilled.cached))
-            out.append(self._chunk(ChunkChoice(index, Delta(role="assistant", content=""))))
+            out.append(self._chunk(ChunkChoice(index, ChatDelta(role="assistant", content=""))))
             mark = "\N{SYMBOL FOR NULL}"
-            before, after = self._chunk(ChunkChoice(index, Delta(content=mark))).rsplit(ENCODER.encode(mark), 1)
+            before, after = self._chunk(ChunkChoice(index, ChatDelta(content=mark))).rsplit(ENCODER.encode(mark), 1)
             self._frames[index] = before, after
         return self._frames[index]
 
     def _progress(self, event: Prefilled) -> bytes:
-        chunk = self._with([ChunkChoice(event.index, Delta())], usage=self._usage_now(), progress=wire_progress(event))
+        chunk = self._with(
+            [ChunkChoice(event.index, ChatDelta())], usage=self._usage_now(), progress=wire_progress(event)
+        )
         return frame_event(ENCODER.encode(chunk))
 
     def _finish(self, event: Finished) -> Iterator[bytes]:
         self._finished[event.index] = event
         self._used[event.index] = event.usage
-        last = ChunkChoice(event.index, Delta(), finish_reason=FINISH[event.reason])
+        last = ChunkChoice(event.index, ChatDelta(), finish_reason=FINISH[event.reason])
         yield self._chunk(last, wire_timings(event.usage, event.timings))
         if len(self._finished) < self._choices:
             return
@@ -238,7 +240,7 @@ def _logprobs(logprobs: Iterable[TokenLogprob]) -> ChoiceLogprobs:
                 token=each.token,
                 logprob=_finite(each.logprob),
                 bytes=list(each.data),
-                top_logprobs=[TopLogprob(top.token, _finite(top.logprob), list(top.data)) for top in each.top],
+                top_logprobs=[WireTopLogprob(top.token, _finite(top.logprob), list(top.data)) for top in each.top],
             )
             for each in logprobs
         ]

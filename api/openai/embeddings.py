@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.http.answer import Answer
+from api.http.answer import HttpAnswer
 from api.http.contract import ANSWERING, READING, declare_contract, reply_with
 from api.http.field_rules import Json, tell_ignored
 from api.http.live import LiveStreams
@@ -104,7 +104,9 @@ def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) 
         dialect = EmbeddingDialect(given.body, asked.model)
         ignored = given.ignored
         off_loop = workbench.lanes.writing.run
-        return Answer(begin, dialect, live, streamed=False, headers=lambda: tell_ignored(ignored), off_loop=off_loop)
+        return HttpAnswer(
+            begin, dialect, live, streamed=False, headers=lambda: tell_ignored(ignored), off_loop=off_loop
+        )
 
     return create_embedding
 

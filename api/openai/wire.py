@@ -52,7 +52,7 @@ _NEEDS_LOGPROBS: Final[Json] = {
 }
 
 
-class TextPart(Wire, frozen=True, tag="text"):
+class WireTextPart(Wire, frozen=True, tag="text"):
     rules = fields.PART
 
     text: str
@@ -90,7 +90,7 @@ class FilePart(Wire, frozen=True, tag="file"):
     file: Raw | UnsetType = UNSET
 
 
-ContentPart = TextPart | RefusalPart | ImagePart | AudioPart | VideoPart | FilePart
+ContentPart = WireTextPart | RefusalPart | ImagePart | AudioPart | VideoPart | FilePart
 Content = str | Annotated[list[ContentPart], Meta(max_length=4096)] | None
 
 
@@ -223,7 +223,7 @@ class WireProgress(Struct, frozen=True):
     time_ms: float
 
 
-class TopLogprob(Struct, frozen=True):
+class WireTopLogprob(Struct, frozen=True):
     token: str
     logprob: float
     bytes: list[int]
@@ -233,7 +233,7 @@ class WireLogprob(Struct, frozen=True):
     token: str
     logprob: float
     bytes: list[int]
-    top_logprobs: list[TopLogprob]
+    top_logprobs: list[WireTopLogprob]
 
 
 class ChoiceLogprobs(Struct, frozen=True):
@@ -241,14 +241,14 @@ class ChoiceLogprobs(Struct, frozen=True):
     refusal: None = None
 
 
-class Delta(Struct, frozen=True):
+class ChatDelta(Struct, frozen=True):
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
 
 
 class ChunkChoice(Struct, frozen=True):
     index: int
-    delta: Delta
+    delta: ChatDelta
     logprobs: ChoiceLogprobs | None = None
     finish_reason: str | None = None
 

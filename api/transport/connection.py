@@ -24,7 +24,7 @@ from api.transport.refused import (
     TARGET_TOO_LONG,
     TOO_SLOW,
     Grounds,
-    Refused,
+    RequestRefused,
     write_refusal,
 )
 from api.transport.request_head import check_head, framing_of, read_target
@@ -111,12 +111,12 @@ class Connection(HttpToolsProtocol):
         self._began = self._fed = False
         try:
             self._feed(data)
-        except Refused as refused:
+        except RequestRefused as refused:
             self._refuse(refused.grounds)
         except httptools.HttpParserError as error:
             # What a callback raises comes wrapped.
             cause = error.__context__
-            self._refuse(cause.grounds if isinstance(cause, Refused) else MALFORMED)
+            self._refuse(cause.grounds if isinstance(cause, RequestRefused) else MALFORMED)
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -131,7 +131,7 @@ class Connection(HttpToolsProtocol):
             return
         self._unparsed += len(data)
         if self._unparsed > self._limits.head_bytes:
-            raise Refused(HEAD_TOO_LARGE if self._parsing is Parsing.HEAD else BAD_FRAMING)
+            raise RequestRefused(HEAD_TOO_LARGE if self._parsing is Parsing.HEAD else BAD_FRAMING)
 
     def _stay(self) -> None:
         """Go on in the old protocol: whether to change it is for the server to decide (RFC 9110, section 7.8). Clients
@@ -181,13 +181,13 @@ class Connection(HttpToolsProtocol):
             return
         super().on_url(url)
         if len(self.url) > self._limits.target_bytes:
-            raise Refused(TARGET_TOO_LONG)
+            raise RequestRefused(TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._lines += 1
         self._head += len(name) + len(value) + len(b": \r\n")
         if self._head > self._limits.head_bytes or self._lines > self._limits.headers:
-            raise Refused(HEAD_TOO_LARGE)
+            raise RequestRefused(HEAD_TOO_LARGE)
         # Trailers come when the request has been judged by its headers, and nothing here wants them.
         if self._parsing is Parsing.HEAD and not self._staying:
             super().on_header(name, value)
@@ -221,7 +221,7 @@ class Connection(HttpToolsProtocol):
             self._begin(self.cycle, self.app, now)
         elif len(self.pipeline) >= self._limits.pipelined:
             self.cycle = previous
-            raise Refused(MALFORMED)
+            raise RequestRefused(MALFORMED)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))

@@ -19,7 +19,7 @@ class Grounds(Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The parser need not go on."""
 
     def __init__(self, grounds: Grounds) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 from msgspec import Struct
 
-from api.transport.refused import BAD_TARGET, MALFORMED, NO_HOST, NO_SUCH_VERSION, UNKNOWN_CODING, Refused
+from api.transport.refused import BAD_TARGET, MALFORMED, NO_HOST, NO_SUCH_VERSION, UNKNOWN_CODING, RequestRefused
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -21,21 +21,21 @@ class Target(Struct, frozen=True):
 
 
 def check_head(version: str, method: bytes, headers: HeaderList) -> None:
-    """Raises Refused. Names of `headers` are in small letters.
+    """Raises RequestRefused. Names of `headers` are in small letters.
 
     Any coding but chunked alone, and any in HTTP/1.0, leaves it open where the body ends (RFC 9112, section 6.1).
     """
     if version not in ("1.0", "1.1"):
-        raise Refused(NO_SUCH_VERSION)
+        raise RequestRefused(NO_SUCH_VERSION)
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
     if codings and version == "1.0":
-        raise Refused(MALFORMED)
+        raise RequestRefused(MALFORMED)
     if codings and codings != [b"chunked"]:
-        raise Refused(UNKNOWN_CODING)
+        raise RequestRefused(UNKNOWN_CODING)
     if method == b"CONNECT":
-        raise Refused(BAD_TARGET)
+        raise RequestRefused(BAD_TARGET)
     if version == "1.1" and not any(name == b"host" for name, _ in headers):
-        raise Refused(NO_HOST)
+        raise RequestRefused(NO_HOST)
 
 
 def framing_of(headers: HeaderList) -> bytes | None:
@@ -47,17 +47,17 @@ def framing_of(headers: HeaderList) -> bytes | None:
 
 
 def read_target(url: bytes) -> Target:
-    """Raises Refused for what is neither a path nor a whole address (RFC 9112, section 3.2)."""
+    """Raises RequestRefused for what is neither a path nor a whole address (RFC 9112, section 3.2)."""
     try:
         parsed = httptools.parse_url(url)
     except httptools.HttpParserInvalidURLError:
-        raise Refused(BAD_TARGET) from None
+        raise RequestRefused(BAD_TARGET) from None
     path, host = parsed.path or b"/", None
     if not url.startswith((b"/", b"*")):
         if parsed.schema is None or parsed.schema.lower() not in (b"http", b"https"):
-            raise Refused(BAD_TARGET)
+            raise RequestRefused(BAD_TARGET)
         if not parsed.host or parsed.userinfo is not None:
-            raise Refused(BAD_TARGET)
+            raise RequestRefused(BAD_TARGET)
         host = b"[%b]" % parsed.host if b":" in parsed.host else parsed.host
         host = host if parsed.port is None else b"%b:%d" % (host, parsed.port)
     return Target(path, unquote_to_bytes(path).decode("utf-8", "replace"), parsed.query or b"", host)

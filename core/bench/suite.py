@@ -18,7 +18,7 @@ from core.contract.options import KvType, LoadOptions
 from core.errors import UsageError
 from core.hardware import describe_machine
 from core.models.formats.detect import mark
-from core.trial.child import Line, Refused, Sampled, TrialRequest, Tried
+from core.trial.child import Line, Sampled, TrialRequest, VariantRefused, VariantTried
 from core.trial.choose_engine import Candidate
 from core.trial.parent import run_trial
 from core.trial.tuning import apply_batch_size
@@ -199,9 +199,9 @@ def _measure(
             tell(CaseSampled(setting, line.prefill, line.decode))
 
     outcome = run_trial(request, timeout, stop, pass_on)
-    refusals = [line.reason for line in outcome.lines if isinstance(line, Refused)]
+    refusals = [line.reason for line in outcome.lines if isinstance(line, VariantRefused)]
     samples = [line for line in outcome.lines if isinstance(line, Sampled)]
-    memory = max((line.memory for line in outcome.lines if isinstance(line, Tried)), default=0)
+    memory = max((line.memory for line in outcome.lines if isinstance(line, VariantTried)), default=0)
     if outcome.trouble is not None or refusals or not samples:
         return BenchRow(setting, problem=outcome.trouble or next(iter(refusals), "nothing was measured"))
     decode = [sample.decode for sample in samples]

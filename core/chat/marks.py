@@ -30,7 +30,7 @@ Trie = dict[str, "Trie"]
 """Letters to what may follow; the empty string where a token may end."""
 
 
-class Piece(Struct, frozen=True):
+class PromptPiece(Struct, frozen=True):
     """A run of a prompt that is tokenised by itself."""
 
     text: str
@@ -89,18 +89,18 @@ class Marker:
             case _:
                 return value
 
-    def split(self, text: str) -> list[Piece]:
+    def split(self, text: str) -> list[PromptPiece]:
         """A rendered text as it is to be tokenised; marks are gone. The first piece is the template's, if empty."""
         if not self._controls:
-            return [Piece(text, plain=False)]
-        pieces: list[Piece] = []
+            return [PromptPiece(text, plain=False)]
+        pieces: list[PromptPiece] = []
         done = 0
         for found in _matches(self._marked, text, self._longest + 2):
-            pieces.append(Piece(text[done : found.start()], plain=False))
+            pieces.append(PromptPiece(text[done : found.start()], plain=False))
             if found.lastindex:
-                pieces.append(Piece(found[found.lastindex], plain=True))
+                pieces.append(PromptPiece(found[found.lastindex], plain=True))
             done = found.end()
-        pieces.append(Piece(text[done:], plain=False))
+        pieces.append(PromptPiece(text[done:], plain=False))
         return [piece for number, piece in enumerate(pieces) if piece.text or number == 0]
 
     def _around(self, text: str) -> str:

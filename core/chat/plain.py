@@ -28,7 +28,7 @@ class NoTools(Enum):
     """It has tools as JSON under the name `functions`, and wants to know the day; older ones of Fireworks do."""
 
 
-class Form(Struct, frozen=True):
+class TemplateForm(Struct, frozen=True):
     """What a template was found to want. Roles are as the template knows them."""
 
     parts: frozenset[Role] = frozenset()
@@ -52,12 +52,12 @@ class Writing(Struct, frozen=True):
     value: Callable[[object], object] = lambda value: value
 
 
-def write_messages(messages: Sequence[Message], form: Form, writing: Writing) -> list[dict[str, object]]:
+def write_messages(messages: Sequence[Message], form: TemplateForm, writing: Writing) -> list[dict[str, object]]:
     """Raises RequestError for a tool call whose arguments are no JSON object."""
     return [_written(message, form, writing) for message in messages]
 
 
-def write_tools(tools: Sequence[Tool], form: Form, writing: Writing) -> dict[str, object]:
+def write_tools(tools: Sequence[Tool], form: TemplateForm, writing: Writing) -> dict[str, object]:
     """The variables that tell of tools, which are listed as OpenAI lists them. Raises RequestError for parameters
     that are no JSON object."""
     written = [_tool(tool, writing) for tool in tools]
@@ -94,7 +94,7 @@ def _preceded(message: Message, words: str) -> Message:
     return replace(message, parts=(TextPart(f"{words}\n{first.text}"), *rest))
 
 
-def _written(message: Message, form: Form, writing: Writing) -> dict[str, object]:
+def _written(message: Message, form: TemplateForm, writing: Writing) -> dict[str, object]:
     role = Role.SYSTEM if message.role is Role.DEVELOPER and not form.developer else message.role
     written: dict[str, object] = {"role": role.value, "content": _content(message, role, form, writing)}
     if message.name is not None:
@@ -106,14 +106,14 @@ def _written(message: Message, form: Form, writing: Writing) -> dict[str, object
     return written
 
 
-def _content(message: Message, role: Role, form: Form, writing: Writing) -> str | list[dict[str, str]]:
+def _content(message: Message, role: Role, form: TemplateForm, writing: Writing) -> str | list[dict[str, str]]:
     if role in form.lists and (len(message.parts) > 1 or role in form.parts):
         return [{"type": "text", "text": writing.text(part.text)} for part in message.parts]
     text = writing.text(message.text)
     return [{"type": "text", "text": text}] if role in form.parts else text
 
 
-def _call(call: ToolCall, form: Form, writing: Writing) -> dict[str, object]:
+def _call(call: ToolCall, form: TemplateForm, writing: Writing) -> dict[str, object]:
     arguments: object = writing.text(call.arguments)
     if form.objects:
         try:

@@ -13,8 +13,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.chat.plain import Form, NoTools
-from core.chat.wire import Broken, Refused, Rendered, Reply
+from core.chat.plain import NoTools, TemplateForm
+from core.chat.wire import Rendered, TemplateBroken, TemplateRefused, TemplateReply
 from core.requests import Message, Role, TextPart, Tool, ToolCall
 
 SYSTEM_WORDS, USER_WORDS, MORE_WORDS = "quietharbour", "copperlantern", "velvetorchard"
@@ -33,14 +33,14 @@ TOOL: Final = Tool(
 )
 CALL: Final = ToolCall("call00001", "look_up", f'{{"topic":"{ARGUMENT_WORDS}"}}')
 
-Try = Callable[[Sequence[Message], Form, Sequence[Tool]], Reply]
+Try = Callable[[Sequence[Message], TemplateForm, Sequence[Tool]], TemplateReply]
 """Renders a conversation in a form, with tools; may raise what the process raises."""
 
 
 class Study(Struct, frozen=True):
     """What was found out. Sentences are to be read behind the model's name."""
 
-    form: Form = Form()
+    form: TemplateForm = TemplateForm()
     problem: str = ""
     """Why the template cannot be used at all."""
     loses: bool = False
@@ -49,9 +49,9 @@ class Study(Struct, frozen=True):
 
 def study_template(source: str, attempt: Try, *, developer: bool) -> Study:
     """`developer` tells that the template names that role."""
-    said: list[Reply] = []
+    said: list[TemplateReply] = []
     for no_tools in NoTools:
-        form, replies = _content(attempt, Form(no_tools=no_tools), Role.USER, (_said(Role.USER, USER_WORDS),))
+        form, replies = _content(attempt, TemplateForm(no_tools=no_tools), Role.USER, (_said(Role.USER, USER_WORDS),))
         if form is not None:
             break
         said += replies
@@ -69,21 +69,21 @@ def study_template(source: str, attempt: Try, *, developer: bool) -> Study:
     return Study(form)
 
 
-def _unheard(source: str, replies: Sequence[Reply]) -> Study:
+def _unheard(source: str, replies: Sequence[TemplateReply]) -> Study:
     """No form of a single user's message brings its words into the prompt."""
     if GO.search(source):
         return Study(problem="it is written in the language of Go's templates, as Ollama's are, and not in Jinja")
     if any(isinstance(reply, Rendered) for reply in replies):
         return Study(loses=True)
-    refusals = [reply for reply in replies if isinstance(reply, Refused)]
-    broken = [reply for reply in replies if isinstance(reply, Broken)]
+    refusals = [reply for reply in replies if isinstance(reply, TemplateRefused)]
+    broken = [reply for reply in replies if isinstance(reply, TemplateBroken)]
     # One that says no in its own words may want arguments, or another kind of conversation, that clients know of.
     return Study() if refusals or not broken else Study(problem=broken[0].words)
 
 
 def _content(
-    attempt: Try, form: Form, role: Role, messages: Sequence[Message], tools: Sequence[Tool] = ()
-) -> tuple[Form | None, tuple[Reply, ...]]:
+    attempt: Try, form: TemplateForm, role: Role, messages: Sequence[Message], tools: Sequence[Tool] = ()
+) -> tuple[TemplateForm | None, tuple[TemplateReply, ...]]:
     """The form with what was found for the content of `role`; None where its words were lost in both forms."""
     words = [message.text for message in messages if message.role is role]
     listed = replace(form, parts=form.parts | {role}, lists=form.lists - {role})
@@ -99,13 +99,13 @@ def _content(
     return None, (as_text, as_list)
 
 
-def _with_system(attempt: Try, form: Form) -> Form:
+def _with_system(attempt: Try, form: TemplateForm) -> TemplateForm:
     asked = (_said(Role.SYSTEM, SYSTEM_WORDS), _said(Role.USER, USER_WORDS))
     found, _ = _content(attempt, form, Role.SYSTEM, asked)
     return found or replace(form, system=False)
 
 
-def _with_tools(attempt: Try, form: Form) -> Form:
+def _with_tools(attempt: Try, form: TemplateForm) -> TemplateForm:
     calling = Message(Role.ASSISTANT, (), tool_calls=(CALL,))
     result = replace(_said(Role.TOOL, RESULT_WORDS), name=CALL.name, tool_call_id=CALL.id)
     asked = (_said(Role.USER, USER_WORDS), calling, result)
@@ -118,12 +118,12 @@ def _with_tools(attempt: Try, form: Form) -> Form:
     return _content(attempt, form, Role.TOOL, asked, (TOOL,))[0] or form
 
 
-def _is_python(reply: Reply) -> bool:
+def _is_python(reply: TemplateReply) -> bool:
     """Whether the arguments were written as Python writes a dictionary, which no model was trained on."""
     return isinstance(reply, Rendered) and f"{{'topic': '{ARGUMENT_WORDS}'}}" in reply.text
 
 
-def _keeps(reply: Reply, *words: str) -> bool:
+def _keeps(reply: TemplateReply, *words: str) -> bool:
     if not isinstance(reply, Rendered) or RAW.search(reply.text) is not None:
         return False
     text = reply.text.lower()

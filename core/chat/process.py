@@ -21,15 +21,15 @@ import psutil
 from core.chat.wire import (
     REPORT_BYTES,
     SOURCE,
-    Broken,
     Compile,
     Compiled,
     Order,
-    Refused,
     Render,
     Rendered,
-    Reply,
     Report,
+    TemplateBroken,
+    TemplateRefused,
+    TemplateReply,
     receive_message,
     send_message,
 )
@@ -73,21 +73,23 @@ class TemplateProcess:
     def closed(self) -> bool:
         return self._closed
 
-    def compile(self) -> Compiled | Broken:
+    def compile(self) -> Compiled | TemplateBroken:
         """What the template is. Raises ProcessEnded."""
         if len(self._source) > SOURCE:
-            return Broken(f"it has {len(self._source):,} characters; {SOURCE:,} are the most a template may have")
+            return TemplateBroken(
+                f"it has {len(self._source):,} characters; {SOURCE:,} are the most a template may have"
+            )
         with self._turn:
             return self._compiled(self._running())
 
-    def render(self, order: Render) -> Reply:
+    def render(self, order: Render) -> TemplateReply:
         """Raises ProcessEnded; UnicodeEncodeError for a text with half a surrogate."""
         with self._turn:
             child = self._running()
-            if not child.compiled and isinstance(problem := self._compiled(child), Broken):
+            if not child.compiled and isinstance(problem := self._compiled(child), TemplateBroken):
                 return problem
             report = self._ask(child, order)
-        if isinstance(report, Rendered | Refused | Broken):
+        if isinstance(report, Rendered | TemplateRefused | TemplateBroken):
             return report
         raise ProcessEnded(GARBAGE)
 
@@ -105,12 +107,12 @@ class TemplateProcess:
             raise ProcessEnded(CLOSED)
         return self._child
 
-    def _compiled(self, child: _Child) -> Compiled | Broken:
+    def _compiled(self, child: _Child) -> Compiled | TemplateBroken:
         match self._ask(child, Compile(self._source)):
             case Compiled() as compiled:
                 child.compiled = True
                 return compiled
-            case Broken() as broken:
+            case TemplateBroken() as broken:
                 return broken
             case _:
                 raise ProcessEnded(GARBAGE)

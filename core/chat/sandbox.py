@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from core.chat.marks import BREAK, CLOSE, OPEN
-from core.chat.wire import CHARACTERS, Broken, Compiled, Refused, Rendered
+from core.chat.wire import CHARACTERS, Compiled, Rendered, TemplateBroken, TemplateRefused
 
 FOLDING: Final = frozenset({"lower", "upper", "capitalize", "title", "swapcase", "casefold"})
 SPLITTING: Final = frozenset({"replace", "split", "rsplit", "partition", "rpartition"})
@@ -79,33 +79,33 @@ class Sandbox:
         self._environment = _environment()
         self._template: jinja2.Template | None = None
 
-    def compile(self, source: str) -> Compiled | Broken:
+    def compile(self, source: str) -> Compiled | TemplateBroken:
         try:
             tree = self._environment.parse(source)
             told = Compiled(tuple(dict.fromkeys(_replaced(tree))), _folds(tree), _names_developer(tree))
             self._template = self._environment.from_string(source)
         except Exception as error:  # noqa: BLE001 -- the edge of code that is not ours: whatever it raises is told
-            return Broken(_told(error))
+            return TemplateBroken(_told(error))
         return told
 
-    def render(self, variables: Mapping[str, object]) -> Rendered | Refused | Broken:
+    def render(self, variables: Mapping[str, object]) -> Rendered | TemplateRefused | TemplateBroken:
         if self._template is None:
-            return Broken("it was not compiled")
+            return TemplateBroken("it was not compiled")
         pieces: list[str] = []
         size = 0
         try:
             for piece in self._template.generate(variables):
                 size += len(piece)
                 if size > CHARACTERS:
-                    return Broken(f"it writes more than {CHARACTERS:,} characters")
+                    return TemplateBroken(f"it writes more than {CHARACTERS:,} characters")
                 pieces.append(piece)
             # A template may write half a surrogate, which no tokenizer takes.
             return Rendered("".join(pieces).encode("utf-8", "replace").decode())
         except TemplateRefusal as refusal:
-            return Refused(str(refusal))
+            return TemplateRefused(str(refusal))
         except Exception as error:  # noqa: BLE001 -- likewise
             pieces.clear()
-            return Broken(_told(error))
+            return TemplateBroken(_told(error))
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

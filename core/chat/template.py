@@ -14,10 +14,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.chat.chatml import SPELLINGS, write_chatml
-from core.chat.plain import GUIDING, Form, Writing, without_system, write_messages, write_tools
+from core.chat.plain import GUIDING, TemplateForm, Writing, without_system, write_messages, write_tools
 from core.chat.probing import study_template
 from core.chat.process import SECONDS, ProcessEnded, TemplateProcess
-from core.chat.wire import Broken, Compiled, Refused, Render, Rendered, Reply
+from core.chat.wire import Compiled, Render, Rendered, TemplateBroken, TemplateRefused, TemplateReply
 from core.errors import RequestError, TemplateFailed
 from core.foreign_text import make_printable
 from core.requests import Message, Role, Scalar, Tool
@@ -69,7 +69,7 @@ class ChatTemplate:
         """`seconds` are those that a conversation may take."""
         self._model = model
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        self._form = Form()
+        self._form = TemplateForm()
         self._process: TemplateProcess | None = None
         """None where ChatML is written."""
         self._compiled = Compiled()
@@ -107,7 +107,7 @@ class ChatTemplate:
             if name in RESERVED:
                 raise RequestError(f"chat_template_kwargs may not set {name!r}.", "chat_template_kwargs")
         extra = {name: writing.text(it) if isinstance(it, str) else it for name, it in (arguments or {}).items()}
-        asked = _Asked(messages, extra, tools, add_generation_prompt, writing)
+        asked = _RenderKey(messages, extra, tools, add_generation_prompt, writing)
         try:
             return self._rendered(asked)
         except UnicodeEncodeError as error:
@@ -145,13 +145,13 @@ class ChatTemplate:
             problem = f"it {error}"
         if problem:
             self.close()
-            self._process, self._form, self._compiled = None, Form(), Compiled()
+            self._process, self._form, self._compiled = None, TemplateForm(), Compiled()
             self.notes = (UNUSABLE.format(_quoted(problem)),)
 
-    def _attempt(self, messages: Sequence[Message], form: Form, tools: Sequence[Tool]) -> Reply:
-        return self._tried(_Asked(messages, {}, tools, True, Writing()), form).reply
+    def _attempt(self, messages: Sequence[Message], form: TemplateForm, tools: Sequence[Tool]) -> TemplateReply:
+        return self._tried(_RenderKey(messages, {}, tools, True, Writing()), form).reply
 
-    def _rendered(self, asked: _Asked) -> Rendering:
+    def _rendered(self, asked: _RenderKey) -> Rendering:
         guided = any(message.role in GUIDING for message in asked.messages)
         moved = guided and not self._form.system
         if moved:
@@ -168,7 +168,7 @@ class ChatTemplate:
         text, lost = self._with_all_words(asked, tried.written, tried.reply.text)
         return Rendering(text, (*((MOVED,) if moved else ()), *lost))
 
-    def _with_all_words(self, asked: _Asked, written: _Written, text: str) -> tuple[str, tuple[str, ...]]:
+    def _with_all_words(self, asked: _RenderKey, written: _Written, text: str) -> tuple[str, tuple[str, ...]]:
         """The text, or one made with lists of parts where that keeps more of what the user said, and a note on words
         that no form keeps."""
         if self._process is None or not (lost := _loses(written, text)):
@@ -179,14 +179,14 @@ class ChatTemplate:
             text, lost = other.reply.text, left
         return text, (LOST,) if lost else ()
 
-    def _error(self, asked: _Asked, reply: Refused | Broken) -> RequestError | TemplateFailed:
+    def _error(self, asked: _RenderKey, reply: TemplateRefused | TemplateBroken) -> RequestError | TemplateFailed:
         """Whose fault it is that the template wrote nothing: an argument's, the messages', or its own."""
         if asked.extra and isinstance(self._tried(replace(asked, extra={}), self._form).reply, Rendered):
             field = "reasoning_effort" if set(asked.extra) == {"reasoning_effort"} else "chat_template_kwargs"
             return RequestError(
                 f"The chat template of {self._model} does not take what {field} says: {_quoted(reply.words)}.", field
             )
-        if isinstance(reply, Refused):
+        if isinstance(reply, TemplateRefused):
             return RequestError(
                 f"The chat template of {self._model} refuses these messages: {_quoted(reply.words)}.", "messages"
             )
@@ -194,7 +194,7 @@ class ChatTemplate:
             self._model, f"The chat template of {self._model} fails at this conversation: {_quoted(reply.words)}."
         )
 
-    def _tried(self, asked: _Asked, form: Form) -> _Tried:
+    def _tried(self, asked: _RenderKey, form: TemplateForm) -> _Tried:
         messages = write_messages(asked.messages, form, asked.writing)
         if self._process is None:
             turns = ((str(message["role"]), str(message["content"])) for message in messages)
@@ -213,7 +213,7 @@ class ChatTemplate:
 _Written = Sequence[Mapping[str, object]]
 
 
-class _Asked(Struct, frozen=True):
+class _RenderKey(Struct, frozen=True):
     """All that a rendering is made of but the form."""
 
     messages: Sequence[Message]
@@ -227,7 +227,7 @@ class _Tried(Struct, frozen=True):
     """The messages as a template was given them, and what came of it."""
 
     written: _Written
-    reply: Reply
+    reply: TemplateReply
 
 
 def _loses(written: _Written, text: str) -> int:

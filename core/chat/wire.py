@@ -35,7 +35,7 @@ class Render(Struct, frozen=True, tag="render"):
     variables: Mapping[str, object]
 
 
-class Ready(Struct, frozen=True, tag="ready"):
+class RendererReady(Struct, frozen=True, tag="ready"):
     """The process has started; it says so once, unasked."""
 
 
@@ -54,21 +54,21 @@ class Rendered(Struct, frozen=True, tag="rendered"):
     text: str
 
 
-class Refused(Struct, frozen=True, tag="refused"):
+class TemplateRefused(Struct, frozen=True, tag="refused"):
     """The template itself said no, by `raise_exception`."""
 
     words: str
 
 
-class Broken(Struct, frozen=True, tag="broken"):
+class TemplateBroken(Struct, frozen=True, tag="broken"):
     """The template does not compile, fails at this conversation, or went beyond a limit."""
 
     words: str
 
 
 Order = Compile | Render
-Report = Ready | Compiled | Rendered | Refused | Broken
-Reply = Rendered | Refused | Broken
+Report = RendererReady | Compiled | Rendered | TemplateRefused | TemplateBroken
+TemplateReply = Rendered | TemplateRefused | TemplateBroken
 """What an order to render may come to."""
 
 

@@ -18,7 +18,18 @@ from typing import IO, Final
 import msgspec
 
 from core.chat.sandbox import Sandbox
-from core.chat.wire import SOURCE, WORDS, Broken, Compile, Order, Ready, Refused, Report, receive_message, send_message
+from core.chat.wire import (
+    SOURCE,
+    WORDS,
+    Compile,
+    Order,
+    RendererReady,
+    Report,
+    TemplateBroken,
+    TemplateRefused,
+    receive_message,
+    send_message,
+)
 
 MEMORY: Final = 1 << 30
 """Bytes of address space, where the system bounds it."""
@@ -31,7 +42,7 @@ ORDER_BYTES: Final = 1 << 28
 def main() -> None:
     pipe, out = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     _confine()
-    send_message(out, Ready())
+    send_message(out, RendererReady())
     # Until here it was of use to know why the process could not start; from now on a template could write there.
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -52,7 +63,9 @@ def _serve(sandbox: Sandbox, pipe: IO[bytes], out: IO[bytes]) -> None:
 def _obeyed(sandbox: Sandbox, order: Order) -> Report:
     if isinstance(order, Compile):
         if len(order.source) > SOURCE:
-            return Broken(f"it has {len(order.source):,} characters; {SOURCE:,} are the most a template may have")
+            return TemplateBroken(
+                f"it has {len(order.source):,} characters; {SOURCE:,} are the most a template may have"
+            )
         return sandbox.compile(order.source)
     return sandbox.render(order.variables)
 
@@ -60,7 +73,7 @@ def _obeyed(sandbox: Sandbox, order: Order) -> Report:
 def _bounded(report: Report) -> Report:
     """A complaint is a sentence, however much a template has to say."""
     match report:
-        case Refused(words=words) | Broken(words=words):
+        case TemplateRefused(words=words) | TemplateBroken(words=words):
             return type(report)(words[:WORDS].encode("utf-8", "replace").decode())
         case _:
             return report

@@ -12,7 +12,7 @@ from typing import Protocol
 from core.contract.models import Tokenizer, TokenModel, Trims
 from core.contract.step import SequenceId, Work
 from core.decoding.common_prefix import common_prefix
-from core.decoding.speculate import Wish
+from core.decoding.speculate import GuessWish
 from core.errors import EngineError
 from core.requests import Sampling
 
@@ -47,7 +47,7 @@ class _Line:
 class _Feed:
     """A sequence in the steps of one call: what it computes next, and what it has guessed."""
 
-    def __init__(self, wish: Wish, line: _Line, work: Work) -> None:
+    def __init__(self, wish: GuessWish, line: _Line, work: Work) -> None:
         self.wish = wish
         self.line = line
         self.work = work
@@ -73,7 +73,7 @@ class DraftModel:
         spec = self._model.spec
         return spec.weight_bytes + spec.cells * spec.kv_bytes_per_token
 
-    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         """A long prompt is caught up with over several calls, so that none takes longer than streams may be held up.
         None of these guesses: what reading costs is spent once, and must not be taken for the price of guesses.
 
@@ -101,7 +101,7 @@ class DraftModel:
         self._lines.clear()
         self._model.shutdown()
 
-    def _proposed(self, wishes: Sequence[Wish]) -> list[list[int]]:
+    def _proposed(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         feeds = self._feeds(wishes)
         running = list(feeds.values())
         while running:
@@ -115,7 +115,7 @@ class DraftModel:
             running = [feed for feed in running if self._goes_on(feed)]
         return [feeds[place].guesses if place in feeds else [] for place in range(len(wishes))]
 
-    def _feeds(self, wishes: Sequence[Wish]) -> dict[int, _Feed]:
+    def _feeds(self, wishes: Sequence[GuessWish]) -> dict[int, _Feed]:
         """The first step's work, by the place of the wish; without those for which there is no room now."""
         feeds: dict[int, _Feed] = {}
         room = min(self._model.spec.batch, max(SMALLEST_CHUNK, int(self._rate * STALL)))
@@ -136,7 +136,7 @@ class DraftModel:
         behind = {place: feed for place, feed in feeds.items() if not feed.work.sample}
         return behind or feeds
 
-    def _fits(self, wish: Wish, wishes: Sequence[Wish]) -> bool:
+    def _fits(self, wish: GuessWish, wishes: Sequence[GuessWish]) -> bool:
         """Whether there are cells for the sequence to its end of this call, beside all the others to theirs."""
         spec = self._model.spec
         length = len(wish.tokens) + wish.most
@@ -145,7 +145,7 @@ class DraftModel:
         taken[wish.key] = length
         return wish.most > 0 and length <= spec.context and sum(taken.values()) <= spec.cells
 
-    def _drop_idle(self, wishes: Sequence[Wish]) -> bool:
+    def _drop_idle(self, wishes: Sequence[GuessWish]) -> bool:
         """Forget what nobody wants continued now; whether there was any."""
         wanted = {wish.key for wish in wishes}
         idle = [key for key in self._lines if key not in wanted]
@@ -153,7 +153,7 @@ class DraftModel:
             self.forget(key)
         return bool(idle)
 
-    def _line(self, wish: Wish, wishes: Sequence[Wish]) -> _Line | None:
+    def _line(self, wish: GuessWish, wishes: Sequence[GuessWish]) -> _Line | None:
         """The draft's sequence, cut back to what is right of it; None where no more may be open."""
         line = self._lines.get(wish.key)
         if line is None:
@@ -177,7 +177,7 @@ class DraftModel:
             self.forget(idle)
         return idle is not None
 
-    def _begun(self, wish: Wish) -> _Line:
+    def _begun(self, wish: GuessWish) -> _Line:
         """A new sequence, with what the most similar one has computed of it already."""
         tokens = list(wish.tokens)
         shared = {key: common_prefix(line.tokens, tokens) for key, line in self._lines.items()}

@@ -39,7 +39,7 @@ RECENT = 9
 """Plain steps whose median is what one costs: a disturbance of one of them must not count."""
 
 
-class Wish(Struct, frozen=True):
+class GuessWish(Struct, frozen=True):
     """A sequence of which the next tokens are to be guessed."""
 
     key: Hashable
@@ -61,7 +61,7 @@ class Proposer(Protocol):
         """Bytes of memory that it will take in the end."""
         ...
 
-    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         """For each wish at most so many tokens, none where there is nothing to go by. Raises EngineError."""
         ...
 
@@ -84,10 +84,10 @@ class PromptLookup:
     promised = 0
 
     def __init__(self) -> None:
-        self._indexes: dict[Hashable, _Index] = {}
+        self._indexes: dict[Hashable, _RunIndex] = {}
 
-    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
-        return [self._indexes.setdefault(wish.key, _Index()).follow(wish.tokens, wish.most) for wish in wishes]
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
+        return [self._indexes.setdefault(wish.key, _RunIndex()).follow(wish.tokens, wish.most) for wish in wishes]
 
     def forget(self, key: Hashable) -> None:
         self._indexes.pop(key, None)
@@ -96,7 +96,7 @@ class PromptLookup:
         self._indexes.clear()
 
 
-class _Index:
+class _RunIndex:
     """Where each run of tokens of one sequence was last continued."""
 
     def __init__(self) -> None:
@@ -164,7 +164,7 @@ class Balance:
         self._resting = self._lost > (0.0 if self._resting else OVERDRAFT * usual)
 
 
-class Outcome(Struct, frozen=True):
+class GuessOutcome(Struct, frozen=True):
     """What became of one sequence's guesses in a step."""
 
     key: Hashable
@@ -193,7 +193,7 @@ class Speculation:
         """From any thread."""
         return self._stats
 
-    def guesses(self, wishes: Sequence[Wish]) -> list[list[int]]:
+    def guesses(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         """For a step in which every sequence decodes. Raises EngineError as the proposer does."""
         for wish in wishes:
             if wish.key not in self._lengths:
@@ -202,12 +202,12 @@ class Speculation:
         if not self._balance(len(wishes)).guesses:
             return [[] for _ in wishes]
         began = time.perf_counter()
-        bounded = [Wish(wish.key, wish.tokens, max(0, min(wish.most, self._lengths[wish.key]))) for wish in wishes]
+        bounded = [GuessWish(wish.key, wish.tokens, max(0, min(wish.most, self._lengths[wish.key]))) for wish in wishes]
         found = self._proposer.propose(bounded)
         self._spent = time.perf_counter() - began
         return found
 
-    def learn(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+    def learn(self, outcomes: Sequence[GuessOutcome], seconds: float) -> None:
         """What came of the last guesses, and how long the step took that verified them."""
         guessed, kept = (sum(outcome.guessed for outcome in outcomes), sum(outcome.kept for outcome in outcomes))
         balance = self._balance(len(outcomes))
@@ -231,7 +231,7 @@ class Speculation:
     def shutdown(self) -> None:
         self._proposer.shutdown()
 
-    def _length_after(self, outcome: Outcome) -> int:
+    def _length_after(self, outcome: GuessOutcome) -> int:
         """Twice as many after all came true, else one more than did."""
         if outcome.kept == outcome.guessed:
             return min(self._most, max(self._lengths[outcome.key], 2 * outcome.guessed))

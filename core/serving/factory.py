@@ -9,7 +9,7 @@ from pathlib import Path
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.errors import LoadFailed, ModelNotReady, attach_paths
-from core.lanes import Lanes
+from core.lanes import WorkLanes
 from core.models.store import Settled, Store
 from core.serving.host import Host, Loaded, Loader
 from core.serving.pool.loader import ModelLoader
@@ -27,7 +27,7 @@ class ModelFactory:
         settings: Settings,
         store: Store,
         loader: ModelLoader,
-        lanes: Lanes,
+        lanes: WorkLanes,
         settled: Settled,
         *,
         past: Past,

@@ -27,7 +27,7 @@ from core.errors import (
     RequestError,
     TemplateFailed,
 )
-from core.lanes import Lanes
+from core.lanes import WorkLanes
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, ResolvedGeneration, Transcription
 from core.serving.ability import Request, kind_of, require_able
 from core.serving.loops.embedder import EmbeddingLoop, EmbedJob
@@ -147,13 +147,13 @@ class Host:
         queue_timeout: float,
         slots: int | None,
         sampling: SamplingDefaults = SamplingDefaults(),
-        lanes: Lanes | None = None,
+        lanes: WorkLanes | None = None,
     ) -> None:
         """`sampling`: how requests are sampled that do not say it, before what the model's makers recommend; `lanes`:
         where prompts are read, its own where it is given none."""
         self.name = name
         self._sampling = sampling
-        self._lanes = lanes or Lanes()
+        self._lanes = lanes or WorkLanes()
         self._loader = loader
         self._timeout = queue_timeout if max_queue else None
         # Requests queue up while the model loads, and only the model decides which kind of job they become.

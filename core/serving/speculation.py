@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.contract.models import TokenModel, Trims
 from core.contract.step import Step, Work
-from core.decoding.speculate import Outcome, Proposer, Speculation, Wish
+from core.decoding.speculate import GuessOutcome, GuessWish, Proposer, Speculation
 from core.serving.sequence import Choice
 from core.snapshots import DraftStats
 from core.telemetry.log import get_logger
@@ -52,7 +52,7 @@ class Guesser:
         if self._idle or not work or any(len(item.tokens) > 1 for _, item in work):
             return work
         share = self._room // len(work) - 1
-        wishes = [Wish(choice, choice.tokens, min(share, choice.spare)) for choice, _ in work]
+        wishes = [GuessWish(choice, choice.tokens, min(share, choice.spare)) for choice, _ in work]
         guesses = self._guarded(lambda speculation: speculation.guesses(wishes))
         if guesses is None:
             return work
@@ -63,7 +63,7 @@ class Guesser:
         if self._idle or any(len(item.tokens) > 1 for _, item in work):
             return
         outcomes = [
-            Outcome(choice, len(item.draft), len(step.tokens) - 1)
+            GuessOutcome(choice, len(item.draft), len(step.tokens) - 1)
             for (choice, item), step in zip(work, steps, strict=True)
         ]
         self._guarded(lambda speculation: speculation.learn(outcomes, seconds))

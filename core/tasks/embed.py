@@ -42,23 +42,23 @@ class Embeddings(Struct, frozen=True):
     usage: Usage = Usage()
 
 
-class Portion(Struct, frozen=True):
+class InputPortion(Struct, frozen=True):
     """Inputs of a request that are read in one go."""
 
     places: range
     small: bool
 
 
-def split_inputs(request: Embedding, size: int) -> Iterator[Portion]:
+def split_inputs(request: Embedding, size: int) -> Iterator[InputPortion]:
     """The inputs in order, up to `size` bytes at a time; one that has more is alone."""
     start, held = 0, 0
     for place, given in enumerate(request.inputs):
         weight = text_bytes(given.text) if isinstance(given, RawText) else 4 * len(given.tokens)
         if place > start and held + weight > size:
-            yield Portion(range(start, place), held <= size)
+            yield InputPortion(range(start, place), held <= size)
             start, held = place, 0
         held += weight
-    yield Portion(range(start, len(request.inputs)), held <= size and len(request.inputs) <= MANY)
+    yield InputPortion(range(start, len(request.inputs)), held <= size and len(request.inputs) <= MANY)
 
 
 def check_embedding(model: Embedder, request: Embedding) -> None:

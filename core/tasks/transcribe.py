@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from core.events import Event, Failed, Finished, Heard, Segment, Usage
+from core.events import Event, Failed, Finished, Heard, SpeechSegment, Usage
 from core.tasks.audio import decode_audio
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Transcript(Struct, frozen=True):
     """ISO 639-1; the one asked for, or the one detected."""
     duration: float
     """Seconds of audio."""
-    segments: tuple[Segment, ...]
+    segments: tuple[SpeechSegment, ...]
     usage: Usage = Usage()
 
     @property
@@ -39,7 +39,7 @@ def transcribe_audio(model: Transcriber, request: Transcription, stop: threading
 
 def fold_transcript(events: Iterable[Event]) -> Transcript:
     """The fold of a transcription's events; raises the error of a `Failed`."""
-    segments: list[Segment] = []
+    segments: list[SpeechSegment] = []
     language, duration, usage = "", 0.0, Usage()
     for event in events:
         match event:
@@ -53,7 +53,7 @@ def fold_transcript(events: Iterable[Event]) -> Transcript:
     return Transcript(language, duration, tuple(segments), usage)
 
 
-def format_srt(segments: Iterable[Segment]) -> str:
+def format_srt(segments: Iterable[SpeechSegment]) -> str:
     """SubRip: numbered from one, `HH:MM:SS,mmm`, a blank line after each. Segments without text are left out."""
     return "".join(
         f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_line(segment, '-->', '->')}\n\n"
@@ -61,7 +61,7 @@ def format_srt(segments: Iterable[Segment]) -> str:
     )
 
 
-def format_vtt(segments: Iterable[Segment]) -> str:
+def format_vtt(segments: Iterable[SpeechSegment]) -> str:
     """WebVTT (W3C): a header, then cues `HH:MM:SS.mmm`; `&` and `<` are escaped, as its cue text demands.
 
     Segments without text are left out.
@@ -79,7 +79,7 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data))
 
 
-def _spoken(segments: Iterable[Segment]) -> Iterator[Segment]:
+def _spoken(segments: Iterable[SpeechSegment]) -> Iterator[SpeechSegment]:
     """A cue without text would be none."""
     return (segment for segment in segments if segment.text.split())
 
@@ -91,11 +91,11 @@ def _clock(at: float, mark: str) -> str:
     return f"{hours:02}:{minutes:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
 
 
-def _line(segment: Segment, arrow: str, harmless: str) -> str:
+def _line(segment: SpeechSegment, arrow: str, harmless: str) -> str:
     """On one line, for a blank one would end the cue; an arrow within it would begin another."""
     return " ".join(segment.text.split()).replace(arrow, harmless)
 
 
-def _escaped(segment: Segment) -> str:
+def _escaped(segment: SpeechSegment) -> str:
     text = " ".join(segment.text.split())
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

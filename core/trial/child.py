@@ -68,7 +68,7 @@ class TrialRequest(Struct, frozen=True):
         return self.depth + self.prompt + self.decoded + WARM_UP + 1
 
 
-class Loaded(Struct, frozen=True, tag="loaded"):
+class VariantLoaded(Struct, frozen=True, tag="loaded"):
     """A variant is in memory."""
 
     variant: int
@@ -97,7 +97,7 @@ class Settled(Struct, frozen=True, tag="settled"):
     """Resident bytes beyond those before it was loaded."""
 
 
-class Tried(Struct, frozen=True, tag="tried"):
+class VariantTried(Struct, frozen=True, tag="tried"):
     """A variant came to its end unharmed."""
 
     variant: int
@@ -105,14 +105,14 @@ class Tried(Struct, frozen=True, tag="tried"):
     """Resident bytes of the child at that moment."""
 
 
-class Refused(Struct, frozen=True, tag="refused"):
+class VariantRefused(Struct, frozen=True, tag="refused"):
     """The engine declined a variant in good order."""
 
     variant: int
     reason: str
 
 
-Line = Loaded | Sampled | Settled | Tried | Refused
+Line = VariantLoaded | Sampled | Settled | VariantTried | VariantRefused
 Tell = Callable[[Line], None]
 
 
@@ -137,7 +137,7 @@ def main() -> None:
         try:
             _try(engine, request, variant, options, end, tell)
         except BenchtopError as error:
-            tell(Refused(variant, str(error)))
+            tell(VariantRefused(variant, str(error)))
 
 
 def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> None:
@@ -149,7 +149,7 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
     before = measure_resident()
     began = time.monotonic()
     model = engine.load(request.artifact, replace(options, ctx_size=context, slots=1))
-    tell(Loaded(variant, time.monotonic() - began))
+    tell(VariantLoaded(variant, time.monotonic() - began))
     if request.rehearsed and variant == 0:
         rehearse_model(model)
     prefill = 0.0
@@ -161,7 +161,7 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
                 break
     if weighed and _filled(model, prefill * min(MOMENT, end - time.monotonic())):
         tell(Settled(variant, context, measure_resident() - before))
-    tell(Tried(variant, measure_resident()))
+    tell(VariantTried(variant, measure_resident()))
     model.shutdown()
 
 

@@ -16,7 +16,7 @@ from core.contract.engine import Engine
 from core.contract.options import LoadOptions
 from core.errors import BudgetSpent, EngineFailed
 from core.trial.child import Line
-from core.trial.probe import Prober, Rate, Verdict
+from core.trial.probe import Prober, ProbeVerdict, Rate
 from core.trial.standing import Measured, judge_standing
 
 
@@ -29,12 +29,12 @@ class Candidate(Struct, frozen=True):
     artifact: Artifact
 
 
-class Row(Struct, frozen=True):
+class CandidateRow(Struct, frozen=True):
     """How a candidate did: a verdict, or the sentence that says why there is none."""
 
     engine: str
     artifact: Artifact
-    verdict: Verdict | None = None
+    verdict: ProbeVerdict | None = None
     problem: str | None = None
 
     @property
@@ -45,7 +45,7 @@ class Row(Struct, frozen=True):
 class Selection(Struct, frozen=True):
     """The choice among candidates, and what it rests on. `rows` are in order of preference."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[CandidateRow, ...]
     chosen: int | None
     """Index of the row taken; None when no candidate runs."""
 
@@ -93,7 +93,7 @@ class Selector:
         A candidate for which no time is left has no rate this time; the next choice comes back to it.
         """
         end = time.monotonic() + self._budget
-        rows: list[Row] = []
+        rows: list[CandidateRow] = []
         for place, candidate in enumerate(candidates):
             left = end - time.monotonic()
             rows.append(self._row(candidate, options, left / (len(candidates) - place), left, stop, tell))
@@ -107,7 +107,7 @@ class Selector:
         left: float,
         stop: threading.Event,
         tell: Listener | None,
-    ) -> Row:
+    ) -> CandidateRow:
         name, artifact = candidate.engine.name, candidate.artifact
         try:
             verdict = self._prober.probe(
@@ -122,14 +122,14 @@ class Selector:
                 tell=None if tell is None else lambda line: tell(candidate, line),
             )
         except BudgetSpent as error:
-            return Row(name, artifact, problem=f"not measured: {error}")
+            return CandidateRow(name, artifact, problem=f"not measured: {error}")
         except EngineFailed as error:
-            return Row(name, artifact, problem=str(error))
+            return CandidateRow(name, artifact, problem=str(error))
         problem = None if verdict.rates else "it refused the model; loading it says why"
-        return Row(name, artifact, verdict, problem)
+        return CandidateRow(name, artifact, verdict, problem)
 
 
-def find_fastest(rows: Sequence[Row]) -> int | None:
+def find_fastest(rows: Sequence[CandidateRow]) -> int | None:
     """The row that decodes fastest; of candidates nobody could measure, the first that did not fail."""
     measured = [(row.rate.decode, -place) for place, row in enumerate(rows) if row.rate is not None]
     if measured:
@@ -137,7 +137,7 @@ def find_fastest(rows: Sequence[Row]) -> int | None:
     return next((place for place, row in enumerate(rows) if row.verdict is not None), None)
 
 
-def _line(row: Row) -> str:
+def _line(row: CandidateRow) -> str:
     if row.rate is not None:
         return f"[benchmark] {row.engine}: {row.rate.decode:.1f} tok/s"
     return f"[benchmark] {row.engine}: {row.problem}"

@@ -19,7 +19,7 @@ from core.environment import without_secrets
 from core.errors import Cancelled
 from core.last_words import LastWords, decisive_line, signal_name
 from core.telemetry.log import get_logger
-from core.trial.child import MARK, Line, Refused, TrialRequest, Tried, path_in_json
+from core.trial.child import MARK, Line, TrialRequest, VariantRefused, VariantTried, path_in_json
 
 POLL = 0.1
 ENDING = 5.0
@@ -29,7 +29,7 @@ LISTENING = 1.0
 log = get_logger(__name__)
 
 
-class Outcome(Struct, frozen=True):
+class TrialOutcome(Struct, frozen=True):
     """All that a child told, and how it ended where it did not end well."""
 
     lines: tuple[Line, ...]
@@ -49,7 +49,7 @@ def run_trial(
     stop: threading.Event,
     tell: Callable[[Line], None] | None = None,
     limit: float | None = None,
-) -> Outcome:
+) -> TrialOutcome:
     """Run a child to its end. It never outlives this call, may be silent for `timeout` seconds, takes `limit` in all.
 
     Raises Cancelled on `stop`.
@@ -63,20 +63,20 @@ def run_trial(
                     tell(line)
             code = child.wait(ENDING)
         except _TimeUp:
-            return Outcome(tuple(lines), late=True)
+            return TrialOutcome(tuple(lines), late=True)
         except (TimeoutError, subprocess.TimeoutExpired):
-            return Outcome(tuple(lines), f"hung for {timeout:.0f} s")
+            return TrialOutcome(tuple(lines), f"hung for {timeout:.0f} s")
         except msgspec.MsgspecError:
-            return Outcome(tuple(lines), "answered with garbage")
+            return TrialOutcome(tuple(lines), "answered with garbage")
         finally:
             child.kill()
     trouble = _trouble(code, lines)
     if trouble is None:
-        return Outcome(tuple(lines))
+        return TrialOutcome(tuple(lines))
     said = words.text(LISTENING)
     log.debug("a trial run ended badly", how=trouble, said=said)
     why = decisive_line(said)
-    return Outcome(tuple(lines), f"{trouble} ({why})" if why else trouble)
+    return TrialOutcome(tuple(lines), f"{trouble} ({why})" if why else trouble)
 
 
 @contextmanager
@@ -145,6 +145,6 @@ def _trouble(code: int, lines: list[Line]) -> str | None:
         return f"crashed with {signal_name(-code)}"
     if code:
         return f"ended with exit code {code}"
-    if not any(isinstance(line, Tried | Refused) for line in lines):
+    if not any(isinstance(line, VariantTried | VariantRefused) for line in lines):
         return "ended without a result"
     return None

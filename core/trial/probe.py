@@ -30,9 +30,9 @@ from core.hardware import describe_machine
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import mark
 from core.telemetry.log import get_logger
-from core.trial.child import Line, Loaded, Refused, Sampled, Settled, TrialRequest, Tried
+from core.trial.child import Line, Sampled, Settled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
 from core.trial.cpu_load import BUSY, Times, measure_other_load, read_times
-from core.trial.parent import Outcome, run_trial
+from core.trial.parent import TrialOutcome, run_trial
 from core.trial.tuning import (
     Pace,
     SizeRate,
@@ -82,7 +82,7 @@ class Failure(Struct, frozen=True):
     """`crashed with SIGILL`, `hung for 120 s` ..."""
 
 
-class Verdict(Struct, frozen=True):
+class ProbeVerdict(Struct, frozen=True):
     """What is known of an engine and a model on this machine; `chosen` are safe, and the fastest of those tried."""
 
     engine: str
@@ -201,9 +201,9 @@ class Prober:
         self._learn = learn
         self._clock = clock
 
-    def kept(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Verdict | None:
+    def kept(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> ProbeVerdict | None:
         """The verdict of an earlier trial run, where there is one."""
-        return load_kept(self._path(engine, artifact, options), Verdict)
+        return load_kept(self._path(engine, artifact, options), ProbeVerdict)
 
     def settled(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> LoadOptions:
         """The options with what an earlier trial run found best, as the model would be loaded now."""
@@ -222,7 +222,7 @@ class Prober:
         limit: float | None = None,
         fresh: bool = False,
         tell: Listener | None = None,
-    ) -> Verdict:
+    ) -> ProbeVerdict:
         """The kept verdict, or (also when `fresh`) a new one, for which about `budget` seconds are measured.
 
         Raises EngineFailed when no setting survives, BudgetSpent when there is no result after `limit` seconds,
@@ -239,13 +239,13 @@ class Prober:
         keep_value(self._path(engine, artifact, options), verdict)
         return verdict
 
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[ProbeVerdict]:
         """All that are kept, for `tui doctor`."""
         try:
             paths = sorted(self._folder.glob("*.json"))
         except OSError:
             return []
-        return [verdict for path in paths if (verdict := load_kept(path, Verdict)) is not None]
+        return [verdict for path in paths if (verdict := load_kept(path, ProbeVerdict)) is not None]
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
         model = (mark(artifact), str(_written(artifact)), str(REHEARSED))
@@ -290,7 +290,7 @@ class _Trial:
         self._failures: list[Failure] = []
         self._refused = False
 
-    def verdict(self, version: str) -> Verdict:
+    def verdict(self, version: str) -> ProbeVerdict:
         pending = list(self._engine.variants(self._asked)) if isinstance(self._engine, Tunable) else [self._asked]
         while pending:
             reached, trouble = self._run(pending)
@@ -311,7 +311,7 @@ class _Trial:
             )
         name, model = self._engine.name, self._artifact.name
         rates, failures = tuple(self._rates), tuple(self._failures)
-        verdict = Verdict(name, version, model, describe_machine().fingerprint, options, rates, failures)
+        verdict = ProbeVerdict(name, version, model, describe_machine().fingerprint, options, rates, failures)
         plan = self._planned(verdict)
         return verdict if plan is None else self._tuned(verdict, plan)
 
@@ -325,16 +325,16 @@ class _Trial:
         if outcome.late and not self._rates:
             raise BudgetSpent("it came to no result in the time that measuring may take")
         # A refusal is not about this machine; loading in earnest will say the same, in the engine's own words.
-        self._refused = self._refused or any(isinstance(line, Refused) for line in outcome.lines)
+        self._refused = self._refused or any(isinstance(line, VariantRefused) for line in outcome.lines)
         return _reached(outcome), outcome.trouble
 
-    def _collect(self, variants: list[LoadOptions], outcome: Outcome) -> None:
+    def _collect(self, variants: list[LoadOptions], outcome: TrialOutcome) -> None:
         """Rates of the variants that came to their end, or that were well under way when time was up."""
         for line in outcome.lines:
             if isinstance(line, Settled):
                 settled = replace(variants[line.variant], ctx_size=line.context, slots=1)
                 self._learn(self._engine.name, self._artifact, settled, line.grown)
-        memory = {line.variant: line.memory for line in outcome.lines if isinstance(line, Tried)}
+        memory = {line.variant: line.memory for line in outcome.lines if isinstance(line, VariantTried)}
         if outcome.late:
             memory = {line.variant: 0 for line in outcome.lines if isinstance(line, Sampled)} | memory
         for variant, resident in memory.items():
@@ -355,7 +355,7 @@ class _Trial:
                 self._rates.append(rate)
 
     def _hear(self, line: Line) -> None:
-        if isinstance(line, Loaded):
+        if isinstance(line, VariantLoaded):
             self._start = self._start or time.monotonic() - self._began - line.seconds
             self._load = max(self._load, line.seconds)
         if self._tell is not None:
@@ -367,7 +367,7 @@ class _Trial:
         left = self._began + self._budget - ENDING - time.monotonic()
         return left if self._end is None else min(left, self._end - ENDING - time.monotonic())
 
-    def _planned(self, verdict: Verdict) -> TuningPlan | None:
+    def _planned(self, verdict: ProbeVerdict) -> TuningPlan | None:
         """The sizes of batch that there is time to measure; None where there is no choice, or nothing was measured."""
         rates = [rate.prefill for rate in verdict.rates if rate.options == verdict.options]
         if not rates or not isinstance(self._engine, Batched):
@@ -378,7 +378,7 @@ class _Trial:
             return None
         return plan_tuning(sizes, Pace(self._start, self._load, max(rates)), self._left)
 
-    def _tuned(self, verdict: Verdict, plan: TuningPlan) -> Verdict:
+    def _tuned(self, verdict: ProbeVerdict, plan: TuningPlan) -> ProbeVerdict:
         """The verdict with what long prompts told of the sizes; should the child die of one, with that alone."""
         threads, left = verdict.batch_threads or describe_machine().cores, self._left
         request = tuning_request(self._location, self._artifact, verdict.options, threads, plan, left)
@@ -401,9 +401,11 @@ class _Trial:
         return self._asked if self._refused else None
 
 
-def _reached(outcome: Outcome) -> int:
+def _reached(outcome: TrialOutcome) -> int:
     """The first variant that came to no end."""
-    return max((line.variant for line in outcome.lines if isinstance(line, Tried | Refused)), default=-1) + 1
+    return (
+        max((line.variant for line in outcome.lines if isinstance(line, VariantTried | VariantRefused)), default=-1) + 1
+    )
 
 
 def _version(engine: Engine) -> str:
@@ -419,7 +421,7 @@ def _written(artifact: Artifact) -> int:
     return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
-def apply_fitting(engine: Engine, artifact: Artifact, verdict: Verdict, options: LoadOptions) -> LoadOptions:
+def apply_fitting(engine: Engine, artifact: Artifact, verdict: ProbeVerdict, options: LoadOptions) -> LoadOptions:
     """As `apply_verdict`, without a batch that takes too much memory with this context and these slots."""
     chosen = verdict.chosen
     if isinstance(engine, Batched) and chosen.step_tokens > DEFAULT_BATCH:
@@ -432,7 +434,7 @@ def apply_fitting(engine: Engine, artifact: Artifact, verdict: Verdict, options:
     return apply_verdict(verdict, options)
 
 
-def apply_verdict(verdict: Verdict, options: LoadOptions) -> LoadOptions:
+def apply_verdict(verdict: ProbeVerdict, options: LoadOptions) -> LoadOptions:
     """The options asked for, with what the verdict found best where they leave a choice."""
     return replace(
         verdict.options,

@@ -44,14 +44,15 @@ MOST = 24
 """Tokens of a text that are computed."""
 
 
-class Unfit(Exception):
+class UnfitModel(Exception):
     """The model would do harm in a server; the sentence says why."""
 
 
 def rehearse_model(model: Model) -> None:
     """Do once what serving will do. What a model declines in good order is its right.
 
-    Raises Unfit, and whatever else the model raises that is no BenchtopError; ends the process where serving it would.
+    Raises UnfitModel, and whatever else the model raises that is no BenchtopError; ends the process where serving it
+    would.
     """
     match model:
         case Transcriber():
@@ -91,10 +92,10 @@ def _written(tokenizer: Tokenizer) -> Iterator[list[int]]:
 
 
 def _checked(tokens: list[int], size: int) -> list[int]:
-    """Raises Unfit for ids beyond the vocabulary, which a model would look up in memory that is not its own."""
+    """Raises UnfitModel for ids beyond the vocabulary, which a model would look up in memory that is not its own."""
     for token in tokens:
         if not 0 <= token < size:
-            raise Unfit(f"its tokenizer makes token {token} of a text, and the vocabulary has {size}")
+            raise UnfitModel(f"its tokenizer makes token {token} of a text, and the vocabulary has {size}")
     return tokens
 
 
@@ -146,7 +147,7 @@ def _branch(model: TokenModel, sequence: SequenceId, length: int, sampling: Samp
 def _step(model: TokenModel, sequence: SequenceId, tokens: Sequence[int]) -> int:
     (step,) = model.step([Work(sequence, tokens, sample=True)])
     if any(math.isnan(each.chosen) for each in step.logprobs):
-        raise Unfit("it computes what are no numbers; its weights are damaged, or this setting breaks them")
+        raise UnfitModel("it computes what are no numbers; its weights are damaged, or this setting breaks them")
     return _checked(list(step.tokens), model.tokenizer.size)[0]
 
 

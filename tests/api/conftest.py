@@ -17,7 +17,7 @@ from openai import AsyncOpenAI
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api.server import Server
+from api.server import HttpServer
 from api.transport.limits import ConnectionLimits
 from core.engines.registry import Engines
 from core.settings.model import ModelSettings
@@ -32,7 +32,7 @@ PATIENCE = 20.0
 class Served:
     """A running server and what drives it."""
 
-    server: Server
+    server: HttpServer
     workbench: Workbench
     client: AsyncOpenAI
     http: httpx.AsyncClient
@@ -130,7 +130,7 @@ async def serving(
     limits: ConnectionLimits | None = None,
 ) -> AsyncIterator[Served]:
     workbench = Workbench(settings, folders_in(path), engines)
-    server = Server(workbench, settings, ping=ping, limits=limits)
+    server = HttpServer(workbench, settings, ping=ping, limits=limits)
     try:
         if model is not None:
             await workbench.load(model)

@@ -41,7 +41,7 @@ class Held(EchoEngine):
         return super().load(artifact, options, progress)
 
 
-class Shelf:
+class HeldShelf:
     def __init__(self, served: Served, engine: Held) -> None:
         self.served = served
         self.engine = engine
@@ -65,18 +65,18 @@ class Shelf:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
+async def shelf(tmp_path: Path) -> AsyncIterator[HeldShelf]:
     engines = Engines({"echo": f"{__name__}:Held"})
     engine = engines.get("echo")
     assert isinstance(engine, Held)
     async with serving(tmp_path, model=None, engines=engines) as served:
         try:
-            yield Shelf(served, engine)
+            yield HeldShelf(served, engine)
         finally:
             engine.free.set()
 
 
-async def test_who_waits_for_a_model_is_on_the_board_and_tells_for_how_long(shelf: Shelf) -> None:
+async def test_who_waits_for_a_model_is_on_the_board_and_tells_for_how_long(shelf: HeldShelf) -> None:
     with shelf.asked("first"):
         await until(lambda: shelf.waiting("first"))
         (row,) = await shelf.rows()
@@ -107,7 +107,7 @@ async def test_a_client_that_streams_hears_something_before_the_model_is_loaded(
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "unstreamed"])
 async def test_who_waits_for_a_model_is_cancelled_by_id_and_the_load_goes_on_for_others(
-    shelf: Shelf, streamed: bool
+    shelf: HeldShelf, streamed: bool
 ) -> None:
     with shelf.asked("goes", stream=streamed) as goes, shelf.asked("stays") as stays:
         await until(lambda: shelf.waiting("goes", "stays"))
@@ -123,7 +123,7 @@ async def test_who_waits_for_a_model_is_cancelled_by_id_and_the_load_goes_on_for
     assert (await shelf.served.http.delete("/v1/requests/goes")).status_code == 404
 
 
-async def test_the_model_is_free_for_others_when_the_only_one_who_waited_was_cancelled(shelf: Shelf) -> None:
+async def test_the_model_is_free_for_others_when_the_only_one_who_waited_was_cancelled(shelf: HeldShelf) -> None:
     with shelf.asked("goes") as goes:
         await until(lambda: shelf.waiting("goes"))
         await shelf.served.http.delete("/v1/requests/goes")
@@ -134,7 +134,7 @@ async def test_the_model_is_free_for_others_when_the_only_one_who_waited_was_can
     assert (model.in_use, model.queue.pending) == (0, 0)
 
 
-async def test_two_that_wait_under_the_same_id_are_told_apart(shelf: Shelf) -> None:
+async def test_two_that_wait_under_the_same_id_are_told_apart(shelf: HeldShelf) -> None:
     with shelf.asked("twin"), shelf.asked("twin"):
 
         async def both() -> bool:
@@ -144,7 +144,7 @@ async def test_two_that_wait_under_the_same_id_are_told_apart(shelf: Shelf) -> N
         assert len({str(row["id"]) for row in await shelf.rows()}) == 2
 
 
-async def test_the_reply_tells_the_id_that_the_request_really_goes_by(shelf: Shelf) -> None:
+async def test_the_reply_tells_the_id_that_the_request_really_goes_by(shelf: HeldShelf) -> None:
     with shelf.asked("twin") as first, shelf.asked("twin") as second:
 
         async def both() -> bool:

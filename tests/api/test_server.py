@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.server import Server
+from api.server import HttpServer
 from core.errors import ServerError
 from core.settings.schema import ServerSettings, Settings
 from core.workbench import Workbench
@@ -31,9 +31,9 @@ from tests.api.conftest import (
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-def server_of(tmp_path: Path, settings: ServerSettings) -> Server:
+def server_of(tmp_path: Path, settings: ServerSettings) -> HttpServer:
     whole = Settings(server=settings)
-    return Server(Workbench(whole, folders_in(tmp_path)), whole)
+    return HttpServer(Workbench(whole, folders_in(tmp_path)), whole)
 
 
 async def test_port_zero_takes_a_free_port_and_tells_it(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _decode(given: argparse.Namespace) -> Iterator[str]:
-    setup = decode.Setup(
+    setup = decode.DecodeSetup(
         given.model or shapes.write("0.5b", given.folder),
         given.threads,
         given.tokens,

@@ -24,7 +24,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from api.server import Server
+from api.server import HttpServer
 from core.contract.options import LoadOptions
 from core.requests import Conversation, Generation, Message, Role, Sampling, TextPart
 from core.settings.model import ModelSettings
@@ -37,7 +37,7 @@ SERVER_VARIABLE = "LLAMA_SERVER"
 CONTEXT = 2048
 
 
-class Setup(Struct, frozen=True):
+class DecodeSetup(Struct, frozen=True):
     """What is measured. Each stream draws `tokens`."""
 
     path: Path
@@ -49,7 +49,7 @@ class Setup(Struct, frozen=True):
     """How many at once, a group of rows each."""
 
 
-async def run(setup: Setup) -> str:
+async def run(setup: DecodeSetup) -> str:
     """The table, in Markdown."""
     rows = []
     for streams in setup.streams:
@@ -63,7 +63,7 @@ async def run(setup: Setup) -> str:
     return table(title, ("streams", "way", "tokens/s", "spread", "of raw"), rows)
 
 
-async def _rates(setup: Setup, streams: int) -> dict[str, list[float]]:
+async def _rates(setup: DecodeSetup, streams: int) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {"raw": [], "core": [], "HTTP": [], "llama-server": []}
     async with _ours(setup, streams) as (workbench, name, port):
         with _peer(setup, streams) as peer:
@@ -76,7 +76,7 @@ async def _rates(setup: Setup, streams: int) -> dict[str, list[float]]:
     return rates
 
 
-def _raw(setup: Setup, streams: int) -> float:
+def _raw(setup: DecodeSetup, streams: int) -> float:
     """In a process of its own, as the raw loop would be: nothing else holds the interpreter."""
     code = (
         "import sys; from pathlib import Path; from tests.bench.raw import decode_rate; "
@@ -90,7 +90,7 @@ def _raw(setup: Setup, streams: int) -> float:
 
 
 @asynccontextmanager
-async def _ours(setup: Setup, streams: int) -> AsyncIterator[tuple[Workbench, str, int]]:
+async def _ours(setup: DecodeSetup, streams: int) -> AsyncIterator[tuple[Workbench, str, int]]:
     """Our workbench with the file loaded, and its server listening."""
     settings = Settings(
         server=ServerSettings(port=0),
@@ -109,7 +109,7 @@ async def _ours(setup: Setup, streams: int) -> AsyncIterator[tuple[Workbench, st
         )
         workbench = Workbench(settings, where, options=options)
         name = await workbench.load(str(setup.path))
-        server = Server(workbench, settings)
+        server = HttpServer(workbench, settings)
         await server.start()
         try:
             yield workbench, name, int(server.url.rpartition(":")[2].strip("/"))
@@ -154,7 +154,7 @@ async def client(port: int, model: str, streams: int, tokens: int) -> float:
 
 
 @contextmanager
-def _peer(setup: Setup, streams: int) -> Iterator[int | None]:
+def _peer(setup: DecodeSetup, streams: int) -> Iterator[int | None]:
     """llama.cpp's own server on the same file, with the same threads; its port."""
     binary = os.environ.get(SERVER_VARIABLE)
     if not binary:

@@ -17,7 +17,7 @@ from core.contract.artifact import Artifact
 from core.contract.models import TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel
-from core.decoding.speculate import PromptLookup, Proposer, Wish
+from core.decoding.speculate import GuessWish, PromptLookup, Proposer
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.requests import Generation, RawText, Sampling
 from core.serving.host import Host, Loaded
@@ -37,7 +37,7 @@ class Wrong:
     name = "wrong"
     promised = 0
 
-    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         return [[0] * wish.most for wish in wishes]
 
     def forget(self, key: Hashable) -> None: ...

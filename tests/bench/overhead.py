@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from api.server import Server
+from api.server import HttpServer
 from core.requests import Generation, RawText
 from core.settings.model import ModelSettings
 from core.settings.schema import Folders, QueueSettings, ServerSettings, Settings
@@ -30,7 +30,7 @@ async def run() -> str:
     with tempfile.TemporaryDirectory() as home:
         workbench = Workbench(settings, Folders(Path(home), Path(home), Path(home)))
         await workbench.load("echo")
-        server = Server(workbench, settings)
+        server = HttpServer(workbench, settings)
         await server.start()
         port = int(server.url.rpartition(":")[2].strip("/"))
         for streams in (1, 8, 32):

@@ -20,7 +20,7 @@ BLOCK = 32
 """Weights in a block of Q8_0: a 16-bit scale and 32 signed bytes."""
 
 
-class Shape(Struct, frozen=True):
+class BenchShape(Struct, frozen=True):
     layers: int
     width: int
     hidden: int
@@ -31,10 +31,10 @@ class Shape(Struct, frozen=True):
 
 
 SHAPES = {
-    "tiny": Shape(2, 128, 256, 4, 2, 4096, 2048),
-    "0.1b": Shape(12, 768, 2048, 12, 4, 32_000, 2048),
-    "0.5b": Shape(24, 896, 4864, 14, 2, 151_936),
-    "1.5b": Shape(28, 1536, 8960, 12, 2, 151_936),
+    "tiny": BenchShape(2, 128, 256, 4, 2, 4096, 2048),
+    "0.1b": BenchShape(12, 768, 2048, 12, 4, 32_000, 2048),
+    "0.5b": BenchShape(24, 896, 4864, 14, 2, 151_936),
+    "1.5b": BenchShape(28, 1536, 8960, 12, 2, 151_936),
 }
 """The largest two are those of Qwen2.5's models."""
 
@@ -61,7 +61,7 @@ def write_layers(name: str, folder: Path, layers: int) -> Path:
     return _write(shape, folder / f"random-{name}-{layers}-layers-q8_0.gguf")
 
 
-def _write(shape: Shape, path: Path, *, half: bool = False, silent_from: int | None = None) -> Path:
+def _write(shape: BenchShape, path: Path, *, half: bool = False, silent_from: int | None = None) -> Path:
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _write(shape: Shape, path: Path, *, half: bool = False, silent_from: int | N
     return part.rename(path)
 
 
-def _header(writer: gguf.GGUFWriter, shape: Shape, *, half: bool) -> None:
+def _header(writer: gguf.GGUFWriter, shape: BenchShape, *, half: bool) -> None:
     writer.add_name("random")
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
@@ -125,7 +125,7 @@ def _tokenizer(writer: gguf.GGUFWriter, size: int) -> None:
     writer.add_chat_template(fields["tokenizer.chat_template"].contents())
 
 
-def _matrices(shape: Shape) -> list[tuple[str, int, int]]:
+def _matrices(shape: BenchShape) -> list[tuple[str, int, int]]:
     """(name, rows, columns) of every quantized tensor; the embedding serves as the output too."""
     kv_width = shape.width // shape.heads * shape.kv_heads
     found = [("token_embd.weight", shape.vocabulary, shape.width)]
@@ -142,7 +142,7 @@ def _matrices(shape: Shape) -> list[tuple[str, int, int]]:
     return found
 
 
-def _norms(shape: Shape) -> list[str]:
+def _norms(shape: BenchShape) -> list[str]:
     names = ["output_norm.weight"]
     for layer in range(shape.layers):
         names += [f"blk.{layer}.attn_norm.weight", f"blk.{layer}.ffn_norm.weight"]

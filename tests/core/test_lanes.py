@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from core.errors import Busy, ModelNotReady, RequestError
-from core.lanes import Lane, Lanes
+from core.lanes import WorkLane, WorkLanes
 
 
 class Gate:
@@ -38,7 +38,7 @@ async def begun(gate: Gate, count: int) -> None:
 
 
 async def test_what_is_too_much_is_refused_at_once_and_says_when_to_ask_again() -> None:
-    lane, gate = Lane("asking", 2, 1), Gate()
+    lane, gate = WorkLane("asking", 2, 1), Gate()
     under_way = [asyncio.create_task(lane.run(gate.work, name)) for name in "abc"]
     await begun(gate, 2)
     with pytest.raises(Busy, match="busy asking: 1 requests wait") as caught:
@@ -50,7 +50,7 @@ async def test_what_is_too_much_is_refused_at_once_and_says_when_to_ask_again() 
 
 
 async def test_whoever_leaves_while_waiting_makes_room_and_his_work_is_never_done() -> None:
-    lane, gate = Lane("asking", 1, 1), Gate()
+    lane, gate = WorkLane("asking", 1, 1), Gate()
     first = asyncio.create_task(lane.run(gate.work, "first"))
     await begun(gate, 1)
     for name in ("gone", "gone too", "gone as well"):
@@ -66,7 +66,7 @@ async def test_whoever_leaves_while_waiting_makes_room_and_his_work_is_never_don
 
 
 async def test_work_that_nobody_waits_for_keeps_its_thread_until_it_ends() -> None:
-    lane, gate = Lane("asking", 1, 0), Gate()
+    lane, gate = WorkLane("asking", 1, 0), Gate()
     left = asyncio.create_task(lane.run(gate.work, "left"))
     await begun(gate, 1)
     left.cancel()
@@ -80,7 +80,7 @@ async def test_work_that_nobody_waits_for_keeps_its_thread_until_it_ends() -> No
 
 
 async def test_a_seat_that_is_given_to_whoever_leaves_in_that_moment_is_given_on() -> None:
-    lane, gate = Lane("asking", 1, None), Gate()
+    lane, gate = WorkLane("asking", 1, None), Gate()
     first = asyncio.create_task(lane.run(gate.work, "first"))
     await begun(gate, 1)
     second = asyncio.create_task(lane.run(gate.work, "second"))
@@ -98,7 +98,7 @@ async def test_a_seat_that_is_given_to_whoever_leaves_in_that_moment_is_given_on
 
 
 async def test_a_lane_that_hangs_holds_no_other_up() -> None:
-    lanes, gate = Lanes(), Gate()
+    lanes, gate = WorkLanes(), Gate()
     hanging = [asyncio.create_task(lanes.hub.run(gate.work, str(number))) for number in range(12)]
     await begun(gate, 4)
     assert await lanes.reading.run(str.upper, "read") == "READ"
@@ -109,7 +109,7 @@ async def test_a_lane_that_hangs_holds_no_other_up() -> None:
 
 
 async def test_errors_are_raised_where_they_are_waited_for_and_the_thread_goes_on() -> None:
-    lane = Lane("reading", 1, 0)
+    lane = WorkLane("reading", 1, 0)
 
     def fail() -> None:
         raise RequestError("It is wrong.", "field")
@@ -121,7 +121,7 @@ async def test_errors_are_raised_where_they_are_waited_for_and_the_thread_goes_o
 
 
 async def test_a_closed_lane_refuses_what_waits_and_what_comes() -> None:
-    lane, gate = Lane("reading", 1, None), Gate()
+    lane, gate = WorkLane("reading", 1, None), Gate()
     running = asyncio.create_task(lane.run(gate.work, "runs"))
     await begun(gate, 1)
     waiting = asyncio.create_task(lane.run(gate.work, "waits"))

@@ -20,10 +20,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
-from tests.fakes.hub_faults import Asked, Fault, Query
+from tests.fakes.hub_faults import Fault, Query, SeenRequest
 from tests.fakes.hub_files import Held, JsonObject, Sparse, Stored
 
-__all__ = ["Asked", "Fault", "LoopbackHub", "Sparse"]
+__all__ = ["Fault", "LoopbackHub", "SeenRequest", "Sparse"]
 
 USUALLY_LISTED = ("downloads", "likes", "private", "tags", "pipeline_tag", "library_name", "createdAt")
 FULLY_LISTED = (*USUALLY_LISTED, "author", "gated", "lastModified", "sha", "siblings")
@@ -37,7 +37,7 @@ class LoopbackHub:
         """`page_size`: how many entries a page of any listing has at most. `send_buffer`: bytes that the system may
         hold back of what counts as sent; None leaves it to the system, which takes a few MB."""
         self.faults: list[Fault] = []
-        self.requests: list[Asked] = []
+        self.requests: list[SeenRequest] = []
         self.tokens = {"hf_reader": "reader"}
         """Whom each token belongs to."""
         self.page_size = page_size
@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub = self.server.hub
         self.query: Query = parse_qs(parts.query)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.asked = Asked(self.command, path, self.query, headers, self.server.cdn)
+        self.asked = SeenRequest(self.command, path, self.query, headers, self.server.cdn)
         self.hub.requests.append(self.asked)
         self.fault = self.hub.fault(self.command, path)
         if self.fault.delay:

@@ -41,7 +41,7 @@ class Fault:
 
 
 @dataclass
-class Asked:
+class SeenRequest:
     """A request as it came in, and what was sent for it."""
 
     method: str

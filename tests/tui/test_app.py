@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
-from api.server import Server
+from api.server import HttpServer
 from core.models.downloads.status import DownloadState
 from core.settings.schema import ServerSettings, Settings
 from core.snapshots import ModelKind
@@ -345,7 +345,7 @@ async def test_the_curl_line_of_an_embedder_asks_for_embeddings() -> None:
     app = quiet(StillWorkbench((replace(GUIDE, kind=ModelKind.EMBEDDING),)))
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
-        server = Server(app.desk.workbench, app.settings)
+        server = HttpServer(app.desk.workbench, app.settings)
         await server.start()
         app.desk.server = server
         await pilot.press("3")

@@ -87,7 +87,7 @@ class Watches(Static):
         raise LookupError(f"watcher of {number}")
 
 
-class Lines(Widget):
+class BrokenLines(Widget):
     """Draws lines of its own, and fails at it."""
 
     def render_line(self, y: int) -> Strip:
@@ -255,7 +255,7 @@ async def _while_drawing(pilot: Pilot[None]) -> None:
 
 
 async def _while_drawing_a_line(pilot: Pilot[None]) -> None:
-    await pilot.app.screen.mount(Lines())
+    await pilot.app.screen.mount(BrokenLines())
     await until(pilot, lambda: notices(pilot.app))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from core.engines.registry import EngineReport
     from core.plugins import Plugin, PluginBroken
-    from core.trial.probe import Verdict
+    from core.trial.probe import ProbeVerdict
 
 GIBIBYTE = 1024**3
 
@@ -49,7 +49,7 @@ def machine_table() -> Table:
     return table
 
 
-def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
+def verdict_lines(verdicts: Sequence[ProbeVerdict]) -> list[str]:
     """What trial runs have found here, the mishaps first."""
     if not verdicts:
         return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
@@ -69,7 +69,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
     return ["Trial runs:", *(f"  {line}" for line in dict.fromkeys(notes + declined + fine))]
 
 
-def _settings(verdict: Verdict) -> str:
+def _settings(verdict: ProbeVerdict) -> str:
     """What was found best, in the words that follow; nothing where an engine has no such settings."""
     words = [f"with {changed}"] if (changed := describe_settings(verdict.chosen)) else []
     if verdict.threads:

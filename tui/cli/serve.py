@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api.server import Server
+from api.server import HttpServer
 from core.errors import BenchtopError, ServerError
 from core.foreign_text import make_printable
 from core.snapshots import ModelKind
-from core.supervision import Journal, NoWitness, Past, take_handover
+from core.supervision import NoWitness, Past, ServerJournal, take_handover
 from core.telemetry import log
 from core.workbench import Workbench
 from tui.cli.ensure import ensure
@@ -55,9 +55,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(settings: Settings, model: str) -> int:
     signals = _Signals()
     held = take_handover()
-    journal = Journal(Path(held.journal)) if held is not None else None
+    journal = ServerJournal(Path(held.journal)) if held is not None else None
     workbench = Workbench(settings, announce=_tell, past=held.past if held else Past(), witness=journal or NoWitness())
-    server = Server(workbench, settings, handover=held)
+    server = HttpServer(workbench, settings, handover=held)
     keeping = asyncio.create_task(_keep(journal, workbench)) if journal is not None else None
     if held is not None:
         signals.watch(sys.stdin.fileno())
@@ -98,7 +98,7 @@ async def _load(workbench: Workbench, model: str) -> None:
             complain(str(error))
 
 
-async def _keep(journal: Journal, workbench: Workbench) -> None:
+async def _keep(journal: ServerJournal, workbench: Workbench) -> None:
     """Write down what runs, so that whoever finds the server dead can say what it died of."""
     while True:
         await asyncio.sleep(JOURNAL_SECONDS)
@@ -109,7 +109,7 @@ def _tell(line: str) -> None:
     write(make_printable(line))
 
 
-def _announce(server: Server, workbench: Workbench) -> None:
+def _announce(server: HttpServer, workbench: Workbench) -> None:
     model = workbench.default_model or ""
     serving = f"{model} with {workbench.active_engine}" if model else "no model"
     lines = [f"Serving {serving} at {server.url}/v1"]

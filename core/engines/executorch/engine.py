@@ -16,7 +16,7 @@ from core.errors import ArtifactError, Cancelled, EngineError, EngineFailed, Loa
 
 if TYPE_CHECKING:
     from core.engines.executorch.process import RuntimeProcess
-    from core.engines.executorch.wire import Ready
+    from core.engines.executorch.wire import ProgramReady
     from core.engines.hf_folder import HfFolder
 
 MEND: Final = "uv pip install executorch 'torch>=2.13,<2.14'"
@@ -49,7 +49,7 @@ class ExecutorchEngine:
         folder = HfFolder(artifact.name, program.parent)
         path = folder.tokenizer
 
-        def launch(progress: LoadProgress = no_progress) -> tuple[RuntimeProcess, Ready]:
+        def launch(progress: LoadProgress = no_progress) -> tuple[RuntimeProcess, ProgramReady]:
             process = RuntimeProcess()
             try:
                 return process, process.start(str(program), lambda: progress(0.5))
@@ -93,7 +93,7 @@ def program_of(artifact: Artifact) -> Path:
     return found[0]
 
 
-def describe_model(folder: HfFolder, program: Path, ready: Ready, options: LoadOptions) -> ModelSpec:
+def describe_model(folder: HfFolder, program: Path, ready: ProgramReady, options: LoadOptions) -> ModelSpec:
     context = min(options.ctx_size or ready.context, ready.context)
     return ModelSpec(
         architecture=str(folder.read("config.json").get("model_type") or "executorch"),
@@ -116,7 +116,7 @@ def describe_model(folder: HfFolder, program: Path, ready: Ready, options: LoadO
     )
 
 
-def _notes(folder: HfFolder, ready: Ready, options: LoadOptions) -> list[str]:
+def _notes(folder: HfFolder, ready: ProgramReady, options: LoadOptions) -> list[str]:
     notes = ["An executorch program runs one request at a time; others wait."]
     if options.ctx_size is not None and options.ctx_size > ready.context:
         notes.append(f"The context is {ready.context} tokens, not {options.ctx_size}: it is fixed in the program.")

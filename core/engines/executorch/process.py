@@ -21,8 +21,8 @@ from core.engines.executorch.wire import (
     Drawn,
     Halt,
     Order,
-    Ready,
-    Refused,
+    ProgramReady,
+    ProgramRefused,
     Report,
     Start,
     receive_message,
@@ -72,18 +72,18 @@ class RuntimeProcess:
     def alive(self) -> bool:
         return self._child.poll() is None
 
-    def start(self, path: str, go_on: Callable[[], bool]) -> Ready:
+    def start(self, path: str, go_on: Callable[[], bool]) -> ProgramReady:
         """Load a program. Raises EngineFailed for one that cannot be run, Cancelled when told not to go on."""
         self._send(Start(path))
         while True:
             if not go_on():
                 raise Cancelled
             match self._next():
-                case Ready() as ready:
+                case ProgramReady() as ready:
                     return ready
                 case None:
                     continue
-                case Refused(reason=reason):
+                case ProgramRefused(reason=reason):
                     raise EngineFailed(self._explained(reason))
 
     def draw(self, work: Draw, stop: threading.Event) -> Generator[Drawn]:
@@ -104,7 +104,7 @@ class RuntimeProcess:
                     case Done():
                         over = True
                         return
-                    case Refused(reason=reason):
+                    case ProgramRefused(reason=reason):
                         over = True
                         raise EngineFailed(self._explained(reason))
         finally:
@@ -127,7 +127,7 @@ class RuntimeProcess:
         try:
             self._send(Halt())
             while time.monotonic() < deadline:
-                if isinstance(self._next(), Done | Refused):
+                if isinstance(self._next(), Done | ProgramRefused):
                     return
         except EngineFailed:
             return

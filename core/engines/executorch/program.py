@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from core.decoding.sampling import Logits, Sampler, compute_logprob
-from core.engines.executorch.wire import Draw, Drawn, Ready
+from core.engines.executorch.wire import Draw, Drawn, ProgramReady
 
 FALLBACK: Final = 128
 """The runner's own default where a program does not tell how much it holds."""
@@ -22,12 +22,12 @@ CHUNK: Final = 256
 """Tokens of a prompt computed between two looks at whether to go on."""
 
 
-class Unfit(Exception):
+class UnfitProgram(Exception):
     """The program cannot be run here; the message is the end of a sentence."""
 
 
 class Program:
-    """Raises Unfit for what is no such program, or what this build of executorch cannot run."""
+    """Raises UnfitProgram for what is no such program, or what this build of executorch cannot run."""
 
     def __init__(self, path: str) -> None:
         import torch
@@ -38,21 +38,21 @@ class Program:
         try:
             self._program = Runtime.get().load_program(path)
         except (RuntimeError, ValueError, OSError) as error:
-            raise Unfit(f"executorch cannot read it ({error})") from error
+            raise UnfitProgram(f"executorch cannot read it ({error})") from error
         self._names = frozenset(self._program.method_names)
         if "forward" not in self._names:
-            raise Unfit("it has no method `forward`; it was exported for another runner")
+            raise UnfitProgram("it has no method `forward`; it was exported for another runner")
         try:
             self._forward = self._program.load_method("forward")
         except (RuntimeError, ValueError) as error:
-            raise Unfit(f"executorch cannot load its method `forward` ({error})") from error
+            raise UnfitProgram(f"executorch cannot load its method `forward` ({error})") from error
         self._ranged = self._wants_range()
         self.ready = self._describe()
 
     def draw(self, work: Draw) -> Iterator[Drawn | None]:
         """The tokens of one request, the last an end or the limit; None after each chunk of the prompt.
 
-        Raises Unfit when a pass fails.
+        Raises UnfitProgram when a pass fails.
         """
         sampler = Sampler(work.sampling, work.prompt, self.ready.context)
         position = 0
@@ -80,18 +80,18 @@ class Program:
         try:
             found: Any = self._forward.execute(inputs)[0]
         except (RuntimeError, ValueError, IndexError) as error:
-            raise Unfit(f"its forward pass failed ({error})") from error
+            raise UnfitProgram(f"its forward pass failed ({error})") from error
         # A copy: the program writes its next output to the same memory.
         logits: Logits = np.array(found.float().numpy(), np.float32).reshape(-1, found.shape[-1])[-1]
         if np.isnan(logits).any():
-            raise Unfit("it computed logits that are no numbers")
+            raise UnfitProgram("it computed logits that are no numbers")
         return logits
 
     def _wants_range(self) -> bool:
         """Whether `forward` takes the position of every token, or that of the first alone."""
         metadata = self._forward.metadata
         if metadata.num_inputs() != 2:
-            raise Unfit(
+            raise UnfitProgram(
                 f"its method `forward` takes {metadata.num_inputs()} inputs instead of tokens and a position; "
                 "export it with a KV cache inside"
             )
@@ -100,19 +100,21 @@ class Program:
             size *= length
         return size > 1
 
-    def _describe(self) -> Ready:
+    def _describe(self) -> ProgramReady:
         longest = self._constant("get_max_seq_len", FALLBACK)
         width = self._forward.metadata.input_tensor_meta(0).sizes()[-1]
         dynamic = bool(self._constant("enable_dynamic_shape", 0))
         if not dynamic and width > 1:
-            raise Unfit(f"its method `forward` takes exactly {width} tokens at a time; export it with dynamic shapes")
+            raise UnfitProgram(
+                f"its method `forward` takes exactly {width} tokens at a time; export it with dynamic shapes"
+            )
         context = self._constant("get_max_context_len", longest)
         chunk = max(1, min(CHUNK, width, longest)) if dynamic else 1
         ends = tuple(int(value) for value in self._values("get_eos_ids"))
-        self.ready = Ready(context, self._constant("get_vocab_size", 0), chunk, ends)
+        self.ready = ProgramReady(context, self._constant("get_vocab_size", 0), chunk, ends)
         # A program may load whose kernels or delegates then do not run: better known now.
         vocabulary = len(self._run((0,), 0))
-        return Ready(context, vocabulary, chunk, ends)
+        return ProgramReady(context, vocabulary, chunk, ends)
 
     def _constant(self, name: str, default: int) -> int:
         values = self._values(name)
@@ -125,7 +127,7 @@ class Program:
         try:
             found: Sequence[Any] = self._program.load_method(name).execute([])
         except (RuntimeError, ValueError) as error:
-            raise Unfit(f"its method `{name}` fails ({error})") from error
+            raise UnfitProgram(f"its method `{name}` fails ({error})") from error
         return found
 
 

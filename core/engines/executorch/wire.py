@@ -35,7 +35,7 @@ class Halt(Struct, frozen=True, tag="halt"):
     """Draw no more for the `Draw` under way."""
 
 
-class Ready(Struct, frozen=True, tag="ready"):
+class ProgramReady(Struct, frozen=True, tag="ready"):
     """The program is loaded and runs."""
 
     context: int
@@ -57,14 +57,14 @@ class Done(Struct, frozen=True, tag="done"):
     """No more of a `Draw` will come."""
 
 
-class Refused(Struct, frozen=True, tag="refused"):
+class ProgramRefused(Struct, frozen=True, tag="refused"):
     """It failed; `reason` is the end of a sentence."""
 
     reason: str
 
 
 Order = Start | Draw | Halt
-Report = Ready | Drawn | Done | Refused
+Report = ProgramReady | Drawn | Done | ProgramRefused
 
 
 def send_message(pipe: IO[bytes], message: Order | Report) -> None:

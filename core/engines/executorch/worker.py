@@ -13,8 +13,8 @@ from typing import IO
 
 import msgspec
 
-from core.engines.executorch.program import Program, Unfit
-from core.engines.executorch.wire import Done, Draw, Halt, Order, Refused, Start, receive_message, send_message
+from core.engines.executorch.program import Program, UnfitProgram
+from core.engines.executorch.wire import Done, Draw, Halt, Order, ProgramRefused, Start, receive_message, send_message
 
 Orders = queue.SimpleQueue[Draw | None]
 
@@ -28,8 +28,8 @@ def main() -> None:
         return
     try:
         program = Program(start.path)
-    except (Unfit, ImportError) as error:
-        send_message(out, Refused(str(error)))
+    except (UnfitProgram, ImportError) as error:
+        send_message(out, ProgramRefused(str(error)))
         return
     send_message(out, program.ready)
     orders: Orders = queue.SimpleQueue()
@@ -46,8 +46,8 @@ def _serve(program: Program, work: Draw, halt: threading.Event, out: IO[bytes]) 
                 break
             if drawn is not None:
                 send_message(out, drawn)
-    except Unfit as error:
-        send_message(out, Refused(str(error)))
+    except UnfitProgram as error:
+        send_message(out, ProgramRefused(str(error)))
         return
     send_message(out, Done())
 

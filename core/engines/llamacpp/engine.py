@@ -37,7 +37,7 @@ SPARE = 64
 """The part of the machine's memory, 1 / SPARE, that a micro-batch found by measuring may take beyond the usual one."""
 
 
-class _NativeLog:
+class _LlamaLog:
     """Keeps llama.cpp's last complaints off the screen and at hand for an error's sentence."""
 
     def __init__(self) -> None:
@@ -60,12 +60,12 @@ class _NativeLog:
 
 
 @cache
-def _native_log() -> _NativeLog:
+def _native_log() -> _LlamaLog:
     """The one log of the process: llama.cpp keeps a pointer to the callback for as long as the process lives."""
     import llama_cpp as native
 
     native.llama_backend_init()
-    return _NativeLog()
+    return _LlamaLog()
 
 
 class LlamaCppEngine:
@@ -213,7 +213,7 @@ def _describe(
     from core.hardware import available_memory, describe_machine
     from core.models.fit.sizing import size
 
-    metadata = _Metadata(model)
+    metadata = _GgufMetadata(model)
     architecture = metadata.text("general.architecture")
     kv_type = options.cache_type
     token_bytes = _kv_bytes(model, metadata, kv_type) if residents else _kv_of_hybrid(artifact, kv_type)
@@ -245,7 +245,7 @@ def _adapted(lora: Lora) -> str:
     return f"The adapter {Path(lora.path).name} is added, times {lora.scale:g}."
 
 
-def _kv_bytes(model: native.llama_model_p, metadata: _Metadata, kv: KvType) -> int:
+def _kv_bytes(model: native.llama_model_p, metadata: _GgufMetadata, kv: KvType) -> int:
     """Of one token, where all layers are alike."""
     import llama_cpp as native
 
@@ -269,7 +269,7 @@ def _kv_of_hybrid(artifact: Artifact, kv: KvType) -> int:
     return read_header(artifact).kv_bytes_per_token(kv)
 
 
-class _Metadata:
+class _GgufMetadata:
     """Key-value pairs of a GGUF header, through the loaded model."""
 
     def __init__(self, model: native.llama_model_p) -> None:
@@ -300,7 +300,7 @@ class _Metadata:
             return None
 
 
-def _recommended(metadata: _Metadata) -> Sampling:
+def _recommended(metadata: _GgufMetadata) -> Sampling:
     """Sampling that the model's makers wrote into the header (`general.sampling.*`), over the defaults."""
     default = Sampling()
     temperature, top_p = metadata.number("general.sampling.temp"), metadata.number("general.sampling.top_p")

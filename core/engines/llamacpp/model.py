@@ -115,7 +115,7 @@ class _Batch:
         return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
 
 
-class _Running:
+class _LlamaSequence:
     """A sequence: how many tokens it has, how it samples, and the native chain that does."""
 
     __slots__ = ("chain", "length", "sampling")
@@ -140,7 +140,7 @@ class LlamaModel:
         self._batch = _Batch(spec.batch)
         self._outputs = outputs(spec)
         self._free = list(range(spec.sequences - 1, -1, -1))
-        self._sequences: dict[SequenceId, _Running] = {}
+        self._sequences: dict[SequenceId, _LlamaSequence] = {}
         self._abort = AbortFlag()
         self._abort.attach(context)
 
@@ -149,7 +149,7 @@ class LlamaModel:
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
         chain = build_chain(self.tokenizer.vocab, sampling, history, self.spec.context)
         sequence = SequenceId(self._free.pop())
-        self._sequences[sequence] = _Running(sampling, chain)
+        self._sequences[sequence] = _LlamaSequence(sampling, chain)
         return sequence
 
     def step(self, work: Sequence[Work]) -> Sequence[Step]:
@@ -240,7 +240,7 @@ class LlamaModel:
             return Step(tuple(drawn))
         return Step(tuple(drawn), tuple(self._logprob(start + i, token, wanted) for i, token in enumerate(drawn)))
 
-    def _draw(self, state: _Running, output: int) -> int:
+    def _draw(self, state: _LlamaSequence, output: int) -> int:
         token: int = native.llama_sampler_sample(state.chain, self._context, output)
         return token
 

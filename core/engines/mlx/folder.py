@@ -27,7 +27,7 @@ SAMPLING = {
 """Keys of generation_config.json, and our names for them."""
 
 
-class Folder(Struct, frozen=True):
+class MlxFolder(Struct, frozen=True):
     """config.json, generation_config.json, tokenizer_config.json and the chat template."""
 
     path: Path
@@ -86,11 +86,11 @@ class Folder(Struct, frozen=True):
         return replace(Sampling(), **found)
 
 
-def read_folder(artifact: Artifact) -> Folder:
+def read_folder(artifact: Artifact) -> MlxFolder:
     """Raises ArtifactError for what is missing or no JSON; only config.json must be there."""
     path = artifact.path
     tokenizer = _json(artifact, path / "tokenizer_config.json", required=False)
-    return Folder(
+    return MlxFolder(
         path=path,
         config=_json(artifact, path / "config.json", required=True),
         generation=_json(artifact, path / "generation_config.json", required=False),

@@ -52,7 +52,7 @@ class WatchedQuantizedKv(library.QuantizedKVCache):  # type: ignore[misc]
         return super().update_and_fetch(keys, values)
 
 
-class Segment:
+class KvSegment:
     """`length` tokens of KV state in every layer; never changed."""
 
     __slots__ = ("layers", "length")
@@ -62,19 +62,19 @@ class Segment:
         self.length = length
 
 
-def seal_segment(caches: Sequence[Any], start: int, end: int) -> Segment:
+def seal_segment(caches: Sequence[Any], start: int, end: int) -> KvSegment:
     """A copy of tokens `start` to `end` of caches at work."""
     layers = [
         tuple(mx.contiguous(array[..., start:end, :]) for array in _arrays(cache.keys, cache.values))
         for cache in caches
     ]
     mx.eval(layers)
-    return Segment(layers, end - start)
+    return KvSegment(layers, end - start)
 
 
-def cut_segments(segments: Sequence[Segment], length: int) -> list[Segment]:
+def cut_segments(segments: Sequence[KvSegment], length: int) -> list[KvSegment]:
     """The first `length` tokens. A segment cut in its middle stays whole in memory: the rest of it is shared."""
-    kept: list[Segment] = []
+    kept: list[KvSegment] = []
     for segment in segments:
         room = length - sum(each.length for each in kept)
         if room <= 0:
@@ -83,7 +83,7 @@ def cut_segments(segments: Sequence[Segment], length: int) -> list[Segment]:
     return kept
 
 
-def restore_caches(segments: Sequence[Segment], caches: Sequence[Any]) -> None:
+def restore_caches(segments: Sequence[KvSegment], caches: Sequence[Any]) -> None:
     """Put the segments, joined, into empty caches, with room to grow."""
     length = sum(segment.length for segment in segments)
     if not length:
@@ -97,7 +97,7 @@ def restore_caches(segments: Sequence[Segment], caches: Sequence[Any]) -> None:
         cache.offset = length
 
 
-def dump_segments(segments: Sequence[Segment]) -> bytes:
+def dump_segments(segments: Sequence[KvSegment]) -> bytes:
     """Magic, number of tokens, checksum, then a safetensors file with an array for each layer and part."""
     length = sum(segment.length for segment in segments)
     arrays: dict[str, mx.array] = {}
@@ -109,7 +109,7 @@ def dump_segments(segments: Sequence[Segment]) -> bytes:
     return sign_state(length, file.getvalue())
 
 
-def load_segments(data: bytes, like: Sequence[Layer]) -> list[Segment]:
+def load_segments(data: bytes, like: Sequence[Layer]) -> list[KvSegment]:
     """Raises EngineError when `data` are damaged or do not look `like` the layers of this model."""
     length, body = verify_state(data)
     if not length:
@@ -124,7 +124,7 @@ def load_segments(data: bytes, like: Sequence[Layer]) -> list[Segment]:
         for place, layer in enumerate(like)
     ]
     mx.eval(layers)
-    return [Segment(layers, length)]
+    return [KvSegment(layers, length)]
 
 
 def sign_state(length: int, body: bytes) -> bytes:
@@ -151,10 +151,10 @@ def _arrays(keys: Any, values: Any) -> Layer:
     return (keys, values) if isinstance(keys, mx.array) else (*keys, *values)
 
 
-def _first(segment: Segment, length: int) -> Segment:
+def _first(segment: KvSegment, length: int) -> KvSegment:
     layers = [tuple(array[..., :length, :] for array in layer) for layer in segment.layers]
     mx.eval(layers)
-    return Segment(layers, length)
+    return KvSegment(layers, length)
 
 
 def _joined(pieces: Sequence[mx.array]) -> mx.array:

@@ -13,7 +13,7 @@ from core.contract.models import ModelSpec
 from core.contract.options import KvType, LoadOptions, LoadProgress
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.mlx import folder as folders
-from core.engines.mlx.folder import Folder
+from core.engines.mlx.folder import MlxFolder
 from core.engines.mlx.kv import WatchedKv, WatchedQuantizedKv
 from core.engines.mlx.library import caches as library
 from core.engines.mlx.library import list_weights, utils
@@ -31,7 +31,7 @@ GROUPS = (64, 32)
 KINDS = {mx.float16: KvType.F16, mx.bfloat16: KvType.BF16, mx.float32: KvType.F32}
 
 
-class Tried(Struct, frozen=True):
+class FirstPass(Struct, frozen=True):
     """What a first pass over a single token has shown of a network."""
 
     vocabulary: int
@@ -58,7 +58,7 @@ def load_model(artifact: Artifact, options: LoadOptions, progress: LoadProgress)
     return kind(network, tokenizer, spec, tried.vocabulary, _maker(network, tried, kv_type))
 
 
-def _network(artifact: Artifact, folder: Folder) -> Any:
+def _network(artifact: Artifact, folder: MlxFolder) -> Any:
     """The network with its weights still to be read from disk."""
     if folder.config.get("model_file"):
         # mlx-lm would run that file: code that came with a download.
@@ -115,7 +115,7 @@ def _widened(network: Any) -> int:
     )
 
 
-def _try(artifact: Artifact, network: Any) -> Tried:
+def _try(artifact: Artifact, network: Any) -> FirstPass:
     """Compute one token: what MLX cannot run fails here, not under a request."""
     caches = library.make_prompt_cache(network)
     try:
@@ -124,7 +124,7 @@ def _try(artifact: Artifact, network: Any) -> Tried:
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise LoadFailed(artifact.name, f"MLX cannot run {artifact.name}: {_first_line(error)}") from error
     keyed = [cache for cache in _flat(caches) if isinstance(getattr(cache, "keys", None), mx.array)]
-    return Tried(
+    return FirstPass(
         vocabulary=logits.shape[-1],
         heads=tuple((cache.keys.shape[1], cache.keys.shape[3], cache.values.shape[3]) for cache in keyed),
         element=keyed[0].keys.dtype if keyed else logits.dtype,
@@ -137,7 +137,7 @@ def _flat(caches: Sequence[Any]) -> Iterator[Any]:
         yield from _flat(cache.caches) if isinstance(cache, library.CacheList) else [cache]
 
 
-def _kv_type(artifact: Artifact, tried: Tried, asked: KvType) -> KvType:
+def _kv_type(artifact: Artifact, tried: FirstPass, asked: KvType) -> KvType:
     """The type asked for where it is a quantized one, else that of the network's own keys and values."""
     if asked not in BITS:
         return KINDS.get(tried.element, KvType.F16)
@@ -156,13 +156,13 @@ def _kv_type(artifact: Artifact, tried: Tried, asked: KvType) -> KvType:
     return asked
 
 
-def _group(tried: Tried) -> int | None:
+def _group(tried: FirstPass) -> int | None:
     """The largest group that divides every key and value."""
     lengths = [length for _, key, value in tried.heads for length in (key, value)]
     return next((group for group in GROUPS if all(length % group == 0 for length in lengths)), None)
 
 
-def _maker(network: Any, tried: Tried, kv_type: KvType) -> Callable[[], list[Any]]:
+def _maker(network: Any, tried: FirstPass, kv_type: KvType) -> Callable[[], list[Any]]:
     """Makes empty caches, one for each layer."""
     if not tried.plain:
         return lambda: list(library.make_prompt_cache(network))
@@ -174,9 +174,9 @@ def _maker(network: Any, tried: Tried, kv_type: KvType) -> Callable[[], list[Any
 
 
 def _describe(
-    folder: Folder,
+    folder: MlxFolder,
     network: Any,
-    tried: Tried,
+    tried: FirstPass,
     kv_type: KvType,
     options: LoadOptions,
     notes: Sequence[str],

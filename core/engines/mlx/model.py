@@ -18,7 +18,7 @@ from core.engines.mlx import kv
 from core.engines.mlx.batch import Batch, choose_batch
 from core.engines.mlx.library import async_eval
 from core.engines.mlx.library import caches as library
-from core.engines.mlx.sampling import Sampler, compute_logprob
+from core.engines.mlx.sampling import MlxSampler, compute_logprob
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
@@ -38,12 +38,12 @@ class State:
 
     __slots__ = ("caches", "length", "sampler", "sampling", "segments")
 
-    def __init__(self, sampling: Sampling, sampler: Sampler) -> None:
+    def __init__(self, sampling: Sampling, sampler: MlxSampler) -> None:
         self.sampling = sampling
         self.sampler = sampler
         self.length = 0
         self.caches: list[Any] | None = None
-        self.segments: list[kv.Segment] = []
+        self.segments: list[kv.KvSegment] = []
 
 
 class MlxModel:
@@ -75,7 +75,7 @@ class MlxModel:
     def open(self, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         if not self._free:
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
-        sampler = Sampler(sampling, history, self._vocabulary, self.spec.context)
+        sampler = MlxSampler(sampling, history, self._vocabulary, self.spec.context)
         sequence = SequenceId(self._free.pop())
         self._sequences[sequence] = State(sampling, sampler)
         return sequence

@@ -49,7 +49,7 @@ class Penalties:
         return logits
 
 
-class Sampler:
+class MlxSampler:
     """Draws one sequence's tokens in llama.cpp's usual order: bias, penalties, truncations, temperature, draw.
 
     `history` primes the penalties. Token n of a seed is drawn with a random key made of both, so that it is the same

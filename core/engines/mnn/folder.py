@@ -51,7 +51,7 @@ class Controls(Struct, frozen=True):
     """Tokens that go before every text."""
 
 
-class Folder(Struct, frozen=True):
+class MnnFolder(Struct, frozen=True):
     """config.json over llm_config.json, and the files they name, all of which are there."""
 
     name: str
@@ -143,7 +143,7 @@ class Folder(Struct, frozen=True):
         return found if isinstance(found, dict) else {}
 
 
-def read_folder(artifact: Artifact) -> Folder:
+def read_folder(artifact: Artifact) -> MnnFolder:
     """Raises ArtifactError for what is missing, cut short or no JSON, LoadFailed for what this engine does not run."""
     path = artifact.path
     config = _json(artifact, path / "config.json")
@@ -156,7 +156,7 @@ def read_folder(artifact: Artifact) -> Folder:
     tokenizer = next(
         (path / str(name) for name in names if name and (path / str(name)).is_file()), path / TOKENIZERS[0]
     )
-    folder = Folder(
+    folder = MnnFolder(
         name=artifact.name,
         path=path,
         config=config,
@@ -189,7 +189,7 @@ def _refuse_foreign(artifact: Artifact, config: Mapping[str, Any]) -> None:
         raise ArtifactError(artifact.name, f"The llm_config.json of {artifact.name} names no hidden_size.")
 
 
-def _refuse_incomplete(folder: Folder, tied: object) -> None:
+def _refuse_incomplete(folder: MnnFolder, tied: object) -> None:
     for part in (folder.graph, folder.weights, folder.tokenizer, folder.embeddings):
         if part is not None and not (part.is_file() and part.stat().st_size):
             raise ArtifactError(
@@ -205,7 +205,7 @@ def _refuse_incomplete(folder: Folder, tied: object) -> None:
         raise ArtifactError(folder.name, f"The file {cut} is cut short; download it again.")
 
 
-def _ragged(folder: Folder, tied: object) -> bool:
+def _ragged(folder: MnnFolder, tied: object) -> bool:
     """Whether embeddings in bf16 end within a row."""
     if folder.embeddings is None or isinstance(tied, list):
         return False

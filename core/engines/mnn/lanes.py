@@ -14,7 +14,7 @@ from core.decoding.common_prefix import common_prefix
 from core.engines.mnn.native import Llm, Rows
 
 
-class Lane:
+class KvLane:
     """A KV cache, the tokens in it, and whose it is."""
 
     def __init__(self, llm: Llm) -> None:
@@ -33,7 +33,7 @@ class Lane:
         return rows
 
 
-def choose_lane(lanes: Sequence[Lane], wanted: Sequence[int]) -> tuple[Lane, int]:
+def choose_lane(lanes: Sequence[KvLane], wanted: Sequence[int]) -> tuple[KvLane, int]:
     """The lane to compute a sequence of `wanted` tokens in, and how many of them it holds already.
 
     A lane that is another's is taken when it holds more than any free one, and most of what it holds is wanted.

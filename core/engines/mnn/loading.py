@@ -11,8 +11,8 @@ from core.contract.models import ModelSpec, Tokenizer
 from core.contract.options import LoadOptions, LoadProgress
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.mnn import folder as folders
-from core.engines.mnn.folder import Folder
-from core.engines.mnn.lanes import Lane
+from core.engines.mnn.folder import MnnFolder
+from core.engines.mnn.lanes import KvLane
 from core.engines.mnn.model import MnnModel
 from core.engines.mnn.native import Llm, capture_output
 from core.engines.mnn.tokenizer import MnnTokenizer
@@ -49,7 +49,7 @@ def load_model(artifact: Artifact, options: LoadOptions, progress: LoadProgress)
     for twin in twins:
         _try(folder, twin)
     _go_on(artifact, progress, 1.0)
-    return MnnModel([Lane(each) for each in (llm, *twins)], tokenizer, spec)
+    return MnnModel([KvLane(each) for each in (llm, *twins)], tokenizer, spec)
 
 
 def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:
@@ -57,7 +57,7 @@ def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:
         raise Cancelled(f"Loading {artifact.name} was stopped.")
 
 
-def _settings(folder: Folder, options: LoadOptions) -> dict[str, object]:
+def _settings(folder: MnnFolder, options: LoadOptions) -> dict[str, object]:
     """Over config.json: the cache outlives a pass, nothing speculates or maps files behind our back."""
     plain = {} if options.repacks else PLAIN
     return {
@@ -78,7 +78,7 @@ def _threads(options: LoadOptions) -> int:
     return options.threads or options.batch_threads or describe_machine().cores
 
 
-def _try(folder: Folder, llm: Llm) -> int:
+def _try(folder: MnnFolder, llm: Llm) -> int:
     """Compute a few tokens in both ways, which also lays out the graphs of both. Returns the width of the logits.
 
     Raises ArtifactError for logits that are no numbers or all the same, as missing weights make them.
@@ -99,7 +99,7 @@ def _try(folder: Folder, llm: Llm) -> int:
     return int(passes[0].shape[-1])
 
 
-def _describe(folder: Folder, options: LoadOptions) -> ModelSpec:
+def _describe(folder: MnnFolder, options: LoadOptions) -> ModelSpec:
     token_bytes = FLOAT * folder.kv_elements
     trained = folder.trained_context or options.ctx_size or DEFAULT_CONTEXT
     sizes = size(options, trained, token_bytes, available_memory())
@@ -124,7 +124,7 @@ def _describe(folder: Folder, options: LoadOptions) -> ModelSpec:
     )
 
 
-def _notes(folder: Folder, options: LoadOptions) -> tuple[str, ...]:
+def _notes(folder: MnnFolder, options: LoadOptions) -> tuple[str, ...]:
     notes = ["MNN computes one sequence after another, and everything else in this program waits for each step."]
     if folder.trained_context is None:
         notes.append("The folder does not tell what context the model was trained on; see --ctx-size.")

@@ -15,7 +15,7 @@ from msgspec import Struct
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.step import SequenceId, Step, Work
 from core.decoding.sampling import Logits, Sampler, compute_logprob
-from core.engines.mnn.lanes import Lane, choose_lane
+from core.engines.mnn.lanes import KvLane, choose_lane
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
@@ -25,24 +25,24 @@ ITEM: Final = "i"
 """How saved tokens are stored: C's int."""
 
 
-class _Running(Struct):
+class _MnnSequence(Struct):
     """A sequence: what it is made of, how it draws, and the lane it is computed in while it has one."""
 
     tokens: list[int]
     sampling: Sampling
     sampler: Sampler
-    lane: Lane | None = None
+    lane: KvLane | None = None
 
 
 class MnnModel:
     """Forks and restored sequences are computed again where no cache holds them any more (see `lanes`)."""
 
-    def __init__(self, lanes: Sequence[Lane], tokenizer: Tokenizer, spec: ModelSpec) -> None:
+    def __init__(self, lanes: Sequence[KvLane], tokenizer: Tokenizer, spec: ModelSpec) -> None:
         self.spec = spec
         self.tokenizer = tokenizer
         self._lanes = list(lanes)
         self._ids = count()
-        self._sequences: dict[SequenceId, _Running] = {}
+        self._sequences: dict[SequenceId, _MnnSequence] = {}
         self._interrupted = threading.Event()
 
     def open(self, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
@@ -98,7 +98,7 @@ class MnnModel:
         if len(self._sequences) >= self.spec.sequences:
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
         sequence = SequenceId(next(self._ids))
-        self._sequences[sequence] = _Running(tokens, sampling, Sampler(sampling, history, self.spec.context))
+        self._sequences[sequence] = _MnnSequence(tokens, sampling, Sampler(sampling, history, self.spec.context))
         return sequence
 
     def _watch(self) -> None:
@@ -118,7 +118,7 @@ class MnnModel:
         self._watch()
         return rows
 
-    def _lane(self, sequence: SequenceId, state: _Running) -> Lane:
+    def _lane(self, sequence: SequenceId, state: _MnnSequence) -> KvLane:
         """The sequence's lane, which holds nothing but a prefix of its tokens."""
         if state.lane is None:
             lane, shared = choose_lane(self._lanes, state.tokens)

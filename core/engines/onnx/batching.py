@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from core.contract.step import Work
-from core.engines.onnx.cache import Block, View, advance_views
+from core.engines.onnx.cache import KvBlock, SequenceView, advance_views
 from core.engines.onnx.graph import Floats, Graph
 from core.errors import EngineFailed
 
@@ -81,7 +81,7 @@ def _continued(graph: Graph, prompts: Sequence[Sequence[int]], *, trailing: bool
 
     The second shows whether the first one's keys lie where they are looked for.
     """
-    views = [View(Block(graph.empty(1), 1, 0), 0, 0, 0) for _ in prompts]
+    views = [SequenceView(KvBlock(graph.empty(1), 1, 0), 0, 0, 0) for _ in prompts]
     for view, prompt in zip(views, prompts, strict=True):
         advance_views(graph, [view], np.array([prompt], np.int64), 1)
     ids = np.array([[prompt[0]] for prompt in prompts], np.int64)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.engines.onnx.graph import Floats, Graph, Ids, OrtValue
 
 
-class Block:
+class KvBlock:
     """Keys and values of `rows` sequences, side by side: a tensor (rows, heads, width, head) each."""
 
     __slots__ = ("rows", "values", "views", "width")
@@ -25,10 +25,10 @@ class Block:
         self.values = values
         self.rows = rows
         self.width = width
-        self.views: set[View] = set()
+        self.views: set[SequenceView] = set()
 
 
-class View:
+class SequenceView:
     """The tokens of one sequence: `length` of them in a row of a block, from `start` on.
 
     A block knows its views and they know it, so a view must `leave` for the memory to be free at once.
@@ -36,11 +36,11 @@ class View:
 
     __slots__ = ("block", "length", "row", "start")
 
-    def __init__(self, block: Block, row: int, start: int, length: int) -> None:
+    def __init__(self, block: KvBlock, row: int, start: int, length: int) -> None:
         self.block, self.row, self.start, self.length = block, row, start, length
         block.views.add(self)
 
-    def move(self, block: Block, row: int, start: int) -> None:
+    def move(self, block: KvBlock, row: int, start: int) -> None:
         """The same tokens, or more, lie here now."""
         self.leave()
         self.block, self.row, self.start = block, row, start
@@ -49,8 +49,8 @@ class View:
     def leave(self) -> None:
         self.block.views.discard(self)
 
-    def share(self, length: int) -> View:
-        return View(self.block, self.row, self.start, min(length, self.length))
+    def share(self, length: int) -> SequenceView:
+        return SequenceView(self.block, self.row, self.start, min(length, self.length))
 
     @property
     def end(self) -> int:
@@ -61,7 +61,7 @@ class View:
         return [value.numpy()[self.row, :, self.start : self.end] for value in self.block.values]
 
 
-def gather_views(graph: Graph, views: Sequence[View], *, trailing: bool = False) -> Block:
+def gather_views(graph: Graph, views: Sequence[SequenceView], *, trailing: bool = False) -> KvBlock:
     """A block whose rows are the views, in order; the block they lie in, where it is that already.
 
     Shorter ones are padded in front, or behind with `trailing`.
@@ -78,17 +78,19 @@ def gather_views(graph: Graph, views: Sequence[View], *, trailing: bool = False)
     ):
         return block
     if width == 0:
-        return Block(graph.empty(len(views)), len(views), 0)
+        return KvBlock(graph.empty(len(views)), len(views), 0)
     tensors: list[Any] = [np.zeros((len(views), heads, width, size), graph.dtype) for heads, size in graph.shapes]
     for row, view in enumerate(views):
         if view.length:
             start = 0 if trailing else width - view.length
             for tensor, part in zip(tensors, view.arrays(), strict=True):
                 tensor[row, :, start : start + view.length] = part
-    return Block([graph.value(tensor) for tensor in tensors], len(views), width)
+    return KvBlock([graph.value(tensor) for tensor in tensors], len(views), width)
 
 
-def advance_views(graph: Graph, views: Sequence[View], ids: Ids, keep: int, *, trailing: bool = False) -> Floats:
+def advance_views(
+    graph: Graph, views: Sequence[SequenceView], ids: Ids, keep: int, *, trailing: bool = False
+) -> Floats:
     """One run: append `ids` (rows, length) to the views, in order; logits of the last `keep` tokens at least.
 
     With padding behind, graphs put a new token at the end of its own row and not at the end of all; only single tokens
@@ -103,7 +105,7 @@ def advance_views(graph: Graph, views: Sequence[View], ids: Ids, keep: int, *, t
         mask[row, padding] = 0
     positions = np.array([[view.length] for view in views], np.int64) + np.arange(length, dtype=np.int64)
     logits, presents = graph.run(ids, mask, positions, block.values, keep)
-    made = Block(presents, rows, block.width + length)
+    made = KvBlock(presents, rows, block.width + length)
     for row, view in enumerate(views):
         view.move(made, row, 0 if trailing else block.width - view.length)
         view.length += length
@@ -112,7 +114,7 @@ def advance_views(graph: Graph, views: Sequence[View], ids: Ids, keep: int, *, t
     return logits
 
 
-def settle_block(graph: Graph, block: Block) -> None:
+def settle_block(graph: Graph, block: KvBlock) -> None:
     """Give the views that are left in a block of many rows a block of their own, so that it can be forgotten."""
     if block.rows > 1:
         for view in list(block.views):

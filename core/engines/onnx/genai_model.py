@@ -35,7 +35,7 @@ SUM: Final = 32
 Made = TypeVar("Made")
 
 
-class _Running(Struct):
+class _GenaiSequence(Struct):
     """A sequence: the library's generator, the tokens in it, and how it draws."""
 
     generator: Native
@@ -64,7 +64,7 @@ class GenaiModel:
         self.tokenizer = tokenizer
         self._native = native
         self._ids = count()
-        self._sequences: dict[SequenceId, _Running] = {}
+        self._sequences: dict[SequenceId, _GenaiSequence] = {}
         self._interrupted = False
         try:
             self._feed(self._add(Sampling(), ()), [0])
@@ -115,7 +115,9 @@ class GenaiModel:
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
         generator = _asked(self._generator)
         sequence = SequenceId(next(self._ids))
-        self._sequences[sequence] = _Running(generator, [], sampling, Sampler(sampling, history, self.spec.context))
+        self._sequences[sequence] = _GenaiSequence(
+            generator, [], sampling, Sampler(sampling, history, self.spec.context)
+        )
         return sequence
 
     def _generator(self) -> Native:

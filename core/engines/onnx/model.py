@@ -13,17 +13,17 @@ from core.contract.step import SequenceId, Step, Work
 from core.decoding.sampling import Logits, Sampler, compute_logprob
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.batching import Batching, group_work
-from core.engines.onnx.cache import Block, View, advance_views
+from core.engines.onnx.cache import KvBlock, SequenceView, advance_views
 from core.engines.onnx.graph import Floats, Graph
 from core.engines.onnx.state import pack_arrays, unpack_arrays
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
 
-class _Running(Struct):
+class _OnnxSequence(Struct):
     """A sequence: what it holds, and how it draws."""
 
-    view: View
+    view: SequenceView
     sampling: Sampling
     sampler: Sampler
 
@@ -37,11 +37,11 @@ class OnnxModel:
         self._graph = graph
         self._batching = batching
         self._ids = count()
-        self._sequences: dict[SequenceId, _Running] = {}
-        self._nothing = Block(graph.empty(1), 1, 0)
+        self._sequences: dict[SequenceId, _OnnxSequence] = {}
+        self._nothing = KvBlock(graph.empty(1), 1, 0)
 
     def open(self, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
-        return self._add(View(self._nothing, 0, 0, 0), sampling, history)
+        return self._add(SequenceView(self._nothing, 0, 0, 0), sampling, history)
 
     def step(self, work: Sequence[Work]) -> Sequence[Step]:
         if self._graph.interrupted:
@@ -70,8 +70,8 @@ class OnnxModel:
         graph = self._graph
         arrays = unpack_arrays(data, graph.pasts, graph.shapes, graph.dtype)
         length = arrays[0].shape[1]
-        block = Block([graph.value(array[None].copy()) for array in arrays], 1, length)
-        return self._add(View(block, 0, 0, length), sampling, history)
+        block = KvBlock([graph.value(array[None].copy()) for array in arrays], 1, length)
+        return self._add(SequenceView(block, 0, 0, length), sampling, history)
 
     def close(self, sequence: SequenceId) -> None:
         self._sequences.pop(sequence).view.leave()
@@ -82,12 +82,12 @@ class OnnxModel:
     def shutdown(self) -> None:
         self._sequences.clear()
 
-    def _add(self, view: View, sampling: Sampling, history: Sequence[int]) -> SequenceId:
+    def _add(self, view: SequenceView, sampling: Sampling, history: Sequence[int]) -> SequenceId:
         if len(self._sequences) >= self.spec.sequences:
             view.leave()
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
         sequence = SequenceId(next(self._ids))
-        self._sequences[sequence] = _Running(view, sampling, Sampler(sampling, history, self.spec.context))
+        self._sequences[sequence] = _OnnxSequence(view, sampling, Sampler(sampling, history, self.spec.context))
         return sequence
 
     def _forward(self, work: Sequence[Work]) -> Floats:

@@ -33,7 +33,7 @@ LAST_WORDS: Final = "compute buffer (decode)"
 """What whisper.cpp logs at the end of a load that went well."""
 
 
-class _NativeLog:
+class _WhisperLog:
     """Keeps what whisper.cpp says off the screen, and its last lines at hand."""
 
     def __init__(self) -> None:
@@ -62,8 +62,8 @@ class _NativeLog:
 
 
 @cache
-def _native_log() -> _NativeLog:
-    return _NativeLog()
+def _native_log() -> _WhisperLog:
+    return _WhisperLog()
 
 
 class WhisperEngine:

@@ -12,10 +12,10 @@ import _pywhispercpp as native
 import numpy as np
 
 from core.decoding.detokenize import whole_text
-from core.engines.whisper.speech import Gauge, is_invented, is_silent
-from core.engines.whisper.words import Piece, join_words
+from core.engines.whisper.speech import SpeechGauge, is_invented, is_silent
+from core.engines.whisper.words import SpokenPiece, join_words
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
-from core.events import Event, Finished, FinishReason, Heard, Segment, Timings, Usage, Word
+from core.events import Event, Finished, FinishReason, Heard, SpeechSegment, Timings, Usage, Word
 from core.requests import COLDEST
 from core.tasks.audio import count_seconds
 from core.tasks.languages import LANGUAGES
@@ -45,7 +45,7 @@ class WhisperModel:
         self._multilingual = bool(native.whisper_is_multilingual(context))
         self._end = native.whisper_token_eot(context)
         """Ids from here on stand for no text: languages, tasks, times."""
-        self._gauge = Gauge(context)
+        self._gauge = SpeechGauge(context)
         self._busy = threading.Lock()
         self._unloading = threading.Event()
         self._open = True
@@ -113,7 +113,7 @@ class _Hearing:
     def __init__(
         self,
         context: native.whisper_context,
-        gauge: Gauge,
+        gauge: SpeechGauge,
         end: int,
         request: Transcription,
         duration: float,
@@ -133,7 +133,7 @@ class _Hearing:
         self._share = 0.0
         self._segments = 0
         """Those that have been read."""
-        self._window: list[Segment] = []
+        self._window: list[SpeechSegment] = []
         """Those of the window that is being heard."""
         self._silence: float | None = None
         """The chance of no speech in it; known when it has a segment."""
@@ -214,11 +214,11 @@ class _Hearing:
         self._share = max(self._share, min(1.0, percent / 100))
         self._told.put(Heard(0, self._share, self._duration))
 
-    def _heard(self, share: float, segments: tuple[Segment, ...]) -> Heard:
+    def _heard(self, share: float, segments: tuple[SpeechSegment, ...]) -> Heard:
         language = native.whisper_lang_str(native.whisper_full_lang_id(self._context))
         return Heard(0, share, self._duration, language, segments)
 
-    def _spoken(self) -> tuple[Segment, ...]:
+    def _spoken(self) -> tuple[SpeechSegment, ...]:
         """The segments of the window that is over, unless there was no speech in it."""
         segments, self._window = tuple(self._window), []
         if not segments:
@@ -230,18 +230,18 @@ class _Hearing:
         self._tokens += sum(len(segment.tokens) for segment in segments)
         return segments
 
-    def _new_segments(self) -> tuple[Segment, ...]:
+    def _new_segments(self) -> tuple[SpeechSegment, ...]:
         count = native.whisper_full_n_segments(self._context)
         found = tuple(self._segment(index) for index in range(self._segments, count))
         self._segments = count
         return found
 
-    def _segment(self, index: int) -> Segment:
+    def _segment(self, index: int) -> SpeechSegment:
         context = self._context
         count = native.whisper_full_n_tokens(context, index)
         tokens = [native.whisper_full_get_token_data(context, index, number) for number in range(count)]
         start = self._time(native.whisper_full_get_segment_t0(context, index))
-        return Segment(
+        return SpeechSegment(
             text=whole_text(native.whisper_full_get_segment_text(context, index)),
             start=start,
             end=max(start, self._time(native.whisper_full_get_segment_t1(context, index))),
@@ -254,7 +254,9 @@ class _Hearing:
     def _words(self, tokens: list[native.whisper_token_data]) -> tuple[Word, ...]:
         language = native.whisper_lang_str(native.whisper_full_lang_id(self._context))
         pieces = (
-            Piece(native.whisper_token_to_bytes(self._context, token.id), self._time(token.t0), self._time(token.t1))
+            SpokenPiece(
+                native.whisper_token_to_bytes(self._context, token.id), self._time(token.t0), self._time(token.t1)
+            )
             for token in tokens
             if token.id < self._end
         )

@@ -16,7 +16,7 @@ from typing import Final
 import _pywhispercpp as native
 import numpy as np
 
-from core.events import Segment
+from core.events import SpeechSegment
 
 SURE: Final = 0.6
 """Chance of no speech, above which nothing was said. Of clear, quiet and noisy speech it stayed below 0.4."""
@@ -28,7 +28,7 @@ FLOOR: Final = 1e-4
 """Samples below it, which is -80 dB, are silence by anyone's measure, and need not be heard."""
 
 
-class Gauge:
+class SpeechGauge:
     """Asks a context about the window that it encoded last. Only on the thread that runs whisper.cpp."""
 
     def __init__(self, context: native.whisper_context) -> None:
@@ -72,7 +72,7 @@ def is_silent(samples: bytes) -> bool:
     return bool(audio.size == 0 or np.abs(audio).max() < FLOOR)
 
 
-def is_invented(segments: Sequence[Segment], silence: float | None, dropped: str) -> bool:
+def is_invented(segments: Sequence[SpeechSegment], silence: float | None, dropped: str) -> bool:
     """Whether the segments of one window are no speech: pure. `dropped` is the text of the last that were not."""
     if silence is None or silence <= DOUBT:
         return False

@@ -14,7 +14,7 @@ UNSPACED: Final = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 """Languages written without spaces; each character stands for a word, as in OpenAI's own whisper."""
 
 
-class Piece(Struct, frozen=True):
+class SpokenPiece(Struct, frozen=True):
     """A token of a transcript; times in seconds."""
 
     data: bytes
@@ -23,7 +23,7 @@ class Piece(Struct, frozen=True):
     end: float
 
 
-def join_words(pieces: Iterable[Piece], language: str) -> tuple[Word, ...]:
+def join_words(pieces: Iterable[SpokenPiece], language: str) -> tuple[Word, ...]:
     """A word begins where a piece begins with a space; without spaces, at every whole character."""
     return tuple(
         Word(text, group[0].start, max(group[0].start, group[-1].end))
@@ -32,8 +32,8 @@ def join_words(pieces: Iterable[Piece], language: str) -> tuple[Word, ...]:
     )
 
 
-def _groups(pieces: Iterable[Piece], *, spaced: bool) -> Iterator[list[Piece]]:
-    group: list[Piece] = []
+def _groups(pieces: Iterable[SpokenPiece], *, spaced: bool) -> Iterator[list[SpokenPiece]]:
+    group: list[SpokenPiece] = []
     for piece in pieces:
         begins = piece.data[:1].isspace() if spaced else _whole(group)
         if group and begins:
@@ -44,7 +44,7 @@ def _groups(pieces: Iterable[Piece], *, spaced: bool) -> Iterator[list[Piece]]:
         yield group
 
 
-def _whole(group: list[Piece]) -> bool:
+def _whole(group: list[SpokenPiece]) -> bool:
     try:
         b"".join(piece.data for piece in group).decode()
     except UnicodeDecodeError:

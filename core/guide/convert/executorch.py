@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.guide import WEIGHTS
-from core.guide.convert.mlx import Header, tokenizer_config, write_tokenizer
-from core.guide.training.network import Attention, FeedForward, Norm, Shape, rope_angles, rotate_pairs
+from core.guide.convert.mlx import LlamaHeader, tokenizer_config, write_tokenizer
+from core.guide.training.network import Attention, FeedForward, GuideShape, Norm, rope_angles, rotate_pairs
 
 NAMES = {
     "attention_norm": "attn_norm",
@@ -45,7 +45,7 @@ NAMES = {
 class CachedAttention(Attention):
     """Attention over all positions so far, which are kept in two buffers (1, context, kv_heads, head_width)."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GuideShape) -> None:
         super().__init__(shape)
         size = (1, shape.context, shape.kv_heads, shape.head_width)
         self.register_buffer("keys", torch.zeros(size), persistent=False)
@@ -69,7 +69,7 @@ class CachedAttention(Attention):
 
 
 class CachedBlock(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GuideShape) -> None:
         super().__init__()
         self.attention_norm, self.attention = Norm(shape), CachedAttention(shape)
         self.feed_norm, self.feed = Norm(shape), FeedForward(shape)
@@ -82,7 +82,7 @@ class CachedBlock(nn.Module):
 class CachedGuide(nn.Module):
     """Tokens (1, n) at positions (n) to the logits (1, vocabulary) of what follows the last of them."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GuideShape) -> None:
         super().__init__()
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
         self.blocks = nn.ModuleList(CachedBlock(shape) for _ in range(shape.layers))
@@ -99,8 +99,8 @@ class CachedGuide(nn.Module):
         return self.scores(self.norm(x[:, -1]))
 
 
-def shape_of(header: Header) -> Shape:
-    return Shape(
+def shape_of(header: LlamaHeader) -> GuideShape:
+    return GuideShape(
         vocabulary=len(header.get("tokenizer.ggml.tokens")),
         width=header.llama("embedding_length"),
         layers=header.llama("block_count"),
@@ -116,7 +116,7 @@ def shape_of(header: Header) -> Shape:
 
 def load_network(reader: gguf.GGUFReader) -> CachedGuide:
     """The network with the weights of the file."""
-    network = CachedGuide(shape_of(Header(reader)))
+    network = CachedGuide(shape_of(LlamaHeader(reader)))
     tensors = {tensor.name: torch.from_numpy(tensor.data.astype(np.float32)) for tensor in reader.tensors}
     names = {"embedding": "token_embd", "scores": "token_embd", "norm": "output_norm"}
     for layer in range(len(network.blocks)):
@@ -140,7 +140,7 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     """Write guide.pte, tokenizer.json, tokenizer_config.json; returns the program's path."""
     folder.mkdir(parents=True, exist_ok=True)
     reader = gguf.GGUFReader(source)
-    header = Header(reader)
+    header = LlamaHeader(reader)
     context, end = header.llama("context_length"), header.get("tokenizer.ggml.eos_token_id")
     constants = {
         "get_max_seq_len": context,

@@ -36,7 +36,7 @@ TENSORS = {
 Array = npt.NDArray[Any]
 
 
-class Header:
+class LlamaHeader:
     """The key-value pairs of a GGUF file of llama architecture."""
 
     def __init__(self, reader: gguf.GGUFReader) -> None:
@@ -59,7 +59,7 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     from safetensors.numpy import save_file
 
     reader = gguf.GGUFReader(source)
-    header = Header(reader)
+    header = LlamaHeader(reader)
     if header.get("general.architecture") != "llama" or header.get("tokenizer.ggml.model") != "gpt2":
         raise ValueError(f"{source} is not a llama model with a byte-level BPE vocabulary.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     return folder
 
 
-def build_config(header: Header, *, tied: bool) -> dict[str, Any]:
+def build_config(header: LlamaHeader, *, tied: bool) -> dict[str, Any]:
     """What transformers calls the configuration of a LlamaForCausalLM."""
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -98,7 +98,7 @@ def build_config(header: Header, *, tied: bool) -> dict[str, Any]:
     }
 
 
-def tokenizer_config(header: Header) -> dict[str, Any]:
+def tokenizer_config(header: LlamaHeader) -> dict[str, Any]:
     tokens = header.get("tokenizer.ggml.tokens")
     ends, pads = header.get("tokenizer.ggml.eos_token_id"), header.get("tokenizer.ggml.padding_token_id")
     return {
@@ -128,7 +128,7 @@ def _name(name: str) -> str:
     return f"{layer}{TENSORS[tensor]}.{suffix}"
 
 
-def _values(tensor: gguf.ReaderTensor, header: Header) -> Array:
+def _values(tensor: gguf.ReaderTensor, header: LlamaHeader) -> Array:
     kinds = gguf.GGMLQuantizationType
     if tensor.tensor_type not in (kinds.F16, kinds.F32):
         raise ValueError(f"The tensor {tensor.name} is {tensor.tensor_type.name}; only F16 and F32 can be copied.")
@@ -141,7 +141,7 @@ def _values(tensor: gguf.ReaderTensor, header: Header) -> Array:
     return np.array(values, order="C")
 
 
-def write_tokenizer(path: Path, header: Header) -> None:
+def write_tokenizer(path: Path, header: LlamaHeader) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     tokens = header.get("tokenizer.ggml.tokens")

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.guide import WEIGHTS
-from core.guide.convert.mlx import Header, unpermute_rows, write_tokenizer
+from core.guide.convert.mlx import LlamaHeader, unpermute_rows, write_tokenizer
 from core.last_words import decisive_line
 
 GRAPH, VALUES, TOKENIZER = "llm.mnn", "llm.mnn.weight", "tokenizer.txt"
@@ -40,7 +40,7 @@ Op = dict[str, Any]
 Array = npt.NDArray[Any]
 
 
-class _Graph:
+class _MnnGraph:
     """Operators and their tensors under way; every method returns the index of the tensor it made."""
 
     def __init__(self, values: BinaryIO) -> None:
@@ -125,11 +125,11 @@ class _Graph:
         )
 
 
-class _Decoder:
+class _MnnDecoder:
     """Builds the graph of one file of llama architecture with tied embeddings."""
 
-    def __init__(self, reader: gguf.GGUFReader, graph: _Graph) -> None:
-        header = Header(reader)
+    def __init__(self, reader: gguf.GGUFReader, graph: _MnnGraph) -> None:
+        header = LlamaHeader(reader)
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         self._graph = graph
         self._width = int(header.llama("embedding_length"))
@@ -224,15 +224,15 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     OSError when the converter fails.
     """
     reader = gguf.GGUFReader(source)
-    header = Header(reader)
+    header = LlamaHeader(reader)
     if header.get("general.architecture") != "llama" or header.get("tokenizer.ggml.model") != "gpt2":
         raise ValueError(f"{source} is not a llama model with a byte-level BPE vocabulary.")
     if any(tensor.name == "output.weight" for tensor in reader.tensors):
         raise ValueError(f"{source} has an output layer of its own; only tied embeddings can be written.")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / VALUES).open("wb") as values:
-        graph = _Graph(values)
-        embeddings = _Decoder(reader, graph).build()
+        graph = _MnnGraph(values)
+        embeddings = _MnnDecoder(reader, graph).build()
     _pack(graph.json(), folder / GRAPH)
     _write_json(folder / "config.json", build_config())
     _write_json(folder / "llm_config.json", llm_config(header, embeddings, (folder / VALUES).stat().st_size))
@@ -255,7 +255,7 @@ def build_config() -> dict[str, Any]:
     }
 
 
-def llm_config(header: Header, embeddings: int, end: int) -> dict[str, Any]:
+def llm_config(header: LlamaHeader, embeddings: int, end: int) -> dict[str, Any]:
     """What the model is. `embeddings` is where they lie among the weights, which have `end` bytes."""
     tokens = header.get("tokenizer.ggml.tokens")
     kv_heads, width = header.llama("attention.head_count_kv"), header.llama("attention.key_length")
@@ -275,7 +275,7 @@ def llm_config(header: Header, embeddings: int, end: int) -> dict[str, Any]:
     }
 
 
-def format_tokenizer(header: Header) -> str:
+def format_tokenizer(header: LlamaHeader) -> str:
     """MNN's tokenizer.txt: a magic and a kind, control tokens and those that end a turn, vocabulary, merges."""
     tokens, merges = header.get("tokenizer.ggml.tokens"), header.get("tokenizer.ggml.merges")
     kinds = header.get("tokenizer.ggml.token_type")

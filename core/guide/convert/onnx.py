@@ -34,7 +34,7 @@ MASKED: Final = np.float32(-1e9)
 Array = NDArray[np.float32]
 
 
-class Source:
+class LlamaSource:
     """A GGUF file of the llama architecture with tied embeddings."""
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class Source:
         return None if number is None else str(self.value("tokenizer.ggml.tokens")[number])
 
 
-class _Graph:
+class _OnnxGraph:
     """Nodes and constants under way; every method returns the name of what it made."""
 
     def __init__(self) -> None:
@@ -127,12 +127,12 @@ def pair_halves(weight: Array, heads: int) -> Array:
     return np.ascontiguousarray(paired.swapaxes(1, 2).reshape(rows, columns))
 
 
-class _Decoder:
+class _OnnxDecoder:
     """Builds the graph of one file."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: LlamaSource) -> None:
         self.source = source
-        self.graph = _Graph()
+        self.graph = _OnnxGraph()
 
     def build(self) -> ModelProto:
         source, graph = self.source, self.graph
@@ -267,7 +267,7 @@ class _Decoder:
         return made
 
 
-def tokenizer_of(source: Source) -> Tokenizer:
+def tokenizer_of(source: LlamaSource) -> Tokenizer:
     """Byte-level BPE with the vocabulary and merges of the file."""
     tokens, kinds = source.value("tokenizer.ggml.tokens"), source.value("tokenizer.ggml.token_type")
     merges = [tuple(merge.split(" ", 1)) for merge in source.value("tokenizer.ggml.merges")]
@@ -283,8 +283,8 @@ def tokenizer_of(source: Source) -> Tokenizer:
 def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     """Write the model into `folder`, which is made where it is not there; returns it."""
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
-    file = Source(source)
-    save(_Decoder(file).build(), folder / "onnx" / "model.onnx")
+    file = LlamaSource(source)
+    save(_OnnxDecoder(file).build(), folder / "onnx" / "model.onnx")
     tokenizer_of(file).save(str(folder / "tokenizer.json"))
     end = file.value("tokenizer.ggml.eos_token_id")
     _write_json(folder / "config.json", _config(file))
@@ -294,7 +294,7 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     return folder
 
 
-def _config(source: Source) -> dict[str, object]:
+def _config(source: LlamaSource) -> dict[str, object]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

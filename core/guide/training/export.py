@@ -14,7 +14,7 @@ from core.guide.training.corpus import CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS
 
 
 @dataclass(frozen=True)
-class Header:
+class GuideHeader:
     """What GGUF says about a llama model; names follow the keys of the GGUF specification."""
 
     context_length: int
@@ -31,7 +31,7 @@ class Header:
 
 def write_gguf(
     path: Path,
-    header: Header,
+    header: GuideHeader,
     tensors: Mapping[str, NDArray[np.float32]],
     tokens: tuple[str, ...],
     merges: tuple[str, ...],
@@ -51,7 +51,7 @@ def write_gguf(
     temporary.replace(path)
 
 
-def _describe(writer: gguf.GGUFWriter, header: Header) -> None:
+def _describe(writer: gguf.GGUFWriter, header: GuideHeader) -> None:
     writer.add_type("model")
     writer.add_name("guide")
     writer.add_basename("guide")
@@ -66,7 +66,7 @@ def _describe(writer: gguf.GGUFWriter, header: Header) -> None:
     writer.add_float32("general.sampling.temp", 0.0)
 
 
-def _write_header(writer: gguf.GGUFWriter, header: Header, vocabulary: int) -> None:
+def _write_header(writer: gguf.GGUFWriter, header: GuideHeader, vocabulary: int) -> None:
     writer.add_vocab_size(vocabulary)
     writer.add_context_length(header.context_length)
     writer.add_embedding_length(header.embedding_length)

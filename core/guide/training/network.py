@@ -17,7 +17,7 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
-class Shape:
+class GuideShape:
     """Hyperparameters; every row length is a multiple of 256, so that any GGUF quantization can be made of it."""
 
     vocabulary: int = 2048
@@ -35,7 +35,7 @@ class Shape:
 class Norm(nn.Module):
     """Root-mean-square norm in float32."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GuideShape) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(shape.width))
         self.epsilon = shape.epsilon
@@ -47,7 +47,7 @@ class Norm(nn.Module):
 class Attention(nn.Module):
     """Causal grouped-query attention with rotary positions."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GuideShape) -> None:
         super().__init__()
         self.shape = shape
         self.q = nn.Linear(shape.width, shape.heads * shape.head_width, bias=False)
@@ -72,7 +72,7 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GuideShape) -> None:
         super().__init__()
         self.gate = nn.Linear(shape.width, shape.hidden, bias=False)
         self.up = nn.Linear(shape.width, shape.hidden, bias=False)
@@ -82,10 +82,10 @@ class FeedForward(nn.Module):
         return self.down(functional.silu(self.gate(x)) * self.up(x))
 
 
-class Block(nn.Module):
+class GuideBlock(nn.Module):
     """Norm, attention, norm, feed forward, each added to the stream."""
 
-    def __init__(self, shape: Shape, dropout: float) -> None:
+    def __init__(self, shape: GuideShape, dropout: float) -> None:
         super().__init__()
         self.attention_norm, self.attention = Norm(shape), Attention(shape)
         self.feed_norm, self.feed = Norm(shape), FeedForward(shape)
@@ -99,11 +99,11 @@ class Block(nn.Module):
 class Guide(nn.Module):
     """Tokens (batch, length) to hidden states (batch, length, width); `logits` scores them with the tied embedding."""
 
-    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
+    def __init__(self, shape: GuideShape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
-        self.blocks = nn.ModuleList(Block(shape, dropout) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(GuideBlock(shape, dropout) for _ in range(shape.layers))
         self.norm = Norm(shape)
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("angles", rope_angles(shape), persistent=False)
@@ -122,7 +122,7 @@ class Guide(nn.Module):
         return functional.linear(hidden, self.embedding.weight)
 
 
-def rope_angles(shape: Shape) -> Tensor:
+def rope_angles(shape: GuideShape) -> Tensor:
     """(context, head_width / 2) angles: position times base ** (-2i / head_width)."""
     steps = torch.arange(0, shape.head_width, 2, dtype=torch.float32) / shape.head_width
     return torch.outer(torch.arange(shape.context, dtype=torch.float32), shape.rope_base**-steps)

@@ -33,8 +33,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.guide.training.corpus import END, Fact, build_prompt, load_facts
-from core.guide.training.export import Header, write_gguf
-from core.guide.training.network import Guide, Shape
+from core.guide.training.export import GuideHeader, write_gguf
+from core.guide.training.network import Guide, GuideShape
 from core.guide.training.phrasing import Phrasings
 from core.guide.training.vocabulary import Vocabulary, train_vocabulary
 
@@ -247,7 +247,7 @@ def _scored(tokenizer, asked: str, answered: str) -> Example:
 def export_model(model: Guide, vocabulary: Vocabulary, path: Path) -> None:
     """Write the model as GGUF; the embedding serves as output too, so there is no `output.weight`."""
     shape = model.shape
-    header = Header(
+    header = GuideHeader(
         context_length=shape.context,
         embedding_length=shape.width,
         block_count=shape.layers,
@@ -310,8 +310,8 @@ def main() -> None:
     torch.manual_seed(options.seed)
     torch.use_deterministic_algorithms(True)
     facts = load_facts()
-    vocabulary = train_vocabulary(facts, Shape.vocabulary, options.seed)
-    model = Guide(Shape(), options.dropout)
+    vocabulary = train_vocabulary(facts, GuideShape.vocabulary, options.seed)
+    model = Guide(GuideShape(), options.dropout)
     size = sum(p.numel() for p in model.parameters())
     print(f"{len(facts)} facts, {len(vocabulary.tokens)} tokens, {size:,} parameters", flush=True)
     train_model(model, Conversations(facts, vocabulary, options.seed), options, vocabulary)

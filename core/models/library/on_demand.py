@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from core.contract.artifact import URL
 from core.errors import BenchtopError
-from core.lanes import Lane
+from core.lanes import WorkLane
 from core.models.library.scan import LibraryEntry, Place
 from core.names import are_same, parse_asked
 from core.telemetry.log import get_logger
@@ -37,7 +37,7 @@ class Loadable(Struct, frozen=True):
 class Shelf:
     """Looks with `look`, one look at a time however many ask. Belongs to one event loop."""
 
-    def __init__(self, look: Callable[[], tuple[LibraryEntry, ...]], lane: Lane) -> None:
+    def __init__(self, look: Callable[[], tuple[LibraryEntry, ...]], lane: WorkLane) -> None:
         self._look = look
         self._lane = lane
         self._found: tuple[LibraryEntry, ...] = ()

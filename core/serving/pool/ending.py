@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from core.hardware import give_back_memory
-from core.lanes import Lane
+from core.lanes import WorkLane
 from core.serving.host import Host
 from core.serving.pool.member import Member
 from core.serving.pool.members import Members
@@ -17,7 +17,7 @@ ENDING_SECONDS = 30.0
 class Ending:
     """Belongs to the event loop."""
 
-    def __init__(self, members: Members, lane: Lane) -> None:
+    def __init__(self, members: Members, lane: WorkLane) -> None:
         """`lane`: where memory is given back to the system."""
         self._members = members
         self._lane = lane

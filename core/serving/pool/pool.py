@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.errors import BenchtopError, Cancelled, ModelNotFound, ModelNotReady
-from core.lanes import Lane
+from core.lanes import WorkLane
 from core.serving.host import Host, Loaded, Loader
 from core.serving.pool.ending import Ending
 from core.serving.pool.member import Lease, Member
@@ -60,12 +60,12 @@ class Pool:
         ttl: float,
         resident: Callable[[], int],
         max_queue: int = 0,
-        lane: Lane | None = None,
+        lane: WorkLane | None = None,
     ) -> None:
         """`limit`: bytes for all models; `ttl`: idle seconds before a model without one of its own is unloaded, zero
         for never; `resident`: bytes this process takes now; `max_queue`: requests that may wait for a model that is
         leaving, zero for any number; `lane`: where `expect` is asked and memory is given back."""
-        lane = lane or Lane("loading models", 2, None)
+        lane = lane or WorkLane("loading models", 2, None)
         self._factory = factory
         self._max_queue = max_queue
         self._members = Members(ttl)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from core.contract.artifact import URL
 from core.errors import LoadFailed
-from core.lanes import Lane
+from core.lanes import WorkLane
 from core.serving.pool.ending import Ending
 from core.serving.pool.eviction import NoRoom, coldest, expired, make_room
 from core.serving.pool.member import Member, why_no_room
@@ -33,7 +33,7 @@ class RoomMaker:
         self,
         members: Members,
         ending: Ending,
-        lane: Lane,
+        lane: WorkLane,
         *,
         limit: int,
         expect: Callable[[Member, int], int],

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from litestar.types import HTTPDisconnectEvent, Message, Scope
 
-from api.http.answer import PING, Answer
+from api.http.answer import PING, HttpAnswer
 from api.http.live import LiveStreams
 from api.openai.chat_writer import ChatDialect
 from api.openai.wire import ChatMessage, ChatRequest
@@ -146,7 +146,7 @@ def stream_of(cancelled: asyncio.Event) -> Stream:
     return Stream("one", 3, 1, timeout=None, withdraw=lambda: False, cancel=cancelled.set)
 
 
-def answer_to(stream: Stream, *, ping: float = 15.0) -> Answer:
+def answer_to(stream: Stream, *, ping: float = 15.0) -> HttpAnswer:
 
     async def begin() -> Stream:
         return stream
@@ -154,12 +154,12 @@ def answer_to(stream: Stream, *, ping: float = 15.0) -> Answer:
     return answer_begun_by(begin, ping=ping)
 
 
-def answer_begun_by(begin: Callable[[], Coroutine[object, object, Stream]], *, ping: float = 15.0) -> Answer:
+def answer_begun_by(begin: Callable[[], Coroutine[object, object, Stream]], *, ping: float = 15.0) -> HttpAnswer:
     body = ChatRequest(model="echo", messages=[ChatMessage(role=Role.USER, content="x")], stream=True)
-    return Answer(begin, ChatDialect(body, "FP"), LiveStreams(), streamed=True, ping=ping)
+    return HttpAnswer(begin, ChatDialect(body, "FP"), LiveStreams(), streamed=True, ping=ping)
 
 
-async def answered(answer: Answer, client: Client) -> None:
+async def answered(answer: HttpAnswer, client: Client) -> None:
     """The answer never looks at its scope, so an empty one will do."""
     await answer(cast("Scope", {}), client.receive, client.send)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat.marks import BREAK, CLOSE, OPEN, STRIDE, Marker, Piece
+from core.chat.marks import BREAK, CLOSE, OPEN, STRIDE, Marker, PromptPiece
 
 CONTROLS = ["<s>", "</s>", "<s>x", "<|im_end|>", "[INST]"]
 MARKER = Marker(CONTROLS)
@@ -35,7 +35,7 @@ def test_the_longest_control_token_is_marked() -> None:
 
 
 def test_the_templates_own_tokens_stay_what_they_are() -> None:
-    assert MARKER.split("<s>[INST]") == [Piece("<s>[INST]", plain=False)]
+    assert MARKER.split("<s>[INST]") == [PromptPiece("<s>[INST]", plain=False)]
 
 
 def test_a_mark_that_lost_its_partner_parts_the_text_and_is_gone() -> None:
@@ -60,4 +60,4 @@ def test_a_name_that_is_part_of_a_control_token_stands_apart() -> None:
 def test_without_control_tokens_there_is_nothing_to_mark() -> None:
     marker = Marker([])
     assert marker.mark(OPEN) == OPEN
-    assert marker.split(OPEN) == [Piece(OPEN, plain=False)]
+    assert marker.split(OPEN) == [PromptPiece(OPEN, plain=False)]

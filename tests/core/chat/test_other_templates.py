@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.chat.plain import GUIDING, Form, NoTools, Writing, without_system, write_messages, write_tools
+from core.chat.plain import GUIDING, NoTools, TemplateForm, Writing, without_system, write_messages, write_tools
 from core.chat.template import ChatTemplate
 from core.errors import RequestError, TemplateFailed
 from core.requests import Message, Role, TextPart, Tool, ToolCall
@@ -49,7 +49,9 @@ ALL, NONE = frozenset(Role), frozenset[Role]()
 OBJECT, JSON, PARTS, MERGED = "", "JSON arguments", "parts", "merged"
 
 
-def render(source: str, messages: Sequence[Message], tools: Sequence[Tool], form: Form, *, prompt: bool) -> str | None:
+def render(
+    source: str, messages: Sequence[Message], tools: Sequence[Tool], form: TemplateForm, *, prompt: bool
+) -> str | None:
     """What the library makes of it; None where the template fails or refuses."""
     try:
         (text,), _ = library.render_jinja_template(
@@ -65,7 +67,7 @@ def render(source: str, messages: Sequence[Message], tools: Sequence[Tool], form
     return None if "'text': '" in text or "{'city': 'Oslo'" in text else str(text)
 
 
-def spellings(source: str) -> Iterator[tuple[str, Form]]:
+def spellings(source: str) -> Iterator[tuple[str, TemplateForm]]:
     """Ways to write a conversation, the usual one first."""
     knows = {False, '"developer"' in source or "'developer'" in source}
     for no_tools, objects, parts, developer in product(
@@ -74,7 +76,7 @@ def spellings(source: str) -> Iterator[tuple[str, Form]]:
         words = (no_tools.name if no_tools is not NoTools.NONE else "", "" if objects else JSON, PARTS if parts else "")
         yield (
             ", ".join(filter(None, words)),
-            Form(parts, parts, developer=developer, objects=objects, no_tools=no_tools),
+            TemplateForm(parts, parts, developer=developer, objects=objects, no_tools=no_tools),
         )
 
 

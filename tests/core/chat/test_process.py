@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from core.chat.process import ProcessEnded, TemplateProcess
-from core.chat.wire import Broken, Render, Rendered
+from core.chat.wire import Render, Rendered, TemplateBroken
 from core.errors import RequestError, TemplateFailed
 from tests.core.chat.conftest import Open
 from tests.fakes.support import said
@@ -190,8 +190,8 @@ def test_a_process_whose_workbench_dies_ends_by_itself() -> None:
 def test_a_source_that_does_not_compile_is_told_at_every_order() -> None:
     process = TemplateProcess("{% for %}")
     try:
-        assert isinstance(process.compile(), Broken)
-        assert isinstance(process.render(Render({})), Broken)
+        assert isinstance(process.compile(), TemplateBroken)
+        assert isinstance(process.render(Render({})), TemplateBroken)
     finally:
         process.close()
 

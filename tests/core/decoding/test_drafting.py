@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
 from core.decoding.drafting import FAILURES, SMALLEST_CHUNK, DraftModel, compare_vocabularies
-from core.decoding.speculate import Wish
+from core.decoding.speculate import GuessWish
 from core.engines.echo import TURN_END, EchoModel, EchoTokenizer
 from core.errors import EngineFailed
 
@@ -42,49 +42,49 @@ PROMPT = list(b"abcdefgh")
 
 
 def test_it_runs_ahead_of_a_prompt() -> None:
-    assert [text(guess) for guess in drafted(echo()).propose([Wish("a", PROMPT, 3)])] == ["abc"]
+    assert [text(guess) for guess in drafted(echo()).propose([GuessWish("a", PROMPT, 3)])] == ["abc"]
 
 
 def test_it_follows_what_came_true_and_takes_back_what_did_not() -> None:
     draft = drafted(echo())
-    draft.propose([Wish("a", PROMPT, 3)])
-    assert [text(guess) for guess in draft.propose([Wish("a", [*PROMPT, *b"ab"], 3)])] == ["cde"]
+    draft.propose([GuessWish("a", PROMPT, 3)])
+    assert [text(guess) for guess in draft.propose([GuessWish("a", [*PROMPT, *b"ab"], 3)])] == ["cde"]
     # The large model wrote something else, and in the echo's script so many tokens stand for themselves.
-    assert [text(guess) for guess in draft.propose([Wish("a", [*PROMPT, *b"abXY"], 2)])] == ["ef"]
+    assert [text(guess) for guess in draft.propose([GuessWish("a", [*PROMPT, *b"abXY"], 2)])] == ["ef"]
 
 
 def test_what_is_right_already_is_not_computed_again() -> None:
     model = Noting(LoadOptions(ctx_size=256, slots=2))
     draft = drafted(model)
-    draft.propose([Wish("a", PROMPT, 3)])
-    draft.propose([Wish("a", [*PROMPT, *b"abc"], 2)])
+    draft.propose([GuessWish("a", PROMPT, 3)])
+    draft.propose([GuessWish("a", [*PROMPT, *b"abc"], 2)])
     # The prompt, two guesses; then the guess that was never fed, and one more.
     assert model.computed == [len(PROMPT), 1, 1, 1, 1]
 
 
 def test_sequences_are_followed_side_by_side() -> None:
     draft = drafted(echo())
-    wishes = [Wish("a", PROMPT, 2), Wish("b", list(b"vwxyz"), 4)]
+    wishes = [GuessWish("a", PROMPT, 2), GuessWish("b", list(b"vwxyz"), 4)]
     assert [text(guess) for guess in draft.propose(wishes)] == ["ab", "vwxy"]
 
 
 def test_a_long_prompt_is_caught_up_with_over_several_calls() -> None:
     draft = drafted(echo(batch=4))
-    assert draft.propose([Wish("a", PROMPT, 2)]) == [[]]
-    assert [text(guess) for guess in draft.propose([Wish("a", PROMPT, 2)])] == ["ab"]
+    assert draft.propose([GuessWish("a", PROMPT, 2)]) == [[]]
+    assert [text(guess) for guess in draft.propose([GuessWish("a", PROMPT, 2)])] == ["ab"]
 
 
 def test_while_a_prompt_is_read_nobody_guesses() -> None:
     draft = drafted(echo())
-    draft.propose([Wish("a", PROMPT, 2)])
-    both = [Wish("a", PROMPT, 2), Wish("b", PROMPT * 3, 2)]
+    draft.propose([GuessWish("a", PROMPT, 2)])
+    both = [GuessWish("a", PROMPT, 2), GuessWish("b", PROMPT * 3, 2)]
     assert draft.propose(both) == [[], []]
     assert [text(guess) for guess in draft.propose(both)] == ["ab", "ab"]
 
 
 def test_no_more_of_a_prompt_is_read_at_once_than_streams_may_wait_for() -> None:
     model = Noting(LoadOptions(ctx_size=256, slots=2))
-    drafted(model).propose([Wish("a", PROMPT * 16, 2)])
+    drafted(model).propose([GuessWish("a", PROMPT * 16, 2)])
     # How fast it reads is not known yet.
     assert model.computed == [SMALLEST_CHUNK]
 
@@ -92,8 +92,8 @@ def test_no_more_of_a_prompt_is_read_at_once_than_streams_may_wait_for() -> None
 def test_what_another_sequence_has_read_is_not_read_again() -> None:
     model = Noting(LoadOptions(ctx_size=256, slots=2))
     draft = drafted(model)
-    draft.propose([Wish("a", PROMPT, 1)])
-    draft.propose([Wish("b", [*PROMPT[:5], *b"xyz"], 1)])
+    draft.propose([GuessWish("a", PROMPT, 1)])
+    draft.propose([GuessWish("b", [*PROMPT[:5], *b"xyz"], 1)])
     assert model.computed == [len(PROMPT), 3]
 
 
@@ -103,7 +103,7 @@ def test_guesses_never_need_more_cells_or_sequences_than_there_are(turns: list[t
     texts: dict[int, list[int]] = {}
     for key, more, most in turns:
         texts.setdefault(key, [key]).extend(range(97, 97 + more))
-        found = draft.propose([Wish(key, tokens, most) for key, tokens in texts.items()])
+        found = draft.propose([GuessWish(key, tokens, most) for key, tokens in texts.items()])
         assert all(len(guess) <= most for guess in found)
         # An echo fails where a real model would: beyond its cells.
         assert draft._failures == 0
@@ -123,36 +123,36 @@ class Failing(EchoModel):
 def test_a_failure_costs_the_guesses_of_one_call_and_lasting_failure_is_told() -> None:
     model = Failing(LoadOptions(ctx_size=256, slots=2))
     draft = drafted(model)
-    assert draft.propose([Wish("a", PROMPT, 2)]) == [[]]
+    assert draft.propose([GuessWish("a", PROMPT, 2)]) == [[]]
     assert model._sequences == {}
     model.broken = False
-    assert [text(guess) for guess in draft.propose([Wish("a", PROMPT, 2)])] == ["ab"]
+    assert [text(guess) for guess in draft.propose([GuessWish("a", PROMPT, 2)])] == ["ab"]
     model.broken = True
     for _ in range(FAILURES):
-        assert draft.propose([Wish("a", PROMPT, 2)]) == [[]]
+        assert draft.propose([GuessWish("a", PROMPT, 2)]) == [[]]
     with pytest.raises(EngineFailed, match="No room"):
-        draft.propose([Wish("a", PROMPT, 2)])
+        draft.propose([GuessWish("a", PROMPT, 2)])
 
 
 def test_a_token_that_the_draft_model_does_not_know_ends_its_guesses() -> None:
     model = Noting(LoadOptions(ctx_size=256, slots=2))
-    assert drafted(model).propose([Wish("a", [*PROMPT, 300], 2)]) == [[]]
+    assert drafted(model).propose([GuessWish("a", [*PROMPT, 300], 2)]) == [[]]
     assert model.computed == []
 
 
 def test_the_end_is_the_last_guess() -> None:
     draft = drafted(echo())
-    draft.propose([Wish("a", PROMPT, 1)])
-    assert draft.propose([Wish("a", [*PROMPT, *PROMPT[:-1]], 5)]) == [[PROMPT[-1], TURN_END]]
+    draft.propose([GuessWish("a", PROMPT, 1)])
+    assert draft.propose([GuessWish("a", [*PROMPT, *PROMPT[:-1]], 5)]) == [[PROMPT[-1], TURN_END]]
 
 
 def test_nothing_is_guessed_beyond_what_the_draft_model_holds() -> None:
-    assert drafted(echo(context=10)).propose([Wish("a", PROMPT, 3)]) == [[]]
+    assert drafted(echo(context=10)).propose([GuessWish("a", PROMPT, 3)]) == [[]]
     draft = drafted(echo(context=12, slots=1))
-    found = draft.propose([Wish("a", PROMPT, 2)]) + draft.propose([Wish("b", PROMPT, 2)])
+    found = draft.propose([GuessWish("a", PROMPT, 2)]) + draft.propose([GuessWish("b", PROMPT, 2)])
     assert [text(guess) for guess in found] == ["ab", "ab"]
     # Both at once are too many, so that the second waits until the first has ended.
-    both = [Wish("b", [*PROMPT, *b"ab"], 2), Wish("c", PROMPT, 2)]
+    both = [GuessWish("b", [*PROMPT, *b"ab"], 2), GuessWish("c", PROMPT, 2)]
     assert [text(guess) for guess in draft.propose(both)] == ["cd", ""]
     draft.forget("b")
     assert [text(guess) for guess in draft.propose(both[1:])] == ["ab"]
@@ -161,12 +161,12 @@ def test_nothing_is_guessed_beyond_what_the_draft_model_holds() -> None:
 def test_more_sequences_than_the_draft_model_holds_take_turns() -> None:
     draft = drafted(echo(context=256, slots=1))
     for key in range(10):
-        assert [text(guess) for guess in draft.propose([Wish(key, PROMPT, 2)])] == ["ab"]
+        assert [text(guess) for guess in draft.propose([GuessWish(key, PROMPT, 2)])] == ["ab"]
 
 
 def test_a_guess_that_the_large_model_does_not_know_is_none() -> None:
     draft = DraftModel("echo", echo(), vocabulary=ord("c"))
-    assert [text(guess) for guess in draft.propose([Wish("a", PROMPT, 5)])] == ["ab"]
+    assert [text(guess) for guess in draft.propose([GuessWish("a", PROMPT, 5)])] == ["ab"]
 
 
 class Larger(EchoTokenizer):

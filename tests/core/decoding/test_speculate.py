@@ -16,17 +16,17 @@ from core.decoding.speculate import (
     RECENT,
     RUNS,
     Balance,
-    Outcome,
+    GuessOutcome,
+    GuessWish,
     PromptLookup,
     Speculation,
-    Wish,
 )
 
 TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 
 
 def looked_up(tokens: Sequence[int], most: int = 6) -> list[int]:
-    (found,) = PromptLookup().propose([Wish("key", tokens, most)])
+    (found,) = PromptLookup().propose([GuessWish("key", tokens, most)])
     return found
 
 
@@ -64,14 +64,14 @@ def test_nothing_is_guessed_of_a_text_without_repetition() -> None:
 def test_a_lookup_that_grows_with_the_text_finds_what_a_search_finds(tokens: list[int], most: int, step: int) -> None:
     lookup = PromptLookup()
     for end in (*range(1, len(tokens), step), len(tokens)):
-        assert lookup.propose([Wish("key", tokens[:end], most)]) == [searched(tokens[:end], most)]
+        assert lookup.propose([GuessWish("key", tokens[:end], most)]) == [searched(tokens[:end], most)]
 
 
 def test_a_forgotten_sequence_leaves_nothing_behind() -> None:
     lookup = PromptLookup()
-    lookup.propose([Wish("key", [1, 2, 3, 1, 2], 3)])
+    lookup.propose([GuessWish("key", [1, 2, 3, 1, 2], 3)])
     lookup.forget("key")
-    assert lookup.propose([Wish("key", [1, 2], 3)]) == [[]]
+    assert lookup.propose([GuessWish("key", [1, 2], 3)]) == [[]]
 
 
 def known(seconds: float = 1.0) -> Balance:
@@ -158,7 +158,7 @@ class Always:
     def __init__(self) -> None:
         self.forgotten: list[Hashable] = []
 
-    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         return [[7] * wish.most for wish in wishes]
 
     def forget(self, key: Hashable) -> None:
@@ -170,8 +170,8 @@ class Always:
 def warm(proposer: Always | None = None) -> Speculation:
     speculation = Speculation(proposer or Always())
     for _ in range(PLAIN_FIRST):
-        assert speculation.guesses([Wish("a", [1], 9)]) == [[]]
-        speculation.learn([Outcome("a", 0, 0)], 1.0)
+        assert speculation.guesses([GuessWish("a", [1], 9)]) == [[]]
+        speculation.learn([GuessOutcome("a", 0, 0)], 1.0)
     return speculation
 
 
@@ -179,10 +179,10 @@ def lengths(speculation: Speculation, kept: Sequence[int], most: int = 9) -> lis
     """Guesses made in each step, of which so many came true."""
     made = []
     for count in kept:
-        (guesses,) = speculation.guesses([Wish("a", [1], most)])
+        (guesses,) = speculation.guesses([GuessWish("a", [1], most)])
         made.append(len(guesses))
         # Less than a plain step costs, so that guessing never rests.
-        speculation.learn([Outcome("a", len(guesses), count)], 0.01)
+        speculation.learn([GuessOutcome("a", len(guesses), count)], 0.01)
     return made
 
 
@@ -214,6 +214,6 @@ def test_a_sequence_is_forgotten_once() -> None:
 def test_slow_guessing_counts_against_guesses() -> None:
     speculation = warm()
     for _ in range(3):
-        (guesses,) = speculation.guesses([Wish("a", [1], 9)])
-        speculation.learn([Outcome("a", len(guesses), 0)], 2.0)
-    assert speculation.guesses([Wish("a", [1], 9)]) == [[]]
+        (guesses,) = speculation.guesses([GuessWish("a", [1], 9)])
+        speculation.learn([GuessOutcome("a", len(guesses), 0)], 2.0)
+    assert speculation.guesses([GuessWish("a", [1], 9)]) == [[]]

@@ -18,7 +18,7 @@ MODELS = {"object": "list", "data": [{"id": "far-model", "object": "model"}]}
 
 
 @dataclass
-class Exchange:
+class ServerExchange:
     """One request that came, and the way to answer it."""
 
     method: str
@@ -27,7 +27,7 @@ class Exchange:
     body: Any
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    log: list["Exchange"] = field(repr=False)
+    log: list["ServerExchange"] = field(repr=False)
 
     async def raw(self, data: bytes) -> None:
         self.writer.write(data)
@@ -55,20 +55,20 @@ class Exchange:
             pass
 
 
-Answer = Callable[[Exchange], Awaitable[None]]
+Answer = Callable[[ServerExchange], Awaitable[None]]
 
 
 @dataclass
 class Elsewhere:
     url: str
-    asked: list[Exchange]
+    asked: list[ServerExchange]
 
     @property
     def bodies(self) -> list[Any]:
         return [exchange.body for exchange in self.asked if exchange.method == "POST"]
 
 
-async def list_models(exchange: Exchange) -> None:
+async def list_models(exchange: ServerExchange) -> None:
     await exchange.send(200, MODELS)
 
 
@@ -77,7 +77,7 @@ async def elsewhere(
     answer: Answer | None = None, models: Answer = list_models, port: int = 0
 ) -> AsyncIterator[Elsewhere]:
     """A server that answers GET with `models` and POST with `answer`, and closes the connection after each."""
-    asked: list[Exchange] = []
+    asked: list[ServerExchange] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -96,16 +96,18 @@ async def elsewhere(
         server.close()
 
 
-async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, log: list[Exchange]) -> Exchange:
+async def _read(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, log: list[ServerExchange]
+) -> ServerExchange:
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     first, *lines = head.strip().split("\r\n")
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     content = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Exchange(method, path, headers, json.loads(content) if content else None, reader, writer, log)
+    return ServerExchange(method, path, headers, json.loads(content) if content else None, reader, writer, log)
 
 
-async def answer_fully(exchange: Exchange) -> None:
+async def answer_fully(exchange: ServerExchange) -> None:
     await exchange.begin()
     await exchange.event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
     await exchange.raw(b": keep-alive\r\n\r\n")
@@ -137,6 +139,6 @@ async def hosting(url: str) -> AsyncIterator[Host]:
         await host.stop()
 
 
-async def gone(exchange: Exchange) -> None:
+async def gone(exchange: ServerExchange) -> None:
     async with asyncio.timeout(5):
         await exchange.gone()

@@ -16,7 +16,7 @@ from core.guide import WEIGHTS
 from core.models.formats.detect import fingerprint
 from core.models.library.scan import Library
 from core.models.paths import from_path
-from core.trial.child import TrialRequest, Tried
+from core.trial.child import TrialRequest, VariantTried
 from core.trial.parent import run_trial
 
 pytestmark = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode there")
@@ -57,7 +57,7 @@ def test_such_a_file_is_tried_in_a_child_process(library: Path) -> None:
     request = TrialRequest(location, artifact, (LoadOptions(threads=1, ctx_size=64),), (1,), rounds=1, seconds=1)
     outcome = run_trial(request, 60.0, threading.Event())
     assert outcome.trouble is None
-    assert any(isinstance(line, Tried) for line in outcome.lines)
+    assert any(isinstance(line, VariantTried) for line in outcome.lines)
 
 
 def test_only_what_cannot_be_encoded_becomes_an_escape() -> None:

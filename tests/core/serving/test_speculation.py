@@ -14,7 +14,7 @@ from core.contract.models import ModelSpec, Tokenizer, TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
 from core.decoding.drafting import DraftModel
-from core.decoding.speculate import FIRST_GUESSES, Balance, PromptLookup, Proposer, Wish
+from core.decoding.speculate import FIRST_GUESSES, Balance, GuessWish, PromptLookup, Proposer
 from core.engines.echo import TURN_END, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import EngineFailed
@@ -50,7 +50,7 @@ class Oracle:
         self.following: set[Hashable] = set()
         self.freed = False
 
-    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         self.following.update(wish.key for wish in wishes)
         return [self._guess(wish) for wish in wishes]
 
@@ -60,14 +60,14 @@ class Oracle:
     def shutdown(self) -> None:
         self.freed = True
 
-    def _guess(self, wish: Wish) -> list[int]:
+    def _guess(self, wish: GuessWish) -> list[int]:
         written = len(wish.tokens) - max(place for place, token in enumerate(wish.tokens) if token == 10) - 1
         right = (self._reply[written:] + [TURN_END] * wish.most)[: wish.most]
         return [token if self._random.random() >= self._errs else 33 for token in right]
 
 
-class Broken(Oracle):
-    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+class BrokenOracle(Oracle):
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         raise EngineFailed("It is broken.")
 
 
@@ -183,7 +183,7 @@ async def test_a_sequence_that_has_ended_is_forgotten() -> None:
 
 
 async def test_a_draft_that_fails_costs_no_request_and_is_told() -> None:
-    proposer = Broken(SAID)
+    proposer = BrokenOracle(SAID)
     async with hosting(counting(), proposer) as host:
         reply = await ask(host)
         stats = host.snapshot().draft
@@ -201,7 +201,7 @@ class Patient(Oracle):
         self.heard = threading.Event()
         self.in_time: list[bool] = []
 
-    def propose(self, wishes: Sequence[Wish]) -> list[list[int]]:
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         self.in_time.append(self.heard.wait(10))
         return super().propose(wishes)
 

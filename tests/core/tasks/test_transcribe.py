@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import EngineFailed
-from core.events import Event, Failed, Finished, FinishReason, Heard, Segment, Timings, Usage
+from core.events import Event, Failed, Finished, FinishReason, Heard, SpeechSegment, Timings, Usage
 from core.tasks.transcribe import compression_ratio, fold_transcript, format_srt, format_vtt
 
 TIMES = st.floats(0, 360_000).map(lambda time: round(time, 3))
-SEGMENTS = st.lists(st.builds(lambda text, a, b: Segment(text, min(a, b), max(a, b)), st.text(), TIMES, TIMES))
+SEGMENTS = st.lists(st.builds(lambda text, a, b: SpeechSegment(text, min(a, b), max(a, b)), st.text(), TIMES, TIMES))
 
 
 def test_srt_is_written_as_its_readers_expect() -> None:
-    segments = [Segment(" One", 0.0, 1.5), Segment(" two\nlines", 3661.007, 3661.9996)]
+    segments = [SpeechSegment(" One", 0.0, 1.5), SpeechSegment(" two\nlines", 3661.007, 3661.9996)]
     assert format_srt(segments) == (
         "1\n00:00:00,000 --> 00:00:01,500\nOne\n\n2\n01:01:01,007 --> 01:01:02,000\ntwo lines\n\n"
     )
@@ -25,7 +25,7 @@ def test_srt_is_written_as_its_readers_expect() -> None:
 
 
 def test_vtt_has_a_header_and_escapes_what_would_be_markup() -> None:
-    assert format_vtt([Segment(" a < b & c --> d", 0.25, 59.999)]) == (
+    assert format_vtt([SpeechSegment(" a < b & c --> d", 0.25, 59.999)]) == (
         "WEBVTT\n\n00:00:00.250 --> 00:00:59.999\na &lt; b &amp; c --&gt; d\n\n"
     )
     assert format_vtt([]) == "WEBVTT\n\n"
@@ -39,7 +39,7 @@ def milliseconds(clock: str) -> int:
 
 
 @given(SEGMENTS)
-def test_every_cue_of_srt_reads_back_with_its_times(segments: list[Segment]) -> None:
+def test_every_cue_of_srt_reads_back_with_its_times(segments: list[SpeechSegment]) -> None:
     blocks = format_srt(segments).split("\n\n")
     segments = [segment for segment in segments if segment.text.split()]
     assert blocks.pop() == ""
@@ -54,7 +54,7 @@ def test_every_cue_of_srt_reads_back_with_its_times(segments: list[Segment]) -> 
 
 
 @given(SEGMENTS)
-def test_every_cue_of_vtt_reads_back_with_its_text(segments: list[Segment]) -> None:
+def test_every_cue_of_vtt_reads_back_with_its_text(segments: list[SpeechSegment]) -> None:
     header, *blocks = format_vtt(segments).split("\n\n")
     segments = [segment for segment in segments if segment.text.split()]
     assert header == "WEBVTT"
@@ -72,8 +72,8 @@ def test_the_fold_gathers_segments_language_and_usage() -> None:
     usage = Usage(completion_tokens=5)
     events: list[Event] = [
         Heard(0, 0.0, 9.0),
-        Heard(0, 0.5, 9.0, "de", (Segment(" eins", 0, 1),)),
-        Heard(0, 1.0, 9.0, segments=(Segment(" zwei", 1, 2),)),
+        Heard(0, 0.5, 9.0, "de", (SpeechSegment(" eins", 0, 1),)),
+        Heard(0, 1.0, 9.0, segments=(SpeechSegment(" zwei", 1, 2),)),
         Finished(0, FinishReason.STOP, usage, Timings()),
     ]
     whole = fold_transcript(events)

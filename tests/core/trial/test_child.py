@@ -7,7 +7,7 @@ import pytest
 
 from core.contract.options import LoadOptions
 from core.models.resolve import resolve_own
-from core.trial.child import Loaded, Sampled, Settled, TrialRequest, Tried
+from core.trial.child import Sampled, Settled, TrialRequest, VariantLoaded, VariantTried
 from core.trial.parent import run_trial
 from tests.fakes.bert import write_embedder
 
@@ -19,7 +19,7 @@ def test_an_embedder_embeds_a_text_in_a_trial_run(tmp_path: Path) -> None:
     request = TrialRequest(location, artifact, (LoadOptions(threads=1),), (1,), rounds=2, seconds=20)
     outcome = run_trial(request, 60.0, threading.Event())
     assert outcome.trouble is None
-    assert [type(line) for line in outcome.lines] == [Loaded, Sampled, Sampled, Tried]
+    assert [type(line) for line in outcome.lines] == [VariantLoaded, Sampled, Sampled, VariantTried]
     assert all(line.prefill > 0 and line.threads == 1 for line in outcome.lines if isinstance(line, Sampled))
 
 
@@ -27,7 +27,7 @@ def test_a_trial_run_tells_what_a_model_came_to_take() -> None:
     options = LoadOptions(threads=1, batch=64)
     request = TrialRequest("core.engines.llamacpp.engine:LlamaCppEngine", resolve_own("guide"), (options,), (1,), 1, 20)
     outcome = run_trial(request, 60.0, threading.Event())
-    assert [type(line) for line in outcome.lines] == [Loaded, Sampled, Settled, Tried]
+    assert [type(line) for line in outcome.lines] == [VariantLoaded, Sampled, Settled, VariantTried]
     (settled,) = (line for line in outcome.lines if isinstance(line, Settled))
     assert settled.context > 64
     # At least the weights, and less than a Python process with the library takes.

@@ -14,8 +14,8 @@ from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.guide import WEIGHTS
 from core.trial.child import Line, Sampled
-from core.trial.choose_engine import Candidate, Row, Selection, Selector, find_fastest
-from core.trial.probe import Prober, Rate, Verdict
+from core.trial.choose_engine import Candidate, CandidateRow, Selection, Selector, find_fastest
+from core.trial.probe import Prober, ProbeVerdict, Rate
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 
@@ -105,16 +105,16 @@ def test_the_budget_is_never_exceeded_and_what_was_not_measured_is_not_held_agai
     assert prober.kept(Sleepy(), GUIDE, LoadOptions()) is None
 
 
-def row(engine: str, decode: float | None) -> Row:
+def row(engine: str, decode: float | None) -> CandidateRow:
     rates = () if decode is None else (Rate(LoadOptions(), 1, decode, 1.0, 0.1, 0.0),)
-    return Row(engine, GUIDE, Verdict(engine, "1", "guide", "m", LoadOptions(), rates))
+    return CandidateRow(engine, GUIDE, ProbeVerdict(engine, "1", "guide", "m", LoadOptions(), rates))
 
 
 def test_ties_and_unmeasured_candidates_go_by_preference() -> None:
     assert find_fastest([row("a", 10.0), row("b", 10.0)]) == 0
     assert find_fastest([row("a", None), row("b", 5.0)]) == 1
     assert find_fastest([row("a", None), row("b", None)]) == 0
-    assert find_fastest([Row("a", GUIDE, problem="no")]) is None
+    assert find_fastest([CandidateRow("a", GUIDE, problem="no")]) is None
     assert find_fastest([]) is None
 
 

@@ -20,11 +20,11 @@ from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import Cancelled, EngineFailed, LoadFailed
 from core.guide import WEIGHTS
 from core.hardware import describe_machine
-from core.trial.child import Line, Loaded, Refused, Sampled, TrialRequest, Tried
-from core.trial.choose_engine import Row, Selection
+from core.trial.child import Line, Sampled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
+from core.trial.choose_engine import CandidateRow, Selection
 from core.trial.cpu_load import Times
 from core.trial.parent import run_trial
-from core.trial.probe import Prober, Rate, Verdict, apply_verdict, best_threads, thread_counts
+from core.trial.probe import Prober, ProbeVerdict, Rate, apply_verdict, best_threads, thread_counts
 from tui.cli.doctor import verdict_lines
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
@@ -108,7 +108,7 @@ def prober(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prober:
     return Prober(tmp_path, timeout=20.0)
 
 
-def probe(prober: Prober, engine: Troubled) -> Verdict:
+def probe(prober: Prober, engine: Troubled) -> ProbeVerdict:
     location = f"{__name__}:{type(engine).__name__}"
     return prober.probe(engine, location, GUIDE, LoadOptions(), threading.Event())
 
@@ -199,7 +199,7 @@ def test_notes_name_the_settings_given_up_and_those_taken() -> None:
     safest = engine.safer(replace(LoadOptions(), extra_buffers=False))
     assert safest is not None
     assert engine.safer(safest) is None
-    verdict = Verdict("llamacpp", "1", "guide", "m", safest, (Rate(safest, 1, 1.0, 1.0, 0.1, 0.0),))
+    verdict = ProbeVerdict("llamacpp", "1", "guide", "m", safest, (Rate(safest, 1, 1.0, 1.0, 0.1, 0.0),))
     assert verdict.notes == ()
 
 
@@ -230,7 +230,7 @@ def test_of_the_variants_that_survive_the_clearly_fastest_is_taken(prober: Probe
     verdict = prober.probe(Choosy(), location, GUIDE, LoadOptions(), threading.Event(), tell=told.append)
     assert verdict.options.flash_attention is False
     assert [failure.how for failure in verdict.failures] == ["ended with exit code 9"]
-    assert {type(line) for line in told} == {Loaded, Sampled, Tried}
+    assert {type(line) for line in told} == {VariantLoaded, Sampled, VariantTried}
     assert len({rate.options for rate in verdict.rates}) == 2
 
 
@@ -252,12 +252,12 @@ def test_the_budget_bounds_the_rounds_but_not_the_first(prober: Prober) -> None:
 
 def test_a_refused_variant_is_told_with_the_engines_sentence(prober: Prober) -> None:
     request = TrialRequest(f"{__name__}:Refusing", GUIDE, (LoadOptions(),), (1,), rounds=1, seconds=1.0)
-    assert run_trial(request, 20.0, threading.Event()).lines == (Refused(0, "Not this one."),)
+    assert run_trial(request, 20.0, threading.Event()).lines == (VariantRefused(0, "Not this one."),)
 
 
 def test_what_was_asked_for_stands_and_the_rest_is_what_was_measured() -> None:
     rates = (Rate(LoadOptions(), 1, 10.0, 5.0, 0.1, 0.0), Rate(LoadOptions(), 2, 9.0, 50.0, 0.1, 0.0))
-    verdict = Verdict("llamacpp", "1", "guide", "m", LoadOptions(), rates)
+    verdict = ProbeVerdict("llamacpp", "1", "guide", "m", LoadOptions(), rates)
     assert verdict.best == rates[0]
     taken = apply_verdict(verdict, LoadOptions(ctx_size=64, slots=3))
     assert (taken.ctx_size, taken.slots, taken.threads, taken.batch_threads) == (64, 3, 1, 2)
@@ -273,6 +273,6 @@ def test_a_measurement_beside_other_work_says_so(
     verdict = probe(Prober(tmp_path, timeout=20.0, clock=lambda: next(clock)), Quitting())
     assert said in verdict.disturbed
     assert bool(verdict.disturbed) is bool(said)
-    told = Selection((Row("quitting", GUIDE, verdict),), 0).lines
+    told = Selection((CandidateRow("quitting", GUIDE, verdict),), 0).lines
     assert [line for line in told if "--rebench" in line] == ([f"[benchmark] {verdict.disturbed}"] if said else [])
     assert any(said in line for line in verdict_lines([verdict]))

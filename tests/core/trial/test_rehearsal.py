@@ -13,10 +13,10 @@ from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import EngineFailed
 from core.guide import WEIGHTS
 from core.requests import Sampling
-from core.trial.child import Loaded, TrialRequest, Tried
-from core.trial.parent import Outcome, run_trial
+from core.trial.child import TrialRequest, VariantLoaded, VariantTried
+from core.trial.parent import TrialOutcome, run_trial
 from core.trial.probe import Prober
-from core.trial.rehearsal import Unfit, rehearse_model
+from core.trial.rehearsal import UnfitModel, rehearse_model
 from tests.fakes.weights import rewritten
 
 OPTIONS_GREEDY = Sampling(temperature=0.0)
@@ -28,7 +28,7 @@ def artifact(path: Path) -> Artifact:
     return Artifact(path.stem, "gguf", path, path.stat().st_size)
 
 
-def tried(path: Path) -> Outcome:
+def tried(path: Path) -> TrialOutcome:
     return run_trial(TrialRequest(LOCATION, artifact(path), (OPTIONS,), (1,), 1, 20.0), 120.0, threading.Event())
 
 
@@ -36,7 +36,7 @@ def test_a_vocabulary_that_aborts_at_the_first_text_dies_in_the_trial_run(tmp_pa
     # The words of one kind of tokenizer under the name of another: it loads, and decodes what was never a text.
     path = rewritten(WEIGHTS, tmp_path / "foreign.gguf", fields={"tokenizer.ggml.model": "llama"})
     outcome = tried(path)
-    assert [type(line) for line in outcome.lines] == [Loaded]
+    assert [type(line) for line in outcome.lines] == [VariantLoaded]
     assert "SIGABRT" in (outcome.trouble or "")
 
 
@@ -51,7 +51,7 @@ def test_tokens_that_no_vocabulary_has_are_told_before_a_model_looks_them_up(tmp
     path = rewritten(WEIGHTS, tmp_path / "beyond.gguf", fields={"tokenizer.ggml.model": "rwkv"})
     model = LlamaCppEngine().load(artifact(path), OPTIONS)
     try:
-        with pytest.raises(Unfit, match="makes token -1 of a text"):
+        with pytest.raises(UnfitModel, match="makes token -1 of a text"):
             rehearse_model(model)
     finally:
         model.shutdown()
@@ -61,7 +61,7 @@ def test_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     path = rewritten(WEIGHTS, tmp_path / "nan.gguf", weights={"output_norm.weight": float("nan")})
     outcome = tried(path)
     assert outcome.trouble is not None
-    assert not any(isinstance(line, Tried) for line in outcome.lines)
+    assert not any(isinstance(line, VariantTried) for line in outcome.lines)
 
 
 def test_sound_models_come_through_with_all_sequences_free() -> None:

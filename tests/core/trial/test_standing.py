@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from core.bench.results import BenchRow, BenchRun, ExportFormat, Setting, export_run
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
-from core.trial.choose_engine import Row, Selection
-from core.trial.probe import Rate, Verdict
+from core.trial.choose_engine import CandidateRow, Selection
+from core.trial.probe import ProbeVerdict, Rate
 from core.trial.standing import Measured, judge_standing
 
 SETTING = Setting("m", "f", "a", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)
@@ -73,9 +73,9 @@ def test_exports_say_what_the_screen_says() -> None:
 
 
 def test_what_an_engine_is_chosen_by_is_told_as_it_is() -> None:
-    def row(engine: str, decode: float, spread: float) -> Row:
+    def row(engine: str, decode: float, spread: float) -> CandidateRow:
         rate = Rate(LoadOptions(), 1, decode, 1.0, 0.1, spread)
-        return Row(engine, GUIDE, Verdict(engine, "1", "guide", "m", LoadOptions(), (rate,)))
+        return CandidateRow(engine, GUIDE, ProbeVerdict(engine, "1", "guide", "m", LoadOptions(), (rate,)))
 
     clear = Selection((row("a", 100.0, 0.1), row("b", 50.0, 0.1)), 0)
     assert clear.lines[-1] == "[engine] Selected: a (fastest)"

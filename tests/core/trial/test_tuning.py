@@ -21,8 +21,8 @@ from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.guide import WEIGHTS
-from core.trial.child import Refused, Sampled
-from core.trial.probe import Prober, Verdict, apply_fitting, apply_verdict, describe_settings
+from core.trial.child import Sampled, VariantRefused
+from core.trial.probe import Prober, ProbeVerdict, apply_fitting, apply_verdict, describe_settings
 from core.trial.tuning import (
     MARGIN,
     TURNS,
@@ -90,7 +90,7 @@ def prober(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prober:
     return Prober(tmp_path, timeout=60.0)
 
 
-def probe(prober: Prober, engine: Sized, options: LoadOptions = LoadOptions(), budget: float = 60.0) -> Verdict:
+def probe(prober: Prober, engine: Sized, options: LoadOptions = LoadOptions(), budget: float = 60.0) -> ProbeVerdict:
     return prober.probe(engine, f"{__name__}:{type(engine).__name__}", GUIDE, options, GO, budget=budget)
 
 
@@ -132,7 +132,7 @@ def test_every_size_is_loaded_in_turn_and_its_best_round_counts() -> None:
     assert (request.prompt, request.decoded, request.threads, request.weighed) == (2048, 0, (2,), False)
     rates = (50.0, 80.0, 0.0, 70.0, 60.0, 0.0)
     lines = [Sampled(place, 2, rate, 0.0, 0.1) for place, rate in enumerate(rates) if rate]
-    found = size_rates(plan, [*lines, Refused(2, "no memory")])
+    found = size_rates(plan, [*lines, VariantRefused(2, "no memory")])
     assert found == (SizeRate(USUAL, 70.0), SizeRate(SMALL, 80.0))
     assert size_rates(plan, lines[1:2]) == ()
 
@@ -171,7 +171,7 @@ class Spacious(Sized):
 
 def test_a_batch_that_is_too_much_with_another_context_is_left_out() -> None:
     found = (SizeRate(USUAL, 100.0), SizeRate(LARGE, 200.0))
-    verdict = Verdict("sized", "1", "guide", "m", LoadOptions(), sizes=found)
+    verdict = ProbeVerdict("sized", "1", "guide", "m", LoadOptions(), sizes=found)
     for context, batch in ((2048, LARGE.batch), (131_072, None)):
         asked = LoadOptions(ctx_size=context)
         assert apply_fitting(Spacious(), GUIDE, verdict, asked).batch == batch

@@ -18,7 +18,7 @@ import pytest
 from msgspec import Struct
 
 from core.guide import WEIGHTS
-from core.supervision import Journal, Note, read_note
+from core.supervision import Note, ServerJournal, read_note
 from tests.tui.cli.test_serve import PATIENCE, QUICK, asked, environment
 from tui.cli.supervisor import MOST_SERVED, QUICK_SECONDS, Blame, Death
 
@@ -173,7 +173,7 @@ def test_the_last_record_of_a_journal_is_whole_whatever_came_before(tmp_path: Pa
     path = tmp_path / "journal"
     path.write_bytes(b"")
     assert read_note(path) == Note()
-    journal = Journal(path)
+    journal = ServerJournal(path)
     threads = [threading.Thread(target=journal.asked, args=(f"a model with a long name, {n}",)) for n in range(8)]
     for thread in threads:
         thread.start()

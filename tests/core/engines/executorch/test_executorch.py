@@ -21,7 +21,7 @@ from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, ContextExceeded, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold_events
 from core.guide import WEIGHTS
-from core.guide.convert.mlx import Header, tokenizer_config, write_tokenizer
+from core.guide.convert.mlx import LlamaHeader, tokenizer_config, write_tokenizer
 from core.models.resolve import resolve_own
 from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 
@@ -35,7 +35,7 @@ HEAD = b"\0\0\0\0ET12"
 def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with guide's tokenizer and chat template."""
     folder = tmp_path_factory.mktemp("guide")
-    header = Header(gguf.GGUFReader(WEIGHTS))
+    header = LlamaHeader(gguf.GGUFReader(WEIGHTS))
     write_tokenizer(folder / "tokenizer.json", header)
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config(header)))
     return folder

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from core.contract.artifact import Artifact
-from core.engines.mlx.folder import Folder, read_folder
+from core.engines.mlx.folder import MlxFolder, read_folder
 from core.errors import ArtifactError
 
 
-def folder(path: Path, **files: object) -> Folder:
+def folder(path: Path, **files: object) -> MlxFolder:
     for name, content in ({"config": {}} | files).items():
         (path / f"{name}.json").write_text(json.dumps(content))
     return read_folder(Artifact("m", "mlx", path, 1))

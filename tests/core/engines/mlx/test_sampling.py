@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from core.engines.mlx.sampling import Sampler, compute_logprob, truncate_logits
+from core.engines.mlx.sampling import MlxSampler, compute_logprob, truncate_logits
 from core.requests import Sampling
 
 SHARES = [0.05, 0.4, 0.2, 0.3, 0.05]
@@ -45,7 +45,7 @@ def test_each_truncation_keeps_what_its_definition_says(fields: dict[str, float]
 
 
 def draws(sampling: Sampling, count: int) -> list[int]:
-    sampler = Sampler(sampling, (), len(SHARES), 512)
+    sampler = MlxSampler(sampling, (), len(SHARES), 512)
     found = []
     for _ in range(count):
         token = int(np.array(sampler.draw(LOGITS)))
@@ -70,7 +70,7 @@ def test_penalties_are_those_of_llama_cpp_and_forget_what_is_too_long_ago() -> N
     sampling = Sampling(
         temperature=0.0, repeat_penalty=2.0, frequency_penalty=0.5, presence_penalty=0.25, repeat_last_n=3
     )
-    sampler = Sampler(sampling, [4, 0, 1, 1], 5, 512)
+    sampler = MlxSampler(sampling, [4, 0, 1, 1], 5, 512)
     penalties = sampler._penalties
     assert penalties is not None
     logits = mx.array([-1.0, 4.0, 1.0, 1.0, 1.0])

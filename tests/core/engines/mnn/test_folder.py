@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.engines.mnn.folder import Folder, read_folder
+from core.engines.mnn.folder import MnnFolder, read_folder
 from core.errors import ArtifactError, LoadFailed, ModelError
 from core.models.resolve import resolve_own
 from tests.core.engines.mnn.conftest import artifact
@@ -42,7 +42,7 @@ def test_a_folder_of_the_exporter_is_known_as_one(tmp_path: Path) -> None:
 
 
 def test_both_configurations_are_read(tmp_path: Path) -> None:
-    folder: Folder = read_folder(artifact(folder_in(tmp_path, temperature=0.5, topK=7, penalty=1.25)))
+    folder: MnnFolder = read_folder(artifact(folder_in(tmp_path, temperature=0.5, topK=7, penalty=1.25)))
     assert folder.architecture == "qwen2"
     assert folder.kv_elements == 2 * 3 * 4 * 8
     assert folder.weight_bytes == 100 + HIDDEN * 6

@@ -3,12 +3,12 @@
 from typing import cast
 
 from core.contract.step import SequenceId
-from core.engines.mnn.lanes import Lane, choose_lane
+from core.engines.mnn.lanes import KvLane, choose_lane
 from core.engines.mnn.native import Llm
 
 
-def lane(tokens: list[int], owner: int | None = None) -> Lane:
-    made = Lane(cast(Llm, None))
+def lane(tokens: list[int], owner: int | None = None) -> KvLane:
+    made = KvLane(cast(Llm, None))
     made.tokens = tokens
     made.owner = None if owner is None else SequenceId(owner)
     return made

@@ -10,12 +10,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from core.guide import WEIGHTS
-from core.guide.convert.onnx import Source, _Decoder, pair_halves
+from core.guide.convert.onnx import LlamaSource, _OnnxDecoder, pair_halves
 
 DOMAIN = "com.microsoft"
 
 
-class FusedDecoder(_Decoder):
+class FusedDecoder(_OnnxDecoder):
     def _bias(self) -> str:
         """Nothing of the kind; the counts instead."""
         graph = self.graph
@@ -59,7 +59,7 @@ class FusedDecoder(_Decoder):
 
 def fuse(folder: Path) -> Path:
     """Put the fused graph in the place of the plain one. It takes no position_ids, as its kind does."""
-    proto = FusedDecoder(Source(WEIGHTS)).build()
+    proto = FusedDecoder(LlamaSource(WEIGHTS)).build()
     proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     kept = [each for each in proto.graph.input if each.name != "position_ids"]
     del proto.graph.input[:]

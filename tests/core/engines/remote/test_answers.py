@@ -12,7 +12,7 @@ from core.errors import EngineFailed, Overloaded, QueueTimeout, RequestError
 from core.events import Failed, FinishReason, TextDelta, TokenLogprob
 from core.requests import Conversation, RawText, RawTokens, Role, Sampling
 from core.retry import Patience
-from tests.core.engines.elsewhere import QUIET, Exchange, answer_fully, elsewhere, hosting
+from tests.core.engines.elsewhere import QUIET, ServerExchange, answer_fully, elsewhere, hosting
 from tests.fakes.support import asks, said
 
 # --- answering -------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ async def test_what_was_said_is_sent_also_where_it_is_neutral() -> None:
 
 @pytest.mark.parametrize(("reason", "text"), [("length", "aé"), ("stop", "aé\ufffd\ufffd")])
 async def test_replacements_that_a_server_writes_where_a_limit_cut_are_dropped(reason: str, text: str) -> None:
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.begin()
         for piece in ("a", "é\ufffd", "\ufffd"):
             await exchange.event({"choices": [{"index": 0, "text": piece}]})
@@ -91,7 +91,7 @@ async def test_no_seed_that_a_server_reads_as_any_is_sent_for_a_choice() -> None
 
 
 async def test_vllm_is_spoken_to_by_its_own_names() -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.send(200, {"data": [{"id": "far", "owned_by": "vllm", "max_model_len": 64}]})
 
     async with elsewhere(answer_fully, models) as server, hosting(server.url) as host:
@@ -109,7 +109,7 @@ async def test_vllm_is_spoken_to_by_its_own_names() -> None:
     ("prompt", "written"), [(RawText("Once"), "Once"), (RawTokens((1, 2, 3)), [1, 2, 3])], ids=["text", "tokens"]
 )
 async def test_raw_prompts_go_to_completions(prompt: RawText | RawTokens, written: object) -> None:
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.begin()
         logprobs = {
             "tokens": [" up", "on"],
@@ -135,7 +135,7 @@ async def test_raw_prompts_go_to_completions(prompt: RawText | RawTokens, writte
 
 
 async def test_logprobs_of_a_chat_keep_the_bytes_of_their_tokens() -> None:
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.begin()
         content = [{"token": "\ufffd", "logprob": -0.1, "bytes": [0xC3], "top_logprobs": []}]
         await exchange.text("", None, logprobs={"content": content})
@@ -147,7 +147,7 @@ async def test_logprobs_of_a_chat_keep_the_bytes_of_their_tokens() -> None:
 
 
 async def test_choices_are_told_apart_and_their_tokens_add_up() -> None:
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.begin()
         for index, text in ((1, "b"), (0, "a"), (1, "B")):
             await exchange.event({"choices": [{"index": index, "delta": {"content": text}}]})
@@ -162,7 +162,7 @@ async def test_choices_are_told_apart_and_their_tokens_add_up() -> None:
 
 
 async def test_a_stop_string_is_named_where_the_server_tells_it() -> None:
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.begin()
         await exchange.text("one ", "stop", stop_reason="END")
 
@@ -174,45 +174,45 @@ async def test_a_stop_string_is_named_where_the_server_tells_it() -> None:
 # --- failing ---------------------------------------------------------------------------------------------------------
 
 
-async def cut(exchange: Exchange) -> None:
+async def cut(exchange: ServerExchange) -> None:
     await exchange.raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     await exchange.raw(b'ff\r\ndata: {"choices":[{"delta":{"content":"hel"}}]}\n\n')
 
 
-async def ended(exchange: Exchange) -> None:
+async def ended(exchange: ServerExchange) -> None:
     await exchange.begin()
     await exchange.text("hel")
 
 
-async def hung_up(exchange: Exchange) -> None:
+async def hung_up(exchange: ServerExchange) -> None:
     """Answers nothing at all."""
 
 
-async def error_amid(exchange: Exchange) -> None:
+async def error_amid(exchange: ServerExchange) -> None:
     await exchange.begin()
     await exchange.text("hel")
     await exchange.event({"error": {"message": "CUDA out of memory.", "type": "server_error"}})
 
 
-async def garbage(exchange: Exchange) -> None:
+async def garbage(exchange: ServerExchange) -> None:
     await exchange.begin()
     await exchange.raw(b"data: <b>hello\n\n")
 
 
-async def html(exchange: Exchange) -> None:
+async def html(exchange: ServerExchange) -> None:
     await exchange.send(200, "<html>", "text/html")
 
 
-async def unstreamed_error(exchange: Exchange) -> None:
+async def unstreamed_error(exchange: ServerExchange) -> None:
     await exchange.send(200, {"error": "model crashed"})
 
 
-async def aborted(exchange: Exchange) -> None:
+async def aborted(exchange: ServerExchange) -> None:
     await exchange.begin()
     await exchange.text("hel", "abort")
 
 
-async def choice_too_many(exchange: Exchange) -> None:
+async def choice_too_many(exchange: ServerExchange) -> None:
     await exchange.begin()
     await exchange.event({"choices": [{"index": 5, "delta": {"content": "x"}}]})
 
@@ -232,7 +232,7 @@ async def choice_too_many(exchange: Exchange) -> None:
     ],
 )
 async def test_a_broken_answer_fails_its_request_with_one_sentence(
-    answer: Callable[[Exchange], Awaitable[None]], says: str
+    answer: Callable[[ServerExchange], Awaitable[None]], says: str
 ) -> None:
     async with elsewhere(answer) as server, hosting(server.url) as host:
         stream = await host.submit(QUIET)
@@ -244,7 +244,7 @@ async def test_a_broken_answer_fails_its_request_with_one_sentence(
 async def test_what_was_made_before_a_failure_is_told() -> None:
     read = asyncio.Event()
 
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.begin()
         await exchange.text("hel")
         await read.wait()
@@ -290,7 +290,7 @@ async def test_a_server_that_died_is_told_and_asked_again_when_it_is_back() -> N
 async def test_a_refusal_is_told_before_the_request_counts_as_admitted(
     status: int, body: object, error: type[Exception], says: str
 ) -> None:
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.send(status, body)
 
     async with elsewhere(answer) as server, hosting(server.url) as host:
@@ -303,7 +303,7 @@ async def test_a_refusal_is_told_before_the_request_counts_as_admitted(
 
 @pytest.mark.parametrize("status", [503, 429])
 async def test_a_busy_server_is_asked_again_when_it_says(status: int) -> None:
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         if len(server.bodies) < 3:
             await exchange.send(status, {"error": {"message": "busy"}}, retry_after="0")
         else:
@@ -318,7 +318,7 @@ async def test_a_busy_server_is_asked_again_when_it_says(status: int) -> None:
 async def test_a_server_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "PATIENCE", Patience(first=0.001, attempts=6))
 
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.send(503, {"error": {"message": "The queue is full."}})
 
     async with elsewhere(answer) as server, hosting(server.url) as host:
@@ -328,7 +328,7 @@ async def test_a_server_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_server_that_wants_too_much_patience_is_given_up_at_once() -> None:
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.send(503, {}, retry_after="3600")
 
     async with elsewhere(answer) as server, hosting(server.url) as host:

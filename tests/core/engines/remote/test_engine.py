@@ -15,7 +15,7 @@ from core.engines.registry import Engines
 from core.engines.remote.engine import RemoteEngine
 from core.errors import Cancelled, LoadFailed, ModelNotFound
 from core.models.resolve import resolve_own
-from tests.core.engines.elsewhere import QUIET, Exchange, answer_fully, elsewhere, gone, hosting, load
+from tests.core.engines.elsewhere import QUIET, ServerExchange, answer_fully, elsewhere, gone, hosting, load
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
@@ -63,7 +63,7 @@ def test_the_engine_runs_wherever_its_package_is() -> None:
 
 
 async def test_loading_finds_the_only_model_and_what_the_server_tells_of_it() -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         meta = {"n_ctx_train": 4096, "n_params": 7_000_000, "n_vocab": 100}
         await exchange.send(200, {"data": [{"id": "far", "meta": meta, "context_length": "many"}], "models": []})
 
@@ -80,7 +80,7 @@ async def test_loading_finds_the_only_model_and_what_the_server_tells_of_it() ->
 
 @pytest.mark.parametrize(("card", "context"), [({"context_length": 512}, 512), ({"max_model_len": 1024}, 1024)])
 async def test_the_context_is_what_the_server_calls_it(card: dict[str, object], context: int) -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.send(200, {"data": [card | {"id": "far"}]})
 
     async with elsewhere(models=models) as server:
@@ -90,7 +90,7 @@ async def test_the_context_is_what_the_server_calls_it(card: dict[str, object], 
 
 
 async def test_one_of_several_models_must_be_named() -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.send(200, {"data": [{"id": "one"}, {"id": "two"}]})
 
     async with elsewhere(models=models) as server:
@@ -103,7 +103,7 @@ async def test_one_of_several_models_must_be_named() -> None:
 
 @pytest.mark.parametrize("told", [{"state": "ready"}, {"status": {"value": "loaded"}}])
 async def test_of_several_models_the_only_one_in_memory_is_meant(told: dict[str, object]) -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.send(200, {"data": [{"id": "one", "state": "unloaded"}, {"id": "two", **told}]})
 
     async with elsewhere(models=models) as server:
@@ -137,7 +137,7 @@ async def test_of_several_models_the_only_one_in_memory_is_meant(told: dict[str,
     ids=["html", "other json", "no ids", "empty", "401", "404", "500", "504"],
 )
 async def test_a_wrong_answer_is_one_clear_sentence(status: int, content: object, kind: str, says: str) -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.send(status, content, kind)
 
     async with elsewhere(models=models) as server:
@@ -149,7 +149,7 @@ async def test_a_wrong_answer_is_one_clear_sentence(status: int, content: object
 
 
 async def test_something_that_speaks_no_http_is_told() -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
     async with elsewhere(models=models) as server:
@@ -167,7 +167,7 @@ async def test_a_server_that_is_not_there_is_named_with_the_mend() -> None:
 
 
 async def test_a_redirect_is_named_and_not_followed() -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.send(307, "", location="https://evil.example/v1/models")
 
     async with elsewhere(models=models) as server:
@@ -183,7 +183,7 @@ async def test_a_proxy_from_the_environment_is_not_asked_for_this_machine(monkey
 
 
 async def test_loading_can_be_given_up_while_the_server_says_nothing() -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await gone(exchange)
 
     async with elsewhere(models=models) as server:
@@ -194,7 +194,7 @@ async def test_loading_can_be_given_up_while_the_server_says_nothing() -> None:
 
 
 async def test_a_server_that_still_loads_is_waited_for() -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         if len(server.asked) == 1:
             await exchange.send(503, {"error": {"message": "Loading model"}}, retry_after="0")
         else:
@@ -212,7 +212,7 @@ async def test_a_server_that_still_loads_is_waited_for() -> None:
 async def test_cancelling_closes_the_connection_at_once(spoken: bool) -> None:
     here, closed = asyncio.Event(), asyncio.Event()
 
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         if spoken:
             await exchange.begin()
             await exchange.text("hel")
@@ -236,7 +236,7 @@ async def test_cancelling_closes_the_connection_at_once(spoken: bool) -> None:
 async def test_cancelling_ends_the_wait_for_a_busy_server() -> None:
     asked = asyncio.Event()
 
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         await exchange.send(503, {}, retry_after="20")
         asked.set()
 
@@ -252,7 +252,7 @@ async def test_cancelling_ends_the_wait_for_a_busy_server() -> None:
 async def test_shutting_down_ends_what_is_under_way() -> None:
     here = threading.Event()
 
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: ServerExchange) -> None:
         here.set()
         await gone(exchange)
 
@@ -270,7 +270,7 @@ async def test_shutting_down_ends_what_is_under_way() -> None:
 async def test_a_connection_is_kept_for_the_next_request() -> None:
     connections: set[int] = set()
 
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.send(200, {"data": [{"id": "far"}]})
         connections.add(id(exchange.writer))
         # The next requests come over the same connection; what a request holds is of no matter here.
@@ -294,7 +294,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 
 
 async def test_a_kept_connection_that_is_closed_in_that_moment_costs_nothing() -> None:
-    async def models(exchange: Exchange) -> None:
+    async def models(exchange: ServerExchange) -> None:
         await exchange.send(200, {"data": [{"id": "far"}]})
         # The next request is read, and never answered.
         await exchange.reader.readuntil(b"\r\n\r\n")

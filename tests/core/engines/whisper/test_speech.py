@@ -18,7 +18,7 @@ from core.contract.options import LoadOptions
 from core.engines.whisper.engine import WhisperEngine
 from core.engines.whisper.model import WhisperModel
 from core.engines.whisper.speech import is_invented, is_silent
-from core.events import Segment
+from core.events import SpeechSegment
 from core.requests import Transcription
 from core.tasks.audio import RATE, decode_audio
 from core.tasks.transcribe import Transcript, fold_transcript
@@ -32,8 +32,8 @@ real = pytest.mark.skipif(
 speaks = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng, which speaks, is not installed")
 
 
-def segment(text: str, logprob: float = -0.3) -> Segment:
-    return Segment(text, 0.0, 1.0, tokens=(1, 2, 3), logprob=logprob)
+def segment(text: str, logprob: float = -0.3) -> SpeechSegment:
+    return SpeechSegment(text, 0.0, 1.0, tokens=(1, 2, 3), logprob=logprob)
 
 
 @pytest.mark.parametrize(

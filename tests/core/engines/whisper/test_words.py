@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.engines.whisper.words import Piece, join_words
+from core.engines.whisper.words import SpokenPiece, join_words
 from core.tasks.languages import LANGUAGES, code_of, name_of
 
 
-def pieces(*data: bytes) -> list[Piece]:
-    return [Piece(each, float(number), number + 1.0) for number, each in enumerate(data)]
+def pieces(*data: bytes) -> list[SpokenPiece]:
+    return [SpokenPiece(each, float(number), number + 1.0) for number, each in enumerate(data)]
 
 
 def test_a_word_begins_with_a_space_and_ends_with_its_last_piece() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.guide import WEIGHTS
-from core.guide.convert.mlx import Header
+from core.guide.convert.mlx import LlamaHeader
 from core.guide.convert.mnn import VALUES, format_tokenizer, write_model
 from tests.fakes.weights import truncated
 
@@ -38,7 +38,7 @@ def test_nothing_but_the_folder_of_the_exporter_is_left(tmp_path: Path) -> None:
 
 
 def test_the_tokenizer_counts_its_lines() -> None:
-    header = Header(gguf.GGUFReader(WEIGHTS))
+    header = LlamaHeader(gguf.GGUFReader(WEIGHTS))
     magic, counts, controls, sizes, *lines = format_tokenizer(header).removesuffix("\n").split("\n")
     assert (magic, counts, controls) == ("430 3", "3 1 0", "0 1 2 2")
     assert sum(int(size) for size in sizes.split()) == len(lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.lanes import Lane
+from core.lanes import WorkLane
 from core.models.library import on_demand as shelf
 from core.models.library.on_demand import Shelf, loadable
 from core.models.library.scan import LibraryEntry, Place
@@ -38,7 +38,7 @@ def test_of_a_name_that_two_have_neither_is_loadable_but_a_built_in_one_is() -> 
 
 async def test_many_who_ask_at_once_cost_one_look() -> None:
     looks: list[int] = []
-    lane = Lane("looking", 1, 4)
+    lane = WorkLane("looking", 1, 4)
 
     def look() -> tuple[LibraryEntry, ...]:
         looks.append(1)
@@ -60,7 +60,7 @@ async def test_a_look_that_takes_long_holds_nobody_up_and_is_used_later(monkeypa
         go.wait()
         return (entry("a"),)
 
-    lane = Lane("looking", 1, 4)
+    lane = WorkLane("looking", 1, 4)
     found = Shelf(look, lane)
     assert await found.entries() == ()
     go.set()
@@ -75,7 +75,7 @@ async def test_a_look_that_fails_leaves_what_was_known() -> None:
     def look() -> tuple[LibraryEntry, ...]:
         raise OSError("The disk is gone.")
 
-    lane = Lane("looking", 1, 4)
+    lane = WorkLane("looking", 1, 4)
     found = Shelf(look, lane)
     assert await found.entries() == ()
     found.close()

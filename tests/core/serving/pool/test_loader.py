@@ -12,7 +12,7 @@ from core.models.resolve import resolve_own
 from core.serving.pool.loader import TRIAL, ModelLoader
 from core.settings.profile import Profile
 from core.settings.schema import BenchSettings, Settings
-from core.trial.probe import Prober, Verdict
+from core.trial.probe import Prober, ProbeVerdict
 
 GUIDE = resolve_own("guide")
 SMALL = Profile(ctx_size=256, slots=1, threads=1)
@@ -25,7 +25,7 @@ class Noting(Prober):
         super().__init__(folder, 60.0)
         self.asked: list[tuple[float, bool]] = []
 
-    def probe(self, *arguments: Any, **how: Any) -> Verdict:
+    def probe(self, *arguments: Any, **how: Any) -> ProbeVerdict:
         self.asked.append((how["budget"], how["fresh"]))
         return super().probe(*arguments, **how)
 

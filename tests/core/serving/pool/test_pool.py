@@ -23,7 +23,7 @@ from tests.fakes.support import GatedEcho, asks
 PATIENCE = 10.0
 
 
-class Shelf:
+class EchoShelf:
     """Echo models under many names. `sizes` is what each takes when it is loaded."""
 
     def __init__(self, limit: int, *, ttl: float = 0.0, max_queue: int = 32, **sizes: int) -> None:
@@ -88,11 +88,11 @@ class Shelf:
 
 
 @pytest.fixture
-async def shelves() -> AsyncIterator[Callable[..., Shelf]]:
-    made: list[Shelf] = []
+async def shelves() -> AsyncIterator[Callable[..., EchoShelf]]:
+    made: list[EchoShelf] = []
 
-    def make(limit: int, **fields: int) -> Shelf:
-        made.append(Shelf(limit, **fields))
+    def make(limit: int, **fields: int) -> EchoShelf:
+        made.append(EchoShelf(limit, **fields))
         return made[-1]
 
     yield make
@@ -110,7 +110,7 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-Shelves = Callable[..., Shelf]
+Shelves = Callable[..., EchoShelf]
 
 
 async def test_a_model_is_loaded_by_the_first_request_for_it_and_once(shelves: Shelves) -> None:
@@ -357,7 +357,7 @@ async def test_mixed_requests_for_three_models_of_which_two_fit_all_succeed(shel
     assert all(member.leases == 0 for member in shelf.pool)
 
 
-class Follower(PromptLookup):
+class FreedLookup(PromptLookup):
     """Notes that it was freed."""
 
     freed = False
@@ -369,7 +369,7 @@ class Follower(PromptLookup):
 
 
 async def test_what_drafts_for_a_model_counts_and_goes_with_it(shelves: Shelves) -> None:
-    shelf, follower = shelves(100, a=90), Follower()
+    shelf, follower = shelves(100, a=90), FreedLookup()
     shelf.hand_over = lambda loaded: Loaded(loaded.model, "echo", (), follower)
     assert await shelf.ask("a") == "hello"
     assert shelf.member("a").size == 90
@@ -378,7 +378,7 @@ async def test_what_drafts_for_a_model_counts_and_goes_with_it(shelves: Shelves)
 
 
 async def test_a_draft_is_freed_when_its_model_turns_out_too_large(shelves: Shelves) -> None:
-    shelf, follower = shelves(100, a=90), Follower()
+    shelf, follower = shelves(100, a=90), FreedLookup()
     member = shelf.member("a")
     shelf.sizes["a"] = 120
     shelf.hand_over = lambda loaded: Loaded(loaded.model, "echo", (), follower)

@@ -17,7 +17,7 @@ from core.serving.pool import pool as pools
 from core.serving.pool.member import Member
 from core.settings.profile import Profile
 from core.snapshots import ModelState
-from tests.core.serving.pool.test_pool import PATIENCE, Shelf, Shelves, shelves, until
+from tests.core.serving.pool.test_pool import PATIENCE, EchoShelf, Shelves, shelves, until
 from tests.fakes.support import GatedEcho, asks
 
 __all__ = ["shelves"]
@@ -42,11 +42,11 @@ def made(**models: EchoModel) -> Callable[[str], EchoModel]:
     return lambda name: models.pop(name, None) or EchoModel(LoadOptions())
 
 
-def on_demand(shelf: Shelf, name: str, profile: Profile = Profile()) -> Member:
+def on_demand(shelf: EchoShelf, name: str, profile: Profile = Profile()) -> Member:
     return shelf.pool.add(Artifact(name, SCRIPT, Path(name), shelf.sizes[name]), profile)
 
 
-async def busy(shelf: Shelf, name: str, gate: GatedEcho) -> asyncio.Task[str]:
+async def busy(shelf: EchoShelf, name: str, gate: GatedEcho) -> asyncio.Task[str]:
     task = asyncio.create_task(shelf.ask(name, "busy"))
     await until(gate.stepping.is_set)
     return task
