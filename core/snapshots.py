@@ -91,19 +91,19 @@ class RequestRow(Struct, frozen=True):
     id: str
     model: str
     state: RequestState
-    prompt_tokens: int
-    cached_tokens: int
-    prefilled: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    prefilled: int = 0
     """Prompt tokens in the KV cache already, cached ones too."""
-    completion_tokens: int
+    completion_tokens: int = 0
     """Summed over the choices."""
-    rate: float
+    rate: float = 0.0
     """Decode tokens a second so far."""
-    eta: float | None
+    eta: float | None = None
     """Estimated seconds until the first token, while in prefill; until the end, for a transcription."""
-    waited: float
+    waited: float = 0.0
     """Seconds in the queue; of one whose model is being loaded, for that."""
-    elapsed: float
+    elapsed: float = 0.0
     """Seconds since it was submitted."""
     route: str = ""
     """Why this model answers, where the client left the choice to the workbench."""

@@ -29,7 +29,7 @@ from core.models.store import Store
 from core.names import Name, are_same, clean_name, shorten_name
 from core.plugins import Plugin, PluginBroken
 from core.requests import Generation
-from core.serving.ability import WISHES, Request
+from core.serving.ability import Request, ability_of
 from core.serving.factory import ModelFactory
 from core.serving.host import Host, Traits
 from core.serving.pending import Arrivals
@@ -42,7 +42,7 @@ from core.serving.stream import Stream
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings, folders
 from core.settings.sizes import parse_size
-from core.snapshots import MachineSnapshot, RequestState, Snapshot
+from core.snapshots import MachineSnapshot, ModelKind, RequestState, Snapshot
 from core.supervision import NoWitness, Past, Witness
 from core.trial.probe import Prober, ProbeVerdict
 
@@ -211,16 +211,18 @@ class Workbench:
     def served_models(self) -> tuple[str, ...]:
         return tuple(host.name for host in self._pool.hosts)
 
-    def standing_in(self, kind: type[Request]) -> str:
+    def standing_in(self, kind: ModelKind) -> str:
         """The model that answers requests of a kind that name none: the one that the user named first, of those that
         can answer them, or the only one there is.
 
         Raises RequestError, which names what there is; ModelNotFound where none of them can.
         """
         members = tuple(self._pool)
-        able = [member for member in members if member.answers(kind)]
+        able = [member for member in members if member.kind is kind]
         if members and not able:
-            raise ModelNotFound("", f"No model that is served can {WISHES[kind]}; served are: {self._names()}.")
+            raise ModelNotFound(
+                "", f"No model that is served can {ability_of(kind).wish}; served are: {self._names()}."
+            )
         chosen = next((member for member in able if member.named), able[0] if len(able) == 1 else None)
         if chosen is None:
             there = f"name one of {self._names()}" if members else "none is served yet, so name one"
@@ -242,7 +244,7 @@ class Workbench:
         routes = [
             Route(member.name, member.artifact.size, member.host.context if member.host else None)
             for member in self._pool
-            if member.named and member.writes
+            if member.named and member.kind is ModelKind.CHAT
         ]
         if not routes:
             raise ModelNotFound(AUTO, f"There is no model that `auto` may stand for; served are: {self._names()}.")
@@ -451,8 +453,8 @@ class Workbench:
         if called is not None:
             artifact = replace(artifact, name=called)
         with attach_paths(artifact.path):
-            writes = await self.lanes.disk.run(self.store.writes, artifact)
-        return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, writes=writes)
+            kind = await self.lanes.disk.run(self.store.expect_kind, artifact)
+        return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, kind=kind)
 
     def _known_as(self, found: Member, *, kept: bool = False) -> Member:
-        return self._pool.add(found.artifact, found.own, kept=kept, writes=found.writes)
+        return self._pool.add(found.artifact, found.own, kept=kept, kind=found.kind)

@@ -27,6 +27,7 @@ from api.openai import fields
 from core.errors import RequestError
 from core.events import Event, Failed, Finished, Heard, SpeechSegment
 from core.requests import Transcription
+from core.snapshots import ModelKind
 from core.tasks.languages import LANGUAGES, code_of, name_of
 from core.tasks.transcribe import Transcript, compression_ratio, fold_transcript, format_srt, format_vtt
 from core.workbench import Workbench
@@ -168,7 +169,7 @@ def audio_routes(
         wanted = wanted_of(form)
         asked = to_core(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
         if not asked.model:
-            asked = replace(asked, model=workbench.standing_in(Transcription))
+            asked = replace(asked, model=workbench.standing_in(ModelKind.TRANSCRIPTION))
         media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
         begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
         return HttpAnswer(

@@ -31,6 +31,7 @@ from core.names import clean_name
 from core.requests import Conversation, Generation, Message, SamplingWish, Scalar
 from core.requests import TextPart as CoreText
 from core.serving.host import Traits
+from core.snapshots import ModelKind
 from core.workbench import Workbench
 
 PATHS: Final = ("/v1/chat/completions", "/chat/completions")
@@ -65,7 +66,7 @@ def chat_route(
         # What is wrong with the request is told before a model is loaded for it.
         generation = to_core(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         if not generation.model:
-            generation = replace(generation, model=workbench.standing_in(Generation))
+            generation = replace(generation, model=workbench.standing_in(ModelKind.CHAT))
         dialect = ChatDialect(body, fingerprint, generation.model)
         generation = workbench.route(generation)
         ignored = [*asked.ignored, *list_dropped(body)]

@@ -27,6 +27,7 @@ from core.errors import RequestError
 from core.events import Event
 from core.names import clean_name
 from core.requests import Embedding, RawText, RawTokens
+from core.snapshots import ModelKind
 from core.tasks.embed import fold_embeddings, unpack_vector
 from core.workbench import Workbench
 
@@ -99,7 +100,7 @@ def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) 
         state = request.scope["state"]
         asked = to_core(given.body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         if not asked.model:
-            asked = replace(asked, model=workbench.standing_in(Embedding))
+            asked = replace(asked, model=workbench.standing_in(ModelKind.EMBEDDING))
         begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
         dialect = EmbeddingDialect(given.body, asked.model)
         ignored = given.ignored

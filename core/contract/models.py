@@ -76,6 +76,7 @@ class ModelSpec(Struct, frozen=True):
     """Anything a user should know about how it was loaded."""
 
 
+@runtime_checkable
 class TokenModel(Protocol):
     """A model that our loop schedules. Everything but `tokenizer` and `interrupt` belongs to one thread."""
 

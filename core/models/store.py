@@ -33,6 +33,7 @@ from core.models.resolve import quant_of, read_asked, read_own, resolve
 from core.names import AskedName, BuiltIn, Name
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings
+from core.snapshots import ModelKind
 from core.telemetry.log import get_logger
 
 ENGINE_OF = {
@@ -41,10 +42,9 @@ ENGINE_OF = {
     "onnx": "onnxruntime",
 }
 """Whose records correct the estimate for a format."""
-SILENT = frozenset({"onnx-embedder", "ggml-whisper"})
-SILENT_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
+EMBEDDER_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
 """Ends of the names of encoders in GGUF files."""
-SILENT_WORDS = ("embed", "rerank")
+EMBEDDER_WORDS = ("embed", "rerank")
 """In the names of files: a decoder that was made to embed looks like any other inside."""
 Settled = Callable[[Engine, Artifact, LoadOptions], LoadOptions]
 log = get_logger(__name__)
@@ -198,16 +198,19 @@ class Store:
         setup = _setup(header, options, min(memory, available_memory()))
         return self._correction(header)(estimate(header, setup)).loaded
 
-    def writes(self, artifact: Artifact) -> bool:
-        """Whether a model here generates text, as far as its header or its name tells; quick for all but GGUF files."""
-        if artifact.format in SILENT or any(word in artifact.path.name.lower() for word in SILENT_WORDS):
-            return False
+    def expect_kind(self, artifact: Artifact) -> ModelKind:
+        """What a model here does, as far as its header or its name tells; quick for all but GGUF files."""
+        if artifact.format == "ggml-whisper":
+            return ModelKind.TRANSCRIPTION
+        if artifact.format == "onnx-embedder" or any(word in artifact.path.name.lower() for word in EMBEDDER_WORDS):
+            return ModelKind.EMBEDDING
         if artifact.format != "gguf":
-            return True
+            return ModelKind.CHAT
         try:
-            return not read_header(artifact).architecture.endswith(SILENT_ARCHITECTURES)
+            embeds = read_header(artifact).architecture.endswith(EMBEDDER_ARCHITECTURES)
         except ArtifactError:
-            return True
+            return ModelKind.CHAT
+        return ModelKind.EMBEDDING if embeds else ModelKind.CHAT
 
     def learn(self, engine: str, artifact: Artifact, options: LoadOptions, taken: int) -> None:
         """Record what loading a model with these options really took, in bytes, beside what is estimated for it.

@@ -1,51 +1,77 @@
-"""What a model does: in one word, in the words of a sentence, and by the path where it is asked to."""
+"""The kinds of models and of requests: which model answers which request, and the words that tell it.
+
+A new kind of model or request makes the type checker point at each `match` here, in `core.serving.host`, in the loops
+and in the trial runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from typing import assert_never
 
-from core.contract.models import Embedder, Model, StreamModel, Transcriber
+from msgspec import Struct
+
+from core.contract.models import Embedder, Model, StreamModel, TokenModel, Transcriber
 from core.errors import ModelUnable
 from core.requests import Embedding, Generation, Transcription
 from core.snapshots import ModelKind
 
 Request = Generation | Transcription | Embedding
-WISHES: Final[Mapping[type[Request], str]] = {
-    Generation: "generate text",
-    Transcription: "transcribe speech",
-    Embedding: "make embeddings",
-}
+
+
+class Ability(Struct, frozen=True):
+    """What models of a kind do."""
+
+    does: str
+    """To go on with a model's name."""
+    wish: str
+    """The same as something that is asked for, to go on "cannot"."""
+    endpoint: str
+    """The path where it is asked for."""
+
+
+def kind_of(model: Model) -> ModelKind:
+    match model:
+        case Transcriber():
+            return ModelKind.TRANSCRIPTION
+        case Embedder():
+            return ModelKind.EMBEDDING
+        case StreamModel() | TokenModel():
+            return ModelKind.CHAT
+        case _:
+            assert_never(model)
+
+
+def kind_asked(request: Request) -> ModelKind:
+    """The kind of model that a request is for."""
+    match request:
+        case Transcription():
+            return ModelKind.TRANSCRIPTION
+        case Embedding():
+            return ModelKind.EMBEDDING
+        case Generation():
+            return ModelKind.CHAT
+        case _:
+            assert_never(request)
+
+
+def ability_of(kind: ModelKind) -> Ability:
+    match kind:
+        case ModelKind.TRANSCRIPTION:
+            return Ability("transcribes speech", "transcribe speech", "/v1/audio/transcriptions")
+        case ModelKind.EMBEDDING:
+            return Ability("makes embeddings", "make embeddings", "/v1/embeddings")
+        case ModelKind.CHAT:
+            return Ability("generates text", "generate text", "/v1/chat/completions")
+        case _:
+            assert_never(kind)
 
 
 def require_able(model: Model, name: str, request: Request) -> None:
     """Raises ModelUnable where a model cannot do what is asked, with the endpoint of what it can."""
-    match request:
-        case Transcription():
-            able = isinstance(model, Transcriber)
-        case Embedding():
-            able = isinstance(model, Embedder)
-        case _:
-            able = isinstance(model, StreamModel) or not isinstance(model, Transcriber | Embedder)
-    if not able:
-        does, endpoint = ability_of(model)
+    kind, asked = kind_of(model), kind_asked(request)
+    if kind is not asked:
+        able = ability_of(kind)
         raise ModelUnable(
-            f"The model {name} {does} and cannot {WISHES[type(request)]}; it is asked at {endpoint}.", "model"
+            f"The model {name} {able.does} and cannot {ability_of(asked).wish}; it is asked at {able.endpoint}.",
+            "model",
         )
-
-
-def kind_of(model: Model) -> ModelKind:
-    if isinstance(model, Transcriber):
-        return ModelKind.TRANSCRIPTION
-    return ModelKind.EMBEDDING if isinstance(model, Embedder) else ModelKind.CHAT
-
-
-def ability_of(model: Model) -> tuple[str, str]:
-    """What a model does, in the words of a sentence, and where it is asked to."""
-    match kind_of(model):
-        case ModelKind.TRANSCRIPTION:
-            return "transcribes speech", "/v1/audio/transcriptions"
-        case ModelKind.EMBEDDING:
-            return "makes embeddings", "/v1/embeddings"
-        case ModelKind.CHAT:
-            return "generates text", "/v1/chat/completions"

@@ -7,13 +7,15 @@ from difflib import get_close_matches
 from enum import Enum
 
 from core.contract.artifact import Artifact
-from core.contract.models import Embedder, Model, StreamModel, Transcriber, Trims
+from core.contract.models import Model, TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel, compare_vocabularies, sizes_apart
 from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, attach_paths
 from core.models.formats.read import read_header
-from core.serving.host import Loaded
+from core.serving.ability import kind_of
+from core.serving.loaded import Loaded
+from core.snapshots import ModelKind
 
 Find = Callable[[str], Artifact]
 """From a model's name to its files. Raises ModelNotFound; downloads nothing."""
@@ -73,7 +75,7 @@ def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Load
 
     Raises LoadFailed for a draft model of another vocabulary, and what loading it raises.
     """
-    if chosen is Simple.NOTHING or isinstance(loaded.model, Transcriber | Embedder):
+    if chosen is Simple.NOTHING or kind_of(loaded.model) is not ModelKind.CHAT:
         return loaded
     if not isinstance(loaded.model, Trims):
         note = f"Nothing is guessed ahead for it: with {loaded.engine} a wrong guess could not be taken back."
@@ -100,9 +102,9 @@ def _options(model: Model) -> LoadOptions:
 
 
 def _proposer(draft: Model, name: str, large: Model, model: str) -> DraftModel:
-    if isinstance(draft, StreamModel | Transcriber | Embedder) or not isinstance(draft, Trims):
+    if not isinstance(draft, TokenModel) or not isinstance(draft, Trims):
         raise LoadFailed(model, f"{name} cannot draft for {model}: it must be a model that decodes step by step.")
-    assert not isinstance(large, StreamModel | Transcriber | Embedder)
+    assert isinstance(large, TokenModel)
     difference = compare_vocabularies(draft.tokenizer, large.tokenizer)
     if difference is not None:
         raise _unfit(name, model, difference)

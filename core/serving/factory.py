@@ -11,7 +11,8 @@ from core.contract.options import LoadOptions
 from core.errors import LoadFailed, ModelNotReady, attach_paths
 from core.lanes import WorkLanes
 from core.models.store import Settled, Store
-from core.serving.host import Host, Loaded, Loader
+from core.serving.host import Host
+from core.serving.loaded import Loaded, Loader
 from core.serving.pool.loader import ModelLoader
 from core.serving.pool.member import Member
 from core.settings.profile import Profile

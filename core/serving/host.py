@@ -4,48 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol, TypeVar
+from typing import Any, assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.chat.process import SECONDS
-from core.chat.prompt import PromptEncoder
-from core.chat.template import ChatTemplate, Rendering
-from core.contract.models import Embedder, Model, ModelSpec, StreamModel, Tokenizer, TokenModel, Transcriber
+from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenModel, Transcriber
 from core.decoding.speculate import Proposer
-from core.errors import (
-    BenchtopError,
-    ContextExceeded,
-    LoadFailed,
-    ModelNotReady,
-    Overloaded,
-    RequestError,
-    TemplateFailed,
-)
+from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
 from core.lanes import WorkLanes
-from core.requests import Conversation, Embedding, Generation, RawText, RawTokens, ResolvedGeneration, Transcription
-from core.serving.ability import Request, kind_of, require_able
+from core.requests import Embedding, Generation, ResolvedGeneration, Transcription
+from core.serving.ability import Request, ability_of, kind_of, require_able
+from core.serving.job import LoopJob
+from core.serving.loaded import Loaded, Loader
+from core.serving.loops.base import ModelLoop
 from core.serving.loops.embedder import EmbeddingLoop, EmbedJob
 from core.serving.loops.relay import Relayed, RelayLoop
 from core.serving.loops.scheduler import ServingLoop
+from core.serving.prompts import PromptReader, read_inputs
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Job
 from core.serving.stream import Stream
 from core.settings.profile import SamplingDefaults
-from core.snapshots import CacheStats, ModelSnapshot, ModelState, RequestRow
-from core.tasks.bounds import SHORT, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
-from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
+from core.snapshots import ModelKind, ModelSnapshot, ModelState
 from core.telemetry.log import get_logger
-from core.telemetry.rate import RateMeter
 
 JOIN_SECONDS = 30.0
-PATIENCE = 2 * SECONDS
-"""Seconds that a conversation may wait for its turn with the model's chat template."""
 log = get_logger(__name__)
 
 
@@ -58,81 +43,6 @@ class Traits(Struct, frozen=True):
     """Whether this workbench computes its prompts and draws its tokens."""
     vocabulary: int | None
     """Number of token ids; None where nobody here can tell."""
-
-
-class Loaded:
-    """A model as its loader hands it over, with what a user should know about how it came to run this way.
-
-    `proposer` guesses what a model that decodes step by step will write; it is freed with the model.
-    """
-
-    def __init__(
-        self, model: Model, engine: str, notes: tuple[str, ...] = (), proposer: Proposer | None = None
-    ) -> None:
-        self.model = model
-        self.engine = engine
-        self.notes = notes
-        self.proposer = proposer
-
-    @property
-    def promised(self) -> int:
-        """Bytes that the model will take once its context is full, with those of one that drafts for it; nothing of a
-        script, which has no weights."""
-        spec = self.model.spec
-        own = spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
-        return own + (self.proposer.promised if self.proposer is not None else 0)
-
-    def shutdown(self) -> None:
-        try:
-            self.model.shutdown()
-        finally:
-            if self.proposer is not None:
-                self.proposer.shutdown()
-
-
-Loader = Callable[[threading.Event, Callable[[str], None]], Loaded]
-"""Loads on the calling thread; gives up when the event is set; tells its progress in a few words."""
-
-
-AnyJob = TypeVar("AnyJob")
-
-
-class Loop(Protocol[AnyJob]):
-    """What a host needs of the loop that serves its model. All but `run` may be called from any thread."""
-
-    @property
-    def active(self) -> int:
-        """Requests, or sequences of requests, that hold a slot."""
-        ...
-
-    @property
-    def cells_used(self) -> int: ...
-
-    @property
-    def decoded(self) -> RateMeter: ...
-
-    @property
-    def prefilled(self) -> RateMeter: ...
-
-    def submit(self, job: AnyJob) -> None: ...
-
-    def withdraw(self, job: AnyJob) -> bool:
-        """Take a request that waited too long out of the queue; False when it is being served already."""
-        ...
-
-    def cancel(self, job: AnyJob) -> None: ...
-
-    def find(self, request_id: str) -> AnyJob | None: ...
-
-    def rows(self) -> Sequence[RequestRow]: ...
-
-    def cache_stats(self) -> CacheStats: ...
-
-    def run(self) -> None:
-        """Serve until `stop`, then fail what is left and free the model. On the thread that loaded it."""
-        ...
-
-    def stop(self) -> None: ...
 
 
 class Host:
@@ -163,12 +73,9 @@ class Host:
         self._detail = "starting"
         self._error: BenchtopError | None = None
         self._loaded: Loaded | None = None
-        self._encoder: PromptEncoder | None = None
-        """None for a model that schedules itself: what takes its requests renders and tokenises them."""
-        self._tokenizer: Tokenizer | None = None
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"template {name}")
-        """Waits for the model's chat template. One that takes long holds up no other model, nor anything else."""
-        self._serving: Loop[Any] | None = None
+        self._reader: PromptReader | None = None
+        """None for a model whose prompts are not tokens here: what takes its requests renders and tokenises them."""
+        self._serving: ModelLoop[Any] | None = None
         """None until the model is loaded."""
         self._ready = asyncio.Event()
         self._over = asyncio.Event()
@@ -191,30 +98,35 @@ class Host:
     @property
     def spec(self) -> ModelSpec:
         """Raises ModelNotReady while there is none."""
+        return self._model.spec
+
+    @property
+    def _model(self) -> Model:
         if self._loaded is None:
             raise ModelNotReady(self.name, f"The model {self.name} is still being loaded; ask again in a moment.")
-        return self._loaded.model.spec
+        return self._loaded.model
 
     @property
     def traits(self) -> Traits:
         """Raises ModelNotReady while there is no model."""
-        size = self._tokenizer.size if self._tokenizer is not None else None
-        return Traits(self.spec.template, self._encoder is not None, size)
+        reader = self._reader
+        return Traits(self.spec.template, reader is not None, reader.vocabulary if reader is not None else None)
 
     @property
     def vocabulary(self) -> int:
         """Number of token ids. Raises ModelNotReady while no model is there, RequestError when nobody can tell."""
-        _ = self.spec
-        if self._loaded is not None and isinstance(self._loaded.model, Embedder):
+        kind = kind_of(self._model)
+        if kind is not ModelKind.CHAT:
             raise RequestError(
-                f"The model {self.name} makes embeddings and decodes no tokens; measure it with `tui bench`.", "model"
+                f"The model {self.name} {ability_of(kind).does} and decodes no tokens; measure it with `tui bench`.",
+                "model",
             )
-        if self._tokenizer is None:
+        if self._reader is None:
             raise RequestError(
                 f"The model {self.name} cannot be measured: the engine {self.engine} does not tell its vocabulary.",
                 "model",
             )
-        return self._tokenizer.size
+        return self._reader.vocabulary
 
     @property
     def context(self) -> int | None:
@@ -257,12 +169,12 @@ class Host:
     async def count(self, request: Generation) -> int:
         """Tokens of the request's prompt. Raises RequestError where the engine cannot count."""
         await self.ready()
-        if self._encoder is None:
+        if self._reader is None:
             raise RequestError(
                 f"The engine {self.engine} cannot count the tokens of a prompt; the usage of an answer tells them.",
                 "model",
             )
-        tokens, _ = await self._read(request)
+        tokens, _ = await self._reader.read(request)
         return len(tokens)
 
     def knows(self, request_id: str) -> bool:
@@ -290,8 +202,8 @@ class Host:
     def begin_stop(self) -> None:
         """Fail what is left, free the model, end the thread; see `ended`."""
         self._stop.set()
-        if self._encoder is not None:
-            self._encoder.close()
+        if self._reader is not None:
+            self._reader.close()
         if self._serving is not None:
             self._serving.stop()
 
@@ -324,7 +236,7 @@ class Host:
             parameters=spec.parameters,
             context=spec.context,
             trained_context=spec.trained_context,
-            vocabulary=self._tokenizer.size if self._tokenizer is not None else 0,
+            vocabulary=self._reader.vocabulary if self._reader is not None else 0,
             slots=spec.slots,
             slots_used=self._serving.active,
             threads=spec.threads,
@@ -333,115 +245,44 @@ class Host:
             kv_cells_used=self._serving.cells_used,
             kv_bytes_per_token=spec.kv_bytes_per_token,
             cache=self._serving.cache_stats(),
-            draft=self._serving.draft_stats() if isinstance(self._serving, ServingLoop) else None,
+            draft=self._serving.draft_stats(),
             requests=tuple(self._serving.rows()),
             decode_rate=self._serving.decoded.rate(),
             prefill_rate=self._serving.prefilled.rate(),
             notes=(*self._loaded.notes, *spec.notes),
         )
 
-    async def _job(self, request: Request) -> tuple[Job | Relayed | EmbedJob, int]:
+    async def _job(self, request: Request) -> tuple[LoopJob, int]:
         """The request as its loop takes it, with the number of its prompt's tokens; zero where nobody here can tell.
 
         Raises RequestError for what the model cannot take.
         """
-        model = self._able(request)
-        if isinstance(request, Embedding):
-            assert isinstance(model, Embedder)
-            embedding = EmbedJob(request, await self._tokens(model, request))
-            return embedding, embedding.tokens
-        if isinstance(request, Transcription):
-            return Relayed(request), 0
-        resolved = self._resolved(request)
-        if self._encoder is None:
-            return Relayed(resolved), 0
-        prompt, notes = await self._read(request)
-        return Job(resolved, prompt, self.spec.context, notes), len(prompt)
+        model = self._model
+        require_able(model, self.name, request)
+        match request:
+            case Transcription():
+                return Relayed(request), 0
+            case Embedding():
+                assert isinstance(model, Embedder)
+                embedding = EmbedJob(request, await read_inputs(model, request, self._lanes))
+                return embedding, embedding.tokens
+            case Generation():
+                resolved = self._resolved(request)
+                if self._reader is None:
+                    return Relayed(resolved), 0
+                prompt, notes = await self._reader.read(request)
+                return Job(resolved, prompt, self.spec.context, notes), len(prompt)
+            case _:
+                assert_never(request)
 
     def _resolved(self, request: Generation) -> ResolvedGeneration:
         """The request with its sampling in full, without biases on tokens that the model does not have."""
         resolved = request.resolved(self._sampling.over(self.spec.sampling))
-        if self._tokenizer is None or not resolved.sampling.logit_bias:
+        if self._reader is None or not resolved.sampling.logit_bias:
             return resolved
-        size = self._tokenizer.size
+        size = self._reader.vocabulary
         known = tuple((token, bias) for token, bias in resolved.sampling.logit_bias if 0 <= token < size)
         return replace(resolved, sampling=replace(resolved.sampling, logit_bias=known))
-
-    async def _written(self, request: Generation) -> Rendering:
-        """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens.
-
-        Raises RequestError where the template refuses it, TemplateFailed where it fails.
-        """
-        match request.prompt:
-            case Conversation() as conversation:
-                try:
-                    return await asyncio.wrap_future(self._writer.submit(self._write, conversation, time.monotonic()))
-                except (TemplateFailed, RuntimeError) as error:
-                    if self._stop.is_set():
-                        raise ModelNotReady(self.name, f"The model {self.name} is being unloaded.") from error
-                    raise
-            case RawText(text=text):
-                return Rendering(text)
-            case RawTokens():
-                return Rendering("")
-
-    def _write(self, conversation: Conversation, asked: float) -> Rendering:
-        """On the writer's thread. A template that takes too long for one conversation must not do so for each of
-        those that wait behind it."""
-        assert self._encoder is not None
-        if time.monotonic() - asked > PATIENCE:
-            raise Overloaded(f"The chat template of {self.name} is held up by other conversations; ask again later.")
-        return self._encoder.write(conversation)
-
-    async def _read(self, request: Generation) -> tuple[list[int], tuple[str, ...]]:
-        """The tokens of a prompt, with what is to be told of how it was written.
-
-        Rendering and tokenising a long one takes a while, and others must go on meanwhile, short ones too.
-        """
-        most = most_bytes(self.spec.context)
-        if (size := prompt_bytes(request)) > most:
-            raise PromptTooLarge(size, most, self.spec.context)
-        written = await self._written(request)
-        if (size := max(size, text_bytes(written.text))) > most:
-            raise PromptTooLarge(size, most, self.spec.context)
-        lane = self._lanes.reading if size <= SHORT else self._lanes.long_reading
-        return await lane.run(self._encode, request, written.text), written.notes
-
-    async def _tokens(self, model: Embedder, request: Embedding) -> list[Sequence[int]]:
-        """In portions, so that a large request holds up no other, whoever came first."""
-        check_embedding(model, request)
-        made: list[Sequence[int]] = []
-        for portion in split_inputs(request, SHORT):
-            lane = self._lanes.reading if portion.small else self._lanes.long_reading
-            made += await lane.run(tokenise_inputs, model, request, portion.places)
-        return made
-
-    def _able(self, request: Request) -> Model:
-        """The model. Raises RequestError where it cannot do what is asked, with the endpoint of what it can."""
-        assert self._loaded is not None
-        require_able(self._loaded.model, self.name, request)
-        return self._loaded.model
-
-    def _encode(self, request: Generation, text: str) -> list[int]:
-        """The prompt's tokens. `text` is what `_written` made of it."""
-        assert self._encoder is not None
-        assert self._tokenizer is not None
-        tokenizer = self._tokenizer
-        context = self.spec.context
-        match request.prompt:
-            case Conversation():
-                tokens = self._encoder.tokenise(text)
-            case RawText():
-                tokens = tokenizer.encode(text, special=True, begin=True)
-            case RawTokens(tokens=given):
-                tokens = list(given)
-                if any(not 0 <= token < tokenizer.size for token in tokens):
-                    raise RequestError(f"Token ids must be between 0 and {tokenizer.size - 1}.", "prompt")
-        if not tokens:
-            raise RequestError("The prompt is empty.", "messages")
-        if len(tokens) >= context:
-            raise ContextExceeded(len(tokens), context)
-        return tokens
 
     # On the model's thread.
 
@@ -449,9 +290,8 @@ class Host:
         try:
             self._live()
         finally:
-            if self._encoder is not None:
-                self._encoder.close()
-            self._writer.shutdown(wait=False)
+            if self._reader is not None:
+                self._reader.close()
             self._tell(self._over)
 
     def _live(self) -> None:
@@ -475,7 +315,7 @@ class Host:
         self._tell(self._ready)
         loop.run()
 
-    def _served(self, loaded: Loaded) -> Loop[Any]:
+    def _served(self, loaded: Loaded) -> ModelLoop[Any]:
         """Its loop; where there can be none, the model is freed."""
         try:
             return self._loop_for(loaded.model, loaded.proposer)
@@ -484,47 +324,43 @@ class Host:
             loaded.shutdown()
             raise
 
-    def _loop_for(self, model: Model, proposer: Proposer | None) -> Loop[Any]:
+    def _loop_for(self, model: Model, proposer: Proposer | None) -> ModelLoop[Any]:
         self._queue.set_slots(max(1, model.spec.slots))
-        if isinstance(model, Embedder):
-            return EmbeddingLoop(self.name, model, self._queue, broken=self._note_broken)
-        if isinstance(model, StreamModel | Transcriber):
-            return RelayLoop(self.name, model, self._queue, broken=self._note_broken)
-        loop = ServingLoop(
-            self.name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
-        )
-        loop.adopt(model, proposer)
-        return loop
+        match model:
+            case Embedder():
+                return EmbeddingLoop(self.name, model, self._queue, broken=self._note_broken)
+            case StreamModel() | Transcriber():
+                return RelayLoop(self.name, model, self._queue, broken=self._note_broken)
+            case TokenModel():
+                loop = ServingLoop(
+                    self.name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
+                )
+                loop.adopt(model, proposer)
+                return loop
+            case _:
+                assert_never(model)
 
     def _reload(self) -> tuple[TokenModel, Proposer | None]:
         loaded = self._take(self._loader(self._stop, self._note_progress))
-        if isinstance(loaded.model, StreamModel | Transcriber | Embedder):
+        if not isinstance(loaded.model, TokenModel):
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
         return loaded.model, loaded.proposer
 
     def _take(self, loaded: Loaded) -> Loaded:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
-        model, spec = loaded.model, loaded.model.spec
-        if not isinstance(model, StreamModel | Transcriber | Embedder):
+        model = loaded.model
+        if isinstance(model, TokenModel):
+            if self._reader is not None:
+                self._reader.close()
             try:
-                self._tokenizer = model.tokenizer
-                self._encoder = self._encoder_for(spec, model.tokenizer)
+                self._reader = PromptReader(self.name, model.spec, model.tokenizer, self._lanes)
             except Exception:
                 # Nobody else would free it.
                 loaded.shutdown()
                 raise
-            loaded.notes = (*loaded.notes, *self._encoder.notes)
+            loaded.notes = (*loaded.notes, *self._reader.notes)
         self._loaded = loaded
         return loaded
-
-    def _encoder_for(self, spec: ModelSpec, tokenizer: Tokenizer) -> PromptEncoder:
-        """With the model's template, tried out. The one before, of a model that failed, is closed."""
-        if self._encoder is not None:
-            self._encoder.close()
-        template = ChatTemplate(spec.template, spec.bos, spec.eos, model=self.name)
-        for note in template.notes:
-            log.warning("about the chat template", model=self.name, note=note)
-        return PromptEncoder(template, tokenizer)
 
     def _fail(self, error: BenchtopError) -> None:
         self._error = error

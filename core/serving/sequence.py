@@ -6,12 +6,14 @@ import time
 from collections.abc import Sequence as Seq
 from enum import Enum, auto
 
+from msgspec.structs import replace
+
 from core.contract.models import Tokenizer
 from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import ResolvedGeneration
-from core.serving.stream import Stream
+from core.serving.job import LoopJob
 from core.snapshots import RequestRow, RequestState
 
 
@@ -23,48 +25,36 @@ class End(Enum):
     FAILED = auto()
 
 
-class Job:
-    """One request: its prompt, its stream, its choices."""
+class Job(LoopJob):
+    """One request for text: its prompt, its stream, its choices."""
+
+    request: ResolvedGeneration
 
     def __init__(
         self, request: ResolvedGeneration, prompt: list[int], context: int, notes: tuple[str, ...] = ()
     ) -> None:
         """`notes` are sentences about how the prompt came to be."""
-        self.request = request
+        super().__init__(request)
         self.prompt = prompt
         self.notes = notes
-        self.stream: Stream
-        self.submitted = time.monotonic()
-        self.claimed: float | None = None
-        self.cancelled = False
-        """Set from any thread; the loop acts on it between two steps."""
         room = context - len(prompt)
         limit = room if request.max_tokens is None else min(room, request.max_tokens)
         full = request.max_tokens is None or request.max_tokens > room
         self.choices = [Choice(self, index, limit, full=full) for index in range(request.n)]
         self.open_choices = request.n
 
-    def row(self, now: float, prefill_rate: float) -> RequestRow:
-        """The request as the board shows it; may be called from any thread."""
+    def row(self, now: float) -> RequestRow:
         first = self.choices[0]
         generated = sum(choice.generated for choice in self.choices)
         decoding = [choice.decode_seconds(now) for choice in self.choices]
         spent = max(decoding)
-        left = len(self.prompt) - first.computed
-        state = self._state()
-        return RequestRow(
-            id=self.request.request_id,
-            model=self.request.model,
-            state=state,
+        return replace(
+            self._row(now, self._state()),
             prompt_tokens=len(self.prompt),
             cached_tokens=first.cached,
             prefilled=min(first.computed, len(self.prompt)),
             completion_tokens=generated,
             rate=(generated - len(self.choices)) / spent if spent > 0 else 0.0,
-            eta=left / prefill_rate if state is RequestState.PREFILL and prefill_rate > 0 else None,
-            waited=(self.claimed or now) - self.submitted,
-            elapsed=now - self.submitted,
-            route=self.request.route,
             notes=self.notes,
         )
 

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 
 from core.errors import BenchtopError, QueueTimeout
 from core.events import Event, Failed, Finished, Reply, fold_events
+from core.telemetry.log import get_logger
+
+log = get_logger(__name__)
+
+
+def post(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+    """Have an event loop call `act`, from any thread."""
+    try:
+        loop.call_soon_threadsafe(act)
+    except RuntimeError:
+        # The front end's event loop has been closed: nobody is left to be told.
+        log.debug("dropped events of a closed event loop")
 
 
 class Stream:
@@ -92,6 +105,10 @@ class Stream:
         """Stop generating. What was made so far can still be taken; idempotent."""
         if not self._over:
             self._cancel()
+
+    def post(self, events: Sequence[Event]) -> None:
+        """`deliver`, from any thread."""
+        post(self.loop, partial(self.deliver, events))
 
     def admit(self) -> None:
         self._admitted.set()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import assert_never
 
 import msgspec
 from msgspec import Struct
@@ -167,11 +168,17 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
 
 def _rounds(model: Model, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Threads, prefill and decode rates, and the time to the first token, of one round after another."""
-    if isinstance(model, Transcriber):
-        return _listening(model, request)
-    if isinstance(model, Embedder):
-        return _embedding(model, request)
-    return _streamed(model, request) if isinstance(model, StreamModel) else _stepped(model, request)
+    match model:
+        case Transcriber():
+            return _listening(model, request)
+        case Embedder():
+            return _embedding(model, request)
+        case StreamModel():
+            return _streamed(model, request)
+        case TokenModel():
+            return _stepped(model, request)
+        case _:
+            assert_never(model)
 
 
 def _stepped(model: TokenModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
@@ -205,7 +212,7 @@ def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, floa
 
 def _filled(model: Model, most: float) -> bool:
     """Compute a full batch and one token more, if that is not more than `most` tokens; whether it was done."""
-    if isinstance(model, StreamModel | Embedder | Transcriber) or (batch := model.spec.batch) > most:
+    if not isinstance(model, TokenModel) or (batch := model.spec.batch) > most:
         return False
     sequence = model.open(Sampling(temperature=0.0))
     token = _step(model, sequence, [1] * batch)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import product
+from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -61,8 +62,10 @@ def rehearse_model(model: Model) -> None:
             _embed(model)
         case StreamModel():
             _converse(model)
-        case _:
+        case TokenModel():
             _serve(model)
+        case _:
+            assert_never(model)
 
 
 def _serve(model: TokenModel) -> None:

@@ -20,7 +20,8 @@ from core.decoding.drafting import DraftModel
 from core.decoding.speculate import GuessWish, PromptLookup, Proposer
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.requests import Generation, RawText, Sampling
-from core.serving.host import Host, Loaded
+from core.serving.host import Host
+from core.serving.loaded import Loaded
 from tests.bench import shapes
 from tests.bench.report import PROMPT, table
 

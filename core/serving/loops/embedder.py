@@ -11,35 +11,35 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
+from msgspec.structs import replace
+
 from core.contract.models import Embedder
-from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, ModelNotReady
+from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted
 from core.events import Embedded, Event, Failed, Finished, FinishReason, Timings, Usage
 from core.requests import Embedding
+from core.serving.job import LoopJob
+from core.serving.loops.base import ModelLoop
 from core.serving.queue import AdmissionQueue
-from core.serving.stream import Stream
-from core.snapshots import CacheStats, RequestRow, RequestState
+from core.snapshots import RequestRow, RequestState
 from core.tasks.embed import count_fitting, shorten_vector
 from core.telemetry.log import get_logger
-from core.telemetry.rate import RateMeter
 
 ROWS = 256
 """Inputs of one request in a pass, at most."""
 log = get_logger(__name__)
 
 
-class EmbedJob:
-    """A request while it is served. The loop's thread writes, any may read."""
+class EmbedJob(LoopJob):
+    """A request for vectors while it is served. The loop's thread writes, any thread may read."""
+
+    request: Embedding
 
     def __init__(self, request: Embedding, inputs: Sequence[Sequence[int]]) -> None:
-        self.request = request
+        super().__init__(request)
         self.inputs = inputs
-        self.stream: Stream
-        self.submitted = time.monotonic()
-        self.claimed: float | None = None
-        self.cancelled = False
         self.pending: deque[int] = deque(sorted(range(len(inputs)), key=lambda place: -len(inputs[place])))
         """Places of the inputs that have no vector yet, longest first."""
         self.vectors: list[bytes] = [b""] * len(inputs)
@@ -70,26 +70,16 @@ class EmbedJob:
 
     def row(self, now: float) -> RequestRow:
         spent = now - self.claimed if self.claimed is not None else 0.0
-        return RequestRow(
-            id=self.request.request_id,
-            model=self.request.model,
-            state=RequestState.QUEUED if self.claimed is None else RequestState.PREFILL,
+        return replace(
+            self._row(now, RequestState.QUEUED if self.claimed is None else RequestState.PREFILL),
             prompt_tokens=self.tokens,
-            cached_tokens=0,
             prefilled=self.computed,
-            completion_tokens=0,
-            rate=0.0,
             eta=spent * (self.tokens - self.computed) / self.computed if self.computed else None,
-            waited=(self.claimed or now) - self.submitted,
-            elapsed=now - self.submitted,
         )
 
 
-class EmbeddingLoop:
-    """Runs until `stop`. `run` is the body of the thread that loaded the model; the rest is for other threads.
-
-    `broken` is told when it ends by a fault.
-    """
+class EmbeddingLoop(ModelLoop[EmbedJob]):
+    """Nothing is decoded, so `decoded` stays at zero."""
 
     def __init__(
         self,
@@ -99,82 +89,46 @@ class EmbeddingLoop:
         *,
         broken: Callable[[BenchtopError], None],
     ) -> None:
-        self._name = name
+        super().__init__(name, queue, broken=broken)
         self._model = model
-        self._queue = queue
-        self._broken = broken
         self._arrived = threading.Event()
-        self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._running: list[EmbedJob] = []
         self._passes = 0
         self._passing: tuple[EmbedJob, ...] = ()
         """Those in the pass under way."""
-        self.decoded = RateMeter()
-        """Stays at zero: nothing is decoded."""
-        self.prefilled = RateMeter()
-
-    def submit(self, job: EmbedJob) -> None:
-        self._queue.put(job)
-        self._arrived.set()
-        if self._stopping.is_set():
-            self._fail_waiting()
-
-    def withdraw(self, job: EmbedJob) -> bool:
-        """Take a request that waited too long out of the queue; False when it is being served already."""
-        return self._queue.withdraw(job, timed_out=True)
-
-    def cancel(self, job: EmbedJob) -> None:
-        with self._lock:
-            job.cancelled = True
-            if self._passing and all(each.cancelled for each in self._passing):
-                self._model.interrupt(True)
-        if self._queue.withdraw(job, timed_out=False):
-            _deliver(job, [Failed(Cancelled())])
 
     def stop(self) -> None:
-        """End `run`; what is running or waiting fails."""
         with self._lock:
             self._stopping.set()
             self._model.interrupt(True)
-        self._arrived.set()
-
-    def rows(self) -> list[RequestRow]:
-        now = time.monotonic()
-        return [job.row(now) for job in self._jobs()]
-
-    def find(self, request_id: str) -> EmbedJob | None:
-        return next((job for job in self._jobs() if job.request.request_id == request_id), None)
+        self._wake()
 
     @property
     def active(self) -> int:
         return len(self._running)
 
-    @property
-    def cells_used(self) -> int:
-        """Always zero: an embedder keeps no state."""
-        return 0
+    def _served(self) -> Iterable[EmbedJob]:
+        return tuple(self._running)
 
-    def cache_stats(self) -> CacheStats:
-        return CacheStats()
+    def _wake(self) -> None:
+        self._arrived.set()
 
-    def run(self) -> None:
-        """Serve until stopped, then free the model."""
-        try:
-            while not self._stopping.is_set():
-                self._turn()
-        except Exception as error:
-            # The edge of the loop: whatever it was, the requests must be told and /health must know.
-            log.exception("embedding loop died", model=self._name)
-            self._broken(EngineFailed(f"Serving {self._name} ended by a fault of the workbench: {error!r}."))
-            self._stopping.set()
-        finally:
-            self._fail_waiting()
-            for job in tuple(self._running):
-                self._end(job, [Failed(self._unloading())])
-            self._model.shutdown()
+    def _interrupt(self, job: EmbedJob) -> None:
+        with self._lock:
+            if self._passing and all(each.cancelled for each in self._passing):
+                self._model.interrupt(True)
 
     # On the loop's thread.
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self._turn()
+
+    def _wind_up(self, error: BenchtopError) -> None:
+        for job in tuple(self._running):
+            self._end(job, [Failed(error)])
+        self._model.shutdown()
 
     def _turn(self) -> None:
         self._admit()
@@ -240,22 +194,4 @@ class EmbeddingLoop:
     def _end(self, job: EmbedJob, events: Sequence[Event]) -> None:
         self._running.remove(job)
         self._queue.done(time.monotonic() - (job.claimed or 0.0), cancelled=job.cancelled)
-        _deliver(job, events)
-
-    def _fail_waiting(self) -> None:
-        for job in self._queue.drain():
-            _deliver(job, [Failed(self._unloading())])
-
-    def _unloading(self) -> ModelNotReady:
-        return ModelNotReady(self._name, f"The model {self._name} is being unloaded; ask again later.")
-
-    def _jobs(self) -> list[EmbedJob]:
-        return [*tuple(self._running), *self._queue.waiting()]
-
-
-def _deliver(job: EmbedJob, events: Sequence[Event]) -> None:
-    try:
-        job.stream.loop.call_soon_threadsafe(job.stream.deliver, events)
-    except RuntimeError:
-        # The front end's event loop has been closed: nobody is left to be told.
-        log.debug("dropped events of a closed event loop", request=job.request.request_id)
+        job.stream.post(events)

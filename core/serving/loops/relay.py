@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec.structs import replace
 
 from core.contract.models import StreamModel, Transcriber
-from core.errors import BenchtopError, Cancelled, EngineFailed, ModelNotReady, RequestError
+from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
 from core.events import Event, Failed, Finished, Heard, TextDelta, Usage
 from core.requests import ResolvedGeneration, Transcription
+from core.serving.job import LoopJob
+from core.serving.loops.base import ModelLoop
 from core.serving.queue import AdmissionQueue
-from core.serving.stream import Stream
+from core.serving.stream import Stream, post
 from core.snapshots import CacheStats, RequestRow, RequestState
 from core.tasks.transcribe import transcribe_audio
 from core.telemetry.log import get_logger
-from core.telemetry.rate import RateMeter
 
 ADMIT_SECONDS = 5.0
 """A request counts as admitted at its first event, or this long after it left the queue. Front ends tell their
@@ -32,17 +33,15 @@ JOIN_SECONDS = 10.0
 log = get_logger(__name__)
 
 
-class Relayed:
-    """A request while it is relayed. The thread that serves it writes, any may read."""
+class Relayed(LoopJob):
+    """A request while it is relayed. The thread that serves it writes, any thread may read."""
+
+    request: ResolvedGeneration | Transcription
 
     def __init__(self, request: ResolvedGeneration | Transcription) -> None:
-        self.request = request
-        self.stream: Stream
-        self.submitted = time.monotonic()
-        self.claimed: float | None = None
-        self.cancelled = False
-        """Its client wants no more of it; the model's unloading is told by `stop` alone."""
+        super().__init__(request)
         self.stop = threading.Event()
+        """Set when it was cancelled, and also when the model is being unloaded."""
         self.open_choices = request.n
         """Zero also after a `Failed`."""
         self.usage: Usage | None = None
@@ -72,26 +71,18 @@ class Relayed:
                 self.open_choices = 0
         return event
 
-    def waited(self, now: float) -> float:
-        return (self.claimed or now) - self.submitted
-
     def row(self, now: float) -> RequestRow:
         """Prompt tokens are zero until the model has told of them, which it does at the end."""
         usage = self.usage or Usage()
         spent = now - self._first_token if self._first_token else 0.0
-        return RequestRow(
-            id=self.request.request_id,
-            model=self.request.model,
-            state=self._state(),
+        return replace(
+            self._row(now, self._state()),
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             prefilled=usage.prompt_tokens,
             completion_tokens=self._generated,
             rate=max(0, self._generated - self.request.n) / spent if spent > 0 else 0.0,
             eta=self._eta(now),
-            waited=self.waited(now),
-            elapsed=now - self.submitted,
-            route=self.request.route if isinstance(self.request, ResolvedGeneration) else "",
         )
 
     def _eta(self, now: float) -> float | None:
@@ -106,11 +97,8 @@ class Relayed:
         return RequestState.DECODE if self._first_token else RequestState.PREFILL
 
 
-class RelayLoop:
-    """Runs until `stop`. `run` is the body of the thread that loaded the model; the rest is for other threads.
-
-    `broken` is told when it ends by a fault.
-    """
+class RelayLoop(ModelLoop[Relayed]):
+    """Nobody tells when the model computes prompts, so `prefilled` stays at zero."""
 
     def __init__(
         self,
@@ -120,106 +108,58 @@ class RelayLoop:
         *,
         broken: Callable[[BenchtopError], None],
     ) -> None:
-        self._name = name
+        super().__init__(name, queue, broken=broken)
         self._model = model
-        self._queue = queue
-        self._broken = broken
         self._arrived = threading.Semaphore(0)
         """Released once for each request; may be higher than what waits, when some were withdrawn."""
-        self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._running: list[Relayed] = []
         self._cache = CacheStats()
-        self.decoded = RateMeter()
-        self.prefilled = RateMeter()
-        """Stays at zero: nobody tells when the model computes prompts."""
-
-    def submit(self, job: Relayed) -> None:
-        self._queue.put(job)
-        self._arrived.release()
-        if self._stopping.is_set():
-            self._fail_waiting()
-
-    def withdraw(self, job: Relayed) -> bool:
-        """Take a request that waited too long out of the queue; False when it is being served already."""
-        return self._queue.withdraw(job, timed_out=True)
-
-    def cancel(self, job: Relayed) -> None:
-        job.cancelled = True
-        job.stop.set()
-        if self._queue.withdraw(job, timed_out=False):
-            _Outbox(job.stream).put(Failed(Cancelled()))
+        self._workers: list[threading.Thread] = []
 
     def stop(self) -> None:
-        """End `run`; what is running or waiting fails."""
-        self._stopping.set()
+        super().stop()
         for job in tuple(self._running):
             job.stop.set()
-        self._arrived.release(self._slots)
-
-    def rows(self) -> list[RequestRow]:
-        now = time.monotonic()
-        return [job.row(now) for job in self._jobs()]
-
-    def find(self, request_id: str) -> Relayed | None:
-        return next((job for job in self._jobs() if job.request.request_id == request_id), None)
 
     @property
     def active(self) -> int:
         return len(self._running)
 
-    @property
-    def cells_used(self) -> int:
-        """Always zero: whatever holds KV state does so elsewhere."""
-        return 0
-
     def cache_stats(self) -> CacheStats:
         """What finished requests told of the model's own prefix cache."""
         return self._cache
-
-    def run(self) -> None:
-        """Serve until stopped, then free the model."""
-        workers = [
-            threading.Thread(target=self._work, name=f"relay {self._name} {number}", daemon=True)
-            for number in range(self._slots)
-        ]
-        try:
-            for worker in workers:
-                worker.start()
-            self._stopping.wait()
-        except Exception as error:
-            # The edge of the loop: whatever it was, the requests must be told and /health must know.
-            log.exception("relay died", model=self._name)
-            self._broken(EngineFailed(f"Serving {self._name} ended by a fault of the workbench: {error!r}."))
-            self.stop()
-        finally:
-            self._fail_waiting()
-            self._end(workers)
 
     @property
     def _slots(self) -> int:
         return max(1, self._model.spec.slots)
 
-    def _jobs(self) -> list[Relayed]:
-        return [*tuple(self._running), *self._queue.waiting()]
+    def _served(self) -> Iterable[Relayed]:
+        return tuple(self._running)
 
-    def _end(self, workers: list[threading.Thread]) -> None:
+    def _wake(self) -> None:
+        # To stop takes all workers, and a request takes one of them; the others find nothing to do.
+        self._arrived.release(self._slots if self._stopping.is_set() else 1)
+
+    def _interrupt(self, job: Relayed) -> None:
+        job.stop.set()
+
+    def _serve(self) -> None:
+        for number in range(self._slots):
+            worker = threading.Thread(target=self._work, name=f"relay {self._name} {number}", daemon=True)
+            worker.start()
+            self._workers.append(worker)
+        self._stopping.wait()
+
+    def _wind_up(self, error: BenchtopError) -> None:
         deadline = time.monotonic() + JOIN_SECONDS
-        for worker in workers:
-            if worker.ident is not None:
-                worker.join(max(0.0, deadline - time.monotonic()))
+        for worker in self._workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
         self._model.shutdown()
         for job in tuple(self._running):
             # Its generator does not end, but its client must not wait for that.
-            log.warning("a request does not end", model=self._name, request=job.request.request_id)
-            self._fail(job, self._unloading(), _Outbox(job.stream))
-
-    def _fail_waiting(self) -> None:
-        for job in self._queue.drain():
-            _Outbox(job.stream).put(Failed(self._unloading()))
-
-    def _unloading(self) -> ModelNotReady:
-        return ModelNotReady(self._name, f"The model {self._name} is being unloaded; ask again later.")
+            log.warning("a request does not end", model=self._name, request=job.request_id)
+            self._fail(job, error, _Outbox(job.stream))
 
     # On the workers' threads.
 
@@ -228,7 +168,7 @@ class RelayLoop:
             self._arrived.acquire()
             job = self._take()
             if job is not None:
-                self._serve(job)
+                self._relay(job)
 
     def _take(self) -> Relayed | None:
         """The head of the queue. None when there is none, as after a withdrawal."""
@@ -237,7 +177,7 @@ class RelayLoop:
                 return job
         return None
 
-    def _serve(self, job: Relayed) -> None:
+    def _relay(self, job: Relayed) -> None:
         job.claimed = time.monotonic()
         with self._lock:
             self._running.append(job)
@@ -254,17 +194,18 @@ class RelayLoop:
             self._fail(job, error, outbox)
         except Exception as error:
             # The edge of the loop: a model may fail in any way, and only this request must suffer.
-            log.exception("relayed request failed", model=self._name, request=job.request.request_id)
+            log.exception("relayed request failed", model=self._name, request=job.request_id)
             self._fail(job, EngineFailed(f"The model {self._name} failed: {error!r}."), outbox)
 
     def _events(self, job: Relayed) -> Iterator[Event]:
         """The host lets nothing through that the model cannot do."""
-        request, model = job.request, self._model
-        if isinstance(request, Transcription):
-            assert isinstance(model, Transcriber)
-            return transcribe_audio(model, request, job.stop)
-        assert isinstance(model, StreamModel)
-        return model.generate(request, job.stop)
+        match job.request, self._model:
+            case Transcription() as request, Transcriber() as model:
+                return transcribe_audio(model, request, job.stop)
+            case ResolvedGeneration() as request, StreamModel() as model:
+                return model.generate(request, job.stop)
+            case _:
+                raise EngineFailed(f"The model {self._name} was asked for what it cannot do.")
 
     def _tell(self, job: Relayed, event: Event, outbox: _Outbox) -> None:
         """Hand an event over, the last one after its slot is free. What comes behind the last one is dropped."""
@@ -294,7 +235,7 @@ class RelayLoop:
         if self._stopping.is_set():
             return self._unloading()
         if not isinstance(error, RequestError):
-            log.warning("relayed request failed", model=self._name, request=job.request.request_id, why=str(error))
+            log.warning("relayed request failed", model=self._name, request=job.request_id, why=str(error))
         return error
 
     def _retire(self, job: Relayed, *, cancelled: bool) -> None:
@@ -346,8 +287,4 @@ class _Outbox:
         self._stream.deliver(events)
 
     def _post(self, call: Callable[[], object]) -> None:
-        try:
-            self._stream.loop.call_soon_threadsafe(call)
-        except RuntimeError:
-            # The front end's event loop has been closed: nobody is left to be told.
-            log.debug("dropped events of a closed event loop", request=self._stream.request_id)
+        post(self._stream.loop, call)

@@ -6,22 +6,24 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec.structs import replace
 
 from core.contract.models import TokenModel
 from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
-from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, ModelNotReady
+from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted
 from core.events import Event, Failed
 from core.serving.kv_memory import KvMemory
+from core.serving.loops.base import ModelLoop
 from core.serving.loops.plan import plan_step, prefill_limit
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Choice, Job
 from core.serving.speculation import Guesser
-from core.serving.stream import Stream
-from core.snapshots import CacheStats, DraftStats, RequestRow
+from core.serving.stream import Stream, post
+from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
 from core.telemetry.log import get_logger
-from core.telemetry.rate import RateMeter
 
 HAND_OVER = 0.004
 """Seconds between two hand-overs while nothing but decoding goes on: waking the front end for each token of a small
@@ -33,11 +35,8 @@ Loader = Callable[[], tuple[TokenModel, Proposer | None]]
 log = get_logger(__name__)
 
 
-class ServingLoop:
-    """Runs until `stop`. `run` is the thread's body; `submit`, `cancel` and the readings are for other threads.
-
-    `restarting` and `broken` are told when the model is loaded again after a failure, and when that is given up.
-    """
+class ServingLoop(ModelLoop[Job]):
+    """`adopt` gives it its model before `run`."""
 
     def __init__(
         self,
@@ -48,15 +47,12 @@ class ServingLoop:
         restarting: Callable[[str | None], None],
         broken: Callable[[BenchtopError], None],
     ) -> None:
-        self._name = name
+        """`load` loads the model again after a failure. `restarting` is told why before that, and None after it;
+        `broken` is told when the loop gives up."""
+        super().__init__(name, queue, broken=broken)
         self._load = load
-        self._queue = queue
         self._restarting = restarting
-        self._broken = broken
-        self._wake = threading.Event()
-        self._stopping = False
-        self._ended = threading.Event()
-        """Nothing is taken out of the queue any more."""
+        self._arrived = threading.Event()
         self._running: list[Choice] = []
         self._waiting: deque[Choice] = deque()
         """Choices of claimed requests that have no sequence yet, or no longer; served before the queue."""
@@ -70,8 +66,6 @@ class ServingLoop:
         self._handed = 0.0
         self._pace = 1.0
         """Seconds that a step of late takes, smoothed; long until shown otherwise."""
-        self.decoded = RateMeter()
-        self.prefilled = RateMeter()
         self._past_cache = CacheStats()
         """Of the memory of the model before, where this one was loaded again."""
         self._model: TokenModel
@@ -80,41 +74,15 @@ class ServingLoop:
 
     # From any thread.
 
-    def submit(self, job: Job) -> None:
-        self._queue.put(job)
-        self._wake.set()
-        if self._ended.is_set():
-            # It came too late for the thread to see it.
-            self._fail_waiting()
-
-    def withdraw(self, job: Job) -> bool:
-        """Take a request that waited too long out of the queue; False when it is being served already."""
-        return self._queue.withdraw(job, timed_out=True)
-
-    def cancel(self, job: Job) -> None:
-        job.cancelled = True
-        if self._queue.withdraw(job, timed_out=False):
-            job.stream.loop.call_soon_threadsafe(job.stream.deliver, [Failed(Cancelled())])
-            return
-        with self._step_lock:
-            if self._stepping and all(other.cancelled for other in self._stepping):
-                self._model.interrupt(True)
-        self._wake.set()
-
     def stop(self) -> None:
-        """End the thread after the step under way; what is running or waiting fails."""
-        self._stopping = True
+        self._stopping.set()
         with self._step_lock:
             if self._stepping:
                 self._model.interrupt(True)
-        self._wake.set()
+        self._wake()
 
     def rows(self) -> list[RequestRow]:
-        now = time.monotonic()
-        return [job.row(now, self._prefill_rate) for job in self._jobs()]
-
-    def find(self, request_id: str) -> Job | None:
-        return next((job for job in self._jobs() if job.request.request_id == request_id), None)
+        return [self._with_eta(row) for row in super().rows()]
 
     @property
     def active(self) -> int:
@@ -131,33 +99,38 @@ class ServingLoop:
     def cells_used(self) -> int:
         return self._memory.used
 
-    def _jobs(self) -> list[Job]:
-        claimed = {id(choice.job): choice.job for choice in (*tuple(self._running), *tuple(self._waiting))}
-        return [*claimed.values(), *self._queue.waiting()]
+    def _with_eta(self, row: RequestRow) -> RequestRow:
+        if row.state is not RequestState.PREFILL or not self._prefill_rate:
+            return row
+        return replace(row, eta=(row.prompt_tokens - row.prefilled) / self._prefill_rate)
+
+    def _served(self) -> Iterable[Job]:
+        return {id(choice.job): choice.job for choice in (*tuple(self._running), *tuple(self._waiting))}.values()
+
+    def _wake(self) -> None:
+        self._arrived.set()
+
+    def _interrupt(self, job: Job) -> None:
+        with self._step_lock:
+            if self._stepping and all(other.cancelled for other in self._stepping):
+                self._model.interrupt(True)
+        self._wake()
 
     # On the loop's own thread.
 
-    def run(self) -> None:
-        """Serve the adopted model until stopped or broken, then free it."""
-        try:
-            while not self._stopping:
-                self._wake.clear()
-                if not self._turn():
-                    self._wake.wait()
-        except BenchtopError as error:
-            self._broken(error)
-            self._fail_all(error)
-        except Exception as error:
-            # The edge of the loop: whatever it was, the requests must be told and /health must know.
-            log.exception("serving loop died", model=self._name)
-            failure = EngineFailed(f"Serving {self._name} ended by a fault of the workbench: {error!r}.")
-            self._broken(failure)
-            self._fail_all(failure)
-        finally:
-            self._fail_all(self._unloading())
-            self._ended.set()
-            self._fail_waiting()
-            self._free()
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self._arrived.clear()
+            if not self._turn():
+                self._arrived.wait()
+
+    def _wind_up(self, error: BenchtopError) -> None:
+        for choice in (*self._running, *self._waiting):
+            self._close_job(choice.job, Failed(error))
+        self._running.clear()
+        self._waiting.clear()
+        self._hand_over()
+        self._free()
 
     def adopt(self, model: TokenModel, proposer: Proposer | None = None) -> None:
         """Serve this model from now on, with an empty KV cache. Before `run` from the thread that loaded it.
@@ -356,23 +329,6 @@ class ServingLoop:
         self.adopt(*self._load())
         self._restarting(None)
 
-    def _fail_all(self, error: BenchtopError) -> None:
-        for choice in (*self._running, *self._waiting):
-            self._close_job(choice.job, Failed(error))
-        self._running.clear()
-        self._waiting.clear()
-        for job in self._queue.drain():
-            self._outbox.append((job.stream, [Failed(error)]))
-        self._hand_over()
-
-    def _fail_waiting(self) -> None:
-        """From any thread, once the loop has ended."""
-        for job in self._queue.drain():
-            job.stream.loop.call_soon_threadsafe(job.stream.deliver, [Failed(self._unloading())])
-
-    def _unloading(self) -> ModelNotReady:
-        return ModelNotReady(self._name, f"The model {self._name} is being unloaded; ask again later.")
-
     def _hand_over(self) -> None:
         """All that this step has for the event loop, in one call for each event loop (there is one, as a rule)."""
         if not self._outbox:
@@ -381,7 +337,7 @@ class ServingLoop:
         outbox, self._outbox = self._outbox, []
         loops = {id(stream.loop): stream.loop for stream, _ in outbox}
         for key, loop in loops.items():
-            _post(loop, [(stream, events) for stream, events in outbox if id(stream.loop) == key])
+            _post_all(loop, [(stream, events) for stream, events in outbox if id(stream.loop) == key])
 
 
 def _work(choice: Choice, count: int) -> Work:
@@ -390,7 +346,7 @@ def _work(choice: Choice, count: int) -> Work:
     return Work(choice.sequence, tokens, sample=count == choice.pending)
 
 
-def _post(loop: asyncio.AbstractEventLoop, outbox: Sequence[tuple[Stream, list[Event] | None]]) -> None:
+def _post_all(loop: asyncio.AbstractEventLoop, outbox: Sequence[tuple[Stream, list[Event] | None]]) -> None:
     def deliver() -> None:
         for stream, events in outbox:
             if events is None:
@@ -398,8 +354,4 @@ def _post(loop: asyncio.AbstractEventLoop, outbox: Sequence[tuple[Stream, list[E
             else:
                 stream.deliver(events)
 
-    try:
-        loop.call_soon_threadsafe(deliver)
-    except RuntimeError:
-        # The front end's event loop has been closed: nobody is left to be told.
-        log.debug("dropped events of a closed event loop", streams=len(outbox))
+    post(loop, deliver)

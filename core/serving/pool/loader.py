@@ -17,7 +17,7 @@ from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavai
 from core.models.library.variants import formats, variant
 from core.models.resolve import resolve_own
 from core.serving.draft_model import Find, Way, refuse_unlike, way, with_draft
-from core.serving.host import Loaded
+from core.serving.loaded import Loaded
 from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.telemetry.log import get_logger

@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 from core.contract.artifact import NO_FILES, Artifact
 from core.contract.models import ModelSpec
 from core.errors import QueueFull
-from core.requests import Generation, Transcription
+from core.requests import Generation
 from core.serving.ability import Request
 from core.serving.host import Host, Traits
 from core.serving.pool.eviction import NoRoom
 from core.serving.stream import Stream
 from core.settings.profile import Profile
-from core.snapshots import ModelState
+from core.snapshots import ModelKind, ModelState
 
 RETRY_AFTER = 5
 """Seconds after which whoever found too many waiting for a model that is leaving may ask again."""
@@ -26,7 +26,7 @@ RETRY_AFTER = 5
 class Member:
     """A model that is served under a name, loaded or not."""
 
-    def __init__(self, artifact: Artifact, profile: Profile, *, kept: bool, writes: bool = True) -> None:
+    def __init__(self, artifact: Artifact, profile: Profile, *, kept: bool, kind: ModelKind = ModelKind.CHAT) -> None:
         self.name = artifact.name
         self.artifact = artifact
         self.own = profile
@@ -37,8 +37,8 @@ class Member:
         """By the user, at the start or in the settings; others came by a request."""
         self.kept = kept
         """Stays known after it is unloaded, to be loaded again on demand."""
-        self.writes = writes
-        """Text; models for speech and embeddings do not."""
+        self.kind = kind
+        """What its files promise; a request finds out what it really does."""
         self.pinned = profile.pin
         self.host: Host | None = None
         self.leases = 0
@@ -92,13 +92,6 @@ class Member:
     def awaited(self) -> bool:
         """Whether requests wait for it to be gone."""
         return self._outside > 0
-
-    def answers(self, kind: type[Request]) -> bool:
-        """Whether requests of this kind are likely to be its business."""
-        hears = self.artifact.format == "ggml-whisper"
-        if kind is Transcription:
-            return hears
-        return self.writes if kind is Generation else not self.writes and not hears
 
     @contextmanager
     def closed(self) -> Iterator[None]:

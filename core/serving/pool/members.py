@@ -12,7 +12,7 @@ from core.serving.host import Host
 from core.serving.pool.eviction import Occupant
 from core.serving.pool.member import Member
 from core.settings.profile import Profile
-from core.snapshots import Absent, CacheStats, LoadFailure, QueueStats
+from core.snapshots import Absent, CacheStats, LoadFailure, ModelKind, QueueStats
 
 MOST_FAILURES = 32
 """Models of which it is remembered why they could not be loaded."""
@@ -41,12 +41,12 @@ class Members:
     def knows(self, member: Member) -> bool:
         return self._members.get(member.name) is member
 
-    def add(self, artifact: Artifact, profile: Profile, *, kept: bool, writes: bool) -> Member:
+    def add(self, artifact: Artifact, profile: Profile, *, kept: bool, kind: ModelKind) -> Member:
         """Know a model, under its artifact's name; one that is known already stays as it is. `kept` for one that the
         user named: it stays known after it is unloaded, and is one that `auto` may stand for."""
         member = self._members.get(artifact.name)
         if member is None:
-            member = self._members[artifact.name] = Member(artifact, profile, kept=kept, writes=writes)
+            member = self._members[artifact.name] = Member(artifact, profile, kept=kept, kind=kind)
         member.kept = member.kept or kept
         member.named = member.named or kept
         return member

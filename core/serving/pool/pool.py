@@ -18,14 +18,15 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.errors import BenchtopError, Cancelled, ModelNotFound, ModelNotReady
 from core.lanes import WorkLane
-from core.serving.host import Host, Loaded, Loader
+from core.serving.host import Host
+from core.serving.loaded import Loaded, Loader
 from core.serving.pool.ending import Ending
 from core.serving.pool.member import Lease, Member
 from core.serving.pool.members import Members
 from core.serving.pool.room import RoomMaker
 from core.serving.pool.turn import LoadTurn
 from core.settings.profile import Profile
-from core.snapshots import ModelSnapshot, PoolSnapshot
+from core.snapshots import ModelKind, ModelSnapshot, PoolSnapshot
 from core.telemetry.log import get_logger
 
 SWEEP_SECONDS = 2.0
@@ -81,9 +82,11 @@ class Pool:
     def find(self, name: str) -> Member | None:
         return self._members.find(name)
 
-    def add(self, artifact: Artifact, profile: Profile, *, kept: bool = False, writes: bool = True) -> Member:
+    def add(
+        self, artifact: Artifact, profile: Profile, *, kept: bool = False, kind: ModelKind = ModelKind.CHAT
+    ) -> Member:
         """As `Members.add`."""
-        return self._members.add(artifact, profile, kept=kept, writes=writes)
+        return self._members.add(artifact, profile, kept=kept, kind=kind)
 
     @property
     def hosts(self) -> list[Host]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 
 from core.errors import Cancelled
-from core.serving.host import Loaded, Loader
+from core.serving.loaded import Loaded, Loader
 from core.serving.pool.ending import Ending
 from core.serving.pool.member import Member
 from core.serving.pool.room import RoomMaker

@@ -11,7 +11,8 @@ from core.contract.options import LoadOptions
 from core.engines.remote.engine import RemoteEngine, RemoteModel
 from core.engines.remote.wire import UNTOLD
 from core.models.resolve import resolve_own
-from core.serving.host import Host, Loaded
+from core.serving.host import Host
+from core.serving.loaded import Loaded
 from tests.fakes.support import asks
 
 MODELS = {"object": "list", "data": [{"id": "far-model", "object": "model"}]}

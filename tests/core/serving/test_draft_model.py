@@ -12,7 +12,7 @@ from core.errors import LoadFailed
 from core.guide import WEIGHTS
 from core.models.resolve import resolve_own
 from core.serving.draft_model import with_draft
-from core.serving.host import Loaded
+from core.serving.loaded import Loaded
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import BenchSettings, Settings

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from core.contract.step import SequenceId
 from core.engines.echo import EchoModel
 from core.requests import Sampling, SamplingWish
-from core.serving.host import Host, Loaded
+from core.serving.host import Host
+from core.serving.loaded import Loaded
 from core.settings.profile import SamplingDefaults
 from tests.fakes.support import asks
 

@@ -21,7 +21,8 @@ from core.errors import EngineFailed
 from core.events import FinishReason, Reply
 from core.guide import WEIGHTS
 from core.requests import Generation, RawText, Sampling
-from core.serving.host import Host, Loaded
+from core.serving.host import Host
+from core.serving.loaded import Loaded
 from core.snapshots import ModelState
 from tests.fakes.support import asks
 from tests.fakes.weights import quantized

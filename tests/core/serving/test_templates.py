@@ -11,8 +11,9 @@ from core.chat.template import ABSENT, MOVED, NO_SYSTEM
 from core.engines.echo import EchoModel
 from core.errors import ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.requests import Conversation, Role
-from core.serving import host as hosts
-from core.serving.host import Host, Loaded
+from core.serving import prompts
+from core.serving.host import Host
+from core.serving.loaded import Loaded
 from core.serving.stream import Stream
 from tests.fakes.support import GatedEcho, asks, said
 
@@ -82,7 +83,7 @@ async def test_a_model_is_unloaded_while_its_template_hangs() -> None:
 
 
 async def test_who_waited_too_long_behind_a_template_that_hangs_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "PATIENCE", -1.0)
+    monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", -1.0)
     async with serving(WRITTEN) as host:
         with pytest.raises(Overloaded, match="held up by other conversations"):
             await host.submit(asks("hello"))

@@ -14,7 +14,8 @@ from core.engines.echo import EchoModel
 from core.errors import Cancelled, EngineFailed, Interrupted, ModelNotReady, QueueFull, QueueTimeout, RequestError
 from core.events import Event
 from core.requests import Embedding, RawText, RawTokens, Transcription
-from core.serving.host import Host, Loaded
+from core.serving.host import Host
+from core.serving.loaded import Loaded
 from core.serving.stream import Stream
 from core.snapshots import ModelState, RequestState
 from core.tasks.embed import Embeddings, InputTooLong, fold_embeddings, unpack_vector

@@ -14,7 +14,8 @@ from core.engines.echo import EchoModel
 from core.errors import Cancelled, EngineFailed, LoadFailed, ModelNotReady, QueueFull, QueueTimeout, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.requests import Conversation, Generation
-from core.serving.host import Host, Loaded
+from core.serving.host import Host
+from core.serving.loaded import Loaded
 from core.snapshots import ModelState, RequestState
 from tests.fakes.support import asks
 

@@ -22,7 +22,8 @@ from core.errors import (
 )
 from core.events import FinishReason, Reply, TextDelta
 from core.requests import RawText, RawTokens, Sampling
-from core.serving.host import Host, Loaded
+from core.serving.host import Host
+from core.serving.loaded import Loaded
 from core.serving.stream import Stream
 from core.snapshots import ModelState, RequestState
 from tests.fakes.support import GatedEcho, asks

@@ -12,7 +12,8 @@ from core.contract.options import LoadOptions
 from core.decoding.speculate import PromptLookup
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, LoadFailed, ModelNotFound, ModelNotReady, QueueFull
-from core.serving.host import Host, Loaded, Loader
+from core.serving.host import Host
+from core.serving.loaded import Loaded, Loader
 from core.serving.pool import pool as pools
 from core.serving.pool.member import Member
 from core.serving.pool.pool import Pool

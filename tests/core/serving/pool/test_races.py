@@ -11,7 +11,7 @@ import pytest
 
 from core.contract.artifact import SCRIPT, Artifact
 from core.contract.options import LoadOptions
-from core.engines.echo import EchoModel
+from core.engines.echo import EchoModel, EchoTokenizer
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, QueueFull
 from core.serving.pool import pool as pools
 from core.serving.pool.member import Member
@@ -318,9 +318,15 @@ async def test_whoever_is_interrupted_by_an_unload_is_told_so(shelves: Shelves) 
         await running
 
 
+class WithoutControls(EchoTokenizer):
+    @property
+    def controls(self) -> frozenset[str]:  # type: ignore[override]
+        raise RuntimeError("the tokenizer is damaged")
+
+
 async def test_a_model_that_cannot_be_taken_over_is_freed(shelves: Shelves) -> None:
     model = EchoModel(LoadOptions())
-    del model.tokenizer
+    model.tokenizer = WithoutControls()
     shelf = shelves(100, a=60)
     shelf.make = lambda _: model
     with pytest.raises(LoadFailed, match="tokenizer"):

@@ -1,0 +1,43 @@
+"""A model as its loader hands it over to the host that serves it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from core.contract.models import Model
+from core.decoding.speculate import Proposer
+
+
+class Loaded:
+    """A model with what a user should know about how it came to run this way.
+
+    `proposer` guesses what a model that decodes step by step will write; it is freed with the model.
+    """
+
+    def __init__(
+        self, model: Model, engine: str, notes: tuple[str, ...] = (), proposer: Proposer | None = None
+    ) -> None:
+        self.model = model
+        self.engine = engine
+        self.notes = notes
+        self.proposer = proposer
+
+    @property
+    def promised(self) -> int:
+        """Bytes that the model and its draft model take once their contexts are full; zero for a script, which has no
+        weights."""
+        spec = self.model.spec
+        own = spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
+        return own + (self.proposer.promised if self.proposer is not None else 0)
+
+    def shutdown(self) -> None:
+        try:
+            self.model.shutdown()
+        finally:
+            if self.proposer is not None:
+                self.proposer.shutdown()
+
+
+Loader = Callable[[threading.Event, Callable[[str], None]], Loaded]
+"""Loads on the calling thread; gives up when the event is set; tells its progress in a few words."""

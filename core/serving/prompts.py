@@ -1,0 +1,130 @@
+"""From what a request says to the tokens that its model reads.
+
+A long text holds up neither short ones nor the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from core.chat.process import SECONDS
+from core.chat.prompt import PromptEncoder
+from core.chat.template import ChatTemplate, Rendering
+from core.contract.models import Embedder, ModelSpec, Tokenizer
+from core.errors import ContextExceeded, ModelNotReady, Overloaded, RequestError, TemplateFailed
+from core.lanes import WorkLanes
+from core.requests import Conversation, Embedding, Generation, RawText, RawTokens
+from core.tasks.bounds import SHORT, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
+from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
+from core.telemetry.log import get_logger
+
+TEMPLATE_SECONDS = 2 * SECONDS
+"""How long a conversation may wait for its turn with the model's chat template."""
+log = get_logger(__name__)
+
+
+class PromptReader:
+    """Renders and tokenises the prompts of one loaded model. Made on any thread, used on the event loop."""
+
+    def __init__(self, name: str, spec: ModelSpec, tokenizer: Tokenizer, lanes: WorkLanes) -> None:
+        """Tries the model's chat template out; what it cannot do is in `notes`."""
+        self._name = name
+        self._context = spec.context
+        self._tokenizer = tokenizer
+        self._lanes = lanes
+        template = ChatTemplate(spec.template, spec.bos, spec.eos, model=name)
+        for note in template.notes:
+            log.warning("about the chat template", model=name, note=note)
+        self._encoder = PromptEncoder(template, tokenizer)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"template {name}")
+        """Waits for the chat template. A template that takes long holds up no other model."""
+        self._closed = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._encoder.notes
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return self._tokenizer.size
+
+    def close(self) -> None:
+        """Fail what is being read. Idempotent, from any thread."""
+        self._closed = True
+        self._encoder.close()
+        self._writer.shutdown(wait=False)
+
+    async def read(self, request: Generation) -> tuple[list[int], tuple[str, ...]]:
+        """The tokens of a prompt, and sentences about how it came to be.
+
+        Raises RequestError for what the model cannot take or its template refuses, TemplateFailed where the template
+        fails, Overloaded where it is held up, ModelNotReady after `close`.
+        """
+        most = most_bytes(self._context)
+        if (size := prompt_bytes(request)) > most:
+            raise PromptTooLarge(size, most, self._context)
+        written = await self._write(request)
+        if (size := max(size, text_bytes(written.text))) > most:
+            raise PromptTooLarge(size, most, self._context)
+        lane = self._lanes.reading if size <= SHORT else self._lanes.long_reading
+        return await lane.run(self._tokenise, request, written.text), written.notes
+
+    async def _write(self, request: Generation) -> Rendering:
+        """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens."""
+        match request.prompt:
+            case Conversation() as conversation:
+                try:
+                    return await asyncio.wrap_future(
+                        self._writer.submit(self._write_in_turn, conversation, time.monotonic())
+                    )
+                except (TemplateFailed, RuntimeError) as error:
+                    if self._closed:
+                        raise ModelNotReady(
+                            self._name, f"The model {self._name} is being unloaded; ask again later."
+                        ) from error
+                    raise
+            case RawText(text=text):
+                return Rendering(text)
+            case RawTokens():
+                return Rendering("")
+
+    def _write_in_turn(self, conversation: Conversation, asked: float) -> Rendering:
+        """On the writer's thread. A template that takes too long for one conversation must not do so for each of
+        those that wait behind it."""
+        if time.monotonic() - asked > TEMPLATE_SECONDS:
+            raise Overloaded(f"The chat template of {self._name} is held up by other conversations; ask again later.")
+        return self._encoder.write(conversation)
+
+    def _tokenise(self, request: Generation, text: str) -> list[int]:
+        """The prompt's tokens. `text` is what `_write` made of it."""
+        match request.prompt:
+            case Conversation():
+                tokens = self._encoder.tokenise(text)
+            case RawText():
+                tokens = self._tokenizer.encode(text, special=True, begin=True)
+            case RawTokens(tokens=given):
+                tokens = list(given)
+                if any(not 0 <= token < self.vocabulary for token in tokens):
+                    raise RequestError(f"Token ids must be between 0 and {self.vocabulary - 1}.", "prompt")
+        if not tokens:
+            raise RequestError("The prompt is empty.", "messages")
+        if len(tokens) >= self._context:
+            raise ContextExceeded(len(tokens), self._context)
+        return tokens
+
+
+async def read_inputs(model: Embedder, request: Embedding, lanes: WorkLanes) -> list[Sequence[int]]:
+    """The tokens of each input. They are read in portions, so that a large request does not hold up the others.
+
+    Raises RequestError for what the model cannot take.
+    """
+    check_embedding(model, request)
+    made: list[Sequence[int]] = []
+    for portion in split_inputs(request, SHORT):
+        lane = lanes.reading if portion.small else lanes.long_reading
+        made += await lane.run(tokenise_inputs, model, request, portion.places)
+    return made
