@@ -26,7 +26,7 @@ from tui import glyphs, theming
 from tui.actions.registry import Scope, bindings, of, scope_of
 from tui.screens.base import Room
 from tui.session import Desk, Wish, build, model_in, notes_on_talk
-from tui.unbreakable import UnbreakableApp
+from tui.terminal.keys_in_turn import KeysInTurn
 from tui.widgets.log_tail import LogTail
 from tui.widgets.plain import Unobeyed
 from tui.widgets.table import WIDE
@@ -66,7 +66,7 @@ def _chat() -> Room:
     return ChatScreen()
 
 
-class BenchtopApp(UnbreakableApp):
+class BenchtopApp(KeysInTurn):
     """`make` builds the workbench after the first frame; tests put their own in its place."""
 
     TITLE = "benchtop"
@@ -176,12 +176,11 @@ class BenchtopApp(UnbreakableApp):
                 self.notify(f"{served}: {note}", severity="warning", timeout=12)
         self.pulse()
 
-    async def on_event(self, event: events.Event) -> None:
-        """A field would write the letter of alt and a letter, and the key would never come to what it stands for."""
+    async def send_key(self, event: events.Key | events.Paste) -> None:
+        """A field would write the letter of alt and a letter, and the key would never come to its action."""
         alt = event.key if isinstance(event, events.Key) and event.key.startswith("alt+") else ""
-        if alt and not event.is_forwarded and await self._check_bindings(alt):
-            return
-        await super().on_event(event)
+        if not alt or not await self._check_bindings(alt):
+            await super().send_key(event)
 
     @on(Tab.Chosen)
     def choose(self, event: Tab.Chosen) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.events import Key
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button
 
@@ -26,6 +28,8 @@ class Confirm(ModalScreen[None]):
         self._title = title
         self._question = question
         self._answers = answers
+        self._seen = inf
+        """When the question was drawn, by the clock of messages."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
@@ -39,6 +43,10 @@ class Confirm(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#answer-none").focus()
+        self.call_after_refresh(self._see)
+
+    def _see(self) -> None:
+        self._seen = Message().time
 
     @on(Button.Pressed)
     def _press(self, event: Button.Pressed) -> None:
@@ -46,7 +54,8 @@ class Confirm(ModalScreen[None]):
         self._answer((event.button.id or "").removeprefix("answer-"))
 
     def on_key(self, event: Key) -> None:
-        if event.character and event.character.lower() in self._answers:
+        """Nobody answers a question that could not be read yet: keys typed ahead are no answer."""
+        if event.time >= self._seen and event.character and event.character.lower() in self._answers:
             event.stop()
             self._answer(event.character.lower())
 

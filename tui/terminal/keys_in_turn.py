@@ -1,0 +1,87 @@
+"""An app that finishes with each key before it looks at the next, so that keys typed ahead go where they were meant to:
+into the field that the key before has focused, the dialog that it has opened, the screen that it has switched to.
+
+Textual sends a key to the widget that has the focus when the key arrives. In a burst, the later keys arrive before the
+first one has moved the focus, and would act as commands where they were meant as text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from textual import events
+from textual.message import Message
+from textual.message_pump import MessagePump
+from textual.screen import Screen
+
+from tui.unbreakable import UnbreakableApp
+
+PATIENCE_SECONDS = 1.0
+"""How long keys wait for the one before them: a widget that is stuck must not make all others deaf."""
+
+
+class KeyPassed(Message):
+    """Follows a key through all the queues that the key goes through, and reaches the app behind it."""
+
+    def __init__(self, number: int, screen: Screen[object]) -> None:
+        """`screen` was the one in sight when this was posted."""
+        super().__init__()
+        self.number = number
+        self.screen = screen
+
+
+class KeysInTurn(UnbreakableApp):
+    """Holds keys and pastes back while an earlier one is on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: deque[events.Key | events.Paste] = deque()
+        self._number = 0
+        """Of the key that was sent last."""
+        self._patience: asyncio.TimerHandle | None = None
+        """Runs while that key is on its way."""
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            self._held.append(event)
+            await self._send_next()
+        else:
+            await super().on_event(event)
+
+    async def send_key(self, event: events.Key | events.Paste) -> None:
+        """Send a key, whose turn it is, to the widget that has the focus."""
+        await super().on_event(event)
+
+    async def _send_next(self) -> None:
+        if self._patience is not None or not self._held:
+            return
+        event, screen, target = self._held.popleft(), self.screen, self.focused or self.screen
+        self._number += 1
+        later = asyncio.get_running_loop().call_later
+        self._patience = later(PATIENCE_SECONDS, self.call_later, self._go_on, self._number)
+        await self.send_key(event)
+        self._follow(target, screen)
+
+    def _follow(self, target: MessagePump, screen: Screen[object]) -> None:
+        if not target.post_message(KeyPassed(self._number, screen)):
+            self.call_later(self._go_on, self._number)
+
+    def on_key_passed(self, event: KeyPassed) -> None:
+        # Widgets take the focus by a callback of the app, which by now stands in its queue.
+        self.call_later(self._settle, event.number, event.screen)
+
+    async def _settle(self, number: int, screen: Screen[object]) -> None:
+        if number != self._number:
+            return
+        if self.screen is screen:
+            await self._go_on(number)
+        else:
+            # The key has brought up another screen, which has its fields only once it is composed.
+            self._follow(self.screen, self.screen)
+
+    async def _go_on(self, number: int) -> None:
+        if number == self._number and self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+            await self._send_next()
