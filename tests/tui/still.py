@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
-from core.contract.options import KvType
+from core.contract.options import KvType, LoadSettings
 from core.errors import BenchtopError, Cancelled, LoadFailed
 from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.models.library.scan import LibraryEntry
@@ -135,8 +135,8 @@ class StillWorkbench:
         self.closed = False
         self.store = StillStore()
 
-    async def load(self, name: str, *, context: int | None = None, kv_type: KvType | None = None) -> str:
-        self.wishes.append((context, kv_type))
+    async def load(self, name: str, options: LoadSettings = LoadSettings()) -> str:
+        self.wishes.append((options.ctx_size, options.kv_type))
         if self.gate is not None:
             await self.gate.wait()
         if self.problem is not None:
