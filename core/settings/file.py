@@ -1,4 +1,4 @@
-"""What a config file says, by sections: its text, TOML or JSON, and what of it counts as given."""
+"""What a config file says, by sections: its text, and what of it counts as given."""
 
 from __future__ import annotations
 
@@ -19,25 +19,23 @@ LARGEST = 4 * 1024 * 1024
 """Bytes of a config file; one that is larger is something else."""
 
 
-def read_config(path: Path, settings: type[Struct]) -> tuple[Tree, tuple[str, ...]]:
-    """What a file says, not yet checked against `settings`, and the warnings that reading it gave.
+def read_config(path: Path, settings: type[Struct]) -> Tree:
+    """What a TOML file says, not yet checked against `settings`; empty strings count as not given. Raises
+    ConfigError."""
+    text = read_text(path, "TOML")
+    if path.suffix.lower() == ".json":
+        raise ConfigError(f"The config file {path} is JSON; `tui config import {path}` writes it as TOML, once.")
+    return _given(_toml(text, path), settings)
 
-    Empty strings count as not given. Raises ConfigError.
-    """
-    is_json = path.suffix.lower() == ".json"
+
+def read_text(path: Path, form: str) -> str:
+    """The text of a config file, which should be TOML or JSON, as `form` says. Raises ConfigError."""
     try:
-        text = decode_text(read_regular(path, LARGEST))
+        return decode_text(read_regular(path, LARGEST))
     except OSError as error:
         raise ConfigError(f"The config file {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
-        raise ConfigError(f"The config file {path} is not {'JSON' if is_json else 'TOML'}: it {error}.") from error
-    if is_json:
-        from core.settings.llama_cpp_server import read_json
-
-        content, warnings = read_json(text.encode(), path, settings)
-    else:
-        content, warnings = _toml(text, path), ()
-    return _given(content, settings), warnings
+        raise ConfigError(f"The config file {path} is not {form}: it {error}.") from error
 
 
 def _toml(text: str, path: Path) -> Tree:

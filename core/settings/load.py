@@ -34,8 +34,6 @@ class Loaded(Struct, frozen=True):
     file: Path
     """The config file that was read, or that would be if it were there."""
     present: bool
-    warnings: tuple[str, ...] = ()
-    """A sentence for each thing of the config file that has no effect here."""
 
     def origin(self, key: Key) -> Origin:
         return self.origins.get(key, DEFAULT)
@@ -63,7 +61,7 @@ def read_settings(
     """
     path = config_file or folders().config / "config.toml"
     present = config_file is not None or path.is_file()
-    values, warnings = _from_file(path) if present else ({}, ())
+    values = _from_file(path) if present else {}
     sources = (
         Source(OriginKind.FILE, values, str(path)),
         _from_environment(os.environ if environment is None else environment),
@@ -71,15 +69,14 @@ def read_settings(
     )
     merged = overruled(merge(sources), SHARED)
     order = [*(flags or {}).get("models", {}), *_models(merged.values)]
-    settings = _convert(merged.values, "the options", order=order)
-    return Loaded(settings, merged.origins, path, present, warnings)
+    settings = check_settings(merged.values, "the options", order=order)
+    return Loaded(settings, merged.origins, path, present)
 
 
-def _from_file(path: Path) -> tuple[Tree, tuple[str, ...]]:
-    """What a file says, and the warnings that reading it gave."""
-    content, warnings = read_config(path, Settings)
-    _convert(content, f"the config file {path}")
-    return content, warnings
+def _from_file(path: Path) -> Tree:
+    content = read_config(path, Settings)
+    check_settings(content, f"the config file {path}")
+    return content
 
 
 def _from_environment(environment: Mapping[str, str]) -> Source:
@@ -89,7 +86,7 @@ def _from_environment(environment: Mapping[str, str]) -> Source:
     for variable in given_variables(environment, Settings):
         section, key = variable.key
         try:
-            typed = _convert({section: {key: variable.value}}, "the environment", strict=False)
+            typed = check_settings({section: {key: variable.value}}, "the environment", strict=False)
         except ConfigError as error:
             raise ConfigError(f"{error} Correct {variable.name}, or unset it.") from error
         values.setdefault(section, {})[key] = msgspec.to_builtins(typed)[section][key]
@@ -103,11 +100,13 @@ def _models(values: Tree) -> Mapping[str, object]:
     return models if isinstance(models, Mapping) else {}
 
 
-def _convert(values: Tree, source: str, *, strict: bool = True, order: list[str] | None = None) -> Settings:
-    """Models one by one, since errors inside a mapping do not tell the key. `order` is that of the models."""
+def check_settings(values: Tree, source: str, *, strict: bool = True, order: list[str] | None = None) -> Settings:
+    """The values as settings; `order` is that of the models. Raises ConfigError: the sentence names `source` and the
+    key."""
     models = _models(values)
     if not all(name.strip() for name in models):
         raise wrong(source, "models has an entry without a name; give it one.")
+    # One by one, since errors inside a mapping do not tell the key.
     profiles = {
         name: convert(models[name], Profile, source, strict=strict, prefix=f"models.{name}") for name in order or models
     }

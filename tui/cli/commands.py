@@ -62,7 +62,7 @@ def parser_of(command: Command) -> Parser:
     command.add(parser)
     always = parser.add_argument_group("always")
     always.add_argument(
-        *CONFIG, dest="config", type=file_path, metavar="FILE", help="read this config file in place of the usual one"
+        *CONFIG, dest="config", type=file_path, metavar="FILE", help="the config file, in place of the usual one"
     )
     always.add_argument("-h", "--help", action="help", help="show this and leave")
     return parser
@@ -159,6 +159,11 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=file_path, metavar="FILE", help="the JSON file")
+    parser.add_argument("--force", action="store_true", help="replace the config file that is there")
+
+
 WORKBENCH: Final = Command(
     "",
     "[MODEL] [options]",
@@ -208,6 +213,13 @@ COMMANDS: Final = (
         "print the settings in force as TOML, and where each comes from",
         _add_config,
         "tui.cli.config:run",
+    ),
+    Command(
+        "config import",
+        "FILE [options]",
+        "write the config file from a JSON one, of llama-cpp-python's server or in the layout of ours",
+        _add_import,
+        "tui.cli.config_import:run",
     ),
     Command("config path", "", "print the path of the config file alone", _add_nothing, "tui.cli.config:print_path"),
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
 from enum import Enum
 from functools import cache
@@ -12,20 +10,19 @@ from typing import TYPE_CHECKING, Final, get_type_hints
 from msgspec import Struct
 
 from core.contract.declared import declared_fields
-from core.foreign_text import printable_json
 from core.settings.load import Loaded, read_settings
 from core.settings.merge import Key, Origin, OriginKind
 from core.settings.schema import Settings, folders
 from tui.cli.arguments import Arguments
 from tui.cli.commands import WORKBENCH, parser_of
 from tui.cli.output import write, write_json
+from tui.cli.toml_text import write_path, write_value
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 HIDDEN: Final = "***"
 WIDTH: Final = 80
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Entry(Struct, frozen=True):
@@ -71,7 +68,7 @@ def show(loaded: Loaded, *, secrets: bool) -> None:
 
 
 def show_json(loaded: Loaded, *, secrets: bool) -> None:
-    """Print one JSON object on stdout: file, warnings, settings; each with value, origin, and where that is."""
+    """Print one JSON object on stdout: file and settings; each with value, origin, and where that is."""
     tree: dict[str, object] = {"models": {}}
     for section in sections(loaded):
         table = tree
@@ -82,8 +79,7 @@ def show_json(loaded: Loaded, *, secrets: bool) -> None:
             shown = {"value": entry.shown(secrets=secrets), "origin": entry.origin.kind.name.lower(), "where": where}
             table[entry.key] = shown
     file = {"path": str(loaded.file), "present": loaded.present}
-    document = {"file": file, "warnings": loaded.warnings, "settings": tree}
-    write_json(document)
+    write_json({"file": file, "settings": tree})
 
 
 def sections(loaded: Loaded) -> list[Section]:
@@ -126,11 +122,9 @@ def lines(loaded: Loaded, *, secrets: bool) -> Iterable[Text]:
 
     there = "" if loaded.present else " (not there)"
     yield Text(f"# config file: {loaded.file}{there}", "dim")
-    for warning in loaded.warnings:
-        yield Text(f"# {warning}", "yellow")
     for section in sections(loaded):
         yield Text()
-        yield Text(f"[{'.'.join(_name(part) for part in section.path)}]", "bold")
+        yield Text(f"[{write_path(section.path)}]", "bold")
         yield from _aligned(section, secrets=secrets)
 
 
@@ -162,7 +156,7 @@ def _key(entry: Entry, *, secrets: bool) -> str:
 
 
 def _assignment(key: str, entry: Entry, *, secrets: bool) -> str:
-    return f"{key} = {toml(entry.shown(secrets=secrets))}" if entry.value is not None else f"{key} ="
+    return f"{key} = {write_value(entry.shown(secrets=secrets))}" if entry.value is not None else f"{key} ="
 
 
 def _origin(entry: Entry, path: Key) -> str:
@@ -186,23 +180,3 @@ def _where(entry: Entry, path: Key) -> str:
 def options_by_setting() -> dict[str, str]:
     """The option of the command line for each setting, by `section.key`."""
     return parser_of(WORKBENCH).options()
-
-
-def _name(part: str) -> str:
-    return part if _BARE.fullmatch(part) else toml(part)
-
-
-def toml(value: object) -> str:
-    """A value as TOML writes it. JSON's strings are TOML's basic strings, save that these escape DEL too."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return repr(value)
-        case tuple() | list():
-            return f"[{', '.join(toml(each) for each in value)}]"
-        case Struct():
-            pairs = ((key, getattr(value, key)) for key in value.__struct_fields__)
-            return f"{{ {', '.join(f'{key} = {toml(each)}' for key, each in pairs)} }}"
-        case _:
-            return printable_json(json.dumps(str(value), ensure_ascii=False), pairs=False)

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from tui.cli.arguments import Arguments, Misunderstood
-from tui.cli.output import complain, write
+from tui.cli.output import write
 
 if TYPE_CHECKING:
     from core.settings.schema import Settings
@@ -84,12 +84,9 @@ def _serve(given: Arguments) -> int:
 
 def _read_settings(given: Arguments) -> Settings:
     """The settings in force. Raises ConfigError, and UsageError for settings that cannot be meant."""
-    from core.settings.load import read_settings
+    from core.settings.load import load_settings
 
-    loaded = read_settings(given.flags(), config_file=given.config)
-    for warning in loaded.warnings:
-        complain(f"{loaded.file}: {warning}")
-    settings = loaded.settings
+    settings = load_settings(given.flags(), config_file=given.config)
     _check_threads(settings)
     _check_routes(settings, given.model)
     return settings

@@ -106,11 +106,10 @@ def test_what_is_hidden_is_not_taken_for_the_key_when_read_back(loaded: Loaded) 
     assert "api_key" not in msgspec.toml.decode(text(loaded))["server"]
 
 
-def test_json_tells_values_origins_and_warnings(loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
-    show_json(msgspec.structs.replace(loaded, warnings=("model.use_mlock has no effect.",)), secrets=False)
+def test_json_tells_values_and_origins(loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+    show_json(loaded, secrets=False)
     document = json.loads(capsys.readouterr().out)
     assert document["file"] == {"path": str(loaded.file), "present": True}
-    assert document["warnings"] == ["model.use_mlock has no effect."]
     found = document["settings"]
     assert found["server"]["port"] == {"value": 9000, "origin": "file", "where": str(loaded.file)}
     assert found["bench"]["enabled"] == {"value": False, "origin": "flag", "where": "--no-benchmark"}
@@ -134,11 +133,6 @@ def test_a_long_value_has_its_origin_above(tmp_path: Path) -> None:
     place = rows.index("# config file")
     assert rows[place + 1] == f'source = "{"x" * 90}"'
     assert rows[place + 2 : place + 4] == ["pin    = false  # default", "slots  = 2      # config file"]
-
-
-def test_warnings_are_comments(loaded: Loaded) -> None:
-    warned = msgspec.structs.replace(loaded, warnings=("model.use_mlock has no effect.",))
-    assert text(warned).splitlines()[1] == "# model.use_mlock has no effect."
 
 
 def test_colours_are_for_terminals_that_want_them(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,9 @@ MISTAKES = [
     (["config", "--prot", "80"], "There is no option --prot; did you mean --port?"),
     (["config", "pth"], "'pth' is one too many; write `tui config [options]`. Did you mean `tui config path`?"),
     (["config", "path", "more"], "'more' is one too many"),
+    (["config", "import"], "The following arguments are required: FILE"),
+    (["config", "import", "no-such-file.json"], "no-such-file.json cannot be read"),
+    (["config", "import", "README.md"], "README.md is not JSON"),
     (["rm"], "The following arguments are required: NAME; `tui rm --help` tells more."),
     (["rm", ""], "it is empty"),
     (["list", "--catlog"], "There is no option --catlog; did you mean --catalog?"),
@@ -371,17 +374,6 @@ def test_the_path_of_the_config_file_is_printed_alone(tmp_path: Path) -> None:
     assert (named.returncode, named.stdout) == (0, "elsewhere.toml\n")
 
 
-def test_the_settings_in_force_are_printed_and_warnings_with_them(tmp_path: Path) -> None:
-    path = tmp_path / "server.json"
-    path.write_text('{"model": {"alias": "m", "path": "m.gguf", "n_ctx": 4096, "use_mlock": true}}')
-    done = run(tmp_path, "config", "-C", str(path), "--slots", "2")
-    assert done.returncode == 0, done.stderr
-    assert "[models.m]" in done.stdout
-    assert "# --slots" in done.stdout
-    assert "# model.use_mlock has no effect" in done.stdout
-    assert done.stderr == ""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_without_a_model_the_first_one_of_the_config_is_served(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
@@ -393,10 +385,6 @@ def test_without_a_model_the_first_one_of_the_config_is_served(tmp_path: Path) -
 
 
 def test_a_model_of_the_config_that_is_not_there_is_told_by_its_source(tmp_path: Path) -> None:
-    path = tmp_path / "server.json"
-    path.write_text('{"model": {"alias": "m", "path": "no-such-file.gguf", "use_mlock": true}}')
-    done = run(tmp_path, "--serve", "-C", str(path))
-    assert done.returncode == USAGE
-    warning, complaint = done.stderr.splitlines()
-    assert warning == f"tui: {path}: model.use_mlock has no effect: weights are not locked into memory."
-    assert "no-such-file.gguf" in complaint
+    path = tmp_path / "config.toml"
+    path.write_text('[models.m]\nsource = "./no-such-file.gguf"\n')
+    assert "no-such-file.gguf" in complaint(run(tmp_path, "--serve", "-C", str(path)))

@@ -1,25 +1,34 @@
-"""Config files of llama-cpp-python's example server say here what they say there, or are told what they cannot."""
+"""Config files of llama-cpp-python's example server say here what they say there, and a note tells what they cannot."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from core.contract.options import KvType, Lora
 from core.errors import ConfigError
-from core.settings.llama_cpp_server import AS_DEFAULT, REFUSED, WARNED, ModelOptions
-from core.settings.load import Loaded, read_settings
+from core.settings.import_json import import_json
+from core.settings.llama_cpp_server import AS_DEFAULT, CHANGES_ANSWERS, CHANGES_SPEED, DECLARED, MODEL
+from core.settings.load import check_settings
 from core.settings.profile import Profile
+from core.settings.schema import Settings
 
 LOCAL = {"alias": "m", "path": "/models/m.gguf"}
 
 
-def read(tmp_path: Path, content: object) -> Loaded:
+class Read(NamedTuple):
+    settings: Settings
+    notes: tuple[str, ...]
+
+
+def read(tmp_path: Path, content: object) -> Read:
     path = tmp_path / "config.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return read_settings(config_file=path, environment={})
+    text = content if isinstance(content, str) else json.dumps(content)
+    found = import_json(text.encode(), path, Settings)
+    return Read(check_settings(found.sections, f"the file {path}"), found.notes)
 
 
 def refusal(tmp_path: Path, content: object) -> str:
@@ -51,6 +60,7 @@ def test_a_whole_config_becomes_a_served_model(tmp_path: Path) -> None:
                 "n_batch": 128,
                 "n_ubatch": 128,
                 "threads": 4,
+                "threads_batch": 8,
                 "kv_unified": True,
                 "use_mmap": True,
                 "flash_attn": True,
@@ -67,11 +77,12 @@ def test_a_whole_config_becomes_a_served_model(tmp_path: Path) -> None:
             batch=128,
             micro_batch=128,
             threads=4,
+            batch_threads=8,
             flash_attention=True,
         )
     }
     assert settings.default_model == "tiny"
-    assert loaded.warnings == ()
+    assert loaded.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -118,11 +129,11 @@ def test_files_of_the_hub_are_named_as_everywhere_else(tmp_path: Path, filename:
 
 def test_the_other_parts_of_a_divided_model_come_along_in_silence(tmp_path: Path) -> None:
     parts = [f"big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
-    assert read(tmp_path, hub(parts[0], additional_files=parts[1:])).warnings == ()
+    assert read(tmp_path, hub(parts[0], additional_files=parts[1:])).notes == ()
 
 
-@pytest.mark.parametrize("key", sorted(REFUSED))
-def test_what_would_change_answers_is_refused_by_name(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("key", sorted(CHANGES_ANSWERS))
+def test_what_would_change_answers_is_told_as_that(tmp_path: Path, key: str) -> None:
     samples: dict[str, object] = {
         "mtmd": {"mmproj_path": "p.gguf"},
         "response_schema": {"type": "object"},
@@ -130,57 +141,82 @@ def test_what_would_change_answers_is_refused_by_name(tmp_path: Path, key: str) 
         "kv_overrides": {"a": 1},
         "vocab_only": True,
     }
-    said = refusal(tmp_path, {"model": {**LOCAL, key: samples.get(key, 7)}})
-    assert f"sets model.{key} ({REFUSED[key]}), which this version cannot do" in said
-    assert said.endswith("take it out.")
+    (note,) = read(tmp_path, {"model": {**LOCAL, key: samples.get(key, 7)}}).notes
+    assert note.startswith(f"model.{key} ({CHANGES_ANSWERS[key]}) is not taken over")
+    assert note.endswith("answers will differ.")
 
 
-WARNINGS = {
-    "n_gpu_layers": ({"n_gpu_layers": -1}, "model.n_gpu_layers has no effect"),
-    "tensor_split": ({"tensor_split": [1.0]}, "model.tensor_split has no effect"),
-    "use_mmap": ({"use_mmap": False}, "model.use_mmap has no effect: weights are mapped into memory where"),
-    "use_mlock": ({"use_mlock": True}, "model.use_mlock has no effect"),
-    "kv_unified": ({"kv_unified": False}, "model.kv_unified has no effect"),
-    "threads_batch": ({"threads_batch": 8}, "model.threads_batch has no effect"),
-    "embedding": ({"embedding": True}, "model.embedding has no effect"),
-    "n_ubatch": ({"n_ubatch": 8}, "model.n_ubatch is taken as 32; it may be 32 to 16384."),
-    "n_batch": ({"n_batch": 8}, "model.n_batch is taken as 32; it may be 32 to 16384."),
+NOTES = {
+    "n_gpu_layers": ({"n_gpu_layers": -1}, "model.n_gpu_layers is not taken over"),
+    "tensor_split": ({"tensor_split": [1.0]}, "model.tensor_split is not taken over"),
+    "use_mmap": ({"use_mmap": False}, "model.use_mmap is not taken over: weights are mapped into memory where"),
+    "use_mlock": ({"use_mlock": True}, "model.use_mlock is not taken over"),
+    "kv_unified": ({"kv_unified": False}, "model.kv_unified is not taken over"),
+    "embedding": ({"embedding": True}, "model.embedding is not taken over"),
+    "n_ubatch": ({"n_ubatch": 8}, "model.n_ubatch is taken as 32, not 8; it may be 32 to 16384."),
+    "n_batch": ({"n_batch": 8}, "model.n_batch is taken as 32, not 8; it may be 32 to 16384."),
     "n_seq_max": ({"n_seq_max": 256}, "model.n_seq_max is taken as 200"),
     "drafts": (
         {"draft_model": "draft-mtp", "draft_model_num_pred_tokens": 2},
-        "model.draft_model, model.draft_model_num_pred_tokens: no effect",
+        "model.draft_model, model.draft_model_num_pred_tokens: not taken over",
     ),
     "details of drafts": (
         {"draft_model": "prompt-lookup-decoding", "draft_model_max_ngram_size": 2},
-        "model.draft_model_max_ngram_size: no effect; how much is guessed follows what comes true.",
+        "model.draft_model_max_ngram_size: not taken over; how much is guessed follows what comes true.",
     ),
 }
 
 
-@pytest.mark.parametrize(("model", "said"), WARNINGS.values(), ids=WARNINGS)
+@pytest.mark.parametrize(("model", "said"), NOTES.values(), ids=NOTES)
 def test_what_concerns_speed_or_memory_alone_is_told(tmp_path: Path, model: dict[str, object], said: str) -> None:
-    (warning,) = read(tmp_path, {"model": {**LOCAL, **model}}).warnings
-    assert warning.startswith(said)
+    (note,) = read(tmp_path, {"model": {**LOCAL, **model}}).notes
+    assert note.startswith(said)
 
 
 def test_a_disk_cache_and_other_places_of_files_are_told(tmp_path: Path) -> None:
     content = hub("a.gguf", cache_dir="c", additional_files=["b.json"]) | {
         "disk_cache": {"path": ".cache/sequences", "max_bytes": 1073741824, "min_tokens": 128}
     }
-    files, place, cache = read(tmp_path, content).warnings
+    files, place, cache = read(tmp_path, content).notes
     assert files == (
         "model.from_pretrained.additional_files: b.json will not be fetched; only the parts of a model are."
     )
     assert "cache_dir" in place
     assert "HF_HUB_CACHE" in place
-    assert cache.startswith("disk_cache has no effect")
+    assert cache.startswith("disk_cache is not taken over")
 
 
-def test_every_key_of_a_model_is_translated_refused_or_told(tmp_path: Path) -> None:
-    translated = {"path", "from_pretrained", "alias", "n_ctx", "max_seq_len", "n_seq_max", "n_batch", "n_ubatch"}
-    translated |= {"threads", "flash_attn", "type_k", "type_v", "loras"}
-    drafts = {key for key in ModelOptions.__struct_fields__ if key.startswith("draft_model")}
-    assert translated | REFUSED.keys() | WARNED.keys() | drafts == set(ModelOptions.__struct_fields__)
+def test_every_key_of_a_model_is_translated_or_told() -> None:
+    translated = {"path", "from_pretrained", "alias", "n_ctx", "max_seq_len", "type_k", "type_v", "loras", *DECLARED}
+    drafts = {key for key in MODEL.__struct_fields__ if key.startswith("draft_model")}
+    assert translated | CHANGES_ANSWERS.keys() | CHANGES_SPEED.keys() | drafts == set(MODEL.__struct_fields__)
+    assert DECLARED.keys() >= {"n_batch", "n_ubatch", "n_seq_max", "threads", "threads_batch", "flash_attn"}
+
+
+@pytest.mark.parametrize("types", [{"type_k": 8, "type_v": 1}, {"type_k": 8}, {"type_k": 3, "type_v": 3}], ids=str)
+def test_types_of_the_cache_that_cannot_be_had_are_told(tmp_path: Path, types: dict[str, object]) -> None:
+    loaded = read(tmp_path, {"model": {**LOCAL, **types}})
+    assert loaded.settings.models["m"].kv_type is None
+    (note,) = loaded.notes
+    assert "keys and values have one type here, of 0 (f32), 1 (f16)" in note
+
+
+def test_files_are_looked_for_from_here_and_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (here / "both.gguf").touch()
+    (tmp_path / "both.gguf").touch()
+    (tmp_path / "beside.gguf").touch()
+    found = {
+        name: read(tmp_path, {"model": {"alias": "m", "path": name}}) for name in ("both.gguf", "beside.gguf", "no")
+    }
+    sources = [each.settings.models["m"].source for each in found.values()]
+    assert sources == [str(here / "both.gguf"), str(tmp_path / "beside.gguf"), "./no"]
+    assert [each.notes for each in found.values()][:2] == [(), ()]
+    assert found["no"].notes == (
+        "model.path: no is not there, neither from here nor beside the file; correct the path.",
+    )
 
 
 MISTAKES = {
@@ -204,9 +240,6 @@ MISTAKES = {
         {"model": {**LOCAL, "from_pretrained": {"repo_id": "a/b", "filename": "c.gguf"}}},
         "model wants either path or from_pretrained",
     ),
-    "unlike types": ({"model": {**LOCAL, "type_k": 8, "type_v": 1}}, "model.type_k and model.type_v differ (8 and 1)"),
-    "one type": ({"model": {**LOCAL, "type_k": 8}}, "model.type_k and model.type_v differ (8 and 1)"),
-    "odd type": ({"model": {**LOCAL, "type_k": 3, "type_v": 3}}, "model.type_k: 3 is no type of the KV cache here"),
     "vague pattern": (hub("*.gguf"), "the pattern '*.gguf' tells no quant; write the file's name."),
     "no repository": (
         {"model": {"from_pretrained": {"repo_id": "gpt2", "filename": "a.gguf"}}},
@@ -225,10 +258,8 @@ def test_a_mistake_is_named_with_its_file_and_key(tmp_path: Path, content: objec
     ("text", "said"), [("{", "is not JSON"), ("[1]", "holds no object of sections"), ("\xff", "is not JSON")]
 )
 def test_what_is_no_object_is_told_as_such(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "config.json"
-    path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=said):
-        read_settings(config_file=path, environment={})
+        import_json(text.encode("latin-1"), tmp_path / "config.json", Settings)
 
 
 def test_json_in_the_layout_of_the_toml_files_is_read_as_those_are(tmp_path: Path) -> None:
@@ -252,5 +283,6 @@ def test_a_mistake_in_json_of_our_layout_is_named_too(tmp_path: Path) -> None:
 def test_adapters_that_are_files_come_along(tmp_path: Path) -> None:
     found = profile(tmp_path, {"loras": [{"path": "/models/a.gguf", "scale": 0.5}, {"path": "/models/b.gguf"}]})
     assert found.loras == (Lora("/models/a.gguf", 0.5), Lora("/models/b.gguf"))
-    said = refusal(tmp_path, {"model": {**LOCAL, "loras": [{"from_pretrained": {"repo_id": "o/r", "filename": "a"}}]}})
-    assert "download them" in said
+    content = {"model": {**LOCAL, "loras": [{"from_pretrained": {"repo_id": "o/r", "filename": "a"}}]}}
+    (note,) = read(tmp_path, content).notes
+    assert "model.loras[0] is not taken over, and answers will differ" in note

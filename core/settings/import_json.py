@@ -1,0 +1,260 @@
+"""JSON config files, taken over once: in the layout of the TOML ones, or in that of llama-cpp-python's server.
+
+A note tells of each key that is not taken over, or not as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Final, cast, get_type_hints
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from core.contract.declared import Declared
+from core.decoding.speculate import PROMPT_LOOKUP
+from core.errors import ConfigError, ModelNotFound
+from core.settings.check import convert, structs, wrong
+from core.settings.llama_cpp_server import (
+    AS_DEFAULT,
+    CHANGES_ANSWERS,
+    CHANGES_SPEED,
+    DECLARED,
+    GGML_TYPES,
+    LOOKUP,
+    MODEL,
+    FromPretrained,
+    LlamaConfig,
+    ModelOptions,
+)
+from core.settings.merge import Tree
+
+SMALLEST_CONTEXT_TOKENS: Final = 16
+
+
+class Imported(Struct, frozen=True):
+    sections: Tree
+    """By our sections, not yet checked."""
+    notes: tuple[str, ...] = ()
+    """A sentence for each key that is not taken over, or not as it was."""
+
+
+def import_json(data: bytes, path: Path, settings: type[Struct]) -> Imported:
+    """What the JSON of a file at `path` says. Paths in it that are not there from here, but from the file's folder, are
+    taken from there. Raises ConfigError."""
+    try:
+        content: object = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"The file {path} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"The file {path} holds no object of sections; it begins with {{ and ends with }}.")
+    if not _is_llama(content, settings):
+        return Imported(_given(content))
+    return _Translation(content, path).imported()
+
+
+def _is_llama(content: Mapping[str, object], settings: type[Struct]) -> bool:
+    """By its keys: a section or a key of a model that only llama-cpp-python's configs have."""
+    own = next(structs(get_type_hints(settings)["model"])).__struct_fields__
+    model = content.get("model")
+    foreign = set(MODEL.__struct_fields__) - set(own)
+    return "disk_cache" in content or (isinstance(model, Mapping) and not foreign.isdisjoint(model))
+
+
+def _given(tree: Tree) -> Tree:
+    """Without what is null."""
+    return {
+        key: _given(value) if isinstance(value, Mapping) else value for key, value in tree.items() if value is not None
+    }
+
+
+class _Translation:
+    """From the sections of one file to ours, noting what does not come along."""
+
+    def __init__(self, content: Mapping[str, object], path: Path) -> None:
+        """Raises ConfigError for what llama-cpp-python's server would not understand either."""
+        self._source = f"the file {path}"
+        self._folder = path.parent
+        self._config = convert(content, LlamaConfig, self._source)
+        self._model = cast(ModelOptions, convert(self._config.model, MODEL, self._source, prefix="model"))
+        self._notes: list[str] = []
+
+    def imported(self) -> Imported:
+        """The model becomes an entry of `[models]`. Raises ConfigError where it cannot tell which model it is."""
+        model = self._model
+        self._note_unused()
+        profile = {
+            "source": self._named_source(),
+            **{each.name: self._load_option(name, each) for name, each in DECLARED.items()},
+            "ctx_size": self._context(),
+            "kv_type": self._kv_type(),
+            "loras": self._loras(),
+            "draft": PROMPT_LOOKUP if model.draft_model == LOOKUP else None,
+        }
+        server = {"server": asdict(self._config.server)} if self._config.server else {}
+        name = model.alias or _stem(model)
+        return Imported(_given({**server, "models": {name: profile}}), tuple(self._notes))
+
+    def _load_option(self, name: str, declared: Declared) -> object:
+        """The value, within the bounds that it has here."""
+        value: object = getattr(self._model, name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        if value < 1:
+            raise wrong(self._source, f"model.{name}: {value} is too small; at least 1.")
+        within = int(max(declared.least or value, min(value, declared.most or value)))
+        if within != value:
+            self._notes.append(
+                f"model.{name} is taken as {within}, not {value}; it may be {declared.least} to {declared.most}."
+            )
+        return within
+
+    def _note_unused(self) -> None:
+        model = self._model
+        for key, what in CHANGES_ANSWERS.items():
+            if _asks(model, key):
+                self._notes.append(
+                    f"model.{key} ({what}) is not taken over: this version cannot do it, and answers will differ."
+                )
+        for key, instead in CHANGES_SPEED.items():
+            if _asks(model, key):
+                self._notes.append(f"model.{key} is not taken over: {instead}.")
+        self._note_drafting()
+        if model.from_pretrained is not None:
+            self._note_fetching(model.from_pretrained)
+        if self._config.disk_cache is not None:
+            self._notes.append("disk_cache is not taken over: its files are of another format.")
+
+    def _note_drafting(self) -> None:
+        """What is not taken over of the keys that begin with `draft_model`."""
+        model = self._model
+        given = [
+            key for key in model.__struct_fields__ if key.startswith("draft_model") and getattr(model, key) is not None
+        ]
+        names = ", ".join(f"model.{key}" for key in given if model.draft_model != LOOKUP or key != "draft_model")
+        if model.draft_model not in (None, LOOKUP):
+            self._notes.append(f"{names}: not taken over; `draft` of a model may name a smaller model here.")
+        elif names:
+            self._notes.append(f"{names}: not taken over; how much is guessed follows what comes true.")
+
+    def _note_fetching(self, wanted: FromPretrained) -> None:
+        """Where files go, and files that do not come along with the model's own."""
+        from core.names import SPLIT
+
+        place = "model.from_pretrained"
+        stem = SPLIT.sub("", wanted.filename)
+        files = wanted.additional_files or ()
+        others = [file for file in files if stem == wanted.filename or SPLIT.sub("", file) != stem]
+        if others:
+            self._notes.append(
+                f"{place}.additional_files: {', '.join(others)} will not be fetched; only the parts of a model are."
+            )
+        self._notes += [
+            f"{place}.{key} is not taken over: models are kept in the Hub's cache, which HF_HUB_CACHE moves."
+            for key in ("cache_dir", "local_dir")
+            if getattr(wanted, key) is not None
+        ]
+
+    def _named_source(self) -> str:
+        model = self._model
+        if (model.path is None) == (model.from_pretrained is None):
+            raise wrong(self._source, "model wants either path or from_pretrained, and one of them alone.")
+        if model.from_pretrained is not None:
+            return _hub_name(model.from_pretrained, self._source)
+        return self._file(model.path or "", "model.path")
+
+    def _file(self, text: str, key: str) -> str:
+        """A file as the config file names it, which is read wherever `tui` is started."""
+        path = Path(text)
+        if path.is_absolute() or text.startswith("~"):
+            return text
+        for folder in (Path.cwd(), self._folder.absolute()):
+            if (folder / path).exists():
+                return str(folder / path)
+        self._notes.append(f"{key}: {text} is not there, neither from here nor beside the file; correct the path.")
+        # A relative path must not be taken for a repository of the Hub.
+        return text if text.startswith(".") else f"./{text}"
+
+    def _context(self) -> int | None:
+        """Tokens that one request may hold. Divided caches give each sequence its part of `n_ctx`; zero is "as
+        trained"."""
+        model = self._model
+        whole = model.n_ctx or None
+        if whole is not None and model.kv_unified is False:
+            whole //= model.n_seq_max or 1
+        wanted = [each for each in (whole, model.max_seq_len) if each is not None]
+        if wanted and min(wanted) < SMALLEST_CONTEXT_TOKENS:
+            raise wrong(
+                self._source,
+                f"model.n_ctx: a request would hold {min(wanted)} tokens; {SMALLEST_CONTEXT_TOKENS} are the fewest.",
+            )
+        return min(wanted, default=None)
+
+    def _kv_type(self) -> str | None:
+        """One type for keys and values; a missing one is f16, as llama.cpp has it."""
+        if self._model.type_k is None and self._model.type_v is None:
+            return None
+        keys, values = (1 if each is None else each for each in (self._model.type_k, self._model.type_v))
+        if keys == values and keys in GGML_TYPES:
+            return GGML_TYPES[keys].value
+        known = ", ".join(f"{number} ({kind.value})" for number, kind in GGML_TYPES.items())
+        self._notes.append(
+            f"model.type_k and model.type_v ({keys} and {values}) are not taken over: keys and values have one type "
+            f"here, of {known}; `kv_type` of the model sets it."
+        )
+        return None
+
+    def _loras(self) -> list[dict[str, object]] | None:
+        found: list[dict[str, object]] = []
+        for at, lora in enumerate(self._model.loras or ()):
+            if lora.path is None or lora.from_pretrained is not None:
+                self._notes.append(
+                    f"model.loras[{at}] is not taken over, and answers will differ: adapters are files here; download "
+                    "it, and give its path."
+                )
+            else:
+                found.append({"path": self._file(lora.path, f"model.loras[{at}]"), "scale": lora.scale})
+        return found or None
+
+
+def _asks(model: ModelOptions, key: str) -> bool:
+    """Whether a key was given, with a value that differs from what is done anyway."""
+    value = getattr(model, key)
+    return value is not None and (key not in AS_DEFAULT or value != AS_DEFAULT[key])
+
+
+def _stem(model: ModelOptions) -> str:
+    name = model.from_pretrained.filename if model.from_pretrained else model.path or ""
+    if "*" in name and model.from_pretrained:
+        name = model.from_pretrained.repo_id
+    return PurePosixPath(name.replace("\\", "/")).name.removesuffix(".gguf") or "model"
+
+
+def _hub_name(wanted: FromPretrained, source: str) -> str:
+    from core.names import HubName, parse_name
+
+    if any(each in wanted.filename for each in "*?["):
+        text = f"{wanted.repo_id}:{_label(wanted.filename, source)}"
+    else:
+        text = f"{wanted.repo_id}/{wanted.filename}"
+    try:
+        name = parse_name(text)
+    except ModelNotFound as error:
+        raise wrong(source, f"model.from_pretrained: {error}") from error
+    if not isinstance(name, HubName):
+        raise wrong(source, f"model.from_pretrained: {text!r} is no file of a repository; write repo_id as owner/name.")
+    return str(name)
+
+
+def _label(pattern: str, source: str) -> str:
+    """The quant that a pattern tells, as `*Q4_K_M.gguf` does."""
+    from core.names import GGUF_LABEL
+
+    labels = GGUF_LABEL.findall(pattern.replace("*", "-").removesuffix(".gguf"))
+    if len(labels) != 1:
+        raise wrong(
+            source, f"model.from_pretrained.filename: the pattern {pattern!r} tells no quant; write the file's name."
+        )
+    return str(labels[0])
