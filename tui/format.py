@@ -8,7 +8,6 @@ from core.foreign_text import make_printable
 
 LONG = 40
 """Characters of a model's name in a sentence, at most."""
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 _REPOSITORY = re.compile(r"(?<![\w./:~-])[\w.-]+/([\w.-]+(?::[\w.-]+)?)(?![\w/])")
 """`owner/name`, with a quant or without; no part of a path or an address."""
 
@@ -25,14 +24,6 @@ def short(number: int) -> str:
             value = number / (1000 if unit == "k" else size)
             return f"{value:.0f}{unit}" if value >= 10 else f"{value:.1f}".removesuffix(".0") + unit
     return str(number)
-
-
-def size(number: float) -> str:
-    """Bytes in decimal units, as disks and model hubs count them: 4123456 -> '4.1 MB'."""
-    value, unit = float(number), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
 
 
 def rate(value: float) -> str:

@@ -34,12 +34,13 @@ from core.chat.wire import (
     send_message,
 )
 from core.foreign_text import make_printable
+from core.sizes import format_size
 
 SECONDS: Final = 5.0
 """That a template may take for one conversation, or to compile; thousands of times what is usual."""
 START_SECONDS: Final = 30.0
 """That Python may take to start, on a machine that is busy with other things."""
-RESIDENT: Final = 1 << 30
+RESIDENT: Final = 1_000_000_000
 """Bytes that the process may hold, where the system does not bound it."""
 PAUSE: Final = 0.05
 """Seconds between two looks at a process that works."""
@@ -190,7 +191,7 @@ class _Child:
             if time.monotonic() > deadline:
                 self._ended_for = f"takes longer than {seconds:g} s"
             elif self._resident() > RESIDENT:
-                self._ended_for = f"needs more than {RESIDENT >> 30} GiB of memory"
+                self._ended_for = f"needs more than {format_size(RESIDENT)} of memory"
             if self._ended_for:
                 self._process.kill()
                 return

@@ -67,7 +67,7 @@ class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
     memory_limit: str | None = None
-    """Memory that all models together may take: `12GB`, `8GiB`, `60%`; None takes the system's memory less 8 GiB or a
+    """Memory that all models together may take: `12GB`, `8GiB`, `60%`; None takes the system's memory less 8 GB or a
     fifth, whichever is less."""
     model_ttl: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
     """Idle seconds before a model is unloaded; zero keeps it."""

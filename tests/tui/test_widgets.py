@@ -7,6 +7,7 @@ import logging
 import pytest
 from textual.app import App, ComposeResult
 
+from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
 from tui.widgets.gauge import Gauge, bar
@@ -23,9 +24,9 @@ from tui.widgets.table import Column, Rows
         (fmt.short(12_345), "12k"),
         (fmt.short(3_672_320), "3.7M"),
         (fmt.short(8_000_000_000), "8B"),
-        (fmt.size(0), "0 B"),
-        (fmt.size(4_123_456), "4.1 MB"),
-        (fmt.size(639_000_000), "639 MB"),
+        (format_size(0), "0 B"),
+        (format_size(4_123_456), "4.1 MB"),
+        (format_size(639_000_000), "639 MB"),
         (fmt.rate(0.0), "0"),
         (fmt.rate(38.44), "38.4"),
         (fmt.rate(1002.4), "1,002"),

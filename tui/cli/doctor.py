@@ -10,6 +10,7 @@ from rich.text import Text
 
 from core.hardware import available_memory, describe_machine
 from core.settings.load import load_settings
+from core.sizes import format_size
 from core.trial.probe import describe_settings
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from core.engines.registry import EngineReport
     from core.plugins import Plugin, PluginBroken
     from core.trial.probe import ProbeVerdict
-
-GIBIBYTE = 1024**3
 
 
 def run(given: Arguments) -> int:
@@ -45,7 +44,7 @@ def machine_table() -> Table:
     table.add_row("python", platform.python_version())
     table.add_row("processor", here.processor)
     table.add_row("cores", f"{here.cores} physical, {here.threads} logical")
-    table.add_row("memory", f"{here.memory / GIBIBYTE:.1f} GiB, {available_memory() / GIBIBYTE:.1f} GiB available")
+    table.add_row("memory", f"{format_size(here.memory)}, {format_size(available_memory())} available")
     return table
 
 

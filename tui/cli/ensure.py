@@ -11,10 +11,10 @@ from rich.prompt import Confirm
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import Cancelled, NotDownloaded
-from core.models.downloads.disk_space import in_words
 from core.models.fit.estimate import Verdict
 from core.models.store import Store
 from core.settings.schema import folders
+from core.sizes import format_size
 from tui.cli.console import Paper
 from tui.cli.fit_words import fits, judge
 from tui.cli.pull import fetch
@@ -52,7 +52,7 @@ def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
 def _fetch(store: Store, name: str, console: Paper, *, asked: bool) -> None:
     quant = store.find(store.read_own(name))
     judged = judge(store, quant)
-    console.tell(f"{quant.name} is not on this machine: {in_words(quant.size)} to download{fits(judged)}.")
+    console.tell(f"{quant.name} is not on this machine: {format_size(quant.size)} to download{fits(judged)}.")
     likely = judged is None or judged.fit.verdict is not Verdict.DOES_NOT_FIT
     if not asked and not _Asked.ask("Download it?", console=console, default=likely):
         raise Cancelled(f"{name} was not downloaded; `tui pull {name}` does it.")

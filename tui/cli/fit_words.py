@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.errors import ArtifactError, HubError
-from core.models.downloads.disk_space import in_words
 from core.models.fit.estimate import Verdict
+from core.sizes import format_size
 
 if TYPE_CHECKING:
     from core.models.fit.estimate import Judged
@@ -29,7 +29,9 @@ def fits(judged: Judged | None) -> str:
         return ""
     fit = judged.fit
     if fit.verdict is Verdict.DOES_NOT_FIT:
-        return f"; it does not fit: it needs {in_words(fit.parts.needed)} and {in_words(fit.device.free)} are free"
+        return (
+            f"; it does not fit: it needs {format_size(fit.parts.needed)} and {format_size(fit.device.free)} are free"
+        )
     most = f", at most {judged.largest:,}" if judged.largest is not None else ""
     tight = ", but only just" if fit.verdict is Verdict.TIGHT else ""
     return f"; it fits{tight} with a context of {judged.setup.context:,} tokens{most}"

@@ -20,6 +20,7 @@ from core.models.resolve import read_own
 from core.names import Unknown
 from core.settings.load import load_settings
 from core.settings.schema import Settings, folders
+from core.sizes import format_size
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
@@ -106,7 +107,7 @@ def table_of(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -
         style = "red" if entry.problem else None
         short = shorts.get(entry.path)
         called = "\n".join(make_printable(name) for name in (short, entry.name) if name is not None)
-        table.add_row(called, kind, size_in_words(entry.size), used, told, style=style)
+        table.add_row(called, kind, format_size(entry.size) if entry.size else "", used, told, style=style)
     return table
 
 
@@ -121,11 +122,6 @@ def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
         formats = " ".join(_short(format_) for format_ in entry.formats)
         table.add_row(entry.alias, entry.task.value, fmt.short(entry.parameters), formats, entry.licence)
     return table
-
-
-def size_in_words(size: int) -> str:
-    """Bytes with a decimal unit; nothing for what has no size."""
-    return fmt.size(size) if size > 0 else ""
 
 
 def _print(rows: Sequence[Listed] | Sequence[Offered], table: Table, as_json: bool) -> int:

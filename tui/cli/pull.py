@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from core.errors import BenchtopError, UsageError
 from core.foreign_text import make_printable
-from core.models.downloads.disk_space import in_words
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.settings.load import load_settings
+from core.sizes import format_size
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
@@ -41,7 +41,7 @@ def run(given: Arguments) -> int:
         if given.resume:
             return OK if _resume(store.downloads, console) else INTERRUPTED
         quant = store.find(store.read_own(given.model))
-        console.tell(f"{quant.name}: {in_words(quant.size)}{fits(judge(store, quant))}.")
+        console.tell(f"{quant.name}: {format_size(quant.size)}{fits(judge(store, quant))}.")
         return OK if fetch(store.downloads, quant, console, given.model) else INTERRUPTED
     finally:
         store.close()
@@ -97,7 +97,7 @@ def _ended(item: DownloadItem, console: Paper, model: str) -> bool:
     """Tell how it ended; whether the model is here. Raises BenchtopError when it failed."""
     match item.state:
         case DownloadState.DONE:
-            console.tell(f"{item.name} is here ({in_words(item.total)}); `tui {model}` opens it.")
+            console.tell(f"{item.name} is here ({format_size(item.total)}); `tui {model}` opens it.")
             return True
         case DownloadState.FAILED:
             raise BenchtopError(item.error or f"{item.name} could not be downloaded.")
@@ -107,7 +107,7 @@ def _ended(item: DownloadItem, console: Paper, model: str) -> bool:
 
 
 def _share(item: DownloadItem) -> str:
-    return f"{in_words(item.done)} of {in_words(item.total)}"
+    return f"{format_size(item.done)} of {format_size(item.total)}"
 
 
 class Bar:
@@ -170,10 +170,10 @@ def said(item: DownloadItem) -> str:
 def figures(item: DownloadItem) -> str:
     """What is here, how fast it comes, how long it will take."""
     if item.state is DownloadState.VERIFYING:
-        return f"{in_words(item.total)}, comparing checksums"
+        return f"{format_size(item.total)}, comparing checksums"
     parts = [_share(item)]
     if item.rate > 0:
-        parts.append(f"{in_words(int(item.rate))}/s")
+        parts.append(f"{format_size(int(item.rate))}/s")
     if item.eta is not None:
         parts.append(f"{duration(item.eta)} left")
     return ", ".join(parts)

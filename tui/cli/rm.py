@@ -9,9 +9,9 @@ from core.foreign_text import make_printable
 from core.models.library.delete import check, find
 from core.models.library.scan import LibraryEntry
 from core.settings.load import load_settings
+from core.sizes import format_size
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
-from tui.cli.list_models import size_in_words
 from tui.cli.output import write
 
 DECLINED = 1
@@ -27,13 +27,13 @@ def run(given: Arguments) -> int:
         write("Nothing was deleted.")
         return DECLINED
     freed = store.delete(entry)
-    write(f"Deleted {entry.name}; {size_in_words(freed) or 'nothing'} became free.")
+    write(f"Deleted {entry.name}; {format_size(freed) if freed else 'nothing'} became free.")
     return 0
 
 
 def _agreed(entry: LibraryEntry) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(f"There is no terminal to ask whether {entry.name} is to be deleted; say --yes.")
-    size = size_in_words(entry.size) or "empty"
+    size = format_size(entry.size) if entry.size else "empty"
     write(make_printable(f"Delete {entry.name} ({size}) at {entry.path}? [y/N] "), end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -10,6 +10,7 @@ from pathlib import Path
 from core.errors import DiskFull
 from core.models.hub.endpoint import RepoCache
 from core.models.hub.repository import Quant
+from core.sizes import format_size
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk, the user's share of it, or what one file may have."""
@@ -32,10 +33,10 @@ def check_room(name: str, need: int, others: Iterable[int], free: int, reserve: 
     promised = sum(others)
     if need <= 0 or need + promised + reserve <= free:
         return
-    also = f" of which other downloads need {in_words(promised)}" if promised else ""
+    also = f" of which other downloads need {format_size(promised)}" if promised else ""
     raise DiskFull(
-        f"{name} needs {in_words(need)} more and the disk of {cache} has {in_words(free)} free,{also} and "
-        f"{in_words(reserve)} are kept; free some room, or set HF_HOME to a folder on a larger disk."
+        f"{name} needs {format_size(need)} more and the disk of {cache} has {format_size(free)} free,{also} and "
+        f"{format_size(reserve)} are kept; free some room, or set HF_HOME to a folder on a larger disk."
     )
 
 
@@ -44,16 +45,6 @@ def disk_error(name: str, error: OSError, kept: int) -> DiskFull | None:
     if error.errno not in FULL:
         return None
     return DiskFull(
-        f"The disk became full while {name} was downloaded; {in_words(kept)} of it are kept: free some room and "
+        f"The disk became full while {name} was downloaded; {format_size(kept)} of it are kept: free some room and "
         "download it again, which goes on from there."
     )
-
-
-def in_words(size: int) -> str:
-    """Bytes with a decimal unit."""
-    value, units = float(size), iter(("B", "kB", "MB", "GB"))
-    for unit in units:
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

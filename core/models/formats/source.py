@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
+from core.sizes import format_size
+
 FIRST: Final = 1 << 20
 """Bytes fetched first; each further fetch takes twice as many as the one before, up to LARGEST."""
 LARGEST: Final = 8 << 20
-MOST: Final = 64 << 20
+MOST: Final = 64_000_000
 """Bytes a header may take all in all; the longest in use (tokenizers of a quarter million words) take a fifth of it."""
 U64: Final = struct.Struct("<Q")
 
@@ -126,7 +128,7 @@ class Cursor:
         wanted = max(self._step, length) - len(kept)
         self._fetched += wanted
         if self._fetched > MOST:
-            raise Damaged(f"its header is longer than {MOST >> 20} MiB")
+            raise Damaged(f"its header is longer than {format_size(MOST)}")
         self._piece = kept + self._source.read(position + len(kept), wanted)
         self._start, self._at = position, 0
         self._step = min(LARGEST, self._step * 2)

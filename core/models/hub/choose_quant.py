@@ -11,6 +11,7 @@ from core.errors import ModelNotFound
 from core.models.formats.registry import FORMATS
 from core.models.hub.repository import Quant, Repository
 from core.names import HubName
+from core.sizes import format_size
 
 ORDER: Final = tuple(FORMATS)
 """The formats, where no other order of preference is given."""
@@ -125,6 +126,6 @@ def _absent(name: HubName, repository: Repository, able: Sequence[Quant]) -> str
 
 def _listed(quants: Sequence[Quant]) -> str:
     """Labels, each with its size where that is told."""
-    said = [f"{quant.label} ({quant.size / 1e9:.1f} GB)" if quant.size >= 1e8 else quant.label for quant in quants]
+    said = [f"{quant.label} ({format_size(quant.size)})" if quant.size >= 1e8 else quant.label for quant in quants]
     more = f" and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
     return ", ".join(said[:SHOWN]) + more

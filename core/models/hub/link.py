@@ -19,6 +19,7 @@ from msgspec import Struct
 from core.errors import HubError, HubUnreachable
 from core.models.hub.endpoint import HubPlace
 from core.models.hub.http import client_for, headers_for, hub_errors, refusal
+from core.sizes import format_size
 
 if TYPE_CHECKING:
     import httpx
@@ -27,7 +28,7 @@ TIMEOUT: Final = 15.0
 """Seconds to connect, and between two pieces of an answer."""
 PATIENCE: Final = 60.0
 """Seconds that the body of an answer may take in all, however steadily it trickles."""
-LONGEST_ANSWER: Final = 64 << 20
+LONGEST_ANSWER: Final = 64_000_000
 """Bytes of JSON; the listing of a repository of many thousand files has a tenth of it."""
 
 Query = Sequence[tuple[str, str]]
@@ -113,5 +114,5 @@ def _bounded(response: httpx.Response, most: int, *, cut: bool = False) -> bytes
         if len(body) >= most and cut:
             break
         if len(body) > most:
-            raise HubError(f"The Hub's answer is longer than {most >> 20} MiB; it cannot be one.")
+            raise HubError(f"The Hub's answer is longer than {format_size(most)}; it cannot be one.")
     return bytes(body[:most])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-RESERVED = 8 * 2**30
+RESERVED = 8_000_000_000
 RESERVED_SHARE = 0.2
 
 
@@ -43,7 +43,7 @@ class NoRoom(Struct, frozen=True):
 
 
 def default_limit(memory: int) -> int:
-    """Bytes that all models together may take: the system's memory less 8 GiB or a fifth, whichever is less."""
+    """Bytes that all models together may take: the system's memory less 8 GB or a fifth, whichever is less."""
     return memory - min(RESERVED, int(memory * RESERVED_SHARE))
 
 

@@ -17,6 +17,7 @@ from core.serving.host import Host, Traits
 from core.serving.pool.eviction import NoRoom
 from core.serving.stream import Stream
 from core.settings.profile import Profile
+from core.sizes import format_size
 from core.snapshots import ModelKind, ModelState
 
 RETRY_AFTER = 5
@@ -166,18 +167,12 @@ class Lease:
             self._release()
 
 
-def size_in_words(count: int) -> str:
-    if count < 2**20:
-        return f"{count / 2**10:.0f} KiB"
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
-
-
 def why_no_room(member: Member, room: NoRoom, limit: int, pinned: Sequence[str]) -> str:
     """What keeps a model from being loaded: `limit` bytes for all, of which those that are `pinned` have some."""
     others = f" beside {', '.join(pinned)}, pinned" if pinned else ""
     takes = "takes" if member.measured else "is expected to take"
     return (
-        f"{member.name} {takes} {size_in_words(member.size)}, and all models together may take "
-        f"{size_in_words(limit)}{others}; {size_in_words(room.lacking)} are lacking. "
+        f"{member.name} {takes} {format_size(member.size)}, and all models together may take "
+        f"{format_size(limit)}{others}; {format_size(room.lacking)} are lacking. "
         "Raise --memory-limit, unpin a model, or choose a smaller one."
     )

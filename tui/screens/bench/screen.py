@@ -14,6 +14,7 @@ from textual.widgets import Button, ContentSwitcher, Input, Static
 from textual.worker import get_current_worker
 
 from core.errors import BenchtopError
+from core.sizes import format_size
 from core.snapshots import Snapshot
 from tui import format as fmt
 from tui import glyphs
@@ -242,7 +243,7 @@ class BenchScreen(Room):
                 ]
             case Summary() as total:
                 self._say(_summed(total.rounds, total.prefill_rate, total.decode_rate, total.decode_spread), bold=True)
-                note = f"first token {fmt.seconds(total.time_to_first_token)}, memory {fmt.size(total.memory)}"
+                note = f"first token {fmt.seconds(total.time_to_first_token)}, memory {format_size(total.memory)}"
                 self.query_one("#results").border_subtitle = shown(note, lines=False)
         self.query_one("#measured", Rows).show(self._results)
 

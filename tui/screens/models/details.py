@@ -19,6 +19,7 @@ from core.contract.artifact import NO_FILES, Artifact, FormatName
 from core.errors import BenchtopError, ModelNotFound
 from core.models.fit.estimate import Verdict
 from core.models.formats.header import Header
+from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
 from tui.screens.models import facts
@@ -361,7 +362,7 @@ class Details(Container):
         return (
             Content.styled(glyphs.of(self).running if choice.here else " ", "$primary"),
             choice.quant.label,
-            fmt.size(choice.quant.size),
+            format_size(choice.quant.size),
             facts.verdict_word(verdict.fit.verdict if verdict else None) if choice.runs else "no engine",
             fmt.count(verdict.largest) if verdict is not None and verdict.largest else "-",
         )

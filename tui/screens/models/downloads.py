@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from core.models.downloads.status import DownloadItem, DownloadState
+from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.registry import download_bindings
@@ -181,8 +182,8 @@ class Transfers(Container):
             short_name(item.name, self.lines.room, marks.cut),
             bar(share, BAR, marks, STYLES.get(item.state, "$quiet")),
             percent(item),
-            fmt.size(item.total),
-            f"{fmt.size(item.rate)}/s" if moving else "-",
+            format_size(item.total),
+            f"{format_size(item.rate)}/s" if moving else "-",
             fmt.seconds(item.eta) if moving and item.eta is not None else "-",
             Content.styled(state_word(item), STYLES.get(item.state, "$quiet")),
         )
@@ -225,7 +226,7 @@ def summary(items: Sequence[DownloadItem], marks: glyphs.Glyphs) -> Content:
     rate, left = sum(item.rate for item in moving), sum(item.total - item.done for item in items if item.state.active)
     parts = [Content(f"{first} {percent(*items)}")]
     if rate:
-        parts += [Content(f"{fmt.size(rate)}/s"), Content(f"{fmt.seconds(left / rate)} left")]
+        parts += [Content(f"{format_size(rate)}/s"), Content(f"{fmt.seconds(left / rate)} left")]
     for state in WORST_FIRST[: -1 if moving else None]:
         if alike := [item for item in items if item.state is state]:
             soonest = min(alike, key=lambda item: item.again or 0.0)

@@ -11,6 +11,7 @@ from textual.content import Content
 from core.foreign_text import make_printable
 from core.models.catalog import Task
 from core.models.fit.estimate import Judged, Verdict
+from core.sizes import format_size
 from core.snapshots import DraftStats
 from tui import format as fmt
 from tui.glyphs import Glyphs
@@ -80,7 +81,7 @@ def lines_of(item: Item, cut: str, *, paired: bool) -> Content:
 def _facts(item: Item) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if item.entry is not None and item.size and item.model is None:
-        facts.append(("on disk", fmt.size(item.size)))
+        facts.append(("on disk", format_size(item.size)))
     if (model := item.model) is not None:
         threads = f", {fmt.plural(model.threads, 'thread')}" if model.threads else ""
         # Of one that is still loading little is known.
@@ -90,9 +91,9 @@ def _facts(item: Item) -> list[tuple[str, str]]:
             ("params", fmt.short(model.parameters) if model.parameters else ""),
             ("context", f"{fmt.count(model.context)} tokens" if model.context else ""),
             ("slots", f"{model.slots_used} of {model.slots} in use" if model.slots else ""),
-            ("weights", fmt.size(model.weight_bytes) if model.weight_bytes else ""),
-            ("KV", f"{fmt.size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else ""),
-            ("memory", fmt.size(model.resident) if model.resident else ""),
+            ("weights", format_size(model.weight_bytes) if model.weight_bytes else ""),
+            ("KV", f"{format_size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else ""),
+            ("memory", format_size(model.resident) if model.resident else ""),
             ("draft", _draft(model.draft) if model.draft else ""),
         ]
         return [(name, value) for name, value in facts if value]
@@ -134,17 +135,17 @@ def sum_line(judged: Judged, *, paired: bool) -> Content:
     """What loading takes, part by part, against what is free now; on one line where `paired`."""
     share = shares(judged)
     lacking = judged.fit.lacking
-    end = f", {fmt.size(lacking)} too much" if lacking else ""
-    free = f"{fmt.size(share.free)} free now{end}"
+    end = f", {format_size(lacking)} too much" if lacking else ""
+    free = f"{format_size(share.free)} free now{end}"
     parts = {"weights": share.weights, "KV cache": share.kv, "overhead": share.overhead}
     if not paired:
-        lines = [_fact(name, f"{fmt.size(size):>7}") for name, size in parts.items()]
-        total = _fact("needed", f"{fmt.size(share.needed):>7}").append(Content.styled(f" of {free}", "$quiet"))
+        lines = [_fact(name, f"{format_size(size):>7}") for name, size in parts.items()]
+        total = _fact("needed", f"{format_size(share.needed):>7}").append(Content.styled(f" of {free}", "$quiet"))
         return Content("\n").join([*lines, total])
     sums = Content.styled(" + ", "$quiet").join(
-        [Content.assemble((f"{name.split()[0]} ", "$quiet"), fmt.size(size)) for name, size in parts.items()]
+        [Content.assemble((f"{name.split()[0]} ", "$quiet"), format_size(size)) for name, size in parts.items()]
     )
-    return sums.append(Content.assemble((" = ", "$quiet"), fmt.size(share.needed), (f" of {free}", "$quiet")))
+    return sums.append(Content.assemble((" = ", "$quiet"), format_size(share.needed), (f" of {free}", "$quiet")))
 
 
 def verdict_line(judged: Judged) -> Content:

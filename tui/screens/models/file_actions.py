@@ -16,6 +16,7 @@ from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.fit.estimate import Verdict
 from core.models.library.delete import repo_of
 from core.models.library.scan import LibraryEntry, Place
+from core.sizes import format_size
 from tui import format as fmt
 from tui.dialogs.confirm import Confirm
 from tui.screens.base import Room
@@ -127,12 +128,12 @@ class Keeping(Room):
             doubt = f"No engine here runs {choice.quant.format} models."
         elif verdict is not None and verdict.fit.verdict is Verdict.DOES_NOT_FIT:
             needed, free = verdict.fit.parts.needed, verdict.fit.device.free
-            doubt = f"It does not fit: it needs {fmt.size(needed)} and {fmt.size(free)} are free now."
+            doubt = f"It does not fit: it needs {format_size(needed)} and {format_size(free)} are free now."
         enqueue = partial(self._enqueue, choice.quant, gated=details.leaf.gated)
         if not doubt:
             enqueue()
             return
-        question = f"{doubt} Download {choice.quant.name} ({fmt.size(choice.quant.size)}) all the same?"
+        question = f"{doubt} Download {choice.quant.name} ({format_size(choice.quant.size)}) all the same?"
         self._ask("download", question, {"y": ("Download", enqueue)})
 
     @work(group="enqueue")
@@ -221,7 +222,7 @@ class Keeping(Room):
         downloads = self.store.downloads
         self._ask(
             "cancel the download",
-            f"{item.name}: {fmt.size(item.done)} of {fmt.size(item.total)} are here. "
+            f"{item.name}: {format_size(item.done)} of {format_size(item.total)} are here. "
             "What is kept need not be fetched again.",
             {
                 "k": ("Keep", lambda: self._change(lambda: downloads.cancel(item.id))),
@@ -293,7 +294,7 @@ class Keeping(Room):
             self.notify(f"{item.name} belongs to the program, so it is not deleted.", severity="warning", markup=False)
         else:
             files = len(entry.files) or 1
-            question = f"Delete {item.name} ({fmt.size(entry.size)} in {fmt.plural(files, 'file')}) at {entry.path}?"
+            question = f"Delete {item.name} ({format_size(entry.size)} in {fmt.plural(files, 'file')}) at {entry.path}?"
             self._ask("delete", question, {"y": ("Delete", lambda: self._delete(entry))})
 
     @work(group="delete")
@@ -303,7 +304,7 @@ class Keeping(Room):
         except BenchtopError as error:
             self.complain(error)
         else:
-            self.notify(f"Deleted {entry.name}; {fmt.size(freed)} became free.", markup=False)
+            self.notify(f"Deleted {entry.name}; {format_size(freed)} became free.", markup=False)
         self.rescan()
 
     def _ask(self, title: str, question: str, answers: dict[str, tuple[str, Callable[[], object]]]) -> None:

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from core.errors import BenchtopError, HubError
 from core.models.library.servers import ask
+from core.sizes import format_size
 from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
 from tui import glyphs
@@ -157,8 +158,8 @@ class ModelsScreen(Keeping):
     def _gauge(self, snapshot: Snapshot) -> None:
         pool, free = snapshot.pool, snapshot.machine.memory_available
         share = pool.used / pool.limit if pool.limit else 0.0
-        limit = f"{fmt.size(pool.used)} of {fmt.size(pool.limit)}" if pool.limit else "nothing loaded"
-        self.query_one("#pool", Gauge).show(share, f"models {limit}, {fmt.size(free)} free")
+        limit = f"{format_size(pool.used)} of {format_size(pool.limit)}" if pool.limit else "nothing loaded"
+        self.query_one("#pool", Gauge).show(share, f"models {limit}, {format_size(free)} free")
 
     def _names_here(self) -> frozenset[str]:
         return frozenset(entry.name for entry in self._entries if not entry.problem)

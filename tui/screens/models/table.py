@@ -10,6 +10,7 @@ from textual.content import Content
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.fit.estimate import Verdict
 from core.models.library.scan import LibraryEntry
+from core.sizes import format_size
 from core.snapshots import ModelState
 from tui import format as fmt
 from tui import glyphs
@@ -70,7 +71,7 @@ class ShelfTable(List[Item]):
     def _row(self, item: Item) -> Sequence[Cell]:
         around, marks = self.around, glyphs.of(self)
         used = item.model is not None and item.model.name == around.used
-        size = fmt.size(item.size) if item.size else fmt.short(item.parameters) if item.parameters else "-"
+        size = format_size(item.size) if item.size else fmt.short(item.parameters) if item.parameters else "-"
         return (
             Content.styled(marks.running if used else " ", "$primary"),
             short_name(item.name, self.room, marks.cut),

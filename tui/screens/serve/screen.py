@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from core.errors import BenchtopError
+from core.sizes import format_size
 from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, RequestRow, Snapshot
 from tui import format as fmt
 from tui import glyphs
@@ -122,7 +123,7 @@ class ServeScreen(Room):
             "hits", hits, lookups, f"{hits} of {lookups}, {fmt.percent(hits, lookups)}" if lookups else "none yet"
         )
         self._gauge("cpu", machine.cpu_percent, 100, f"{machine.cpu_percent:.0f}%")
-        self._gauge("memory", taken, machine.memory_total, f"{fmt.size(machine.memory_available)} free")
+        self._gauge("memory", taken, machine.memory_total, f"{format_size(machine.memory_available)} free")
         self.query_one("#decode", Trend).push(sum(model.decode_rate for model in models))
         self.query_one("#prefill", Trend).push(sum(model.prefill_rate for model in models))
 

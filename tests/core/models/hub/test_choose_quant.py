@@ -82,7 +82,7 @@ def test_a_name_that_two_formats_go_by_means_the_one_that_goes_first() -> None:
 @pytest.mark.parametrize(
     ("text", "repository", "says"),
     [
-        ("o/r:Q9", ggufs("Q2_K", "Q8_0"), r"o/r has no Q9; it has Q2_K \(0\.3 GB\), Q8_0 \(2\.1 GB\)\."),
+        ("o/r:Q9", ggufs("Q2_K", "Q8_0"), r"o/r has no Q9; it has Q2_K \(300 MB\), Q8_0 \(2\.1 GB\)\."),
         ("o/r:fp16", ggufs("Q8_0"), "o/r has no fp16; it has Q8_0"),
         ("o/r/none.gguf", ggufs("Q8_0"), "o/r has no none.gguf; it has Q8_0"),
         ("o/r/config.json", listed(*GRAPHS), "config.json in o/r is no model by itself; choose among onnx-"),

@@ -34,9 +34,9 @@ def test_a_pinned_one_never_goes_and_what_is_lacking_is_told() -> None:
     assert make_room([idle("pinned", 6, pinned=True), idle("b", 1)], 4, 8) == NoRoom(2)
 
 
-def test_the_limit_leaves_a_fifth_of_a_small_machine_and_eight_gibibytes_of_a_large_one() -> None:
-    assert default_limit(10 * GIB) == 8 * GIB
-    assert default_limit(64 * GIB) == 56 * GIB
+def test_the_limit_leaves_a_fifth_of_a_small_machine_and_eight_gigabytes_of_a_large_one() -> None:
+    assert default_limit(10_000_000_000) == 8_000_000_000
+    assert default_limit(64_000_000_000) == 56_000_000_000
 
 
 def test_only_idle_unpinned_models_with_a_time_to_live_expire() -> None:
