@@ -16,7 +16,7 @@ from litestar.routes import HTTPRoute
 from msgspec import Struct, inspect
 
 from api.http.contract import JSON, KEY, Contract, RouteReply, status_of
-from api.http.errors import CLIENT_CLOSED, BodyTooLarge, ErrorBody, UnknownCoding
+from api.http.errors import CLIENT_CLOSED_STATUS, BodyTooLarge, ErrorBody, UnknownCoding
 from api.http.field_rules import NEUTRAL, Json, Rule, Rules
 from api.http.forms import FormBody
 from api.http.settle import JsonBody, Wire
@@ -43,7 +43,7 @@ AT_THE_DOOR: Final = (
     *(BodyTooLarge, UnknownCoding, ServerStopping),
 )
 WITHOUT_KEY: Final = ((401, "missing_api_key"), (401, "invalid_api_key"))
-WORDS: Final = {CLIENT_CLOSED: "The request was cancelled"}
+WORDS: Final = {CLIENT_CLOSED_STATUS: "The request was cancelled"}
 """What statuses mean that are not HTTP's own."""
 
 

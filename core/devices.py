@@ -15,9 +15,9 @@ from core.hardware import available_memory, describe_machine
 from core.telemetry.log import get_logger
 
 ASKING = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
-PATIENCE = 5.0
+NVIDIA_TOOL_SECONDS = 5.0
 """Seconds that NVIDIA's tool may take."""
-MEBI = 1 << 20
+MEBIBYTE_BYTES = 1 << 20
 log = get_logger(__name__)
 
 
@@ -63,7 +63,7 @@ def _cuda() -> tuple[Device, ...]:
         return ()
     try:
         done = subprocess.run(
-            [tool, *ASKING], capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=True
+            [tool, *ASKING], capture_output=True, text=True, errors="replace", timeout=NVIDIA_TOOL_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
         log.debug("nvidia-smi tells of no cards", why=str(error), said=getattr(error, "stderr", "") or "")
@@ -76,7 +76,7 @@ def read_cards(lines: Iterable[str]) -> tuple[Device, ...]:
     out, as those of cards that share the host's memory do."""
     rows = (row for row in csv.reader(lines, skipinitialspace=True) if len(row) == 3)
     return tuple(
-        Device(name, DeviceKind.CUDA, int(total) * MEBI, int(free) * MEBI)
+        Device(name, DeviceKind.CUDA, int(total) * MEBIBYTE_BYTES, int(free) * MEBIBYTE_BYTES)
         for name, total, free in rows
         if total.isdecimal() and free.isdecimal()
     )

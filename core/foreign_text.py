@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-MARKS_AT_MOST: Final = 8
+MOST_MARKS: Final = 8
 """Combining marks on one character: no language stacks more, and more of them cover the lines around."""
 
 _ALWAYS: Final = (
@@ -38,7 +38,7 @@ _VARIANT: Final = "\ufe00-\ufe0f"
 _MONGOLIAN: Final = "\u180b-\u180d\u180f"
 
 _SUSPECT: Final = re.compile(f"[{_ALWAYS}{_JOINER}{_DIRECTION}{_VARIANT}{_MONGOLIAN}]")
-_PILE: Final = re.compile(f"[{_MARK}]{{{MARKS_AT_MOST + 1}}}")
+_PILE: Final = re.compile(f"[{_MARK}]{{{MOST_MARKS + 1}}}")
 """Both are quick to search, as one pattern would not be: a text without a match stays as it is."""
 _SCRIPT: Final = f"[^\x00-\u02ff\u2000-\u200c\u200e-\u206f\ufe00-\ufe0e{_MONGOLIAN}]"
 """Letters and signs beyond Latin, where joiners have a use; the emoji variant and the emoji joiner count too."""
@@ -52,7 +52,7 @@ _HIDDEN: Final = re.compile(
     f"|(?P<mongolian>(?<=[\u1820-\u18aa])[{_MONGOLIAN}])"
     f"|(?P<direction>[{_DIRECTION}])"
     f"|[{_ALWAYS}{_JOINER}{_VARIANT}{_MONGOLIAN}]"
-    f"|(?<=[{_MARK}]{{{MARKS_AT_MOST}}})[{_MARK}]"
+    f"|(?<=[{_MARK}]{{{MOST_MARKS}}})[{_MARK}]"
 )
 _RIGHT_TO_LEFT: Final = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdcf\ufdf0-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"

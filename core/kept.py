@@ -16,7 +16,7 @@ import msgspec
 from core.files import append_line, read_regular, write_atomically
 from core.telemetry.log import get_logger
 
-LARGEST: Final = 64 * 1024 * 1024
+MOST_FILE_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a file of ours; what is larger is none, and not read."""
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 def read_kept(path: Path) -> bytes | None:
     """What a file holds; None where there is none, or none that can be read. Never waits for a pipe."""
     try:
-        return read_regular(path, LARGEST)
+        return read_regular(path, MOST_FILE_BYTES)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -24,9 +24,9 @@ from core.errors import Busy, ModelNotReady
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
-FIRST_GUESS: Final = 1.0
+FIRST_GUESS_SECONDS: Final = 1.0
 """Seconds that work is taken to last before any has been done."""
-LONGEST_WAIT: Final = 60
+LONGEST_WAIT_SECONDS: Final = 60
 """Seconds after which a client is told to ask again, at most."""
 
 
@@ -46,7 +46,7 @@ class WorkLane:
         self._started = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._mean = FIRST_GUESS
+        self._mean = FIRST_GUESS_SECONDS
         self._closed = False
 
     @property
@@ -117,7 +117,7 @@ class WorkLane:
         self._busy -= 1
 
     def _retry_after(self) -> int:
-        return min(LONGEST_WAIT, max(1, math.ceil(self._mean * (len(self._waiting) + 1) / self._most)))
+        return min(LONGEST_WAIT_SECONDS, max(1, math.ceil(self._mean * (len(self._waiting) + 1) / self._most)))
 
     def _over(self) -> ModelNotReady:
         return ModelNotReady("", "The workbench is being closed; start it again.")

@@ -10,10 +10,10 @@ from typing import Final
 
 from core.foreign_text import make_printable
 
-KEPT: Final = 64 * 1024
+KEPT_BYTES: Final = 64 * 1024
 """Bytes of the end of what was said."""
-PIECE: Final = 16 * 1024
-LONGEST: Final = 300
+PIECE_BYTES: Final = 16 * 1024
+MOST_LINE_CHARACTERS: Final = 300
 """Characters of the line that tells why."""
 
 _TRACEBACK: Final = "Traceback (most recent call last):"
@@ -50,9 +50,9 @@ class LastWords:
 
     def _read(self, reader: int) -> None:
         try:
-            while piece := os.read(reader, PIECE):
+            while piece := os.read(reader, PIECE_BYTES):
                 self._kept += piece
-                del self._kept[:-KEPT]
+                del self._kept[:-KEPT_BYTES]
         finally:
             os.close(reader)
 
@@ -65,7 +65,7 @@ def decisive_line(said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
     found = _exception(lines) or _complaint(lines)
     shown = make_printable(found.strip()).rstrip(".")
-    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
+    return shown if len(shown) <= MOST_LINE_CHARACTERS else f"{shown[: MOST_LINE_CHARACTERS - 1]}…"
 
 
 def _exception(lines: list[str]) -> str:

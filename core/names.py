@@ -45,17 +45,17 @@ SITES: Final = ("datasets", "spaces", "docs", "papers", "models", "collections",
 """First parts of its addresses that are nobody's name."""
 FILES: Final = (".gguf", ".bin", ".onnx", ".pte", ".mnn", ".safetensors")
 """Ends of the names of model files."""
-LONGEST: Final = 4096
+MOST_NAME_CHARACTERS: Final = 4096
 """Characters of a name; no path is longer."""
-MOST_LETTERS: Final = 128
+MOST_VARIANT_CHARACTERS: Final = 128
 """Characters behind a colon."""
-SHOWN: Final = 200
+SHOWN_CHARACTERS: Final = 200
 """Characters of a name that a message repeats."""
 ASKED_FORMS: Final = "a request names a model, by the name it has in /v1/models or as owner/name."
 
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 """An owner's or a repository's name, as the Hub allows them."""
-_WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{MOST_LETTERS - 1}}}")
+_WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{MOST_VARIANT_CHARACTERS - 1}}}")
 """What may stand behind a colon."""
 _REFS = re.compile(r"refs/(?:pr/\d+|convert/[A-Za-z0-9._-]+)(?=$|[:/])")
 """The Hub's revisions that have slashes in their names: pull requests and conversions."""
@@ -186,9 +186,11 @@ def parse_asked(text: str, aliases: Collection[str] = ()) -> AskedName:
 
 def clean_name(text: str) -> str:
     """A name without the blanks, controls and marks of format around it. Raises ModelNotFound where nothing is left,
-    and for more than LONGEST characters."""
-    if len(text) > LONGEST:
-        raise ModelNotFound(text[:SHOWN], f"{shorten_name(text)} can be no model's name; check how it is spelled.")
+    and for more than MOST_NAME_CHARACTERS characters."""
+    if len(text) > MOST_NAME_CHARACTERS:
+        raise ModelNotFound(
+            text[:SHOWN_CHARACTERS], f"{shorten_name(text)} can be no model's name; check how it is spelled."
+        )
     start, end = 0, len(text)
     while start < end and unicodedata.category(text[start]) in _UNSEEN:
         start += 1
@@ -229,7 +231,7 @@ def looks_like_path(text: str) -> bool:
 
 def shorten_name(text: str) -> str:
     """A name fit for a message."""
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+    return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...")
 
 
 def _alias(text: str, aliases: Collection[str]) -> Alias | None:

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
 Scalar = str | int | float | bool | None
-COLDEST = 1e-5
+COLDEST_TEMPERATURE = 1e-5
 """A temperature below it is none: the likeliest token wins by any measure, and what is divided by it is no number."""
 
 
@@ -135,7 +135,7 @@ class Sampling(SamplingWish, frozen=True):
 
     @property
     def greedy(self) -> bool:
-        return self.temperature < COLDEST
+        return self.temperature < COLDEST_TEMPERATURE
 
     def choice(self, index: int) -> Sampling:
         """That of one choice of a request: choices must differ, and each must be repeatable."""

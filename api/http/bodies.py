@@ -20,7 +20,7 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 _PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
-_LONGEST_NAME = 64
+_MOST_NAME_BYTES = 64
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -91,7 +91,7 @@ def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
 
 def unknown_field(name: str, known: Sequence[str]) -> RequestError:
     """A refusal of a field by name, with the `known` one that was perhaps meant."""
-    shown = name[:_LONGEST_NAME]
+    shown = name[:_MOST_NAME_BYTES]
     near = difflib.get_close_matches(shown, known, 1)
     hint = f"; did you mean `{near[0]}`?" if near else "."
     return RequestError(f"The field `{shown}` is not one this server knows{hint}", shown)

@@ -12,7 +12,7 @@ from litestar.types import Receive, ReceiveMessage
 from api.http.errors import BodyTooLarge, UnknownCoding
 from core.errors import RequestError
 
-PIECE: Final = 64 * 1024
+PIECE_BYTES: Final = 64 * 1024
 """Bytes that are undone at a time."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -34,7 +34,7 @@ def coding_of(values: Iterable[bytes]) -> str | None:
 
 
 class Inflated:
-    """`receive`, with the body as it was before it was compressed. Its messages hold at most `PIECE` bytes.
+    """`receive`, with the body as it was before it was compressed. Its messages hold at most `PIECE_BYTES` bytes.
 
     Raises BodyTooLarge as soon as there are more than `limit` bytes, and RequestError for what is not compressed so. No
     bound is set on the ratio: repeated text is worth a thousand to one, and `limit` bounds memory and time alone.
@@ -83,7 +83,7 @@ class Inflated:
             if self._inflate.eof:
                 raise RequestError(f"There is more in the body after the end of what {self._coding} made.")
             try:
-                piece = self._inflate.decompress(self._waiting, PIECE)
+                piece = self._inflate.decompress(self._waiting, PIECE_BYTES)
             except zlib.error:
                 raise RequestError(f"The body is not well-formed {self._coding}, as its headers say.") from None
             self._waiting = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail

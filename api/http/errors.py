@@ -53,7 +53,7 @@ SERVER = "server_error"
 CODINGS = "gzip, deflate"
 """How a body may be compressed."""
 
-CLIENT_CLOSED = 499
+CLIENT_CLOSED_STATUS = 499
 """nginx's status for a request that ended at its client's wish; not one that SDKs retry."""
 
 
@@ -121,7 +121,7 @@ ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     QueueFull: (503, SERVER, "queue_full"),
     QueueTimeout: (504, SERVER, "queue_timeout"),
     Overloaded: (503, SERVER, "overloaded"),
-    Cancelled: (CLIENT_CLOSED, CLIENT, "cancelled"),
+    Cancelled: (CLIENT_CLOSED_STATUS, CLIENT, "cancelled"),
     ServerStopping: (503, SERVER, "server_stopping"),
     EngineError: (500, SERVER, "engine_failed"),
     RepositoryNotFound: (404, CLIENT, "repository_not_found"),

@@ -17,7 +17,7 @@ Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 NEUTRAL: Final[tuple[Json, ...]] = (None, False, 0, "", [], {})
 """With these a field that nobody here knows asks for nothing; with any other value it may be a mistyped one."""
-MOST_TOLD: Final = 40
+MOST_TOLD_NAMES: Final = 40
 """Names in one header; a client that sends more fields in vain has seen enough."""
 
 
@@ -76,4 +76,8 @@ def tell_ignored(names: Iterable[str]) -> Headers:
 
 
 def _first(names: Sequence[str]) -> Sequence[str]:
-    return names if len(names) <= MOST_TOLD else (*names[:MOST_TOLD], f"and {len(names) - MOST_TOLD} more")
+    return (
+        names
+        if len(names) <= MOST_TOLD_NAMES
+        else (*names[:MOST_TOLD_NAMES], f"and {len(names) - MOST_TOLD_NAMES} more")
+    )

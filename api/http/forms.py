@@ -13,7 +13,7 @@ from api.http.settle import refuse_value
 from core.errors import RequestError
 
 MOST_FIELDS = 64
-LONGEST_FIELD = 64 * 1024
+MOST_FIELD_BYTES = 64 * 1024
 """Bytes of a field that is no file."""
 
 
@@ -108,8 +108,8 @@ def _segments(boundary: str, body: bytes) -> list[tuple[MultipartSegment, bytes]
 
 
 def _text(name: str, data: bytes) -> str:
-    if len(data) > LONGEST_FIELD:
-        raise RequestError(f"The field `{name}` has more than {LONGEST_FIELD} bytes.", name)
+    if len(data) > MOST_FIELD_BYTES:
+        raise RequestError(f"The field `{name}` has more than {MOST_FIELD_BYTES} bytes.", name)
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -26,7 +26,7 @@ from core.telemetry.log import request_id as request_id_in_log
 OPEN_PATHS = frozenset({"/health"})
 """Answered without a key: load balancers and process managers have none."""
 
-LONGEST_LENGTH = 18
+MOST_LENGTH_DIGITS = 18
 """Digits of a Content-Length that may still be true."""
 
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -162,7 +162,7 @@ class Guard:
         length = headers.get(b"content-length", b"")
         limit = self._limits.get(path, self._limit)
         # Python refuses to read numbers of thousands of digits.
-        if length.isdigit() and (len(length) > LONGEST_LENGTH or int(length) > limit):
+        if length.isdigit() and (len(length) > MOST_LENGTH_DIGITS or int(length) > limit):
             raise BodyTooLarge(limit)
         return limit
 

@@ -19,11 +19,11 @@ from api.http.field_rules import Json, Rule, Rules, is_neutral
 from core.errors import RequestError
 from core.lanes import WorkLane
 
-LONGEST_VALUE: Final = 1024
+MOST_NEUTRAL_BYTES: Final = 1024
 """Bytes of a value that may be neutral; nothing longer is."""
-LONGEST_NUMBER: Final = 40
+MOST_NUMBER_BYTES: Final = 40
 """Bytes."""
-LONG: Final = 64 * 1024
+LONG_BODY_BYTES: Final = 64 * 1024
 """Bytes from which a body is read off the event loop."""
 MOST_PARTS: Final = 500_000
 """Values of a body that is looked at field by field, each of which costs some hundred bytes meanwhile."""
@@ -76,11 +76,11 @@ class JsonBody(Generic[Body]):
         """`limit`: bytes; `lane` takes what is long to read. Raises RequestError, BodyTooLarge, Busy, and Cancelled
         when the client left."""
         raw = await read_body(receive, limit)
-        return self.decode(raw) if lane is None or len(raw) <= LONG else await lane.run(self.decode, raw)
+        return self.decode(raw) if lane is None or len(raw) <= LONG_BODY_BYTES else await lane.run(self.decode, raw)
 
     def decode(self, raw: bytes) -> SettledBody[Body]:
         """Raises RequestError; nothing that a client sends can raise anything else."""
-        if len(raw) > LONG and _has_too_many_values(raw):
+        if len(raw) > LONG_BODY_BYTES and _has_too_many_values(raw):
             raise RequestError("The body has too many values; send less at once.")
         try:
             return SettledBody(decode_body(raw, self._decoder), ())
@@ -150,12 +150,12 @@ class _Settling:
         if raw == b"null":
             return True
         values = kind.extra_neutral.get(key)
-        return values is not None and len(raw) <= LONGEST_VALUE and Rule(values).takes(_VALUE.decode(raw))
+        return values is not None and len(raw) <= MOST_NEUTRAL_BYTES and Rule(values).takes(_VALUE.decode(raw))
 
     def _judge(self, kind: type[Wire], key: str, raw: bytes, place: str, name: str) -> None:
         """Raises RequestError where the field would change the answer, or where nobody knows it."""
         rule = kind.rules.get(key)
-        small = len(raw) <= LONGEST_VALUE
+        small = len(raw) <= MOST_NEUTRAL_BYTES
         if rule is None:
             if not (small and is_neutral(_VALUE.decode(raw))):
                 known = [*kind.__struct_fields__, *kind.rules] if not name else ()
@@ -234,7 +234,7 @@ def _has(members: tuple[inspect.Type, ...], kind: type[inspect.Type]) -> bool:
 
 def _as_integer(raw: bytes) -> bytes:
     """`8.0` and `1e3` as integers; anything else as it stands."""
-    if len(raw) > LONGEST_NUMBER or not _WHOLE.fullmatch(raw) or not re.search(rb"[.eE]", raw):
+    if len(raw) > MOST_NUMBER_BYTES or not _WHOLE.fullmatch(raw) or not re.search(rb"[.eE]", raw):
         return raw
     value = float(raw)
     return b"%d" % int(value) if value.is_integer() and abs(value) < 2**63 else raw

@@ -10,7 +10,7 @@ from api.http.contract import declare_contract, reply_with
 from core.snapshots import CacheStats, Snapshot
 from core.workbench import Workbench
 
-MEGABYTE = 1_000_000
+MEGABYTE_BYTES = 1_000_000
 
 
 class CacheReport(Struct, frozen=True):
@@ -56,9 +56,9 @@ def total_cache(snapshot: Snapshot) -> CacheStats:
 def report_cache(stats: CacheStats) -> CacheReport:
     return CacheReport(
         entries=stats.entries,
-        memory_mb=round(stats.memory_bytes / MEGABYTE, 3),
+        memory_mb=round(stats.memory_bytes / MEGABYTE_BYTES, 3),
         hit_rate=round(stats.hit_rate, 4),
-        max_size_mb=round(stats.max_bytes / MEGABYTE, 3),
+        max_size_mb=round(stats.max_bytes / MEGABYTE_BYTES, 3),
         lookups=stats.lookups,
         hits=stats.hits,
         prompt_tokens=stats.prompt_tokens,

@@ -22,7 +22,7 @@ from core.models.downloads.manager import Downloads
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.workbench import Workbench
 
-MAX_BODY = 16 * 1024
+MOST_BODY_BYTES = 16 * 1024
 """Bytes; a name is all there is in one."""
 OVER = (DownloadState.DONE, DownloadState.CANCELLED)
 """Of these there is nothing to cancel: they are taken off the list."""
@@ -82,7 +82,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ),
     )
     async def add_download(request: Request[object, object, State]) -> Response[DownloadRow]:
-        asked = await BODY.read(request.receive, MAX_BODY)
+        asked = await BODY.read(request.receive, MOST_BODY_BYTES)
         asking = workbench.lanes.hub.run(enqueue_model, workbench, asked.body.model)
         row = row_of(await while_there(request.receive, asking))
         return with_headers(row, tell_ignored(asked.ignored), 202)

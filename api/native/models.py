@@ -19,7 +19,7 @@ from api.openai.wire import ModelCard
 from core.errors import ModelNotFound
 from core.workbench import Workbench
 
-MAX_BODY = 16 * 1024
+MOST_BODY_BYTES = 16 * 1024
 """Bytes; a name is all there is in one."""
 
 
@@ -41,7 +41,7 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         return find_card(build_cards(workbench.snapshot(), workbench.places), name)
 
     async def read(request: Request[object, object, State]) -> tuple[ModelRequest, Headers]:
-        asked = await BODY.read(request.receive, MAX_BODY)
+        asked = await BODY.read(request.receive, MOST_BODY_BYTES)
         return asked.body, tell_ignored(asked.ignored)
 
     @post(

@@ -24,7 +24,7 @@ from core.workbench import Workbench
 
 AnyEnum = TypeVar("AnyEnum", bound=Enum)
 
-MOST = 100
+MOST_REPOSITORIES = 100
 """Repositories of one answer."""
 LEAST_CONTEXT, MOST_CONTEXT = 16, 16_777_216
 """Tokens."""
@@ -83,7 +83,7 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             parameters={
                 "format": {"enum": ["", *known_formats().names]},
                 "sort": {"enum": ["", *_values(Sort)]},
-                "limit": {"minimum": 1, "maximum": MOST},
+                "limit": {"minimum": 1, "maximum": MOST_REPOSITORIES},
             },
         ),
     )
@@ -101,7 +101,7 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             format=_known_format(format) if format else None,
             licence=licence or None,
             sort=_one_of(Sort, sort, "sort") if sort else Sort.DOWNLOADS,
-            limit=_within(limit, 1, MOST, "limit"),
+            limit=_within(limit, 1, MOST_REPOSITORIES, "limit"),
         )
         asking = workbench.lanes.hub.run(workbench.store.search, q[:200], filters)
         page = await while_there(request.receive, asking)

@@ -36,11 +36,11 @@ TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
 TRANSLATIONS: Final = "/v1/audio/translations"
 PATHS: Final = {path: (path, path.removeprefix("/v1")) for path in (TRANSCRIPTIONS, TRANSLATIONS)}
 """Where each of them answers."""
-MAX_FILE: Final = 25 * 1024 * 1024
+MOST_FILE_BYTES: Final = 25 * 1024 * 1024
 """Bytes; OpenAI's own limit."""
-MAX_FORM: Final = MAX_FILE + 256 * 1024
+MAX_FORM: Final = MOST_FILE_BYTES + 256 * 1024
 """The file with the fields around it."""
-LONGEST_PROMPT: Final = 8192
+MOST_PROMPT_CHARACTERS: Final = 8192
 """Characters. Whisper itself reads the last 224 tokens."""
 FORMATS: Final[tuple[Json, ...]] = ("json", "text", "srt", "vtt", "verbose_json")
 GRANULARITIES: Final = "timestamp_granularities"
@@ -52,7 +52,7 @@ COMMON: Final[Mapping[str, Mapping[str, Json]]] = {
         "description": "The audio, in any format that FFmpeg reads.",
     },
     "model": {"type": "string", "maxLength": 1024},
-    "prompt": {"type": "string", "maxLength": LONGEST_PROMPT},
+    "prompt": {"type": "string", "maxLength": MOST_PROMPT_CHARACTERS},
     "response_format": {"enum": ["", *FORMATS]},
     "temperature": {"type": "number", "minimum": 0, "maximum": 1},
 }
@@ -91,7 +91,7 @@ class FileTooLarge(BodyTooLarge):
     """The audio file has more bytes than OpenAI's own service takes."""
 
     def __init__(self) -> None:
-        RequestError.__init__(self, f"The file has more than {MAX_FILE} bytes; send it in parts.", "file")
+        RequestError.__init__(self, f"The file has more than {MOST_FILE_BYTES} bytes; send it in parts.", "file")
 
 
 class Duration(Struct, frozen=True, tag_field="type", tag="duration"):
@@ -219,8 +219,10 @@ def to_core(
     The model is empty where the request names none.
     """
     prompt = form.one("prompt") or ""
-    if len(prompt) > LONGEST_PROMPT or "\0" in prompt:
-        raise RequestError(f"The field `prompt` is wrong: at most {LONGEST_PROMPT} characters of text.", "prompt")
+    if len(prompt) > MOST_PROMPT_CHARACTERS or "\0" in prompt:
+        raise RequestError(
+            f"The field `prompt` is wrong: at most {MOST_PROMPT_CHARACTERS} characters of text.", "prompt"
+        )
     return Transcription(
         model=form.one("model") or "",
         audio=_file(form),
@@ -259,7 +261,7 @@ def _file(form: SubmittedForm) -> bytes:
         raise RequestError("The field `file` is missing; it takes the audio, as a file.", "file")
     if not data:
         raise RequestError("The file is empty.", "file")
-    if len(data) > MAX_FILE:
+    if len(data) > MOST_FILE_BYTES:
         raise FileTooLarge
     return data
 

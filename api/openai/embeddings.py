@@ -32,17 +32,17 @@ from core.tasks.embed import fold_embeddings, unpack_vector
 from core.workbench import Workbench
 
 PATHS: Final = ("/v1/embeddings", "/embeddings")
-MAX_INPUTS: Final = 2048
+MOST_INPUTS: Final = 2048
 """OpenAI's own limit."""
-MAX_TOKENS: Final = 1 << 17
+MOST_TOKENS: Final = 1 << 17
 """Token ids of one input; more than any embedder takes."""
-_TOKENS: Final[Json] = {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MAX_TOKENS}
+_TOKENS: Final[Json] = {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MOST_TOKENS}
 INPUTS: Final[Json] = {
     "anyOf": [
         {"type": "string", "minLength": 1},
-        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_INPUTS},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MOST_INPUTS},
         _TOKENS,
-        {"type": "array", "items": _TOKENS, "minItems": 1, "maxItems": MAX_INPUTS},
+        {"type": "array", "items": _TOKENS, "minItems": 1, "maxItems": MOST_INPUTS},
     ]
 }
 """The schema of `input`: lists do not mix."""
@@ -136,7 +136,7 @@ def _inputs(given: str | list[str | int | list[int]]) -> Iterator[RawText | RawT
     if not given:
         raise RequestError("The field `input` is empty; give at least one text.", "input")
     numbers = isinstance(given[0], int)
-    if (most := MAX_TOKENS if numbers else MAX_INPUTS) < len(given):
+    if (most := MOST_TOKENS if numbers else MOST_INPUTS) < len(given):
         what = "tokens" if numbers else "inputs"
         raise RequestError(f"The field `input` has {len(given)} {what}; at most {most} are taken.", "input")
     if all(isinstance(each, int) for each in given):

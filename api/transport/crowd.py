@@ -12,7 +12,7 @@ from api.transport.limits import ConnectionLimits
 from core.telemetry.log import get_logger
 
 TICK_SECONDS = 0.1
-TICKS_A_CHECK = 5
+CHECK_TICKS = 5
 
 log = get_logger(__name__)
 
@@ -35,7 +35,7 @@ class Crowd:
             await asyncio.sleep(TICK_SECONDS)
             ticks += 1
             try:
-                self._look(ticks % TICKS_A_CHECK == 0)
+                self._look(ticks % CHECK_TICKS == 0)
             except Exception as error:  # noqa: BLE001 - one bad connection must not leave the others unattended
                 log.error("a connection could not be checked", cause=error)
 

@@ -10,7 +10,7 @@ from api.transport.far_end import FarEnd, find_far_end, is_reset
 
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 """Clients skip it (RFC 9110, section 15.2), and one that has left answers it with a reset."""
-INTERIM_AFTER = (1.0, 15.0, 30.0, 60.0)
+INTERIM_AFTER_SECONDS = (1.0, 15.0, 30.0, 60.0)
 """Seconds after the last byte of a client of which this system knows nothing."""
 
 
@@ -36,7 +36,7 @@ class HalfClosed:
                 self._say_something(cycle, now)
 
     def _say_something(self, cycle: RequestResponseCycle, now: float) -> None:
-        due = self._interims < len(INTERIM_AFTER) and now - self.since >= INTERIM_AFTER[self._interims]
+        due = self._interims < len(INTERIM_AFTER_SECONDS) and now - self.since >= INTERIM_AFTER_SECONDS[self._interims]
         # Clients of HTTP/1.0 know no interim answers, and an answer that has begun tells by itself.
         if due and not cycle.response_started and cycle.scope["http_version"] == "1.1":
             self._interims += 1

@@ -8,15 +8,15 @@ from msgspec import Struct
 
 MOST_CONNECTIONS = 4096
 FEWEST_CONNECTIONS = 8
-FEWEST_SPARE = 64
+SPARE_DESCRIPTORS = 64
 """Descriptors that models, downloads, logs and child processes need beside the connections."""
-BACKLOG = 2048
+BACKLOG_CONNECTIONS = 2048
 
 
 class ConnectionLimits(Struct, frozen=True):
     connections: int = MOST_CONNECTIONS
     """At once; beyond it the one that has waited longest without asking anything makes room."""
-    backlog: int = BACKLOG
+    backlog: int = BACKLOG_CONNECTIONS
     """Connections that the system may hold ready before they are taken."""
     head_bytes: int = 64 * 1024
     """Of the request line and the headers together; trailers and what frames a chunk may have as many."""
@@ -48,10 +48,12 @@ def limits_for(descriptors: int | None) -> ConnectionLimits:
     """Limits under which connections leave enough of the `descriptors` a process may have; None: there is no bound."""
     if descriptors is None:
         return ConnectionLimits()
-    spare = max(FEWEST_SPARE, descriptors // 4)
+    spare = max(SPARE_DESCRIPTORS, descriptors // 4)
     connections = min(MOST_CONNECTIONS, max(FEWEST_CONNECTIONS, descriptors - spare))
     # A burst is taken as a whole before any of it can be refused.
-    return ConnectionLimits(connections=connections, backlog=max(FEWEST_CONNECTIONS, min(BACKLOG, spare // 2)))
+    return ConnectionLimits(
+        connections=connections, backlog=max(FEWEST_CONNECTIONS, min(BACKLOG_CONNECTIONS, spare // 2))
+    )
 
 
 def count_descriptors() -> int | None:

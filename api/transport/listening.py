@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Final
 
-from api.transport.limits import BACKLOG
+from api.transport.limits import BACKLOG_CONNECTIONS
 from core.errors import ServerError
 from core.hosts import LOCAL_NAMES, LOOPBACK
 
-TRIES: Final = 16
+PORT_TRIES: Final = 16
 """Free ports that are looked at until one is free on every address."""
 ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 """What binding an address fails with that this machine does not have, such as any of version 6 where there is none."""
@@ -25,7 +25,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
     Raises ServerError, which names the mend, when the address cannot be had.
     """
     addresses = _addresses(host)
-    for tries in range(TRIES, 0, -1):
+    for tries in range(PORT_TRIES, 0, -1):
         try:
             return _bind_all(addresses, port)
         except OSError as error:
@@ -100,7 +100,7 @@ def _bind(address: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
         bound.bind(place)
-        bound.listen(BACKLOG)
+        bound.listen(BACKLOG_CONNECTIONS)
         bound.setblocking(False)
     except BaseException:
         bound.close()

@@ -19,11 +19,11 @@ OPEN, CLOSE = "\ue000", "\ue001"
 BREAK: Final = "\ue002"
 """Parts what stands on its two sides, and is nothing else."""
 MARKS: Final = f"[{OPEN}{CLOSE}{BREAK}]"
-LONG: Final = 200
+LONG_TOKEN_CHARACTERS: Final = 200
 """Characters of a control token that is not looked for letter by letter."""
-STRIDE: Final = 1 << 16
+STRIDE_CHARACTERS: Final = 1 << 16
 """Characters that are searched at once."""
-PAIRS: Final = 32
+MOST_PAIRS: Final = 32
 """Replacements of a template that are reckoned with; those in use have four."""
 
 Trie = dict[str, "Trie"]
@@ -48,7 +48,7 @@ class Marker:
         self._controls = frozenset(controls) - {""}
         self._folds = folds
         # A longer replacement could make a text grow without bound, and puts letters in, where a token lacks some.
-        self._replaced = [(cut, put) for cut, put in replaced if len(put) <= len(cut)][:PAIRS]
+        self._replaced = [(cut, put) for cut, put in replaced if len(put) <= len(cut)][:MOST_PAIRS]
         self._longest = max(map(len, self._controls), default=0)
         self._beginnings = {self._folded(token[:end]) for token in self._controls for end in range(1, len(token))}
         pattern = _any_of(self._folded(token) for token in self._controls)
@@ -145,7 +145,7 @@ def _matches(pattern: re.Pattern[str], text: str, reach: int) -> Iterator[re.Mat
     """
     at = 0
     while at < len(text):
-        stop = at + STRIDE
+        stop = at + STRIDE_CHARACTERS
         for found in pattern.finditer(text, at, stop + reach):
             if found.start() >= stop:
                 break
@@ -157,8 +157,8 @@ def _matches(pattern: re.Pattern[str], text: str, reach: int) -> Iterator[re.Mat
 def _any_of(tokens: Iterable[str]) -> str:
     """A pattern for the longest of `tokens` that stands at a place, in time that does not grow with their number."""
     by_length = sorted(tokens, key=lambda token: (-len(token), token))
-    long = [re.escape(token) for token in by_length if len(token) > LONG]
-    short = [token for token in by_length if len(token) <= LONG]
+    long = [re.escape(token) for token in by_length if len(token) > LONG_TOKEN_CHARACTERS]
+    short = [token for token in by_length if len(token) <= LONG_TOKEN_CHARACTERS]
     trie: Trie = {}
     for token in short:
         node = trie

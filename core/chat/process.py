@@ -19,8 +19,8 @@ import msgspec
 import psutil
 
 from core.chat.wire import (
+    MOST_SOURCE_CHARACTERS,
     REPORT_BYTES,
-    SOURCE,
     Compile,
     Compiled,
     Order,
@@ -36,17 +36,17 @@ from core.chat.wire import (
 from core.foreign_text import make_printable
 from core.sizes import format_size
 
-SECONDS: Final = 5.0
+ORDER_SECONDS: Final = 5.0
 """That a template may take for one conversation, or to compile; thousands of times what is usual."""
 START_SECONDS: Final = 30.0
 """That Python may take to start, on a machine that is busy with other things."""
-RESIDENT: Final = 1_000_000_000
+MOST_RESIDENT_BYTES: Final = 1_000_000_000
 """Bytes that the process may hold, where the system does not bound it."""
-PAUSE: Final = 0.05
+POLL_SECONDS: Final = 0.05
 """Seconds between two looks at a process that works."""
 CLOSED: Final = "is not served any more"
 GARBAGE: Final = "answers with garbage"
-LAST_WORDS: Final = 4096
+LAST_WORDS_BYTES: Final = 4096
 """Bytes of what a process said before it died that are read."""
 KEPT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ", "LANG", "LC_ALL", "LC_TIME")
 """What the process has of this one's environment, where keys and tokens may stand."""
@@ -62,7 +62,7 @@ class TemplateProcess:
     Orders are served one at a time; `close` may be called from any thread, and ends one under way.
     """
 
-    def __init__(self, source: str, seconds: float = SECONDS) -> None:
+    def __init__(self, source: str, seconds: float = ORDER_SECONDS) -> None:
         """`seconds` are those that an order may take."""
         self._source = source
         self._seconds = seconds
@@ -76,9 +76,9 @@ class TemplateProcess:
 
     def compile(self) -> Compiled | TemplateBroken:
         """What the template is. Raises ProcessEnded."""
-        if len(self._source) > SOURCE:
+        if len(self._source) > MOST_SOURCE_CHARACTERS:
             return TemplateBroken(
-                f"it has {len(self._source):,} characters; {SOURCE:,} are the most a template may have"
+                f"it has {len(self._source):,} characters; {MOST_SOURCE_CHARACTERS:,} are the most a template may have"
             )
         with self._turn:
             return self._compiled(self._running())
@@ -187,11 +187,11 @@ class _Child:
 
     def _watch(self, over: threading.Event, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not over.wait(PAUSE):
+        while not over.wait(POLL_SECONDS):
             if time.monotonic() > deadline:
                 self._ended_for = f"takes longer than {seconds:g} s"
-            elif self._resident() > RESIDENT:
-                self._ended_for = f"needs more than {format_size(RESIDENT)} of memory"
+            elif self._resident() > MOST_RESIDENT_BYTES:
+                self._ended_for = f"needs more than {format_size(MOST_RESIDENT_BYTES)} of memory"
             if self._ended_for:
                 self._process.kill()
                 return
@@ -210,7 +210,7 @@ class _Child:
         if self._ready:
             return f"ended its process with exit code {code}"
         assert self._process.stderr is not None
-        said = self._process.stderr.read(LAST_WORDS).decode("utf-8", "replace").strip().splitlines()
+        said = self._process.stderr.read(LAST_WORDS_BYTES).decode("utf-8", "replace").strip().splitlines()
         return f"has no process to run in: {make_printable(said[-1])}" if said else "has no process to run in"
 
 

@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from core.chat.marks import BREAK, CLOSE, OPEN
-from core.chat.wire import CHARACTERS, Compiled, Rendered, TemplateBroken, TemplateRefused
+from core.chat.wire import MOST_CHARACTERS, Compiled, Rendered, TemplateBroken, TemplateRefused
 
 FOLDING: Final = frozenset({"lower", "upper", "capitalize", "title", "swapcase", "casefold"})
 SPLITTING: Final = frozenset({"replace", "split", "rsplit", "partition", "rpartition"})
@@ -96,8 +96,8 @@ class Sandbox:
         try:
             for piece in self._template.generate(variables):
                 size += len(piece)
-                if size > CHARACTERS:
-                    return TemplateBroken(f"it writes more than {CHARACTERS:,} characters")
+                if size > MOST_CHARACTERS:
+                    return TemplateBroken(f"it writes more than {MOST_CHARACTERS:,} characters")
                 pieces.append(piece)
             # A template may write half a surrogate, which no tokenizer takes.
             return Rendered("".join(pieces).encode("utf-8", "replace").decode())

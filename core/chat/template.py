@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from core.chat.chatml import SPELLINGS, write_chatml
 from core.chat.plain import GUIDING, TemplateForm, Writing, without_system, write_messages, write_tools
 from core.chat.probing import study_template
-from core.chat.process import SECONDS, ProcessEnded, TemplateProcess
+from core.chat.process import ORDER_SECONDS, ProcessEnded, TemplateProcess
 from core.chat.wire import Compiled, Render, Rendered, TemplateBroken, TemplateRefused, TemplateReply
 from core.errors import RequestError, TemplateFailed
 from core.foreign_text import make_printable
@@ -32,7 +32,7 @@ RESERVED: Final = frozenset(
     }
 )
 """Variables that no client may set."""
-TOLD: Final = 300
+MOST_TOLD_CHARACTERS: Final = 300
 """Characters of a template's own words that an error quotes."""
 ABSENT: Final = (
     "It has no chat template: conversations are written in ChatML, which it may not know; "
@@ -64,7 +64,13 @@ class ChatTemplate:
     """
 
     def __init__(
-        self, source: str | None, bos: str = "", eos: str = "", *, model: str = "the model", seconds: float = SECONDS
+        self,
+        source: str | None,
+        bos: str = "",
+        eos: str = "",
+        *,
+        model: str = "the model",
+        seconds: float = ORDER_SECONDS,
     ) -> None:
         """`seconds` are those that a conversation may take."""
         self._model = model
@@ -248,5 +254,5 @@ def _texts(message: Mapping[str, object]) -> Sequence[str]:
 
 
 def _quoted(words: str) -> str:
-    shown = make_printable(words[:TOLD].strip()).rstrip(".")
-    return f"{shown} ..." if len(words) > TOLD else shown
+    shown = make_printable(words[:MOST_TOLD_CHARACTERS].strip()).rstrip(".")
+    return f"{shown} ..." if len(words) > MOST_TOLD_CHARACTERS else shown

@@ -11,15 +11,15 @@ from typing import IO, Final
 import msgspec
 from msgspec import Struct
 
-LENGTH: Final = 4
+LENGTH_BYTES: Final = 4
 """Bytes that tell how many follow."""
-CHARACTERS: Final = 16_000_000
+MOST_CHARACTERS: Final = 16_000_000
 """What a template may write at most."""
-SOURCE: Final = 1_000_000
+MOST_SOURCE_CHARACTERS: Final = 1_000_000
 """Characters that a template may have; the longest in use have some twenty thousand."""
-REPORT_BYTES: Final = 4 * CHARACTERS + 1024
-"""More than any report that keeps to CHARACTERS."""
-WORDS: Final = 600
+REPORT_BYTES: Final = 4 * MOST_CHARACTERS + 1024
+"""More than any report that keeps to MOST_CHARACTERS."""
+MOST_WORDS_CHARACTERS: Final = 600
 """Characters of a template's complaint that are passed on."""
 
 
@@ -75,7 +75,7 @@ TemplateReply = Rendered | TemplateRefused | TemplateBroken
 def send_message(pipe: IO[bytes], message: Order | Report) -> None:
     """Raises UnicodeEncodeError for a text with half a surrogate, before anything is written."""
     data = msgspec.msgpack.encode(message)
-    pipe.write(len(data).to_bytes(LENGTH, "big"))
+    pipe.write(len(data).to_bytes(LENGTH_BYTES, "big"))
     pipe.write(data)
     pipe.flush()
 
@@ -83,7 +83,7 @@ def send_message(pipe: IO[bytes], message: Order | Report) -> None:
 def receive_message(pipe: IO[bytes], limit: int) -> bytes:
     """The next message as it came. Raises EOFError where there is none, ValueError for one of more than `limit`
     bytes, of which nothing is read."""
-    size = int.from_bytes(_read(pipe, LENGTH), "big")
+    size = int.from_bytes(_read(pipe, LENGTH_BYTES), "big")
     if size > limit:
         raise ValueError(f"a message of {size} bytes")
     return _read(pipe, size)

@@ -19,8 +19,8 @@ import msgspec
 
 from core.chat.sandbox import Sandbox
 from core.chat.wire import (
-    SOURCE,
-    WORDS,
+    MOST_SOURCE_CHARACTERS,
+    MOST_WORDS_CHARACTERS,
     Compile,
     Order,
     RendererReady,
@@ -31,9 +31,9 @@ from core.chat.wire import (
     send_message,
 )
 
-MEMORY: Final = 1 << 30
+MEMORY_BYTES: Final = 1 << 30
 """Bytes of address space, where the system bounds it."""
-ALARM: Final = 20.0
+ALARM_SECONDS: Final = 20.0
 """Seconds after which the system ends the process over one order; the workbench has done it long before."""
 ORDER_BYTES: Final = 1 << 28
 """More than any order: a conversation is no larger than a request's body."""
@@ -55,16 +55,16 @@ def main() -> None:
 
 def _serve(sandbox: Sandbox, pipe: IO[bytes], out: IO[bytes]) -> None:
     order = msgspec.msgpack.decode(receive_message(pipe, ORDER_BYTES), type=Order)
-    _set_alarm(ALARM)
+    _set_alarm(ALARM_SECONDS)
     send_message(out, _bounded(_obeyed(sandbox, order)))
     _set_alarm(0)
 
 
 def _obeyed(sandbox: Sandbox, order: Order) -> Report:
     if isinstance(order, Compile):
-        if len(order.source) > SOURCE:
+        if len(order.source) > MOST_SOURCE_CHARACTERS:
             return TemplateBroken(
-                f"it has {len(order.source):,} characters; {SOURCE:,} are the most a template may have"
+                f"it has {len(order.source):,} characters; {MOST_SOURCE_CHARACTERS:,} are the most a template may have"
             )
         return sandbox.compile(order.source)
     return sandbox.render(order.variables)
@@ -74,7 +74,7 @@ def _bounded(report: Report) -> Report:
     """A complaint is a sentence, however much a template has to say."""
     match report:
         case TemplateRefused(words=words) | TemplateBroken(words=words):
-            return type(report)(words[:WORDS].encode("utf-8", "replace").decode())
+            return type(report)(words[:MOST_WORDS_CHARACTERS].encode("utf-8", "replace").decode())
         case _:
             return report
 
@@ -89,7 +89,7 @@ def _confine() -> None:
     except ImportError:
         # Windows has no such limits; there the workbench's watch is the only one.
         return
-    bounds = {"RLIMIT_AS": MEMORY, "RLIMIT_DATA": MEMORY, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
+    bounds = {"RLIMIT_AS": MEMORY_BYTES, "RLIMIT_DATA": MEMORY_BYTES, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
     for name, bound in bounds.items():
         if (kind := getattr(resource, name, None)) is not None:
             # macOS refuses bounds of memory, and a lower one may be set already.

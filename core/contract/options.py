@@ -29,7 +29,7 @@ class Lora(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of it."""
 
 
-DEFAULT_BATCH: Final = 512
+DEFAULT_BATCH_TOKENS: Final = 512
 Threads = Annotated[int, Meta(ge=1, le=1_000_000)]
 Batch = Annotated[int, Meta(ge=32, le=16_384)]
 
@@ -106,7 +106,7 @@ class LoadOptions(LoadSettings, frozen=True):
     @property
     def step_tokens(self) -> int:
         """Tokens a step takes at most."""
-        return self.batch or DEFAULT_BATCH
+        return self.batch or DEFAULT_BATCH_TOKENS
 
     @property
     def pass_tokens(self) -> int:

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Sequence
 
 REPLACEMENT = "\ufffd"
-LONGEST_CUT = 3
+MOST_CUT_BYTES = 3
 """Bytes of a character that is not complete; some decoders write a replacement for each."""
 
 
@@ -34,7 +34,7 @@ class CutEnd:
         """More text; returns what may be shown."""
         text = self._held + text
         whole = text.rstrip(REPLACEMENT)
-        if len(text) - len(whole) > LONGEST_CUT:
+        if len(text) - len(whole) > MOST_CUT_BYTES:
             # No single character becomes so many: they are the text.
             whole = text
         self._held = text[len(whole) :]

@@ -16,16 +16,16 @@ from core.decoding.speculate import GuessWish
 from core.errors import EngineError
 from core.requests import Sampling
 
-PADDING = 128
+PADDING_TOKENS = 128
 """Tokens that vocabularies of one family may differ by: some makers fill theirs up with unused ones."""
-SAMPLES = 2_048
+SAMPLE_TOKENS = 2_048
 """Tokens that are compared before two vocabularies are taken for one."""
-STALL = 0.1
+STALL_SECONDS = 0.1
 """Seconds of reading a prompt that may hold up running streams in one call."""
-SMALLEST_CHUNK = 32
-CAUGHT_UP = 16
+SMALLEST_CHUNK_TOKENS = 32
+CAUGHT_UP_TOKENS = 16
 """Tokens behind the large model at most, for guesses to be made in the same call."""
-FAILURES = 3
+MOST_FAILURES = 3
 """Calls in a row that may fail before the draft model is given up."""
 GREEDY = Sampling(temperature=0.0)
 """The likeliest guess is the one most often drawn, however the large model samples."""
@@ -83,7 +83,7 @@ class DraftModel:
             found = self._proposed(wishes)
         except EngineError:
             self._failures += 1
-            if self._failures > FAILURES:
+            if self._failures > MOST_FAILURES:
                 raise
             # How much of the step reached the KV cache is unknown, so all begin anew.
             for key in list(self._lines):
@@ -118,7 +118,7 @@ class DraftModel:
     def _feeds(self, wishes: Sequence[GuessWish]) -> dict[int, _Feed]:
         """The first step's work, by the place of the wish; without those for which there is no room now."""
         feeds: dict[int, _Feed] = {}
-        room = min(self._model.spec.batch, max(SMALLEST_CHUNK, int(self._rate * STALL)))
+        room = min(self._model.spec.batch, max(SMALLEST_CHUNK_TOKENS, int(self._rate * STALL_SECONDS)))
         for place, wish in enumerate(wishes):
             if not room or not (self._fits(wish, wishes) or (self._drop_idle(wishes) and self._fits(wish, wishes))):
                 continue
@@ -131,7 +131,7 @@ class DraftModel:
                 # A token that makers of the family added to the large model alone.
                 continue
             room -= len(chunk)
-            level = len(chunk) == len(missing) <= CAUGHT_UP
+            level = len(chunk) == len(missing) <= CAUGHT_UP_TOKENS
             feeds[place] = _Feed(wish, line, Work(line.sequence, chunk, sample=level))
         behind = {place: feed for place, feed in feeds.items() if not feed.work.sample}
         return behind or feeds
@@ -201,7 +201,7 @@ class DraftModel:
         return feed.work.tokens[0] == guesses[-1] and not self._model.tokenizer.is_end(guesses[-1])
 
     def _observe(self, tokens: int, seconds: float) -> None:
-        if tokens >= SMALLEST_CHUNK:
+        if tokens >= SMALLEST_CHUNK_TOKENS:
             rate = tokens / max(seconds, 1e-6)
             self._rate += (rate - self._rate) * (0.3 if self._rate else 1.0)
 
@@ -211,7 +211,7 @@ def compare_vocabularies(draft: Tokenizer, large: Tokenizer) -> str | None:
     if difference := sizes_apart(draft.size, large.size):
         return difference
     shared = min(draft.size, large.size)
-    for token in range(0, shared, max(1, shared // SAMPLES)):
+    for token in range(0, shared, max(1, shared // SAMPLE_TOKENS)):
         if draft.piece(token) != large.piece(token) or draft.is_end(token) != large.is_end(token):
             return f"its token {token} is another"
     return None
@@ -219,4 +219,4 @@ def compare_vocabularies(draft: Tokenizer, large: Tokenizer) -> str | None:
 
 def sizes_apart(draft: int, large: int) -> str | None:
     """As `compare_vocabularies`, by the numbers of tokens alone."""
-    return f"it knows {draft:,} tokens, not {large:,}" if abs(draft - large) > PADDING else None
+    return f"it knows {draft:,} tokens, not {large:,}" if abs(draft - large) > PADDING_TOKENS else None

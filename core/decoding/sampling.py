@@ -20,7 +20,7 @@ Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float64]
 
-HEAD = 256
+HEAD_CANDIDATES = 256
 """Candidates that are sorted first; they hold the mass that top-p asks for as a rule, however large the vocabulary."""
 
 
@@ -107,7 +107,7 @@ def compute_logprob(logits: Logits, drawn: int, wanted: int) -> StepLogprob:
 
 def _head(weights: Probabilities, mass: float) -> npt.NDArray[np.intp]:
     """Places of the fewest largest weights that reach `mass`, largest first; at least one."""
-    for count in (HEAD, len(weights)):
+    for count in (HEAD_CANDIDATES, len(weights)):
         likeliest = np.argpartition(-weights, count - 1)[:count] if count < len(weights) else np.arange(len(weights))
         head = likeliest[np.argsort(-weights[likeliest], kind="stable")]
         enough = int(np.searchsorted(weights[head].cumsum(), mass)) + 1

@@ -22,20 +22,20 @@ NOTHING = "none"
 MOST_GUESSES = 7
 """With the token due they are the eight places that a sequence may draw from in one step."""
 FIRST_GUESSES = 4
-RUNS = (3, 2)
+RUN_TOKENS = (3, 2)
 """Lengths of the runs of tokens that are looked up, the longer first."""
 
-PLAIN_FIRST = 5
+FIRST_PLAIN_STEPS = 5
 """Steps without guesses that tell what one costs, before the first with guesses."""
-PLAIN_AGAIN = 32
+STEPS_BETWEEN_PLAIN = 32
 """Steps with guesses in a row, before one without tells what it costs now."""
-OVERDRAFT = 2.0
+OVERDRAFT_STEPS = 2.0
 """Plain steps' worth of time that guesses may lose before they rest."""
-LOSS = 0.03
+LOSS_SHARE = 0.03
 """Share of the time that guesses which never pay may cost: each plain step pays off so much of what was lost."""
-CREDIT = 8.0
+CREDIT_STEPS = 8.0
 """Plain steps' worth of gain that is remembered; more would let guesses go on for long after they ceased to pay."""
-RECENT = 9
+RECENT_STEPS = 9
 """Plain steps whose median is what one costs: a disturbance of one of them must not count."""
 
 
@@ -106,7 +106,7 @@ class _RunIndex:
 
     def follow(self, tokens: Sequence[int], most: int) -> list[int]:
         self._learn(tokens)
-        for length in RUNS:
+        for length in RUN_TOKENS:
             place = self._places.get(tuple(tokens[-length:]))
             if place is not None:
                 return _continued(tokens, place, most)
@@ -115,7 +115,7 @@ class _RunIndex:
     def _learn(self, tokens: Sequence[int]) -> None:
         """All runs but those at the very end, which nothing has followed yet."""
         for end in range(self._seen + 1, len(tokens)):
-            for length in RUNS:
+            for length in RUN_TOKENS:
                 if end >= length:
                     self._places[tuple(tokens[end - length : end])] = end
         self._seen = max(self._seen, len(tokens) - 1)
@@ -134,7 +134,7 @@ class Balance:
 
     def __init__(self, sequences: int) -> None:
         self._sequences = sequences
-        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
         """Seconds of the last plain steps."""
         self._guessed = 0
         """Steps with guesses since the last plain one."""
@@ -145,13 +145,13 @@ class Balance:
     @property
     def guesses(self) -> bool:
         """Whether the next step is to be one with guesses."""
-        return len(self._recent) >= PLAIN_FIRST and self._guessed < PLAIN_AGAIN and not self._resting
+        return len(self._recent) >= FIRST_PLAIN_STEPS and self._guessed < STEPS_BETWEEN_PLAIN and not self._resting
 
     def plain(self, seconds: float) -> None:
         """A step without guesses took so long."""
         self._recent.append(seconds)
         self._guessed = 0
-        self._book(-LOSS * median(self._recent))
+        self._book(-LOSS_SHARE * median(self._recent))
 
     def guessed(self, seconds: float, kept: int) -> None:
         """A step with guesses took so long, making them included; `kept` of them came true."""
@@ -160,8 +160,8 @@ class Balance:
 
     def _book(self, lost: float) -> None:
         usual = median(self._recent)
-        self._lost = max(self._lost + lost, -CREDIT * usual)
-        self._resting = self._lost > (0.0 if self._resting else OVERDRAFT * usual)
+        self._lost = max(self._lost + lost, -CREDIT_STEPS * usual)
+        self._resting = self._lost > (0.0 if self._resting else OVERDRAFT_STEPS * usual)
 
 
 class GuessOutcome(Struct, frozen=True):
@@ -215,7 +215,7 @@ class Speculation:
             balance.guessed(self._spent + seconds, kept)
         else:
             # What a draft model takes to read, a prompt or what was written while it rested, is no part of what a
-            # step costs. It is not held against the guesses either, and so it comes on top of LOSS.
+            # step costs. It is not held against the guesses either, and so it comes on top of LOSS_SHARE.
             balance.plain(seconds)
         for outcome in outcomes:
             if outcome.guessed and outcome.key in self._lengths:

@@ -10,18 +10,18 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from core.chat.process import SECONDS
+from core.chat.process import ORDER_SECONDS
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate, Rendering
 from core.contract.models import Embedder, ModelSpec, Tokenizer
 from core.errors import ContextExceeded, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens
-from core.tasks.bounds import SHORT, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
+from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
 from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
 from core.telemetry.log import get_logger
 
-TEMPLATE_SECONDS = 2 * SECONDS
+TEMPLATE_SECONDS = 2 * ORDER_SECONDS
 """How long a conversation may wait for its turn with the model's chat template."""
 log = get_logger(__name__)
 
@@ -70,7 +70,7 @@ class PromptReader:
         written = await self._write(request)
         if (size := max(size, text_bytes(written.text))) > most:
             raise PromptTooLarge(size, most, self._context)
-        lane = self._lanes.reading if size <= SHORT else self._lanes.long_reading
+        lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
         return await lane.run(self._tokenise, request, written.text), written.notes
 
     async def _write(self, request: Generation) -> Rendering:
@@ -124,7 +124,7 @@ async def read_inputs(model: Embedder, request: Embedding, lanes: WorkLanes) -> 
     """
     check_embedding(model, request)
     made: list[Sequence[int]] = []
-    for portion in split_inputs(request, SHORT):
+    for portion in split_inputs(request, SHORT_BYTES):
         lane = lanes.reading if portion.small else lanes.long_reading
         made += await lane.run(tokenise_inputs, model, request, portion.places)
     return made

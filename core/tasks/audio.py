@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from av.audio.resampler import AudioResampler
     from av.container import InputContainer
 
-RATE: Final = 16_000
+SAMPLES_PER_SECOND: Final = 16_000
 """Samples a second."""
 SAMPLE_BYTES: Final = 4
-SHORTEST: Final = 0.1
+SHORTEST_SECONDS: Final = 0.1
 """Seconds below which there is nothing to hear."""
-LONGEST: Final = 7200.0
+LONGEST_SECONDS: Final = 7200.0
 """Seconds. A small file can hold days of silence, and all of it is held in memory at once."""
 FORMATS: Final = "wav,flac,mp3,ogg,mov,aac,matroska"
 """ffmpeg's names of the containers that are read; others (playlists, images, subtitles) may name files to open."""
@@ -41,21 +41,23 @@ def decode_audio(data: bytes, stop: threading.Event) -> bytes:
                     raise Cancelled
                 parts.append(samples)
                 size += len(samples)
-                if size > LONGEST * RATE * SAMPLE_BYTES:
-                    raise RequestError(f"The audio is longer than {LONGEST / 3600:g} hours; send it in parts.", "file")
+                if size > LONGEST_SECONDS * SAMPLES_PER_SECOND * SAMPLE_BYTES:
+                    raise RequestError(
+                        f"The audio is longer than {LONGEST_SECONDS / 3600:g} hours; send it in parts.", "file"
+                    )
     except (av.FFmpegError, ValueError) as error:
         # PyAV raises ValueError where a file claims a layout or a rate that no audio has.
         raise RequestError(
             "The file is not audio that can be decoded; send wav, flac, mp3, ogg, m4a or webm.", "file"
         ) from error
-    if size < SHORTEST * RATE * SAMPLE_BYTES:
-        raise RequestError(f"The audio is shorter than {SHORTEST} s; there is nothing in it to hear.", "file")
+    if size < SHORTEST_SECONDS * SAMPLES_PER_SECOND * SAMPLE_BYTES:
+        raise RequestError(f"The audio is shorter than {SHORTEST_SECONDS} s; there is nothing in it to hear.", "file")
     return b"".join(parts)
 
 
 def count_seconds(samples: bytes) -> float:
     """How long decoded audio is."""
-    return len(samples) / (RATE * SAMPLE_BYTES)
+    return len(samples) / (SAMPLES_PER_SECOND * SAMPLE_BYTES)
 
 
 def _samples(container: InputContainer) -> Iterator[bytes]:
@@ -64,7 +66,7 @@ def _samples(container: InputContainer) -> Iterator[bytes]:
     stream = next(iter(container.streams.audio), None)
     if stream is None:
         raise RequestError("The file holds no audio.", "file")
-    resampler = AudioResampler(format="flt", layout="mono", rate=RATE)
+    resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLES_PER_SECOND)
     for frame in container.decode(stream):
         # Where packets were lost, times jump; what is heard goes on.
         frame.pts = None

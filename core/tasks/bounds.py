@@ -7,12 +7,12 @@ from typing import Final
 from core.errors import ContextExceeded, RequestError
 from core.requests import Conversation, Generation, RawText, RawTokens, TextPart
 
-SHORT: Final = 64 * 1024
+SHORT_BYTES: Final = 64 * 1024
 """Bytes of text that is read in some milliseconds."""
-FEW: Final = 512 * 1024
+FEW_BYTES: Final = 512 * 1024
 """Bytes that are always read: templates leave out parts of conversations, and some vocabularies make one token of a
 word however long it is."""
-LONGEST_TOKEN: Final = 256
+MOST_TOKEN_BYTES: Final = 256
 """Bytes that a token stands for at most: long ones are runs of blanks."""
 
 
@@ -26,13 +26,13 @@ class PromptTooLarge(ContextExceeded):
             "it or load the model with a larger --ctx-size.",
             field,
         )
-        self.prompt_tokens = size // LONGEST_TOKEN
+        self.prompt_tokens = size // MOST_TOKEN_BYTES
         self.context = context
 
 
 def most_bytes(context: int) -> int:
     """Bytes of text beyond which nothing fits a context of so many tokens."""
-    return max(FEW, context * LONGEST_TOKEN)
+    return max(FEW_BYTES, context * MOST_TOKEN_BYTES)
 
 
 def prompt_bytes(request: Generation) -> int:

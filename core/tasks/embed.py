@@ -58,7 +58,7 @@ def split_inputs(request: Embedding, size: int) -> Iterator[InputPortion]:
             yield InputPortion(range(start, place), held <= size)
             start, held = place, 0
         held += weight
-    yield InputPortion(range(start, len(request.inputs)), held <= size and len(request.inputs) <= MANY)
+    yield InputPortion(range(start, len(request.inputs)), held <= size and len(request.inputs) <= SMALL_INPUTS)
 
 
 def check_embedding(model: Embedder, request: Embedding) -> None:
@@ -129,18 +129,18 @@ def count_fitting(pending: Sequence[Sequence[int]], budget: int) -> list[int]:
     for number, lengths in enumerate(pending):
         for length in lengths:
             cells = (rows + 1) * max(longest, length)
-            if rows and cells > min(budget, max(FREE, WASTE * (held + length))):
+            if rows and cells > min(budget, max(FREE_CELLS, WASTE_FACTOR * (held + length))):
                 break
             rows, longest, held = rows + 1, max(longest, length), held + length
             taken[number] += 1
     return taken
 
 
-MANY = 64
+SMALL_INPUTS = 64
 """Inputs up to which a request is a small one."""
-WASTE = 1.5
+WASTE_FACTOR = 1.5
 """Cells of a pass for each that holds a token, at most."""
-FREE = 256
+FREE_CELLS = 256
 """Cells up to which padding costs less than another pass."""
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 
-WINDOW = 3.0
+WINDOW_SECONDS = 3.0
 
 
 class RateMeter:
     """Events a second over a sliding window. One thread adds, any may read."""
 
-    def __init__(self, window: float = WINDOW) -> None:
+    def __init__(self, window: float = WINDOW_SECONDS) -> None:
         self._window = window
         self._counts: deque[tuple[float, int]] = deque()
 

@@ -32,9 +32,9 @@ from core.events import Failed, Finished
 from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
 from core.trial.rehearsal import make_noise, rehearse_model
 
-MOMENT = 5.0
+MOMENT_SECONDS = 5.0
 """Seconds that may be spent on finding out what a model takes."""
-WARM_UP = 2
+WARM_UP_TOKENS = 2
 """Tokens decoded before the clock starts."""
 BUSY, IDLE = 0.002, 0.006
 """Seconds the stand-in for the event loop computes and sleeps, over and over."""
@@ -66,7 +66,7 @@ class TrialRequest(Struct, frozen=True):
 
     @property
     def context(self) -> int:
-        return self.depth + self.prompt + self.decoded + WARM_UP + 1
+        return self.depth + self.prompt + self.decoded + WARM_UP_TOKENS + 1
 
 
 class VariantLoaded(Struct, frozen=True, tag="loaded"):
@@ -143,7 +143,7 @@ def main() -> None:
 
 def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> None:
     weighed = request.weighed and variant == 0 and isinstance(engine, Measurable)
-    context = max(request.context, options.step_tokens + WARM_UP) if weighed else request.context
+    context = max(request.context, options.step_tokens + WARM_UP_TOKENS) if weighed else request.context
     if isinstance(engine, Measurable):
         for library in engine.libraries:
             import_module(library)
@@ -160,7 +160,7 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
             complete = number + 1 >= len(request.threads)
             if time.monotonic() > end and (variant or complete):
                 break
-    if weighed and _filled(model, prefill * min(MOMENT, end - time.monotonic())):
+    if weighed and _filled(model, prefill * min(MOMENT_SECONDS, end - time.monotonic())):
         tell(Settled(variant, context, measure_resident() - before))
     tell(VariantTried(variant, measure_resident()))
     model.shutdown()
@@ -200,7 +200,7 @@ def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, floa
     began = time.perf_counter()
     token = _feed(model, sequence, tokens[request.depth :])
     first = time.perf_counter() - began
-    for _ in range(WARM_UP if request.decoded else 0):
+    for _ in range(WARM_UP_TOKENS if request.decoded else 0):
         token = _step(model, sequence, [token])
     began = time.perf_counter()
     for _ in range(request.decoded):

@@ -7,9 +7,9 @@ import os
 import psutil
 from msgspec import Struct
 
-BUSY = 0.2
+BUSY_SHARE = 0.2
 """Share of all processors that others may take before what is measured says little."""
-TOO_SHORT = 0.2
+TOO_SHORT_SECONDS = 0.2
 """Seconds of processor time, in all, below which nothing is told: the clocks tick a hundred times a second."""
 
 
@@ -35,7 +35,7 @@ def read_times() -> Times:
 def measure_other_load(before: Times, after: Times) -> float:
     """Share of all processors, from 0 to 1, that was taken between the two by anything but the children."""
     whole = after.whole - before.whole
-    if whole < TOO_SHORT:
+    if whole < TOO_SHORT_SECONDS:
         return 0.0
     taken = (after.busy - before.busy) - (after.mine - before.mine)
     return min(1.0, max(0.0, taken / whole))

@@ -21,10 +21,10 @@ from core.last_words import LastWords, decisive_line, signal_name
 from core.telemetry.log import get_logger
 from core.trial.child import MARK, Line, TrialRequest, VariantRefused, VariantTried, path_in_json
 
-POLL = 0.1
-ENDING = 5.0
+POLL_SECONDS = 0.1
+ENDING_SECONDS = 5.0
 """Seconds a child may take to exit after it closed its output."""
-LISTENING = 1.0
+LISTENING_SECONDS = 1.0
 """Seconds that the end of a dead child's last words is waited for."""
 log = get_logger(__name__)
 
@@ -61,7 +61,7 @@ def run_trial(
                 lines.append(line)
                 if tell is not None:
                     tell(line)
-            code = child.wait(ENDING)
+            code = child.wait(ENDING_SECONDS)
         except _TimeUp:
             return TrialOutcome(tuple(lines), late=True)
         except (TimeoutError, subprocess.TimeoutExpired):
@@ -73,7 +73,7 @@ def run_trial(
     trouble = _trouble(code, lines)
     if trouble is None:
         return TrialOutcome(tuple(lines))
-    said = words.text(LISTENING)
+    said = words.text(LISTENING_SECONDS)
     log.debug("a trial run ended badly", how=trouble, said=said)
     why = decisive_line(said)
     return TrialOutcome(tuple(lines), f"{trouble} ({why})" if why else trouble)
@@ -122,7 +122,7 @@ def _lines(
         if stop.is_set():
             raise Cancelled("The trial run was stopped.")
         try:
-            raw = inbox.get(timeout=POLL)
+            raw = inbox.get(timeout=POLL_SECONDS)
         except queue.Empty:
             if time.monotonic() > deadline:
                 raise TimeoutError from None

@@ -24,14 +24,14 @@ from core.contract.abilities import Batched, BatchSize, Tunable
 from core.contract.artifact import Artifact
 from core.contract.declared import declared_fields
 from core.contract.engine import Available, Engine, Native
-from core.contract.options import DEFAULT_BATCH, LoadOptions
+from core.contract.options import DEFAULT_BATCH_TOKENS, LoadOptions
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
 from core.hardware import describe_machine
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import mark
 from core.telemetry.log import get_logger
 from core.trial.child import Line, Sampled, Settled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
-from core.trial.cpu_load import BUSY, Times, measure_other_load, read_times
+from core.trial.cpu_load import BUSY_SHARE, Times, measure_other_load, read_times
 from core.trial.parent import TrialOutcome, run_trial
 from core.trial.tuning import (
     Pace,
@@ -45,11 +45,11 @@ from core.trial.tuning import (
 )
 
 ROUNDS = 3
-REHEARSED = 1
+REHEARSAL_VERSION = 1
 """Goes up when trial runs learn to try more: the verdict of one that tried less says less."""
-ENDING = 0.25
+ENDING_SECONDS = 0.25
 """Seconds in which a child is ended whose time is up."""
-WORTH_IT = 1.05
+WORTH_IT_FACTOR = 1.05
 """More threads, or another setting than the first, must be faster by this factor."""
 USUAL = "its usual settings"
 SECRETS = tuple(each.name for each in declared_fields(LoadOptions) if each.secret)
@@ -102,7 +102,7 @@ class ProbeVerdict(Struct, frozen=True):
     @property
     def disturbed(self) -> str:
         """What a user should know of the circumstances; empty where they were as they should be."""
-        if self.others <= BUSY or not self.rates:
+        if self.others <= BUSY_SHARE or not self.rates:
             return ""
         return (
             f"{self.engine} was measured while other programs took {self.others:.0%} of the processors; "
@@ -112,7 +112,7 @@ class ProbeVerdict(Struct, frozen=True):
     @property
     def chosen(self) -> LoadOptions:
         """`options`, with another batch and micro-batch where one was found that is clearly faster."""
-        size = best_size(self.sizes, WORTH_IT)
+        size = best_size(self.sizes, WORTH_IT_FACTOR)
         return self.options if size is None or size == self.sizes[0].size else apply_batch_size(self.options, size)
 
     @property
@@ -148,7 +148,7 @@ def describe_settings(options: LoadOptions) -> str:
     words = [] if options.repacks else ["plain buffers"]
     if options.flash_attention is not None:
         words.append(f"flash attention {'on' if options.flash_attention else 'off'}")
-    if options.step_tokens != DEFAULT_BATCH:
+    if options.step_tokens != DEFAULT_BATCH_TOKENS:
         words.append(f"batch {options.step_tokens}")
     if options.pass_tokens != options.step_tokens:
         words.append(f"micro-batch {options.pass_tokens}")
@@ -161,7 +161,7 @@ def best_threads(rates: Mapping[int, float]) -> int | None:
     """The fewest threads that no larger number beats clearly."""
     best: int | None = None
     for threads in sorted(rates):
-        if best is None or rates[threads] > rates[best] * WORTH_IT:
+        if best is None or rates[threads] > rates[best] * WORTH_IT_FACTOR:
             best = threads
     return best
 
@@ -248,7 +248,7 @@ class Prober:
         return [verdict for path in paths if (verdict := load_kept(path, ProbeVerdict)) is not None]
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
-        model = (mark(artifact), str(_written(artifact)), str(REHEARSED))
+        model = (mark(artifact), str(_written(artifact)), str(REHEARSAL_VERSION))
         place = (engine.name, _version(engine), describe_machine().fingerprint, *model)
         asked = (f"{name} {getattr(options, name)}" for name in options.__struct_fields__ if name not in UNTRIED)
         digest = hashlib.sha256(os.fsencode("\n".join((*place, *asked)))).hexdigest()[:24]
@@ -364,8 +364,8 @@ class _Trial:
     @property
     def _left(self) -> float:
         """Seconds of the budget, so that even a child which has to be ended is gone when they are over."""
-        left = self._began + self._budget - ENDING - time.monotonic()
-        return left if self._end is None else min(left, self._end - ENDING - time.monotonic())
+        left = self._began + self._budget - ENDING_SECONDS - time.monotonic()
+        return left if self._end is None else min(left, self._end - ENDING_SECONDS - time.monotonic())
 
     def _planned(self, verdict: ProbeVerdict) -> TuningPlan | None:
         """The sizes of batch that there is time to measure; None where there is no choice, or nothing was measured."""
@@ -394,7 +394,7 @@ class _Trial:
         best: tuple[float, LoadOptions] | None = None
         for options in dict.fromkeys(rate.options for rate in self._rates):
             rate = max(rate.decode for rate in self._rates if rate.options == options)
-            if best is None or rate > best[0] * WORTH_IT:
+            if best is None or rate > best[0] * WORTH_IT_FACTOR:
                 best = rate, options
         if best is not None:
             return best[1]
@@ -424,7 +424,7 @@ def _written(artifact: Artifact) -> int:
 def apply_fitting(engine: Engine, artifact: Artifact, verdict: ProbeVerdict, options: LoadOptions) -> LoadOptions:
     """As `apply_verdict`, without a batch that takes too much memory with this context and these slots."""
     chosen = verdict.chosen
-    if isinstance(engine, Batched) and chosen.step_tokens > DEFAULT_BATCH:
+    if isinstance(engine, Batched) and chosen.step_tokens > DEFAULT_BATCH_TOKENS:
         try:
             sizes = engine.sizes(artifact, options)
         except ArtifactError:

@@ -29,7 +29,7 @@ from core.requests import (
     TextPart,
     Transcription,
 )
-from core.tasks.audio import RATE
+from core.tasks.audio import SAMPLES_PER_SECOND
 
 TEXTS = (
     "hello",
@@ -41,7 +41,7 @@ TEXTS = (
     "a" * 600 + "\n" * 200 + " " * 200 + "🙂" * 100,
 )
 """What people and attackers send; none is empty, which embedders may refuse."""
-MOST = 24
+MOST_TOKENS = 24
 """Tokens of a text that are computed."""
 
 
@@ -71,7 +71,7 @@ def rehearse_model(model: Model) -> None:
 def _serve(model: TokenModel) -> None:
     tokenizer = model.tokenizer
     _read(tokenizer)
-    prompts = [_checked(tokens, tokenizer.size)[:MOST] for tokens in _written(tokenizer)]
+    prompts = [_checked(tokens, tokenizer.size)[:MOST_TOKENS] for tokens in _written(tokenizer)]
     prompts.append(_conversation(model))
     prompts = [prompt for prompt in prompts if prompt]
     for prompt in prompts[-2:]:
@@ -110,7 +110,7 @@ def _conversation(model: TokenModel) -> list[int]:
     spec = model.spec
     with suppress(BenchtopError):
         encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
-        return _checked(encoder.encode(_messages(), {}), model.tokenizer.size)[:MOST]
+        return _checked(encoder.encode(_messages(), {}), model.tokenizer.size)[:MOST_TOKENS]
     return []
 
 
@@ -159,7 +159,7 @@ def _embed(model: Embedder) -> None:
     for text in TEXTS:
         with suppress(BenchtopError):
             model.encode(text)
-            texts.append(_checked(model.encode(text, limit=min(MOST, model.spec.context)), model.vocabulary))
+            texts.append(_checked(model.encode(text, limit=min(MOST_TOKENS, model.spec.context)), model.vocabulary))
     for tokens in (texts[:1], texts[:2]):
         if tokens and len(tokens) * max(map(len, tokens)) <= model.spec.batch:
             with suppress(BenchtopError):
@@ -178,7 +178,7 @@ def make_noise(seconds: float) -> bytes:
     """Decoded audio that is not silent."""
     import numpy as np
 
-    samples = np.random.default_rng(1).standard_normal(round(seconds * RATE)) * 0.1
+    samples = np.random.default_rng(1).standard_normal(round(seconds * SAMPLES_PER_SECOND)) * 0.1
     return samples.astype(np.float32).tobytes()
 
 

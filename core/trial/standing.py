@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-ENOUGH: Final = 2
+ENOUGH_ROUNDS: Final = 2
 """Rounds from which there is a spread at all."""
 MEND: Final = "More rounds, or a machine with less else to do, would tell."
 
@@ -31,7 +31,7 @@ class Measured(Struct, frozen=True):
     @property
     def counted(self) -> bool:
         """Whether its rounds can have shown a spread."""
-        return self.rounds is None or self.rounds >= ENOUGH
+        return self.rounds is None or self.rounds >= ENOUGH_ROUNDS
 
 
 class Standing(Struct, frozen=True):

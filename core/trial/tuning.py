@@ -16,11 +16,11 @@ from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.trial.child import Line, Sampled, TrialRequest
 
-TURNS = 2
+SIZE_TURNS = 2
 """Times that every size is loaded, one after another, so that a disturbance hits all alike."""
-ROUNDS = (2, 1)
+PROMPT_ROUNDS = (2, 1)
 """Prompts computed each time it is loaded: where there is time for two, the first touches the memory."""
-MARGIN = 1.25
+MARGIN_FACTOR = 1.25
 """Longer prompts may be slower than the short one by which the time is judged."""
 
 
@@ -63,9 +63,9 @@ def plan_tuning(sizes: Sequence[BatchSize], pace: Pace, left: float) -> TuningPl
     for count in range(len(sizes), 1, -1):
         chosen = tuple(sizes[:count])
         prompt = max(size.batch for size in chosen)
-        for rounds in ROUNDS:
+        for rounds in PROMPT_ROUNDS:
             once = pace.load + rounds * prompt / max(pace.prefill, 1e-9)
-            if pace.start + MARGIN * TURNS * count * once <= left:
+            if pace.start + MARGIN_FACTOR * SIZE_TURNS * count * once <= left:
                 return TuningPlan(chosen, rounds, prompt)
     return None
 
@@ -77,7 +77,7 @@ def tuning_request(
     return TrialRequest(
         engine,
         artifact,
-        variants=tuple(apply_batch_size(options, size) for size in plan.sizes) * TURNS,
+        variants=tuple(apply_batch_size(options, size) for size in plan.sizes) * SIZE_TURNS,
         threads=(threads,),
         rounds=plan.rounds,
         seconds=left,

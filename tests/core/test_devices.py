@@ -1,6 +1,6 @@
 """The memory that models may take."""
 
-from core.devices import MEBI, Device, DeviceKind, list_devices, read_cards
+from core.devices import MEBIBYTE_BYTES, Device, DeviceKind, list_devices, read_cards
 from core.hardware import describe_machine
 
 
@@ -13,8 +13,8 @@ def test_the_hosts_memory_comes_first() -> None:
 def test_cards_are_read_off_what_nvidias_tool_prints() -> None:
     lines = ["NVIDIA H100 80GB HBM3, 81559, 80994", "NVIDIA RTX 4090, 24564, 1024"]
     assert read_cards(lines) == (
-        Device("NVIDIA H100 80GB HBM3", DeviceKind.CUDA, 81559 * MEBI, 80994 * MEBI),
-        Device("NVIDIA RTX 4090", DeviceKind.CUDA, 24564 * MEBI, 1024 * MEBI),
+        Device("NVIDIA H100 80GB HBM3", DeviceKind.CUDA, 81559 * MEBIBYTE_BYTES, 80994 * MEBIBYTE_BYTES),
+        Device("NVIDIA RTX 4090", DeviceKind.CUDA, 24564 * MEBIBYTE_BYTES, 1024 * MEBIBYTE_BYTES),
     )
 
 

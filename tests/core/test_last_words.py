@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from core.last_words import KEPT, LastWords, decisive_line, signal_name
+from core.last_words import KEPT_BYTES, LastWords, decisive_line, signal_name
 
 TRACEBACK = """Traceback (most recent call last):
   File "<frozen runpy>", line 198, in _run_module_as_main
@@ -56,7 +56,7 @@ def test_only_the_end_is_kept_of_a_child_that_never_stops_talking_and_it_never_w
     words.close_writer()
     assert child.wait(60) == 0
     said = words.text(60)
-    assert len(said) == KEPT
+    assert len(said) == KEPT_BYTES
     assert said.endswith("the end")
 
 

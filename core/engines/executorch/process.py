@@ -33,12 +33,12 @@ from core.errors import Cancelled, EngineFailed
 from core.foreign_text import make_printable
 from core.last_words import decisive_line, signal_name
 
-POLL: Final = 0.1
-GRACE: Final = 5.0
+POLL_SECONDS: Final = 0.1
+GRACE_SECONDS: Final = 5.0
 """Seconds a pass under way may take to end after it was told to; then the process is ended."""
-KEPT: Final = 100
+KEPT_LINES: Final = 100
 """Lines of what the runtime printed for an order that are kept for an error."""
-LONGEST_LINE: Final = 16 * 1024
+MOST_LINE_BYTES: Final = 16 * 1024
 """Bytes; what is longer counts as several lines."""
 SAID: Final = re.compile(r"^\[(?!cpuinfo)\w+\.\w+:\d+\] (.*\S)")
 """How executorch logs: the file and line, then what happened. What it says of the processor is no error."""
@@ -116,14 +116,14 @@ class RuntimeProcess:
         self._child.kill()
         self._child.wait()
         for reader in self._readers:
-            reader.join(GRACE)
+            reader.join(GRACE_SECONDS)
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             assert pipe is not None
             with suppress(OSError):
                 pipe.close()
 
     def _halt(self) -> None:
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE_SECONDS
         try:
             self._send(Halt())
             while time.monotonic() < deadline:
@@ -136,7 +136,7 @@ class RuntimeProcess:
     def _next(self) -> Report | None:
         """The next message; None when none came for a moment. Raises EngineFailed when the process is gone."""
         try:
-            data = self._inbox.get(timeout=POLL)
+            data = self._inbox.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return None
         if data is None:
@@ -153,10 +153,10 @@ class RuntimeProcess:
 
     def _end(self) -> str:
         try:
-            code = self._child.wait(GRACE)
+            code = self._child.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             return "closed its output"
-        self._readers[1].join(GRACE)
+        self._readers[1].join(GRACE_SECONDS)
         how = f"crashed with {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return self._explained(how)
 
@@ -177,6 +177,6 @@ def _read(pipe: IO[bytes], inbox: queue.SimpleQueue[bytes | None]) -> None:
 
 def _note(pipe: IO[bytes], printed: list[str]) -> None:
     with suppress(OSError, ValueError):
-        while line := pipe.readline(LONGEST_LINE):
-            if len(printed) < KEPT:
+        while line := pipe.readline(MOST_LINE_BYTES):
+            if len(printed) < KEPT_LINES:
                 printed.append(line.decode("utf-8", "replace").strip())

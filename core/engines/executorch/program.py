@@ -16,9 +16,9 @@ import numpy as np
 from core.decoding.sampling import Logits, Sampler, compute_logprob
 from core.engines.executorch.wire import Draw, Drawn, ProgramReady
 
-FALLBACK: Final = 128
+FALLBACK_TOKENS: Final = 128
 """The runner's own default where a program does not tell how much it holds."""
-CHUNK: Final = 256
+CHUNK_TOKENS: Final = 256
 """Tokens of a prompt computed between two looks at whether to go on."""
 
 
@@ -101,7 +101,7 @@ class Program:
         return size > 1
 
     def _describe(self) -> ProgramReady:
-        longest = self._constant("get_max_seq_len", FALLBACK)
+        longest = self._constant("get_max_seq_len", FALLBACK_TOKENS)
         width = self._forward.metadata.input_tensor_meta(0).sizes()[-1]
         dynamic = bool(self._constant("enable_dynamic_shape", 0))
         if not dynamic and width > 1:
@@ -109,7 +109,7 @@ class Program:
                 f"its method `forward` takes exactly {width} tokens at a time; export it with dynamic shapes"
             )
         context = self._constant("get_max_context_len", longest)
-        chunk = max(1, min(CHUNK, width, longest)) if dynamic else 1
+        chunk = max(1, min(CHUNK_TOKENS, width, longest)) if dynamic else 1
         ends = tuple(int(value) for value in self._values("get_eos_ids"))
         self.ready = ProgramReady(context, self._constant("get_vocab_size", 0), chunk, ends)
         # A program may load whose kernels or delegates then do not run: better known now.

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from core.models.fit.sizing import Sizes
 
 PACKAGE = Package("llama_cpp", "llama-cpp-python", "uv pip install llama-cpp-python")
-WARNING = 3
+WARNING_LEVEL = 3
 """ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
 
 
 GGML_TYPE_BF16 = 30
 """ggml's number for it, which the bindings do not name."""
-SPARE = 64
-"""The part of the machine's memory, 1 / SPARE, that a micro-batch found by measuring may take beyond the usual one."""
+MEMORY_DIVISOR = 64
+"""The part of the machine's memory, 1 / MEMORY_DIVISOR, that a micro-batch found by measuring may take beyond the usual
+one."""
 
 
 class _LlamaLog:
@@ -46,7 +47,7 @@ class _LlamaLog:
         self.lines: deque[str] = deque(maxlen=40)
 
         def keep(level: int, text: bytes, _: ctypes.c_void_p) -> None:
-            if level >= WARNING and (line := text.decode("utf-8", "replace").strip(" .\n")):
+            if level >= WARNING_LEVEL and (line := text.decode("utf-8", "replace").strip(" .\n")):
                 self.lines.append(line)
 
         self._callback = native.llama_log_callback(keep)
@@ -114,7 +115,7 @@ class LlamaCppEngine:
         def taken(size: int) -> int:
             return compute_bytes(header, cells, size, outputs_for(slots, slots), flash_attention=flash)
 
-        room = taken(options.pass_tokens) + describe_machine().memory // SPARE
+        room = taken(options.pass_tokens) + describe_machine().memory // MEMORY_DIVISOR
         return batch_sizes(options, context, lambda size: taken(size) <= room)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.contract.step import SequenceId
 
-SLACK = 1024
+SLACK_TOKENS = 1024
 """Tokens of padding a row may have whatever the other rows' lengths are."""
 
 
@@ -15,7 +15,7 @@ def choose_batch(lengths: Mapping[SequenceId, int]) -> list[SequenceId]:
     """The sequences that are worth a common pass: without the longest, as long as padding would double the cache."""
     rows = sorted(lengths, key=lambda sequence: lengths[sequence])
     total = sum(lengths.values())
-    while len(rows) > 1 and lengths[rows[-1]] * len(rows) > 2 * total + SLACK * len(rows):
+    while len(rows) > 1 and lengths[rows[-1]] * len(rows) > 2 * total + SLACK_TOKENS * len(rows):
         total -= lengths[rows.pop()]
     return rows
 

@@ -19,10 +19,10 @@ from core.errors import EngineError
 
 Layer = tuple[mx.array, ...]
 """One layer's keys and values, or of both the packed words, scales and biases; tokens are the second last axis."""
-TOKENS = -2
-SPARE = 256
+TOKENS_AXIS = -2
+SPARE_TOKENS = 256
 """Room for further tokens, as mlx-lm's caches grow."""
-WATCHED = 16
+WATCHED_TOKENS = 16
 """Chunks of at least so many tokens look out for an interrupt at each layer."""
 HEADER = struct.Struct("<4sII")
 MAGIC = b"BTX1"
@@ -34,7 +34,7 @@ class WatchedKv(library.KVCache):  # type: ignore[misc]
     watch: Callable[[], None]
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
-        if keys.shape[TOKENS] >= WATCHED:
+        if keys.shape[TOKENS_AXIS] >= WATCHED_TOKENS:
             mx.eval(keys, values)
             self.watch()
         return super().update_and_fetch(keys, values)
@@ -46,7 +46,7 @@ class WatchedQuantizedKv(library.QuantizedKVCache):  # type: ignore[misc]
     watch: Callable[[], None]
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
-        if keys.shape[TOKENS] >= WATCHED:
+        if keys.shape[TOKENS_AXIS] >= WATCHED_TOKENS:
             mx.eval(keys, values)
             self.watch()
         return super().update_and_fetch(keys, values)
@@ -103,7 +103,7 @@ def dump_segments(segments: Sequence[KvSegment]) -> bytes:
     arrays: dict[str, mx.array] = {}
     for place in range(len(segments[0].layers) if segments else 0):
         for part, pieces in enumerate(zip(*(segment.layers[place] for segment in segments), strict=True)):
-            arrays[f"{place}.{part}"] = mx.concatenate(list(pieces), axis=TOKENS)
+            arrays[f"{place}.{part}"] = mx.concatenate(list(pieces), axis=TOKENS_AXIS)
     file = io.BytesIO()
     mx.save_safetensors(file, arrays)
     return sign_state(length, file.getvalue())
@@ -159,13 +159,13 @@ def _first(segment: KvSegment, length: int) -> KvSegment:
 
 def _joined(pieces: Sequence[mx.array]) -> mx.array:
     shape = list(pieces[0].shape)
-    shape[TOKENS] = SPARE
-    return mx.concatenate([*pieces, mx.zeros(shape, pieces[0].dtype)], axis=TOKENS)
+    shape[TOKENS_AXIS] = SPARE_TOKENS
+    return mx.concatenate([*pieces, mx.zeros(shape, pieces[0].dtype)], axis=TOKENS_AXIS)
 
 
 def _fitting(found: mx.array | None, like: mx.array, length: int) -> mx.array:
     wanted = list(like.shape)
-    wanted[TOKENS] = length
+    wanted[TOKENS_AXIS] = length
     if found is None or list(found.shape) != wanted or found.dtype != like.dtype:
         raise EngineError("The saved state is of another model, or of other settings.")
     return found

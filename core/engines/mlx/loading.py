@@ -23,10 +23,10 @@ from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import available_memory, describe_machine
 from core.models.fit.sizing import kv_bytes_per_token, size
 
-UNTOLD_CONTEXT = 4096
+UNTOLD_CONTEXT_TOKENS = 4096
 """Tokens, where a configuration does not say what the model was trained on."""
 BITS = {KvType.Q8_0: 8, KvType.Q4_0: 4}
-GROUPS = (64, 32)
+GROUP_ELEMENTS = (64, 32)
 """Elements that share a scale in MLX's quantization."""
 KINDS = {mx.float16: KvType.F16, mx.bfloat16: KvType.BF16, mx.float32: KvType.F32}
 
@@ -145,13 +145,13 @@ def _kv_type(artifact: Artifact, tried: FirstPass, asked: KvType) -> KvType:
         raise LoadFailed(
             artifact.name,
             f"The KV cache of {artifact.name} cannot be quantized, since not all of its layers keep one; "
-            "use the KV type f16.",
+            "quantized; use the KV type f16.",
         )
     if _group(tried) is None:
         raise LoadFailed(
             artifact.name,
-            f"The heads of {artifact.name} are no multiples of {GROUPS[-1]} long, so its KV cache cannot be quantized; "
-            "use the KV type f16.",
+            f"The heads of {artifact.name} are no multiples of {GROUP_ELEMENTS[-1]} long, so its KV cache cannot be "
+            "quantized; use the KV type f16.",
         )
     return asked
 
@@ -159,7 +159,7 @@ def _kv_type(artifact: Artifact, tried: FirstPass, asked: KvType) -> KvType:
 def _group(tried: FirstPass) -> int | None:
     """The largest group that divides every key and value."""
     lengths = [length for _, key, value in tried.heads for length in (key, value)]
-    return next((group for group in GROUPS if all(length % group == 0 for length in lengths)), None)
+    return next((group for group in GROUP_ELEMENTS if all(length % group == 0 for length in lengths)), None)
 
 
 def _maker(network: Any, tried: FirstPass, kv_type: KvType) -> Callable[[], list[Any]]:
@@ -168,7 +168,7 @@ def _maker(network: Any, tried: FirstPass, kv_type: KvType) -> Callable[[], list
         return lambda: list(library.make_prompt_cache(network))
     layers = len(tried.heads)
     if kv_type in BITS:
-        bits, group = BITS[kv_type], _group(tried) or GROUPS[-1]
+        bits, group = BITS[kv_type], _group(tried) or GROUP_ELEMENTS[-1]
         return lambda: [WatchedQuantizedKv(group_size=group, bits=bits) for _ in range(layers)]
     return lambda: [WatchedKv() for _ in range(layers)]
 
@@ -182,7 +182,7 @@ def _describe(
     notes: Sequence[str],
 ) -> ModelSpec:
     token_bytes = sum(kv_bytes_per_token(1, *layer, kv_type) for layer in tried.heads)
-    trained = folder.trained_context or UNTOLD_CONTEXT
+    trained = folder.trained_context or UNTOLD_CONTEXT_TOKENS
     weight_bytes = sum(array.nbytes for array in list_weights(network))
     sizes = size(options, trained, token_bytes, available_memory(), weights=weight_bytes, residents=tried.plain)
     return ModelSpec(

@@ -22,9 +22,9 @@ from core.engines.mlx.sampling import MlxSampler, compute_logprob
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
-CHUNK = 128
+CHUNK_TOKENS = 128
 """Tokens of a prefill between two looks at the interrupt."""
-CLEARING = 256
+CLEARING_STEPS = 256
 """Steps between two releases of the buffers that MLX keeps for reuse, as mlx-lm's own loop does."""
 
 Network = Callable[..., mx.array]
@@ -133,9 +133,9 @@ class MlxModel:
 
     def _prefill(self, sequence: SequenceId, tokens: Sequence[int]) -> None:
         """Compute tokens that nothing is drawn after. Their logits are never evaluated."""
-        for start in range(0, len(tokens), CHUNK):
+        for start in range(0, len(tokens), CHUNK_TOKENS):
             self._look()
-            chunk = tokens[start : start + CHUNK]
+            chunk = tokens[start : start + CHUNK_TOKENS]
             caches = self._alone(sequence)
             self._forward(token_ids([chunk]), caches)
             mx.eval([cache.state for cache in caches])
@@ -207,7 +207,7 @@ class MlxModel:
     def _settle(self) -> None:
         """After each step."""
         self._steps += 1
-        if self._steps % CLEARING == 0:
+        if self._steps % CLEARING_STEPS == 0:
             mx.clear_cache()
 
     def _begin_next(self, sequences: Sequence[SequenceId], picks: mx.array) -> dict[SequenceId, mx.array]:

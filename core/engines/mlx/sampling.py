@@ -14,7 +14,7 @@ import numpy.typing as npt
 from core.contract.step import StepLogprob, TokenText
 from core.requests import Sampling
 
-GOLDEN = 0x9E37_79B9_7F4A_7C15
+GOLDEN_MULTIPLIER = 0x9E37_79B9_7F4A_7C15
 """An odd number that keeps the random keys of neighbouring seeds far apart (2^64 divided by the golden ratio)."""
 
 
@@ -73,7 +73,7 @@ class MlxSampler:
         if self._sampling.greedy:
             return mx.argmax(logits)
         logits, tokens = truncate_logits(logits, self._sampling)
-        key = mx.random.key((self._seed * GOLDEN + self._drawn) % (1 << 64))
+        key = mx.random.key((self._seed * GOLDEN_MULTIPLIER + self._drawn) % (1 << 64))
         place = mx.random.categorical(logits / self._sampling.temperature, key=key)
         return place if tokens is None else tokens[place]
 

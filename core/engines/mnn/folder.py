@@ -36,7 +36,7 @@ SAMPLING: Final = {
 }
 """Keys of config.json, and our names for them."""
 MULTIMODAL: Final = {"is_visual": "images", "is_audio": "sound", "has_talker": "speech"}
-HALF: Final = 2
+HALF_BYTES: Final = 2
 """Bytes of a bf16 number."""
 
 
@@ -76,7 +76,7 @@ class MnnFolder(Struct, frozen=True):
         """Numbers that a token leaves in the KV cache; zero where the folder does not tell."""
         shape = self.config.get("key_value_shape")
         layers = _whole(self.config.get("layer_nums"))
-        if not layers or not isinstance(shape, list) or len(shape) < HALF:
+        if not layers or not isinstance(shape, list) or len(shape) < HALF_BYTES:
             return 0
         heads, width = _whole(shape[-2]), _whole(shape[-1])
         return 2 * layers * (heads or 0) * (width or 0)
@@ -209,7 +209,7 @@ def _ragged(folder: MnnFolder, tied: object) -> bool:
     """Whether embeddings in bf16 end within a row."""
     if folder.embeddings is None or isinstance(tied, list):
         return False
-    return folder.embeddings.stat().st_size % (HALF * int(folder.config["hidden_size"])) != 0
+    return folder.embeddings.stat().st_size % (HALF_BYTES * int(folder.config["hidden_size"])) != 0
 
 
 def _json(artifact: Artifact, path: Path) -> Mapping[str, Any]:

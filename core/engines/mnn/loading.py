@@ -20,11 +20,11 @@ from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 from core.hardware import available_memory, describe_machine
 from core.models.fit.sizing import DEFAULT_CONTEXT, size
 
-CHUNK: Final = 64
+CHUNK_TOKENS: Final = 64
 """Tokens of a step at most. MNN holds the interpreter's lock while it computes, and all else in this process waits."""
-RESIDENTS: Final = 4
+RESIDENT_SEQUENCES: Final = 4
 """Sequences beyond the running ones; each has a KV cache of its own."""
-FLOAT: Final = 4
+FLOAT_BYTES: Final = 4
 """Bytes of a number in the KV cache."""
 PLAIN: Final = {"precision": "high", "memory": "high"}
 """Full precision: weights are widened when they are loaded, and no kernel quantizes what it multiplies."""
@@ -100,7 +100,7 @@ def _try(folder: MnnFolder, llm: Llm) -> int:
 
 
 def _describe(folder: MnnFolder, options: LoadOptions) -> ModelSpec:
-    token_bytes = FLOAT * folder.kv_elements
+    token_bytes = FLOAT_BYTES * folder.kv_elements
     trained = folder.trained_context or options.ctx_size or DEFAULT_CONTEXT
     sizes = size(options, trained, token_bytes, available_memory())
     return ModelSpec(
@@ -110,9 +110,9 @@ def _describe(folder: MnnFolder, options: LoadOptions) -> ModelSpec:
         context=sizes.context,
         trained_context=trained,
         slots=sizes.slots,
-        sequences=sizes.slots + RESIDENTS,
+        sequences=sizes.slots + RESIDENT_SEQUENCES,
         cells=sizes.cells,
-        batch=max(sizes.slots, min(options.step_tokens, CHUNK)),
+        batch=max(sizes.slots, min(options.step_tokens, CHUNK_TOKENS)),
         threads=_threads(options),
         weight_bytes=folder.weight_bytes,
         kv_bytes_per_token=token_bytes,

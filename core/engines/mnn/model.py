@@ -20,7 +20,7 @@ from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
 MAGIC: Final = b"BTN1"
-SUM: Final = 32
+SUM_BYTES: Final = 32
 ITEM: Final = "i"
 """How saved tokens are stored: C's int."""
 
@@ -69,7 +69,7 @@ class MnnModel:
         return MAGIC + hashlib.sha256(body).digest() + body
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
-        start = len(MAGIC) + SUM
+        start = len(MAGIC) + SUM_BYTES
         if len(data) < start or data[: len(MAGIC)] != MAGIC:
             raise EngineError("The saved state is not one of mnn's sequences.")
         body = data[start:]

@@ -24,9 +24,9 @@ from core.errors import EngineFailed, LoadFailed
 
 Rows = npt.NDArray[np.float32]
 
-INTERNAL_ERROR: Final = 4
+INTERNAL_ERROR_STATUS: Final = 4
 """MNN's status after a pass that failed; the value it returned must not be touched then."""
-STDOUT: Final = 1
+STDOUT_DESCRIPTOR: Final = 1
 
 
 class Printed:
@@ -46,18 +46,18 @@ def capture_output() -> Iterator[Printed]:
     """Catch what native code prints: MNN tells its troubles on standard output, which is the user's screen."""
     caught = Printed()
     try:
-        kept = os.dup(STDOUT)
+        kept = os.dup(STDOUT_DESCRIPTOR)
     except OSError:
         yield caught
         return
     with tempfile.TemporaryFile() as file:
         _flush()
-        os.dup2(file.fileno(), STDOUT)
+        os.dup2(file.fileno(), STDOUT_DESCRIPTOR)
         try:
             yield caught
         finally:
             _flush()
-            os.dup2(kept, STDOUT)
+            os.dup2(kept, STDOUT_DESCRIPTOR)
             os.close(kept)
             file.seek(0)
             caught.text = file.read().decode("utf-8", "replace")
@@ -128,7 +128,7 @@ class Llm:
             self._native.set_config(json.dumps({"all_logits": every}))
             self._every = every
         value = self._native.forward(list(tokens))
-        if self._native.get_context()["status"] == INTERNAL_ERROR:
+        if self._native.get_context()["status"] == INTERNAL_ERROR_STATUS:
             del value
             raise EngineFailed("MNN failed to compute a step; see whether the model's files are complete.")
         rows = np.array(value.read(), np.float32)

@@ -18,9 +18,9 @@ from core.engines.onnx.cache import KvBlock, SequenceView, advance_views
 from core.engines.onnx.graph import Floats, Graph
 from core.errors import EngineFailed
 
-WASTE: Final = 1.5
+MOST_WASTE_FACTOR: Final = 1.5
 """Cells of a padded batch for each that holds a token, at most."""
-TOLERANCE: Final = 1e-3
+TOLERANCE_SHARE: Final = 1e-3
 """Largest difference, as a part of the range of the logits, that rounding makes; 16 times that in half precision."""
 LONG, SHORT, OTHER = (1, 2, 3, 4, 5), (6, 7), (8, 9, 10, 11, 12)
 
@@ -47,7 +47,7 @@ def group_work(work: Sequence[Work], lengths: Sequence[int], batching: Batching)
     single = [place for place, item in enumerate(work) if len(item.tokens) + len(item.draft) == 1]
     if batching is Batching.NONE:
         return [*([place] for place in single), *alone]
-    waste = 1.0 if batching is Batching.EQUAL else WASTE
+    waste = 1.0 if batching is Batching.EQUAL else MOST_WASTE_FACTOR
     together: list[list[int]] = []
     held = 0
     for place in sorted(single, key=lambda place: (-lengths[place], place)):
@@ -92,6 +92,6 @@ def _continued(graph: Graph, prompts: Sequence[Sequence[int]], *, trailing: bool
 
 
 def _same(alone: Floats, together: Floats) -> bool:
-    tolerance = TOLERANCE * (16 if alone.dtype == np.float16 else 1)
+    tolerance = TOLERANCE_SHARE * (16 if alone.dtype == np.float16 else 1)
     spread = float(alone.max() - alone.min())
     return bool(np.abs(alone.astype(np.float64) - together).max() <= tolerance * max(spread, 1e-9))

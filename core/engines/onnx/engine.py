@@ -39,13 +39,13 @@ PROVIDERS: Final = (
 """In this order, as far as they are there."""
 DAMAGED: Final = frozenset({"InvalidProtobuf", "NoSuchFile", "InvalidGraph", "NoModel"})
 """onnxruntime's errors that speak of the file, not of what this build can do."""
-RESIDENTS: Final = 8
+RESIDENT_SEQUENCES: Final = 8
 """Sequences beyond the running ones. Unlike llama.cpp's they share no memory once they differ."""
-REQUESTS: Final = 32
+EMBEDDER_SLOTS: Final = 32
 """Requests for vectors that are computed side by side."""
-ON_ACCELERATOR: Final = 16
+ACCELERATOR_FACTOR: Final = 16
 """Times as many tokens in a pass of an embedder as on a processor."""
-LOGITS: Final = 256 << 20
+MOST_LOGITS_BYTES: Final = 256 << 20
 """Bytes of logits that a prefill chunk may make, where the graph gives those of every token."""
 
 
@@ -128,10 +128,10 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
         quantization=variant.quantization,
         context=context,
         trained_context=most,
-        slots=options.slots or REQUESTS,
+        slots=options.slots or EMBEDDER_SLOTS,
         sequences=0,
         cells=0,
-        batch=max(options.step_tokens, context) * (1 if graph.providers[0] == CPU else ON_ACCELERATOR),
+        batch=max(options.step_tokens, context) * (1 if graph.providers[0] == CPU else ACCELERATOR_FACTOR),
         threads=_threads(options),
         weight_bytes=variant.size,
         kv_bytes_per_token=0,
@@ -176,10 +176,10 @@ def _session(
     """With the providers named, or on the processor where those fail."""
     import onnxruntime
 
-    from core.engines.onnx.graph import ERRORS, FATAL, explain_error
+    from core.engines.onnx.graph import ERRORS, FATAL_LEVEL, explain_error
 
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = FATAL
+    settings.log_severity_level = FATAL_LEVEL
     settings.intra_op_num_threads = _threads(options)
     levels = onnxruntime.GraphOptimizationLevel
     settings.graph_optimization_level = levels.ORT_ENABLE_ALL if options.repacks else levels.ORT_DISABLE_ALL
@@ -218,7 +218,7 @@ def _describe(
         options = replace(options, ctx_size=trained)
     sizes = size(options, trained, token_bytes, available_memory(), weights=variant.size)
     vocabulary = graph.vocabulary or tokenizer.size
-    bound = sizes.batch if graph.limits_logits else max(1, LOGITS // (4 * vocabulary))
+    bound = sizes.batch if graph.limits_logits else max(1, MOST_LOGITS_BYTES // (4 * vocabulary))
     return ModelSpec(
         architecture=folder.architecture,
         parameters=variant.parameters,
@@ -226,7 +226,7 @@ def _describe(
         context=sizes.context,
         trained_context=trained,
         slots=sizes.slots,
-        sequences=sizes.slots + RESIDENTS,
+        sequences=sizes.slots + RESIDENT_SEQUENCES,
         cells=sizes.cells,
         batch=max(sizes.slots, min(sizes.batch, bound)),
         threads=_threads(options),

@@ -12,7 +12,7 @@ from core.contract.artifact import Artifact
 from core.engines.hf_folder import HfFolder
 from core.errors import ArtifactError
 
-SMALL: Final = 1 << 30
+SMALL_BYTES: Final = 1 << 30
 """Bytes of a full-precision graph that a processor still reads quickly for each token."""
 FULL = ""
 HALF = ("fp16", "bf16", "float16")
@@ -73,7 +73,7 @@ def choose_variant(variants: Iterable[Variant], *, accelerated: bool) -> Variant
     """Pure choice among at least one: full precision while it is small, else what is read fastest where it runs."""
     found = list(variants)
     if not accelerated:
-        small = [each for each in found if each.label == FULL and each.size <= SMALL]
+        small = [each for each in found if each.label == FULL and each.size <= SMALL_BYTES]
         if small:
             return small[0]
     order = ON_ACCELERATOR if accelerated else ON_PROCESSOR

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     """The library is untyped."""
 
 MAGIC: Final = b"BTG1"
-SUM: Final = 32
+SUM_BYTES: Final = 32
 Made = TypeVar("Made")
 
 
@@ -87,8 +87,8 @@ class GenaiModel:
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         """Computes the saved tokens again."""
-        body = data[len(MAGIC) + SUM :]
-        if data[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != data[len(MAGIC) : len(MAGIC) + SUM]:
+        body = data[len(MAGIC) + SUM_BYTES :]
+        if data[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != data[len(MAGIC) : len(MAGIC) + SUM_BYTES]:
             raise EngineError("The saved state is damaged, or not one of onnxruntime-genai's sequences.")
         sequence = self._add(sampling, history)
         tokens = np.frombuffer(body, "<i4").tolist()

@@ -32,7 +32,7 @@ DEVICES: Final = {
 }
 """Providers whose memory is not the processor's."""
 INPUTS: Final = frozenset({"input_ids", "attention_mask", "position_ids", "num_logits_to_keep"})
-FATAL: Final = 4
+FATAL_LEVEL: Final = 4
 """onnxruntime's log level that keeps its complaints off the screen; errors come as exceptions anyway."""
 
 
@@ -57,7 +57,7 @@ class Graph:
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self.device = next((DEVICES[each] for each in self.providers[:1] if each in DEVICES), "cpu")
         self._options = onnxruntime.RunOptions()
-        self._options.log_severity_level = FATAL
+        self._options.log_severity_level = FATAL_LEVEL
         # The bindings look this up before each run, and pay for an exception where it is not there.
         self._options.add_run_config_entry("gpu_graph_id", "-1")
         inputs = {each.name: each for each in session.get_inputs()}

@@ -11,7 +11,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from core.contract.models import ModelSpec
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.folder import ModelFolder
-from core.engines.onnx.graph import ERRORS, FATAL, Ids, explain_error
+from core.engines.onnx.graph import ERRORS, FATAL_LEVEL, Ids, explain_error
 from core.engines.onnx.pooling import Floats, Recipe, normalize_vectors, pool_vectors
 from core.errors import EngineFailed, Interrupted, LoadFailed
 
@@ -22,13 +22,13 @@ TOKENS: Final = ("last_hidden_state", "token_embeddings", "hidden_states")
 INPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 INTEGERS: Final = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 FLOATS: Final = frozenset({"tensor(float)", "tensor(float16)"})
-ROUNDING: Final = 1e-3
+ROUNDING_DISTANCE: Final = 1e-3
 """Largest distance between two vectors of length one that rounding makes; 16 times that in half precision."""
 ROBERTA: Final = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"})
 """Families that count positions from behind the padding token's number on."""
-UNBOUND: Final = 1 << 20
+UNBOUND_TOKENS: Final = 1 << 20
 """Tokenizers without a limit tell an astronomic one."""
-FALLBACK: Final = 512
+FALLBACK_TOKENS: Final = 512
 """Tokens of a text where nobody tells."""
 
 
@@ -39,7 +39,7 @@ class SentenceGraph:
         self._session = session
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self._options = onnxruntime.RunOptions()
-        self._options.log_severity_level = FATAL
+        self._options.log_severity_level = FATAL_LEVEL
         inputs = {each.name: each.type for each in session.get_inputs()}
         _refuse_foreign(name, inputs)
         self._types = {each: INTEGERS[kind] for each, kind in inputs.items()}
@@ -123,7 +123,7 @@ class OnnxEmbedder:
         except EngineFailed:
             self.batched = False
         else:
-            rounding = ROUNDING * (16 if self._graph.half else 1)
+            rounding = ROUNDING_DISTANCE * (16 if self._graph.half else 1)
             far = np.linalg.norm(normalize_vectors(alone) - normalize_vectors(together), axis=-1).max()
             self.batched = bool(far <= rounding)
         return int(alone.shape[1])
@@ -136,8 +136,8 @@ def find_token_limits(folder: ModelFolder, recipe: Recipe) -> tuple[int, int]:
         padding = folder.config.get("pad_token_id")
         positions -= 1 + (padding if isinstance(padding, int) else 1)
     told = folder.tokenizer_config.get("model_max_length")
-    told = told if isinstance(told, int) and 0 < told < UNBOUND else 0
-    positions = positions or max(told, recipe.limit or 0) or FALLBACK
+    told = told if isinstance(told, int) and 0 < told < UNBOUND_TOKENS else 0
+    positions = positions or max(told, recipe.limit or 0) or FALLBACK_TOKENS
     return min(recipe.limit or told or positions, positions), positions
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.engines.onnx.graph import Floats
 
 MAGIC: Final = b"BTO1"
-SUM: Final = 32
+SUM_BYTES: Final = 32
 LENGTH: Final = struct.Struct("<Q")
 NAMES: Final[dict[Any, str]] = {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16"}
 
@@ -39,7 +39,7 @@ def pack_arrays(names: Sequence[str], arrays: Sequence[Floats]) -> bytes:
 
 def unpack_arrays(data: bytes, names: Sequence[str], shapes: Sequence[tuple[int, int]], dtype: type) -> list[Floats]:
     """What `pack_arrays` was given. Raises EngineError for what is damaged, or of a model with other tensors."""
-    start = len(MAGIC) + SUM
+    start = len(MAGIC) + SUM_BYTES
     if len(data) < start + LENGTH.size or data[: len(MAGIC)] != MAGIC:
         raise EngineError("The saved state is not one of onnxruntime's sequences.")
     body = memoryview(data)[start:]

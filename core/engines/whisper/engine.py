@@ -27,7 +27,7 @@ PACKAGES: Final = (
     Package("_pywhispercpp", "pywhispercpp", "pip install pywhispercpp"),
     Package("av", "av", "pip install av", "The package av, which decodes audio, is not installed."),
 )
-WARNING: Final = 3
+WARNING_LEVEL: Final = 3
 """ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
 LAST_WORDS: Final = "compute buffer (decode)"
 """What whisper.cpp logs at the end of a load that went well."""
@@ -50,14 +50,14 @@ class _WhisperLog:
 
     def complaint(self) -> str:
         """The last thing that went wrong."""
-        return next((line for level, line in reversed(self.lines) if level >= WARNING), "it did not say why")
+        return next((line for level, line in reversed(self.lines) if level >= WARNING_LEVEL), "it did not say why")
 
     def succeeded(self) -> bool:
         """Whether the load went well, as far as the log tells: the bindings hide the null pointer of a failure.
 
         A complaint alone does not decide it, since a GPU that will not start is complained of, too.
         """
-        failed = any("failed" in line or "ERROR" in line for level, line in self.lines if level >= WARNING)
+        failed = any("failed" in line or "ERROR" in line for level, line in self.lines if level >= WARNING_LEVEL)
         return not failed or any(LAST_WORDS in line for _, line in self.lines)
 
 

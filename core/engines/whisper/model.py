@@ -16,7 +16,7 @@ from core.engines.whisper.speech import SpeechGauge, is_invented, is_silent
 from core.engines.whisper.words import SpokenPiece, join_words
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
 from core.events import Event, Finished, FinishReason, Heard, SpeechSegment, Timings, Usage, Word
-from core.requests import COLDEST
+from core.requests import COLDEST_TEMPERATURE
 from core.tasks.audio import count_seconds
 from core.tasks.languages import LANGUAGES
 from core.telemetry.log import get_logger
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from core.contract.models import ModelSpec
     from core.requests import Transcription
 
-CENTISECOND: Final = 0.01
+CENTISECOND_SECONDS: Final = 0.01
 """The unit of whisper.cpp's times."""
-FALLBACK: Final = 0.2
+FALLBACK_TEMPERATURE_STEP: Final = 0.2
 """Added to the temperature each time a passage is heard again; OpenAI's own step."""
 ENGLISH: Final = "en"
 
@@ -94,9 +94,11 @@ class WhisperModel:
         parameters.language = "" if language == "auto" else language
         parameters.translate = request.translate and self._multilingual
         # What is divided by next to nothing is no number.
-        parameters.temperature = 0.0 if request.temperature < COLDEST else request.temperature
+        parameters.temperature = 0.0 if request.temperature < COLDEST_TEMPERATURE else request.temperature
         # As OpenAI has it: who sets a temperature gets that one.
-        parameters.temperature_inc = FALLBACK if request.fallback and request.temperature < COLDEST else 0.0
+        parameters.temperature_inc = (
+            FALLBACK_TEMPERATURE_STEP if request.fallback and request.temperature < COLDEST_TEMPERATURE else 0.0
+        )
         # As OpenAI has it: brackets and notes, which stand for what is no speech, are not written.
         parameters.suppress_nst = True
         # Whether there was speech is judged here, see `core.engines.whisper.speech`.
@@ -264,7 +266,7 @@ class _Hearing:
 
     def _time(self, centiseconds: int) -> float:
         """Within the audio: the model hears whole windows of 30 s, and may place words in what is not there."""
-        return min(self._duration, max(0.0, round(centiseconds * CENTISECOND, 2)))
+        return min(self._duration, max(0.0, round(centiseconds * CENTISECOND_SECONDS, 2)))
 
     def _timings(self) -> Timings:
         """Hearing comes before the first segment, and goes on between others; it is told as a whole."""

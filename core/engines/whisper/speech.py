@@ -18,13 +18,13 @@ import numpy as np
 
 from core.events import SpeechSegment
 
-SURE: Final = 0.6
+SURE_SHARE: Final = 0.6
 """Chance of no speech, above which nothing was said. Of clear, quiet and noisy speech it stayed below 0.4."""
-DOUBT: Final = 0.5
+DOUBT_SHARE: Final = 0.5
 """Above it nothing was said where the text itself looks invented: improbable, or said over and over."""
-IMPROBABLE: Final = -1.0
+IMPROBABLE_LOGPROB: Final = -1.0
 """Mean log-probability of a text that is likely wrong; OpenAI's own number."""
-FLOOR: Final = 1e-4
+FLOOR_AMPLITUDE: Final = 1e-4
 """Samples below it, which is -80 dB, are silence by anyone's measure, and need not be heard."""
 
 
@@ -69,16 +69,16 @@ def _library() -> ctypes.CDLL | None:
 def is_silent(samples: bytes) -> bool:
     """Whether decoded audio is digital silence, or next to it."""
     audio = np.frombuffer(samples, dtype=np.float32)
-    return bool(audio.size == 0 or np.abs(audio).max() < FLOOR)
+    return bool(audio.size == 0 or np.abs(audio).max() < FLOOR_AMPLITUDE)
 
 
 def is_invented(segments: Sequence[SpeechSegment], silence: float | None, dropped: str) -> bool:
     """Whether the segments of one window are no speech: pure. `dropped` is the text of the last that were not."""
-    if silence is None or silence <= DOUBT:
+    if silence is None or silence <= DOUBT_SHARE:
         return False
-    if silence > SURE:
+    if silence > SURE_SHARE:
         return True
     texts = [segment.text.strip() for segment in segments]
     tokens = sum(len(segment.tokens) for segment in segments)
     mean = sum(segment.logprob * len(segment.tokens) for segment in segments) / max(1, tokens)
-    return mean < IMPROBABLE or len(set(texts)) < len(texts) or texts[0] in dropped
+    return mean < IMPROBABLE_LOGPROB or len(set(texts)) < len(texts) or texts[0] in dropped

@@ -26,11 +26,11 @@ from core.guide.convert.mlx import LlamaHeader, unpermute_rows, write_tokenizer
 from core.last_words import decisive_line
 
 GRAPH, VALUES, TOKENIZER = "llm.mnn", "llm.mnn.weight", "tokenizer.txt"
-F16: Final = 3
+F16_TYPE: Final = 3
 """MNN's type of weights that are halves."""
-FAR: Final = 1 << 30
+FAR_INDEX: Final = 1 << 30
 """Where a slice ends that goes on to the end."""
-PATIENCE: Final = 60.0
+CONVERTER_SECONDS: Final = 60.0
 """Seconds the converter may take for what takes it a fraction of one."""
 MAGIC, BYTE_LEVEL = 430, 3
 """What a tokenizer.txt begins with, and its code for byte-level BPE."""
@@ -107,7 +107,7 @@ class _MnnGraph:
             name=f"{name}/conv",
             main="Convolution2D",
             common={**common, "outputCount": rows, "inputCount": columns, "hasOutputShape": False},
-            quanParameter={"type": F16},
+            quanParameter={"type": F16_TYPE},
             external=[self._values.tell(), self._values.write(weight.astype(np.float16).tobytes()), 0, 0, 0],
         )
         return self.reshape(self.convert(made, "NC4HW4", "NCHW"), 1, -1, rows, name=name)
@@ -158,7 +158,7 @@ class _MnnDecoder:
             "shrinkAxisMask": 0,
             "fromType": 1,
         }
-        ends = graph.ints(FAR), graph.ints(1)
+        ends = graph.ints(FAR_INDEX), graph.ints(1)
         x = graph.op("StridedSlice", x, index, *ends, main="StridedSliceParam", **fields)
         x = graph.norm(x, self._tensor("output_norm"), self._epsilon)
         place = graph.place
@@ -303,9 +303,11 @@ def _pack(graph: str, path: Path) -> None:
     arguments = ("-f", "JSON", "--modelFile", str(source), "--MNNModel", str(path))
     command = [sys.executable, "-P", "-c", code, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, text=True, errors="replace", timeout=PATIENCE)
+        done = subprocess.run(
+            command, capture_output=True, check=False, text=True, errors="replace", timeout=CONVERTER_SECONDS
+        )
     except subprocess.TimeoutExpired as error:
-        raise OSError(f"MNN's converter hung for {PATIENCE:.0f} s.") from error
+        raise OSError(f"MNN's converter hung for {CONVERTER_SECONDS:.0f} s.") from error
     if done.returncode or not path.is_file():
         said = decisive_line(f"{done.stdout}\n{done.stderr}")
         raise OSError(f"MNN's converter failed with exit code {done.returncode}{f' ({said})' if said else ''}")

@@ -21,7 +21,7 @@ from core.guide.training.corpus import END, Fact, build_prompt, load_facts
 Answerer = Callable[[str], str]
 """From a prompt in ChatML to the greedy answer without its end token."""
 
-_LONGEST_ANSWER = 120
+_MOST_ANSWER_TOKENS = 120
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def llamacpp_answerer(weights: Path, threads: int) -> Answerer:
     def answer(text: str) -> str:
         tokens: list[int] = []
         for token in model.generate(model.tokenize(text.encode(), add_bos=False, special=True), temp=0.0):
-            if token == end or len(tokens) == _LONGEST_ANSWER:
+            if token == end or len(tokens) == _MOST_ANSWER_TOKENS:
                 break
             tokens.append(token)
         return bytes(model.detokenize(tokens)).decode("utf-8", "replace")

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.files import append_line, read_regular, write_atomically
-from core.kept import LARGEST
+from core.kept import MOST_FILE_BYTES
 from core.models.downloads.status import DownloadState
 from core.models.hub.repository import Quant
 
@@ -101,7 +101,7 @@ class Journal:
 
     def _read(self) -> bytes:
         try:
-            return read_regular(self._path, LARGEST)
+            return read_regular(self._path, MOST_FILE_BYTES)
         except FileNotFoundError:
             return b""
 

@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.options import DEFAULT_BATCH, KvType, LoadOptions
+from core.contract.options import DEFAULT_BATCH_TOKENS, KvType, LoadOptions
 from core.devices import Device, DeviceKind
 from core.models.fit.sizing import (
     DEFAULT_CONTEXT,
@@ -65,7 +65,7 @@ class Setup(Struct, frozen=True):
     """Tokens a single request may hold."""
     kv: KvType = KvType.F16
     slots: int = DEFAULT_SLOTS
-    batch: int = DEFAULT_BATCH
+    batch: int = DEFAULT_BATCH_TOKENS
     micro_batch: int | None = None
     """None: as large as the batch."""
     flash_attention: bool = True

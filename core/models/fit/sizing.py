@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from core.contract.abilities import BatchSize
 from core.contract.models import ModelSpec
-from core.contract.options import BYTES, DEFAULT_BATCH, KvType, LoadOptions
+from core.contract.options import BYTES, DEFAULT_BATCH_TOKENS, KvType, LoadOptions
 
 KV_SHARE = 0.25
 """Part of the memory available after the weights that the KV cache takes when nothing was asked for."""
@@ -105,7 +105,7 @@ def batch_sizes(options: LoadOptions, context: int, affordable: Callable[[int], 
     if options.micro_batch is not None:
         return [usual]
     # A user's own batch may be larger than the usual one, which is then a smaller micro-batch.
-    smaller = [size for size in (DEFAULT_BATCH, *SMALLER) if size < min(usual.batch, context)]
+    smaller = [size for size in (DEFAULT_BATCH_TOKENS, *SMALLER) if size < min(usual.batch, context)]
     larger = [size for size in LARGER if options.batch is None and size <= context and affordable(size)]
     return [usual, *(BatchSize(usual.batch, size) for size in smaller), *(BatchSize(size, size) for size in larger)]
 

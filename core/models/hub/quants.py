@@ -16,7 +16,7 @@ from core.models.formats.gguf_files import head_files, projector_files
 from core.models.formats.listing import Group, Listing, total_bytes
 from core.models.formats.registry import known_formats
 from core.models.hub.repository import Quant, RepoFile
-from core.names import MOST_LETTERS
+from core.names import MOST_VARIANT_CHARACTERS
 
 NAMED_BITS: Final = re.compile(
     r"(?:^|[-_.])(\d{1,2})[-_]?bit(?:$|[-_.])|(?:^|[-_.])(bf16|fp16|fp8|mxfp4)(?:$|[-_.])", re.IGNORECASE
@@ -95,10 +95,10 @@ def _spellings(each: Group) -> tuple[str, ...]:
     become one where they are written so."""
     made: dict[str, str] = {}
     for name in each.names:
-        word = UNWRITABLE.sub("-", name).lstrip("._+-")[:MOST_LETTERS] or "model"
+        word = UNWRITABLE.sub("-", name).lstrip("._+-")[:MOST_VARIANT_CHARACTERS] or "model"
         made.setdefault(word.lower(), word)
     mark = hashlib.sha256(os.fsencode(each.files[0])).hexdigest()[:6]
-    return *made.values(), f"{word[: MOST_LETTERS - 7]}-{mark}"
+    return *made.values(), f"{word[: MOST_VARIANT_CHARACTERS - 7]}-{mark}"
 
 
 def formats_of(names: Iterable[str]) -> frozenset[FormatName]:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from api.openai.audio import MAX_FILE, MAX_FORM
+from api.openai.audio import MAX_FORM, MOST_FILE_BYTES
 from core.settings.schema import QueueSettings
 from tests.api.conftest import Served, chat_body, serving, settings_of, until
 from tests.fakes.speech import FORMATS, encoded, tone, write_whisper
@@ -179,7 +179,7 @@ async def test_what_is_no_form_is_refused(whisper: Served, kind: str, body: byte
 
 
 async def test_more_than_25_mb_is_too_large(whisper: Served) -> None:
-    file = await form(whisper, file=bytes(MAX_FILE + 1))
+    file = await form(whisper, file=bytes(MOST_FILE_BYTES + 1))
     body = await form(whisper, file=bytes(MAX_FORM + 1))
     assert (file.status_code, body.status_code) == (413, 413)
     assert error_of(file)["param"] == "file"

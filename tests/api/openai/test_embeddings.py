@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from api.openai.embeddings import MAX_INPUTS
+from api.openai.embeddings import MOST_INPUTS
 from tests.api.conftest import Served, chat_body, serving
 from tests.fakes.bert import CLS, SEP, WIDTH, WORDS, hidden, random_weights, write_embedder
 
@@ -103,7 +103,7 @@ async def test_a_text_too_long_is_refused_unless_it_may_be_cut(bert: Served) -> 
         ({"input": [-1]}, "input[0]"),
         ({"input": [1.5]}, "input[0]"),
         ({"input": {"text": "hello"}}, "input"),
-        ({"input": ["a"] * (MAX_INPUTS + 1)}, "input"),
+        ({"input": ["a"] * (MOST_INPUTS + 1)}, "input"),
         ({"dimensions": 0}, "dimensions"),
         ({"dimensions": WIDTH + 1}, "dimensions"),
         ({"encoding_format": "int8"}, "encoding_format"),

@@ -134,7 +134,7 @@ async def test_where_the_system_tells_nothing_a_client_that_left_gives_itself_aw
 ) -> None:
     # As it is with clients of other machines, of which a test has none.
     monkeypatch.setattr("api.transport.half_closed.find_far_end", tells_nothing)
-    monkeypatch.setattr("api.transport.half_closed.INTERIM_AFTER", (0.05,) * 100)
+    monkeypatch.setattr("api.transport.half_closed.INTERIM_AFTER_SECONDS", (0.05,) * 100)
     _, writer = await begun(endless, stream=streamed)
     writer.close()
     await ended(endless)
@@ -144,7 +144,7 @@ async def test_where_the_system_tells_nothing_who_still_listens_hears_an_interim
     endless: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.transport.half_closed.find_far_end", tells_nothing)
-    monkeypatch.setattr("api.transport.half_closed.INTERIM_AFTER", (0.05,))
+    monkeypatch.setattr("api.transport.half_closed.INTERIM_AFTER_SECONDS", (0.05,))
     _, running = await begun(endless)
     reader, writer = await endless.raw()
     writer.write(raw_request(chat_body()))

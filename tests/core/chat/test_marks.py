@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat.marks import BREAK, CLOSE, OPEN, STRIDE, Marker, PromptPiece
+from core.chat.marks import BREAK, CLOSE, OPEN, STRIDE_CHARACTERS, Marker, PromptPiece
 
 CONTROLS = ["<s>", "</s>", "<s>x", "<|im_end|>", "[INST]"]
 MARKER = Marker(CONTROLS)
@@ -22,10 +22,20 @@ def test_a_text_comes_back_whole_and_no_control_token_in_it_counts(text: str) ->
     assert not [piece for piece in pieces if not piece.plain and any(token in piece.text for token in CONTROLS)]
 
 
-@pytest.mark.parametrize("before", [STRIDE - 12, STRIDE - 10, STRIDE - 5, STRIDE - 1, STRIDE, STRIDE + 1])
+@pytest.mark.parametrize(
+    "before",
+    [
+        STRIDE_CHARACTERS - 12,
+        STRIDE_CHARACTERS - 10,
+        STRIDE_CHARACTERS - 5,
+        STRIDE_CHARACTERS - 1,
+        STRIDE_CHARACTERS,
+        STRIDE_CHARACTERS + 1,
+    ],
+)
 def test_a_token_that_lies_across_two_strides_is_found(before: int) -> None:
-    text = "a" * before + "<|im_end|>" + "b" * STRIDE + "</s>"
-    assert MARKER.mark(text) == f"{'a' * before}{OPEN}<|im_end|>{CLOSE}{'b' * STRIDE}{OPEN}</s>{CLOSE}"
+    text = "a" * before + "<|im_end|>" + "b" * STRIDE_CHARACTERS + "</s>"
+    assert MARKER.mark(text) == f"{'a' * before}{OPEN}<|im_end|>{CLOSE}{'b' * STRIDE_CHARACTERS}{OPEN}</s>{CLOSE}"
     assert plain_of(MARKER, text) == text
     assert [piece.text for piece in MARKER.split(MARKER.mark(text)) if piece.plain] == ["<|im_end|>", "</s>"]
 

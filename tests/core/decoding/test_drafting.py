@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
-from core.decoding.drafting import FAILURES, SMALLEST_CHUNK, DraftModel, compare_vocabularies
+from core.decoding.drafting import MOST_FAILURES, SMALLEST_CHUNK_TOKENS, DraftModel, compare_vocabularies
 from core.decoding.speculate import GuessWish
 from core.engines.echo import TURN_END, EchoModel, EchoTokenizer
 from core.errors import EngineFailed
@@ -86,7 +86,7 @@ def test_no_more_of_a_prompt_is_read_at_once_than_streams_may_wait_for() -> None
     model = Noting(LoadOptions(ctx_size=256, slots=2))
     drafted(model).propose([GuessWish("a", PROMPT * 16, 2)])
     # How fast it reads is not known yet.
-    assert model.computed == [SMALLEST_CHUNK]
+    assert model.computed == [SMALLEST_CHUNK_TOKENS]
 
 
 def test_what_another_sequence_has_read_is_not_read_again() -> None:
@@ -128,7 +128,7 @@ def test_a_failure_costs_the_guesses_of_one_call_and_lasting_failure_is_told() -
     model.broken = False
     assert [text(guess) for guess in draft.propose([GuessWish("a", PROMPT, 2)])] == ["ab"]
     model.broken = True
-    for _ in range(FAILURES):
+    for _ in range(MOST_FAILURES):
         assert draft.propose([GuessWish("a", PROMPT, 2)]) == [[]]
     with pytest.raises(EngineFailed, match="No room"):
         draft.propose([GuessWish("a", PROMPT, 2)])

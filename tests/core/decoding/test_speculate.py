@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.decoding.speculate import (
-    CREDIT,
+    CREDIT_STEPS,
     FIRST_GUESSES,
-    LOSS,
+    FIRST_PLAIN_STEPS,
+    LOSS_SHARE,
     MOST_GUESSES,
-    OVERDRAFT,
-    PLAIN_AGAIN,
-    PLAIN_FIRST,
-    RECENT,
-    RUNS,
+    OVERDRAFT_STEPS,
+    RECENT_STEPS,
+    RUN_TOKENS,
+    STEPS_BETWEEN_PLAIN,
     Balance,
     GuessOutcome,
     GuessWish,
@@ -32,7 +32,7 @@ def looked_up(tokens: Sequence[int], most: int = 6) -> list[int]:
 
 def searched(tokens: list[int], most: int) -> list[int]:
     """The same by its definition, without an index."""
-    for length in RUNS:
+    for length in RUN_TOKENS:
         tail = tokens[-length:]
         for end in range(len(tokens) - 1, length - 1, -1):
             if tokens[end - length : end] == tail:
@@ -77,14 +77,14 @@ def test_a_forgotten_sequence_leaves_nothing_behind() -> None:
 def known(seconds: float = 1.0) -> Balance:
     """Of a model of which a plain step takes so long."""
     balance = Balance(1)
-    for _ in range(PLAIN_FIRST):
+    for _ in range(FIRST_PLAIN_STEPS):
         balance.plain(seconds)
     return balance
 
 
 def test_a_few_plain_steps_come_before_the_first_guesses() -> None:
     balance = Balance(1)
-    for _ in range(PLAIN_FIRST):
+    for _ in range(FIRST_PLAIN_STEPS):
         assert not balance.guesses
         balance.plain(1.0)
     assert balance.guesses
@@ -93,14 +93,14 @@ def test_a_few_plain_steps_come_before_the_first_guesses() -> None:
 def test_guesses_that_pay_go_on_but_for_a_plain_step_now_and_then() -> None:
     balance = known()
     plain = 0
-    for step in range(10 * PLAIN_AGAIN):
+    for step in range(10 * STEPS_BETWEEN_PLAIN):
         if balance.guesses:
             # A step twice as long for three tokens, then one that was in vain.
             balance.guessed(*((2.0, 2) if step % 2 else (1.5, 0)))
         else:
             plain += 1
             balance.plain(1.0)
-    assert plain == 10 * PLAIN_AGAIN // (PLAIN_AGAIN + 1)
+    assert plain == 10 * STEPS_BETWEEN_PLAIN // (STEPS_BETWEEN_PLAIN + 1)
 
 
 def test_guesses_that_do_not_pay_rest_soon() -> None:
@@ -111,7 +111,7 @@ def test_guesses_that_do_not_pay_rest_soon() -> None:
     assert not balance.guesses
 
 
-@given(st.floats(1.01, 20.0), st.lists(st.floats(0.5, 20.0), min_size=PLAIN_FIRST, max_size=PLAIN_FIRST))
+@given(st.floats(1.01, 20.0), st.lists(st.floats(0.5, 20.0), min_size=FIRST_PLAIN_STEPS, max_size=FIRST_PLAIN_STEPS))
 def test_guesses_that_never_pay_cost_no_more_than_they_may_however_the_start_was_disturbed(
     factor: float, start: list[float]
 ) -> None:
@@ -125,23 +125,23 @@ def test_guesses_that_never_pay_cost_no_more_than_they_may_however_the_start_was
             lost += factor - 1.0
         else:
             balance.plain(1.0)
-    # Until a wrong start is corrected, guesses may go on for some rounds of PLAIN_AGAIN.
-    early = RECENT * PLAIN_AGAIN * (factor - 1.0)
-    assert lost <= steps * LOSS + OVERDRAFT + CREDIT * max(start) + factor + early
+    # Until a wrong start is corrected, guesses may go on for some rounds of STEPS_BETWEEN_PLAIN.
+    early = RECENT_STEPS * STEPS_BETWEEN_PLAIN * (factor - 1.0)
+    assert lost <= steps * LOSS_SHARE + OVERDRAFT_STEPS + CREDIT_STEPS * max(start) + factor + early
 
 
 def test_what_was_gained_long_ago_does_not_count_for_ever() -> None:
     balance = known()
     for _ in range(20):
         balance.guessed(1.0, 4)
-    for _ in range(int(CREDIT + OVERDRAFT) + 1):
+    for _ in range(int(CREDIT_STEPS + OVERDRAFT_STEPS) + 1):
         balance.guessed(2.0, 0)
     assert not balance.guesses
 
 
 def test_a_guess_kept_by_one_of_many_sequences_is_worth_a_part_of_a_step() -> None:
     balance = Balance(4)
-    for _ in range(PLAIN_FIRST):
+    for _ in range(FIRST_PLAIN_STEPS):
         balance.plain(1.0)
     # Twice as long for a quarter more: not worth it.
     for _ in range(3):
@@ -169,7 +169,7 @@ class Always:
 
 def warm(proposer: Always | None = None) -> Speculation:
     speculation = Speculation(proposer or Always())
-    for _ in range(PLAIN_FIRST):
+    for _ in range(FIRST_PLAIN_STEPS):
         assert speculation.guesses([GuessWish("a", [1], 9)]) == [[]]
         speculation.learn([GuessOutcome("a", 0, 0)], 1.0)
     return speculation

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.tasks.embed import FREE, WASTE, count_fitting, shorten_vector, unpack_vector
+from core.tasks.embed import FREE_CELLS, WASTE_FACTOR, count_fitting, shorten_vector, unpack_vector
 
 LENGTHS = st.lists(st.lists(st.integers(1, 512), max_size=20).map(lambda each: sorted(each, reverse=True)), max_size=6)
 
@@ -16,7 +16,7 @@ def test_a_pass_stays_within_its_budget_and_pads_little(pending: list[list[int]]
     if len(taken) > 1:
         cells = len(taken) * max(taken)
         assert cells <= budget
-        assert cells <= max(FREE, WASTE * sum(taken))
+        assert cells <= max(FREE_CELLS, WASTE_FACTOR * sum(taken))
 
 
 @given(LENGTHS, st.integers(16, 2048))

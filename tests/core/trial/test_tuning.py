@@ -24,8 +24,8 @@ from core.guide import WEIGHTS
 from core.trial.child import Sampled, VariantRefused
 from core.trial.probe import Prober, ProbeVerdict, apply_fitting, apply_verdict, describe_settings
 from core.trial.tuning import (
-    MARGIN,
-    TURNS,
+    MARGIN_FACTOR,
+    SIZE_TURNS,
     Pace,
     SizeRate,
     TuningPlan,
@@ -110,7 +110,7 @@ def test_what_is_planned_never_takes_longer_than_is_left(
         assert list(plan.sizes) == sizes[: len(plan.sizes)]
         assert plan.prompt == max(batches[: len(plan.sizes)])
         once = load + plan.rounds * plan.prompt / prefill
-        assert start + MARGIN * TURNS * len(plan.sizes) * once <= left
+        assert start + MARGIN_FACTOR * SIZE_TURNS * len(plan.sizes) * once <= left
 
 
 def test_short_of_time_the_sizes_that_take_long_are_left_out_and_in_the_end_all() -> None:

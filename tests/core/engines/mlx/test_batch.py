@@ -1,7 +1,7 @@
 """Who shares a pass."""
 
 from core.contract.step import SequenceId
-from core.engines.mlx.batch import SLACK, choose_batch
+from core.engines.mlx.batch import SLACK_TOKENS, choose_batch
 
 
 def rows(*lengths: int) -> list[int]:
@@ -10,7 +10,7 @@ def rows(*lengths: int) -> list[int]:
 
 def test_sequences_of_like_lengths_share_a_pass() -> None:
     assert rows(100, 120, 90) == [0, 1, 2]
-    assert rows(SLACK, 10, 10) == [0, 1, 2]
+    assert rows(SLACK_TOKENS, 10, 10) == [0, 1, 2]
 
 
 def test_one_long_sequence_goes_alone_rather_than_pad_all_others() -> None:

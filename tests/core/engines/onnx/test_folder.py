@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from core.engines.onnx.folder import SMALL, Variant, choose_variant
+from core.engines.onnx.folder import SMALL_BYTES, Variant, choose_variant
 
 
-def variant(label: str, size: int = SMALL + 1) -> Variant:
+def variant(label: str, size: int = SMALL_BYTES + 1) -> Variant:
     return Variant(Path(f"model_{label}.onnx"), label, size)
 
 
@@ -17,7 +17,7 @@ def test_a_processor_takes_blocks_of_four_bits() -> None:
 
 
 def test_a_processor_takes_full_precision_while_it_is_small() -> None:
-    assert choose_variant([variant("", SMALL), *ALL], accelerated=False).size == SMALL
+    assert choose_variant([variant("", SMALL_BYTES), *ALL], accelerated=False).size == SMALL_BYTES
 
 
 def test_an_accelerator_takes_half_precision() -> None:

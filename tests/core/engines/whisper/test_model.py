@@ -20,7 +20,7 @@ from core.models.formats.detect import detect
 from core.models.formats.source import Damaged
 from core.models.resolve import resolve_own
 from core.requests import Transcription
-from core.tasks.audio import RATE
+from core.tasks.audio import SAMPLES_PER_SECOND
 from core.tasks.transcribe import Transcript, fold_transcript
 from core.trial.probe import Prober
 from tests.fakes.speech import END, HELLO, SCRIPT, WORLD, at, tone, write_whisper
@@ -31,8 +31,8 @@ LOCATION = "core.engines.whisper.engine:WhisperEngine"
 
 
 def sound(seconds: float = 1.0) -> bytes:
-    noise = np.random.default_rng(3).standard_normal(round(seconds * RATE)) * 0.01
-    return bytes((tone(440.0, seconds, RATE)[0] + noise).astype(np.float32).tobytes())
+    noise = np.random.default_rng(3).standard_normal(round(seconds * SAMPLES_PER_SECOND)) * 0.01
+    return bytes((tone(440.0, seconds, SAMPLES_PER_SECOND)[0] + noise).astype(np.float32).tobytes())
 
 
 def artifact(path: Path) -> Artifact:

@@ -20,7 +20,7 @@ from core.engines.whisper.model import WhisperModel
 from core.engines.whisper.speech import is_invented, is_silent
 from core.events import SpeechSegment
 from core.requests import Transcription
-from core.tasks.audio import RATE, decode_audio
+from core.tasks.audio import SAMPLES_PER_SECOND, decode_audio
 from core.tasks.transcribe import Transcript, fold_transcript
 
 Audio = NDArray[np.float32]
@@ -56,7 +56,7 @@ def test_a_window_without_speech_is_told_by_its_silence_first(
 
 def test_nothing_and_next_to_nothing_are_silence() -> None:
     assert is_silent(b"")
-    assert is_silent(np.full(RATE, 5e-5, np.float32).tobytes())
+    assert is_silent(np.full(SAMPLES_PER_SECOND, 5e-5, np.float32).tobytes())
     assert not is_silent(noise(1.0, -70.0).tobytes())
 
 
@@ -69,7 +69,7 @@ def model() -> Iterator[WhisperModel]:
 
 
 def noise(seconds: float, decibels: float, *, pink: bool = False) -> Audio:
-    samples = np.random.default_rng(7).standard_normal(round(seconds * RATE))
+    samples = np.random.default_rng(7).standard_normal(round(seconds * SAMPLES_PER_SECOND))
     if pink:
         spectrum = np.fft.rfft(samples) / np.sqrt(np.arange(samples.size // 2 + 1).clip(1))
         samples = np.fft.irfft(spectrum, samples.size)
@@ -77,7 +77,7 @@ def noise(seconds: float, decibels: float, *, pink: bool = False) -> Audio:
 
 
 def silence(seconds: float) -> Audio:
-    return np.zeros(round(seconds * RATE), np.float32)
+    return np.zeros(round(seconds * SAMPLES_PER_SECOND), np.float32)
 
 
 def spoken(text: str, folder: Path, decibels: float | None = None) -> Audio:
