@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from core.decoding.detokenize import CutEnd
 from core.engines.remote.refusals import clean, said
-from core.engines.remote.sse import DONE
 from core.errors import EngineFailed
 from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
 
@@ -120,13 +119,11 @@ class Answer:
         self._usage: _Usage | None = None
         self.submitted = self.accepted = time.monotonic()
 
-    def read(self, data: bytes) -> Iterator[Event]:
+    def read(self, data: str) -> Iterator[Event]:
         """The events of one chunk. Raises EngineFailed for an error and for what is no chunk."""
-        if data == DONE:
-            return
         try:
             chunk = DECODER.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except msgspec.DecodeError as error:
             raise EngineFailed(
                 f"The server at {self._address} sent something that is no part of an answer: {_beginning(data)}."
             ) from error
@@ -217,5 +214,5 @@ def _plain(token: str, logprob: float | None, top: tuple[TokenLogprob, ...] = ()
     return TokenLogprob(token, token.encode("utf-8", "replace"), LOWEST if logprob is None else logprob, top)
 
 
-def _beginning(data: bytes) -> str:
-    return repr(clean(data[:120].decode("utf-8", "replace")))
+def _beginning(data: str) -> str:
+    return repr(clean(data[:120]))

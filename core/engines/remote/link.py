@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from core.engines.remote.refusals import BUSY, clean, refusal, said
-from core.engines.remote.sse import DONE, EventSplitter
+from core.engines.remote.sse import read_events
+from core.engines.remote.wire import DONE
 from core.errors import BenchtopError, Cancelled, EngineFailed
 from core.hosts import is_loopback
 from core.retry import Patience, Tries, retry_after
+from core.sizes import format_size
 from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ SOON_SECONDS = 0.05
 CLOSE_SECONDS = 5.0
 PATIENCE = Patience(first=0.5, attempts=6, total=30.0)
 """With a busy server."""
-LONGEST_BODY = 4 * 1024 * 1024
+LONGEST_BODY = 4_000_000
 """Bytes of a body that is read whole."""
 
 Result = TypeVar("Result")
@@ -57,8 +59,8 @@ class Accepted:
         self.sent = sent
 
 
-Incoming = Accepted | list[bytes] | BenchtopError | None
-"""What a streamed request yields: taken, data of events, failed, ended."""
+Incoming = Accepted | str | BenchtopError | None
+"""What a streamed request yields: taken, the data of an event, failed, ended."""
 
 
 class Link:
@@ -85,7 +87,7 @@ class Link:
         finally:
             task.cancel()
 
-    def stream(self, path: str, body: bytes, request_id: str, stop: threading.Event) -> Iterator[Accepted | bytes]:
+    def stream(self, path: str, body: bytes, request_id: str, stop: threading.Event) -> Iterator[Accepted | str]:
         """`Accepted`, then the data of each event until the server ends. Leaving early closes the connection.
 
         Raises as `get` does; Cancelled soon after `stop` is set.
@@ -94,13 +96,9 @@ class Link:
         task = self._begin(self._converse(path, body, request_id, inbox))
         try:
             while (item := _next(inbox, stop)) is not None:
-                match item:
-                    case BenchtopError():
-                        raise item
-                    case Accepted():
-                        yield item
-                    case _:
-                        yield from item
+                if isinstance(item, BenchtopError):
+                    raise item
+                yield item
         except BaseException:
             # Not after an ordinary end: then the connection is about to be kept for the next request.
             task.cancel()
@@ -172,17 +170,14 @@ class Link:
         async with self._asked(request, path) as (response, sent):
             await _expect_stream(response, self.address)
             inbox.put(Accepted(sent))
-            splitter = EventSplitter()
-            pieces = response.aiter_bytes()
-            async for piece in pieces:
-                events = splitter.push(piece)
-                inbox.put(events)
-                if DONE in events:
+            events = read_events(response)
+            async for event in events:
+                if event == DONE:
                     break
-            inbox.put(splitter.finish())
+                inbox.put(event)
             self._end_soon()
             inbox.put(None)
-            await _drain(pieces)
+            await _drain(events)
 
     def _end_soon(self) -> None:
         """The answer is complete, and the running task has only its connection to give back. Whoever asked may be
@@ -281,13 +276,13 @@ def _next(inbox: SimpleQueue[Incoming], stop: threading.Event) -> Incoming:
     raise Cancelled
 
 
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
+async def _drain(events: AsyncIterator[str]) -> None:
     """Take what comes behind the last event, the end of the body as a rule: a connection is reused only after it."""
     import httpx
 
     with suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in pieces:
+            async for _ in events:
                 pass
 
 
@@ -298,7 +293,7 @@ async def _read(response: httpx.Response, address: str) -> bytes:
         async for piece in response.aiter_bytes():
             body += piece
             if len(body) > LONGEST_BODY:
-                raise EngineFailed(f"The server at {address} answered with more than {LONGEST_BODY} bytes.")
+                raise EngineFailed(f"The server at {address} answered with more than {format_size(LONGEST_BODY)}.")
     return bytes(body)
 
 

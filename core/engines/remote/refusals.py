@@ -50,7 +50,7 @@ def refusal(
     return EngineFailed(f"The server at {address} failed ({status}){_quoted(words)}.")
 
 
-def said(body: bytes) -> str:
+def said(body: bytes | str) -> str:
     """The message of an error body, in any of the forms that servers write it; empty when there is none."""
     return clean(_message(_decoded(body)))
 
@@ -69,7 +69,7 @@ def clean(text: str) -> str:
     return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}..."
 
 
-def _decoded(body: bytes) -> object:
+def _decoded(body: bytes | str) -> object:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,47 +1,45 @@
-"""Server-sent events as they come in pieces: the data of each event, nothing else of it."""
+"""The server-sent events of an answer: the data of each, within bounds."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, cast
+
 from core.errors import EngineFailed
+from core.sizes import format_size
 
-DONE = b"[DONE]"
-"""The data of the last event of OpenAI's streams."""
-LONGEST = 8 * 1024 * 1024
-"""Bytes an event may have; a server that sends more without an end is none."""
+if TYPE_CHECKING:
+    import httpx
+
+LONGEST_EVENT = 8_000_000
+"""Characters that may come without an event's end among them; a server that sends more is none."""
 
 
-class EventSplitter:
-    """Takes bytes as they arrive, gives the data of events that are complete.
+async def read_events(response: httpx.Response) -> AsyncIterator[str]:
+    """The data of the events that have some. Raises EngineFailed for an event that does not end, httpx.HTTPError."""
+    from httpx_sse import EventSource
 
-    Comments (keep-alives) and fields other than `data` are dropped. Lines end with LF or CRLF.
-    """
+    text = _BoundedText(response)
+    # EventSource asks no more of a response than its headers and this.
+    async for event in EventSource(cast("httpx.Response", text)).aiter_sse():
+        text.held = 0
+        if event.data:
+            yield event.data
 
-    def __init__(self) -> None:
-        self._rest = b""
-        self._data: list[bytes] = []
-        self._held = 0
 
-    def push(self, piece: bytes) -> list[bytes]:
-        """The data of the events that `piece` completes. Raises EngineFailed for one that does not end."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        events = [event for line in lines if (event := self._line(line.removesuffix(b"\r"))) is not None]
-        if len(self._rest) + self._held > LONGEST:
-            raise EngineFailed(f"The server sent an event of more than {LONGEST} bytes.")
-        return events
+class _BoundedText:
+    """The body of a response. Ends the last event, for servers that leave out the last empty line."""
 
-    def finish(self) -> list[bytes]:
-        """What was left when the stream ended, for servers that leave out the last empty line."""
-        return [event for event in (self._line(self._rest), self._line(b"")) if event is not None]
+    def __init__(self, response: httpx.Response) -> None:
+        self.headers = response.headers
+        self.held = 0
+        """Characters since the last event."""
+        self._response = response
 
-    def _line(self, line: bytes) -> bytes | None:
-        """The data of the event that an empty line ends."""
-        if line.startswith(b"data:"):
-            data = line[5:].removeprefix(b" ")
-            self._data.append(data)
-            self._held += len(data)
-        if line or not self._data:
-            return None
-        event = b"\n".join(self._data)
-        self._data.clear()
-        self._held = 0
-        return event
+    async def aiter_text(self) -> AsyncIterator[str]:
+        async for piece in self._response.aiter_text():
+            self.held += len(piece)
+            if self.held > LONGEST_EVENT:
+                raise EngineFailed(f"The server sent an event of more than {format_size(LONGEST_EVENT)}.")
+            yield piece
+        yield "\n\n"
