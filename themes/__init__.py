@@ -1,18 +1,17 @@
-"""The palettes that come with the workbench, one a file."""
+"""The palettes that come with the workbench, one a file; `tui/palettes.py` finds them, plugins' and the user's own."""
 
 from __future__ import annotations
 
-from themes import contrast, ember, fjord, graphite, paper, phosphor
 from themes.palette import Palette
 
-PALETTES: tuple[Palette, ...] = (
-    graphite.PALETTE,
-    paper.PALETTE,
-    contrast.PALETTE,
-    ember.PALETTE,
-    fjord.PALETTE,
-    phosphor.PALETTE,
-)
-"""The first is the default."""
+PALETTES = {
+    "graphite": "themes.graphite:PALETTE",
+    "paper": "themes.paper:PALETTE",
+    "contrast": "themes.contrast:PALETTE",
+    "ember": "themes.ember:PALETTE",
+    "fjord": "themes.fjord:PALETTE",
+    "phosphor": "themes.phosphor:PALETTE",
+}
+"""Name to `module:attribute`. The first is the default."""
 
 __all__ = ["PALETTES", "Palette"]

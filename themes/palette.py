@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from msgspec import Struct
 
+READABLE: Final = 4.5
+"""The least contrast of text on its ground: WCAG 2, level AA, for text of ordinary size."""
+GROUNDS: Final = ("background", "surface", "panel")
+TEXTS: Final = (
+    *("foreground", "quiet", "primary", "secondary", "error", "warning", "success", "prefill", "decode", "cached"),
+)
+"""What is written in, on each of the grounds."""
+COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
-class Palette(Struct, frozen=True, kw_only=True):
+
+class Palette(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Colours as `#rrggbb`. `foreground` and `quiet` read on `background`, `surface` and `panel` alike."""
 
     name: str
@@ -35,3 +47,33 @@ class Palette(Struct, frozen=True, kw_only=True):
     cached: str
     user: str
     """The bar beside the user's own messages."""
+
+
+def find_faults(palette: Palette) -> list[str]:
+    """Why a palette cannot be used: colours that are none, and text that cannot be read. Each begins with the key."""
+    colours = {key: getattr(palette, key) for key in Palette.__struct_fields__ if key not in ("name", "dark")}
+    wrong = [
+        f"{key}: {colour!r} is no colour; write it as #rrggbb"
+        for key, colour in colours.items()
+        if not isinstance(colour, str) or not COLOUR.fullmatch(colour)
+    ]
+    return wrong or [
+        f"{key}: {colours[key]} on the {ground} {colours[ground]} has a contrast of {ratio:.1f}, where text needs "
+        f"{READABLE} to be read; choose a {'lighter' if palette.dark else 'darker'} one"
+        for key in TEXTS
+        for ground in GROUNDS
+        if (ratio := contrast_of(colours[key], colours[ground])) < READABLE
+    ]
+
+
+def contrast_of(one: str, other: str) -> float:
+    """The contrast ratio of two colours as WCAG 2 defines it, from 1 to 21."""
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -20,10 +20,12 @@ from textual.screen import Screen
 
 from core.errors import BenchtopError
 from core.foreign_text import make_printable
-from core.settings.schema import Settings
+from core.settings.schema import Settings, folders
+from themes import PALETTES
 from tui import format as fmt
 from tui import glyphs, theming
 from tui.actions.registry import Scope, bindings, of, scope_of
+from tui.palettes import Palettes
 from tui.screens.base import Room
 from tui.session import Desk, Wish, build, model_in, notes_on_talk
 from tui.terminal.keys_in_turn import KeysInTurn
@@ -80,18 +82,25 @@ class BenchtopApp(KeysInTurn):
     BEAT: ClassVar[float] = 0.5
     """Seconds between two snapshots: gauges are read by people."""
 
-    def __init__(self, settings: Settings, model: str = "guide", make: Callable[[Settings], Workbench] = build) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        model: str = "guide",
+        make: Callable[[Settings], Workbench] = build,
+        palettes: Palettes | None = None,
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.desk = Desk(settings, model, make)
         self.glyphs = glyphs.wanted(os.environ, getattr(sys.stdout, "encoding", None))
         self.log_tail = LogTail()
         self._unobeyed = Unobeyed()
-        for theme in theming.themes():
-            self.register_theme(theme)
+        self._palettes = palettes or Palettes(folders().config / "themes")
+        for name in PALETTES:
+            self.register_theme(theming.to_theme(self._palettes.get(name)))
         # Before the style sheets are parsed: a theme that is set later has them parsed twice.
-        known = settings.ui.theme in self.available_themes
-        self.theme = settings.ui.theme if known else DEFAULT_THEME
+        self._theme_trouble = self._find_theme(settings.ui.theme)
+        self.theme = DEFAULT_THEME if self._theme_trouble else settings.ui.theme
 
     def get_driver_class(self) -> type[Driver]:
         """The one for this platform whose reader of keys goes on whatever is sent, unless the environment names one."""
@@ -109,10 +118,8 @@ class BenchtopApp(KeysInTurn):
         return theming.fallback(self.current_theme)
 
     def on_mount(self) -> None:
-        if self.theme != self.settings.ui.theme:
-            self.notify(
-                f"There is no theme called {self.settings.ui.theme}; ctrl+t shows those there are.", severity="warning"
-            )
+        if self._theme_trouble:
+            self.notify(self._theme_trouble, severity="warning", timeout=12)
         self.set_class(self.glyphs is glyphs.ASCII, "-ascii")
         self.call_after_refresh(self._open)
 
@@ -128,6 +135,30 @@ class BenchtopApp(KeysInTurn):
             self.settle()
         self.go_on()
         self.warm()
+        self.add_themes()
+
+    def _find_theme(self, name: str) -> str:
+        """Know the theme of the settings; why there is none, or nothing."""
+        if name in self.available_themes:
+            return ""
+        try:
+            self.register_theme(theming.to_theme(self._palettes.get(name)))
+        except KeyError:
+            return f"There is no theme called {name}; ctrl+t shows those there are."
+        except BenchtopError as error:
+            return str(error)
+        return ""
+
+    @work(group="themes")
+    async def add_themes(self) -> None:
+        """The user's own and those of plugins, which the first frame does not wait for; what is wrong with some is
+        told."""
+        for palette in await asyncio.to_thread(list, self._palettes):
+            if palette.name not in self.available_themes:
+                self.register_theme(theming.to_theme(palette))
+        for problem in self._palettes.broken:
+            if str(problem) != self._theme_trouble:
+                self.notify(str(problem), severity="warning", timeout=12)
 
     @work(group="downloads")
     async def go_on(self) -> None:

@@ -215,7 +215,7 @@ class Desk:
         if (server := self.live_server) is None:
             # The web stack takes long to import; on a thread it does not hold up the screen.
             module = await asyncio.to_thread(importlib.import_module, "api.server")
-            server = module.Server(self.workbench, self.settings)
+            server = module.HttpServer(self.workbench, self.settings)
             await server.start()
             self.server = server
         return server

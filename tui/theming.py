@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
-from themes import PALETTES, Palette
+from themes import Palette
 
 
 def to_theme(palette: Palette) -> Theme:
@@ -24,11 +24,6 @@ def to_theme(palette: Palette) -> Theme:
         panel=palette.panel,
         variables={**_domain(palette), **_toolkit(palette)},
     )
-
-
-def themes() -> tuple[Theme, ...]:
-    """Every palette that comes with the workbench, the default first."""
-    return tuple(to_theme(palette) for palette in PALETTES)
 
 
 def fallback(theme: Theme) -> dict[str, str]:

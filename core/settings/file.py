@@ -22,27 +22,29 @@ LARGEST = 4 * 1024 * 1024
 def read_config(path: Path, settings: type[Struct]) -> Tree:
     """What a TOML file says, not yet checked against `settings`; empty strings count as not given. Raises
     ConfigError."""
-    text = read_text(path, "TOML")
     if path.suffix.lower() == ".json":
+        read_text(path, "TOML")
         raise ConfigError(f"The config file {path} is JSON; `tui config import {path}` writes it as TOML, once.")
-    return _given(_toml(text, path), settings)
+    return _given(read_toml(path), settings)
 
 
-def read_text(path: Path, form: str) -> str:
-    """The text of a config file, which should be TOML or JSON, as `form` says. Raises ConfigError."""
+def read_text(path: Path, form: str, what: str = "config file") -> str:
+    """The text of a file, which should be TOML or JSON, as `form` says; `what` names its kind. Raises ConfigError."""
     try:
         return decode_text(read_regular(path, LARGEST))
     except OSError as error:
-        raise ConfigError(f"The config file {path} cannot be read: {error.strerror or error}.") from error
+        raise ConfigError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
-        raise ConfigError(f"The config file {path} is not {form}: it {error}.") from error
+        raise ConfigError(f"The {what} {path} is not {form}: it {error}.") from error
 
 
-def _toml(text: str, path: Path) -> Tree:
+def read_toml(path: Path, what: str = "config file") -> Tree:
+    """What a TOML file says; `what` names its kind. Raises ConfigError."""
+    text = read_text(path, "TOML", what)
     try:
         content: dict[str, object] = msgspec.toml.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ConfigError(f"The config file {path} is not TOML: {error or 'it is nested too deep'}.") from error
+        raise ConfigError(f"The {what} {path} is not TOML: {error or 'it is nested too deep'}.") from error
     return content
 
 

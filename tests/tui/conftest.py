@@ -15,6 +15,7 @@ from core.settings.schema import Folders, ServerSettings, Settings, UiSettings
 from core.workbench import Workbench
 from tests.tui.still import StillWorkbench
 from tui.app import BenchtopApp
+from tui.palettes import Palettes
 from tui.screens.chat.conversation import Outcome
 from tui.screens.chat.screen import ChatScreen
 
@@ -28,11 +29,17 @@ class QuietApp(BenchtopApp):
     BEAT = 3600.0
 
 
-def quiet(workbench: StillWorkbench | None = None, *, theme: str = "graphite", model: str = "guide") -> QuietApp:
+def quiet(
+    workbench: StillWorkbench | None = None,
+    *,
+    theme: str = "graphite",
+    model: str = "guide",
+    palettes: Palettes | None = None,
+) -> QuietApp:
     """An app over a workbench that stands still."""
     still = workbench if workbench is not None else StillWorkbench()
     settings = Settings(ui=UiSettings(theme=theme), server=ServerSettings(port=0))
-    app = QuietApp(settings, model, lambda _: cast("Workbench", still))
+    app = QuietApp(settings, model, lambda _: cast("Workbench", still), palettes or Palettes(find=lambda _: ()))
     app.animation_level = "none"
     return app
 

@@ -2,62 +2,128 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
-from textual.color import Color
 
-from tests.tui.conftest import quiet
+from core.errors import ConfigError
+from tests.tui.conftest import notices, quiet, until
 from themes import PALETTES, Palette
+from themes.palette import GROUNDS, TEXTS, contrast_of, find_faults
+from tui.app import DEFAULT_THEME
+from tui.palettes import Palettes
 
-READABLE = 4.5
-"""WCAG 2, level AA, for text of ordinary size."""
-COLOURS = [name for name in Palette.__struct_fields__ if name not in ("name", "dark")]
-TEXT = ("foreground", "quiet", "primary", "secondary", "error", "warning", "success", "prefill", "decode", "cached")
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance as WCAG 2 defines it."""
-    channels = [part / 255 for part in Color.parse(colour).rgb]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+OWN = {field: "#101010" if field in GROUNDS else "#e0e0e0" for field in Palette.__struct_fields__[2:]}
+"""The colours of a theme that can be read."""
 
 
-def contrast(one: str, other: str) -> float:
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
+def built_in() -> list[Palette]:
+    return list(Palettes(find=lambda _: ()))
 
 
-@pytest.mark.parametrize("palette", PALETTES, ids=lambda palette: palette.name)
-@pytest.mark.parametrize("name", TEXT)
-def test_text_can_be_read_on_every_ground(palette: Palette, name: str) -> None:
-    for ground in (palette.background, palette.surface, palette.panel):
-        assert contrast(getattr(palette, name), ground) >= READABLE
+def write_theme(folder: Path, called: str, /, **changed: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{called}.toml"
+    values = {key: value for key, value in {"dark": True, **OWN, **changed}.items() if value is not None}
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+    return path
+
+
+def own(folder: Path) -> Palettes:
+    return Palettes(folder, lambda _: ())
+
+
+@pytest.mark.parametrize("palette", built_in(), ids=lambda palette: palette.name)
+def test_text_can_be_read_on_every_ground(palette: Palette) -> None:
+    assert find_faults(palette) == []
+
+
+def test_contrast_is_that_of_the_web_content_guidelines() -> None:
+    assert contrast_of("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast_of("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
 
 
 def test_the_high_contrast_palette_reaches_seven_to_one() -> None:
-    palette = next(palette for palette in PALETTES if palette.name == "contrast")
-    for name in TEXT:
-        assert contrast(getattr(palette, name), palette.background) >= 7
+    palette = Palettes().get("contrast")
+    for name in TEXTS:
+        assert contrast_of(getattr(palette, name), palette.background) >= 7
 
 
-def test_names_are_unique_and_the_default_comes_first() -> None:
-    names = [palette.name for palette in PALETTES]
-    assert names[0] == "graphite"
-    assert len(set(names)) == len(names) >= 5
-    assert any(not palette.dark for palette in PALETTES)
+def test_every_palette_goes_by_its_name_and_the_default_comes_first() -> None:
+    names = [palette.name for palette in built_in()]
+    assert names == [*PALETTES]
+    assert names[0] == DEFAULT_THEME
+    assert any(not palette.dark for palette in built_in())
 
 
-@pytest.mark.parametrize("palette", PALETTES, ids=lambda palette: palette.name)
-def test_colours_are_plain_hexadecimal(palette: Palette) -> None:
-    for name in COLOURS:
-        value = getattr(palette, name)
-        assert len(value) == 7
-        assert value.startswith("#")
+def test_a_file_in_the_config_folder_is_a_theme(tmp_path: Path) -> None:
+    write_theme(tmp_path, "mine")
+    found = own(tmp_path)
+    assert [palette.name for palette in found] == [*PALETTES, "mine"]
+    assert found.get("mine").foreground == "#e0e0e0"
+    assert found.broken == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"quiet": None}, "quiet is missing."),
+        ({"quite": "#e0e0e0"}, "quite is unknown; did you mean quiet?"),
+        ({"dark": "yes"}, "dark: Expected `bool`, got `str`."),
+        ({"edge": "grey"}, "edge: 'grey' is no colour; write it as #rrggbb."),
+        ({"quiet": "#404040"}, "quiet: #404040 on the background #101010 has a contrast of 1.8, where text needs 4.5"),
+        ({"name": "mine"}, "name is unknown; a theme goes by its file."),
+    ],
+    ids=["missing", "unknown", "type", "colour", "contrast", "name"],
+)
+def test_what_is_wrong_with_a_theme_is_told_by_file_and_key(
+    tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    path = write_theme(tmp_path, "mine", **changed)
+    write_theme(tmp_path, "other")
+    found = own(tmp_path)
+    assert [palette.name for palette in found] == [*PALETTES, "other"]
+    (problem,) = found.broken
+    assert str(problem).startswith(f"A setting in the theme file {path} is wrong: {said}")
+    with pytest.raises(ConfigError, match="is wrong"):
+        found.get("mine")
+
+
+def test_a_theme_file_that_is_no_toml_or_named_as_a_built_in_one_is_told(tmp_path: Path) -> None:
+    write_theme(tmp_path, "ember")
+    (tmp_path / "mine.toml").write_text("dark = ")
+    found = own(tmp_path)
+    assert [palette.name for palette in found] == [*PALETTES]
+    taken, broken = map(str, found.broken)
+    assert "has the name of a built-in theme" in taken
+    assert f"The theme file {tmp_path / 'mine.toml'} is not TOML" in broken
+
+
+async def test_a_theme_of_the_users_own_can_be_set_and_is_listed(tmp_path: Path) -> None:
+    write_theme(tmp_path, "mine")
+    write_theme(tmp_path, "second")
+    app = quiet(theme="mine", palettes=own(tmp_path))
+    async with app.run_test() as pilot:
+        assert app.theme == "mine"
+        await until(pilot, lambda: "second" in app.available_themes)
+        assert "Theme: second" in [command.title for command in app.get_system_commands(app.screen)]
+
+
+async def test_a_broken_theme_of_the_settings_is_told_once_and_the_default_is_worn(tmp_path: Path) -> None:
+    write_theme(tmp_path, "mine", edge="grey")
+    app = quiet(theme="mine", palettes=own(tmp_path))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: notices(app))
+        await app.workers.wait_for_complete()
+        assert app.theme == DEFAULT_THEME
+        assert len([notice for notice in notices(app) if "no colour" in notice]) == 1
 
 
 async def test_our_themes_and_others_can_be_worn_one_after_another() -> None:
     app = quiet()
     async with app.run_test() as pilot:
-        for theme in (*(palette.name for palette in PALETTES), "ansi-light", "textual-light"):
+        for theme in (*PALETTES, "ansi-light", "textual-light"):
             app.theme = theme
             await pilot.press("3", "4")
             await pilot.pause()

@@ -10,17 +10,20 @@ from rich.text import Text
 
 from core.hardware import available_memory, describe_machine
 from core.settings.load import load_settings
+from core.settings.schema import folders
 from core.sizes import format_size
 from core.trial.probe import describe_settings
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
+from tui.palettes import Palettes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from core.engines.registry import EngineReport
-    from core.plugins import Plugin, PluginBroken
+    from core.errors import BenchtopError
+    from core.plugins import Plugin
     from core.trial.probe import ProbeVerdict
 
 
@@ -31,7 +34,9 @@ def run(given: Arguments) -> int:
     console.print(machine_table())
     engines = workbench.engines()
     console.print(engine_table(engines))
-    plugins = plugin_lines(workbench.plugins(), workbench.broken_plugins())
+    palettes = Palettes(folders().config / "themes")
+    _ = [*palettes]  # what is wrong with a theme comes to light when it is read
+    plugins = plugin_lines((*workbench.plugins(), *palettes.plugins), (*workbench.broken_plugins(), *palettes.broken))
     for line in [*mend_lines(engines), *plugins, *verdict_lines(workbench.verdicts())]:
         console.tell(line)
     return 0
@@ -97,7 +102,7 @@ def mend_lines(engines: Iterable[EngineReport]) -> list[str]:
     return lines
 
 
-def plugin_lines(used: Sequence[Plugin], broken: Sequence[PluginBroken]) -> list[str]:
+def plugin_lines(used: Sequence[Plugin], broken: Sequence[BenchtopError]) -> list[str]:
     """The plugins in use by their packages, and why others are left out; nothing where there are none."""
     lines = [f"  {plugin.package}: {plugin.group.removeprefix('benchtop.')} {plugin.name}" for plugin in used]
     lines += [f"  {error}" for error in broken]
