@@ -41,7 +41,7 @@ from core.serving.routing import AUTO, Route, choose
 from core.serving.stream import Stream
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings, folders
-from core.settings.sizes import parse_size
+from core.sizes import parse_size
 from core.snapshots import MachineSnapshot, ModelKind, RequestState, Snapshot
 from core.supervision import NoWitness, Past, Witness
 from core.trial.probe import Prober, ProbeVerdict

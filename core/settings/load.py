@@ -19,7 +19,7 @@ from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, 
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import ServerSettings, Settings, folders, host_name, origin_meant
-from core.settings.sizes import parse_size
+from core.sizes import parse_size
 
 SHARED = {**{key: ("model", key) for key in ModelSettings.__struct_fields__}, "ttl": ("pool", "model_ttl")}
 """Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
