@@ -21,6 +21,7 @@ from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadSettings
 from core.engines.registry import EngineReport, Engines
 from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, attach_paths
+from core.hardware import describe_machine
 from core.lanes import WorkLanes
 from core.models.formats.registry import known_formats
 from core.models.library.on_demand import Loadable, Shelf, loadable
@@ -128,6 +129,9 @@ class Workbench:
         """
         with self._looking_up(name):
             member = self._find(name) or await self._resolved(name)
+        return await self._load_as(member, options)
+
+    async def _load_as(self, member: Member, options: LoadSettings) -> str:
         profile = member.profile.overlaid_with(options)
         if profile == member.profile:
             await self._pool.load(self._known_as(member))
@@ -141,7 +145,7 @@ class Workbench:
         try:
             await self._pool.load(known)
         except BenchtopError:
-            # What cannot be had must not be asked for again by whoever asks for the model alone.
+            # Restore the old profile so that later requests do not retry the settings that failed.
             known.profile = before
             raise
         return known.name
@@ -156,11 +160,13 @@ class Workbench:
             for name in names:
                 self._opening.remove(name)
 
-    async def prepare(self, name: str) -> str:
-        """Load a model as a request for it would; returns its name. Raises ModelNotFound, and as `load` does."""
-        member = await self._wanted(name)
-        await self._pool.load(member)
-        return member.name
+    async def prepare(self, name: str, options: LoadSettings = LoadSettings()) -> str:
+        """As `load`, of a model that a request may name, and with options that a request may give. Raises RequestError
+        for more threads than there are, and as `load` does."""
+        for field, count in (("threads", options.threads), ("batch_threads", options.batch_threads)):
+            if count is not None and count > (most := describe_machine().threads):
+                raise RequestError(f"`{field}` is {count}, and this machine has {most}; send fewer.", field)
+        return await self._load_as(await self._wanted(name), options)
 
     async def unload(self, name: str) -> None:
         """Stop serving a model and free it; its requests fail. One that was named at the start may be loaded again, as

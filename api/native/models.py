@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, cast, get_type_hints
 
 from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
-from msgspec import Meta
+from msgspec import Meta, defstruct
 
 from api.http.contract import LOADING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
@@ -16,6 +16,8 @@ from api.http.settle import JsonBody, Wire
 from api.openai import fields
 from api.openai.models import build_cards, find_card
 from api.openai.wire import ModelCard
+from core.contract.declared import declared_fields
+from core.contract.options import LoadSettings
 from core.errors import ModelNotFound
 from core.workbench import Workbench
 
@@ -24,7 +26,7 @@ MOST_BODY_BYTES = 16 * 1024
 
 
 class ModelRequest(Wire, frozen=True):
-    """The body of the three."""
+    """The body of `unload` and `pin`, and what that of `load` begins with."""
 
     rules = fields.MODEL
 
@@ -33,26 +35,38 @@ class ModelRequest(Wire, frozen=True):
     """Pin it, or no longer; of `load` and `pin` alone."""
 
 
+OPTIONS: Final = tuple(each.name for each in declared_fields(LoadSettings) if not each.local and not each.secret)
+"""The load options that a client may give: those that name no file of this machine and are no key."""
+LoadRequest: Final = defstruct(
+    "LoadRequest",
+    [(name, get_type_hints(LoadSettings, include_extras=True)[name], None) for name in OPTIONS],
+    bases=(ModelRequest,),
+    frozen=True,
+    kw_only=True,
+)
 BODY: Final = JsonBody(ModelRequest)
+LOAD_BODY: Final = JsonBody(cast(type[ModelRequest], LoadRequest))
 
 
 def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     def card(name: str) -> ModelCard:
         return find_card(build_cards(workbench.snapshot(), workbench.places), name)
 
-    async def read(request: Request[object, object, State]) -> tuple[ModelRequest, Headers]:
-        asked = await BODY.read(request.receive, MOST_BODY_BYTES)
+    async def read(
+        request: Request[object, object, State], form: JsonBody[ModelRequest] = BODY
+    ) -> tuple[ModelRequest, Headers]:
+        asked = await form.read(request.receive, MOST_BODY_BYTES)
         return asked.body, tell_ignored(asked.ignored)
 
     @post(
         ["/v1/models/load", "/models/load"],
         status_code=200,
-        summary="Load a model, as a request for it would",
-        opt=declare_contract(reply_with(ModelCard, "The model, loaded"), body=BODY, outcomes=(*READING, *LOADING)),
+        summary="Load a model as a request for it would, or anew with other options",
+        opt=declare_contract(reply_with(ModelCard, "The model, loaded"), body=LOAD_BODY, outcomes=(*READING, *LOADING)),
     )
     async def load_model(request: Request[object, object, State]) -> Response[ModelCard]:
-        body, headers = await read(request)
-        name = await workbench.prepare(body.model)
+        body, headers = await read(request, LOAD_BODY)
+        name = await workbench.prepare(body.model, LoadSettings(**{name: getattr(body, name) for name in OPTIONS}))
         if body.pinned is not None:
             workbench.pin(name, body.pinned)
         return with_headers(card(name), headers)
