@@ -45,11 +45,11 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     ctx_size: Annotated[
         Annotated[int, Meta(ge=16, le=16_777_216)] | None,
-        Meta(description="tokens that one request may hold (as trained, as far as memory allows)"),
+        Meta(description="tokens that one request may hold (as trained, 16,384 at most, if they fit)"),
     ] = None
     slots: Annotated[
         Annotated[int, Meta(ge=1, le=200)] | None,
-        Meta(description="requests that run at once (by memory)", extra={"llama_cpp": "n_seq_max"}),
+        Meta(description="requests that run at once (by memory, 8 at most)", extra={"llama_cpp": "n_seq_max"}),
     ] = None
     threads: Annotated[
         Threads | None, Meta(description="threads that decode (as measured)", extra={"llama_cpp": "threads"})
@@ -75,19 +75,17 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
     kv_type: Annotated[KvType | None, Meta(description="element type of the KV cache (f16)")] = None
     flash_attention: Annotated[
         bool | None,
-        Meta(
-            description="attention in blocks, without the whole matrix (as measured)", extra={"llama_cpp": "flash_attn"}
-        ),
+        Meta(description="compute attention in blocks (as measured)", extra={"llama_cpp": "flash_attn"}),
     ] = None
     extra_buffers: Annotated[
         bool | None, Meta(description="repacked weights: faster where they do not crash (as measured)")
     ] = None
     loras: Annotated[
         tuple[Lora | str, ...],
-        Meta(description="files of low-rank adapters to add, in this order (none)", extra={"local": True}),
+        Meta(description="files of low-rank adapters to add (none)", extra={"local": True}),
     ] = ()
     remote_api_key: Annotated[
-        str | None, Meta(description="what a server at a URL wants as Bearer (none)", extra={"secret": True})
+        str | None, Meta(description="the API key for a server at a URL (none)", extra={"secret": True})
     ] = None
 
     def overlaid_with(self, said: LoadSettings) -> Self:

@@ -221,5 +221,12 @@ COMMANDS: Final = (
         _add_import,
         "tui.cli.config_import:run",
     ),
+    Command(
+        "config options",
+        "",
+        "print the load options as a table: option, key, values, help",
+        _add_nothing,
+        "tui.cli.config:print_options",
+    ),
     Command("config path", "", "print the path of the config file alone", _add_nothing, "tui.cli.config:print_path"),
 )

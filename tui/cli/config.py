@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final, get_type_hints
 
 from msgspec import Struct
 
-from core.contract.declared import declared_fields
+from core.contract.declared import Declared, declared_fields
 from core.settings.load import Loaded, read_settings
 from core.settings.merge import Key, Origin, OriginKind
+from core.settings.model import ModelSettings
 from core.settings.schema import Settings, folders
 from tui.cli.arguments import Arguments
 from tui.cli.commands import WORKBENCH, parser_of
@@ -56,6 +57,29 @@ def print_path(given: Arguments) -> int:
     """Print where the config file is, or would be."""
     write(str(given.config or folders().config / "config.toml"))
     return 0
+
+
+def print_options(_: Arguments) -> int:
+    """Print the settings of `[model]` on stdout, as a table of Markdown."""
+    write("\n".join(option_rows()))
+    return 0
+
+
+def option_rows() -> list[str]:
+    """The lines of the table."""
+    fields = declared_fields(ModelSettings)
+    rows = [f"| `{each.option}` | `{each.name}` | {_values_in_words(each)} | {each.help} |" for each in fields]
+    return ["| option | in `[model]` and `[models.NAME]` | values | |", "| --- | --- | --- | --- |", *rows]
+
+
+def _values_in_words(field: Declared) -> str:
+    if field.choices:
+        return ", ".join(field.choices)
+    if field.kind is bool:
+        return "true, false"
+    if field.least is not None and field.most is not None:
+        return f"{field.least:,} to {field.most:,}"
+    return "a list of paths" if field.kind is tuple else "text"
 
 
 def show(loaded: Loaded, *, secrets: bool) -> None:

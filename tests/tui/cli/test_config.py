@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 
 from core.settings.load import Loaded, read_settings
 from core.settings.schema import Settings
-from tui.cli.config import HIDDEN, WIDTH, lines, options_by_setting, show, show_json
+from tui.cli.config import HIDDEN, WIDTH, lines, option_rows, options_by_setting, show, show_json
 
 PATIENCE = 60.0
 
@@ -158,6 +158,15 @@ def test_every_option_that_is_a_setting_is_a_key_of_its_section() -> None:
         section, _, key = name.partition(".")
         assert option.startswith("--")
         assert key in sections[section].__struct_fields__
+
+
+def test_the_table_in_the_documentation_says_what_the_declaration_says() -> None:
+    head, *rows = option_rows()
+    document = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    _, _, table = document.partition(head)
+    written = table.partition("All others:")[0].split("\n")
+    assert len(written) > 10
+    assert set(filter(None, written)) <= set(rows)
 
 
 def test_a_programs_reader_gets_plain_text(tmp_path: Path) -> None:
