@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from core.chat.chatml import SPELLINGS, write_chatml
 from core.chat.plain import GUIDING, TemplateForm, Writing, without_system, write_messages, write_tools
 from core.chat.probing import study_template
-from core.chat.process import ORDER_SECONDS, ProcessEnded, TemplateProcess
+from core.chat.process import ORDER_SECONDS, TemplateProcess
 from core.chat.wire import Compiled, Render, Rendered, TemplateBroken, TemplateRefused, TemplateReply
+from core.confined.process import ProcessEnded
 from core.errors import RequestError, TemplateFailed
 from core.foreign_text import make_printable
 from core.requests import Message, Role, Scalar, Tool

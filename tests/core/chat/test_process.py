@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.chat.process import ProcessEnded, TemplateProcess
+from core.chat.process import TemplateProcess
 from core.chat.wire import Render, Rendered, TemplateBroken
+from core.confined.process import ProcessEnded
 from core.errors import RequestError, TemplateFailed
 from tests.core.chat.conftest import Open
 from tests.fakes.support import said
@@ -175,7 +176,7 @@ def test_a_process_whose_workbench_dies_ends_by_itself() -> None:
             "from core.chat.process import TemplateProcess",
             "process = TemplateProcess('{{ x }}')",
             "process.compile()",
-            "print(process._child._process.pid, flush=True)",
+            "print(process._child.pid, flush=True)",
             "time.sleep(600)",
         )
     )
