@@ -142,6 +142,52 @@ class Sampling(SamplingWish, frozen=True):
         return self if self.seed is None or index == 0 else replace(self, seed=self.seed + index)
 
 
+class JsonObject(Struct, frozen=True, tag="json_object"):
+    """Any JSON object."""
+
+
+class JsonSchema(Struct, frozen=True, tag="json_schema"):
+    """A JSON text that a schema allows. Members stand in the order in which the schema names them."""
+
+    schema: str
+    """JSON: an object or a boolean."""
+
+
+class RegexPattern(Struct, frozen=True, tag="regex"):
+    """A text that the regular expression matches from end to end."""
+
+    pattern: str
+
+
+class TextChoice(Struct, frozen=True, tag="choice"):
+    """One of these texts."""
+
+    texts: tuple[str, ...]
+
+
+class LarkGrammar(Struct, frozen=True, tag="lark"):
+    """A text of a grammar in Lark's language, in the dialect of llguidance."""
+
+    grammar: str
+
+
+class GbnfGrammar(Struct, frozen=True, tag="gbnf"):
+    """A text of a grammar in llama.cpp's language."""
+
+    grammar: str
+
+
+AnswerForm = JsonObject | JsonSchema | RegexPattern | TextChoice | LarkGrammar | GbnfGrammar
+
+
+class Constraint(Struct, frozen=True):
+    """What an answer must be; a model's thinking before it is free."""
+
+    form: AnswerForm
+    field: str = ""
+    """The wire name of the field that asks for it, which errors name."""
+
+
 class Generation(Struct, frozen=True):
     """A request to generate text from one prompt, in `n` independent choices."""
 
@@ -152,6 +198,7 @@ class Generation(Struct, frozen=True):
     """New tokens per choice at most; None goes on until the model stops or the context is full."""
     stop: tuple[str, ...] = ()
     n: int = 1
+    constraint: Constraint | None = None
     ignore_eos: bool = False
     """Go on past the model's end-of-generation tokens (for measuring)."""
     cache: bool = True

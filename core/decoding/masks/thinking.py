@@ -1,0 +1,73 @@
+"""Where a model's thinking ends, so that a mask begins after it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from msgspec import Struct
+
+from core.contract.models import Tokenizer
+from core.decoding.masks.library import FREE_TOKENS, MAIN, ONLY_MAIN
+
+MARKS: Final = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+)
+"""What models write before and after what they think."""
+RULES: Final = """
+SPACE: /[ \\t\\r\\n]{0,8}/
+ANY: /(?s:.*)/
+"""
+
+
+class Phase(Enum):
+    """What a prompt leaves to the model."""
+
+    BEFORE = "before"
+    """It may think or answer."""
+    INSIDE = "inside"
+    """It thinks already."""
+
+
+class Thinking(Struct, frozen=True):
+    """What may stand before an answer."""
+
+    phase: Phase
+    begin: str
+    end: str
+
+
+def find_thinking(template: str | None, prompt: str) -> Thinking | None:
+    """What a model whose chat template is `template` may write before the answer to `prompt`; None for nothing."""
+    for begin, end in MARKS:
+        if template is None or begin not in template or end not in template:
+            continue
+        written = prompt.rstrip()
+        if written.endswith(end):
+            # The template has written an empty thought: the model is not to think.
+            return None
+        return Thinking(Phase.INSIDE if written.endswith(begin) else Phase.BEFORE, begin, end)
+    return None
+
+
+def write_start(thinking: Thinking | None, tokenizer: Tokenizer) -> str:
+    """The Lark grammar above an answer's own."""
+    if thinking is None:
+        return ONLY_MAIN
+    begin, end = (_mark(mark, tokenizer) for mark in (thinking.begin, thinking.end))
+    thought = f"ANY {end}" if end.startswith("<[") else "thought"
+    lazy = "" if end.startswith("<[") else f"thought[lazy]: ANY {end}\n"
+    before = f"{thought} SPACE" if thinking.phase is Phase.INSIDE else f"(SPACE {begin} {thought} SPACE)?"
+    return f"{FREE_TOKENS}start: {before} @{MAIN}\n{lazy}{RULES}"
+
+
+def _mark(mark: str, tokenizer: Tokenizer) -> str:
+    """A control token by its number, and anything else by its letters."""
+    tokens = tokenizer.encode(mark, special=True)
+    if len(tokens) == 1 and not tokenizer.piece(tokens[0]):
+        return f"<[{tokens[0]}]>"
+    return f'"{mark}"'

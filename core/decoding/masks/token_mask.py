@@ -1,0 +1,62 @@
+"""The mask of one choice of a request: which tokens may come next, and what was taken of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from core.errors import RequestError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+
+class TokenMask:
+    """Follows the text of one choice. Belongs to one thread at a time."""
+
+    def __init__(self, matcher: LLMatcher, field: str) -> None:
+        """`field` is the wire name of what asks for the form, which errors name."""
+        self._matcher = matcher
+        self._field = field
+
+    def copy(self) -> TokenMask:
+        """Another one at the same place, which goes its own way."""
+        return TokenMask(self._matcher.deep_copy(), self._field)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text is whole and nothing may follow it."""
+        return self._matcher.is_stopped() and not self._matcher.is_error()
+
+    def follow(self, draft: Sequence[int]) -> tuple[list[int], tuple[bytes, ...]]:
+        """As much of the draft as is allowed, and masks: one for the token that is due, and one behind each guess.
+
+        Bit i % 8 of byte i // 8 of a mask tells whether token i is allowed; tokens beyond its end are not. Ends of
+        generation are allowed where the text is whole. Raises RequestError where the form is too complex to go on.
+        """
+        masks = [self._next()]
+        kept: list[int] = []
+        for guess in draft[: self._matcher.validate_tokens(list(draft))] if draft else ():
+            self._matcher.consume_token(guess)
+            if self._matcher.is_stopped():
+                # Behind the end of the text there is no place to draw from.
+                self._matcher.rollback(1)
+                break
+            kept.append(guess)
+            masks.append(self._next())
+        if kept:
+            self._matcher.rollback(len(kept))
+        return kept, tuple(masks)
+
+    def take(self, token: int) -> None:
+        """The token was drawn. Raises RequestError where it is none of those allowed."""
+        if not self._matcher.consume_token(token):
+            raise RequestError(f"No token that `{self._field}` allows could be drawn.", self._field)
+
+    def _next(self) -> bytes:
+        mask = self._matcher.compute_bitmask()
+        if self._matcher.is_error():
+            raise RequestError(
+                f"What `{self._field}` asks for became too complex to follow; make it simpler.", self._field
+            )
+        return mask

@@ -1,0 +1,113 @@
+"""Trying forms before any model meets them, in processes of their own, and remembering what came of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from core.confined.process import ConfinedProcess, ProcessEnded
+from core.decoding.masks.wire import REPORT_BYTES, Fit, FormReport, TryForm, Unfit
+from core.requests import AnswerForm
+
+SECONDS: Final = 3.0
+"""That a form may take; a large one takes a tenth of it."""
+MOST_KEPT: Final = 512
+"""Forms of which the outcome is remembered."""
+MOST_KEPT_BYTES: Final = 32 << 20
+"""That the remembered forms and grammars may have together."""
+ENDED_SECONDS: Final = 60.0
+"""For which a form that ended its process is not tried again: a busy machine may have been at fault."""
+
+
+class UnfitForm(Exception):
+    """The form cannot be enforced; the words are a sentence that says why."""
+
+
+class _Outcome(Struct, frozen=True):
+    report: FormReport
+    size: int
+    until: float | None
+    """When it is forgotten, on the monotonic clock; None keeps it for as long as there is room."""
+
+
+class FormTrials:
+    """Tries forms for all models of a workbench. Safe to call from any thread; each call waits for its outcome.
+
+    There are as many processes as calls at once, started when they are first needed.
+    """
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._idle: list[ConfinedProcess[FormReport]] = []
+        self._outcomes: OrderedDict[AnswerForm, _Outcome] = OrderedDict()
+        self._size = 0
+        self._closed = False
+
+    def write_grammar(self, form: AnswerForm) -> str:
+        """The form as the library's grammar, which is known to compile. Raises UnfitForm."""
+        report = self._remembered(form)
+        if report is None:
+            report, until = self._tried(form)
+            self._remember(form, report, until)
+        if isinstance(report, Unfit):
+            raise UnfitForm(report.words)
+        return report.grammar
+
+    def close(self) -> None:
+        """End the idle processes; those that work end with their form. Idempotent."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for process in idle:
+            process.end()
+
+    def _tried(self, form: AnswerForm) -> tuple[FormReport, float | None]:
+        try:
+            process = self._process()
+            report = process.ask(TryForm(form), self._seconds)
+        except UnicodeEncodeError:
+            return Unfit("It holds half a surrogate pair, which is no character; send text as UTF-8."), None
+        except ProcessEnded as error:
+            return Unfit(f"Compiling it {error}; make it smaller or simpler."), time.monotonic() + ENDED_SECONDS
+        with self._lock:
+            if not self._closed:
+                self._idle.append(process)
+                return report, None
+        process.end()
+        return report, None
+
+    def _process(self) -> ConfinedProcess[FormReport]:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return ConfinedProcess("core.decoding.masks.worker", FormReport, REPORT_BYTES)  # type: ignore[arg-type]
+
+    def _remembered(self, form: AnswerForm) -> FormReport | None:
+        with self._lock:
+            outcome = self._outcomes.get(form)
+            if outcome is None:
+                return None
+            if outcome.until is not None and time.monotonic() > outcome.until:
+                self._forget(form)
+                return None
+            self._outcomes.move_to_end(form)
+            return outcome.report
+
+    def _remember(self, form: AnswerForm, report: FormReport, until: float | None) -> None:
+        size = len(report.grammar if isinstance(report, Fit) else report.words) + len(msgspec.msgpack.encode(form))
+        with self._lock:
+            if form in self._outcomes or size > MOST_KEPT_BYTES:
+                return
+            self._outcomes[form] = _Outcome(report, size, until)
+            self._size += size
+            while len(self._outcomes) > MOST_KEPT or self._size > MOST_KEPT_BYTES:
+                self._forget(next(iter(self._outcomes)))
+
+    def _forget(self, form: AnswerForm) -> None:
+        self._size -= self._outcomes.pop(form).size

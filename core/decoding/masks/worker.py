@@ -1,0 +1,125 @@
+"""The process that tries forms: see `core.confined`. A grammar that takes for ever, or faults the library, ends it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import msgspec
+from llguidance import LLTokenizer
+
+from core.confined.worker import serve_orders
+from core.decoding.masks.library import ONLY_MAIN, join_grammar, new_matcher, write_main
+from core.decoding.masks.schema import SchemaRefused
+from core.decoding.masks.wire import FORM_CHARACTERS, Fit, FormReport, TryForm, Unfit
+from core.foreign_text import printable
+from core.requests import AnswerForm, GbnfGrammar, JsonObject, JsonSchema, LarkGrammar, RegexPattern, TextChoice
+
+ORDER_BYTES: Final = 1 << 25
+STACK_BYTES: Final = 4 << 20
+"""Half of what threads of the workbench have: what does not fill it here will not fill theirs."""
+WORDS: Final = 300
+"""Characters of the library's own words that are passed on."""
+BY_KEYWORD: Final = (
+    ("Unknown format", "`format`: {}"),
+    ("oneOf", "`oneOf` can only be enforced where a type, a constant or a required member tells its schemas apart"),
+    ("min/maxProperties", "`minProperties` and `maxProperties` need all `properties` to be `required`"),
+    ("patternProperty", "`patternProperties`: {}"),
+    ("Failed to generate regex", "`minimum` or `maximum`: {}"),
+    ("circular references", "`$ref`: {}"),
+    ("regex parse error", "`pattern`: {}"),
+    ("lookarounds", "`pattern`: {}"),
+    ("Invalid type", "`type`: {}"),
+)
+"""What the library says of a schema, and the keyword that it means."""
+TOO_LARGE: Final = (
+    *("too large", "too big", "too complex", "too many", "is too deep", "stack level", "max is", "panic"),
+    *("Unable to determine if regex is empty", "can't determine if", "fuel"),
+)
+"""What it says of whatever goes beyond a limit."""
+
+
+def main() -> None:
+    threading.stack_size(STACK_BYTES)
+    tokenizer = LLTokenizer("byte")
+    serve_orders(lambda data: _on_small_stack(tokenizer, data), ORDER_BYTES)
+
+
+def _on_small_stack(tokenizer: LLTokenizer, data: bytes) -> FormReport:
+    reports: list[FormReport] = []
+    thread = threading.Thread(target=lambda: reports.append(_tried(tokenizer, data)))
+    thread.start()
+    thread.join()
+    # Without a report its thread has failed, for want of memory as a rule.
+    return reports[0] if reports else Unfit("it needs too much memory")
+
+
+def _tried(tokenizer: LLTokenizer, data: bytes) -> FormReport:
+    form = msgspec.msgpack.decode(data, type=TryForm).form
+    if _characters(form) > FORM_CHARACTERS:
+        return Unfit(f"The {_called(form)} is too large: {FORM_CHARACTERS:,} characters are the most.")
+    try:
+        grammar = write_main(form)
+    except SchemaRefused as error:
+        return Unfit(printable(str(error)))
+    except ValueError as error:
+        return Unfit(f"The {_called(form)} cannot be read: {_short(str(error))}.")
+    matcher = new_matcher(tokenizer, join_grammar(ONLY_MAIN, grammar))
+    if not matcher.is_error():
+        matcher.compute_bitmask()
+        if matcher.is_stopped() and not matcher.is_accepting() and not _went_wrong(matcher.get_error()):
+            return Unfit(f"No text is of the {_called(form)}.")
+    if matcher.is_error():
+        return Unfit(_explained(form, matcher.get_error()))
+    return Fit(grammar)
+
+
+def _went_wrong(said: str) -> bool:
+    """Whether a matcher's words tell of a limit; one that merely found no way on has its own."""
+    return bool(said) and not said.startswith("NoExtension")
+
+
+def _explained(form: AnswerForm, said: str) -> str:
+    if any(words in said for words in TOO_LARGE):
+        return f"The {_called(form)} is too complex to be enforced; make it smaller."
+    if isinstance(form, JsonSchema):
+        for words, told in BY_KEYWORD:
+            if words in said:
+                return f"The schema cannot be enforced: {told.format(_short(said))}."
+        if "nsatisfiable" in said:
+            return f"Nothing is of the schema: {_short(said)}."
+    return f"The {_called(form)} cannot be enforced: {_short(said)}."
+
+
+def _short(said: str) -> str:
+    """The library's words as the end of a sentence."""
+    lines = [line.strip() for line in said.strip().splitlines() if line.strip().strip("^")]
+    return printable(" ".join(lines[:4]))[:WORDS].rstrip(". ")
+
+
+def _called(form: AnswerForm) -> str:
+    match form:
+        case JsonObject() | JsonSchema():
+            return "schema"
+        case RegexPattern():
+            return "regular expression"
+        case TextChoice():
+            return "list of texts"
+        case LarkGrammar() | GbnfGrammar():
+            return "grammar"
+
+
+def _characters(form: AnswerForm) -> int:
+    match form:
+        case JsonObject():
+            return 0
+        case (
+            JsonSchema(schema=text) | RegexPattern(pattern=text) | LarkGrammar(grammar=text) | GbnfGrammar(grammar=text)
+        ):
+            return len(text)
+        case TextChoice(texts=texts):
+            return sum(map(len, texts))
+
+
+if __name__ == "__main__":
+    main()
