@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NewType
+from typing import NewType
 
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    pass
-
 
 SequenceId = NewType("SequenceId", int)
 
@@ -34,12 +30,21 @@ class Work(Struct, frozen=True):
     `tokens` are appended to the sequence. With `sample`, a token is drawn after the last of them. `draft` are guesses
     at what follows: they are appended too, each is kept while it equals the token drawn in its place, and the rest is
     taken back; the distribution of the output never changes.
+
+    `masks` are empty, or one for each place that is drawn from: the first behind `tokens`, then one behind each guess.
+    Bit i % 8 of byte i // 8 tells whether token i may be drawn there; tokens beyond the last bit may not. At least one
+    token may. Log-probabilities are told as if there were no mask.
     """
 
     sequence: SequenceId
     tokens: Sequence[int]
     sample: bool
     draft: Sequence[int] = ()
+    masks: Sequence[bytes] = ()
+
+    def mask(self, place: int) -> bytes | None:
+        """The mask of the place behind so many guesses; None where all tokens may be drawn."""
+        return self.masks[place] if self.masks else None
 
 
 class Step(Struct, frozen=True):

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contract.step import StepLogprob, TokenText
+from core.decoding.masks.bits import allowed_tokens
 from core.requests import Sampling
 
 Logits = npt.NDArray[np.float32]
@@ -38,9 +39,15 @@ class Sampler:
         # numpy's seeds have no sign; so long as a seed fits 64 bits, no two are folded into one.
         self._random = None if sampling.greedy else np.random.default_rng(seed % (1 << 64))
 
-    def draw(self, logits: Logits) -> int:
-        """The next token, from logits (vocabulary,) that are left as they are. It counts as said from now on."""
-        token = self._draw(self._adjusted(logits))
+    def draw(self, logits: Logits, mask: bytes | None = None) -> int:
+        """The next token, from logits (vocabulary,) that are left as they are. It counts as said from now on.
+
+        With a mask, see `core.contract.step.Work`, one of those that it allows.
+        """
+        adjusted = self._adjusted(logits)
+        if mask is not None:
+            adjusted = np.where(allowed_tokens(mask, len(adjusted)), adjusted, np.float32(-np.inf))
+        token = self._draw(adjusted)
         if self._recent is not None:
             self._recent.add(token)
         return token

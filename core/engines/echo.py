@@ -25,6 +25,8 @@ from core.requests import Sampling
 
 TURN_BEGIN, TURN_END = 256, 257
 SPECIALS = {TURN_BEGIN: "<|im_start|>", TURN_END: "<|im_end|>"}
+ENDING = b'"}],:0'
+"""What ends a value of JSON, or begins a short one; what is first is taken first."""
 CELL_BYTES = 4
 ARTIFACT = Artifact("echo", SCRIPT, Path("echo"), 0)
 
@@ -168,12 +170,12 @@ class EchoModel:
         self._append(state, work.tokens)
         if not work.sample:
             return Step()
-        drawn = [self._next(state)]
-        for guess in work.draft:
+        drawn = [_allowed(self._next(state), work.mask(0))]
+        for place, guess in enumerate(work.draft, 1):
             if guess != drawn[-1]:
                 break
             self._append(state, [guess])
-            drawn.append(self._next(state))
+            drawn.append(_allowed(self._next(state), work.mask(place)))
         wanted = state.sampling.logprobs
         if wanted is None:
             return Step(tuple(drawn))
@@ -213,6 +215,15 @@ def last_said(prompt: Sequence[int]) -> str:
         if text.startswith(header):
             return text[len(header) :].decode("utf-8", "replace")
     return bytes(token for token in prompt if token < 256).decode("utf-8", "replace")
+
+
+def _allowed(token: int, mask: bytes | None) -> int:
+    """The token where the mask allows it, else one that brings the text towards its end."""
+    if mask is None:
+        return token
+    bits = int.from_bytes(mask, "little")
+    choices: tuple[int, ...] = (token, TURN_END, *ENDING, *range(TURN_BEGIN))
+    return next(choice for choice in choices if bits >> choice & 1)
 
 
 def _certain(token: int, wanted: int) -> StepLogprob:

@@ -272,3 +272,75 @@ def test_the_spec_is_consistent(model: TokenModel) -> None:
     assert spec.cells >= spec.context
     assert spec.batch >= spec.slots
     assert spec.threads >= 1
+
+
+def only(*tokens: int) -> bytes:
+    """A mask that allows these tokens."""
+    mask = bytearray(max(tokens) // 8 + 1)
+    for token in tokens:
+        mask[token // 8] |= 1 << token % 8
+    return bytes(mask)
+
+
+@pytest.mark.parametrize("hot", [Sampling(temperature=0.0), Sampling(temperature=1.5, typical_p=0.9, seed=1)])
+def test_a_masked_step_draws_what_the_mask_allows(model: TokenModel, hot: Sampling) -> None:
+    prompt = prompt_of(model)
+    allowed = model.tokenizer.encode("Kq", special=False)
+    sequence = model.open(hot, prompt)
+    (step,) = model.step([Work(sequence, prompt, sample=True, masks=[only(*allowed)])])
+    assert set(step.tokens) <= set(allowed)
+    (step,) = model.step([Work(sequence, step.tokens, sample=True, masks=[only(allowed[-1])])])
+    assert step.tokens == (allowed[-1],)
+    model.close(sequence)
+
+
+def test_of_those_that_a_mask_allows_the_likeliest_is_drawn_and_the_next_step_is_free(model: TokenModel) -> None:
+    prompt = prompt_of(model)
+    expected = generate(model, prompt, 4)
+    sequence = model.open(GREEDY, prompt)
+    everything = b"\xff" * (model.tokenizer.size // 8 + 1)
+    (step,) = model.step([Work(sequence, prompt, sample=True, masks=[everything])])
+    assert [*step.tokens, *continue_with(model, sequence, step.tokens, 3)] == expected
+    model.close(sequence)
+
+
+def test_each_place_behind_a_guess_has_its_own_mask(model: TokenModel) -> None:
+    prompt = prompt_of(model)
+    expected = generate(model, prompt, 4)
+    (other,) = model.tokenizer.encode("Q", special=False)
+    sequence = model.open(GREEDY, prompt)
+    first = feed(model, sequence, prompt)
+    masks = [only(expected[1]), only(expected[2]), only(other)]
+    (step,) = model.step([Work(sequence, [first], sample=True, draft=expected[1:3], masks=masks)])
+    assert list(step.tokens) == [expected[1], expected[2], other]
+    model.close(sequence)
+
+
+def test_masks_in_one_batch_do_not_mix_and_leave_others_as_they_are(model: TokenModel) -> None:
+    prompt = prompt_of(model)
+    (usual,) = generate(model, prompt, 1)
+    one, two = model.tokenizer.encode("K", special=False)[0], model.tokenizer.encode("q", special=False)[0]
+    sequences = [model.open(GREEDY, prompt) for _ in range(3)]
+    for sequence in sequences:
+        model.step([Work(sequence, prompt[:-1], sample=False)])
+    masks = [[only(one)], [], [only(two)]]
+    last = prompt[-1:]
+    steps = model.step([Work(s, last, sample=True, masks=m) for s, m in zip(sequences, masks, strict=True)])
+    assert [step.tokens for step in steps] == [(one,), (usual,), (two,)]
+    for sequence in sequences:
+        model.close(sequence)
+
+
+def test_logprobs_are_the_models_own_whatever_the_mask(model: TokenModel, subject: Subject) -> None:
+    if subject.engine == "echo":
+        pytest.skip("the echo engine is certain of whatever it says")
+    prompt = prompt_of(model)
+    told = []
+    for masks in ([], [only(*model.tokenizer.encode("Kq", special=False))]):
+        sequence = model.open(Sampling(temperature=0.0, logprobs=3), prompt)
+        (step,) = model.step([Work(sequence, prompt, sample=True, masks=masks)])
+        told.append(step.logprobs[0])
+        model.close(sequence)
+    free, masked = told
+    assert [top.token for top in masked.top] == [top.token for top in free.top]
+    assert masked.chosen < masked.top[0].logprob

@@ -8,8 +8,29 @@ from typing import Any, Final
 
 Schema = dict[str, Any]
 
-WORDS: Final = ("name", "id", "title", "city", "tags", "price", "when", "é", "first name", "a/b", 'say "x"', "$ref", "type")
-PATTERNS: Final = ("^[A-Z]{2}-[0-9]{3,5}$", "^(red|green|blue)$", "^[a-z_][a-z0-9_]{0,15}$", "[0-9]", r"^\d{4}-\d{2}$", "^x|y$")
+WORDS: Final = (
+    "name",
+    "id",
+    "title",
+    "city",
+    "tags",
+    "price",
+    "when",
+    "é",
+    "first name",
+    "a/b",
+    'say "x"',
+    "$ref",
+    "type",
+)
+PATTERNS: Final = (
+    "^[A-Z]{2}-[0-9]{3,5}$",
+    "^(red|green|blue)$",
+    "^[a-z_][a-z0-9_]{0,15}$",
+    "[0-9]",
+    r"^\d{4}-\d{2}$",
+    "^x|y$",
+)
 FORMATS: Final = ("date", "time", "date-time", "email", "uuid", "ipv4", "hostname", "uri")
 
 
@@ -109,7 +130,12 @@ class SchemaMaker:
     def _tuple(self, depth: int) -> Schema:
         count = self._random.randrange(1, 3)
         items = self._random.choice((False, self._any(0)))
-        return {"type": "array", "prefixItems": [self._any(depth - 1) for _ in range(count)], "items": items, "minItems": 1}
+        return {
+            "type": "array",
+            "prefixItems": [self._any(depth - 1) for _ in range(count)],
+            "items": items,
+            "minItems": 1,
+        }
 
     def _any_of(self, depth: int) -> Schema:
         return {"anyOf": [self._any(depth - 1) for _ in range(self._random.randrange(1, 4))]}

@@ -58,12 +58,13 @@ class MaskCompiler:
         except UnfitForm as error:
             raise RequestError(f"`{constraint.field}` cannot be used. {error}", constraint.field) from error
         matcher = new_matcher(self._read_vocabulary(), join_grammar(write_start(thinking, self._tokenizer), grammar))
+        # The first mask fills what later ones and copies share, and costs most.
+        matcher.compute_bitmask()
         if matcher.is_error():
             raise RequestError(
-                f"`{constraint.field}` is too complex for the vocabulary of this model.", constraint.field
+                f"`{constraint.field}` is too complex for the vocabulary of this model; make it simpler.",
+                constraint.field,
             )
-        # The first mask fills what later ones and copies share.
-        matcher.compute_bitmask()
         with self._lock:
             self._keep(key, matcher, MATCHER_BYTES + BYTES_A_CHARACTER * len(grammar))
             return TokenMask(matcher.deep_copy(), constraint.field)

@@ -71,16 +71,21 @@ class FormTrials:
         try:
             process = self._process()
             report = process.ask(TryForm(form), self._seconds)
-        except UnicodeEncodeError:
-            return Unfit("It holds half a surrogate pair, which is no character; send text as UTF-8."), None
+        except UnicodeEncodeError as error:
+            # Nothing of it was sent.
+            self._give_back(process)
+            raise UnfitForm("It holds half a surrogate pair, which is no character; send text as UTF-8.") from error
         except ProcessEnded as error:
             return Unfit(f"Compiling it {error}; make it smaller or simpler."), time.monotonic() + ENDED_SECONDS
+        self._give_back(process)
+        return report, None
+
+    def _give_back(self, process: ConfinedProcess[FormReport]) -> None:
         with self._lock:
             if not self._closed:
                 self._idle.append(process)
-                return report, None
+                return
         process.end()
-        return report, None
 
     def _process(self) -> ConfinedProcess[FormReport]:
         with self._lock:

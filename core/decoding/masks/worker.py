@@ -12,7 +12,7 @@ from core.confined.worker import serve_orders
 from core.decoding.masks.library import ONLY_MAIN, join_grammar, new_matcher, write_main
 from core.decoding.masks.schema import SchemaRefused
 from core.decoding.masks.wire import FORM_CHARACTERS, Fit, FormReport, TryForm, Unfit
-from core.foreign_text import printable
+from core.foreign_text import make_printable
 from core.requests import AnswerForm, GbnfGrammar, JsonObject, JsonSchema, LarkGrammar, RegexPattern, TextChoice
 
 ORDER_BYTES: Final = 1 << 25
@@ -61,7 +61,7 @@ def _tried(tokenizer: LLTokenizer, data: bytes) -> FormReport:
     try:
         grammar = write_main(form)
     except SchemaRefused as error:
-        return Unfit(printable(str(error)))
+        return Unfit(make_printable(str(error)))
     except ValueError as error:
         return Unfit(f"The {_called(form)} cannot be read: {_short(str(error))}.")
     matcher = new_matcher(tokenizer, join_grammar(ONLY_MAIN, grammar))
@@ -94,7 +94,7 @@ def _explained(form: AnswerForm, said: str) -> str:
 def _short(said: str) -> str:
     """The library's words as the end of a sentence."""
     lines = [line.strip() for line in said.strip().splitlines() if line.strip().strip("^")]
-    return printable(" ".join(lines[:4]))[:WORDS].rstrip(". ")
+    return make_printable(" ".join(lines[:4]))[:WORDS].rstrip(". ")
 
 
 def _called(form: AnswerForm) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
-from core.engines.llamacpp.samplers import AbortFlag, build_chain
+from core.engines.llamacpp.samplers import AbortFlag, Candidates, build_chain
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.models.fit.sizing import outputs
 from core.requests import Sampling
@@ -138,6 +138,7 @@ class LlamaModel:
         self._context = context
         self._memory = native.llama_get_memory(context)
         self._batch = _Batch(spec.batch)
+        self._candidates = Candidates(tokenizer.size)
         self._outputs = outputs(spec)
         self._free = list(range(spec.sequences - 1, -1, -1))
         self._sequences: dict[SequenceId, _LlamaSequence] = {}
@@ -227,12 +228,12 @@ class LlamaModel:
         state.length += len(work.tokens)
         if not work.sample:
             return Step()
-        drawn = [self._draw(state, start)]
-        for place, guess in enumerate(work.draft):
+        drawn = [self._draw(state, start, work.mask(0))]
+        for place, guess in enumerate(work.draft, 1):
             if guess != drawn[-1]:
                 break
             state.length += 1
-            drawn.append(self._draw(state, start + place + 1))
+            drawn.append(self._draw(state, start + place, work.mask(place)))
         if work.draft:
             native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1)
         wanted = state.sampling.logprobs
@@ -240,14 +241,20 @@ class LlamaModel:
             return Step(tuple(drawn))
         return Step(tuple(drawn), tuple(self._logprob(start + i, token, wanted) for i, token in enumerate(drawn)))
 
-    def _draw(self, state: _LlamaSequence, output: int) -> int:
+    def _draw(self, state: _LlamaSequence, output: int, mask: bytes | None) -> int:
+        if mask is not None:
+            return self._candidates.draw(state.chain, self._logits(output), mask)
         token: int = native.llama_sampler_sample(state.chain, self._context, output)
         return token
 
+    def _logits(self, output: int) -> npt.NDArray[np.float32]:
+        """The model's raw logits (vocabulary,) as they lie in llama.cpp's memory."""
+        pointer = native.llama_get_logits_ith(self._context, output)
+        return np.ctypeslib.as_array(pointer, (self.tokenizer.size,))
+
     def _logprob(self, output: int, drawn: int, wanted: int) -> StepLogprob:
         """From the model's raw logits, so that they do not depend on how the token was drawn."""
-        pointer = native.llama_get_logits_ith(self._context, output)
-        logits = np.ctypeslib.as_array(pointer, (self.tokenizer.size,)).astype(np.float64)
+        logits = self._logits(output).astype(np.float64)
         logits -= logits.max()
         logits -= np.log(np.exp(logits).sum())
         best = np.argpartition(-logits, wanted - 1)[:wanted] if wanted else np.empty(0, np.int64)

@@ -7,7 +7,10 @@ import secrets
 from collections.abc import Sequence
 
 import llama_cpp as native
+import numpy as np
+import numpy.typing as npt
 
+from core.decoding.masks.bits import allowed_tokens
 from core.requests import Sampling
 
 MIN_KEEP = 1
@@ -75,6 +78,28 @@ def _truncations(sampling: Sampling) -> list[native.llama_sampler_p]:
     if sampling.min_p > 0.0:
         samplers.append(native.llama_sampler_init_min_p(sampling.min_p, MIN_KEEP))
     return samplers
+
+
+class Candidates:
+    """Draws among the tokens that a mask allows: a chain is given those alone, so banned ones are in no sum or sort."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self._data = np.zeros(vocabulary, np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
+        self._array = native.llama_token_data_array()
+
+    def draw(self, chain: native.llama_sampler_p, logits: npt.NDArray[np.float32], mask: bytes) -> int:
+        """The token that `chain` draws from logits (vocabulary,), and takes for said."""
+        tokens = np.flatnonzero(allowed_tokens(mask, len(logits)))
+        data = self._data[: len(tokens)]
+        data["id"] = tokens
+        data["logit"] = logits[tokens]
+        array = self._array
+        array.data = ctypes.cast(data.ctypes.data, ctypes.POINTER(native.llama_token_data))  # type: ignore[assignment]
+        array.size, array.selected, array.sorted = len(tokens), -1, False
+        native.llama_sampler_apply(chain, ctypes.byref(array))
+        token = int(array.data[array.selected].id)
+        native.llama_sampler_accept(chain, token)
+        return token
 
 
 class AbortFlag:

@@ -145,18 +145,23 @@ class MlxModel:
         """Compute the last token of each, with its draft, and draw."""
         drafts = [item for item in work if item.draft and self._takes_back]
         drafting = {item.sequence for item in drafts}
-        last = {item.sequence: item.tokens[-1] for item in work if item.sequence not in drafting}
-        drawn: dict[SequenceId, Drawn] = self._decode_each(last)
+        single = [item for item in work if item.sequence not in drafting]
+        last = {item.sequence: item.tokens[-1] for item in single}
+        drawn: dict[SequenceId, Drawn] = self._decode_each(last, {item.sequence: item.mask(0) for item in single})
         for item in drafts:
             drawn[item.sequence] = self._verify(item)
         return drawn
 
-    def _decode_each(self, last: dict[SequenceId, int]) -> dict[SequenceId, Drawn]:
+    def _decode_each(
+        self, last: dict[SequenceId, int], masks: dict[SequenceId, bytes | None]
+    ) -> dict[SequenceId, Drawn]:
         """One token each. All passes and draws are evaluated at once, and the next pass is begun where it can be."""
         if not last:
             return {}
         logits = self._logits(last)
-        picks = mx.stack([self._sequences[sequence].sampler.draw(logits[sequence]) for sequence in last])
+        picks = mx.stack(
+            [self._sequences[sequence].sampler.draw(logits[sequence], masks[sequence]) for sequence in last]
+        )
         # Two submissions: an array is there when all that was submitted with it is.
         async_eval(picks)
         following = self._begin_next(list(last), picks)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contract.step import StepLogprob, TokenText
+from core.decoding.masks.bits import allowed_tokens
 from core.requests import Sampling
 
 GOLDEN_MULTIPLIER = 0x9E37_79B9_7F4A_7C15
@@ -63,13 +64,18 @@ class MlxSampler:
         self._seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         self._drawn = 0
 
-    def draw(self, logits: mx.array) -> mx.array:
-        """The next token, not evaluated yet, from the logits (vocabulary,) of its place."""
+    def draw(self, logits: mx.array, mask: bytes | None = None) -> mx.array:
+        """The next token, not evaluated yet, from the logits (vocabulary,) of its place.
+
+        With a mask, see `core.contract.step.Work`, one of those that it allows.
+        """
         logits = logits.astype(mx.float32)
         if self._bias is not None:
             logits = logits + self._bias
         if self._penalties is not None:
             logits = self._penalties.apply(logits)
+        if mask is not None:
+            logits = mx.where(mx.array(allowed_tokens(mask, logits.size)), logits, -math.inf)
         if self._sampling.greedy:
             return mx.argmax(logits)
         logits, tokens = truncate_logits(logits, self._sampling)

@@ -149,7 +149,7 @@ class TrimmingMlxModel(MlxModel):
         mx.eval(logits)
         drawn: Drawn = []
         for place in range(len(item.draft) + 1):
-            token = int(np.array(state.sampler.draw(logits[place])))
+            token = int(np.array(state.sampler.draw(logits[place], item.mask(place))))
             state.sampler.accept(token)
             drawn.append((token, logits[place]))
             if place == len(item.draft) or item.draft[place] != token:

@@ -134,11 +134,11 @@ class MnnModel:
             return Step()
         state = self._sequences[work.sequence]
         rows = rows[len(rows) - 1 - len(work.draft) :]
-        drawn = [_draw(state.sampler, rows[0])]
-        for place, guess in enumerate(work.draft):
+        drawn = [_draw(state.sampler, rows[0], work.mask(0))]
+        for place, guess in enumerate(work.draft, 1):
             if guess != drawn[-1]:
                 break
-            drawn.append(_draw(state.sampler, rows[place + 1]))
+            drawn.append(_draw(state.sampler, rows[place], work.mask(place)))
         self.trim(work.sequence, len(state.tokens) - len(work.draft) + len(drawn) - 1)
         wanted = state.sampling.logprobs
         if wanted is None:
@@ -148,8 +148,8 @@ class MnnModel:
         )
 
 
-def _draw(sampler: Sampler, logits: Logits) -> int:
-    token = sampler.draw(logits)
+def _draw(sampler: Sampler, logits: Logits, mask: bytes | None) -> int:
+    token = sampler.draw(logits, mask)
     if np.isnan(logits[token]):
         raise EngineFailed("The model computed logits that are no numbers; its files may be damaged.")
     return token

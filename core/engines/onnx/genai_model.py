@@ -135,9 +135,9 @@ class GenaiModel:
             return Step()
         drawn: list[int] = []
         rows: list[Logits] = []
-        for guess in (*work.draft, None):
+        for place, guess in enumerate((*work.draft, None)):
             rows.append(logits)
-            drawn.append(_draw(running.sampler, logits))
+            drawn.append(_draw(running.sampler, logits, work.mask(place)))
             if guess != drawn[-1]:
                 break
             logits = self._feed(work.sequence, [guess])
@@ -172,8 +172,8 @@ def _sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0].rstrip(". ")[:300] or type(error).__name__
 
 
-def _draw(sampler: Sampler, logits: Logits) -> int:
-    token = sampler.draw(logits)
+def _draw(sampler: Sampler, logits: Logits, mask: bytes | None) -> int:
+    token = sampler.draw(logits, mask)
     if np.isnan(logits[token]):
         raise EngineFailed("The model computed logits that are no numbers; try a variant of higher precision.")
     return token

@@ -103,11 +103,11 @@ class OnnxModel:
             return Step()
         state = self._sequences[work.sequence]
         rows = logits[len(logits) - 1 - len(work.draft) :]
-        drawn = [_draw(state.sampler, rows[0])]
-        for place, guess in enumerate(work.draft):
+        drawn = [_draw(state.sampler, rows[0], work.mask(0))]
+        for place, guess in enumerate(work.draft, 1):
             if guess != drawn[-1]:
                 break
-            drawn.append(_draw(state.sampler, rows[place + 1]))
+            drawn.append(_draw(state.sampler, rows[place], work.mask(place)))
         state.view.length -= len(work.draft) - (len(drawn) - 1)
         wanted = state.sampling.logprobs
         if wanted is None:
@@ -117,8 +117,8 @@ class OnnxModel:
         )
 
 
-def _draw(sampler: Sampler, logits: Logits) -> int:
-    token = sampler.draw(logits)
+def _draw(sampler: Sampler, logits: Logits, mask: bytes | None) -> int:
+    token = sampler.draw(logits, mask)
     if np.isnan(logits[token]):
         # The largest of anything with a NaN in it is the NaN, so one look tells.
         raise EngineFailed("The model computed logits that are no numbers; try a variant of higher precision.")
