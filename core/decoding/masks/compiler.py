@@ -85,7 +85,7 @@ class MaskCompiler:
             return self._vocabulary
 
 
-class _Words:
+class _MaskVocabulary:
     """A vocabulary as the library wants it."""
 
     def __init__(self, tokens: list[bytes], specials: list[int], end: int) -> None:
@@ -117,7 +117,7 @@ def _read(tokenizer: Tokenizer) -> LLTokenizer:
         ends = [len(tokens)]
         specials += ends
         tokens.append(SPECIAL + b"<|no end|>")
-    return LLTokenizer(TokenizerWrapper(_Words(tokens, specials, ends[0])), eos_token=ends)
+    return LLTokenizer(TokenizerWrapper(_MaskVocabulary(tokens, specials, ends[0])), eos_token=ends)
 
 
 def _names(tokenizer: Tokenizer) -> dict[int, str]:

@@ -67,11 +67,11 @@ def prepare_schema(text: str) -> Json:
         raise SchemaRefused("", "", "must be a JSON object")
     if _depth(root) > DEEPEST:
         raise SchemaRefused("", "", f"is nested more than {DEEPEST} levels deep")
-    _Preparation(root).run()
+    _SchemaPreparation(root).run()
     return root
 
 
-class _Preparation:
+class _SchemaPreparation:
     """Goes over every schema that can be reached from the root, and rewrites it in place."""
 
     def __init__(self, root: Node) -> None:

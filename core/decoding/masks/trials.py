@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from core.confined.process import ConfinedProcess, ProcessEnded
-from core.decoding.masks.wire import REPORT_BYTES, Fit, FormReport, TryForm, Unfit
+from core.decoding.masks.wire import REPORT_BYTES, FormFits, FormReport, FormUnfit, TryForm
 from core.requests import AnswerForm
 
 SECONDS: Final = 3.0
@@ -28,7 +28,7 @@ class UnfitForm(Exception):
     """The form cannot be enforced; the words are a sentence that says why."""
 
 
-class _Outcome(Struct, frozen=True):
+class _FormOutcome(Struct, frozen=True):
     report: FormReport
     size: int
     until: float | None
@@ -45,7 +45,7 @@ class FormTrials:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._idle: list[ConfinedProcess[FormReport]] = []
-        self._outcomes: OrderedDict[AnswerForm, _Outcome] = OrderedDict()
+        self._outcomes: OrderedDict[AnswerForm, _FormOutcome] = OrderedDict()
         self._size = 0
         self._closed = False
 
@@ -55,7 +55,7 @@ class FormTrials:
         if report is None:
             report, until = self._tried(form)
             self._remember(form, report, until)
-        if isinstance(report, Unfit):
+        if isinstance(report, FormUnfit):
             raise UnfitForm(report.words)
         return report.grammar
 
@@ -76,7 +76,7 @@ class FormTrials:
             self._give_back(process)
             raise UnfitForm("It holds half a surrogate pair, which is no character; send text as UTF-8.") from error
         except ProcessEnded as error:
-            return Unfit(f"Compiling it {error}; make it smaller or simpler."), time.monotonic() + ENDED_SECONDS
+            return FormUnfit(f"Compiling it {error}; make it smaller or simpler."), time.monotonic() + ENDED_SECONDS
         self._give_back(process)
         return report, None
 
@@ -105,11 +105,11 @@ class FormTrials:
             return outcome.report
 
     def _remember(self, form: AnswerForm, report: FormReport, until: float | None) -> None:
-        size = len(report.grammar if isinstance(report, Fit) else report.words) + len(msgspec.msgpack.encode(form))
+        size = len(report.grammar if isinstance(report, FormFits) else report.words) + len(msgspec.msgpack.encode(form))
         with self._lock:
             if form in self._outcomes or size > MOST_KEPT_BYTES:
                 return
-            self._outcomes[form] = _Outcome(report, size, until)
+            self._outcomes[form] = _FormOutcome(report, size, until)
             self._size += size
             while len(self._outcomes) > MOST_KEPT or self._size > MOST_KEPT_BYTES:
                 self._forget(next(iter(self._outcomes)))

@@ -18,17 +18,17 @@ class TryForm(Struct, frozen=True, tag="try"):
     form: AnswerForm
 
 
-class Fit(Struct, frozen=True, tag="fit"):
+class FormFits(Struct, frozen=True, tag="fit"):
     """The form can be compiled, and something is of it."""
 
     grammar: str
     """As `core.decoding.masks.library.write_main` writes it."""
 
 
-class Unfit(Struct, frozen=True, tag="unfit"):
+class FormUnfit(Struct, frozen=True, tag="unfit"):
     """A sentence about what keeps the form from being enforced."""
 
     words: str
 
 
-FormReport = Fit | Unfit
+FormReport = FormFits | FormUnfit

@@ -11,7 +11,7 @@ from llguidance import LLTokenizer
 from core.confined.worker import serve_orders
 from core.decoding.masks.library import ONLY_MAIN, join_grammar, new_matcher, write_main
 from core.decoding.masks.schema import SchemaRefused
-from core.decoding.masks.wire import FORM_CHARACTERS, Fit, FormReport, TryForm, Unfit
+from core.decoding.masks.wire import FORM_CHARACTERS, FormFits, FormReport, FormUnfit, TryForm
 from core.foreign_text import make_printable
 from core.requests import AnswerForm, GbnfGrammar, JsonObject, JsonSchema, LarkGrammar, RegexPattern, TextChoice
 
@@ -51,27 +51,27 @@ def _on_small_stack(tokenizer: LLTokenizer, data: bytes) -> FormReport:
     thread.start()
     thread.join()
     # Without a report its thread has failed, for want of memory as a rule.
-    return reports[0] if reports else Unfit("it needs too much memory")
+    return reports[0] if reports else FormUnfit("it needs too much memory")
 
 
 def _tried(tokenizer: LLTokenizer, data: bytes) -> FormReport:
     form = msgspec.msgpack.decode(data, type=TryForm).form
     if _characters(form) > FORM_CHARACTERS:
-        return Unfit(f"The {_called(form)} is too large: {FORM_CHARACTERS:,} characters are the most.")
+        return FormUnfit(f"The {_called(form)} is too large: {FORM_CHARACTERS:,} characters are the most.")
     try:
         grammar = write_main(form)
     except SchemaRefused as error:
-        return Unfit(make_printable(str(error)))
+        return FormUnfit(make_printable(str(error)))
     except ValueError as error:
-        return Unfit(f"The {_called(form)} cannot be read: {_short(str(error))}.")
+        return FormUnfit(f"The {_called(form)} cannot be read: {_short(str(error))}.")
     matcher = new_matcher(tokenizer, join_grammar(ONLY_MAIN, grammar))
     if not matcher.is_error():
         matcher.compute_bitmask()
         if matcher.is_stopped() and not matcher.is_accepting() and not _went_wrong(matcher.get_error()):
-            return Unfit(f"No text is of the {_called(form)}.")
+            return FormUnfit(f"No text is of the {_called(form)}.")
     if matcher.is_error():
-        return Unfit(_explained(form, matcher.get_error()))
-    return Fit(grammar)
+        return FormUnfit(_explained(form, matcher.get_error()))
+    return FormFits(grammar)
 
 
 def _went_wrong(said: str) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
-from core.engines.llamacpp.samplers import AbortFlag, Candidates, build_chain
+from core.engines.llamacpp.samplers import AbortFlag, AllowedTokens, build_chain
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.models.fit.sizing import outputs
 from core.requests import Sampling
@@ -138,7 +138,7 @@ class LlamaModel:
         self._context = context
         self._memory = native.llama_get_memory(context)
         self._batch = _Batch(spec.batch)
-        self._candidates = Candidates(tokenizer.size)
+        self._candidates = AllowedTokens(tokenizer.size)
         self._outputs = outputs(spec)
         self._free = list(range(spec.sequences - 1, -1, -1))
         self._sequences: dict[SequenceId, _LlamaSequence] = {}

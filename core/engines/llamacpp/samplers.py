@@ -80,7 +80,7 @@ def _truncations(sampling: Sampling) -> list[native.llama_sampler_p]:
     return samplers
 
 
-class Candidates:
+class AllowedTokens:
     """Draws among the tokens that a mask allows: a chain is given those alone, so banned ones are in no sum or sort."""
 
     def __init__(self, vocabulary: int) -> None:
