@@ -1,4 +1,4 @@
-"""The app: four screens around one desk. Imports nothing heavy, so that the first frame comes at once."""
+"""The app: screens around one desk. Imports nothing heavy, so that the first frame comes at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import constants, events, on, work
 from textual.app import SystemCommand
 from textual.css.query import NoMatches
+from textual.dom import DOMNode
 from textual.screen import Screen
 
 from core.errors import BenchtopError
@@ -24,7 +26,9 @@ from core.settings.schema import Settings, folders
 from themes import PALETTES
 from tui import format as fmt
 from tui import glyphs, theming
-from tui.actions.registry import Scope, bindings, of, scope_of
+from tui.actions.action import Action, bindings_of
+from tui.actions.registry import EVERYWHERE
+from tui.actions.screens import SCREENS, make_screen
 from tui.palettes import Palettes
 from tui.screens.base import Room
 from tui.session import Desk, Wish, build, model_in, notes_on_talk
@@ -44,38 +48,14 @@ if TYPE_CHECKING:
 DEFAULT_THEME = "graphite"
 
 
-def _models() -> Room:
-    from tui.screens.models.screen import ModelsScreen
-
-    return ModelsScreen()
-
-
-def _bench() -> Room:
-    from tui.screens.bench.screen import BenchScreen
-
-    return BenchScreen()
-
-
-def _serve() -> Room:
-    from tui.screens.serve.screen import ServeScreen
-
-    return ServeScreen()
-
-
-def _chat() -> Room:
-    from tui.screens.chat.screen import ChatScreen
-
-    return ChatScreen()
-
-
 class BenchtopApp(KeysInTurn):
     """`make` builds the workbench after the first frame; tests put their own in its place."""
 
     TITLE = "benchtop"
     CSS_PATH = Path(__file__).with_name("app.tcss")
-    MODES = {"models": _models, "bench": _bench, "serve": _serve, "chat": _chat}
+    MODES = {name: partial(make_screen, name) for name in SCREENS}
     DEFAULT_MODE = "chat"
-    BINDINGS = bindings(Scope.APP)
+    BINDINGS = bindings_of(EVERYWHERE)
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
 
@@ -223,7 +203,7 @@ class BenchtopApp(KeysInTurn):
     def action_help(self) -> None:
         from tui.dialogs.help import HelpScreen
 
-        self.push_screen(HelpScreen(scope_of(self.current_mode)))
+        self.push_screen(HelpScreen(self.current_mode))
 
     def action_toggle_ascii(self) -> None:
         self.glyphs = glyphs.UNICODE if self.glyphs is glyphs.ASCII else glyphs.ASCII
@@ -287,17 +267,20 @@ class BenchtopApp(KeysInTurn):
         await self.desk.close()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The registry's actions for what is in sight, then the themes by name."""
+        """The actions of the screen in sight and of the app, then the themes by name."""
         room = self.screen_stack[0]
-        for action in of(scope_of(self.current_mode), Scope.APP):
-            if action.palette and not (action.selects and room.check_action(action.run.partition("(")[0], ()) is False):
-                yield SystemCommand(action.name, action.help, self._runner(action.run, room, action.scope))
+        for action in room.ACTIONS if isinstance(room, Room) else ():
+            if not action.selects or room.check_action(action.method, ()) is not False:
+                yield from self._command(action, room)
+        for action in EVERYWHERE:
+            yield from self._command(action, self)
         for name in sorted(self.available_themes):
             yield SystemCommand(f"Theme: {name}", "Use these colours", self._themer(name))
 
-    def _runner(self, run: str, room: Screen[object], scope: Scope) -> Callable[[], object]:
-        target = self if scope is Scope.APP else room
-        return lambda: self.call_next(self.run_action, run, target)
+    def _command(self, action: Action, target: DOMNode) -> Iterable[SystemCommand]:
+        if action.palette:
+            run = partial(self.call_next, self.run_action, action.run, target)
+            yield SystemCommand(action.name, action.help, run)
 
     def _themer(self, name: str) -> Callable[[], None]:
         return lambda: setattr(self, "theme", name)

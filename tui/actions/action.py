@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from enum import Enum
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
-from textual.binding import Binding
-
-
-class Scope(Enum):
-    """Where an action is at home; the value is the title its keys stand under in the help screen."""
-
-    APP = "everywhere"
-    MODELS = "models"
-    BENCH = "bench"
-    SERVE = "serve"
-    CHAT = "chat"
+from textual.binding import Binding, BindingType
 
 
 class Action(Struct, frozen=True):
     id: str
     """Names the action in a keymap."""
-    scope: Scope
     name: str
     """What the command palette calls it."""
     run: str
-    """The Textual action, found on the scope's screen or the app."""
+    """The Textual action, found on the screen or the app that lists it."""
     keys: tuple[str, ...]
     """The first is the one shown."""
     help: str
@@ -44,9 +32,24 @@ class Action(Struct, frozen=True):
     there: tuple[str, ...] = ()
     """Keys that it has among the downloads besides."""
 
+    @property
+    def method(self) -> str:
+        """The Textual action without its parameters."""
+        return self.run.partition("(")[0]
 
-def bindings_of(action: Action) -> Iterator[Binding]:
-    """Where it is at home; the footer shows the first key only."""
+
+def bindings_of(actions: Iterable[Action]) -> list[BindingType]:
+    """Their key bindings, where they are at home."""
+    return [binding for action in actions for binding in _bindings(action)]
+
+
+def download_bindings_of(actions: Iterable[Action]) -> list[BindingType]:
+    """The keys of the list of downloads, which the footer shows while the cursor is in it."""
+    return [binding for action in actions if action.downloads for binding in _download_bindings(action)]
+
+
+def _bindings(action: Action) -> Iterator[Binding]:
+    """The footer shows the first key only."""
     for place, key in enumerate(action.keys):
         yield Binding(
             key,
@@ -60,8 +63,7 @@ def bindings_of(action: Action) -> Iterator[Binding]:
         )
 
 
-def bindings_there(action: Action) -> Iterator[Binding]:
-    """Among the downloads."""
+def _download_bindings(action: Action) -> Iterator[Binding]:
     for place, key in enumerate((*action.keys, *action.there)):
         yield Binding(
             key,

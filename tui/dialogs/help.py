@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 
-from tui.actions.registry import NOTES, Action, Scope, of
+from tui.actions.action import Action
+from tui.actions.registry import EVERYWHERE, HELP_KEY, NOTES, actions_of
+from tui.actions.screens import SCREENS
 from tui.widgets.plain import Plain
 
 _SHORT = {"question_mark": "?", "escape": "esc", "delete": "del", "slash": "/", "minus": "-", "plus": "+"}
@@ -25,26 +28,31 @@ def keys(names: tuple[str, ...]) -> str:
 
 
 class HelpScreen(ModalScreen[None]):
-    """Lists the scope it was opened from first, then what holds everywhere."""
+    """Lists the actions of the screen it was opened from first, then what holds everywhere."""
 
-    BINDINGS = [("escape,q,question_mark,f5", "dismiss", "Close")]
+    BINDINGS = [(f"escape,q,question_mark,{HELP_KEY}", "dismiss", "Close")]
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, screen: str) -> None:
         super().__init__()
-        self._scope = scope
+        self._opened_from = screen
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog") as dialog:
             dialog.border_title = "help"
             dialog.border_subtitle = "escape to close, arrows to scroll"
-            others = [scope for scope in Scope if scope not in (self._scope, Scope.APP)]
-            for scope in (self._scope, Scope.APP, *others):
-                yield Plain(scope.value, classes="heading")
-                for action in of(scope):
-                    if action.keys:
-                        yield _line(action)
+            here = self._opened_from
+            yield from _part(here, actions_of(here))
+            yield from _part("everywhere", EVERYWHERE)
+            for screen in SCREENS:
+                if screen != here:
+                    yield from _part(screen, actions_of(screen))
             yield Plain("good to know", classes="heading")
             yield Plain("\n".join(NOTES))
+
+
+def _part(title: str, actions: Iterable[Action]) -> ComposeResult:
+    yield Plain(title, classes="heading")
+    yield from (_line(action) for action in actions if action.keys)
 
 
 def _line(action: Action) -> Horizontal:

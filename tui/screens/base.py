@@ -1,17 +1,17 @@
-"""What the four screens have in common: the title bar above, the footer below, snapshots while they are in sight."""
+"""What the screens have in common: the title bar above, the footer below, snapshots while they are in sight."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, cast
+from typing import Protocol, cast
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import Screen
 from textual.widgets import Footer
 
 from core.errors import BenchtopError
 from core.settings.schema import Settings
 from core.snapshots import Snapshot
+from tui.actions.screens import ActionScreen
 from tui.glyphs import Glyphs
 from tui.session import Desk, Wish, model_in
 from tui.widgets.log_tail import LogTail
@@ -39,11 +39,8 @@ class Shell(Protocol):
         ...
 
 
-class Room(Screen[None]):
+class Room(ActionScreen):
     """A screen of the workbench. Subclasses compose `body` and draw from `show`."""
-
-    NAME: ClassVar[str]
-    """Its key in `tui.actions.registry.SCREENS`."""
 
     def compose(self) -> ComposeResult:
         yield TitleBar(self.NAME)

@@ -11,7 +11,7 @@ from textual.widgets import Static
 from core.snapshots import ModelSnapshot, ModelState
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.registry import SCREENS
+from tui.actions.screens import SCREENS
 from tui.widgets.plain import Plain
 
 MODEL_WIDTH = 26

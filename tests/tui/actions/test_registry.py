@@ -9,40 +9,42 @@ from textual.app import App
 from textual.dom import DOMNode
 
 from tests.tui.conftest import quiet
-from tui.actions.registry import ACTIONS, SCREENS, Action, Scope, of
+from tui.actions.action import Action
+from tui.actions.registry import EVERYWHERE, actions_of
+from tui.actions.screens import SCREENS, screen_class
+from tui.app import BenchtopApp
 from tui.dialogs.help import keys
-from tui.screens.bench.screen import BenchScreen
-from tui.screens.chat.screen import ChatScreen
-from tui.screens.models.screen import ModelsScreen
-from tui.screens.serve.screen import ServeScreen
 
-HOMES: dict[Scope, type[DOMNode]] = {
-    Scope.MODELS: ModelsScreen,
-    Scope.BENCH: BenchScreen,
-    Scope.SERVE: ServeScreen,
-    Scope.CHAT: ChatScreen,
-}
+ACTIONS: list[tuple[Action, type[DOMNode]]] = [
+    *((action, BenchtopApp) for action in EVERYWHERE),
+    *((action, screen_class(name)) for name in SCREENS for action in actions_of(name)),
+]
+"""Each with its home."""
 
 
-@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
-def test_every_action_exists_where_it_is_at_home(action: Action) -> None:
-    home = HOMES.get(action.scope) or type(quiet())
-    assert hasattr(home, f"action_{action.run.partition('(')[0]}")
+@pytest.mark.parametrize("name", SCREENS)
+def test_every_screen_is_found_by_the_name_that_it_gives_itself(name: str) -> None:
+    assert name == screen_class(name).NAME
+
+
+@pytest.mark.parametrize(("action", "home"), ACTIONS, ids=lambda each: getattr(each, "id", ""))
+def test_every_action_exists_where_it_is_at_home(action: Action, home: type[DOMNode]) -> None:
+    assert hasattr(home, f"action_{action.method}")
 
 
 def test_ids_are_unique() -> None:
-    assert max(Counter(action.id for action in ACTIONS).values()) == 1
+    assert max(Counter(action.id for action, _ in ACTIONS).values()) == 1
 
 
-@pytest.mark.parametrize("scope", Scope)
-def test_no_key_means_two_things_in_one_scope(scope: Scope) -> None:
-    counted = Counter(key for action in of(scope, Scope.APP) for key in action.keys)
+@pytest.mark.parametrize("name", SCREENS)
+def test_no_key_means_two_things_on_one_screen(name: str) -> None:
+    counted = Counter(key for action in (*actions_of(name), *EVERYWHERE) for key in action.keys)
     # Escape stops an answer while there is one, and leaves the message otherwise.
     assert {key for key, times in counted.items() if times > 1} <= {"escape"}
 
 
 def test_every_action_says_what_it_does() -> None:
-    for action in ACTIONS:
+    for action, _ in ACTIONS:
         assert action.help.endswith(".")
         assert action.name[0].isupper()
 
@@ -56,7 +58,7 @@ async def test_the_palette_offers_the_registry_and_the_themes() -> None:
     async with app.run_test() as pilot:
         await pilot.pause()
         offered = {command.title for command in app.get_system_commands(app.screen)}
-        wanted = {action.name for action in of(Scope.CHAT, Scope.APP) if action.palette}
+        wanted = {action.name for action in (*actions_of("chat"), *EVERYWHERE) if action.palette}
         assert wanted <= offered
         assert {"Theme: graphite", "Theme: ansi-dark", "Theme: ansi-light"} <= offered
 
@@ -68,7 +70,7 @@ async def test_help_lists_every_action_that_has_a_key() -> None:
         await pilot.pause()
         assert isinstance(app, App)
         shown = app.screen.query(".action")
-        assert len(shown) == sum(1 for action in ACTIONS if action.keys)
+        assert len(shown) == sum(1 for action, _ in ACTIONS if action.keys)
         await pilot.press("escape")
         await pilot.pause()
         assert app.current_mode in SCREENS

@@ -18,8 +18,9 @@ from core.sizes import format_size
 from core.snapshots import Snapshot
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.registry import Scope, bindings
+from tui.actions.action import bindings_of
 from tui.screens.base import Room
+from tui.screens.bench.actions import ACTIONS
 from tui.screens.bench.engines_pane import Contest
 from tui.session import model_in
 from tui.widgets.plain import Plain, shown
@@ -64,7 +65,8 @@ class BenchScreen(Room):
     """Two panes. As it serves: parameters above, the live plot, the rounds below."""
 
     NAME = "bench"
-    BINDINGS = bindings(Scope.BENCH)
+    ACTIONS = ACTIONS
+    BINDINGS = bindings_of(ACTIONS)
     AUTO_FOCUS = "#start"
 
     class Sampled(Message):

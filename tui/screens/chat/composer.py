@@ -7,7 +7,9 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import TextArea
 
-PASSED_ON = frozenset({"1", "2", "3", "4", "question_mark"})
+from tui.actions.screens import SCREENS
+
+PASSED_ON = frozenset({*(str(number) for number, _ in enumerate(SCREENS, 1)), "question_mark"})
 """Keys that act on the app while nothing is written yet; all of them can be taken back."""
 
 

@@ -20,8 +20,9 @@ from core.foreign_text import make_printable
 from core.snapshots import ModelSnapshot, Snapshot
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.registry import Scope, bindings
+from tui.actions.action import bindings_of
 from tui.screens.base import Room
+from tui.screens.chat.actions import ACTIONS
 from tui.screens.chat.answer import Answer
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange, Outcome
@@ -40,7 +41,8 @@ class ChatScreen(Room):
     """The conversation, the gauge of its context, and the message being written."""
 
     NAME = "chat"
-    BINDINGS = bindings(Scope.CHAT)
+    ACTIONS = ACTIONS
+    BINDINGS = bindings_of(ACTIONS)
     AUTO_FOCUS = "#composer"
 
     class Ended(Message):

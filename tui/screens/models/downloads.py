@@ -16,7 +16,8 @@ from core.models.downloads.status import DownloadItem, DownloadState
 from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.registry import download_bindings
+from tui.actions.action import download_bindings_of
+from tui.screens.models.actions import ACTIONS
 from tui.screens.models.facts import short_name
 from tui.widgets.gauge import bar
 from tui.widgets.plain import Plain, shown
@@ -61,7 +62,10 @@ class DownloadLines(Lines[DownloadItem]):
     """Its keys act on the download under the cursor, also those that would mean a model elsewhere."""
 
     # To search is possible from here too, but there is no room to say so.
-    BINDINGS: ClassVar[list[BindingType]] = [*download_bindings(), Binding("slash", "screen.search", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *download_bindings_of(ACTIONS),
+        Binding("slash", "screen.search", show=False),
+    ]
 
 
 class Transfers(Container):

@@ -18,7 +18,8 @@ from core.sizes import format_size
 from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.registry import Scope, bindings, selecting
+from tui.actions.action import bindings_of
+from tui.screens.models.actions import ACTIONS
 from tui.screens.models.details import Details
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.file_actions import Keeping
@@ -41,7 +42,8 @@ LEAST_WORDS = 2
 """Characters from which it is."""
 SCROLL = 3
 """Lines by which the details are scrolled at once."""
-SELECTING = selecting()
+SELECTING = frozenset(action.method for action in ACTIONS if action.selects)
+"""Textual actions that are about the list of models."""
 SORTS = {Order.LIKES: "LIKES", Order.UPDATED: "UPDATED"}
 """Orders that the Hub knows; it is asked for what is downloaded most otherwise."""
 
@@ -50,7 +52,8 @@ class ModelsScreen(Keeping):
     """The search above the table, the details of what is selected beside it, the downloads and the memory below."""
 
     NAME = "models"
-    BINDINGS = bindings(Scope.MODELS)
+    ACTIONS = ACTIONS
+    BINDINGS = bindings_of(ACTIONS)
     AUTO_FOCUS = "#library"
 
     class Scanned(Message):

@@ -15,8 +15,9 @@ from core.sizes import format_size
 from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, RequestRow, Snapshot
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.registry import Scope, bindings
+from tui.actions.action import bindings_of
 from tui.screens.base import Room
+from tui.screens.serve.actions import ACTIONS
 from tui.screens.serve.requests import Board
 from tui.session import model_in
 from tui.widgets.gauge import Gauge
@@ -28,7 +29,8 @@ class ServeScreen(Room):
     """The server's switch and address, gauges, the request board, the log."""
 
     NAME = "serve"
-    BINDINGS = bindings(Scope.SERVE)
+    ACTIONS = ACTIONS
+    BINDINGS = bindings_of(ACTIONS)
     AUTO_FOCUS = "#board"
 
     def __init__(self) -> None:

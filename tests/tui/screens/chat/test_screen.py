@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 from core.errors import LoadFailed
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import GUIDE, StillWorkbench
-from tui.actions.registry import Scope, of
+from tui.actions.registry import actions_of
 from tui.app import BenchtopApp
 from tui.screens.chat.answer import Answer
 from tui.screens.chat.composer import Composer
@@ -192,7 +192,7 @@ async def test_what_is_pasted_after_a_click_elsewhere_goes_to_the_message_once()
 
 
 def test_no_key_of_chat_alone_is_a_character() -> None:
-    keys = [key for action in of(Scope.CHAT) for key in action.keys]
+    keys = [key for action in actions_of("chat") for key in action.keys]
     assert [key for key in keys if len(key) == 1] == []
 
 

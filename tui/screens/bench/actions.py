@@ -1,0 +1,40 @@
+"""What a user can do on the bench screen."""
+
+from __future__ import annotations
+
+from tui.actions.action import Action
+
+ACTIONS = (
+    Action(
+        "bench.run",
+        "Start or stop measuring",
+        "run",
+        ("s", "ctrl+s"),
+        "Start, or stop early.",
+        "start/stop",
+    ),
+    Action(
+        "bench.engines",
+        "Engines side by side, or as it serves",
+        "engines",
+        ("e",),
+        "Switch between the engines that run the model and the loaded model as it serves.",
+        "engines",
+    ),
+    Action(
+        "bench.export",
+        "Write the results to files",
+        "export",
+        ("w",),
+        "Engines side by side as JSON, CSV and Markdown, into the working directory.",
+        "write",
+    ),
+    Action(
+        "bench.leave",
+        "Leave the field",
+        "leave",
+        ("escape",),
+        "To the start button, where single keys act.",
+        palette=False,
+    ),
+)

@@ -1,0 +1,34 @@
+"""What a user can do on the serve screen."""
+
+from __future__ import annotations
+
+from tui.actions.action import Action
+
+ACTIONS = (
+    Action("serve.toggle", "Start or stop the server", "switch", ("s",), "In this same process.", "start/stop"),
+    Action(
+        "serve.cancel",
+        "Cancel the request",
+        "cancel",
+        ("x", "delete"),
+        "The one selected on the board.",
+        "cancel",
+    ),
+    Action(
+        "serve.curl",
+        "Copy the curl line",
+        "copy_curl",
+        ("c",),
+        "A request ready to paste into a shell.",
+        "copy curl",
+    ),
+    Action(
+        "serve.board",
+        "Back to the requests",
+        "board",
+        ("escape",),
+        "From the button to the list of requests.",
+        palette=False,
+    ),
+    Action("serve.key", "Copy the API key", "copy_key", ("k",), "The key that clients must send."),
+)
