@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class BenchtopError(Exception):
     """Root of every error a user may meet; `str(error)` is fit to be shown as it is to the user of this machine."""
 
-    places: tuple[Path, ...] = ()
+    paths: tuple[Path, ...] = ()
     """Files and folders that the sentence may name; who is at another machine is told them without what is above."""
 
 
@@ -216,10 +216,10 @@ class ServerError(BenchtopError):
 
 
 @contextmanager
-def attach_paths(*places: Path) -> Iterator[None]:
+def attach_paths(*paths: Path) -> Iterator[None]:
     """Have an error that is raised inside know which files and folders it may speak of."""
     try:
         yield
     except BenchtopError as error:
-        error.places = (*error.places, *places)
+        error.paths = (*error.paths, *paths)
         raise

@@ -83,10 +83,10 @@ def _may_be_name(host: str) -> bool:
         return False
 
 
-def _named_by(place: str) -> str:
+def _named_by(written: str) -> str:
     """`, localhost` for `localhost:8080/v1`, and how the port is given; nothing where no host can be made out."""
-    found = _WITH_PORT.fullmatch(place.partition("/")[0])
-    host, port = (found["host"], found["port"]) if found else (place.partition("/")[0], "")
+    found = _WITH_PORT.fullmatch(written.partition("/")[0])
+    host, port = (found["host"], found["port"]) if found else (written.partition("/")[0], "")
     if not (_may_be_name(host) or _is_address(_without_brackets(host))):
         return ""
     return f", {host}{f', and --port {port}' if port else ''}"

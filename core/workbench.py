@@ -193,9 +193,9 @@ class Workbench:
         await asyncio.to_thread(self.store.close)
 
     @property
-    def places(self) -> tuple[Path, ...]:
+    def paths(self) -> tuple[Path, ...]:
         """The files of the models that are known."""
-        return tuple(place for member in self._pool for place in self._factory.files(member))
+        return tuple(path for member in self._pool for path in self._factory.files(member))
 
     @property
     def first_choice(self) -> str | None:

@@ -20,14 +20,14 @@ AGAIN: Final = 60.0
 BURST: Final = 3
 """Different mishaps told within `BURST_SECONDS`; of more, only the log knows."""
 BURST_SECONDS: Final = 10.0
-PLACES: Final = 500
+MOST_SEEN: Final = 500
 """Mishaps kept apart; beyond them the oldest is forgotten."""
 WORDS: Final = 160
 """Characters of an error's own words in the sentence."""
 OWN: Final = frozenset({"textual", "rich", "asyncio"})
 """Folders whose code only passes on what happened elsewhere."""
 
-Place = tuple[str, str, int]
+CodeLine = tuple[str, str, int]
 
 _log = get_logger(__name__)
 
@@ -37,19 +37,19 @@ class Mishaps:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._seen: dict[Place, tuple[float, int]] = {}
+        self._seen: dict[CodeLine, tuple[float, int]] = {}
         """When each was logged last, and how often it happened since."""
         self._told: deque[float] = deque(maxlen=BURST)
 
     def log(self, error: BaseException, where: str) -> bool:
         """True when it was logged: the first time, and then once in `AGAIN` seconds."""
-        now, place = self._clock(), _place(error)
-        last, times = self._seen.pop(place, (None, 0))
+        now, code_line = self._clock(), _code_line(error)
+        last, times = self._seen.pop(code_line, (None, 0))
         if last is not None and now - last < AGAIN:
-            self._seen[place] = (last, times + 1)
+            self._seen[code_line] = (last, times + 1)
             return False
-        self._seen[place] = (now, 0)
-        if len(self._seen) > PLACES:
+        self._seen[code_line] = (now, 0)
+        if len(self._seen) > MOST_SEEN:
             del self._seen[next(iter(self._seen))]
         again = {"times": times + 1} if times else {}
         _log.error("a part of the app failed", cause=error, where=where, **again)
@@ -81,7 +81,7 @@ def _words(error: BaseException) -> str:
         return ""
 
 
-def _place(error: BaseException) -> Place:
+def _code_line(error: BaseException) -> CodeLine:
     """Where it happened: the innermost line that is not a toolkit's, so that two screens which ask for a widget in vain
     are two mishaps."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]

@@ -165,7 +165,7 @@ class Desk:
         return tuple(self._configured(name, files) for name in self.settings.models)
 
     def _configured(self, name: str, files: Mapping[Path, LibraryEntry]) -> LibraryEntry:
-        from core.models.library.scan import LibraryEntry, Place
+        from core.models.library.scan import LibraryEntry, Location
 
         source = self.settings.source(name)
         try:
@@ -178,7 +178,7 @@ class Desk:
             format_ = None if problem else artifact.format
             return LibraryEntry(name, artifact.path, format_, artifact.size, False, problem)
         # The file may be loaded under another name.
-        return replace(found, name=name, loaded=False, place=Place.HERE)
+        return replace(found, name=name, loaded=False, location=Location.HERE)
 
     async def go_on(self) -> Resumed:
         """With the downloads that the end of the program broke off, once the model in use is there or cannot be had.

@@ -17,7 +17,7 @@ from core.errors import Cancelled, RequestError
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
-_PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
 _MOST_NAME_BYTES = 64
@@ -76,9 +76,9 @@ def _field_names(decoder: msgspec.json.Decoder[Body]) -> Sequence[str]:
 
 def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
     """Turn msgspec's "Expected `int` >= 1 - at `$.n`" into a sentence about the field `n`."""
-    place = _PLACE.search(message)
-    path = place["path"].replace("[...]", "") if place else ""
-    what = message[: place.start()] if place else message
+    found = _PATH.search(message)
+    path = found["path"].replace("[...]", "") if found else ""
+    what = message[: found.start()] if found else message
     if unknown := _UNKNOWN.match(what):
         return unknown_field(_joined(path, unknown["name"]), known if not path else ())
     if missing := _MISSING.match(what):

@@ -6,7 +6,7 @@ import codecs
 import re
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_PLACE = re.compile(r"\(byte (\d+)\)")
+_OFFSET = re.compile(r"\(byte (\d+)\)")
 _WORD = re.compile(rb"-?(?:NaN|Infinity|nan|inf|None|True|False|undefined)\b")
 _FORM = re.compile(rb"[A-Za-z0-9_.%+\[\]-]{1,64}=[^\r\n]*")
 
@@ -16,9 +16,9 @@ def explain_body(raw: bytes, said: str) -> str | None:
 
     Looks at the beginning and at the place of the fault alone, however long the body is.
     """
-    found = _PLACE.search(said)
-    place = int(found[1]) if found else len(raw)
-    return _by_its_look(raw) or _by_its_halves(raw, place, said) or _by_its_words(raw, place)
+    found = _OFFSET.search(said)
+    offset = int(found[1]) if found else len(raw)
+    return _by_its_look(raw) or _by_its_halves(raw, offset, said) or _by_its_words(raw, offset)
 
 
 def _by_its_look(raw: bytes) -> str | None:
@@ -55,11 +55,11 @@ def _wide(raw: bytes) -> str | None:
     return None
 
 
-def _by_its_halves(raw: bytes, place: int, said: str) -> str | None:
+def _by_its_halves(raw: bytes, offset: int, said: str) -> str | None:
     """A half at the end of the body is one after which msgspec misses the other, and so says "truncated"."""
     if "surrogate" not in said and "truncated" not in said:
         return None
-    for found in _HALF.finditer(raw, max(0, place - 16), place + 6):
+    for found in _HALF.finditer(raw, max(0, offset - 16), offset + 6):
         before = raw[: found.start()]
         escaped = (len(before) - len(before.rstrip(b"\\"))) % 2
         if not escaped and not _other_half(raw, found):
@@ -83,8 +83,8 @@ def _is_first(half: bytes) -> bool:
     return half[3:4] in b"89abAB"
 
 
-def _by_its_words(raw: bytes, place: int) -> str | None:
-    start = place - 1 if place and raw[place - 1 : place] == b"-" else place
+def _by_its_words(raw: bytes, offset: int) -> str | None:
+    start = offset - 1 if offset and raw[offset - 1 : offset] == b"-" else offset
     found = _WORD.match(raw, max(0, start))
     return (
         f"The body has {found[0].decode('ascii')} at byte {max(0, start)}, which JSON does not know." if found else None

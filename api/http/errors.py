@@ -159,8 +159,8 @@ def _core(error: BenchtopError) -> Refusal:
     status, kind, code = next(answer for of, answer in ANSWERS.items() if isinstance(error, of))
     whole = str(error)
     # Of a model that is not here nothing can be told but the client's own words.
-    own_words = isinstance(error, ModelNotFound) and not error.places
-    told = whole if own_words else without_folders(whole, error.places)
+    own_words = isinstance(error, ModelNotFound) and not error.paths
+    told = whole if own_words else without_folders(whole, error.paths)
     if told != whole:
         # What is the client's fault may quote anything it sent, as often as it likes.
         note = log.warning if status >= HTTPStatus.INTERNAL_SERVER_ERROR else log.info

@@ -63,11 +63,11 @@ _PATH = re.compile(
 )
 
 
-def without_folders(text: str, places: Collection[Path] = ()) -> str:
+def without_folders(text: str, paths: Collection[Path] = ()) -> str:
     """`text` with every absolute path cut down to its last part. `places`: files and folders that it may speak of."""
     if "/" not in text and "\\" not in text:
         return text
-    for folder in _longest_first(parent for place in places for parent in _parents(place)):
+    for folder in _longest_first(parent for path in paths for parent in _parents(path)):
         text = re.sub(rf"(?<!\w){re.escape(folder)}{_SEPARATOR}", "", text)
     for folder in _longest_first(_usual()):
         text = re.sub(rf"(?<!\w){re.escape(folder)}{_SEPARATOR}{_FOLDERS}*", "", text)
@@ -75,10 +75,10 @@ def without_folders(text: str, places: Collection[Path] = ()) -> str:
     return _PATH.sub(lambda found: found["address"] or "", text)
 
 
-def _parents(place: Path) -> Iterator[str]:
+def _parents(path: Path) -> Iterator[str]:
     """The folder of a file, as it was given, without links, and with the user's home written out."""
-    yield str(place.parent)
-    for other in (place.expanduser, place.resolve):
+    yield str(path.parent)
+    for other in (path.expanduser, path.resolve):
         with suppress(*_UNKNOWABLE):
             yield str(other().parent)
 

@@ -102,18 +102,18 @@ class _Settling:
     def __init__(self, ignored: list[str]) -> None:
         self._ignored = ignored
 
-    def settle(self, raw: bytes, kind: inspect.Type, place: str, name: str) -> bytes:
+    def settle(self, raw: bytes, kind: inspect.Type, path: str, name: str) -> bytes:
         """`raw` in the form that `kind` is decoded from. Raises RequestError for what is refused, MsgspecError."""
         raw = raw.strip()
         match raw[:1]:
             case b"{":
-                return self._settle_object(raw, kind, place, name)
+                return self._settle_object(raw, kind, path, name)
             case b"[":
-                return self._settle_list(raw, kind, place, name)
+                return self._settle_list(raw, kind, path, name)
             case _:
                 return _as_integer(raw) if _wants_integer(kind) else raw
 
-    def _settle_object(self, raw: bytes, kind: inspect.Type, place: str, name: str) -> bytes:
+    def _settle_object(self, raw: bytes, kind: inspect.Type, path: str, name: str) -> bytes:
         known = [each for each in _members(kind) if isinstance(each, inspect.StructType)]
         if not known:
             return raw
@@ -124,18 +124,18 @@ class _Settling:
         fields = {field.encode_name: field for field in chosen.fields}
         kept: list[bytes] = []
         for key, value in given.items():
-            inner, path = bytes(value), f"{place}.{key}" if place else key
+            inner, below = bytes(value), f"{path}.{key}" if path else key
             if key in fields:
                 if not self._is_absent(chosen.cls, key, inner):
                     called = f"{name}.{key}" if name else key
-                    kept.append(_pair(key, self.settle(inner, fields[key].type, path, called)))
+                    kept.append(_pair(key, self.settle(inner, fields[key].type, below, called)))
             elif key == chosen.tag_field:
                 kept.append(_pair(key, inner))
             else:
-                self._judge(chosen.cls, key, inner, path, name)
+                self._judge(chosen.cls, key, inner, below, name)
         return b"{" + b",".join(kept) + b"}"
 
-    def _settle_list(self, raw: bytes, kind: inspect.Type, place: str, name: str) -> bytes:
+    def _settle_list(self, raw: bytes, kind: inspect.Type, path: str, name: str) -> bytes:
         lists = [each for each in _members(kind) if isinstance(each, inspect.ListType)]
         if not lists:
             return raw
@@ -143,7 +143,7 @@ class _Settling:
         if not any(isinstance(each, inspect.StructType) for each in _members(item)):
             # Numbers alone: what looks like one cannot stand in a text.
             return _POINT_NOUGHT.sub(b"", raw) if _holds_integers(item) and b'"' not in raw else raw
-        items = (self.settle(bytes(each), item, f"{place}[{at}]", name) for at, each in enumerate(_LIST.decode(raw)))
+        items = (self.settle(bytes(each), item, f"{path}[{at}]", name) for at, each in enumerate(_LIST.decode(raw)))
         return b"[" + b",".join(items) + b"]"
 
     def _is_absent(self, kind: type[Wire], key: str, raw: bytes) -> bool:
@@ -152,17 +152,17 @@ class _Settling:
         values = kind.extra_neutral.get(key)
         return values is not None and len(raw) <= MOST_NEUTRAL_BYTES and Rule(values).takes(_VALUE.decode(raw))
 
-    def _judge(self, kind: type[Wire], key: str, raw: bytes, place: str, name: str) -> None:
+    def _judge(self, kind: type[Wire], key: str, raw: bytes, path: str, name: str) -> None:
         """Raises RequestError where the field would change the answer, or where nobody knows it."""
         rule = kind.rules.get(key)
         small = len(raw) <= MOST_NEUTRAL_BYTES
         if rule is None:
             if not (small and is_neutral(_VALUE.decode(raw))):
                 known = [*kind.__struct_fields__, *kind.rules] if not name else ()
-                raise unknown_field(place, known)
+                raise unknown_field(path, known)
         elif not (small and rule.takes(_VALUE.decode(raw))):
             if not rule.told:
-                raise refuse_value(place, rule)
+                raise refuse_value(path, rule)
             self._ignored.append(f"{name}.{key}" if name else key)
 
 

@@ -51,11 +51,11 @@ def health_route(workbench: Workbench) -> HTTPRouteHandler:
         health, ready = health_of(workbench.snapshot(), workbench.first_choice)
         health, ready = add_past(health, ready, workbench.past, workbench.first_choice)
         # It is asked without a key.
-        places = workbench.places
+        paths = workbench.paths
         told = replace(
             health,
-            detail=without_folders(health.detail, places),
-            last_death=without_folders(health.last_death, places),
+            detail=without_folders(health.detail, paths),
+            last_death=without_folders(health.last_death, paths),
         )
         return Response(told, status_code=200 if ready else 503)
 

@@ -50,7 +50,7 @@ LOAD_BODY: Final = JsonBody(cast(type[ModelRequest], LoadRequest))
 
 def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     def card(name: str) -> ModelCard:
-        return find_card(build_cards(workbench.snapshot(), workbench.places), name)
+        return find_card(build_cards(workbench.snapshot(), workbench.paths), name)
 
     async def read(
         request: Request[object, object, State], form: JsonBody[ModelRequest] = BODY

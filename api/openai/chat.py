@@ -198,13 +198,13 @@ def _unsupported(field: str, what: str) -> RequestError:
     return RequestError(f"This server does not support {what} yet; send the request without `{field}`.", field)
 
 
-def _message(message: ChatMessage, place: str) -> Message:
+def _message(message: ChatMessage, path: str) -> Message:
     if message.tool_calls:
-        raise _unsupported(f"{place}.tool_calls", "tool calls")
-    return Message(role=message.role, parts=tuple(_parts(message, place)), name=message.name)
+        raise _unsupported(f"{path}.tool_calls", "tool calls")
+    return Message(role=message.role, parts=tuple(_parts(message, path)), name=message.name)
 
 
-def _parts(message: ChatMessage, place: str) -> Iterator[CoreText]:
+def _parts(message: ChatMessage, path: str) -> Iterator[CoreText]:
     if message.content is None:
         if message.refusal:
             yield CoreText(message.refusal)
@@ -220,7 +220,7 @@ def _parts(message: ChatMessage, place: str) -> Iterator[CoreText]:
                 kind = str(part.__struct_config__.tag)
                 raise RequestError(
                     f"The model takes text alone, so a content part of type `{kind}` cannot be used.",
-                    f"{place}.content[{i}]",
+                    f"{path}.content[{i}]",
                 )
 
 

@@ -142,14 +142,14 @@ def _inputs(given: str | list[str | int | list[int]]) -> Iterator[RawText | RawT
     if all(isinstance(each, int) for each in given):
         yield RawTokens(tuple(each for each in given if isinstance(each, int)))
         return
-    for place, each in enumerate(given):
+    for index, each in enumerate(given):
         if isinstance(each, int) or type(each) is not type(given[0]):
             raise RequestError(
-                f"The field `input[{place}]` is wrong: give texts alone, tokens alone, or lists of tokens alone.",
-                f"input[{place}]",
+                f"The field `input[{index}]` is wrong: give texts alone, tokens alone, or lists of tokens alone.",
+                f"input[{index}]",
             )
         if not each:
-            raise RequestError(f"The field `input[{place}]` is empty.", f"input[{place}]")
+            raise RequestError(f"The field `input[{index}]` is empty.", f"input[{index}]")
         yield RawText(each) if isinstance(each, str) else RawTokens(tuple(each))
 
 

@@ -42,7 +42,7 @@ def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
         name = model_id.removeprefix("/")
         # Those that are known are found without a look at the disk.
-        known = build_cards(workbench.snapshot(), workbench.places)
+        known = build_cards(workbench.snapshot(), workbench.paths)
         return find_card(known if _is_among(known, name) else await build_all_cards(workbench), name)
 
     return [list_models, retrieve_model]
@@ -52,7 +52,7 @@ async def build_all_cards(workbench: Workbench) -> list[ModelCard]:
     """Of the models that are known, and behind them of those that a request would load."""
     more = await workbench.loadable()
     snapshot = workbench.snapshot()
-    known = build_cards(snapshot, workbench.places)
+    known = build_cards(snapshot, workbench.paths)
     created = _created(snapshot)
     return [*known, *(_of_library(each, created) for each in more if not _is_among(known, each.name))]
 
@@ -76,7 +76,7 @@ def _of_library(model: Loadable, created: int) -> ModelCard:
     )
 
 
-def build_cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]:
+def build_cards(snapshot: Snapshot, paths: Collection[Path]) -> list[ModelCard]:
     """`places`: files that what is wrong with a model may speak of."""
     created = _created(snapshot)
     absent = [
@@ -90,7 +90,7 @@ def build_cards(snapshot: Snapshot, places: Collection[Path]) -> list[ModelCard]
         )
         for each in snapshot.pool.absent
     ]
-    return [*(_card(model, created, places) for model in snapshot.models), *absent]
+    return [*(_card(model, created, paths) for model in snapshot.models), *absent]
 
 
 def find_card(cards: list[ModelCard], name: str) -> ModelCard:
@@ -103,7 +103,7 @@ def find_card(cards: list[ModelCard], name: str) -> ModelCard:
     raise ModelNotFound(name, f"No model named {shorten_name(wanted)} is served here; there is {there}.")
 
 
-def _card(model: ModelSnapshot, created: int, places: Collection[Path]) -> ModelCard:
+def _card(model: ModelSnapshot, created: int, paths: Collection[Path]) -> ModelCard:
     return ModelCard(
         id=model.name,
         created=created,
@@ -126,13 +126,13 @@ def _card(model: ModelSnapshot, created: int, places: Collection[Path]) -> Model
         resident_bytes=model.resident,
         requests=model.in_use,
         idle_seconds=round(model.idle, 1),
-        draft=_draft(model.draft, places),
-        notes=[without_folders(note, places) for note in model.notes],
+        draft=_draft(model.draft, paths),
+        notes=[without_folders(note, paths) for note in model.notes],
     )
 
 
-def _draft(stats: DraftStats | None, places: Collection[Path]) -> DraftCard | None:
+def _draft(stats: DraftStats | None, paths: Collection[Path]) -> DraftCard | None:
     if stats is None:
         return None
-    problem = without_folders(stats.problem, places) or None
+    problem = without_folders(stats.problem, paths) or None
     return DraftCard(by=stats.by, guessed=stats.guessed, kept=stats.kept, problem=problem)

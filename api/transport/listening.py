@@ -89,7 +89,7 @@ def _bind_all(addresses: Iterable[str], port: int) -> list[socket.socket]:
 
 
 def _bind(address: str, port: int) -> socket.socket:
-    family, kind, protocol, _, place = socket.getaddrinfo(
+    family, kind, protocol, _, resolved = socket.getaddrinfo(
         address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
     )[0]
     bound = socket.socket(family, kind, protocol)
@@ -99,7 +99,7 @@ def _bind(address: str, port: int) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
-        bound.bind(place)
+        bound.bind(resolved)
         bound.listen(BACKLOG_CONNECTIONS)
         bound.setblocking(False)
     except BaseException:

@@ -39,13 +39,13 @@ class RadixIndex(Generic[Entry]):
 
     def __init__(self) -> None:
         self._root: _Node[Entry] = _Node((), None)
-        self._places: dict[Entry, _Node[Entry]] = {}
+        self._nodes: dict[Entry, _Node[Entry]] = {}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._nodes)
 
     def __contains__(self, entry: Entry) -> bool:
-        return entry in self._places
+        return entry in self._nodes
 
     def match(self, tokens: Tokens) -> Match[Entry] | None:
         """The entry with the longest common prefix; None when none shares a token."""
@@ -73,7 +73,7 @@ class RadixIndex(Generic[Entry]):
 
     def insert(self, tokens: Tokens, entry: Entry) -> bool:
         """Add an entry. False, and nothing added, when an entry already holds all of `tokens` (or they are none)."""
-        if entry in self._places:
+        if entry in self._nodes:
             raise ValueError("the entry is in the index already")
         found = self.match(tokens)
         if not tokens or (found is not None and found.length == len(tokens)):
@@ -84,7 +84,7 @@ class RadixIndex(Generic[Entry]):
     def insert_exact(self, tokens: Tokens, entry: Entry) -> bool:
         """Add an entry although a longer one may begin with its tokens. False, and nothing added, when an entry of
         exactly these tokens is there (or they are none)."""
-        if entry in self._places:
+        if entry in self._nodes:
             raise ValueError("the entry is in the index already")
         there = self.longest_within(tokens)
         if not tokens or (there is not None and len(self.tokens(there)) == len(tokens)):
@@ -95,7 +95,7 @@ class RadixIndex(Generic[Entry]):
     def superseded(self, entry: Entry) -> list[Entry]:
         """Entries whose tokens are a proper prefix of this one's: it can stand in for them."""
         found = []
-        node = self._places[entry].parent
+        node = self._nodes[entry].parent
         while node is not None:
             if node.entry is not None:
                 found.append(node.entry)
@@ -104,7 +104,7 @@ class RadixIndex(Generic[Entry]):
 
     def tokens(self, entry: Entry) -> Tokens:
         runs: list[Tokens] = []
-        node: _Node[Entry] | None = self._places[entry]
+        node: _Node[Entry] | None = self._nodes[entry]
         while node is not None:
             runs.append(node.edge)
             node = node.parent
@@ -112,12 +112,12 @@ class RadixIndex(Generic[Entry]):
 
     def remove(self, entry: Entry) -> None:
         """Raises KeyError when the entry is not in the index."""
-        node = self._places.pop(entry)
+        node = self._nodes.pop(entry)
         node.entry = None
         self._tidy(node)
 
     def entries(self) -> Iterator[Entry]:
-        return iter(self._places)
+        return iter(self._nodes)
 
     def _put(self, tokens: Tokens, entry: Entry) -> None:
         node, length = self._root, 0
@@ -129,7 +129,7 @@ class RadixIndex(Generic[Entry]):
             node = child if shared == len(child.edge) else self._split(child, shared)
             length += shared
         node.entry = entry
-        self._places[entry] = node
+        self._nodes[entry] = node
 
     def _any_entry(self, node: _Node[Entry]) -> Entry:
         while node.entry is None:

@@ -78,7 +78,7 @@ class Asked(Struct, frozen=True):
     """Whether the client allowed the cache to be used."""
 
 
-Place = tuple[ModelIdentity, str]
+Partition = tuple[ModelIdentity, str]
 """A model and an owner of entries."""
 OTHER_SETTINGS = "other settings of the model or its engine"
 
@@ -87,39 +87,39 @@ class Recall:
     """The conversations of all models with the same weights. Not safe to share between threads."""
 
     def __init__(self) -> None:
-        self._indexes: dict[Place, RadixIndex[Remembered]] = {}
-        self._places: OrderedDict[Remembered, Place] = OrderedDict()
+        self._indexes: dict[Partition, RadixIndex[Remembered]] = {}
+        self._partitions: OrderedDict[Remembered, Partition] = OrderedDict()
         """The one used longest ago first."""
 
-    def remember(self, place: Place, tokens: Tokens, prompt: int, outline: Outline) -> None:
-        index = self._indexes.setdefault(place, RadixIndex())
+    def remember(self, partition: Partition, tokens: Tokens, prompt: int, outline: Outline) -> None:
+        index = self._indexes.setdefault(partition, RadixIndex())
         made = Remembered(tokens, prompt, outline)
         if not index.insert(tokens, made):
             found = index.match(tokens)
             if found is not None:
                 found.entry.gone = ""
-                self._places.move_to_end(found.entry)
+                self._partitions.move_to_end(found.entry)
             return
-        self._places[made] = place
+        self._partitions[made] = partition
         for old in index.superseded(made):
             self._forget(old)
-        while len(self._places) > MOST_CONVERSATIONS:
-            self._forget(next(iter(self._places)))
+        while len(self._partitions) > MOST_CONVERSATIONS:
+            self._forget(next(iter(self._partitions)))
 
-    def note_gone(self, place: Place, tokens: Tokens, why: str) -> None:
+    def note_gone(self, partition: Partition, tokens: Tokens, why: str) -> None:
         """The state of these tokens is stored nowhere any more."""
-        found = self._find(place, tokens)
+        found = self._find(partition, tokens)
         if found is not None and found[1] == len(tokens):
             found[0].gone = why
 
-    def explain(self, place: Place, asked: Asked, words: Callable[[Sequence[int]], str]) -> Reuse:
+    def explain(self, partition: Partition, asked: Asked, words: Callable[[Sequence[int]], str]) -> Reuse:
         """Why no more of the prompt was reused. `words` writes tokens as text."""
         rest = len(asked.tokens) - asked.reused
         if not asked.cache:
             return Reuse(cause=Cause.NO_CACHE_ASKED, lost=rest)
-        known, common = self._nearest(place, asked)
+        known, common = self._nearest(partition, asked)
         if known is None:
-            cause = self._elsewhere(place, asked.tokens)
+            cause = self._elsewhere(partition, asked.tokens)
             detail = OTHER_SETTINGS if cause is Cause.EVICTED else ""
             return Reuse(asked.reused, asked.tier, cause, detail, rest)
         departure = self._departure(known, common, asked.tokens, words)
@@ -135,26 +135,26 @@ class Recall:
         lost = rest if cause is Cause.FIRST_SEEN else min(rest, len(known.tokens) - asked.reused)
         return Reuse(asked.reused, asked.tier, cause, lost=max(0, lost), departure=departure)
 
-    def _nearest(self, place: Place, asked: Asked) -> tuple[Remembered | None, int]:
+    def _nearest(self, partition: Partition, asked: Asked) -> tuple[Remembered | None, int]:
         """The known conversation that this one goes on with, and how many tokens they have in common: the one with the
         same first message where that is known, since an edited system prompt leaves few tokens in common."""
-        found = self._find(place, asked.tokens)
+        found = self._find(partition, asked.tokens)
         if found is not None and found[1] >= NOTABLE_TOKENS and _related(found[0].outline, asked.outline):
             return found
-        for other in reversed(self._places) if asked.outline.messages else ():
-            if self._places[other] == place and _related(other.outline, asked.outline):
+        for other in reversed(self._partitions) if asked.outline.messages else ():
+            if self._partitions[other] == partition and _related(other.outline, asked.outline):
                 return other, common_prefix(other.tokens, asked.tokens)
         return found if found is not None and found[1] >= NOTABLE_TOKENS else (None, 0)
 
-    def _elsewhere(self, place: Place, tokens: Tokens) -> Cause:
+    def _elsewhere(self, partition: Partition, tokens: Tokens) -> Cause:
         """Why the tokens are unknown here, although another owner or adapter may know them."""
         cause = Cause.FIRST_SEEN
         for other in self._indexes:
-            found = self._find(other, tokens) if other != place else None
+            found = self._find(other, tokens) if other != partition else None
             if found is None or found[1] < NOTABLE_TOKENS:
                 continue
-            if other[1] == place[1]:
-                return Cause.ADAPTER_CHANGED if other[0].adapters != place[0].adapters else Cause.EVICTED
+            if other[1] == partition[1]:
+                return Cause.ADAPTER_CHANGED if other[0].adapters != partition[0].adapters else Cause.EVICTED
             cause = Cause.OTHER_TENANT
         return cause
 
@@ -167,16 +167,16 @@ class Recall:
         end = common + WORDS_TOKENS
         return Departure(common, words(known.tokens[common:end]), words(tokens[common:end]))
 
-    def _find(self, place: Place, tokens: Tokens) -> tuple[Remembered, int] | None:
-        index = self._indexes.get(place)
+    def _find(self, partition: Partition, tokens: Tokens) -> tuple[Remembered, int] | None:
+        index = self._indexes.get(partition)
         found = index.match(tokens) if index else None
         return (found.entry, found.length) if found else None
 
     def _forget(self, old: Remembered) -> None:
-        place = self._places.pop(old)
-        self._indexes[place].remove(old)
-        if not self._indexes[place]:
-            del self._indexes[place]
+        partition = self._partitions.pop(old)
+        self._indexes[partition].remove(old)
+        if not self._indexes[partition]:
+            del self._indexes[partition]
 
 
 def cause_of(known: Outline, asked: Outline, *, in_answer: bool, shown: str) -> Cause:

@@ -243,12 +243,12 @@ class PrefixStore:
 
     def _forget(self, entry: StoredPrefix) -> None:
         """Out of the index and the memory; what is on disk stays there."""
-        place = entry.header.identity.digest, entry.header.owner
-        index = self._indexes.get(place)
+        partition = entry.header.identity.digest, entry.header.owner
+        index = self._indexes.get(partition)
         if index is not None and entry in index:
             index.remove(entry)
             if not index:
-                del self._indexes[place]
+                del self._indexes[partition]
         self._due.pop(entry, None)
         self._release(entry)
 

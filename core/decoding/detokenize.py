@@ -95,12 +95,12 @@ class TextStream:
         return ready
 
     def _cut(self, pending: str) -> str:
-        places = [(pending.find(stop), stop) for stop in self._stops]
-        found = [(place, -len(stop), stop) for place, stop in places if place >= 0]
+        starts = [(pending.find(stop), stop) for stop in self._stops]
+        found = [(start, -len(stop), stop) for start, stop in starts if start >= 0]
         if found:
-            place, _, self.stopped = min(found)
+            start, _, self.stopped = min(found)
             self._held = ""
-            return pending[:place]
+            return pending[:start]
         held = held_suffix(pending, self._stops)
         self._held = pending[len(pending) - held :]
         return pending[: len(pending) - held]

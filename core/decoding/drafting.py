@@ -113,13 +113,13 @@ class DraftModel:
                 if step.tokens:
                     self._take(feed, step.tokens[0])
             running = [feed for feed in running if self._goes_on(feed)]
-        return [feeds[place].guesses if place in feeds else [] for place in range(len(wishes))]
+        return [feeds[index].guesses if index in feeds else [] for index in range(len(wishes))]
 
     def _feeds(self, wishes: Sequence[GuessWish]) -> dict[int, _Feed]:
         """The first step's work, by the place of the wish; without those for which there is no room now."""
         feeds: dict[int, _Feed] = {}
         room = min(self._model.spec.batch, max(SMALLEST_CHUNK_TOKENS, int(self._rate * STALL_SECONDS)))
-        for place, wish in enumerate(wishes):
+        for index, wish in enumerate(wishes):
             if not room or not (self._fits(wish, wishes) or (self._drop_idle(wishes) and self._fits(wish, wishes))):
                 continue
             line = self._line(wish, wishes)
@@ -132,8 +132,8 @@ class DraftModel:
                 continue
             room -= len(chunk)
             level = len(chunk) == len(missing) <= CAUGHT_UP_TOKENS
-            feeds[place] = _Feed(wish, line, Work(line.sequence, chunk, sample=level))
-        behind = {place: feed for place, feed in feeds.items() if not feed.work.sample}
+            feeds[index] = _Feed(wish, line, Work(line.sequence, chunk, sample=level))
+        behind = {index: feed for index, feed in feeds.items() if not feed.work.sample}
         return behind or feeds
 
     def _fits(self, wish: GuessWish, wishes: Sequence[GuessWish]) -> bool:

@@ -100,16 +100,16 @@ class _RunIndex:
     """Where each run of tokens of one sequence was last continued."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[int, ...], int] = {}
+        self._ends: dict[tuple[int, ...], int] = {}
         self._seen = 0
         """Runs that end behind so many tokens or fewer are in."""
 
     def follow(self, tokens: Sequence[int], most: int) -> list[int]:
         self._learn(tokens)
         for length in RUN_TOKENS:
-            place = self._places.get(tuple(tokens[-length:]))
-            if place is not None:
-                return _continued(tokens, place, most)
+            start = self._ends.get(tuple(tokens[-length:]))
+            if start is not None:
+                return _continued(tokens, start, most)
         return []
 
     def _learn(self, tokens: Sequence[int]) -> None:
@@ -117,14 +117,14 @@ class _RunIndex:
         for end in range(self._seen + 1, len(tokens)):
             for length in RUN_TOKENS:
                 if end >= length:
-                    self._places[tuple(tokens[end - length : end])] = end
+                    self._ends[tuple(tokens[end - length : end])] = end
         self._seen = max(self._seen, len(tokens) - 1)
 
 
-def _continued(tokens: Sequence[int], place: int, most: int) -> list[int]:
+def _continued(tokens: Sequence[int], start: int, most: int) -> list[int]:
     """What stands at `place` and behind it. Beyond the end it goes on with itself: what repeats goes on repeating."""
     copied: list[int] = []
-    for at in range(place, place + most):
+    for at in range(start, start + most):
         copied.append(tokens[at] if at < len(tokens) else copied[at - len(tokens)])
     return copied
 

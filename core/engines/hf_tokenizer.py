@@ -65,7 +65,7 @@ class JsonTokenizer:
         tokens: list[int] = made.ids
         if limit is None or len(tokens) <= limit:
             return tokens
-        behind = next((place for place, added in enumerate(reversed(made.special_tokens_mask)) if not added), 0)
+        behind = next((index for index, added in enumerate(reversed(made.special_tokens_mask)) if not added), 0)
         end = tokens[len(tokens) - behind :]
         return [*tokens[: max(0, limit - behind)], *end][:limit]
 
@@ -161,7 +161,7 @@ def _alphabet() -> dict[str, int]:
     """GPT-2's characters for the 256 bytes: the printable ones as they are, the others from U+0100 on."""
     printable = list(_printable())
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + index): byte for index, byte in enumerate(others)}
 
 
 ALPHABET: Final = _alphabet()

@@ -227,7 +227,7 @@ def _in_cache(listed: Sequence[Wish], name: str, cache: Path | None) -> Iterator
     from core.models.hub.cache import find
 
     for wish in listed:
-        artifact = find(wish.name, _place(cache), wish.formats)
+        artifact = find(wish.name, _cache_folder(cache), wish.formats)
         if artifact is not None:
             yield replace(artifact, name=name)
 
@@ -235,10 +235,10 @@ def _in_cache(listed: Sequence[Wish], name: str, cache: Path | None) -> Iterator
 def _repositories(cache: Path | None) -> list[str]:
     from core.models.hub.cache import repositories
 
-    return repositories(_place(cache))
+    return repositories(_cache_folder(cache))
 
 
-def _place(cache: Path | None) -> Path:
+def _cache_folder(cache: Path | None) -> Path:
     from core.models.hub.cache import cache_folder
 
     return (cache or cache_folder()).absolute()

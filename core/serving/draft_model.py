@@ -43,7 +43,7 @@ def way(artifact: Artifact, wish: str | None, find: Find) -> Way:
         draft = find(wish)
     except BenchtopError as error:
         said = f"What is to draft for {artifact.name} is not here: {_why(wish, error)}"
-        with attach_paths(*error.places):
+        with attach_paths(*error.paths):
             raise LoadFailed(artifact.name, said) from error
     # One wish for all models holds for the small one too.
     return Simple.NOTHING if draft.path == artifact.path else draft

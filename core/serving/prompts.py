@@ -126,5 +126,5 @@ async def read_inputs(model: Embedder, request: Embedding, lanes: WorkLanes) -> 
     made: list[Sequence[int]] = []
     for portion in split_inputs(request, SHORT_BYTES):
         lane = lanes.reading if portion.small else lanes.long_reading
-        made += await lane.run(tokenise_inputs, model, request, portion.places)
+        made += await lane.run(tokenise_inputs, model, request, portion.indices)
     return made

@@ -134,8 +134,8 @@ def choose(request: Generation, routes: Sequence[Route], strategy: Strategy, tur
     match strategy:
         case Strategy.COMPLEXITY:
             found = features(request)
-            place = min(len(able) - 1, int(found.score * len(able)))
-            return Decision(able[place].model, f"complexity {found.score:.2f}: {found.told()}")
+            index = min(len(able) - 1, int(found.score * len(able)))
+            return Decision(able[index].model, f"complexity {found.score:.2f}: {found.told()}")
         case Strategy.CHEAPEST:
             return Decision(able[0].model, f"cheapest-that-fits: about {need} tokens")
         case Strategy.ROUND_ROBIN:

@@ -118,14 +118,14 @@ class Choice:
         self.last_token = now
         text: list[str] = []
         reason: FinishReason | None = None
-        for place, token in enumerate(tokens):
+        for index, token in enumerate(tokens):
             self.tokens.append(token)
             self.generated += 1
             end = tokenizer.is_end(token) and not self.job.request.ignore_eos
             if not end:
                 piece = tokenizer.piece(token)
                 if logprobs:
-                    self._held.append((self._text.seen, named(token, logprobs[place], tokenizer)))
+                    self._held.append((self._text.seen, named(token, logprobs[index], tokenizer)))
                 text.append(self._text.push(piece))
             reason = self._reason(end)
             if reason is not None:

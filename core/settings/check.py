@@ -21,7 +21,7 @@ _ENUM = re.compile(r"Invalid enum value .*", re.DOTALL)
 _BOUND = re.compile(r"Expected `(?:int|float)(?: \| null)?` (?P<sign>[<>]=?) (?P<bound>\S+)")
 _NUMBER = re.compile(r"Expected `(?P<kind>int|float)(?: \| null)?`, got `str`")
 _TRUTH = re.compile(r"Expected `bool(?: \| null)?`, got `str`")
-_PLACE = re.compile(r"(?P<what>.*?) - at `\$\.?(?P<path>.*)`", re.DOTALL)
+_PATH = re.compile(r"(?P<what>.*?) - at `\$\.?(?P<path>.*)`", re.DOTALL)
 
 
 def convert(values: object, kind: type[S], source: str, *, strict: bool = True, prefix: str = "") -> S:
@@ -57,8 +57,8 @@ def nearest(key: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
 def _sentence(message: str, values: object, kind: type[Struct], prefix: str, *, strict: bool) -> str:
     """msgspec says 'Expected `int` <= 65535 - at `$.server.port`'; the key's name goes first, and values and their
     range are told in plain words."""
-    place = _PLACE.fullmatch(message)
-    what, path = (place["what"], place["path"]) if place else (message, "")
+    found = _PATH.fullmatch(message)
+    what, path = (found["what"], found["path"]) if found else (message, "")
     parts = [part for part in path.split(".") if part]
     here = [*filter(None, [prefix]), *parts]
     if found := _UNKNOWN.fullmatch(what):

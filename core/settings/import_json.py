@@ -143,16 +143,16 @@ class _Translation:
         """Where files go, and files that do not come along with the model's own."""
         from core.names import SPLIT
 
-        place = "model.from_pretrained"
+        section = "model.from_pretrained"
         stem = SPLIT.sub("", wanted.filename)
         files = wanted.additional_files or ()
         others = [file for file in files if stem == wanted.filename or SPLIT.sub("", file) != stem]
         if others:
             self._notes.append(
-                f"{place}.additional_files: {', '.join(others)} will not be fetched; only the parts of a model are."
+                f"{section}.additional_files: {', '.join(others)} will not be fetched; only the parts of a model are."
             )
         self._notes += [
-            f"{place}.{key} is not taken over: models are kept in the Hub's cache, which HF_HUB_CACHE moves."
+            f"{section}.{key} is not taken over: models are kept in the Hub's cache, which HF_HUB_CACHE moves."
             for key in ("cache_dir", "local_dir")
             if getattr(wanted, key) is not None
         ]

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class InputTooLong(ContextExceeded):
     """A text has more tokens than the model takes."""
 
-    def __init__(self, place: int, tokens: int, context: int) -> None:
+    def __init__(self, index: int, tokens: int, context: int) -> None:
         RequestError.__init__(
             self,
-            f"The input at index {place} has {tokens} tokens and the model takes {context}; shorten it, or ask for "
+            f"The input at index {index} has {tokens} tokens and the model takes {context}; shorten it, or ask for "
             "it to be cut with `truncate`.",
-            f"input[{place}]",
+            f"input[{index}]",
         )
         self.prompt_tokens = tokens
         self.context = context
@@ -45,18 +45,18 @@ class Embeddings(Struct, frozen=True):
 class InputPortion(Struct, frozen=True):
     """Inputs of a request that are read in one go."""
 
-    places: range
+    indices: range
     small: bool
 
 
 def split_inputs(request: Embedding, size: int) -> Iterator[InputPortion]:
     """The inputs in order, up to `size` bytes at a time; one that has more is alone."""
     start, held = 0, 0
-    for place, given in enumerate(request.inputs):
+    for index, given in enumerate(request.inputs):
         weight = text_bytes(given.text) if isinstance(given, RawText) else 4 * len(given.tokens)
-        if place > start and held + weight > size:
-            yield InputPortion(range(start, place), held <= size)
-            start, held = place, 0
+        if index > start and held + weight > size:
+            yield InputPortion(range(start, index), held <= size)
+            start, held = index, 0
         held += weight
     yield InputPortion(range(start, len(request.inputs)), held <= size and len(request.inputs) <= SMALL_INPUTS)
 
@@ -73,13 +73,13 @@ def check_embedding(model: Embedder, request: Embedding) -> None:
         )
 
 
-def tokenise_inputs(model: Embedder, request: Embedding, places: Iterable[int] | None = None) -> list[Sequence[int]]:
+def tokenise_inputs(model: Embedder, request: Embedding, indices: Iterable[int] | None = None) -> list[Sequence[int]]:
     """The tokens of each input, or of those at `places`, of a request that passes `check_embedding`.
 
     Raises RequestError for what is empty and for token ids that the model has not; InputTooLong.
     """
-    chosen = range(len(request.inputs)) if places is None else places
-    return [array("i", _tokens(model, request.inputs[place], place, request)) for place in chosen]
+    chosen = range(len(request.inputs)) if indices is None else indices
+    return [array("i", _tokens(model, request.inputs[index], index, request)) for index in chosen]
 
 
 def unpack_vector(vector: bytes) -> array[float]:
@@ -144,26 +144,26 @@ FREE_CELLS = 256
 """Cells up to which padding costs less than another pass."""
 
 
-def _tokens(model: Embedder, given: RawText | RawTokens, place: int, request: Embedding) -> list[int]:
+def _tokens(model: Embedder, given: RawText | RawTokens, index: int, request: Embedding) -> list[int]:
     limit = model.spec.context
     if isinstance(given, RawText):
         if not given.text:
-            raise RequestError(f"The input at index {place} is empty.", f"input[{place}]")
+            raise RequestError(f"The input at index {index} is empty.", f"input[{index}]")
         text, most = given.text, most_bytes(limit)
         if text_bytes(text) > most:
             if not request.truncate:
-                raise PromptTooLarge(text_bytes(text), most, limit, f"input[{place}]")
+                raise PromptTooLarge(text_bytes(text), most, limit, f"input[{index}]")
             # What stands behind so much cannot be among the tokens that are kept.
             text = text[:most]
         tokens = model.encode(text, limit=limit if request.truncate else None)
     else:
         tokens = list(given.tokens[: limit if request.truncate else None])
         if len(tokens) > limit:
-            raise InputTooLong(place, len(tokens), limit)
+            raise InputTooLong(index, len(tokens), limit)
         if any(not 0 <= token < model.vocabulary for token in tokens):
-            raise RequestError(f"Token ids must be between 0 and {model.vocabulary - 1}.", f"input[{place}]")
+            raise RequestError(f"Token ids must be between 0 and {model.vocabulary - 1}.", f"input[{index}]")
     if not tokens:
-        raise RequestError(f"The input at index {place} has no tokens.", f"input[{place}]")
+        raise RequestError(f"The input at index {index} has no tokens.", f"input[{index}]")
     if len(tokens) > limit:
-        raise InputTooLong(place, len(tokens), limit)
+        raise InputTooLong(index, len(tokens), limit)
     return tokens

@@ -94,9 +94,9 @@ class Selector:
         """
         end = time.monotonic() + self._budget
         rows: list[CandidateRow] = []
-        for place, candidate in enumerate(candidates):
+        for index, candidate in enumerate(candidates):
             left = end - time.monotonic()
-            rows.append(self._row(candidate, options, left / (len(candidates) - place), left, stop, tell))
+            rows.append(self._row(candidate, options, left / (len(candidates) - index), left, stop, tell))
         return Selection(tuple(rows), find_fastest(rows))
 
     def _row(
@@ -131,10 +131,10 @@ class Selector:
 
 def find_fastest(rows: Sequence[CandidateRow]) -> int | None:
     """The row that decodes fastest; of candidates nobody could measure, the first that did not fail."""
-    measured = [(row.rate.decode, -place) for place, row in enumerate(rows) if row.rate is not None]
+    measured = [(row.rate.decode, -index) for index, row in enumerate(rows) if row.rate is not None]
     if measured:
         return -max(measured)[1]
-    return next((place for place, row in enumerate(rows) if row.verdict is not None), None)
+    return next((index for index, row in enumerate(rows) if row.verdict is not None), None)
 
 
 def _line(row: CandidateRow) -> str:

@@ -249,9 +249,9 @@ class Prober:
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
         model = (mark(artifact), str(_written(artifact)), str(REHEARSAL_VERSION))
-        place = (engine.name, _version(engine), describe_machine().fingerprint, *model)
+        subject = (engine.name, _version(engine), describe_machine().fingerprint, *model)
         asked = (f"{name} {getattr(options, name)}" for name in options.__struct_fields__ if name not in UNTRIED)
-        digest = hashlib.sha256(os.fsencode("\n".join((*place, *asked)))).hexdigest()[:24]
+        digest = hashlib.sha256(os.fsencode("\n".join((*subject, *asked)))).hexdigest()[:24]
         return self._folder / f"{engine.name}-{digest}.json"
 
 

@@ -94,9 +94,9 @@ def size_rates(plan: TuningPlan, lines: Sequence[Line]) -> tuple[SizeRate, ...]:
     best: dict[int, float] = {}
     for line in lines:
         if isinstance(line, Sampled):
-            place = line.variant % len(plan.sizes)
-            best[place] = max(best.get(place, 0.0), line.prefill)
-    return tuple(SizeRate(plan.sizes[place], best[place]) for place in sorted(best)) if 0 in best else ()
+            index = line.variant % len(plan.sizes)
+            best[index] = max(best.get(index, 0.0), line.prefill)
+    return tuple(SizeRate(plan.sizes[index], best[index]) for index in sorted(best)) if 0 in best else ()
 
 
 def best_size(rates: Sequence[SizeRate], worth_it: float) -> BatchSize | None:

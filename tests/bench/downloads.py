@@ -20,7 +20,7 @@ from statistics import median
 
 from core.models.downloads.manager import Downloads
 from core.models.downloads.status import DownloadState
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from core.settings.schema import DownloadSettings
 from tests.bench.report import table
@@ -107,11 +107,11 @@ def _killed(hub: Serving, folder: Path, size: int, kills: int) -> str:
 
 
 def _puller(hub: Serving, folder: Path) -> subprocess.Popen[bytes]:
-    places = {"BENCHTOP_HOME": folder / "benchtop", "HF_HOME": folder, "HF_ENDPOINT": hub.url}
+    variables = {"BENCHTOP_HOME": folder / "benchtop", "HF_HOME": folder, "HF_ENDPOINT": hub.url}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "BENCHTOP_"))}
     return subprocess.Popen(
         [sys.executable, "-m", "tui.cli.main", "pull", f"{REPO}:{LABEL}"],
-        env=kept | {name: str(value) for name, value in places.items()},
+        env=kept | {name: str(value) for name, value in variables.items()},
         stderr=subprocess.DEVNULL,
     )
 
@@ -153,9 +153,9 @@ def _fetch_plainly(hub: Serving, folder: Path) -> None:
 
 
 def _fetch(hub: Serving, folder: Path) -> None:
-    place = HubPlace(hub.url, folder / "hub")
-    asking = Hub(folder / "headers", place)
-    downloads = Downloads(folder / "state", DownloadSettings(), place)
+    access = HubAccess(hub.url, folder / "hub")
+    asking = Hub(folder / "headers", access)
+    downloads = Downloads(folder / "state", DownloadSettings(), access)
     try:
         (quant,) = asking.repository(REPO).quants
         item = downloads.wait(downloads.enqueue(quant), PATIENCE)

@@ -59,8 +59,8 @@ def _prefill(
     np.ctypeslib.as_array(batch.pos, (length,))[:] = range(length)
     np.ctypeslib.as_array(batch.n_seq_id, (length,))[:] = 1
     np.ctypeslib.as_array(batch.logits, (length,))[:] = [0] * (length - 1) + [1]
-    for place in range(length):
-        batch.seq_id[place][0] = stream
+    for index in range(length):
+        batch.seq_id[index][0] = stream
     if native.llama_decode(context, batch) != 0:
         raise RuntimeError("llama_decode failed")
     token: int = native.llama_sampler_sample(sampler, context, len(prompt) - 1)

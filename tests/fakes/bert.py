@@ -115,8 +115,8 @@ class BertGraph:
         )
         length = self._op("Gather", self._op("Shape", "input_ids"), self._constant(np.int64(1)))
         zero, one = self._constant(np.int64(0)), self._constant(np.int64(1))
-        places = self._op("Range", zero, length, one)
-        positions = self._op("Gather", self._weight("embeddings.position_embeddings.weight"), places)
+        indices = self._op("Range", zero, length, one)
+        positions = self._op("Gather", self._weight("embeddings.position_embeddings.weight"), indices)
         x = self._norm(self._op("Add", x, positions), "embeddings.LayerNorm")
         hidden_part = self._op("Sub", one, self._op("Unsqueeze", "attention_mask", self._ints(1, 2)))
         bias = self._op("Mul", self._op("Cast", hidden_part, to=TensorProto.FLOAT), self._constant(np.float32(-1e9)))
@@ -193,10 +193,10 @@ def write_embedder(folder: Path, *, pooling: str = "mean_tokens", normalize: boo
     save(BertGraph(random_weights()).build(), folder / "onnx" / "model.onnx")
     write_tokenizer(folder / "tokenizer.json")
     steps = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
-    places = ["", "1_Pooling", "2_Normalize"]
+    folders = ["", "1_Pooling", "2_Normalize"]
     modules = [
-        {"idx": number, "name": str(number), "path": place, "type": f"sentence_transformers.models.{step}"}
-        for number, (step, place) in enumerate(zip(steps, places, strict=False))
+        {"idx": number, "name": str(number), "path": folder, "type": f"sentence_transformers.models.{step}"}
+        for number, (step, folder) in enumerate(zip(steps, folders, strict=False))
     ]
     (folder / "1_Pooling").mkdir()
     files: dict[str, object] = {
@@ -211,7 +211,7 @@ def write_embedder(folder: Path, *, pooling: str = "mean_tokens", normalize: boo
 
 
 def write_tokenizer(path: Path) -> None:
-    made = Tokenizer(models.WordPiece({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    made = Tokenizer(models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.post_processor = processors.TemplateProcessing(

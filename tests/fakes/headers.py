@@ -15,11 +15,11 @@ def gguf_bytes(
     """A whole GGUF file; its tensors are zeros in F32."""
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs))
     head += b"".join(text(key) + _value(value) for key, value in pairs.items())
-    place = 0
+    offset = 0
     for name, shape in tensors.items():
-        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, F32, place)
-        place += 4 * _product(shape)
-    return head + b"\0" * (-len(head) % 32) + b"\0" * place
+        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, F32, offset)
+        offset += 4 * _product(shape)
+    return head + b"\0" * (-len(head) % 32) + b"\0" * offset
 
 
 def raw(pair: bytes | None = None, tensors: bytes | None = None) -> bytes:
@@ -36,12 +36,12 @@ def text(value: str) -> bytes:
 def safetensors_bytes(tensors: Mapping[str, tuple[str, tuple[int, ...], int]]) -> bytes:
     """A whole file of zeros; for each tensor its type, shape and bytes."""
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    place = 0
+    offset = 0
     for name, (dtype, shape, size) in tensors.items():
-        table[name] = {"dtype": dtype, "shape": shape, "data_offsets": [place, place + size]}
-        place += size
+        table[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
     data = json.dumps(table).encode()
-    return struct.pack("<Q", len(data)) + data + b"\0" * place
+    return struct.pack("<Q", len(data)) + data + b"\0" * offset
 
 
 def _value(value: TextOrNumber | Sequence[TextOrNumber]) -> bytes:

@@ -19,7 +19,7 @@ from core.models.fit.estimate import Judged, Setup, fit, largest_context
 from core.models.formats.header import Header, Layer
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.models.hub.search import Filters, Found, Page
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 from core.models.resolve import read_own
 from core.names import Name
 
@@ -59,8 +59,8 @@ def file(name: str, size: int, problem: str | None = None, **more: object) -> Li
 
 
 ENTRIES = (
-    LibraryEntry("guide", Path("guide.gguf"), "gguf", int(3.9 * MEGA), True, place=Place.BUILT_IN),
-    LibraryEntry("echo", Path("echo"), SCRIPT, 0, False, place=Place.BUILT_IN),
+    LibraryEntry("guide", Path("guide.gguf"), "gguf", int(3.9 * MEGA), True, location=Location.BUILT_IN),
+    LibraryEntry("echo", Path("echo"), SCRIPT, 0, False, location=Location.BUILT_IN),
     file("Qwen3-0.6B-Q8_0", 639 * MEGA, engines=("llamacpp",)),
     file("half-a-download", 12 * MEGA, "The file ends before its tensors do; download it again."),
 )

@@ -271,7 +271,7 @@ async def _in_a_child_of_a_library_widget(pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
-PLACES: tuple[Callable[[Pilot[None]], object], ...] = (
+BREAKS: tuple[Callable[[Pilot[None]], object], ...] = (
     _in_a_handler,
     _in_a_watcher,
     _where_what_was_awaited_is_cancelled,
@@ -291,14 +291,14 @@ PLACES: tuple[Callable[[Pilot[None]], object], ...] = (
 )
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__.strip("_"))
+@pytest.mark.parametrize("break_at", BREAKS, ids=lambda break_at: break_at.__name__.strip("_"))
 async def test_a_failure_is_one_sentence_and_one_entry_and_all_goes_on(
-    place: Callable[[Pilot[None]], object], logged: list[logging.LogRecord]
+    break_at: Callable[[Pilot[None]], object], logged: list[logging.LogRecord]
 ) -> None:
     app = House()
     async with app.run_test(size=(80, 20), notifications=True) as pilot:
         await pilot.pause()
-        await cast("asyncio.Future[None]", place(pilot))
+        await cast("asyncio.Future[None]", break_at(pilot))
         await pilot.pause()
         (told,) = notices(app)
         assert re.match(r"Something in the (app|first screen) failed \(\w+", told)

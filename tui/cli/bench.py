@@ -59,15 +59,15 @@ class Reporter:
         self._several = several
         self._console = console
         self._update = update
-        self._place = ""
+        self._case_shown = ""
 
     def tell(self, event: SuiteEvent) -> None:
         match event:
             case CaseStarted(number=number, total=total, setting=setting):
-                self._place = f"{number}/{total} {setting.model} with {self._case(setting)}"
-                self._show(self._place)
+                self._case_shown = f"{number}/{total} {setting.model} with {self._case(setting)}"
+                self._show(self._case_shown)
             case CaseSampled(prefill=prefill, decode=decode):
-                self._show(f"{self._place}: prefill {prefill:.0f}, decode {decode:.1f} tok/s")
+                self._show(f"{self._case_shown}: prefill {prefill:.0f}, decode {decode:.1f} tok/s")
             case CaseDone(row=row):
                 told = row.problem or f"{row.decode:.1f} tok/s"
                 model = f"{row.setting.model} with " if self._several else ""

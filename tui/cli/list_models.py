@@ -14,7 +14,7 @@ from core.engines.registry import Engines
 from core.errors import ModelNotFound
 from core.foreign_text import make_printable
 from core.models.catalog import CatalogEntry, builtin_catalog
-from core.models.library.scan import Library, LibraryEntry, Place, user_library
+from core.models.library.scan import Library, LibraryEntry, Location, user_library
 from core.models.library.servers import ask
 from core.models.resolve import read_own
 from core.names import Unknown
@@ -35,7 +35,7 @@ class Listed(Struct, frozen=True):
     """What may be typed for it besides; null where that is a path alone, or no path at all."""
     format: str | None
     size: int
-    place: str
+    location: str
     path: str
     used: str | None
     """ISO 8601, with the offset of the zone."""
@@ -80,7 +80,7 @@ def short_names(entries: Iterable[LibraryEntry], configured: Collection[str]) ->
     """What may be typed for the models that are listed by their paths: the short name, where nothing else has it."""
     found: dict[str, dict[Path, Path]] = {}
     for entry in entries:
-        if entry.place in (Place.FOLDER, Place.HERE):
+        if entry.location in (Location.FOLDER, Location.HERE):
             found.setdefault(entry.short, {})[entry.path.resolve()] = entry.path
     free = (name for name, paths in found.items() if len(paths) == 1 and name not in configured and _is_free(name))
     return {path: name for name in free for path in found[name].values()}
@@ -138,7 +138,7 @@ def _listed(entry: LibraryEntry, shorts: Mapping[Path, str]) -> Listed:
         short=shorts.get(entry.path),
         format=entry.format or None,
         size=entry.size,
-        place=entry.place.value,
+        location=entry.location.value,
         path=str(entry.path),
         used=_when(entry) or None,
         engines=entry.engines,

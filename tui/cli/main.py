@@ -84,8 +84,8 @@ def _confess(error: Exception) -> int:
 
     path = log.to_file(LogLevel.INFO, folders().state)
     log.get_logger(__name__).error("the program failed", cause=error)
-    place = f" {path} says where." if path else ""
-    return _complain(f"This is a fault of benchtop, not yours: {type(error).__name__}: {error}.{place}", FAILED)
+    where = f" {path} says where." if path else ""
+    return _complain(f"This is a fault of benchtop, not yours: {type(error).__name__}: {error}.{where}", FAILED)
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -32,9 +32,9 @@ class KeyParser:
 
     def feed(self, text: str) -> Iterator[Message]:
         """The messages that `text` completes."""
-        for place, part in enumerate(text.split("\x1b")):
+        for index, part in enumerate(text.split("\x1b")):
             # An escape begins a sequence, so what follows a broken one is whole again there.
-            whole = part if place == 0 else f"\x1b{part}"
+            whole = part if index == 0 else f"\x1b{part}"
             if whole:
                 yield from self._tried(lambda whole=whole: self._parser.feed(whole))  # type: ignore[misc]
 

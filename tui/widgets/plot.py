@@ -16,8 +16,8 @@ from tui import glyphs
 def columns(values: Sequence[float], width: int) -> list[float]:
     """`values` as exactly `width` columns: the mean of several values each, or several columns a value."""
     if len(values) <= width:
-        return [values[place * len(values) // width] for place in range(width)]
-    edges = [len(values) * place // width for place in range(width + 1)]
+        return [values[column * len(values) // width] for column in range(width)]
+    edges = [len(values) * column // width for column in range(width + 1)]
     return [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
 
 
@@ -114,8 +114,8 @@ class Plot(Widget):
         height = max(2, self.size.height - 1)
         top = max(self.values) * HEADROOM
         labels = [""] * height
-        for place in {0, height // 2} if height >= 5 else {0}:
-            labels[place] = fmt.rate(top * (height - place) / height)
+        for column in {0, height // 2} if height >= 5 else {0}:
+            labels[column] = fmt.rate(top * (height - column) / height)
         gutter = max(len(label) for label in labels)
         width = max(4, self.size.width - gutter - 2)
         values = columns(self.values, width * 2 if marks.braille else width)

@@ -106,11 +106,11 @@ class Lines(ScrollView, Generic[Row], can_focus=True):
         """The cursor stays on its row; where that is gone it stays in its place, or goes to the top if `fresh`."""
         before = self.selected
         self.rows = rows
-        places = {self._key(row): number for number, row in enumerate(rows)}
-        place = places.get(self._wanted or "")
-        if place is None and not fresh:
-            place = places.get(before or "", min(self._at, max(0, len(rows) - 1)))
-        self._at = place or 0
+        numbers = {self._key(row): number for number, row in enumerate(rows)}
+        index = numbers.get(self._wanted or "")
+        if index is None and not fresh:
+            index = numbers.get(before or "", min(self._at, max(0, len(rows) - 1)))
+        self._at = index or 0
         self.virtual_size = Size(self.size.width, len(rows) + self._head)
         self._into_sight()
         self.refresh()
@@ -134,8 +134,8 @@ class Lines(ScrollView, Generic[Row], can_focus=True):
     def action_edge(self, by: int) -> None:
         self._go(0 if by < 0 else len(self.rows) - 1)
 
-    def _go(self, place: int) -> None:
-        self._at = min(max(0, place), max(0, len(self.rows) - 1))
+    def _go(self, index: int) -> None:
+        self._at = min(max(0, index), max(0, len(self.rows) - 1))
         self._wanted = self.selected
         self._into_sight()
         self.refresh()
@@ -158,11 +158,11 @@ class Lines(ScrollView, Generic[Row], can_focus=True):
         self._into_sight()
 
     def on_click(self, event: Click) -> None:
-        place = event.y - self._head + self.scroll_offset.y
-        if event.y < self._head or place >= len(self.rows):
+        index = event.y - self._head + self.scroll_offset.y
+        if event.y < self._head or index >= len(self.rows):
             return
-        again = place == self._at and event.chain > 1
-        self._go(place)
+        again = index == self._at and event.chain > 1
+        self._go(index)
         if again:
             self.post_message(self.Chosen())
 
@@ -172,11 +172,11 @@ class Lines(ScrollView, Generic[Row], can_focus=True):
         width = self.scrollable_content_region.width
         if y < self._head:
             return self._strip([each.title for each in self.fields], width, "lines--head")
-        place = y - self._head + self.scroll_offset.y
-        if place >= len(self.rows):
+        index = y - self._head + self.scroll_offset.y
+        if index >= len(self.rows):
             return Strip.blank(width, self.rich_style)
-        part = ("lines--cursor",) if place == self._at else ()
-        return self._strip(self._cells(self.rows[place]), width, *part)
+        part = ("lines--cursor",) if index == self._at else ()
+        return self._strip(self._cells(self.rows[index]), width, *part)
 
     def _strip(self, cells: Sequence[Cell], width: int, *part: str) -> Strip:
         """Words lose their own colours under the cursor, where they could not be read."""

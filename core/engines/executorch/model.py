@@ -157,7 +157,7 @@ class _Answer:
     def _released(self, *, final: bool) -> tuple[TokenLogprob, ...]:
         """Those of the tokens whose text is out; at the end those of all but what a stop string cut off."""
         everything = final and self._text.stopped is None
-        out = [logprob for place, logprob in self._held if everything or place < self._text.emitted]
+        out = [logprob for index, logprob in self._held if everything or index < self._text.emitted]
         self._held = self._held[len(out) :]
         return tuple(out)
 

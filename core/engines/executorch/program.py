@@ -75,8 +75,8 @@ class Program:
     def _run(self, tokens: Sequence[int], position: int) -> Logits:
         """One pass over tokens from `position` on; the logits (vocabulary,) of what follows the last."""
         torch = self._torch
-        places = range(position, position + len(tokens)) if self._ranged else (position,)
-        inputs = torch.tensor([list(tokens)], dtype=torch.long), torch.tensor(list(places), dtype=torch.long)
+        positions = range(position, position + len(tokens)) if self._ranged else (position,)
+        inputs = torch.tensor([list(tokens)], dtype=torch.long), torch.tensor(list(positions), dtype=torch.long)
         try:
             found: Any = self._forward.execute(inputs)[0]
         except (RuntimeError, ValueError, IndexError) as error:

@@ -25,7 +25,7 @@ def add_adapters(
     Raises ArtifactError for a file that is not there, LoadFailed for one that does not belong to the model.
     """
     adapters = (native.llama_adapter_lora_p_ctypes * len(loras))()
-    for place, lora in enumerate(loras):
+    for index, lora in enumerate(loras):
         if not Path(lora.path).is_file():
             raise ArtifactError(name, f"The adapter {lora.path} of {name} is not there; check the path.")
         adapter = native.llama_adapter_lora_init(model, os.fsencode(lora.path))
@@ -34,7 +34,7 @@ def add_adapters(
             raise LoadFailed(
                 name, f"{lora.path} is no adapter for {name}: {why()}. It must be a GGUF file made for this very model."
             )
-        adapters[place] = adapter
+        adapters[index] = adapter
     scales = (ctypes.c_float * len(loras))(*(lora.scale for lora in loras))
     if native.llama_set_adapters_lora(context, adapters, len(loras), scales):
         raise LoadFailed(name, f"llama.cpp does not take the adapters of {name} together; leave one out.")

@@ -56,6 +56,6 @@ class Batch:
         if not self.rows:
             self.caches = []
             return
-        kept = [place for place in range(len(self.rows) + 1) if place != row]
+        kept = [index for index in range(len(self.rows) + 1) if index != row]
         for cache in self.caches:
             cache.filter(kept)

@@ -88,8 +88,8 @@ def restore_caches(segments: Sequence[KvSegment], caches: Sequence[Any]) -> None
     length = sum(segment.length for segment in segments)
     if not length:
         return
-    for place, cache in enumerate(caches):
-        parts = zip(*(segment.layers[place] for segment in segments), strict=True)
+    for index, cache in enumerate(caches):
+        parts = zip(*(segment.layers[index] for segment in segments), strict=True)
         joined = [_joined(part) for part in parts]
         half = len(joined) // 2
         quantized = half > 1
@@ -101,9 +101,9 @@ def dump_segments(segments: Sequence[KvSegment]) -> bytes:
     """Magic, number of tokens, checksum, then a safetensors file with an array for each layer and part."""
     length = sum(segment.length for segment in segments)
     arrays: dict[str, mx.array] = {}
-    for place in range(len(segments[0].layers) if segments else 0):
-        for part, pieces in enumerate(zip(*(segment.layers[place] for segment in segments), strict=True)):
-            arrays[f"{place}.{part}"] = mx.concatenate(list(pieces), axis=TOKENS_AXIS)
+    for index in range(len(segments[0].layers) if segments else 0):
+        for part, pieces in enumerate(zip(*(segment.layers[index] for segment in segments), strict=True)):
+            arrays[f"{index}.{part}"] = mx.concatenate(list(pieces), axis=TOKENS_AXIS)
     file = io.BytesIO()
     mx.save_safetensors(file, arrays)
     return sign_state(length, file.getvalue())
@@ -120,8 +120,8 @@ def load_segments(data: bytes, like: Sequence[Layer]) -> list[KvSegment]:
         raise EngineError(f"The saved state cannot be read: {error}.") from error
     assert isinstance(arrays, dict)
     layers = [
-        tuple(_fitting(arrays.get(f"{place}.{part}"), array, length) for part, array in enumerate(layer))
-        for place, layer in enumerate(like)
+        tuple(_fitting(arrays.get(f"{index}.{part}"), array, length) for part, array in enumerate(layer))
+        for index, layer in enumerate(like)
     ]
     mx.eval(layers)
     return [KvSegment(layers, length)]

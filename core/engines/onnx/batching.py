@@ -43,20 +43,20 @@ def group_work(work: Sequence[Work], lengths: Sequence[int], batching: Batching)
     Works of several tokens go alone. The others are sorted by length, so that neighbours pad each other least and the
     order is the same in the next step, when the block of this one serves again as it is.
     """
-    alone = [[place] for place, item in enumerate(work) if len(item.tokens) + len(item.draft) != 1]
-    single = [place for place, item in enumerate(work) if len(item.tokens) + len(item.draft) == 1]
+    alone = [[index] for index, item in enumerate(work) if len(item.tokens) + len(item.draft) != 1]
+    single = [index for index, item in enumerate(work) if len(item.tokens) + len(item.draft) == 1]
     if batching is Batching.NONE:
-        return [*([place] for place in single), *alone]
+        return [*([index] for index in single), *alone]
     waste = 1.0 if batching is Batching.EQUAL else MOST_WASTE_FACTOR
     together: list[list[int]] = []
     held = 0
-    for place in sorted(single, key=lambda place: (-lengths[place], place)):
-        if together and lengths[together[-1][0]] * (len(together[-1]) + 1) <= waste * (held + lengths[place]):
-            together[-1].append(place)
-            held += lengths[place]
+    for index in sorted(single, key=lambda index: (-lengths[index], index)):
+        if together and lengths[together[-1][0]] * (len(together[-1]) + 1) <= waste * (held + lengths[index]):
+            together[-1].append(index)
+            held += lengths[index]
         else:
-            together.append([place])
-            held = lengths[place]
+            together.append([index])
+            held = lengths[index]
     return [*together, *alone]
 
 

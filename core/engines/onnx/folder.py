@@ -58,12 +58,12 @@ class ModelFolder(HfFolder):
         return chosen, tuple(sorted(each.quantization for each in found if each.path != chosen.path))
 
     def _variants(self) -> list[Variant]:
-        places = (self.root / "onnx", self.root)
+        folders = (self.root / "onnx", self.root)
         found = [
-            _read_variant(path) for place in places if place.is_dir() for path in sorted(place.glob("model*.onnx"))
+            _read_variant(path) for folder in folders if folder.is_dir() for path in sorted(folder.glob("model*.onnx"))
         ]
         if not found:
-            others = sorted(path.name for place in places for path in place.glob("*.onnx"))
+            others = sorted(path.name for folder in folders for path in folder.glob("*.onnx"))
             said = f"only {', '.join(others[:4])}" if others else "no graph at all"
             raise ArtifactError(self.name, f"{self.name} has no onnx/model*.onnx but {said}; export it again.")
         return found

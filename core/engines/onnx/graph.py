@@ -61,7 +61,7 @@ class Graph:
         # The bindings look this up before each run, and pay for an exception where it is not there.
         self._options.add_run_config_entry("gpu_graph_id", "-1")
         inputs = {each.name: each for each in session.get_inputs()}
-        self.pasts = sorted((each for each in inputs if PAST.fullmatch(each)), key=_place)
+        self.pasts = sorted((each for each in inputs if PAST.fullmatch(each)), key=_layer_of)
         self.presents = [each.replace("past_key_values", "present") for each in self.pasts]
         self._refuse_foreign(name, inputs)
         first = inputs[self.pasts[0]]
@@ -146,7 +146,7 @@ class Graph:
             )
 
 
-def _place(past: str) -> tuple[int, str]:
+def _layer_of(past: str) -> tuple[int, str]:
     found = PAST.fullmatch(past)
     assert found is not None
     return int(found[1]), found[2]

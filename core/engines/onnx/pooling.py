@@ -108,8 +108,8 @@ def _pooled(vectors: Floats, kept: Floats, mode: Mode) -> Floats:
         case Mode.ROOT:
             made = (vectors * kept).sum(axis=1) / np.sqrt(kept.sum(axis=1))
         case Mode.WEIGHTED:
-            places = kept * np.arange(1, kept.shape[1] + 1, dtype=np.float32)[None, :, None]
-            made = (vectors * places).sum(axis=1) / places.sum(axis=1)
+            positions = kept * np.arange(1, kept.shape[1] + 1, dtype=np.float32)[None, :, None]
+            made = (vectors * positions).sum(axis=1) / positions.sum(axis=1)
         case Mode.MEAN:
             made = (vectors * kept).sum(axis=1) / kept.sum(axis=1)
     return made

@@ -29,8 +29,8 @@ def pack_arrays(names: Sequence[str], arrays: Sequence[Floats]) -> bytes:
     header: dict[str, object] = {}
     end = 0
     for name, array in zip(names, arrays, strict=True):
-        place, end = end, end + array.nbytes
-        header[name] = {"dtype": NAMES[array.dtype], "shape": array.shape, "data_offsets": (place, end)}
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": NAMES[array.dtype], "shape": array.shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     body = b"".join((LENGTH.pack(len(text)), text, *(np.ascontiguousarray(array).tobytes() for array in arrays)))
@@ -54,8 +54,8 @@ def unpack_arrays(data: bytes, names: Sequence[str], shapes: Sequence[tuple[int,
         entry = header.get(name)
         if entry is None or entry["dtype"] != NAMES[np.dtype(dtype)] or entry["shape"][::2] != [heads, width]:
             raise EngineError("The saved state is of another model.")
-        place, end = entry["data_offsets"]
-        arrays.append(np.frombuffer(tensors[place:end], dtype).reshape(entry["shape"]))
+        start, end = entry["data_offsets"]
+        arrays.append(np.frombuffer(tensors[start:end], dtype).reshape(entry["shape"]))
         lengths.add(entry["shape"][1])
     if len(lengths) != 1 or len(header) != len(names):
         raise EngineError("The saved state is of another model.")

@@ -198,9 +198,9 @@ def _logprobs(given: _Logprobs) -> Iterator[TokenLogprob]:
             yield _named(each, tuple(_named(top) for top in each.top_logprobs or ()))
         return
     values, tops = given.token_logprobs or [], given.top_logprobs or []
-    for place, token in enumerate(given.tokens or ()):
-        value = values[place] if place < len(values) else None
-        top = (tops[place] if place < len(tops) else None) or {}
+    for index, token in enumerate(given.tokens or ()):
+        value = values[index] if index < len(values) else None
+        top = (tops[index] if index < len(tops) else None) or {}
         best = sorted(top.items(), key=lambda item: item[1], reverse=True)
         yield _plain(token, value, tuple(_plain(*item) for item in best))
 

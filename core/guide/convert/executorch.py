@@ -89,10 +89,10 @@ class CachedGuide(nn.Module):
         self.norm = Norm(shape)
         self.scores = nn.Linear(shape.width, shape.vocabulary, bias=False)
         self.register_buffer("angles", rope_angles(shape), persistent=False)
-        self.register_buffer("places", torch.arange(shape.context), persistent=False)
+        self.register_buffer("indices", torch.arange(shape.context), persistent=False)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        angles, seen = self.angles[positions], self.places[None, :] <= positions[:, None]
+        angles, seen = self.angles[positions], self.indices[None, :] <= positions[:, None]
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x, angles, positions, seen)

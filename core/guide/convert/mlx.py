@@ -146,7 +146,7 @@ def write_tokenizer(path: Path, header: LlamaHeader) -> None:
 
     tokens = header.get("tokenizer.ggml.tokens")
     merges = [tuple(merge.split(" ")) for merge in header.get("tokenizer.ggml.merges")]
-    tokenizer = Tokenizer(models.BPE(vocab={token: place for place, token in enumerate(tokens)}, merges=merges))
+    tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     kinds = header.get("tokenizer.ggml.token_type")

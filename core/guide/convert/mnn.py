@@ -51,7 +51,7 @@ class _MnnGraph:
     def op(self, kind: str, *inputs: int, name: str = "", main: str = "NONE", outputs: int = 1, **fields: Any) -> int:
         first = len(self.names)
         label = name or f"{kind}_{first}"
-        self.names += [label, *(f"{label}_{place}" for place in range(1, outputs))]
+        self.names += [label, *(f"{label}_{index}" for index in range(1, outputs))]
         made: Op = {
             "name": label,
             "type": kind,
@@ -113,7 +113,7 @@ class _MnnGraph:
         return self.reshape(self.convert(made, "NC4HW4", "NCHW"), 1, -1, rows, name=name)
 
     @property
-    def place(self) -> int:
+    def index(self) -> int:
         """Where among the values the next ones will lie."""
         return self._values.tell()
 
@@ -161,9 +161,9 @@ class _MnnDecoder:
         ends = graph.ints(FAR_INDEX), graph.ints(1)
         x = graph.op("StridedSlice", x, index, *ends, main="StridedSliceParam", **fields)
         x = graph.norm(x, self._tensor("output_norm"), self._epsilon)
-        place = graph.place
+        index = graph.index
         graph.linear(x, self._tensor("token_embd"), "logits")
-        return place
+        return index
 
     def _angles(self, positions: int) -> tuple[int, int]:
         """Cosines and sines, (1, length, 1, head), for pairs of halves."""

@@ -94,7 +94,7 @@ class _OnnxGraph:
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, name: str = "", **attributes: Any) -> list[str]:
         self._made += 1
-        names = [name or f"{kind.lower()}_{self._made}_{place}" for place in range(outputs)]
+        names = [name or f"{kind.lower()}_{self._made}_{index}" for index in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         return names
 
@@ -271,7 +271,7 @@ def tokenizer_of(source: LlamaSource) -> Tokenizer:
     """Byte-level BPE with the vocabulary and merges of the file."""
     tokens, kinds = source.value("tokenizer.ggml.tokens"), source.value("tokenizer.ggml.token_type")
     merges = [tuple(merge.split(" ", 1)) for merge in source.value("tokenizer.ggml.merges")]
-    made = Tokenizer(models.BPE(vocab={token: place for place, token in enumerate(tokens)}, merges=merges))
+    made = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     made.decoder = decoders.ByteLevel()
     for token, kind in zip(tokens, kinds, strict=True):

@@ -216,10 +216,10 @@ def _drop_fillers(text: str, rng: random.Random) -> str:
 
 def _slip(text: str, rng: random.Random) -> str:
     """One letter dropped, doubled or swapped with its neighbour, inside a word of five letters or more."""
-    places = [m.start() + 1 + rng.randrange(len(m[0]) - 2) for m in re.finditer(r"[A-Za-z]{5,}", text)]
-    if not places:
+    starts = [m.start() + 1 + rng.randrange(len(m[0]) - 2) for m in re.finditer(r"[A-Za-z]{5,}", text)]
+    if not starts:
         return text
-    at = rng.choice(places)
+    at = rng.choice(starts)
     replaced = rng.choice(("", text[at] * 2, text[at + 1] + text[at]))
     return text[:at] + replaced + text[at + (2 if len(replaced) == 2 and replaced[0] != replaced[1] else 1) :]
 

@@ -61,7 +61,7 @@ class Job:
         self._line = line
         self._slots = slots
         self._hooks = hooks
-        self._cache = RepoCache(line.place.cache, quant.repo, quant.revision)
+        self._cache = RepoCache(line.access.cache, quant.repo, quant.revision)
         self._held = {file.path: self._cache.held(file) for file in quant.files}
         self._meter = RateMeter()
         self._guard = threading.Lock()
@@ -194,17 +194,17 @@ class Job:
         """
         from huggingface_hub import hf_hub_download
 
-        first, place = self.quant.files[0], self._line.place
+        first, access = self.quant.files[0], self._line.access
         try:
-            if look(self._line.client, place, self.quant.repo, "main", first.path).commit != self.quant.revision:
+            if look(self._line.client, access, self.quant.repo, "main", first.path).commit != self.quant.revision:
                 return
             hf_hub_download(
                 self.quant.repo,
                 first.path,
                 revision="main",
-                cache_dir=place.cache,
-                endpoint=place.endpoint,
-                token=place.token or False,
+                cache_dir=access.cache,
+                endpoint=access.endpoint,
+                token=access.token or False,
             )
         except (HubError, OSError) as error:
             log.warning("the branch of a download is not noted", name=self.quant.name, cause=str(error))
@@ -215,5 +215,5 @@ class Job:
             return full
         reason = error.strerror or str(error)
         return DownloadError(
-            f"{self.quant.name} could not be written to {self._line.place.cache} ({reason}); what is there is kept."
+            f"{self.quant.name} could not be written to {self._line.access.cache} ({reason}); what is there is kept."
         )

@@ -23,7 +23,7 @@ from core.models.downloads.journal import Added, Discarded, Entry
 from core.models.downloads.registry import Known, Listing
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
 from core.models.downloads.transfer import Line
-from core.models.hub.endpoint import HubPlace, check_quant
+from core.models.hub.endpoint import HubAccess, check_quant
 from core.models.hub.http import client_for
 from core.models.hub.repository import Quant
 from core.retry import Patience, Stopped
@@ -59,7 +59,7 @@ class Downloads:
         self,
         folder: Path,
         settings: DownloadSettings = DownloadSettings(),
-        place: HubPlace | None = None,
+        access: HubAccess | None = None,
         *,
         patience: Patience | None = None,
         free: Callable[[Path], int] = free_bytes,
@@ -69,7 +69,7 @@ class Downloads:
         self._settings = settings
         self._patience = patience or Patience(attempts=settings.attempts)
         self._free = free
-        self._list = Listing(folder, place)
+        self._list = Listing(folder, access)
         self._slots = Slots(settings.concurrency)
         self._numbers = itertools.count()
         self._line: Line | None = None
@@ -207,7 +207,7 @@ class Downloads:
 
     def _permit(self, known: Known) -> None:
         """Raises HubUnreachable when offline, HubError for a proxy that is none, DiskFull."""
-        self._list.place().require_network()
+        self._list.access().require_network()
         self._shared()
         self._check_room(known)
 
@@ -280,7 +280,7 @@ class Downloads:
 
     def _check_room(self, known: Known) -> None:
         """Raises DiskFull."""
-        quant, cache = known.entry.quant, self._list.place().cache
+        quant, cache = known.entry.quant, self._list.access().cache
         others = [job.missing for other in self._list.all() if other is not known and (job := other.active)]
         need = missing(quant, self._list.cache(quant))
         check_room(quant.name, need, others, self._free(cache), self._settings.reserve, cache)
@@ -291,7 +291,7 @@ class Downloads:
 
             timeout = httpx.Timeout(self._settings.stall_timeout, connect=CONNECT_TIMEOUT, pool=None)
             self._client = client_for(timeout)
-            self._line = Line(self._client, self._list.place(), Throttle(self._settings.bandwidth), self._patience)
+            self._line = Line(self._client, self._list.access(), Throttle(self._settings.bandwidth), self._patience)
         return self._line
 
     def _tell(self, known: Known) -> None:

@@ -15,7 +15,7 @@ from core.models.downloads.folder_lock import FolderLock, is_downloading
 from core.models.downloads.job import Job
 from core.models.downloads.journal import NAME, Entry, Fetched, Forgotten, Journal, Moved, Record, Stamp
 from core.models.downloads.status import DownloadItem, DownloadState
-from core.models.hub.endpoint import HubPlace, RepoCache, hub_place
+from core.models.hub.endpoint import HubAccess, RepoCache, read_hub_access
 from core.models.hub.repository import Quant
 from core.telemetry.log import get_logger
 
@@ -51,10 +51,10 @@ class Listing:
     gone was at.
     """
 
-    def __init__(self, folder: Path, place: HubPlace | None) -> None:
+    def __init__(self, folder: Path, access: HubAccess | None) -> None:
         """The journal lies in `folder`. `place` is as the environment has it where it is not given."""
         self._folder = folder
-        self._given_place = place
+        self._given_access = access
         self._known: dict[str, Known] = {}
         self._stamp: Stamp | None = None
         self._told: set[str] = set()
@@ -147,12 +147,12 @@ class Listing:
         return quant.size - missing(quant, self.cache(quant))
 
     def cache(self, quant: Quant) -> RepoCache:
-        return RepoCache(self.place().cache, quant.repo, quant.revision)
+        return RepoCache(self.access().cache, quant.repo, quant.revision)
 
-    def place(self) -> HubPlace:
-        if self._given_place is None:
-            self._given_place = hub_place()
-        return self._given_place
+    def access(self) -> HubAccess:
+        if self._given_access is None:
+            self._given_access = read_hub_access()
+        return self._given_access
 
     # Of a process that holds the folder.
 

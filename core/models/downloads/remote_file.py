@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from msgspec import Struct
 
 from core.errors import HubError
-from core.models.hub.endpoint import ETAG, HubPlace
+from core.models.hub.endpoint import ETAG, HubAccess
 from core.models.hub.http import headers_for, hub_errors, refusal
 from core.retry import Transient
 
@@ -33,33 +33,33 @@ class Remote(Struct, frozen=True):
     """The Hub itself answers there, so the token may be sent."""
 
 
-def look(client: httpx.Client, place: HubPlace, repo: str, revision: str, path: str) -> Remote:
+def look(client: httpx.Client, access: HubAccess, repo: str, revision: str, path: str) -> Remote:
     """Ask the Hub about a file without fetching it. Raises HubError.
 
     A redirect within the Hub is followed. One to another host is not: the answer that redirects carries the headers
     that count, `X-Repo-Commit`, `X-Linked-Etag` and `X-Linked-Size`.
     """
-    url = place.url(repo, revision, path)
+    url = access.url(repo, revision, path)
     for _ in range(REDIRECTS):
-        with hub_errors(place, url):
-            response = client.head(url, headers=headers_for(place, own=True))
+        with hub_errors(access, url):
+            response = client.head(url, headers=headers_for(access, own=True))
         if response.is_error:
-            raise refusal(response, place, repo, path)
+            raise refusal(response, access, repo, path)
         target = urljoin(url, response.headers.get("location", url))
         if not response.has_redirect_location or not _same_origin(url, target):
-            return _remote(response, place, repo, path, target, own=not response.has_redirect_location)
+            return _remote(response, access, repo, path, target, own=not response.has_redirect_location)
         url = target
-    raise HubError(f"{place.shown} redirects {path} of {repo} in circles; try again later.")
+    raise HubError(f"{access.shown} redirects {path} of {repo} in circles; try again later.")
 
 
-def _remote(response: httpx.Response, place: HubPlace, repo: str, path: str, url: str, *, own: bool) -> Remote:
+def _remote(response: httpx.Response, access: HubAccess, repo: str, path: str, url: str, *, own: bool) -> Remote:
     headers = response.headers
     etag = headers.get("x-linked-etag", headers.get("etag", "")).removeprefix("W/").strip('"')
     size = headers.get("x-linked-size") or ("" if response.has_redirect_location else headers.get("content-length", ""))
     commit = headers.get("x-repo-commit", "")
     if not ETAG.fullmatch(etag) or not SIZE.fullmatch(size) or not commit:
         raise HubError(
-            f"{place.shown} does not answer as a Hub does when asked for {path} of {repo}; check HF_ENDPOINT "
+            f"{access.shown} does not answer as a Hub does when asked for {path} of {repo}; check HF_ENDPOINT "
             "and the proxy."
         )
     return Remote(commit, etag, int(size), url, own)

@@ -20,7 +20,7 @@ from core.errors import ChecksumMismatch, DownloadError, HubUnreachable
 from core.models.downloads.bandwidth import Throttle
 from core.models.downloads.checksum import Checksum
 from core.models.downloads.remote_file import Remote, first_byte, look
-from core.models.hub.endpoint import HubPlace, RepoCache, size_of
+from core.models.hub.endpoint import HubAccess, RepoCache, size_of
 from core.models.hub.http import headers_for, hub_errors, refusal
 from core.models.hub.repository import RepoFile
 from core.retry import Patience, Stopped, Transient, persist
@@ -57,7 +57,7 @@ class Line:
     """What the transfers of a manager share."""
 
     client: httpx.Client
-    place: HubPlace
+    access: HubAccess
     throttle: Throttle
     patience: Patience
 
@@ -83,7 +83,7 @@ class Transfer:
         self._stop = stop
         self._listener = listener
         self._rest = rest
-        self._cache = RepoCache(line.place.cache, repo, commit)
+        self._cache = RepoCache(line.access.cache, repo, commit)
         self._furthest = 0
         """The byte up to which anything ever came: only what goes beyond it is progress."""
         self._checksum: Checksum | None = None
@@ -136,7 +136,7 @@ class Transfer:
         self._listener.holds(self._file.path, self._file.size)
 
     def _look(self) -> Remote:
-        remote = look(self._line.client, self._line.place, self._repo, self._commit, self._file.path)
+        remote = look(self._line.client, self._line.access, self._repo, self._commit, self._file.path)
         expected = self._file.sha256 or remote.etag
         if remote.commit != self._commit or remote.size != self._file.size or remote.etag != expected:
             raise DownloadError(
@@ -199,11 +199,11 @@ class Transfer:
 
     def _receive(self, remote: Remote, partial: Path, checksum: Checksum) -> None:
         """Fetch what `checksum` has not taken yet. Raises HubError, Transient, Stopped, OSError."""
-        have, place = checksum.taken, self._line.place
-        headers = headers_for(place, own=remote.own, start=have)
+        have, access = checksum.taken, self._line.access
+        headers = headers_for(access, own=remote.own, start=have)
         try:
             with (
-                hub_errors(place, remote.url),
+                hub_errors(access, remote.url),
                 self._line.client.stream("GET", remote.url, headers=headers, follow_redirects=True) as response,
             ):
                 start = self._start(response, remote, have)
@@ -232,7 +232,7 @@ class Transfer:
             raise Transient(f"The address of {self._file.path} is no longer valid.")
         if not response.is_error:
             raise Transient(f"The Hub answered with status {response.status_code} instead of sending the file.")
-        raise refusal(response, self._line.place, self._repo, self._file.path)
+        raise refusal(response, self._line.access, self._repo, self._file.path)
 
     def _copy(self, response: httpx.Response, file: Unbuffered, checksum: Checksum, size: int, known: int) -> None:
         """Append a body to a file that is to have `size` bytes; the first `known` of the body are there already."""
@@ -266,15 +266,15 @@ class Transfer:
         pointer = self._cache.pointer(self._file.path)
         if os.path.lexists(pointer) and not self._cache.complete(self._file):
             pointer.unlink()
-        place = self._line.place
+        access = self._line.access
         try:
             hf_hub_download(
                 self._repo,
                 self._file.path,
                 revision=self._commit,
-                cache_dir=place.cache,
-                endpoint=place.endpoint,
-                token=place.token or False,
+                cache_dir=access.cache,
+                endpoint=access.endpoint,
+                token=access.token or False,
             )
         except (HfHubHTTPError, LocalEntryNotFoundError) as error:
             raise Transient(f"The Hub did not confirm {self._file.path}.") from error

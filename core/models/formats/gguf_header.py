@@ -51,7 +51,7 @@ NUMBERS: Final[Mapping[int, struct.Struct]] = {
 }
 U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 COUNTS: Final = struct.Struct("<QQ")
-PLACE: Final = struct.Struct("<IQ")
+KIND_AND_OFFSET: Final = struct.Struct("<IQ")
 """A tensor's type, and where its weights begin after the header."""
 
 
@@ -147,7 +147,7 @@ def _directory(cursor: Cursor, count: int) -> tuple[tuple[Tensor, ...], int]:
         if dimensions > MOST_DIMENSIONS:
             raise Damaged(f"the tensor {_shown(name)} claims {dimensions} dimensions")
         shape = cursor.unpack(struct.Struct(f"<{dimensions}Q"))
-        kind, place = cursor.unpack(PLACE)
+        kind, offset = cursor.unpack(KIND_AND_OFFSET)
         if any(not 0 < each < LARGEST_DIMENSION for each in shape):
             raise Damaged(f"the tensor {_shown(name)} claims a shape of {shape}")
         if kind not in blocks:
@@ -156,7 +156,7 @@ def _directory(cursor: Cursor, count: int) -> tuple[tuple[Tensor, ...], int]:
         elements = math.prod(shape)
         size = -(-elements // block) * block_bytes
         found.append(Tensor(name, elements, size, label))
-        end = max(end, place + size)
+        end = max(end, offset + size)
     return tuple(found), end
 
 

@@ -23,7 +23,7 @@ from core.models.hub.repository import Quant, RepoFile, Repository
 from core.names import HubName
 
 PREFIX: Final = "models--"
-PLACES: Final = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
+CACHE_VARIABLES: Final = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 """Variables that tell where the cache is."""
 
 
@@ -44,9 +44,9 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     """HF_HUB_CACHE, else `hub` below HF_HOME, else below the user's cache folder: as huggingface_hub has it, but that
     an empty one counts as not set. Downloads go there as well."""
     given = os.environ if environment is None else environment
-    said = {name: value_of(given.get(name, "")) for name in PLACES}
-    if place := said["HF_HUB_CACHE"] or said["HUGGINGFACE_HUB_CACHE"]:
-        return _expanded(place)
+    said = {name: value_of(given.get(name, "")) for name in CACHE_VARIABLES}
+    if folder := said["HF_HUB_CACHE"] or said["HUGGINGFACE_HUB_CACHE"]:
+        return _expanded(folder)
     if home := said["HF_HOME"]:
         return _expanded(home) / "hub"
     return _expanded(said["XDG_CACHE_HOME"] or "~/.cache") / "huggingface" / "hub"

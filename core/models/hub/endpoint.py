@@ -26,7 +26,7 @@ NUMBERS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 PUBLIC_HUB = "https://huggingface.co"
 
 
-class HubPlace(Struct, frozen=True):
+class HubAccess(Struct, frozen=True):
     """A Hub and a cache."""
 
     endpoint: str
@@ -85,7 +85,7 @@ class RepoCache:
         return min(here, file.size)
 
 
-def hub_place() -> HubPlace:
+def read_hub_access() -> HubAccess:
     """As the environment has it: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN (or a login), HF_HUB_OFFLINE. An empty
     one counts as not set. Raises HubError for an endpoint or a token that cannot be one.
 
@@ -102,7 +102,7 @@ def hub_place() -> HubPlace:
         )
     if (problem := address_problem(endpoint)) is not None:
         raise HubError(f"{without_password(endpoint)!r} is no address of a Hub ({problem}); correct HF_ENDPOINT.")
-    return HubPlace(endpoint=endpoint.rstrip("/"), cache=cache_folder(), token=token, offline=constants.HF_HUB_OFFLINE)
+    return HubAccess(endpoint=endpoint.rstrip("/"), cache=cache_folder(), token=token, offline=constants.HF_HUB_OFFLINE)
 
 
 def _check_numbers() -> None:

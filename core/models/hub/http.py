@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from core.errors import GatedRepository, HubBusy, HubError, HubUnreachable, RepositoryNotFound
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.retry import retry_after
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ PASSING: Final = (408, 409, 425, 500, 502, 503, 504)
 
 
 @contextmanager
-def hub_errors(place: HubPlace, url: str) -> Iterator[None]:
+def hub_errors(access: HubAccess, url: str) -> Iterator[None]:
     """Raise what httpx raises inside, for a request to `url`, as HubError; as HubUnreachable where it may pass."""
     import httpx
 
@@ -31,10 +31,10 @@ def hub_errors(place: HubPlace, url: str) -> Iterator[None]:
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, ValueError) as error:
         raise _misnamed(url, error) from error
     except httpx.RequestError as error:
-        raise _unreachable(place, error) from error
+        raise _unreachable(access, error) from error
 
 
-def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: str) -> HubError:
+def refusal(response: httpx.Response, access: HubAccess, repo: str | None, path: str) -> HubError:
     """What an answer with an error status means, in a sentence; HubUnreachable where it may pass by itself. The codes
     are those of the Hub's `X-Error-Code`."""
     status, code = response.status_code, response.headers.get("x-error-code")
@@ -42,17 +42,17 @@ def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: s
     wait = wait if wait is not None and wait <= LONGEST_BELIEVED_SECONDS else None
     if status == 429:
         when = "in a few minutes" if wait is None else f"in {math.ceil(wait)} s"
-        hint = "" if place.token else f", or {TOKEN_HINT}, which allows more"
+        hint = "" if access.token else f", or {TOKEN_HINT}, which allows more"
         return HubBusy("The Hub asks for fewer requests.", f"Try again {when}{hint}.", wait)
     if status in PASSING:
         return HubUnreachable(f"The Hub failed with status {status}.", "Try again in a few minutes.", wait)
     if code == "GatedRepo":
-        return GatedRepository(_gated(named, place))
+        return GatedRepository(_gated(named, access))
     if code == "EntryNotFound":
         return RepositoryNotFound(f"{named} has no file {path} in this revision; look at its list of files again.")
     if code == "RevisionNotFound":
         return RepositoryNotFound(f"{named} has no such revision; check what follows its name, or leave it out.")
-    if status == 401 and place.token and code != "RepoNotFound":
+    if status == 401 and access.token and code != "RepoNotFound":
         return GatedRepository(f"The Hub does not know the token that was sent; {TOKEN_HINT} anew, or unset HF_TOKEN.")
     if code == "RepoNotFound" or status in (401, 404):
         return RepositoryNotFound(
@@ -63,20 +63,20 @@ def refusal(response: httpx.Response, place: HubPlace, repo: str | None, path: s
     return HubError(f"The Hub answered with status {status} when asked for {named}; try again later.")
 
 
-def _gated(repo: str, place: HubPlace) -> str:
-    page = f"{place.endpoint}/{repo}"
-    if place.token:
+def _gated(repo: str, access: HubAccess) -> str:
+    page = f"{access.endpoint}/{repo}"
+    if access.token:
         return f"The owner of {repo} has not let you in yet: accept the terms at {page}, and wait for the answer."
     return f"The owner of {repo} wants to be asked first: accept the terms at {page}, then {TOKEN_HINT}."
 
 
-def headers_for(place: HubPlace, *, own: bool, start: int = 0) -> dict[str, str]:
+def headers_for(access: HubAccess, *, own: bool, start: int = 0) -> dict[str, str]:
     """`start`: the first byte that is wanted. The token goes to the Hub alone."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "benchtop"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    if own and place.token:
-        headers["Authorization"] = f"Bearer {place.token}"
+    if own and access.token:
+        headers["Authorization"] = f"Bearer {access.token}"
     return headers
 
 
@@ -102,14 +102,14 @@ def _misnamed(url: str, error: Exception) -> HubError:
     )
 
 
-def _unreachable(place: HubPlace, error: httpx.RequestError) -> HubUnreachable:
+def _unreachable(access: HubAccess, error: httpx.RequestError) -> HubUnreachable:
     """Names the host that was asked, which need not be the Hub's: it sends on to others for the content."""
     import httpx
 
     try:
         host = error.request.url.host
     except RuntimeError:
-        host = urlsplit(place.endpoint).hostname or place.endpoint
+        host = urlsplit(access.endpoint).hostname or access.endpoint
     silent = "disconnected without" in str(error)
     if isinstance(error, httpx.DecodingError | httpx.RemoteProtocolError) and not silent:
         return HubUnreachable(

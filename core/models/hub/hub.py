@@ -17,7 +17,7 @@ from core.models.formats.header import Header
 from core.models.formats.hf_config import LONGEST, Config, label_of
 from core.models.formats.read import header_of
 from core.models.formats.source import Damaged, Source
-from core.models.hub.endpoint import COMMIT, REPO, HubPlace, check_path, hub_place
+from core.models.hub.endpoint import COMMIT, REPO, HubAccess, check_path, read_hub_access
 from core.models.hub.link import HubLink, decode
 from core.models.hub.quants import group, heads, projectors, sizes_of
 from core.models.hub.repository import Quant, RepoFile, Repository
@@ -32,15 +32,15 @@ log = get_logger(__name__)
 class Hub:
     """One Hub, as the environment names it or as `place` does. `headers` is where headers that were read are kept."""
 
-    def __init__(self, headers: Path, place: HubPlace | None = None) -> None:
+    def __init__(self, headers: Path, access: HubAccess | None = None) -> None:
         self._headers = headers
-        self._place = place
+        self._access = access
         self._link: HubLink | None = None
 
     @property
     def link(self) -> HubLink:
         if self._link is None:
-            self._link = HubLink(self._place or hub_place())
+            self._link = HubLink(self._access or read_hub_access())
         return self._link
 
     def search(self, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:

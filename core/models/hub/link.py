@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import HubError, HubUnreachable
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.http import client_for, headers_for, hub_errors, refusal
 from core.sizes import format_size
 
@@ -44,13 +44,13 @@ class Answer(Struct, frozen=True):
 class HubLink:
     """Asks one Hub. Safe to use from several threads; connections are kept until `close`."""
 
-    def __init__(self, place: HubPlace) -> None:
-        self.place = place
+    def __init__(self, access: HubAccess) -> None:
+        self.access = access
         self._client: httpx.Client | None = None
 
     def ask(self, path: str, query: Query = (), *, repo: str | None = None) -> Answer:
         """GET of an address below the endpoint, or of a page's `next`. Raises HubError."""
-        url = urljoin(f"{self.place.endpoint}/", path)
+        url = urljoin(f"{self.access.endpoint}/", path)
         with self._answer(url, query, {}, repo, path) as response:
             body = _bounded(response, LONGEST_ANSWER)
             return Answer(body, self._next(response))
@@ -58,7 +58,7 @@ class HubLink:
     def part(self, repo: str, revision: str, path: str, start: int, length: int) -> bytes:
         """Up to `length` bytes of a file from `start` on. Raises HubError."""
         asked = {"Range": f"bytes={start}-{start + length - 1}"}
-        with self._answer(self.place.url(repo, revision, path), (), asked, repo, path) as response:
+        with self._answer(self.access.url(repo, revision, path), (), asked, repo, path) as response:
             told = response.headers.get("content-range", "")
             if response.status_code == 206 and not told.startswith(f"bytes {start}-"):
                 raise HubError(f"The Hub sent another part of {path} of {repo} than the one asked for; try again.")
@@ -75,23 +75,23 @@ class HubLink:
     def _answer(
         self, url: str, query: Query, headers: Mapping[str, str], repo: str | None, path: str
     ) -> Iterator[httpx.Response]:
-        self.place.require_network()
+        self.access.require_network()
         if self._client is None:
             # On a redirect to another host httpx leaves the token behind.
             self._client = client_for(TIMEOUT, follow_redirects=True)
-        sent = {**headers_for(self.place, own=True), **headers}
+        sent = {**headers_for(self.access, own=True), **headers}
         with (
-            hub_errors(self.place, self.place.endpoint),
+            hub_errors(self.access, self.access.endpoint),
             self._client.stream("GET", url, params=list(query) or None, headers=sent) as response,
         ):
             if response.is_error:
-                raise refusal(response, self.place, repo, path)
+                raise refusal(response, self.access, repo, path)
             yield response
 
     def _next(self, response: httpx.Response) -> str | None:
         """None where there is no further page, or where it is not at this Hub, which alone may see the token."""
         url = response.links.get("next", {}).get("url")
-        return url if url and urlsplit(url)[:2] == urlsplit(self.place.endpoint)[:2] else None
+        return url if url and urlsplit(url)[:2] == urlsplit(self.access.endpoint)[:2] else None
 
 
 def decode(body: bytes, kind: type[Told], what: str) -> Told:

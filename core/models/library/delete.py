@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import ArtifactError, ModelNotFound, UsageError
 from core.models.downloads.discard import remove
 from core.models.library.delete_cached import delete_cached, inside, shared
-from core.models.library.scan import Library, LibraryEntry, Place
+from core.models.library.scan import Library, LibraryEntry, Location
 from core.models.resolve import candidates, read_own
 from core.names import Alias, HubName, LocalPath, Unknown
 
@@ -36,7 +36,7 @@ def delete(library: Library, entry: LibraryEntry) -> int:
     """
     check(library, entry)
     try:
-        if entry.place is Place.HUB and library.cache is not None:
+        if entry.location is Location.HUB and library.cache is not None:
             return delete_cached(library.cache, entry, library.downloads)
         return _from_folders(library.folders, entry)
     except OSError as error:
@@ -45,12 +45,12 @@ def delete(library: Library, entry: LibraryEntry) -> int:
 
 def check(library: Library, entry: LibraryEntry) -> None:
     """Raises UsageError for a model that is not ours to delete, wherever it lies."""
-    if entry.place is Place.FOLDER or (entry.place is Place.HUB and library.cache is not None):
+    if entry.location is Location.FOLDER or (entry.location is Location.HUB and library.cache is not None):
         return
     where = {
-        Place.BUILT_IN: "belongs to the program",
-        Place.SERVER: "is on a server",
-    }.get(entry.place, "lies neither in the Hub's cache nor in one of library.folders")
+        Location.BUILT_IN: "belongs to the program",
+        Location.SERVER: "is on a server",
+    }.get(entry.location, "lies neither in the Hub's cache nor in one of library.folders")
     raise UsageError(f"{entry.name} {where}, so it is not deleted here.")
 
 
@@ -73,7 +73,7 @@ def _understood(name: str, entries: Sequence[LibraryEntry], cache: Path | None) 
 
 def repo_of(entry: LibraryEntry) -> str | None:
     """`owner/name` of an entry of the Hub's cache, with `@commit` where it is an older one."""
-    if entry.place is not Place.HUB:
+    if entry.location is not Location.HUB:
         return None
     name, _, _ = entry.name.partition(":")
     return "/".join(name.split("/")[:2])

@@ -14,7 +14,7 @@ from msgspec import Struct
 from core.contract.artifact import URL
 from core.errors import BenchtopError
 from core.lanes import WorkLane
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 from core.names import are_same, parse_asked
 from core.telemetry.log import get_logger
 
@@ -74,7 +74,7 @@ def loadable(
     """
     times = Counter(entry.short for entry in entries)
     for entry in entries:
-        unique = entry.place is Place.BUILT_IN or times[entry.short] == 1
+        unique = entry.location is Location.BUILT_IN or times[entry.short] == 1
         usable = entry.problem is None and entry.share is None and entry.format not in (None, URL)
         runs = engine in entry.engines if engine else bool(entry.engines)
         known = entry.path in files or any(are_same(entry.short, name) for name in names)

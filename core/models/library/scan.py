@@ -40,7 +40,7 @@ WORTH_TELLING: Final = 1_000_000
 """Bytes from which a repository is listed of which nothing can be run."""
 
 
-class Place(Enum):
+class Location(Enum):
     """Where a model comes from."""
 
     BUILT_IN = "built in"
@@ -63,7 +63,7 @@ class LibraryEntry(Struct, frozen=True):
     loaded: bool
     problem: str | None = None
     """Why it cannot be loaded."""
-    place: Place = Place.HERE
+    location: Location = Location.HERE
     files: tuple[Path, ...] = ()
     """All that it is made of, where that is more than `path`."""
     used: float | None = None
@@ -111,7 +111,7 @@ class Library:
         inspector = Inspector(self._memory)
         found: dict[Path, LibraryEntry] = {}
         for entry in self._all(inspector, sizes or {}):
-            known = entry.path if entry.place is not Place.BUILT_IN else entry.path.resolve()
+            known = entry.path if entry.location is not Location.BUILT_IN else entry.path.resolve()
             takers = self._takers.get(entry.format, ()) if entry.format is not None else ()
             found.setdefault(known, replace(entry, loaded=entry.path in loaded, engines=takers))
         inspector.save()
@@ -166,7 +166,7 @@ def _built_in(name: str) -> Iterator[LibraryEntry]:
         artifact = resolve(BuiltIn(name))
     except BenchtopError:
         return
-    yield LibraryEntry(name, artifact.path, artifact.format, artifact.size, False, place=Place.BUILT_IN)
+    yield LibraryEntry(name, artifact.path, artifact.format, artifact.size, False, location=Location.BUILT_IN)
 
 
 def _in_folder(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
@@ -175,23 +175,23 @@ def _in_folder(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
     for path in sorted(paths):
         parts = parts_of(path)
         if len(parts) < 2:
-            yield _file(path, str(path), Place.HERE, inspector)
+            yield _file(path, str(path), Location.HERE, inspector)
         elif path == next(part for part in parts if part in paths):
-            yield _split(path.parent / parts[0].name, parts, inspector, Place.HERE)
+            yield _split(path.parent / parts[0].name, parts, inspector, Location.HERE)
 
 
-def _file(path: Path, name: str, place: Place, inspector: Inspector) -> LibraryEntry:
+def _file(path: Path, name: str, location: Location, inspector: Inspector) -> LibraryEntry:
     try:
         seen = see(path.stat())
     except OSError as error:
-        return LibraryEntry(name, path, None, 0, False, error.strerror, place)
+        return LibraryEntry(name, path, None, 0, False, error.strerror, location)
     finding = inspector.look(path, seen)
-    return LibraryEntry(name, path, finding.format, seen.size, False, finding.problem, place, (path,), seen.used)
+    return LibraryEntry(name, path, finding.format, seen.size, False, finding.problem, location, (path,), seen.used)
 
 
-def _split(first: Path, parts: Sequence[Path], inspector: Inspector, place: Place) -> LibraryEntry:
+def _split(first: Path, parts: Sequence[Path], inspector: Inspector, location: Location) -> LibraryEntry:
     """All parts as one model; the first problem of any is its problem."""
-    there = [_file(part, str(part), place, inspector) for part in parts if part.exists()]
+    there = [_file(part, str(part), location, inspector) for part in parts if part.exists()]
     missing = [part.name for part in parts if not part.exists()]
     problem = next((part.problem for part in there if part.problem), None)
     if missing:
@@ -201,7 +201,7 @@ def _split(first: Path, parts: Sequence[Path], inspector: Inspector, place: Plac
     format_ = None if problem else "gguf"
     size = sum(part.size for part in there)
     files = tuple(part.path for part in there)
-    return LibraryEntry(str(first), first, format_, size, False, problem, place, files, used)
+    return LibraryEntry(str(first), first, format_, size, False, problem, location, files, used)
 
 
 def _below(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
@@ -225,7 +225,7 @@ def _below(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
             tuple(RepoFile(file.path[inside:], file.size) for file in members),
             {file.path[inside:]: whole.seen[file.path] for file in members},
         )
-        yield from _of_snapshot(part, inspector, Place.FOLDER)
+        yield from _of_snapshot(part, inspector, Location.FOLDER)
 
 
 def _of_repository(cache: Path, repo: str, inspector: Inspector, sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
@@ -233,7 +233,7 @@ def _of_repository(cache: Path, repo: str, inspector: Inspector, sizes: Mapping[
     taken: set[str] = set()
     folder = repo_folder(cache, repo)
     for snapshot in snapshots(cache, repo):
-        for entry in _of_snapshot(snapshot, inspector, Place.HUB):
+        for entry in _of_snapshot(snapshot, inspector, Location.HUB):
             older = entry.name in taken
             taken.add(entry.name)
             label = entry.name.removeprefix(repo)
@@ -253,20 +253,20 @@ def _partial(repo: str, folder: Path, partial: Mapping[str, Path], sizes: Mappin
     share = min(1.0, here / whole) if whole else None
     said = "partial: the download is not finished" + (f" ({share:.0%})" if share is not None else "")
     files = tuple(partial[etag] for etag in sizes_here)
-    yield LibraryEntry(repo, folder / "blobs", None, here, False, said, Place.HUB, files, share=share)
+    yield LibraryEntry(repo, folder / "blobs", None, here, False, said, Location.HUB, files, share=share)
 
 
-def _of_snapshot(snapshot: Snapshot, inspector: Inspector, place: Place) -> Iterator[LibraryEntry]:
+def _of_snapshot(snapshot: Snapshot, inspector: Inspector, location: Location) -> Iterator[LibraryEntry]:
     found = quants(snapshot, inspector)
     for quant in found:
-        yield _entry(snapshot, quant, found, inspector, place)
-    yield from _incomplete(snapshot, inspector, place)
-    if place is Place.HUB and not found:
+        yield _entry(snapshot, quant, found, inspector, location)
+    yield from _incomplete(snapshot, inspector, location)
+    if location is Location.HUB and not found:
         yield from _other(snapshot)
 
 
 def _entry(
-    snapshot: Snapshot, quant: Quant, all_here: Sequence[Quant], inspector: Inspector, place: Place
+    snapshot: Snapshot, quant: Quant, all_here: Sequence[Quant], inspector: Inspector, location: Location
 ) -> LibraryEntry:
     artifact = artifact_of(snapshot, quant, all_here, quant.name)
     problem = f"damaged: {missing} is missing" if (missing := absent(snapshot, quant)) else None
@@ -277,12 +277,12 @@ def _entry(
             problem = inspector.look(snapshot.folder / file.path, snapshot.seen[file.path]).problem
     files = tuple(snapshot.folder / file.path for file in quant.files)
     used = max(snapshot.seen[file.path].used for file in quant.files)
-    name = quant.name if place is Place.HUB else str(artifact.path)
+    name = quant.name if location is Location.HUB else str(artifact.path)
     format_ = None if problem else quant.format
-    return LibraryEntry(name, artifact.path, format_, quant.size, False, problem, place, files, used)
+    return LibraryEntry(name, artifact.path, format_, quant.size, False, problem, location, files, used)
 
 
-def _incomplete(snapshot: Snapshot, inspector: Inspector, place: Place) -> Iterator[LibraryEntry]:
+def _incomplete(snapshot: Snapshot, inspector: Inspector, location: Location) -> Iterator[LibraryEntry]:
     """Split files of which parts are missing, and links whose content was deleted."""
     split: dict[Path, tuple[Path, ...]] = {}
     for path in snapshot.seen:
@@ -293,13 +293,13 @@ def _incomplete(snapshot: Snapshot, inspector: Inspector, place: Place) -> Itera
         inside = [part.relative_to(snapshot.folder).as_posix() for part in parts]
         if all(each in snapshot.seen for each in inside):
             continue
-        entry = _split(first, parts, inspector, place)
-        name = f"{snapshot.repo}/{inside[0]}" if place is Place.HUB else entry.name
+        entry = _split(first, parts, inspector, location)
+        name = f"{snapshot.repo}/{inside[0]}" if location is Location.HUB else entry.name
         yield replace(entry, name=name)
     for path in snapshot.stray:
         said = "damaged: its content was deleted from the cache"
         link = snapshot.folder / path
-        yield LibraryEntry(f"{snapshot.repo}/{path}", link, None, 0, False, said, place, (link,))
+        yield LibraryEntry(f"{snapshot.repo}/{path}", link, None, 0, False, said, location, (link,))
 
 
 def _other(snapshot: Snapshot) -> Iterator[LibraryEntry]:
@@ -308,7 +308,7 @@ def _other(snapshot: Snapshot) -> Iterator[LibraryEntry]:
     if size >= WORTH_TELLING and not any(path.endswith(".gguf") for path in snapshot.seen):
         files = tuple(snapshot.folder / file.path for file in snapshot.files)
         said = "holds nothing that can be run here"
-        yield LibraryEntry(snapshot.repo, snapshot.folder, None, size, False, said, Place.HUB, files)
+        yield LibraryEntry(snapshot.repo, snapshot.folder, None, size, False, said, Location.HUB, files)
 
 
 def _glob(folder: Path, pattern: str) -> list[Path]:

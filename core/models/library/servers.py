@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from core.contract.artifact import URL
 from core.errors import ModelNotFound
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 from core.models.paths import from_url
 from core.names import without_password
 
@@ -75,8 +75,8 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
 
 
 def _entry(name: str) -> LibraryEntry:
-    return LibraryEntry(name, Path(), URL, 0, False, place=Place.SERVER)
+    return LibraryEntry(name, Path(), URL, 0, False, location=Location.SERVER)
 
 
 def _failed(name: str, why: str) -> LibraryEntry:
-    return LibraryEntry(name, Path(), None, 0, False, why, Place.SERVER)
+    return LibraryEntry(name, Path(), None, 0, False, why, Location.SERVER)

@@ -40,7 +40,7 @@ class EmbedJob(LoopJob):
     def __init__(self, request: Embedding, inputs: Sequence[Sequence[int]]) -> None:
         super().__init__(request)
         self.inputs = inputs
-        self.pending: deque[int] = deque(sorted(range(len(inputs)), key=lambda place: -len(inputs[place])))
+        self.pending: deque[int] = deque(sorted(range(len(inputs)), key=lambda index: -len(inputs[index])))
         """Places of the inputs that have no vector yet, longest first."""
         self.vectors: list[bytes] = [b""] * len(inputs)
         self.computed = 0
@@ -52,14 +52,14 @@ class EmbedJob(LoopJob):
     @property
     def lengths(self) -> list[int]:
         """Of what is pending, as far as a pass may reach."""
-        return [len(self.inputs[place]) for place in islice(self.pending, ROWS)]
+        return [len(self.inputs[index]) for index in islice(self.pending, ROWS)]
 
     def take(self, count: int) -> list[int]:
         return [self.pending.popleft() for _ in range(count)]
 
-    def store(self, place: int, vector: bytes) -> None:
-        self.vectors[place] = shorten_vector(vector, self.request.dimensions)
-        self.computed += len(self.inputs[place])
+    def store(self, index: int, vector: bytes) -> None:
+        self.vectors[index] = shorten_vector(vector, self.request.dimensions)
+        self.computed += len(self.inputs[index])
 
     def events(self, now: float) -> list[Event]:
         """Of a request that is complete."""
@@ -152,10 +152,10 @@ class EmbeddingLoop(ModelLoop[EmbedJob]):
     def _pass(self) -> None:
         jobs = sorted(self._running, key=lambda job: job.due)
         counts = count_fitting([job.lengths for job in jobs], self._model.spec.batch)
-        taken = [(job, place) for job, count in zip(jobs, counts, strict=True) for place in job.take(count)]
+        taken = [(job, index) for job, count in zip(jobs, counts, strict=True) for index in job.take(count)]
         included = tuple(job for job, count in zip(jobs, counts, strict=True) if count)
         try:
-            vectors = self._compute(included, [job.inputs[place] for job, place in taken])
+            vectors = self._compute(included, [job.inputs[index] for job, index in taken])
         except Interrupted:
             # Nobody wanted it any more: its requests are cancelled, or the loop is stopping.
             return
@@ -167,9 +167,9 @@ class EmbeddingLoop(ModelLoop[EmbedJob]):
             log.exception("embedding failed", model=self._name)
             self._fail(included, EngineFailed(f"The model {self._name} failed: {error!r}."))
             return
-        for (job, place), vector in zip(taken, vectors, strict=True):
-            job.store(place, vector)
-        self.prefilled.add(sum(len(job.inputs[place]) for job, place in taken))
+        for (job, index), vector in zip(taken, vectors, strict=True):
+            job.store(index, vector)
+        self.prefilled.add(sum(len(job.inputs[index]) for job, index in taken))
         self._passes += 1
         for job in included:
             job.due = (self._passes, True)

@@ -21,10 +21,10 @@ def plan_step(pending: Sequence[int], batch: int, prefill_limit: int) -> list[in
     room = max(0, batch - decoding)
     if decoding:
         room = min(room, prefill_limit)
-    for place, count in enumerate(pending):
+    for index, count in enumerate(pending):
         if count > 1 and room > 0:
-            chunks[place] = min(count, room)
-            room -= chunks[place]
+            chunks[index] = min(count, room)
+            room -= chunks[index]
     return chunks
 
 

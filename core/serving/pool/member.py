@@ -130,9 +130,9 @@ class Lease:
     One place in the model's queue belongs to it until it has been used.
     """
 
-    def __init__(self, host: Host, place: ExitStack, release: Callable[[], None]) -> None:
+    def __init__(self, host: Host, seat: ExitStack, release: Callable[[], None]) -> None:
         self._host = host
-        self._place = place
+        self._seat = seat
         self._release = release
         self._held = True
 
@@ -151,7 +151,7 @@ class Lease:
         except BaseException:
             self.release()
             raise
-        self._place.close()
+        self._seat.close()
         stream.when_over(self.release)
         return stream
 
@@ -163,7 +163,7 @@ class Lease:
         """Idempotent."""
         if self._held:
             self._held = False
-            self._place.close()
+            self._seat.close()
             self._release()
 
 

@@ -108,13 +108,13 @@ class Pool:
         """
         await self._let_in(member)
         member.leases += 1
-        place = ExitStack()
+        seat = ExitStack()
         try:
             host = self._host(member)
-            place.enter_context(host.arrival())
+            seat.enter_context(host.arrival())
             await self._until_loaded(member, host)
         except BaseException as error:
-            place.close()
+            seat.close()
             self._members.release(member)
             if isinstance(error, BenchtopError):
                 self._members.forget_failed(member)
@@ -122,7 +122,7 @@ class Pool:
                 # It was not the client that cancelled.
                 raise ModelNotReady(member.name, f"The model {member.name} was unloaded; ask again later.") from error
             raise
-        return Lease(host, place, lambda: self._members.release(member))
+        return Lease(host, seat, lambda: self._members.release(member))
 
     async def load(self, member: Member) -> None:
         """Returns when the model is loaded. Raises what kept it from that."""

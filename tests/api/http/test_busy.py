@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from tests.api.conftest import Served, serving, until
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 def hanging(folder: Path) -> Iterator[Hub]:
     """A Hub that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
-        yield Hub(folder / "headers", HubPlace(f"http://127.0.0.1:{listening.getsockname()[1]}", folder / "hub"))
+        yield Hub(folder / "headers", HubAccess(f"http://127.0.0.1:{listening.getsockname()[1]}", folder / "hub"))
 
 
 async def test_searches_at_a_hub_that_hangs_hold_up_no_chat_and_are_too_many_some_time(tmp_path: Path) -> None:

@@ -85,14 +85,14 @@ def written(far: Stranger, here: Path) -> list[str]:
     file = here / "hidden.gguf"
     file.write_bytes(WEIGHTS.read_bytes())
     (here / "linked").symlink_to(file)
-    places = [
+    paths = [
         *(f"http://{far.address}", f"HTTP://{far.address}/v1", f"http:/\\{far.address}", f"//{far.address}"),
         *(f"ht\ttp://{far.address}", f"\uff48\uff54\uff54\uff50://{far.address}"),
         *(str(file), f"file://{file}", str(here / "linked"), str(here), f"//{file}", f"{here}/../{here.name}/linked"),
         *("./hidden.gguf", "hidden.gguf", "linked", "./linked", "deeper/../hidden.gguf", "%2e/hidden.gguf"),
     ]
     blanks = ("", " ", "\t", "\n", "\u00a0", "\u2003", "\u3000", "\u200b", "\ufeff", "\u2028")
-    return [f"{blank}{place}{end}" for place in places for blank in blanks for end in ("", blank)]
+    return [f"{blank}{path}{end}" for path in paths for blank in blanks for end in ("", blank)]
 
 
 async def asks(http: httpx.AsyncClient, name: str) -> list[httpx.Response]:

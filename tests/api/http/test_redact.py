@@ -79,8 +79,8 @@ async def test_what_is_no_path_of_this_machine_stays(sentence: str) -> None:
 
 
 async def test_a_file_that_is_known_is_cut_exactly_blanks_and_all() -> None:
-    place = Path("/srv/My Models/of mine/a b.gguf")
-    assert without_folders(f"The file {place} is damaged.", (place,)) == "The file a b.gguf is damaged."
+    path = Path("/srv/My Models/of mine/a b.gguf")
+    assert without_folders(f"The file {path} is damaged.", (path,)) == "The file a b.gguf is damaged."
 
 
 async def test_the_paths_of_this_server_stay(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ async def test_the_paths_of_this_server_stay(tmp_path: Path) -> None:
         assert without_folders(sentence) == sentence
 
 
-@pytest.mark.parametrize("place", ["~nobody-of-this-name/x/a.gguf", "/srv/m\0/a.gguf"])
-async def test_a_place_that_leads_nowhere_is_no_hindrance(place: str) -> None:
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x/a.gguf", "/srv/m\0/a.gguf"])
+async def test_a_path_that_leads_nowhere_is_no_hindrance(path: str) -> None:
     assert (
-        without_folders(f"There is no {place}, nor /srv/m/b.gguf.", (Path(place),)) == "There is no a.gguf, nor b.gguf."
+        without_folders(f"There is no {path}, nor /srv/m/b.gguf.", (Path(path),)) == "There is no a.gguf, nor b.gguf."
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from core.models.downloads.manager import Downloads
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from core.retry import Patience
 from core.settings.schema import DownloadSettings
@@ -53,13 +53,13 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     with LoopbackHub() as hub:
         hub.add(NAME, {"model-Q4_K_M.gguf": Sparse(4 * MB), "model-Q8_0.gguf": Sparse(8 * MB, seed=1)})
         hub.add("owner/gated", {"gated-Q4_K_M.gguf": Sparse(MB)}, gated=True)
-        place = HubPlace(hub.url, tmp_path / "hub")
+        access = HubAccess(hub.url, tmp_path / "hub")
         async with serving(tmp_path, model=None) as served:
-            served.workbench.store.hub = Hub(tmp_path / "headers", place)
+            served.workbench.store.hub = Hub(tmp_path / "headers", access)
             served.workbench.store.downloads = Downloads(
                 tmp_path / "downloads",
                 DownloadSettings(reserve=0),
-                place,
+                access,
                 patience=Patience(first=0.01, longest=0.05, attempts=3),
             )
             yield World(hub, served.http)

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from core.guide import WEIGHTS
 from core.models.downloads.manager import Downloads
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from core.settings.schema import BenchSettings, DownloadSettings, ServerSettings, Settings
 from tests.api.conftest import Served, chat_body, serving, until
@@ -30,11 +30,11 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         hub.add(NAME, {"guide-F16.gguf": weights, "guide-F32.gguf": large}, downloads=500, tags=("gguf",))
         hub.add("owner/other-GGUF", {"other-Q8_0.gguf": Sparse(1_000_000)}, licence="mit")
         hub.add("owner/gated-GGUF", {"guide-Q8_0.gguf": weights}, gated=True, tags=("gguf",))
-        place = HubPlace(hub.url, tmp_path / "hub")
+        access = HubAccess(hub.url, tmp_path / "hub")
         settings = Settings(server=ServerSettings(port=0), bench=BenchSettings(enabled=False))
         async with serving(tmp_path, settings, model=None) as served:
-            served.workbench.store.hub = Hub(tmp_path / "headers", place)
-            served.workbench.store.downloads = Downloads(tmp_path / "downloads", DownloadSettings(reserve=0), place)
+            served.workbench.store.hub = Hub(tmp_path / "headers", access)
+            served.workbench.store.downloads = Downloads(tmp_path / "downloads", DownloadSettings(reserve=0), access)
             yield served, hub
 
 

@@ -55,9 +55,9 @@ def test_other_programs_read_it_as_safetensors(file: Path) -> None:
 
 def test_no_flipped_bit_goes_unnoticed(file: Path) -> None:
     whole = file.read_bytes()
-    for place in range(len(whole)):
+    for index in range(len(whole)):
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
+        damaged[index] ^= 1 << index % 8
         file.write_bytes(damaged)
         with pytest.raises(DamagedPrefix):
             read_state(file, HEADER, TOKENS)

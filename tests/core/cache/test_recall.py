@@ -6,13 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from core.cache.identity import ModelIdentity, owner_of
-from core.cache.recall import MOST_CONVERSATIONS, Asked, Outline, Place, Recall, outline_of
+from core.cache.recall import MOST_CONVERSATIONS, Asked, Outline, Partition, Recall, outline_of
 from core.decoding.common_prefix import common_prefix
 from core.requests import Conversation, Generation, Message, RawText, Role, TextPart, Tool
 from core.snapshots import Cause, Departure, Reuse, Tier
 from tests.fakes.prefixes import IDENTITY, OWNER
 
-PLACE: Place = (IDENTITY, OWNER)
+PARTITION: Partition = (IDENTITY, OWNER)
 TEMPLATE = "{{ messages }}"
 
 
@@ -46,7 +46,7 @@ def asked(request: Generation, reused: int = 0, template: str = TEMPLATE, cache:
 def knowing(request: Generation, answer: str = "") -> Recall:
     recall = Recall()
     prompt = rendered(request)
-    recall.remember(PLACE, prompt + tuple(answer.encode()), len(prompt), outline_of(request, TEMPLATE))
+    recall.remember(PARTITION, prompt + tuple(answer.encode()), len(prompt), outline_of(request, TEMPLATE))
     return recall
 
 
@@ -55,14 +55,14 @@ ANSWER = "<assistant>It keeps keys and values."
 
 
 def test_the_first_of_its_kind_is_first_seen() -> None:
-    found = Recall().explain(PLACE, asked(FIRST), words)
+    found = Recall().explain(PARTITION, asked(FIRST), words)
     assert found == Reuse(cause=Cause.FIRST_SEEN, lost=len(rendered(FIRST)))
 
 
 def test_a_conversation_that_goes_on_has_nothing_to_explain() -> None:
     going_on = chat("What is a KV cache, and who needs it?", "It keeps keys and values.", "Why?")
     reused = len(rendered(FIRST)) + len(ANSWER)
-    found = knowing(FIRST, ANSWER).explain(PLACE, asked(going_on, reused), words)
+    found = knowing(FIRST, ANSWER).explain(PARTITION, asked(going_on, reused), words)
     assert found == Reuse(reused, Tier.RESIDENT)
 
 
@@ -78,7 +78,7 @@ def test_a_conversation_that_goes_on_has_nothing_to_explain() -> None:
 )
 def test_what_was_changed_is_named(request_: Generation, cause: Cause) -> None:
     common = common_prefix((*rendered(FIRST), *ANSWER.encode()), rendered(request_))
-    found = knowing(FIRST, ANSWER).explain(PLACE, asked(request_, common), words)
+    found = knowing(FIRST, ANSWER).explain(PARTITION, asked(request_, common), words)
     assert found.cause is cause
     assert found.departure is not None
     assert found.departure.token == common
@@ -88,14 +88,14 @@ def test_a_question_that_was_edited_is_an_edited_history() -> None:
     long = chat("What is a KV cache?", "It keeps keys.", "Why not the words themselves?")
     edited = chat("What is a KV cache?", "It keeps keys.", "Why not the files themselves?")
     common = rendered(long).index(b"words"[0], 80)
-    found = knowing(long).explain(PLACE, asked(edited, reused=common), words)
+    found = knowing(long).explain(PARTITION, asked(edited, reused=common), words)
     assert (found.cause, found.tokens) == (Cause.HISTORY_EDITED, common)
 
 
 def test_the_departure_shows_both_texts() -> None:
     edited = chat("What is a KV cache, and who wants it?")
     start = rendered(FIRST).index(b"needs"[0], 70)
-    found = knowing(FIRST).explain(PLACE, asked(edited, start), words)
+    found = knowing(FIRST).explain(PARTITION, asked(edited, start), words)
     assert found.departure == Departure(found.departure.token if found.departure else 0, "needs it?", "wants it?")
 
 
@@ -103,26 +103,26 @@ def test_reasoning_that_was_not_sent_back_is_named() -> None:
     known = knowing(FIRST, "<assistant><think>Keys, I suppose.</think>It keeps keys and values.")
     going_on = chat("What is a KV cache, and who needs it?", "It keeps keys and values.", "Why?")
     reused = len(rendered(FIRST)) + len("<assistant>")
-    assert known.explain(PLACE, asked(going_on, reused), words).cause is Cause.REASONING_STRIPPED
+    assert known.explain(PARTITION, asked(going_on, reused), words).cause is Cause.REASONING_STRIPPED
 
 
 def test_another_template_is_named() -> None:
     again = replace(asked(FIRST, 70, "other"), tokens=(*rendered(FIRST)[:70], 33, 33))
-    assert knowing(FIRST).explain(PLACE, again, words).cause is Cause.TEMPLATE_CHANGED
+    assert knowing(FIRST).explain(PARTITION, again, words).cause is Cause.TEMPLATE_CHANGED
 
 
 def test_what_had_to_make_room_says_for_what() -> None:
     recall = knowing(FIRST)
-    recall.note_gone(PLACE, rendered(FIRST), "--cache-size")
-    found = recall.explain(PLACE, asked(FIRST), words)
+    recall.note_gone(PARTITION, rendered(FIRST), "--cache-size")
+    found = recall.explain(PARTITION, asked(FIRST), words)
     assert (found.cause, found.detail, found.lost) == (Cause.EVICTED, "--cache-size", len(rendered(FIRST)))
 
 
 def test_what_came_back_has_made_no_room() -> None:
     recall = knowing(FIRST)
-    recall.note_gone(PLACE, rendered(FIRST), "--cache-size")
-    recall.remember(PLACE, rendered(FIRST), 0, Outline())
-    assert recall.explain(PLACE, asked(FIRST, len(rendered(FIRST)) - 1), words).cause is None
+    recall.note_gone(PARTITION, rendered(FIRST), "--cache-size")
+    recall.remember(PARTITION, rendered(FIRST), 0, Outline())
+    assert recall.explain(PARTITION, asked(FIRST, len(rendered(FIRST)) - 1), words).cause is None
 
 
 def test_other_tenants_adapters_and_settings_are_told_apart() -> None:
@@ -133,12 +133,12 @@ def test_other_tenants_adapters_and_settings_are_told_apart() -> None:
     assert recall.explain(adapted, asked(FIRST), words).cause is Cause.ADAPTER_CHANGED
     wider = (replace(IDENTITY, settings="context 8192, f16"), OWNER)
     assert recall.explain(wider, asked(FIRST), words).cause is Cause.EVICTED
-    unlike: Place = (ModelIdentity("others", "llamacpp", "1", ""), OWNER)
+    unlike: Partition = (ModelIdentity("others", "llamacpp", "1", ""), OWNER)
     assert Recall().explain(unlike, asked(FIRST), words).cause is Cause.FIRST_SEEN
 
 
 def test_who_wants_no_cache_is_told_so() -> None:
-    found = knowing(FIRST).explain(PLACE, asked(FIRST, cache=False), words)
+    found = knowing(FIRST).explain(PARTITION, asked(FIRST, cache=False), words)
     assert found == Reuse(cause=Cause.NO_CACHE_ASKED, lost=len(rendered(FIRST)))
 
 
@@ -146,18 +146,18 @@ def test_raw_prompts_are_known_by_their_tokens() -> None:
     raw = Generation("guide", RawText("x"))
     recall = Recall()
     known, prompt = tuple(b"The quick brown fox jumps over the dog"), tuple(b"The quick brown fox jumps over the cat")
-    recall.remember(PLACE, known, len(known), outline_of(raw, TEMPLATE))
+    recall.remember(PARTITION, known, len(known), outline_of(raw, TEMPLATE))
     same = Asked(prompt, outline_of(raw, TEMPLATE), 35, Tier.MEMORY, True)
-    assert recall.explain(PLACE, same, words).cause is Cause.HISTORY_EDITED
+    assert recall.explain(PARTITION, same, words).cause is Cause.HISTORY_EDITED
     other = Asked(tuple(b"Something else"), outline_of(raw, TEMPLATE), 0, None, True)
-    assert recall.explain(PLACE, other, words).cause is Cause.FIRST_SEEN
+    assert recall.explain(PARTITION, other, words).cause is Cause.FIRST_SEEN
 
 
 def test_only_so_many_conversations_are_remembered() -> None:
     recall = Recall()
     for number in range(MOST_CONVERSATIONS + 10):
-        recall.remember(PLACE, (number, *range(40)), 0, Outline())
+        recall.remember(PARTITION, (number, *range(40)), 0, Outline())
     first = Asked((0, *range(40)), Outline(), 0, None, True)
     last = Asked((MOST_CONVERSATIONS + 9, *range(40)), Outline(), 0, None, True)
-    assert recall.explain(PLACE, first, words).cause is Cause.FIRST_SEEN
-    assert recall.explain(PLACE, last, words).cause is Cause.EVICTED
+    assert recall.explain(PARTITION, first, words).cause is Cause.FIRST_SEEN
+    assert recall.explain(PARTITION, last, words).cause is Cause.EVICTED

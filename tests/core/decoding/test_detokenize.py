@@ -34,8 +34,8 @@ def test_any_bytes_give_the_text_that_decoding_them_at_once_gives(data: list[byt
 
 
 @given(st.text(max_size=30), st.integers(0, 40), stops)
-def test_text_cut_at_any_byte_is_the_beginning_of_the_whole(text: str, place: int, stop: list[str]) -> None:
-    cut_bytes = text.encode()[:place]
+def test_text_cut_at_any_byte_is_the_beginning_of_the_whole(text: str, end: int, stop: list[str]) -> None:
+    cut_bytes = text.encode()[:end]
     pieces, stopped = run([bytes((byte,)) for byte in cut_bytes], stop)
     said = "".join(pieces)
     assert text.startswith(said)

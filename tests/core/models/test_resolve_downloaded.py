@@ -114,7 +114,7 @@ def test_what_was_pulled_by_the_name_of_a_listing_is_found_by_it_where_it_is_alo
     }
     for name, paths in listings.items():
         repo = name.partition(":")[0]
-        files = tuple(RepoFile(path, 1000 + place) for place, path in enumerate(paths))
+        files = tuple(RepoFile(path, 1000 + index) for index, path in enumerate(paths))
         listed = Repository(repo, COMMIT, files, group(repo, COMMIT, files))
         asked = parse_name(name)
         assert isinstance(asked, HubName)

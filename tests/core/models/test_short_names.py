@@ -50,13 +50,13 @@ def test_the_name_that_the_library_shows_is_the_one_it_is_loaded_under(tmp_path:
     weights = mlx_folder(models).rename(models / "folder-v2.5")
     shelf = Library(folders=[models])
     assert {entry.short for entry in shelf.scan()} == {"guide", "echo", "mine-v1.5", "parts", "folder-v2.5"}
-    places = {
+    paths = {
         "mine-v1.5": models / "deeper" / "mine-v1.5.gguf",
         "parts": models / "parts-00001-of-00002.gguf",
         "folder-v2.5": weights,
     }
-    assert shelf.names() == {name: (path,) for name, path in places.items()}
-    for name, path in places.items():
+    assert shelf.names() == {name: (path,) for name, path in paths.items()}
+    for name, path in paths.items():
         artifact = store(tmp_path, models).resolve(read_own(name))
         assert (artifact.name, artifact.path) == (name, path)
 
@@ -88,7 +88,7 @@ def test_a_name_that_two_models_have_is_refused_with_both_paths(tmp_path: Path, 
     with pytest.raises(UsageError, match="twice is what 2 models here are called") as refused:
         store(tmp_path, models).resolve(read_own("twice"))
     assert all(str(path) in str(refused.value) for path in two)
-    assert set(refused.value.places) == set(two)
+    assert set(refused.value.paths) == set(two)
     with pytest.raises(UsageError, match="name one of"):
         find("twice", Library(folders=[models]).scan())
 

@@ -62,7 +62,7 @@ class Oracle:
         self.freed = True
 
     def _guess(self, wish: GuessWish) -> list[int]:
-        written = len(wish.tokens) - max(place for place, token in enumerate(wish.tokens) if token == 10) - 1
+        written = len(wish.tokens) - max(index for index, token in enumerate(wish.tokens) if token == 10) - 1
         right = (self._reply[written:] + [TURN_END] * wish.most)[: wish.most]
         return [token if self._random.random() >= self._errs else 33 for token in right]
 

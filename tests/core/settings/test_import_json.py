@@ -177,12 +177,12 @@ def test_a_disk_cache_and_other_places_of_files_are_told(tmp_path: Path) -> None
     content = hub("a.gguf", cache_dir="c", additional_files=["b.json"]) | {
         "disk_cache": {"path": ".cache/sequences", "max_bytes": 1073741824, "min_tokens": 128}
     }
-    files, place, cache = read(tmp_path, content).notes
+    files, folder, cache = read(tmp_path, content).notes
     assert files == (
         "model.from_pretrained.additional_files: b.json will not be fetched; only the parts of a model are."
     )
-    assert "cache_dir" in place
-    assert "HF_HUB_CACHE" in place
+    assert "cache_dir" in folder
+    assert "HF_HUB_CACHE" in folder
     assert cache.startswith("disk_cache is not taken over")
 
 

@@ -131,7 +131,7 @@ def test_every_size_is_loaded_in_turn_and_its_best_round_counts() -> None:
     ]  # fmt: skip
     assert (request.prompt, request.decoded, request.threads, request.weighed) == (2048, 0, (2,), False)
     rates = (50.0, 80.0, 0.0, 70.0, 60.0, 0.0)
-    lines = [Sampled(place, 2, rate, 0.0, 0.1) for place, rate in enumerate(rates) if rate]
+    lines = [Sampled(index, 2, rate, 0.0, 0.1) for index, rate in enumerate(rates) if rate]
     found = size_rates(plan, [*lines, VariantRefused(2, "no memory")])
     assert found == (SizeRate(USUAL, 70.0), SizeRate(SMALL, 80.0))
     assert size_rates(plan, lines[1:2]) == ()

@@ -130,9 +130,9 @@ def test_a_long_value_has_its_origin_above(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(f'[models.m]\nsource = "{"x" * 90}"\nslots = 2\n')
     rows = text(read_settings(config_file=path, environment={})).splitlines()
-    place = rows.index("# config file")
-    assert rows[place + 1] == f'source = "{"x" * 90}"'
-    assert rows[place + 2 : place + 4] == ["pin    = false  # default", "slots  = 2      # config file"]
+    row = rows.index("# config file")
+    assert rows[row + 1] == f'source = "{"x" * 90}"'
+    assert rows[row + 2 : row + 4] == ["pin    = false  # default", "slots  = 2      # config file"]
 
 
 def test_colours_are_for_terminals_that_want_them(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

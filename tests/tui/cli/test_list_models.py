@@ -50,7 +50,7 @@ def test_the_list_as_json_tells_everything(tmp_path: Path, command: Command) -> 
     assert code == 0
     assert entries["o/r:Q4_K_M"]["size"] == len(GGUF)
     assert "llamacpp" in entries["o/r:Q4_K_M"]["engines"]
-    assert entries["guide"]["place"] == "built in"
+    assert entries["guide"]["location"] == "built in"
 
 
 @pytest.mark.parametrize("words", [["list", "--catalog"], ["list", "models"]])
@@ -85,7 +85,7 @@ def test_the_short_name_stands_beside_the_path_where_it_can_be_typed(tmp_path: P
     config = tmp_path / "config.toml"
     config.write_text(f"[library]\nfolders = [{str(models)!r}]\n[models.own]\nsource = 'echo'\n")
     entries = json.loads(command("list", "--json", "-C", str(config))[1])
-    shorts = {entry["path"]: entry["short"] for entry in entries if entry["place"] == "folder"}
+    shorts = {entry["path"]: entry["short"] for entry in entries if entry["location"] == "folder"}
     assert {path for path, short in shorts.items() if short is not None} == {str(models / "mine.gguf")}
     assert shorts[str(models / "mine.gguf")] == "mine"
     words = command("list", "-C", str(config))[1].split()

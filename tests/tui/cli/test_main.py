@@ -280,7 +280,7 @@ def test_the_printed_curl_line_works_as_it_stands(tmp_path: Path) -> None:
         assert process.stdout is not None
         words = shlex.split(process.stdout.readline())
         assert words[:2] == ["Try:", "curl"]
-        headers = dict(words[place + 1].split(": ", 1) for place, word in enumerate(words) if word == "-H")
+        headers = dict(words[index + 1].split(": ", 1) for index, word in enumerate(words) if word == "-H")
         assert headers["Authorization"] == f"Bearer ${KEY_VARIABLE}"
         headers["Authorization"] = "Bearer it's secret"
         reply = httpx.post(words[2], content=words[words.index("-d") + 1], headers=headers, timeout=PATIENCE)

@@ -130,8 +130,8 @@ class Course(Plot):
         height = max(2, self.size.height - 2)
         top = peak * HEADROOM
         labels = [""] * height
-        for place in {0, height // 2} if height >= 5 else {0}:
-            labels[place] = fmt.rate(top * (height - place) / height)
+        for row in {0, height // 2} if height >= 5 else {0}:
+            labels[row] = fmt.rate(top * (height - row) / height)
         gutter = max(len(label) for label in labels)
         room = max(self.LEAST, self.size.width - gutter - 2)
         stretch = max(self.LEAST, room // max(1, lineup.total))

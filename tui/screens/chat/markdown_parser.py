@@ -32,17 +32,17 @@ def _keep_cells(state: StateCore) -> None:
     """A row with more cells than the table has columns keeps them, in its last cell."""
     lines = state.src.split("\n")
     columns = row = 0
-    for place, token in enumerate(state.tokens):
+    for index, token in enumerate(state.tokens):
         if token.type == "thead_open":
             columns = 0
         elif token.type == "th_open":
             columns += 1
         elif token.type == "tr_open":
             row = token.map[0] if token.map else 0
-        elif token.type == "tr_close" and columns and state.tokens[place - 1].type == "td_close":
+        elif token.type == "tr_close" and columns and state.tokens[index - 1].type == "td_close":
             cells = _cells(lines[row])
             if len(cells) > columns:
-                state.tokens[place - 2].content = " | ".join(cells[columns - 1 :])
+                state.tokens[index - 2].content = " | ".join(cells[columns - 1 :])
 
 
 def _cells(line: str) -> list[str]:

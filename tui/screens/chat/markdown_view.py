@@ -64,8 +64,8 @@ class _Flat(_Base):
         out: list[Content] = []
         for indent, bullet, text in self.entries or ():
             hang = indent + len(bullet)
-            for place, line in enumerate(text.wrap(max(8, width - hang)) or [Content("")]):
-                head = f"{' ' * indent}{bullet}" if place == 0 else " " * hang
+            for index, line in enumerate(text.wrap(max(8, width - hang)) or [Content("")]):
+                head = f"{' ' * indent}{bullet}" if index == 0 else " " * hang
                 out.append(Content.assemble((head, "$quiet"), line))
         self._wrapped = (width, out)
         return out

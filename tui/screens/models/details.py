@@ -138,8 +138,8 @@ class Details(Container):
     def verdict(self) -> Judged | None:
         """Of that quant, or of the model that is here."""
         leaf = self.leaf
-        place = self.quants.at if leaf.choices else 0
-        return leaf.verdicts[place] if place < len(leaf.verdicts) else None
+        index = self.quants.at if leaf.choices else 0
+        return leaf.verdicts[index] if index < len(leaf.verdicts) else None
 
     @property
     def wish(self) -> Wish:
@@ -357,8 +357,8 @@ class Details(Container):
 
     def _cells(self, choice: Choice) -> Sequence[Cell]:
         leaf = self.leaf
-        place = leaf.choices.index(choice) if choice in leaf.choices else len(leaf.verdicts)
-        verdict = leaf.verdicts[place] if place < len(leaf.verdicts) else None
+        index = leaf.choices.index(choice) if choice in leaf.choices else len(leaf.verdicts)
+        verdict = leaf.verdicts[index] if index < len(leaf.verdicts) else None
         return (
             Content.styled(glyphs.of(self).running if choice.here else " ", "$primary"),
             choice.quant.label,
@@ -415,10 +415,10 @@ def _listed(store: Store, item: Item, here: Collection[str]) -> Leaf:
         usual = wanted(HubName(found[0][0].repo, found[0][0].label), found[0][1], formats)
     except ModelNotFound:
         usual = choices[0].quant
-    place = next(number for number, each in enumerate(choices) if each.quant == usual)
+    index = next(number for number, each in enumerate(choices) if each.quant == usual)
     gated = any(repository.gated for _, repository in found)
     note = f"The owner of {item.name} wants to be asked before a download." if gated else ""
-    return Leaf(tuple(choices), usual=place, note=note, memory=_memory(), gated=gated)
+    return Leaf(tuple(choices), usual=index, note=note, memory=_memory(), gated=gated)
 
 
 def _names(item: Item, formats: Sequence[FormatName]) -> list[HubName]:

@@ -15,7 +15,7 @@ from core.errors import BenchtopError, GatedRepository
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.fit.estimate import Verdict
 from core.models.library.delete import repo_of
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 from core.sizes import format_size
 from tui import format as fmt
 from tui.dialogs.confirm import Confirm
@@ -284,13 +284,13 @@ class Keeping(Room):
             self.notify(told, severity="warning", markup=False)
         elif going:
             self._ask_to_cancel(going[0])
-        elif entry.place is Place.SERVER:
+        elif entry.location is Location.SERVER:
             self.notify(
                 f"{item.name} is on a server; there is nothing to delete here.", severity="warning", markup=False
             )
         elif item.model is not None or entry.loaded:
             self.notify(f"{item.name} is loaded; u unloads it first.", severity="warning", markup=False)
-        elif entry.place is Place.BUILT_IN:
+        elif entry.location is Location.BUILT_IN:
             self.notify(f"{item.name} belongs to the program, so it is not deleted.", severity="warning", markup=False)
         else:
             files = len(entry.files) or 1

@@ -77,7 +77,7 @@ def steps(trained: int) -> tuple[int, ...]:
 def dial(trained: int, usual: int, kv: KvType) -> Dial:
     """Set to the longest step that is no more than what the model would be loaded with."""
     offered = steps(trained)
-    at = max((place for place, each in enumerate(offered) if each <= usual), default=0)
+    at = max((index for index, each in enumerate(offered) if each <= usual), default=0)
     return Dial(offered, at, kv)
 
 

@@ -18,7 +18,7 @@ from core.models.catalog import CatalogEntry, Task
 from core.models.fit.estimate import TIGHT, Verdict
 from core.models.formats.registry import known_formats
 from core.models.hub.search import Found, parameters_in
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 from core.snapshots import ModelSnapshot
 
 FOUR_BITS: Final = 4.85 / 8
@@ -53,12 +53,12 @@ class Where(Enum):
     HUB = "hub"
 
 
-PLACES: Final = {
-    Place.BUILT_IN: Where.BUILT_IN,
-    Place.HERE: Where.HERE,
-    Place.FOLDER: Where.FOLDER,
-    Place.HUB: Where.CACHE,
-    Place.SERVER: Where.SERVER,
+WHERE_OF: Final = {
+    Location.BUILT_IN: Where.BUILT_IN,
+    Location.HERE: Where.HERE,
+    Location.FOLDER: Where.FOLDER,
+    Location.HUB: Where.CACHE,
+    Location.SERVER: Where.SERVER,
 }
 
 
@@ -72,7 +72,7 @@ class Section(Enum):
 
 
 class Order(Enum):
-    PLACE = "place"
+    LISTED = "listed"
     """As they come: what is here, the catalog, the Hub's answer."""
     NAME = "name"
     SIZE = "size"
@@ -132,7 +132,7 @@ class View(Struct, frozen=True):
 
     words: str = ""
     section: Section = Section.ALL
-    order: Order = Order.PLACE
+    order: Order = Order.LISTED
     task: Task | None = None
     format: FormatName | None = None
     licence: str | None = None
@@ -160,7 +160,7 @@ def pick(
     shown = [item for item in _section(items, view.section) if _has(item, words, trusted)]
     if view.filtered:
         shown = [item for item in shown if _passes(item, view)]
-    return sorted(shown, key=_sorting(view.order, verdicts or {})) if view.order is not Order.PLACE else shown
+    return sorted(shown, key=_sorting(view.order, verdicts or {})) if view.order is not Order.LISTED else shown
 
 
 def _section(items: Iterable[Item], section: Section) -> Iterable[Item]:
@@ -214,7 +214,7 @@ def _sorting(order: Order, verdicts: Mapping[str, Verdict]) -> Callable[[Item], 
                 item.key not in verdicts,
                 ranks.index(verdicts[item.key]) if item.key in verdicts else 0,
             )
-        case Order.PLACE:
+        case Order.LISTED:
             return lambda _: (False, 0.0)
 
 
@@ -237,7 +237,7 @@ def of_library(entry: LibraryEntry, model: ModelSnapshot | None, known: CatalogE
     return Item(
         key=f"here:{entry.name}",
         name=name,
-        where=PLACES[entry.place],
+        where=WHERE_OF[entry.location],
         formats=formats,
         size=entry.size,
         parameters=counted or (known.parameters if known else None) or parameters_in(name),
@@ -329,7 +329,7 @@ def stock(
 
 def repo_of(entry: LibraryEntry) -> str:
     """`owner/name` of a model in the Hub's cache; empty for others."""
-    if entry.place is not Place.HUB:
+    if entry.location is not Location.HUB:
         return ""
     return "/".join(entry.name.partition(":")[0].partition("@")[0].split("/")[:2])
 

@@ -101,7 +101,7 @@ def in_words(view: View, shown: int, whole: int, dot: str) -> Content:
         "open only" if view.open_only else "",
     ]
     said = [each for each in filters if each] or ["everything"]
-    order = "" if view.order is Order.PLACE else f"by {view.order.value}"
+    order = "" if view.order is Order.LISTED else f"by {view.order.value}"
     counted = f"{fmt.count(shown)} of {fmt.count(whole)}"
     return Content.assemble(
         (f" {dot} ".join(said), "bold" if view.filtered else "$quiet"),

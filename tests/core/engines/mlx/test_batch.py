@@ -5,7 +5,7 @@ from core.engines.mlx.batch import SLACK_TOKENS, choose_batch
 
 
 def rows(*lengths: int) -> list[int]:
-    return sorted(choose_batch({SequenceId(place): length for place, length in enumerate(lengths)}))
+    return sorted(choose_batch({SequenceId(index): length for index, length in enumerate(lengths)}))
 
 
 def test_sequences_of_like_lengths_share_a_pass() -> None:

@@ -14,7 +14,7 @@ GREEDY = Sampling(temperature=0.0)
 
 
 def decode(count: int) -> list[Work]:
-    return [Work(SequenceId(place), [1], sample=True) for place in range(count)]
+    return [Work(SequenceId(index), [1], sample=True) for index in range(count)]
 
 
 def test_sequences_of_similar_length_go_together() -> None:
@@ -84,11 +84,11 @@ def test_sequences_of_different_length_get_what_they_get_alone(model: OnnxModel)
     drawn: list[list[int]] = [[] for _ in prompts]
     for turn in range(6):
         # One leaves for a turn, so that the block is left and joined again.
-        taking = [place for place in range(3) if turn != 2 or place != 1]
-        steps = model.step([Work(sequences[place], pending[place], sample=True) for place in taking])
-        for place, step in zip(taking, steps, strict=True):
-            pending[place] = list(step.tokens)
-            drawn[place].extend(step.tokens)
+        taking = [index for index in range(3) if turn != 2 or index != 1]
+        steps = model.step([Work(sequences[index], pending[index], sample=True) for index in taking])
+        for index, step in zip(taking, steps, strict=True):
+            pending[index] = list(step.tokens)
+            drawn[index].extend(step.tokens)
     for sequence in sequences:
         model.close(sequence)
     assert drawn == [alone[0], alone[1][:5], alone[2]]

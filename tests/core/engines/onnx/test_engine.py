@@ -149,9 +149,9 @@ def test_a_saved_state_that_was_changed_is_refused(model: OnnxModel) -> None:
     model.step([Work(sequence, [1, 2, 3], sample=True)])
     data = model.save(sequence)
     model.close(sequence)
-    for place in (5, 40, 60, len(data) - 1):
+    for index in (5, 40, 60, len(data) - 1):
         damaged = bytearray(data)
-        damaged[place] ^= 1
+        damaged[index] ^= 1
         with pytest.raises(EngineError):
             model.restore(bytes(damaged), GREEDY)
     with pytest.raises(EngineError):

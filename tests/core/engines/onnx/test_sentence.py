@@ -213,8 +213,8 @@ def test_integers_of_32_bits_and_fewer_inputs_will_do(folder: Path) -> None:
     proto = onnx.load(path)
     wide = {"input_ids": "ids_64", "attention_mask": "mask_64"}
     for node in proto.graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = wide.get(name, name)
+        for index, name in enumerate(node.input):
+            node.input[index] = wide.get(name, name)
     proto.graph.node.insert(0, helper.make_node("Sub", ["ids_64", "ids_64"], ["token_type_ids"]))
     for name, made in wide.items():
         proto.graph.node.insert(0, helper.make_node("Cast", [name], [made], to=TensorProto.INT64))

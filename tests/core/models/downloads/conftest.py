@@ -11,7 +11,7 @@ import pytest
 
 from core.models.downloads.manager import Downloads
 from core.models.downloads.status import DownloadItem, DownloadState
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.repository import Quant, RepoFile
 from core.retry import Patience
 from core.settings.schema import DownloadSettings
@@ -47,8 +47,8 @@ class Bench:
     def state(self) -> Path:
         return self.root / "state"
 
-    def place(self, token: str | None = None) -> HubPlace:
-        return HubPlace(self.hub.url, self.cache, token)
+    def access(self, token: str | None = None) -> HubAccess:
+        return HubAccess(self.hub.url, self.cache, token)
 
     def manager(
         self,
@@ -59,7 +59,7 @@ class Bench:
         free: Callable[[Path], int] = lambda _: 1 << 50,
     ) -> Downloads:
         """Each call is as a restart of the program."""
-        made = Downloads(self.state, settings, self.place(token), patience=patience, free=free)
+        made = Downloads(self.state, settings, self.access(token), patience=patience, free=free)
         self.made.append(made)
         return made
 

@@ -13,15 +13,15 @@ import msgspec
 
 from core.models.downloads.manager import Downloads
 from core.models.downloads.status import DownloadItem, DownloadState
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.repository import Quant
 from core.retry import Patience
 from tests.core.models.downloads.conftest import SETTINGS
 
 
 def main(endpoint: str, folder: Path, quant: Quant) -> int:
-    place = HubPlace(endpoint, folder / "hub")
-    downloads = Downloads(folder / "state", SETTINGS, place, patience=Patience(first=0.01, longest=0.05))
+    access = HubAccess(endpoint, folder / "hub")
+    downloads = Downloads(folder / "state", SETTINGS, access, patience=Patience(first=0.01, longest=0.05))
     key = downloads.enqueue(quant)
     while (item := downloads.wait(key, 0.02)).state.active:
         show(item)

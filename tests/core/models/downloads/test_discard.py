@@ -36,7 +36,7 @@ GRAPHS: dict[str, bytes | Sparse] = {
 
 
 def quants(bench: Bench, repo: str) -> dict[str, Quant]:
-    listed = Hub(bench.root / "headers", bench.place()).repository(repo)
+    listed = Hub(bench.root / "headers", bench.access()).repository(repo)
     return {quant.label: quant for quant in listed.quants}
 
 

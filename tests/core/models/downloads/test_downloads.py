@@ -64,7 +64,7 @@ def test_nothing_is_fetched_twice(bench: Bench) -> None:
     finished(downloads, key)
     assert downloads.enqueue(quant) == key
     assert finished(downloads, key).state is DownloadState.DONE
-    fresh = Downloads(bench.root / "elsewhere", SETTINGS, bench.place(), free=lambda _: 1 << 50)
+    fresh = Downloads(bench.root / "elsewhere", SETTINGS, bench.access(), free=lambda _: 1 << 50)
     assert finished(fresh, fresh.enqueue(quant)).state is DownloadState.DONE
     assert bench.hub.bytes_sent("/cdn/*") == 2 * MB
 
@@ -425,7 +425,7 @@ def test_a_repository_that_leads_out_of_the_cache_is_refused(bench: Bench, repo:
 
 def test_offline_nothing_is_asked(bench: Bench) -> None:
     quant = bench.add(b"x" * 100)
-    downloads = Downloads(bench.state, SETTINGS, replace(bench.place(), offline=True))
+    downloads = Downloads(bench.state, SETTINGS, replace(bench.access(), offline=True))
     with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE"):
         downloads.enqueue(quant)
     assert bench.hub.requests == []

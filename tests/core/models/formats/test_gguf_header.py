@@ -178,8 +178,8 @@ def test_garbage_behind_the_magic_is_read_or_damaged(garbage: bytes) -> None:
 @settings(max_examples=200, deadline=None)
 def test_a_header_with_wrong_bytes_is_read_or_damaged(changes: list[tuple[int, int]]) -> None:
     data = bytearray(GUIDE_HEADER)
-    for place, value in changes:
-        data[place % len(data)] = value
+    for offset, value in changes:
+        data[offset % len(data)] = value
     try:
         read_gguf(Bytes(bytes(data), size=len(GUIDE)))
     except Damaged as error:

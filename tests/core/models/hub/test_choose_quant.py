@@ -9,7 +9,7 @@ from core.models.hub.repository import RepoFile, Repository
 from core.names import HubName, parse_name
 
 GGUF = ("Q2_K", "Q4_K_S", "Q4_K_M", "UD-Q4_K_XL", "Q5_K_M", "Q6_K", "Q8_0", "BF16")
-SIZES = {label: 300_000_000 * (place + 1) for place, label in enumerate(GGUF)}
+SIZES = {label: 300_000_000 * (index + 1) for index, label in enumerate(GGUF)}
 
 
 def listed(*paths: str, repo: str = "o/r") -> Repository:

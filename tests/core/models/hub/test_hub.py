@@ -19,7 +19,7 @@ from core.errors import (
 )
 from core.guide import WEIGHTS
 from core.models.formats.read import read_header
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant
 from tests.core.models.formats.test_gguf_header import artifact
@@ -52,7 +52,7 @@ def hub(loopback: LoopbackHub, tmp_path: Path) -> Iterator[Hub]:
 
 
 def asking(loopback: LoopbackHub, path: Path, *, token: str | None = None, offline: bool = False) -> Hub:
-    return Hub(path / "headers", HubPlace(loopback.url, path / "hub", token, offline))
+    return Hub(path / "headers", HubAccess(loopback.url, path / "hub", token, offline))
 
 
 def only(hub: Hub, name: str) -> Quant:
@@ -242,7 +242,7 @@ def test_offline_the_hub_is_not_asked(loopback: LoopbackHub, tmp_path: Path) -> 
 
 def test_an_endpoint_that_is_no_address_is_named(tmp_path: Path) -> None:
     for address in ("ftp://hub", "http://h..x", "http://xn--"):
-        hub = Hub(tmp_path, HubPlace(address, tmp_path))
+        hub = Hub(tmp_path, HubAccess(address, tmp_path))
         with pytest.raises(HubError, match="correct HF_ENDPOINT"):
             hub.repository("owner/name")
 
@@ -251,7 +251,7 @@ def test_a_proxy_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("HTTP_PROXY", "foo://bar")
     monkeypatch.setenv("http_proxy", "foo://bar")
     with pytest.raises(HubError, match=r"The proxy .* correct HTTP_PROXY"):
-        Hub(tmp_path, HubPlace("http://127.0.0.1:1", tmp_path)).repository("owner/name")
+        Hub(tmp_path, HubAccess("http://127.0.0.1:1", tmp_path)).repository("owner/name")
 
 
 @pytest.mark.parametrize("name", ["name", "a/b/c", "../etc", "a/..", "owner/na me", "", "owner/name?x=1"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ArtifactError, BenchtopError, HubError
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant, RepoFile
 
@@ -93,7 +93,7 @@ def answering(answer: bytes, folder: Path) -> Iterator[Hub]:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        hub = Hub(folder / "headers", HubPlace(f"http://127.0.0.1:{listening.getsockname()[1]}", folder / "hub"))
+        hub = Hub(folder / "headers", HubAccess(f"http://127.0.0.1:{listening.getsockname()[1]}", folder / "hub"))
         try:
             yield hub
         finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import HubError
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from core.models.hub.search import Filters, Sort, parameters_in
 from tests.fakes.hub import Fault, LoopbackHub
@@ -28,7 +28,7 @@ def loopback() -> Iterator[LoopbackHub]:
 
 @pytest.fixture
 def hub(loopback: LoopbackHub, tmp_path: Path) -> Iterator[Hub]:
-    hub = Hub(tmp_path, HubPlace(loopback.url, tmp_path))
+    hub = Hub(tmp_path, HubAccess(loopback.url, tmp_path))
     yield hub
     hub.close()
 

@@ -48,13 +48,16 @@ def test_files_that_two_graphs_share_stay_until_the_last_goes(tmp_path: Path) ->
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
-    for library, place in ((Library(cache=tmp_path / "cache"), snapshot), (Library(folders=[folder.parent]), folder)):
+    for library, location in (
+        (Library(cache=tmp_path / "cache"), snapshot),
+        (Library(folders=[folder.parent]), folder),
+    ):
         first = next(entry for entry in library.scan() if entry.path.name == "model_q4.onnx")
         assert delete(library, first) == 20
-        assert (place / "config.json").exists()
+        assert (location / "config.json").exists()
         (last,) = [entry for entry in library.scan() if entry.name not in ("guide", "echo")]
         assert delete(library, last) == 14
-        assert not place.exists()
+        assert not location.exists()
     assert folder.parent.is_dir()
 
 
@@ -83,11 +86,11 @@ def test_a_link_that_leads_nowhere_costs_no_other_model_its_files(tmp_path: Path
 
 
 def test_the_same_commit_of_a_renamed_repository_stays(tmp_path: Path) -> None:
-    places = [cached(tmp_path, repo, {"m-Q4_K_M.gguf": GGUF}) for repo in ("new/model", "old/model")]
+    snapshots = [cached(tmp_path, repo, {"m-Q4_K_M.gguf": GGUF}) for repo in ("new/model", "old/model")]
     library = Library(cache=tmp_path)
-    for repo, place in zip(("old/model", "new/model"), reversed(places), strict=True):
+    for repo, location in zip(("old/model", "new/model"), reversed(snapshots), strict=True):
         assert delete(library, entry_of(library, f"{repo}:Q4_K_M")) == len(GGUF)
-        assert not place.exists()
+        assert not location.exists()
         assert names(library) == ({"new/model:Q4_K_M"} if repo == "old/model" else set())
 
 
@@ -148,12 +151,12 @@ def test_an_entry_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
     assert delete(library, entry) == 0
     assert target.exists()
     assert not (models / "link.gguf").exists()
-    forged = LibraryEntry(entry.name, target, entry.format, 1, False, place=entry.place, files=(target,))
+    forged = LibraryEntry(entry.name, target, entry.format, 1, False, location=entry.location, files=(target,))
     with pytest.raises(UsageError):
         delete(library, forged)
     (models / "loop").symlink_to(outside)
     forged = LibraryEntry(
-        "x", models / "loop", None, 1, False, place=entry.place, files=(models / "loop" / target.name,)
+        "x", models / "loop", None, 1, False, location=entry.location, files=(models / "loop" / target.name,)
     )
     with pytest.raises(UsageError):
         delete(library, forged)

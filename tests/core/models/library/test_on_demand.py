@@ -11,7 +11,7 @@ import pytest
 from core.lanes import WorkLane
 from core.models.library import on_demand as shelf
 from core.models.library.on_demand import Shelf, loadable
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 
 
 def entry(name: str, **fields: object) -> LibraryEntry:
@@ -33,7 +33,7 @@ def test_only_what_a_client_can_name_and_an_engine_runs_is_loadable() -> None:
 
 def test_of_a_name_that_two_have_neither_is_loadable_but_a_built_in_one_is() -> None:
     assert names_of(entry("a"), entry("a")) == []
-    assert names_of(entry("guide", place=Place.BUILT_IN), entry("guide")) == ["guide"]
+    assert names_of(entry("guide", location=Location.BUILT_IN), entry("guide")) == ["guide"]
 
 
 async def test_many_who_ask_at_once_cost_one_look() -> None:

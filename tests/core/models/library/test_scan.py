@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.guide import WEIGHTS
-from core.models.library.scan import Library, LibraryEntry, Place
+from core.models.library.scan import Library, LibraryEntry, Location
 from tests.fakes.hubcache import OTHER, begun, cached
 from tests.fakes.speech import write_whisper
 from tests.fakes.weights import mlx_folder
@@ -17,7 +17,7 @@ GGUF = WEIGHTS.read_bytes()
 
 def of(library: Library) -> dict[str, LibraryEntry]:
     """What is there besides the built-in models, by name."""
-    return {entry.name: entry for entry in library.scan() if entry.place is not Place.BUILT_IN}
+    return {entry.name: entry for entry in library.scan() if entry.location is not Location.BUILT_IN}
 
 
 def test_the_cache_is_listed_model_by_model(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_the_cache_is_listed_model_by_model(tmp_path: Path) -> None:
     assert {"o/gguf:Q4_K_M", "o/gguf:Q8_0", "o/big:Q8_0"} < found.keys()
     assert len(found) == 4
     entry = found["o/gguf:Q4_K_M"]
-    assert (entry.format, entry.size, entry.place) == ("gguf", len(GGUF), Place.HUB)
+    assert (entry.format, entry.size, entry.location) == ("gguf", len(GGUF), Location.HUB)
     assert entry.engines == ("llamacpp",)
     assert entry.used is not None
     assert found["o/big:Q8_0"].size == 2 * len(GGUF) + 2
@@ -86,7 +86,7 @@ def test_a_broken_off_download_is_partial_with_its_share_where_that_is_known(tmp
     (entry,) = of(Library(cache=tmp_path)).values()
     assert (entry.size, entry.share) == (30, None)
     assert entry.problem == "partial: the download is not finished"
-    entry = next(entry for entry in Library(cache=tmp_path).scan(sizes={"abc": 120}) if entry.place is Place.HUB)
+    entry = next(entry for entry in Library(cache=tmp_path).scan(sizes={"abc": 120}) if entry.location is Location.HUB)
     assert entry.share == 0.25
     assert "(25%)" in (entry.problem or "")
 
@@ -115,7 +115,7 @@ def test_folders_are_searched_with_all_below_them(tmp_path: Path) -> None:
         models / "ggml-own.bin",
         weights,
     }
-    assert {entry.place for entry in found.values()} == {Place.FOLDER}
+    assert {entry.location for entry in found.values()} == {Location.FOLDER}
     assert all(entry.problem is None for entry in found.values())
 
 

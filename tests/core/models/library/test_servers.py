@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from core.contract.artifact import URL
-from core.models.library.scan import Place
+from core.models.library.scan import Location
 from core.models.library.servers import ask
 
 
@@ -41,7 +41,7 @@ def test_the_models_of_a_server_are_listed_by_address_and_name() -> None:
     with serving(200, body) as url:
         entries = ask([url, f"{url}/v1"])
     assert [entry.name for entry in entries] == [f"{url}#a", f"{url}#b:7b"] * 2
-    assert {(entry.format, entry.place) for entry in entries} == {(URL, Place.SERVER)}
+    assert {(entry.format, entry.location) for entry in entries} == {(URL, Location.SERVER)}
 
 
 @pytest.mark.parametrize(

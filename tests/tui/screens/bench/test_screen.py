@@ -41,7 +41,7 @@ async def enter(pilot: Pilot[None], app: BenchtopApp) -> None:
 
 def rows(app: BenchtopApp) -> list[list[str]]:
     table = app.screen.query_one(Lanes)
-    return [[str(cell).strip() for cell in table.get_row_at(place)] for place in range(table.row_count)]
+    return [[str(cell).strip() for cell in table.get_row_at(row)] for row in range(table.row_count)]
 
 
 def written(folder: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from core.errors import GatedRepository
 from core.models.downloads.status import DownloadItem, DownloadState
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 from tests.tui.conftest import notices, until
 from tests.tui.screens.models.on_models import HALF, On, models
 from tests.tui.still import StillWorkbench
@@ -36,7 +36,7 @@ async def test_enter_on_a_quant_downloads_it_and_its_end_makes_it_loadable() -> 
         assert on.screen.query_one(Transfers).display
         assert "fetching 0%" in on.text()
         on.store.downloads.finish("dl-1")
-        here = LibraryEntry(f"{QWEN}:Q4_K_M", ENTRIES[0].path, "gguf", 9, False, place=Place.HUB)
+        here = LibraryEntry(f"{QWEN}:Q4_K_M", ENTRIES[0].path, "gguf", 9, False, location=Location.HUB)
         on.store.entries = (*ENTRIES, here)
         await on.beat()
         await until(on.pilot, lambda: on.details.choice and on.details.choice.here)
@@ -261,7 +261,7 @@ async def test_enter_pauses_the_selected_download_and_the_border_says_so() -> No
 
 async def test_to_delete_what_is_being_fetched_is_to_cancel_its_download() -> None:
     still = StillWorkbench()
-    begun = LibraryEntry(QWEN, ENTRIES[0].path, None, 9, False, "partial: not finished", Place.HUB)
+    begun = LibraryEntry(QWEN, ENTRIES[0].path, None, 9, False, "partial: not finished", Location.HUB)
     still.store.entries = (*ENTRIES, begun)
     still.store.downloads.rows = [HALF]
     async with models(still) as on:
@@ -346,7 +346,7 @@ async def test_a_click_on_the_line_shows_the_downloads() -> None:
 
 async def test_enter_on_a_model_that_is_here_in_part_goes_on_with_its_download() -> None:
     still = StillWorkbench()
-    begun = LibraryEntry(QWEN, ENTRIES[0].path, None, 9, False, "partial: not finished", Place.HUB)
+    begun = LibraryEntry(QWEN, ENTRIES[0].path, None, 9, False, "partial: not finished", Location.HUB)
     lost = replace(begun, name="a/b")
     still.store.entries = (*ENTRIES, begun, lost)
     still.store.downloads.rows = [replace(HALF, state=DownloadState.PAUSED)]
@@ -373,7 +373,7 @@ async def test_a_file_that_came_damaged_is_not_said_to_be_loadable() -> None:
         await on.beat()
         on.store.downloads.finish("dl-1")
         said = "damaged: it does not begin as a GGUF file does"
-        junk = LibraryEntry(HALF.name, ENTRIES[0].path, None, 9 * MEGA, False, said, Place.HUB)
+        junk = LibraryEntry(HALF.name, ENTRIES[0].path, None, 9 * MEGA, False, said, Location.HUB)
         on.store.entries = (*ENTRIES, junk)
         await on.beat()
         await until(on.pilot, lambda: notices(on.app))

@@ -10,7 +10,7 @@ import pytest
 from core.guide import WEIGHTS
 from core.models.downloads.manager import Downloads
 from core.models.downloads.status import DownloadState
-from core.models.hub.endpoint import HubPlace
+from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from core.settings.schema import BenchSettings, DownloadSettings, Folders, ServerSettings, Settings
 from core.workbench import Workbench
@@ -27,14 +27,14 @@ QUANT = f"{REPO}:Q8_0"
 SETTINGS = Settings(server=ServerSettings(port=0), bench=BenchSettings(enabled=False))
 
 
-def makes(folder: Path, place: HubPlace) -> Callable[[Settings], Workbench]:
+def makes(folder: Path, access: HubAccess) -> Callable[[Settings], Workbench]:
     """Workbenches with a Hub and a queue of downloads of their own."""
 
     def make(settings: Settings) -> Workbench:
         where = Folders(config=folder / "config", cache=folder / "cache", state=folder / "state")
         workbench = Workbench(settings, where)
-        workbench.store.hub = Hub(folder / "headers", place)
-        workbench.store.downloads = Downloads(folder / "downloads", DownloadSettings(reserve=0), place)
+        workbench.store.hub = Hub(folder / "headers", access)
+        workbench.store.downloads = Downloads(folder / "downloads", DownloadSettings(reserve=0), access)
         return workbench
 
     return make
@@ -48,13 +48,13 @@ async def test_what_the_end_of_the_program_broke_off_goes_on_at_the_next_start_a
         for name in ("broken", "paused"):
             hub.add(f"owner/{name}-GGUF", {f"{name}-Q8_0.gguf": WEIGHTS.read_bytes()})
         hub.faults.append(Fault("/cdn/*", stall_after=1_000_000, times=None))
-        place = HubPlace(hub.url, tmp_path / "hub")
-        before = Downloads(tmp_path / "downloads", DownloadSettings(reserve=0), place)
+        access = HubAccess(hub.url, tmp_path / "hub")
+        before = Downloads(tmp_path / "downloads", DownloadSettings(reserve=0), access)
         broken, paused = (before.enqueue(quant_of(hub, f"owner/{name}-GGUF")) for name in ("broken", "paused"))
         before.pause(paused)
         before.close()
         hub.faults.clear()
-        app = BenchtopApp(SETTINGS, "echo", makes(tmp_path, place))
+        app = BenchtopApp(SETTINGS, "echo", makes(tmp_path, access))
         app.animation_level = "none"
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: app.desk.ready)
@@ -70,9 +70,9 @@ async def test_a_model_is_found_judged_downloaded_loaded_and_answers(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     with LoopbackHub() as hub:
         hub.add(REPO, {"tiny-Q8_0.gguf": WEIGHTS.read_bytes()}, downloads=1234)
-        place = HubPlace(hub.url, tmp_path / "hub")
+        access = HubAccess(hub.url, tmp_path / "hub")
 
-        app = BenchtopApp(SETTINGS, "echo", makes(tmp_path, place))
+        app = BenchtopApp(SETTINGS, "echo", makes(tmp_path, access))
         app.animation_level = "none"
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: app.desk.ready)

@@ -16,7 +16,7 @@ from core.guide import WEIGHTS
 from core.models.catalog import Task, builtin_catalog
 from core.models.fit.estimate import Verdict
 from core.models.formats.registry import FORMATS
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 from core.models.offers import alike
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings
@@ -96,7 +96,7 @@ def test_an_order_keeps_what_is_equal_as_it_came_and_is_reached_in_one_go(made: 
     shown = pick(made, view, verdicts=verdicts)
     assert pick(shown, view, verdicts=verdicts) == shown
     numbers = [int(item.key) for item in shown]
-    assert view.order is not Order.PLACE or numbers == sorted(numbers)
+    assert view.order is not Order.LISTED or numbers == sorted(numbers)
 
 
 @given(items(), VIEWS, st.text("abcQ", max_size=2))
@@ -137,8 +137,8 @@ def test_the_hubs_answer_to_the_very_words_is_not_doubted() -> None:
 
 def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself() -> None:
     entries = [
-        LibraryEntry("/m/tiny.gguf", Path("/m/tiny.gguf"), "gguf", GB, True, place=Place.FOLDER),
-        LibraryEntry(f"{QWEN}:Q8_0", Path("x"), "gguf", 4 * GB, False, place=Place.HUB),
+        LibraryEntry("/m/tiny.gguf", Path("/m/tiny.gguf"), "gguf", GB, True, location=Location.FOLDER),
+        LibraryEntry(f"{QWEN}:Q8_0", Path("x"), "gguf", 4 * GB, False, location=Location.HUB),
     ]
     models = [ModelSnapshot(name, "llamacpp", ModelState.READY) for name in ("tiny", "llama-3.2-1b", "elsewhere")]
     made = stock(entries, models, builtin_catalog(), FOUND)
@@ -153,7 +153,7 @@ def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself()
 
 
 def test_a_model_that_is_here_in_part_is_judged_by_what_it_will_be() -> None:
-    entry = LibraryEntry("o/m", Path("blobs"), None, 2 * GB, False, "partial", Place.HUB, share=0.1)
+    entry = LibraryEntry("o/m", Path("blobs"), None, 2 * GB, False, "partial", Location.HUB, share=0.1)
     (item,) = stock([entry], [], [])
     assert guess(item, 8 * GB) is Verdict.DOES_NOT_FIT
 
@@ -234,7 +234,7 @@ def test_a_model_of_the_settings_is_the_file_it_is_made_of_and_says_what_is_the_
     where = Folders(config=tmp_path / "config", cache=tmp_path / "cache", state=tmp_path / "state")
     settings = Settings(models={**profiles, "guide": Profile()})
     desk = Desk(settings, "guide", lambda settings: Workbench(settings, where))
-    library = (LibraryEntry("guide", WEIGHTS, "gguf", len(whole), True, place=Place.BUILT_IN),)
+    library = (LibraryEntry("guide", WEIGHTS, "gguf", len(whole), True, location=Location.BUILT_IN),)
     mine, cut, lost, guide = desk.configured(library)
     assert (mine.name, mine.format, mine.size, mine.problem) == ("mine", "gguf", len(whole), None)
     assert (cut.size, cut.format) == (500_000, None)

@@ -10,7 +10,7 @@ from textual.widgets._toast import Toast
 
 from core.errors import DownloadError, GatedRepository, HubUnreachable
 from core.models.catalog import Task
-from core.models.library.scan import LibraryEntry, Place
+from core.models.library.scan import LibraryEntry, Location
 from core.settings.profile import Profile
 from core.settings.schema import LibrarySettings
 from core.snapshots import ModelState
@@ -149,7 +149,7 @@ async def test_no_match_is_a_sentence() -> None:
 
 async def test_models_of_servers_are_listed_and_one_that_is_away_says_so() -> None:
     still = StillWorkbench()
-    server = LibraryEntry("http://127.0.0.1:9", ENTRIES[0].path, None, 0, False, "it does not answer", Place.SERVER)
+    server = LibraryEntry("http://127.0.0.1:9", ENTRIES[0].path, None, 0, False, "it does not answer", Location.SERVER)
     still.store.entries = (*ENTRIES, server)
     async with models(still) as on:
         await on.select("http://127.0.0.1:9")

@@ -23,5 +23,5 @@ async def test_a_request_is_shown_in_whatever_state_it_is() -> None:
         board.show_requests(rows)
         await pilot.pause()
         assert board.row_count == len(RequestState)
-        shown = {str(board.get_row_at(place)[1]) for place in range(board.row_count)}
+        shown = {str(board.get_row_at(row)[1]) for row in range(board.row_count)}
         assert shown >= {"loading", "queued"}

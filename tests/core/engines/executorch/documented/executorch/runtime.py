@@ -38,7 +38,7 @@ class Method:
     def __init__(self, about: dict[str, object], name: str) -> None:
         self._about = about
         self._name = name
-        self._place = 0
+        self._index = 0
         context = int(str(about["context"]))
         self.metadata = MethodMeta([TensorInfo((1, context)), TensorInfo((context,)), TensorInfo((1,))][: self._inputs])
 
@@ -53,13 +53,13 @@ class Method:
             return [self._about["context"]]
         tokens, positions = (each.values for each in inputs)
         assert len(positions) == len(tokens[0])
-        self._place = 0 if positions[0] == 0 else self._place + 1
+        self._index = 0 if positions[0] == 0 else self._index + 1
         return [self._logits(int(positions[-1]))]
 
     def _logits(self, position: int) -> torch.Tensor:
         script = self._about["script"]
         assert isinstance(script, list)
-        token = script[self._place % len(script)]
+        token = script[self._index % len(script)]
         if position + 1 == self._about.get("fails"):
             raise RuntimeError("method->execute() failed with error 0x12")
         if position + 1 == self._about.get("crashes"):

@@ -113,10 +113,10 @@ class MLCEngine:
         pieces = SCRIPT[: max_tokens or len(SCRIPT)]
         reason = self.ending if len(pieces) == len(SCRIPT) else "length"
         try:
-            for place, piece in enumerate(pieces):
-                if self.ending == "fault" and place == 2:
+            for number, piece in enumerate(pieces):
+                if self.ending == "fault" and number == 2:
                     raise RuntimeError("the device is lost")
-                over = reason if place == len(pieces) - 1 else None
+                over = reason if number == len(pieces) - 1 else None
                 choices = [self._choice(made, index, piece, over) for index in range(n)]
                 yield Response(made["request_id"], choices)
         except GeneratorExit:
