@@ -62,8 +62,8 @@ class Sampler:
         # Subtracted before they are divided: a tiny temperature must not overflow.
         scaled = (values - values.max()) / self._sampling.temperature
         cumulative = np.exp(scaled).cumsum()
-        place = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
-        return int(candidates[min(place, len(candidates) - 1)])
+        index = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
+        return int(candidates[min(index, len(candidates) - 1)])
 
     def _adjusted(self, logits: Logits) -> Logits:
         if self._bias is None and self._recent is None:

@@ -50,12 +50,12 @@ class EchoTokenizer:
             return list(text.encode())
         tokens: list[int] = []
         while text:
-            places = [(text.find(mark), token) for token, mark in SPECIALS.items() if mark in text]
-            if not places:
+            marks = [(text.find(mark), token) for token, mark in SPECIALS.items() if mark in text]
+            if not marks:
                 return tokens + list(text.encode())
-            place, token = min(places)
-            tokens += [*text[:place].encode(), token]
-            text = text[place + len(SPECIALS[token]) :]
+            index, token = min(marks)
+            tokens += [*text[:index].encode(), token]
+            text = text[index + len(SPECIALS[token]) :]
         return tokens
 
     def piece(self, token: int) -> bytes:
@@ -171,11 +171,11 @@ class EchoModel:
         if not work.sample:
             return Step()
         drawn = [_allowed(self._next(state), work.mask(0))]
-        for place, guess in enumerate(work.draft, 1):
+        for index, guess in enumerate(work.draft, 1):
             if guess != drawn[-1]:
                 break
             self._append(state, [guess])
-            drawn.append(_allowed(self._next(state), work.mask(place)))
+            drawn.append(_allowed(self._next(state), work.mask(index)))
         wanted = state.sampling.logprobs
         if wanted is None:
             return Step(tuple(drawn))
@@ -186,8 +186,8 @@ class EchoModel:
         if state.reply is None:
             state.prompt = list(prompt)
             state.reply = [*self._script(last_said(prompt)).encode(), TURN_END]
-        place = len(state.tokens) - len(state.prompt)
-        return state.reply[place] if place < len(state.reply) else TURN_END
+        index = len(state.tokens) - len(state.prompt)
+        return state.reply[index] if index < len(state.reply) else TURN_END
 
     def _append(self, state: _Echoed, tokens: Sequence[int]) -> None:
         if len(self._users) + len(tokens) > self.spec.cells:
@@ -207,7 +207,7 @@ class EchoModel:
 def last_said(prompt: Sequence[int]) -> str:
     """The text of the last user turn in a chat prompt; the whole of a prompt without turns."""
     header = b"user\n"
-    starts = [place for place, token in enumerate(prompt) if token == TURN_BEGIN]
+    starts = [index for index, token in enumerate(prompt) if token == TURN_BEGIN]
     for start in reversed(starts):
         turn = prompt[start + 1 :]
         inside = turn[: turn.index(TURN_END)] if TURN_END in turn else []

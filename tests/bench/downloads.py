@@ -83,9 +83,9 @@ def _killed(hub: Serving, folder: Path, size: int, kills: int) -> str:
     try:
         for left in range(kills, 0, -1):
             have = _grown(folder)
-            place = have + max(1, dice.uniform(0, 2) * (size - have) / (left + 1))
+            offset = have + max(1, dice.uniform(0, 2) * (size - have) / (left + 1))
             child = _puller(hub, folder)
-            while _grown(folder) < min(place, size - 1):
+            while _grown(folder) < min(offset, size - 1):
                 if child.poll() is not None:
                     raise RuntimeError(f"the puller ended by itself with {child.returncode}")
                 time.sleep(0.001)

@@ -50,26 +50,26 @@ def download_bindings_of(actions: Iterable[Action]) -> list[BindingType]:
 
 def _bindings(action: Action) -> Iterator[Binding]:
     """The footer shows the first key only."""
-    for place, key in enumerate(action.keys):
+    for index, key in enumerate(action.keys):
         yield Binding(
             key,
             action.run,
             action.label or action.name,
-            show=bool(action.label) and place == 0,
-            key_display=action.display if place == 0 else None,
+            show=bool(action.label) and index == 0,
+            key_display=action.display if index == 0 else None,
             priority=action.priority,
-            id=action.id if place == 0 else f"{action.id}.{place}",
+            id=action.id if index == 0 else f"{action.id}.{index}",
             tooltip=action.help,
         )
 
 
 def _download_bindings(action: Action) -> Iterator[Binding]:
-    for place, key in enumerate((*action.keys, *action.there)):
+    for index, key in enumerate((*action.keys, *action.there)):
         yield Binding(
             key,
             f"screen.{action.run}",
             action.downloads,
-            show=place == 0,
-            id=action.id if place == 0 else None,
+            show=index == 0,
+            id=action.id if index == 0 else None,
             tooltip=action.help,
         )

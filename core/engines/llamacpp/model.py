@@ -161,10 +161,10 @@ class LlamaModel:
             if end + len(tokens) > self.spec.batch:
                 raise EngineFailed(f"A step takes {self.spec.batch} tokens at most.")
             state = self._sequences[item.sequence]
-            places = 1 + len(item.draft) if item.sample else 0
-            end = batch.fill(end, tokens, state.length, item.sequence, places)
-            starts.append(end - places)
-            drawn += places
+            rows = 1 + len(item.draft) if item.sample else 0
+            end = batch.fill(end, tokens, state.length, item.sequence, rows)
+            starts.append(end - rows)
+            drawn += rows
         if drawn > self._outputs:
             # llama.cpp would abort the process.
             raise EngineFailed(f"A step draws from {self._outputs} places at most.")
@@ -229,11 +229,11 @@ class LlamaModel:
         if not work.sample:
             return Step()
         drawn = [self._draw(state, start, work.mask(0))]
-        for place, guess in enumerate(work.draft, 1):
+        for index, guess in enumerate(work.draft, 1):
             if guess != drawn[-1]:
                 break
             state.length += 1
-            drawn.append(self._draw(state, start + place, work.mask(place)))
+            drawn.append(self._draw(state, start + index, work.mask(index)))
         if work.draft:
             native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1)
         wanted = state.sampling.logprobs

@@ -181,7 +181,7 @@ class MlxModel:
             self._gather(rows)
             rows = self._batch.rows
             common = self._forward(token_ids([[last[row]] for row in rows]), self._batch.caches)
-            logits = {row: common[place, -1] for place, row in enumerate(rows)}
+            logits = {row: common[index, -1] for index, row in enumerate(rows)}
         for sequence, token in last.items():
             if sequence not in logits:
                 logits[sequence] = self._forward(token_ids([[token]]), self._alone(sequence))[0, -1]

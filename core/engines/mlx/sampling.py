@@ -80,8 +80,8 @@ class MlxSampler:
             return mx.argmax(logits)
         logits, tokens = truncate_logits(logits, self._sampling)
         key = mx.random.key((self._seed * GOLDEN_MULTIPLIER + self._drawn) % (1 << 64))
-        place = mx.random.categorical(logits / self._sampling.temperature, key=key)
-        return place if tokens is None else tokens[place]
+        index = mx.random.categorical(logits / self._sampling.temperature, key=key)
+        return index if tokens is None else tokens[index]
 
     def accept(self, token: int) -> None:
         """The token drawn has been taken."""

@@ -108,12 +108,12 @@ class TrimmingMlxModel(MlxModel):
         if rows:
             order = mx.array([sequences.index(row) for row in rows])
             common = self._forward(picks[order][:, None], self._batch.caches)
-            logits = {row: common[place, -1] for place, row in enumerate(rows)}
-        for place, sequence in enumerate(sequences):
+            logits = {row: common[index, -1] for index, row in enumerate(rows)}
+        for index, sequence in enumerate(sequences):
             if sequence not in logits:
                 caches = self._sequences[sequence].caches
                 assert caches is not None
-                logits[sequence] = self._forward(picks[place].reshape(1, 1), caches)[0, -1]
+                logits[sequence] = self._forward(picks[index].reshape(1, 1), caches)[0, -1]
         return logits
 
     def _expect(self, tokens: dict[SequenceId, int], logits: dict[SequenceId, mx.array]) -> None:
@@ -148,11 +148,11 @@ class TrimmingMlxModel(MlxModel):
         logits = self._forward(token_ids([[item.tokens[-1], *item.draft]]), caches)[0]
         mx.eval(logits)
         drawn: Drawn = []
-        for place in range(len(item.draft) + 1):
-            token = int(np.array(state.sampler.draw(logits[place], item.mask(place))))
+        for index in range(len(item.draft) + 1):
+            token = int(np.array(state.sampler.draw(logits[index], item.mask(index))))
             state.sampler.accept(token)
-            drawn.append((token, logits[place]))
-            if place == len(item.draft) or item.draft[place] != token:
+            drawn.append((token, logits[index]))
+            if index == len(item.draft) or item.draft[index] != token:
                 break
         state.length += len(drawn)
         _take_back(caches, state.length)

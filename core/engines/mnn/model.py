@@ -135,10 +135,10 @@ class MnnModel:
         state = self._sequences[work.sequence]
         rows = rows[len(rows) - 1 - len(work.draft) :]
         drawn = [_draw(state.sampler, rows[0], work.mask(0))]
-        for place, guess in enumerate(work.draft, 1):
+        for index, guess in enumerate(work.draft, 1):
             if guess != drawn[-1]:
                 break
-            drawn.append(_draw(state.sampler, rows[place], work.mask(place)))
+            drawn.append(_draw(state.sampler, rows[index], work.mask(index)))
         self.trim(work.sequence, len(state.tokens) - len(work.draft) + len(drawn) - 1)
         wanted = state.sampling.logprobs
         if wanted is None:

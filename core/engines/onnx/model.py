@@ -50,11 +50,11 @@ class OnnxModel:
             raise EngineFailed(f"A step takes {self.spec.batch} tokens at most.")
         steps: dict[int, Step] = {}
         lengths = [self._sequences[item.sequence].view.length for item in work]
-        for places in group_work(work, lengths, self._batching):
-            logits = self._forward([work[place] for place in places])
-            for place, rows in zip(places, logits, strict=True):
-                steps[place] = self._finish(work[place], rows)
-        return [steps[place] for place in range(len(work))]
+        for indices in group_work(work, lengths, self._batching):
+            logits = self._forward([work[index] for index in indices])
+            for index, rows in zip(indices, logits, strict=True):
+                steps[index] = self._finish(work[index], rows)
+        return [steps[index] for index in range(len(work))]
 
     def fork(self, sequence: SequenceId, length: int, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         return self._add(self._sequences[sequence].view.share(length), sampling, history)
@@ -104,10 +104,10 @@ class OnnxModel:
         state = self._sequences[work.sequence]
         rows = logits[len(logits) - 1 - len(work.draft) :]
         drawn = [_draw(state.sampler, rows[0], work.mask(0))]
-        for place, guess in enumerate(work.draft, 1):
+        for index, guess in enumerate(work.draft, 1):
             if guess != drawn[-1]:
                 break
-            drawn.append(_draw(state.sampler, rows[place], work.mask(place)))
+            drawn.append(_draw(state.sampler, rows[index], work.mask(index)))
         state.view.length -= len(work.draft) - (len(drawn) - 1)
         wanted = state.sampling.logprobs
         if wanted is None:

@@ -30,7 +30,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return folder
 
     module = ModuleType("a_conversion")
-    module.write = write  # type: ignore[attr-defined]
+    module.write_model = write  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "a_conversion", module)
     monkeypatch.setattr(variants, "CONVERSIONS", {"onnx": Conversion("a_conversion", ())})
     return written
