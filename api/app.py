@@ -10,19 +10,19 @@ from api.http.answer import PING_SECONDS
 from api.http.errors import answer_error
 from api.http.guards import Guard
 from api.http.live import LiveStreams
-from api.http.methods import options_routes
-from api.native.cache import cache_route
-from api.native.downloads import download_routes
-from api.native.engines import engines_route
-from api.native.health import health_route
+from api.http.methods import build_options_routes
+from api.native.cache import build_cache_route
+from api.native.downloads import build_download_routes
+from api.native.engines import build_engines_route
+from api.native.health import build_health_route
 from api.native.models import pool_routes
-from api.native.queue import queue_route
-from api.native.requests import request_routes
-from api.native.search import finding_routes
-from api.openai.audio import MAX_FORM, PATHS, audio_routes
-from api.openai.chat import chat_route
-from api.openai.embeddings import embeddings_route
-from api.openai.models import model_routes
+from api.native.queue import build_queue_route
+from api.native.requests import build_request_routes
+from api.native.search import build_search_routes
+from api.openai.audio import MAX_FORM, PATHS, build_audio_routes
+from api.openai.chat import build_chat_route
+from api.openai.embeddings import build_embeddings_route
+from api.openai.models import build_model_routes
 from api.schema import configure_openapi
 from api.version import read_version
 from core.settings.schema import Settings
@@ -40,21 +40,21 @@ def create_app(
     live = LiveStreams() if live is None else live
     fingerprint = f"benchtop-{read_version()}"
     handlers = [
-        chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
-        *audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
-        embeddings_route(workbench, live, max_body=settings.server.max_body),
-        *model_routes(workbench),
+        build_chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
+        *build_audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
+        build_embeddings_route(workbench, live, max_body=settings.server.max_body),
+        *build_model_routes(workbench),
         *pool_routes(workbench),
-        engines_route(workbench),
-        queue_route(workbench),
-        cache_route(workbench),
-        *request_routes(workbench),
-        *finding_routes(workbench),
-        *download_routes(workbench),
-        health_route(workbench),
+        build_engines_route(workbench),
+        build_queue_route(workbench),
+        build_cache_route(workbench),
+        *build_request_routes(workbench),
+        *build_search_routes(workbench),
+        *build_download_routes(workbench),
+        build_health_route(workbench),
     ]
     app = Litestar(
-        route_handlers=[*options_routes(handlers), *handlers],
+        route_handlers=[*build_options_routes(handlers), *handlers],
         exception_handlers={Exception: answer_error},
         openapi_config=configure_openapi(read_version()),
         logging_config=None,

@@ -17,7 +17,7 @@ QUESTION: Final = "What is a KV cache?"
 RECORDING: Final = "speech.wav"
 
 
-def curl_line(
+def format_curl(
     url: str, model: str, kind: ModelKind = ModelKind.CHAT, *, key: str | None = None, own: bool = True
 ) -> str:
     """A line that asks `model` at the server `url` (without a path) something.

@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 from msgspec import Struct, inspect
 
-from api.http.contract import JSON, KEY, Contract, RouteReply, status_of
+from api.http.contract import JSON, KEY, Contract, RouteReply, find_status
 from api.http.errors import CLIENT_CLOSED_STATUS, BodyTooLarge, ErrorBody, UnknownCoding
 from api.http.field_rules import NEUTRAL, Json, Rule, Rules
 from api.http.forms import FormBody
@@ -166,7 +166,7 @@ def _successes(replies: Iterable[RouteReply], refer: Mapping[type, Schema]) -> d
 def _errors(contract: Contract, refer: Mapping[type, Schema]) -> dict[str, Schema]:
     codes: defaultdict[int, set[str]] = defaultdict(set)
     door = (*AT_THE_DOOR, *(WITHOUT_KEY if contract.needs_key else ()))
-    for status, code in map(status_of, (*door, *contract.outcomes)):
+    for status, code in map(find_status, (*door, *contract.outcomes)):
         codes[status] |= {code} if code else set()
     content = {JSON: {"schema": refer[ErrorBody]}}
     return {str(status): {"description": _words(status, sorted(codes[status])), "content": content} for status in codes}

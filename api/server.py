@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from api.curl import curl_line
+from api.curl import format_curl
 from api.http.live import LiveStreams
-from api.transport.limits import ConnectionLimits, count_descriptors, limits_for
+from api.transport.limits import ConnectionLimits, choose_limits, count_descriptors
 from api.transport.listening import adopt_sockets, open_sockets
 from core.errors import ServerError
-from core.hosts import find_reachable, is_loopback, url_host
+from core.hosts import find_reachable, is_loopback, quote_host
 from core.snapshots import ModelKind
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class HttpServer:
         self._held = handover
         self._workbench = workbench
         self._ping = ping
-        self._limits = limits_for(count_descriptors()) if limits is None else limits
+        self._limits = choose_limits(count_descriptors()) if limits is None else limits
         self._live = LiveStreams()
         self._sockets: list[socket.socket] = []
         """One for each address that the host stands for."""
@@ -79,12 +79,12 @@ class HttpServer:
     @property
     def url(self) -> str:
         """An address that works from this machine, without a path."""
-        return f"http://{url_host(find_reachable(self._settings.server.host))}:{self.port}"
+        return f"http://{quote_host(find_reachable(self._settings.server.host))}:{self.port}"
 
     def curl(self, model: str, kind: ModelKind = ModelKind.CHAT) -> str:
         """A line for the shell that asks `model` something that models of its kind answer. It holds the key only where
         that was made for this run; the user's own is taken from the environment."""
-        return curl_line(self.url, model, kind, key=self.api_key, own=not self.key_generated)
+        return format_curl(self.url, model, kind, key=self.api_key, own=not self.key_generated)
 
     async def start(self) -> None:
         """Returns when the server listens. Raises ServerError when it cannot; does nothing when it runs."""

@@ -11,7 +11,7 @@ from shutil import which
 import psutil
 from msgspec import Struct
 
-from core.hardware import available_memory, describe_machine
+from core.hardware import describe_machine, measure_available_memory
 from core.telemetry.log import get_logger
 
 ASKING = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
@@ -54,7 +54,7 @@ def measure_resident() -> int:
 def _host() -> Device:
     apple = describe_machine().apple_silicon
     kind = DeviceKind.UNIFIED if apple else DeviceKind.HOST
-    return Device(describe_machine().processor, kind, describe_machine().memory, available_memory())
+    return Device(describe_machine().processor, kind, describe_machine().memory, measure_available_memory())
 
 
 def _cuda() -> tuple[Device, ...]:

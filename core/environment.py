@@ -28,7 +28,7 @@ SECRETS: Final = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 """How the names of variables end that no child process of ours has any business with."""
 
 
-def value_of(text: str) -> str | None:
+def clean_value(text: str) -> str | None:
     """What a variable was set to, without blanks, line ends and a pair of quotes around it; None for an empty one."""
     value = text.strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in QUOTES:
@@ -44,6 +44,6 @@ def forget_empty(environment: MutableMapping[str, str]) -> None:
             del environment[name]
 
 
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+def drop_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables for a child process: it loads models and needs no keys, and what it says is kept in logs."""
     return {name: value for name, value in environment.items() if not name.upper().endswith(SECRETS)}

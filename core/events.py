@@ -181,7 +181,7 @@ class Reply(Struct, frozen=True):
     timings: Timings
 
 
-def total_usage(finished: Iterable[Usage]) -> Usage:
+def sum_usage(finished: Iterable[Usage]) -> Usage:
     """Usage of a request: completion tokens add up over its choices, the prompt counts once.
 
     Cached tokens are those of the first choice: the others share the first one's prompt within the request.
@@ -225,6 +225,6 @@ def fold_events(events: Iterable[Event]) -> Reply:
             )
             for index in order
         ),
-        usage=total_usage(ends[index].usage for index in order),
+        usage=sum_usage(ends[index].usage for index in order),
         timings=ends[order[0]].timings if order else Timings(),
     )

@@ -88,7 +88,7 @@ def make_encodable(text: str) -> str:
     return text if text.isascii() else _HALVES.sub(_escaped, text)
 
 
-def printable_json(document: str, *, pairs: bool = True) -> str:
+def make_json_printable(document: str, *, pairs: bool = True) -> str:
     r"""A JSON `document` that says the same, with escapes of JSON for what a terminal would obey or a reader not see.
 
     JSON demands that of the characters below the blank alone; DEL, C1 and the marks of direction pass its encoders.

@@ -54,7 +54,7 @@ def describe_machine() -> Machine:
     )
 
 
-def available_memory() -> int:
+def measure_available_memory() -> int:
     """Bytes that can be taken now without swapping."""
     return psutil.virtual_memory().available
 

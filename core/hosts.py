@@ -54,7 +54,7 @@ def parse_host(text: str) -> str:
     return host
 
 
-def url_host(host: str) -> str:
+def quote_host(host: str) -> str:
     """An address or a name as it stands in a URL: version 6 in brackets, and its zone quoted (RFC 6874)."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
 

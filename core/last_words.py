@@ -57,7 +57,7 @@ class LastWords:
             os.close(reader)
 
 
-def decisive_line(said: str) -> str:
+def find_decisive_line(said: str) -> str:
     """The line of a process's last words that tells why it died, fit to be shown; "" where there is none.
 
     That is the exception where Python died of one; else the last complaint of a native library, or its last line.
@@ -86,7 +86,7 @@ def _complaint(lines: list[str]) -> str:
     return told[-1] if told else ""
 
 
-def signal_name(number: int) -> str:
+def name_signal(number: int) -> str:
     """`SIGILL`; of those that have no name, such as the real-time ones, the number."""
     try:
         return signal.Signals(number).name

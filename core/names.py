@@ -344,7 +344,7 @@ def _refused(text: str) -> ModelNotFound:
     )
 
 
-def without_password(address: str) -> str:
+def drop_password(address: str) -> str:
     """An address fit to be shown: without what stands before the last @, which may be a password."""
     scheme, mark, rest = address.rpartition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -8,7 +8,7 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """That of UTF-32 in little endian begins as the first of them does."""
 
 
-def without_mark(data: bytes) -> bytes:
+def drop_mark(data: bytes) -> bytes:
     """Without the byte order mark that some editors begin UTF-8 with."""
     return data.removeprefix(codecs.BOM_UTF8)
 
@@ -18,7 +18,7 @@ def decode_text(data: bytes) -> str:
 
     Raises ValueError, whose words end a sentence that begins with the file's name, for other encodings.
     """
-    plain = without_mark(data)
+    plain = drop_mark(data)
     # PowerShell writes UTF-16 by itself. What has no mark is told by the zeros that no text has.
     if plain.startswith((*UTF_16, codecs.BOM_UTF32_BE)) or b"\0" in plain[:4]:
         raise ValueError("is not UTF-8 but UTF-16 or the like; save it as UTF-8")

@@ -80,7 +80,7 @@ def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
     path = found["path"].replace("[...]", "") if found else ""
     what = message[: found.start()] if found else message
     if unknown := _UNKNOWN.match(what):
-        return unknown_field(_joined(path, unknown["name"]), known if not path else ())
+        return refuse_unknown_field(_joined(path, unknown["name"]), known if not path else ())
     if missing := _MISSING.match(what):
         name = _joined(path, missing["name"])
         return RequestError(f"The field `{name}` is missing.", name)
@@ -89,7 +89,7 @@ def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
     return RequestError(f"The field `{path}` is wrong: {_lowered(what)}.", path)
 
 
-def unknown_field(name: str, known: Sequence[str]) -> RequestError:
+def refuse_unknown_field(name: str, known: Sequence[str]) -> RequestError:
     """A refusal of a field by name, with the `known` one that was perhaps meant."""
     shown = name[:_MOST_NAME_BYTES]
     near = difflib.get_close_matches(shown, known, 1)

@@ -18,7 +18,7 @@ PIECE_BYTES: Final = 64 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
-def coding_of(values: Iterable[bytes]) -> str | None:
+def read_coding(values: Iterable[bytes]) -> str | None:
     """The coding that the Content-Encoding headers name; None for a body that comes as it is.
 
     Raises UnknownCoding for any that is not undone here, and for one upon another.

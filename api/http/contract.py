@@ -93,7 +93,7 @@ def reply_with(kind: type[Struct], words: str, status: int = 200) -> RouteReply:
     return RouteReply(words, {JSON: kind}, status)
 
 
-def status_of(outcome: Outcome) -> tuple[int, str | None]:
+def find_status(outcome: Outcome) -> tuple[int, str | None]:
     """Status and code."""
     if isinstance(outcome, tuple):
         return outcome

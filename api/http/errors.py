@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
-from api.http.redact import without_folders
+from api.http.redact import drop_folders
 from core.errors import (
     BenchtopError,
     Busy,
@@ -160,7 +160,7 @@ def _core(error: BenchtopError) -> Refusal:
     whole = str(error)
     # Of a model that is not here nothing can be told but the client's own words.
     own_words = isinstance(error, ModelNotFound) and not error.paths
-    told = whole if own_words else without_folders(whole, error.paths)
+    told = whole if own_words else drop_folders(whole, error.paths)
     if told != whole:
         # What is the client's fault may quote anything it sent, as often as it likes.
         note = log.warning if status >= HTTPStatus.INTERNAL_SERVER_ERROR else log.info

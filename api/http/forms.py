@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from msgspec import Struct
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from api.http.bodies import unknown_field
+from api.http.bodies import refuse_unknown_field
 from api.http.field_rules import Json, Rules
 from api.http.settle import refuse_value
 from core.errors import RequestError
@@ -85,7 +85,7 @@ def _is_dropped(name: str, data: bytes, is_file: bool, known: Collection[str], r
     if not data and not is_file:
         return False
     if rule is None or is_file:
-        raise unknown_field(name, (*known, *rules))
+        raise refuse_unknown_field(name, (*known, *rules))
     if rule.takes(_text(name, data).lower()):
         return False
     if not rule.told:

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Set
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from api.http.codings import Inflated, coding_of
+from api.http.codings import Inflated, read_coding
 from api.http.errors import BodyTooLarge, Denied, translate_error
-from api.http.origins import grant_headers, grant_preflight, may_read, origin_allowed
+from api.http.origins import grant_headers, grant_preflight, is_origin_allowed, may_read
 from api.http.replies import send_bytes
 from core.errors import BenchtopError, ServerStopping
 from core.hosts import is_loopback
@@ -44,18 +44,18 @@ _WANTED = _SINGLE | {
 log = get_logger(__name__)
 
 
-def tenant_of(key: bytes) -> str:
+def digest_key(key: bytes) -> str:
     """A short digest that tells keys apart without holding them; "" where none was sent."""
     return hashlib.sha256(key).hexdigest()[:16] if key else ""
 
 
-def presented_key(headers: Mapping[bytes, bytes]) -> bytes:
+def find_key(headers: Mapping[bytes, bytes]) -> bytes:
     """The key of `Authorization: Bearer` or `x-api-key`, or b""."""
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" and token else headers.get(b"x-api-key", b"")
 
 
-def request_id(headers: Mapping[bytes, bytes]) -> str:
+def choose_request_id(headers: Mapping[bytes, bytes]) -> str:
     """The client's id where it is sane, else a fresh one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
     return given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
@@ -81,10 +81,10 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": "WebSockets are not served here."})
             return
         headers, repeated = _sorted_out(scope["headers"])
-        identity = request_id(headers)
+        identity = choose_request_id(headers)
         state = scope.setdefault("state", {})
         state["request_id"] = identity
-        state["tenant"] = tenant_of(presented_key(headers))
+        state["tenant"] = digest_key(find_key(headers))
         request_id_in_log.set(identity)
         path, method = scope["path"], scope["method"]
         origin = headers.get(b"origin")
@@ -130,7 +130,7 @@ class Guard:
                 await send_bytes(send, 200, b"text/plain", b"", grant_preflight(headers))
                 return
             limit = self._check_body(path, headers)
-            coding = coding_of(value for name, value in scope["headers"] if name == b"content-encoding")
+            coding = read_coding(value for name, value in scope["headers"] if name == b"content-encoding")
         except BenchtopError as error:
             await _refuse(send, error)
             return
@@ -148,7 +148,7 @@ class Guard:
                 "with --host.",
             )
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and not origin_allowed(origin, host, self._origins):
+        if origin and not is_origin_allowed(origin, host, self._origins):
             raise Denied(
                 403,
                 "origin_not_allowed",
@@ -158,7 +158,7 @@ class Guard:
     def _check_body(self, path: str, headers: Mapping[bytes, bytes]) -> int:
         """The bytes a body may have. Raises Denied where the key is wrong, BodyTooLarge."""
         if self._key is not None and path not in OPEN_PATHS:
-            _check_key(self._key, presented_key(headers))
+            _check_key(self._key, find_key(headers))
         length = headers.get(b"content-length", b"")
         limit = self._limits.get(path, self._limit)
         # Python refuses to read numbers of thousands of digits.

@@ -13,7 +13,7 @@ from core.errors import Cancelled
 Result = TypeVar("Result")
 
 
-async def while_there(receive: Receive, work: Coroutine[object, object, Result]) -> Result:
+async def run_while_connected(receive: Receive, work: Coroutine[object, object, Result]) -> Result:
     """What `work` comes to, once the request's body was read or where it has none. Raises Cancelled where the client
     left before."""
     doing = asyncio.create_task(work)

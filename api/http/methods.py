@@ -13,7 +13,7 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 
-def options_routes(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+def build_options_routes(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
     """A handler for each path of `handlers`."""
     methods: defaultdict[str, set[str]] = defaultdict(lambda: {"OPTIONS"})
     for handler in handlers:

@@ -15,7 +15,7 @@ OWN = b"x-benchtop-"
 METHODS = b"GET, HEAD, POST, DELETE"
 
 
-def origin_allowed(origin: str, host: str, allowed: tuple[str, ...]) -> bool:
+def is_origin_allowed(origin: str, host: str, allowed: tuple[str, ...]) -> bool:
     """Whether a page of `origin` may call.
 
     A page from the web can send a simple request to this machine without asking first, and though it cannot read the

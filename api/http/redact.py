@@ -63,7 +63,7 @@ _PATH = re.compile(
 )
 
 
-def without_folders(text: str, paths: Collection[Path] = ()) -> str:
+def drop_folders(text: str, paths: Collection[Path] = ()) -> str:
     """`text` with every absolute path cut down to its last part. `places`: files and folders that it may speak of."""
     if "/" not in text and "\\" not in text:
         return text

@@ -13,7 +13,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 Content = TypeVar("Content")
 
 
-def with_headers(content: Content, headers: Headers, status: int = 200) -> Response[Content]:
+def add_headers(content: Content, headers: Headers, status: int = 200) -> Response[Content]:
     """What a handler returns, with headers of its own."""
     named = {name.decode(): value.decode() for name, value in headers}
     return Response(content, status_code=status, headers=named)

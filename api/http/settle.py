@@ -14,7 +14,7 @@ import msgspec
 from litestar.types import Receive
 from msgspec import Raw, Struct, inspect
 
-from api.http.bodies import decode_body, find_fault, read_body, unknown_field
+from api.http.bodies import decode_body, find_fault, read_body, refuse_unknown_field
 from api.http.field_rules import Json, Rule, Rules, is_neutral
 from core.errors import RequestError
 from core.lanes import WorkLane
@@ -159,7 +159,7 @@ class _Settling:
         if rule is None:
             if not (small and is_neutral(_VALUE.decode(raw))):
                 known = [*kind.__struct_fields__, *kind.rules] if not name else ()
-                raise unknown_field(path, known)
+                raise refuse_unknown_field(path, known)
         elif not (small and rule.takes(_VALUE.decode(raw))):
             if not rule.told:
                 raise refuse_value(path, rule)

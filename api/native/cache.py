@@ -26,19 +26,19 @@ class CacheReport(Struct, frozen=True):
     evictions: int
 
 
-def cache_route(workbench: Workbench) -> HTTPRouteHandler:
+def build_cache_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/v1/cache/stats",
         summary="The prefix cache in numbers",
         opt=declare_contract(reply_with(CacheReport, "The sums over all models")),
     )
     async def cache_stats() -> CacheReport:
-        return report_cache(total_cache(workbench.snapshot()))
+        return report_cache(sum_cache(workbench.snapshot()))
 
     return cache_stats
 
 
-def total_cache(snapshot: Snapshot) -> CacheStats:
+def sum_cache(snapshot: Snapshot) -> CacheStats:
     caches = [model.cache for model in snapshot.models]
     now = CacheStats(
         entries=sum(cache.entries for cache in caches),

@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 
 from api.http.contract import ASKING_HUB, DOWNLOADING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
-from api.http.leaving import while_there
-from api.http.redact import without_folders
-from api.http.replies import with_headers
+from api.http.leaving import run_while_connected
+from api.http.redact import drop_folders
+from api.http.replies import add_headers
 from api.http.settle import JsonBody, Wire
 from api.openai import fields
 from core.errors import DownloadError, DownloadNotFound, RequestError
@@ -57,7 +57,7 @@ class DownloadList(Struct, frozen=True):
 BODY: Final = JsonBody(DownloadRequest)
 
 
-def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     """Downloads touch the disk and the network, so each answer is made on a thread of its own."""
 
     @get(
@@ -69,7 +69,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     )
     async def list_downloads() -> DownloadList:
         items = await workbench.lanes.disk.run(workbench.store.downloads.items)
-        return DownloadList([row_of(item) for item in items])
+        return DownloadList([build_row(item) for item in items])
 
     @post(
         "/v1/downloads",
@@ -84,8 +84,8 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     async def add_download(request: Request[object, object, State]) -> Response[DownloadRow]:
         asked = await BODY.read(request.receive, MOST_BODY_BYTES)
         asking = workbench.lanes.hub.run(enqueue_model, workbench, asked.body.model)
-        row = row_of(await while_there(request.receive, asking))
-        return with_headers(row, tell_ignored(asked.ignored), 202)
+        row = build_row(await run_while_connected(request.receive, asking))
+        return add_headers(row, tell_ignored(asked.ignored), 202)
 
     @get(
         "/v1/downloads/{download_id:str}",
@@ -93,7 +93,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=(DownloadNotFound,)),
     )
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await workbench.lanes.disk.run(workbench.store.downloads.item, download_id))
+        return build_row(await workbench.lanes.disk.run(workbench.store.downloads.item, download_id))
 
     @delete(
         "/v1/downloads/{download_id:str}",
@@ -104,7 +104,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ),
     )
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
-        return row_of(await workbench.lanes.disk.run(cancel_item, workbench.store.downloads, download_id, discard))
+        return build_row(await workbench.lanes.disk.run(cancel_item, workbench.store.downloads, download_id, discard))
 
     @post(
         "/v1/downloads/{download_id:str}/pause",
@@ -113,7 +113,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=DOWNLOADING),
     )
     async def pause_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await workbench.lanes.disk.run(pause_item, workbench.store.downloads, download_id))
+        return build_row(await workbench.lanes.disk.run(pause_item, workbench.store.downloads, download_id))
 
     @post(
         "/v1/downloads/{download_id:str}/resume",
@@ -122,7 +122,7 @@ def download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         opt=declare_contract(reply_with(DownloadRow, "The download, queued again", 202), outcomes=DOWNLOADING),
     )
     async def resume_download(download_id: FromPath[str]) -> DownloadRow:
-        return row_of(await workbench.lanes.disk.run(resume_item, workbench.store.downloads, download_id))
+        return build_row(await workbench.lanes.disk.run(resume_item, workbench.store.downloads, download_id))
 
     return [list_downloads, add_download, get_download, cancel_download, pause_download, resume_download]
 
@@ -152,7 +152,7 @@ def resume_item(downloads: Downloads, key: str) -> DownloadItem:
     return downloads.item(key)
 
 
-def row_of(item: DownloadItem) -> DownloadRow:
+def build_row(item: DownloadItem) -> DownloadRow:
     return DownloadRow(
         id=item.id,
         model=item.name,
@@ -161,7 +161,7 @@ def row_of(item: DownloadItem) -> DownloadRow:
         downloaded_bytes=item.done,
         bytes_per_second=round(item.rate, 1),
         eta_seconds=None if item.eta is None else round(item.eta, 1),
-        note=item.note and without_folders(item.note),
+        note=item.note and drop_folders(item.note),
         retry_in_seconds=None if item.again is None else round(item.again, 1),
-        error=item.error and without_folders(item.error),
+        error=item.error and drop_folders(item.error),
     )

@@ -26,7 +26,7 @@ class EngineList(Struct, frozen=True):
     """The engine of the model that was loaded first."""
 
 
-def engines_route(workbench: Workbench) -> HTTPRouteHandler:
+def build_engines_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/v1/engines",
         summary="The engines and whether they run here",

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http.contract import declare_contract, reply_with
-from api.http.redact import without_folders
+from api.http.redact import drop_folders
 from core.snapshots import Absent, ModelState, Snapshot
 from core.supervision import Past
 from core.workbench import Workbench
@@ -39,7 +39,7 @@ class Health(Struct, frozen=True):
     """What the server before this one died of; empty where none has."""
 
 
-def health_route(workbench: Workbench) -> HTTPRouteHandler:
+def build_health_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/health",
         summary="Whether requests would be answered",
@@ -48,14 +48,14 @@ def health_route(workbench: Workbench) -> HTTPRouteHandler:
         ),
     )
     async def health_check() -> Response[Health]:
-        health, ready = health_of(workbench.snapshot(), workbench.first_choice)
+        health, ready = judge_health(workbench.snapshot(), workbench.first_choice)
         health, ready = add_past(health, ready, workbench.past, workbench.first_choice)
         # It is asked without a key.
         paths = workbench.paths
         told = replace(
             health,
-            detail=without_folders(health.detail, paths),
-            last_death=without_folders(health.last_death, paths),
+            detail=drop_folders(health.detail, paths),
+            last_death=drop_folders(health.last_death, paths),
         )
         return Response(told, status_code=200 if ready else 503)
 
@@ -72,7 +72,7 @@ def add_past(health: Health, ready: bool, past: Past, default: str | None) -> tu
     return told, ready
 
 
-def health_of(snapshot: Snapshot, default: str | None) -> tuple[Health, bool]:
+def judge_health(snapshot: Snapshot, default: str | None) -> tuple[Health, bool]:
     """The report, and whether a request for the default model, or for any where there is none, would be answered."""
     shown = next((model for model in snapshot.models if model.name == default), None)
     absent = next((model for model in snapshot.pool.absent if model.name == default), None)

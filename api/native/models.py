@@ -11,12 +11,12 @@ from msgspec import Meta, defstruct
 
 from api.http.contract import LOADING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
-from api.http.replies import Headers, with_headers
+from api.http.replies import Headers, add_headers
 from api.http.settle import JsonBody, Wire
 from api.openai import fields
 from api.openai.models import build_cards, find_card
 from api.openai.wire import ModelCard
-from core.contract.declared import declared_fields
+from core.contract.declared import list_fields
 from core.contract.options import LoadSettings
 from core.errors import ModelNotFound
 from core.workbench import Workbench
@@ -35,7 +35,7 @@ class ModelRequest(Wire, frozen=True):
     """Pin it, or no longer; of `load` and `pin` alone."""
 
 
-OPTIONS: Final = tuple(each.name for each in declared_fields(LoadSettings) if not each.local and not each.secret)
+OPTIONS: Final = tuple(each.name for each in list_fields(LoadSettings) if not each.local and not each.secret)
 """The load options that a client may give: those that name no file of this machine and are no key."""
 LoadRequest: Final = defstruct(
     "LoadRequest",
@@ -69,7 +69,7 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         name = await workbench.prepare(body.model, LoadSettings(**{name: getattr(body, name) for name in OPTIONS}))
         if body.pinned is not None:
             workbench.pin(name, body.pinned)
-        return with_headers(card(name), headers)
+        return add_headers(card(name), headers)
 
     @post(
         ["/v1/models/unload", "/models/unload"],
@@ -82,7 +82,7 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     async def unload_model(request: Request[object, object, State]) -> Response[ModelRequest]:
         body, headers = await read(request)
         await workbench.unload(body.model)
-        return with_headers(ModelRequest(model=body.model), headers)
+        return add_headers(ModelRequest(model=body.model), headers)
 
     @post(
         ["/v1/models/pin", "/models/pin"],
@@ -93,6 +93,6 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     async def pin_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request)
         workbench.pin(body.model, body.pinned is not False)
-        return with_headers(card(body.model), headers)
+        return add_headers(card(body.model), headers)
 
     return [load_model, unload_model, pin_model]

@@ -10,19 +10,19 @@ from core.snapshots import QueueStats, Snapshot
 from core.workbench import Workbench
 
 
-def queue_route(workbench: Workbench) -> HTTPRouteHandler:
+def build_queue_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/v1/queue/stats",
         summary="The request queue in numbers",
         opt=declare_contract(reply_with(QueueStats, "The sums over all models")),
     )
     async def queue_stats() -> QueueStats:
-        return total_queue(workbench.snapshot())
+        return sum_queue(workbench.snapshot())
 
     return queue_stats
 
 
-def total_queue(snapshot: Snapshot) -> QueueStats:
+def sum_queue(snapshot: Snapshot) -> QueueStats:
     queues = [model.queue for model in snapshot.models]
     now = QueueStats(
         pending=sum(queue.pending for queue in queues),

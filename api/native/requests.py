@@ -22,7 +22,7 @@ class CancelReport(Struct, frozen=True):
     cancelled: bool = True
 
 
-def request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get(
         "/v1/requests",
         summary="The requests that wait or run now",

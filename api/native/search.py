@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from api.http.contract import ASKING_HUB, declare_contract, reply_with
 from api.http.field_rules import Json
-from api.http.leaving import while_there
+from api.http.leaving import run_while_connected
 from core.contract.artifact import FormatName
 from core.contract.options import KvType
 from core.errors import RequestError
@@ -71,7 +71,7 @@ class FitList(Struct, frozen=True):
     data: list[FitRow]
 
 
-def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     """Both ask the Hub, so each answer is made on a thread of its own."""
 
     @get(
@@ -104,7 +104,7 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             limit=_within(limit, 1, MOST_REPOSITORIES, "limit"),
         )
         asking = workbench.lanes.hub.run(workbench.store.search, q[:200], filters)
-        page = await while_there(request.receive, asking)
+        page = await run_while_connected(request.receive, asking)
         return FoundList([_found(each) for each in page.found])
 
     @get(
@@ -129,7 +129,7 @@ def finding_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         wanted = None if context is None else _within(context, LEAST_CONTEXT, MOST_CONTEXT, "context")
         name = workbench.store.read_asked(model)
         asking = workbench.lanes.hub.run(offers, workbench.store, name, wanted, kv)
-        found = await while_there(request.receive, asking)
+        found = await run_while_connected(request.receive, asking)
         return FitList([_row(each) for each in found])
 
     return [search, fit]

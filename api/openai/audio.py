@@ -28,8 +28,8 @@ from core.errors import RequestError
 from core.events import Event, Failed, Finished, Heard, SpeechSegment
 from core.requests import Transcription
 from core.snapshots import ModelKind
-from core.tasks.languages import LANGUAGES, code_of, name_of
-from core.tasks.transcribe import Transcript, compression_ratio, fold_transcript, format_srt, format_vtt
+from core.tasks.languages import LANGUAGES, find_code, name_of
+from core.tasks.transcribe import Transcript, compute_compression_ratio, fold_transcript, format_srt, format_vtt
 from core.workbench import Workbench
 
 TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
@@ -156,7 +156,7 @@ class Wanted(Struct, frozen=True):
     streamed: bool
 
 
-def audio_routes(
+def build_audio_routes(
     workbench: Workbench, live: LiveStreams, *, max_body: int, ping: float = PING_SECONDS
 ) -> list[HTTPRouteHandler]:
     limit = max(MAX_FORM, max_body)
@@ -166,8 +166,8 @@ def audio_routes(
         form = FORMS[path].parse(request.headers.get("content-type", ""), data)
         state = request.scope["state"]
         tenant, identity = str(state["tenant"]), str(state["request_id"])
-        wanted = wanted_of(form)
-        asked = to_core(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
+        wanted = read_wanted(form)
+        asked = translate_request(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
         if not asked.model:
             asked = replace(asked, model=workbench.standing_in(ModelKind.TRANSCRIPTION))
         media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
@@ -211,7 +211,7 @@ def audio_routes(
 # --- from the wire ---------------------------------------------------------------------------------------------------
 
 
-def to_core(
+def translate_request(
     form: SubmittedForm, wanted: Wanted, *, translate: bool = False, tenant: str = "", request_id: str = ""
 ) -> Transcription:
     """The canonical request. Raises RequestError, which names the field; FileTooLarge.
@@ -236,7 +236,7 @@ def to_core(
     )
 
 
-def wanted_of(form: SubmittedForm) -> Wanted:
+def read_wanted(form: SubmittedForm) -> Wanted:
     """Raises RequestError for what does not go together."""
     chosen = form.one("response_format") or "json"
     if chosen not in FORMATS:
@@ -270,7 +270,7 @@ def _language(form: SubmittedForm) -> str | None:
     given = form.one("language")
     if given is None or given.lower() == "auto":
         return None
-    code = code_of(given)
+    code = find_code(given)
     if code is None:
         raise RequestError(f"The language {given[:64]!r} is not known; give an ISO 639-1 code, such as en.", "language")
     return code
@@ -361,6 +361,6 @@ class AudioDialect:
             tokens=segment.tokens,
             temperature=self._asked.temperature,
             avg_logprob=segment.logprob,
-            compression_ratio=round(compression_ratio(segment.text), 4),
+            compression_ratio=round(compute_compression_ratio(segment.text), 4),
             no_speech_prob=segment.silence,
         )

@@ -49,7 +49,7 @@ VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 BODY: Final = JsonBody(ChatRequest)
 
 
-def chat_route(
+def build_chat_route(
     workbench: Workbench, live: LiveStreams, *, max_body: int, fingerprint: str, ping: float = PING_SECONDS
 ) -> HTTPRouteHandler:
     contract = declare_contract(
@@ -64,7 +64,7 @@ def chat_route(
         body = asked.body
         state = request.scope["state"]
         # What is wrong with the request is told before a model is loaded for it.
-        generation = to_core(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
+        generation = translate_request(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         if not generation.model:
             generation = replace(generation, model=workbench.standing_in(ModelKind.CHAT))
         dialect = ChatDialect(body, fingerprint, generation.model)
@@ -72,10 +72,10 @@ def chat_route(
         ignored = [*asked.ignored, *list_dropped(body)]
 
         def meet(traits: Traits) -> None:
-            ignored.extend(in_vain(body, traits))
+            ignored.extend(list_vain(body, traits))
 
         def headers() -> Headers:
-            return *route_headers(generation), *tell_ignored(ignored)
+            return *build_route_headers(generation), *tell_ignored(ignored)
 
         begin = partial(workbench.submit, generation, called=partial(setitem, state, "request_id"), meets=meet)
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
@@ -83,7 +83,7 @@ def chat_route(
     return create_chat_completion
 
 
-def route_headers(request: Generation) -> Headers:
+def build_route_headers(request: Generation) -> Headers:
     """What tells a client which model was chosen for it, and why."""
     if not request.route:
         return ()
@@ -109,7 +109,7 @@ def _is_outdone(body: ChatRequest, field: str) -> bool:
     return field == "think" and body.think is not None and body.enable_thinking not in (None, body.think)
 
 
-def in_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
+def list_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
     """Fields that nothing comes of with a model of these traits."""
     if traits.template is not None:
         for field, variable in FOR_TEMPLATES.items():
@@ -122,7 +122,7 @@ def in_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
         yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
 
 
-def to_core(body: ChatRequest, *, tenant: str = "", request_id: str = "") -> Generation:
+def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = "") -> Generation:
     """The canonical request. Raises RequestError, which names the field, for what cannot be done.
 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.

@@ -40,7 +40,7 @@ from core.events import (
     TokenLogprob,
     Usage,
     fold_events,
-    total_usage,
+    sum_usage,
 )
 
 FINISH: Final = {
@@ -117,8 +117,8 @@ class ChatDialect:
                     )
                     for choice in reply.choices
                 ],
-                usage=wire_usage(reply.usage),
-                timings=wire_timings(first.usage, first.timings),
+                usage=translate_usage(reply.usage),
+                timings=translate_timings(first.usage, first.timings),
             )
         )
 
@@ -132,7 +132,7 @@ class ChatDialect:
         if event.so_far is not None:
             self._used[event.index] = event.so_far.usage
             if self._running_timings:
-                timings = wire_timings(event.so_far.usage, event.so_far.timings)
+                timings = translate_timings(event.so_far.usage, event.so_far.timings)
         logprobs = _logprobs(event.logprobs) if self._logprobs else None
         out.append(self._chunk(ChunkChoice(event.index, ChatDelta(content=event.text), logprobs), timings))
 
@@ -149,7 +149,7 @@ class ChatDialect:
 
     def _progress(self, event: Prefilled) -> bytes:
         chunk = self._with(
-            [ChunkChoice(event.index, ChatDelta())], usage=self._usage_now(), progress=wire_progress(event)
+            [ChunkChoice(event.index, ChatDelta())], usage=self._usage_now(), progress=translate_progress(event)
         )
         return frame_event(ENCODER.encode(chunk))
 
@@ -157,18 +157,18 @@ class ChatDialect:
         self._finished[event.index] = event
         self._used[event.index] = event.usage
         last = ChunkChoice(event.index, ChatDelta(), finish_reason=FINISH[event.reason])
-        yield self._chunk(last, wire_timings(event.usage, event.timings))
+        yield self._chunk(last, translate_timings(event.usage, event.timings))
         if len(self._finished) < self._choices:
             return
         self.over = True
         if self._usage:
             first = self._finished[min(self._finished)]
-            whole = self._with([], usage=self._total(), timings=wire_timings(first.usage, first.timings))
+            whole = self._with([], usage=self._total(), timings=translate_timings(first.usage, first.timings))
             yield frame_event(ENCODER.encode(whole))
         yield DONE
 
     def _total(self) -> WireUsage:
-        return wire_usage(total_usage(self._used[index] for index in sorted(self._used)))
+        return translate_usage(sum_usage(self._used[index] for index in sorted(self._used)))
 
     def _usage_now(self) -> WireUsage | UnsetType | None:
         """What a chunk says of usage; null where it is only told at the end, or not known yet."""
@@ -198,7 +198,7 @@ class ChatDialect:
         )
 
 
-def wire_usage(usage: Usage) -> WireUsage:
+def translate_usage(usage: Usage) -> WireUsage:
     return WireUsage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
@@ -208,13 +208,13 @@ def wire_usage(usage: Usage) -> WireUsage:
     )
 
 
-def wire_progress(event: Prefilled) -> WireProgress:
+def translate_progress(event: Prefilled) -> WireProgress:
     return WireProgress(
         total=event.total, cache=event.cached, processed=event.computed, time_ms=_milliseconds(event.seconds)
     )
 
 
-def wire_timings(usage: Usage, timings: Timings) -> WireTimings:
+def translate_timings(usage: Usage, timings: Timings) -> WireTimings:
     """Of one choice."""
     computed = usage.prompt_tokens - usage.cached_tokens
     return WireTimings(

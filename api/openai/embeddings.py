@@ -89,7 +89,7 @@ BODY: Final = JsonBody(EmbeddingRequest)
 ENCODER = msgspec.json.Encoder()
 
 
-def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) -> HTTPRouteHandler:
+def build_embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) -> HTTPRouteHandler:
     contract = declare_contract(
         reply_with(EmbeddingList, "A vector for each input"), body=BODY, outcomes=(*READING, *ANSWERING)
     )
@@ -98,7 +98,7 @@ def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) 
     async def create_embedding(request: Request[object, object, State]) -> ASGIApp:
         given = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         state = request.scope["state"]
-        asked = to_core(given.body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
+        asked = translate_request(given.body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         if not asked.model:
             asked = replace(asked, model=workbench.standing_in(ModelKind.EMBEDDING))
         begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
@@ -112,7 +112,7 @@ def embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body: int) 
     return create_embedding
 
 
-def to_core(body: EmbeddingRequest, *, tenant: str = "", request_id: str = "") -> Embedding:
+def translate_request(body: EmbeddingRequest, *, tenant: str = "", request_id: str = "") -> Embedding:
     """The canonical request. Raises RequestError, which names the field.
 
     The model is empty where the request names none.

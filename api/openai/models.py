@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from api.http.contract import declare_contract, reply_with
-from api.http.redact import without_folders
+from api.http.redact import drop_folders
 from api.openai.wire import DraftCard, ModelCard, ModelList, ModelMeta
 from core.errors import ModelNotFound
 from core.models.library.on_demand import Loadable
@@ -24,7 +24,7 @@ FAILED = ModelState.FAILED.value
 """The state of one that could not be loaded; a request tries again."""
 
 
-def model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+def build_model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get(
         ["/v1/models", "/models"],
         summary="The models that are served",
@@ -127,12 +127,12 @@ def _card(model: ModelSnapshot, created: int, paths: Collection[Path]) -> ModelC
         requests=model.in_use,
         idle_seconds=round(model.idle, 1),
         draft=_draft(model.draft, paths),
-        notes=[without_folders(note, paths) for note in model.notes],
+        notes=[drop_folders(note, paths) for note in model.notes],
     )
 
 
 def _draft(stats: DraftStats | None, paths: Collection[Path]) -> DraftCard | None:
     if stats is None:
         return None
-    problem = without_folders(stats.problem, paths) or None
+    problem = drop_folders(stats.problem, paths) or None
     return DraftCard(by=stats.by, guessed=stats.guessed, kept=stats.kept, problem=problem)

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from api.transport.far_end import has_ended
-from api.transport.half_closed import HalfClosed, descriptor_of
+from api.transport.half_closed import HalfClosed, find_descriptor
 from api.transport.limits import ConnectionLimits
 from api.transport.refused import (
     BAD_FRAMING,
@@ -27,7 +27,7 @@ from api.transport.refused import (
     RequestRefused,
     write_refusal,
 )
-from api.transport.request_head import check_head, framing_of, read_target
+from api.transport.request_head import check_head, find_framing, read_target
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -201,7 +201,7 @@ class Connection(HttpToolsProtocol):
         scope["method"] = method.decode("ascii")
         scope["http_version"] = version
         self._set_target()
-        self._offered = framing_of(self.headers) if self.parser.should_upgrade() else None
+        self._offered = find_framing(self.headers) if self.parser.should_upgrade() else None
         self._parsing, self._lines, self._head = Parsing.BODY, 0, 0
         previous, now = self.cycle, self.loop.time()
         self.cycle = RequestResponseCycle(
@@ -356,7 +356,7 @@ class Connection(HttpToolsProtocol):
     def _check_request(self, cycle: RequestResponseCycle, now: float) -> None:
         if self.flow.read_paused:
             self._fed_at = now
-            if self.half_closed is None and not cycle.more_body and has_ended(descriptor_of(self.transport)):
+            if self.half_closed is None and not cycle.more_body and has_ended(find_descriptor(self.transport)):
                 self._note_end()
             return
         if cycle is not self.cycle or not cycle.more_body or cycle.response_started:

@@ -26,7 +26,7 @@ class HalfClosed:
         """End the connection if its client has left; else make it show, where nothing tells whether it has."""
         if self._transport.is_closing():
             return
-        if is_reset(descriptor_of(self._transport)):
+        if is_reset(find_descriptor(self._transport)):
             self._transport.abort()
             return
         match find_far_end(*self._addresses()):
@@ -47,7 +47,7 @@ class HalfClosed:
         return (str(ours[0]), int(ours[1])), (str(theirs[0]), int(theirs[1]))
 
 
-def descriptor_of(transport: asyncio.Transport) -> int:
+def find_descriptor(transport: asyncio.Transport) -> int:
     """-1 for one that has none any more."""
     socket = transport.get_extra_info("socket")
     return -1 if socket is None else int(socket.fileno())

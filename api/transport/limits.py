@@ -44,7 +44,7 @@ class ConnectionLimits(Struct, frozen=True):
     linger_bytes: int = 64 * 1024 * 1024
 
 
-def limits_for(descriptors: int | None) -> ConnectionLimits:
+def choose_limits(descriptors: int | None) -> ConnectionLimits:
     """Limits under which connections leave enough of the `descriptors` a process may have; None: there is no bound."""
     if descriptors is None:
         return ConnectionLimits()

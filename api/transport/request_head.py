@@ -38,7 +38,7 @@ def check_head(version: str, method: bytes, headers: HeaderList) -> None:
         raise RequestRefused(NO_HOST)
 
 
-def framing_of(headers: HeaderList) -> bytes | None:
+def find_framing(headers: HeaderList) -> bytes | None:
     """The header line that says where the body ends; None where there is no body."""
     for name, value in headers:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):

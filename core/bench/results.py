@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.options import KvType
-from core.foreign_text import make_printable, printable_json
+from core.foreign_text import make_json_printable, make_printable
 from core.kept import keep_line, load_kept_lines
 from core.trial.standing import Measured, Standing, judge_standing
 
@@ -81,10 +81,10 @@ def rank_engines(rows: Iterable[BenchRow]) -> dict[str, Standing]:
             best = engines.get(row.setting.engine)
             if best is None or row.decode > best.decode:
                 engines[row.setting.engine] = row
-    return {model: judge_standing([to_measured(row) for row in engines.values()]) for model, engines in found.items()}
+    return {model: judge_standing([convert_row(row) for row in engines.values()]) for model, engines in found.items()}
 
 
-def to_measured(row: BenchRow, name: str = "") -> Measured:
+def convert_row(row: BenchRow, name: str = "") -> Measured:
     """A row as its standing is judged by; `name` in place of its engine's."""
     return Measured(name or row.setting.engine, row.decode, row.spread, row.rounds or None)
 
@@ -198,7 +198,7 @@ def export_run(run: BenchRun, form: ExportFormat) -> str:
     match form:
         case ExportFormat.JSON:
             told = _Told(run.taken, run.machine, run.processor, run.rows, tuple(describe_fastest(run.rows)))
-            return printable_json(msgspec.json.format(msgspec.json.encode(told), indent=2).decode()) + "\n"
+            return make_json_printable(msgspec.json.format(msgspec.json.encode(told), indent=2).decode()) + "\n"
         case ExportFormat.CSV:
             return _csv(run.rows)
         case ExportFormat.MARKDOWN:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from core.decoding.common_prefix import common_prefix
+from core.decoding.common_prefix import count_common
 
 Entry = TypeVar("Entry", bound=Hashable)
 Tokens = tuple[int, ...]
@@ -54,7 +54,7 @@ class RadixIndex(Generic[Entry]):
             child = node.children.get(tokens[length])
             if child is None:
                 break
-            shared = common_prefix(child.edge, tokens[length : length + len(child.edge)])
+            shared = count_common(child.edge, tokens[length : length + len(child.edge)])
             node, length = child, length + shared
             if shared < len(child.edge):
                 break
@@ -125,7 +125,7 @@ class RadixIndex(Generic[Entry]):
             child = node.children.get(tokens[length])
             if child is None:
                 child = node.children[tokens[length]] = _Node(tokens[length:], node)
-            shared = common_prefix(child.edge, tokens[length : length + len(child.edge)])
+            shared = count_common(child.edge, tokens[length : length + len(child.edge)])
             node = child if shared == len(child.edge) else self._split(child, shared)
             length += shared
         node.entry = entry

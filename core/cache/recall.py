@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from core.cache.identity import ModelIdentity, digest_of
 from core.cache.prefix import RadixIndex, Tokens
-from core.decoding.common_prefix import common_prefix
+from core.decoding.common_prefix import count_common
 from core.requests import Conversation, Generation, Role
 from core.snapshots import Cause, Departure, Reuse, Tier
 
@@ -143,7 +143,7 @@ class Recall:
             return found
         for other in reversed(self._partitions) if asked.outline.messages else ():
             if self._partitions[other] == partition and _related(other.outline, asked.outline):
-                return other, common_prefix(other.tokens, asked.tokens)
+                return other, count_common(other.tokens, asked.tokens)
         return found if found is not None and found[1] >= NOTABLE_TOKENS else (None, 0)
 
     def _elsewhere(self, partition: Partition, tokens: Tokens) -> Cause:
@@ -192,7 +192,7 @@ def cause_of(known: Outline, asked: Outline, *, in_answer: bool, shown: str) -> 
         return Cause.SYSTEM_CHANGED
     if any(mark in shown for mark in REASONING_MARKS):
         return Cause.REASONING_STRIPPED
-    same = common_prefix(known.messages, asked.messages) == len(known.messages)
+    same = count_common(known.messages, asked.messages) == len(known.messages)
     return Cause.TEMPLATE_CHANGED if same and known.messages and not in_answer else Cause.HISTORY_EDITED
 
 

@@ -67,7 +67,7 @@ def write_tools(tools: Sequence[Tool], form: TemplateForm, writing: Writing) -> 
     return {"tools": written or (None if form.no_tools is NoTools.NONE else [])}
 
 
-def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+def fold_system(messages: Sequence[Message]) -> tuple[Message, ...]:
     """What is said to the model goes before the words of the user that come next, each on a line of its own.
 
     After the last user's words it goes behind them; where there are none it becomes the user's.

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.chat.chatml import SPELLINGS, write_chatml
-from core.chat.plain import GUIDING, TemplateForm, Writing, without_system, write_messages, write_tools
+from core.chat.plain import GUIDING, TemplateForm, Writing, fold_system, write_messages, write_tools
 from core.chat.probing import study_template
 from core.chat.process import ORDER_SECONDS, TemplateProcess
 from core.chat.wire import Compiled, Render, Rendered, TemplateBroken, TemplateRefused, TemplateReply
@@ -162,11 +162,11 @@ class ChatTemplate:
         guided = any(message.role in GUIDING for message in asked.messages)
         moved = guided and not self._form.system
         if moved:
-            asked = replace(asked, messages=without_system(asked.messages))
+            asked = replace(asked, messages=fold_system(asked.messages))
         tried = self._tried(asked, self._form)
         if guided and not moved and not isinstance(tried.reply, Rendered):
             # It may take a system message at other times, but not here, or not beside these.
-            second = replace(asked, messages=without_system(asked.messages))
+            second = replace(asked, messages=fold_system(asked.messages))
             other = self._tried(second, self._form)
             if isinstance(other.reply, Rendered):
                 asked, tried, moved = second, other, True

@@ -41,7 +41,7 @@ class Declared(NamedTuple):
         return f"--{name.replace('_', '-')}"
 
 
-def declared_fields(settings: type[Struct]) -> list[Declared]:
+def list_fields(settings: type[Struct]) -> list[Declared]:
     """The fields of a struct: those of the class itself before those that it inherits."""
     hints = get_type_hints(settings, include_extras=True)
     own_first = [name for each in settings.__mro__ for name in vars(each).get("__annotations__", ())]

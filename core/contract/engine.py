@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from core.contract.artifact import Artifact, FormatName
 from core.contract.models import Model
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 
 
 class Available(Struct, frozen=True):
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Whether it runs here, found without loading its native library."""
         ...
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> Model:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> Model:
         """Load. Raises ArtifactError for a damaged file, LoadFailed when the engine will not have it, Cancelled when
         `progress` said to give up."""
         ...

@@ -134,7 +134,7 @@ LoadProgress = Callable[[float], bool]
 """Told how much is loaded, from 0 to 1; answers whether to go on."""
 
 
-def no_progress(_: float) -> bool:
+def ignore_progress(_: float) -> bool:
     """Tells nobody, and goes on."""
     return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
+def count_common(a: Sequence[object], b: Sequence[object]) -> int:
     """How many leading elements `a` and `b` have in common; both tuples or both lists."""
     low, high = 0, min(len(a), len(b))
     if a[:high] == b[:high]:

@@ -10,7 +10,7 @@ MOST_CUT_BYTES = 3
 """Bytes of a character that is not complete; some decoders write a replacement for each."""
 
 
-def held_suffix(text: str, stops: Sequence[str]) -> int:
+def count_held(text: str, stops: Sequence[str]) -> int:
     """Length of the longest suffix of `text` that is a proper prefix of a stop string."""
     longest = 0
     for stop in stops:
@@ -46,7 +46,7 @@ class CutEnd:
         return "" if cut else held
 
 
-def whole_text(data: bytes) -> str:
+def decode_whole(data: bytes) -> str:
     """The text of `data`, without the character that its end cuts; invalid bytes become U+FFFD."""
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
 
@@ -101,6 +101,6 @@ class TextStream:
             start, _, self.stopped = min(found)
             self._held = ""
             return pending[:start]
-        held = held_suffix(pending, self._stops)
+        held = count_held(pending, self._stops)
         self._held = pending[len(pending) - held :]
         return pending[: len(pending) - held]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from core.contract.models import Tokenizer, TokenModel, Trims
 from core.contract.step import SequenceId, Work
-from core.decoding.common_prefix import common_prefix
+from core.decoding.common_prefix import count_common
 from core.decoding.speculate import GuessWish
 from core.errors import EngineError
 from core.requests import Sampling
@@ -160,7 +160,7 @@ class DraftModel:
             if not self._sequence_free({each.key for each in wishes}):
                 return None
             line = self._lines[wish.key] = self._begun(wish)
-        right = line.agreed + common_prefix(line.tokens[line.agreed :], list(wish.tokens[line.agreed :]))
+        right = line.agreed + count_common(line.tokens[line.agreed :], list(wish.tokens[line.agreed :]))
         # The last token is always computed anew: what follows it is drawn from that.
         line.agreed = min(right, len(wish.tokens) - 1)
         if line.agreed < len(line.tokens):
@@ -180,7 +180,7 @@ class DraftModel:
     def _begun(self, wish: GuessWish) -> _Line:
         """A new sequence, with what the most similar one has computed of it already."""
         tokens = list(wish.tokens)
-        shared = {key: common_prefix(line.tokens, tokens) for key, line in self._lines.items()}
+        shared = {key: count_common(line.tokens, tokens) for key, line in self._lines.items()}
         best = max(shared, key=shared.__getitem__, default=None)
         if best is None or not shared[best]:
             return _Line(self._model.open(GREEDY), [])
@@ -208,7 +208,7 @@ class DraftModel:
 
 def compare_vocabularies(draft: Tokenizer, large: Tokenizer) -> str | None:
     """What tells the two vocabularies apart; None where guesses of one stand for the same text in the other."""
-    if difference := sizes_apart(draft.size, large.size):
+    if difference := compare_sizes(draft.size, large.size):
         return difference
     shared = min(draft.size, large.size)
     for token in range(0, shared, max(1, shared // SAMPLE_TOKENS)):
@@ -217,6 +217,6 @@ def compare_vocabularies(draft: Tokenizer, large: Tokenizer) -> str | None:
     return None
 
 
-def sizes_apart(draft: int, large: int) -> str | None:
+def compare_sizes(draft: int, large: int) -> str | None:
     """As `compare_vocabularies`, by the numbers of tokens alone."""
     return f"it knows {draft:,} tokens, not {large:,}" if abs(draft - large) > PADDING_TOKENS else None

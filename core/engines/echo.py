@@ -18,7 +18,7 @@ from core.chat.chatml import CHATML
 from core.contract.artifact import SCRIPT, Artifact
 from core.contract.engine import Availability, Available
 from core.contract.models import ModelSpec
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
@@ -185,7 +185,7 @@ class EchoModel:
         prompt = state.prompt or state.tokens
         if state.reply is None:
             state.prompt = list(prompt)
-            state.reply = [*self._script(last_said(prompt)).encode(), TURN_END]
+            state.reply = [*self._script(find_last_said(prompt)).encode(), TURN_END]
         index = len(state.tokens) - len(state.prompt)
         return state.reply[index] if index < len(state.reply) else TURN_END
 
@@ -204,7 +204,7 @@ class EchoModel:
                 del self._users[cell]
 
 
-def last_said(prompt: Sequence[int]) -> str:
+def find_last_said(prompt: Sequence[int]) -> str:
     """The text of the last user turn in a chat prompt; the whole of a prompt without turns."""
     header = b"user\n"
     starts = [index for index, token in enumerate(prompt) if token == TURN_BEGIN]
@@ -244,5 +244,5 @@ class EchoEngine:
     def availability(self) -> Availability:
         return Available("1")
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         return EchoModel(options, self._script)

@@ -11,7 +11,7 @@ from core.foreign_text import make_encodable
 from core.models.formats.detect import detect, detect_folder
 from core.models.formats.parts import _part, own_name, parts_of
 from core.models.formats.source import Damaged
-from core.names import without_password
+from core.names import drop_password
 
 
 def from_path(path: Path, name: str | None = None) -> Artifact:
@@ -85,4 +85,4 @@ def _problem(parts: SplitResult) -> str | None:
 
 
 def _shown(name: str) -> str:
-    return repr(without_password(name)[:200])
+    return repr(drop_password(name)[:200])

@@ -17,7 +17,7 @@ from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions, LoadSettings
 from core.devices import Device, list_devices
 from core.errors import ArtifactError
-from core.hardware import available_memory, describe_machine
+from core.hardware import describe_machine, measure_available_memory
 from core.models.catalog import Catalog, builtin_catalog
 from core.models.downloads.manager import Downloads
 from core.models.fit.estimate import Correction, Judged, Setup, estimate, fit, largest_context, usual_setup
@@ -195,7 +195,7 @@ class Store:
         options = self._options.overlaid_with(profile)
         if artifact.format == "gguf":
             options = settled(self._engines.get(ENGINE_OF[artifact.format]), artifact, options)
-        setup = _setup(header, options, min(memory, available_memory()))
+        setup = _setup(header, options, min(memory, measure_available_memory()))
         return self._correction(header)(estimate(header, setup)).loaded
 
     def expect_kind(self, artifact: Artifact) -> ModelKind:
@@ -221,7 +221,7 @@ class Store:
             header = read_header(artifact)
             assert options.ctx_size is not None
             setup = replace(
-                _setup(header, options, available_memory()), context=options.ctx_size, slots=options.slots or 1
+                _setup(header, options, measure_available_memory()), context=options.ctx_size, slots=options.slots or 1
             )
             predicted = estimate(header, setup)
             here = describe_machine().fingerprint

@@ -9,7 +9,7 @@ from enum import Enum
 from core.contract.artifact import Artifact
 from core.contract.models import Model, TokenModel, Trims
 from core.contract.options import LoadOptions
-from core.decoding.drafting import DraftModel, compare_vocabularies, sizes_apart
+from core.decoding.drafting import DraftModel, compare_sizes, compare_vocabularies
 from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, attach_paths
 from core.models.formats.read import read_header
@@ -66,7 +66,7 @@ def refuse_unlike(artifact: Artifact, chosen: Way) -> None:
         large, draft = (read_header(each).vocabulary for each in (artifact, chosen))
     except ArtifactError:
         return
-    if large and draft and (difference := sizes_apart(draft, large)):
+    if large and draft and (difference := compare_sizes(draft, large)):
         raise _unfit(chosen.name, artifact.name, difference)
 
 

@@ -13,7 +13,7 @@ from core.cache.ledger import Ledger
 from core.cache.resident import Residents
 from core.contract.models import TokenModel, Trims
 from core.contract.step import SequenceId
-from core.decoding.common_prefix import common_prefix
+from core.decoding.common_prefix import count_common
 from core.errors import EngineError
 from core.serving.sequence import Choice
 from core.snapshots import CacheStats
@@ -172,7 +172,7 @@ class KvMemory:
         ours, theirs = choice.job.request, other.job.request
         if choice.job is not other.job and not (ours.cache and theirs.cache and ours.tenant == theirs.tenant):
             return 0
-        return common_prefix(choice.tokens[:-1], other.tokens)
+        return count_common(choice.tokens[:-1], other.tokens)
 
     def _sequence_free(self, spare: Shared | None) -> bool:
         """Whether one more sequence may be opened, evicting a resident (never `spare`) where the limit is reached."""

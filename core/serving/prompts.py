@@ -17,7 +17,7 @@ from core.contract.models import Embedder, ModelSpec, Tokenizer
 from core.errors import ContextExceeded, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens
-from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, most_bytes, prompt_bytes, text_bytes
+from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
 from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
 from core.telemetry.log import get_logger
 
@@ -64,11 +64,11 @@ class PromptReader:
         Raises RequestError for what the model cannot take or its template refuses, TemplateFailed where the template
         fails, Overloaded where it is held up, ModelNotReady after `close`.
         """
-        most = most_bytes(self._context)
-        if (size := prompt_bytes(request)) > most:
+        most = bound_bytes(self._context)
+        if (size := count_prompt_bytes(request)) > most:
             raise PromptTooLarge(size, most, self._context)
         written = await self._write(request)
-        if (size := max(size, text_bytes(written.text))) > most:
+        if (size := max(size, count_text_bytes(written.text))) > most:
             raise PromptTooLarge(size, most, self._context)
         lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
         return await lane.run(self._tokenise, request, written.text), written.notes

@@ -7,7 +7,7 @@ from typing import Final, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
 
-from core.environment import value_of
+from core.environment import clean_value
 from core.errors import ConfigError
 from core.settings.check import nearest
 from core.settings.merge import Key
@@ -40,7 +40,7 @@ def given_variables(environment: Mapping[str, str], settings: type[Struct]) -> I
     for name, text in environment.items():
         if not name.startswith(PREFIX) or name == HOME or name.startswith(TESTS):
             continue
-        if (value := value_of(text)) is None:
+        if (value := clean_value(text)) is None:
             continue
         if name not in known:
             raise _no_such_variable(name, tuple(known))
@@ -79,4 +79,4 @@ def _is_list(hint: object) -> bool:
 
 
 def _split(value: str) -> list[str]:
-    return [part for each in value.split(",") if (part := value_of(each)) is not None]
+    return [part for each in value.split(",") if (part := clean_value(each)) is not None]

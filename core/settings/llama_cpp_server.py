@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, defstruct
 
-from core.contract.declared import declared_fields
+from core.contract.declared import list_fields
 from core.contract.options import KvType, LoadSettings
 
 Context = Annotated[int, Meta(ge=0, le=16_777_216)]
@@ -161,7 +161,7 @@ class LlamaConfig(Struct, frozen=True, forbid_unknown_fields=True):
     disk_cache: DiskCache | None = None
 
 
-DECLARED: Final = {each.llama_cpp: each for each in declared_fields(LoadSettings) if each.llama_cpp is not None}
+DECLARED: Final = {each.llama_cpp: each for each in list_fields(LoadSettings) if each.llama_cpp is not None}
 MODEL: Final = defstruct(
     "Model",
     [(name, each.kind | None, None) for name, each in DECLARED.items() if name not in ModelOptions.__struct_fields__],

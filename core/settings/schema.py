@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
-from core.environment import value_of
+from core.environment import clean_value
 from core.settings.environment import HOME
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
@@ -169,7 +169,7 @@ def folders() -> Folders:
 
     Where the system tells no home folder, they are where nothing can be written: what cannot be kept is done without.
     """
-    if home := value_of(os.environ.get(HOME, "")):
+    if home := clean_value(os.environ.get(HOME, "")):
         root = Path(os.path.expanduser(home)).absolute()  # noqa: PTH111 - its like in pathlib fails without a home
         return Folders(config=root / "config", cache=root / "cache", state=root / "state")
     from platformdirs import PlatformDirs

@@ -30,24 +30,27 @@ class PromptTooLarge(ContextExceeded):
         self.context = context
 
 
-def most_bytes(context: int) -> int:
+def bound_bytes(context: int) -> int:
     """Bytes of text beyond which nothing fits a context of so many tokens."""
     return max(FEW_BYTES, context * MOST_TOKEN_BYTES)
 
 
-def prompt_bytes(request: Generation) -> int:
+def count_prompt_bytes(request: Generation) -> int:
     """Bytes of UTF-8 in a prompt, four for a token; quick."""
     match request.prompt:
         case Conversation(messages=messages):
             return sum(
-                text_bytes(part.text) for message in messages for part in message.parts if isinstance(part, TextPart)
+                count_text_bytes(part.text)
+                for message in messages
+                for part in message.parts
+                if isinstance(part, TextPart)
             )
         case RawText(text=text):
-            return text_bytes(text)
+            return count_text_bytes(text)
         case RawTokens(tokens=tokens):
             return 4 * len(tokens)
 
 
-def text_bytes(text: str) -> int:
+def count_text_bytes(text: str) -> int:
     """Bytes of its UTF-8; what cannot be encoded counts as replaced."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

@@ -13,7 +13,7 @@ from msgspec import Struct
 from core.errors import ContextExceeded, RequestError
 from core.events import Embedded, Event, Failed, Finished, Usage
 from core.requests import RawText
-from core.tasks.bounds import PromptTooLarge, most_bytes, text_bytes
+from core.tasks.bounds import PromptTooLarge, bound_bytes, count_text_bytes
 
 if TYPE_CHECKING:
     from core.contract.models import Embedder
@@ -53,7 +53,7 @@ def split_inputs(request: Embedding, size: int) -> Iterator[InputPortion]:
     """The inputs in order, up to `size` bytes at a time; one that has more is alone."""
     start, held = 0, 0
     for index, given in enumerate(request.inputs):
-        weight = text_bytes(given.text) if isinstance(given, RawText) else 4 * len(given.tokens)
+        weight = count_text_bytes(given.text) if isinstance(given, RawText) else 4 * len(given.tokens)
         if index > start and held + weight > size:
             yield InputPortion(range(start, index), held <= size)
             start, held = index, 0
@@ -149,10 +149,10 @@ def _tokens(model: Embedder, given: RawText | RawTokens, index: int, request: Em
     if isinstance(given, RawText):
         if not given.text:
             raise RequestError(f"The input at index {index} is empty.", f"input[{index}]")
-        text, most = given.text, most_bytes(limit)
-        if text_bytes(text) > most:
+        text, most = given.text, bound_bytes(limit)
+        if count_text_bytes(text) > most:
             if not request.truncate:
-                raise PromptTooLarge(text_bytes(text), most, limit, f"input[{index}]")
+                raise PromptTooLarge(count_text_bytes(text), most, limit, f"input[{index}]")
             # What stands behind so much cannot be among the tokens that are kept.
             text = text[:most]
         tokens = model.encode(text, limit=limit if request.truncate else None)

@@ -25,7 +25,7 @@ LANGUAGES: Final[dict[str, str]] = dict(
 _CODES: Final = {name.replace("_", " "): code for code, name in LANGUAGES.items()}
 
 
-def code_of(language: str) -> str | None:
+def find_code(language: str) -> str | None:
     """The code of a language given by code or English name; None where whisper knows none such."""
     asked = language.strip().lower()
     return asked if asked in LANGUAGES else _CODES.get(asked)

@@ -73,7 +73,7 @@ def format_vtt(segments: Iterable[SpeechSegment]) -> str:
     return "WEBVTT\n\n" + cues
 
 
-def compression_ratio(text: str) -> float:
+def compute_compression_ratio(text: str) -> float:
     """Bytes of the text for each byte that deflate makes of it: above 2.4, a model has likely repeated itself."""
     data = text.encode()
     return len(data) / len(zlib.compress(data))

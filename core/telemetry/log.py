@@ -18,7 +18,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from core.foreign_text import make_printable, printable_json
+from core.foreign_text import make_json_printable, make_printable
 
 
 class LogLevel(Enum):
@@ -77,12 +77,12 @@ def get_logger(name: str) -> Logger:
     return Logger(logging.getLogger(name))
 
 
-def to_stderr(level: LogLevel, *, json: bool = False) -> None:
+def log_to_stderr(level: LogLevel, *, json: bool = False) -> None:
     """For a headless server: lines for people, or one JSON object a line."""
     _install(logging.StreamHandler(sys.stderr), level, json=json)
 
 
-def to_file(level: LogLevel, folder: Path) -> Path | None:
+def log_to_file(level: LogLevel, folder: Path) -> Path | None:
     """For the terminal app, whose screen nothing else may write on. Returns the file; None
     when there can be none in `folder`, and then nothing is logged."""
     path = folder / FILE_NAME
@@ -187,7 +187,7 @@ def _escape_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def _written(event: object, default: Callable[[object], object]) -> str:
     """The encoder escapes all but DEL."""
-    return printable_json(encoder.dumps(event, default=default))
+    return make_json_printable(encoder.dumps(event, default=default))
 
 
 def _write_traceback(out: TextIO, cause: ExcInfo) -> None:

@@ -297,7 +297,7 @@ def _event_loop_stand_in(over: threading.Event) -> None:
             pass
 
 
-def path_in_json(path: object) -> bytes:
+def encode_path(path: object) -> bytes:
     """Its bytes, which need not be UTF-8 as JSON's strings must; see `_read_path`."""
     assert isinstance(path, Path)
     return os.fsencode(path)

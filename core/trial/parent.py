@@ -15,11 +15,11 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
-from core.environment import without_secrets
+from core.environment import drop_secrets
 from core.errors import Cancelled
-from core.last_words import LastWords, decisive_line, signal_name
+from core.last_words import LastWords, find_decisive_line, name_signal
 from core.telemetry.log import get_logger
-from core.trial.child import MARK, Line, TrialRequest, VariantRefused, VariantTried, path_in_json
+from core.trial.child import MARK, Line, TrialRequest, VariantRefused, VariantTried, encode_path
 
 POLL_SECONDS = 0.1
 ENDING_SECONDS = 5.0
@@ -75,7 +75,7 @@ def run_trial(
         return TrialOutcome(tuple(lines))
     said = words.text(LISTENING_SECONDS)
     log.debug("a trial run ended badly", how=trouble, said=said)
-    why = decisive_line(said)
+    why = find_decisive_line(said)
     return TrialOutcome(tuple(lines), f"{trouble} ({why})" if why else trouble)
 
 
@@ -89,7 +89,7 @@ def _started() -> Iterator[tuple[subprocess.Popen[bytes], LastWords]]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=words.writer,
-            env=without_secrets(os.environ),
+            env=drop_secrets(os.environ),
         )
     finally:
         words.close_writer()
@@ -109,7 +109,7 @@ def _lines(
     inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(child.stdout, inbox), daemon=True).start()
     try:
-        child.stdin.write(msgspec.json.encode(request, enc_hook=path_in_json))
+        child.stdin.write(msgspec.json.encode(request, enc_hook=encode_path))
         child.stdin.close()
     except BrokenPipeError:
         # It is dead already, and its exit code will say how.
@@ -142,7 +142,7 @@ def _read(pipe: IO[bytes], inbox: queue.SimpleQueue[bytes | None]) -> None:
 
 def _trouble(code: int, lines: list[Line]) -> str | None:
     if code < 0:
-        return f"crashed with {signal_name(-code)}"
+        return f"crashed with {name_signal(-code)}"
     if code:
         return f"ended with exit code {code}"
     if not any(isinstance(line, VariantTried | VariantRefused) for line in lines):

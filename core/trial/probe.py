@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from core.contract.abilities import Batched, BatchSize, Tunable
 from core.contract.artifact import Artifact
-from core.contract.declared import declared_fields
+from core.contract.declared import list_fields
 from core.contract.engine import Available, Engine, Native
 from core.contract.options import DEFAULT_BATCH_TOKENS, LoadOptions
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
@@ -38,10 +38,10 @@ from core.trial.tuning import (
     SizeRate,
     TuningPlan,
     apply_batch_size,
-    best_size,
+    build_tuning_request,
+    choose_size,
+    collect_size_rates,
     plan_tuning,
-    size_rates,
-    tuning_request,
 )
 
 ROUNDS = 3
@@ -52,7 +52,7 @@ ENDING_SECONDS = 0.25
 WORTH_IT_FACTOR = 1.05
 """More threads, or another setting than the first, must be faster by this factor."""
 USUAL = "its usual settings"
-SECRETS = tuple(each.name for each in declared_fields(LoadOptions) if each.secret)
+SECRETS = tuple(each.name for each in list_fields(LoadOptions) if each.secret)
 """Options are kept with verdicts and told to child processes, where a key has no business."""
 UNTRIED = ("ctx_size", "slots", "memory", *SECRETS)
 """Options that do not change whether an engine survives a model, so that one verdict holds for all their values."""
@@ -112,7 +112,7 @@ class ProbeVerdict(Struct, frozen=True):
     @property
     def chosen(self) -> LoadOptions:
         """`options`, with another batch and micro-batch where one was found that is clearly faster."""
-        size = best_size(self.sizes, WORTH_IT_FACTOR)
+        size = choose_size(self.sizes, WORTH_IT_FACTOR)
         return self.options if size is None or size == self.sizes[0].size else apply_batch_size(self.options, size)
 
     @property
@@ -124,12 +124,12 @@ class ProbeVerdict(Struct, frozen=True):
     @property
     def threads(self) -> int | None:
         """The best number for decoding; None where nothing was measured."""
-        return best_threads({rate.threads: rate.decode for rate in self.rates if rate.options == self.options})
+        return choose_threads({rate.threads: rate.decode for rate in self.rates if rate.options == self.options})
 
     @property
     def batch_threads(self) -> int | None:
         """The best number for prefill and for steps of several sequences."""
-        return best_threads({rate.threads: rate.prefill for rate in self.rates if rate.options == self.options})
+        return choose_threads({rate.threads: rate.prefill for rate in self.rates if rate.options == self.options})
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def describe_settings(options: LoadOptions) -> str:
     return " and ".join(words)
 
 
-def best_threads(rates: Mapping[int, float]) -> int | None:
+def choose_threads(rates: Mapping[int, float]) -> int | None:
     """The fewest threads that no larger number beats clearly."""
     best: int | None = None
     for threads in sorted(rates):
@@ -166,7 +166,7 @@ def best_threads(rates: Mapping[int, float]) -> int | None:
     return best
 
 
-def thread_counts(options: LoadOptions) -> tuple[int, ...]:
+def list_thread_counts(options: LoadOptions) -> tuple[int, ...]:
     """One, then doubling up to the machine's cores; only what was asked for where something was."""
     if options.threads is not None:
         return (options.threads,)
@@ -317,7 +317,7 @@ class _Trial:
 
     def _run(self, variants: list[LoadOptions]) -> tuple[int, str | None]:
         """Run a child over the variants; returns the one it died in, and how, or None where it lived."""
-        threads = thread_counts(self._asked)
+        threads = list_thread_counts(self._asked)
         request = TrialRequest(self._location, self._artifact, tuple(variants), threads, ROUNDS, self._budget)
         limit = None if self._end is None else max(0.0, self._end - time.monotonic())
         outcome = run_trial(request, self._timeout, self._stop, self._hear, limit)
@@ -381,10 +381,10 @@ class _Trial:
     def _tuned(self, verdict: ProbeVerdict, plan: TuningPlan) -> ProbeVerdict:
         """The verdict with what long prompts told of the sizes; should the child die of one, with that alone."""
         threads, left = verdict.batch_threads or describe_machine().cores, self._left
-        request = tuning_request(self._location, self._artifact, verdict.options, threads, plan, left)
+        request = build_tuning_request(self._location, self._artifact, verdict.options, threads, plan, left)
         outcome = run_trial(request, self._timeout, self._stop, None, left)
         if outcome.trouble is None:
-            return replace(verdict, sizes=size_rates(plan, outcome.lines))
+            return replace(verdict, sizes=collect_size_rates(plan, outcome.lines))
         crashed = request.variants[min(_reached(outcome), len(request.variants) - 1)]
         log.warning("engine failed with a batch", engine=verdict.engine, model=verdict.model, how=outcome.trouble)
         return replace(verdict, failures=(*verdict.failures, Failure(crashed, outcome.trouble)))

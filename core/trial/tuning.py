@@ -70,7 +70,7 @@ def plan_tuning(sizes: Sequence[BatchSize], pace: Pace, left: float) -> TuningPl
     return None
 
 
-def tuning_request(
+def build_tuning_request(
     engine: str, artifact: Artifact, options: LoadOptions, threads: int, plan: TuningPlan, left: float
 ) -> TrialRequest:
     """For a child that computes prompts alone. Its variant number v is the size v % len(plan.sizes)."""
@@ -88,7 +88,7 @@ def tuning_request(
     )
 
 
-def size_rates(plan: TuningPlan, lines: Sequence[Line]) -> tuple[SizeRate, ...]:
+def collect_size_rates(plan: TuningPlan, lines: Sequence[Line]) -> tuple[SizeRate, ...]:
     """Of the sizes that were measured, in the plan's order; none where the first was not, for then nothing is known to
     be better than it. A child whose time was up has measured the later ones less often, to their disadvantage."""
     best: dict[int, float] = {}
@@ -99,7 +99,7 @@ def size_rates(plan: TuningPlan, lines: Sequence[Line]) -> tuple[SizeRate, ...]:
     return tuple(SizeRate(plan.sizes[index], best[index]) for index in sorted(best)) if 0 in best else ()
 
 
-def best_size(rates: Sequence[SizeRate], worth_it: float) -> BatchSize | None:
+def choose_size(rates: Sequence[SizeRate], worth_it: float) -> BatchSize | None:
     """The first, unless another is faster by the factor `worth_it`; None where nothing was measured."""
     best: SizeRate | None = None
     for rate in rates:

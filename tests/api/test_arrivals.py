@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from core.contract.artifact import Artifact
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
 from core.errors import Cancelled
@@ -33,7 +33,7 @@ class Held(EchoEngine):
         self.free = threading.Event()
         self.loads = 0
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         while not self.free.wait(0.005):
             if not progress(0.5):
                 raise Cancelled

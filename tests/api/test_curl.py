@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from api.curl import KEY_VARIABLE, QUESTION, curl_line
+from api.curl import KEY_VARIABLE, QUESTION, format_curl
 from core.snapshots import ModelKind
 
 URL = "http://127.0.0.1:8080"
@@ -22,11 +22,11 @@ def body(line: str) -> object:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_kind_of_model_is_asked_what_it_answers(name: str) -> None:
-    assert body(curl_line(URL, name)) == {"model": name, "messages": [{"role": "user", "content": QUESTION}]}
-    embedding = curl_line(URL, name, ModelKind.EMBEDDING)
+    assert body(format_curl(URL, name)) == {"model": name, "messages": [{"role": "user", "content": QUESTION}]}
+    embedding = format_curl(URL, name, ModelKind.EMBEDDING)
     assert shlex.split(embedding)[1] == f"{URL}/v1/embeddings"
     assert body(embedding) == {"model": name, "input": QUESTION}
-    heard = shlex.split(curl_line(URL, name, ModelKind.TRANSCRIPTION))
+    heard = shlex.split(format_curl(URL, name, ModelKind.TRANSCRIPTION))
     assert heard == [
         *("curl", f"{URL}/v1/audio/transcriptions", "-F", "file=@speech.wav", "--form-string", f"model={name}")
     ]
@@ -35,14 +35,14 @@ def test_each_kind_of_model_is_asked_what_it_answers(name: str) -> None:
 def test_a_name_that_drives_terminals_is_escaped_or_left_out() -> None:
     name = "a\x1b]0;owned\x07\u202e\udcff"
     for kind in ModelKind:
-        assert curl_line(URL, name, kind).isprintable()
-    assert body(curl_line(URL, name)) == {"model": name, "messages": [{"role": "user", "content": QUESTION}]}
+        assert format_curl(URL, name, kind).isprintable()
+    assert body(format_curl(URL, name)) == {"model": name, "messages": [{"role": "user", "content": QUESTION}]}
 
 
 @pytest.mark.parametrize("kind", list(ModelKind))
 def test_a_key_of_the_users_own_is_taken_from_the_environment_and_one_for_this_run_is_shown(kind: ModelKind) -> None:
-    own = curl_line(URL, "guide", kind, key="it's $ecret")
+    own = format_curl(URL, "guide", kind, key="it's $ecret")
     assert "ecret" not in own
     assert f'-H "Authorization: Bearer ${KEY_VARIABLE}"' in own
-    assert "Authorization: Bearer for-this-run" in curl_line(URL, "guide", kind, key="for-this-run", own=False)
-    assert "Authorization" not in curl_line(URL, "guide", kind)
+    assert "Authorization: Bearer for-this-run" in format_curl(URL, "guide", kind, key="for-this-run", own=False)
+    assert "Authorization" not in format_curl(URL, "guide", kind)

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from core.foreign_text import drop_hidden, make_printable, printable_json
+from core.foreign_text import drop_hidden, make_json_printable, make_printable
 
 OBEYED = {
     "clipboard": "\x1b]52;c;c2VjcmV0\x07",
@@ -118,7 +118,7 @@ def test_the_second_time_changes_nothing(text: str) -> None:
 def test_json_says_the_same_and_holds_nothing_that_a_terminal_obeys() -> None:
     name = "a\x1b]0;t\x07\x7f\x9b2J\u202e\U000e0041"
     document = json.dumps({"name": name}, ensure_ascii=False, indent=2)
-    shown = printable_json(document)
+    shown = make_json_printable(document)
     assert not _obeyed(shown, allowed="\n")
     assert json.loads(shown) == {"name": name}
 

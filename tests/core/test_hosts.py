@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.hosts import find_reachable, is_loopback, parse_host, url_host
+from core.hosts import find_reachable, is_loopback, parse_host, quote_host
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,6 @@ def test_what_is_no_host_is_told_with_what_was_meant(host: str, said: str) -> No
 
 
 def test_hosts_in_addresses_are_those_that_work_from_here() -> None:
-    assert [url_host(find_reachable(host)) for host in ("*", "0.0.0.0", "::", "::1", "box", "fe80::1%eth0")] == [
+    assert [quote_host(find_reachable(host)) for host in ("*", "0.0.0.0", "::", "::1", "box", "fe80::1%eth0")] == [
         *("127.0.0.1", "127.0.0.1", "[::1]", "[::1]", "box", "[fe80::1%25eth0]")
     ]

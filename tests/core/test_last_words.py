@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from core.last_words import KEPT_BYTES, LastWords, decisive_line, signal_name
+from core.last_words import KEPT_BYTES, LastWords, find_decisive_line, name_signal
 
 TRACEBACK = """Traceback (most recent call last):
   File "<frozen runpy>", line 198, in _run_module_as_main
@@ -42,11 +42,11 @@ Aborted (core dumped)
     ],
 )
 def test_the_line_that_tells_why_is_found(said: str, line: str) -> None:
-    assert decisive_line(said) == line.rstrip(".")
+    assert find_decisive_line(said) == line.rstrip(".")
 
 
 def test_a_line_without_end_is_cut() -> None:
-    assert len(decisive_line("error " * 10_000)) == 300
+    assert len(find_decisive_line("error " * 10_000)) == 300
 
 
 def test_only_the_end_is_kept_of_a_child_that_never_stops_talking_and_it_never_waits() -> None:
@@ -69,5 +69,5 @@ def test_a_grandchild_that_holds_the_pipe_keeps_nobody_waiting() -> None:
 
 
 def test_signals_without_a_name_are_told_by_number() -> None:
-    assert signal_name(4) == "SIGILL"
-    assert signal_name(35) == "signal 35"
+    assert name_signal(4) == "SIGILL"
+    assert name_signal(35) == "signal 35"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from core.contract.artifact import Artifact
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 
@@ -16,7 +16,7 @@ class Crashing(EchoEngine):
     name = "crashing"
     priority = 1001
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         os.abort()
 
 
@@ -31,14 +31,14 @@ class Patient(EchoEngine):
 
     name = "patient"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         return PatientModel(options)
 
 
 class Talking(EchoEngine):
     """Dies as native libraries do: with a line, and frames behind it."""
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         os.write(2, b"/src/ggml.c:1: GGML_ASSERT(false) failed\n#0  0x00 in raise\n")
         os.abort()
 
@@ -46,6 +46,6 @@ class Talking(EchoEngine):
 class Telling(EchoEngine):
     """Says what it was told of a key."""
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         os.write(2, f"error: the key is {os.environ.get('BENCHTOP_SERVER_API_KEY')}\n".encode())
         os._exit(5)

@@ -12,7 +12,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from api.curl import curl_line
+from api.curl import format_curl
 from core.models.downloads.status import DownloadItem, DownloadState
 from tests.tui.conftest import quiet, until
 from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench
@@ -130,7 +130,7 @@ async def on_serve(pilot: Pilot[None]) -> None:
     await opened(pilot)
     app = app_of(pilot)
     url = "http://127.0.0.1:8080"
-    curl = partial(curl_line, url)
+    curl = partial(format_curl, url)
     server = SimpleNamespace(url=url, api_key=None, running=True, stop=_nothing, curl=curl)
     app.desk.server = cast("None", server)
     await pilot.press("3")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, get_type_hints
 
 from msgspec import Struct
 
-from core.contract.declared import Declared, declared_fields
+from core.contract.declared import Declared, list_fields
 from core.settings.load import Loaded, read_settings
 from core.settings.merge import Key, Origin, OriginKind
 from core.settings.model import ModelSettings
@@ -67,7 +67,7 @@ def print_options(_: Arguments) -> int:
 
 def option_rows() -> list[str]:
     """The lines of the table."""
-    fields = declared_fields(ModelSettings)
+    fields = list_fields(ModelSettings)
     rows = [f"| `{each.option}` | `{each.name}` | {_values_in_words(each)} | {each.help} |" for each in fields]
     return ["| option | in `[model]` and `[models.NAME]` | values | |", "| --- | --- | --- | --- |", *rows]
 
@@ -132,7 +132,7 @@ def _section(path: Key, table: Struct, kind: type[Struct], loaded: Loaded) -> Se
         path,
         tuple(
             Entry(each.name, _plain(getattr(table, each.name)), loaded.origin((*path, each.name)), each.secret)
-            for each in declared_fields(kind)
+            for each in list_fields(kind)
         ),
     )
 

@@ -1,7 +1,7 @@
 """The load options as their source declares them, for the command line's options and its help.
 
 Importing the structs would take as long as all the rest of `tui --help`, since msgspec comes with them. Their source
-tells the same: a test compares it with what `core.contract.declared.declared_fields` finds in the structs.
+tells the same: a test compares it with what `core.contract.declared.list_fields` finds in the structs.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from core.hardware import available_memory, describe_machine
+from core.hardware import describe_machine, measure_available_memory
 from core.settings.load import load_settings
 from core.settings.schema import folders
 from core.sizes import format_size
@@ -49,7 +49,7 @@ def machine_table() -> Table:
     table.add_row("python", platform.python_version())
     table.add_row("processor", here.processor)
     table.add_row("cores", f"{here.cores} physical, {here.threads} logical")
-    table.add_row("memory", f"{format_size(here.memory)}, {format_size(available_memory())} available")
+    table.add_row("memory", f"{format_size(here.memory)}, {format_size(measure_available_memory())} available")
     return table
 
 

@@ -82,7 +82,7 @@ def _confess(error: Exception) -> int:
     from core.telemetry import log
     from core.telemetry.log import LogLevel
 
-    path = log.to_file(LogLevel.INFO, folders().state)
+    path = log.log_to_file(LogLevel.INFO, folders().state)
     log.get_logger(__name__).error("the program failed", cause=error)
     where = f" {path} says where." if path else ""
     return _complain(f"This is a fault of benchtop, not yours: {type(error).__name__}: {error}.{where}", FAILED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from core.foreign_text import make_printable, printable_json
+from core.foreign_text import make_json_printable, make_printable
 
 
 def be_tolerant() -> None:
@@ -39,5 +39,5 @@ def write_json(value: object) -> None:
     import msgspec
 
     document = json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2, ensure_ascii=False)
-    sys.stdout.write(printable_json(document) + "\n")
+    sys.stdout.write(make_json_printable(document) + "\n")
     sys.stdout.flush()

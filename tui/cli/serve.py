@@ -36,7 +36,7 @@ def serve(settings: Settings, model: str, *, pull: bool = False) -> int:
 
     `pull` downloads what is not here without asking. Raises BenchtopError when it cannot begin.
     """
-    log.to_stderr(settings.log.level)
+    log.log_to_stderr(settings.log.level)
     ensure(settings, (settings.source(name) for name in _all(settings, model)), pull=pull)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, model))

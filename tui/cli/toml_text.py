@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from core.foreign_text import printable_json
+from core.foreign_text import make_json_printable
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -44,4 +44,4 @@ def write_value(value: object) -> str:
         case Mapping():
             return f"{{ {', '.join(f'{write_path([key])} = {write_value(each)}' for key, each in value.items())} }}"
         case _:
-            return printable_json(json.dumps(str(value), ensure_ascii=False), pairs=False)
+            return make_json_printable(json.dumps(str(value), ensure_ascii=False), pairs=False)

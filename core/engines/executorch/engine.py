@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Unavailable
 from core.contract.models import ModelSpec, StreamModel
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, EngineError, EngineFailed, LoadFailed
 
@@ -39,17 +39,17 @@ class ExecutorchEngine:
             return Unavailable("executorch's package has no build for Windows.")
         return found
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> StreamModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> StreamModel:
         from core.engines.executorch.model import ExecutorchModel
         from core.engines.executorch.process import RuntimeProcess
         from core.engines.hf_folder import HfFolder
         from core.engines.hf_tokenizer import JsonTokenizer
 
-        program = program_of(artifact)
+        program = find_program(artifact)
         folder = HfFolder(artifact.name, program.parent)
         path = folder.tokenizer
 
-        def launch(progress: LoadProgress = no_progress) -> tuple[RuntimeProcess, ProgramReady]:
+        def launch(progress: LoadProgress = ignore_progress) -> tuple[RuntimeProcess, ProgramReady]:
             process = RuntimeProcess()
             try:
                 return process, process.start(str(program), lambda: progress(0.5))
@@ -80,7 +80,7 @@ class ExecutorchEngine:
         return ExecutorchModel(spec, tokenizer, process, lambda: launch()[0])
 
 
-def program_of(artifact: Artifact) -> Path:
+def find_program(artifact: Artifact) -> Path:
     """The file itself, or the only program in a folder. Raises ArtifactError where it is not clear which."""
     if not artifact.path.is_dir():
         return artifact.path

@@ -28,10 +28,10 @@ from core.engines.executorch.wire import (
     receive_message,
     send_message,
 )
-from core.environment import without_secrets
+from core.environment import drop_secrets
 from core.errors import Cancelled, EngineFailed
 from core.foreign_text import make_printable
-from core.last_words import decisive_line, signal_name
+from core.last_words import find_decisive_line, name_signal
 
 POLL_SECONDS: Final = 0.1
 GRACE_SECONDS: Final = 5.0
@@ -55,7 +55,7 @@ class RuntimeProcess:
             stderr=subprocess.PIPE,
             # A Ctrl-C in the terminal is for the workbench, which may let requests come to their end.
             start_new_session=True,
-            env=without_secrets(os.environ),
+            env=drop_secrets(os.environ),
         )
         self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._printed: list[str] = []
@@ -157,14 +157,14 @@ class RuntimeProcess:
         except subprocess.TimeoutExpired:
             return "closed its output"
         self._readers[1].join(GRACE_SECONDS)
-        how = f"crashed with {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        how = f"crashed with {name_signal(-code)}" if code < 0 else f"ended with exit code {code}"
         return self._explained(how)
 
     def _explained(self, what: str) -> str:
         """With what the runtime logged first, which tells the reason where a code does not; else its last words."""
         said = (match[1] for line in tuple(self._printed) if (match := SAID.match(line)))
         first = next(said, None)
-        told = make_printable(first).rstrip(".") if first is not None else decisive_line("\n".join(self._printed))
+        told = make_printable(first).rstrip(".") if first is not None else find_decisive_line("\n".join(self._printed))
         return f"{what}: {told}" if told else what
 
 

@@ -15,7 +15,7 @@ from core.contract.abilities import BatchSize
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
 from core.contract.models import ModelSpec, TokenModel
-from core.contract.options import KvType, LoadOptions, LoadProgress, Lora, no_progress
+from core.contract.options import KvType, LoadOptions, LoadProgress, Lora, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
@@ -118,7 +118,7 @@ class LlamaCppEngine:
         room = taken(options.pass_tokens) + describe_machine().memory // MEMORY_DIVISOR
         return batch_sizes(options, context, lambda size: taken(size) <= room)
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> TokenModel:
         import llama_cpp as native
 
         from core.engines.llamacpp.adapters import add_adapters
@@ -142,7 +142,7 @@ class LlamaCppEngine:
     def _open(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> native.llama_model_p:
         import llama_cpp as native
 
-        from core.hardware import available_memory
+        from core.hardware import measure_available_memory
         from core.models.fit.sizing import mapped
 
         given_up = False
@@ -154,7 +154,7 @@ class LlamaCppEngine:
 
         parameters = native.llama_model_default_params()
         parameters.use_extra_bufts = options.repacks
-        parameters.use_mmap = mapped(artifact.path, available_memory())
+        parameters.use_mmap = mapped(artifact.path, measure_available_memory())
         parameters.progress_callback = native.llama_progress_callback(report)
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
         if given_up:
@@ -211,7 +211,7 @@ def _describe(
 ) -> ModelSpec:
     import llama_cpp as native
 
-    from core.hardware import available_memory, describe_machine
+    from core.hardware import describe_machine, measure_available_memory
     from core.models.fit.sizing import size
 
     metadata = _GgufMetadata(model)
@@ -220,7 +220,7 @@ def _describe(
     token_bytes = _kv_bytes(model, metadata, kv_type) if residents else _kv_of_hybrid(artifact, kv_type)
     weights = native.llama_model_size(model)
     trained = native.llama_model_n_ctx_train(model)
-    sizes: Sizes = size(options, trained, token_bytes, available_memory(), weights=weights, residents=residents)
+    sizes: Sizes = size(options, trained, token_bytes, measure_available_memory(), weights=weights, residents=residents)
     return ModelSpec(
         architecture=architecture,
         parameters=native.llama_model_n_params(model),

@@ -47,14 +47,14 @@ def build_chain(
         for sampler in _truncations(sampling):
             add(sampler)
         add(native.llama_sampler_init_temp(sampling.temperature))
-        add(native.llama_sampler_init_dist(native_seed(sampling.seed)))
+        add(native.llama_sampler_init_dist(convert_seed(sampling.seed)))
     if penalized:
         for token in history[-last:]:
             native.llama_sampler_accept(chain, token)
     return chain
 
 
-def native_seed(seed: int | None) -> int:
+def convert_seed(seed: int | None) -> int:
     """A seed that llama.cpp takes as one. Seeds in a row stay different: the remainder folds none of them together."""
     return secrets.randbelow(ANY_SEED) if seed is None else seed % ANY_SEED
 

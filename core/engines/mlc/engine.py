@@ -10,11 +10,11 @@ from msgspec import Struct
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
 from core.contract.models import ModelSpec, StreamModel
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
-from core.text_files import without_mark
+from core.text_files import drop_mark
 
 CONFIG: Final = "mlc-chat-config.json"
 BUILDS: Final = ("mlc-llm-cpu", "mlc-llm-nightly-cpu", "mlc-llm-nightly", "mlc-ai-nightly-cpu")
@@ -69,7 +69,7 @@ class MlcEngine:
         """mlc-llm has no setting that would spare it a crash."""
         return None
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> StreamModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> StreamModel:
         config = read_config(artifact)
         spec = describe(artifact, config, options)
         if not progress(0.1):
@@ -96,7 +96,7 @@ def read_config(artifact: Artifact) -> ChatConfig:
     """Raises ArtifactError for a folder whose configuration is missing or damaged."""
     path = artifact.path / CONFIG
     try:
-        config = msgspec.json.decode(without_mark(path.read_bytes()), type=ChatConfig)
+        config = msgspec.json.decode(drop_mark(path.read_bytes()), type=ChatConfig)
     except OSError as error:
         raise ArtifactError(artifact.name, f"{artifact.name} has no readable {CONFIG}: {error.strerror}.") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

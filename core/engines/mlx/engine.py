@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
 from core.contract.models import TokenModel
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.hardware import describe_machine
 
@@ -41,7 +41,7 @@ class MlxEngine:
         """MLX has no setting that would spare it a crash."""
         return None
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> TokenModel:
         """The model belongs to the thread that loads it: MLX's streams do."""
         with _file_limit():
             from core.engines.mlx.loading import load_model

@@ -20,7 +20,7 @@ from core.engines.mlx.library import list_weights, utils
 from core.engines.mlx.model import MlxModel
 from core.engines.mlx.trimming import TrimmingMlxModel
 from core.errors import ArtifactError, Cancelled, LoadFailed
-from core.hardware import available_memory, describe_machine
+from core.hardware import describe_machine, measure_available_memory
 from core.models.fit.sizing import kv_bytes_per_token, size
 
 UNTOLD_CONTEXT_TOKENS = 4096
@@ -84,7 +84,7 @@ def _network(artifact: Artifact, folder: MlxFolder) -> Any:
 def _read_weights(artifact: Artifact, network: Any, progress: LoadProgress) -> list[str]:
     """Read the weights, told in shares; widen them where that is faster. Returns what a user should know of it."""
     notes = []
-    if mx.default_device() == mx.cpu and _widened(network) < available_memory():
+    if mx.default_device() == mx.cpu and _widened(network) < measure_available_memory():
         # On CPUs MLX multiplies halves one by one: quantized matrices are tens of times slower than in float32.
         network.set_dtype(mx.float32)
         notes.append("On the CPU, MLX computes in float32, and keeps what is not quantized so.")
@@ -184,7 +184,7 @@ def _describe(
     token_bytes = sum(kv_bytes_per_token(1, *layer, kv_type) for layer in tried.heads)
     trained = folder.trained_context or UNTOLD_CONTEXT_TOKENS
     weight_bytes = sum(array.nbytes for array in list_weights(network))
-    sizes = size(options, trained, token_bytes, available_memory(), weights=weight_bytes, residents=tried.plain)
+    sizes = size(options, trained, token_bytes, measure_available_memory(), weights=weight_bytes, residents=tried.plain)
     return ModelSpec(
         architecture=folder.architecture,
         parameters=int(utils.get_total_parameters(network)),

@@ -137,7 +137,7 @@ class MlxModel:
             self._look()
             chunk = tokens[start : start + CHUNK_TOKENS]
             caches = self._alone(sequence)
-            self._forward(token_ids([chunk]), caches)
+            self._forward(build_token_ids([chunk]), caches)
             mx.eval([cache.state for cache in caches])
             self._sequences[sequence].length += len(chunk)
 
@@ -180,11 +180,11 @@ class MlxModel:
         if len(rows) > 1:
             self._gather(rows)
             rows = self._batch.rows
-            common = self._forward(token_ids([[last[row]] for row in rows]), self._batch.caches)
+            common = self._forward(build_token_ids([[last[row]] for row in rows]), self._batch.caches)
             logits = {row: common[index, -1] for index, row in enumerate(rows)}
         for sequence, token in last.items():
             if sequence not in logits:
-                logits[sequence] = self._forward(token_ids([[token]]), self._alone(sequence))[0, -1]
+                logits[sequence] = self._forward(build_token_ids([[token]]), self._alone(sequence))[0, -1]
         return logits
 
     def _gather(self, rows: Sequence[SequenceId]) -> None:
@@ -236,7 +236,7 @@ class MlxModel:
         return Step(tokens, tuple(compute_logprob(logits, token, wanted) for token, logits in drawn))
 
 
-def token_ids(rows: Sequence[Sequence[int]]) -> mx.array:
+def build_token_ids(rows: Sequence[Sequence[int]]) -> mx.array:
     return mx.array(np.array(rows, np.int32))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.step import SequenceId, Work
 from core.engines.mlx import kv
-from core.engines.mlx.model import Drawn, MlxModel, Network, token_ids, translate_failures
+from core.engines.mlx.model import Drawn, MlxModel, Network, build_token_ids, translate_failures
 from core.requests import Sampling
 
 
@@ -145,7 +145,7 @@ class TrimmingMlxModel(MlxModel):
     def _verify(self, item: Work) -> Drawn:
         """The last token and the guesses in one pass; what does not come true is taken back."""
         state, caches = self._sequences[item.sequence], self._alone(item.sequence)
-        logits = self._forward(token_ids([[item.tokens[-1], *item.draft]]), caches)[0]
+        logits = self._forward(build_token_ids([[item.tokens[-1], *item.draft]]), caches)[0]
         mx.eval(logits)
         drawn: Drawn = []
         for index in range(len(item.draft) + 1):

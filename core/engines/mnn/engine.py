@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
 from core.contract.models import TokenModel
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 
 MEND = "uv sync --extra mnn"
@@ -36,7 +36,7 @@ class MnnEngine:
             return replace(options, threads=1, batch_threads=1)
         return None
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> TokenModel:
         from core.engines.mnn.loading import load_model
 
         return load_model(artifact, options, progress)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.contract.step import SequenceId
-from core.decoding.common_prefix import common_prefix
+from core.decoding.common_prefix import count_common
 from core.engines.mnn.native import Llm, Rows
 
 
@@ -38,10 +38,10 @@ def choose_lane(lanes: Sequence[KvLane], wanted: Sequence[int]) -> tuple[KvLane,
 
     A lane that is another's is taken when it holds more than any free one, and most of what it holds is wanted.
     """
-    best = max((lane for lane in lanes if lane.owner is None), key=lambda lane: common_prefix(lane.tokens, wanted))
-    shared = common_prefix(best.tokens, wanted)
+    best = max((lane for lane in lanes if lane.owner is None), key=lambda lane: count_common(lane.tokens, wanted))
+    shared = count_common(best.tokens, wanted)
     for lane in lanes:
-        common = common_prefix(lane.tokens, wanted)
+        common = count_common(lane.tokens, wanted)
         if lane.owner is not None and common > shared and 2 * common >= len(lane.tokens):
             best, shared = lane, common
     return best, shared

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
 from core.contract.models import Embedder, ModelSpec, TokenModel
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 
@@ -69,7 +69,7 @@ class OnnxEngine:
         return None
 
     def load(
-        self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress
+        self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress
     ) -> TokenModel | Embedder:
         if artifact.format == "onnx-embedder":
             return _embedder(artifact, options, progress)
@@ -206,7 +206,7 @@ def _threads(options: LoadOptions) -> int:
 def _describe(
     folder: ModelFolder, variant: Variant, graph: Graph, tokenizer: JsonTokenizer, options: LoadOptions
 ) -> ModelSpec:
-    from core.hardware import available_memory
+    from core.hardware import measure_available_memory
     from core.models.fit.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
 
     heads, width = graph.shapes[0]
@@ -216,7 +216,7 @@ def _describe(
     if options.ctx_size is not None and options.ctx_size > trained:
         notes = (f"The context is {trained} tokens, not {options.ctx_size}: the graph knows no later positions.",)
         options = replace(options, ctx_size=trained)
-    sizes = size(options, trained, token_bytes, available_memory(), weights=variant.size)
+    sizes = size(options, trained, token_bytes, measure_available_memory(), weights=variant.size)
     vocabulary = graph.vocabulary or tokenizer.size
     bound = sizes.batch if graph.limits_logits else max(1, MOST_LOGITS_BYTES // (4 * vocabulary))
     return ModelSpec(

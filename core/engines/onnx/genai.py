@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
 from core.contract.models import ModelSpec, TokenModel
-from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
+from core.contract.options import KvType, LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.engines.onnx.folder import ModelFolder
 from core.errors import ArtifactError, Cancelled, LoadFailed
@@ -45,7 +45,7 @@ class GenaiEngine:
         """One thread; the graph is run as its maker optimised it."""
         return None if options.threads == 1 else replace(options, threads=1, batch_threads=1)
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> TokenModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> TokenModel:
         from core.engines.hf_tokenizer import JsonTokenizer
         from core.engines.onnx.genai_model import GenaiModel, open_library
 
@@ -118,7 +118,7 @@ class GenaiFolder(ModelFolder):
 
 def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSpec:
     """Raises ArtifactError where the configuration lacks a number."""
-    from core.hardware import available_memory
+    from core.hardware import measure_available_memory
     from core.models.fit.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
 
     trained = _count(folder, folder.config, "context_length") or DEFAULT_CONTEXT
@@ -130,7 +130,7 @@ def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> M
     if options.ctx_size is not None and options.ctx_size > trained:
         notes.append(f"The context is {trained} tokens, not {options.ctx_size}: the folder allows no more.")
     asked = replace(options, ctx_size=min(options.ctx_size, trained) if options.ctx_size else None)
-    sizes = size(asked, trained, token_bytes, available_memory(), weights=folder.bytes_of_graphs)
+    sizes = size(asked, trained, token_bytes, measure_available_memory(), weights=folder.bytes_of_graphs)
     return ModelSpec(
         architecture=folder.architecture,
         parameters=0,

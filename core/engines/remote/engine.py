@@ -12,7 +12,7 @@ import msgspec
 from core.contract.artifact import URL, Artifact
 from core.contract.engine import Availability
 from core.contract.models import ModelSpec
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.engines.remote.answer import Answer
 from core.engines.remote.link import Accepted, Link
@@ -50,7 +50,7 @@ class RemoteEngine:
     def availability(self) -> Availability:
         return check_packages(PACKAGE)
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> RemoteModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> RemoteModel:
         """Raises LoadFailed for a server that does not answer as one should, or has no such model."""
         if options.remote_api_key and not (options.remote_api_key.isascii() and options.remote_api_key.isprintable()):
             raise LoadFailed(artifact.name, "The remote_api_key holds characters that no HTTP header can carry.")

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
 from core.contract.models import ModelSpec
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import describe_machine
@@ -77,7 +77,7 @@ class WhisperEngine:
     def availability(self) -> Availability:
         return check_packages(*PACKAGES)
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> WhisperModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> WhisperModel:
         header = _header(artifact)
         import _pywhispercpp as native
 
@@ -93,7 +93,7 @@ class WhisperEngine:
         context = native.whisper_init_from_file_with_params(str(artifact.path), parameters)
         if not log.succeeded():
             raise LoadFailed(artifact.name, f"whisper.cpp could not load {artifact.name}: {log.complaint()}.")
-        model = WhisperModel(context, artifact.name, spec_of(header, options))
+        model = WhisperModel(context, artifact.name, build_spec(header, options))
         if not progress(1.0):
             model.shutdown()
             raise Cancelled
@@ -104,7 +104,7 @@ class WhisperEngine:
         return None if options.flash_attention is False else replace(options, flash_attention=False)
 
 
-def spec_of(header: WhisperHeader, options: LoadOptions) -> ModelSpec:
+def build_spec(header: WhisperHeader, options: LoadOptions) -> ModelSpec:
     """One transcription at a time: a whisper context holds the state of one."""
     notes = ("It hears one file at a time; others wait.",) if (options.slots or 1) > 1 else ()
     return ModelSpec(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import _pywhispercpp as native
 import numpy as np
 
-from core.decoding.detokenize import whole_text
+from core.decoding.detokenize import decode_whole
 from core.engines.whisper.speech import SpeechGauge, is_invented, is_silent
 from core.engines.whisper.words import SpokenPiece, join_words
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
@@ -244,7 +244,7 @@ class _Hearing:
         tokens = [native.whisper_full_get_token_data(context, index, number) for number in range(count)]
         start = self._time(native.whisper_full_get_segment_t0(context, index))
         return SpeechSegment(
-            text=whole_text(native.whisper_full_get_segment_text(context, index)),
+            text=decode_whole(native.whisper_full_get_segment_text(context, index)),
             start=start,
             end=max(start, self._time(native.whisper_full_get_segment_t1(context, index))),
             tokens=tuple(token.id for token in tokens),

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.decoding.detokenize import whole_text
+from core.decoding.detokenize import decode_whole
 from core.events import Word
 
 UNSPACED: Final = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
@@ -28,7 +28,7 @@ def join_words(pieces: Iterable[SpokenPiece], language: str) -> tuple[Word, ...]
     return tuple(
         Word(text, group[0].start, max(group[0].start, group[-1].end))
         for group in _groups(pieces, spaced=language not in UNSPACED)
-        if (text := whole_text(b"".join(piece.data for piece in group)).strip())
+        if (text := decode_whole(b"".join(piece.data for piece in group)).strip())
     )
 
 

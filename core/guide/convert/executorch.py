@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.guide import WEIGHTS
-from core.guide.convert.mlx import LlamaHeader, tokenizer_config, write_tokenizer
-from core.guide.training.network import Attention, FeedForward, GuideShape, Norm, rope_angles, rotate_pairs
+from core.guide.convert.mlx import LlamaHeader, build_tokenizer_config, write_tokenizer
+from core.guide.training.network import Attention, FeedForward, GuideShape, Norm, compute_rope_angles, rotate_pairs
 
 NAMES = {
     "attention_norm": "attn_norm",
@@ -88,7 +88,7 @@ class CachedGuide(nn.Module):
         self.blocks = nn.ModuleList(CachedBlock(shape) for _ in range(shape.layers))
         self.norm = Norm(shape)
         self.scores = nn.Linear(shape.width, shape.vocabulary, bias=False)
-        self.register_buffer("angles", rope_angles(shape), persistent=False)
+        self.register_buffer("angles", compute_rope_angles(shape), persistent=False)
         self.register_buffer("indices", torch.arange(shape.context), persistent=False)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class CachedGuide(nn.Module):
         return self.scores(self.norm(x[:, -1]))
 
 
-def shape_of(header: LlamaHeader) -> GuideShape:
+def read_shape(header: LlamaHeader) -> GuideShape:
     return GuideShape(
         vocabulary=len(header.get("tokenizer.ggml.tokens")),
         width=header.llama("embedding_length"),
@@ -116,7 +116,7 @@ def shape_of(header: LlamaHeader) -> GuideShape:
 
 def load_network(reader: gguf.GGUFReader) -> CachedGuide:
     """The network with the weights of the file."""
-    network = CachedGuide(shape_of(LlamaHeader(reader)))
+    network = CachedGuide(read_shape(LlamaHeader(reader)))
     tensors = {tensor.name: torch.from_numpy(tensor.data.astype(np.float32)) for tensor in reader.tensors}
     names = {"embedding": "token_embd", "scores": "token_embd", "norm": "output_norm"}
     for layer in range(len(network.blocks)):
@@ -157,7 +157,7 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     with target.open("wb") as file:
         program.write_to_file(file)
     write_tokenizer(folder / "tokenizer.json", header)
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config(header), indent=2) + "\n", "utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(build_tokenizer_config(header), indent=2) + "\n", "utf-8")
     return target
 
 

@@ -66,7 +66,7 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     tensors = {_name(tensor.name): _values(tensor, header) for tensor in reader.tensors}
     save_file(tensors, folder / "model.safetensors", {"format": "mlx"})
     _write_json(folder / "config.json", build_config(header, tied="lm_head.weight" not in tensors))
-    _write_json(folder / "tokenizer_config.json", tokenizer_config(header))
+    _write_json(folder / "tokenizer_config.json", build_tokenizer_config(header))
     _write_json(folder / "generation_config.json", {"eos_token_id": [header.get("tokenizer.ggml.eos_token_id")]})
     write_tokenizer(folder / "tokenizer.json", header)
     return folder
@@ -98,7 +98,7 @@ def build_config(header: LlamaHeader, *, tied: bool) -> dict[str, Any]:
     }
 
 
-def tokenizer_config(header: LlamaHeader) -> dict[str, Any]:
+def build_tokenizer_config(header: LlamaHeader) -> dict[str, Any]:
     tokens = header.get("tokenizer.ggml.tokens")
     ends, pads = header.get("tokenizer.ggml.eos_token_id"), header.get("tokenizer.ggml.padding_token_id")
     return {

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from core.guide import WEIGHTS
 from core.guide.convert.mlx import LlamaHeader, unpermute_rows, write_tokenizer
-from core.last_words import decisive_line
+from core.last_words import find_decisive_line
 
 GRAPH, VALUES, TOKENIZER = "llm.mnn", "llm.mnn.weight", "tokenizer.txt"
 F16_TYPE: Final = 3
@@ -235,7 +235,7 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
         embeddings = _MnnDecoder(reader, graph).build()
     _pack(graph.json(), folder / GRAPH)
     _write_json(folder / "config.json", build_config())
-    _write_json(folder / "llm_config.json", llm_config(header, embeddings, (folder / VALUES).stat().st_size))
+    _write_json(folder / "llm_config.json", build_llm_config(header, embeddings, (folder / VALUES).stat().st_size))
     (folder / TOKENIZER).write_text(format_tokenizer(header), "utf-8")
     write_tokenizer(folder / "tokenizer.json", header)
     return folder
@@ -255,7 +255,7 @@ def build_config() -> dict[str, Any]:
     }
 
 
-def llm_config(header: LlamaHeader, embeddings: int, end: int) -> dict[str, Any]:
+def build_llm_config(header: LlamaHeader, embeddings: int, end: int) -> dict[str, Any]:
     """What the model is. `embeddings` is where they lie among the weights, which have `end` bytes."""
     tokens = header.get("tokenizer.ggml.tokens")
     kv_heads, width = header.llama("attention.head_count_kv"), header.llama("attention.key_length")
@@ -309,7 +309,7 @@ def _pack(graph: str, path: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise OSError(f"MNN's converter hung for {CONVERTER_SECONDS:.0f} s.") from error
     if done.returncode or not path.is_file():
-        said = decisive_line(f"{done.stdout}\n{done.stderr}")
+        said = find_decisive_line(f"{done.stdout}\n{done.stderr}")
         raise OSError(f"MNN's converter failed with exit code {done.returncode}{f' ({said})' if said else ''}")
     source.unlink()
 

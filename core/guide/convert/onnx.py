@@ -267,7 +267,7 @@ class _OnnxDecoder:
         return made
 
 
-def tokenizer_of(source: LlamaSource) -> Tokenizer:
+def build_tokenizer(source: LlamaSource) -> Tokenizer:
     """Byte-level BPE with the vocabulary and merges of the file."""
     tokens, kinds = source.value("tokenizer.ggml.tokens"), source.value("tokenizer.ggml.token_type")
     merges = [tuple(merge.split(" ", 1)) for merge in source.value("tokenizer.ggml.merges")]
@@ -285,7 +285,7 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     file = LlamaSource(source)
     save(_OnnxDecoder(file).build(), folder / "onnx" / "model.onnx")
-    tokenizer_of(file).save(str(folder / "tokenizer.json"))
+    build_tokenizer(file).save(str(folder / "tokenizer.json"))
     end = file.value("tokenizer.ggml.eos_token_id")
     _write_json(folder / "config.json", _config(file))
     _write_json(folder / "generation_config.json", {"eos_token_id": [end]})

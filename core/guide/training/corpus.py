@@ -59,7 +59,7 @@ def normalise_text(text: str) -> str:
     return " ".join(re.findall(r"[a-z0-9_/<|>:.-]*[a-z0-9_/<|>]", text.lower()))
 
 
-def heldout_forms(facts: Iterable[Fact]) -> frozenset[str]:
+def list_heldout_forms(facts: Iterable[Fact]) -> frozenset[str]:
     """Normal forms of all held-out phrasings: what training must never see."""
     return frozenset(normalise_text(question) for fact in facts for question in fact.heldout)
 

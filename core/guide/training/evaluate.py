@@ -47,7 +47,7 @@ def find_misses(facts: Sequence[Fact], kind: str, answer: Answerer) -> list[Miss
     return found
 
 
-def llamacpp_answerer(weights: Path, threads: int) -> Answerer:
+def build_llamacpp_answerer(weights: Path, threads: int) -> Answerer:
     """Greedy decoding with llama.cpp, on the CPU, so that every machine gives the same answer."""
     from llama_cpp import Llama
 
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--misses", action="store_true", help="print every wrong answer")
     options = parser.parse_args()
-    facts, answer = load_facts(), llamacpp_answerer(options.weights, options.threads)
+    facts, answer = load_facts(), build_llamacpp_answerer(options.weights, options.threads)
     for kind in ("questions", "heldout"):
         asked = sum(len(getattr(fact, kind)) for fact in facts)
         wrong = find_misses(facts, kind, answer)

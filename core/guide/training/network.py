@@ -106,7 +106,7 @@ class Guide(nn.Module):
         self.blocks = nn.ModuleList(GuideBlock(shape, dropout) for _ in range(shape.layers))
         self.norm = Norm(shape)
         self.dropout = nn.Dropout(dropout)
-        self.register_buffer("angles", rope_angles(shape), persistent=False)
+        self.register_buffer("angles", compute_rope_angles(shape), persistent=False)
         self.apply(_initialise)
         for block in self.blocks:  # residual branches start small, as in GPT-2
             for out in (block.attention.output, block.feed.down):
@@ -122,7 +122,7 @@ class Guide(nn.Module):
         return functional.linear(hidden, self.embedding.weight)
 
 
-def rope_angles(shape: GuideShape) -> Tensor:
+def compute_rope_angles(shape: GuideShape) -> Tensor:
     """(context, head_width / 2) angles: position times base ** (-2i / head_width)."""
     steps = torch.arange(0, shape.head_width, 2, dtype=torch.float32) / shape.head_width
     return torch.outer(torch.arange(shape.context, dtype=torch.float32), shape.rope_base**-steps)

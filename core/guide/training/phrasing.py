@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from core.guide.training.corpus import Fact, heldout_forms, normalise_text
+from core.guide.training.corpus import Fact, list_heldout_forms, normalise_text
 
 _WHAT_IS: Final = (
     "what is {}", "what's {}", "whats {}", "explain {}", "please explain {}", "tell me what {} is", "describe {}",
@@ -121,7 +121,7 @@ class Phrasings:
 
     def __init__(self, facts: Sequence[Fact], rng: random.Random) -> None:
         self._rng = rng
-        self._heldout = heldout_forms(facts)
+        self._heldout = list_heldout_forms(facts)
         self._owner = {normalise_text(question): fact.id for fact in facts for question in fact.questions}
         self._keywords = find_keywords(facts)
 

@@ -139,7 +139,7 @@ def collate_examples(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tenso
     return tokens[:, :-1], tokens[:, 1:], weights[:, 1:]
 
 
-def loss_of(model: Guide, examples: Sequence[Example]) -> Tensor:
+def compute_loss(model: Guide, examples: Sequence[Example]) -> Tensor:
     """Weighted mean cross-entropy of the next token, computed only where a weight is not zero."""
     inputs, targets, weights = collate_examples(examples)
     counted = weights.flatten().nonzero().flatten()
@@ -151,14 +151,14 @@ def loss_of(model: Guide, examples: Sequence[Example]) -> Tensor:
     return (losses * weights.flatten()[counted]).sum() / weights.sum()
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
+def compute_learning_rate(step: int, steps: int, peak: float) -> float:
     """Linear warm-up over 100 steps, then a cosine down to a hundredth of the peak."""
     if step < 100:
         return peak * (step + 1) / 100
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - 100) / max(1, steps - 100))))
 
 
-def optimiser_of(model: Guide, peak: float) -> torch.optim.AdamW:
+def build_optimiser(model: Guide, peak: float) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim > 1]
     norms = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": norms, "weight_decay": 0.0}]
@@ -167,13 +167,13 @@ def optimiser_of(model: Guide, peak: float) -> torch.optim.AdamW:
 
 def train_model(model: Guide, source: Conversations, options: argparse.Namespace, vocabulary: Vocabulary) -> None:
     """Run the steps that are left; saves every `--save-every` steps and stops early after `--max-minutes`."""
-    optimiser = optimiser_of(model, options.rate)
+    optimiser = build_optimiser(model, options.rate)
     batches = source.batches(model.shape.context)
     first = _resume(model, optimiser, batches, options) if options.resume else 0
     began, running = time.monotonic(), 0.0
     model.train()
     for step in range(first, options.steps):
-        loss = _step(model, optimiser, next(batches), learning_rate(step, options.steps, options.rate))
+        loss = _step(model, optimiser, next(batches), compute_learning_rate(step, options.steps, options.rate))
         running = loss if step == first else 0.98 * running + 0.02 * loss
         minutes = (time.monotonic() - began) / 60
         if step % 25 == 0:
@@ -190,7 +190,7 @@ def _step(model: Guide, optimiser: torch.optim.AdamW, examples: Sequence[Example
     """One update with gradients clipped to norm 1; returns the loss before it."""
     for group in optimiser.param_groups:
         group["lr"] = rate
-    loss = loss_of(model, examples)
+    loss = compute_loss(model, examples)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -10,7 +10,7 @@ import msgspec
 from core.models.formats.gguf_facts import MOST_UNITS
 from core.models.formats.hf_families import DEFAULTS
 from core.models.formats.source import Damaged
-from core.text_files import without_mark
+from core.text_files import drop_mark
 
 TEXT: Final = ("text_config", "llm_config")
 """Where a model of several parts keeps what is said of the one for text."""
@@ -23,7 +23,7 @@ class Keys:
     def __init__(self, data: bytes) -> None:
         """Raises Damaged for what is no JSON object."""
         try:
-            self._all: Mapping[str, object] = msgspec.json.decode(without_mark(data), type=dict[str, object])
+            self._all: Mapping[str, object] = msgspec.json.decode(drop_mark(data), type=dict[str, object])
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise Damaged(f"its config.json is damaged ({error})") from error
         text = next((part for key in TEXT if (part := mapping(self._all.get(key)))), {})

@@ -15,7 +15,7 @@ from core.models.formats.hf_header import read_folder_header
 from core.models.formats.listing import Group, Listing
 from core.models.formats.safetensors_table import read_safetensors
 from core.models.formats.source import Files, FileSource
-from core.text_files import without_mark
+from core.text_files import drop_mark
 
 INDEX: Final = "model.safetensors.index.json"
 """Names the files that a model is split into."""
@@ -49,7 +49,7 @@ class MlxFormat(Format):
         if INDEX not in files:
             return None
         try:
-            index = msgspec.json.decode(without_mark((folder / INDEX).read_bytes()), type=_Index)
+            index = msgspec.json.decode(drop_mark((folder / INDEX).read_bytes()), type=_Index)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return INDEX
         return next((shard for shard in sorted(set(index.weight_map.values())) if shard not in present), None)

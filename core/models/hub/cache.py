@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from core.contract.artifact import Artifact, FormatName
-from core.environment import value_of
+from core.environment import clean_value
 from core.errors import ModelNotFound
 from core.models.formats.file_index import Finding, Inspector, Seen, see
 from core.models.formats.registry import known_formats
@@ -44,7 +44,7 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     """HF_HUB_CACHE, else `hub` below HF_HOME, else below the user's cache folder: as huggingface_hub has it, but that
     an empty one counts as not set. Downloads go there as well."""
     given = os.environ if environment is None else environment
-    said = {name: value_of(given.get(name, "")) for name in CACHE_VARIABLES}
+    said = {name: clean_value(given.get(name, "")) for name in CACHE_VARIABLES}
     if folder := said["HF_HUB_CACHE"] or said["HUGGINGFACE_HUB_CACHE"]:
         return _expanded(folder)
     if home := said["HF_HOME"]:

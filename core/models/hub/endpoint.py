@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from msgspec import Struct
 
-from core.environment import value_of
+from core.environment import clean_value
 from core.errors import HubError, HubUnreachable, RequestError
 from core.models.hub.cache import cache_folder
 from core.models.hub.repository import Quant, RepoFile
-from core.names import without_password
+from core.names import drop_password
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO = re.compile(r"([0-9A-Za-z_][0-9A-Za-z_.-]{0,95}/)?[0-9A-Za-z_][0-9A-Za-z_.-]{0,95}")
@@ -41,7 +41,7 @@ class HubAccess(Struct, frozen=True):
     @property
     def shown(self) -> str:
         """The endpoint in sentences: without a password."""
-        return without_password(self.endpoint)
+        return drop_password(self.endpoint)
 
     def require_network(self) -> None:
         """Raises HubUnreachable where the environment says that the Hub is not to be asked."""
@@ -94,14 +94,14 @@ def read_hub_access() -> HubAccess:
     _check_numbers()
     from huggingface_hub import constants
 
-    endpoint, token = value_of(constants.ENDPOINT or "") or PUBLIC_HUB, _token()
+    endpoint, token = clean_value(constants.ENDPOINT or "") or PUBLIC_HUB, _token()
     if token is not None and not all("!" <= letter <= "~" for letter in token):
         raise HubError(
             "The token for the Hub holds characters that no token has, such as spaces or curly quotes; correct "
             "HF_TOKEN, or run `hf auth login` again."
         )
     if (problem := address_problem(endpoint)) is not None:
-        raise HubError(f"{without_password(endpoint)!r} is no address of a Hub ({problem}); correct HF_ENDPOINT.")
+        raise HubError(f"{drop_password(endpoint)!r} is no address of a Hub ({problem}); correct HF_ENDPOINT.")
     return HubAccess(endpoint=endpoint.rstrip("/"), cache=cache_folder(), token=token, offline=constants.HF_HUB_OFFLINE)
 
 

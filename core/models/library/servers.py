@@ -14,7 +14,7 @@ from core.contract.artifact import URL
 from core.errors import ModelNotFound
 from core.models.library.scan import LibraryEntry, Location
 from core.models.paths import from_url
-from core.names import without_password
+from core.names import drop_password
 
 MOST: Final = 1_000
 """Models of one server."""
@@ -48,7 +48,7 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
     try:
         address = from_url(url)
     except ModelNotFound as error:
-        return [_failed(without_password(url), str(error))]
+        return [_failed(drop_password(url), str(error))]
     try:
         # A proxy of the environment is for elsewhere; these are servers the user named.
         with (

@@ -13,8 +13,8 @@ import pytest_asyncio
 from litestar.types import Message, Receive, Scope, Send
 from openai import AsyncOpenAI
 
-from api.http.guards import Guard, presented_key, request_id, tenant_of
-from api.http.origins import origin_allowed
+from api.http.guards import Guard, choose_request_id, digest_key, find_key
+from api.http.origins import is_origin_allowed
 from core.settings.schema import ServerSettings
 from tests.api.conftest import Served, chat_body, exchange, serving, settings_of
 
@@ -273,20 +273,20 @@ async def test_errors_and_streams_bear_a_request_id_too(echo: Served) -> None:
 
 
 async def test_origins_are_compared_whole() -> None:
-    assert origin_allowed("https://a.example", "b", ("https://a.example",))
-    assert not origin_allowed("https://a.example.evil", "b", ("https://a.example",))
-    assert origin_allowed("http://box:8080", "box:8080", ())
-    assert origin_allowed("app://something", "b", ())
-    assert origin_allowed("https://any.example", "b", ("*",))
-    assert not origin_allowed("http://[bad", "b", ())
+    assert is_origin_allowed("https://a.example", "b", ("https://a.example",))
+    assert not is_origin_allowed("https://a.example.evil", "b", ("https://a.example",))
+    assert is_origin_allowed("http://box:8080", "box:8080", ())
+    assert is_origin_allowed("app://something", "b", ())
+    assert is_origin_allowed("https://any.example", "b", ("*",))
+    assert not is_origin_allowed("http://[bad", "b", ())
 
 
 async def test_tenants_differ_by_key_and_do_not_hold_it() -> None:
-    assert tenant_of(b"") == ""
-    assert tenant_of(b"one") != tenant_of(b"two")
-    assert "one" not in tenant_of(b"one")
-    assert presented_key({b"authorization": b"Basic eA==", b"x-api-key": b"k"}) == b"k"
+    assert digest_key(b"") == ""
+    assert digest_key(b"one") != digest_key(b"two")
+    assert "one" not in digest_key(b"one")
+    assert find_key({b"authorization": b"Basic eA==", b"x-api-key": b"k"}) == b"k"
 
 
 async def test_a_fresh_request_id_is_made_for_each_request() -> None:
-    assert request_id({}) != request_id({})
+    assert choose_request_id({}) != choose_request_id({})

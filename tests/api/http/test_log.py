@@ -33,7 +33,7 @@ def lines(path: Path | None) -> list[dict[str, object]]:
 
 
 def test_the_terminal_apps_log_goes_to_a_file_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = log.to_file(LogLevel.INFO, tmp_path / "state")
+    path = log.log_to_file(LogLevel.INFO, tmp_path / "state")
     log.get_logger("here").info("model loaded", model="guide", name="a field like an attribute of records")
     assert lines(path)[0] | {"timestamp": ""} == {
         "event": "model loaded",
@@ -47,7 +47,7 @@ def test_the_terminal_apps_log_goes_to_a_file_as_json(tmp_path: Path, capsys: py
 
 
 def test_every_line_bears_the_id_of_its_request(tmp_path: Path) -> None:
-    path = log.to_file(LogLevel.INFO, tmp_path)
+    path = log.log_to_file(LogLevel.INFO, tmp_path)
     token = log.request_id.set("abc")
     log.get_logger("here").info("inside")
     log.request_id.reset(token)
@@ -59,7 +59,7 @@ def test_every_line_bears_the_id_of_its_request(tmp_path: Path) -> None:
 
 
 def test_a_traceback_goes_to_the_log(tmp_path: Path) -> None:
-    path = log.to_file(LogLevel.INFO, tmp_path)
+    path = log.log_to_file(LogLevel.INFO, tmp_path)
     try:
         raise ValueError("broken")
     except ValueError as error:
@@ -69,7 +69,7 @@ def test_a_traceback_goes_to_the_log(tmp_path: Path) -> None:
 
 
 def test_the_level_counts_and_noisy_libraries_are_quiet(tmp_path: Path) -> None:
-    path = log.to_file(LogLevel.WARNING, tmp_path)
+    path = log.log_to_file(LogLevel.WARNING, tmp_path)
     log.get_logger("here").info("hidden")
     logging.getLogger("uvicorn.error").info("hidden")
     log.get_logger("here").warning("shown")
@@ -77,7 +77,7 @@ def test_the_level_counts_and_noisy_libraries_are_quiet(tmp_path: Path) -> None:
 
 
 def test_loggers_of_structlog_itself_go_the_same_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = log.to_file(LogLevel.INFO, tmp_path)
+    path = log.log_to_file(LogLevel.INFO, tmp_path)
     structlog.get_logger("theirs").info("percent %s stays", model="guide")
     structlog.get_logger("theirs").debug("hidden")
     (line,) = lines(path)
@@ -89,14 +89,14 @@ def test_a_folder_that_cannot_be_made_means_no_log_rather_than_a_crash(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    assert log.to_file(LogLevel.INFO, tmp_path / "file" / "state") is None
+    assert log.log_to_file(LogLevel.INFO, tmp_path / "file" / "state") is None
     log.get_logger("here").warning("unheard")
     assert capsys.readouterr() == ("", "")
 
 
 def test_setting_it_up_again_replaces_what_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = log.to_file(LogLevel.INFO, tmp_path)
-    log.to_stderr(LogLevel.INFO)
+    path = log.log_to_file(LogLevel.INFO, tmp_path)
+    log.log_to_stderr(LogLevel.INFO)
     log.get_logger("here").info("told", answer=42)
     assert lines(path) == []
     assert "told" in (shown := capsys.readouterr().err)

@@ -11,11 +11,11 @@ import pytest
 
 from api.app import create_app
 from api.http.errors import translate_error
-from api.http.redact import without_folders
-from api.native.downloads import row_of
+from api.http.redact import drop_folders
+from api.native.downloads import build_row
 from api.openai.models import build_cards
 from core.contract.artifact import Artifact
-from core.contract.options import LoadOptions, LoadProgress, Lora, no_progress
+from core.contract.options import LoadOptions, LoadProgress, Lora, ignore_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
@@ -57,7 +57,7 @@ HOME = Path.home()
     ],
 )
 async def test_of_an_absolute_path_the_name_is_told(sentence: str, told: str) -> None:
-    assert without_folders(sentence) == told
+    assert drop_folders(sentence) == told
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ async def test_of_an_absolute_path_the_name_is_told(sentence: str, told: str) ->
     ],
 )
 async def test_what_is_no_path_of_this_machine_stays(sentence: str) -> None:
-    assert without_folders(sentence) == sentence
+    assert drop_folders(sentence) == sentence
 
 
 async def test_a_file_that_is_known_is_cut_exactly_blanks_and_all() -> None:
     path = Path("/srv/My Models/of mine/a b.gguf")
-    assert without_folders(f"The file {path} is damaged.", (path,)) == "The file a b.gguf is damaged."
+    assert drop_folders(f"The file {path} is damaged.", (path,)) == "The file a b.gguf is damaged."
 
 
 async def test_the_paths_of_this_server_stay(tmp_path: Path) -> None:
@@ -91,14 +91,12 @@ async def test_the_paths_of_this_server_stay(tmp_path: Path) -> None:
     assert deep
     for path in {*deep, "/schema/openapi.json"}:
         sentence = f"It is asked at {path}, not at `{path}`; see {path}."
-        assert without_folders(sentence) == sentence
+        assert drop_folders(sentence) == sentence
 
 
 @pytest.mark.parametrize("path", ["~nobody-of-this-name/x/a.gguf", "/srv/m\0/a.gguf"])
 async def test_a_path_that_leads_nowhere_is_no_hindrance(path: str) -> None:
-    assert (
-        without_folders(f"There is no {path}, nor /srv/m/b.gguf.", (Path(path),)) == "There is no a.gguf, nor b.gguf."
-    )
+    assert drop_folders(f"There is no {path}, nor /srv/m/b.gguf.", (Path(path),)) == "There is no a.gguf, nor b.gguf."
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a home that is none of POSIX")
@@ -157,7 +155,7 @@ async def test_a_model_tells_what_is_wrong_with_its_draft_without_folders() -> N
 
 async def test_a_download_tells_no_folder() -> None:
     item = DownloadItem("a", "o/n:Q4", DownloadState.FAILED, 1, 0, note="at /srv/a/b", error="o/n: /srv/hub/x is full.")
-    row = row_of(item)
+    row = build_row(item)
     assert (row.note, row.error) == ("at b", "o/n: x is full.")
 
 
@@ -206,7 +204,7 @@ class Failing(EchoEngine):
         super().__init__()
         self._loaded = False
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         if self._loaded:
             raise LoadFailed(artifact.name, "The file /srv/of models/a.gguf, once /srv/models/a.gguf, is gone.")
         self._loaded = True

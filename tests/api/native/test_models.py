@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from api.native.models import LOAD_BODY, OPTIONS
-from core.contract.declared import Declared, declared_fields
+from core.contract.declared import Declared, list_fields
 from core.contract.options import LoadSettings
 from core.errors import RequestError
 from tests.api.conftest import serving
 
 
 def test_every_load_option_is_a_field_but_files_of_this_machine_and_keys() -> None:
-    kept_back = {each.name for each in declared_fields(LoadSettings)} - set(OPTIONS)
+    kept_back = {each.name for each in list_fields(LoadSettings)} - set(OPTIONS)
     assert kept_back == {"loras", "remote_api_key"}
     assert set(LOAD_BODY.kind.__struct_fields__) == {"model", "pinned", *OPTIONS}
 
@@ -36,7 +36,7 @@ async def test_a_model_is_loaded_anew_with_other_options_and_stays_where_they_ar
         assert await load() == usual
 
 
-@pytest.mark.parametrize("field", [each for each in declared_fields(LoadSettings) if each.most is not None])
+@pytest.mark.parametrize("field", [each for each in list_fields(LoadSettings) if each.most is not None])
 def test_bounds_are_those_of_the_settings(field: Declared) -> None:
     name, most = field.name, int(field.most or 0)
     LOAD_BODY.decode(b'{"model": "m", "%s": %d}' % (name.encode(), most))

@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 import core.guide
-from api.native.cache import report_cache, total_cache
-from api.native.health import health_of
-from api.native.queue import total_queue
+from api.native.cache import report_cache, sum_cache
+from api.native.health import judge_health
+from api.native.queue import sum_queue
 from core.settings.model import ModelSettings
 from core.snapshots import (
     Absent,
@@ -127,12 +127,12 @@ async def test_without_a_model_health_is_unavailable(tmp_path: Path) -> None:
     ],
 )
 async def test_health_is_the_truth_about_all_models(states: list[ModelState], status: str, ready: bool) -> None:
-    health, is_ready = health_of(snapshot(*(model(state) for state in states)), None)
+    health, is_ready = judge_health(snapshot(*(model(state) for state in states)), None)
     assert (health.status, is_ready) == (status, ready)
 
 
 async def test_health_shows_the_default_model() -> None:
-    health, _ = health_of(snapshot(model(ModelState.READY, "a"), model(ModelState.READY, "b")), "b")
+    health, _ = judge_health(snapshot(model(ModelState.READY, "a"), model(ModelState.READY, "b")), "b")
     assert health.model == "b"
 
 
@@ -153,15 +153,15 @@ async def test_health_is_what_a_request_for_the_default_model_would_meet(
 ) -> None:
     pool = PoolSnapshot(absent=tuple(absent), failures=tuple(failures))
     seen = replace(snapshot(), pool=pool, opening=tuple(opening))
-    health, is_ready = health_of(seen, "m" if absent else None)
+    health, is_ready = judge_health(seen, "m" if absent else None)
     assert (health.status, is_ready) == (status, ready)
     assert health.detail
 
 
 async def test_a_default_model_that_failed_is_not_made_good_by_another() -> None:
     both = snapshot(model(ModelState.FAILED, "a"), model(ModelState.READY, "b"))
-    assert health_of(both, "a")[1] is False
-    assert health_of(both, "b")[0].status == "degraded"
+    assert judge_health(both, "a")[1] is False
+    assert judge_health(both, "b")[0].status == "degraded"
 
 
 async def test_a_model_whose_file_vanished_or_broke_is_told_until_it_loads_again(tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ async def test_stats_are_summed_over_models() -> None:
         model(ModelState.READY), queue=QueueStats(1, 2, 3, 4, 5, 6), cache=CacheStats(1, 10**6, 10**7, 4, 1)
     )
     both = snapshot(first, first)
-    assert total_queue(both) == QueueStats(2, 4, 6, 8, 10, 12)
-    cache = report_cache(total_cache(both))
+    assert sum_queue(both) == QueueStats(2, 4, 6, 8, 10, 12)
+    cache = report_cache(sum_cache(both))
     assert (cache.entries, cache.memory_mb, cache.max_size_mb, cache.hit_rate) == (2, 2.0, 20.0, 0.25)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.openai import fields as known
-from api.openai.chat import BODY, to_core
+from api.openai.chat import BODY, translate_request
 from core.settings.model import ModelSettings
 from tests.api.conftest import Served, chat_body, serving, settings_of, text_of, user
 
@@ -159,7 +159,7 @@ async def test_a_field_that_the_template_reads_is_not_told_as_ignored(guide: Ser
     response = await guide.chat(model="guide", max_tokens=1, chat_template_kwargs={"unread": 1}, user="u")
     assert response.headers[IGNORED] == "user"
     body = BODY.decode(json.dumps(chat_body(reasoning_effort="high", think=False)).encode()).body
-    prompt: Any = to_core(body).prompt
+    prompt: Any = translate_request(body).prompt
     assert prompt.template_arguments == {"reasoning_effort": "high", "enable_thinking": False}
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.http.errors import translate_error
-from api.openai.chat import BODY, to_core
+from api.openai.chat import BODY, translate_request
 from api.openai.chat_writer import ChatDialect
 from api.openai.wire import ChatRequest
 from core.errors import (
@@ -38,7 +38,7 @@ def body_of(**fields: object) -> bytes:
 
 
 def test_what_a_client_leaves_out_is_what_the_model_recommends() -> None:
-    request = to_core(BODY.decode(body_of()).body)
+    request = translate_request(BODY.decode(body_of()).body)
     assert request.sampling.over(DEFAULTS) == DEFAULTS
     assert request.max_tokens is None
     assert (request.n, request.stop, request.cache, request.ignore_eos) == (1, (), True, False)
@@ -48,22 +48,22 @@ def test_null_means_left_out() -> None:
     nothing = dict.fromkeys(
         ("temperature", "n", "stop", "seed", "stream", "max_tokens", "logit_bias", "tools", "audio")
     )
-    assert to_core(BODY.decode(body_of(**nothing)).body) == to_core(BODY.decode(body_of()).body)
+    assert translate_request(BODY.decode(body_of(**nothing)).body) == translate_request(BODY.decode(body_of()).body)
 
 
 def test_what_a_client_says_replaces_what_the_model_recommends() -> None:
     body = body_of(
         temperature=0, top_k=-1, top_p=1, min_p=0.2, seed=3, repeat_penalty=1.5, logit_bias={"5": -100}, logprobs=True
     )
-    sampling = to_core(BODY.decode(body).body).sampling.over(DEFAULTS)
+    sampling = translate_request(BODY.decode(body).body).sampling.over(DEFAULTS)
     assert sampling.greedy
     assert (sampling.top_k, sampling.top_p, sampling.min_p, sampling.seed) == (0, 1.0, 0.2, 3)
     assert (sampling.repeat_penalty, sampling.logit_bias, sampling.logprobs) == (1.5, ((5, -100.0),), 0)
 
 
 def test_one_stop_string_and_many_come_to_the_same() -> None:
-    assert to_core(BODY.decode(body_of(stop="x")).body).stop == ("x",)
-    assert to_core(BODY.decode(body_of(stop=["x", "y"])).body).stop == ("x", "y")
+    assert translate_request(BODY.decode(body_of(stop="x")).body).stop == ("x",)
+    assert translate_request(BODY.decode(body_of(stop=["x", "y"])).body).stop == ("x", "y")
 
 
 def test_a_conversation_keeps_roles_names_and_template_arguments() -> None:
@@ -71,7 +71,7 @@ def test_a_conversation_keeps_roles_names_and_template_arguments() -> None:
         messages=[{"role": "system", "content": "s"}, {"role": "user", "content": "u", "name": "ann"}],
         chat_template_kwargs={"enable_thinking": False},
     )
-    prompt = to_core(BODY.decode(body).body).prompt
+    prompt = translate_request(BODY.decode(body).body).prompt
     assert isinstance(prompt, Conversation)
     assert [(message.role, message.text, message.name) for message in prompt.messages] == [
         (Role.SYSTEM, "s", None),
@@ -92,7 +92,7 @@ FIELDS = st.sampled_from(ChatRequest.__struct_fields__)
 @settings(deadline=None)
 def test_whatever_json_comes_it_is_a_request_or_an_error_that_is_told(fields: dict[str, object]) -> None:
     with suppress(RequestError):
-        to_core(BODY.decode(json.dumps(chat_body(**fields)).encode()).body)
+        translate_request(BODY.decode(json.dumps(chat_body(**fields)).encode()).body)
 
 
 @given(body=st.binary() | st.text().map(str.encode))

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from api.transport.limits import ConnectionLimits, limits_for
+from api.transport.limits import ConnectionLimits, choose_limits
 from tests.api.conftest import Served, chat_body, exchange, raw_request, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -157,10 +157,10 @@ async def test_no_request_under_way_makes_room_and_who_comes_then_is_told_to_com
 
 async def test_connections_leave_descriptors_for_everything_else() -> None:
     for descriptors in (64, 128, 256, 1024, 1 << 20):
-        limits = limits_for(descriptors)
+        limits = choose_limits(descriptors)
         assert limits.connections + limits.backlog < descriptors
-    assert limits_for(256).connections > 100
-    assert limits_for(None) == ConnectionLimits()
+    assert choose_limits(256).connections > 100
+    assert choose_limits(None) == ConnectionLimits()
 
 
 async def test_an_upload_whose_parts_come_one_by_one_is_waited_for(echo: Served) -> None:

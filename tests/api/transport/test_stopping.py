@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.contract.artifact import Artifact
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
 from core.errors import Cancelled
@@ -25,7 +25,7 @@ class Slow(EchoEngine):
 
     free = threading.Event()
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         while not self.free.wait(0.01):
             if not progress(0.5):
                 raise Cancelled

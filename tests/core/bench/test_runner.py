@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.contract.artifact import Artifact
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
@@ -25,7 +25,7 @@ class FailsInDecode(EchoModel):
 
 
 class Failing(EchoEngine):
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         return FailsInDecode(options)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps, run_suite
 from core.contract.abilities import BatchSize
 from core.contract.artifact import Artifact
-from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
+from core.contract.options import KvType, LoadOptions, LoadProgress, ignore_progress
 from core.engines.echo import EchoEngine, EchoModel
 from core.errors import Cancelled, UsageError
 from core.guide import WEIGHTS
@@ -25,7 +25,7 @@ class CrashesDeep(EchoEngine):
 
     name = "deep"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         if (options.ctx_size or 0) > 100:
             os._exit(7)
         return EchoModel(options)
@@ -39,7 +39,7 @@ class Dividing(EchoEngine):
     def sizes(self, _: Artifact, options: LoadOptions) -> list[BatchSize]:
         return [BatchSize(options.step_tokens, options.pass_tokens)]
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         if options.micro_batch is None:
             os._exit(8)
         return EchoModel(options)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from core.cache.prefix import RadixIndex, Tokens
 from core.cache.resident import Residents
 from core.contract.step import SequenceId
-from core.decoding.common_prefix import common_prefix
+from core.decoding.common_prefix import count_common
 
 token_runs = st.lists(st.integers(0, 2), max_size=8).map(tuple)
 """Few different tokens, so that prefixes often coincide."""
@@ -18,8 +18,8 @@ def naive_prefix(a: Tokens, b: Tokens) -> int:
 
 @given(st.lists(st.integers(0, 1), max_size=200).map(tuple), st.lists(st.integers(0, 1), max_size=200).map(tuple))
 def test_common_prefix_counts_leading_tokens(a: Tokens, b: Tokens) -> None:
-    assert common_prefix(a, b) == naive_prefix(a, b)
-    assert common_prefix(a, a + b) == len(a)
+    assert count_common(a, b) == naive_prefix(a, b)
+    assert count_common(a, a + b) == len(a)
 
 
 @settings(max_examples=300, deadline=None)

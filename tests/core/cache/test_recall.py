@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from core.cache.identity import ModelIdentity, owner_of
 from core.cache.recall import MOST_CONVERSATIONS, Asked, Outline, Partition, Recall, outline_of
-from core.decoding.common_prefix import common_prefix
+from core.decoding.common_prefix import count_common
 from core.requests import Conversation, Generation, Message, RawText, Role, TextPart, Tool
 from core.snapshots import Cause, Departure, Reuse, Tier
 from tests.fakes.prefixes import IDENTITY, OWNER
@@ -77,7 +77,7 @@ def test_a_conversation_that_goes_on_has_nothing_to_explain() -> None:
     ids=["system", "tools", "another conversation", "answer"],
 )
 def test_what_was_changed_is_named(request_: Generation, cause: Cause) -> None:
-    common = common_prefix((*rendered(FIRST), *ANSWER.encode()), rendered(request_))
+    common = count_common((*rendered(FIRST), *ANSWER.encode()), rendered(request_))
     found = knowing(FIRST, ANSWER).explain(PARTITION, asked(request_, common), words)
     assert found.cause is cause
     assert found.departure is not None

@@ -14,7 +14,7 @@ from core.cache.disk import DiskTier, stored_files
 from core.cache.identity import owner_of
 from core.cache.prefix import Tokens
 from core.cache.store import PrefixStore
-from core.decoding.common_prefix import common_prefix
+from core.decoding.common_prefix import count_common
 from core.snapshots import Tier
 from tests.fakes.prefixes import IDENTITY, OWNER, header_of, state_of
 
@@ -66,7 +66,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         length, state = found
         whole = next(each for each in self.put_so_far[owner] if state_of(each, owner=owner) == state)
-        assert common_prefix(whole, tokens) == length
+        assert count_common(whole, tokens) == length
         assert not self.exact or length == len(whole)
 
     @rule()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.chat.plain import GUIDING, NoTools, TemplateForm, Writing, without_system, write_messages, write_tools
+from core.chat.plain import GUIDING, NoTools, TemplateForm, Writing, fold_system, write_messages, write_tools
 from core.chat.template import ChatTemplate
 from core.errors import RequestError, TemplateFailed
 from core.requests import Message, Role, TextPart, Tool, ToolCall
@@ -99,7 +99,7 @@ def expected(source: str, name: str, *, prompt: bool) -> tuple[str, str] | None:
     messages, tools = CONVERSATIONS[name]
     taken = best(source, CONVERSATIONS["system"][0], (), prompt=prompt)
     if taken is None or SYSTEM.text not in taken[1]:
-        merged = best(source, without_system(messages), tools, prompt=prompt)
+        merged = best(source, fold_system(messages), tools, prompt=prompt)
         return merged and (
             MERGED if merged[0] == OBJECT and GUIDING & {each.role for each in messages} else merged[0],
             merged[1],

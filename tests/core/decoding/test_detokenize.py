@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.decoding.detokenize import CutEnd, TextStream, held_suffix, whole_text
+from core.decoding.detokenize import CutEnd, TextStream, count_held, decode_whole
 
 stops = st.lists(st.text("abé", min_size=1, max_size=4), max_size=3)
 
@@ -30,7 +30,7 @@ def cut(text: str, stop: list[str]) -> str:
 @given(st.lists(st.binary(max_size=5), max_size=20))
 def test_any_bytes_give_the_text_that_decoding_them_at_once_gives(data: list[bytes]) -> None:
     pieces, _ = run(data, [])
-    assert "".join(pieces) == whole_text(b"".join(data))
+    assert "".join(pieces) == decode_whole(b"".join(data))
 
 
 @given(st.text(max_size=30), st.integers(0, 40), stops)
@@ -45,7 +45,7 @@ def test_text_cut_at_any_byte_is_the_beginning_of_the_whole(text: str, end: int,
 
 @given(st.binary(max_size=40))
 def test_only_the_beginning_of_a_character_is_left_out_of_any_bytes(data: bytes) -> None:
-    text = whole_text(data)
+    text = decode_whole(data)
     left = next(n for n in range(4) if data[: len(data) - n].decode("utf-8", "replace") == text)
     if left:
         # More bytes can make a character of what was left out.
@@ -101,9 +101,9 @@ def test_a_character_cut_by_the_end_is_left_out() -> None:
 
 
 def test_only_what_may_become_a_stop_string_is_held_back() -> None:
-    assert held_suffix("one END", ["END!"]) == 3
-    assert held_suffix("one END.", ["END!"]) == 0
-    assert held_suffix("aab", ["aabaac"]) == 3
+    assert count_held("one END", ["END!"]) == 3
+    assert count_held("one END.", ["END!"]) == 0
+    assert count_held("aab", ["aabaac"]) == 3
 
 
 def test_what_was_held_back_comes_out_when_the_stop_string_does_not() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available, Unavailable
-from core.contract.options import KvType, LoadOptions, LoadProgress, no_progress
+from core.contract.options import KvType, LoadOptions, LoadProgress, ignore_progress
 from core.engines import registry
 from core.engines.echo import ARTIFACT, EchoEngine, EchoModel
 from core.engines.mlx.engine import choose_priority
@@ -28,7 +28,7 @@ class Elsewhere(EchoEngine):
     def availability(self) -> Availability:
         return Unavailable("It runs on other machines.", "buy one")
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         raise AssertionError("never loaded")
 
 

@@ -14,7 +14,7 @@ from core.guide.training.corpus import (
     SPECIAL_TOKENS,
     Fact,
     build_prompt,
-    heldout_forms,
+    list_heldout_forms,
     load_facts,
     normalise_text,
 )
@@ -46,7 +46,7 @@ def test_no_phrasing_stands_twice_and_so_none_held_out_is_trained(facts: tuple[F
 
 
 def test_drawn_questions_never_equal_a_held_out_phrasing(facts: tuple[Fact, ...]) -> None:
-    phrasings, heldout = Phrasings(facts, random.Random(7)), heldout_forms(facts)
+    phrasings, heldout = Phrasings(facts, random.Random(7)), list_heldout_forms(facts)
     drawn = {normalise_text(phrasings.draw(fact)) for fact in facts for _ in range(40)}
     assert not drawn & heldout
 

@@ -87,9 +87,9 @@ def test_importing_the_package_loads_no_training_code() -> None:
 
 def test_it_knows_what_a_kv_cache_is() -> None:
     pytest.importorskip("llama_cpp")
-    from core.guide.training.evaluate import llamacpp_answerer
+    from core.guide.training.evaluate import build_llamacpp_answerer
 
-    answer = llamacpp_answerer(WEIGHTS, threads=2)
+    answer = build_llamacpp_answerer(WEIGHTS, threads=2)
     known = {fact.id: fact.answer for fact in load_facts()}
     assert answer(build_prompt("What is a KV cache?")) == known["kv-cache"]
     assert answer(build_prompt("which quant should I take?", earlier=[("hi", known["hello"])])) == known["which-quant"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta, Struct
 
-from core.contract.declared import Declared, declared_fields
+from core.contract.declared import Declared, list_fields
 from core.contract.options import KvType, LoadOptions, LoadSettings, Lora
 from core.errors import ConfigError
 from core.settings.load import read_settings
@@ -18,7 +18,7 @@ from tui.cli.commands import WORKBENCH, parser_of
 from tui.cli.config import lines
 from tui.cli.declarations import load_declarations, read_declarations
 
-FIELDS = declared_fields(LoadSettings)
+FIELDS = list_fields(LoadSettings)
 IDS = [each.name for each in FIELDS]
 
 
@@ -80,11 +80,11 @@ def test_a_load_option_out_of_its_bounds_is_refused_by_name(tmp_path: Path, fiel
 
 
 def test_every_load_option_has_a_phrase_of_help() -> None:
-    assert [each.name for each in declared_fields(ModelSettings) if not each.help] == []
+    assert [each.name for each in list_fields(ModelSettings) if not each.help] == []
 
 
 def test_the_source_of_the_declaration_tells_what_the_structs_tell() -> None:
-    assert load_declarations() == [each._replace(least=None, most=None) for each in declared_fields(ModelSettings)]
+    assert load_declarations() == [each._replace(least=None, most=None) for each in list_fields(ModelSettings)]
 
 
 class Further(ModelSettings, frozen=True):
@@ -96,9 +96,9 @@ class Further(ModelSettings, frozen=True):
 
 
 def test_a_further_option_is_found_with_its_bounds_and_help() -> None:
-    first, *others = declared_fields(Further)
+    first, *others = list_fields(Further)
     assert first == Declared("draughts", int, help="how often (3)", least=2, most=9, llama_cpp="n_draughts")
-    assert others == declared_fields(ModelSettings)
+    assert others == list_fields(ModelSettings)
     (read,) = read_declarations(Path(__file__).read_text(), "Further")
     assert read == first._replace(least=None, most=None)
 

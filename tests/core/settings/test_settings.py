@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 import pytest
 
-from core.contract.declared import declared_fields
+from core.contract.declared import list_fields
 from core.contract.options import KvType, LoadOptions
 from core.errors import ConfigError
 from core.settings.check import structs
@@ -248,7 +248,7 @@ def test_what_is_called_a_key_or_a_password_is_marked_as_secret() -> None:
     words = {"key", "token", "password", "secret"}
     for section in get_type_hints(Settings).values():
         for kind in structs(section):
-            for each in declared_fields(kind):
+            for each in list_fields(kind):
                 assert each.secret == bool(words & set(each.name.split("_"))), f"{section}.{each.name}"
 
 

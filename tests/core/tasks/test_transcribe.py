@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.errors import EngineFailed
 from core.events import Event, Failed, Finished, FinishReason, Heard, SpeechSegment, Timings, Usage
-from core.tasks.transcribe import compression_ratio, fold_transcript, format_srt, format_vtt
+from core.tasks.transcribe import compute_compression_ratio, fold_transcript, format_srt, format_vtt
 
 TIMES = st.floats(0, 360_000).map(lambda time: round(time, 3))
 SEGMENTS = st.lists(st.builds(lambda text, a, b: SpeechSegment(text, min(a, b), max(a, b)), st.text(), TIMES, TIMES))
@@ -86,4 +86,4 @@ def test_the_fold_of_a_failure_is_its_error() -> None:
 
 
 def test_repetition_compresses() -> None:
-    assert compression_ratio("yes " * 100) > 2.4 > compression_ratio("What he said was short.")
+    assert compute_compression_ratio("yes " * 100) > 2.4 > compute_compression_ratio("What he said was short.")

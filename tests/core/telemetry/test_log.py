@@ -40,7 +40,7 @@ def _say() -> None:
 
 
 def test_lines_for_people_hold_what_was_named_as_escapes(capfd: pytest.CaptureFixture[str]) -> None:
-    log.to_stderr(LogLevel.INFO)
+    log.log_to_stderr(LogLevel.INFO)
     _say()
     told = capfd.readouterr().err
     assert not _obeyed(told)
@@ -50,7 +50,7 @@ def test_lines_for_people_hold_what_was_named_as_escapes(capfd: pytest.CaptureFi
 
 
 def test_the_file_of_the_app_is_json_without_anything_a_terminal_obeys(tmp_path: Path) -> None:
-    path = log.to_file(LogLevel.INFO, tmp_path)
+    path = log.log_to_file(LogLevel.INFO, tmp_path)
     assert path is not None
     _say()
     written = path.read_text(encoding="utf-8")

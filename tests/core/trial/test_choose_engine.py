@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.contract.artifact import Artifact
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.guide import WEIGHTS
@@ -33,14 +33,14 @@ class SlowEcho(EchoModel):
 class Slow(EchoEngine):
     name = "slow"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         return SlowEcho(options)
 
 
 class Crashing(EchoEngine):
     name = "crashing"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         os.abort()
 
 
@@ -91,7 +91,7 @@ def test_when_none_runs_nothing_is_chosen_and_each_says_why(prober: Prober) -> N
 class Sleepy(EchoEngine):
     name = "sleepy"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         time.sleep(600)
         return EchoModel(options)
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability, Available
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
@@ -24,7 +24,7 @@ from core.trial.child import Line, Sampled, TrialRequest, VariantLoaded, Variant
 from core.trial.choose_engine import CandidateRow, Selection
 from core.trial.cpu_load import Times
 from core.trial.parent import run_trial
-from core.trial.probe import Prober, ProbeVerdict, Rate, apply_verdict, best_threads, thread_counts
+from core.trial.probe import Prober, ProbeVerdict, Rate, apply_verdict, choose_threads, list_thread_counts
 from tui.cli.doctor import verdict_lines
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
@@ -41,7 +41,7 @@ class Troubled(EchoEngine):
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         return LlamaCppEngine().safer(options)
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         if options.repacks:
             self.trouble()
         return super().load(artifact, options)
@@ -75,14 +75,14 @@ class Quitting(Troubled):
 class Hopeless(Troubled):
     name = "hopeless"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         os.abort()
 
 
 class Refusing(Troubled):
     name = "refusing"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         raise LoadFailed(artifact.name, "Not this one.")
 
 
@@ -97,7 +97,7 @@ class CrashesLate(Troubled):
 
     name = "late"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         return CrashesInTheStep(options) if options.repacks else EchoModel(options)
 
 
@@ -178,20 +178,20 @@ def test_llama_cpp_runs_the_built_in_model_in_a_child(prober: Prober) -> None:
     location = "core.engines.llamacpp.engine:LlamaCppEngine"
     verdict = prober.probe(LlamaCppEngine(), location, GUIDE, LoadOptions(), threading.Event())
     measured = [rate.threads for rate in verdict.rates if rate.options == LoadOptions()]
-    assert measured == list(thread_counts(LoadOptions()))
+    assert measured == list(list_thread_counts(LoadOptions()))
     assert all(rate.decode > 0 and rate.prefill > 0 and rate.memory > 0 for rate in verdict.rates)
     assert verdict.best in verdict.rates
     assert verdict.threads in range(1, describe_machine().cores + 1)
 
 
 def test_more_threads_must_earn_their_place() -> None:
-    assert best_threads({1: 100.0, 2: 104.0}) == 1
-    assert best_threads({2: 150.0, 1: 100.0, 4: 152.0}) == 2
-    assert best_threads({}) is None
+    assert choose_threads({1: 100.0, 2: 104.0}) == 1
+    assert choose_threads({2: 150.0, 1: 100.0, 4: 152.0}) == 2
+    assert choose_threads({}) is None
 
 
 def test_a_thread_count_that_was_asked_for_is_the_only_one_tried() -> None:
-    assert thread_counts(LoadOptions(threads=3)) == (3,)
+    assert list_thread_counts(LoadOptions(threads=3)) == (3,)
 
 
 def test_notes_name_the_settings_given_up_and_those_taken() -> None:
@@ -212,7 +212,7 @@ class Choosy(Troubled):
         usual = replace(options, extra_buffers=False)
         return [usual, replace(usual, flash_attention=True), replace(usual, flash_attention=False)]
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         if options.flash_attention:
             os._exit(9)
         return EchoModel(options) if options.flash_attention is False else SlowEcho(options)

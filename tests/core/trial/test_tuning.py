@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from core.contract.abilities import BatchSize
 from core.contract.artifact import Artifact
 from core.contract.models import TokenModel
-from core.contract.options import LoadOptions, LoadProgress, no_progress
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
@@ -29,10 +29,10 @@ from core.trial.tuning import (
     Pace,
     SizeRate,
     TuningPlan,
-    best_size,
+    build_tuning_request,
+    choose_size,
+    collect_size_rates,
     plan_tuning,
-    size_rates,
-    tuning_request,
 )
 from tests.contract.test_token_model import generate, prompt_of
 
@@ -61,14 +61,14 @@ class Sized(EchoEngine):
     def sizes(self, _: Artifact, options: LoadOptions) -> list[BatchSize]:
         return [BatchSize(options.step_tokens, options.pass_tokens), SMALL]
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         return PerPass(options)
 
 
 class DiesOfSmall(Sized):
     name = "fragile"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         if options.pass_tokens == SMALL.micro_batch:
             os._exit(9)
         return PerPass(options)
@@ -77,7 +77,7 @@ class DiesOfSmall(Sized):
 class HangsWithSmall(Sized):
     name = "hanging"
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = no_progress) -> EchoModel:
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         if options.pass_tokens == SMALL.micro_batch:
             time.sleep(600)
         return PerPass(options)
@@ -125,22 +125,22 @@ def test_short_of_time_the_sizes_that_take_long_are_left_out_and_in_the_end_all(
 
 def test_every_size_is_loaded_in_turn_and_its_best_round_counts() -> None:
     plan = TuningPlan(SIZES, 1, 2048)
-    request = tuning_request("m:E", GUIDE, LoadOptions(threads=3), 2, plan, 5.0)
+    request = build_tuning_request("m:E", GUIDE, LoadOptions(threads=3), 2, plan, 5.0)
     assert [(each.batch, each.micro_batch, each.threads) for each in request.variants] == [
         (512, 512, 3), (512, 128, 3), (2048, 2048, 3), (512, 512, 3), (512, 128, 3), (2048, 2048, 3)
     ]  # fmt: skip
     assert (request.prompt, request.decoded, request.threads, request.weighed) == (2048, 0, (2,), False)
     rates = (50.0, 80.0, 0.0, 70.0, 60.0, 0.0)
     lines = [Sampled(index, 2, rate, 0.0, 0.1) for index, rate in enumerate(rates) if rate]
-    found = size_rates(plan, [*lines, VariantRefused(2, "no memory")])
+    found = collect_size_rates(plan, [*lines, VariantRefused(2, "no memory")])
     assert found == (SizeRate(USUAL, 70.0), SizeRate(SMALL, 80.0))
-    assert size_rates(plan, lines[1:2]) == ()
+    assert collect_size_rates(plan, lines[1:2]) == ()
 
 
 def test_a_size_must_be_clearly_faster_than_the_usual_one() -> None:
-    assert best_size([SizeRate(USUAL, 100.0), SizeRate(SMALL, 104.0)], 1.05) == USUAL
-    assert best_size([SizeRate(USUAL, 100.0), SizeRate(SMALL, 106.0), SizeRate(LARGE, 108.0)], 1.05) == SMALL
-    assert best_size([], 1.05) is None
+    assert choose_size([SizeRate(USUAL, 100.0), SizeRate(SMALL, 104.0)], 1.05) == USUAL
+    assert choose_size([SizeRate(USUAL, 100.0), SizeRate(SMALL, 106.0), SizeRate(LARGE, 108.0)], 1.05) == SMALL
+    assert choose_size([], 1.05) is None
 
 
 def test_the_faster_micro_batch_is_found_kept_and_told(prober: Prober) -> None:

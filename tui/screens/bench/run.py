@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from core.bench.results import BenchRow, Change, Setting, to_measured
+from core.bench.results import BenchRow, Change, Setting, convert_row
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent
 from core.trial.standing import Standing, judge_standing
 from tui import format as fmt
@@ -132,7 +132,7 @@ class Lineup:
 
 
 def _judged(cases: Iterable[Case], name: Callable[[Case], str]) -> Standing:
-    return judge_standing([to_measured(case.row, name(case)) for case in cases if case.row is not None])
+    return judge_standing([convert_row(case.row, name(case)) for case in cases if case.row is not None])
 
 
 def swept(settings: Sequence[Setting]) -> tuple[str, ...]:

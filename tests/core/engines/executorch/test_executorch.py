@@ -21,7 +21,7 @@ from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, ContextExceeded, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold_events
 from core.guide import WEIGHTS
-from core.guide.convert.mlx import LlamaHeader, tokenizer_config, write_tokenizer
+from core.guide.convert.mlx import LlamaHeader, build_tokenizer_config, write_tokenizer
 from core.models.resolve import resolve_own
 from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 
@@ -37,7 +37,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guide")
     header = LlamaHeader(gguf.GGUFReader(WEIGHTS))
     write_tokenizer(folder / "tokenizer.json", header)
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config(header)))
+    (folder / "tokenizer_config.json").write_text(json.dumps(build_tokenizer_config(header)))
     return folder
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engines.whisper.words import SpokenPiece, join_words
-from core.tasks.languages import LANGUAGES, code_of, name_of
+from core.tasks.languages import LANGUAGES, find_code, name_of
 
 
 def pieces(*data: bytes) -> list[SpokenPiece]:
@@ -36,5 +36,5 @@ def test_languages_go_by_code_and_by_name() -> None:
     for number, (code, name) in enumerate(LANGUAGES.items()):
         assert native.whisper_lang_str(number) == code
         assert native.whisper_lang_id(name.replace("_", " ")) == number
-        assert code_of(name_of(code)) == code_of(code.upper()) == code
-    assert code_of("klingon") is None
+        assert find_code(name_of(code)) == find_code(code.upper()) == code
+    assert find_code("klingon") is None
