@@ -131,9 +131,7 @@ class Registry(Generic[Thing]):
         error = PluginBroken(plugin, reason)
         if plugin not in self._broken:
             self._broken[plugin] = error
-            log.warning(
-                "a plugin is left out", plugin=plugin.name, group=plugin.group, package=plugin.package, why=reason
-            )
+            log.warning(str(error))
         return error
 
     @cached_property

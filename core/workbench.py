@@ -346,9 +346,9 @@ class Workbench:
         """Those whose engines and formats are in use."""
         return (*self._engines.plugins, *known_formats().plugins)
 
-    def broken_plugins(self) -> tuple[PluginBroken, ...]:
+    def find_broken_plugins(self) -> tuple[PluginBroken, ...]:
         """Each is tried now, if it was not before."""
-        return (*self._engines.broken, *known_formats().broken)
+        return (*self._engines.find_broken(), *known_formats().find_broken())
 
     def verdicts(self) -> list[ProbeVerdict]:
         """What trial runs have found on this machine. Touches the disk."""

@@ -133,10 +133,11 @@ class BenchtopApp(KeysInTurn):
     async def add_themes(self) -> None:
         """The user's own and those of plugins, which the first frame does not wait for; what is wrong with some is
         told."""
-        for palette in await asyncio.to_thread(list, self._palettes):
+        palettes, broken = await asyncio.to_thread(lambda: ([*self._palettes], self._palettes.find_broken()))
+        for palette in palettes:
             if palette.name not in self.available_themes:
                 self.register_theme(theming.to_theme(palette))
-        for problem in self._palettes.broken:
+        for problem in broken:
             if str(problem) != self._theme_trouble:
                 self.notify(str(problem), severity="warning", timeout=12)
 

@@ -28,9 +28,9 @@ class Palettes:
     def plugins(self) -> tuple[Plugin, ...]:
         return self._registry.plugins
 
-    @property
-    def broken(self) -> tuple[BenchtopError, ...]:
-        """What is wrong with those left out, as far as they were asked for."""
+    def find_broken(self) -> tuple[BenchtopError, ...]:
+        """What is wrong with those left out; each is tried. Touches the disk and imports plugins."""
+        _ = [*self]
         return (*self._wrong.values(), *self._registry.broken)
 
     def __iter__(self) -> Iterator[Palette]:
@@ -38,6 +38,7 @@ class Palettes:
         for name in PALETTES:
             yield self._registry.get(name)
         own = {path.stem: path for path in self._own_files()}
+        self._wrong.clear()
         for path in own.values():
             try:
                 yield self._read(path)

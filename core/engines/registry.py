@@ -24,7 +24,6 @@ ENGINES: Final[Mapping[str, str]] = {
     "onnxruntime": "core.engines.onnx.engine:OnnxEngine",
     "onnxruntime-genai": "core.engines.onnx.genai:GenaiEngine",
     "executorch": "core.engines.executorch.engine:ExecutorchEngine",
-    "mlc-llm": "core.engines.mlc.engine:MlcEngine",
     "whisper": "core.engines.whisper.engine:WhisperEngine",
     "echo": "core.engines.echo:EchoEngine",
 }
@@ -63,8 +62,7 @@ class Engines:
     def plugins(self) -> tuple[Plugin, ...]:
         return self._registry.plugins
 
-    @property
-    def broken(self) -> tuple[PluginBroken, ...]:
+    def find_broken(self) -> tuple[PluginBroken, ...]:
         """The plugins that cannot be used, each tried."""
         _ = self._in_order
         return self._registry.broken

@@ -62,7 +62,7 @@ def test_a_file_in_the_config_folder_is_a_theme(tmp_path: Path) -> None:
     found = own(tmp_path)
     assert [palette.name for palette in found] == [*PALETTES, "mine"]
     assert found.get("mine").foreground == "#e0e0e0"
-    assert found.broken == ()
+    assert found.find_broken() == ()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_wrong_with_a_theme_is_told_by_file_and_key(
     write_theme(tmp_path, "other")
     found = own(tmp_path)
     assert [palette.name for palette in found] == [*PALETTES, "other"]
-    (problem,) = found.broken
+    (problem,) = found.find_broken()
     assert str(problem).startswith(f"A setting in the theme file {path} is wrong: {said}")
     with pytest.raises(ConfigError, match="is wrong"):
         found.get("mine")
@@ -95,7 +95,7 @@ def test_a_theme_file_that_is_no_toml_or_named_as_a_built_in_one_is_told(tmp_pat
     (tmp_path / "mine.toml").write_text("dark = ")
     found = own(tmp_path)
     assert [palette.name for palette in found] == [*PALETTES]
-    taken, broken = map(str, found.broken)
+    taken, broken = map(str, found.find_broken())
     assert "has the name of a built-in theme" in taken
     assert f"The theme file {tmp_path / 'mine.toml'} is not TOML" in broken
 

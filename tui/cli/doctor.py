@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,15 @@ if TYPE_CHECKING:
 def run(given: Arguments) -> int:
     """Print the report on stdout. Raises ConfigError."""
     console = Paper()
+    # What is wrong with plugins is told on stdout, not as a warning of the log as well.
+    logging.getLogger("core.plugins").addHandler(logging.NullHandler())
     workbench = Workbench(load_settings(config_file=given.config))
     console.print(machine_table())
     engines = workbench.engines()
     console.print(engine_table(engines))
     palettes = Palettes(folders().config / "themes")
-    _ = [*palettes]  # what is wrong with a theme comes to light when it is read
-    plugins = plugin_lines((*workbench.plugins(), *palettes.plugins), (*workbench.broken_plugins(), *palettes.broken))
+    broken = (*workbench.find_broken_plugins(), *palettes.find_broken())
+    plugins = plugin_lines((*workbench.plugins(), *palettes.plugins), broken)
     for line in [*mend_lines(engines), *plugins, *verdict_lines(workbench.verdicts())]:
         console.tell(line)
     return 0

@@ -24,7 +24,6 @@ FORMATS: Final[Mapping[FormatName, str]] = {
     "onnx-embedder": "core.models.formats.onnx:OnnxEmbedderFormat",
     "onnx-genai": "core.models.formats.genai:GenaiFormat",
     "ggml-whisper": "core.models.formats.whisper:WhisperFormat",
-    "mlc": "core.models.formats.mlc:MlcFormat",
 }
 """Name to `module:Class`. The first is preferred where nothing else decides; of those that a folder may be, the last,
 which asks for the most."""
@@ -51,8 +50,7 @@ class Formats:
     def plugins(self) -> tuple[Plugin, ...]:
         return self._registry.plugins
 
-    @property
-    def broken(self) -> tuple[PluginBroken, ...]:
+    def find_broken(self) -> tuple[PluginBroken, ...]:
         """The plugins that cannot be used, each tried."""
         _ = [*self]
         return self._registry.broken

@@ -163,6 +163,6 @@ def test_a_broken_plugin_hinders_no_other_engine(monkeypatch: pytest.MonkeyPatch
     found = with_plugins(monkeypatch, broken)
     assert found.choose(GGUF).name == "llamacpp"
     assert broken.name not in [report.name for report in found.reports()]  # type: ignore[attr-defined]
-    assert [error.plugin.name for error in found.broken] == [broken.name]  # type: ignore[attr-defined]
+    assert [error.plugin.name for error in found.find_broken()] == [broken.name]  # type: ignore[attr-defined]
     with pytest.raises(EngineUnavailable, match=r"of shop 1.0 is left out"):
         found.get(broken.name)  # type: ignore[attr-defined]

@@ -77,7 +77,7 @@ def test_a_plugin_that_fails_is_left_out_and_the_others_answer(tmp_path: Path, b
     (tmp_path / "slate.json").touch()
     assert found.of_folder(tmp_path).name == "slate"
     assert [each.name for each, _ in found.group_files(Listing({"a.slate": 1}))][-1] == "slate"
-    assert [error.plugin.name for error in found.broken] == [broken.name]  # type: ignore[attr-defined]
+    assert [error.plugin.name for error in found.find_broken()] == [broken.name]  # type: ignore[attr-defined]
     assert found.get(broken.name) is None  # type: ignore[attr-defined]
 
 

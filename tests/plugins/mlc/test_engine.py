@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchtop_mlc.engine import MEND, MlcEngine
+from benchtop_mlc.format import MlcFormat
 
+from core.contract.artifact import Artifact
 from core.contract.engine import Unavailable
 from core.contract.models import StreamModel
 from core.contract.options import LoadOptions
-from core.engines.mlc.engine import MEND, MlcEngine
-from core.engines.registry import Engines
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold_events
-from core.models.resolve import resolve_own
+from core.models.formats.listing import Listing
 from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 
 DOCUMENTED = Path(__file__).with_name("documented")
@@ -42,9 +43,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def artifact(folder: Path) -> Artifact:
+    return Artifact("mine", "mlc", folder, 1)
+
+
 @pytest.fixture
 def loaded(runtime: None, folder: Path) -> Iterator[StreamModel]:
-    model = MlcEngine().load(resolve_own(str(folder)), LoadOptions())
+    model = MlcEngine().load(artifact(folder), LoadOptions())
     yield model
     model.shutdown()
 
@@ -70,15 +75,17 @@ def test_a_missing_package_is_a_reason_with_where_to_read_on() -> None:
 
 
 @pytest.mark.parametrize("weights", ["ndarray-cache.json", "tensor-cache.json"])
-def test_a_folder_is_known_by_its_configuration_and_weights(runtime: None, folder: Path, weights: str) -> None:
+def test_a_folder_is_known_by_its_configuration_and_weights(folder: Path, weights: str) -> None:
+    assert not MlcFormat().is_folder(folder.parent)
     (folder / "ndarray-cache.json").rename(folder / weights)
-    artifact = resolve_own(str(folder))
-    assert artifact.format == "mlc"
-    assert Engines().choose(artifact).name == "mlc-llm"
+    assert MlcFormat().is_folder(folder)
+    listing = Listing({"mlc-chat-config.json": 1, weights: 2, "params_shard_0.bin": 3, "README.md": 4})
+    (group,) = MlcFormat().group_files(listing)
+    assert group.files == ("mlc-chat-config.json", weights, "params_shard_0.bin")
 
 
 def test_the_model_is_described_by_its_configuration(runtime: None, folder: Path) -> None:
-    model = MlcEngine().load(resolve_own(str(folder)), LoadOptions(ctx_size=4096))
+    model = MlcEngine().load(artifact(folder), LoadOptions(ctx_size=4096))
     assert (model.spec.context, model.spec.slots, model.spec.quantization) == (2048, 1, "q4f16_1")
     assert model.spec.sampling == Sampling(temperature=0.6, top_k=0, top_p=1.0, min_p=0.0)
     assert any("not 4096" in note for note in model.spec.notes)
@@ -194,15 +201,15 @@ def test_no_tenant_hits_the_prompts_of_another(loaded: StreamModel) -> None:
 def test_a_damaged_configuration_is_refused(runtime: None, folder: Path, content: str) -> None:
     (folder / "mlc-chat-config.json").write_text(content)
     with pytest.raises(ArtifactError, match=r"mlc-chat-config\.json"):
-        MlcEngine().load(resolve_own(str(folder)), LoadOptions())
+        MlcEngine().load(artifact(folder), LoadOptions())
 
 
 def test_a_model_that_cannot_be_compiled_is_refused_with_the_reason(runtime: None, folder: Path) -> None:
     (folder / "unfit").touch()
     with pytest.raises(LoadFailed, match="Cannot find a compiler for this device"):
-        MlcEngine().load(resolve_own(str(folder)), LoadOptions())
+        MlcEngine().load(artifact(folder), LoadOptions())
 
 
 def test_loading_stops_when_told_to(runtime: None, folder: Path) -> None:
     with pytest.raises(Cancelled):
-        MlcEngine().load(resolve_own(str(folder)), LoadOptions(), lambda share: share < 1.0)
+        MlcEngine().load(artifact(folder), LoadOptions(), lambda share: share < 1.0)

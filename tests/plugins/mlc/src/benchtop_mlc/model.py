@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
+from benchtop_mlc.wire import Choice, Chunk, Counts, Logprob, TopLogprob, arguments
 from core.contract.models import ModelSpec
 from core.decoding.detokenize import CutEnd, TextStream
-from core.engines.mlc.wire import Choice, Chunk, Counts, Logprob, TopLogprob, arguments
 from core.errors import Cancelled, EngineFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import Conversation, ResolvedGeneration

@@ -78,7 +78,7 @@ class MlcEngine:
             from mlc_llm import MLCEngine
             from mlc_llm.serve.config import EngineConfig
 
-            from core.engines.mlc.model import MlcModel
+            from benchtop_mlc.model import MlcModel
 
             settings = EngineConfig(verbose=False, max_single_sequence_length=spec.context)
             engine = MLCEngine(str(artifact.path), mode="interactive", engine_config=settings)

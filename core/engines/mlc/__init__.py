@@ -1,1 +1,0 @@
-"""The engine for models compiled by mlc-llm; it schedules itself."""

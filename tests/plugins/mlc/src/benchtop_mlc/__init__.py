@@ -1,0 +1,1 @@
+"""Runs models that were compiled for mlc-llm."""
