@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.contract.step import StepLogprob, TokenText
+from core.contract.step import Step, StepLogprob, TokenText
 from core.decoding.masks.bits import allowed_tokens
 from core.requests import Sampling
 
@@ -110,6 +110,13 @@ def compute_logprob(logits: Logits, drawn: int, wanted: int) -> StepLogprob:
     best = np.argpartition(-values, wanted - 1)[:wanted] if wanted else np.empty(0, np.int64)
     ordered = best[np.argsort(-values[best], kind="stable")]
     return StepLogprob(float(values[drawn]), tuple(TokenText(int(t), float(values[t])) for t in ordered))
+
+
+def make_step(drawn: tuple[int, ...], rows: Iterable[Logits], wanted: int | None) -> Step:
+    """The step that drew these tokens, each from its row of logits; with log-probabilities unless `wanted` is None."""
+    if wanted is None:
+        return Step(drawn)
+    return Step(drawn, tuple(compute_logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=False)))
 
 
 def _head(weights: Probabilities, mass: float) -> npt.NDArray[np.intp]:

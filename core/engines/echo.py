@@ -20,6 +20,7 @@ from core.contract.engine import Availability, Available
 from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
+from core.decoding.verify import verify_draft
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
 
@@ -170,16 +171,14 @@ class EchoModel:
         self._append(state, work.tokens)
         if not work.sample:
             return Step()
-        drawn = [_allowed(self._next(state), work.mask(0))]
-        for index, guess in enumerate(work.draft, 1):
-            if guess != drawn[-1]:
-                break
-            self._append(state, [guess])
-            drawn.append(_allowed(self._next(state), work.mask(index)))
+
+        def draw(index: int, mask: bytes | None) -> int:
+            self._append(state, work.draft[max(0, index - 1) : index])
+            return _allowed(self._next(state), mask)
+
+        drawn = verify_draft(work, draw)
         wanted = state.sampling.logprobs
-        if wanted is None:
-            return Step(tuple(drawn))
-        return Step(tuple(drawn), tuple(_certain(token, wanted) for token in drawn))
+        return Step(drawn, tuple(_certain(token, wanted) for token in drawn) if wanted is not None else ())
 
     def _next(self, state: _Echoed) -> int:
         prompt = state.prompt or state.tokens

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
+from core.decoding.verify import verify_draft
 from core.engines.llamacpp.samplers import AbortFlag, AllowedTokens, build_chain
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.models.fit.sizing import outputs
@@ -228,18 +229,14 @@ class LlamaModel:
         state.length += len(work.tokens)
         if not work.sample:
             return Step()
-        drawn = [self._draw(state, start, work.mask(0))]
-        for index, guess in enumerate(work.draft, 1):
-            if guess != drawn[-1]:
-                break
-            state.length += 1
-            drawn.append(self._draw(state, start + index, work.mask(index)))
+        drawn = verify_draft(work, lambda index, mask: self._draw(state, start + index, mask))
+        state.length += len(drawn) - 1
         if work.draft:
             native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1)
         wanted = state.sampling.logprobs
         if wanted is None:
-            return Step(tuple(drawn))
-        return Step(tuple(drawn), tuple(self._logprob(start + i, token, wanted) for i, token in enumerate(drawn)))
+            return Step(drawn)
+        return Step(drawn, tuple(self._logprob(start + i, token, wanted) for i, token in enumerate(drawn)))
 
     def _draw(self, state: _LlamaSequence, output: int, mask: bytes | None) -> int:
         if mask is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.step import SequenceId, Work
+from core.decoding.verify import verify_draft
 from core.engines.mlx import kv
 from core.engines.mlx.model import Drawn, MlxModel, Network, build_token_ids, translate_failures
 from core.requests import Sampling
@@ -147,16 +148,16 @@ class TrimmingMlxModel(MlxModel):
         state, caches = self._sequences[item.sequence], self._alone(item.sequence)
         logits = self._forward(build_token_ids([[item.tokens[-1], *item.draft]]), caches)[0]
         mx.eval(logits)
-        drawn: Drawn = []
-        for index in range(len(item.draft) + 1):
-            token = int(np.array(state.sampler.draw(logits[index], item.mask(index))))
+
+        def draw(index: int, mask: bytes | None) -> int:
+            token = int(np.array(state.sampler.draw(logits[index], mask)))
             state.sampler.accept(token)
-            drawn.append((token, logits[index]))
-            if index == len(item.draft) or item.draft[index] != token:
-                break
+            return token
+
+        drawn = verify_draft(item, draw)
         state.length += len(drawn)
         _take_back(caches, state.length)
-        return drawn
+        return [(token, logits[index]) for index, token in enumerate(drawn)]
 
     def _settle(self) -> None:
         super()._settle()

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Logits, Sampler, compute_logprob
+from core.decoding.sampling import Logits, Sampler, make_step
+from core.decoding.verify import verify_draft
 from core.engines.mnn.lanes import KvLane, choose_lane
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
@@ -134,18 +135,9 @@ class MnnModel:
             return Step()
         state = self._sequences[work.sequence]
         rows = rows[len(rows) - 1 - len(work.draft) :]
-        drawn = [_draw(state.sampler, rows[0], work.mask(0))]
-        for index, guess in enumerate(work.draft, 1):
-            if guess != drawn[-1]:
-                break
-            drawn.append(_draw(state.sampler, rows[index], work.mask(index)))
+        drawn = verify_draft(work, lambda index, mask: _draw(state.sampler, rows[index], mask))
         self.trim(work.sequence, len(state.tokens) - len(work.draft) + len(drawn) - 1)
-        wanted = state.sampling.logprobs
-        if wanted is None:
-            return Step(tuple(drawn))
-        return Step(
-            tuple(drawn), tuple(compute_logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=False))
-        )
+        return make_step(drawn, rows, state.sampling.logprobs)
 
 
 def _draw(sampler: Sampler, logits: Logits, mask: bytes | None) -> int:

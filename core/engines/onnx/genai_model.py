@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Sampler, compute_logprob
+from core.decoding.sampling import Sampler, make_step
+from core.decoding.verify import verify_draft
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.errors import EngineError, EngineFailed, Interrupted, LoadFailed
 from core.requests import Sampling
@@ -130,23 +131,16 @@ class GenaiModel:
     def _one(self, work: Work) -> Step:
         """Guesses are looked at one by one: the library tells the logits of the last token only."""
         running = self._sequences[work.sequence]
-        logits = self._feed(work.sequence, work.tokens)
+        rows = [self._feed(work.sequence, work.tokens)]
         if not work.sample:
             return Step()
-        drawn: list[int] = []
-        rows: list[Logits] = []
-        for place, guess in enumerate((*work.draft, None)):
-            rows.append(logits)
-            drawn.append(_draw(running.sampler, logits, work.mask(place)))
-            if guess != drawn[-1]:
-                break
-            logits = self._feed(work.sequence, [guess])
-        wanted = running.sampling.logprobs
-        if wanted is None:
-            return Step(tuple(drawn))
-        return Step(
-            tuple(drawn), tuple(compute_logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=True))
-        )
+
+        def draw(index: int, mask: bytes | None) -> int:
+            if index:
+                rows.append(self._feed(work.sequence, work.draft[index - 1 : index]))
+            return _draw(running.sampler, rows[index], mask)
+
+        return make_step(verify_draft(work, draw), rows, running.sampling.logprobs)
 
     def _feed(self, sequence: SequenceId, tokens: Sequence[int]) -> Logits:
         """Append tokens, one at least; the logits behind the last."""

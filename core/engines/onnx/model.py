@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Logits, Sampler, compute_logprob
+from core.decoding.sampling import Logits, Sampler, make_step
+from core.decoding.verify import verify_draft
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.batching import Batching, group_work
 from core.engines.onnx.cache import KvBlock, SequenceView, advance_views
@@ -103,18 +104,9 @@ class OnnxModel:
             return Step()
         state = self._sequences[work.sequence]
         rows = logits[len(logits) - 1 - len(work.draft) :]
-        drawn = [_draw(state.sampler, rows[0], work.mask(0))]
-        for index, guess in enumerate(work.draft, 1):
-            if guess != drawn[-1]:
-                break
-            drawn.append(_draw(state.sampler, rows[index], work.mask(index)))
+        drawn = verify_draft(work, lambda index, mask: _draw(state.sampler, rows[index], mask))
         state.view.length -= len(work.draft) - (len(drawn) - 1)
-        wanted = state.sampling.logprobs
-        if wanted is None:
-            return Step(tuple(drawn))
-        return Step(
-            tuple(drawn), tuple(compute_logprob(row, token, wanted) for row, token in zip(rows, drawn, strict=False))
-        )
+        return make_step(drawn, rows, state.sampling.logprobs)
 
 
 def _draw(sampler: Sampler, logits: Logits, mask: bytes | None) -> int:
