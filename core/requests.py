@@ -209,6 +209,8 @@ class Generation(Struct, frozen=True):
     """Have each `TextDelta` say what its choice has taken so far."""
     tenant: str = ""
     """Caches are divided by tenant: who holds another key sees no hits of this one."""
+    cache_salt: str | None = None
+    """Divides the tenant's cache further: only requests with the same salt share prefixes."""
     request_id: str = ""
     route: str = ""
     """Why this model was chosen, where the client left that to the workbench."""

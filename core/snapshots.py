@@ -5,10 +5,14 @@ Rates are tokens a second, sizes bytes, times seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
+
+Key = TypeVar("Key")
 
 
 class ModelKind(Enum):
@@ -27,6 +31,7 @@ class RequestState(Enum):
     DECODE = "decode"
     PREEMPTED = "preempted"
     """Its KV state was put aside for others; it goes on when there is room."""
+    ENDED = "ended"
 
 
 class Tier(Enum):
@@ -109,6 +114,8 @@ class RequestRow(Struct, frozen=True):
     """Why this model answers, where the client left the choice to the workbench."""
     notes: tuple[str, ...] = ()
     """What was done to the prompt that its sender may not expect, in sentences."""
+    reuse: Reuse = Reuse()
+    """How much of the prompt was reused, and why no more."""
 
 
 class QueueStats(Struct, frozen=True):
@@ -132,7 +139,7 @@ class QueueStats(Struct, frozen=True):
 
 
 class CacheStats(Struct, frozen=True):
-    """The prefix cache's resident tier: finished sequences kept in the KV cache."""
+    """The prefix cache of one model: finished sequences kept in the KV cache, and what was reused from any tier."""
 
     entries: int = 0
     memory_bytes: int = 0
@@ -145,6 +152,11 @@ class CacheStats(Struct, frozen=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     evictions: int = 0
+    """Finished sequences that left the KV cache to make room in it."""
+    reused: Mapping[Tier, int] = {}
+    """Tokens of prompts that came from each tier."""
+    lost: Mapping[Cause, int] = {}
+    """Tokens of prompts that were computed, by the cause."""
 
     def after(self, past: CacheStats) -> CacheStats:
         """With the totals of what went before added, not its entries and bytes, which are gone."""
@@ -155,11 +167,17 @@ class CacheStats(Struct, frozen=True):
             prompt_tokens=self.prompt_tokens + past.prompt_tokens,
             cached_tokens=self.cached_tokens + past.cached_tokens,
             evictions=self.evictions + past.evictions,
+            reused=_added(self.reused, past.reused),
+            lost=_added(self.lost, past.lost),
         )
 
     @property
     def hit_rate(self) -> float:
         return self.hits / self.lookups if self.lookups else 0.0
+
+
+def _added(some: Mapping[Key, int], others: Mapping[Key, int]) -> Mapping[Key, int]:
+    return {key: some.get(key, 0) + others.get(key, 0) for key in {**some, **others}}
 
 
 class TierStats(Struct, frozen=True):
@@ -298,6 +316,8 @@ class Snapshot(Struct, frozen=True):
     pool: PoolSnapshot = PoolSnapshot()
     opening: tuple[str, ...] = ()
     """Models that are being looked up, to be loaded or served."""
+    prefixes_in_memory: TierStats = TierStats()
+    prefixes_on_disk: TierStats = TierStats()
     arriving: tuple[RequestRow, ...] = ()
     """Requests that no model has yet; their model may not even be among `models`."""
 

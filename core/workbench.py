@@ -38,6 +38,7 @@ from core.serving.pool.eviction import default_limit
 from core.serving.pool.loader import ModelLoader
 from core.serving.pool.member import Lease, Member
 from core.serving.pool.pool import Pool
+from core.serving.prefix_store import open_prefixes
 from core.serving.routing import AUTO, Route, choose
 from core.serving.stream import Stream
 from core.settings.profile import Profile
@@ -87,8 +88,16 @@ class Workbench:
         self._arrivals = Arrivals()
         self.lanes = WorkLanes()
         """The threads on which whatever blocks is done."""
+        self._prefixes = open_prefixes(settings, self.folders)
         self._factory = ModelFactory(
-            settings, self.store, self._loader, self.lanes, self._prober.settled, past=past, witness=witness
+            settings,
+            self.store,
+            self._loader,
+            self.lanes,
+            self._prober.settled,
+            self._prefixes,
+            past=past,
+            witness=witness,
         )
         self._closed = False
         self._shelf = Shelf(self.store.library, self.lanes.disk)
@@ -109,7 +118,8 @@ class Workbench:
             self._factory,
             limit=default_limit(whole) if pool.memory_limit is None else parse_size(pool.memory_limit, whole),
             ttl=pool.model_ttl,
-            resident=lambda: self._process.memory_info().rss,
+            # Prefixes in memory are bounded by themselves, and no model's.
+            resident=lambda: self._process.memory_info().rss - self._prefixes.memory_used,
             max_queue=self.settings.queue.max_queue,
             lane=self.lanes.loading,
         )
@@ -188,6 +198,7 @@ class Workbench:
         self._closed = True
         if "_pool" in vars(self):
             await self._pool.close()
+            await asyncio.to_thread(self._prefixes.close, self.settings.server.drain_timeout)
         self._shelf.close()
         self.lanes.close()
         await asyncio.to_thread(self.store.close)
@@ -372,6 +383,7 @@ class Workbench:
 
     def snapshot(self) -> Snapshot:
         memory = psutil.virtual_memory()
+        in_memory, on_disk = self._prefixes.stats()
         return Snapshot(
             taken=time.time(),
             uptime=time.monotonic() - self._started,
@@ -385,6 +397,8 @@ class Workbench:
             pool=self._pool.snapshot(),
             opening=tuple(self._opening),
             arriving=self._arrivals.rows(),
+            prefixes_in_memory=in_memory,
+            prefixes_on_disk=on_disk,
         )
 
     def _artifact(self, name: str) -> Artifact:

@@ -18,6 +18,8 @@ class EngineRow(Struct, frozen=True):
     version: str | None
     reason: str | None
     mend: str | None
+    keeps_prefixes: bool
+    """Whether computed prefixes outlive their place in the KV cache, in memory and on disk."""
 
 
 class EngineList(Struct, frozen=True):
@@ -42,6 +44,7 @@ def build_engines_route(workbench: Workbench) -> HTTPRouteHandler:
                 version=engine.version,
                 reason=engine.reason,
                 mend=engine.mend,
+                keeps_prefixes=engine.keeps_prefixes,
             )
             for engine in workbench.engines()
         ]

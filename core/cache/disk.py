@@ -46,10 +46,13 @@ class DiskTier:
     def __init__(self, folder: Path, limit: int | None = None) -> None:
         """`limit`: bytes of all files together; None takes DEFAULT_SHARE of what is free, with what is used already."""
         self.folder = folder
-        self.limit = default_limit(folder) if limit is None else limit
+        self.limit = limit or 0
+        """Zero until the first files are looked for, where none is given."""
         self.problem = ""
         """Why nothing is written any more."""
-        self.used = sum(each.size for each in self.files())
+        self.used = 0
+        self._bounded = limit is not None
+        self._counted = False
 
     def files(self) -> list[DiskFile]:
         """All files of all models, the one used longest ago first."""
@@ -57,6 +60,7 @@ class DiskTier:
 
     def load(self, model: str) -> list[tuple[Path, PrefixFile]]:
         """What is stored of the model with this digest, longest first. What is damaged is deleted, and told."""
+        self._count()
         found: list[tuple[Path, PrefixFile]] = []
         for file in stored_files(self.folder / model):
             try:
@@ -69,6 +73,7 @@ class DiskTier:
 
     def write(self, header: PrefixHeader, tokens: Tokens, state: bytes) -> tuple[Path, list[Path]] | None:
         """Store a prefix; returns its file and those that had to go for it. None when it is not stored."""
+        self._count()
         if self.problem or len(state) > self.limit:
             return None
         path = self.path_of(header, tokens)
@@ -116,6 +121,15 @@ class DiskTier:
         name = digest_of(f"{header.owner} {header.exact} {tokens}".encode())
         return self.folder / header.identity.digest / f"{name}{SUFFIX}"
 
+    def _count(self) -> None:
+        """Look at the folder and the disk, once."""
+        if self._counted:
+            return
+        self._counted = True
+        if not self._bounded:
+            self.limit = default_limit(self.folder)
+        self.used = sum(each.size for each in self.files())
+
     def _make_folder(self, folder: Path) -> None:
         for each in (self.folder, folder):
             if not each.is_dir():
@@ -148,9 +162,13 @@ def stored_files(folder: Path) -> Iterator[DiskFile]:
 
 def default_limit(folder: Path) -> int:
     """Bytes that stored prefixes may take where the user names no number."""
-    there = next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))
     used = sum(file.size for file in stored_files(folder))
-    return min(DEFAULT_MOST_BYTES, int((shutil.disk_usage(there).free + used) * DEFAULT_SHARE))
+    return min(DEFAULT_MOST_BYTES, int((shutil.disk_usage(existing(folder)).free + used) * DEFAULT_SHARE))
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the next one above it that is there."""
+    return next((each for each in (folder, *folder.parents) if each.is_dir()), Path.cwd())
 
 
 def _sweep(folder: Path) -> None:

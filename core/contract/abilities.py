@@ -1,4 +1,5 @@
-"""What an engine offers to whoever measures it: settings to choose among, and what to leave out of the scales.
+"""What an engine offers beside loading: settings to choose among by measuring, what to leave out of the scales, states
+that outlive a model.
 
 Protocols, asked for with `isinstance`, as those of `core.contract.models`.
 """
@@ -49,4 +50,15 @@ class Measurable(Protocol):
     @property
     def libraries(self) -> tuple[str, ...]:
         """Modules that its models are made with; whoever measures imports them before."""
+        ...
+
+
+@runtime_checkable
+class KeepsStates(Protocol):
+    """An engine whose models take back, in another process too, what they saved of a sequence, sooner than computing
+    it again would take."""
+
+    @property
+    def state_format(self) -> str:
+        """Changes whenever states of before can no longer be taken back, although the engine's version is the same."""
         ...

@@ -150,7 +150,11 @@ class EchoModel:
             saved = msgspec.msgpack.decode(data, type=_Saved)
         except msgspec.DecodeError as error:
             raise EngineError(f"The saved state is not the echo engine's: {error}.") from error
-        sequence = self.open(sampling, saved.prompt)
+        # The same reply goes on, or its whole text is the beginning of another prompt.
+        reply = [*self._script(find_last_said(saved.prompt)).encode(), TURN_END]
+        begun = list(history[len(saved.prompt) :])
+        goes_on = list(history[: len(saved.prompt)]) == saved.prompt and reply[: len(begun)] == begun
+        sequence = self.open(sampling, saved.prompt if goes_on else history)
         self._append(self._sequences[sequence], saved.tokens)
         return sequence
 
@@ -235,6 +239,7 @@ class EchoEngine:
     name = "echo"
     platform = "any"
     formats = (SCRIPT,)
+    state_format = "1"
     priority = 1000
 
     def __init__(self, script: Script = repeat_text) -> None:

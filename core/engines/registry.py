@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from core.contract.abilities import KeepsStates
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Availability, Available, Engine, Unavailable
 from core.errors import ArtifactError, EngineUnavailable
@@ -43,6 +44,8 @@ class EngineReport(Struct, frozen=True):
     """Why it is not available."""
     mend: str | None = None
     """The command that makes it so."""
+    keeps_prefixes: bool = False
+    """Whether prefixes of its models are kept in memory and on disk, when they leave the KV cache."""
 
 
 class Engines:
@@ -133,12 +136,16 @@ def _refusal(engine: Engine, why: Unavailable) -> str:
 
 
 def _report(engine: Engine) -> EngineReport:
-    availability = engine.availability()
-    match availability:
+    keeps = isinstance(engine, KeepsStates)
+    match engine.availability():
         case Available(version=version):
-            return EngineReport(engine.name, engine.platform, engine.priority, True, version=version)
+            return EngineReport(
+                engine.name, engine.platform, engine.priority, True, version=version, keeps_prefixes=keeps
+            )
         case Unavailable(reason=reason, mend=mend):
-            return EngineReport(engine.name, engine.platform, engine.priority, False, reason=reason, mend=mend)
+            return EngineReport(
+                engine.name, engine.platform, engine.priority, False, reason=reason, mend=mend, keeps_prefixes=keeps
+            )
 
 
 def _no_plugins(_: str) -> tuple[Plugin, ...]:

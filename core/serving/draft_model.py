@@ -79,9 +79,9 @@ def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Load
         return loaded
     if not isinstance(loaded.model, Trims):
         note = f"Nothing is guessed ahead for it: with {loaded.engine} a wrong guess could not be taken back."
-        return Loaded(loaded.model, loaded.engine, (*loaded.notes, note))
+        return Loaded(loaded.model, loaded.engine, (*loaded.notes, note), identity=loaded.identity)
     if isinstance(chosen, Simple):
-        return Loaded(loaded.model, loaded.engine, loaded.notes, PromptLookup())
+        return Loaded(loaded.model, loaded.engine, loaded.notes, PromptLookup(), loaded.identity)
     try:
         drafting = load(chosen, _options(loaded.model))
     except BaseException:
@@ -93,7 +93,7 @@ def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Load
         drafting.shutdown()
         loaded.shutdown()
         raise
-    return Loaded(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), proposer)
+    return Loaded(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), proposer, loaded.identity)
 
 
 def _options(model: Model) -> LoadOptions:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from core.cache.store import PrefixStore
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.errors import LoadFailed, ModelNotReady, attach_paths
@@ -30,17 +31,20 @@ class ModelFactory:
         loader: ModelLoader,
         lanes: WorkLanes,
         settled: Settled,
+        prefixes: PrefixStore,
         *,
         past: Past,
         witness: Witness,
     ) -> None:
-        """`settled`: what trial runs have made of an engine's options. `past` names the models that must not be loaded,
+        """`settled`: what trial runs have made of an engine's options; `prefixes`: where computed prefixes are kept.
+        `past` names the models that must not be loaded,
         and `witness` is told before and after each load, which may end the process."""
         self._settings = settings
         self._store = store
         self._loader = loader
         self._lanes = lanes
         self._settled = settled
+        self._prefixes = prefixes
         self._past = past
         self._witness = witness
 
@@ -55,6 +59,8 @@ class ModelFactory:
             slots=member.profile.slots or self._settings.model.slots,
             sampling=member.profile.sampling,
             lanes=self._lanes,
+            store=self._prefixes,
+            reuse=self._settings.cache.enabled,
         )
 
     def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> Loaded:

@@ -10,8 +10,9 @@ from typing import Any, assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.cache.model_prefixes import ModelPrefixes
+from core.cache.store import PrefixStore
 from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenModel, Transcriber
-from core.decoding.speculate import Proposer
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
 from core.lanes import WorkLanes
 from core.requests import Embedding, Generation, ResolvedGeneration, Transcription
@@ -21,13 +22,13 @@ from core.serving.loaded import Loaded, Loader
 from core.serving.loops.base import ModelLoop
 from core.serving.loops.embedder import EmbeddingLoop, EmbedJob
 from core.serving.loops.relay import Relayed, RelayLoop
-from core.serving.loops.scheduler import ServingLoop
+from core.serving.loops.scheduler import Served, ServingLoop
 from core.serving.prompts import PromptReader, read_inputs
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Job
 from core.serving.stream import Stream
 from core.settings.profile import SamplingDefaults
-from core.snapshots import ModelKind, ModelSnapshot, ModelState
+from core.snapshots import ModelKind, ModelSnapshot, ModelState, RequestRow
 from core.telemetry.log import get_logger
 
 JOIN_SECONDS = 30.0
@@ -58,9 +59,14 @@ class Host:
         slots: int | None,
         sampling: SamplingDefaults = SamplingDefaults(),
         lanes: WorkLanes | None = None,
+        store: PrefixStore | None = None,
+        reuse: bool = True,
     ) -> None:
         """`sampling`: how requests are sampled that do not say it, before what the model's makers recommend; `lanes`:
-        where prompts are read, its own where it is given none."""
+        where prompts are read, its own where it is given none; `store`: where prefixes are kept that the model's KV
+        cache does not hold; `reuse`: whether any are reused."""
+        self._store = store
+        self._reuse = reuse
         self.name = name
         self._sampling = sampling
         self._lanes = lanes or WorkLanes()
@@ -181,6 +187,10 @@ class Host:
         """Whether such a request is queued or running."""
         return self._serving is not None and self._serving.find(request_id) is not None
 
+    def row(self, request_id: str) -> RequestRow | None:
+        """Of a request that waits or runs, or that ended lately."""
+        return self._serving.row(request_id) if self._serving is not None else None
+
     def cancel(self, request_id: str) -> bool:
         """False when no such request is queued or running."""
         job = self._serving.find(request_id) if self._serving else None
@@ -277,7 +287,8 @@ class Host:
 
     def _resolved(self, request: Generation) -> ResolvedGeneration:
         """The request with its sampling in full, without biases on tokens that the model does not have."""
-        resolved = request.resolved(self._sampling.over(self.spec.sampling))
+        wanted = request if self._reuse else replace(request, cache=False)
+        resolved = wanted.resolved(self._sampling.over(self.spec.sampling))
         if self._reader is None or not resolved.sampling.logit_bias:
             return resolved
         size = self._reader.vocabulary
@@ -318,13 +329,14 @@ class Host:
     def _served(self, loaded: Loaded) -> ModelLoop[Any]:
         """Its loop; where there can be none, the model is freed."""
         try:
-            return self._loop_for(loaded.model, loaded.proposer)
+            return self._loop_for(loaded)
         except Exception:
             self._loaded = None
             loaded.shutdown()
             raise
 
-    def _loop_for(self, model: Model, proposer: Proposer | None) -> ModelLoop[Any]:
+    def _loop_for(self, loaded: Loaded) -> ModelLoop[Any]:
+        model = loaded.model
         self._queue.set_slots(max(1, model.spec.slots))
         match model:
             case Embedder():
@@ -335,16 +347,23 @@ class Host:
                 loop = ServingLoop(
                     self.name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
                 )
-                loop.adopt(model, proposer)
+                loop.adopt(self._to_serve(loaded, model))
                 return loop
             case _:
                 assert_never(model)
 
-    def _reload(self) -> tuple[TokenModel, Proposer | None]:
+    def _to_serve(self, loaded: Loaded, model: TokenModel) -> Served:
+        """Reads what is stored of the model's prefixes."""
+        prefixes = None
+        if self._store is not None and loaded.identity is not None:
+            prefixes = ModelPrefixes(self._store, loaded.identity, self.name)
+        return Served(model, loaded.proposer, prefixes)
+
+    def _reload(self) -> Served:
         loaded = self._take(self._loader(self._stop, self._note_progress))
         if not isinstance(loaded.model, TokenModel):
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
-        return loaded.model, loaded.proposer
+        return self._to_serve(loaded, loaded.model)
 
     def _take(self, loaded: Loaded) -> Loaded:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""

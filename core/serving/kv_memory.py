@@ -5,18 +5,23 @@ Belongs to the loop's thread, as the model does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from core.cache.ledger import Ledger
+from core.cache.model_prefixes import ModelPrefixes
 from core.cache.resident import Residents
+from core.cache.store import StoredMatch
 from core.contract.models import TokenModel, Trims
 from core.contract.step import SequenceId
 from core.decoding.common_prefix import count_common
 from core.errors import EngineError
+from core.serving.kv_backup import KvBackup
 from core.serving.sequence import Choice
-from core.snapshots import CacheStats
+from core.snapshots import CacheStats, Cause, Tier
 
 OPTIMISTIC = 64
 """Cells reserved at a time for a request that names no `max_tokens`."""
@@ -37,15 +42,28 @@ class KvMemory:
     Invariant: cells in use plus all claims never exceed the model's cells, so a claimed token always finds its cell.
     """
 
-    def __init__(self, model: TokenModel, running: Sequence[Choice], past: CacheStats = CacheStats()) -> None:
-        """`past` are the statistics of the memory that this one follows; its totals go on."""
+    def __init__(
+        self,
+        model: TokenModel,
+        running: Sequence[Choice],
+        past: CacheStats = CacheStats(),
+        prefixes: ModelPrefixes | None = None,
+        arrived: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`past` are the statistics of the memory that this one follows; its totals go on. `prefixes` keep what leaves
+        the KV cache; `arrived` is told, from any thread, when one that was waited for has been read."""
         self._past = past
+        self._prefixes = prefixes
+        self._arrived = arrived
+        self._backup = KvBackup(model, prefixes)
         self._model = model
         self._running = running
         self._ledger = Ledger()
         self._residents = Residents()
         self._claims = 0
-        self._lookups = self._hits = self._prompt_tokens = self._cached_tokens = self._evictions = 0
+        self._lookups = self._hits = self._prompt_tokens = self._evictions = 0
+        self._reused: Counter[Tier] = Counter()
+        self._lost: Counter[Cause] = Counter()
 
     @property
     def free(self) -> int:
@@ -60,7 +78,16 @@ class KvMemory:
         if choice.saved is not None:
             return self._bring_back(choice, choice.saved)
         shared = self._longest_shared(choice)
-        if self._worth_waiting(choice, shared) or not self._sequence_free(shared):
+        stored = self._backup.match(choice, shared.length if shared else 0)
+        if self._worth_waiting(choice, max(shared.length if shared else 0, stored.length if stored else 0)):
+            return False
+        if stored is not None:
+            placed = self._bring_in(choice, stored)
+            if placed is not None:
+                return placed
+            # What was shared may have been evicted for what could not be restored.
+            shared = self._longest_shared(choice)
+        if not self._sequence_free(shared):
             return False
         sequence = self._begin(choice, shared)
         length = shared.length if shared else 0
@@ -70,9 +97,7 @@ class KvMemory:
             self._forget(sequence)
             return False
         self._claim(choice, sequence, need)
-        choice.computed = length
-        if choice.generated == 0:
-            self._count(choice, length)
+        self._count(choice, length, Tier.RESIDENT)
         return True
 
     def grew(self, choice: Choice, computed: int) -> None:
@@ -82,6 +107,12 @@ class KvMemory:
         choice.computed += computed
         choice.claim -= computed
         self._claims -= computed
+        if self._backup.at_checkpoint(choice):
+            self._backup.checkpoint(choice, choice.sequence)
+
+    def chunk(self, choice: Choice) -> int:
+        """Tokens that the choice may compute in one step: all that are pending, or those before its next checkpoint."""
+        return self._backup.until_checkpoint(choice)
 
     def reserve(self, choice: Choice) -> bool:
         """Make sure that the choice's pending tokens have cells. False when others must be preempted first."""
@@ -114,13 +145,35 @@ class KvMemory:
         choice.saved = None
         if choice.sequence is None:
             return
-        if not (keep and choice.computed and choice.job.request.cache and isinstance(self._model, Trims)):
+        if not (keep and choice.computed and choice.job.request.cache):
+            self._close(choice)
+            return
+        if not isinstance(self._model, Trims):
+            self._backup.checkpoint(choice, choice.sequence)
             self._close(choice)
             return
         sequence, tokens = choice.sequence, tuple(choice.tokens[: choice.computed])
         self._unclaim(choice)
-        for old in self._residents.keep(choice.job.request.tenant, tokens, sequence):
+        self._backup.keep(choice, sequence)
+        for old in self._residents.keep(choice.job.owner, tokens, sequence):
+            self._backup.forget(old)
             self._forget(old)
+
+    @property
+    def unsaved(self) -> int:
+        """Finished sequences that are in the KV cache alone."""
+        return self._backup.pending
+
+    def store_one(self, most_bytes: int | None = None) -> bool:
+        """As `KvBackup.store_one`."""
+        return self._backup.store_one(most_bytes)
+
+    def store_all(self, seconds: float) -> None:
+        """Store all that is in the KV cache alone, for so many seconds at most, and have it written to disk."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self._backup.store_one():
+            pass
+        self._backup.hurry()
 
     def stats(self) -> CacheStats:
         size = self._model.spec.kv_bytes_per_token
@@ -131,8 +184,10 @@ class KvMemory:
             lookups=self._lookups,
             hits=self._hits,
             prompt_tokens=self._prompt_tokens,
-            cached_tokens=self._cached_tokens,
+            cached_tokens=self._reused.total(),
             evictions=self._evictions,
+            reused=dict(self._reused),
+            lost=dict(self._lost),
         ).after(self._past)
 
     @property
@@ -152,7 +207,7 @@ class KvMemory:
         wanted = choice.tokens[:-1]
         best: Shared | None = None
         if choice.job.request.cache:
-            found = self._residents.match(choice.job.request.tenant, tuple(wanted))
+            found = self._residents.match(choice.job.owner, tuple(wanted))
             best = Shared(found.entry, found.length) if found else None
         for other in self._running:
             length = min(self._common(choice, other), other.computed)
@@ -160,17 +215,16 @@ class KvMemory:
                 best = Shared(other.sequence, length)
         return best
 
-    def _worth_waiting(self, choice: Choice, shared: Shared | None) -> bool:
-        """Whether a prefill under way will soon hold much more of the prompt than anything does now."""
+    def _worth_waiting(self, choice: Choice, now: int) -> bool:
+        """Whether a prefill under way will soon hold much more of the prompt than the `now` tokens known elsewhere."""
         if not isinstance(self._model, Trims):
             return False
-        now = shared.length if shared else 0
         return any(self._common(choice, other) - now >= WORTH_WAITING for other in self._running if other.pending > 1)
 
     def _common(self, choice: Choice, other: Choice) -> int:
         """Leading tokens in common with a running choice that this one may share."""
-        ours, theirs = choice.job.request, other.job.request
-        if choice.job is not other.job and not (ours.cache and theirs.cache and ours.tenant == theirs.tenant):
+        ours, theirs = choice.job, other.job
+        if ours is not theirs and not (ours.request.cache and theirs.request.cache and ours.owner == theirs.owner):
             return 0
         return count_common(choice.tokens[:-1], other.tokens)
 
@@ -191,6 +245,27 @@ class KvMemory:
             sequence = self._model.open(choice.sampling, choice.tokens)
             self._ledger.open(sequence)
         return sequence
+
+    def _bring_in(self, choice: Choice, match: StoredMatch) -> bool | None:
+        """Begin the choice with a stored prefix. False when it must wait, for room or for the disk; None where the
+        prefix cannot be had after all."""
+        if match.entry.state is None:
+            assert self._prefixes is not None
+            self._prefixes.fetch(match.entry, self._arrived)
+            return False
+        need = len(choice.tokens) - match.length + self._headroom(choice)
+        if not self._sequence_free(None) or not self._make_room(match.length + need):
+            return False
+        tier = match.entry.tier
+        # For a moment there are cells for all that was stored.
+        sequence = self._backup.restore(choice, match) if self._make_room(len(match.entry.tokens)) else None
+        if sequence is None:
+            return None
+        self._ledger.open(sequence)
+        self._ledger.extend(sequence, match.length)
+        self._claim(choice, sequence, need)
+        self._count(choice, match.length, tier)
+        return True
 
     def _bring_back(self, choice: Choice, saved: bytes) -> bool:
         """Restore a preempted choice; computes it anew where the engine will not take its own state back."""
@@ -213,14 +288,23 @@ class KvMemory:
         choice.claim = cells
         self._claims += cells
 
-    def _count(self, choice: Choice, cached: int) -> None:
+    def _count(self, choice: Choice, cached: int, tier: Tier) -> None:
         """Book a lookup; choices after the first share their own request's prompt, which is no cache hit."""
+        choice.computed = cached
+        if choice.generated:
+            return
         choice.cached = cached
-        if choice.index == 0 and choice.job.request.cache:
+        if choice.index:
+            return
+        reuse = choice.job.reuse = self._backup.explain(choice, cached, tier if cached else None)
+        if reuse.cause is not None:
+            self._lost[reuse.cause] += reuse.lost
+        if choice.job.request.cache:
             self._lookups += 1
             self._hits += cached > 0
             self._prompt_tokens += len(choice.tokens)
-            self._cached_tokens += cached
+            if cached:
+                self._reused[tier] += cached
 
     def _make_room(self, cells: int) -> bool:
         """Evict residents, coldest first, until so many cells are free; evicts none when that cannot be enough."""
@@ -239,6 +323,7 @@ class KvMemory:
         return self._model.spec.cells - self._ledger.distinct(kept) - self._claims
 
     def _evict(self, sequence: SequenceId) -> None:
+        self._backup.evict(sequence, self._residents.owner(sequence), self._residents.tokens(sequence))
         self._residents.drop(sequence)
         self._forget(sequence)
         self._evictions += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from core.cache.identity import ModelIdentity
 from core.contract.models import Model
 from core.decoding.speculate import Proposer
 
@@ -12,16 +13,23 @@ from core.decoding.speculate import Proposer
 class Loaded:
     """A model with what a user should know about how it came to run this way.
 
-    `proposer` guesses what a model that decodes step by step will write; it is freed with the model.
+    `proposer` guesses what a model that decodes step by step will write; it is freed with the model. `identity` says
+    whose states are the model's own; None for a model whose states cannot be kept.
     """
 
     def __init__(
-        self, model: Model, engine: str, notes: tuple[str, ...] = (), proposer: Proposer | None = None
+        self,
+        model: Model,
+        engine: str,
+        notes: tuple[str, ...] = (),
+        proposer: Proposer | None = None,
+        identity: ModelIdentity | None = None,
     ) -> None:
         self.model = model
         self.engine = engine
         self.notes = notes
         self.proposer = proposer
+        self.identity = identity
 
     @property
     def promised(self) -> int:

@@ -8,13 +8,14 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
+from core.cache.identity import owner_of
 from core.contract.models import Tokenizer
 from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import ResolvedGeneration
 from core.serving.job import LoopJob
-from core.snapshots import RequestRow, RequestState
+from core.snapshots import RequestRow, RequestState, Reuse
 
 
 class End(Enum):
@@ -36,6 +37,10 @@ class Job(LoopJob):
         """`notes` are sentences about how the prompt came to be."""
         super().__init__(request)
         self.prompt = prompt
+        self.owner = owner_of(request.tenant, request.cache_salt)
+        """Who may share its prefixes."""
+        self.reuse = Reuse()
+        """What of its prompt was reused; known once it is claimed."""
         self.notes = notes
         room = context - len(prompt)
         limit = room if request.max_tokens is None else min(room, request.max_tokens)
@@ -56,6 +61,7 @@ class Job(LoopJob):
             completion_tokens=generated,
             rate=(generated - len(self.choices)) / spent if spent > 0 else 0.0,
             notes=self.notes,
+            reuse=self.reuse,
         )
 
     def _state(self) -> RequestState:

@@ -25,6 +25,7 @@ from core.settings.llama_cpp_server import (
     GGML_TYPES,
     LOOKUP,
     MODEL,
+    DiskCache,
     FromPretrained,
     LlamaConfig,
     ModelOptions,
@@ -95,7 +96,12 @@ class _Translation:
         }
         server = {"server": asdict(self._config.server)} if self._config.server else {}
         name = model.alias or _stem(model)
-        return Imported(_given({**server, "models": {name: profile}}), tuple(self._notes))
+        return Imported(_given({**server, "cache": self._cache(), "models": {name: profile}}), tuple(self._notes))
+
+    def _cache(self) -> Tree:
+        disk = self._config.disk_cache or DiskCache()
+        size = None if disk.max_bytes is None else str(disk.max_bytes)
+        return {"disk_folder": disk.path, "disk_size": size, "disk_min_tokens": disk.min_tokens}
 
     def _load_option(self, name: str, declared: Declared) -> object:
         """The value, within the bounds that it has here."""
@@ -124,8 +130,6 @@ class _Translation:
         self._note_drafting()
         if model.from_pretrained is not None:
             self._note_fetching(model.from_pretrained)
-        if self._config.disk_cache is not None:
-            self._notes.append("disk_cache is not taken over: its files are of another format.")
 
     def _note_drafting(self) -> None:
         """What is not taken over of the keys that begin with `draft_model`."""

@@ -114,11 +114,14 @@ def check_settings(values: Tree, source: str, *, strict: bool = True, order: lis
     rest = {**values, "models": {}} if isinstance(values.get("models"), Mapping) else values
     settings = replace(convert(rest, Settings, source, strict=strict), models=profiles)
     settings = replace(settings, server=_checked(settings.server, source))
-    limit = settings.pool.memory_limit
-    try:
-        parse_size("100%" if limit is None else limit, 1 << 60)
-    except ValueError as error:
-        raise wrong(source, f"pool.memory_limit: {error}") from error
+    for key, size in (
+        ("pool.memory_limit", settings.pool.memory_limit),
+        ("cache.disk_size", settings.cache.disk_size),
+    ):
+        try:
+            parse_size("100%" if size is None else size, 1 << 60)
+        except ValueError as error:
+            raise wrong(source, f"{key}: {error}") from error
     return settings
 
 

@@ -56,6 +56,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     reverse proxy passes on as Host. Each is one whole name, such as `llm.example.org`; case and port are ignored."""
     max_body: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
     """Bytes a request body may have."""
+    drain_timeout: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
+    """Seconds for requests under way to end, and then for prefixes to be written to disk, when the server stops."""
 
 
 class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +65,21 @@ class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Requests that may wait for a slot; zero means any number, without a timeout."""
     queue_timeout: Seconds = 60.0
     """Seconds a request may wait for a slot."""
+
+
+class CacheSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    enabled: bool = True
+    """Reuse what was computed of earlier prompts; off, each prompt is computed from its beginning."""
+    size: Annotated[int, Meta(ge=0, le=16_777_216)] = 2048
+    """Megabytes of memory for prefixes that have left the KV cache, of all models together; zero keeps none there."""
+    disk: bool = True
+    """Keep prefixes on disk too, where they outlive the process."""
+    disk_folder: str | None = None
+    """Where; None takes a folder of the workbench's own."""
+    disk_size: str | None = None
+    """What they may take there, such as `20GB`; None takes a tenth of what is free, and 20 GB at most."""
+    disk_min_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 128
+    """Shorter prefixes are not written to disk."""
 
 
 class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,6 +161,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     model: ModelSettings = ModelSettings()
     models: Mapping[str, Profile] = field(default_factory=dict)
     """Models by the names they are served under, with what is wanted of each."""
+    cache: CacheSettings = CacheSettings()
     pool: PoolSettings = PoolSettings()
     route: RouteSettings = RouteSettings()
     probe: ProbeSettings = ProbeSettings()

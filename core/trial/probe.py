@@ -28,7 +28,7 @@ from core.contract.options import DEFAULT_BATCH_TOKENS, LoadOptions
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
 from core.hardware import describe_machine
 from core.kept import keep_value, load_kept
-from core.models.formats.detect import mark
+from core.models.formats.detect import mark, newest_write
 from core.telemetry.log import get_logger
 from core.trial.child import Line, Sampled, Settled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
 from core.trial.cpu_load import BUSY_SHARE, Times, measure_other_load, read_times
@@ -248,7 +248,7 @@ class Prober:
         return [verdict for path in paths if (verdict := load_kept(path, ProbeVerdict)) is not None]
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
-        model = (mark(artifact), str(_written(artifact)), str(REHEARSAL_VERSION))
+        model = (mark(artifact), str(newest_write(artifact.path)), str(REHEARSAL_VERSION))
         subject = (engine.name, _version(engine), describe_machine().fingerprint, *model)
         asked = (f"{name} {getattr(options, name)}" for name in options.__struct_fields__ if name not in UNTRIED)
         digest = hashlib.sha256(os.fsencode("\n".join((*subject, *asked)))).hexdigest()[:24]
@@ -411,14 +411,6 @@ def _reached(outcome: TrialOutcome) -> int:
 def _version(engine: Engine) -> str:
     availability = engine.availability()
     return availability.version if isinstance(availability, Available) else "unknown"
-
-
-def _written(artifact: Artifact) -> int:
-    """When the model's files were written last, in nanoseconds: their fingerprint reads their two ends alone, and what
-    ends a process may stand between them. Zero for a model without files."""
-    path = artifact.path
-    files = path.rglob("*") if path.is_dir() else (path,)
-    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
 def apply_fitting(engine: Engine, artifact: Artifact, verdict: ProbeVerdict, options: LoadOptions) -> LoadOptions:

@@ -108,6 +108,13 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--queue-timeout", dest="queue.queue_timeout", type=number, metavar="SECONDS", help="how long one may wait (60)"
     )
+    server.add_argument(
+        "--drain-timeout",
+        dest="server.drain_timeout",
+        type=number,
+        metavar="SECONDS",
+        help="for requests under way when the server stops (30)",
+    )
     model = parser.add_argument_group("model")
     for each in load_declarations():
         add_declared(model, "model", each)
@@ -136,6 +143,29 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         type=filled,
         metavar="NAME",
         help="complexity, cheapest-that-fits or round-robin",
+    )
+    cache = parser.add_argument_group("prefix cache")
+    cache.add_argument(
+        "--cache-size", dest="cache.size", type=whole, metavar="MB", help="memory for prefixes put aside (2048)"
+    )
+    _add_switch(cache, "--no-cache", "cache.enabled", "compute each prompt from its beginning", on=False)
+    cache.add_argument(
+        "--disk-cache", dest="cache.disk_folder", type=filled, metavar="DIR", help="where prefixes outlive the process"
+    )
+    cache.add_argument(
+        "--disk-cache-size",
+        dest="cache.disk_size",
+        type=filled,
+        metavar="SIZE",
+        help="they may take there: 20GB or 10%% of the disk (a tenth of what is free)",
+    )
+    _add_switch(cache, "--no-disk-cache", "cache.disk", "keep prefixes in memory alone", on=False)
+    cache.add_argument(
+        "--disk-cache-min-tokens",
+        dest="cache.disk_min_tokens",
+        type=whole,
+        metavar="N",
+        help="shorter prefixes are not written (128)",
     )
     choice = parser.add_argument_group("choosing an engine")
     _add_switch(choice, "--no-benchmark", "bench.enabled", "go by priority, measure nothing", on=False)

@@ -153,6 +153,11 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=file_path, metavar="FILE", help=f"write the rows as {name}")
 
 
+def _add_cache_rm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", type=filled, metavar="NAME", help="of one prefix, or of a model with all")
+    parser.add_argument("--all", action="store_true", help="all prefixes of all models")
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--show-secrets", action="store_true", help="print keys as they are, instead of ***")
@@ -206,6 +211,27 @@ COMMANDS: Final = (
         "measure the engines that can run a model here, side by side",
         _add_bench,
         "tui.cli.bench:run",
+    ),
+    Command(
+        "cache ls",
+        "",
+        "list the prompts' prefixes that are stored on disk, those used last first",
+        _add_nothing,
+        "tui.cli.cache:list_prefixes",
+    ),
+    Command(
+        "cache rm",
+        "NAME | --all",
+        "delete stored prefixes",
+        _add_cache_rm,
+        "tui.cli.cache:remove_prefixes",
+    ),
+    Command(
+        "cache verify",
+        "",
+        "read all stored prefixes, and delete those that are damaged",
+        _add_nothing,
+        "tui.cli.cache:verify_prefixes",
     ),
     Command(
         "config",

@@ -69,7 +69,7 @@ async def _serve(settings: Settings, model: str) -> int:
             _announce(server, workbench)
             if await signals.unless(server.wait()):
                 raise ServerError("The server ended by itself; the log says why.")
-        await signals.hurried(server.stop())
+        await signals.hurried(server.stop(settings.server.drain_timeout))
     finally:
         if keeping is not None:
             keeping.cancel()

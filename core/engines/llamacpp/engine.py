@@ -76,6 +76,7 @@ class LlamaCppEngine:
     platform = "any"
     formats = ("gguf",)
     priority = 20
+    state_format = "BTS1"
     libraries = ("llama_cpp", "numpy")
     lora_format = "gguf"
 

@@ -27,6 +27,7 @@ class MlxEngine:
     name = "mlx"
     platform = "darwin-arm64"
     formats = ("mlx",)
+    state_format = "BTX1"
 
     @property
     def priority(self) -> int:

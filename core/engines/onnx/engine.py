@@ -55,6 +55,7 @@ class OnnxEngine:
     name = "onnxruntime"
     platform = "any"
     formats = ("onnx", "onnx-embedder")
+    state_format = "BTO1"
     priority = 30
 
     def availability(self) -> Availability:

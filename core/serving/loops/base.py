@@ -5,17 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
+
+from msgspec.structs import replace
 
 from core.errors import BenchtopError, Cancelled, EngineFailed, ModelNotReady
 from core.events import Failed
 from core.serving.job import LoopJob
 from core.serving.queue import AdmissionQueue
-from core.snapshots import CacheStats, DraftStats, RequestRow
+from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
+ROWS_KEPT = 256
+"""Requests that have ended and can still be asked about."""
 AnyJob = TypeVar("AnyJob", bound=LoopJob)
 log = get_logger(__name__)
 
@@ -36,6 +41,7 @@ class ModelLoop(ABC, Generic[AnyJob]):
         """Tokens drawn."""
         self.prefilled = RateMeter()
         """Prompt tokens computed."""
+        self._ended: deque[RequestRow] = deque(maxlen=ROWS_KEPT)
 
     def submit(self, job: AnyJob) -> None:
         self._queue.put(job)
@@ -66,6 +72,13 @@ class ModelLoop(ABC, Generic[AnyJob]):
 
     def find(self, request_id: str) -> AnyJob | None:
         return next((job for job in self._jobs() if job.request_id == request_id), None)
+
+    def row(self, request_id: str) -> RequestRow | None:
+        """Of a request that waits or runs, or that ended lately."""
+        job = self.find(request_id)
+        if job is not None:
+            return job.row(time.monotonic())
+        return next((row for row in tuple(self._ended) if row.id == request_id), None)
 
     @property
     @abstractmethod
@@ -125,6 +138,23 @@ class ModelLoop(ABC, Generic[AnyJob]):
 
     def _jobs(self) -> list[AnyJob]:
         return [*self._served(), *self._queue.waiting()]
+
+    def _note_end(self, job: AnyJob) -> None:
+        """Keep the row of a request that has ended, and write it down."""
+        row = replace(job.row(time.monotonic()), state=RequestState.ENDED)
+        self._ended.append(row)
+        reuse = row.reuse
+        log.info(
+            "request ended",
+            request=row.id,
+            model=self._name,
+            prompt=row.prompt_tokens,
+            reused=reuse.tokens,
+            tier=reuse.tier.value if reuse.tier else None,
+            cause=reuse.cause.value if reuse.cause else None,
+            detail=reuse.detail or None,
+            departure=reuse.departure.token if reuse.departure else None,
+        )
 
     def _fail_waiting(self, error: BenchtopError) -> None:
         for job in self._queue.drain():

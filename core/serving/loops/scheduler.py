@@ -8,8 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from core.cache.model_prefixes import ModelPrefixes
 from core.contract.models import TokenModel
 from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
@@ -31,8 +33,27 @@ model would take the processor from the engine, and nobody reads that fast."""
 RESTARTS = 3
 """Restarts in a row without a single good step before the model is given up."""
 
-Loader = Callable[[], tuple[TokenModel, Proposer | None]]
+REST_SECONDS = 0.5
+"""Without anything to do, before what is in the KV cache alone is stored."""
+STORING_SHARE = 0.02
+"""Of the loop's time that storing may take while there is something to do."""
+STORING_BYTES = 32 * 2**20
+"""Larger states are stored at rest only: copying them would be felt by running streams."""
+STORING_SECONDS = 20.0
+"""That storing may take when the model is unloaded."""
+
+Loader = Callable[[], "Served"]
 log = get_logger(__name__)
+
+
+class Served(Struct, frozen=True):
+    """A model for a loop to serve."""
+
+    model: TokenModel
+    proposer: Proposer | None = None
+    """Guesses for the model, and is freed with it."""
+    prefixes: ModelPrefixes | None = None
+    """Keep what the KV cache does not; None where the engine's states cannot be kept."""
 
 
 class ServingLoop(ModelLoop[Job]):
@@ -61,6 +82,11 @@ class ServingLoop(ModelLoop[Job]):
         self._stepping: Sequence[Job] = ()
         self._blocked: Job | None = None
         """The request that found no room; not tried again until something is retired or prefilled."""
+        self._prefix_read = threading.Event()
+        """A prefix that a request waits for was read from disk."""
+        self._next_storing = 0.0
+        self._orderly = False
+        """Whether the loop was left with all that the KV cache holds known."""
         self._failures = 0
         self._prefill_rate = 0.0
         self._handed = 0.0
@@ -122,24 +148,43 @@ class ServingLoop(ModelLoop[Job]):
         while not self._stopping.is_set():
             self._arrived.clear()
             if not self._turn():
-                self._arrived.wait()
+                self._rest()
+        self._orderly = True
 
     def _wind_up(self, error: BenchtopError) -> None:
         for choice in (*self._running, *self._waiting):
             self._close_job(choice.job, Failed(error))
+        self._hand_over()
+        if self._orderly:
+            for choice in list(self._running):
+                self._retire(choice, keep=True)
+            self._memory.store_all(STORING_SECONDS)
         self._running.clear()
         self._waiting.clear()
-        self._hand_over()
         self._free()
 
-    def adopt(self, model: TokenModel, proposer: Proposer | None = None) -> None:
-        """Serve this model from now on, with an empty KV cache. Before `run` from the thread that loaded it.
+    def adopt(self, served: Served) -> None:
+        """Serve this model from now on, with an empty KV cache. Before `run` from the thread that loaded it."""
+        self._model = served.model
+        self._memory = KvMemory(served.model, self._running, self._past_cache, served.prefixes, self._note_prefix)
+        self._guesser = Guesser(served.model, served.proposer)
 
-        `proposer` guesses for it, and is freed with it.
-        """
-        self._model = model
-        self._memory = KvMemory(model, self._running, self._past_cache)
-        self._guesser = Guesser(model, proposer)
+    def _note_prefix(self) -> None:
+        """From any thread."""
+        self._prefix_read.set()
+        self._wake()
+
+    def _rest(self) -> None:
+        """Wait for something to do; meanwhile store what is in the KV cache alone."""
+        while not self._arrived.wait(REST_SECONDS if self._memory.unsaved else None):
+            self._memory.store_one()
+
+    def _store_beside(self) -> None:
+        """Store a little of what is in the KV cache alone although there is something to do."""
+        began = time.monotonic()
+        if began >= self._next_storing and self._memory.unsaved and self._memory.store_one(STORING_BYTES):
+            end = time.monotonic()
+            self._next_storing = end + (end - began) / STORING_SHARE
 
     def _free(self) -> None:
         try:
@@ -149,6 +194,9 @@ class ServingLoop(ModelLoop[Job]):
 
     def _turn(self) -> bool:
         """One step and all around it. False when there is nothing to do."""
+        if self._prefix_read.is_set():
+            self._prefix_read.clear()
+            self._blocked = None
         self._drop_cancelled()
         self._admit()
         work = self._plan()
@@ -157,6 +205,7 @@ class ServingLoop(ModelLoop[Job]):
         if work:
             # After the hand-over: what was drawn must not wait for guesses.
             self._step(self._guesser.extend(work))
+            self._store_beside()
         return bool(work)
 
     def _may_hold(self, work: Sequence[tuple[Choice, Work]]) -> bool:
@@ -210,7 +259,7 @@ class ServingLoop(ModelLoop[Job]):
                 self._preempt_youngest()
         spec = self._model.spec
         limit = prefill_limit(self._prefill_rate, spec.batch)
-        chunks = plan_step([choice.pending for choice in self._running], spec.batch, limit)
+        chunks = plan_step([self._memory.chunk(choice) for choice in self._running], spec.batch, limit)
         return [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
 
     def _preempt_youngest(self) -> None:
@@ -277,6 +326,7 @@ class ServingLoop(ModelLoop[Job]):
             self._retire(choice, keep=True)
             choice.job.open_choices -= 1
             if choice.job.open_choices == 0:
+                self._note_end(choice.job)
                 self._queue.done(time.monotonic() - (choice.job.claimed or 0.0), cancelled=False)
 
     def _retire(self, choice: Choice, *, keep: bool) -> None:
@@ -293,6 +343,7 @@ class ServingLoop(ModelLoop[Job]):
         if job.open_choices == 0:
             return
         job.open_choices = 0
+        self._note_end(job)
         self._outbox.append((job.stream, [event]))
         self._queue.done(0.0, cancelled=True)
 
@@ -326,7 +377,7 @@ class ServingLoop(ModelLoop[Job]):
         self._blocked = None
         self._free()
         self._past_cache = self._memory.stats()
-        self.adopt(*self._load())
+        self.adopt(self._load())
         self._restarting(None)
 
     def _hand_over(self) -> None:

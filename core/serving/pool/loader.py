@@ -9,11 +9,15 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from core.cache.identity import ModelIdentity
+from core.contract.abilities import KeepsStates
 from core.contract.artifact import URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
+from core.contract.models import Model
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
+from core.models.formats.detect import fingerprint, mark, newest_write
 from core.models.library.variants import formats, variant
 from core.models.resolve import resolve_own
 from core.serving.draft_model import Find, Way, refuse_unlike, way, with_draft
@@ -220,8 +224,29 @@ class ModelLoader:
             return not stop.is_set()
 
         progress(0.0)
-        return Loaded(engine.load(artifact, options, progress), engine.name, notes)
+        model = engine.load(artifact, options, progress)
+        return Loaded(model, engine.name, notes, identity=identify_model(engine, artifact, options, model))
 
 
 def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:
     return next((wanted for wanted in formats(artifact) if wanted in engine.formats), None)
+
+
+def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, model: Model) -> ModelIdentity | None:
+    """Whose states are the model's own; None where its engine's cannot be kept. Reads the ends of the model's files."""
+    if not isinstance(engine, KeepsStates):
+        return None
+    availability = engine.availability()
+    version = availability.version if isinstance(availability, Available) else "unknown"
+    flash = {None: "as usual", True: "on", False: "off"}[options.flash_attention]
+    adapters = (
+        f"{fingerprint(Path(lora.path))} {newest_write(Path(lora.path))} {lora.scale}" for lora in options.adapters
+    )
+    return ModelIdentity(
+        # The time tells files apart that differ in their middle alone.
+        weights=f"{mark(artifact)} {newest_write(artifact.path)}",
+        engine=engine.name,
+        version=f"{version}, states {engine.state_format}",
+        settings=f"context {model.spec.context}, KV {options.cache_type.value}, flash attention {flash}",
+        adapters=", ".join(adapters),
+    )

@@ -76,7 +76,16 @@ async def test_engines_are_listed_with_the_active_one(echo: Served) -> None:
     assert body["active"] == "echo"
     rows = {row["name"]: row for row in body["engines"]}
     assert rows["echo"]["available"] is True
-    assert rows["echo"].keys() == {"name", "available", "platform", "priority", "version", "reason", "mend"}
+    assert rows["echo"].keys() == {
+        "name",
+        "available",
+        "platform",
+        "priority",
+        "version",
+        "reason",
+        "mend",
+        "keeps_prefixes",
+    }
 
 
 async def test_queue_and_cache_are_counted(echo: Served) -> None:

@@ -173,17 +173,20 @@ def test_what_concerns_speed_or_memory_alone_is_told(tmp_path: Path, model: dict
     assert note.startswith(said)
 
 
-def test_a_disk_cache_and_other_places_of_files_are_told(tmp_path: Path) -> None:
-    content = hub("a.gguf", cache_dir="c", additional_files=["b.json"]) | {
-        "disk_cache": {"path": ".cache/sequences", "max_bytes": 1073741824, "min_tokens": 128}
-    }
-    files, folder, cache = read(tmp_path, content).notes
+def test_a_disk_cache_is_translated(tmp_path: Path) -> None:
+    disk = {"path": ".cache/sequences", "max_bytes": 1073741824, "min_tokens": 256}
+    cache = read(tmp_path, hub("a.gguf") | {"disk_cache": disk}).settings.cache
+    assert (cache.disk_folder, cache.disk_size, cache.disk_min_tokens) == (".cache/sequences", "1073741824", 256)
+
+
+def test_other_places_of_files_are_told(tmp_path: Path) -> None:
+    content = hub("a.gguf", cache_dir="c", additional_files=["b.json"])
+    files, folder = read(tmp_path, content).notes
     assert files == (
         "model.from_pretrained.additional_files: b.json will not be fetched; only the parts of a model are."
     )
     assert "cache_dir" in folder
     assert "HF_HUB_CACHE" in folder
-    assert cache.startswith("disk_cache is not taken over")
 
 
 def test_every_key_of_a_model_is_translated_or_told() -> None:

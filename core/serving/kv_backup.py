@@ -1,0 +1,189 @@
+"""What a model's KV cache holds, put into the store and taken out of it again.
+
+Belongs to the loop's thread, as the model does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from core.cache.model_prefixes import ModelPrefixes
+from core.cache.prefix import Tokens
+from core.cache.recall import Asked, Outline, outline_of
+from core.cache.store import StoredMatch
+from core.contract.models import TokenModel, Trims
+from core.contract.step import SequenceId
+from core.errors import EngineError
+from core.serving.sequence import Choice, Job
+from core.snapshots import Reuse, Tier
+from core.telemetry.log import get_logger
+
+LEAST_TOKENS = 32
+"""Shorter prefixes are computed sooner than they are stored."""
+RESTORING_SHARE = 1 / 32
+"""Of the time that computing a token takes, what restoring one may take: a long state is not restored for a few
+tokens of it."""
+CHECKPOINT_TOKENS = 2048
+"""Between two states of a long prompt, where a state cannot be cut."""
+TAIL_TOKENS = 16
+"""In front of the end of a prompt, where a state cannot be cut: what a template writes before an answer may be
+written otherwise in the next turn, and the same prompt may come again."""
+ROOM = "the room of the KV cache"
+log = get_logger(__name__)
+
+
+class _Kept:
+    """A finished sequence that is in the KV cache alone."""
+
+    __slots__ = ("outline", "owner", "tokens")
+
+    def __init__(self, owner: str, tokens: Tokens, outline: Outline) -> None:
+        self.owner = owner
+        self.tokens = tokens
+        self.outline = outline
+
+
+class KvBackup:
+    """Decides nothing about the KV cache's cells: `KvMemory` does. Without `prefixes` it stores nothing."""
+
+    def __init__(self, model: TokenModel, prefixes: ModelPrefixes | None) -> None:
+        self._model = model
+        self._prefixes = prefixes
+        self._trims = isinstance(model, Trims)
+        self._unsaved: OrderedDict[SequenceId, _Kept] = OrderedDict()
+
+    @property
+    def pending(self) -> int:
+        """Finished sequences that are in the KV cache alone."""
+        return len(self._unsaved)
+
+    def match(self, choice: Choice, shared: int) -> StoredMatch | None:
+        """A stored prefix that is worth restoring although `shared` tokens are in the KV cache; the last token of the
+        choice is always left to compute."""
+        if self._prefixes is None or not choice.job.request.cache:
+            return None
+        found = self._prefixes.match(choice.job.owner, tuple(choice.tokens[:-1]))
+        if found is None or found.length - shared < LEAST_TOKENS:
+            return None
+        worth = found.length - shared >= len(found.entry.tokens) * RESTORING_SHARE
+        return found if worth else None
+
+    def restore(self, choice: Choice, match: StoredMatch) -> SequenceId | None:
+        """A sequence that holds what was matched; None where the state is gone, or the engine will not have it."""
+        assert self._prefixes is not None
+        state = self._prefixes.take(match.entry)
+        if state is None:
+            return None
+        try:
+            sequence = self._model.restore(state, choice.sampling, choice.tokens)
+        except EngineError as error:
+            self._prefixes.discard(match.entry, str(error))
+            return None
+        if match.length < len(match.entry.tokens) and isinstance(self._model, Trims):
+            self._model.trim(sequence, match.length)
+        return sequence
+
+    def explain(self, choice: Choice, reused: int, tier: Tier | None) -> Reuse:
+        """Why no more of the choice's prompt was reused."""
+        if self._prefixes is None:
+            return Reuse(reused, tier)
+        tokenizer = self._model.tokenizer
+
+        def words(tokens: Sequence[int]) -> str:
+            return b"".join(map(tokenizer.piece, tokens)).decode("utf-8", "replace")
+
+        job = choice.job
+        asked = Asked(tuple(choice.tokens), self._outline(job), reused, tier, job.request.cache)
+        return self._prefixes.explain(job.owner, asked, words)
+
+    def keep(self, choice: Choice, sequence: SequenceId) -> None:
+        """The sequence stays in the KV cache, and is to be stored when there is time."""
+        kept = self._kept(choice)
+        if len(kept.tokens) >= LEAST_TOKENS and self._prefixes is not None and self._prefixes.keeps:
+            self._unsaved[sequence] = kept
+
+    def checkpoint(self, choice: Choice, sequence: SequenceId) -> None:
+        """Store the sequence as it is now: it cannot be cut later."""
+        if self._prefixes is None or not self._prefixes.keeps or choice.computed < LEAST_TOKENS:
+            return
+        kept = self._kept(choice)
+        self._put(sequence, kept)
+
+    def until_checkpoint(self, choice: Choice) -> int:
+        """Tokens of the choice that may be computed before a state of it is to be stored; all where none is."""
+        stores = self._prefixes is not None and self._prefixes.keeps and choice.job.request.cache
+        if self._trims or not stores or choice.index:
+            return choice.pending
+        return next_checkpoint(len(choice.job.prompt), choice.computed, choice.pending)
+
+    def at_checkpoint(self, choice: Choice) -> bool:
+        """Whether a state of the choice is to be stored now."""
+        return (
+            not self._trims
+            and choice.index == 0
+            and choice.job.request.cache
+            and is_checkpoint(len(choice.job.prompt), choice.computed)
+        )
+
+    def forget(self, sequence: SequenceId) -> None:
+        """The sequence leaves the KV cache, and what it holds is held by another."""
+        self._unsaved.pop(sequence, None)
+
+    def evict(self, sequence: SequenceId, owner: str, tokens: Tokens) -> None:
+        """The sequence is about to leave the KV cache for others."""
+        kept = self._unsaved.pop(sequence, None)
+        if kept is not None:
+            self._put(sequence, kept)
+        elif self._prefixes is not None:
+            stored = self._prefixes.match(owner, tokens)
+            if stored is None or stored.length < len(tokens):
+                self._prefixes.note_gone(owner, tokens, ROOM)
+
+    def store_one(self, most_bytes: int | None = None) -> bool:
+        """Store the sequence that has waited longest; False where there is none, or none of `most_bytes` at most."""
+        size = self._model.spec.kv_bytes_per_token
+        for sequence, kept in self._unsaved.items():
+            if most_bytes is None or len(kept.tokens) * size <= most_bytes:
+                del self._unsaved[sequence]
+                self._put(sequence, kept)
+                return True
+        return False
+
+    def hurry(self) -> None:
+        """Have what was stored written to disk at once."""
+        if self._prefixes is not None:
+            self._prefixes.hurry()
+
+    def _kept(self, choice: Choice) -> _Kept:
+        """What the choice's sequence holds, which is remembered too."""
+        job = choice.job
+        kept = _Kept(job.owner, tuple(choice.tokens[: choice.computed]), self._outline(job))
+        if self._prefixes is not None:
+            self._prefixes.remember(kept.owner, kept.tokens, len(job.prompt), kept.outline)
+        return kept
+
+    def _outline(self, job: Job) -> Outline:
+        return outline_of(job.request, self._model.spec.template)
+
+    def _put(self, sequence: SequenceId, kept: _Kept) -> None:
+        assert self._prefixes is not None
+        try:
+            state = self._model.save(sequence)
+        except EngineError as error:
+            log.warning("a prefix could not be stored", why=str(error))
+            return
+        self._prefixes.put(kept.owner, kept.tokens, state, kept.outline, exact=not self._trims)
+
+
+def next_checkpoint(prompt: int, computed: int, pending: int) -> int:
+    """Tokens to compute until the next state of a prompt of `prompt` tokens is to be stored; `pending` where none is
+    any more."""
+    marks = (prompt - TAIL_TOKENS, (computed // CHECKPOINT_TOKENS + 1) * CHECKPOINT_TOKENS)
+    return min([pending, *(mark - computed for mark in marks if computed < mark <= prompt - TAIL_TOKENS)])
+
+
+def is_checkpoint(prompt: int, computed: int) -> bool:
+    """Whether a state is to be stored after `computed` tokens of a prompt."""
+    end = prompt - TAIL_TOKENS
+    return 0 < computed <= end and (computed == end or computed % CHECKPOINT_TOKENS == 0)
