@@ -93,11 +93,11 @@ class Desk:
         await asyncio.to_thread(importlib.import_module, "core.workbench")
         if self._closed:
             raise ModelNotReady(name, "The workbench is closed; start it again.")
-        first = not self.workbench.served_models()
+        first = not self.workbench.models.loaded_names()
         if first:
             self._begin(name)
         try:
-            served = await self.workbench.load(name, LoadSettings(ctx_size=wish.context, kv_type=wish.kv_type))
+            served = await self.workbench.models.load(name, LoadSettings(ctx_size=wish.context, kv_type=wish.kv_type))
         except BaseException as error:
             if first:
                 why = error if isinstance(error, BenchtopError) else ModelNotReady(name, f"Loading {name} was stopped.")
@@ -123,12 +123,12 @@ class Desk:
 
         await asyncio.to_thread(importlib.import_module, "core.workbench")
         for name in self.settings.models:
-            await attempt(self.workbench.serve((name,)))
+            await attempt(self.workbench.models.serve((name,)))
         # What chat wants comes first.
         await self._ready.wait()
         for name, profile in self.settings.models.items():
             if profile.pin:
-                await attempt(self.workbench.load(name))
+                await attempt(self.workbench.models.load(name))
         return problems
 
     def _begin(self, name: str) -> None:
@@ -149,10 +149,10 @@ class Desk:
 
     async def unload(self, name: str) -> None:
         """Unload; where it was in use, the workbench's next default takes its place. Raises BenchtopError."""
-        await self.workbench.unload(name)
+        await self.workbench.models.unload(name)
         if name != self.model:
             return
-        if (other := self.workbench.default_model) is not None:
+        if (other := self.workbench.models.default) is not None:
             self.use(other)
         else:
             told = f"The model {name} was unloaded; load one on the models screen (F1)."
@@ -169,7 +169,7 @@ class Desk:
 
         source = self.settings.source(name)
         try:
-            artifact = self.workbench.store.resolve(self.workbench.store.read_own(source))
+            artifact = self.workbench.models.store.resolve(self.workbench.models.store.read_own(source))
         except BenchtopError as error:
             return LibraryEntry(name, Path(), None, 0, False, str(error))
         found = files.get(artifact.path)
@@ -186,12 +186,12 @@ class Desk:
         Raises DownloadError.
         """
         await self._ready.wait()
-        downloads = self.workbench.store.downloads
+        downloads = self.workbench.downloads
         return await asyncio.to_thread(downloads.resume_pending)
 
     def downloading(self) -> int:
         """Downloads under way that end with this program."""
-        return self._workbench.store.downloads.under_way if self._workbench is not None else 0
+        return self._workbench.downloads.under_way if self._workbench is not None else 0
 
     def answering(self, model: str | None = None) -> int:
         """Requests that clients of the server wait for, of one model or of all."""

@@ -68,7 +68,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ),
     )
     async def list_downloads() -> DownloadList:
-        items = await workbench.lanes.disk.run(workbench.store.downloads.items)
+        items = await workbench.lanes.disk.run(workbench.downloads.items)
         return DownloadList([build_row(item) for item in items])
 
     @post(
@@ -93,7 +93,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=(DownloadNotFound,)),
     )
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
-        return build_row(await workbench.lanes.disk.run(workbench.store.downloads.item, download_id))
+        return build_row(await workbench.lanes.disk.run(workbench.downloads.item, download_id))
 
     @delete(
         "/v1/downloads/{download_id:str}",
@@ -104,7 +104,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ),
     )
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
-        return build_row(await workbench.lanes.disk.run(cancel_item, workbench.store.downloads, download_id, discard))
+        return build_row(await workbench.lanes.disk.run(cancel_item, workbench.downloads, download_id, discard))
 
     @post(
         "/v1/downloads/{download_id:str}/pause",
@@ -113,7 +113,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=DOWNLOADING),
     )
     async def pause_download(download_id: FromPath[str]) -> DownloadRow:
-        return build_row(await workbench.lanes.disk.run(pause_item, workbench.store.downloads, download_id))
+        return build_row(await workbench.lanes.disk.run(pause_item, workbench.downloads, download_id))
 
     @post(
         "/v1/downloads/{download_id:str}/resume",
@@ -122,14 +122,14 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         opt=declare_contract(reply_with(DownloadRow, "The download, queued again", 202), outcomes=DOWNLOADING),
     )
     async def resume_download(download_id: FromPath[str]) -> DownloadRow:
-        return build_row(await workbench.lanes.disk.run(resume_item, workbench.store.downloads, download_id))
+        return build_row(await workbench.lanes.disk.run(resume_item, workbench.downloads, download_id))
 
     return [list_downloads, add_download, get_download, cancel_download, pause_download, resume_download]
 
 
 def enqueue_model(workbench: Workbench, model: str) -> DownloadItem:
-    return workbench.store.downloads.item(
-        workbench.store.downloads.enqueue(workbench.store.find(workbench.store.read_asked(model)))
+    return workbench.downloads.item(
+        workbench.downloads.enqueue(workbench.models.store.find(workbench.models.store.read_asked(model)))
     )
 
 

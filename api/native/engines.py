@@ -46,8 +46,8 @@ def build_engines_route(workbench: Workbench) -> HTTPRouteHandler:
                 mend=engine.mend,
                 keeps_prefixes=engine.keeps_prefixes,
             )
-            for engine in workbench.engines()
+            for engine in workbench.bench.engines()
         ]
-        return EngineList(rows, workbench.active_engine)
+        return EngineList(rows, workbench.models.active_engine)
 
     return list_engines

@@ -48,10 +48,10 @@ def build_health_route(workbench: Workbench) -> HTTPRouteHandler:
         ),
     )
     async def health_check() -> Response[Health]:
-        health, ready = judge_health(workbench.snapshot(), workbench.first_choice)
-        health, ready = add_past(health, ready, workbench.past, workbench.first_choice)
+        health, ready = judge_health(workbench.snapshot(), workbench.models.first_choice)
+        health, ready = add_past(health, ready, workbench.past, workbench.models.first_choice)
         # It is asked without a key.
-        paths = workbench.paths
+        paths = workbench.models.paths
         told = replace(
             health,
             detail=drop_folders(health.detail, paths),

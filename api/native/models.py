@@ -50,7 +50,7 @@ LOAD_BODY: Final = JsonBody(cast(type[ModelRequest], LoadRequest))
 
 def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     def card(name: str) -> ModelCard:
-        return find_card(build_cards(workbench.snapshot(), workbench.paths), name)
+        return find_card(build_cards(workbench.snapshot(), workbench.models.paths), name)
 
     async def read(
         request: Request[object, object, State], form: JsonBody[ModelRequest] = BODY
@@ -66,9 +66,11 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     )
     async def load_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request, LOAD_BODY)
-        name = await workbench.prepare(body.model, LoadSettings(**{name: getattr(body, name) for name in OPTIONS}))
+        name = await workbench.models.prepare(
+            body.model, LoadSettings(**{name: getattr(body, name) for name in OPTIONS})
+        )
         if body.pinned is not None:
-            workbench.pin(name, body.pinned)
+            workbench.models.pin(name, body.pinned)
         return add_headers(card(name), headers)
 
     @post(
@@ -81,7 +83,7 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     )
     async def unload_model(request: Request[object, object, State]) -> Response[ModelRequest]:
         body, headers = await read(request)
-        await workbench.unload(body.model)
+        await workbench.models.unload(body.model)
         return add_headers(ModelRequest(model=body.model), headers)
 
     @post(
@@ -92,7 +94,7 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     )
     async def pin_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request)
-        workbench.pin(body.model, body.pinned is not False)
+        workbench.models.pin(body.model, body.pinned is not False)
         return add_headers(card(body.model), headers)
 
     return [load_model, unload_model, pin_model]

@@ -39,7 +39,7 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     )
     async def cancel_request(request_id: FromPath[str]) -> CancelReport:
         name = request_id.removeprefix("/")
-        if not workbench.cancel(name):
+        if not workbench.requests.cancel(name):
             raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here.")
         return CancelReport(name)
 

@@ -103,7 +103,7 @@ def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             sort=_one_of(Sort, sort, "sort") if sort else Sort.DOWNLOADS,
             limit=_within(limit, 1, MOST_REPOSITORIES, "limit"),
         )
-        asking = workbench.lanes.hub.run(workbench.store.search, q[:200], filters)
+        asking = workbench.lanes.hub.run(workbench.models.store.search, q[:200], filters)
         page = await run_while_connected(request.receive, asking)
         return FoundList([_found(each) for each in page.found])
 
@@ -127,8 +127,8 @@ def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     ) -> FitList:
         kv = _one_of(KvType, kv_type, "kv_type") if kv_type else None
         wanted = None if context is None else _within(context, LEAST_CONTEXT, MOST_CONTEXT, "context")
-        name = workbench.store.read_asked(model)
-        asking = workbench.lanes.hub.run(offers, workbench.store, name, wanted, kv)
+        name = workbench.models.store.read_asked(model)
+        asking = workbench.lanes.hub.run(offers, workbench.models.store, name, wanted, kv)
         found = await run_while_connected(request.receive, asking)
         return FitList([_row(each) for each in found])
 

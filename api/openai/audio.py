@@ -169,9 +169,9 @@ def build_audio_routes(
         wanted = read_wanted(form)
         asked = translate_request(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
         if not asked.model:
-            asked = replace(asked, model=workbench.standing_in(ModelKind.TRANSCRIPTION))
+            asked = replace(asked, model=workbench.requests.choose_model(ModelKind.TRANSCRIPTION))
         media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
-        begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
+        begin = partial(workbench.requests.submit, asked, called=partial(setitem, state, "request_id"))
         return HttpAnswer(
             begin,
             AudioDialect(asked, wanted),

@@ -66,9 +66,9 @@ def build_chat_route(
         # What is wrong with the request is told before a model is loaded for it.
         generation = translate_request(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         if not generation.model:
-            generation = replace(generation, model=workbench.standing_in(ModelKind.CHAT))
+            generation = replace(generation, model=workbench.requests.choose_model(ModelKind.CHAT))
         dialect = ChatDialect(body, fingerprint, generation.model)
-        generation = workbench.route(generation)
+        generation = workbench.requests.route(generation)
         ignored = [*asked.ignored, *list_dropped(body)]
 
         def meet(traits: Traits) -> None:
@@ -77,7 +77,7 @@ def build_chat_route(
         def headers() -> Headers:
             return *build_route_headers(generation), *tell_ignored(ignored)
 
-        begin = partial(workbench.submit, generation, called=partial(setitem, state, "request_id"), meets=meet)
+        begin = partial(workbench.requests.submit, generation, called=partial(setitem, state, "request_id"), meets=meet)
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
     return create_chat_completion

@@ -100,8 +100,8 @@ def build_embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body:
         state = request.scope["state"]
         asked = translate_request(given.body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         if not asked.model:
-            asked = replace(asked, model=workbench.standing_in(ModelKind.EMBEDDING))
-        begin = partial(workbench.submit, asked, called=partial(setitem, state, "request_id"))
+            asked = replace(asked, model=workbench.requests.choose_model(ModelKind.EMBEDDING))
+        begin = partial(workbench.requests.submit, asked, called=partial(setitem, state, "request_id"))
         dialect = EmbeddingDialect(given.body, asked.model)
         ignored = given.ignored
         off_loop = workbench.lanes.writing.run

@@ -42,7 +42,7 @@ def build_model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
         name = model_id.removeprefix("/")
         # Those that are known are found without a look at the disk.
-        known = build_cards(workbench.snapshot(), workbench.paths)
+        known = build_cards(workbench.snapshot(), workbench.models.paths)
         return find_card(known if _is_among(known, name) else await build_all_cards(workbench), name)
 
     return [list_models, retrieve_model]
@@ -50,9 +50,9 @@ def build_model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
 
 async def build_all_cards(workbench: Workbench) -> list[ModelCard]:
     """Of the models that are known, and behind them of those that a request would load."""
-    more = await workbench.loadable()
+    more = await workbench.models.loadable()
     snapshot = workbench.snapshot()
-    known = build_cards(snapshot, workbench.paths)
+    known = build_cards(snapshot, workbench.models.paths)
     created = _created(snapshot)
     return [*known, *(_of_library(each, created) for each in more if not _is_among(known, each.name))]
 

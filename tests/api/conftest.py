@@ -133,7 +133,7 @@ async def serving(
     server = HttpServer(workbench, settings, ping=ping, limits=limits)
     try:
         if model is not None:
-            await workbench.load(model)
+            await workbench.models.load(model)
         await server.start()
         url, key = server.url, server.api_key or "unused"
         client = AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=PATIENCE)

@@ -188,7 +188,7 @@ async def test_two_front_ends_cannot_give_the_same_id_to_requests_of_one_model(t
     async with serving(tmp_path, settings_of(model=ENDLESS)) as served:
         called: list[str] = []
         asked = asks("x", request_id="twin", ignore_eos=True)
-        streams = [await served.workbench.submit(asked, called=called.append) for _ in range(2)]
+        streams = [await served.workbench.requests.submit(asked, called=called.append) for _ in range(2)]
         assert [stream.request_id for stream in streams] == called
         assert called[0] == "twin"
         assert called[1].startswith("twin.")

@@ -24,7 +24,7 @@ async def test_a_server_relays_to_another_one(tmp_path: Path) -> None:
             name = far.server.url
             models = await near.client.models.list()
             assert models.data[0].id == name
-            assert near.workbench.active_engine == "remote"
+            assert near.workbench.models.active_engine == "remote"
 
             said = "Grüße 🌍, and more"
             reply = await near.complete(model=name, messages=[{"role": "user", "content": said}])
@@ -78,4 +78,4 @@ async def test_a_client_that_leaves_the_near_server_frees_the_slot_of_the_far_on
 async def test_a_server_does_not_relay_to_itself(tmp_path: Path) -> None:
     async with serving(tmp_path, model=None) as served:
         with pytest.raises(LoadFailed, match="is this one, or relays to itself"):
-            await served.workbench.load(served.server.url)
+            await served.workbench.models.load(served.server.url)

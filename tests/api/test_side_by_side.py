@@ -29,7 +29,7 @@ async def shelf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
         server=ServerSettings(port=0), models=models, bench=BenchSettings(enabled=False), route=RouteSettings(auto=True)
     )
     async with serving(tmp_path_factory.mktemp("served"), settings, model=None) as served:
-        await served.workbench.serve(tuple(models))
+        await served.workbench.models.serve(tuple(models))
         yield served
 
 

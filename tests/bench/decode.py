@@ -108,7 +108,7 @@ async def _ours(setup: DecodeSetup, streams: int) -> AsyncIterator[tuple[Workben
             extra_buffers=setup.extra_buffers,
         )
         workbench = Workbench(settings, where, options=options)
-        name = await workbench.load(str(setup.path))
+        name = await workbench.models.load(str(setup.path))
         server = HttpServer(workbench, settings)
         await server.start()
         try:
@@ -132,7 +132,7 @@ async def core_rate(workbench: Workbench, name: str, streams: int, tokens: int) 
             ignore_eos=True,
         )
         seen = False
-        async for _ in await workbench.submit(request):
+        async for _ in await workbench.requests.submit(request):
             if not seen:
                 seen = True
                 firsts.append(time.perf_counter())

@@ -29,7 +29,7 @@ async def run() -> str:
     rows = []
     with tempfile.TemporaryDirectory() as home:
         workbench = Workbench(settings, Folders(Path(home), Path(home), Path(home)))
-        await workbench.load("echo")
+        await workbench.models.load("echo")
         server = HttpServer(workbench, settings)
         await server.start()
         port = int(server.url.rpartition(":")[2].strip("/"))
@@ -48,7 +48,7 @@ async def _core(workbench: Workbench, streams: int) -> float:
 
     async def one(number: int) -> None:
         request = Generation(model="echo", prompt=RawText(f"{number}"), max_tokens=tokens, ignore_eos=True)
-        async for _ in await workbench.submit(request):
+        async for _ in await workbench.requests.submit(request):
             pass
 
     began = time.perf_counter()

@@ -56,7 +56,7 @@ def _written(engine: str, source: Path, folder: Path) -> Path:
 async def _rates(engine: str, path: Path, threads: int, tokens: int, rounds: int) -> tuple[list[float], list[float]]:
     own, ours = [], []
     async with _workbench(engine, threads) as workbench:
-        name = await workbench.load(str(path))
+        name = await workbench.models.load(str(path))
         await core_rate(workbench, name, 1, tokens)
         for _ in range(rounds):
             own.append(_own(engine, path, tokens, threads))

@@ -27,14 +27,14 @@ def nowhere(tmp_path: Path) -> Folders:
 async def _answers(settings: Settings, where: Folders, engines: dict[str, str]) -> str:
     bench = Workbench(settings, where, Engines(engines))
     try:
-        name = await bench.load("guide")
-        reply = await (await bench.submit(asks("What is a token?", name, max_tokens=4))).reply()
+        name = await bench.models.load("guide")
+        reply = await (await bench.requests.submit(asks("What is a token?", name, max_tokens=4))).reply()
         assert reply.choices[0].text
-        assert bench.library()
-        assert bench.verdicts() is not None
-        assert bench.store.downloads.items() == ()
-        assert bench.compare(BenchRun(0.0, "", "", ())) == []
-        return bench.active_engine or ""
+        assert bench.models.library()
+        assert bench.bench.verdicts() is not None
+        assert bench.downloads.items() == ()
+        assert bench.bench.compare(BenchRun(0.0, "", "", ())) == []
+        return bench.models.active_engine or ""
     finally:
         await bench.close()
 

@@ -33,26 +33,26 @@ async def workbench(tmp_path: Path) -> AsyncIterator[Workbench]:
 
 
 async def test_the_built_in_model_answers_a_question_about_kv_caches(workbench: Workbench) -> None:
-    name = await workbench.load("guide")
+    name = await workbench.models.load("guide")
     reply = await (
-        await workbench.submit(asks("What is a KV cache?", name, sampling=Sampling(temperature=0.0)))
+        await workbench.requests.submit(asks("What is a KV cache?", name, sampling=Sampling(temperature=0.0)))
     ).reply()
     text = reply.choices[0].text.lower()
     assert "key" in text
     assert "value" in text
-    assert workbench.active_engine == "llamacpp"
+    assert workbench.models.active_engine == "llamacpp"
 
 
 async def test_loading_twice_loads_once_and_unloading_forgets(workbench: Workbench) -> None:
-    assert await workbench.load("echo") == "echo"
-    assert await workbench.load("echo") == "echo"
-    assert workbench.served_models() == ("echo",)
-    assert workbench.default_model == "echo"
-    await workbench.unload("echo")
-    assert workbench.served_models() == ()
-    assert workbench.default_model is None
+    assert await workbench.models.load("echo") == "echo"
+    assert await workbench.models.load("echo") == "echo"
+    assert workbench.models.loaded_names() == ("echo",)
+    assert workbench.models.default == "echo"
+    await workbench.models.unload("echo")
+    assert workbench.models.loaded_names() == ()
+    assert workbench.models.default is None
     with pytest.raises(ModelNotFound):
-        await workbench.unload("echo")
+        await workbench.models.unload("echo")
 
 
 async def test_requests_that_say_nothing_are_sampled_as_the_settings_of_their_model_say(tmp_path: Path) -> None:
@@ -60,64 +60,66 @@ async def test_requests_that_say_nothing_are_sampled_as_the_settings_of_their_mo
     bench = Workbench(replace(SETTINGS, models={"wild": wild}), folders_in(tmp_path), Engines(NAMES))
     try:
         asked = [asks("What is a KV cache?", name, max_tokens=40) for name in ("guide", "wild")]
-        usual, penalised = [await (await bench.submit(each)).reply() for each in asked]
+        usual, penalised = [await (await bench.requests.submit(each)).reply() for each in asked]
     finally:
         await bench.close()
     assert usual.choices[0].text != penalised.choices[0].text
 
 
 async def test_two_models_are_served_side_by_side(workbench: Workbench) -> None:
-    await workbench.load("guide")
-    await workbench.load("echo")
-    streams = [await workbench.submit(asks("What is a token?", name, max_tokens=8)) for name in ("guide", "echo")]
+    await workbench.models.load("guide")
+    await workbench.models.load("echo")
+    streams = [
+        await workbench.requests.submit(asks("What is a token?", name, max_tokens=8)) for name in ("guide", "echo")
+    ]
     guide, echo = await asyncio.gather(*(stream.reply() for stream in streams))
     assert echo.choices[0].text == "What is "
     assert guide.usage.completion_tokens <= 8
 
 
 async def test_a_request_for_a_model_that_is_not_served_names_those_that_are(workbench: Workbench) -> None:
-    await workbench.load("echo")
+    await workbench.models.load("echo")
     with pytest.raises(ModelNotFound, match="these are: echo"):
-        await workbench.submit(asks("x", "gpt-4"))
+        await workbench.requests.submit(asks("x", "gpt-4"))
 
 
 async def test_a_damaged_file_is_one_sentence_and_disturbs_nothing(workbench: Workbench, tmp_path: Path) -> None:
-    await workbench.load("echo")
+    await workbench.models.load("echo")
     with pytest.raises(ArtifactError, match="truncated.gguf cannot be loaded"):
-        await workbench.load(str(truncated(tmp_path)))
-    assert workbench.served_models() == ("echo",)
-    assert (await (await workbench.submit(asks("fine"))).reply()).choices[0].text == "fine"
+        await workbench.models.load(str(truncated(tmp_path)))
+    assert workbench.models.loaded_names() == ("echo",)
+    assert (await (await workbench.requests.submit(asks("fine"))).reply()).choices[0].text == "fine"
 
 
 async def test_a_damaged_file_is_told_the_same_way_after_a_trial_run(tmp_path: Path) -> None:
     bench = Workbench(Settings(), folders_in(tmp_path), Engines(NAMES))
     with pytest.raises(ArtifactError, match="truncated.gguf cannot be loaded"):
-        await bench.load(str(truncated(tmp_path)))
+        await bench.models.load(str(truncated(tmp_path)))
 
 
 async def test_forcing_an_engine_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     bench = Workbench(replace(SETTINGS, model=ModelSettings(engine="vroom")), folders_in(tmp_path))
     with pytest.raises(EngineUnavailable, match="vroom"):
-        await bench.load("guide")
+        await bench.models.load("guide")
 
 
 async def test_a_trial_run_comes_first_and_its_verdict_is_kept(tmp_path: Path) -> None:
     bench = Workbench(Settings(), folders_in(tmp_path), Engines(NAMES))
-    loading = asyncio.create_task(bench.load("guide"))
+    loading = asyncio.create_task(bench.models.load("guide"))
     details: set[str] = set()
     while not loading.done():
         details.update(model.detail for model in bench.snapshot().models)
         await asyncio.sleep(0.01)
     assert any("child process" in detail for detail in details)
-    (verdict,) = bench.verdicts()
+    (verdict,) = bench.bench.verdicts()
     assert bench.snapshot().models[0].threads == verdict.threads
     await bench.close()
 
 
 async def test_measuring_tells_each_round_and_sums_up(workbench: Workbench) -> None:
-    await workbench.load("echo")
+    await workbench.models.load("echo")
     samples = [
-        sample async for sample in workbench.measure("echo", prompt_tokens=32, new_tokens=16, rounds=2, streams=2)
+        sample async for sample in workbench.bench.measure("echo", prompt_tokens=32, new_tokens=16, rounds=2, streams=2)
     ]
     assert [type(sample) for sample in samples if not isinstance(sample, Progress)] == [
         RoundStarted,
@@ -137,7 +139,7 @@ async def test_a_snapshot_is_complete_while_nothing_is_loaded_and_after(workbenc
     empty = workbench.snapshot()
     assert empty.models == ()
     assert empty.machine.memory_total > empty.machine.memory_available > 0
-    await workbench.load("guide")
+    await workbench.models.load("guide")
     (model,) = workbench.snapshot().models
     assert model.state is ModelState.READY
     assert model.parameters > 0
@@ -148,7 +150,7 @@ async def test_a_snapshot_is_complete_while_nothing_is_loaded_and_after(workbenc
 async def test_a_key_for_servers_elsewhere_is_kept_out_of_what_is_written_down(tmp_path: Path) -> None:
     settings = Settings(model=ModelSettings(remote_api_key="a secret key"))
     bench = Workbench(settings, folders_in(tmp_path), Engines(NAMES))
-    await bench.load("guide")
+    await bench.models.load("guide")
     await bench.close()
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]  # noqa: ASYNC240 - a few small files
     assert written
@@ -158,12 +160,12 @@ async def test_a_key_for_servers_elsewhere_is_kept_out_of_what_is_written_down(t
 async def test_a_model_is_loaded_anew_with_another_context(tmp_path: Path) -> None:
     workbench = Workbench(Settings(), folders_in(tmp_path))
     try:
-        await workbench.load("echo", LoadSettings(ctx_size=1024))
-        assert workbench.spec("echo").context == 1024
-        await workbench.load("echo", LoadSettings(ctx_size=2048))
-        assert workbench.spec("echo").context == 2048
-        await workbench.load("echo")
-        assert workbench.spec("echo").context == 2048
+        await workbench.models.load("echo", LoadSettings(ctx_size=1024))
+        assert workbench.models.spec("echo").context == 1024
+        await workbench.models.load("echo", LoadSettings(ctx_size=2048))
+        assert workbench.models.spec("echo").context == 2048
+        await workbench.models.load("echo")
+        assert workbench.models.spec("echo").context == 2048
     finally:
         await workbench.close()
 
@@ -172,14 +174,14 @@ async def test_a_context_that_was_wished_for_goes_with_the_model_that_had_it(tmp
     workbench = Workbench(Settings(), folders_in(tmp_path))
     try:
         # One that was named at the start stays known after it is unloaded.
-        await workbench.serve(["echo"])
-        await workbench.load("echo")
-        usual = workbench.spec("echo").context
-        await workbench.load("echo", LoadSettings(ctx_size=1024))
-        assert workbench.spec("echo").context == 1024
-        await workbench.unload("echo")
-        await workbench.load("echo")
-        assert workbench.spec("echo").context == usual
+        await workbench.models.serve(["echo"])
+        await workbench.models.load("echo")
+        usual = workbench.models.spec("echo").context
+        await workbench.models.load("echo", LoadSettings(ctx_size=1024))
+        assert workbench.models.spec("echo").context == 1024
+        await workbench.models.unload("echo")
+        await workbench.models.load("echo")
+        assert workbench.models.spec("echo").context == usual
     finally:
         await workbench.close()
 
@@ -188,11 +190,11 @@ async def test_a_context_that_cannot_be_had_does_not_stick(tmp_path: Path) -> No
     settings = Settings(pool=PoolSettings(memory_limit="1GB"), bench=BenchSettings(enabled=False))
     workbench = Workbench(settings, folders_in(tmp_path), Engines({"llamacpp": ENGINES["llamacpp"]}))
     try:
-        await workbench.serve(("guide",))
-        workbench.pin("guide")
+        await workbench.models.serve(("guide",))
+        workbench.models.pin("guide")
         with pytest.raises(LoadFailed, match="memory-limit"):
-            await workbench.load("guide", LoadSettings(ctx_size=10_000_000))
-        await workbench.load("guide")
+            await workbench.models.load("guide", LoadSettings(ctx_size=10_000_000))
+        await workbench.models.load("guide")
         assert workbench.snapshot().models[0].pinned
     finally:
         await workbench.close()
@@ -202,4 +204,4 @@ async def test_nothing_is_loaded_once_it_is_closed(tmp_path: Path) -> None:
     workbench = Workbench(Settings(), folders_in(tmp_path))
     await workbench.close()
     with pytest.raises(ModelNotReady):
-        await workbench.load("echo")
+        await workbench.models.load("echo")

@@ -29,7 +29,7 @@ from core.snapshots import (
     RequestState,
     Snapshot,
 )
-from tests.tui.still_store import StillStore
+from tests.tui.still_store import StillDownloads, StillStore
 
 MEGA = 1_000_000
 ANSWER = """\
@@ -106,7 +106,8 @@ def stretch(text: str, size: int = 7) -> list[str]:
 
 
 class StillWorkbench:
-    """Answers every question with `answer`. `load` waits for `gate` where there is one, and fails with `problem`."""
+    """All doors of a workbench in one. Answers every question with `answer`; `load` waits for `gate`, where there is
+    one, and fails with `problem`."""
 
     def __init__(
         self,
@@ -120,7 +121,9 @@ class StillWorkbench:
         suite_problem: Exception | None = None,
     ) -> None:
         """The suite stands still at the engine `hold_suite` until it is stopped; it raises `suite_problem`."""
-        self.models = models
+        self.models = self.requests = self.bench = self
+        self.shown = models
+        """The snapshots of its models."""
         self.answer = answer
         self.gate = gate
         self.problem = problem
@@ -135,6 +138,10 @@ class StillWorkbench:
         self.closed = False
         self.store = StillStore()
 
+    @property
+    def downloads(self) -> StillDownloads:
+        return self.store.downloads
+
     async def load(self, name: str, options: LoadSettings = LoadSettings()) -> str:
         self.wishes.append((options.ctx_size, options.kv_type))
         if self.gate is not None:
@@ -147,14 +154,14 @@ class StillWorkbench:
         return name
 
     async def unload(self, name: str) -> None:
-        self.models = tuple(model for model in self.models if model.name != name)
+        self.shown = tuple(model for model in self.shown if model.name != name)
 
     @property
-    def default_model(self) -> str | None:
-        return self.models[0].name if self.models else None
+    def default(self) -> str | None:
+        return self.shown[0].name if self.shown else None
 
-    def served_models(self) -> tuple[str, ...]:
-        return tuple(model.name for model in self.models if model.state is ModelState.READY)
+    def loaded_names(self) -> tuple[str, ...]:
+        return tuple(model.name for model in self.shown if model.state is ModelState.READY)
 
     async def submit(self, request: Generation) -> Stream:
         self.asked.append(request)
@@ -179,8 +186,8 @@ class StillWorkbench:
         return True
 
     def snapshot(self) -> Snapshot:
-        pool = PoolSnapshot(limit=9_600 * MEGA, used=sum(each.weight_bytes for each in self.models))
-        return Snapshot(taken=0.0, uptime=754.0, models=self.models, machine=MACHINE, pool=pool)
+        pool = PoolSnapshot(limit=9_600 * MEGA, used=sum(each.weight_bytes for each in self.shown))
+        return Snapshot(taken=0.0, uptime=754.0, models=self.shown, machine=MACHINE, pool=pool)
 
     def engines(self) -> tuple[Any, ...]:
         return (
@@ -202,7 +209,7 @@ class StillWorkbench:
         )
 
     def pin(self, name: str, on: bool = True) -> None:
-        self.models = tuple(replace(each, pinned=on) if each.name == name else each for each in self.models)
+        self.shown = tuple(replace(each, pinned=on) if each.name == name else each for each in self.shown)
 
     def library(self) -> tuple[LibraryEntry, ...]:
         return self.store.entries

@@ -320,11 +320,11 @@ async def test_unloading_asks_while_the_model_writes() -> None:
         await until(pilot, lambda: app.screen.is_modal)
         await pilot.press("escape")
         await pilot.pause()
-        assert still.models
+        assert still.shown
         await pilot.press("u")
         await until(pilot, lambda: app.screen.is_modal)
         await pilot.press("y")
-        await until(pilot, lambda: not still.models)
+        await until(pilot, lambda: not still.shown)
 
 
 async def test_the_board_says_how_the_selected_prompt_came_to_be() -> None:

@@ -32,9 +32,9 @@ def run(given: Arguments) -> int:
     stop = threading.Event()
     with console.status("finding out what runs here") as status:
         reporter = Reporter(console, status.update, plan, several=len(given.models) > 1)
-        measured = workbench.run_suite(given.models, plan, stop, reporter.tell)
+        measured = workbench.bench.run_suite(given.models, plan, stop, reporter.tell)
     out = Paper()
-    benchtable.show(out, workbench.compare(measured))
+    benchtable.show(out, workbench.bench.compare(measured))
     for sentence in inapplicable(measured, plan):
         out.tell(sentence, wrap=True)
     paths: dict[ExportFormat, Path | None] = {

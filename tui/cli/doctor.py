@@ -35,12 +35,12 @@ def run(given: Arguments) -> int:
     logging.getLogger("core.plugins").addHandler(logging.NullHandler())
     workbench = Workbench(load_settings(config_file=given.config))
     console.print(machine_table())
-    engines = workbench.engines()
+    engines = workbench.bench.engines()
     console.print(engine_table(engines))
     palettes = Palettes(folders().config / "themes")
-    broken = (*workbench.find_broken_plugins(), *palettes.find_broken())
-    plugins = plugin_lines((*workbench.plugins(), *palettes.plugins), broken)
-    for line in [*mend_lines(engines), *plugins, *verdict_lines(workbench.verdicts())]:
+    broken = (*workbench.bench.find_broken_plugins(), *palettes.find_broken())
+    plugins = plugin_lines((*workbench.bench.plugins(), *palettes.plugins), broken)
+    for line in [*mend_lines(engines), *plugins, *verdict_lines(workbench.bench.verdicts())]:
         console.tell(line)
     return 0
 

@@ -36,7 +36,7 @@ def run(given: Arguments) -> int:
         raise UsageError("Name one MODEL to download, or give --resume alone to go on with all that was broken off.")
     workbench = Workbench(load_settings(given.flags(), config_file=given.config))
     console = Paper(stderr=True)
-    store = workbench.store
+    store = workbench.models.store
     try:
         if given.resume:
             return OK if _resume(store.downloads, console) else INTERRUPTED

@@ -19,7 +19,7 @@ DECLINED = 1
 
 def run(given: Arguments) -> int:
     """Find, ask, delete; 1 when the answer is no. Raises BenchtopError."""
-    store = Workbench(load_settings(config_file=given.config)).store
+    store = Workbench(load_settings(config_file=given.config)).models.store
     shelf = store.shelf
     entry = find(given.model, shelf.scan(), shelf.cache)
     check(shelf, entry)

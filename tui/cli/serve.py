@@ -86,11 +86,11 @@ def _all(settings: Settings, model: str) -> list[str]:
 async def _load(workbench: Workbench, model: str) -> None:
     """Know all models, load the first one and those that are never to be unloaded."""
     settings = workbench.settings
-    await workbench.serve(_all(settings, model))
+    await workbench.models.serve(_all(settings, model))
     pinned = [name for name, profile in settings.models.items() if profile.pin]
     for name in dict.fromkeys((model, *pinned)):
         try:
-            await workbench.load(name)
+            await workbench.models.load(name)
         except BenchtopError as error:
             if not workbench.past.restarts:
                 raise
@@ -110,10 +110,10 @@ def _tell(line: str) -> None:
 
 
 def _announce(server: HttpServer, workbench: Workbench) -> None:
-    model = workbench.default_model or ""
-    serving = f"{model} with {workbench.active_engine}" if model else "no model"
+    model = workbench.models.default or ""
+    serving = f"{model} with {workbench.models.active_engine}" if model else "no model"
     lines = [f"Serving {serving} at {server.url}/v1"]
-    others = [name for name in _all(workbench.settings, model) if name not in workbench.served_models()]
+    others = [name for name in _all(workbench.settings, model) if name not in workbench.models.loaded_names()]
     if others:
         lines.append(f"Loaded when a request names them: {', '.join(others)}")
     if workbench.settings.route.auto:

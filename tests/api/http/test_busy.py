@@ -28,7 +28,7 @@ def hanging(folder: Path) -> Iterator[Hub]:
 async def test_searches_at_a_hub_that_hangs_hold_up_no_chat_and_are_too_many_some_time(tmp_path: Path) -> None:
     with hanging(tmp_path) as hub:
         async with serving(tmp_path / "served") as served:
-            served.workbench.store.hub = hub
+            served.workbench.models.store.hub = hub
             lane = served.workbench.lanes.hub
             async with httpx.AsyncClient(base_url=served.server.url, timeout=60) as http:
                 asking = [asyncio.create_task(http.get("/v1/search", params={"q": str(n)})) for n in range(20)]

@@ -179,7 +179,7 @@ async def test_a_damaged_model_is_told_without_its_folder_by_every_endpoint(
     }
     settings = Settings(server=ServerSettings(port=0), models=models, bench=BenchSettings(enabled=False))
     async with serving(tmp_path / "served", settings, model=None) as served:
-        await served.workbench.serve(("damaged", "adapted"))
+        await served.workbench.models.serve(("damaged", "adapted"))
         for name, file in (("damaged", damaged.name), ("garbage", garbage.name), ("adapted", lora.name)):
             bodies: list[dict[str, object]] = [
                 {"model": name},

@@ -55,8 +55,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         hub.add("owner/gated", {"gated-Q4_K_M.gguf": Sparse(MB)}, gated=True)
         access = HubAccess(hub.url, tmp_path / "hub")
         async with serving(tmp_path, model=None) as served:
-            served.workbench.store.hub = Hub(tmp_path / "headers", access)
-            served.workbench.store.downloads = Downloads(
+            served.workbench.models.store.hub = Hub(tmp_path / "headers", access)
+            served.workbench.models.store.downloads = Downloads(
                 tmp_path / "downloads",
                 DownloadSettings(reserve=0),
                 access,

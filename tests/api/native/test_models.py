@@ -25,11 +25,11 @@ async def test_a_model_is_loaded_anew_with_other_options_and_stays_where_they_ar
         async def load(**options: object) -> int:
             answer = await served.http.post("/v1/models/load", json={"model": "echo", **options})
             assert answer.status_code == 200, answer.text
-            return served.workbench.spec("echo").context
+            return served.workbench.models.spec("echo").context
 
         usual = await load()
         assert await load(ctx_size=1024, slots=2, kv_type="q8_0") == 1024
-        assert served.workbench.spec("echo").slots == 2
+        assert served.workbench.models.spec("echo").slots == 2
         assert await load(ctx_size=1024) == 1024
         assert await load() == 1024
         await served.http.post("/v1/models/unload", json={"model": "echo"})

@@ -184,7 +184,7 @@ async def test_a_model_whose_file_vanished_or_broke_is_told_until_it_loads_again
             assert str(tmp_path) not in answer.text
             return answer.status_code, answer.json()["status"]
 
-        await served.workbench.serve([str(file)])
+        await served.workbench.models.serve([str(file)])
         assert await health() == (200, "ok")
         body = file.read_bytes()
         file.unlink()

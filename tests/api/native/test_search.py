@@ -33,8 +33,10 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         access = HubAccess(hub.url, tmp_path / "hub")
         settings = Settings(server=ServerSettings(port=0), bench=BenchSettings(enabled=False))
         async with serving(tmp_path, settings, model=None) as served:
-            served.workbench.store.hub = Hub(tmp_path / "headers", access)
-            served.workbench.store.downloads = Downloads(tmp_path / "downloads", DownloadSettings(reserve=0), access)
+            served.workbench.models.store.hub = Hub(tmp_path / "headers", access)
+            served.workbench.models.store.downloads = Downloads(
+                tmp_path / "downloads", DownloadSettings(reserve=0), access
+            )
             yield served, hub
 
 

@@ -33,7 +33,7 @@ async def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def whisper(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     async with serving(tmp_path_factory.mktemp("served"), model=str(model_path)) as served:
-        await served.workbench.load("echo")
+        await served.workbench.models.load("echo")
         yield served
 
 

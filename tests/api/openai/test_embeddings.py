@@ -25,7 +25,7 @@ TEXTS = ["hello world", "the cache is a token", "hello"]
 async def bert(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     folder = write_embedder(tmp_path_factory.mktemp("bert") / "tiny")
     async with serving(tmp_path_factory.mktemp("served"), model=str(folder)) as served:
-        await served.workbench.load("echo")
+        await served.workbench.models.load("echo")
         yield served
 
 

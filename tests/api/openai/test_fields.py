@@ -234,13 +234,13 @@ async def test_models_are_found_without_the_version(echo: Served) -> None:
 
 async def test_with_several_models_and_no_default_the_model_must_be_named(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        await served.workbench.load("guide")
+        await served.workbench.models.load("guide")
         body = chat_body()
         del body["model"]
         error = (await served.http.post("/v1/chat/completions", json=body)).json()["error"]
         assert error["param"] == "model"
         assert "echo" in error["message"]
         assert "guide" in error["message"]
-        await served.workbench.serve(["guide"])
+        await served.workbench.models.serve(["guide"])
         answer = await served.http.post("/v1/chat/completions", json=body | {"max_tokens": 1})
         assert answer.json()["model"] == "guide"

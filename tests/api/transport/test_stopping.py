@@ -106,7 +106,7 @@ async def test_what_the_board_cancelled_is_not_blamed_on_the_end_of_the_server(t
     async with serving(tmp_path, settings_of(model=ENDLESS)) as served:
         running = await asked(served, raw_request(chat_body(ignore_eos=True)), "decode")
         (row,) = served.workbench.snapshot().requests
-        assert served.workbench.cancel(row.id)
+        assert served.workbench.requests.cancel(row.id)
 
         async def over() -> bool:
             return not await states(served)

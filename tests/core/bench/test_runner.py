@@ -31,16 +31,16 @@ class Failing(EchoEngine):
 
 async def test_what_ends_a_stream_ends_the_measuring_with_the_same_sentence(tmp_path: Path) -> None:
     bench = Workbench(Settings(), folders_in(tmp_path), Engines({"echo": f"{__name__}:Failing"}))
-    await bench.load("echo")
+    await bench.models.load("echo")
     with pytest.raises(EngineFailed, match="a fault"):
-        async for _ in bench.measure("echo", streams=2):
+        async for _ in bench.bench.measure("echo", streams=2):
             pass
     await bench.close()
 
 
 async def test_more_than_the_context_holds_is_refused_with_the_numbers(tmp_path: Path) -> None:
     bench = Workbench(Settings(model=ModelSettings(ctx_size=64)), folders_in(tmp_path))
-    await bench.load("echo")
+    await bench.models.load("echo")
     with pytest.raises(RequestError, match="60 prompt tokens and 10 new ones do not fit the context of 64"):
-        bench.measure("echo", prompt_tokens=60, new_tokens=10)
+        bench.bench.measure("echo", prompt_tokens=60, new_tokens=10)
     await bench.close()

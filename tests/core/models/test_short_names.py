@@ -126,11 +126,11 @@ async def test_a_model_is_loaded_and_drafts_by_that_name_and_a_request_may_name_
     )
     workbench = Workbench(settings, folders_in(tmp_path))
     try:
-        await workbench.load("large")
+        await workbench.models.load("large")
         (model,) = workbench.snapshot().models
         assert model.draft is not None
         assert model.draft.by == "guide-q8_0"
-        await (await workbench.submit(asks("What is a KV cache?", "guide-q8_0", max_tokens=4))).reply()
-        assert workbench.served_models() == ("large", "guide-q8_0")
+        await (await workbench.requests.submit(asks("What is a KV cache?", "guide-q8_0", max_tokens=4))).reply()
+        assert workbench.models.loaded_names() == ("large", "guide-q8_0")
     finally:
         await workbench.close()

@@ -37,8 +37,8 @@ async def bench(tmp_path: Path, profile: Profile, model: ModelSettings = ONE_THR
 async def test_a_smaller_model_drafts_where_the_settings_name_it(tmp_path: Path) -> None:
     draft = quantized(WEIGHTS, tmp_path)
     async with bench(tmp_path, Profile(draft=str(draft))) as workbench:
-        await workbench.load("guide")
-        await (await workbench.submit(asks("What is a KV cache?", "guide", max_tokens=40))).reply()
+        await workbench.models.load("guide")
+        await (await workbench.requests.submit(asks("What is a KV cache?", "guide", max_tokens=40))).reply()
         (model,) = workbench.snapshot().models
     assert model.draft is not None
     assert (model.draft.by, model.draft.problem) == (draft.stem, "")
@@ -49,14 +49,14 @@ async def test_one_wish_holds_for_all_models_but_those_that_say_otherwise(tmp_pa
     for_all = ModelSettings(engine="llamacpp", ctx_size=256, slots=2, threads=1, draft="prompt-lookup")
     for profile, by in ((Profile(), "prompt-lookup"), (Profile(draft="none"), None)):
         async with bench(tmp_path, profile, for_all) as workbench:
-            await workbench.load("guide")
+            await workbench.models.load("guide")
             (model,) = workbench.snapshot().models
         assert (model.draft.by if model.draft else None) == by
 
 
 async def test_a_model_does_not_draft_for_itself(tmp_path: Path) -> None:
     async with bench(tmp_path, Profile(draft="guide")) as workbench:
-        await workbench.load("guide")
+        await workbench.models.load("guide")
         (model,) = workbench.snapshot().models
     assert model.draft is None
 
@@ -75,14 +75,16 @@ async def test_what_cannot_draft_is_told_in_a_sentence(tmp_path: Path, draft: st
     free_choice = ModelSettings(ctx_size=256, slots=2, threads=1)
     async with bench(tmp_path, Profile(draft=draft, engine="llamacpp"), free_choice) as workbench:
         with pytest.raises(LoadFailed, match=says):
-            await workbench.load("guide")
+            await workbench.models.load("guide")
 
 
 async def test_another_vocabulary_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
     other = shapes.write("tiny", tmp_path)
     async with bench(tmp_path, Profile(draft=str(other))) as workbench:
         with pytest.raises(LoadFailed, match="cannot draft for guide: it knows 4,096 tokens, not 2,048"):
-            workbench._loader.load(resolve_own("guide"), threading.Event(), pytest.fail, Profile(draft=str(other)))
+            workbench.bench._loader.load(
+                resolve_own("guide"), threading.Event(), pytest.fail, Profile(draft=str(other))
+            )
 
 
 async def test_a_draft_model_counts_for_the_memory_that_is_expected(tmp_path: Path) -> None:
@@ -90,10 +92,10 @@ async def test_a_draft_model_counts_for_the_memory_that_is_expected(tmp_path: Pa
     sizes = []
     for profile in (Profile(), Profile(draft=str(draft))):
         async with bench(tmp_path, profile) as workbench:
-            await workbench.serve(["guide"])
-            member = workbench._pool.find("guide")
+            await workbench.models.serve(["guide"])
+            member = workbench.models._pool.find("guide")
             assert member is not None
-            sizes.append(workbench._factory.expect(member, 2**34))
+            sizes.append(workbench.factory.expect(member, 2**34))
     assert sizes[1] > sizes[0] + draft.stat().st_size
 
 

@@ -125,7 +125,7 @@ class Contest(Vertical):
     @work(thread=True, group="survey")
     def survey(self) -> None:
         """Engines are asked on a thread: some import their package to answer."""
-        self.post_message(self.Surveyed(self._desk.workbench.engines()))
+        self.post_message(self.Surveyed(self._desk.workbench.bench.engines()))
 
     @on(Surveyed)
     def list_engines(self, event: Surveyed) -> None:
@@ -192,8 +192,8 @@ class Contest(Vertical):
         """Run the suite; what comes of it is queued and posted."""
         workbench = self._desk.workbench
         try:
-            run = workbench.run_suite([model], plan, stop, told.put)
-            ended = self.Ended(run, workbench.compare(run))
+            run = workbench.bench.run_suite([model], plan, stop, told.put)
+            ended = self.Ended(run, workbench.bench.compare(run))
         except Cancelled:
             ended = self.Ended(None, [], early=True)
         except BenchtopError as error:

@@ -208,7 +208,7 @@ class BenchScreen(Room):
         error: BenchtopError | None = None
         try:
             model = await self.desk.until_ready()
-            samples = self.desk.workbench.measure(
+            samples = self.desk.workbench.bench.measure(
                 model,
                 prompt_tokens=plan["prompt"],
                 new_tokens=plan["new"],

@@ -155,7 +155,7 @@ class ChatScreen(Room):
     async def _gather(self, exchange: Exchange) -> None:
         exchange.model = await self.desk.until_ready()
         workbench = self.desk.workbench
-        self._stream = stream = await workbench.submit(self.chat.request(exchange.model))
+        self._stream = stream = await workbench.requests.submit(self.chat.request(exchange.model))
         self._note("waiting for a free slot")
         await stream.admitted()
         self._note(f"reading {fmt.count(stream.prompt_tokens)} tokens")

@@ -102,7 +102,7 @@ class ModelsScreen(Keeping):
 
     @property
     def store(self) -> Store:
-        return self.desk.workbench.store
+        return self.desk.workbench.models.store
 
     @property
     def table(self) -> ShelfTable:
@@ -122,7 +122,7 @@ class ModelsScreen(Keeping):
     async def rescan(self) -> None:
         """Look at the disk and then at the servers, on a thread: both may be slow."""
         came = frozenset(self.came)
-        entries = await asyncio.to_thread(self.desk.workbench.library)
+        entries = await asyncio.to_thread(self.desk.workbench.models.library)
         configured = await asyncio.to_thread(self.desk.configured, entries)
         self.post_message(self.Scanned(entries, self._servers, configured, came))
         if urls := self.desk.settings.library.servers:
@@ -398,7 +398,7 @@ class ModelsScreen(Keeping):
             self.notify("Only a loaded model can be pinned.", severity="warning")
             return
         try:
-            self.desk.workbench.pin(item.model.name, not item.model.pinned)
+            self.desk.workbench.models.pin(item.model.name, not item.model.pinned)
         except BenchtopError as error:
             self.complain(error)
         self.bench.pulse()

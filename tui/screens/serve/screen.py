@@ -186,7 +186,7 @@ class ServeScreen(Room):
         selected = self.query_one(Board).selected
         if selected is None:
             self.notify("There is no request to cancel.", severity="warning")
-        elif not self.desk.workbench.cancel(selected):
+        elif not self.desk.workbench.requests.cancel(selected):
             self.notify("That request has ended already.", severity="warning")
 
     def action_board(self) -> None:

@@ -33,8 +33,8 @@ def makes(folder: Path, access: HubAccess) -> Callable[[Settings], Workbench]:
     def make(settings: Settings) -> Workbench:
         where = Folders(config=folder / "config", cache=folder / "cache", state=folder / "state")
         workbench = Workbench(settings, where)
-        workbench.store.hub = Hub(folder / "headers", access)
-        workbench.store.downloads = Downloads(folder / "downloads", DownloadSettings(reserve=0), access)
+        workbench.models.store.hub = Hub(folder / "headers", access)
+        workbench.models.store.downloads = Downloads(folder / "downloads", DownloadSettings(reserve=0), access)
         return workbench
 
     return make
@@ -58,7 +58,7 @@ async def test_what_the_end_of_the_program_broke_off_goes_on_at_the_next_start_a
         app.animation_level = "none"
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: app.desk.ready)
-            downloads = app.desk.workbench.store.downloads
+            downloads = app.desk.workbench.models.store.downloads
             await until(pilot, lambda: downloads.item(broken).state is DownloadState.DONE)
             assert downloads.item(paused).state is DownloadState.PAUSED
             assert "1 download goes on." in notices(app)

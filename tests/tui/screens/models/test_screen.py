@@ -101,7 +101,7 @@ async def test_the_selection_stays_on_its_model_while_the_list_changes() -> None
         assert on.table.selected == "catalog:llama-3.3-70b"
         await on.press(*["backspace"] * 5)
         assert on.table.selected == "catalog:llama-3.3-70b"
-        on.still.models = (GUIDE,)
+        on.still.shown = (GUIDE,)
         on.store.entries = ENTRIES[1:]
         await on.beat()
         await until(on.pilot, lambda: len(on.names) == 7 and on.names[0] == "echo")
@@ -256,7 +256,7 @@ async def test_enter_loads_what_is_on_disk_and_p_pins_it() -> None:
         await on.select("echo")
         await on.press("p")
         await on.beat()
-        assert [model.pinned for model in on.still.models] == [False, True]
+        assert [model.pinned for model in on.still.shown] == [False, True]
         assert "pinned" in on.text()
 
 
@@ -274,7 +274,7 @@ async def test_a_model_is_loaded_with_the_context_and_type_that_were_set() -> No
 
 async def test_a_model_that_loads_says_so_in_its_row() -> None:
     async with models() as on:
-        on.still.models = (GUIDE, replace(ECHO, state=ModelState.LOADING))
+        on.still.shown = (GUIDE, replace(ECHO, state=ModelState.LOADING))
         await on.beat()
         assert "loading" in on.text()
 
@@ -479,7 +479,7 @@ async def test_a_file_from_elsewhere_that_was_unloaded_is_a_key_away() -> None:
         on.app.desk._asked["elsewhere"] = "/far/away/elsewhere.gguf"
         await on.select("elsewhere")
         await on.press("u")
-        await until(on.pilot, lambda: not still.models)
+        await until(on.pilot, lambda: not still.shown)
         await until(on.pilot, lambda: "o and enter load it again" in notices(on.app)[-1])
         await on.press("o")
         await until(on.pilot, lambda: on.app.screen.is_modal)

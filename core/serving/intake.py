@@ -1,0 +1,120 @@
+"""The way of requests in: which model answers a request, its wait for that model, its place in the model's queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from core.errors import ModelNotFound, RequestError
+from core.names import clean_name
+from core.requests import Generation
+from core.serving.ability import Request, ability_of
+from core.serving.host import Traits
+from core.serving.pending import Arrivals
+from core.serving.routing import AUTO, Route, choose
+from core.serving.served_models import ServedModels
+from core.serving.stream import Stream
+from core.settings.schema import RouteSettings
+from core.snapshots import ModelKind, RequestRow, RequestState
+from core.supervision import Witness
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+class RequestIntake:
+    """Belongs to the event loop of its models."""
+
+    def __init__(self, models: ServedModels, routes: RouteSettings, witness: Witness) -> None:
+        self._models = models
+        self._routes = routes
+        self._witness = witness
+        self._arrivals = Arrivals()
+        self._routed = 0
+        """Requests for `auto` so far."""
+
+    def choose_model(self, kind: ModelKind) -> str:
+        """The model that answers requests of a kind that name none: the one that the user named first, of those that
+        can answer them, or the only one there is.
+
+        Raises RequestError, which names what there is; ModelNotFound where none of them can.
+        """
+        members, names = self._models.members, self._models.names_in_words
+        able = [member for member in members if member.kind is kind]
+        if members and not able:
+            wish = ability_of(kind).wish
+            raise ModelNotFound("", f"No model that is served can {wish}; served are: {names}.")
+        chosen = next((member for member in able if member.named), able[0] if len(able) == 1 else None)
+        if chosen is None:
+            there = f"name one of {names}" if members else "none is served yet, so name one"
+            raise RequestError(f"The field `model` is missing; {there}.", "model")
+        return chosen.name
+
+    def route(self, request: Generation) -> Generation:
+        """A request for `auto` with the model that shall answer it, and why; any other as it is.
+
+        Raises RequestError when no model is large enough, ModelNotFound when nothing is routed here.
+        """
+        members = self._models.members
+        if clean_name(request.model) != AUTO or not self._routes.auto or any(each.name == AUTO for each in members):
+            return request
+        routes = [
+            Route(member.name, member.artifact.size, member.host.context if member.host else None)
+            for member in members
+            if member.named and member.kind is ModelKind.CHAT
+        ]
+        if not routes:
+            raise ModelNotFound(
+                AUTO, f"There is no model that `auto` may stand for; served are: {self._models.names_in_words}."
+            )
+        decision = choose(request, routes, self._routes.strategy, self._routed)
+        self._routed += 1
+        return replace(request, model=decision.model, route=decision.reason)
+
+    async def submit(
+        self,
+        request: Request,
+        *,
+        called: Callable[[str], None] = _ignore,
+        meets: Callable[[Traits], None] = _ignore,
+    ) -> Stream:
+        """Queue a request; its model is loaded first where it is not. `called` is told at once which id the request
+        goes by, since no two that are under way share one; `meets` what its model is like.
+
+        `core.tasks` folds the events of transcriptions and embeddings. Raises ModelNotFound, RequestError, QueueFull,
+        and as `ServedModels.load` does; Cancelled where `cancel` was told its id meanwhile. Audio that cannot be
+        decoded fails the stream before it is admitted.
+        """
+        request = replace(request, request_id=self._arrivals.unique(request.request_id, self._has_arrived))
+        called(request.request_id)
+        with self._arrivals.bring(request) as arrival:
+            lease = await self._models.lease(request.model)
+            arrival.state = RequestState.QUEUED
+            self._witness.asked(request.model)
+            try:
+                meets(lease.traits)
+            except BaseException:
+                lease.release()
+                raise
+            return await lease.submit(request)
+
+    async def count_tokens(self, request: Generation) -> int:
+        """Tokens of the request's prompt. Raises as `submit` does."""
+        lease = await self._models.lease(request.model)
+        try:
+            return await lease.count(request)
+        finally:
+            lease.release()
+
+    def cancel(self, request_id: str) -> bool:
+        """False when no such request waits, for its model or for a slot, or runs."""
+        return self._arrivals.cancel(request_id) or any(host.cancel(request_id) for host in self._models.hosts)
+
+    def rows(self) -> tuple[RequestRow, ...]:
+        """The requests that no model has yet."""
+        return self._arrivals.rows()
+
+    def _has_arrived(self, request_id: str) -> bool:
+        return any(host.knows(request_id) for host in self._models.hosts)

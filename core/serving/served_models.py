@@ -1,0 +1,299 @@
+"""The models of a workbench: those that it serves, and the way from a name to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import psutil
+from msgspec.structs import replace
+
+from core.contract.artifact import Artifact
+from core.contract.models import ModelSpec
+from core.contract.options import LoadSettings
+from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, attach_paths
+from core.hardware import describe_machine
+from core.lanes import WorkLanes
+from core.models.library.on_demand import Loadable, Shelf, loadable
+from core.models.library.scan import LibraryEntry
+from core.models.store import Store
+from core.names import Name, are_same, clean_name, shorten_name
+from core.serving.factory import ModelFactory
+from core.serving.host import Host
+from core.serving.pool.eviction import default_limit
+from core.serving.pool.member import Lease, Member
+from core.serving.pool.pool import Pool
+from core.settings.profile import Profile
+from core.settings.schema import Settings
+from core.sizes import parse_size
+from core.snapshots import ModelSnapshot, PoolSnapshot
+
+
+class ServedModels:
+    """Belongs to one event loop, save where a method says that it touches the disk: those block, on any thread."""
+
+    def __init__(
+        self, settings: Settings, store: Store, factory: ModelFactory, lanes: WorkLanes, resident: Callable[[], int]
+    ) -> None:
+        """`resident`: bytes that this process takes now for models."""
+        self._settings = settings
+        self.store = store
+        """The models that one could have."""
+        self._factory = factory
+        self._lanes = lanes
+        self._resident = resident
+        self._shelf = Shelf(store.library, lanes.disk)
+        self._opening: list[str] = []
+        self._closed = False
+
+    @cached_property
+    def _pool(self) -> Pool:
+        """Made on the event loop, when the first model is asked for. Raises ModelNotReady after `close`."""
+        if self._closed:
+            raise ModelNotReady("", "The workbench is closed; start it again.")
+        pool = self._settings.pool
+        whole = psutil.virtual_memory().total
+        return Pool(
+            self._factory,
+            limit=default_limit(whole) if pool.memory_limit is None else parse_size(pool.memory_limit, whole),
+            ttl=pool.model_ttl,
+            resident=self._resident,
+            max_queue=self._settings.queue.max_queue,
+            lane=self._lanes.loading,
+        )
+
+    # What a front end does to models.
+
+    async def serve(self, names: Sequence[str]) -> None:
+        """Know these models, to be loaded when a request names them. Raises as `load` does for a name that is none."""
+        with self._looking_up(*names):
+            for name in names:
+                self._add(await self._resolve(name), kept=True)
+
+    async def load(self, name: str, options: LoadSettings = LoadSettings()) -> str:
+        """Load a model and return the name it is served by; returns at once when it is loaded already, unless `options`
+        say something else than it was loaded with: then it is loaded anew, and its requests fail.
+
+        Raises ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable or EngineFailed.
+        """
+        with self._looking_up(name):
+            member = self._find(name) or await self._resolve(name)
+        return await self._load_with(member, options)
+
+    async def _load_with(self, member: Member, options: LoadSettings) -> str:
+        profile = member.profile.overlaid_with(options)
+        if profile == member.profile:
+            await self._pool.load(self._add(member))
+            return member.name
+        before, pinned = member.profile, member.pinned
+        if self._pool.find(member.name) is member:
+            await self._pool.unload(member)
+        member.profile, member.measured = profile, False
+        known = self._add(member)
+        known.profile, known.pinned = profile, pinned
+        try:
+            await self._pool.load(known)
+        except BenchtopError:
+            # Restore the old profile so that later requests do not retry the settings that failed.
+            known.profile = before
+            raise
+        return known.name
+
+    async def prepare(self, name: str, options: LoadSettings = LoadSettings()) -> str:
+        """As `load`, of a model that a request may name, and with options that a request may give. Raises RequestError
+        for more threads than there are, and as `load` does."""
+        for field, count in (("threads", options.threads), ("batch_threads", options.batch_threads)):
+            if count is not None and count > (most := describe_machine().threads):
+                raise RequestError(f"`{field}` is {count}, and this machine has {most}; send fewer.", field)
+        return await self._load_with(await self._find_asked(name), options)
+
+    async def lease(self, name: str) -> Lease:
+        """Hold the model that a request names; it is loaded first where it is not.
+
+        Raises ModelNotFound, QueueFull, and as `load` does.
+        """
+        return await self._pool.lease(await self._find_asked(name))
+
+    async def unload(self, name: str) -> None:
+        """Stop serving a model and free it; its requests fail. A model that was named at the start may be loaded again,
+        as its settings say: options that it was loaded with beside them are forgotten.
+
+        Raises ModelNotFound.
+        """
+        member = self._known(name)
+        # At once: it may be loaded again before its thread has ended.
+        member.profile, member.measured = member.own, member.measured and member.profile == member.own
+        await self._pool.unload(member)
+
+    def pin(self, name: str, on: bool = True) -> None:
+        """Keep a model loaded, whatever else wants its memory, or no longer. Raises ModelNotFound."""
+        self._pool.pin(self._known(name), on)
+
+    async def close(self) -> None:
+        """Unload everything. Nothing is loaded afterwards."""
+        self._closed = True
+        if "_pool" in vars(self):
+            await self._pool.close()
+        self._shelf.close()
+
+    # What is true of them.
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All that are known, in the order in which they became known."""
+        return tuple(self._pool)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Of the models that are loaded, loading or failed."""
+        return tuple(self._pool.hosts)
+
+    def loaded_names(self) -> tuple[str, ...]:
+        return tuple(host.name for host in self.hosts)
+
+    @property
+    def default(self) -> str | None:
+        """The model that was loaded first, of those that are."""
+        return next(iter(self.loaded_names()), None)
+
+    @property
+    def active_engine(self) -> str | None:
+        """The engine of the default model."""
+        return next((host.engine for host in self.hosts), None)
+
+    @property
+    def first_choice(self) -> str | None:
+        """What a request without a model gets, as far as that does not depend on the request."""
+        members = self.members
+        named = next((member.name for member in members if member.named), None)
+        return named or (members[0].name if len(members) == 1 else None)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What errors about the known models may name."""
+        return tuple(path for member in self.members for path in self._factory.files(member))
+
+    @property
+    def names_in_words(self) -> str:
+        """The known models, to end a sentence with."""
+        return ", ".join(member.name for member in self.members) or "none yet"
+
+    def spec(self, name: str) -> ModelSpec:
+        """What is true of a loaded model. Raises ModelNotFound, ModelNotReady."""
+        return self.host(name).spec
+
+    def host(self, name: str) -> Host:
+        """Of a loaded model. Raises ModelNotFound, ModelNotReady."""
+        member = self._known(name)
+        if member.host is None:
+            raise ModelNotReady(name, f"The model {name} is not loaded now; a request for it loads it.")
+        return member.host
+
+    def artifact(self, name: str) -> Artifact:
+        """Of a known model by the name it is served by, or of any other by what the user of this machine calls it.
+        Touches the disk. Raises as `Store.resolve` does."""
+        # Measuring may be all that a workbench is made for, without an event loop and so without a pool.
+        member = self._pool.find(name) if "_pool" in vars(self) else None
+        return member.artifact if member else self.store.resolve(self.store.read_own(self._settings.source(name)))
+
+    def library(self) -> tuple[LibraryEntry, ...]:
+        """Models on this machine. Touches the disk."""
+        return self.store.library({member.artifact.path for member in self._pool if member.loaded})
+
+    async def loadable(self) -> tuple[Loadable, ...]:
+        """The models that a request would load, beside those that are known already."""
+        if not self._settings.pool.on_demand:
+            return ()
+        entries = await self._shelf.entries()
+        members = self.members
+        known = {member.name for member in members}
+        configured = tuple(Loadable(name, 0) for name in self._settings.models if name not in known)
+        names = {*known, *self._settings.models}
+        files = {member.artifact.path for member in members}
+        return *configured, *loadable(entries, names, files, self._settings.model.engine)
+
+    def snapshots(self) -> tuple[ModelSnapshot, ...]:
+        """Of the models that are loaded, loading or failed."""
+        return self._pool.models()
+
+    def pool_snapshot(self) -> PoolSnapshot:
+        return self._pool.snapshot()
+
+    @property
+    def opening(self) -> tuple[str, ...]:
+        """Names that are being looked up: no model is known by them yet."""
+        return tuple(self._opening)
+
+    # From a name to a model.
+
+    @contextmanager
+    def _looking_up(self, *names: str) -> Iterator[None]:
+        self._opening += names
+        try:
+            yield
+        finally:
+            for name in names:
+                self._opening.remove(name)
+
+    def _known(self, name: str) -> Member:
+        member = self._find(name)
+        if member is None:
+            raise ModelNotFound(
+                name, f"The model {shorten_name(name)} is not being served here; these are: {self.names_in_words}."
+            )
+        return member
+
+    def _find(self, text: str) -> Member | None:
+        """A model that is known by a name as it came from outside. Raises ModelNotFound for what can be no name."""
+        name = clean_name(text)
+        return self._pool.find(name) or next((each for each in self._pool if are_same(each.name, name)), None)
+
+    async def _find_asked(self, text: str) -> Member:
+        """The model that a request names: a known model, one of the settings, or one of this machine's.
+
+        Never a path or an address: clients may be strangers, who have no business in the file system or with servers
+        of their choice. Their words are parsed as theirs, so that they cannot stand for either.
+        """
+        member = self._find(text)
+        if member is not None or not self._settings.pool.on_demand:
+            return member or self._known(text)
+        if (configured := self._configured(text)) is not None:
+            return self._add(await self._resolve(configured))
+        name = self.store.read_asked(text)
+        try:
+            return self._add(await self._member(name))
+        except NotDownloaded as error:
+            coming = await self._lanes.disk.run(self.store.coming, error.repositories)
+            said = str(error) if coming is None else f"{name} is being downloaded, {coming:.0%} of it are here."
+            raise ModelNotFound(str(name), f"{said} Served here: {self.names_in_words}.") from error
+        except ModelNotFound:
+            return self._known(text)
+
+    def _configured(self, text: str) -> str | None:
+        """The name of the settings that is meant, if any."""
+        name = clean_name(text)
+        return next((each for each in self._settings.models if are_same(each, name)), None)
+
+    async def _resolve(self, text: str) -> Member:
+        """What the user of this machine names: a model of the settings by its name there, or any other. Not added to
+        the pool yet."""
+        configured = self._configured(text)
+        profile = self._settings.models[configured] if configured is not None else Profile()
+        source = profile.source or configured or text
+        with attach_paths(Path(source)):
+            name = await self._lanes.disk.run(self.store.read_own, source)
+            return await self._member(name, profile, configured)
+
+    async def _member(self, name: Name, profile: Profile = Profile(), called: str | None = None) -> Member:
+        """A model that lies here, known as `called` where that is given. Not added to the pool yet."""
+        artifact = await self._lanes.disk.run(self.store.resolve, name)
+        if called is not None:
+            artifact = replace(artifact, name=called)
+        with attach_paths(artifact.path):
+            kind = await self._lanes.disk.run(self.store.expect_kind, artifact)
+        return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, kind=kind)
+
+    def _add(self, found: Member, *, kept: bool = False) -> Member:
+        return self._pool.add(found.artifact, found.own, kept=kept, kind=found.kind)
