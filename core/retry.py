@@ -12,15 +12,15 @@ from typing import Final
 from msgspec import Struct
 
 LONGEST_ASKED_SECONDS: Final = 300.0
-"""What a server asks to wait beyond this counts as so much."""
+"""The longest wait that a server may ask for; a longer one counts as this."""
 
 
 class Stopped(Exception):
-    """Somebody wants the work to end here; what is done so far is kept."""
+    """The user stopped the work; what is done so far is kept."""
 
 
 class Transient(Exception):
-    """It failed in a way that may pass by itself; the message is one sentence for users."""
+    """A failure that may pass by itself; the message is one sentence for users."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class Patience(Struct, frozen=True):
     attempts: int = 8
     """Failures in a row after which there is no further try; any progress begins a new row."""
     total: float = math.inf
-    """Seconds from the first try on after which none begins."""
+    """Seconds from the first try on after which no further try begins."""
 
     def pause(self, failures: int, retry_after: float | None = None) -> float:
         """Seconds after the `failures`-th failure in a row; what a server asks for counts, within reason."""
@@ -51,7 +51,7 @@ class Tries:
     """The tries of one request, from now on."""
 
     def __init__(self, patience: Patience, progress: int = 0) -> None:
-        """`progress` counts what was achieved."""
+        """`progress` is what was achieved before, as a count that only grows."""
         self._patience = patience
         self._progress = progress
         self._failures = 0

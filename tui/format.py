@@ -61,7 +61,7 @@ def clip(text: str, width: int, mark: str = "…") -> str:
 
 
 def short_names(sentence: str, mark: str = "…") -> str:
-    """With the long names of repositories without their owners, and cut in the middle: both ends tell models apart."""
+    """Long names of repositories lose their owner, and then their middle: both ends tell models apart."""
 
     def shortened(found: re.Match[str]) -> str:
         name = found[0] if len(found[0]) <= LONG else f"{mark}/{found[1]}"

@@ -33,7 +33,7 @@ class Task(Enum):
 
 
 class Width(Enum):
-    """What a variant is called that every format has in its own way: see `core.models.hub.choose_quant`."""
+    """A width of weights, which each format has under a label of its own: see `core.models.hub.choose_quant`."""
 
     FOUR = "4bit"
     EIGHT = "8bit"
@@ -53,7 +53,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """In billions."""
     licence: Annotated[str, Meta(min_length=1)]
     default: Width = Width.FOUR
-    """What the bare alias means."""
+    """The variant that the bare alias means."""
     gguf: Offer | None = None
     mlx: Offer | None = None
     onnx: Offer | None = None
@@ -134,7 +134,7 @@ def decode(text: str) -> Catalog:
 
 @cache
 def builtin_catalog() -> Catalog:
-    """The one that the package carries."""
+    """The catalog that the package carries."""
     return decode(FILE.read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""What can be had under a name, and whether each of it fits: for front ends that list quants."""
+"""The quants that a name stands for, and whether each of them fits: for front ends that list quants."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def alike(header: Header, quant: Quant) -> Header:
 
 
 def offers(store: Store, name: Name, context: int | None = None, kv: KvType | None = None) -> tuple[Offer, ...]:
-    """Every quant that runs here of what a name stands for, or the one it names. Asks the Hub; one header is read for
-    each format, and the others are told from it.
+    """Every quant of a model that runs here, or the single quant that the name asks for. Asks the Hub: reads one header
+    for each format, and derives those of the other quants from it.
 
     Raises ModelNotFound for what is neither built in, nor in the catalog, nor a name of the Hub, and HubError.
     """
@@ -49,7 +49,7 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
     if isinstance(name, BuiltIn):
         artifact = store.resolve(name)
         if artifact.format == SCRIPT:
-            # It has no weights, and fits anywhere.
+            # The echo model has no weights, and fits anywhere.
             return (Offer(artifact.name, artifact.format, artifact.size, None),)
         only = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
         return (Offer(artifact.name, artifact.format, artifact.size, only),)
@@ -70,7 +70,7 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
 
 
 def _by_format(store: Store, name: Alias | HubName) -> dict[FormatName, list[Quant]]:
-    """The usual one of each format first. Raises ModelNotFound, HubError."""
+    """The usual quant of each format comes first. Raises ModelNotFound, HubError."""
     found: dict[FormatName, list[Quant]] = {}
     formats = store.formats
     named = name.label or name.file if isinstance(name, HubName) else name.variant

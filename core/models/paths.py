@@ -1,4 +1,4 @@
-"""Files, folders and servers as artifacts: what a path or an address stands for."""
+"""From a path or a server's address to an artifact."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
 
 
 def _split(path: Path, name: str) -> Artifact:
-    """The first part is what is loaded, under its own name: the others are found by it, so no link is followed."""
+    """The engine loads the first part and finds the others by its name, so links to the parts are not followed."""
     parts = parts_of(path)
     there = [part for part in parts if part.is_file()]
     if not there:
@@ -56,9 +56,9 @@ def _split(path: Path, name: str) -> Artifact:
 
 
 def from_url(name: str) -> Artifact:
-    """A server that speaks OpenAI's dialect. It is known by its address, without what all such addresses share.
+    """A server that speaks OpenAI's dialect, known by its address without the `/v1` that all such addresses share.
 
-    Raises ModelNotFound for an address that is none.
+    Raises ModelNotFound for a malformed address.
     """
     try:
         parts = urlsplit(name)

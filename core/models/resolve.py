@@ -61,11 +61,11 @@ def _empty() -> Mapping[str, Sequence[Path]]:
 
 
 class Wish(Struct, frozen=True):
-    """What could be downloaded for a name."""
+    """A repository from which a name could be downloaded."""
 
     name: HubName
     formats: tuple[FormatName, ...]
-    """Those in which it is wanted."""
+    """The formats in which the model is wanted."""
 
 
 def resolve(
@@ -134,13 +134,13 @@ def candidates(
 
 
 def read_own(text: str, catalog: Catalog | None = None) -> Name:
-    """What the user of this machine means, with a look at the disk. Raises ModelNotFound for what no model can be
-    called."""
+    """What the user of this machine means: looks at the disk for paths. Raises ModelNotFound for text that cannot name
+    a model."""
     return parse_name(text, _aliases(text, catalog), _exists)
 
 
 def read_asked(text: str, catalog: Catalog | None = None) -> AskedName:
-    """What a client means; see `core.names.parse_asked`. Raises ModelNotFound."""
+    """What a client of the server means; see `core.names.parse_asked`. Raises ModelNotFound."""
     return parse_asked(text, _aliases(text, catalog))
 
 
@@ -150,8 +150,8 @@ def _aliases(text: str, catalog: Catalog | None) -> Collection[str]:
 
 
 def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[FormatName] = ORDER) -> tuple[Wish, ...]:
-    """What could be downloaded for a name, the preferred format first; nothing for what is no alias and not of the
-    Hub, and for a variant that no format has."""
+    """The repositories from which a name could be downloaded, the preferred format first. Empty for a name that is
+    neither an alias nor of the Hub, and for a variant that no format has."""
     if isinstance(name, HubName):
         return (Wish(name, (*formats, *(each for each in ORDER if each not in formats))),)
     if not isinstance(name, Alias):
@@ -168,10 +168,10 @@ def quant_of(
     formats: Sequence[FormatName] = ORDER,
     catalog: Catalog | None = None,
 ) -> Quant:
-    """What is to be downloaded for a name. `listed` lists a repository of the Hub at a revision.
+    """The quant to download for a name. `listed` lists a repository of the Hub at a revision.
 
-    Raises ModelNotFound for what is no name of the Hub or the catalog and for what its repositories do not have, and
-    what `listed` raises.
+    Raises ModelNotFound for a name that is neither of the Hub nor of the catalog, and for a quant that its repositories
+    do not have; and what `listed` raises.
     """
     if isinstance(name, Unknown):
         raise _unknown(name.text, catalog or _usual_catalog(), ())
@@ -258,7 +258,7 @@ def _not_here(name: Name) -> str:
 
 
 def _nowhere(name: Name, catalog: Catalog) -> str:
-    """For a name that is known and of which nothing can be run in the formats that were asked for."""
+    """The sentence for a known model that has no variant in the formats asked for."""
     if not isinstance(name, Alias):
         return f"{name} cannot be run here."
     entry = _entry(name, catalog)

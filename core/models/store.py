@@ -1,4 +1,4 @@
-"""The models one could have: what lies here, what the Hub has, what fits, what is on its way.
+"""One door to the models: those on this machine, those of the Hub, whether they fit, and the downloads.
 
 Everything here touches the disk or the network and may block: an event loop calls it on a thread.
 """
@@ -41,11 +41,11 @@ ENGINE_OF = {
     "mlx": "mlx",
     "onnx": "onnxruntime",
 }
-"""Whose records correct the estimate for a format."""
+"""The engine whose records correct the estimate for a format."""
 EMBEDDER_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
 """Ends of the names of encoders in GGUF files."""
 EMBEDDER_WORDS = ("embed", "rerank")
-"""In the names of files: a decoder that was made to embed looks like any other inside."""
+"""Parts of the names of files of embedders: a decoder that was trained to embed has the header of any other."""
 Settled = Callable[[Engine, Artifact, LoadOptions], LoadOptions]
 log = get_logger(__name__)
 
@@ -67,7 +67,7 @@ class EngineSource(Protocol):
 
 
 class Store:
-    """Of one user. Constructing it is cheap and touches nothing."""
+    """The models of one user. Constructing it is cheap: it touches neither disk nor network."""
 
     def __init__(self, settings: Settings, where: Folders, engines: EngineSource, options: LoadOptions) -> None:
         self._settings = settings
@@ -98,8 +98,8 @@ class Store:
 
     @property
     def formats(self) -> tuple[FormatName, ...]:
-        """Those that engines here take, the one to prefer first: what the machine's own engine takes on a Mac, and
-        elsewhere GGUF, of which there is the most and which needs the least."""
+        """The formats that engines here take, the preferred one first: MLX on a Mac with Apple silicon, elsewhere GGUF,
+        in which most models exist and which needs the fewest packages."""
         first = ("mlx",) if describe_machine().apple_silicon else ()
         preferred = (*first, "gguf")
         takers = self._engines.takers()
@@ -118,7 +118,7 @@ class Store:
 
         Raises NotDownloaded, ModelNotFound, ArtifactError, and UsageError for a name that two have.
         """
-        # Built-in ones need no look at what runs here, which takes a third of a second.
+        # Built-in models do not need to know which engines run here, which takes a third of a second.
         return resolve(name) if isinstance(name, BuiltIn) else resolve(name, formats=self.formats, shelf=self._names)
 
     def _names(self) -> dict[str, tuple[Path, ...]]:
@@ -155,13 +155,13 @@ class Store:
         return quant_of(name, self.hub.repository, self.formats)
 
     def coming(self, repositories: Collection[str]) -> float | None:
-        """How much is here of a model that is being downloaded, from 0 to 1; None for another. Raises DownloadError."""
+        """The share, from 0 to 1, that is here of a model that is being downloaded; None where none of them is."""
         under_way = [item for item in self.downloads.items() if item.state.active]
         found = next((item for item in under_way if item.name.partition(":")[0] in repositories), None)
         return found.done / max(1, found.total) if found is not None else None
 
     def header(self, model: Quant | Artifact) -> Header:
-        """Of a model here, or by range requests of one at the Hub. Raises ArtifactError, HubError."""
+        """The header of a model here, or by range requests of a quant at the Hub. Raises ArtifactError, HubError."""
         return read_header(model) if isinstance(model, Artifact) else self.hub.header(model)
 
     def judge(
@@ -172,9 +172,10 @@ class Store:
         kv: KvType | None = None,
         memory: tuple[Device, ...] | None = None,
     ) -> Judged:
-        """Whether it fits, as it would be loaded with the settings, save the context and KV type that are given.
+        """Whether a model fits with the options of the settings, but for the context and KV type that are given.
 
-        `memory` spares reading it again for each of many. Quick; reads the disk for the records of earlier loads.
+        `memory` is the devices' as measured before, for a caller that judges many models. Quick: of the disk it reads
+        only the records of earlier loads.
         """
         there = memory or list_devices()
         options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))

@@ -120,7 +120,7 @@ class Answer:
         self.submitted = self.accepted = time.monotonic()
 
     def read(self, data: str) -> Iterator[Event]:
-        """The events of one chunk. Raises EngineFailed for an error and for what is no chunk."""
+        """The events of one chunk. Raises EngineFailed for an error and for anything else that is no chunk."""
         try:
             chunk = DECODER.decode(data)
         except msgspec.DecodeError as error:
@@ -156,7 +156,7 @@ class Answer:
             progress.drew(tokens)
             yield TextDelta(choice.index, text, logprobs, tokens)
         elif choice.delta and (choice.delta.reasoning_content or choice.delta.reasoning):
-            # There is no event for a model's thoughts yet; that it thinks must show nevertheless.
+            # There is no event for a model's reasoning yet; an empty delta shows that the model is at work.
             progress.drew(1)
             yield TextDelta(choice.index, "")
         if choice.finish_reason in BROKEN:
@@ -167,7 +167,7 @@ class Answer:
             progress.reason, progress.stop = (FinishReason.STOP_SEQUENCE if stop else usual), stop
 
     def _usages(self) -> list[Usage]:
-        """Of each choice. Servers tell the sum over all of them, so the last one gets what the others leave of it."""
+        """The usage of each choice. Servers tell the sum of all choices, so the last one gets what the others leave."""
         counted = [choice.tokens for choice in self._choices]
         if self._usage is None:
             return [Usage(completion_tokens=count) for count in counted]
@@ -183,7 +183,7 @@ class Answer:
         return usages
 
     def _timings(self, choice: _Progress) -> Timings:
-        """Of an answer without a token, all of its time was prefill."""
+        """In an answer without a token, all time counts as prefill."""
         first = choice.first or time.monotonic()
         return Timings(
             queued=self.accepted - self.submitted,

@@ -40,7 +40,7 @@ Card = Mapping[str, object]
 
 
 class RemoteEngine:
-    """Runs everywhere; what it runs does so elsewhere."""
+    """Available on every machine: the models run on the server."""
 
     name = "remote"
     platform = "any"
@@ -51,7 +51,7 @@ class RemoteEngine:
         return check_packages(PACKAGE)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> RemoteModel:
-        """Raises LoadFailed for a server that does not answer as one should, or has no such model."""
+        """Raises LoadFailed for a server that does not answer as OpenAI's do, or has no such model."""
         if options.remote_api_key and not (options.remote_api_key.isascii() and options.remote_api_key.isprintable()):
             raise LoadFailed(artifact.name, "The remote_api_key holds characters that no HTTP header can carry.")
         base, _, wanted = artifact.url.partition("#")
@@ -99,7 +99,7 @@ class RemoteModel:
 
 
 def cards(body: bytes, address: str) -> list[Card]:
-    """The entries of a list of models. Raises EngineFailed for what is none."""
+    """The entries of a list of models. Raises EngineFailed for any other answer."""
     try:
         found: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -122,7 +122,7 @@ def choose(name: str, address: str, found: Sequence[Card], wanted: str) -> Card:
     is."""
     ids = [str(card["id"]) for card in found]
     if name in ids:
-        # Whatever calls a model by this very name relays to the address it was asked at: to itself.
+        # A server that calls its model by its own address relays to itself.
         raise LoadFailed(name, f"The server at {address} is this one, or relays to itself; give another address.")
     listed = ", ".join(clean(each) for each in ids[:LISTED]) + (", ..." if len(ids) > LISTED else "")
     if not found:
@@ -134,7 +134,7 @@ def choose(name: str, address: str, found: Sequence[Card], wanted: str) -> Card:
         return match
     if len(found) == 1:
         return found[0]
-    # Servers that load on demand list all that they could; what somebody has loaded there is what is meant.
+    # Servers that load on demand list all that they could load; the loaded model is the one to use.
     loaded = [card for card in found if _is_loaded(card)]
     if len(loaded) != 1:
         raise LoadFailed(name, f"The server at {address} serves several models; add #name to the address: {listed}.")

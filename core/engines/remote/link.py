@@ -38,13 +38,13 @@ WRITE_SECONDS = 60.0
 ANSWER_SECONDS = 15.0
 """How long a server may be silent where it has nothing to compute."""
 IDLE_SECONDS = 2.0
-"""How long a connection is kept for the next request: less than servers keep theirs, so none is used that is gone."""
+"""How long an idle connection is kept: shorter than servers keep theirs, so that no closed one is used."""
 DRAIN_SECONDS = 1.0
 SOON_SECONDS = 0.05
 """How long a request waits for a connection that is just becoming free, before it opens one of its own."""
 CLOSE_SECONDS = 5.0
 PATIENCE = Patience(first=0.5, attempts=6, total=30.0)
-"""With a busy server."""
+"""How often, and for how long, a busy server is asked again."""
 LONGEST_BODY = 4_000_000
 """Bytes of a body that is read whole."""
 
@@ -100,7 +100,7 @@ class Link:
                     raise item
                 yield item
         except BaseException:
-            # Not after an ordinary end: then the connection is about to be kept for the next request.
+            # After an ordinary end the task is left alone: it is about to keep the connection for the next request.
             task.cancel()
             raise
 
@@ -131,7 +131,7 @@ class Link:
         self._loop.stop()
 
     async def _told(self, work: Coroutine[object, object, Result]) -> Result:
-        """The result of `work`, with the errors of the HTTP library as sentences of ours."""
+        """The result of `work`. Raises EngineFailed, with a sentence, for errors of the HTTP library."""
         import httpx
 
         try:
@@ -156,7 +156,7 @@ class Link:
         except BenchtopError as error:
             inbox.put(error)
         except Exception as error:
-            # The edge of the link's loop: whoever waits at the inbox would wait for ever.
+            # The edge of the link's loop: without an item the reader of the inbox would wait for ever.
             log.exception("link failed", address=self.address)
             inbox.put(EngineFailed(f"The connection to {self.address} failed: {error!r}."))
 
@@ -180,8 +180,8 @@ class Link:
             await _drain(events)
 
     def _end_soon(self) -> None:
-        """The answer is complete, and the running task has only its connection to give back. Whoever asked may be
-        back with the next request before that is done."""
+        """Note that the running task has only its connection left to give back. The next request may come before
+        that is done, and waits a moment for the connection."""
         task = asyncio.current_task()
         assert task is not None
         self._ending.add(task)
@@ -240,17 +240,17 @@ def _client(base: str, api_key: str | None) -> httpx.AsyncClient:
     if api_key:
         headers["authorization"] = f"Bearer {api_key}"
     limits = httpx.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS)
-    # A proxy named in the environment, asked for this very machine, would look for the server on its own.
+    # A proxy that is asked for a loopback address would look for the server on its own machine.
     proxied = not is_loopback(urlsplit(base).hostname or "")
     try:
         return httpx.AsyncClient(
             base_url=base,
             headers=headers,
-            # A model may compute a prompt for minutes without a word; that its machine is gone, TCP's probes tell.
+            # A model may compute a prompt for minutes without a word; TCP's probes tell when its machine is gone.
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS, write=WRITE_SECONDS),
             transport=httpx.AsyncHTTPTransport(limits=limits, trust_env=proxied, socket_options=_keep_alive()),
             trust_env=proxied,
-            # Where a server sends its clients on to, the prompt and the key were not meant to go.
+            # The prompt and the key were not meant for another server that this one redirects to.
             follow_redirects=False,
         )
     except (httpx.InvalidURL, UnicodeError) as error:
@@ -277,7 +277,7 @@ def _next(inbox: SimpleQueue[Incoming], stop: threading.Event) -> Incoming:
 
 
 async def _drain(events: AsyncIterator[str]) -> None:
-    """Take what comes behind the last event, the end of the body as a rule: a connection is reused only after it."""
+    """Read the rest of the body, as a rule only its end: a connection is reused only after that."""
     import httpx
 
     with suppress(TimeoutError, httpx.HTTPError):
@@ -298,7 +298,7 @@ async def _read(response: httpx.Response, address: str) -> bytes:
 
 
 async def _expect_stream(response: httpx.Response, address: str) -> None:
-    """Raises EngineFailed for a server that takes a request and answers it with something else than events."""
+    """Raises EngineFailed for an answer of status 200 that is no stream of events."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return

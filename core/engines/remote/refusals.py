@@ -1,4 +1,4 @@
-"""What a server says when it does not answer, as errors of ours: one sentence each, with the address in it."""
+"""Refusals of a server as our errors: one sentence each, with the address in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.errors import BenchtopError, EngineFailed, Overloaded, QueueTimeout, R
 LONGEST = 500
 """Characters of a server's own words that are repeated."""
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-"""What is worth asking again."""
+"""Statuses after which the server is asked again."""
 UNFIT = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import httpx
 
 LONGEST_EVENT = 8_000_000
-"""Characters that may come without an event's end among them; a server that sends more is none."""
+"""Characters that may arrive without the end of an event."""
 
 
 async def read_events(response: httpx.Response) -> AsyncIterator[str]:

@@ -97,7 +97,7 @@ def _sampling(sampling: Sampling, choices: int) -> Iterator[tuple[str, object]]:
 
 
 def _penalties(sampling: Sampling, kind: Kind) -> Iterator[tuple[str, object]]:
-    """Only those that do something: unlike the rest, they are neutral wherever they are left out."""
+    """Only the penalties that do something: every server takes a missing penalty for none."""
     penalties = {
         "repetition_penalty" if kind is Kind.VLLM else "repeat_penalty": (sampling.repeat_penalty, 1.0),
         "frequency_penalty": (sampling.frequency_penalty, 0.0),

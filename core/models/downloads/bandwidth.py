@@ -7,7 +7,7 @@ import time
 
 
 class Throttle:
-    """Whoever took bytes from the network waits until the next are due. Any number of threads."""
+    """Makes each thread that received bytes wait until the next bytes are due. For any number of threads."""
 
     def __init__(self, rate: int | None) -> None:
         """`rate`: bytes a second; None never waits."""
@@ -16,7 +16,7 @@ class Throttle:
         self._due = 0.0
 
     def took(self, count: int, stop: threading.Event) -> None:
-        """Returns early when `stop` is set."""
+        """Wait for the `count` bytes that were received; returns early when `stop` is set."""
         if self._rate is None:
             return
         with self._lock:

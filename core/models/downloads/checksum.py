@@ -17,7 +17,7 @@ BLOCK = 1 << 20
 
 
 class Checksum:
-    """Takes a file from its beginning on, each byte once. For one thread at a time."""
+    """Takes the bytes of a file in order, each once. For one thread at a time."""
 
     def __init__(self, etag: str, size: int) -> None:
         """Of a file of `size` bytes, to be compared with `etag`. The Hub's etags are the SHA-256 of a file in
@@ -26,7 +26,7 @@ class Checksum:
         self.etag = etag
         self._digest = _hasher(etag, size)
         self.taken = 0
-        """Bytes."""
+        """Bytes taken so far."""
 
     def add(self, piece: bytes | memoryview) -> None:
         """Take the next bytes of the file."""
@@ -35,8 +35,8 @@ class Checksum:
             self._digest.update(piece)
 
     def read(self, path: Path, end: int, stop: threading.Event) -> None:
-        """Take what is not taken yet of the bytes before `end` of a file. Raises OSError, and Stopped soon after `stop`
-        is set."""
+        """Read the file up to byte `end`, from the first byte not taken yet. Raises OSError, and Stopped soon after
+        `stop` is set."""
         if self._digest is None:
             self.taken = end
         if self.taken >= end:
@@ -54,7 +54,7 @@ class Checksum:
 
     @property
     def right(self) -> bool:
-        """Whether what was taken is what the etag says, as far as that says anything."""
+        """Whether the checksum is that of the etag; true for an etag that is no checksum."""
         return self._digest is None or self._digest.hexdigest() == self.etag
 
 

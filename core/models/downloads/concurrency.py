@@ -1,4 +1,4 @@
-"""How many files are fetched at once, and whose turn is next."""
+"""The slots in which files are fetched, and which file gets the next free one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Slots:
-    """The lowest number goes first: what was queued earlier is finished earlier."""
+    """The lowest number gets the next free slot, so downloads end in the order in which they were queued."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -14,7 +14,7 @@ class Slots:
         self._turn = threading.Condition()
 
     def take(self, number: int, stop: threading.Event) -> bool:
-        """Wait for a slot; False when `stop` was set first. Setting it wants a `wake` after it."""
+        """Wait for a slot; False when `stop` is set before. Call `wake` after setting `stop`."""
         with self._turn:
             self._waiting.append(number)
             self._turn.wait_for(lambda: stop.is_set() or (self._free > 0 and min(self._waiting) == number))
@@ -32,13 +32,13 @@ class Slots:
             self._turn.notify_all()
 
     def wake(self) -> None:
-        """Whoever waits looks at its `stop` again."""
+        """Have all waiting threads look at their `stop` again."""
         with self._turn:
             self._turn.notify_all()
 
 
 class Seat:
-    """The slot of one transfer, which may leave it for a while. Belongs to one thread after the first `take`."""
+    """The slot of one transfer, which gives it up while it waits. Belongs to one thread after the first `take`."""
 
     def __init__(self, slots: Slots, number: int, stop: threading.Event) -> None:
         self._slots = slots

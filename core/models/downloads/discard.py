@@ -1,4 +1,4 @@
-"""Deleting from the Hub's cache: nothing that something else is made of, and nothing that is being fetched."""
+"""Deleting from the Hub's cache: no file that another model needs, and no file that is being fetched."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from core.models.hub.repository import Quant, RepoFile
 
 
 def discard(cache: RepoCache, quant: Quant, fetched: Collection[str], others: Iterable[Entry]) -> None:
-    """Delete what is incomplete of a download, and the files that were `fetched`, but for those that another one of
-    `others` or another complete model of this commit is made of. Raises DownloadError, OSError."""
+    """Delete the incomplete files of a download, and those that it `fetched`. Files stay that one of the `others`, or
+    another complete model of this commit, is made of. Raises DownloadError, OSError."""
     kept = held(cache, quant, others) | _complete(cache, quant)
     doomed = [file for file in quant.files if file.path not in kept]
     whole = [cache.pointer(file.path) for file in doomed if file.path in fetched]
@@ -51,7 +51,7 @@ def _here(cache: RepoCache, files: Iterable[RepoFile]) -> bool:
 
 
 def _complete(cache: RepoCache, quant: Quant) -> set[str]:
-    """All files of the complete models of a commit but of this one."""
+    """The files of all other complete models of the commit."""
     snapshot = read_snapshot(quant.repo, cache.snapshot)
     own = {file.path for file in quant.files}
     models = [{file.path for file in other.files} for other in quants(snapshot) if not absent(snapshot, other)]
@@ -60,9 +60,9 @@ def _complete(cache: RepoCache, quant: Quant) -> set[str]:
 
 @contextmanager
 def locked(folder: Path, etags: Iterable[str], name: str) -> Iterator[None]:
-    """Hold the locks of contents of a repository's folder, which huggingface_hub takes too while it fetches them.
+    """Hold the locks of blobs of a repository's folder, which huggingface_hub takes too while it fetches them.
 
-    Raises DownloadError where somebody has one.
+    Raises DownloadError where another holder has one of them.
     """
     from filelock import FileLock, Timeout
 
@@ -79,7 +79,7 @@ def locked(folder: Path, etags: Iterable[str], name: str) -> Iterator[None]:
 
 def unlink(folder: Path, pointers: Collection[Path]) -> int:
     """Delete entries of snapshots, and their contents where no other entry of the repository in `folder` leads there;
-    return the bytes that became free. What is gone already is passed over. Raises OSError."""
+    return the bytes that became free. Files that are gone already are passed over. Raises OSError."""
     blobs = folder.resolve() / "blobs"
     contents = {pointer.resolve() for pointer in pointers if pointer.is_symlink()}
     freed = sum(remove(pointer) for pointer in pointers)

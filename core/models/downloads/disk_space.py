@@ -13,11 +13,11 @@ from core.models.hub.repository import Quant
 from core.sizes import format_size
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The disk, the user's share of it, or what one file may have."""
+"""The disk is full, the user's quota is used up, or the file is larger than the file system allows."""
 
 
 def free_bytes(folder: Path) -> int:
-    """Of the disk on which `folder` is, or will be made."""
+    """The free bytes of the disk on which `folder` is, or will be made."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -29,7 +29,8 @@ def missing(quant: Quant, cache: RepoCache) -> int:
 
 
 def check_room(name: str, need: int, others: Iterable[int], free: int, reserve: int, cache: Path) -> None:
-    """`others`: what further downloads that are under way still need. All in bytes. Raises DiskFull."""
+    """Raises DiskFull where `need` more bytes do not fit on the disk beside the `reserve` that is to stay free and what
+    the `others`, downloads under way, still need. All in bytes."""
     promised = sum(others)
     if need <= 0 or need + promised + reserve <= free:
         return
@@ -41,7 +42,7 @@ def check_room(name: str, need: int, others: Iterable[int], free: int, reserve: 
 
 
 def disk_error(name: str, error: OSError, kept: int) -> DiskFull | None:
-    """The sentence for an error of writing, where it is want of room."""
+    """The error to raise for a failed write that a full disk caused; None for any other."""
     if error.errno not in FULL:
         return None
     return DiskFull(

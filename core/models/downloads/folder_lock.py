@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 TAKE_SECONDS = 0.5
-"""How long a process tries: another one that only looks whether the lock is held has it for a moment."""
+"""How long a process tries to take the lock: a process that only looks whether it is held has it for a moment."""
 POLL_SECONDS = 0.01
 log = get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""One download at work: its files, in order, each on a thread of its own."""
+"""One running download: fetches its files in order, each on a thread of its own."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Wish(Enum):
     CANCEL = "cancel"
     DISCARD = "discard"
     CLOSE = "close"
-    """The program ends; it would go on if it did not."""
+    """The program ends, and the next start goes on with the download."""
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a job asks and tells; called on its threads."""
+    """Callbacks of a job, called on its threads."""
 
     changed: Callable[[], None]
     arrived: Callable[[str], None]
@@ -78,7 +78,7 @@ class Job:
 
     @property
     def again(self) -> float | None:
-        """Seconds until the next try, while one is waited for."""
+        """Seconds until the next try; None while the job does not wait for one."""
         return max(0.0, self._again - time.monotonic()) if self.state is DownloadState.RETRYING else None
 
     @property
@@ -156,7 +156,7 @@ class Job:
             if transfer.run():
                 self._hooks.arrived(file.path)
         except Stopped:
-            # `_fetch_all` sees it by the event.
+            # `_fetch_all` sees by the event that the job was stopped.
             return
         except (BenchtopError, OSError) as error:
             self._fail(error)
@@ -168,7 +168,7 @@ class Job:
             seat.give()
 
     def _rest(self, seat: Seat, seconds: float) -> bool:
-        """Others may go on while this one waits for its next try; it comes back in its place in the queue."""
+        """Give the slot to other files until the next try, then wait for a slot in the order of the queue."""
         seat.give()
         if self.stop.wait(seconds):
             return True
@@ -176,7 +176,7 @@ class Job:
         return not seat.take()
 
     def _fail(self, error: BaseException) -> None:
-        """The first reason counts; the other files of this download stop."""
+        """Keep the first error as the reason, and stop the other files of this download."""
         with self._guard:
             self._failure = self._failure or error
         self._stop_all()
@@ -188,9 +188,10 @@ class Job:
             transfer.interrupt()
 
     def _note_branch(self) -> None:
-        """Where this commit is the newest, let `main` lead to it, as those expect who load a model by name alone.
+        """Where this commit is the newest, let the cache's `main` lead to it: programs look there that load a model by
+        its name alone.
 
-        Nothing is lost where that fails but looking it up by that name without network.
+        Where that fails, such a program does not find the model without network; nothing else is lost.
         """
         from huggingface_hub import hf_hub_download
 

@@ -27,7 +27,7 @@ class Added(Struct, frozen=True, tag="added"):
 
 
 class Moved(Struct, frozen=True, tag="moved"):
-    """A download is in another state."""
+    """A download changed its state."""
 
     id: str
     state: DownloadState
@@ -42,13 +42,13 @@ class Fetched(Struct, frozen=True, tag="fetched"):
 
 
 class Discarded(Struct, frozen=True, tag="discarded"):
-    """What it brought was deleted."""
+    """The files that a download fetched were deleted."""
 
     id: str
 
 
 class Forgotten(Struct, frozen=True, tag="forgotten"):
-    """It is no longer listed."""
+    """A download is no longer listed."""
 
     id: str
 
@@ -67,7 +67,7 @@ class Entry(Struct, frozen=True):
 
 
 Stamp = tuple[int, int, int]
-"""What a file that was written to differs in: when it was, its size, and which file it is."""
+"""Time of the last change, size and inode: differs from before once a file was written to."""
 
 
 class Journal:
@@ -107,7 +107,7 @@ class Journal:
 
 
 def replay(content: bytes) -> dict[str, Entry]:
-    """What a journal says in the end. A line that cannot be read, such as a torn last one, is passed over."""
+    """The entries after all records of a journal. A damaged line, such as a torn last one, is passed over."""
     entries: dict[str, Entry] = {}
     decoder = msgspec.json.Decoder(Record)
     for line in content.splitlines():
@@ -133,7 +133,7 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
         case Forgotten():
             entries.pop(record.id, None)
         case _:
-            # The line before it, which it goes on from, is lost.
+            # The record is of a download whose `Added` is lost.
             pass
 
 

@@ -64,7 +64,7 @@ class Downloads:
         patience: Patience | None = None,
         free: Callable[[Path], int] = free_bytes,
     ) -> None:
-        """The journal lies in `folder`. `place` is as the environment has it where it is not given; `free` tells the
+        """The journal lies in `folder`. Without `access` the environment tells the Hub and the cache; `free` tells the
         free bytes of the disk that a path is on."""
         self._settings = settings
         self._patience = patience or Patience(attempts=settings.attempts)
@@ -77,7 +77,7 @@ class Downloads:
         self._listeners: list[Tell] = []
 
     def enqueue(self, quant: Quant) -> str:
-        """Queue a download and return its id; one that is known already goes on, or is left as it is while it runs.
+        """Queue a download and return its id. A download that is listed already goes on; a running one runs on.
 
         Raises RequestError for names that may not be written, HubUnreachable when offline, DiskFull, DownloadsBusy,
         DownloadError.
@@ -102,9 +102,9 @@ class Downloads:
                 self._go_on(known)
 
     def resume_pending(self, *, paused: bool = False) -> Resumed:
-        """Go on with what was under way when the program last ended, as far as it can; also with what was `paused`.
+        """Go on with the downloads that the last end of the program interrupted; with `paused`, also with paused ones.
 
-        Nothing is pending while another process downloads, but for what was `paused`: then raises DownloadsBusy.
+        While another process downloads, none is taken for interrupted; with `paused` it raises DownloadsBusy.
         """
         with self._list.lock:
             pending = [known.entry.id for known in self._list.all() if known.interrupted or (paused and known.paused)]
@@ -116,7 +116,7 @@ class Downloads:
                 try:
                     self.resume(key)
                 except BenchtopError as error:
-                    # One that finds no room must not keep the others from going on.
+                    # A download that finds no room must not keep the others from going on.
                     refused[key] = error
         return Resumed(tuple(key for key in pending if key not in refused), refused)
 
@@ -133,8 +133,8 @@ class Downloads:
                 self._list.move(self._list.find(key), DownloadState.PAUSED)
 
     def cancel(self, key: str, *, discard: bool = False) -> None:
-        """Give a download up. What was fetched is kept for later unless `discard`, which deletes what this download
-        brought, but for what other models here are made of. Raises DownloadNotFound, DownloadsBusy where another
+        """Give a download up. Its files are kept for later unless `discard`, which deletes the files that this download
+        fetched, but for those that other models here are made of. Raises DownloadNotFound, DownloadsBusy where another
         process fetches, DownloadError where it cannot be deleted."""
         known = self._list.find(key)
         if known.active is not None:
@@ -148,7 +148,7 @@ class Downloads:
                 self._list.move(known, DownloadState.CANCELLED)
 
     def forget(self, key: str) -> None:
-        """List a download no longer that is done, failed or was cancelled; what it brought stays where it is.
+        """Take a download off the list that is done, failed or cancelled. The files that it fetched stay.
 
         Raises DownloadNotFound, DownloadsBusy where another process fetches, DownloadError for one that is not over.
         """
@@ -159,8 +159,8 @@ class Downloads:
             self._list.drop(known)
 
     def forget_deleted(self, repo: str) -> None:
-        """Of downloads from a repository of which a model was deleted: those of which nothing is here any more are
-        forgotten, so that nothing goes on with them unasked; none while another process writes the list."""
+        """After a model of a repository was deleted: forget the downloads from there of which no byte is left, so that
+        none of them goes on unasked. Does nothing while another process writes the list."""
         if not any(known.entry.quant.repo == repo for known in self._list.all()):
             return
         with suppress(DownloadsBusy), self._list.claimed():
@@ -179,11 +179,11 @@ class Downloads:
 
     @property
     def under_way(self) -> int:
-        """How many this process is at, or will be in their turn. Looks at nothing but what it knows."""
+        """How many downloads of this process run or wait for their turn. Does not touch the disk."""
         return sum(known.active is not None for known in self._list.looked)
 
     def wait(self, key: str, timeout: float | None = None) -> DownloadItem:
-        """Return when nothing more happens with it, or after `timeout` seconds. Raises DownloadNotFound."""
+        """Return when this process is done with a download, or after `timeout` seconds. Raises DownloadNotFound."""
         known = self._list.find(key)
         if (job := known.active) is not None:
             job.ended.wait(timeout)
@@ -196,7 +196,7 @@ class Downloads:
         return lambda: self._listeners.remove(tell)
 
     def close(self) -> None:
-        """Stop everything; `resume_pending` of the next start goes on with it."""
+        """Stop all downloads; `resume_pending` of the next start goes on with them."""
         active = [known for known in self._list.looked if known.active is not None]
         for known in active:
             self._halt(known, Wish.CLOSE, patience=0.0)
@@ -257,7 +257,7 @@ class Downloads:
         if job.wish is not Wish.CLOSE or state is not DownloadState.PAUSED:
             self._list.move(known, state, error)
         with self._list.lock:
-            # First, so that whoever waits for the end finds the folder free.
+            # Give up the folder first: a thread that waits for the end may tell another process to go on.
             self._list.give_up()
             job.ended.set()
         self._tell(known)
@@ -295,7 +295,7 @@ class Downloads:
         return self._line
 
     def _tell(self, known: Known) -> None:
-        """Every change of state, and progress now and then."""
+        """Report every change of state, and progress now and then."""
         job = known.active
         state, now = job.state if job is not None else known.entry.state, time.monotonic()
         before, at = known.told

@@ -47,22 +47,22 @@ class Known:
 class Listing:
     """Every method may be called from any thread.
 
-    The journal says `RUNNING` of what the process that holds the folder is at, and `QUEUED` of what a process that is
-    gone was at.
+    `RUNNING` in the journal means: the process that holds the folder fetches it. `QUEUED` means: a process fetched it
+    that ended before the download did.
     """
 
     def __init__(self, folder: Path, access: HubAccess | None) -> None:
-        """The journal lies in `folder`. `place` is as the environment has it where it is not given."""
+        """The journal lies in `folder`. Without `access` the environment tells the Hub and the cache."""
         self._folder = folder
         self._given_access = access
         self._known: dict[str, Known] = {}
         self._stamp: Stamp | None = None
         self._told: set[str] = set()
-        """Why the journal cannot be read or written, as far as it was told."""
+        """The reasons for which the journal cannot be read or written, as far as they were logged."""
         self._journal = Journal(folder / NAME)
         self._claim = FolderLock(folder)
         self.lock = threading.RLock()
-        """Held while something is decided on what is known."""
+        """Held while a decision depends on the list."""
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -74,7 +74,7 @@ class Listing:
             self.give_up()
 
     def claim(self) -> None:
-        """As `claimed`, until `give_up`; both count."""
+        """As `claimed`, until `give_up`. Claims nest: each needs its own `give_up`."""
         with self.lock:
             first = not self._claim.held
             if not self._claim.take():
@@ -92,12 +92,12 @@ class Listing:
 
     @property
     def looked(self) -> tuple[Known, ...]:
-        """Those that this process has come to know, without another look."""
+        """The downloads as this process read them last; does not touch the disk."""
         with self.lock:
             return tuple(self._known.values())
 
     def all(self) -> tuple[Known, ...]:
-        """In the order in which they were first asked for, as other processes have changed them meanwhile."""
+        """In the order in which they were first asked for. Reads the journal where another process has written it."""
         with self.lock:
             if not self._claim.held:
                 self._refresh()
@@ -127,7 +127,7 @@ class Listing:
             return tuple(self.item(each, elsewhere=elsewhere) for each in known)
 
     def item(self, known: Known, *, elsewhere: bool | None = None) -> DownloadItem:
-        """As it is shown. `elsewhere` tells whether another process downloads, where that is known already."""
+        """What front ends show. `elsewhere`: whether another process downloads, where the caller knows that already."""
         entry, job = known.entry, known.active
         item = DownloadItem(entry.id, entry.quant.name, entry.state, entry.quant.size, 0, error=entry.error)
         if job is not None:
@@ -154,7 +154,7 @@ class Listing:
             self._given_access = read_hub_access()
         return self._given_access
 
-    # Of a process that holds the folder.
+    # For the process that holds the folder.
 
     def add(self, known: Known, *records: Record) -> None:
         with self.lock:
@@ -162,35 +162,35 @@ class Listing:
             self._known[known.entry.id] = known
 
     def write(self, *records: Record) -> None:
-        """Remember what happened. A disk that does not take it must not stop a download, which lies elsewhere: the
-        next start does not know of it, and that is told once."""
+        """Append to the journal. A disk that refuses must not stop a download, whose files may be on another disk; then
+        the next start does not know of the download, and that is logged once."""
         try:
             self._journal.append(*records)
         except OSError as error:
             self._tell_once("downloads are not remembered", error)
 
     def drop(self, known: Known) -> None:
-        """List it no longer."""
+        """Take a download off the list."""
         with self.lock:
             self.write(Forgotten(known.entry.id))
             self._known.pop(known.entry.id, None)
 
     def move(self, known: Known, state: DownloadState, error: str | None = None) -> None:
-        """Remember a state."""
+        """Change the state of a download, and note it in the journal."""
         with self.lock:
             known.entry = replace(known.entry, state=state, error=error)
             self.write(Moved(known.entry.id, state, error))
 
     def arrived(self, known: Known, path: str) -> None:
-        """Remember a file that was fetched."""
+        """Note a fetched file in the journal."""
         with self.lock:
             known.entry = replace(known.entry, fetched=(*known.entry.fetched, path))
             self.write(Fetched(known.entry.id, path))
 
     def _refresh(self) -> None:
-        """Read the journal unless it is as it was; one that cannot be read leaves everything as it was."""
+        """Read the journal where it has changed. Where it cannot be read, the list stays as it was."""
         try:
-            # Taken before it is read: what is written meanwhile is read the next time.
+            # Taken before the journal is read: records that are written meanwhile are read the next time.
             stamp = self._journal.stamp()
             if stamp != self._stamp:
                 self._known = {key: Known(entry) for key, entry in self._journal.entries().items()}

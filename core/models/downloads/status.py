@@ -1,4 +1,4 @@
-"""What front ends see of a download."""
+"""A download as front ends see it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.errors import BenchtopError
 
 class DownloadState(Enum):
     QUEUED = "queued"
-    """Waits for its turn, or for another process that fetches the same."""
+    """Waits for its turn, or for another program that fetches one of its files."""
     RUNNING = "running"
     PAUSED = "paused"
     RETRYING = "retrying"
@@ -25,17 +25,17 @@ class DownloadState(Enum):
 
     @property
     def over(self) -> bool:
-        """Nothing is being done, and nothing waits to go on."""
+        """Ended: it goes on only when somebody asks for it anew."""
         return self in (DownloadState.DONE, DownloadState.FAILED, DownloadState.CANCELLED)
 
     @property
     def active(self) -> bool:
-        """Something is being done, or will be without anybody asking again."""
+        """Running, or going to run without anybody asking again."""
         return self in (DownloadState.QUEUED, DownloadState.RUNNING, DownloadState.RETRYING, DownloadState.VERIFYING)
 
 
 class Resumed(Struct, frozen=True):
-    """What came of going on with several downloads."""
+    """The outcome of resuming several downloads."""
 
     started: tuple[str, ...] = ()
     """The ids of those that go on."""
@@ -57,7 +57,7 @@ class DownloadItem(Struct, frozen=True):
     rate: float = 0.0
     """Bytes a second over the last few seconds."""
     note: str | None = None
-    """What it waits for, or why it is tried again: one sentence."""
+    """What the download waits for, or why it is tried again: one sentence."""
     again: float | None = None
     """Seconds until it is tried again, while it waits for that."""
     error: str | None = None

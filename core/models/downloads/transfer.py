@@ -1,4 +1,4 @@
-"""One file, from the Hub into the cache: resumed from what is there, verified, and put where others find it.
+"""One file, from the Hub into the cache: resumed where a part is there, verified, and linked where programs look.
 
 huggingface_hub 2.4 throws away what it has when a download breaks off. The bytes are therefore fetched here, into
 `blobs/ETAG.incomplete`; the finished blob is then handed to `hf_hub_download`, which finds nothing left to fetch and
@@ -33,23 +33,23 @@ POLL = 0.1
 
 
 class Listener(Protocol):
-    """Who wants to know how a file is getting on; called on the transfer's thread."""
+    """Told how a transfer is getting on, on the transfer's thread."""
 
     def holds(self, path: str, size: int) -> None:
-        """So many bytes of it are on the disk."""
+        """`size` bytes of the file are on the disk."""
 
     def received(self, count: int) -> None:
         """Bytes came from the network."""
 
     def retrying(self, reason: str, seconds: float) -> None:
-        """It failed, and is tried again after so many seconds."""
+        """A try failed, and the next one begins after so many seconds."""
 
     def waiting(self, reason: str) -> None: ...
 
     def running(self) -> None: ...
 
     def verifying(self) -> None:
-        """What is here is compared with its checksum."""
+        """The part of the file that is here is read for its checksum."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ class Transfer:
         self._rest = rest
         self._cache = RepoCache(line.access.cache, repo, commit)
         self._furthest = 0
-        """The byte up to which anything ever came: only what goes beyond it is progress."""
+        """The furthest byte that ever arrived: only bytes beyond it count as progress."""
         self._checksum: Checksum | None = None
         self._socket: socket.socket | None = None
 
     def run(self) -> bool:
-        """Returns whether it was not here before. Raises Stopped, HubError, DownloadError or OSError."""
+        """Fetch the file; False where it was here already. Raises Stopped, HubError, DownloadError or OSError."""
         if self._cache.complete(self._file):
             self._listener.holds(self._file.path, self._file.size)
             return False
@@ -104,7 +104,7 @@ class Transfer:
         return True
 
     def interrupt(self) -> None:
-        """A read that waits for bytes ends at once."""
+        """End at once a read that waits for bytes."""
         if (connection := self._socket) is not None:
             # Not the method of a TLS socket, which would take its state away from the thread that reads.
             with contextlib.suppress(OSError):
@@ -128,7 +128,7 @@ class Transfer:
             blob, partial = self._cache.blob(remote.etag), self._cache.partial(remote.etag)
             if size_of(blob) != remote.size:
                 if size_of(blob) >= 0:
-                    # It was cut short by something else; what there is of it is verified with the rest.
+                    # Another program cut it short; its beginning is verified with the rest.
                     blob.replace(partial)
                 self._fetch(remote, partial)
                 partial.replace(blob)
@@ -192,7 +192,7 @@ class Transfer:
             )
 
     def _checksum_of(self, remote: Remote, have: int) -> Checksum:
-        """That of the last try, where the file still is as that left it."""
+        """The checksum of the last try, unless the file has become shorter since."""
         if self._checksum is None or self._checksum.etag != remote.etag or self._checksum.taken > have:
             self._checksum = Checksum(remote.etag, remote.size)
         return self._checksum
@@ -212,7 +212,7 @@ class Transfer:
                     self._copy(response, file, checksum, remote.size, have - start)
                     if checksum.taken != remote.size:
                         if "content-length" not in response.headers:
-                            # It ended as though it were whole, so it was another thing than the file.
+                            # The body ended as though it were whole, so it was another file.
                             file.truncate(have)
                         raise Transient(f"The Hub sent only a part of {self._file.path}.")
         finally:
@@ -223,7 +223,7 @@ class Transfer:
         stream = response.extensions.get("network_stream")
         self._socket = stream.get_extra_info("socket") if stream is not None else None
         if self._stop.is_set():
-            # Whoever set it may have looked for the connection too early.
+            # `interrupt` may have looked for the connection before there was one.
             raise Stopped
         if response.status_code in (200, 206):
             return first_byte(response, self._file.path, remote.size, have)
@@ -255,7 +255,7 @@ class Transfer:
             if self._stop.is_set():
                 raise Stopped
             if not grown and checksum.taken == size:
-                # More than the file has; the checksum tells what it is.
+                # The body is longer than the file; the checksum tells whether its beginning is right.
                 return
 
     def _publish(self, blob: Path) -> None:
@@ -279,7 +279,7 @@ class Transfer:
         except (HfHubHTTPError, LocalEntryNotFoundError) as error:
             raise Transient(f"The Hub did not confirm {self._file.path}.") from error
         if not pointer.is_symlink() and pointer.stat().st_ino != blob.stat().st_ino:
-            # Where there are no symbolic links the content was copied, and is not wanted twice.
+            # Without symbolic links huggingface_hub copies the blob, which then is not needed twice.
             blob.unlink()
 
 

@@ -1,13 +1,14 @@
 """Whether a model fits: the bytes that loading it takes, told by its header, against the memory that is free.
 
-All of it is arithmetic without effects. What loading really took is recorded beside it in `fit_records.py`, and
-corrects the next estimate.
+All of it is arithmetic without effects. `records.py` keeps how much loading really took, which corrects the next
+estimate.
 
 Two sums are told apart. `loaded` is what can be measured: how much the process's resident set grows until the model
 has computed its first full batch. llama.cpp maps the file into memory, and Linux reads all of it in at once, so the
 weights count, and beside them the copies of those that the processor wants rearranged. `needed` is what has to be had
-in the end, and decides whether a model fits. It adds what is touched only as the context fills, and leaves out the
-mapped originals of what was copied: nothing reads them again, and the system drops their pages when it wants memory.
+in the end, and decides whether a model fits. It adds the memory that is touched only as the context fills, and leaves
+out the mapped originals of copied weights: nothing reads them again, and the system drops their pages when it wants
+memory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from core.models.formats.header import Header
 FLOAT: Final = 4
 """Bytes of an activation."""
 MASK: Final = 2
-"""Bytes of a place in the attention mask; float16 with flash attention, else FLOAT."""
+"""Bytes of an element of the attention mask; float16 with flash attention, else FLOAT."""
 WIDE: Final = 4
 FED: Final = 3
 """Rows of the embedding's width, and of the feed-forward part's, that one layer holds at once for each token."""
@@ -59,7 +60,7 @@ Those of AVX were seen; those of AMX and ARM are as the source has it."""
 
 
 class Setup(Struct, frozen=True):
-    """How a model would be loaded; as `LoadOptions`, with nothing left open."""
+    """How a model would be loaded: `LoadOptions` with every value decided."""
 
     context: int
     """Tokens a single request may hold."""
@@ -89,8 +90,7 @@ class Parts(Struct, frozen=True):
     compute: int
     """Activations of one batch, while the context is empty."""
     filling: int
-    """What a full context takes beyond that: activations that are set aside but not touched yet, and a KV cache that
-    grows."""
+    """What a full context takes beyond `compute`: activations that are not touched yet, and a KV cache that grows."""
     output: int
     """Logits."""
     vocabulary: int
@@ -114,17 +114,17 @@ class Parts(Struct, frozen=True):
 class Verdict(Enum):
     FITS = "fits"
     TIGHT = "tight"
-    """It can be loaded, and leaves next to nothing for anything else."""
+    """It can be loaded, and leaves next to no memory for other programs."""
     DOES_NOT_FIT = "does not fit"
 
 
 class Fit(Struct, frozen=True):
-    """An answer; whoever asked may load the model all the same."""
+    """An answer to a question; the model may be loaded all the same."""
 
     verdict: Verdict
     parts: Parts
     device: Device
-    """Where it fits best."""
+    """The device on which it fits best."""
     notes: tuple[str, ...] = ()
 
     @property

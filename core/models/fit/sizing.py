@@ -30,7 +30,7 @@ LARGER = (1024, 2048)
 """Batches that keep many cores, or an accelerator, busier than the usual one."""
 
 OUTPUTS_PER_SLOT = 8
-"""Places a sequence may draw from in one step: its token, and behind as many guesses."""
+"""Rows of logits that a sequence may draw from in one step: that of its token, and those of its guesses."""
 
 BLOBS = "blobs"
 """The folder in which the Hub's cache keeps files by their content."""
@@ -121,7 +121,7 @@ def sequences_for(slots: int, *, residents: bool) -> int:
 
 
 def outputs(spec: ModelSpec) -> int:
-    """Places that a step may draw from. llama.cpp aborts the process when there are fewer than sequences."""
+    """Rows of logits that a step may draw from. llama.cpp aborts the process when there are fewer than sequences."""
     return outputs_for(spec.sequences, spec.slots)
 
 

@@ -28,14 +28,14 @@ CACHE_VARIABLES: Final = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "X
 
 
 class Snapshot(Struct, frozen=True):
-    """What is here of one commit of a repository."""
+    """The files of one commit of a repository that are in the cache."""
 
     repo: str
     commit: str
     folder: Path
     files: tuple[RepoFile, ...]
     seen: Mapping[str, Seen]
-    """What is known of each file, by its path."""
+    """The files by their paths."""
     stray: tuple[str, ...] = ()
     """Paths of links that lead nowhere: their content was deleted."""
 
@@ -66,7 +66,7 @@ def repo_folder(cache: Path, repo: str) -> Path:
 
 
 def snapshots(cache: Path, repo: str, revision: str | None = None) -> Iterator[Snapshot]:
-    """Those of one revision; or of all commits, the one of `main` first and then the newest."""
+    """The snapshots of one revision; or of all commits, that of `main` first and then the newest."""
     folder = repo_folder(cache, repo)
     main = _ref(folder, revision or "main")
     try:
@@ -96,7 +96,7 @@ def read_snapshot(repo: str, folder: Path) -> Snapshot:
 
 
 def quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple[Quant, ...]:
-    """The models in a snapshot, as a listing of the repository would name them; see `absent` for what is not whole."""
+    """The models in a snapshot, named as a listing of the repository would; `absent` tells which are incomplete."""
     from core.models.hub.quants import group
 
     config = Finding()
@@ -107,7 +107,7 @@ def quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple[Quan
 
 
 def absent(snapshot: Snapshot, quant: Quant) -> str | None:
-    """A file of a model that is not here, found by what the others say; None where it is complete."""
+    """A file that a model refers to and that is not here; None where the model is complete."""
     formats = known_formats()
     if (known := formats.get(quant.format)) is None:
         return None
@@ -116,7 +116,7 @@ def absent(snapshot: Snapshot, quant: Quant) -> str | None:
 
 
 def find(name: HubName, cache: Path, formats: Sequence[FormatName] = ORDER) -> Artifact | None:
-    """What a name asks for, where all of it is in the cache. Known by the name it was asked for."""
+    """The model that a name asks for, where all of its files are in the cache; called by that name."""
     for snapshot in snapshots(cache, name.repo, name.revision):
         complete = tuple(quant for quant in quants(snapshot) if not absent(snapshot, quant))
         listing = Repository(snapshot.repo, snapshot.commit, snapshot.files, complete)

@@ -14,7 +14,7 @@ from core.names import HubName
 from core.sizes import format_size
 
 ORDER: Final = tuple(FORMATS)
-"""The formats, where no other order of preference is given."""
+"""The formats in the usual order of preference."""
 USUAL: Final = "Q4_K_M"
 BITS: Final[Mapping[str, float]] = (
     {"IQ1_S": 1.56, "IQ1_M": 1.75, "TQ1_0": 1.69, "IQ2_XXS": 2.06, "TQ2_0": 2.06, "IQ2_XS": 2.31, "IQ2_S": 2.5}
@@ -61,7 +61,7 @@ def _asked(name: HubName, able: Sequence[Quant]) -> list[Quant]:
 
 
 def _besides(label: str, able: Sequence[Quant], without: Collection[FormatName]) -> list[Quant]:
-    """Those that go by a name which is not their label; none of a format of which several do."""
+    """The quants that have `name` as a second name. A format in which several have it gives none."""
     found: dict[FormatName, list[Quant]] = defaultdict(list)
     for quant in able:
         if quant.format not in without and label in _names(quant):
@@ -74,14 +74,14 @@ def _names(quant: Quant) -> list[str]:
 
 
 def _holding(file: str, able: Sequence[Quant]) -> list[Quant]:
-    """The one with a file, or with files in a folder of that name; none where several have it, as a tokenizer.json."""
+    """The quant that holds a file, or files in a folder, of that name; none where several do (`tokenizer.json`)."""
     found = [quant for quant in able if any(each.path == file for each in quant.files)]
     found = found or [quant for quant in able if any(each.path.startswith(f"{file}/") for each in quant.files)]
     return found if len(found) < 2 else []
 
 
 def _as_wide(label: str, able: Sequence[Quant]) -> list[Quant]:
-    """For each format the best that has a width."""
+    """The best quant of a width in each format."""
     best: dict[FormatName, Quant] = {}
     for usual in (each.lower() for each in WIDTHS.get(label, ())):
         for quant in able:
@@ -93,7 +93,7 @@ def _as_wide(label: str, able: Sequence[Quant]) -> list[Quant]:
 
 
 def _usual(quants: Sequence[Quant]) -> Quant:
-    """Of one format: Q4_K_M or what is nearest to it, else what is in four bits, else the smallest."""
+    """Of the quants of one format: Q4_K_M or the nearest to it, else one of four bits, else the smallest."""
     if any(bits_of(quant.label) is not None for quant in quants):
         known = [(quant, bits) for quant in quants if (bits := bits_of(quant.label)) is not None]
         # Between two as near, the smaller; a recipe of someone's own only where the usual one is not there.

@@ -1,4 +1,4 @@
-"""Where downloads come from and where they lie: the Hub, and its ordinary cache on this machine.
+"""The Hub that downloads come from, and its ordinary cache on this machine, where they lie.
 
 The cache's layout is huggingface_hub's: `models--OWNER--NAME/blobs/ETAG` holds the content, and
 `snapshots/COMMIT/PATH` points to it. What is still incomplete is `blobs/ETAG.incomplete`.
@@ -27,7 +27,7 @@ PUBLIC_HUB = "https://huggingface.co"
 
 
 class HubAccess(Struct, frozen=True):
-    """A Hub and a cache."""
+    """How to reach a Hub, and the cache for its files."""
 
     endpoint: str
     """Without a slash at its end."""
@@ -69,7 +69,7 @@ class RepoCache:
         return self.blobs / f"{etag}.incomplete"
 
     def lock(self, etag: str) -> Path:
-        """The one that huggingface_hub takes as well, so that other programs wait for us and we for them."""
+        """The lock that huggingface_hub takes as well, so that other programs wait for us and we for them."""
         return self._locks / f"{etag}.lock"
 
     def complete(self, file: RepoFile) -> bool:
@@ -86,8 +86,8 @@ class RepoCache:
 
 
 def read_hub_access() -> HubAccess:
-    """As the environment has it: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN (or a login), HF_HUB_OFFLINE. An empty
-    one counts as not set. Raises HubError for an endpoint or a token that cannot be one.
+    """From the environment: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN (or a login), HF_HUB_OFFLINE. An empty
+    variable counts as not set. Raises HubError for a malformed endpoint or token.
 
     huggingface_hub reads most of these once, when it is first imported.
     """
@@ -106,8 +106,8 @@ def read_hub_access() -> HubAccess:
 
 
 def _check_numbers() -> None:
-    """Raises HubError for a variable that is no number and must be one; importing huggingface_hub would fail with it,
-    without its name."""
+    """Raises HubError for a variable that has to be a number and is none. Importing huggingface_hub would fail without
+    naming the variable."""
     for name in NUMBERS:
         if (value := os.environ.get(name)) is None:
             continue
@@ -127,7 +127,7 @@ def _token() -> str | None:
 
     if constants.HF_HOME:
         return get_token()
-    # With an empty one it takes a file `token` in the current folder, whatever that is, for the login.
+    # With an empty HF_HOME, `get_token` would take any file `token` of the current folder for the login.
     return os.environ.get("HF_TOKEN", "").strip() or None
 
 
@@ -154,7 +154,7 @@ def size_of(path: Path) -> int:
 
 
 def check_quant(quant: Quant) -> None:
-    """Refuse whatever could lead out of the cache. Raises RequestError."""
+    """Raises RequestError for a repository, commit or file whose name could lead out of the cache."""
     if not REPO.fullmatch(quant.repo) or ".." in quant.repo or "--" in quant.repo:
         raise RequestError(f"{quant.repo[:200]!r} cannot be the name of a repository; write owner/name.", "model")
     if not COMMIT.fullmatch(quant.revision):
@@ -166,7 +166,7 @@ def check_quant(quant: Quant) -> None:
 
 
 def check_path(path: str, repo: str) -> None:
-    """Refuse a file's name that is not a plain path below its repository. Raises RequestError."""
+    """Raises RequestError for a file's name that is not a plain path below its repository."""
     plain = unquote(path)
     anchored = any(PureWindowsPath(part).drive for part in plain.split("/")) or PurePosixPath(plain).is_absolute()
     if anchored or "\\" in plain or "\0" in plain or not {"", ".", ".."}.isdisjoint(plain.split("/")):

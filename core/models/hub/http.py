@@ -1,4 +1,4 @@
-"""What requests to the Hub have in common: headers, the client, and what its refusals mean."""
+"""Requests to the Hub: their headers, their client, and what failures and refusals mean."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOKEN_HINT: Final = "set HF_TOKEN to a token of yours, or run `hf auth login`"  # noqa: S105
 LONGEST_BELIEVED_SECONDS: Final = 24 * 3600
-"""What is to be waited longer than this counts as not told: the Hub's own limits are of five minutes."""
+"""A longer Retry-After counts as none: the Hub's own limits last five minutes."""
 PASSING: Final = (408, 409, 425, 500, 502, 503, 504)
 
 
@@ -71,7 +71,7 @@ def _gated(repo: str, access: HubAccess) -> str:
 
 
 def headers_for(access: HubAccess, *, own: bool, start: int = 0) -> dict[str, str]:
-    """`start`: the first byte that is wanted. The token goes to the Hub alone."""
+    """`start`: the first byte to ask for. `own`: whether the Hub itself is asked, which alone may see the token."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "benchtop"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -94,7 +94,7 @@ def client_for(timeout: httpx.Timeout | float, *, follow_redirects: bool = False
 
 
 def _misnamed(url: str, error: Exception) -> HubError:
-    """What it means that an address cannot even be asked: that of the Hub, of where it sends us, or of the proxy."""
+    """The error for an address that cannot be asked: the Hub's, that of a redirect, or the proxy's."""
     host = url.partition("://")[2].partition("/")[0].rpartition("@")[2] or url[:200]
     return HubError(
         f"{host!r} is no address of a Hub that can be asked ({_why(error)}); "

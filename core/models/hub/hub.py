@@ -25,12 +25,12 @@ from core.models.hub.search import Count, Filters, Page, licence, search
 from core.telemetry.log import get_logger
 
 HEADER_VERSION: Final = 2
-"""Of what is kept of headers; another one makes old files a miss."""
+"""The version of the kept headers; files of another version are not used."""
 log = get_logger(__name__)
 
 
 class Hub:
-    """One Hub, as the environment names it or as `place` does. `headers` is where headers that were read are kept."""
+    """One Hub, as the environment or `access` names it. `headers` is where headers that were read are kept."""
 
     def __init__(self, headers: Path, access: HubAccess | None = None) -> None:
         self._headers = headers
@@ -99,7 +99,7 @@ class Hub:
         try:
             config = Config(self.link.part(repo, revision, "config.json", 0, names["config.json"]))
         except (GatedRepository, RepositoryNotFound, Damaged):
-            # The listing is open where the files are not; the name of the repository has to do.
+            # The listing is open and the files are not; then the label is guessed by the repository's name.
             return None, ""
         return label_of(config), config.architecture
 
@@ -145,7 +145,7 @@ class _Sibling(Struct, rename={"path": "rfilename"}):
 
 
 class _Info(Struct, rename={"last_modified": "lastModified"}):
-    """Of the Hub's answer about a model, what is used."""
+    """The part of the Hub's answer about a model that is used."""
 
     id: str
     sha: str
@@ -170,7 +170,7 @@ def _check_name(repo: str) -> None:
 
 
 def _check_told(told: _Info, repo: str, files: Sequence[RepoFile]) -> None:
-    """What a Hub says becomes names, addresses and paths here. Raises HubError for what cannot be one."""
+    """Raises HubError for an answer from which no names, addresses and paths may be made here."""
     try:
         _check_name(told.id)
         for file in files:

@@ -1,8 +1,8 @@
-"""Questions to the Hub over HTTP: its JSON answers, parts of files, and what a refusal means.
+"""Questions to the Hub over HTTP: its JSON answers, and parts of files.
 
 huggingface_hub's own listing retries five times and waits as long as a `Retry-After` says, without a time limit; here
 somebody is looking at a screen, so each question is asked once, in bounded time. Its names, environment and token are
-used all the same (see `hub_place`).
+used all the same (see `read_hub_access`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TIMEOUT: Final = 15.0
 PATIENCE: Final = 60.0
 """Seconds that the body of an answer may take in all, however steadily it trickles."""
 LONGEST_ANSWER: Final = 64_000_000
-"""Bytes of JSON; the listing of a repository of many thousand files has a tenth of it."""
+"""Bytes of JSON; the listing of a repository of many thousand files is a tenth as long."""
 
 Query = Sequence[tuple[str, str]]
 Told = TypeVar("Told")
@@ -62,7 +62,7 @@ class HubLink:
             told = response.headers.get("content-range", "")
             if response.status_code == 206 and not told.startswith(f"bytes {start}-"):
                 raise HubError(f"The Hub sent another part of {path} of {repo} than the one asked for; try again.")
-            # A server or proxy that knows no ranges sends all of it: what comes before is passed over.
+            # A server or proxy that knows no ranges sends the whole file: skip the bytes before `start`.
             before = 0 if response.status_code == 206 else start
             return _bounded(response, before + length, cut=True)[before:]
 
@@ -89,13 +89,13 @@ class HubLink:
             yield response
 
     def _next(self, response: httpx.Response) -> str | None:
-        """None where there is no further page, or where it is not at this Hub, which alone may see the token."""
+        """The next page's address; None at the last page, and for one at another host, which must not see the token."""
         url = response.links.get("next", {}).get("url")
         return url if url and urlsplit(url)[:2] == urlsplit(self.access.endpoint)[:2] else None
 
 
 def decode(body: bytes, kind: type[Told], what: str) -> Told:
-    """The Hub's JSON as what it should be. `what` says in a few words what the answer is about. Raises HubError."""
+    """The Hub's JSON as a `kind`. `what` names the subject of the answer, for the error. Raises HubError."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:

@@ -22,7 +22,7 @@ NAMED_BITS: Final = re.compile(
     r"(?:^|[-_.])(\d{1,2})[-_]?bit(?:$|[-_.])|(?:^|[-_.])(bf16|fp16|fp8|mxfp4)(?:$|[-_.])", re.IGNORECASE
 )
 TWIN_SHARE: Final = 2
-"""Of models with one label, those smaller than the largest by this factor are less likely to be meant."""
+"""Of models with one label, one smaller than the largest by this factor is less likely to be the one asked for."""
 UNWRITABLE: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 
 

@@ -21,7 +21,7 @@ class RepoFile(Struct, frozen=True):
 
 
 class Quant(Struct, frozen=True):
-    """What is downloaded together to run one model: all parts of a split file, or a whole folder of one kind."""
+    """The files that make up one model: all parts of a split file, or a whole folder of one format."""
 
     repo: str
     """`owner/name`."""
@@ -31,9 +31,9 @@ class Quant(Struct, frozen=True):
     """As users write it behind the colon: `Q4_K_M`, `4bit`, `fp16`, `onnx-q4` ..."""
     format: FormatName
     files: tuple[RepoFile, ...]
-    """In the order in which they should arrive: what is loaded first comes first."""
+    """In the order in which to download them: files that are read first come first."""
     also: tuple[str, ...] = ()
-    """What it may be called besides. A label depends on which other models are listed; these do not."""
+    """Further names. A label depends on which other models are listed; these names do not."""
 
     @property
     def size(self) -> int:

@@ -37,7 +37,7 @@ class Sort(Enum):
 
 
 class Filters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is found must pass all of them."""
+    """Filters of a search; a model has to pass all of them."""
 
     task: str | None = None
     """The Hub's `pipeline_tag`: `text-generation`, `automatic-speech-recognition` ..."""
@@ -46,12 +46,12 @@ class Filters(Struct, frozen=True, forbid_unknown_fields=True):
     """As the Hub spells it: `apache-2.0`, `mit` ..."""
     owner: str | None = None
     most_parameters: Annotated[int, Meta(ge=1)] | None = None
-    """Models of which nobody knows how many they have do not pass."""
+    """Models whose number of parameters is unknown do not pass."""
     least_downloads: Annotated[int, Meta(ge=0)] = 0
     """In the last thirty days."""
     least_likes: Annotated[int, Meta(ge=0)] = 0
     open_only: bool = False
-    """Without those whose owners want to be asked."""
+    """Leave out models whose owners want to be asked."""
     sort: Sort = Sort.DOWNLOADS
     limit: Annotated[int, Meta(ge=1, le=1000)] = 30
 
@@ -62,9 +62,9 @@ class Found(Struct, frozen=True):
     id: str
     task: str | None
     formats: tuple[FormatName, ...]
-    """Those of which it holds a model that could be run."""
+    """The formats in which the repository holds a model that could be run."""
     parameters: int | None
-    """Told by the Hub, else by its name; None where neither does."""
+    """From the Hub's answer, else from the name; None where neither tells it."""
     licence: str | None
     downloads: int
     likes: int
@@ -75,7 +75,7 @@ class Found(Struct, frozen=True):
 class Page(Struct, frozen=True):
     found: tuple[Found, ...]
     more: str | None = None
-    """Give it to `search` to get what follows; None at the end."""
+    """Give it to `search` to get the next page; None at the end."""
 
 
 def search(link: HubLink, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:

@@ -1,4 +1,4 @@
-"""Deleting models: only what lies in the Hub's cache or in a folder of the user's, and nothing that others share."""
+"""Deleting models in the Hub's cache and the user's folders; files that other models share stay."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _understood(name: str, entries: Sequence[LibraryEntry], cache: Path | None) 
         try:
             paths = {artifact.path for artifact in candidates(understood, cache=cache)}
         except (ModelNotFound, ArtifactError):
-            # What is damaged is not found as a model is; its path may still be listed.
+            # A damaged file is not found as a model; its path may still be listed.
             paths = {Path(name).expanduser().absolute(), Path(name).expanduser().resolve()}
         return [entry for entry in entries if entry.path in paths]
     if isinstance(understood, Unknown):

@@ -68,7 +68,7 @@ class _Going:
         return RepoCache(self.folder.parent, entry.quant.repo, entry.quant.revision)
 
     def holds(self, snapshot: Path, files: Iterable[Path], name: str) -> set[Path]:
-        """Files of a snapshot that they are made of. Raises DownloadError where one of them is just these files."""
+        """Files of a snapshot that unfinished downloads need. Raises DownloadError where `files` are being fetched."""
         held: set[Path] = set()
         for entry in self.entries:
             cache = self._of(entry)
@@ -81,7 +81,7 @@ class _Going:
         return held
 
     def refuse(self, etags: Collection[str], name: str) -> None:
-        """Raises DownloadError where a content is one that is being fetched."""
+        """Raises DownloadError where one of the blobs is being fetched."""
         for entry in self.entries:
             if not {file.sha256 for file in entry.quant.files}.isdisjoint(etags):
                 self._refuse(entry, name)
@@ -93,7 +93,7 @@ class _Going:
 
 
 def _repo_folder(cache: Path, file: Path) -> Path | None:
-    """Of a file of a snapshot, or of what is incomplete."""
+    """The folder of the repository to which a file of a snapshot, or an incomplete blob, belongs."""
     try:
         parts = file.relative_to(cache).parts
     except ValueError:
@@ -110,7 +110,7 @@ def _partial(going: _Going, entry: LibraryEntry) -> int:
 
 
 def _rest(going: _Going, snapshot: Path) -> int:
-    """Delete what is left of a commit where that is no model, nor anything that is a part of one."""
+    """Delete the rest of a commit where it holds neither a model nor a part of one; the bytes that became free."""
     left = [path for path in snapshot.rglob("*") if path.is_symlink() or path.is_file()]
     if going.entries or _begun(going.folder) or any(map(_weighs, left)):
         return 0

@@ -19,9 +19,9 @@ from core.names import are_same, parse_asked
 from core.telemetry.log import get_logger
 
 FRESH: Final = 5.0
-"""Seconds for which what was found counts."""
+"""Seconds after which the library is looked through again."""
 PATIENCE: Final = 2.0
-"""Seconds that a client waits for a large library; until it was looked through, what was found before counts."""
+"""Seconds that a client waits for the look through a large library; then it gets the models found before."""
 log = get_logger(__name__)
 
 
@@ -35,7 +35,7 @@ class Loadable(Struct, frozen=True):
 
 
 class Shelf:
-    """Looks with `look`, one look at a time however many ask. Belongs to one event loop."""
+    """Calls `look` once at a time, however many ask. Belongs to one event loop."""
 
     def __init__(self, look: Callable[[], tuple[LibraryEntry, ...]], lane: WorkLane) -> None:
         self._look = look
@@ -45,7 +45,7 @@ class Shelf:
         self._looking: asyncio.Task[None] | None = None
 
     async def entries(self) -> tuple[LibraryEntry, ...]:
-        """All models of this machine, as far as is known after PATIENCE seconds."""
+        """All models of this machine, as far as they are found within PATIENCE seconds."""
         if time.monotonic() - self._when > FRESH:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look_again())
@@ -67,10 +67,10 @@ class Shelf:
 def loadable(
     entries: Collection[LibraryEntry], names: Collection[str], files: Collection[Path], engine: str | None = None
 ) -> Iterator[Loadable]:
-    """Those that a client can name, beside the ones that are known already by these `names` or `files`; with an
-    `engine`, those that it runs.
+    """The models that a client can name and that are not known yet by these `names` or `files`; with an `engine`, those
+    that it runs.
 
-    Of a name that two have, neither can be had; a built-in model has its name before all others.
+    Where two models share a name, the name stands for neither; a built-in model's name is always its own.
     """
     times = Counter(entry.short for entry in entries)
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What models are on this machine: built-in ones, the Hub's cache, folders that were named, and this one."""
+"""The models on this machine: built-in, in the Hub's cache, in the settings' folders, in the current folder."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from core.settings.schema import Folders, LibrarySettings
 
 PARTIAL: Final = "*.incomplete"
-"""How huggingface_hub calls what it has not fetched whole."""
+"""The name of a blob that was not fetched whole, as huggingface_hub gives it."""
 WORTH_TELLING: Final = 1_000_000
-"""Bytes from which a repository is listed of which nothing can be run."""
+"""Bytes from which a repository is listed although nothing in it can be run."""
 
 
 class Location(Enum):
@@ -54,7 +54,7 @@ class LibraryEntry(Struct, frozen=True):
     """A model on disk."""
 
     name: str
-    """What to load it by."""
+    """The name to load it by."""
     path: Path
     format: FormatName | None
     """None when the file is damaged."""
@@ -65,17 +65,17 @@ class LibraryEntry(Struct, frozen=True):
     """Why it cannot be loaded."""
     location: Location = Location.HERE
     files: tuple[Path, ...] = ()
-    """All that it is made of, where that is more than `path`."""
+    """All files of the model, where there are more than `path`."""
     used: float | None = None
     """When it was last read, in seconds since the epoch, as far as the file system says."""
     engines: tuple[str, ...] = ()
-    """Those that run here and take it, in order of preference."""
+    """The engines that run here and take the model, in order of preference."""
     share: float | None = None
-    """How much of a download that was not finished is here, from 0 to 1; None where that is not known."""
+    """The share of an unfinished download that is here, from 0 to 1; None where that is not known."""
 
     @property
     def short(self) -> str:
-        """What it is called by: of a path its last part, as the model is named once it is loaded."""
+        """The name by which a client asks for it: of a path, the last part."""
         if self.name != str(self.path):
             return self.name
         return own_name(self.path, folder=bool(self.files) and self.path not in self.files)
@@ -190,7 +190,7 @@ def _file(path: Path, name: str, location: Location, inspector: Inspector) -> Li
 
 
 def _split(first: Path, parts: Sequence[Path], inspector: Inspector, location: Location) -> LibraryEntry:
-    """All parts as one model; the first problem of any is its problem."""
+    """All parts as one model; the first problem of a part is the model's."""
     there = [_file(part, str(part), location, inspector) for part in parts if part.exists()]
     missing = [part.name for part in parts if not part.exists()]
     problem = next((part.problem for part in there if part.problem), None)
@@ -243,10 +243,10 @@ def _of_repository(cache: Path, repo: str, inspector: Inspector, sizes: Mapping[
 
 
 def _partial(repo: str, folder: Path, partial: Mapping[str, Path], sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
-    """What was begun to be downloaded into a repository's cache."""
+    """The unfinished downloads in a repository's cache."""
     sizes_here = {etag: size for etag, path in partial.items() if (size := size_of(path)) >= 0}
     if not sizes_here:
-        # They were finished since they were seen.
+        # They were finished since the folder was listed.
         return
     here = sum(sizes_here.values())
     whole = sum(sizes.get(etag.partition(".")[0], 0) for etag in sizes_here)
@@ -303,7 +303,7 @@ def _incomplete(snapshot: Snapshot, inspector: Inspector, location: Location) ->
 
 
 def _other(snapshot: Snapshot) -> Iterator[LibraryEntry]:
-    """A repository of which nothing can be run here."""
+    """A repository in the cache in which nothing can be run here."""
     size = sum(file.size for file in snapshot.files)
     if size >= WORTH_TELLING and not any(path.endswith(".gguf") for path in snapshot.seen):
         files = tuple(snapshot.folder / file.path for file in snapshot.files)

@@ -1,4 +1,4 @@
-"""Models of running servers, asked for by whoever lists them."""
+"""The models of running servers, for lists of models."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from core.models.paths import from_url
 from core.names import drop_password
 
 MOST: Final = 1_000
-"""Models of one server."""
+"""Models that are listed of one server."""
 LARGEST: Final = 4 << 20
-"""Bytes of its answer."""
+"""Bytes of a server's answer."""
 
 
 class _Model(Struct):
@@ -50,7 +50,7 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
     except ModelNotFound as error:
         return [_failed(drop_password(url), str(error))]
     try:
-        # A proxy of the environment is for elsewhere; these are servers the user named.
+        # The environment's proxy is not asked for servers that the user named.
         with (
             httpx.Client(timeout=timeout, trust_env=False) as client,
             client.stream("GET", f"{address.url}/models") as answer,

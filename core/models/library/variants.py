@@ -1,7 +1,7 @@
-"""The same model in other formats, for engines that do not take the one it came in.
+"""A model in other formats, for engines that do not take the format it came in.
 
-A model of the catalog has those that were downloaded. The built-in one has its variants made of its own weights when
-an engine that wants them runs here, and kept in the cache folder. What was damaged there counts as not kept.
+A model of the catalog has the formats that were downloaded. Those of the built-in model are made of its weights when an
+engine that takes them runs here, and kept in the cache folder; a damaged one is made again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SEAL: Final = ".made"
 
 
 class Conversion(Struct, frozen=True):
-    """How a variant of the built-in model is made. `module` has `write(folder) -> folder`."""
+    """How a variant of the built-in model is made. `module` has `write_model(folder) -> folder`."""
 
     module: str
     needs: tuple[str, ...]
-    """Packages without which it cannot be made."""
+    """Packages that making it needs."""
 
 
 CONVERSIONS: Mapping[FormatName, Conversion] = {
@@ -66,7 +66,7 @@ def variant(artifact: Artifact, wanted: FormatName, cache: Path) -> Artifact:
 
 
 def _make(folder: Path, write: Callable[[Path], Path]) -> None:
-    """Write beside the place and rename, so that nobody ever loads half a model."""
+    """Write to a temporary folder and rename it, so that nobody ever loads half a model."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         made = Path(scratch) / "model"
@@ -74,7 +74,7 @@ def _make(folder: Path, write: Callable[[Path], Path]) -> None:
             write(made)
         except OSError:
             raise
-        except Exception as error:  # each library that writes has its own error for a full disk
+        except Exception as error:  # Each library that writes has its own error for a full disk.
             raise OSError(str(error).rstrip(".") or type(error).__name__) from error
         (made / SEAL).write_bytes(msgspec.json.encode(_digests(made)))
         if folder.exists() and not _is_whole(folder):
@@ -89,7 +89,7 @@ def _make(folder: Path, write: Callable[[Path], Path]) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether all that was made is there as it was made; an engine may have put files of its own beside it."""
+    """Whether all files are as they were made; an engine may have put files of its own beside them."""
     made = load_kept(folder / SEAL, dict[str, str])
     if not made:
         return False
