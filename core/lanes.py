@@ -164,6 +164,8 @@ class WorkLanes:
         """Rendering and tokenising what is short; how many requests may come is bounded by each model's queue."""
         self.long_reading = WorkLane("reading long prompts", 2, 64)
         """The same of what is long, in portions."""
+        self.compiling = WorkLane("compiling what answers must be", 2, 64)
+        """Schemas and grammars, each of which may take seconds in a process of its own."""
         self.writing = WorkLane("writing long answers", 2, 256)
         self.disk = WorkLane("looking at files", 4, 256)
         """Names, folders, headers of files here, the list of downloads."""
@@ -172,5 +174,5 @@ class WorkLanes:
         """What loading does beside the model's own thread. The pool bounds it: models load one at a time."""
 
     def close(self) -> None:
-        for lane in (self.reading, self.long_reading, self.writing, self.disk, self.hub, self.loading):
+        for lane in (self.reading, self.long_reading, self.compiling, self.writing, self.disk, self.hub, self.loading):
             lane.close()

@@ -11,6 +11,7 @@ import psutil
 from core.bench.engine_bench import EngineBench
 from core.bench.results import History
 from core.contract.options import LoadOptions
+from core.decoding.masks.trials import FormTrials
 from core.engines.registry import Engines
 from core.lanes import WorkLanes
 from core.models.downloads.manager import Downloads
@@ -66,8 +67,17 @@ class Workbench:
             lambda name: store.resolve(store.read_own(settings.source(name))),
         )
         self._prefixes = open_prefixes(settings, self.folders)
+        self._trials = FormTrials()
         self.factory = ModelFactory(
-            settings, store, loader, self.lanes, prober.settled, self._prefixes, past=past, witness=witness
+            settings,
+            store,
+            loader,
+            self.lanes,
+            self._trials,
+            prober.settled,
+            self._prefixes,
+            past=past,
+            witness=witness,
         )
         """What models are made with."""
         self._process = psutil.Process()
@@ -97,6 +107,7 @@ class Workbench:
         await self.models.close()
         await asyncio.to_thread(self._prefixes.close, self.settings.server.drain_timeout)
         self.lanes.close()
+        self._trials.close()
         await asyncio.to_thread(self.models.store.close)
 
     def snapshot(self) -> Snapshot:

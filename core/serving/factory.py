@@ -9,6 +9,7 @@ from pathlib import Path
 from core.cache.store import PrefixStore
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
+from core.decoding.masks.trials import FormTrials
 from core.errors import LoadFailed, ModelNotReady, attach_paths
 from core.lanes import WorkLanes
 from core.models.store import Settled, Store
@@ -30,6 +31,7 @@ class ModelFactory:
         store: Store,
         loader: ModelLoader,
         lanes: WorkLanes,
+        trials: FormTrials,
         settled: Settled,
         prefixes: PrefixStore,
         *,
@@ -43,6 +45,7 @@ class ModelFactory:
         self._store = store
         self._loader = loader
         self._lanes = lanes
+        self._trials = trials
         self._settled = settled
         self._prefixes = prefixes
         self._past = past
@@ -61,6 +64,7 @@ class ModelFactory:
             lanes=self._lanes,
             store=self._prefixes,
             reuse=self._settings.cache.enabled,
+            trials=self._trials,
         )
 
     def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> Loaded:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from core.cache.model_prefixes import ModelPrefixes
 from core.cache.store import PrefixStore
 from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenModel, Transcriber
+from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
 from core.lanes import WorkLanes
 from core.requests import Embedding, Generation, ResolvedGeneration, Transcription
@@ -59,17 +60,19 @@ class Host:
         slots: int | None,
         sampling: SamplingDefaults = SamplingDefaults(),
         lanes: WorkLanes | None = None,
+        trials: FormTrials | None = None,
         store: PrefixStore | None = None,
         reuse: bool = True,
     ) -> None:
         """`sampling`: how requests are sampled that do not say it, before what the model's makers recommend; `lanes`:
-        where prompts are read, its own where it is given none; `store`: where prefixes are kept that the model's KV
-        cache does not hold; `reuse`: whether any are reused."""
+        where prompts are read, `trials`: where constraints are tried, its own where it is given none; `store`: where
+        prefixes are kept that the model's KV cache does not hold; `reuse`: whether any are reused."""
         self._store = store
         self._reuse = reuse
         self.name = name
         self._sampling = sampling
         self._lanes = lanes or WorkLanes()
+        self._trials = trials or FormTrials()
         self._loader = loader
         self._timeout = queue_timeout if max_queue else None
         # Requests queue up while the model loads, and only the model decides which kind of job they become.
@@ -180,8 +183,7 @@ class Host:
                 f"The engine {self.engine} cannot count the tokens of a prompt; the usage of an answer tells them.",
                 "model",
             )
-        tokens, _ = await self._reader.read(request)
-        return len(tokens)
+        return len((await self._reader.read(request)).tokens)
 
     def knows(self, request_id: str) -> bool:
         """Whether such a request is queued or running."""
@@ -279,11 +281,21 @@ class Host:
             case Generation():
                 resolved = self._resolved(request)
                 if self._reader is None:
+                    self._refuse_constraint(request)
                     return Relayed(resolved), 0
-                prompt, notes = await self._reader.read(request)
-                return Job(resolved, prompt, self.spec.context, notes), len(prompt)
+                prompt = await self._reader.read(request)
+                job = Job(resolved, prompt.tokens, self.spec.context, prompt.notes, prompt.mask)
+                return job, len(prompt.tokens)
             case _:
                 assert_never(request)
+
+    def _refuse_constraint(self, request: Generation) -> None:
+        if request.constraint is not None:
+            raise RequestError(
+                f"The engine {self.engine}, which runs {self.name}, draws its tokens itself, so nothing here can hold "
+                f"its answers to `{request.constraint.field}`; choose a model that another engine runs.",
+                request.constraint.field,
+            )
 
     def _resolved(self, request: Generation) -> ResolvedGeneration:
         """The request with its sampling in full, without biases on tokens that the model does not have."""
@@ -372,7 +384,7 @@ class Host:
             if self._reader is not None:
                 self._reader.close()
             try:
-                self._reader = PromptReader(self.name, model.spec, model.tokenizer, self._lanes)
+                self._reader = PromptReader(self.name, model.spec, model.tokenizer, self._lanes, self._trials)
             except Exception:
                 # Nobody else would free it.
                 loaded.shutdown()

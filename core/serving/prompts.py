@@ -10,10 +10,16 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from msgspec import Struct
+
 from core.chat.process import ORDER_SECONDS
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate, Rendering
 from core.contract.models import Embedder, ModelSpec, Tokenizer
+from core.decoding.masks.compiler import MaskCompiler
+from core.decoding.masks.thinking import find_thinking
+from core.decoding.masks.token_mask import TokenMask
+from core.decoding.masks.trials import FormTrials
 from core.errors import ContextExceeded, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens
@@ -26,12 +32,24 @@ TEMPLATE_SECONDS = 2 * ORDER_SECONDS
 log = get_logger(__name__)
 
 
+class ReadPrompt(Struct, frozen=True):
+    """A prompt as its model's loop takes it."""
+
+    tokens: list[int]
+    notes: tuple[str, ...]
+    """Sentences about how it came to be."""
+    mask: TokenMask | None
+    """What holds the answer to its constraint, where there is one."""
+
+
 class PromptReader:
     """Renders and tokenises the prompts of one loaded model. Made on any thread, used on the event loop."""
 
-    def __init__(self, name: str, spec: ModelSpec, tokenizer: Tokenizer, lanes: WorkLanes) -> None:
+    def __init__(self, name: str, spec: ModelSpec, tokenizer: Tokenizer, lanes: WorkLanes, trials: FormTrials) -> None:
         """Tries the model's chat template out; what it cannot do is in `notes`."""
         self._name = name
+        self._written_by = spec.template
+        self._masks = MaskCompiler(tokenizer, trials)
         self._context = spec.context
         self._tokenizer = tokenizer
         self._lanes = lanes
@@ -58,11 +76,11 @@ class PromptReader:
         self._encoder.close()
         self._writer.shutdown(wait=False)
 
-    async def read(self, request: Generation) -> tuple[list[int], tuple[str, ...]]:
-        """The tokens of a prompt, and sentences about how it came to be.
+    async def read(self, request: Generation) -> ReadPrompt:
+        """The tokens of a prompt, and the mask of its answer.
 
-        Raises RequestError for what the model cannot take or its template refuses, TemplateFailed where the template
-        fails, Overloaded where it is held up, ModelNotReady after `close`.
+        Raises RequestError for what the model cannot take, its template refuses or no mask enforces, TemplateFailed
+        where the template fails, Overloaded where it is held up, ModelNotReady after `close`.
         """
         most = bound_bytes(self._context)
         if (size := count_prompt_bytes(request)) > most:
@@ -71,7 +89,18 @@ class PromptReader:
         if (size := max(size, count_text_bytes(written.text))) > most:
             raise PromptTooLarge(size, most, self._context)
         lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
-        return await lane.run(self._tokenise, request, written.text), written.notes
+        tokens = await lane.run(self._tokenise, request, written.text)
+        return ReadPrompt(tokens, written.notes, await self._compile(request, written.text))
+
+    async def _compile(self, request: Generation, text: str) -> TokenMask | None:
+        if request.constraint is None:
+            return None
+        # Only behind its own template does a model know that it is to think.
+        template = self._written_by if isinstance(request.prompt, Conversation) else None
+        thinking = find_thinking(template, text)
+        # What is known already waits for nothing that is new.
+        known = self._masks.find(request.constraint, thinking)
+        return known or await self._lanes.compiling.run(self._masks.compile, request.constraint, thinking)
 
     async def _write(self, request: Generation) -> Rendering:
         """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens."""

@@ -12,6 +12,7 @@ from core.cache.identity import owner_of
 from core.contract.models import Tokenizer
 from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
+from core.decoding.masks.token_mask import TokenMask
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import ResolvedGeneration
 from core.serving.job import LoopJob
@@ -32,10 +33,16 @@ class Job(LoopJob):
     request: ResolvedGeneration
 
     def __init__(
-        self, request: ResolvedGeneration, prompt: list[int], context: int, notes: tuple[str, ...] = ()
+        self,
+        request: ResolvedGeneration,
+        prompt: list[int],
+        context: int,
+        notes: tuple[str, ...] = (),
+        mask: TokenMask | None = None,
     ) -> None:
-        """`notes` are sentences about how the prompt came to be."""
+        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint."""
         super().__init__(request)
+        self.mask = mask
         self.prompt = prompt
         self.owner = owner_of(request.tenant, request.cache_salt)
         """Who may share its prefixes."""
@@ -93,6 +100,8 @@ class Choice:
         self.saved: bytes | None = None
         """KV state put aside when it was preempted."""
         self.ended = False
+        self.mask = job.mask.copy() if job.mask is not None else None
+        """What it may write; goes on from where it is after a pre-emption, and on a model that was loaded again."""
         self._text = TextStream(request.stop)
         self._told = 0
         """Tokens that events have told of."""
@@ -118,7 +127,10 @@ class Choice:
         return (self.last_token if self.ended else now) - self.first_token
 
     def accept(self, tokens: Seq[int], logprobs: Seq[StepLogprob], tokenizer: Tokenizer) -> list[Event]:
-        """Take the tokens that a step drew; returns what there is to tell. Sets `ended` after the last."""
+        """Take the tokens that a step drew; returns what there is to tell. Sets `ended` after the last.
+
+        Raises RequestError for a token that its mask does not allow.
+        """
         now = time.monotonic()
         self.first_token = self.first_token or now
         self.last_token = now
@@ -133,7 +145,7 @@ class Choice:
                 if logprobs:
                     self._held.append((self._text.seen, named(token, logprobs[index], tokenizer)))
                 text.append(self._text.push(piece))
-            reason = self._reason(end)
+            reason = self._reason(end or self._is_whole_with(token))
             if reason is not None:
                 break
         if reason is not None and self._text.stopped is None:
@@ -157,6 +169,13 @@ class Choice:
             cached_tokens=self.cached,
             completion_tokens=self.generated,
         )
+
+    def _is_whole_with(self, token: int) -> bool:
+        """Whether nothing may follow the token; an end of generation need not be drawn then."""
+        if self.mask is None:
+            return False
+        self.mask.take(token)
+        return self.mask.complete
 
     def _reason(self, end: bool) -> FinishReason | None:
         if self._text.stopped is not None:

@@ -42,17 +42,23 @@ class MaskCompiler:
         self._compiled: OrderedDict[Key, tuple[LLMatcher, int]] = OrderedDict()
         self._size = 0
 
+    def find(self, constraint: Constraint, thinking: Thinking | None = None) -> TokenMask | None:
+        """A mask that was compiled before, at once; None where it has to be compiled."""
+        key = (constraint.form, thinking)
+        with self._lock:
+            found = self._compiled.get(key)
+            if found is None:
+                return None
+            self._compiled.move_to_end(key)
+            return TokenMask(found[0].deep_copy(), constraint.field)
+
     def compile(self, constraint: Constraint, thinking: Thinking | None = None) -> TokenMask:
         """A mask at the beginning of an answer. Raises RequestError, which names the field, where there can be none.
 
         The first call reads the whole vocabulary, which takes some half a second where that is large.
         """
-        key = (constraint.form, thinking)
-        with self._lock:
-            found = self._compiled.get(key)
-            if found is not None:
-                self._compiled.move_to_end(key)
-                return TokenMask(found[0].deep_copy(), constraint.field)
+        if (known := self.find(constraint, thinking)) is not None:
+            return known
         try:
             grammar = self._trials.write_grammar(constraint.form)
         except UnfitForm as error:
@@ -66,7 +72,7 @@ class MaskCompiler:
                 constraint.field,
             )
         with self._lock:
-            self._keep(key, matcher, MATCHER_BYTES + BYTES_A_CHARACTER * len(grammar))
+            self._keep((constraint.form, thinking), matcher, MATCHER_BYTES + BYTES_A_CHARACTER * len(grammar))
             return TokenMask(matcher.deep_copy(), constraint.field)
 
     def _keep(self, key: Key, matcher: LLMatcher, size: int) -> None:

@@ -24,7 +24,7 @@ ANY: /(?s:.*)/
 """
 
 
-class Phase(Enum):
+class ThinkingPhase(Enum):
     """What a prompt leaves to the model."""
 
     BEFORE = "before"
@@ -36,7 +36,7 @@ class Phase(Enum):
 class Thinking(Struct, frozen=True):
     """What may stand before an answer."""
 
-    phase: Phase
+    phase: ThinkingPhase
     begin: str
     end: str
 
@@ -50,7 +50,7 @@ def find_thinking(template: str | None, prompt: str) -> Thinking | None:
         if written.endswith(end):
             # The template has written an empty thought: the model is not to think.
             return None
-        return Thinking(Phase.INSIDE if written.endswith(begin) else Phase.BEFORE, begin, end)
+        return Thinking(ThinkingPhase.INSIDE if written.endswith(begin) else ThinkingPhase.BEFORE, begin, end)
     return None
 
 
@@ -61,7 +61,7 @@ def write_start(thinking: Thinking | None, tokenizer: Tokenizer) -> str:
     begin, end = (_mark(mark, tokenizer) for mark in (thinking.begin, thinking.end))
     thought = f"ANY {end}" if end.startswith("<[") else "thought"
     lazy = "" if end.startswith("<[") else f"thought[lazy]: ANY {end}\n"
-    before = f"{thought} SPACE" if thinking.phase is Phase.INSIDE else f"(SPACE {begin} {thought} SPACE)?"
+    before = f"{thought} SPACE" if thinking.phase is ThinkingPhase.INSIDE else f"(SPACE {begin} {thought} SPACE)?"
     return f"{FREE_TOKENS}start: {before} @{MAIN}\n{lazy}{RULES}"
 
 

@@ -15,11 +15,12 @@ from core.cache.model_prefixes import ModelPrefixes
 from core.contract.models import TokenModel
 from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
-from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted
+from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, RequestError
 from core.events import Event, Failed
 from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
 from core.serving.loops.plan import plan_step, prefill_limit
+from core.serving.masking import mask_steps
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Choice, Job
 from core.serving.speculation import Guesser
@@ -204,9 +205,16 @@ class ServingLoop(ModelLoop[Job]):
             self._hand_over()
         if work:
             # After the hand-over: what was drawn must not wait for guesses.
-            self._step(self._guesser.extend(work))
+            self._step(self._masked(self._guesser.extend(work)))
             self._store_beside()
         return bool(work)
+
+    def _masked(self, work: list[tuple[Choice, Work]]) -> list[tuple[Choice, Work]]:
+        """The step under its choices' masks; requests whose masks cannot be followed any further fail."""
+        masked, failed = mask_steps(work)
+        for choice, error in failed:
+            self._abandon([choice], error)
+        return [(choice, item) for choice, item in masked if choice.job.open_choices] if failed else masked
 
     def _may_hold(self, work: Sequence[tuple[Choice, Work]]) -> bool:
         """Whether what there is to tell may wait for the step: for a short one only, and a prefill may be long."""
@@ -269,6 +277,8 @@ class ServingLoop(ModelLoop[Job]):
         self._waiting.appendleft(choice)
 
     def _step(self, work: list[tuple[Choice, Work]]) -> None:
+        if not work:
+            return
         with self._step_lock:
             self._stepping = [choice.job for choice, _ in work]
         began = time.perf_counter()
@@ -291,7 +301,9 @@ class ServingLoop(ModelLoop[Job]):
         self._observe(work, steps, seconds)
         self._guesser.learn(work, steps, seconds)
         for (choice, item), step in zip(work, steps, strict=True):
-            self._deliver(choice, item, step)
+            # Another choice of its request may have failed just now.
+            if choice.job.open_choices:
+                self._deliver(choice, item, step)
 
     def _observe(self, work: Sequence[tuple[Choice, Work]], steps: Sequence[Step], seconds: float) -> None:
         prefill = sum(len(item.tokens) for _, item in work if len(item.tokens) > 1)
@@ -314,7 +326,11 @@ class ServingLoop(ModelLoop[Job]):
             return
         before = choice.generated
         whole = [choice.prefilled(all_of_it=True)] if choice.tells_prefill else []
-        events = [*whole, *choice.accept(step.tokens, step.logprobs, self._model.tokenizer)]
+        try:
+            events = [*whole, *choice.accept(step.tokens, step.logprobs, self._model.tokenizer)]
+        except RequestError as error:
+            self._abandon([choice], error)
+            return
         # All drawn tokens but the last are in the KV cache; of those behind the end of the answer nobody knows.
         kept = min(choice.generated - before, len(step.tokens) - 1)
         self._memory.grew(choice, len(item.tokens) + kept)

@@ -11,7 +11,7 @@ import pytest
 from core.contract.models import Tokenizer
 from core.decoding.masks import trials as trying
 from core.decoding.masks.compiler import MOST_KEPT, MaskCompiler
-from core.decoding.masks.thinking import Phase, Thinking, find_thinking
+from core.decoding.masks.thinking import Thinking, ThinkingPhase, find_thinking
 from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials, UnfitForm
 from core.engines.echo import TURN_END, EchoTokenizer
@@ -209,13 +209,15 @@ def test_a_token_that_is_not_allowed_ends_the_request_with_its_field(compiled: C
     [
         (None, "<think>\n", None),
         ("{{ messages }}", "<think>\n", None),
-        ("<think></think>", "assistant\n<think>\n", Phase.INSIDE),
-        ("<think></think>", "assistant\n", Phase.BEFORE),
+        ("<think></think>", "assistant\n<think>\n", ThinkingPhase.INSIDE),
+        ("<think></think>", "assistant\n", ThinkingPhase.BEFORE),
         ("<think></think>", "assistant\n<think>\n\n</think>\n\n", None),
-        ("[THINK][/THINK]", "[/INST]", Phase.BEFORE),
+        ("[THINK][/THINK]", "[/INST]", ThinkingPhase.BEFORE),
     ],
 )
-def test_a_prompt_tells_whether_its_model_thinks_first(template: str | None, prompt: str, found: Phase | None) -> None:
+def test_a_prompt_tells_whether_its_model_thinks_first(
+    template: str | None, prompt: str, found: ThinkingPhase | None
+) -> None:
     thinking = find_thinking(template, prompt)
     assert (thinking.phase if thinking else None) is found
 
@@ -223,12 +225,16 @@ def test_a_prompt_tells_whether_its_model_thinks_first(template: str | None, pro
 @pytest.mark.parametrize(
     ("phase", "good", "bad"),
     [
-        (Phase.INSIDE, ["hm {} </thi</think>\n\n{}", "</think>{}"], ["{}", "hm</think>x{}"]),
-        (Phase.BEFORE, ["<think>hm {}</think>\n\n{}", "\n<think></think>{}", "{}"], ["hm</think>{}", "<think>{}"]),
+        (ThinkingPhase.INSIDE, ["hm {} </thi</think>\n\n{}", "</think>{}"], ["{}", "hm</think>x{}"]),
+        (
+            ThinkingPhase.BEFORE,
+            ["<think>hm {}</think>\n\n{}", "\n<think></think>{}", "{}"],
+            ["hm</think>{}", "<think>{}"],
+        ),
     ],
 )
 def test_a_mask_begins_behind_what_a_model_thinks(
-    phase: Phase, good: list[str], bad: list[str], trials: FormTrials
+    phase: ThinkingPhase, good: list[str], bad: list[str], trials: FormTrials
 ) -> None:
     compiler = MaskCompiler(EchoTokenizer(), trials)
     thinking = Thinking(phase, "<think>", "</think>")
@@ -253,7 +259,7 @@ class ThinkingTokenizer(EchoTokenizer):
 def test_a_thought_may_end_with_a_control_token(trials: FormTrials) -> None:
     tokenizer: Tokenizer = ThinkingTokenizer()
     mask = MaskCompiler(tokenizer, trials).compile(
-        Constraint(JsonObject()), Thinking(Phase.INSIDE, "[THINK]", "[/THINK]")
+        Constraint(JsonObject()), Thinking(ThinkingPhase.INSIDE, "[THINK]", "[/THINK]")
     )
     for token in (*b"hm {", 258, *b"{}"):
         assert allows(mask.follow(())[1][0], token)

@@ -1,0 +1,31 @@
+"""Masks in a serving loop: what each choice of a step may draw, and which guesses that leaves."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from core.contract.step import Work
+from core.errors import RequestError
+from core.serving.sequence import Choice
+
+MaskedSteps = tuple[list[tuple[Choice, Work]], list[tuple[Choice, RequestError]]]
+
+
+def mask_steps(work: list[tuple[Choice, Work]]) -> MaskedSteps:
+    """The same work under the masks of its choices, without guesses that they do not allow; beside it the choices
+    whose masks cannot be followed any further, which are not to be computed."""
+    if all(choice.mask is None for choice, _ in work):
+        return work, []
+    masked: list[tuple[Choice, Work]] = []
+    failed: list[tuple[Choice, RequestError]] = []
+    for choice, item in work:
+        if choice.mask is None or not item.sample:
+            masked.append((choice, item))
+            continue
+        try:
+            draft, masks = choice.mask.follow(item.draft)
+        except RequestError as error:
+            failed.append((choice, error))
+        else:
+            masked.append((choice, replace(item, draft=draft, masks=masks)))
+    return masked, failed
