@@ -24,6 +24,7 @@ from api.http.live import LiveStreams
 from api.http.replies import Headers
 from api.http.settle import JsonBody
 from api.openai.chat_writer import ChatDialect
+from api.openai.constraints import read_constraint
 from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, WireTextPart
 from core.chat.template import RESERVED
 from core.errors import RequestError
@@ -141,6 +142,7 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
         # An empty text stands everywhere, and so marks nothing.
         stop=tuple(text for text in stop if text),
         n=body.n or 1,
+        constraint=read_constraint(body),
         ignore_eos=bool(body.ignore_eos),
         cache=body.cache_prompt is not False,
         tell_prefill=bool(body.stream and body.return_progress),
@@ -161,8 +163,6 @@ def _refuse_unsupported(body: ChatRequest) -> None:
         raise _unsupported("tool_choice", "a tool choice other than `none` and `auto`")
     if function_call not in NO_CALL:
         raise _unsupported("function_call", "a function call other than `none` and `auto`")
-    if body.response_format is not None and body.response_format.type != "text":
-        raise _unsupported("response_format", "a response format other than `text`")
     if body.best_of is not None and body.best_of not in (0, 1, body.n or 1):
         raise _unsupported("best_of", "choosing the best of more answers than are asked for")
     if body.min_tokens and not (body.ignore_eos and not body.stop):

@@ -14,7 +14,6 @@ OFF: Final = allow_only(False)
 ZERO: Final = allow_only(0)
 EMPTY: Final = allow_only("", [], {})
 NO_LIST: Final = allow_only([])
-UNCONSTRAINED: Final = allow_only("", [], {}, instead="this server cannot constrain what a model writes yet")
 
 _CHANGE_NO_ANSWER: Final[Rules] = {
     # Telemetry and accounting
@@ -143,23 +142,12 @@ _CHANGE_THE_ANSWER: Final[Rules] = {
     "lora": NO_LIST,
     "adapter_id": allow_only(""),
     # Answers of a certain form
-    "grammar": UNCONSTRAINED,
-    "json_schema": allow_only(instead=UNCONSTRAINED.instead),
     "grammar_lazy": OFF,
     "grammar_triggers": NO_LIST,
     "preserved_tokens": NO_LIST,
-    "guided_json": UNCONSTRAINED,
-    "guided_regex": UNCONSTRAINED,
-    "guided_choice": UNCONSTRAINED,
-    "guided_grammar": UNCONSTRAINED,
-    "guided_json_object": allow_only(False, instead=UNCONSTRAINED.instead),
     "guided_decoding_backend": allow_only(""),
     "guided_whitespace_pattern": allow_only(""),
-    "structured_outputs": UNCONSTRAINED,
-    "structural_tag": UNCONSTRAINED,
-    "regex": UNCONSTRAINED,
-    "ebnf": UNCONSTRAINED,
-    "format": UNCONSTRAINED,
+    "structural_tag": EMPTY,
     "response_fields": NO_LIST,
     # Where an answer ends
     "stop_token_ids": NO_LIST,

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from api.http.field_rules import Json
 from api.http.settle import Wire
 from api.openai import fields
+from api.openai.constraints import NEUTRAL, ConstraintFields
 from core.chat.template import RESERVED
 from core.requests import Role, Scalar
 
@@ -112,19 +113,13 @@ class StreamOptions(Wire, frozen=True):
     """Each chunk tells the usage so far, as vLLM has it."""
 
 
-class ResponseFormat(Struct, frozen=True):
-    """Only `text` yet; the other fields belong to the types that are refused."""
-
-    type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
-
-
-class ChatRequest(Wire, frozen=True):
+class ChatRequest(ConstraintFields, frozen=True):
     """The body of POST /v1/chat/completions."""
 
     rules = fields.CHAT
     extra_neutral = {
+        **NEUTRAL,
         "logit_bias": ([],),
-        "response_format": ({},),
         "stream_options": ([],),
         "reasoning_effort": ("",),
     }
@@ -178,7 +173,6 @@ class ChatRequest(Wire, frozen=True):
     tool_choice: Calling | UnsetType = UNSET
     functions: Annotated[list[Raw], Meta(extra_json_schema=_NONE)] | None = None
     function_call: Calling | UnsetType = UNSET
-    response_format: ResponseFormat | None = None
 
 
 class PromptDetails(Struct, frozen=True):
