@@ -5,15 +5,32 @@ from __future__ import annotations
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
+from msgspec.structs import replace
 
 from api.http.contract import declare_contract, reply_with
-from core.snapshots import CacheStats, Snapshot
+from core.snapshots import CacheStats, Cause, Snapshot, Tier, TierStats
 from core.workbench import Workbench
 
 MEGABYTE_BYTES = 1_000_000
 
 
+class TierReport(Struct, frozen=True):
+    """A tier of the cache. The resident one is the KV caches of the models that are loaded."""
+
+    entries: int
+    size_mb: float
+    max_size_mb: float
+    """Zero where the tier is switched off, and of the disk before a model was loaded."""
+    reused_tokens: int
+    evictions: int
+    problem: str | None = None
+    """Why nothing is stored in it any more."""
+
+
 class CacheReport(Struct, frozen=True):
+    """Of all models together. `entries`, `memory_mb` and `max_size_mb` count what is in memory, in KV caches or put
+    aside."""
+
     entries: int
     memory_mb: float
     hit_rate: float
@@ -24,6 +41,12 @@ class CacheReport(Struct, frozen=True):
     prompt_tokens: int
     cached_tokens: int
     evictions: int
+    """From the KV caches."""
+    lost_tokens: dict[str, int]
+    """Tokens of prompts that were computed, by the cause; see `reuse` of a request."""
+    resident: TierReport
+    memory: TierReport
+    disk: TierReport
 
 
 def build_cache_route(workbench: Workbench) -> HTTPRouteHandler:
@@ -33,35 +56,60 @@ def build_cache_route(workbench: Workbench) -> HTTPRouteHandler:
         opt=declare_contract(reply_with(CacheReport, "The sums over all models")),
     )
     async def cache_stats() -> CacheReport:
-        return report_cache(sum_cache(workbench.snapshot()))
+        return report_cache(workbench.snapshot())
 
     return cache_stats
 
 
 def sum_cache(snapshot: Snapshot) -> CacheStats:
+    """Of the models that are loaded, with the totals of those that were."""
     caches = [model.cache for model in snapshot.models]
-    now = CacheStats(
+    totals = snapshot.pool.past_cache
+    for cache in caches:
+        totals = cache.after(totals)
+    return replace(
+        totals,
         entries=sum(cache.entries for cache in caches),
         memory_bytes=sum(cache.memory_bytes for cache in caches),
         max_bytes=sum(cache.max_bytes for cache in caches),
-        lookups=sum(cache.lookups for cache in caches),
-        hits=sum(cache.hits for cache in caches),
-        prompt_tokens=sum(cache.prompt_tokens for cache in caches),
-        cached_tokens=sum(cache.cached_tokens for cache in caches),
-        evictions=sum(cache.evictions for cache in caches),
     )
-    return now.after(snapshot.pool.past_cache)
 
 
-def report_cache(stats: CacheStats) -> CacheReport:
+def report_cache(snapshot: Snapshot) -> CacheReport:
+    stats, memory = sum_cache(snapshot), snapshot.prefixes_in_memory
     return CacheReport(
-        entries=stats.entries,
-        memory_mb=round(stats.memory_bytes / MEGABYTE_BYTES, 3),
+        entries=stats.entries + memory.entries,
+        memory_mb=_megabytes(stats.memory_bytes + memory.bytes),
         hit_rate=round(stats.hit_rate, 4),
-        max_size_mb=round(stats.max_bytes / MEGABYTE_BYTES, 3),
+        max_size_mb=_megabytes(stats.max_bytes + memory.max_bytes),
         lookups=stats.lookups,
         hits=stats.hits,
         prompt_tokens=stats.prompt_tokens,
         cached_tokens=stats.cached_tokens,
         evictions=stats.evictions,
+        lost_tokens={cause.value: stats.lost.get(cause, 0) for cause in Cause},
+        resident=TierReport(
+            stats.entries,
+            _megabytes(stats.memory_bytes),
+            _megabytes(stats.max_bytes),
+            stats.reused.get(Tier.RESIDENT, 0),
+            stats.evictions,
+        ),
+        memory=_report_tier(memory, stats.reused.get(Tier.MEMORY, 0)),
+        disk=_report_tier(snapshot.prefixes_on_disk, stats.reused.get(Tier.DISK, 0)),
     )
+
+
+def _report_tier(tier: TierStats, reused: int) -> TierReport:
+    return TierReport(
+        tier.entries,
+        _megabytes(tier.bytes),
+        _megabytes(tier.max_bytes),
+        reused,
+        tier.evictions,
+        tier.problem or None,
+    )
+
+
+def _megabytes(count: int) -> float:
+    return round(count / MEGABYTE_BYTES, 3)

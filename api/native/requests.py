@@ -1,4 +1,4 @@
-"""GET /v1/requests: the request board. DELETE /v1/requests/{id} cancels one."""
+"""GET /v1/requests: the request board. GET /v1/requests/{id} tells of one, DELETE cancels it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,21 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     async def list_requests() -> RequestBoard:
         return RequestBoard(list(workbench.snapshot().requests))
 
+    @get(
+        "/v1/requests/{request_id:path}",
+        summary="A request that waits or runs, or that has ended lately",
+        opt=declare_contract(
+            reply_with(RequestRow, "How far it is, and what of its prompt was reused"),
+            outcomes=((404, "request_not_found"),),
+        ),
+    )
+    async def show_request(request_id: FromPath[str]) -> RequestRow:
+        name = request_id.removeprefix("/")
+        row = workbench.requests.row(name)
+        if row is None:
+            raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here, or ended lately.")
+        return row
+
     @delete(
         "/v1/requests/{request_id:path}",
         status_code=200,
@@ -43,4 +58,4 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here.")
         return CancelReport(name)
 
-    return [list_requests, cancel_request]
+    return [list_requests, show_request, cancel_request]

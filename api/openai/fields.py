@@ -34,7 +34,6 @@ _CHANGE_NO_ANSWER: Final[Rules] = {
     "prompt_cache_key": drop_field(""),
     "prompt_cache_options": drop_field({}),
     "prompt_cache_retention": drop_field(""),
-    "cache_salt": drop_field(""),
     "cache_control": drop_field({}),
     "id_slot": drop_field(-1),
     "slot_id": drop_field(-1),

@@ -156,6 +156,8 @@ class ChatRequest(ConstraintFields, frozen=True):
     repeat_last_n: Annotated[int, Meta(ge=-1, le=2**20)] | None = None
     ignore_eos: bool | None = None
     cache_prompt: bool | None = None
+    cache_salt: Annotated[str, Meta(max_length=256)] | None = None
+    """Only requests with the same salt share cached prefixes, as with vLLM."""
     chat_template_kwargs: Annotated[dict[str, Scalar], Meta(max_length=64, extra_json_schema=_ARGUMENTS)] | None = None
     enable_thinking: bool | None = None
     think: bool | None = None

@@ -82,7 +82,7 @@ class DiskTier:
             gone = self._make_room(len(state), path)
             write_prefix(path, header, tokens, state)
         except OSError as error:
-            self.problem = f"{error.strerror or error}: {self.folder}"
+            self.problem = error.strerror or str(error)
             log.warning("prefixes are no longer stored on disk", folder=str(self.folder), why=error.strerror)
             return None
         self.used += path.stat().st_size

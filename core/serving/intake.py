@@ -116,5 +116,10 @@ class RequestIntake:
         """The requests that no model has yet."""
         return self._arrivals.rows()
 
+    def row(self, request_id: str) -> RequestRow | None:
+        """Of a request that waits or runs, or that a model which is still loaded has ended lately."""
+        arriving = (row for row in self.rows() if row.id == request_id)
+        return next(arriving, None) or next((row for host in self._models.hosts if (row := host.row(request_id))), None)
+
     def _has_arrived(self, request_id: str) -> bool:
         return any(host.knows(request_id) for host in self._models.hosts)

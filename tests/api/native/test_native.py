@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 import core.guide
-from api.native.cache import report_cache, sum_cache
+from api.native.cache import report_cache
 from api.native.health import judge_health
 from api.native.queue import sum_queue
 from core.settings.model import ModelSettings
@@ -204,8 +204,53 @@ async def test_stats_are_summed_over_models() -> None:
     )
     both = snapshot(first, first)
     assert sum_queue(both) == QueueStats(2, 4, 6, 8, 10, 12)
-    cache = report_cache(sum_cache(both))
+    cache = report_cache(both)
     assert (cache.entries, cache.memory_mb, cache.max_size_mb, cache.hit_rate) == (2, 2.0, 20.0, 0.25)
+
+
+async def test_the_cache_tells_of_each_tier_and_of_what_was_lost(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        words = {"content": "the same words again, and enough of them to be worth keeping"}
+        for _ in range(2):
+            await served.chat(messages=[{"role": "user", **words}])
+        cache = (await served.http.get("/v1/cache/stats")).json()
+        assert cache["resident"]["reused_tokens"] == cache["cached_tokens"] > 0
+        assert cache["lost_tokens"]["first_seen"] > 0
+        assert cache["lost_tokens"]["evicted"] == 0
+        assert cache["memory"]["max_size_mb"] == 2048
+        assert cache["disk"]["problem"] is None
+
+
+async def test_a_request_that_has_ended_tells_why_it_computed_its_prompt(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        one = {"role": "user", "content": "one question that is long enough to be kept here"}
+        for name, system in (("first", "be brief and be right in all you say"), ("second", "be long and be wrong")):
+            await served.http.post(
+                "/v1/chat/completions",
+                json={"messages": [{"role": "system", "content": system}, one]},
+                headers={"x-request-id": name},
+            )
+        first = (await served.http.get("/v1/requests/first")).json()
+        assert (first["state"], first["reuse"]["cause"], first["reuse"]["departure"]) == ("ended", "first_seen", None)
+        reuse = (await served.http.get("/v1/requests/second")).json()["reuse"]
+        assert (reuse["cause"], reuse["tier"]) == ("system_changed", "resident")
+        departure = reuse["departure"]
+        assert departure["token"] == reuse["tokens"]
+        assert (departure["known"][:5], departure["asked"][:4]) == ("brief", "long")
+        assert (await served.http.get("/v1/requests/third")).status_code == 404
+
+
+async def test_a_salt_divides_the_cache(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+
+        async def cached(**fields: object) -> int:
+            told = (await served.chat(**fields)).json()["usage"]["prompt_tokens_details"]
+            return int(told["cached_tokens"])
+
+        assert await cached() == 0
+        assert await cached() > 0
+        assert await cached(cache_salt="mine") == 0
+        assert await cached(cache_salt="mine") > 0
 
 
 async def test_the_openapi_document_describes_requests_and_replies(echo: Served) -> None:
