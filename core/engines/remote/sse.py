@@ -11,7 +11,7 @@ from core.sizes import format_size
 if TYPE_CHECKING:
     import httpx
 
-LONGEST_EVENT = 8_000_000
+LONGEST_EVENT_CHARACTERS = 8_000_000
 """Characters that may arrive without the end of an event."""
 
 
@@ -39,7 +39,7 @@ class _BoundedText:
     async def aiter_text(self) -> AsyncIterator[str]:
         async for piece in self._response.aiter_text():
             self.held += len(piece)
-            if self.held > LONGEST_EVENT:
-                raise EngineFailed(f"The server sent an event of more than {format_size(LONGEST_EVENT)}.")
+            if self.held > LONGEST_EVENT_CHARACTERS:
+                raise EngineFailed(f"The server sent an event of more than {format_size(LONGEST_EVENT_CHARACTERS)}.")
             yield piece
         yield "\n\n"

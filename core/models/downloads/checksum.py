@@ -12,7 +12,7 @@ from core.retry import Stopped
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 """Bytes that are read at a time."""
 
 
@@ -41,7 +41,7 @@ class Checksum:
             self.taken = end
         if self.taken >= end:
             return
-        buffer = memoryview(bytearray(BLOCK))
+        buffer = memoryview(bytearray(BLOCK_BYTES))
         with path.open("rb", buffering=0) as file:
             file.seek(self.taken)
             while self.taken < end:

@@ -33,10 +33,10 @@ from core.telemetry.log import get_logger
 if TYPE_CHECKING:
     import httpx
 
-CONNECT_TIMEOUT = 10.0
-STOP_PATIENCE = 5.0
+CONNECT_SECONDS = 10.0
+STOP_SECONDS = 5.0
 """Seconds that `pause`, `cancel` and `close` wait for threads to end; an attempt to connect may take longer."""
-TELL_EVERY = 0.1
+REPORT_SECONDS = 0.1
 """Seconds between two reports of progress of one download."""
 
 OUTCOMES = {
@@ -200,7 +200,7 @@ class Downloads:
         active = [known for known in self._list.looked if known.active is not None]
         for known in active:
             self._halt(known, Wish.CLOSE, patience=0.0)
-        stopped = all(known.job.ended.wait(STOP_PATIENCE) for known in active if known.job is not None)
+        stopped = all(known.job.ended.wait(STOP_SECONDS) for known in active if known.job is not None)
         if self._client is not None and stopped:
             self._client.close()
             self._client = self._line = None
@@ -214,7 +214,7 @@ class Downloads:
     def _go_on(self, known: Known) -> None:
         """Start a download unless it runs. The folder is held. Raises as `_permit`, and DownloadError."""
         job = known.active
-        if job is not None and job.wish is not Wish.NONE and not job.ended.wait(STOP_PATIENCE):
+        if job is not None and job.wish is not Wish.NONE and not job.ended.wait(STOP_SECONDS):
             raise DownloadError(f"{known.entry.quant.name} is still being stopped; try again in a moment.")
         with self._list.lock:
             if known.active is None:
@@ -262,7 +262,7 @@ class Downloads:
             job.ended.set()
         self._tell(known)
 
-    def _halt(self, known: Known, wish: Wish, patience: float = STOP_PATIENCE) -> None:
+    def _halt(self, known: Known, wish: Wish, patience: float = STOP_SECONDS) -> None:
         job = known.active
         if job is not None:
             job.halt(wish)
@@ -289,7 +289,7 @@ class Downloads:
         if self._line is None:
             import httpx
 
-            timeout = httpx.Timeout(self._settings.stall_timeout, connect=CONNECT_TIMEOUT, pool=None)
+            timeout = httpx.Timeout(self._settings.stall_timeout, connect=CONNECT_SECONDS, pool=None)
             self._client = client_for(timeout)
             self._line = Line(self._client, self._list.access(), Throttle(self._settings.bandwidth), self._patience)
         return self._line
@@ -299,7 +299,7 @@ class Downloads:
         job = known.active
         state, now = job.state if job is not None else known.entry.state, time.monotonic()
         before, at = known.told
-        if not self._listeners or (state is before and job is not None and now - at < TELL_EVERY):
+        if not self._listeners or (state is before and job is not None and now - at < REPORT_SECONDS):
             return
         known.told = (state, now)
         item = self._list.item(known)

@@ -28,7 +28,7 @@ from core.retry import Patience, Stopped, Transient, persist
 if TYPE_CHECKING:
     import httpx
 
-POLL = 0.1
+POLL_SECONDS = 0.1
 """Seconds between looks at a lock that another process holds."""
 
 
@@ -159,7 +159,7 @@ class Transfer:
             except Timeout:
                 self._listener.waiting(f"Another download fetches {self._file.path}; waiting for it.")
                 self._listener.holds(self._file.path, self._cache.held(self._file))
-                if self._stop.wait(POLL):
+                if self._stop.wait(POLL_SECONDS):
                     raise Stopped from None
             else:
                 break

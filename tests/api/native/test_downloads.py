@@ -9,6 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from core.models.downloads.folder_lock import FolderLock
 from core.models.downloads.manager import Downloads
 from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
@@ -84,6 +85,21 @@ async def test_a_download_that_is_over_is_taken_off_the_list_and_the_model_stays
     assert (await world.http.delete(f"/v1/downloads/{key}")).status_code == 404
     again = await world.add()
     assert again["downloaded_bytes"] == again["total_bytes"]
+
+
+async def test_while_another_process_downloads_the_list_is_told_and_nothing_is_added(
+    world: World, tmp_path: Path
+) -> None:
+    key = (await world.add())["id"]
+    done = await world.reaches(key, "state", "done")
+    another = FolderLock(tmp_path / "downloads")
+    assert another.take()
+    body = await world.add(f"{NAME}:Q8_0", status=409)
+    assert (await world.http.get("/v1/downloads")).json() == {"downloads": [done]}
+    another.give()
+    await world.reaches((await world.add(f"{NAME}:Q8_0"))["id"], "state", "done")
+    said = "Another benchtop is downloading; wait until that is done, or pause it there."
+    assert body["error"] == {"message": said, "type": "invalid_request_error", "param": None, "code": "downloads_busy"}
 
 
 async def test_a_download_is_paused_resumed_and_cancelled(world: World) -> None:

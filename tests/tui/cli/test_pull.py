@@ -68,6 +68,20 @@ def test_a_name_and_its_quant_are_downloaded_and_told_of_in_lines(hub: LoopbackH
     assert hub.bytes_sent("/cdn/*") >= 8 * MB
 
 
+def test_a_second_pull_says_what_the_first_is_at(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=None))
+    first = start(hub, tmp_path, f"{NAME}:Q8_0")
+    assert first.stderr is not None
+    next(line for line in first.stderr if "3.0 MB of 8.0 MB" in line)
+    code, lines = end(start(hub, tmp_path, f"{NAME}:Q4_K_M"))
+    assert code == 1
+    said = f"Another benchtop is downloading {NAME}:Q8_0; wait until that is done, or pause it there."
+    assert lines[-1] == f"tui: {said}"
+    first.kill()
+    first.communicate(timeout=PATIENCE)
+    assert end(start(hub, tmp_path, f"{NAME}:Q4_K_M"))[0] == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_pauses_and_says_how_to_go_on(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.faults.append(Fault("/cdn/*Q8_0.gguf", stall_after=3 * MB, times=None))

@@ -38,7 +38,7 @@ async def test_an_event_without_data_is_none() -> None:
 
 
 async def test_no_more_than_one_event_of_the_longest_length_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "LONGEST_EVENT", 1000)
+    monkeypatch.setattr(sse, "LONGEST_EVENT_CHARACTERS", 1000)
     event = b"data: " + b"x" * 900 + b"\n\n"
     assert len(await told(*[event] * 10)) == 10
     for endless in (b"x" * 400, b"data: " + b"x" * 394 + b"\n", b"\xc3\xa9" * 400):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.models.downloads.checksum import BLOCK, Checksum
+from core.models.downloads.checksum import BLOCK_BYTES, Checksum
 from core.models.downloads.status import DownloadState
 from core.retry import Stopped
 from tests.core.models.downloads.conftest import Bench, finished, reached, until
@@ -47,11 +47,11 @@ def test_a_checksum_of_another_file_is_wrong(tmp_path: Path) -> None:
 
 def test_reading_a_file_for_its_checksum_ends_when_it_is_stopped(tmp_path: Path) -> None:
     path, stop = tmp_path / "file", threading.Event()
-    path.write_bytes(b"x" * 4 * BLOCK)
-    checksum = Checksum("f" * 64, 4 * BLOCK)
+    path.write_bytes(b"x" * 4 * BLOCK_BYTES)
+    checksum = Checksum("f" * 64, 4 * BLOCK_BYTES)
     stop.set()
     with pytest.raises(Stopped):
-        checksum.read(path, 4 * BLOCK, stop)
+        checksum.read(path, 4 * BLOCK_BYTES, stop)
     assert checksum.taken == 0
 
 
