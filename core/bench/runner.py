@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import statistics
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum
 
@@ -17,6 +18,8 @@ from core.requests import Generation, RawTokens, Sampling
 from core.serving.stream import Stream
 
 PROGRESS_SECONDS = 0.1
+RATE_SECONDS = 1.0
+"""Time over which a rate of the moment is taken: with many streams the tokens of a step come all at once."""
 Submit = Callable[[Generation], Awaitable[Stream]]
 
 
@@ -39,7 +42,11 @@ class RoundStarted(Struct, frozen=True, tag="started"):
 
 
 class Progress(Struct, frozen=True, tag="progress"):
-    """Tokens so far in this round, all streams together; `rate` is that of the last moments."""
+    """Tokens so far in this round, all streams together; `rate` is that of the last second.
+
+    A round decodes from its first token on, also while other streams still read their prompts: the rates along the way
+    are those that `RoundDone.decode_rate` is the mean of.
+    """
 
     round: int
     phase: Phase
@@ -132,13 +139,10 @@ class _Tally:
         self._plan = plan
         self._began = time.perf_counter()
         self._tokens = 0
-        self._seen = (self._began, 0)
-        self._started = 0
+        self._seen: deque[tuple[float, int]] = deque()
+        """Tokens drawn at moments of the last second, from the first token on."""
         self._ends: list[tuple[float, Finished]] = []
         """When each stream was submitted, and its end."""
-
-    def started(self) -> None:
-        self._started += 1
 
     def drawn(self, tokens: int) -> None:
         self._tokens += tokens
@@ -148,10 +152,14 @@ class _Tally:
 
     def progress(self) -> Progress:
         now = time.perf_counter()
-        before, tokens = self._seen
-        self._seen = (now, self._tokens)
-        phase = Phase.DECODE if self._started == self._plan.streams else Phase.PREFILL
-        rate = (self._tokens - tokens) / max(now - before, 1e-9)
+        if not self._tokens:
+            self._seen.clear()
+        self._seen.append((now, self._tokens))
+        while now - self._seen[0][0] > RATE_SECONDS:
+            self._seen.popleft()
+        phase = Phase.DECODE if self._tokens else Phase.PREFILL
+        before, tokens = self._seen[0]
+        rate = (self._tokens - tokens) / (now - before) if now > before else 0.0
         return Progress(self._round, phase, self._tokens, now - self._began, rate)
 
     def result(self) -> RoundDone:
@@ -171,12 +179,8 @@ class _Tally:
 async def _run(submit: Submit, request: Generation, tally: _Tally) -> None:
     stream = await submit(request)
     submitted = time.perf_counter()
-    first = True
     async for batch in stream:
         for event in batch:
-            if first:
-                first = False
-                tally.started()
             match event:
                 case TextDelta(tokens=tokens):
                     tally.drawn(tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import msgspec
@@ -15,6 +15,8 @@ from core.engines.remote.refusals import clean, said
 from core.errors import EngineFailed
 from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
 
+BURST_SECONDS = 0.0002
+"""Chunks that come closer together than this, on the whole, were made before they were sent."""
 LOWEST = -9999.0
 """OpenAI's stand-in for the logarithm of zero; some servers write null."""
 
@@ -95,15 +97,17 @@ class _Progress:
 
     def __init__(self) -> None:
         self.tokens = 0
+        self.chunks = 0
         self.first = 0.0
         self.last = 0.0
         self.reason: FinishReason | None = None
         self.stop: str | None = None
         self.end = CutEnd()
 
-    def drew(self, tokens: int) -> None:
+    def drew(self, tokens: int, now: float) -> None:
         self.tokens += tokens
-        self.last = time.monotonic()
+        self.chunks += 1
+        self.last = now
         self.first = self.first or self.last
 
 
@@ -113,11 +117,12 @@ class Answer:
     Servers tell the usage after the last choice has ended, so the `Finished` wait for that: see `finish`.
     """
 
-    def __init__(self, address: str, choices: int) -> None:
+    def __init__(self, address: str, choices: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = address
+        self._clock = clock
         self._choices = [_Progress() for _ in range(choices)]
         self._usage: _Usage | None = None
-        self.submitted = self.accepted = time.monotonic()
+        self.submitted = self.accepted = clock()
 
     def read(self, data: str) -> Iterator[Event]:
         """The events of one chunk. Raises EngineFailed for an error and for anything else that is no chunk."""
@@ -153,11 +158,11 @@ class Answer:
             text += progress.end.finish(cut=choice.finish_reason in REASONS)
         if written or text or logprobs:
             tokens = len(logprobs) or int(bool(written))
-            progress.drew(tokens)
+            progress.drew(tokens, self._clock())
             yield TextDelta(choice.index, text, logprobs, tokens)
         elif choice.delta and (choice.delta.reasoning_content or choice.delta.reasoning):
             # There is no event for a model's reasoning yet; an empty delta shows that the model is at work.
-            progress.drew(1)
+            progress.drew(1, self._clock())
             yield TextDelta(choice.index, "")
         if choice.finish_reason in BROKEN:
             raise EngineFailed(f"The server at {self._address} gave the answer up ({choice.finish_reason}).")
@@ -184,12 +189,12 @@ class Answer:
 
     def _timings(self, choice: _Progress) -> Timings:
         """In an answer without a token, all time counts as prefill."""
-        first = choice.first or time.monotonic()
-        return Timings(
-            queued=self.accepted - self.submitted,
-            prefill=first - self.accepted,
-            decode=(choice.last or first) - first,
-        )
+        first = choice.first or self._clock()
+        decode = (choice.last or first) - first
+        if decode < BURST_SECONDS * choice.chunks:
+            # When its tokens were drawn, only the server knows.
+            decode = 0.0
+        return Timings(queued=self.accepted - self.submitted, prefill=first - self.accepted, decode=decode)
 
 
 def _logprobs(given: _Logprobs) -> Iterator[TokenLogprob]:

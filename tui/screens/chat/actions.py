@@ -43,9 +43,16 @@ ACTIONS = (
         "Answer again",
         "regenerate",
         ("ctrl+r",),
-        "Throw the last answer away and ask for another.",
+        "Ask for another answer to the last question; alt+r brings the one before back.",
         "again",
         "^r",
+    ),
+    Action(
+        "chat.other",
+        "The other answer",
+        "other_answer",
+        ("alt+r",),
+        "Go round the answers that the last question was given.",
     ),
     Action(
         "chat.copy",

@@ -31,6 +31,8 @@ class Exchange(Struct):
     outcome: Outcome = Outcome.WRITING
     end: Finished | None = None
     error: str = ""
+    others: tuple[Exchange, ...] = ()
+    """The same question with other answers, the newest last; these have no others of their own."""
 
     @property
     def answer(self) -> str:
@@ -49,10 +51,25 @@ class Chat(Struct):
         return exchange
 
     def again(self) -> Exchange | None:
-        """Replace the last exchange by a new one of the same question; None when there is none."""
+        """Replace the last exchange by a new one of the same question, which keeps its answers; None when there is
+        none."""
         if not self.exchanges:
             return None
-        return self.ask(self.exchanges.pop().question)
+        last = self.exchanges.pop()
+        exchange = self.ask(last.question)
+        exchange.others, last.others = (*last.others, *([last] if last.answer.strip() else [])), ()
+        return exchange
+
+    def other_answer(self) -> Exchange | None:
+        """Put the last question's answer before in place of the one there, which goes behind all others, so that doing
+        this again goes round; None when there is no other."""
+        if not self.exchanges or not self.exchanges[-1].others:
+            return None
+        last = self.exchanges.pop()
+        *others, exchange = last.others
+        exchange.others, last.others = (*([last] if last.answer.strip() else []), *others), ()
+        self.exchanges.append(exchange)
+        return exchange
 
     def request(self, model: str) -> Generation:
         """What to send for the last question, sampling still open. Exchanges without an answer are left out: templates

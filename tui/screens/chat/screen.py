@@ -17,7 +17,7 @@ from textual.widgets import Static
 from core.errors import BenchtopError, Cancelled
 from core.events import Failed, Finished, TextDelta
 from core.foreign_text import make_printable
-from core.snapshots import ModelSnapshot, Snapshot
+from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import bindings_of
@@ -60,7 +60,8 @@ class ChatScreen(Room):
         self._stream: Stream | None = None
         self._writing: Exchange | None = None
         self._warned = False
-        self._window = 0
+        self._window: int | None = None
+        """Tokens of the context of the model in use: zero where it does not tell, None while there is no model."""
         self._told: tuple[str, ...] = ()
 
     def body(self) -> ComposeResult:
@@ -101,7 +102,7 @@ class ChatScreen(Room):
     def show(self, snapshot: Snapshot) -> None:
         model = model_in(snapshot, self.desk.model)
         self._tell_of(model)
-        context = model.context if model is not None else 0
+        context = model.context if model is not None and model.state is not ModelState.LOADING else None
         if context != self._window:
             self._window = context
             self._draw_context()
@@ -188,9 +189,10 @@ class ChatScreen(Room):
 
     def _draw_context(self) -> None:
         """The gauge, and one warning before the context is full."""
-        used, whole = self.chat.tokens, self._window
+        used, whole = self.chat.tokens, self._window or 0
         share = used / whole if whole else 0.0
-        text = f"{fmt.count(used)} of {fmt.count(whole)} tokens" if whole else "no model yet"
+        known = f"{fmt.count(used)} of {fmt.count(whole)} tokens" if whole else f"{fmt.count(used)} tokens"
+        text = known if self._window is not None else "no model yet"
         self.query_one("#context", Gauge).show(share, text)
         if share >= WARN_SHARE and not self._warned:
             self._warned = True
@@ -202,7 +204,7 @@ class ChatScreen(Room):
         """What makes no sense while an answer is being written, or while none is, has no key and no place below."""
         if action == "stop":
             return self._writing is not None
-        if action in ("leave", "regenerate", "export"):
+        if action in ("leave", "regenerate", "other_answer", "export"):
             return self._writing is None
         return True
 
@@ -268,6 +270,14 @@ class ChatScreen(Room):
             return
         await self.query_one(Transcript).drop_last()
         await self._begin(exchange)
+
+    async def action_other_answer(self) -> None:
+        if (exchange := self.chat.other_answer()) is None:
+            self.notify("The last question has no other answer; ctrl+r asks for one.", severity="warning")
+            return
+        await self.query_one(Transcript).drop_last()
+        await self.query_one(Transcript).add(exchange)
+        self._draw_context()
 
     def action_copy_answer(self) -> None:
         if answer := self.chat.last_answer:

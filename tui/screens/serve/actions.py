@@ -31,4 +31,5 @@ ACTIONS = (
         palette=False,
     ),
     Action("serve.key", "Copy the API key", "copy_key", ("k",), "The key that clients must send."),
+    Action("serve.reveal", "Show or hide the API key", "reveal_key", ("v",), "It is hidden until this key is pressed."),
 )

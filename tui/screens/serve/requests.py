@@ -27,6 +27,7 @@ _STYLES = {
     RequestState.PREFILL: "$prefill",
     RequestState.DECODE: "$decode",
     RequestState.PREEMPTED: "$gauge-warn",
+    RequestState.ENDED: "$quiet",
 }
 
 

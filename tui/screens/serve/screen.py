@@ -36,6 +36,8 @@ class ServeScreen(Room):
     def __init__(self) -> None:
         super().__init__()
         self._busy = ""
+        self._revealed = False
+        """Whether the API key is shown to whoever sees this screen."""
         self._shown: tuple[object, ...] = ()
         self._log_version = -1
 
@@ -78,7 +80,7 @@ class ServeScreen(Room):
     def _draw_server(self) -> None:
         server = self.desk.live_server
         model = self.desk.model
-        wanted = (server.url if server else None, model, self._kind, self._busy, glyphs.of(self))
+        wanted = (server.url if server else None, model, self._kind, self._busy, self._revealed, glyphs.of(self))
         if wanted == self._shown:
             return
         self._shown = wanted
@@ -93,17 +95,19 @@ class ServeScreen(Room):
             address.update(Content.assemble((f"{marks.idle} {self._busy or 'stopped'}", "$quiet")))
             curl.update(Content.styled(f"Press s to serve {model} at {where} to any OpenAI client.", "$quiet"))
             return
-        key = server.api_key or "none needed"
+        key = server.api_key
         address.update(
             Content.assemble(
                 (f"{marks.running} {self._busy or 'serving'}", "$gauge-ok"),
                 ("  ", ""),
                 (f"{server.url}/v1", "bold"),
-                ("  API key ", "$quiet"),
-                key,
+                ("  no API key needed" if key is None else "  API key: v shows it", "$quiet"),
             )
         )
-        curl.update(Content.assemble(("$ ", "$quiet"), server.curl(model, self._kind)))
+        line = Content.assemble(("$ ", "$quiet"), server.curl(model, self._kind))
+        if key is not None and self._revealed:
+            line = Content.assemble(("API key ", "$quiet"), key, "\n").append(line)
+        curl.update(line)
 
     @property
     def _kind(self) -> ModelKind:
@@ -198,6 +202,13 @@ class ServeScreen(Room):
             return
         self.app.copy_to_clipboard(server.curl(self.desk.model, self._kind))
         self.notify("The curl line is in the clipboard.")
+
+    def action_reveal_key(self) -> None:
+        if self.desk.live_server is None or self.desk.live_server.api_key is None:
+            self.notify("There is no API key to show.", severity="warning")
+            return
+        self._revealed = not self._revealed
+        self._draw_server()
 
     def action_copy_key(self) -> None:
         server = self.desk.live_server

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from itertools import count
 
 import pytest
 
 from core.engines.remote import link as links
+from core.engines.remote.answer import Answer
 from core.engines.remote.wire import UNTOLD
 from core.errors import EngineFailed, Overloaded, QueueTimeout, RequestError
 from core.events import Failed, FinishReason, TextDelta, TokenLogprob
@@ -27,6 +29,17 @@ async def test_an_answer_is_relayed_with_its_usage() -> None:
     assert (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens) == (9, 5, 4)
     assert reply.timings.prefill > 0
     assert server.asked[-1].path == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(("gap", "told"), [(0.01, 100.0), (0.00001, 0.0)])
+def test_the_speed_of_an_answer_that_came_in_one_burst_is_not_told(gap: float, told: float) -> None:
+    now = count(1.0, gap)
+    answer = Answer("there", 1, lambda: next(now))
+    for _ in range(50):
+        list(answer.read('{"choices": [{"index": 0, "delta": {"content": "word "}}]}'))
+    list(answer.read('{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}'))
+    (end,) = answer.finish()
+    assert end.timings.decode_rate(50) == pytest.approx(told)
 
 
 async def test_what_was_not_said_is_left_to_the_server() -> None:

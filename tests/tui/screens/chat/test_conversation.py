@@ -33,6 +33,22 @@ def test_a_request_carries_the_whole_conversation() -> None:
     assert said(chat.request("guide")) == [("user", "one?"), ("assistant", "One."), ("user", "two?")]
 
 
+def test_answers_to_one_question_go_round_and_one_without_words_is_not_kept() -> None:
+    chat = Chat()
+    answered(chat, "one?", "First.")
+    for words in ("Second.", "", "Third."):
+        exchange = chat.again()
+        assert exchange is not None
+        exchange.pieces.append(words)
+        exchange.outcome = Outcome.DONE
+    told = []
+    for _ in range(4):
+        assert chat.other_answer() is not None
+        told.append(chat.last_answer)
+    assert told == ["Second.", "First.", "Third.", "Second."]
+    assert len(chat.exchanges) == 1
+
+
 def test_a_question_without_an_answer_is_not_sent_again() -> None:
     chat = Chat()
     failed = chat.ask("lost?")

@@ -16,7 +16,7 @@ from textual.widgets import Input, Static
 
 from core.errors import LoadFailed
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
-from tests.tui.still import GUIDE, StillWorkbench
+from tests.tui.still import ANSWER, GUIDE, StillWorkbench
 from tui.actions.registry import actions_of
 from tui.app import BenchtopApp
 from tui.screens.chat.answer import Answer
@@ -123,6 +123,42 @@ async def test_an_answer_can_be_asked_for_again() -> None:
         await pilot.press("ctrl+r")
         await until(pilot, lambda: len(still.asked) == 2 and finished(screen))
         assert len(screen.query(Turn)) == 1
+
+
+async def test_an_answer_that_another_took_the_place_of_comes_back() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        await pilot.press("alt+r")
+        assert any("no other answer" in notice for notice in notices(app))
+        still.answer = "Quite another answer."
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: len(still.asked) == 2 and finished(screen))
+        await pilot.press("alt+r")
+        await until(pilot, lambda: screen.query_one(Turn).exchange.answer == ANSWER)
+        assert screen.chat.last_answer == ANSWER
+        await pilot.press("alt+r")
+        await until(pilot, lambda: screen.query_one(Turn).exchange.answer == "Quite another answer.")
+        assert len(screen.query(Turn)) == 1
+
+
+async def test_no_model_and_a_model_that_tells_no_context_are_told_apart() -> None:
+    still = StillWorkbench((replace(GUIDE, context=0),))
+    still.gate = asyncio.Event()
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        assert "no model yet" in str(screen.query_one("#context").render())
+        still.gate.set()
+        await until(pilot, lambda: app.desk.ready)
+        app.pulse()
+        assert "0 tokens" in str(screen.query_one("#context").render())
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: finished(screen))
+        assert "139 tokens" in str(screen.query_one("#context").render())
 
 
 async def test_a_new_chat_forgets_the_old_one() -> None:

@@ -1,0 +1,33 @@
+"""The serve screen over the real server."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from core.settings.schema import ServerSettings
+from tests.tui.conftest import until
+from tui.app import BenchtopApp
+
+KEY = "a key that is nobody's business"
+
+
+async def test_the_api_key_is_shown_only_when_asked_for(echo_app: BenchtopApp) -> None:
+    app = echo_app
+    app.settings = app.desk.settings = replace(app.settings, server=ServerSettings(port=0, api_key=KEY))
+    async with app.run_test(size=(80, 24)) as pilot:
+
+        def text() -> str:
+            return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("f3")
+        await pilot.press("s")
+        await until(pilot, lambda: app.desk.live_server is not None)
+        await until(pilot, lambda: "API key: v shows it" in text())
+        assert KEY not in text()
+        await pilot.press("v")
+        await until(pilot, lambda: KEY in text())
+        await pilot.press("v")
+        await until(pilot, lambda: KEY not in text())
+        await pilot.press("k")
+        assert app.clipboard == KEY
