@@ -33,7 +33,7 @@ class TokenLogprob(Struct, frozen=True):
     """The token's bytes; `token` is their decoding, with replacement characters for partial characters."""
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
-    """The likeliest tokens at this place, best first."""
+    """The likeliest tokens here, the best first."""
 
 
 class Usage(Struct, frozen=True):

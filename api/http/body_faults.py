@@ -14,7 +14,7 @@ _FORM = re.compile(rb"[A-Za-z0-9_.%+\[\]-]{1,64}=[^\r\n]*")
 def explain_body(raw: bytes, said: str) -> str | None:
     """A sentence about `raw`, of which msgspec has `said` why it is no JSON; None where its own words are as good.
 
-    Looks at the beginning and at the place of the fault alone, however long the body is.
+    Looks at the beginning and at the offset of the fault alone, however long the body is.
     """
     found = _OFFSET.search(said)
     offset = int(found[1]) if found else len(raw)

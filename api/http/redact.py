@@ -64,7 +64,7 @@ _PATH = re.compile(
 
 
 def drop_folders(text: str, paths: Collection[Path] = ()) -> str:
-    """`text` with every absolute path cut down to its last part. `places`: files and folders that it may speak of."""
+    """`text` with every absolute path cut down to its last part. `paths`: files and folders that it may speak of."""
     if "/" not in text and "\\" not in text:
         return text
     for folder in _longest_first(parent for path in paths for parent in _parents(path)):

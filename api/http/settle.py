@@ -97,7 +97,7 @@ class JsonBody(Generic[Body]):
 
 
 class _Settling:
-    """One pass over one body. A `place` tells a field in an error, as `messages[0].name`; a `name` in the header."""
+    """One pass over one body. A `path` tells a field in an error, as `messages[0].name`; a `name` in the header."""
 
     def __init__(self, ignored: list[str]) -> None:
         self._ignored = ignored

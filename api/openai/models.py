@@ -77,7 +77,7 @@ def _of_library(model: Loadable, created: int) -> ModelCard:
 
 
 def build_cards(snapshot: Snapshot, paths: Collection[Path]) -> list[ModelCard]:
-    """`places`: files that what is wrong with a model may speak of."""
+    """`paths`: files that the notes of a model may name."""
     created = _created(snapshot)
     absent = [
         ModelCard(

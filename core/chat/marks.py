@@ -155,7 +155,7 @@ def _matches(pattern: re.Pattern[str], text: str, reach: int) -> Iterator[re.Mat
 
 
 def _any_of(tokens: Iterable[str]) -> str:
-    """A pattern for the longest of `tokens` that stands at a place, in time that does not grow with their number."""
+    """A pattern for the longest of `tokens` that stands at an offset, in time that does not grow with their number."""
     by_length = sorted(tokens, key=lambda token: (-len(token), token))
     long = [re.escape(token) for token in by_length if len(token) > LONG_TOKEN_CHARACTERS]
     short = [token for token in by_length if len(token) <= LONG_TOKEN_CHARACTERS]

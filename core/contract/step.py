@@ -31,7 +31,7 @@ class Work(Struct, frozen=True):
     at what follows: they are appended too, each is kept while it equals the token drawn in its place, and the rest is
     taken back; the distribution of the output never changes.
 
-    `masks` are empty, or one for each place that is drawn from: the first behind `tokens`, then one behind each guess.
+    `masks` are empty, or one for each token that is drawn: the first behind `tokens`, then one behind each guess.
     Bit i % 8 of byte i // 8 tells whether token i may be drawn there; tokens beyond the last bit may not. At least one
     token may. Log-probabilities are told as if there were no mask.
     """
@@ -42,9 +42,9 @@ class Work(Struct, frozen=True):
     draft: Sequence[int] = ()
     masks: Sequence[bytes] = ()
 
-    def mask(self, place: int) -> bytes | None:
-        """The mask of the place behind so many guesses; None where all tokens may be drawn."""
-        return self.masks[place] if self.masks else None
+    def mask(self, index: int) -> bytes | None:
+        """The mask of the token behind so many guesses; None where all tokens may be drawn."""
+        return self.masks[index] if self.masks else None
 
 
 class Step(Struct, frozen=True):

@@ -116,7 +116,7 @@ class DraftModel:
         return [feeds[index].guesses if index in feeds else [] for index in range(len(wishes))]
 
     def _feeds(self, wishes: Sequence[GuessWish]) -> dict[int, _Feed]:
-        """The first step's work, by the place of the wish; without those for which there is no room now."""
+        """The first step's work, by the index of the wish; without those for which there is no room now."""
         feeds: dict[int, _Feed] = {}
         room = min(self._model.spec.batch, max(SMALLEST_CHUNK_TOKENS, int(self._rate * STALL_SECONDS)))
         for index, wish in enumerate(wishes):

@@ -120,7 +120,7 @@ def make_step(drawn: tuple[int, ...], rows: Iterable[Logits], wanted: int | None
 
 
 def _head(weights: Probabilities, mass: float) -> npt.NDArray[np.intp]:
-    """Places of the fewest largest weights that reach `mass`, largest first; at least one."""
+    """Indices of the fewest largest weights that reach `mass`, largest first; at least one."""
     for count in (HEAD_CANDIDATES, len(weights)):
         likeliest = np.argpartition(-weights, count - 1)[:count] if count < len(weights) else np.arange(len(weights))
         head = likeliest[np.argsort(-weights[likeliest], kind="stable")]

@@ -1,6 +1,6 @@
 """Speculation: guesses at the tokens to come, which the model verifies in the pass that computes the token due.
 
-A step keeps a guess only where it equals what the model draws in that place (`core.contract.step.Work`), so the
+A step keeps a guess only where it equals what the model draws there (`core.contract.step.Work`), so the
 output has the model's own distribution whatever is guessed; good guesses only save passes. Bad ones cost, so both are
 measured all the time: seconds a token with guesses, and without.
 """
@@ -20,7 +20,7 @@ from core.snapshots import DraftStats
 PROMPT_LOOKUP = "prompt-lookup"
 NOTHING = "none"
 MOST_GUESSES = 7
-"""With the token due they are the eight places that a sequence may draw from in one step."""
+"""With the token due they are the eight tokens that a sequence may draw in one step."""
 FIRST_GUESSES = 4
 RUN_TOKENS = (3, 2)
 """Lengths of the runs of tokens that are looked up, the longer first."""
@@ -122,7 +122,7 @@ class _RunIndex:
 
 
 def _continued(tokens: Sequence[int], start: int, most: int) -> list[int]:
-    """What stands at `place` and behind it. Beyond the end it goes on with itself: what repeats goes on repeating."""
+    """The tokens from `start` on. Beyond the end it goes on with itself: what repeats goes on repeating."""
     copied: list[int] = []
     for at in range(start, start + most):
         copied.append(tokens[at] if at < len(tokens) else copied[at - len(tokens)])

@@ -1,4 +1,4 @@
-"""The check of guesses: which of them the model itself draws. The one place where that is decided, for all engines."""
+"""The check of guesses: which of them the model itself draws. Decided here for all engines."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Host:
         return self._loaded.engine if self._loaded else None
 
     def arrival(self) -> AbstractContextManager[None]:
-        """Holds a place for a request on its way to `submit`. Raises QueueFull when there is none."""
+        """Holds a seat in the queue for a request on its way to `submit`. Raises QueueFull when there is none."""
         return self._queue.arrival()
 
     async def submit(self, request: Request, *, arrived: bool = False) -> Stream:

@@ -1,4 +1,4 @@
-"""The way of requests in: which model answers a request, its wait for that model, its place in the model's queue."""
+"""The way of requests in: which model answers a request, its wait for that model, its seat in the model's queue."""
 
 from __future__ import annotations
 

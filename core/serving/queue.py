@@ -37,7 +37,7 @@ class AdmissionQueue(Generic[Item]):
 
     @contextmanager
     def arrival(self) -> Iterator[None]:
-        """Holds a place for a request on its way to `put`. Raises QueueFull."""
+        """Holds a seat for a request on its way to `put`. Raises QueueFull."""
         with self._lock:
             present = self._arriving + len(self._waiting) + self._active
             if self._depth and present >= self._depth + self._slots:
@@ -117,5 +117,5 @@ class AdmissionQueue(Generic[Item]):
             )
 
     def _retry_after(self) -> int:
-        """Seconds until a place should be free: one slot of `slots` ends every mean duration."""
+        """Seconds until a seat should be free: one slot of `slots` ends every mean duration."""
         return min(60, max(1, math.ceil(self._mean_duration / self._slots)))

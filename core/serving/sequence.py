@@ -106,7 +106,7 @@ class Choice:
         self._told = 0
         """Tokens that events have told of."""
         self._held: list[tuple[int, TokenLogprob]] = []
-        """Log-probabilities of tokens whose text is not out yet, with the place where that text begins."""
+        """Log-probabilities of tokens whose text is not out yet, with the offset at which that text begins."""
         self.started = 0.0
         self.first_token = 0.0
         self.last_token = 0.0

@@ -74,7 +74,7 @@ def check_embedding(model: Embedder, request: Embedding) -> None:
 
 
 def tokenise_inputs(model: Embedder, request: Embedding, indices: Iterable[int] | None = None) -> list[Sequence[int]]:
-    """The tokens of each input, or of those at `places`, of a request that passes `check_embedding`.
+    """The tokens of each input, or of those at `indices`, of a request that passes `check_embedding`.
 
     Raises RequestError for what is empty and for token ids that the model has not; InputTooLong.
     """

@@ -83,7 +83,7 @@ class Lines(ScrollView, Generic[Row], can_focus=True):
 
     @property
     def at(self) -> int:
-        """The cursor's place among the rows."""
+        """The index of the row under the cursor."""
         return self._at
 
     @property

@@ -117,7 +117,7 @@ class _Answer:
         self._text = TextStream(request.stop)
         self._tokens = 0
         self._held: list[tuple[int, TokenLogprob]] = []
-        """Log-probabilities of tokens whose text is not out yet, with the place where that text begins."""
+        """Log-probabilities of tokens whose text is not out yet, with the offset at which that text begins."""
         self._began = time.monotonic()
         self._first = self._last = 0.0
 

@@ -168,7 +168,7 @@ class LlamaModel:
             drawn += rows
         if drawn > self._outputs:
             # llama.cpp would abort the process.
-            raise EngineFailed(f"A step draws from {self._outputs} places at most.")
+            raise EngineFailed(f"A step draws {self._outputs} tokens at most.")
         batch.native.n_tokens = end
         self._decode(end)
         return [self._finish(item, start) for item, start in zip(work, starts, strict=True)]

@@ -30,7 +30,7 @@ CLEARING_STEPS = 256
 Network = Callable[..., mx.array]
 """Token ids (rows, tokens) and a cache for each layer to logits (rows, tokens, vocabulary)."""
 Drawn = list[tuple[int, mx.array]]
-"""Tokens drawn, each with the logits (vocabulary,) of its place."""
+"""Tokens drawn, each with the logits (vocabulary,) that it was drawn from."""
 
 
 class State:

@@ -65,7 +65,7 @@ class MlxSampler:
         self._drawn = 0
 
     def draw(self, logits: mx.array, mask: bytes | None = None) -> mx.array:
-        """The next token, not evaluated yet, from the logits (vocabulary,) of its place.
+        """The next token, not evaluated yet, from its row of logits, (vocabulary,).
 
         With a mask, see `core.contract.step.Work`, one of those that it allows.
         """
@@ -98,7 +98,7 @@ def has_penalties(sampling: Sampling) -> bool:
 
 
 def truncate_logits(logits: mx.array, sampling: Sampling) -> tuple[mx.array, mx.array | None]:
-    """Logits of which those cut away are -inf, and the tokens they belong to (None: each its own place).
+    """Logits of which those cut away are -inf, and the tokens they belong to (None: each that of its own index).
 
     Sorts only where it must, and then no more than the k likeliest where there is a top-k.
     """

@@ -38,7 +38,7 @@ class Batching(Enum):
 
 
 def group_work(work: Sequence[Work], lengths: Sequence[int], batching: Batching) -> list[list[int]]:
-    """Places in `work` that go through the graph together, everyone once.
+    """Indices into `work` that go through the graph together, everyone once.
 
     Works of several tokens go alone. The others are sorted by length, so that neighbours pad each other least and the
     order is the same in the next step, when the block of this one serves again as it is.

@@ -92,7 +92,7 @@ class OnnxModel:
         return sequence
 
     def _forward(self, work: Sequence[Work]) -> Floats:
-        """One run of the graph: logits (rows, places to draw from at least, vocabulary)."""
+        """One run of the graph: logits (sequences, tokens to draw at least, vocabulary)."""
         views = [self._sequences[item.sequence].view for item in work]
         ids = np.array([[*item.tokens, *item.draft] for item in work], np.int64)
         keep = max(1 + len(item.draft) if item.sample else 1 for item in work)

@@ -41,7 +41,7 @@ class EmbedJob(LoopJob):
         super().__init__(request)
         self.inputs = inputs
         self.pending: deque[int] = deque(sorted(range(len(inputs)), key=lambda index: -len(inputs[index])))
-        """Places of the inputs that have no vector yet, longest first."""
+        """Indices of the inputs that have no vector yet, longest first."""
         self.vectors: list[bytes] = [b""] * len(inputs)
         self.computed = 0
         """Tokens."""

@@ -127,7 +127,7 @@ class Member:
 class Lease:
     """Keeps a loaded model from being evicted, until `release` or until the stream it was given to has ended.
 
-    One place in the model's queue belongs to it until it has been used.
+    A seat in the model's queue belongs to it until it has been used.
     """
 
     def __init__(self, host: Host, seat: ExitStack, release: Callable[[], None]) -> None:

@@ -46,7 +46,7 @@ ACTIONS = (
         "Sort the models",
         "order",
         ("t",),
-        "By place, name, size, pulls (downloads at the Hub), likes, age, fit.",
+        "As listed, by name, size, pulls (downloads at the Hub), likes, age, fit.",
         selects=True,
     ),
     Action("models.unload", "Unload the model", "unload", ("u",), "Free its memory.", selects=True),

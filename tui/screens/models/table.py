@@ -56,7 +56,7 @@ class ShelfTable(List[Item]):
         self._section = Section.ALL
 
     def set_section(self, section: Section) -> None:
-        """Where all rows come from one place it need not be said, and there is room for numbers."""
+        """Where all rows come from one source it need not be said, and there is room for numbers."""
         if section is not self._section:
             self._section = section
             self.set_fields(self._columns(section))
