@@ -1,7 +1,7 @@
 """`uv run python -m tests.bench [PART...]`: print tables of what is measured.
 
-The parts are startup, selection, overhead, decode, own, draft, fit and filter; without a name all of these. `downloads`
-by its name alone, since it writes some 14 GB.
+The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
+`downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from core.hardware import describe_machine
-from tests.bench import decode, downloads, drafting, filtering, fit, overhead, own, selection, shapes, startup
+from tests.bench import decode, downloads, drafting, filtering, fit, overhead, own, prefixes, selection, shapes, startup
 from tests.bench.report import where
 
-PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter")
+PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter", "prefixes")
 """Those that are measured where none is named."""
 
 
@@ -64,6 +64,10 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "draft": lambda given: [asyncio.run(drafting.run(given.folder, given.threads, 2 * given.tokens, given.rounds))],
     "fit": _fit,
     "filter": lambda given: [filtering.run()],
+    "prefixes": lambda given: [
+        asyncio.run(prefixes.run(given.model or shapes.write("0.5b", given.folder), given.threads))
+    ],
+    "kills": lambda given: [prefixes.run_kills(200)],
     "downloads": lambda given: [downloads.run(given.folder / "downloads", given.size, kills=20, rounds=given.rounds)],
 }
 

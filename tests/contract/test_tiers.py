@@ -1,8 +1,6 @@
 """The prefix cache with every engine whose states can be kept: the same greedy tokens from each tier as without."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,19 +11,12 @@ from core.cache.disk import DiskTier, stored_files
 from core.cache.store import PrefixStore
 from core.contract.abilities import KeepsStates
 from core.contract.artifact import Artifact
-from core.contract.models import Embedder, StreamModel, Transcriber
 from core.engines.registry import Engines
-from core.events import Usage
-from core.lanes import WorkLanes
-from core.requests import Generation, RawTokens, Sampling
-from core.serving.host import Host
-from core.serving.loaded import Loaded
-from core.serving.pool.loader import identify_model
 from core.snapshots import Cause, RequestState, Reuse, Tier
 from tests.contract.conftest import Subject, artifact_of
+from tests.fakes.hosting import Desk, answer
 
 WAIT = 30.0
-NEW = 12
 SYSTEM = (
     "<|im_start|>system\nYou answer questions about benchtop, briefly and only with what is true of it.<|im_end|>\n"
     "<|im_start|>user\nWhich engines are there, and which of them runs a GGUF file?<|im_end|>\n<|im_start|>assistant\n"
@@ -40,60 +31,8 @@ def artifact(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Arti
     return artifact_of(subject.kind, tmp_path_factory.mktemp("weights"))
 
 
-class Desk:
-    """One engine, one model, and hosts of it that come and go."""
-
-    def __init__(self, subject: Subject, artifact: Artifact) -> None:
-        from msgspec.structs import replace
-
-        self._engine = Engines().get(subject.engine)
-        self._artifact = artifact
-        # One thread: threads that wait for each other are slow on a machine that has other things to do.
-        self._options = replace(subject.options, extra_buffers=False, threads=1, batch_threads=1)
-        self._lanes = WorkLanes()
-
-    def encode(self, text: str) -> list[int]:
-        """While a model is loaded."""
-        return self._tokenizer.encode(text, special=True)
-
-    def _load(self) -> Loaded:
-        model = self._engine.load(self._artifact, self._options)
-        assert not isinstance(model, StreamModel | Transcriber | Embedder)
-        identity = identify_model(self._engine, self._artifact, self._options, model)
-        self._tokenizer = model.tokenizer
-        return Loaded(model, self._engine.name, identity=identity)
-
-    @asynccontextmanager
-    async def hosting(self, store: PrefixStore | None) -> AsyncIterator[Host]:
-        host = Host(
-            "guide",
-            lambda *_: self._load(),
-            max_queue=32,
-            queue_timeout=60.0,
-            slots=None,
-            lanes=self._lanes,
-            store=store,
-            reuse=store is not None,
-        )
-        host.start()
-        await host.ready()
-        try:
-            yield host
-        finally:
-            await host.stop()
-
-
-async def answer(host: Host, tokens: list[int], **fields: object) -> tuple[str, Usage]:
-    wanted = Generation(
-        "guide",
-        RawTokens(tuple(tokens)),
-        sampling=Sampling(temperature=0.0),
-        max_tokens=NEW,
-        ignore_eos=True,
-        **fields,  # type: ignore[arg-type]
-    )
-    reply = await (await host.submit(wanted)).reply()
-    return reply.choices[0].text, reply.usage
+def desk_of(subject: Subject, artifact: Artifact) -> Desk:
+    return Desk(Engines().get(subject.engine), artifact, subject.options)
 
 
 def conversations(desk: Desk) -> list[list[int]]:
@@ -106,7 +45,7 @@ def conversations(desk: Desk) -> list[list[int]]:
 async def test_every_tier_gives_the_tokens_that_no_cache_gives(
     subject: Subject, artifact: Artifact, tmp_path: Path
 ) -> None:
-    desk = Desk(subject, artifact)
+    desk = desk_of(subject, artifact)
     async with desk.hosting(None) as plain:
         prompts = conversations(desk)
         expected = [(await answer(plain, prompt))[0] for prompt in prompts]
@@ -138,7 +77,7 @@ async def test_every_tier_gives_the_tokens_that_no_cache_gives(
 async def test_a_harmed_file_is_computed_again_with_one_line_and_the_same_tokens(
     subject: Subject, artifact: Artifact, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = Desk(subject, artifact)
+    desk = desk_of(subject, artifact)
     store = PrefixStore(100_000_000, DiskTier(tmp_path, 100_000_000), min_tokens=1)
     async with desk.hosting(store) as host:
         prompt = desk.encode(SYSTEM)
@@ -162,7 +101,7 @@ async def test_a_harmed_file_is_computed_again_with_one_line_and_the_same_tokens
 async def test_tenants_and_salts_share_nothing_in_any_tier(
     subject: Subject, artifact: Artifact, tmp_path: Path
 ) -> None:
-    desk = Desk(subject, artifact)
+    desk = desk_of(subject, artifact)
     store = PrefixStore(100_000_000, DiskTier(tmp_path, 100_000_000), min_tokens=1)
     async with desk.hosting(store) as host:
         prompt = desk.encode(SYSTEM)
@@ -177,7 +116,7 @@ async def test_tenants_and_salts_share_nothing_in_any_tier(
 async def test_a_prefill_that_was_cut_short_is_gone_on_with_after_a_reload(
     subject: Subject, artifact: Artifact
 ) -> None:
-    desk = Desk(subject, artifact)
+    desk = desk_of(subject, artifact)
     store = PrefixStore(100_000_000)
     async with desk.hosting(None) as plain:
         prompt = desk.encode(SYSTEM * 3)
@@ -194,7 +133,7 @@ async def test_a_prefill_that_was_cut_short_is_gone_on_with_after_a_reload(
 
 
 async def test_a_request_tells_where_its_prefix_came_from(subject: Subject, artifact: Artifact) -> None:
-    desk = Desk(subject, artifact)
+    desk = desk_of(subject, artifact)
     store = PrefixStore(100_000_000)
     async with desk.hosting(store) as host:
         prompt = desk.encode(SYSTEM)
@@ -219,7 +158,7 @@ def test_any_order_of_requests_gives_the_same_tokens_from_a_small_memory(
         pytest.skip("one engine for many examples")
 
     async def check() -> None:
-        desk = Desk(subject, artifact)
+        desk = desk_of(subject, artifact)
         store = PrefixStore(300_000, DiskTier(tmp_path, 2_000_000), min_tokens=1, settle=0.0)
         async with desk.hosting(None) as plain:
             whole = desk.encode(SYSTEM)

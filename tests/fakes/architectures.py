@@ -85,6 +85,20 @@ def write(name: str, folder: Path) -> Path:
     return path
 
 
+def write_random(name: str, folder: Path) -> Path:
+    """The same with random weights: nonsense to read, the same with each run."""
+    path = write(name, folder)
+    random = np.random.default_rng(0)
+    for tensor in gguf.GGUFReader(path, "r+").tensors:
+        if "norm" in tensor.name:
+            tensor.data[...] = 1.0
+        elif tensor.name.endswith("ssm_a"):
+            tensor.data[...] = -random.uniform(0.5, 1.5, tensor.data.shape)
+        else:
+            tensor.data[...] = random.normal(0.0, 0.06, tensor.data.shape)
+    return path
+
+
 def reserved(path: Path) -> Reserved:
     """Load it and make a context of CELLS tokens, BATCH at a time, for SEQUENCES sequences. Once a process."""
     import llama_cpp as native

@@ -12,22 +12,9 @@ import pytest
 from core.cache.container import read_stored
 from core.cache.disk import SUFFIX, DiskTier, stored_files
 from core.cache.identity import ModelIdentity
-from tests.fakes.prefixes import IDENTITY, header_of, state_of
+from tests.fakes.prefixes import IDENTITY, WRITER, header_of, state_of
 
 KILLS = 12
-WRITER = """
-import sys
-from itertools import count
-from pathlib import Path
-from core.cache.disk import DiskTier
-from tests.fakes.prefixes import header_of, state_of
-
-tier = DiskTier(Path(sys.argv[1]), 4_000_000)
-print("ready", flush=True)
-for number in count(int(sys.argv[2])):
-    tokens = (number, *range(40))
-    tier.write(header_of(), tokens, state_of(tokens, 200_000))
-"""
 
 
 def test_what_was_written_is_found_by_the_next_process(tmp_path: Path) -> None:
@@ -124,7 +111,7 @@ def test_temporary_files_of_the_killed_go_after_a_while(tmp_path: Path) -> None:
 def test_a_writer_killed_at_any_moment_leaves_whole_files_alone(tmp_path: Path) -> None:
     for kill in range(KILLS):
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), str(kill * 1000)], stdout=subprocess.PIPE
+            [sys.executable, "-c", WRITER, str(tmp_path), str(kill * 1000), "200000"], stdout=subprocess.PIPE
         )
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"

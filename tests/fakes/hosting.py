@@ -1,0 +1,76 @@
+"""Hosts of one model that come and go, as after a swap or a restart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from msgspec.structs import replace
+
+from core.cache.store import PrefixStore
+from core.contract.artifact import Artifact
+from core.contract.engine import Engine
+from core.contract.models import TokenModel
+from core.contract.options import LoadOptions
+from core.events import Usage
+from core.lanes import WorkLanes
+from core.requests import Generation, RawTokens, Sampling
+from core.serving.host import Host
+from core.serving.loaded import Loaded
+from core.serving.pool.loader import identify_model
+
+NEW_TOKENS = 12
+
+
+class Desk:
+    """One engine, one model, and hosts of it that come and go."""
+
+    def __init__(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> None:
+        self._engine = engine
+        self._artifact = artifact
+        # One thread: threads that wait for each other are slow on a machine that has other things to do.
+        self._options = replace(options, extra_buffers=False, threads=1, batch_threads=1)
+        self._lanes = WorkLanes()
+
+    def encode(self, text: str) -> list[int]:
+        """While a model is loaded."""
+        return self._tokenizer.encode(text, special=True)
+
+    def _load(self) -> Loaded:
+        model = self._engine.load(self._artifact, self._options)
+        assert isinstance(model, TokenModel)
+        identity = identify_model(self._engine, self._artifact, self._options, model)
+        self._tokenizer = model.tokenizer
+        return Loaded(model, self._engine.name, identity=identity)
+
+    @asynccontextmanager
+    async def hosting(self, store: PrefixStore | None) -> AsyncIterator[Host]:
+        host = Host(
+            "guide",
+            lambda *_: self._load(),
+            max_queue=32,
+            queue_timeout=60.0,
+            slots=None,
+            lanes=self._lanes,
+            store=store,
+            reuse=store is not None,
+        )
+        host.start()
+        await host.ready()
+        try:
+            yield host
+        finally:
+            await host.stop()
+
+
+async def answer(host: Host, tokens: list[int], **fields: object) -> tuple[str, Usage]:
+    wanted = Generation(
+        "guide",
+        RawTokens(tuple(tokens)),
+        sampling=Sampling(temperature=0.0),
+        max_tokens=NEW_TOKENS,
+        ignore_eos=True,
+        **fields,  # type: ignore[arg-type]
+    )
+    reply = await (await host.submit(wanted)).reply()
+    return reply.choices[0].text, reply.usage
