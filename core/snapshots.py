@@ -231,7 +231,8 @@ class ModelSnapshot(Struct, frozen=True):
     architecture: str = ""
     quantization: str = ""
     parameters: int = 0
-    context: int = 0
+    context: int | None = None
+    """Tokens that one request may hold; None while the model loads, and where a server elsewhere does not tell."""
     trained_context: int = 0
     vocabulary: int = 0
     """Number of token ids; zero where nobody here can tell."""

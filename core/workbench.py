@@ -68,7 +68,7 @@ class Workbench:
         )
         self._prefixes = open_prefixes(settings, self.folders)
         self._trials = FormTrials()
-        self.factory = ModelFactory(
+        factory = ModelFactory(
             settings,
             store,
             loader,
@@ -79,9 +79,8 @@ class Workbench:
             past=past,
             witness=witness,
         )
-        """What models are made with."""
         self._process = psutil.Process()
-        self.models = ServedModels(settings, store, self.factory, self.lanes, self._model_bytes)
+        self.models = ServedModels(settings, store, factory, self.lanes, self._model_bytes)
         """Those that are served, and in its store those that one could have."""
         self.requests = RequestIntake(self.models, settings.route, witness)
         """The way in for requests, and their cancelling."""

@@ -113,10 +113,10 @@ def _card(model: ModelSnapshot, created: int, paths: Collection[Path]) -> ModelC
         architecture=model.architecture or None,
         quantization=model.quantization or None,
         parameters=model.parameters or None,
-        context_length=model.context or None,
-        max_model_len=model.context or None,
+        context_length=model.context,
+        max_model_len=model.context,
         meta=ModelMeta(
-            n_ctx=model.context or None,
+            n_ctx=model.context,
             n_ctx_train=model.trained_context or None,
             n_params=model.parameters or None,
             size=model.weight_bytes or None,

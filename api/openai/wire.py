@@ -25,7 +25,7 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 StopText = Annotated[str, Meta(max_length=1024)]
 ModelName = Annotated[str, Meta(max_length=1024)]
-"""Left out, or empty, it stands for the model that is served, see `Workbench.standing_in`."""
+"""Left out, or empty, it stands for the model that is served, see `RequestIntake.choose_model`."""
 
 _HOSTED: Final = {
     "items": {

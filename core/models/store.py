@@ -29,6 +29,7 @@ from core.models.hub.repository import Quant, Repository
 from core.models.hub.search import Filters, Page
 from core.models.library.delete import delete, repo_of
 from core.models.library.scan import Library, LibraryEntry, user_library
+from core.models.library.servers import ask
 from core.models.resolve import quant_of, read_asked, read_own, resolve
 from core.names import AskedName, BuiltIn, Name
 from core.settings.profile import Profile
@@ -128,6 +129,11 @@ class Store:
     def library(self, loaded: Collection[Path] = ()) -> tuple[LibraryEntry, ...]:
         """The models on this machine; `loaded` holds the paths of those that are loaded."""
         return self.shelf.scan(loaded)
+
+    def ask_servers(self) -> tuple[LibraryEntry, ...]:
+        """The models of the servers that the settings name; a server that does not answer is an entry with the reason.
+        Takes a second at most."""
+        return ask(self._settings.library.servers)
 
     def delete(self, entry: LibraryEntry) -> int:
         """Delete a model's files; returns the bytes that became free, and gives up downloads of which nothing is left.

@@ -246,7 +246,7 @@ class Host:
             architecture=spec.architecture,
             quantization=spec.quantization,
             parameters=spec.parameters,
-            context=spec.context,
+            context=self.context,
             trained_context=spec.trained_context,
             vocabulary=self._reader.vocabulary if self._reader is not None else 0,
             slots=spec.slots,

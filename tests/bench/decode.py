@@ -119,7 +119,7 @@ async def _ours(setup: DecodeSetup, streams: int) -> AsyncIterator[tuple[Workben
 
 
 async def core_rate(workbench: Workbench, name: str, streams: int, tokens: int) -> float:
-    """Through `Workbench.submit`, in this process."""
+    """Through `RequestIntake.submit`, in this process."""
     prompts = [f"Count to a hundred, please, as number {number} of all." for number in range(streams)]
     firsts: list[float] = []
 

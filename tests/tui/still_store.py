@@ -20,6 +20,7 @@ from core.models.formats.header import Header, Layer
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.models.hub.search import Filters, Found, Page
 from core.models.library.scan import LibraryEntry, Location
+from core.models.library.servers import ask
 from core.models.resolve import read_own
 from core.names import Name
 
@@ -164,6 +165,7 @@ class StillStore:
         self.catalog: Catalog = decode(CATALOG)
         self.downloads = StillDownloads()
         self.problem: HubError | None = None
+        self.servers: tuple[str, ...] = ()
         self.found: Callable[[str], Sequence[Found]] = lambda _: FOUND
         self.gates: dict[str, threading.Event] = {}
         """By the words of a search."""
@@ -185,6 +187,9 @@ class StillStore:
         if repo != QWEN:
             raise RepositoryNotFound(f"The Hub has no repository {repo}, or hides it: check the name.")
         return repository()
+
+    def ask_servers(self) -> tuple[LibraryEntry, ...]:
+        return ask(self.servers)
 
     def read_own(self, text: str) -> Name:
         return read_own(text)

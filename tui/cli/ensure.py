@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 from rich.prompt import Confirm
 
-from core.contract.options import LoadOptions
-from core.engines.registry import Engines
 from core.errors import Cancelled, NotDownloaded
 from core.models.fit.estimate import Verdict
-from core.models.store import Store
-from core.settings.schema import folders
 from core.sizes import format_size
+from core.workbench import Workbench
 from tui.cli.console import Paper
 from tui.cli.fit_words import fits, judge
 from tui.cli.pull import fetch
 
 if TYPE_CHECKING:
+    from core.models.store import Store
     from core.settings.schema import Settings
 
 
@@ -35,7 +33,7 @@ def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
     Raises NotDownloaded where nobody can be asked, Cancelled when the answer is no or the download was interrupted,
     and ModelNotFound, ArtifactError, HubError, DownloadError.
     """
-    store = Store(settings, folders(), Engines(), LoadOptions().overlaid_with(settings.model))
+    store = Workbench(settings).models.store
     console = Paper(stderr=True)
     try:
         for name in names:

@@ -10,17 +10,15 @@ from msgspec import Struct
 from rich import box
 from rich.table import Table
 
-from core.engines.registry import Engines
 from core.errors import ModelNotFound
 from core.foreign_text import make_printable
 from core.models.catalog import CatalogEntry, builtin_catalog
-from core.models.library.scan import Library, LibraryEntry, Location, user_library
-from core.models.library.servers import ask
+from core.models.library.scan import LibraryEntry, Location
 from core.models.resolve import read_own
 from core.names import Unknown
 from core.settings.load import load_settings
-from core.settings.schema import Settings, folders
 from core.sizes import format_size
+from core.workbench import Workbench
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
@@ -62,18 +60,10 @@ def run(given: Arguments) -> int:
     if given.catalog or given.what:
         return _print([_offered(entry) for entry in builtin_catalog()], catalog_table(builtin_catalog()), given.json)
     settings = load_settings(config_file=given.config)
-    entries = everything(settings)
+    store = Workbench(settings).models.store
+    entries = (*store.library(), *store.ask_servers())
     shorts = short_names(entries, {name for name in settings.models if settings.source(name) != name})
     return _print([_listed(entry, shorts) for entry in entries], table_of(entries, shorts), given.json)
-
-
-def everything(settings: Settings) -> tuple[LibraryEntry, ...]:
-    """What is on this machine, and on the servers of the settings."""
-    return (*library(settings).scan(), *ask(settings.library.servers))
-
-
-def library(settings: Settings) -> Library:
-    return user_library(settings.library, folders(), Engines().takers())
 
 
 def short_names(entries: Iterable[LibraryEntry], configured: Collection[str]) -> dict[Path, str]:

@@ -60,8 +60,10 @@ class ChatScreen(Room):
         self._stream: Stream | None = None
         self._writing: Exchange | None = None
         self._warned = False
+        self._served = False
+        """Whether the model is there to answer."""
         self._window: int | None = None
-        """Tokens of the context of the model in use: zero where it does not tell, None while there is no model."""
+        """Tokens that the model's context holds; None where nobody knows."""
         self._told: tuple[str, ...] = ()
 
     def body(self) -> ComposeResult:
@@ -102,9 +104,12 @@ class ChatScreen(Room):
     def show(self, snapshot: Snapshot) -> None:
         model = model_in(snapshot, self.desk.model)
         self._tell_of(model)
-        context = model.context if model is not None and model.state is not ModelState.LOADING else None
-        if context != self._window:
-            self._window = context
+        served, window = (
+            model is not None and model.state is not ModelState.LOADING,
+            model.context if model is not None else None,
+        )
+        if (served, window) != (self._served, self._window):
+            self._served, self._window = served, window
             self._draw_context()
         if self._writing is not None and not self.desk.ready and model is not None:
             self._note(
@@ -192,7 +197,7 @@ class ChatScreen(Room):
         used, whole = self.chat.tokens, self._window or 0
         share = used / whole if whole else 0.0
         known = f"{fmt.count(used)} of {fmt.count(whole)} tokens" if whole else f"{fmt.count(used)} tokens"
-        text = known if self._window is not None else "no model yet"
+        text = known if self._served else "no model yet"
         self.query_one("#context", Gauge).show(share, text)
         if share >= WARN_SHARE and not self._warned:
             self._warned = True

@@ -13,7 +13,6 @@ from textual.message import Message
 from textual.widgets import Static
 
 from core.errors import BenchtopError, HubError
-from core.models.library.servers import ask
 from core.sizes import format_size
 from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
@@ -125,8 +124,8 @@ class ModelsScreen(Keeping):
         entries = await asyncio.to_thread(self.desk.workbench.models.library)
         configured = await asyncio.to_thread(self.desk.configured, entries)
         self.post_message(self.Scanned(entries, self._servers, configured, came))
-        if urls := self.desk.settings.library.servers:
-            self.post_message(self.Scanned(entries, await asyncio.to_thread(ask, urls), configured))
+        if self.desk.settings.library.servers:
+            self.post_message(self.Scanned(entries, await asyncio.to_thread(self.store.ask_servers), configured))
 
     @on(Scanned)
     def _take(self, event: Scanned) -> None:

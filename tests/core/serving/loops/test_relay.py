@@ -88,6 +88,11 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
+async def test_a_context_that_nobody_told_is_unknown_and_not_zero() -> None:
+    async with relaying(flowing()) as host:
+        assert (host.snapshot().state, host.snapshot().context) == (ModelState.READY, None)
+
+
 async def test_a_request_is_answered_with_usage_and_timings() -> None:
     async with relaying(flowing()) as host:
         stream = await host.submit(asks("hello"))

@@ -146,7 +146,7 @@ async def test_an_answer_that_another_took_the_place_of_comes_back() -> None:
 
 
 async def test_no_model_and_a_model_that_tells_no_context_are_told_apart() -> None:
-    still = StillWorkbench((replace(GUIDE, context=0),))
+    still = StillWorkbench((replace(GUIDE, context=None),))
     still.gate = asyncio.Event()
     app = quiet(still)
     async with app.run_test() as pilot:

@@ -433,7 +433,8 @@ async def test_a_click_selects_a_row_and_a_second_one_acts() -> None:
 async def test_the_settings_servers_are_asked() -> None:
     still = StillWorkbench()
     app = quiet(still)
-    app.desk.settings = replace(app.settings, library=LibrarySettings(servers=("http://127.0.0.1:1",)))
+    still.store.servers = ("http://127.0.0.1:1",)
+    app.desk.settings = replace(app.settings, library=LibrarySettings(servers=still.store.servers))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.desk.ready)
         await pilot.press("1")
