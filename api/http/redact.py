@@ -2,7 +2,7 @@
 
 This is done to the finished sentence, at the edge, and not by each error that names a file: half of the paths stand in
 words of native libraries and of the system, which an error only quotes, so that a rule for those who raise errors would
-be broken by the next of them. Whoever knows which files a sentence is about says so with `core.errors.attach_paths`,
+be broken by the next of them. Code that knows which files a sentence is about says so with `core.errors.attach_paths`,
 and those are cut exactly; whatever else looks like an absolute path is cut as well, as far as a path without blanks can
 be told from the words around it. Terminals and logs get the whole sentence.
 """

@@ -38,7 +38,7 @@ from core.workbench import Workbench
 PATHS: Final = ("/v1/chat/completions", "/chat/completions")
 NO_CALL: Final = (None, "", "none", "auto")
 CALLABLE: Final = ("function", "custom")
-"""Types of tools that a client runs; all others are run by whoever hosts a model elsewhere."""
+"""Types of tools that a client runs; all other types are run by a hosted service."""
 FOR_TEMPLATES: Final = {
     "reasoning_effort": "reasoning_effort",
     "enable_thinking": "enable_thinking",

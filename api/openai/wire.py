@@ -44,7 +44,7 @@ _BIASES: Final = {"propertyNames": {"pattern": "^[0-9]{1,9}$"}}
 _ONE_LIMIT: Final[Json] = {
     "anyOf": [{"properties": {name: {"type": "null"}}} for name in ("max_tokens", "max_completion_tokens")]
 }
-"""Whoever sends both must send the same with them, which no schema can say."""
+"""A client that sends both must give them the same value, which no schema can say."""
 _NEEDS_LOGPROBS: Final[Json] = {
     "anyOf": [
         {"properties": {"top_logprobs": {"enum": [None, 0]}}},

@@ -49,7 +49,7 @@ class Measurable(Protocol):
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """Modules that its models are made with; whoever measures imports them before."""
+        """Modules that its models are made with. A trial run imports them before it measures the memory of a model."""
         ...
 
 

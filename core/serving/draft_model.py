@@ -1,4 +1,4 @@
-"""What guesses for a model: looked up in its own text, or written by a smaller model, as its settings wish."""
+"""How the next tokens of a model are guessed: looked up in its own text, or written by a smaller model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def way(artifact: Artifact, wish: str | None, find: Find) -> Way:
         said = f"What is to draft for {artifact.name} is not here: {_why(wish, error)}"
         with attach_paths(*error.paths):
             raise LoadFailed(artifact.name, said) from error
-    # One wish for all models holds for the small one too.
+    # A draft model that the settings name for all models is named for itself, too.
     return Simple.NOTHING if draft.path == artifact.path else draft
 
 
@@ -71,7 +71,7 @@ def refuse_unlike(artifact: Artifact, chosen: Way) -> None:
 
 
 def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loaded:
-    """The loaded model with what guesses for it; frees it where that cannot be.
+    """The loaded model with its proposer; frees the model where the proposer cannot be made.
 
     Raises LoadFailed for a draft model of another vocabulary, and what loading it raises.
     """
@@ -97,7 +97,7 @@ def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Load
 
 
 def _options(model: Model) -> LoadOptions:
-    """A draft model follows every running sequence to its end."""
+    """As many slots and as much context as the model has: a draft model follows every running sequence to its end."""
     return LoadOptions(ctx_size=model.spec.context, slots=model.spec.slots)
 
 

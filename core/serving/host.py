@@ -37,14 +37,14 @@ log = get_logger(__name__)
 
 
 class Traits(Struct, frozen=True):
-    """What decides which wishes of a request can come true."""
+    """What decides which fields of a request can have an effect with a model."""
 
     template: str | None
-    """The source of its chat template; None where it has none, or where whoever runs it renders prompts."""
+    """The source of its chat template; None where it has none, and where a server elsewhere renders prompts."""
     stepwise: bool
     """Whether this workbench computes its prompts and draws its tokens."""
     vocabulary: int | None
-    """Number of token ids; None where nobody here can tell."""
+    """Number of token ids; None where that is not known here."""
 
 
 class Host:
@@ -83,7 +83,7 @@ class Host:
         self._error: BenchtopError | None = None
         self._loaded: Loaded | None = None
         self._reader: PromptReader | None = None
-        """None for a model whose prompts are not tokens here: what takes its requests renders and tokenises them."""
+        """None for a model that renders and tokenises its prompts by itself."""
         self._serving: ModelLoop[Any] | None = None
         """None until the model is loaded."""
         self._ready = asyncio.Event()
@@ -386,7 +386,7 @@ class Host:
             try:
                 self._reader = PromptReader(self.name, model.spec, model.tokenizer, self._lanes, self._trials)
             except Exception:
-                # Nobody else would free it.
+                # Free the model here: its loader has given it away already.
                 loaded.shutdown()
                 raise
             loaded.notes = (*loaded.notes, *self._reader.notes)

@@ -1,4 +1,4 @@
-"""Requests on their way to a model that may have to be loaded first. Before they reach a queue, nobody else knows them.
+"""Requests on their way to a model that may have to be loaded first. No queue knows them yet.
 
 All of it belongs to the event loop.
 """
@@ -52,7 +52,7 @@ class Arrival:
 
 
 class Arrivals:
-    """Those that are under way now, in the order in which they came."""
+    """The requests that are under way now, in the order in which they came."""
 
     def __init__(self) -> None:
         self._arrivals: dict[str, Arrival] = {}

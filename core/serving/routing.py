@@ -1,4 +1,4 @@
-"""Which model answers a request for `auto`: a pure function of the prompt and of what there is."""
+"""Which model answers a request for `auto`: a pure function of the prompt and of the models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.settings.schema import Strategy
 AUTO = "auto"
 """The model's name in a request that wants to be routed."""
 CHARACTERS_PER_TOKEN = 3.0
-"""Low, so that a prompt is rather taken to be too long for a context than found to be."""
+"""A low estimate: a prompt is better taken to be too long for a context than found to be when the model reads it."""
 LONG = 2000
 """Tokens at which a prompt counts as long in full."""
 
@@ -39,9 +39,9 @@ class Route(Struct, frozen=True):
 
     model: str
     cost: int
-    """Bytes of weights: what a token of it takes to compute."""
+    """Bytes of weights, which stand for the time that a token takes."""
     context: int | None = None
-    """Tokens it holds; None while nobody knows."""
+    """Tokens that it holds; None where that is not known."""
 
 
 class Decision(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Speculation as a serving loop does it: guesses where a step has room for them, and what came of them."""
+"""Speculation in a serving loop: it adds guesses to a step that has room for them, and learns which came true."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Guesser:
         return [(choice, replace(item, draft=guess)) for (choice, item), guess in zip(work, guesses, strict=True)]
 
     def learn(self, work: Steps, steps: Sequence[Step], seconds: float) -> None:
-        """What the step drew, and how long it took."""
+        """Take account of what the step drew, and of its seconds."""
         if self._idle or any(len(item.tokens) > 1 for _, item in work):
             return
         outcomes = [
@@ -69,7 +69,7 @@ class Guesser:
         self._guarded(lambda speculation: speculation.learn(outcomes, seconds))
 
     def forget(self, choice: Choice) -> None:
-        """It has ended."""
+        """The choice has ended."""
         self._guarded(lambda speculation: speculation.forget(choice))
 
     def shutdown(self) -> None:
@@ -77,13 +77,13 @@ class Guesser:
         self._guarded(lambda speculation: speculation.shutdown())
 
     def _guarded(self, act: Callable[[Speculation], Result]) -> Result | None:
-        """What it returns; None where nothing is guessed, or no more after this."""
+        """What `act` returns. None where nothing is guessed, and where `act` fails: nothing is guessed afterwards."""
         if self._speculation is None or self._problem:
             return None
         try:
             return act(self._speculation)
         except Exception as error:
-            # The edge of another model: it may fail in any way, and nobody's request depends on it.
+            # The edge of the draft model: it may fail in any way, and no request depends on it.
             log.exception("draft failed", draft=self._speculation.stats.by)
             self._give_up(f"it failed: {error}")
             return None
@@ -94,5 +94,5 @@ class Guesser:
         try:
             self._speculation.shutdown()
         except Exception:
-            # As above; what it took stays taken until the process ends.
+            # As above; its memory stays taken until the process ends.
             log.exception("draft was not freed", draft=self._speculation.stats.by)

@@ -18,12 +18,12 @@ def post(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
     try:
         loop.call_soon_threadsafe(act)
     except RuntimeError:
-        # The front end's event loop has been closed: nobody is left to be told.
+        # The front end's event loop has been closed: no client is left.
         log.debug("dropped events of a closed event loop")
 
 
 class Stream:
-    """Events of one request, in batches: whatever the engine's steps have made since the last take.
+    """Events of one request, in batches: all that the engine's steps have made since the last take.
 
     Made within a running event loop; `deliver` and `admit` are called on that loop.
     """
@@ -95,7 +95,7 @@ class Stream:
                 self.cancel()
 
     async def reply(self) -> Reply:
-        """All of it at once. Raises the error that ended it."""
+        """The whole answer at once. Raises the error that ended the request."""
         events: list[Event] = []
         async for batch in self:
             events.extend(batch)

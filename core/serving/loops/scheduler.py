@@ -227,7 +227,7 @@ class ServingLoop(ModelLoop[Job]):
             self._close_job(choice.job, Failed(Cancelled()))
 
     def _admit(self) -> None:
-        """Give slots to whoever waits, in order, until one finds no slot or no memory."""
+        """Give slots to waiting requests, in order, until one of them finds no slot or no memory."""
         while len(self._running) < self._model.spec.slots:
             head = self._waiting[0].job if self._waiting else self._queue.peek()
             if head is None or head is self._blocked:
@@ -271,7 +271,7 @@ class ServingLoop(ModelLoop[Job]):
         return [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
 
     def _preempt_youngest(self) -> None:
-        """Whoever came last makes room; it goes on, with its state, before anything in the queue."""
+        """The choice that came last makes room; it goes on, with its state, before anything in the queue."""
         choice = self._running.pop()
         self._memory.preempt(choice)
         self._waiting.appendleft(choice)

@@ -18,7 +18,7 @@ class Occupant(Struct, frozen=True):
 
     name: str
     size: int
-    """What it was measured to take, or is expected to while it loads."""
+    """Bytes that it was measured to take; while it loads, those that it is expected to take."""
     used: float
     """When a request for it last began or ended."""
     busy: bool = False
@@ -66,7 +66,7 @@ def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> Room | No
     if freed < excess:
         return NoRoom(excess - freed)
     for each in reversed(chosen[:-1]):
-        # A small one went first and a large one after it may have made that needless.
+        # A small model was chosen first, and a large one after it may have made that needless.
         if freed - each.size >= excess:
             chosen.remove(each)
             freed -= each.size
@@ -74,7 +74,7 @@ def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> Room | No
 
 
 def expired(occupants: Iterable[Occupant], now: float) -> list[str]:
-    """Those that have been idle longer than they may."""
+    """The models that have been idle longer than they may."""
     return [
         each.name
         for each in occupants
@@ -83,6 +83,6 @@ def expired(occupants: Iterable[Occupant], now: float) -> list[str]:
 
 
 def coldest(occupants: Iterable[Occupant]) -> str | None:
-    """The one that may go now and was used longest ago."""
+    """The model that may go now and was used longest ago."""
     movable = [each for each in occupants if not each.busy and not each.pinned]
     return min(movable, key=lambda each: each.used).name if movable else None

@@ -46,7 +46,7 @@ class ModelLoader:
         announce: Callable[[str], None],
         find: Find = resolve_own,
     ) -> None:
-        """`find` gives the files of a model that another one's settings name."""
+        """`find` gives the files of the draft model that a model's settings name."""
         self._settings = settings
         self._engines = engines
         self._prober = prober
@@ -104,8 +104,8 @@ class ModelLoader:
         return way(artifact, profile.draft or self._settings.model.draft, self._find)
 
     def candidates(self, artifact: Artifact, profile: Profile = Profile()) -> list[Candidate]:
-        """Each engine that runs here, with the model in the first format that it accepts, by priority. One for which
-        the model cannot be converted, for want of room, is passed over; LoadFailed where it is the only one."""
+        """Each engine that runs here, by priority, with the model in the first format that it takes. Engines for which
+        there is no room to convert the model are passed over. Raises LoadFailed where that is the only engine."""
         forced = self._forced(profile)
         engines = [self._engines.get(forced)] if forced is not None else list(self._engines)
         if self._options.overlaid_with(profile).loras:

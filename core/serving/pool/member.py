@@ -21,7 +21,7 @@ from core.sizes import format_size
 from core.snapshots import ModelKind, ModelState
 
 RETRY_AFTER = 5
-"""Seconds after which whoever found too many waiting for a model that is leaving may ask again."""
+"""Seconds after which a client may ask again that found too many requests waiting for a model that is leaving."""
 
 
 class Member:
@@ -31,13 +31,13 @@ class Member:
         self.name = artifact.name
         self.artifact = artifact
         self.own = profile
-        """As the settings have it."""
+        """What the settings say of it."""
         self.profile = profile
-        """What it is loaded with: its own, or with another context for whoever loaded it last."""
+        """What it is loaded with: `own`, with the options laid over it that were given when it was last loaded."""
         self.named = kept
-        """By the user, at the start or in the settings; others came by a request."""
+        """Whether the user named it, at the start or in the settings; other models came by a request."""
         self.kept = kept
-        """Stays known after it is unloaded, to be loaded again on demand."""
+        """Whether it stays known after it is unloaded, to be loaded again on demand."""
         self.kind = kind
         """What its files promise; a request finds out what it really does."""
         self.pinned = profile.pin
@@ -48,7 +48,7 @@ class Member:
         """Bytes it was measured to take when it was last loaded; before that, what it is expected to."""
         self.measured = False
         self.seated = False
-        """It was given its turn to load, so that its bytes count; one that waits takes nothing."""
+        """Whether it was given its turn to load, so that its bytes count; a model that waits takes nothing."""
         self.turn: Future[None] | None = None
         """While its thread waits for its turn to load, or for room."""
         self.stopping: asyncio.Task[None] | None = None
@@ -79,14 +79,14 @@ class Member:
 
     @property
     def broken(self) -> bool:
-        """It failed after it had been loaded, and has not been told to end."""
+        """Whether it failed after it had been loaded, and was not told to end yet."""
         host = self.host
         failed = host is not None and host.state is ModelState.FAILED and not host.never_loaded
         return failed and self.stopping is None
 
     @property
     def leaving(self) -> bool:
-        """New requests wait until it is gone, and then have it loaded again."""
+        """Whether new requests wait until it is gone, and then have it loaded again."""
         return self._doors > 0
 
     @property
@@ -96,7 +96,7 @@ class Member:
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        """New requests wait as long as anybody keeps it closed."""
+        """New requests wait while it is closed; several callers may close it at once."""
         self.close_door()
         try:
             yield
