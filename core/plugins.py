@@ -1,8 +1,8 @@
-"""Things by name: those that are built in, and those that plugins bring.
+"""Engines, formats and themes by name: those that are built in, and those that plugins bring.
 
-A plugin is an installed package that declares an entry point in one of our groups. The names are read from the
-packages' metadata when something is asked for that is not built in; a plugin is imported when its thing is used. A
-plugin that cannot be used is left out and told, in the log and by `tui doctor`, and hinders nothing else.
+A plugin is an entry point that an installed package declares in one of our groups. Their names are read from metadata
+when a name is asked for that is not built in, and a plugin is imported when it is used. A plugin that cannot be used is
+left out: the log and `tui doctor` say why, and nothing else is hindered.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from core.errors import BenchtopError
+from core.foreign_text import make_printable
 from core.telemetry.log import get_logger
 
 Thing = TypeVar("Thing")
@@ -36,7 +37,8 @@ class PluginBroken(BenchtopError):
     """A plugin that cannot be used."""
 
     def __init__(self, plugin: Plugin, reason: str) -> None:
-        super().__init__(f"The plugin {plugin.name} ({plugin.group}) of {plugin.package} is left out: {reason}.")
+        said = f"The plugin {plugin.name} ({plugin.group}) of {plugin.package} is left out: {reason}."
+        super().__init__(make_printable(said))
         self.plugin = plugin
 
 
@@ -75,8 +77,8 @@ class Registry(Generic[Thing]):
         check: Callable[[Thing], str | None],
         find: Callable[[str], Iterable[Plugin]] = installed_plugins,
     ) -> None:
-        """`built_in`: name to `module:attribute`. `make`: from the object there to the thing. `check`: why a plugin's
-        thing cannot be used, as the end of a sentence; None where it can. `find`: the plugins of a group."""
+        """`built_in`: name to `module:attribute`. `make` turns the object there into the thing. `check` says why a
+        plugin's thing cannot be used, as the end of a sentence; None where it can. `find` lists a group's plugins."""
         self._group = group
         self._built_in = built_in
         self._make = make

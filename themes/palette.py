@@ -14,6 +14,7 @@ TEXTS: Final = (
     *("foreground", "quiet", "primary", "secondary", "error", "warning", "success", "prefill", "decode", "cached"),
 )
 """What is written in, on each of the grounds."""
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -50,7 +51,9 @@ class Palette(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def find_faults(palette: Palette) -> list[str]:
-    """Why a palette cannot be used: colours that are none, and text that cannot be read. Each begins with the key."""
+    """Why a palette cannot be used: wrong colours, and text that cannot be read. Each reason begins with the key."""
+    if not NAME.fullmatch(palette.name):
+        return [f"name: {palette.name!r} is no name; write letters, digits, dots, dashes and underscores"]
     colours = {key: getattr(palette, key) for key in Palette.__struct_fields__ if key not in ("name", "dark")}
     wrong = [
         f"{key}: {colour!r} is no colour; write it as #rrggbb"

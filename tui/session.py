@@ -242,10 +242,10 @@ class Desk:
 
 
 def _damage(artifact: Artifact) -> str | None:
-    """Of a file that the library has not looked into. Touches the disk."""
+    """Of a file that the library has not looked into; folders are looked into as they are loaded. Touches the disk."""
     from core.models.formats.file_index import Inspector, see
 
-    if artifact.format != "gguf":
+    if not artifact.path.is_file():
         return None
     try:
         return Inspector().look(artifact.path, see(artifact.path.stat())).problem

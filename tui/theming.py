@@ -1,4 +1,4 @@
-"""Palettes as Textual themes, and the domain colours for themes that know none of ours."""
+"""Palettes as Textual themes, and our own colours for themes that have none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines by name. Names, not imports: an engine's module is loaded when it is asked for."""
+"""The engines by name; the module of an engine is imported when the engine is asked for."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Engines:
         return self._registry.plugins
 
     def find_broken(self) -> tuple[PluginBroken, ...]:
-        """The plugins that cannot be used, each tried."""
+        """The plugins that cannot be used; tries each."""
         _ = self._in_order
         return self._registry.broken
 
@@ -153,7 +153,7 @@ def _no_plugins(_: str) -> tuple[Plugin, ...]:
 
 
 def _find_fault(made: Engine) -> str | None:
-    """Why a plugin's engine cannot be used. Whatever it raises counts as one reason more."""
+    """Why a plugin's engine cannot be used; None where it can. An error that is raised here counts as a reason."""
     if missing := missing_members(made, Engine):
         return f"it is no engine, for it has no {', '.join(missing)}"
     if not isinstance(made.priority, int) or not all(isinstance(each, str) for each in made.formats):

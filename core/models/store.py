@@ -18,12 +18,13 @@ from core.contract.options import KvType, LoadOptions, LoadSettings
 from core.devices import Device, list_devices
 from core.errors import ArtifactError
 from core.hardware import describe_machine, measure_available_memory
-from core.models.catalog import Catalog, builtin_catalog
+from core.models.catalog import Catalog, Task, builtin_catalog
 from core.models.downloads.manager import Downloads
 from core.models.fit.estimate import Correction, Judged, Setup, estimate, fit, largest_context, usual_setup
 from core.models.fit.records import FitRecord, FitRecords
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
+from core.models.formats.registry import known_formats
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant, Repository
 from core.models.hub.search import Filters, Page
@@ -207,9 +208,11 @@ class Store:
 
     def expect_kind(self, artifact: Artifact) -> ModelKind:
         """What a model here does, as far as its header or its name tells; quick for all but GGUF files."""
-        if artifact.format == "ggml-whisper":
+        known = known_formats().get(artifact.format)
+        if known is not None and known.task is Task.SPEECH:
             return ModelKind.TRANSCRIPTION
-        if artifact.format == "onnx-embedder" or any(word in artifact.path.name.lower() for word in EMBEDDER_WORDS):
+        embeds = known is not None and known.task is Task.EMBEDDING
+        if embeds or any(word in artifact.path.name.lower() for word in EMBEDDER_WORDS):
             return ModelKind.EMBEDDING
         if artifact.format != "gguf":
             return ModelKind.CHAT

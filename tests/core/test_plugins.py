@@ -111,5 +111,9 @@ def __getattr__(name: str) -> object:
     raise AttributeError(name)
 
 
+def test_what_a_plugin_says_obeys_no_terminal() -> None:
+    assert "\x1b" not in str(PluginBroken(plugin("torch", "Torch"), "\x1b[2Jgone"))
+
+
 def test_an_object_is_found_by_module_and_attribute() -> None:
     assert load_object(f"{__name__}:Lamp") is Lamp

@@ -1,4 +1,4 @@
-"""What a file or folder is, told by its content and not by its name; and what tells it from others."""
+"""Finds the format of a file or folder by its content, and a fingerprint that tells it from others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def newest_write(path: Path) -> int:
 
 
 def fingerprint(path: Path) -> str:
-    """Tells one model from another without reading all of it: names, sizes, first and last MiB of each file."""
+    """A digest of a model's file names and sizes and of the first and last MiB of each file."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for each in files:

@@ -1,4 +1,4 @@
-"""A look into model files, kept: an unchanged file is not opened a second time."""
+"""Looks into model files and keeps the findings, so that an unchanged file is not opened a second time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.models.formats.source import Damaged
 from core.telemetry.log import get_logger
 
 VERSION = 2
-"""Of what is looked at; what was kept by another is forgotten."""
+"""Of the findings; those that another version kept are forgotten."""
 log = get_logger(__name__)
 
 
@@ -28,18 +28,18 @@ class Seen(Struct, frozen=True):
     modified: int
     """Nanoseconds since the epoch."""
     used: float
-    """When it was last read, in seconds since the epoch, as far as the file system says."""
+    """When the file was last read, in seconds since the epoch, as far as the file system says."""
 
 
 class Finding(Struct, frozen=True):
     """What is in a file."""
 
     format: FormatName | None = None
-    """None where it is damaged or no model by itself."""
+    """None where the file is damaged."""
     problem: str | None = None
-    """Why it cannot be loaded, as the end of a sentence."""
+    """Why the file cannot be loaded, as the end of a sentence."""
     label: str | None = None
-    """Of a config.json: what stands behind the colon for the weights beside it."""
+    """Of a config.json: the label of the weights beside it, as users write it behind the colon."""
     kind: str = ""
     """Of a config.json: the model's type."""
 
@@ -53,12 +53,12 @@ class _Kept(Struct, array_like=True):
 class _Memory(Struct, array_like=True):
     version: int
     formats: tuple[FormatName, ...]
-    """Those that were known: a file may be of another one since."""
+    """The formats that were known then; with further ones, a file may be found to be of another."""
     files: dict[str, _Kept]
 
 
 class Inspector:
-    """Looks into files, and remembers what it found in `memory`, where one is given."""
+    """Looks into files, and keeps the findings in the file `memory` where one is given."""
 
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
@@ -68,7 +68,7 @@ class Inspector:
         """Files that were opened, because they were new or had changed."""
 
     def look(self, path: Path, seen: Seen) -> Finding:
-        """What is in a model's file or a config.json; never raises for one that is damaged or cannot be read."""
+        """The finding for a model's file or a config.json; a file that is damaged or cannot be read raises nothing."""
         key = str(path)
         kept = self._kept.get(key)
         if kept is None or (kept.size, kept.modified) != (seen.size, seen.modified):
@@ -78,7 +78,7 @@ class Inspector:
         return kept.finding
 
     def save(self) -> None:
-        """Keep what was looked at since this was made, and forget the rest; nothing is lost where that fails."""
+        """Keep the findings since this Inspector was made, and forget all others; where that fails, nothing is lost."""
         if self._memory is None or self._fresh == self._kept:
             return
         # Names that are not UTF-8 cannot be written; their files are looked into again each time.

@@ -1,4 +1,4 @@
-"""What a file format is: how models of one kind are told apart, grouped, checked and described.
+"""What a file format is: how files of one kind are recognised, grouped, checked and described.
 
 A format is a class that derives from `Format` and overrides what differs, in a file of its own; its name stands in
 `core.models.formats.registry`, or in an entry point of the group `benchtop.formats`.
@@ -26,17 +26,17 @@ class Format(Protocol):
     name: FormatName
     """What engines call it."""
     task: Task = Task.CHAT
-    """What its models are for, where nothing else tells it."""
+    """The purpose of its models, where nothing else tells it."""
     hub_tag: str | None = None
-    """What the Hub tags repositories with that hold it."""
+    """The Hub's tag of repositories that hold it; None where there is no such tag."""
     patterns: tuple[str, ...] = ()
-    """How files are called that are a model by themselves: `*.gguf`."""
+    """Glob patterns of files that are a model by themselves: `*.gguf`."""
     checked_ending: str | None = None
     """The ending of the files that `check_file` can check."""
 
     def is_file(self, head: bytes) -> bool:
-        """Whether a file that begins so is of this format; `head` has up to HEAD_BYTES bytes. Raises Damaged for one
-        that is, and cannot be right."""
+        """Whether a file that begins with `head`, of up to HEAD_BYTES bytes, is of this format. Raises Damaged for a
+        file of this format that cannot be right."""
         return False
 
     def is_folder(self, folder: Path) -> bool:
@@ -54,8 +54,8 @@ class Format(Protocol):
         return iter(())
 
     def locate_model(self, folder: Path, files: Sequence[str], *, several: bool) -> Path:
-        """What an engine loads of a Group's files below `folder`; `several` tells that the folder holds further models
-        of this format."""
+        """The path that an engine loads of a Group's files below `folder`. `several`: the folder holds more models of
+        this format."""
         return folder
 
     def find_missing(self, folder: Path, files: Sequence[str], present: Collection[str]) -> str | None:
@@ -63,7 +63,6 @@ class Format(Protocol):
         return None
 
     def read_header(self, name: str, files: Files) -> Header:
-        """What the model `name` says of itself; `files` are all that it is made of. Raises Damaged, and what reading
-        `files` raises."""
+        """The facts of the model `name`, which is made of `files`. Raises Damaged, and what reading `files` raises."""
         note = "Files of this kind do not tell what memory they need; only the weights are counted."
         return Header(self.name, "unknown", name, "unknown", 0, weight_bytes(files.sizes), (), 0, notes=(note,))

@@ -12,12 +12,12 @@ from core.names import GGUF_LABEL, SPLIT
 
 PLAIN_LABELS: Final = {"FP16": "F16", "FP32": "F32"}
 QUANTIZED: Final = re.compile(r"(?:^|[-._ ])(?:I?Q\d|TQ\d|MXFP4|NVFP4|BF16|FP?16|FP?32)", re.IGNORECASE)
-"""Whatever looks as if it told a quantization, known or not (`IQ2XXS`)."""
+"""Names that look like a quantization, known or not (`IQ2XXS`)."""
 CALIBRATION: Final = re.compile(r"(?:^imatrix(?:$|[-._ ])|(?:^|[-._ ])imatrix$)", re.IGNORECASE)
 """A name that begins or ends so is an importance matrix, unless it tells a quantization: then it is made with one."""
 HEAD_FOLDER: Final = re.compile(r"(?:^|/)(?:mtp|eagle\d*|drafts?)/", re.IGNORECASE)
 HEAD_NAME: Final = re.compile(r"(?:mtp|eagle\d*|draft|dflash)[-_.]", re.IGNORECASE)
-"""What only drafts for a model beside it: `MTP/...`, `mtp-...`, `eagle3-...`, `draft-...`, `dflash-...`."""
+"""Heads, which only draft for a model beside them: `MTP/...`, `mtp-...`, `eagle3-...`, `draft-...`, `dflash-...`."""
 TOLD_LAST: Final = re.compile(r"[-_.]mtp\.gguf$", re.IGNORECASE)
 """`...-MTP.gguf`: a head, or a whole model that has one inside; its size tells."""
 HEAD_SHARE: Final = 5
@@ -49,7 +49,7 @@ def model_files(sizes: Mapping[str, int]) -> list[list[str]]:
 
 
 def projector_files(sizes: Mapping[str, int]) -> list[str]:
-    """What lets a model beside it see or hear."""
+    """The files that let a model beside them see or hear."""
     return [path for path in sizes if _is_projector(path)]
 
 

@@ -26,7 +26,7 @@ class Listing(Struct, frozen=True):
     named: str = "safetensors"
     """The same as the repository's name tells it."""
     model_type: str = ""
-    """Of config.json."""
+    """`model_type` of config.json; empty where there is none."""
 
     def files_beside(self) -> list[str]:
         """The small files at the top: config.json first, then tokenizers and the rest by name."""
@@ -42,8 +42,8 @@ class Group(Struct, frozen=True):
     """The files of one model."""
 
     names: tuple[str, ...]
-    """What it may be called, the shortest first. They follow from its own files alone: a model goes by each of them
-    whatever else is there, so that what was called by one where all is listed is found where only it was fetched."""
+    """The names it goes by, the shortest first. They follow from its own files alone: a name that was given where the
+    whole repository was listed finds the model where only its own files were fetched."""
     files: tuple[str, ...]
     """Paths, in the order in which they should arrive: what is loaded first comes first."""
 
@@ -60,7 +60,7 @@ def stem_of(path: str) -> str:
 
 
 def is_talk(path: str) -> bool:
-    """Whether a file is for people."""
+    """Whether a file is for people to read, and no part of a model."""
     return path.endswith((".md", ".png", ".jpg", ".gitattributes"))
 
 

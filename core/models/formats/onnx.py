@@ -21,9 +21,9 @@ ENCODERS: Final = frozenset(
     {"bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "albert", "camembert", "electra", "deberta", "deberta-v2"}
     | {"ernie", "modernbert", "nomic_bert", "new", "gte"}
 )
-"""Model types of configurations whose models read a text as a whole."""
+"""Model types, as config.json has them, of models that read a text as a whole."""
 HEADS: Final = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForCausalLM")
-"""Ends of architectures that make something else of it than vectors."""
+"""Ends of the names of architectures that make something else than vectors."""
 EMBEDDER_FILES: Final = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
 DATA: Final = re.compile(r"\.onnx([_.]data)(_\d+)?$")
 
@@ -34,7 +34,7 @@ class OnnxFormat(Format):
     name = "onnx"
     hub_tag = "onnx"
     embeds = False
-    """Which of the two kinds of graphs this is."""
+    """Whether the graphs make vectors."""
 
     def is_folder(self, folder: Path) -> bool:
         return any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx"))
@@ -77,7 +77,7 @@ def read_graph_header(format_: Format, name: str, files: Files) -> Header:
     if "config.json" not in files.sizes:
         return Format.read_header(format_, name, files)
     header = read_folder_header(format_.name, name, files)
-    # What a graph holds differs from what the configuration was written for; the file's name tells it.
+    # The configuration describes the original weights; the name of the graph's file tells how they were quantized.
     graph = next((path for path in files.sizes if path.endswith(".onnx")), header.quantization)
     return replace(header, quantization=_label(graph))
 

@@ -1,4 +1,4 @@
-"""Models that are split into several files, and what a file's name calls its model."""
+"""Models that are split into several files, and the name of a model by its path."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ MOST_PARTS: Final = 10_000
 
 
 def own_name(path: Path, *, folder: bool = False) -> str:
-    """What a model is called by its path: the name of a file without its ending and the number of a part, or that of
-    a folder; bytes that are not UTF-8 as escapes, since a model's name goes into JSON and logs."""
+    """The name of the model at a path: that of the file without its ending and part number, or that of the folder.
+    Bytes that are not UTF-8 become escapes, since the name goes into JSON and logs."""
     if folder:
         return make_encodable(path.name)
     part = _part(path)
@@ -20,7 +20,7 @@ def own_name(path: Path, *, folder: bool = False) -> str:
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
-    """All files of a split model of which `path` is one, as they must be called; alone where it is not split.
+    """All parts of the split model that `path` is a part of, by their names; `path` alone where it is not split.
 
     Their names are given whether they are there or not.
     """
@@ -33,7 +33,7 @@ def parts_of(path: Path) -> tuple[Path, ...]:
 
 
 def _part(path: Path) -> tuple[int, int] | None:
-    """Of the name of a split model's part: where what all have in common ends, and how many there are."""
+    """Where the name of a part ends that all parts share, and how many parts there are; None for another file."""
     if "-of-" not in path.name:
         return None
     from core.names import SPLIT

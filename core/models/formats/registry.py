@@ -25,21 +25,21 @@ FORMATS: Final[Mapping[FormatName, str]] = {
     "onnx-genai": "core.models.formats.genai:GenaiFormat",
     "ggml-whisper": "core.models.formats.whisper:WhisperFormat",
 }
-"""Name to `module:Class`. The first is preferred where nothing else decides; of those that a folder may be, the last,
-which asks for the most."""
+"""Name to `module:Class`, in order of preference. A folder that several formats recognise is of the last of them: the
+later ones ask for more files."""
 GROUP: Final = "benchtop.formats"
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
 
 class Formats:
-    """A plugin's format that fails where it should answer is left out from then on."""
+    """All formats of a process. A plugin's format that raises an unexpected error is left out from then on."""
 
     def __init__(self, find: Callable[[str], Iterable[Plugin]] = installed_plugins) -> None:
         self._registry: Registry[Format] = Registry(GROUP, FORMATS, lambda made: made(), _check, find)
 
     def __iter__(self) -> Iterator[Format]:
-        """Those of plugins last; nothing is asked of plugins before the iteration comes to them."""
+        """The built-in formats, then those of plugins, which are looked for when the iteration comes to them."""
         return iter(self._registry)
 
     @property
@@ -51,12 +51,12 @@ class Formats:
         return self._registry.plugins
 
     def find_broken(self) -> tuple[PluginBroken, ...]:
-        """The plugins that cannot be used, each tried."""
+        """The plugins that cannot be used; tries each."""
         _ = [*self]
         return self._registry.broken
 
     def get(self, name: FormatName) -> Format | None:
-        """None for what is no file, and for a format whose plugin is not here any more, or cannot be used."""
+        """None for URL and SCRIPT, and for a format whose plugin is gone or cannot be used."""
         try:
             return self._registry.get(name)
         except (KeyError, PluginBroken):
@@ -93,7 +93,10 @@ class Formats:
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Answer:
-        """What a format answers; `otherwise` where a plugin's fails. Raises Damaged, BenchtopError, OSError."""
+        """Call a method of a format; the answer is `otherwise` where a plugin's raises an unexpected error.
+
+        Raises Damaged, BenchtopError, OSError.
+        """
         try:
             return call(*args, **kwargs)
         except (Damaged, BenchtopError, OSError):
@@ -108,7 +111,7 @@ class Formats:
 
 @cache
 def known_formats() -> Formats:
-    """Those of this process: what is installed does not change while it runs."""
+    """The formats of this process; installed packages do not change while it runs."""
     return Formats()
 
 

@@ -39,7 +39,7 @@ class MlxFormat(Format):
         read_safetensors(FileSource(path))
 
     def group_files(self, listing: Listing) -> Iterator[Group]:
-        """Without what the same weights are stored in besides."""
+        """Files that hold the same weights once more are left out."""
         weights = [path for path in listing.sizes if "/" not in path and path.endswith(".safetensors")]
         model = [path for path in weights if path.startswith("model")] or weights
         if model and "config.json" in listing.sizes:

@@ -1,4 +1,4 @@
-"""Where a header's bytes come from: a file here, or part of one elsewhere."""
+"""Reads the beginning of a file, which lies here or elsewhere, in pieces."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ U64: Final = struct.Struct("<Q")
 
 
 class Damaged(Exception):
-    """The file is not what it should be; the message says what is wrong, as the end of a sentence."""
+    """A file is damaged; the message says how, as the end of a sentence."""
 
 
 class Source(Protocol):
-    """A file of which parts can be read."""
+    """A file that can be read in parts."""
 
     @property
     def size(self) -> int:
@@ -59,7 +59,7 @@ class FileSource:
 
 
 class FolderFiles:
-    """Files below a folder on this machine; or only some of them."""
+    """Files below a folder on this machine, all or those that are named."""
 
     def __init__(self, root: Path, names: tuple[str, ...] | None = None) -> None:
         self._root = root
@@ -73,7 +73,7 @@ class FolderFiles:
 
 
 class Cursor:
-    """Reads a source from its beginning in growing pieces, and keeps only the piece at hand."""
+    """Reads a source from its beginning in growing pieces, and keeps the last piece alone."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -81,7 +81,7 @@ class Cursor:
         self._start = 0
         """Where the piece begins in the source."""
         self._at = 0
-        """In the piece; may lie beyond its end, where bytes were passed over."""
+        """Offset in the piece; lies beyond its end where bytes were skipped."""
         self._fetched = 0
         self._step = FIRST
 
@@ -105,13 +105,13 @@ class Cursor:
         return layout.unpack(self.take(layout.size))
 
     def skip(self, length: int) -> None:
-        """Pass over bytes, without fetching what is not at hand yet. Raises Damaged where there are fewer."""
+        """Skip bytes without fetching them. Raises Damaged where there are fewer."""
         if length > self.left:
             raise Damaged("it ends within its header")
         self._at += length
 
     def skip_texts(self, count: int, longest: int) -> None:
-        """Pass over so many texts, each a length of 64 bits and its bytes."""
+        """Skip `count` texts; each is a length of 64 bits and its bytes."""
         for _ in range(count):
             if self._at + 8 > len(self._piece):
                 self._fetch(8)

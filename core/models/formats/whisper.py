@@ -37,7 +37,7 @@ COUNTS: Final = {
     "n_mels": (1, 512),
     "ftype": (0, 9999),
 }
-"""What follows the magic, and the range that makes sense; other old ggml models fall outside."""
+"""The counts that follow the magic, each with the range that makes sense; other old ggml models fall outside."""
 HEADER_BYTES: Final = 4 + 4 * len(COUNTS)
 FILE_NAME: Final = re.compile(r"ggml-(?!.*encoder)(.+)\.bin$")
 BLOCKS: Final = {
@@ -72,7 +72,7 @@ QUANTIZATIONS: Final = {
 }
 """ggml's file types; thousands of the number count versions of the quantization."""
 LONGEST_NAME: Final = 256
-"""Bytes of a tensor's name, or of a word."""
+"""Bytes of a tensor's name or of a word."""
 
 
 class WhisperHeader(Struct, frozen=True):
