@@ -96,10 +96,10 @@ class _Translation:
         }
         server = {"server": asdict(self._config.server)} if self._config.server else {}
         name = model.alias or _stem(model)
-        return Imported(_given({**server, "cache": self._cache(), "models": {name: profile}}), tuple(self._notes))
+        cache = {"cache": self._cache(self._config.disk_cache)} if self._config.disk_cache else {}
+        return Imported(_given({**server, **cache, "models": {name: profile}}), tuple(self._notes))
 
-    def _cache(self) -> Tree:
-        disk = self._config.disk_cache or DiskCache()
+    def _cache(self, disk: DiskCache) -> Tree:
         size = None if disk.max_bytes is None else str(disk.max_bytes)
         return {"disk_folder": disk.path, "disk_size": size, "disk_min_tokens": disk.min_tokens}
 
