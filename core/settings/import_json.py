@@ -224,9 +224,9 @@ class _Translation:
 
 
 def _asks(model: ModelOptions, key: str) -> bool:
-    """Whether a key was given, with a value that differs from what is done anyway."""
+    """Whether a key that is no load option was given, with a value that differs from what is done anyway."""
     value = getattr(model, key)
-    return value is not None and (key not in AS_DEFAULT or value != AS_DEFAULT[key])
+    return key not in DECLARED and value is not None and (key not in AS_DEFAULT or value != AS_DEFAULT[key])
 
 
 def _stem(model: ModelOptions) -> str:
