@@ -28,6 +28,17 @@ def read_config(path: Path, settings: type[Struct]) -> Tree:
     return _given(read_toml(path), settings)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a config file. Raises ConfigError where that cannot be told, as in a folder of somebody else."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigError(f"The config file {path} cannot be read: {error.strerror or error}.") from error
+    return True
+
+
 def read_text(path: Path, form: str, what: str = "config file") -> str:
     """The text of a file, which should be TOML or JSON, as `form` says; `what` names its kind. Raises ConfigError."""
     try:

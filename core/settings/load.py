@@ -14,7 +14,7 @@ from core.errors import ConfigError
 from core.hosts import parse_host
 from core.settings.check import convert, wrong
 from core.settings.environment import given_variables
-from core.settings.file import read_config
+from core.settings.file import is_there, read_config
 from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
@@ -60,7 +60,7 @@ def read_settings(
     A `config_file` that was named must exist; the default one may be missing. Raises ConfigError.
     """
     path = config_file or folders().config / "config.toml"
-    present = config_file is not None or path.is_file()
+    present = config_file is not None or is_there(path)
     values = _from_file(path) if present else {}
     sources = (
         Source(OriginKind.FILE, values, str(path)),

@@ -39,7 +39,11 @@ class Arguments(argparse.Namespace):
             section, dot, key = name.partition(".")
             if dot and value is not None:
                 sections.setdefault(section, {})[key] = value
-        return sections | {"models": {name: {} for name in vars(self).get("served") or ()}}
+        if served := vars(self).get("served"):
+            from tui.cli.served_names import name_models
+
+            sections["models"] = dict(name_models(served, vars(self).get("model")))
+        return sections
 
 
 class Parser(argparse.ArgumentParser):
@@ -213,7 +217,7 @@ def filled(text: str) -> str:
     """The type of an option with a value. An empty value is refused: an unset variable of a shell makes one, and its
     user meant something; of a key it would mean the opposite."""
     if not (given := text.strip()):
-        raise argparse.ArgumentTypeError("it is empty; give a value, or leave the option out")
+        raise argparse.ArgumentTypeError("it is empty; give a value")
     return given
 
 

@@ -38,12 +38,14 @@ def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:
     return WORKBENCH, given
 
 
-def guess_command(words: Sequence[str]) -> str:
-    """A hint for whoever misspelled a command, or takes an option for one; empty where nothing is near."""
+def guess_command(command: Command, words: Sequence[str]) -> str:
+    """A hint for whoever misspelled a command, or takes an option for one; empty where nothing is near. `command` is
+    the one that `words` were taken for."""
     if words[:1] == ["serve"]:
         return " To serve a model, write `tui --serve MODEL`."
-    known = tuple(each.name for each in COMMANDS)
-    near = nearest(" ".join(words[:2]), known) if words[:1] == ["config"] else nearest(next(iter(words), ""), known)
+    given = words[: len(command.name.split()) + 1]
+    further = [each.name for each in COMMANDS if each.name.startswith(command.name) and each is not command]
+    near = nearest(" ".join(given), tuple(further)) if given and not given[-1].startswith("-") else ""
     return f" Did you mean `tui {near}`?" if near else ""
 
 
@@ -52,7 +54,7 @@ def parser_of(command: Command) -> Parser:
     program = f"tui {command.name}".strip()
     parser = Parser(
         prog=program,
-        usage=f"{program} {command.usage}",
+        usage=f"{program} {command.usage}".strip(),
         description=f"{command.help[:1].upper()}{command.help[1:]}.",
         epilog=_epilog() if command is WORKBENCH else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,7 +7,7 @@ from pathlib import Path
 from core.errors import BenchtopError, UsageError
 from core.files import write_atomically
 from core.foreign_text import make_printable
-from core.settings.file import read_text
+from core.settings.file import is_there, read_text
 from core.settings.import_json import import_json
 from core.settings.load import check_settings
 from core.settings.schema import Settings, folders
@@ -25,7 +25,7 @@ def run(given: Arguments) -> int:
     check_settings(found.sections, f"the file {source}")
     if target.suffix.lower() == ".json":
         raise UsageError(f"Settings are written as TOML; name {target} something else than .json.")
-    if target.exists() and not given.force:
+    if not given.force and is_there(target):
         raise UsageError(f"The config file {target} is there already; --force replaces it, and -C FILE writes another.")
     comments = [f"# {make_printable(note)}" for note in (f"Taken over from {source}.", *found.notes)]
     text = "\n".join([*comments, "", *write_tables(found.sections)])

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from core.environment import forget_empty
 from tui.cli.arguments import Arguments, Misunderstood
-from tui.cli.commands import WORKBENCH, Command, find_command, guess_command, parser_of
+from tui.cli.commands import Command, find_command, guess_command, parser_of
 from tui.cli.output import be_tolerant, complain
 
 FAILED = 1
@@ -30,6 +30,10 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001 - the edge of the process, where it is logged
+        if isinstance(error, PermissionError) and error.filename is not None:
+            return _complain(
+                f"The file {error.filename} cannot be used: {error.strerror}; mend its permissions.", FAILED
+            )
         return _confess(error)
 
 
@@ -38,7 +42,7 @@ def _run(words: Sequence[str]) -> int:
     try:
         given = parser_of(command).parse(rest)
     except Misunderstood as error:
-        return _complain(f"{error}{guess_command(words)}", USAGE)
+        return _complain(f"{error}{guess_command(command, words)}", USAGE)
     given.words = tuple(words)
     from core.errors import BenchtopError, ModelNotFound
 
@@ -47,7 +51,7 @@ def _run(words: Sequence[str]) -> int:
     except Misunderstood as error:
         return _complain(str(error), USAGE)
     except BenchtopError as error:
-        hint = guess_command(words) if command is WORKBENCH and isinstance(error, ModelNotFound) else ""
+        hint = guess_command(command, words) if isinstance(error, ModelNotFound) else ""
         return _complain(f"{error}{hint}", exit_code(error))
 
 

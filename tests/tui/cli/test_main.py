@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -122,6 +123,8 @@ MISTAKES = [
     (["pull", "a", "--concurrency", "three"], "'three' is no whole number"),
     (["bench", "guide", "--rounds", "0"], "--rounds is 1 to 1000"),
     (["doctor", "--serve"], "There is no option --serve"),
+    (["doctor", "guide"], "'guide' is one too many; write `tui doctor`."),
+    (["config", "imprt", "server.json"], "Did you mean `tui config import`?"),
     (["config", "--port", "99999"], "server.port"),
     (["config", "-C", "no-such-file.toml"], "no-such-file.toml"),
     (["no-such-model"], "'no-such-model'"),
@@ -190,6 +193,32 @@ def test_a_fault_of_ours_is_logged_and_told_without_a_traceback(
     assert "a bug" in said
     assert "Traceback" not in said
     assert "ZeroDivisionError" in (tmp_path / "state" / "benchtop.log").read_text()
+
+
+def test_a_file_that_the_user_may_not_use_is_named_and_no_fault_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forbidden(_: Arguments) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "/home/other/token")
+
+    monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
+    monkeypatch.setattr(doctor, "run", forbidden)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().err
+    assert said == "tui: The file /home/other/token cannot be used: Permission denied; mend its permissions.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are a privilege there")
+@pytest.mark.parametrize("command", ["list", "doctor", "config", "--serve"])
+def test_a_config_file_of_which_nobody_can_tell_whether_it_is_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
+    path = tmp_path / "config" / "config.toml"
+    path.parent.mkdir()
+    path.symlink_to(path)
+    assert main([command]) == USAGE
+    assert f"tui: The config file {path} cannot be read: " in capsys.readouterr().err
 
 
 def test_the_doctor_tells_engines_and_the_machine(tmp_path: Path) -> None:
@@ -299,7 +328,7 @@ def test_a_key_that_was_made_is_printed(tmp_path: Path) -> None:
 
 def test_options_that_were_not_given_are_left_to_the_settings() -> None:
     flags = parser_of(WORKBENCH).parse(["--serve", "echo", "-p", "9", "--slots", "4"]).flags()
-    assert flags == {"server": {"port": 9}, "model": {"slots": 4}, "models": {}}
+    assert flags == {"server": {"port": 9}, "model": {"slots": 4}}
 
 
 def test_origins_are_given_one_at_a_time_and_what_drafts_by_name() -> None:
