@@ -219,8 +219,8 @@ def anything(hint: Any, bounds: list[Meta] | None = None) -> st.SearchStrategy[A
 def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind, include_extras=True)
     made = {key: anything(hint) for key, hint in hints.items()}
-    if "memory_limit" in made:
-        made["memory_limit"] = st.sampled_from(["12GB", "60%", None])
+    for key in made.keys() & {"memory_limit", "disk_size"}:
+        made[key] = st.sampled_from(["12GB", "60%", None])
     if "allowed_hosts" in made:
         made["host"] = st.sampled_from(["127.0.0.1", "::1", "localhost", "*"])
         made["api_key"] = st.sampled_from(["k", 'it\'s a "key"', None])
