@@ -78,7 +78,7 @@ class ModelLoop(ABC, Generic[AnyJob]):
         job = self.find(request_id)
         if job is not None:
             return job.row(time.monotonic())
-        return next((row for row in tuple(self._ended) if row.id == request_id), None)
+        return next((row for row in reversed(tuple(self._ended)) if row.id == request_id), None)
 
     @property
     @abstractmethod
