@@ -129,7 +129,7 @@ class StreamModel(Protocol):
 
     @property
     def spec(self) -> ModelSpec:
-        """What is known of it; numbers nobody told are zero. `slots` requests are sent to it at once."""
+        """What is known of the model; unknown numbers are zero. `slots` requests are sent to it at once."""
         ...
 
     def generate(self, request: ResolvedGeneration, stop: threading.Event) -> Iterator[Event]:

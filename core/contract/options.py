@@ -135,7 +135,7 @@ LoadProgress = Callable[[float], bool]
 
 
 def ignore_progress(_: float) -> bool:
-    """Tells nobody, and goes on."""
+    """Ignores the progress, and goes on."""
     return True
 
 

@@ -123,7 +123,7 @@ class Host:
 
     @property
     def vocabulary(self) -> int:
-        """Number of token ids. Raises ModelNotReady while no model is there, RequestError when nobody can tell."""
+        """Number of token ids. Raises ModelNotReady while no model is there, RequestError where it is not known."""
         kind = kind_of(self._model)
         if kind is not ModelKind.CHAT:
             raise RequestError(
@@ -139,7 +139,7 @@ class Host:
 
     @property
     def context(self) -> int | None:
-        """Tokens that one request may hold; None while nobody knows."""
+        """Tokens that one request may hold; None where that is not known."""
         return self._loaded.model.spec.context or None if self._loaded else None
 
     @property
@@ -265,7 +265,8 @@ class Host:
         )
 
     async def _job(self, request: Request) -> tuple[LoopJob, int]:
-        """The request as its loop takes it, with the number of its prompt's tokens; zero where nobody here can tell.
+        """The request as its loop takes it, with the number of its prompt's tokens; zero where that is not known
+        here.
 
         Raises RequestError for what the model cannot take.
         """
@@ -325,7 +326,7 @@ class Host:
             self._fail(error)
             return
         except Exception as error:
-            # The edge of the thread: nobody else would hear of it.
+            # The edge of the thread: whatever failed is logged and told to those that wait.
             log.exception("loading failed", model=self.name)
             self._fail(LoadFailed(self.name, f"Loading {self.name} failed: {error!r}."))
             return
@@ -412,5 +413,5 @@ class Host:
         try:
             self._event_loop.call_soon_threadsafe(event.set)
         except RuntimeError:
-            # The event loop was closed meanwhile: nobody waits any more.
-            log.debug("nobody waits for the model", model=self.name)
+            # The event loop was closed meanwhile, and with it everything that waited.
+            log.debug("the event loop was closed before the model was told of", model=self.name)

@@ -157,7 +157,7 @@ class EmbeddingLoop(ModelLoop[EmbedJob]):
         try:
             vectors = self._compute(included, [job.inputs[index] for job, index in taken])
         except Interrupted:
-            # Nobody wanted it any more: its requests are cancelled, or the loop is stopping.
+            # The requests of the pass are cancelled, or the loop is stopping.
             return
         except BenchtopError as error:
             self._fail(included, error)

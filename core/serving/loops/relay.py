@@ -98,7 +98,7 @@ class Relayed(LoopJob):
 
 
 class RelayLoop(ModelLoop[Relayed]):
-    """Nobody tells when the model computes prompts, so `prefilled` stays at zero."""
+    """The model does not tell when it computes prompts, so `prefilled` stays at zero."""
 
     def __init__(
         self,

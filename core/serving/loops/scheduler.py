@@ -331,7 +331,7 @@ class ServingLoop(ModelLoop[Job]):
         except RequestError as error:
             self._abandon([choice], error)
             return
-        # All drawn tokens but the last are in the KV cache; of those behind the end of the answer nobody knows.
+        # All drawn tokens but the last are in the KV cache; of those behind the end of the answer it is unknown.
         kept = min(choice.generated - before, len(step.tokens) - 1)
         self._memory.grew(choice, len(item.tokens) + kept)
         if kept < len(step.tokens) - 1:

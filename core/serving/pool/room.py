@@ -85,7 +85,7 @@ class RoomMaker:
         log.info("model evicted", model=member.name, bytes=member.size)
         self.evictions += 1
         member.kept = True
-        # The model ends also where nobody waits for its room any more. One that does not end is found immovable.
+        # It ends also where the model that wanted its room has given up. A model that does not end stays an occupant.
         await self._ending.end(member)
 
     async def evict_idle(self) -> None:
@@ -116,7 +116,7 @@ class RoomMaker:
                 await self.evict(member.name)
 
     async def _change(self) -> None:
-        """Returns when members have changed, and soon at the latest: that a model is loaded is told to nobody here."""
+        """Returns when members have changed, or after POLL_SECONDS: the end of a load does not set `changed`."""
         self._members.changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):

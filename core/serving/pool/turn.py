@@ -104,7 +104,7 @@ class LoadTurn:
     async def _take(self, member: Member, stop: threading.Event, tell: Tell) -> None:
         await self._turn.acquire()
         if stop.is_set():
-            # Its thread may have given up already, and then nobody would pass the turn on.
+            # Its thread may have given up already, and would not pass the turn on.
             self._turn.release()
             raise Cancelled(f"Loading {member.name} was cancelled.")
         self._holder = member
@@ -117,8 +117,8 @@ class LoadTurn:
             raise
 
     async def _weigh(self, member: Member) -> None:
-        """Note the weight at a moment when no other model is ending: whether the memory of such a model is free
-        already, nobody can tell."""
+        """Note the weight at a moment when no other model is ending: how much of the memory of such a model is free
+        already is unknown."""
         for _ in range(MOST_WEIGHINGS):
             if not self._ending.is_pending(but=member):
                 break
