@@ -20,15 +20,20 @@ from tui.unbreakable import UnbreakableApp
 PATIENCE_SECONDS = 1.0
 """How long keys wait for the one before them: a widget that is stuck must not make all others deaf."""
 
+ROUNDS = 3
+"""How often a key is followed: it may make a field post a message, whose handler posts another that moves the focus."""
+
 
 class KeyPassed(Message):
     """Follows a key through all the queues that the key goes through, and reaches the app behind it."""
 
-    def __init__(self, number: int, screen: Screen[object]) -> None:
-        """`screen` was the one in sight when this was posted."""
+    def __init__(self, number: int, screen: Screen[object], target: MessagePump, rounds: int) -> None:
+        """`screen` was the one in sight when this was posted to `target`, so often by now."""
         super().__init__()
         self.number = number
         self.screen = screen
+        self.target = target
+        self.rounds = rounds
 
 
 class KeysInTurn(UnbreakableApp):
@@ -54,7 +59,8 @@ class KeysInTurn(UnbreakableApp):
         await super().on_event(event)
 
     async def _send_next(self) -> None:
-        if self._patience is not None or not self._held:
+        # An app that ends has no screen any more.
+        if self._patience is not None or not self._held or not self.screen_stack:
             return
         event, screen, target = self._held.popleft(), self.screen, self.focused or self.screen
         self._number += 1
@@ -63,22 +69,24 @@ class KeysInTurn(UnbreakableApp):
         await self.send_key(event)
         self._follow(target, screen)
 
-    def _follow(self, target: MessagePump, screen: Screen[object]) -> None:
-        if not target.post_message(KeyPassed(self._number, screen)):
+    def _follow(self, target: MessagePump, screen: Screen[object], rounds: int = 1) -> None:
+        if not target.post_message(KeyPassed(self._number, screen, target, rounds)):
             self.call_later(self._go_on, self._number)
 
     def on_key_passed(self, event: KeyPassed) -> None:
         # Widgets take the focus by a callback of the app, which by now stands in its queue.
-        self.call_later(self._settle, event.number, event.screen)
+        self.call_later(self._settle, event)
 
-    async def _settle(self, number: int, screen: Screen[object]) -> None:
-        if number != self._number:
+    async def _settle(self, passed: KeyPassed) -> None:
+        if passed.number != self._number or not self.screen_stack:
             return
-        if self.screen is screen:
-            await self._go_on(number)
-        else:
+        if self.screen is not passed.screen:
             # The key has brought up another screen, which has its fields only once it is composed.
             self._follow(self.screen, self.screen)
+        elif passed.rounds < ROUNDS:
+            self._follow(passed.target, self.screen, passed.rounds + 1)
+        else:
+            await self._go_on(passed.number)
 
     async def _go_on(self, number: int) -> None:
         if number == self._number and self._patience is not None:

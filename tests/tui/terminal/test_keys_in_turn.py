@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from textual.app import ComposeResult
 from textual.events import Key, Paste
 from textual.widgets import Input, Static
@@ -16,6 +17,7 @@ from tui.dialogs.confirm import Confirm
 from tui.screens.bench.engines_pane import Contest
 from tui.screens.bench.screen import BenchScreen
 from tui.screens.chat.composer import Composer
+from tui.screens.models.rows import Section
 from tui.screens.models.screen import ModelsScreen
 from tui.screens.models.search import SearchField
 from tui.terminal.keys_in_turn import KeysInTurn
@@ -38,6 +40,14 @@ async def test_letters_behind_the_slash_are_searched_for() -> None:
         assert isinstance(on.app.screen, ModelsScreen)
         assert not on.details.wish.given
         assert notices(on.app) == []
+
+
+@pytest.mark.parametrize("leave", ["enter", "down"])
+async def test_letters_behind_the_key_that_leaves_the_search_are_commands(leave: str) -> None:
+    async with models() as on:
+        burst(on.app, "slash", *"qwen", leave, "s")
+        await until(on.pilot, lambda: on.screen.view.section is Section.HERE)
+        assert searched(on) == "qwen"
 
 
 async def test_a_paste_behind_the_slash_is_searched_for() -> None:
