@@ -34,6 +34,8 @@ from tui.widgets.plain import Plain
 if TYPE_CHECKING:
     from core.serving.stream import Stream
 
+REMOTE = "remote"
+"""The engine whose models are on servers."""
 SUGGESTIONS = ("What is a KV cache?", "Which quant should I take?", "How do I serve a model?")
 
 
@@ -65,6 +67,7 @@ class ChatScreen(Room):
         self._window: int | None = None
         """Tokens that the model's context holds; None where nobody knows."""
         self._told: tuple[str, ...] = ()
+        self._greeted: tuple[object, ...] = ()
 
     def body(self) -> ComposeResult:
         yield Transcript(self.chat.exchanges, Plain(id="welcome"))
@@ -74,11 +77,24 @@ class ChatScreen(Room):
             yield Composer(placeholder="Write a message; enter sends it", dom_id="composer")
 
     def on_mount(self) -> None:
-        self.query_one("#welcome", Static).update(self._welcome())
         self.query_one("#talk-note").display = False
+        self._greet(None)
         self._draw_context()
 
-    def _welcome(self) -> Content:
+    def _greet(self, model: ModelSnapshot | None) -> None:
+        """What stands where there is no conversation yet, for the model in use."""
+        remote = model is not None and model.engine == REMOTE
+        greeted = (self.desk.model, remote, glyphs.of(self))
+        if greeted != self._greeted:
+            self._greeted = greeted
+            self.query_one("#welcome", Static).update(self._welcome(remote))
+
+    def _welcome(self, remote: bool) -> Content:
+        whereabouts = (
+            "This model is on a server; what you write is sent there."
+            if remote
+            else "Everything runs in this process; nothing leaves this machine."
+        )
         lines = [
             Content.assemble(("Ask ", ""), (self.desk.model.rsplit("/", 1)[-1], "$primary bold"), (" something.", "")),
             Content(""),
@@ -91,7 +107,7 @@ class ChatScreen(Room):
             )
         lines += [
             Content(""),
-            Content.styled("Everything runs in this process; nothing leaves this machine.", "$quiet"),
+            Content.styled(whereabouts, "$quiet"),
         ]
         return Content("\n").join(lines)
 
@@ -104,10 +120,9 @@ class ChatScreen(Room):
     def show(self, snapshot: Snapshot) -> None:
         model = model_in(snapshot, self.desk.model)
         self._tell_of(model)
-        served, window = (
-            model is not None and model.state is not ModelState.LOADING,
-            model.context if model is not None else None,
-        )
+        self._greet(model)
+        served = model is not None and model.state is not ModelState.LOADING
+        window = model.context if model is not None else None
         if (served, window) != (self._served, self._window):
             self._served, self._window = served, window
             self._draw_context()

@@ -95,13 +95,13 @@ class ServeScreen(Room):
             address.update(Content.assemble((f"{marks.idle} {self._busy or 'stopped'}", "$quiet")))
             curl.update(Content.styled(f"Press s to serve {model} at {where} to any OpenAI client.", "$quiet"))
             return
-        key = server.api_key
+        key, verb = server.api_key, "hides" if self._revealed else "shows"
         address.update(
             Content.assemble(
                 (f"{marks.running} {self._busy or 'serving'}", "$gauge-ok"),
                 ("  ", ""),
                 (f"{server.url}/v1", "bold"),
-                ("  no API key needed" if key is None else "  API key: v shows it", "$quiet"),
+                ("  no API key needed" if key is None else f"  API key: v {verb} it", "$quiet"),
             )
         )
         line = Content.assemble(("$ ", "$quiet"), server.curl(model, self._kind))

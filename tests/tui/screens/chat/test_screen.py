@@ -145,6 +145,19 @@ async def test_an_answer_that_another_took_the_place_of_comes_back() -> None:
         assert len(screen.query(Turn)) == 1
 
 
+async def test_the_welcome_names_the_model_in_use_and_says_whether_words_leave_the_machine() -> None:
+    app = quiet(StillWorkbench((GUIDE, replace(GUIDE, name="far-away", engine="remote"))))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        app.pulse()
+        assert "Ask guide something" in shown(app, "#welcome")
+        assert "nothing leaves this machine" in shown(app, "#welcome")
+        app.desk.use("far-away")
+        app.pulse()
+        assert "Ask far-away something" in shown(app, "#welcome")
+        assert "is sent there" in shown(app, "#welcome")
+
+
 async def test_no_model_and_a_model_that_tells_no_context_are_told_apart() -> None:
     still = StillWorkbench((replace(GUIDE, context=None),))
     still.gate = asyncio.Event()
