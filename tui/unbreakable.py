@@ -20,7 +20,7 @@ from weakref import WeakSet
 from textual import events
 from textual._callback import invoke
 from textual._context import active_message_pump
-from textual.app import App
+from textual.app import App, ScreenStackError
 from textual.css.query import NoMatches
 from textual.dom import DOMNode, NoScreen
 from textual.geometry import Region, Size
@@ -99,7 +99,8 @@ class UnbreakableApp(App[None]):
             self._mishaps.log(error, repr(screen))
             self.call_later(self._give_up, screen, error)
             return
-        if isinstance(error, (NoMatches, NoScreen)) and (not self._running or screen is None or not pump.is_running):
+        going = not self._running or screen is None or not pump.is_running
+        if going and isinstance(error, (NoMatches, NoScreen, ScreenStackError)):
             # What is taken down while something is under way has lost its children; nothing is amiss.
             return
         fresh = self._mishaps.log(error, repr(pump))

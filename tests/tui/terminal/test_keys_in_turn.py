@@ -132,7 +132,7 @@ class Sticking(KeysInTurn):
 
 async def test_a_widget_that_is_stuck_with_a_key_does_not_keep_the_keys_behind_it_for_ever() -> None:
     app = Sticking()
-    async with app.run_test():
+    async with app.run_test() as pilot:
         field, stuck = app.query_one(Input), app.query_one(Stuck)
         burst(app, "x")
         field.focus()
@@ -141,3 +141,4 @@ async def test_a_widget_that_is_stuck_with_a_key_does_not_keep_the_keys_behind_i
         while field.value != "abc":
             await asyncio.sleep(0.02)
         stuck.let_go.set()
+        await pilot.pause()
