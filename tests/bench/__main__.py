@@ -2,6 +2,7 @@
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
+`masks` by its name alone as well, on real weights: `--model`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from core.hardware import describe_machine
-from tests.bench import decode, downloads, drafting, filtering, fit, overhead, own, prefixes, selection, shapes, startup
+from tests.bench import (
+    decode,
+    downloads,
+    drafting,
+    filtering,
+    fit,
+    masks,
+    overhead,
+    own,
+    prefixes,
+    selection,
+    shapes,
+    startup,
+)
 from tests.bench.report import where
 
 PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter", "prefixes")
@@ -30,6 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, nargs="+", default=decode.STREAMS)
     parser.add_argument("--plain-buffers", action="store_true", help="without llama.cpp's extra buffer types")
+    parser.add_argument("--schemas", type=int, default=100, help="that `masks` tries")
     parser.add_argument("--size", type=int, default=2_000_000_000, help="bytes that `downloads` fetches each time")
     arguments = parser.parse_args()
     print(where() + "\n")
@@ -68,6 +83,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
         asyncio.run(prefixes.run(given.model or shapes.write("0.5b", given.folder), given.threads))
     ],
     "kills": lambda given: [prefixes.run_kills(200)],
+    "masks": lambda given: masks.run(given.model, given.threads, given.tokens, given.schemas),
     "downloads": lambda given: [downloads.run(given.folder / "downloads", given.size, kills=20, rounds=given.rounds)],
 }
 
