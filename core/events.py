@@ -23,6 +23,8 @@ class FinishReason(Enum):
     """`max_tokens` was reached."""
     CONTEXT = "context"
     """The context is full."""
+    LOOP = "loop"
+    """The same tokens came again and again, and the loop guard ended it."""
 
 
 class TokenLogprob(Struct, frozen=True):

@@ -126,6 +126,8 @@ class QueueStats(Struct, frozen=True):
     total_rejected: int = 0
     total_timed_out: int = 0
     total_cancelled: int = 0
+    total_looped: int = 0
+    """Answers that the loop guard ended; they are processed ones too."""
 
     def after(self, past: QueueStats) -> QueueStats:
         """With the totals of what went before added: totals never go back."""
@@ -135,6 +137,7 @@ class QueueStats(Struct, frozen=True):
             total_rejected=self.total_rejected + past.total_rejected,
             total_timed_out=self.total_timed_out + past.total_timed_out,
             total_cancelled=self.total_cancelled + past.total_cancelled,
+            total_looped=self.total_looped + past.total_looped,
         )
 
 

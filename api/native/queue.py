@@ -31,5 +31,6 @@ def sum_queue(snapshot: Snapshot) -> QueueStats:
         total_rejected=sum(queue.total_rejected for queue in queues),
         total_timed_out=sum(queue.total_timed_out for queue in queues),
         total_cancelled=sum(queue.total_cancelled for queue in queues),
+        total_looped=sum(queue.total_looped for queue in queues),
     )
     return now.after(snapshot.pool.past_queue)

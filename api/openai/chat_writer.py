@@ -48,6 +48,7 @@ FINISH: Final = {
     FinishReason.STOP_SEQUENCE: "stop",
     FinishReason.LENGTH: "length",
     FinishReason.CONTEXT: "length",
+    FinishReason.LOOP: "length",
 }
 
 ENCODER = msgspec.json.Encoder()
@@ -113,6 +114,7 @@ class ChatDialect:
                         index=choice.index,
                         message=AssistantMessage(content=choice.text),
                         finish_reason=FINISH[choice.reason],
+                        stop_reason=_stop_reason(choice.reason),
                         logprobs=_logprobs(choice.logprobs) if self._logprobs else None,
                     )
                     for choice in reply.choices
@@ -156,7 +158,8 @@ class ChatDialect:
     def _finish(self, event: Finished) -> Iterator[bytes]:
         self._finished[event.index] = event
         self._used[event.index] = event.usage
-        last = ChunkChoice(event.index, ChatDelta(), finish_reason=FINISH[event.reason])
+        stop_reason = _stop_reason(event.reason)
+        last = ChunkChoice(event.index, ChatDelta(), finish_reason=FINISH[event.reason], stop_reason=stop_reason)
         yield self._chunk(last, translate_timings(event.usage, event.timings))
         if len(self._finished) < self._choices:
             return
@@ -196,6 +199,11 @@ class ChatDialect:
             timings=timings,
             prompt_progress=progress,
         )
+
+
+def _stop_reason(reason: FinishReason) -> str | UnsetType:
+    """What ended an answer, where `finish_reason` has no word for it."""
+    return reason.value if reason is FinishReason.LOOP else UNSET
 
 
 def translate_usage(usage: Usage) -> WireUsage:

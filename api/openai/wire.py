@@ -247,6 +247,8 @@ class ChunkChoice(Struct, frozen=True):
     delta: ChatDelta
     logprobs: ChoiceLogprobs | None = None
     finish_reason: str | None = None
+    stop_reason: str | UnsetType = UNSET
+    """`loop` where the loop guard ended the answer, which `finish_reason` calls `length`."""
 
 
 class ChatChunk(Struct, frozen=True, kw_only=True):
@@ -273,6 +275,7 @@ class ChatChoice(Struct, frozen=True):
     message: AssistantMessage
     finish_reason: str
     logprobs: ChoiceLogprobs | None = None
+    stop_reason: str | UnsetType = UNSET
 
 
 class ChatCompletion(Struct, frozen=True, kw_only=True):

@@ -61,6 +61,7 @@ class ModelFactory:
             queue_timeout=queue.queue_timeout,
             slots=member.profile.slots or self._settings.model.slots,
             sampling=member.profile.sampling,
+            answers=self._settings.answers,
             lanes=self._lanes,
             store=self._prefixes,
             reuse=self._settings.cache.enabled,

@@ -16,7 +16,7 @@ from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenM
 from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
 from core.lanes import WorkLanes
-from core.requests import Embedding, Generation, ResolvedGeneration, Transcription
+from core.requests import Constraint, Embedding, Generation, JsonObject, ResolvedGeneration, Transcription
 from core.serving.ability import Request, ability_of, kind_of, require_able
 from core.serving.job import LoopJob
 from core.serving.loaded import Loaded, Loader
@@ -29,6 +29,7 @@ from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Job
 from core.serving.stream import Stream
 from core.settings.profile import SamplingDefaults
+from core.settings.schema import AnswerSettings
 from core.snapshots import ModelKind, ModelSnapshot, ModelState, RequestRow
 from core.telemetry.log import get_logger
 
@@ -59,14 +60,17 @@ class Host:
         queue_timeout: float,
         slots: int | None,
         sampling: SamplingDefaults = SamplingDefaults(),
+        answers: AnswerSettings = AnswerSettings(),
         lanes: WorkLanes | None = None,
         trials: FormTrials | None = None,
         store: PrefixStore | None = None,
         reuse: bool = True,
     ) -> None:
-        """`sampling`: how requests are sampled that do not say it, before what the model's makers recommend; `lanes`:
-        where prompts are read, `trials`: where constraints are tried, its own where it is given none; `store`: where
-        prefixes are kept that the model's KV cache does not hold; `reuse`: whether any are reused."""
+        """`sampling` and `answers`: how requests are sampled that do not say it, before what the model's makers
+        recommend, and what their answers are; `lanes`: where prompts are read, `trials`: where constraints are tried,
+        its own where it is given none; `store`: where prefixes are kept that the model's KV cache does not hold;
+        `reuse`: whether any are reused."""
+        self._answers = answers
         self._store = store
         self._reuse = reuse
         self.name = name
@@ -282,10 +286,11 @@ class Host:
             case Generation():
                 resolved = self._resolved(request)
                 if self._reader is None:
-                    self._refuse_constraint(request)
+                    self._refuse_constraint(resolved)
                     return Relayed(resolved), 0
-                prompt = await self._reader.read(request)
-                job = Job(resolved, prompt.tokens, self.spec.context, prompt.notes, prompt.mask)
+                prompt = await self._reader.read(resolved)
+                guard = self._answers.loop_guard
+                job = Job(resolved, prompt.tokens, self.spec.context, prompt.notes, prompt.mask, loop_guard=guard)
                 return job, len(prompt.tokens)
             case _:
                 assert_never(request)
@@ -299,7 +304,10 @@ class Host:
             )
 
     def _resolved(self, request: Generation) -> ResolvedGeneration:
-        """The request with its sampling in full, without biases on tokens that the model does not have."""
+        """The request with its sampling in full, without biases on tokens that the model does not have, and held to
+        JSON where answers are to be that."""
+        if self._answers.json_mode and request.constraint is None:
+            request = replace(request, constraint=Constraint(JsonObject(), "--json-mode"))
         wanted = request if self._reuse else replace(request, cache=False)
         resolved = wanted.resolved(self._sampling.over(self.spec.sampling))
         if self._reader is None or not resolved.sampling.logit_bias:

@@ -33,7 +33,7 @@ class AdmissionQueue(Generic[Item]):
         self._arriving = 0
         self._active = 0
         self._mean_duration = FIRST_GUESS
-        self._processed = self._rejected = self._timed_out = self._cancelled = 0
+        self._processed = self._rejected = self._timed_out = self._cancelled = self._looped = 0
 
     @contextmanager
     def arrival(self) -> Iterator[None]:
@@ -105,6 +105,11 @@ class AdmissionQueue(Generic[Item]):
             self._processed += 1
             self._mean_duration += 0.2 * (duration - self._mean_duration)
 
+    def count_loop(self) -> None:
+        """An answer was ended because it went round in a circle."""
+        with self._lock:
+            self._looped += 1
+
     def stats(self) -> QueueStats:
         with self._lock:
             return QueueStats(
@@ -114,6 +119,7 @@ class AdmissionQueue(Generic[Item]):
                 total_rejected=self._rejected,
                 total_timed_out=self._timed_out,
                 total_cancelled=self._cancelled,
+                total_looped=self._looped,
             )
 
     def _retry_after(self) -> int:

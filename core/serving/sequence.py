@@ -13,6 +13,7 @@ from core.contract.models import Tokenizer
 from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
 from core.decoding.masks.token_mask import TokenMask
+from core.decoding.repetition import LoopGuard
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import ResolvedGeneration
 from core.serving.job import LoopJob
@@ -39,10 +40,14 @@ class Job(LoopJob):
         context: int,
         notes: tuple[str, ...] = (),
         mask: TokenMask | None = None,
+        *,
+        loop_guard: int = 0,
     ) -> None:
-        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint."""
+        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint. An answer ends
+        whose last `loop_guard` tokens are one cycle; zero lets it go on."""
         super().__init__(request)
         self.mask = mask
+        self.loop_guard = loop_guard
         self.prompt = prompt
         self.owner = owner_of(request.tenant, request.cache_salt)
         """Who may share its prefixes."""
@@ -100,8 +105,11 @@ class Choice:
         self.saved: bytes | None = None
         """KV state put aside when it was preempted."""
         self.ended = False
+        self.looped = False
+        """Whether the loop guard ended it."""
         self.mask = job.mask.copy() if job.mask is not None else None
         """What it may write; goes on from where it is after a pre-emption, and on a model that was loaded again."""
+        self._guard = LoopGuard(job.loop_guard) if job.loop_guard else None
         self._text = TextStream(request.stop)
         self._told = 0
         """Tokens that events have told of."""
@@ -182,7 +190,12 @@ class Choice:
             return FinishReason.STOP_SEQUENCE
         if end:
             return FinishReason.STOP
-        return self._limit_reason if self.generated >= self.limit else None
+        if self.generated >= self.limit:
+            return self._limit_reason
+        if self._guard is not None and self._guard.has_looped(self.tokens):
+            self.looped = True
+            return FinishReason.LOOP
+        return None
 
     def _events(self, text: str, reason: FinishReason | None) -> list[Event]:
         events: list[Event] = []

@@ -82,6 +82,13 @@ class CacheSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Shorter prefixes are not written to disk."""
 
 
+class AnswerSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    json_mode: bool = False
+    """Hold answers to JSON, where a request does not say what they must be."""
+    loop_guard: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """End an answer whose last tokens, so many, are one cycle that repeats exactly; zero lets it go on."""
+
+
 class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
     memory_limit: str | None = None
     """Memory that all models together may take: `12GB`, `8GiB`, `60%`; None takes the system's memory less 8 GB or a
@@ -162,6 +169,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     models: Mapping[str, Profile] = field(default_factory=dict)
     """Models by the names they are served under, with what is wanted of each."""
     cache: CacheSettings = CacheSettings()
+    answers: AnswerSettings = AnswerSettings()
     pool: PoolSettings = PoolSettings()
     route: RouteSettings = RouteSettings()
     probe: ProbeSettings = ProbeSettings()

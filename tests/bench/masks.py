@@ -1,7 +1,7 @@
 """What constrained output costs and whether it keeps its promise, on real weights.
 
-The cost: two sequences compute the same tokens in turns, one of them under a mask. The promise: schemas of many kinds, at
-a temperature at which a model writes nonsense, every answer that came to its end validated.
+The cost: two sequences compute the same tokens in turns, one of them under a mask. The promise: schemas of many kinds,
+at a temperature at which a model writes nonsense, every answer that came to its end validated.
 """
 
 from __future__ import annotations

@@ -148,6 +148,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="complexity, cheapest-that-fits or round-robin",
     )
+    answers = parser.add_argument_group("answers")
+    _add_switch(answers, "--json-mode", "answers.json_mode", "JSON, where a request says nothing else", on=True)
+    answers.add_argument(
+        "--loop-guard",
+        dest="answers.loop_guard",
+        type=whole,
+        metavar="TOKENS",
+        help="end an answer of which so many are one cycle; 0 never (0)",
+    )
     cache = parser.add_argument_group("prefix cache")
     cache.add_argument(
         "--cache-size", dest="cache.size", type=whole, metavar="MB", help="memory for prefixes put aside (2048)"

@@ -338,6 +338,9 @@ class ServingLoop(ModelLoop[Job]):
             self._memory.rewind(choice)
         if events:
             self._outbox.append((choice.job.stream, events))
+        if choice.looped:
+            self._queue.count_loop()
+            log.info("an answer went round in a circle", model=self._name, request=choice.job.request_id)
         if choice.ended:
             self._retire(choice, keep=True)
             choice.job.open_choices -= 1

@@ -32,6 +32,7 @@ from core.requests import (
 )
 from core.serving.host import Host
 from core.serving.loaded import Loaded
+from core.settings.schema import AnswerSettings
 from tests.fakes.support import asks
 
 SCHEMA: dict[str, Any] = {
@@ -294,3 +295,33 @@ async def test_a_thinking_model_is_free_until_it_has_thought(opened: str, reply:
     model.spec = replace(model.spec, template=THINKS.replace("OPEN", opened))
     async with hosting(model) as host:
         assert await ask(host, bound("hm", JsonObject())) == (reply, FinishReason.STOP)
+
+
+async def test_answers_are_json_where_that_is_the_servers_default(trials: FormTrials) -> None:
+    answers = AnswerSettings(json_mode=True)
+    loaded = Loaded(echo(), "test")
+    host = Host("m", lambda *_: loaded, max_queue=4, queue_timeout=9, slots=None, answers=answers, trials=trials)
+    host.start()
+    try:
+        assert (await ask(host, asks('{"a": 1} and more')))[0] == '{"a": 1}'
+        assert (await ask(host, bound("yes", TextChoice(("yes", "no")))))[0] == "yes"
+    finally:
+        await host.stop()
+
+
+async def test_an_answer_that_goes_round_in_a_circle_ends_and_is_counted(trials: FormTrials) -> None:
+    said = "on and on " * 40
+    for bound_tokens, reason in ((64, FinishReason.LOOP), (0, FinishReason.STOP)):
+        loaded = Loaded(echo(said), "test")
+        answers = AnswerSettings(loop_guard=bound_tokens)
+        host = Host("m", lambda *_, it=loaded: it, max_queue=4, queue_timeout=9, slots=None, answers=answers)
+        host.start()
+        try:
+            text, told = await ask(host, asks("go"))
+            stats = host.snapshot().queue
+        finally:
+            await host.stop()
+        assert told is reason
+        assert said.startswith(text)
+        assert (len(text) < 100) is (reason is FinishReason.LOOP)
+        assert (stats.total_looped, stats.total_processed) == (int(reason is FinishReason.LOOP), 1)

@@ -128,6 +128,7 @@ REASONS = {
     FinishReason.STOP_SEQUENCE: "stop sequence",
     FinishReason.LENGTH: "token limit reached",
     FinishReason.CONTEXT: "cut: the context is full",
+    FinishReason.LOOP: "cut: it went round in a circle",
 }
 
 
