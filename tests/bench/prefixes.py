@@ -63,7 +63,7 @@ async def run(model: Path, threads: int) -> str:
     folder = Path(tempfile.mkdtemp())
     # Any tokens do: what is measured does not depend on their sense. A second turn, as a conversation has it.
     first = tuple(1000 + place * 7 % 5000 for place in range(PROMPT_TOKENS))
-    second = (*first, *range(2000, 2032))
+    second, third = (*first, *range(2000, 2032)), (*first, *range(2100, 2132))
     rows: list[tuple[object, ...]] = []
     try:
         async with _running(model, threads, folder) as (workbench, name):
@@ -76,8 +76,8 @@ async def run(model: Path, threads: int) -> str:
             rows.append(("after a swap of models, a turn later", len(second), reused, swapped, swapped / cold))
         size = sum(file.size for file in stored_files(folder))
         async with _running(model, threads, folder) as (workbench, name):
-            restarted, reused = await _first_token(workbench, name, second)
-            rows.append(("after a restart", len(second), reused, restarted, restarted / cold))
+            restarted, reused = await _first_token(workbench, name, third)
+            rows.append(("after a restart, a turn later", len(third), reused, restarted, restarted / cold))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     head = ("start", "tokens of the prompt", "reused", "seconds to the first token", "of cold")

@@ -57,7 +57,7 @@ def list_prefixes(given: Arguments) -> int:
         tokens = fmt.count(len(each.found.tokens)) if each.found else ""
         table.add_row(each.name, model, engine, used, tokens, format_size(each.file.size))
     Paper().print(table)
-    write(f"{len(listed)} prefixes, {format_size(sum(each.file.size for each in listed))} in {tier.folder}.")
+    write(f"{_count(len(listed))}, {format_size(sum(each.file.size for each in listed))} in {tier.folder}.")
     return 0
 
 
@@ -71,7 +71,7 @@ def remove_prefixes(given: Arguments) -> int:
         raise UsageError(f"No stored prefix has the name {given.name}, and no model; `tui cache ls` lists them.")
     for each in meant:
         tier.remove(each.file.path)
-    write(f"Deleted {len(meant)} prefixes; {format_size(sum(each.file.size for each in meant))} became free.")
+    write(f"Deleted {_count(len(meant))}; {format_size(sum(each.file.size for each in meant))} became free.")
     return 0
 
 
@@ -90,8 +90,12 @@ def verify_prefixes(given: Arguments) -> int:
         except OSError as error:
             write(f"{file.path.stem[:NAME_LETTERS]}: it cannot be read: {error.strerror or error}.")
             damaged += 1
-    write(f"{whole} prefixes are whole, {damaged} are not.")
+    write(f"Whole: {_count(whole)}; damaged: {damaged}.")
     return FAILED if damaged else 0
+
+
+def _count(prefixes: int) -> str:
+    return "1 prefix" if prefixes == 1 else f"{prefixes} prefixes"
 
 
 def _tier(given: Arguments) -> DiskTier:

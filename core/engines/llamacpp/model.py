@@ -175,18 +175,23 @@ class LlamaModel:
 
     def save(self, sequence: SequenceId) -> bytes:
         size = native.llama_state_seq_get_size(self._context, sequence)
-        buffer = (ctypes.c_uint8 * size)()
+        # A state may be hundreds of megabytes, and the loop waits: no more copies than the one that `bytes` makes.
+        data = bytearray(SAVED_HEADER.size + size)
+        buffer = (ctypes.c_uint8 * size).from_buffer(data, SAVED_HEADER.size)
         written = native.llama_state_seq_get_data(self._context, buffer, size, sequence)
         if written == 0:
             raise EngineError("llama.cpp could not save the sequence's state.")
-        return SAVED_HEADER.pack(SAVED_MAGIC, self._sequences[sequence].length) + bytes(memoryview(buffer)[:written])
+        SAVED_HEADER.pack_into(data, 0, SAVED_MAGIC, self._sequences[sequence].length)
+        return bytes(memoryview(data)[: SAVED_HEADER.size + written])
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         if len(data) <= SAVED_HEADER.size or data[: len(SAVED_MAGIC)] != SAVED_MAGIC:
             raise EngineError("The saved state is not one of llama.cpp's sequences.")
         _, length = SAVED_HEADER.unpack_from(data)
         sequence = self.open(sampling, history)
-        state = (ctypes.c_uint8 * (len(data) - SAVED_HEADER.size)).from_buffer_copy(data, SAVED_HEADER.size)
+        # Where the bytes lie; llama.cpp only reads them, and `data` outlives the call.
+        address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+        state = (ctypes.c_uint8 * (len(data) - SAVED_HEADER.size)).from_address(address + SAVED_HEADER.size)
         if native.llama_state_seq_set_data(self._context, state, len(state), sequence) == 0:
             self.close(sequence)
             raise EngineError("llama.cpp does not accept the saved state; it is damaged or of another model.")

@@ -67,5 +67,5 @@ def test_verifying_deletes_what_is_damaged_and_says_what(tier: DiskTier, said: S
     assert main(["cache", "verify"]) == 1
     told = said()
     assert f"{path.stem[:12]}: its checksum is wrong; it is deleted." in told
-    assert "1 prefixes are whole, 1 are not." in told
+    assert "Whole: 1 prefix; damaged: 1." in told
     assert not path.exists()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from textual.content import Content
 
-from core.snapshots import RequestRow, RequestState
+from core.snapshots import Cause, RequestRow, RequestState
 from tui import format as fmt
 from tui.widgets.table import Cell, Column, Rows
 
@@ -31,6 +31,20 @@ _STYLES = {
 }
 
 
+_CAUSES = {
+    Cause.SYSTEM_CHANGED: "the system prompt changed",
+    Cause.TOOLS_CHANGED: "the tools changed",
+    Cause.HISTORY_EDITED: "an earlier turn was edited",
+    Cause.REASONING_STRIPPED: "the client left out the reasoning",
+    Cause.TEMPLATE_CHANGED: "the template wrote it differently",
+    Cause.EVICTED: "it had to make room",
+    Cause.OTHER_TENANT: "it is known under another key or salt alone",
+    Cause.ADAPTER_CHANGED: "it is known with another adapter alone",
+    Cause.NO_CACHE_ASKED: "it was asked for without cache",
+}
+"""Those that a request's note tells; that a prompt is new is nothing to tell."""
+
+
 class Board(Rows):
     """Rows by request id. A star behind the state: there is something to say about how its prompt came to be."""
 
@@ -47,7 +61,7 @@ def _cells(request: RequestRow) -> list[Cell]:
     return [
         _tail(request.id),
         fmt.clip(request.model, 16),
-        Content.styled(request.state.value + "*" * bool(request.notes), _STYLES[request.state]),
+        Content.styled(request.state.value + "*" * bool(notes_of(request)), _STYLES[request.state]),
         fmt.short(request.prompt_tokens),
         fmt.short(request.cached_tokens),
         fmt.short(request.completion_tokens),
@@ -55,6 +69,19 @@ def _cells(request: RequestRow) -> list[Cell]:
         eta,
         fmt.seconds(request.elapsed),
     ]
+
+
+def notes_of(request: RequestRow) -> tuple[str, ...]:
+    """What there is to say about how its prompt came to be, and why it was computed again, in sentences."""
+    reuse = request.reuse
+    if reuse.cause not in _CAUSES:
+        return request.notes
+    why = _CAUSES[reuse.cause] + f" ({reuse.detail})" * bool(reuse.detail)
+    said = f"{fmt.count(reuse.lost)} tokens of the prompt are computed again: {why}"
+    left = reuse.departure
+    if left is None:
+        return (*request.notes, f"{said}.")
+    return (*request.notes, f"{said}, at token {fmt.count(left.token)}: {left.asked!r} for {left.known!r}.")
 
 
 def _tail(identity: str) -> str:

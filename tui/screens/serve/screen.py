@@ -18,7 +18,7 @@ from tui import glyphs
 from tui.actions.action import bindings_of
 from tui.screens.base import Room
 from tui.screens.serve.actions import ACTIONS
-from tui.screens.serve.requests import Board
+from tui.screens.serve.requests import Board, notes_of
 from tui.session import model_in
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain, shown
@@ -149,7 +149,7 @@ class ServeScreen(Room):
     def _draw_note(self, requests: Sequence[RequestRow]) -> None:
         """How the selected request's prompt came to be, where there is anything to say."""
         selected = self.query_one(Board).selected
-        notes = next((each.notes for each in requests if each.id == selected), ())
+        notes = next((notes_of(each) for each in requests if each.id == selected), ())
         line = self.query_one("#request-note", Plain)
         line.display = bool(notes)
         line.update(" ".join(notes))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from textual.app import App, ComposeResult
 
-from core.snapshots import RequestRow, RequestState
-from tui.screens.serve.requests import Board
+from core.snapshots import Cause, Departure, RequestRow, RequestState, Reuse, Tier
+from tui.screens.serve.requests import Board, notes_of
 
 
 class Bare(App[None]):
@@ -25,3 +26,18 @@ async def test_a_request_is_shown_in_whatever_state_it_is() -> None:
         assert board.row_count == len(RequestState)
         shown = {str(board.get_row_at(row)[1]) for row in range(board.row_count)}
         assert shown >= {"loading", "queued"}
+
+
+def test_a_note_says_why_a_prompt_is_computed_again_and_where_it_left_what_is_known() -> None:
+    row = RequestRow("a", "m", RequestState.PREFILL, 2000, 12, 12, 0, 0.0, None, 1.0, 1.0, notes=("It was long.",))
+    assert notes_of(row) == ("It was long.",)
+    assert notes_of(replace(row, reuse=Reuse(cause=Cause.FIRST_SEEN, lost=2000))) == row.notes
+    edited = Reuse(12, Tier.DISK, Cause.SYSTEM_CHANGED, lost=1988, departure=Departure(12, "Be brief", "Be long"))
+    assert notes_of(replace(row, reuse=edited))[1] == (
+        "1,988 tokens of the prompt are computed again: the system prompt changed, at token 12: "
+        "'Be long' for 'Be brief'."
+    )
+    evicted = Reuse(cause=Cause.EVICTED, detail="--cache-size", lost=7)
+    assert notes_of(replace(row, reuse=evicted))[1] == (
+        "7 tokens of the prompt are computed again: it had to make room (--cache-size)."
+    )
