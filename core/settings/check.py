@@ -1,4 +1,4 @@
-"""Converting what a source of settings says to its types, with errors that name the key and the nearest one."""
+"""Convert settings to their types, with errors that name the key and the nearest key that exists."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _choices(hint: object) -> Iterator[object]:
 
 
 def _value_at(values: object, parts: list[str]) -> object:
-    """What was given at a path such as `loras[0].scale`."""
+    """The value at a path such as `loras[0].scale`."""
     for name in re.findall(r"[^.\[\]]+|\[\d+\]", ".".join(parts)):
         if isinstance(values, Mapping):
             values = values.get(name)

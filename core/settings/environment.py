@@ -1,4 +1,4 @@
-"""Settings from environment variables, `BENCHTOP_<SECTION>_<KEY>`: which there are, and what each says."""
+"""Settings from environment variables, `BENCHTOP_<SECTION>_<KEY>`: their names and values."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from core.settings.merge import Key
 
 PREFIX: Final = "BENCHTOP_"
 HOME: Final = f"{PREFIX}HOME"
-"""Where everything is kept; no setting."""
+"""The variable for the folder of all files. It is no setting."""
 TESTS: Final = f"{PREFIX}TEST_"
-"""What the project's own tests are told; no settings either."""
+"""Variables for the project's own tests. They are no settings."""
 
 
 class Variable(Struct, frozen=True):
-    """One that was given, and is not empty."""
+    """A variable that is set, and not to an empty text."""
 
     name: str
     key: Key
     """Section and key."""
     value: str | list[str]
-    """A list where the setting is one, by commas."""
+    """A list where the setting is a list; commas divide it."""
 
 
 def variable_of(key: Key) -> str:
@@ -35,7 +35,7 @@ def variable_of(key: Key) -> str:
 
 
 def given_variables(environment: Mapping[str, str], settings: type[Struct]) -> Iterator[Variable]:
-    """Those that say something. Raises ConfigError for one that names no setting."""
+    """The variables that set something. Raises ConfigError for a variable that names no setting."""
     known = _variables(settings)
     for name, text in environment.items():
         if not name.startswith(PREFIX) or name == HOME or name.startswith(TESTS):
@@ -52,7 +52,7 @@ def given_variables(environment: Mapping[str, str], settings: type[Struct]) -> I
 
 
 def _variables(settings: type[Struct]) -> dict[str, tuple[Key, object]]:
-    """By name: section and key, and type. The names of models do not fit into the names of variables."""
+    """Section, key and type of each variable, by its name. Names of models do not fit into variables."""
     return {
         variable_of((section, key)): ((section, key), hint)
         for section, kind in get_type_hints(settings).items()

@@ -1,4 +1,4 @@
-"""What a config file says, by sections: its text, and what of it counts as given."""
+"""Read a config file: its text, its sections, and the values that count as given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.settings.merge import Tree
 from core.text_files import decode_text
 
 LARGEST = 4 * 1024 * 1024
-"""Bytes of a config file; one that is larger is something else."""
+"""Bytes of a config file; a larger file is no config file."""
 
 
 def read_config(path: Path, settings: type[Struct]) -> Tree:
@@ -60,7 +60,7 @@ def read_toml(path: Path, what: str = "config file") -> Tree:
 
 
 def _given(table: Tree, kind: type[Struct] | None) -> dict[str, object]:
-    """Without settings that are empty, and without blanks around others. What is no setting stays, to be refused."""
+    """The table without empty settings and without blanks around texts. Keys that are no settings stay."""
     hints: Mapping[str, object] = get_type_hints(kind) if kind is not None else {}
     given: dict[str, object] = {}
     for key, value in table.items():

@@ -30,7 +30,7 @@ class Loaded(Struct, frozen=True):
 
     settings: Settings
     origins: Mapping[Key, Origin]
-    """Of every value that some source gave; the others are defaults."""
+    """Of every value that a source gave; all others are defaults."""
     file: Path
     """The config file that was read, or that would be if it were there."""
     present: bool
@@ -45,7 +45,7 @@ def load_settings(
     config_file: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
-    """`read_settings` without the way it went."""
+    """The settings of `read_settings`, without their origins."""
     return read_settings(flags, config_file=config_file, environment=environment).settings
 
 
@@ -110,7 +110,7 @@ def check_settings(values: Tree, source: str, *, strict: bool = True, order: lis
     profiles = {
         name: convert(models[name], Profile, source, strict=strict, prefix=f"models.{name}") for name in order or models
     }
-    # What is no table is left to be refused.
+    # `models` that is no table stays, so that converting refuses it.
     rest = {**values, "models": {}} if isinstance(values.get("models"), Mapping) else values
     settings = replace(convert(rest, Settings, source, strict=strict), models=profiles)
     settings = replace(settings, server=_checked(settings.server, source))
@@ -126,7 +126,7 @@ def check_settings(values: Tree, source: str, *, strict: bool = True, order: lis
 
 
 def _checked(server: ServerSettings, source: str) -> ServerSettings:
-    """With the host as it is bound. Raises ConfigError for what cannot be meant."""
+    """The settings with the host in the form that is bound. Raises ConfigError for a bad host, key or origin."""
     try:
         host = parse_host(server.host)
     except ValueError as error:

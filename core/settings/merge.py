@@ -35,9 +35,9 @@ class Source(Struct, frozen=True):
     kind: OriginKind
     values: Tree
     name: str = ""
-    """Of the whole source, for what `names` does not tell."""
+    """Of the whole source, for values that are not in `names`."""
     names: Mapping[Key, str] = {}
-    """What single values are called there, as environment variables are."""
+    """The names of single values, as environment variables have them."""
 
     def origin(self, key: Key) -> Origin:
         return Origin(self.kind, self.names.get(key, self.name))
@@ -46,7 +46,7 @@ class Source(Struct, frozen=True):
 class Merged(Struct, frozen=True):
     values: dict[str, object]
     origins: dict[Key, Origin]
-    """Of every value that was given; what is missing is a default."""
+    """Of every value that a source gave; a key that is missing has its default."""
 
     def origin(self, key: Key) -> Origin:
         return self.origins.get(key, DEFAULT)

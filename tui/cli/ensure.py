@@ -27,7 +27,7 @@ class _Asked(Confirm):
 
 
 def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
-    """See that all these models are here. One that is not is downloaded: unasked where `pull`, and on a terminal after
+    """See that all these models are here. A missing model is downloaded: at once with `pull`, and on a terminal after
     a question that tells its size and whether it fits.
 
     Raises NotDownloaded where nobody can be asked, Cancelled when the answer is no or the download was interrupted,

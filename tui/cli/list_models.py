@@ -30,7 +30,7 @@ class Listed(Struct, frozen=True):
 
     name: str
     short: str | None
-    """What may be typed for it besides; null where that is a path alone, or no path at all."""
+    """Another name that may be typed for the model; null where there is none."""
     format: str | None
     size: int
     location: str

@@ -48,7 +48,7 @@ def run(given: Arguments) -> int:
 
 
 def fetch(downloads: Downloads, quant: Quant, console: Paper, name: str) -> bool:
-    """Download what stands for `name`, with the progress on the console; False when it was interrupted.
+    """Download the quant that `name` names, with the progress on the console; False when it was interrupted.
 
     Raises DownloadError and what else keeps it from coming.
     """
@@ -71,7 +71,7 @@ def _resume(downloads: Downloads, console: Paper) -> bool:
         except BenchtopError as error:
             failures.append(str(error))
     if failures:
-        # One that fails for the same reason as another is told of once.
+        # Downloads that fail for the same reason are told once.
         *others, last = dict.fromkeys(failures)
         for failure in others:
             console.tell(failure)
@@ -162,13 +162,13 @@ class Lines:
 
 
 def said(item: DownloadItem) -> str:
-    """What it waits for, and how long where that is known; empty where it waits for nothing."""
+    """The reason why the download waits, and for how long; empty where it does not wait."""
     again = f" It is tried again in {duration(max(1.0, item.again))}." if item.again is not None else ""
     return f"{item.note or ''}{again}"
 
 
 def figures(item: DownloadItem) -> str:
-    """What is here, how fast it comes, how long it will take."""
+    """Bytes that are here, bytes a second, time that is left."""
     if item.state is DownloadState.VERIFYING:
         return f"{format_size(item.total)}, comparing checksums"
     parts = [_share(item)]

@@ -94,12 +94,12 @@ async def _load(workbench: Workbench, model: str) -> None:
         except BenchtopError as error:
             if not workbench.past.restarts:
                 raise
-            # It served before, or a server died of it; whatever else is served goes on without it.
+            # The model served before, or a server died of it; the other models are served without it.
             complain(str(error))
 
 
 async def _keep(journal: ServerJournal, workbench: Workbench) -> None:
-    """Write down what runs, so that whoever finds the server dead can say what it died of."""
+    """Write down what runs, so that a supervisor can tell which request or model the server died of."""
     while True:
         await asyncio.sleep(JOURNAL_SECONDS)
         journal.settle(Counter(row.model for row in workbench.snapshot().requests))
@@ -141,7 +141,7 @@ class _Signals:
                 signal.signal(number, lambda came, _: self._loop.call_soon_threadsafe(self._came, came))
 
     def watch(self, descriptor: int) -> None:
-        """Take the end of what is read there for a SIGTERM: it is the end of whoever started us."""
+        """Treat the end of the pipe as a SIGTERM: the process that started this one has ended."""
 
         def read() -> None:
             while os.read(descriptor, 1024):

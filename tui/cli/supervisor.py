@@ -202,7 +202,7 @@ class _Supervisor:
         threading.Thread(target=_wait, args=(child, codes, ended), daemon=True).start()
         while not ended.wait(TURN_SECONDS if not inherits else None):
             pass
-        # What it started itself may hold its end of the pipe open.
+        # A process that the server started may hold its end of the pipe open.
         reader.join(TURN_SECONDS)
         self._child = None
         return codes[0]
@@ -218,7 +218,7 @@ class _Supervisor:
         self._asked = self._asked or number
         self._woken.set()
         if self._child is not None:
-            # Who comes now is not to wait for a server that will not be there.
+            # Refuse clients from now on: no server will answer them.
             for each in self._sockets:
                 each.close()
             self._child.send_signal(number)
