@@ -107,8 +107,12 @@ class KvBackup:
         """Store the sequence as it is now: it cannot be cut later."""
         if self._prefixes is None or not self._prefixes.keeps or choice.computed < LEAST_TOKENS:
             return
-        kept = self._kept(choice)
-        self._put(sequence, kept)
+        self._save(sequence, self._kept(choice))
+
+    def put_aside(self, choice: Choice, state: bytes) -> None:
+        """Store what a pre-empted choice had computed; it does not come back for it."""
+        if self._prefixes is not None and self._prefixes.keeps and choice.computed >= LEAST_TOKENS:
+            self._put(self._kept(choice), state)
 
     def until_checkpoint(self, choice: Choice) -> int:
         """Tokens of the choice that may be computed before a state of it is to be stored; all where none is."""
@@ -134,7 +138,7 @@ class KvBackup:
         """The sequence is about to leave the KV cache for others."""
         kept = self._unsaved.pop(sequence, None)
         if kept is not None:
-            self._put(sequence, kept)
+            self._save(sequence, kept)
         elif self._prefixes is not None:
             stored = self._prefixes.match(owner, tokens)
             if stored is None or stored.length < len(tokens):
@@ -146,7 +150,7 @@ class KvBackup:
         for sequence, kept in self._unsaved.items():
             if most_bytes is None or len(kept.tokens) * size <= most_bytes:
                 del self._unsaved[sequence]
-                self._put(sequence, kept)
+                self._save(sequence, kept)
                 return True
         return False
 
@@ -166,13 +170,16 @@ class KvBackup:
     def _outline(self, job: Job) -> Outline:
         return outline_of(job.request, self._model.spec.template)
 
-    def _put(self, sequence: SequenceId, kept: _Kept) -> None:
-        assert self._prefixes is not None
+    def _save(self, sequence: SequenceId, kept: _Kept) -> None:
         try:
             state = self._model.save(sequence)
         except EngineError as error:
             log.warning("a prefix could not be stored", why=str(error))
             return
+        self._put(kept, state)
+
+    def _put(self, kept: _Kept, state: bytes) -> None:
+        assert self._prefixes is not None
         self._prefixes.put(kept.owner, kept.tokens, state, kept.outline, exact=not self._trims)
 
 

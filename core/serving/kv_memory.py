@@ -141,11 +141,15 @@ class KvMemory:
         self._close(choice)
 
     def release(self, choice: Choice, *, keep: bool) -> None:
-        """The choice has ended. With `keep` its sequence becomes a resident, where that adds anything."""
-        choice.saved = None
+        """The choice has ended. With `keep` what it has computed stays: its sequence becomes a resident, where that
+        adds anything, and a state that was put aside is stored."""
+        keep = keep and choice.computed > 0 and choice.job.request.cache
+        saved, choice.saved = choice.saved, None
         if choice.sequence is None:
+            if keep and saved is not None:
+                self._backup.put_aside(choice, saved)
             return
-        if not (keep and choice.computed and choice.job.request.cache):
+        if not keep:
             self._close(choice)
             return
         if not isinstance(self._model, Trims):

@@ -132,6 +132,29 @@ async def test_a_prefill_that_was_cut_short_is_gone_on_with_after_a_reload(
     assert usage.cached_tokens >= 64
 
 
+@pytest.mark.parametrize("tier", [Tier.RESIDENT, Tier.MEMORY])
+async def test_a_client_that_leaves_in_prefill_leaves_what_is_computed_to_its_next_try(
+    subject: Subject, artifact: Artifact, tier: Tier
+) -> None:
+    desk = desk_of(subject, artifact)
+    store = PrefixStore(100_000_000)
+    async with desk.hosting(None) as plain:
+        prompt = desk.encode(SYSTEM * 9)[:400]
+        expected, _ = await answer(plain, prompt)
+        batch = plain.spec.batch
+    async with desk.hosting(store) as host:
+        await desk.leave(host, prompt, 2)
+        if tier is Tier.RESIDENT:
+            text, usage = await answer(host, prompt)
+    if tier is Tier.MEMORY:
+        async with desk.hosting(store) as host:
+            text, usage = await answer(host, prompt)
+    # Kernels for quantized weights round differently in passes of other sizes.
+    assert text == expected or subject.kind == "q8_0"
+    assert usage.cached_tokens == 2 * batch
+    assert host.snapshot().cache.reused == {tier: 2 * batch}
+
+
 async def test_a_request_tells_where_its_prefix_came_from(subject: Subject, artifact: Artifact) -> None:
     desk = desk_of(subject, artifact)
     store = PrefixStore(100_000_000)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 
 from msgspec.structs import replace
 
@@ -12,6 +13,8 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Engine
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions
+from core.contract.step import Step, Work
+from core.errors import Cancelled
 from core.events import Usage
 from core.lanes import WorkLanes
 from core.requests import Generation, RawTokens, Sampling
@@ -31,6 +34,7 @@ class Desk:
         # One thread: threads that wait for each other are slow on a machine that has other things to do.
         self._options = replace(options, extra_buffers=False, threads=1, batch_threads=1)
         self._lanes = WorkLanes()
+        self._before_step: Callable[[], None] = lambda: None
 
     def encode(self, text: str) -> list[int]:
         """While a model is loaded."""
@@ -41,6 +45,13 @@ class Desk:
         assert isinstance(model, TokenModel)
         identity = identify_model(self._engine, self._artifact, self._options, model)
         self._tokenizer = model.tokenizer
+        step = model.step
+
+        def paced(work: Sequence[Work]) -> Sequence[Step]:
+            self._before_step()
+            return step(work)
+
+        model.step = paced  # type: ignore[method-assign]
         return Loaded(model, self._engine.name, identity=identity)
 
     @asynccontextmanager
@@ -61,6 +72,20 @@ class Desk:
             yield host
         finally:
             await host.stop()
+
+    async def leave(self, host: Host, tokens: list[int], steps: int) -> None:
+        """A client asks and leaves again: after so many steps, while the next one is computed."""
+        done = count()
+
+        def leave_in_time() -> None:
+            if next(done) == steps:
+                host.cancel("leaving")
+
+        self._before_step = leave_in_time
+        with suppress(Cancelled):
+            await answer(host, tokens, request_id="leaving")
+            raise AssertionError("the answer ended before its client left")
+        self._before_step = lambda: None
 
 
 async def answer(host: Host, tokens: list[int], **fields: object) -> tuple[str, Usage]:

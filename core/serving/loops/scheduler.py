@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.cache.model_prefixes import ModelPrefixes
-from core.contract.models import TokenModel
+from core.contract.models import TokenModel, Trims
 from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
 from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, RequestError
@@ -138,8 +138,9 @@ class ServingLoop(ModelLoop[Job]):
         self._arrived.set()
 
     def _interrupt(self, job: Job) -> None:
+        # A state that cannot be cut is lost with an interrupted step; the step's end is worth waiting for then.
         with self._step_lock:
-            if self._stepping and all(other.cancelled for other in self._stepping):
+            if isinstance(self._model, Trims) and self._stepping and all(each.cancelled for each in self._stepping):
                 self._model.interrupt(True)
         self._wake()
 
@@ -157,7 +158,7 @@ class ServingLoop(ModelLoop[Job]):
             self._close_job(choice.job, Failed(error))
         self._hand_over()
         if self._orderly:
-            for choice in list(self._running):
+            for choice in (*self._running, *self._waiting):
                 self._retire(choice, keep=True)
             self._memory.store_all(STORING_SECONDS)
         self._running.clear()

@@ -80,6 +80,17 @@ async def test_a_conversation_that_leaves_a_long_prompt_goes_on_from_within_it(d
         assert (text, usage.cached_tokens) == (expected, CHECKPOINT_TOKENS)
 
 
+async def test_a_client_that_leaves_in_prefill_leaves_what_is_computed_to_its_next_try(desk: Desk) -> None:
+    prompt = prompt_of(1000, 17)
+    async with desk.hosting(None) as plain:
+        expected, _ = await answer(plain, prompt)
+    async with desk.hosting(PrefixStore(200_000_000)) as host:
+        await desk.leave(host, prompt, 1)
+        text, usage = await answer(host, prompt)
+        # The step in which it left was not interrupted, since its state could not be taken back.
+        assert (text, usage.cached_tokens) == (expected, 2 * host.spec.batch)
+
+
 def test_chunks_end_where_a_state_is_to_be_stored() -> None:
     prompt = 2 * CHECKPOINT_TOKENS + 500
     computed, ends = 0, []

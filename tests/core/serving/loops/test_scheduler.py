@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from core.cache.store import PrefixStore
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
 from core.engines.echo import EchoModel
@@ -26,15 +27,27 @@ from core.serving.host import Host
 from core.serving.loaded import Loaded
 from core.serving.stream import Stream
 from core.snapshots import ModelState, RequestState
+from tests.fakes.prefixes import IDENTITY
 from tests.fakes.support import GatedEcho, asks
 
 
 @asynccontextmanager
 async def hosting(
-    model: EchoModel | Callable[[], EchoModel], *, max_queue: int = 32, timeout: float = 60.0
+    model: EchoModel | Callable[[], EchoModel],
+    *,
+    max_queue: int = 32,
+    timeout: float = 60.0,
+    store: PrefixStore | None = None,
 ) -> AsyncIterator[Host]:
     make = model if callable(model) else lambda: model
-    host = Host("echo", lambda *_: Loaded(make(), "echo"), max_queue=max_queue, queue_timeout=timeout, slots=None)
+    host = Host(
+        "echo",
+        lambda *_: Loaded(make(), "echo", identity=IDENTITY),
+        max_queue=max_queue,
+        queue_timeout=timeout,
+        slots=None,
+        store=store,
+    )
     host.start()
     await host.ready()
     try:
@@ -389,6 +402,26 @@ async def test_requests_without_a_limit_are_preempted_and_come_back_where_they_w
         replies = await asyncio.gather(*(stream.reply() for stream in streams))
     assert [reply.choices[0].text for reply in replies] == [str(i) * 120 for i in range(3)]
     assert tight.saves > 0
+
+
+async def test_a_preempted_request_whose_client_leaves_leaves_its_state_to_the_next_try() -> None:
+    tight, store = Tight(), PrefixStore(1_000_000)
+    async with hosting(tight, store=store) as host:
+        ids = [str(i) for i in range(3)]
+        streams = [await host.submit(asks(i * 120, request_id=i)) for i in ids]
+        while not any(state_of(host, i) is RequestState.PREEMPTED for i in ids):
+            tight.allow()
+            await asyncio.sleep(0.001)
+        gone = next(i for i in ids if state_of(host, i) is RequestState.PREEMPTED)
+        host.cancel(gone)
+        tight.allow()
+        await until(lambda: store.stats()[0].entries == 1)
+        tight.open_gate()
+        replies = await asyncio.gather(*(stream.reply() for stream in streams if stream.request_id != gone))
+        again = await (await host.submit(asks(gone * 120))).reply()
+    assert {reply.choices[0].text for reply in replies} == {i * 120 for i in ids if i != gone}
+    assert again.choices[0].text == gone * 120
+    assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
 
 
 async def test_a_reservation_keeps_a_request_queued_rather_than_failing_it() -> None:
