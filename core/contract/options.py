@@ -80,6 +80,13 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
     extra_buffers: Annotated[
         bool | None, Meta(description="repacked weights: faster where they do not crash (as measured)")
     ] = None
+    swa_full: Annotated[
+        bool | None,
+        Meta(
+            description="keep all tokens in layers that look back a window: prompts are reused at any token (true)",
+            extra={"llama_cpp": "swa_full"},
+        ),
+    ] = None
     loras: Annotated[
         tuple[Lora | str, ...],
         Meta(description="files of low-rank adapters to add (none)", extra={"local": True}),
@@ -120,6 +127,11 @@ class LoadOptions(LoadSettings, frozen=True):
     def repacks(self) -> bool:
         """Whether kernels for repacked weights may be used."""
         return self.extra_buffers is not False
+
+    @property
+    def cuts_windows(self) -> bool:
+        """Whether layers that look back a window keep no more than it; their states cannot be cut then."""
+        return self.swa_full is False
 
     @property
     def adapters(self) -> tuple[Lora, ...]:

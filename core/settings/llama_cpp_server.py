@@ -43,7 +43,6 @@ CHANGES_SPEED: Final[Mapping[str, str]] = {
     "tensor_split": "the engine decides how a model is split among accelerators",
     "offload_kqv": "the engine decides where the KV cache lies",
     "op_offload": "the engine decides what an accelerator computes",
-    "swa_full": "the engine decides how much of a sliding window is kept",
     "no_perf": "the engine's own timings are never taken",
     "use_mmap": "weights are mapped into memory where nobody writes their file anew",
     "use_mlock": "weights are not locked into memory",
@@ -135,7 +134,6 @@ class ModelOptions(Struct, frozen=True, forbid_unknown_fields=True):
     tensor_split: tuple[float, ...] | None = None
     offload_kqv: bool | None = None
     op_offload: bool | None = None
-    swa_full: bool | None = None
     no_perf: bool | None = None
     use_mmap: bool | None = None
     use_mlock: bool | None = None

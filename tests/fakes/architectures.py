@@ -1,6 +1,7 @@
 """GGUF files of several architectures, with real headers and no weights but zeros that take no room on the disk.
 
-python -m tests.fakes.architectures FILE prints what llama.cpp sets aside for one, in a process of its own.
+python -m tests.fakes.architectures FILE prints what llama.cpp sets aside for one, in a process of its own; with `cut`
+behind FILE, of a context whose layers with a window keep no more than it.
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def write_random(name: str, folder: Path) -> Path:
     return path
 
 
-def reserved(path: Path) -> Reserved:
-    """Load it and make a context of CELLS tokens, BATCH at a time, for SEQUENCES sequences. Once a process."""
+def reserved(path: Path, *, cut: bool = False) -> Reserved:
+    """Load it and make a context of CELLS tokens, BATCH at a time, for SEQUENCES sequences; with `cut`, layers that
+    look back a window keep no more. Once a process."""
     import llama_cpp as native
 
     lines: list[str] = []
@@ -113,6 +115,7 @@ def reserved(path: Path) -> Reserved:
     parameters.n_batch = parameters.n_ubatch = BATCH
     parameters.n_seq_max = parameters.n_outputs_max = SEQUENCES
     parameters.kv_unified = True
+    parameters.swa_full = not cut
     context = native.llama_init_from_model(model, parameters) if model else None
     if context is None:
         raise SystemExit("".join(lines[-5:]))
@@ -255,4 +258,4 @@ FAMILIES: Mapping[str, Family] = {
 
 
 if __name__ == "__main__":
-    print(msgspec.json.encode(reserved(Path(sys.argv[1]))).decode())
+    print(msgspec.json.encode(reserved(Path(sys.argv[1]), cut="cut" in sys.argv)).decode())

@@ -130,7 +130,8 @@ class LlamaCppEngine:
         try:
             tokenizer = LlamaTokenizer(model)
             recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
-            spec = _describe(artifact, model, tokenizer, options, residents=not recurrent)
+            rigid = recurrent or (options.cuts_windows and native.llama_model_n_swa(model) > 0)
+            spec = _describe(artifact, model, tokenizer, options, residents=not rigid)
             context = self._context(artifact, model, spec, options)
             if adapters := options.adapters:
                 add_adapters(artifact.name, model, context, adapters, _native_log().reason)
@@ -138,7 +139,7 @@ class LlamaCppEngine:
         except BaseException:
             native.llama_model_free(model)
             raise
-        return (LlamaModel if recurrent else TrimmingLlamaModel)(model, context, tokenizer, spec)
+        return (LlamaModel if rigid else TrimmingLlamaModel)(model, context, tokenizer, spec)
 
     def _open(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> native.llama_model_p:
         import llama_cpp as native
@@ -184,6 +185,7 @@ class LlamaCppEngine:
         parameters.n_threads = spec.threads
         parameters.n_threads_batch = options.batch_threads or describe_machine().cores
         parameters.kv_unified = True
+        parameters.swa_full = not options.cuts_windows
         parameters.no_perf = True
         # Only what is drawn from needs logits; without this bound the output buffer is sized for a whole batch.
         parameters.n_outputs_max = outputs(spec)

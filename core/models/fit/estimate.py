@@ -71,8 +71,8 @@ class Setup(Struct, frozen=True):
     """None: as large as the batch."""
     flash_attention: bool = True
     windowed: bool = False
-    """Layers that look back a window keep no more than it. llama.cpp is loaded so that they keep all, because prompts
-    could not be shared else; MLX keeps the window."""
+    """Layers that look back a window keep no more than it. llama.cpp is loaded so where `swa_full` is off, since
+    prompts cannot be reused at any token then; MLX keeps the window."""
     grows: bool = False
     """The KV cache takes memory as it fills (MLX, onnxruntime); llama.cpp sets all of it aside and clears it."""
     rearranged: frozenset[str] = frozenset()
@@ -158,7 +158,7 @@ def usual_setup(header: Header, options: LoadOptions, available: int, features: 
         header.trained_context or DEFAULT_CONTEXT,
         header.kv_bytes_per_token(options.cache_type),
         max(0, available - header.weight_bytes),
-        residents=not header.recurrent,
+        residents=not header.recurrent and not (options.cuts_windows and header.window),
     )
     return Setup(
         context=sizes.context,
@@ -167,6 +167,7 @@ def usual_setup(header: Header, options: LoadOptions, available: int, features: 
         batch=options.step_tokens,
         micro_batch=options.micro_batch,
         flash_attention=options.flash_attention is not False,
+        windowed=options.cuts_windows,
         rearranged=rearranged_types(features, extra_buffers=options.repacks),
     )
 
@@ -196,7 +197,8 @@ def estimate(header: Header, setup: Setup) -> Parts:
     For other engines it is rougher: weights and KV cache are the same, what they compute with is not.
     """
     cells = cells_for(setup.context, setup.slots)
-    sequences = sequences_for(setup.slots, residents=not header.recurrent)
+    rigid = header.recurrent or (setup.windowed and not setup.grows and header.window is not None)
+    sequences = sequences_for(setup.slots, residents=not rigid)
     outputs = outputs_for(sequences, setup.slots)
     batch = max(setup.batch, setup.slots)
     flash = setup.flash_attention
@@ -204,7 +206,9 @@ def estimate(header: Header, setup: Setup) -> Parts:
     # The attention mask grows in steps, and after a first batch and one more token it is one step beyond the batch.
     empty = compute_bytes(header, min(cells, batch + ROUNDING), computed, outputs, flash_attention=flash)
     full = compute_bytes(header, cells, computed, outputs, flash_attention=flash)
-    kv = header.kv_bytes(cells, setup.kv, windowed=setup.windowed, ahead=batch)
+    # llama.cpp sets a window aside for each sequence; MLX has what runs.
+    others = 0 if setup.grows else (header.window or 0) * (sequences - 1)
+    kv = header.kv_bytes(cells, setup.kv, windowed=setup.windowed, ahead=others + batch)
     return Parts(
         weights=header.weight_bytes,
         copies=sum(portion.bytes for portion in header.portions if portion.type in setup.rearranged),

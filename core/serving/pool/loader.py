@@ -247,6 +247,7 @@ def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, mod
         weights=f"{mark(artifact)} {newest_write(artifact.path)}",
         engine=engine.name,
         version=f"{version}, states {engine.state_format}",
-        settings=f"context {model.spec.context}, KV {options.cache_type.value}, flash attention {flash}",
+        settings=f"context {model.spec.context}, KV {options.cache_type.value}, flash attention {flash}, "
+        f"windows {'cut' if options.cuts_windows else 'whole'}",
         adapters=", ".join(adapters),
     )
