@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from msgspec import Struct
+
 from core.cache.disk import DiskTier, stored_files
 from core.requests import Generation, RawTokens, Sampling
 from core.settings.model import ModelSettings
@@ -49,13 +51,20 @@ async def _running(model: Path, threads: int, folder: Path) -> AsyncIterator[tup
         await workbench.close()
 
 
-async def _first_token(workbench: Workbench, name: str, tokens: tuple[int, ...]) -> tuple[float, int]:
-    """Seconds to the first token, and how many of the prompt's were reused."""
-    began = time.perf_counter()
+class FirstToken(Struct, frozen=True):
+    seconds: float
+    busy: float
+    """Seconds of processors that the process took meanwhile: what else runs on the machine counts for less in them."""
+    reused: int
+    """Tokens of the prompt."""
+
+
+async def _first_token(workbench: Workbench, name: str, tokens: tuple[int, ...]) -> FirstToken:
+    began, busy = time.perf_counter(), time.process_time()
     sampling = Sampling(temperature=0.0)
     stream = await workbench.requests.submit(Generation(name, RawTokens(tokens), sampling=sampling, max_tokens=1))
     reply = await stream.reply()
-    return time.perf_counter() - began, reply.usage.cached_tokens
+    return FirstToken(time.perf_counter() - began, time.process_time() - busy, reply.usage.cached_tokens)
 
 
 async def run(model: Path, threads: int) -> str:
@@ -64,23 +73,27 @@ async def run(model: Path, threads: int) -> str:
     # Any tokens do: what is measured does not depend on their sense. A second turn, as a conversation has it.
     first = tuple(1000 + place * 7 % 5000 for place in range(PROMPT_TOKENS))
     second, third = (*first, *range(2000, 2032)), (*first, *range(2100, 2132))
-    rows: list[tuple[object, ...]] = []
+    told: list[tuple[str, int, FirstToken]] = []
     try:
         async with _running(model, threads, folder) as (workbench, name):
-            cold, _ = await _first_token(workbench, name, first)
-            rows.append(("cold", PROMPT_TOKENS, 0, cold, 1.0))
+            told.append(("cold", PROMPT_TOKENS, await _first_token(workbench, name, first)))
             await workbench.models.unload(name)
             await workbench.models.load(OTHER_MODEL)
             await workbench.models.load(str(model))
-            swapped, reused = await _first_token(workbench, name, second)
-            rows.append(("after a swap of models, a turn later", len(second), reused, swapped, swapped / cold))
+            swapped = await _first_token(workbench, name, second)
+            told.append(("after a swap of models, a turn later", len(second), swapped))
         size = sum(file.size for file in stored_files(folder))
         async with _running(model, threads, folder) as (workbench, name):
-            restarted, reused = await _first_token(workbench, name, third)
-            rows.append(("after a restart, a turn later", len(third), reused, restarted, restarted / cold))
+            restarted = await _first_token(workbench, name, third)
+            told.append(("after a restart, a turn later", len(third), restarted))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    head = ("start", "tokens of the prompt", "reused", "seconds to the first token", "of cold")
+    cold = told[0][2]
+    rows = [
+        (start, count, each.reused, each.seconds, each.seconds / cold.seconds, each.busy, each.busy / cold.busy)
+        for start, count, each in told
+    ]
+    head = ("start", "prompt", "reused", "seconds to the first token", "of cold", "busy seconds", "of cold")
     return table(f"A known prefix of {PROMPT_TOKENS} tokens, {size / 1e6:.0f} MB on disk: {model.stem}", head, rows)
 
 

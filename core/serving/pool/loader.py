@@ -11,13 +11,14 @@ from msgspec.structs import replace
 
 from core.cache.identity import ModelIdentity
 from core.contract.abilities import KeepsStates
-from core.contract.artifact import URL, Artifact, FormatName
+from core.contract.artifact import SCRIPT, URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
 from core.contract.models import Model
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
-from core.models.formats.detect import fingerprint, mark, newest_write
+from core.models.formats.detect import fingerprint, newest_write
+from core.models.formats.parts import parts_of
 from core.models.library.variants import formats, variant
 from core.models.resolve import resolve_own
 from core.serving.draft_model import Find, Way, refuse_unlike, way, with_draft
@@ -233,21 +234,29 @@ def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:
 
 
 def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, model: Model) -> ModelIdentity | None:
-    """Whose states are the model's own; None where its engine's cannot be kept. Reads the ends of the model's files."""
+    """Whose states are the model's own; None where its engine's cannot be kept, or its files are there no more. Reads
+    the ends of the model's files."""
     if not isinstance(engine, KeepsStates):
+        return None
+    try:
+        weights = artifact.name if artifact.format == SCRIPT else _tell_files(parts_of(artifact.path))
+        adapters = [f"{_tell_files((Path(lora.path),))} {lora.scale}" for lora in options.adapters]
+    except OSError as error:
+        log.warning("prefixes are kept in the KV cache alone", model=artifact.name, why=error.strerror or str(error))
         return None
     availability = engine.availability()
     version = availability.version if isinstance(availability, Available) else "unknown"
     flash = {None: "as usual", True: "on", False: "off"}[options.flash_attention]
-    adapters = (
-        f"{fingerprint(Path(lora.path))} {newest_write(Path(lora.path))} {lora.scale}" for lora in options.adapters
-    )
     return ModelIdentity(
-        # The time tells files apart that differ in their middle alone.
-        weights=f"{mark(artifact)} {newest_write(artifact.path)}",
+        weights=weights,
         engine=engine.name,
         version=f"{version}, states {engine.state_format}",
         settings=f"context {model.spec.context}, KV {options.cache_type.value}, flash attention {flash}, "
         f"windows {'cut' if options.cuts_windows else 'whole'}",
         adapters=", ".join(adapters),
     )
+
+
+def _tell_files(paths: Sequence[Path]) -> str:
+    """By their ends, and by when they were written last: some may differ in their middle alone."""
+    return ", ".join(f"{fingerprint(path)} {newest_write(path)}" for path in paths)
