@@ -8,10 +8,10 @@ import subprocess
 import sys
 from typing import Final
 
-from core.settings.environment import variable_of
+from core.settings.environment import name_variable
 from core.snapshots import ModelKind
 
-KEY_VARIABLE: Final = variable_of(("server", "api_key"))
+KEY_VARIABLE: Final = name_variable(("server", "api_key"))
 """Stands in a line for a key of the user's own, which would go into scroll-back and service logs otherwise."""
 QUESTION: Final = "What is a KV cache?"
 RECORDING: Final = "speech.wav"

@@ -42,7 +42,7 @@ class PluginBroken(BenchtopError):
         self.plugin = plugin
 
 
-def installed_plugins(group: str) -> Iterator[Plugin]:
+def list_plugins(group: str) -> Iterator[Plugin]:
     """The entry points of a group, by package; nothing of theirs is imported."""
     from importlib.metadata import entry_points  # tui --help has no use for it
 
@@ -60,7 +60,7 @@ def load_object(location: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def missing_members(thing: object, protocol: type) -> list[str]:
+def list_missing_members(thing: object, protocol: type) -> list[str]:
     """The public members of a Protocol that `thing` lacks."""
     members = {*vars(protocol), *protocol.__annotations__}
     return sorted(name for name in members if not name.startswith("_") and not hasattr(thing, name))
@@ -75,7 +75,7 @@ class Registry(Generic[Thing]):
         built_in: Mapping[str, str],
         make: Callable[[Any], Thing],
         check: Callable[[Thing], str | None],
-        find: Callable[[str], Iterable[Plugin]] = installed_plugins,
+        find: Callable[[str], Iterable[Plugin]] = list_plugins,
     ) -> None:
         """`built_in`: name to `module:attribute`. `make` turns the object there into the thing. `check` says why a
         plugin's thing cannot be used, as the end of a sentence; None where it can. `find` lists a group's plugins."""

@@ -72,7 +72,7 @@ class Tries:
         return pause if self.waited + pause <= self._patience.total else None
 
 
-def persist(
+def repeat_attempt(
     attempt: Callable[[], None],
     patience: Patience,
     rest: Callable[[float], bool],

@@ -21,7 +21,7 @@ from core.serving.intake import RequestIntake
 from core.serving.pool.loader import ModelLoader
 from core.serving.prefix_store import open_prefixes
 from core.serving.served_models import ServedModels
-from core.settings.schema import Folders, Settings, folders
+from core.settings.schema import Folders, Settings, find_folders
 from core.snapshots import MachineSnapshot, Snapshot
 from core.supervision import NoWitness, Past, Witness
 from core.trial.probe import Prober
@@ -49,7 +49,7 @@ class Workbench:
         before this one, where they were supervised."""
         self.settings = settings
         self.past = past
-        self.folders = where or folders()
+        self.folders = where or find_folders()
         self.lanes = WorkLanes()
         """The threads on which blocking work is done."""
         found = engines or Engines()

@@ -65,11 +65,11 @@ def find_faults(palette: Palette) -> list[str]:
         f"{READABLE} to be read; choose a {'lighter' if palette.dark else 'darker'} one"
         for key in TEXTS
         for ground in GROUNDS
-        if (ratio := contrast_of(colours[key], colours[ground])) < READABLE
+        if (ratio := compute_contrast(colours[key], colours[ground])) < READABLE
     ]
 
 
-def contrast_of(one: str, other: str) -> float:
+def compute_contrast(one: str, other: str) -> float:
     """The contrast ratio of two colours as WCAG 2 defines it, from 1 to 21."""
     dark, light = sorted((_luminance(one), _luminance(other)))
     return (light + 0.05) / (dark + 0.05)

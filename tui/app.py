@@ -22,7 +22,7 @@ from textual.screen import Screen
 
 from core.errors import BenchtopError
 from core.foreign_text import make_printable
-from core.settings.schema import Settings, folders
+from core.settings.schema import Settings, find_folders
 from themes import PALETTES
 from tui import format as fmt
 from tui import glyphs, theming
@@ -75,7 +75,7 @@ class BenchtopApp(KeysInTurn):
         self.glyphs = glyphs.wanted(os.environ, getattr(sys.stdout, "encoding", None))
         self.log_tail = LogTail()
         self._unobeyed = Unobeyed()
-        self._palettes = palettes or Palettes(folders().config / "themes")
+        self._palettes = palettes or Palettes(find_folders().config / "themes")
         for name in PALETTES:
             self.register_theme(theming.to_theme(self._palettes.get(name)))
         # Before the style sheets are parsed: a theme that is set later has them parsed twice.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import BenchtopError, ConfigError
-from core.plugins import Plugin, PluginBroken, Registry, installed_plugins
-from core.settings.check import convert, wrong
+from core.plugins import Plugin, PluginBroken, Registry, list_plugins
+from core.settings.check import build_error, convert_values
 from core.settings.file import read_toml
 from themes import PALETTES, Palette
 from themes.palette import find_faults
@@ -19,7 +19,7 @@ GROUP: Final = "benchtop.themes"
 class Palettes:
     """The user's own are the files `NAME.toml` of `folder`. One that cannot be used is told and left out."""
 
-    def __init__(self, folder: Path | None = None, find: Callable[[str], Iterable[Plugin]] = installed_plugins) -> None:
+    def __init__(self, folder: Path | None = None, find: Callable[[str], Iterable[Plugin]] = list_plugins) -> None:
         self._folder = folder
         self._registry: Registry[Palette] = Registry(GROUP, PALETTES, lambda made: made, _check, find)
         self._wrong: dict[str, ConfigError] = {}
@@ -72,10 +72,10 @@ class Palettes:
         source = f"the theme file {path}"
         values = dict(read_toml(path, "theme file"))
         if "name" in values:
-            raise wrong(source, "name is unknown; a theme goes by its file.")
-        palette = convert({**values, "name": path.stem}, Palette, source)
+            raise build_error(source, "name is unknown; a theme goes by its file.")
+        palette = convert_values({**values, "name": path.stem}, Palette, source)
         if faults := find_faults(palette):
-            raise wrong(source, f"{faults[0]}.")
+            raise build_error(source, f"{faults[0]}.")
         return palette
 
 

@@ -243,12 +243,12 @@ class Desk:
 
 def _damage(artifact: Artifact) -> str | None:
     """Of a file that the library has not looked into; folders are looked into as they are loaded. Touches the disk."""
-    from core.models.formats.file_index import Inspector, see
+    from core.models.formats.file_index import Inspector, see_file
 
     if not artifact.path.is_file():
         return None
     try:
-        return Inspector().look(artifact.path, see(artifact.path.stat())).problem
+        return Inspector().look(artifact.path, see_file(artifact.path.stat())).problem
     except OSError as error:
         return error.strerror
 

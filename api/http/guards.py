@@ -19,7 +19,7 @@ from api.http.origins import grant_headers, grant_preflight, is_origin_allowed, 
 from api.http.replies import send_bytes
 from core.errors import BenchtopError, ServerStopping
 from core.hosts import is_loopback
-from core.settings.schema import ServerSettings, host_name
+from core.settings.schema import ServerSettings, read_host_name
 from core.telemetry.log import get_logger
 from core.telemetry.log import request_id as request_id_in_log
 
@@ -70,7 +70,7 @@ class Guard:
         self._key = None if settings.api_key is None else settings.api_key.encode()
         self._local = is_loopback(settings.host)
         bound = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
-        self._names = frozenset(map(host_name, (*_LOCAL_NAMES, bound, *settings.allowed_hosts))) - {""}
+        self._names = frozenset(map(read_host_name, (*_LOCAL_NAMES, bound, *settings.allowed_hosts))) - {""}
         self._origins = settings.cors_origins
         self._limit = settings.max_body
         self._limits = limits or {}
@@ -139,7 +139,7 @@ class Guard:
     def _check_sender(self, headers: Mapping[bytes, bytes]) -> None:
         """Raises Denied."""
         host = headers.get(b"host", b"").decode("latin-1")
-        if self._local and host_name(host) not in self._names:
+        if self._local and read_host_name(host) not in self._names:
             raise Denied(
                 403,
                 "host_not_allowed",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from api.http.replies import Headers
 from core.hosts import is_loopback
-from core.settings.schema import LOCAL_ORIGINS, origin_meant
+from core.settings.schema import LOCAL_ORIGINS, read_origin
 
 EXPOSED = (b"x-request-id", b"retry-after", b"x-should-retry", b"x-benchtop-ignored")
 """Headers that pages may read; so may they all that begin with `OWN`."""
@@ -43,7 +43,7 @@ def may_read(origin: str, allowed: tuple[str, ...]) -> bool:
 def _is_local(origin: str) -> bool:
     """Whether a page came from this machine, whatever its port."""
     scheme, _, rest = origin.partition("://")
-    if scheme not in ("http", "https") or not rest or origin_meant(origin) != origin:
+    if scheme not in ("http", "https") or not rest or read_origin(origin) != origin:
         return False
     return is_loopback(urlsplit(origin).hostname or "")
 

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from core.models.hub.cache import cache_folder
-from core.settings.schema import folders
+from core.models.hub.cache import find_cache_folder
+from core.settings.schema import find_folders
 
 ROUTES: Final = (
     "/schema/openapi.json",
@@ -88,10 +88,10 @@ def _usual() -> Iterator[str]:
     known: tuple[Callable[[], Path], ...] = (
         Path.home,
         lambda: Path(tempfile.gettempdir()),
-        lambda: folders().config,
-        lambda: folders().cache,
-        lambda: folders().state,
-        cache_folder,
+        lambda: find_folders().config,
+        lambda: find_folders().cache,
+        lambda: find_folders().state,
+        find_cache_folder,
     )
     for find in known:
         with suppress(*_UNKNOWABLE):

@@ -17,9 +17,9 @@ from api.http.leaving import run_while_connected
 from core.contract.artifact import FormatName
 from core.contract.options import KvType
 from core.errors import RequestError
-from core.models.formats.registry import known_formats
+from core.models.formats.registry import load_formats
 from core.models.hub.search import Filters, Found, Sort
-from core.models.offers import Offer, offers
+from core.models.offers import Offer, list_offers
 from core.workbench import Workbench
 
 AnyEnum = TypeVar("AnyEnum", bound=Enum)
@@ -81,7 +81,7 @@ def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             reply_with(FoundList, "Repositories, as the Hub sorts them"),
             outcomes=ASKING_HUB,
             parameters={
-                "format": {"enum": ["", *known_formats().names]},
+                "format": {"enum": ["", *load_formats().names]},
                 "sort": {"enum": ["", *_values(Sort)]},
                 "limit": {"minimum": 1, "maximum": MOST_REPOSITORIES},
             },
@@ -128,7 +128,7 @@ def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         kv = _one_of(KvType, kv_type, "kv_type") if kv_type else None
         wanted = None if context is None else _within(context, LEAST_CONTEXT, MOST_CONTEXT, "context")
         name = workbench.models.store.read_asked(model)
-        asking = workbench.lanes.hub.run(offers, workbench.models.store, name, wanted, kv)
+        asking = workbench.lanes.hub.run(list_offers, workbench.models.store, name, wanted, kv)
         found = await run_while_connected(request.receive, asking)
         return FitList([_row(each) for each in found])
 
@@ -172,7 +172,7 @@ def _values(kind: type[Enum]) -> list[Json]:
 
 
 def _known_format(name: str) -> FormatName:
-    names = known_formats().names
+    names = load_formats().names
     if name not in names:
         raise RequestError(f"format {name[:40]!r} is unknown; there are {', '.join(names)}.", "format")
     return name

@@ -10,7 +10,7 @@ from core.bench.runner import BenchSample, Plan, Submit, run_plan
 from core.bench.suite import SuiteEvent, SuitePlan, run_suite
 from core.engines.registry import EngineReport, Engines
 from core.errors import RequestError
-from core.models.formats.registry import known_formats
+from core.models.formats.registry import load_formats
 from core.plugins import Plugin, PluginBroken
 from core.serving.pool.loader import ModelLoader
 from core.serving.served_models import ServedModels
@@ -77,11 +77,11 @@ class EngineBench:
 
     def plugins(self) -> tuple[Plugin, ...]:
         """Those whose engines and formats are in use."""
-        return (*self._engines.plugins, *known_formats().plugins)
+        return (*self._engines.plugins, *load_formats().plugins)
 
     def find_broken_plugins(self) -> tuple[PluginBroken, ...]:
         """Each is tried now, if it was not before."""
-        return (*self._engines.find_broken(), *known_formats().find_broken())
+        return (*self._engines.find_broken(), *load_formats().find_broken())
 
     def verdicts(self) -> list[ProbeVerdict]:
         """What trial runs have found on this machine. Touches the disk."""

@@ -17,7 +17,7 @@ from core.contract.engine import Available, Engine
 from core.contract.options import KvType, LoadOptions
 from core.errors import UsageError
 from core.hardware import describe_machine
-from core.models.formats.detect import mark
+from core.models.formats.detect import mark_artifact
 from core.trial.child import Line, Sampled, TrialRequest, VariantRefused, VariantTried
 from core.trial.choose_engine import Candidate
 from core.trial.parent import run_trial
@@ -136,7 +136,7 @@ def _cases(
     version = availability.version if isinstance(availability, Available) else "unknown"
     counts = plan.threads or (options.threads or describe_machine().cores,)
     sizes = _sizes(candidate.engine, options, plan)
-    files = mark(candidate.artifact)
+    files = mark_artifact(candidate.artifact)
     for threads, size, kv, depth in itertools.product(counts, sizes, plan.kv_types, plan.depths):
         batch_threads = threads if plan.threads else options.batch_threads
         chosen = apply_batch_size(replace(options, threads=threads, batch_threads=batch_threads, kv_type=kv), size)

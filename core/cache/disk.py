@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from core.cache.container import DamagedPrefix, PrefixFile, PrefixHeader, read_state, read_stored, write_prefix
-from core.cache.identity import digest_of
+from core.cache.identity import digest_bytes
 from core.cache.prefix import Tokens
 from core.telemetry.log import get_logger
 
@@ -56,13 +56,13 @@ class DiskTier:
 
     def files(self) -> list[DiskFile]:
         """All files of all models, the one used longest ago first."""
-        return sorted(stored_files(self.folder), key=lambda file: file.used)
+        return sorted(list_stored_files(self.folder), key=lambda file: file.used)
 
     def load(self, model: str) -> list[tuple[Path, PrefixFile]]:
         """What is stored of the model with this digest, longest first. What is damaged is deleted, and told."""
         self._count()
         found: list[tuple[Path, PrefixFile]] = []
-        for file in stored_files(self.folder / model):
+        for file in list_stored_files(self.folder / model):
             try:
                 found.append((file.path, read_stored(file.path)))
             except DamagedPrefix as error:
@@ -118,7 +118,7 @@ class DiskTier:
 
     def path_of(self, header: PrefixHeader, tokens: Tokens) -> Path:
         """Where the prefix lies: named by all that tells it from others."""
-        name = digest_of(f"{header.owner} {header.exact} {tokens}".encode())
+        name = digest_bytes(f"{header.owner} {header.exact} {tokens}".encode())
         return self.folder / header.identity.digest / f"{name}{SUFFIX}"
 
     def _count(self) -> None:
@@ -127,7 +127,7 @@ class DiskTier:
             return
         self._counted = True
         if not self._bounded:
-            self.limit = default_limit(self.folder)
+            self.limit = choose_disk_limit(self.folder)
         self.used = sum(each.size for each in self.files())
 
     def _make_folder(self, folder: Path) -> None:
@@ -150,7 +150,7 @@ class DiskTier:
         return gone
 
 
-def stored_files(folder: Path) -> Iterator[DiskFile]:
+def list_stored_files(folder: Path) -> Iterator[DiskFile]:
     """Files of stored prefixes below a folder; none where there is no such folder."""
     for path in folder.rglob(f"*{SUFFIX}"):
         if path.name.startswith("."):
@@ -160,9 +160,9 @@ def stored_files(folder: Path) -> Iterator[DiskFile]:
             yield DiskFile(path, found.st_size, found.st_mtime)
 
 
-def default_limit(folder: Path) -> int:
+def choose_disk_limit(folder: Path) -> int:
     """Bytes that stored prefixes may take where the user names no number."""
-    used = sum(file.size for file in stored_files(folder))
+    used = sum(file.size for file in list_stored_files(folder))
     return min(DEFAULT_MOST_BYTES, int((shutil.disk_usage(existing(folder)).free + used) * DEFAULT_SHARE))
 
 

@@ -24,14 +24,14 @@ class ModelIdentity(Struct, frozen=True):
     @property
     def digest(self) -> str:
         """A name for files and indexes, 32 hexadecimal digits."""
-        return digest_of(msgspec.json.encode(self))
+        return digest_bytes(msgspec.json.encode(self))
 
 
-def owner_of(tenant: str, salt: str | None) -> str:
+def digest_owner(tenant: str, salt: str | None) -> str:
     """Who may reuse an entry, as 32 hexadecimal digits: a tenant, further divided by the salt of its requests."""
-    return digest_of(msgspec.json.encode((tenant, salt)))
+    return digest_bytes(msgspec.json.encode((tenant, salt)))
 
 
-def digest_of(data: bytes) -> str:
+def digest_bytes(data: bytes) -> str:
     """32 hexadecimal digits of BLAKE2b."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from core.cache.identity import ModelIdentity, digest_of
+from core.cache.identity import ModelIdentity, digest_bytes
 from core.cache.prefix import RadixIndex, Tokens
 from core.decoding.common_prefix import count_common
 from core.requests import Conversation, Generation, Role
@@ -37,7 +37,7 @@ class Outline(Struct, frozen=True):
     """All but the system's, in order."""
 
 
-def outline_of(request: Generation, template: str | None) -> Outline:
+def outline_request(request: Generation, template: str | None) -> Outline:
     """`template` is the source of the model's chat template."""
     if not isinstance(request.prompt, Conversation):
         return Outline()
@@ -131,7 +131,7 @@ class Recall:
         if departure is None:
             return Reuse(asked.reused, asked.tier)
         shown = words(known.tokens[max(0, common - 2) : common + WORDS_TOKENS])
-        cause = cause_of(known.outline, asked.outline, in_answer=common >= known.prompt, shown=shown)
+        cause = find_cause(known.outline, asked.outline, in_answer=common >= known.prompt, shown=shown)
         lost = rest if cause is Cause.FIRST_SEEN else min(rest, len(known.tokens) - asked.reused)
         return Reuse(asked.reused, asked.tier, cause, lost=max(0, lost), departure=departure)
 
@@ -179,7 +179,7 @@ class Recall:
             del self._indexes[partition]
 
 
-def cause_of(known: Outline, asked: Outline, *, in_answer: bool, shown: str) -> Cause:
+def find_cause(known: Outline, asked: Outline, *, in_answer: bool, shown: str) -> Cause:
     """Why a prompt leaves a conversation that is known: `in_answer` where it does so behind the known prompt, in the
     answer; `shown` is what the known conversation says there."""
     if known.messages[:1] != asked.messages[:1]:
@@ -202,4 +202,4 @@ def _related(known: Outline, asked: Outline) -> bool:
 
 
 def _digest(value: object) -> str:
-    return digest_of(msgspec.json.encode(value))
+    return digest_bytes(msgspec.json.encode(value))

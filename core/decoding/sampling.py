@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contract.step import Step, StepLogprob, TokenText
-from core.decoding.masks.bits import allowed_tokens
+from core.decoding.masks.bits import unpack_mask
 from core.requests import Sampling
 
 Logits = npt.NDArray[np.float32]
@@ -46,7 +46,7 @@ class Sampler:
         """
         adjusted = self._adjusted(logits)
         if mask is not None:
-            adjusted = np.where(allowed_tokens(mask, len(adjusted)), adjusted, np.float32(-np.inf))
+            adjusted = np.where(unpack_mask(mask, len(adjusted)), adjusted, np.float32(-np.inf))
         token = self._draw(adjusted)
         if self._recent is not None:
             self._recent.add(token)

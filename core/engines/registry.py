@@ -12,7 +12,7 @@ from core.contract.abilities import KeepsStates
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Availability, Available, Engine, Unavailable
 from core.errors import ArtifactError, EngineUnavailable
-from core.plugins import Plugin, PluginBroken, Registry, installed_plugins, missing_members
+from core.plugins import Plugin, PluginBroken, Registry, list_missing_members, list_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ class Engines:
 
     def __init__(self, names: Mapping[str, str] | None = None) -> None:
         """`names`: name to `module:Class`, for these alone; None for the built-in ones and those of plugins."""
-        find = installed_plugins if names is None else _no_plugins
+        find = list_plugins if names is None else _no_plugins
         built_in = ENGINES if names is None else names
         self._registry: Registry[Engine] = Registry(GROUP, built_in, lambda made: made(), _find_fault, find)
 
@@ -154,7 +154,7 @@ def _no_plugins(_: str) -> tuple[Plugin, ...]:
 
 def _find_fault(made: Engine) -> str | None:
     """Why a plugin's engine cannot be used; None where it can. An error that is raised here counts as a reason."""
-    if missing := missing_members(made, Engine):
+    if missing := list_missing_members(made, Engine):
         return f"it is no engine, for it has no {', '.join(missing)}"
     if not isinstance(made.priority, int) or not all(isinstance(each, str) for each in made.formats):
         return "its priority is no whole number, or its formats are not all texts"

@@ -125,7 +125,7 @@ class Catalog:
         return tuple(names[name] for name in dict.fromkeys((*close, *longer)))[:3]
 
 
-def decode(text: str) -> Catalog:
+def decode_catalog(text: str) -> Catalog:
     """A catalog from its file's content. Raises msgspec.ValidationError, TOMLDecodeError, and ModelNotFound for what
     cannot be a repository's name."""
     rows = msgspec.convert(tomllib.loads(text), dict[str, Row])
@@ -133,9 +133,9 @@ def decode(text: str) -> Catalog:
 
 
 @cache
-def builtin_catalog() -> Catalog:
+def load_builtin_catalog() -> Catalog:
     """The catalog that the package carries."""
-    return decode(FILE.read_text(encoding="utf-8"))
+    return decode_catalog(FILE.read_text(encoding="utf-8"))
 
 
 def _entry(alias: str, row: Row) -> CatalogEntry:

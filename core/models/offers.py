@@ -13,9 +13,9 @@ from core.devices import list_devices
 from core.errors import ArtifactError, GatedRepository, ModelNotFound
 from core.models.fit.estimate import Judged
 from core.models.formats.header import Header
-from core.models.hub.choose_quant import wanted
+from core.models.hub.choose_quant import choose_quant
 from core.models.hub.repository import Quant, Repository
-from core.models.resolve import wishes
+from core.models.resolve import list_wishes
 from core.names import Alias, BuiltIn, HubName, Name, shorten_name
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ class Offer(Struct, frozen=True):
     """None where no header of its format could be read."""
 
 
-def alike(header: Header, quant: Quant) -> Header:
+def adapt_header(header: Header, quant: Quant) -> Header:
     """The header of another quant of the same model: layers and vocabulary are the same, the weights are as large as
     its files. Types of tensors are not known, so no rearranged copies are counted."""
     return replace(header, weight_bytes=quant.size, quantization=quant.label, portions=())
 
 
-def offers(store: Store, name: Name, context: int | None = None, kv: KvType | None = None) -> tuple[Offer, ...]:
+def list_offers(store: Store, name: Name, context: int | None = None, kv: KvType | None = None) -> tuple[Offer, ...]:
     """Every quant of a model that runs here, or the single quant that the name asks for. Asks the Hub: reads one header
     for each format, and derives those of the other quants from it.
 
@@ -61,7 +61,7 @@ def offers(store: Store, name: Name, context: int | None = None, kv: KvType | No
     for format_, quants in _by_format(store, name).items():
         header = _header(store, quants[0])
         for quant in quants:
-            own = header if quant is quants[0] else alike(header, quant) if header is not None else None
+            own = header if quant is quants[0] else adapt_header(header, quant) if header is not None else None
             judged = store.judge(own, context=context, kv=kv, memory=memory) if own is not None else None
             found.append(Offer(quant.name, format_, quant.size, judged))
     if not found:
@@ -74,7 +74,7 @@ def _by_format(store: Store, name: Alias | HubName) -> dict[FormatName, list[Qua
     found: dict[FormatName, list[Quant]] = {}
     formats = store.formats
     named = name.label or name.file if isinstance(name, HubName) else name.variant
-    for wish in wishes(name, formats=formats):
+    for wish in list_wishes(name, formats=formats):
         repository = store.repository(wish.name.repo, wish.name.revision)
         able = [quant for quant in repository.quants if quant.format in wish.formats and quant.format in formats]
         for format_ in dict.fromkeys(quant.format for quant in able):
@@ -86,7 +86,7 @@ def _by_format(store: Store, name: Alias | HubName) -> dict[FormatName, list[Qua
 
 def _usual(name: HubName, repository: Repository, format_: FormatName) -> Quant | None:
     try:
-        return wanted(name, repository, (format_,))
+        return choose_quant(name, repository, (format_,))
     except ModelNotFound:
         return None
 

@@ -8,18 +8,18 @@ from urllib.parse import SplitResult, urlsplit
 from core.contract.artifact import URL, Artifact
 from core.errors import ArtifactError, ModelNotFound
 from core.foreign_text import make_encodable
-from core.models.formats.detect import detect, detect_folder
-from core.models.formats.parts import _part, own_name, parts_of
+from core.models.formats.detect import detect_folder, detect_format
+from core.models.formats.parts import _part, find_own_name, list_parts
 from core.models.formats.source import Damaged
 from core.names import drop_password
 
 
-def from_path(path: Path, name: str | None = None) -> Artifact:
+def read_path(path: Path, name: str | None = None) -> Artifact:
     """A file, all parts of a split one, or a folder; known by its own name unless it is given another.
 
     Raises ModelNotFound for what is not there, ArtifactError for what is no model or not all of one.
     """
-    called = make_encodable(name) if name else own_name(path)
+    called = make_encodable(name) if name else find_own_name(path)
     try:
         if path.is_dir():
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -28,7 +28,7 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
         if _part(path):
             return _split(path, called)
         size = path.stat().st_size
-        return Artifact(called, detect(path), path.resolve(), size)
+        return Artifact(called, detect_format(path), path.resolve(), size)
     except FileNotFoundError as error:
         raise ModelNotFound(called, f"There is no file {path}; check the path.") from error
     except Damaged as error:
@@ -42,7 +42,7 @@ def from_path(path: Path, name: str | None = None) -> Artifact:
 
 def _split(path: Path, name: str) -> Artifact:
     """The engine loads the first part and finds the others by its name, so links to the parts are not followed."""
-    parts = parts_of(path)
+    parts = list_parts(path)
     there = [part for part in parts if part.is_file()]
     if not there:
         raise FileNotFoundError(path)
@@ -52,10 +52,10 @@ def _split(path: Path, name: str) -> Artifact:
             name, f"The model {name} is split into {len(parts)} files, of which {said} is missing in {path.parent}."
         )
     first = path.parent.resolve() / parts[0].name
-    return Artifact(name, detect(first), first, sum(part.stat().st_size for part in parts))
+    return Artifact(name, detect_format(first), first, sum(part.stat().st_size for part in parts))
 
 
-def from_url(name: str) -> Artifact:
+def read_url(name: str) -> Artifact:
     """A server that speaks OpenAI's dialect, known by its address without the `/v1` that all such addresses share.
 
     Raises ModelNotFound for a malformed address.

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from core.contract.artifact import SCRIPT, Artifact, FormatName
 from core.errors import ModelNotFound, NotDownloaded, UsageError, attach_paths
-from core.models.hub.choose_quant import ORDER, wanted
-from core.models.paths import from_path, from_url
+from core.models.hub.choose_quant import ORDER, choose_quant
+from core.models.paths import read_path, read_url
 from core.names import (
     BUILT_IN,
     ECHO,
@@ -41,14 +41,14 @@ __all__ = [
     "ECHO",
     "GUIDE",
     "Wish",
-    "candidates",
-    "quant_of",
+    "choose_quant",
+    "find_quant",
+    "list_candidates",
+    "list_wishes",
     "read_asked",
     "read_own",
-    "resolve",
+    "resolve_name",
     "resolve_own",
-    "wanted",
-    "wishes",
 ]
 
 FORMS: Final = "guide, echo, a name of `tui list --catalog`, owner/name of the Hub, a model's path, or a server's URL"
@@ -68,7 +68,7 @@ class Wish(Struct, frozen=True):
     """The formats in which the model is wanted."""
 
 
-def resolve(
+def resolve_name(
     name: Name,
     *,
     formats: Sequence[FormatName] = ORDER,
@@ -84,7 +84,7 @@ def resolve(
     knows. Raises NotDownloaded for what would have to be downloaded, ModelNotFound for what stands for nothing,
     UsageError for what two models of the shelf are called, ArtifactError for a file that is no model.
     """
-    found = candidates(name, formats=formats, cache=cache, catalog=catalog, known=known, shelf=shelf)
+    found = list_candidates(name, formats=formats, cache=cache, catalog=catalog, known=known, shelf=shelf)
     return replace(found[0], others=found[1:])
 
 
@@ -97,12 +97,12 @@ def resolve_own(
     known: Collection[str] = (),
     shelf: Shelf = _empty,
 ) -> Artifact:
-    """The model that the user of this machine means. Arguments and errors are those of `resolve`."""
+    """The model that the user of this machine means. Arguments and errors are those of `resolve_name`."""
     name = read_own(text, catalog)
-    return resolve(name, formats=formats, cache=cache, catalog=catalog, known=known, shelf=shelf)
+    return resolve_name(name, formats=formats, cache=cache, catalog=catalog, known=known, shelf=shelf)
 
 
-def candidates(
+def list_candidates(
     name: Name,
     *,
     formats: Sequence[FormatName] = ORDER,
@@ -111,20 +111,21 @@ def candidates(
     known: Collection[str] = (),
     shelf: Shelf = _empty,
 ) -> tuple[Artifact, ...]:
-    """All formats of a model that are on this machine, at least one. Arguments and errors are those of `resolve`."""
+    """All formats of a model that are on this machine, at least one. Arguments and errors are those of
+    `resolve_name`."""
     match name:
         case BuiltIn(name=built_in):
             return (_built_in(built_in),)
         case LocalPath(path=path):
-            return (from_path(_expanded(path)),)
+            return (read_path(_expanded(path)),)
         case Server(url=url):
-            return (from_url(url),)
+            return (read_url(url),)
         case Unknown(text=text):
             there = shelf()
             if called := text if text in there else next((each for each in there if are_same(each, text)), None):
                 return (_on_shelf(called, there[called]),)
             raise _unknown(text, catalog or _usual_catalog(), (*BUILT_IN, *known, *there, *_repositories(cache)))
-    listed = wishes(name, catalog, formats)
+    listed = list_wishes(name, catalog, formats)
     if not listed:
         raise ModelNotFound(str(name), _nowhere(name, catalog or _usual_catalog()))
     found = tuple(_in_cache(listed, str(name), cache))
@@ -149,7 +150,7 @@ def _aliases(text: str, catalog: Catalog | None) -> Collection[str]:
     return () if clean_name(text) in BUILT_IN else (catalog or _usual_catalog()).aliases
 
 
-def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[FormatName] = ORDER) -> tuple[Wish, ...]:
+def list_wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[FormatName] = ORDER) -> tuple[Wish, ...]:
     """The repositories from which a name could be downloaded, the preferred format first. Empty for a name that is
     neither an alias nor of the Hub, and for a variant that no format has."""
     if isinstance(name, HubName):
@@ -162,7 +163,7 @@ def wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[FormatN
     return tuple(Wish(source.name, (source.format,)) for source in sources)
 
 
-def quant_of(
+def find_quant(
     name: Name,
     listed: Callable[[str, str | None], Repository],
     formats: Sequence[FormatName] = ORDER,
@@ -178,9 +179,9 @@ def quant_of(
     if not isinstance(name, Alias | HubName):
         raise ModelNotFound(str(name), _nothing_to_download(name))
     failure: ModelNotFound | None = None
-    for wish in wishes(name, catalog, formats):
+    for wish in list_wishes(name, catalog, formats):
         try:
-            return wanted(wish.name, listed(wish.name.repo, wish.name.revision), wish.formats)
+            return choose_quant(wish.name, listed(wish.name.repo, wish.name.revision), wish.formats)
         except ModelNotFound as error:
             failure = error
     raise failure or ModelNotFound(str(name), _nowhere(name, catalog or _usual_catalog()))
@@ -208,7 +209,7 @@ def _built_in(name: str) -> Artifact:
         return Artifact(ECHO, SCRIPT, Path(ECHO), 0)
     from core.guide import WEIGHTS
 
-    return from_path(WEIGHTS, GUIDE)
+    return read_path(WEIGHTS, GUIDE)
 
 
 def _on_shelf(name: str, paths: Sequence[Path]) -> Artifact:
@@ -220,28 +221,28 @@ def _on_shelf(name: str, paths: Sequence[Path]) -> Artifact:
                 f"{name} is what {len(paths)} models here are called: {listed}; "
                 "give the path of one, or a name of its own as [models.NAME] in the config file."
             )
-        return from_path(paths[0], name)
+        return read_path(paths[0], name)
 
 
 def _in_cache(listed: Sequence[Wish], name: str, cache: Path | None) -> Iterator[Artifact]:
-    from core.models.hub.cache import find
+    from core.models.hub.cache import find_cached
 
     for wish in listed:
-        artifact = find(wish.name, _cache_folder(cache), wish.formats)
+        artifact = find_cached(wish.name, _cache_folder(cache), wish.formats)
         if artifact is not None:
             yield replace(artifact, name=name)
 
 
 def _repositories(cache: Path | None) -> list[str]:
-    from core.models.hub.cache import repositories
+    from core.models.hub.cache import list_repositories
 
-    return repositories(_cache_folder(cache))
+    return list_repositories(_cache_folder(cache))
 
 
 def _cache_folder(cache: Path | None) -> Path:
-    from core.models.hub.cache import cache_folder
+    from core.models.hub.cache import find_cache_folder
 
-    return (cache or cache_folder()).absolute()
+    return (cache or find_cache_folder()).absolute()
 
 
 def _entry(name: Alias, catalog: Catalog) -> CatalogEntry:
@@ -273,9 +274,9 @@ def _unknown(name: str, catalog: Catalog, known: Collection[str]) -> ModelNotFou
 
 
 def _usual_catalog() -> Catalog:
-    from core.models.catalog import builtin_catalog
+    from core.models.catalog import load_builtin_catalog
 
-    return builtin_catalog()
+    return load_builtin_catalog()
 
 
 def _exists(path: str) -> bool:

@@ -18,20 +18,28 @@ from core.contract.options import KvType, LoadOptions, LoadSettings
 from core.devices import Device, list_devices
 from core.errors import ArtifactError
 from core.hardware import describe_machine, measure_available_memory
-from core.models.catalog import Catalog, Task, builtin_catalog
+from core.models.catalog import Catalog, Task, load_builtin_catalog
 from core.models.downloads.manager import Downloads
-from core.models.fit.estimate import Correction, Judged, Setup, estimate, fit, largest_context, usual_setup
+from core.models.fit.estimate import (
+    Correction,
+    Judged,
+    Setup,
+    choose_setup,
+    estimate_parts,
+    find_largest_context,
+    judge_fit,
+)
 from core.models.fit.records import FitRecord, FitRecords
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
-from core.models.formats.registry import known_formats
+from core.models.formats.registry import load_formats
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant, Repository
 from core.models.hub.search import Filters, Page
-from core.models.library.delete import delete, repo_of
-from core.models.library.scan import Library, LibraryEntry, user_library
-from core.models.library.servers import ask
-from core.models.resolve import quant_of, read_asked, read_own, resolve
+from core.models.library.delete import delete_model, find_repo
+from core.models.library.scan import Library, LibraryEntry, build_user_library
+from core.models.library.servers import ask_servers
+from core.models.resolve import find_quant, read_asked, read_own, resolve_name
 from core.names import AskedName, BuiltIn, Name
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings
@@ -52,7 +60,7 @@ Settled = Callable[[Engine, Artifact, LoadOptions], LoadOptions]
 log = get_logger(__name__)
 
 
-def as_asked(_: Engine, __: Artifact, options: LoadOptions) -> LoadOptions:
+def keep_options(_: Engine, __: Artifact, options: LoadOptions) -> LoadOptions:
     return options
 
 
@@ -92,11 +100,11 @@ class Store:
 
     @property
     def shelf(self) -> Library:
-        return user_library(self._settings.library, self._where, self._engines.takers())
+        return build_user_library(self._settings.library, self._where, self._engines.takers())
 
     @property
     def catalog(self) -> Catalog:
-        return builtin_catalog()
+        return load_builtin_catalog()
 
     @property
     def formats(self) -> tuple[FormatName, ...]:
@@ -121,11 +129,15 @@ class Store:
         Raises NotDownloaded, ModelNotFound, ArtifactError, and UsageError for a name that two have.
         """
         # Built-in models do not need to know which engines run here, which takes a third of a second.
-        return resolve(name) if isinstance(name, BuiltIn) else resolve(name, formats=self.formats, shelf=self._names)
+        return (
+            resolve_name(name)
+            if isinstance(name, BuiltIn)
+            else resolve_name(name, formats=self.formats, shelf=self._names)
+        )
 
     def _names(self) -> dict[str, tuple[Path, ...]]:
         """Of the models in the user's folders. What they are made for is not asked, so no engine is looked at."""
-        return user_library(self._settings.library, self._where, {}).names()
+        return build_user_library(self._settings.library, self._where, {}).names()
 
     def library(self, loaded: Collection[Path] = ()) -> tuple[LibraryEntry, ...]:
         """The models on this machine; `loaded` holds the paths of those that are loaded."""
@@ -134,15 +146,15 @@ class Store:
     def ask_servers(self) -> tuple[LibraryEntry, ...]:
         """The models of the servers that the settings name; a server that does not answer is an entry with the reason.
         Takes a second at most."""
-        return ask(self._settings.library.servers)
+        return ask_servers(self._settings.library.servers)
 
     def delete(self, entry: LibraryEntry) -> int:
         """Delete a model's files; returns the bytes that became free, and gives up downloads of which nothing is left.
 
-        Raises as `core.models.library.delete.delete` does, and DownloadError.
+        Raises as `core.models.library.delete.delete_model` does, and DownloadError.
         """
-        freed = delete(self.shelf, entry)
-        if (repo := repo_of(entry)) is not None:
+        freed = delete_model(self.shelf, entry)
+        if (repo := find_repo(entry)) is not None:
             self.downloads.forget_deleted(repo.partition("@")[0])
         return freed
 
@@ -159,7 +171,7 @@ class Store:
 
         Raises ModelNotFound, HubError.
         """
-        return quant_of(name, self.hub.repository, self.formats)
+        return find_quant(name, self.hub.repository, self.formats)
 
     def coming(self, repositories: Collection[str]) -> float | None:
         """The share, from 0 to 1, that is here of a model that is being downloaded; None where none of them is."""
@@ -188,9 +200,11 @@ class Store:
         options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
         setup = _setup(header, options, max(each.free for each in there))
         correct = self._correction(header)
-        return Judged(header, setup, fit(header, setup, there, correct), largest_context(header, setup, there, correct))
+        return Judged(
+            header, setup, judge_fit(header, setup, there, correct), find_largest_context(header, setup, there, correct)
+        )
 
-    def expect(self, artifact: Artifact, profile: Profile, memory: int, settled: Settled = as_asked) -> int:
+    def expect(self, artifact: Artifact, profile: Profile, memory: int, settled: Settled = keep_options) -> int:
         """Bytes that a model here is likely to take once it is loaded, of `memory` that it may take at most.
 
         `settled` tells what trial runs have made of its options: its micro-batch, flash attention and copies count.
@@ -204,11 +218,11 @@ class Store:
         if artifact.format == "gguf":
             options = settled(self._engines.get(ENGINE_OF[artifact.format]), artifact, options)
         setup = _setup(header, options, min(memory, measure_available_memory()))
-        return self._correction(header)(estimate(header, setup)).loaded
+        return self._correction(header)(estimate_parts(header, setup)).loaded
 
     def expect_kind(self, artifact: Artifact) -> ModelKind:
         """What a model here does, as far as its header or its name tells; quick for all but GGUF files."""
-        known = known_formats().get(artifact.format)
+        known = load_formats().get(artifact.format)
         if known is not None and known.task is Task.SPEECH:
             return ModelKind.TRANSCRIPTION
         embeds = known is not None and known.task is Task.EMBEDDING
@@ -233,7 +247,7 @@ class Store:
             setup = replace(
                 _setup(header, options, measure_available_memory()), context=options.ctx_size, slots=options.slots or 1
             )
-            predicted = estimate(header, setup)
+            predicted = estimate_parts(header, setup)
             here = describe_machine().fingerprint
             self.records.add(FitRecord(here, engine, header.architecture, header.quantization, predicted, taken))
         except (ArtifactError, OSError) as error:
@@ -251,7 +265,7 @@ class Store:
 
 
 def _setup(header: Header, options: LoadOptions, available: int) -> Setup:
-    setup = usual_setup(header, options, available, describe_machine().features)
+    setup = choose_setup(header, options, available, describe_machine().features)
     if header.format == "gguf":
         return setup
     return replace(setup, micro_batch=None, grows=True, windowed=header.format == "mlx")

@@ -29,7 +29,7 @@ class Ability(Struct, frozen=True):
     """The path where it is asked for."""
 
 
-def kind_of(model: Model) -> ModelKind:
+def find_kind(model: Model) -> ModelKind:
     match model:
         case Transcriber():
             return ModelKind.TRANSCRIPTION
@@ -41,7 +41,7 @@ def kind_of(model: Model) -> ModelKind:
             assert_never(model)
 
 
-def kind_asked(request: Request) -> ModelKind:
+def find_asked_kind(request: Request) -> ModelKind:
     """The kind of model that a request is for."""
     match request:
         case Transcription():
@@ -54,7 +54,7 @@ def kind_asked(request: Request) -> ModelKind:
             assert_never(request)
 
 
-def ability_of(kind: ModelKind) -> Ability:
+def find_ability(kind: ModelKind) -> Ability:
     match kind:
         case ModelKind.TRANSCRIPTION:
             return Ability("transcribes speech", "transcribe speech", "/v1/audio/transcriptions")
@@ -68,10 +68,10 @@ def ability_of(kind: ModelKind) -> Ability:
 
 def require_able(model: Model, name: str, request: Request) -> None:
     """Raises ModelUnable where a model cannot do what is asked, with the endpoint of what it can."""
-    kind, asked = kind_of(model), kind_asked(request)
+    kind, asked = find_kind(model), find_asked_kind(request)
     if kind is not asked:
-        able = ability_of(kind)
+        able = find_ability(kind)
         raise ModelUnable(
-            f"The model {name} {able.does} and cannot {ability_of(asked).wish}; it is asked at {able.endpoint}.",
+            f"The model {name} {able.does} and cannot {find_ability(asked).wish}; it is asked at {able.endpoint}.",
             "model",
         )

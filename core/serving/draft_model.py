@@ -13,7 +13,7 @@ from core.decoding.drafting import DraftModel, compare_sizes, compare_vocabulari
 from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, attach_paths
 from core.models.formats.read import read_header
-from core.serving.ability import kind_of
+from core.serving.ability import find_kind
 from core.serving.loaded import Loaded
 from core.snapshots import ModelKind
 
@@ -33,7 +33,7 @@ Way = Simple | Artifact
 """How to guess; the files are those of a model that drafts."""
 
 
-def way(artifact: Artifact, wish: str | None, find: Find) -> Way:
+def choose_way(artifact: Artifact, wish: str | None, find: Find) -> Way:
     """How a model's settings wish that its tokens are guessed. Raises LoadFailed for a draft model that is not here."""
     if wish in (None, NOTHING):
         return Simple.NOTHING
@@ -70,12 +70,12 @@ def refuse_unlike(artifact: Artifact, chosen: Way) -> None:
         raise _unfit(chosen.name, artifact.name, difference)
 
 
-def with_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loaded:
+def add_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loaded:
     """The loaded model with its proposer; frees the model where the proposer cannot be made.
 
     Raises LoadFailed for a draft model of another vocabulary, and what loading it raises.
     """
-    if chosen is Simple.NOTHING or kind_of(loaded.model) is not ModelKind.CHAT:
+    if chosen is Simple.NOTHING or find_kind(loaded.model) is not ModelKind.CHAT:
         return loaded
     if not isinstance(loaded.model, Trims):
         note = f"Nothing is guessed ahead for it: with {loaded.engine} a wrong guess could not be taken back."

@@ -17,7 +17,7 @@ from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
 from core.lanes import WorkLanes
 from core.requests import Constraint, Embedding, Generation, JsonObject, ResolvedGeneration, Transcription
-from core.serving.ability import Request, ability_of, kind_of, require_able
+from core.serving.ability import Request, find_ability, find_kind, require_able
 from core.serving.job import LoopJob
 from core.serving.loaded import Loaded, Loader
 from core.serving.loops.base import ModelLoop
@@ -128,10 +128,10 @@ class Host:
     @property
     def vocabulary(self) -> int:
         """Number of token ids. Raises ModelNotReady while no model is there, RequestError where it is not known."""
-        kind = kind_of(self._model)
+        kind = find_kind(self._model)
         if kind is not ModelKind.CHAT:
             raise RequestError(
-                f"The model {self.name} {ability_of(kind).does} and decodes no tokens; measure it with `tui bench`.",
+                f"The model {self.name} {find_ability(kind).does} and decodes no tokens; measure it with `tui bench`.",
                 "model",
             )
         if self._reader is None:
@@ -246,7 +246,7 @@ class Host:
         spec = self._loaded.model.spec
         return replace(
             base,
-            kind=kind_of(self._loaded.model),
+            kind=find_kind(self._loaded.model),
             architecture=spec.architecture,
             quantization=spec.quantization,
             parameters=spec.parameters,

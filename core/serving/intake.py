@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from core.errors import ModelNotFound, RequestError
 from core.names import clean_name
 from core.requests import Generation
-from core.serving.ability import Request, ability_of
+from core.serving.ability import Request, find_ability
 from core.serving.host import Traits
 from core.serving.pending import Arrivals
-from core.serving.routing import AUTO, Route, choose
+from core.serving.routing import AUTO, Route, choose_route
 from core.serving.served_models import ServedModels
 from core.serving.stream import Stream
 from core.settings.schema import RouteSettings
@@ -44,7 +44,7 @@ class RequestIntake:
         members, names = self._models.members, self._models.names_in_words
         able = [member for member in members if member.kind is kind]
         if members and not able:
-            wish = ability_of(kind).wish
+            wish = find_ability(kind).wish
             raise ModelNotFound("", f"No model that is served can {wish}; served are: {names}.")
         chosen = next((member for member in able if member.named), able[0] if len(able) == 1 else None)
         if chosen is None:
@@ -69,7 +69,7 @@ class RequestIntake:
             raise ModelNotFound(
                 AUTO, f"There is no model that `auto` may stand for; served are: {self._models.names_in_words}."
             )
-        decision = choose(request, routes, self._routes.strategy, self._routed)
+        decision = choose_route(request, routes, self._routes.strategy, self._routed)
         self._routed += 1
         return replace(request, model=decision.model, route=decision.reason)
 

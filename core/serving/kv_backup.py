@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from core.cache.model_prefixes import ModelPrefixes
 from core.cache.prefix import Tokens
-from core.cache.recall import Asked, Outline, outline_of
+from core.cache.recall import Asked, Outline, outline_request
 from core.cache.store import StoredMatch
 from core.contract.models import TokenModel, Trims
 from core.contract.step import SequenceId
@@ -168,7 +168,7 @@ class KvBackup:
         return kept
 
     def _outline(self, job: Job) -> Outline:
-        return outline_of(job.request, self._model.spec.template)
+        return outline_request(job.request, self._model.spec.template)
 
     def _save(self, sequence: SequenceId, kept: _Kept) -> None:
         try:

@@ -84,14 +84,14 @@ class Features(Struct, frozen=True):
         return ", ".join(f"{name} {value:.1f}" for name, value in named.items() if value >= 0.1) or "plain"
 
 
-def features(request: Generation) -> Features:
+def extract_features(request: Generation) -> Features:
     """Of the last thing the user said, save the length, which is that of the whole prompt."""
     if isinstance(request.prompt, RawTokens):
         return Features(length=min(1.0, len(request.prompt.tokens) / LONG))
     text = _asked(request)
     letters = sum(character.isalpha() for character in text) or 1
     return Features(
-        length=min(1.0, tokens(request) / LONG),
+        length=min(1.0, estimate_tokens(request) / LONG),
         code=min(1.0, len(CODE.findall(text)) / 3),
         mathematics=min(1.0, len(MATHEMATICS.findall(text)) / 2),
         steps=min(1.0, len(STEPS.findall(text)) / 4),
@@ -106,7 +106,7 @@ def _results(request: Generation) -> int:
     return sum(message.role is Role.TOOL for message in request.prompt.messages)
 
 
-def tokens(request: Generation) -> int:
+def estimate_tokens(request: Generation) -> int:
     """A guess at the length of the prompt; the tokenizer is the chosen model's business."""
     match request.prompt:
         case Conversation(messages=messages):
@@ -117,12 +117,12 @@ def tokens(request: Generation) -> int:
             return len(given)
 
 
-def choose(request: Generation, routes: Sequence[Route], strategy: Strategy, turn: int = 0) -> Decision:
+def choose_route(request: Generation, routes: Sequence[Route], strategy: Strategy, turn: int = 0) -> Decision:
     """The model to answer with; `turn` counts the requests routed so far.
 
     Raises RequestError when none is large enough for the prompt.
     """
-    need = tokens(request) + (request.max_tokens or 1)
+    need = estimate_tokens(request) + (request.max_tokens or 1)
     able = sorted((each for each in routes if each.context is None or each.context >= need), key=lambda r: r.cost)
     if not able:
         largest = max((each.context or 0 for each in routes), default=0)
@@ -133,7 +133,7 @@ def choose(request: Generation, routes: Sequence[Route], strategy: Strategy, tur
         )
     match strategy:
         case Strategy.COMPLEXITY:
-            found = features(request)
+            found = extract_features(request)
             index = min(len(able) - 1, int(found.score * len(able)))
             return Decision(able[index].model, f"complexity {found.score:.2f}: {found.told()}")
         case Strategy.CHEAPEST:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
-from core.cache.identity import owner_of
+from core.cache.identity import digest_owner
 from core.contract.models import Tokenizer
 from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
@@ -49,7 +49,7 @@ class Job(LoopJob):
         self.mask = mask
         self.loop_guard = loop_guard
         self.prompt = prompt
-        self.owner = owner_of(request.tenant, request.cache_salt)
+        self.owner = digest_owner(request.tenant, request.cache_salt)
         """Who may share its prefixes."""
         self.reuse = Reuse()
         """What of its prompt was reused; known once it is claimed."""
@@ -151,7 +151,7 @@ class Choice:
             if not end:
                 piece = tokenizer.piece(token)
                 if logprobs:
-                    self._held.append((self._text.seen, named(token, logprobs[index], tokenizer)))
+                    self._held.append((self._text.seen, name_tokens(token, logprobs[index], tokenizer)))
                 text.append(self._text.push(piece))
             reason = self._reason(end or self._is_whole_with(token))
             if reason is not None:
@@ -230,7 +230,7 @@ class Choice:
         )
 
 
-def named(token: int, logprob: StepLogprob, tokenizer: Tokenizer) -> TokenLogprob:
+def name_tokens(token: int, logprob: StepLogprob, tokenizer: Tokenizer) -> TokenLogprob:
     """A step's log-probabilities with the tokens' bytes in place of their ids."""
 
     def one(token: int, value: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:

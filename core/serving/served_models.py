@@ -16,13 +16,13 @@ from core.contract.options import LoadSettings
 from core.errors import BenchtopError, ModelNotFound, ModelNotReady, NotDownloaded, RequestError, attach_paths
 from core.hardware import describe_machine
 from core.lanes import WorkLanes
-from core.models.library.on_demand import Loadable, Shelf, loadable
+from core.models.library.on_demand import Loadable, Shelf, list_loadable
 from core.models.library.scan import LibraryEntry
 from core.models.store import Store
 from core.names import Name, are_same, clean_name, shorten_name
 from core.serving.factory import ModelFactory
 from core.serving.host import Host
-from core.serving.pool.eviction import default_limit
+from core.serving.pool.eviction import choose_memory_limit
 from core.serving.pool.member import Lease, Member
 from core.serving.pool.pool import Pool
 from core.settings.profile import Profile
@@ -57,7 +57,7 @@ class ServedModels:
         whole = psutil.virtual_memory().total
         return Pool(
             self._factory,
-            limit=default_limit(whole) if pool.memory_limit is None else parse_size(pool.memory_limit, whole),
+            limit=choose_memory_limit(whole) if pool.memory_limit is None else parse_size(pool.memory_limit, whole),
             ttl=pool.model_ttl,
             resident=self._resident,
             max_queue=self._settings.queue.max_queue,
@@ -212,7 +212,7 @@ class ServedModels:
         configured = tuple(Loadable(name, 0) for name in self._settings.models if name not in known)
         names = {*known, *self._settings.models}
         files = {member.artifact.path for member in members}
-        return *configured, *loadable(entries, names, files, self._settings.model.engine)
+        return *configured, *list_loadable(entries, names, files, self._settings.model.engine)
 
     def snapshots(self) -> tuple[ModelSnapshot, ...]:
         """Of the models that are loaded, loading or failed."""

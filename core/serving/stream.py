@@ -13,7 +13,7 @@ from core.telemetry.log import get_logger
 log = get_logger(__name__)
 
 
-def post(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+def post_call(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
     """Have an event loop call `act`, from any thread."""
     try:
         loop.call_soon_threadsafe(act)
@@ -108,7 +108,7 @@ class Stream:
 
     def post(self, events: Sequence[Event]) -> None:
         """`deliver`, from any thread."""
-        post(self.loop, partial(self.deliver, events))
+        post_call(self.loop, partial(self.deliver, events))
 
     def admit(self) -> None:
         self._admitted.set()

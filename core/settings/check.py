@@ -24,7 +24,7 @@ _TRUTH = re.compile(r"Expected `bool(?: \| null)?`, got `str`")
 _PATH = re.compile(r"(?P<what>.*?) - at `\$\.?(?P<path>.*)`", re.DOTALL)
 
 
-def convert(values: object, kind: type[S], source: str, *, strict: bool = True, prefix: str = "") -> S:
+def convert_values(values: object, kind: type[S], source: str, *, strict: bool = True, prefix: str = "") -> S:
     """`values` as a `kind`. `prefix` stands before the keys in errors, as `models.qwen`.
 
     Raises ConfigError: one sentence with the source, the key, and for an unknown key the nearest one there is.
@@ -32,23 +32,23 @@ def convert(values: object, kind: type[S], source: str, *, strict: bool = True, 
     try:
         return msgspec.convert(values, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise wrong(source, _sentence(str(error), values, kind, prefix, strict=strict)) from error
+        raise build_error(source, _sentence(str(error), values, kind, prefix, strict=strict)) from error
 
 
-def wrong(source: str, sentence: str) -> ConfigError:
+def build_error(source: str, sentence: str) -> ConfigError:
     """`sentence` begins with the key."""
     return ConfigError(f"A setting in {source} is wrong: {sentence}")
 
 
-def structs(hint: object) -> Iterator[type[Struct]]:
+def list_structs(hint: object) -> Iterator[type[Struct]]:
     """The Structs that a type holds: itself, or members of its union."""
     if isinstance(hint, type) and issubclass(hint, Struct):
         yield hint
     for part in get_args(hint):
-        yield from structs(part)
+        yield from list_structs(part)
 
 
-def nearest(key: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+def suggest_key(key: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """`; did you mean port?`, or nothing."""
     near = difflib.get_close_matches(key, list(known), 1)
     return f"; did you mean {near[0]}?" if near else "."
@@ -64,7 +64,7 @@ def _sentence(message: str, values: object, kind: type[Struct], prefix: str, *, 
     if found := _UNKNOWN.fullmatch(what):
         known = _fields_at(kind, parts)
         listed = f"; there are {', '.join(known)}."
-        near = nearest(found["key"], known)
+        near = suggest_key(found["key"], known)
         return f"{'.'.join([*here, found['key']])} is unknown{near if near != '.' else listed}"
     if found := _MISSING.fullmatch(what):
         return f"{'.'.join([*here, found['key']])} is missing."
@@ -86,7 +86,7 @@ def _fields_at(kind: type[Struct], parts: list[str]) -> tuple[str, ...]:
 def _struct_at(kind: type[Struct], parts: list[str]) -> type[Struct]:
     for part in parts:
         hints: dict[str, Any] = get_type_hints(kind)
-        kind = next(structs(hints.get(part.partition("[")[0])), kind)
+        kind = next(list_structs(hints.get(part.partition("[")[0])), kind)
     return kind
 
 

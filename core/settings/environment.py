@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from core.environment import clean_value
 from core.errors import ConfigError
-from core.settings.check import nearest
+from core.settings.check import suggest_key
 from core.settings.merge import Key
 
 PREFIX: Final = "BENCHTOP_"
@@ -29,12 +29,12 @@ class Variable(Struct, frozen=True):
     """A list where the setting is a list; commas divide it."""
 
 
-def variable_of(key: Key) -> str:
+def name_variable(key: Key) -> str:
     """The name of the variable for a setting."""
     return f"{PREFIX}{'_'.join(key)}".upper()
 
 
-def given_variables(environment: Mapping[str, str], settings: type[Struct]) -> Iterator[Variable]:
+def list_given_variables(environment: Mapping[str, str], settings: type[Struct]) -> Iterator[Variable]:
     """The variables that set something. Raises ConfigError for a variable that names no setting."""
     known = _variables(settings)
     for name, text in environment.items():
@@ -54,7 +54,7 @@ def given_variables(environment: Mapping[str, str], settings: type[Struct]) -> I
 def _variables(settings: type[Struct]) -> dict[str, tuple[Key, object]]:
     """Section, key and type of each variable, by its name. Names of models do not fit into variables."""
     return {
-        variable_of((section, key)): ((section, key), hint)
+        name_variable((section, key)): ((section, key), hint)
         for section, kind in get_type_hints(settings).items()
         if section != "models"
         for key, hint in get_type_hints(kind).items()
@@ -67,7 +67,7 @@ def _no_such_variable(variable: str, known: tuple[str, ...]) -> ConfigError:
             f"Models cannot be set in the environment, as {variable} would; "
             "write a table [models.NAME] in the config file, or name them with --models."
         )
-    near = nearest(variable, known)
+    near = suggest_key(variable, known)
     return ConfigError(
         f"The environment variable {variable} names no setting"
         f"{near if near != '.' else '; unset it or correct its name.'}"

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from core.errors import ConfigError
 from core.files import read_regular
-from core.settings.check import structs
+from core.settings.check import list_structs
 from core.settings.merge import Tree
 from core.text_files import decode_text
 
@@ -64,7 +64,7 @@ def _given(table: Tree, kind: type[Struct] | None) -> dict[str, object]:
     hints: Mapping[str, object] = get_type_hints(kind) if kind is not None else {}
     given: dict[str, object] = {}
     for key, value in table.items():
-        inner = next(structs(hints.get(key)), None)
+        inner = next(list_structs(hints.get(key)), None)
         if isinstance(value, Mapping) and key == "models" and inner is not None:
             given[key] = {
                 name: _given(each, inner) if isinstance(each, Mapping) else each for name, each in value.items()

@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 from core.contract.declared import Declared
 from core.decoding.speculate import PROMPT_LOOKUP
 from core.errors import ConfigError, ModelNotFound
-from core.settings.check import convert, structs, wrong
+from core.settings.check import build_error, convert_values, list_structs
 from core.settings.llama_cpp_server import (
     AS_DEFAULT,
     CHANGES_ANSWERS,
@@ -58,7 +58,7 @@ def import_json(data: bytes, path: Path, settings: type[Struct]) -> Imported:
 
 def _is_llama(content: Mapping[str, object], settings: type[Struct]) -> bool:
     """By its keys: a section or a key of a model that only llama-cpp-python's configs have."""
-    own = next(structs(get_type_hints(settings)["model"])).__struct_fields__
+    own = next(list_structs(get_type_hints(settings)["model"])).__struct_fields__
     model = content.get("model")
     foreign = set(MODEL.__struct_fields__) - set(own)
     return "disk_cache" in content or (isinstance(model, Mapping) and not foreign.isdisjoint(model))
@@ -78,8 +78,8 @@ class _Translation:
         """Raises ConfigError for what llama-cpp-python's server would not understand either."""
         self._source = f"the file {path}"
         self._folder = path.parent
-        self._config = convert(content, LlamaConfig, self._source)
-        self._model = cast(ModelOptions, convert(self._config.model, MODEL, self._source, prefix="model"))
+        self._config = convert_values(content, LlamaConfig, self._source)
+        self._model = cast(ModelOptions, convert_values(self._config.model, MODEL, self._source, prefix="model"))
         self._notes: list[str] = []
 
     def imported(self) -> Imported:
@@ -109,7 +109,7 @@ class _Translation:
         if not isinstance(value, int) or isinstance(value, bool):
             return value
         if value < 1:
-            raise wrong(self._source, f"model.{name}: {value} is too small; at least 1.")
+            raise build_error(self._source, f"model.{name}: {value} is too small; at least 1.")
         within = int(max(declared.least or value, min(value, declared.most or value)))
         if within != value:
             self._notes.append(
@@ -164,7 +164,7 @@ class _Translation:
     def _named_source(self) -> str:
         model = self._model
         if (model.path is None) == (model.from_pretrained is None):
-            raise wrong(self._source, "model wants either path or from_pretrained, and one of them alone.")
+            raise build_error(self._source, "model wants either path or from_pretrained, and one of them alone.")
         if model.from_pretrained is not None:
             return _hub_name(model.from_pretrained, self._source)
         return self._file(model.path or "", "model.path")
@@ -190,7 +190,7 @@ class _Translation:
             whole //= model.n_seq_max or 1
         wanted = [each for each in (whole, model.max_seq_len) if each is not None]
         if wanted and min(wanted) < SMALLEST_CONTEXT_TOKENS:
-            raise wrong(
+            raise build_error(
                 self._source,
                 f"model.n_ctx: a request would hold {min(wanted)} tokens; {SMALLEST_CONTEXT_TOKENS} are the fewest.",
             )
@@ -246,9 +246,11 @@ def _hub_name(wanted: FromPretrained, source: str) -> str:
     try:
         name = parse_name(text)
     except ModelNotFound as error:
-        raise wrong(source, f"model.from_pretrained: {error}") from error
+        raise build_error(source, f"model.from_pretrained: {error}") from error
     if not isinstance(name, HubName):
-        raise wrong(source, f"model.from_pretrained: {text!r} is no file of a repository; write repo_id as owner/name.")
+        raise build_error(
+            source, f"model.from_pretrained: {text!r} is no file of a repository; write repo_id as owner/name."
+        )
     return str(name)
 
 
@@ -258,7 +260,7 @@ def _label(pattern: str, source: str) -> str:
 
     labels = GGUF_LABEL.findall(pattern.replace("*", "-").removesuffix(".gguf"))
     if len(labels) != 1:
-        raise wrong(
+        raise build_error(
             source, f"model.from_pretrained.filename: the pattern {pattern!r} tells no quant; write the file's name."
         )
     return str(labels[0])

@@ -12,13 +12,13 @@ from msgspec.structs import replace
 
 from core.errors import ConfigError
 from core.hosts import parse_host
-from core.settings.check import convert, wrong
-from core.settings.environment import given_variables
+from core.settings.check import build_error, convert_values
+from core.settings.environment import list_given_variables
 from core.settings.file import is_there, read_config
-from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
+from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, drop_overruled, merge_sources
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
-from core.settings.schema import ServerSettings, Settings, folders, host_name, origin_meant
+from core.settings.schema import ServerSettings, Settings, find_folders, read_host_name, read_origin
 from core.sizes import parse_size
 
 SHARED = {**{key: ("model", key) for key in ModelSettings.__struct_fields__}, "ttl": ("pool", "model_ttl")}
@@ -59,7 +59,7 @@ def read_settings(
 
     A `config_file` that was named must exist; the default one may be missing. Raises ConfigError.
     """
-    path = config_file or folders().config / "config.toml"
+    path = config_file or find_folders().config / "config.toml"
     present = config_file is not None or is_there(path)
     values = _from_file(path) if present else {}
     sources = (
@@ -67,7 +67,7 @@ def read_settings(
         _from_environment(os.environ if environment is None else environment),
         Source(OriginKind.FLAG, flags or {}),
     )
-    merged = overruled(merge(sources), SHARED)
+    merged = drop_overruled(merge_sources(sources), SHARED)
     order = [*(flags or {}).get("models", {}), *_models(merged.values)]
     settings = check_settings(merged.values, "the options", order=order)
     return Loaded(settings, merged.origins, path, present)
@@ -80,10 +80,10 @@ def _from_file(path: Path) -> Tree:
 
 
 def _from_environment(environment: Mapping[str, str]) -> Source:
-    """`BENCHTOP_<SECTION>_<KEY>`, lists by commas; `BENCHTOP_HOME` is read by `folders`."""
+    """`BENCHTOP_<SECTION>_<KEY>`, lists by commas; `BENCHTOP_HOME` is read by `find_folders`."""
     values: dict[str, dict[str, object]] = {}
     names: dict[Key, str] = {}
-    for variable in given_variables(environment, Settings):
+    for variable in list_given_variables(environment, Settings):
         section, key = variable.key
         try:
             typed = check_settings({section: {key: variable.value}}, "the environment", strict=False)
@@ -105,14 +105,15 @@ def check_settings(values: Tree, source: str, *, strict: bool = True, order: lis
     key."""
     models = _models(values)
     if not all(name.strip() for name in models):
-        raise wrong(source, "models has an entry without a name; give it one.")
+        raise build_error(source, "models has an entry without a name; give it one.")
     # One by one, since errors inside a mapping do not tell the key.
     profiles = {
-        name: convert(models[name], Profile, source, strict=strict, prefix=f"models.{name}") for name in order or models
+        name: convert_values(models[name], Profile, source, strict=strict, prefix=f"models.{name}")
+        for name in order or models
     }
     # `models` that is no table stays, so that converting refuses it.
     rest = {**values, "models": {}} if isinstance(values.get("models"), Mapping) else values
-    settings = replace(convert(rest, Settings, source, strict=strict), models=profiles)
+    settings = replace(convert_values(rest, Settings, source, strict=strict), models=profiles)
     settings = replace(settings, server=_checked(settings.server, source))
     for key, size in (
         ("pool.memory_limit", settings.pool.memory_limit),
@@ -121,7 +122,7 @@ def check_settings(values: Tree, source: str, *, strict: bool = True, order: lis
         try:
             parse_size("100%" if size is None else size, 1 << 60)
         except ValueError as error:
-            raise wrong(source, f"{key}: {error}") from error
+            raise build_error(source, f"{key}: {error}") from error
     return settings
 
 
@@ -130,17 +131,17 @@ def _checked(server: ServerSettings, source: str) -> ServerSettings:
     try:
         host = parse_host(server.host)
     except ValueError as error:
-        raise wrong(source, f"server.host: {error}.") from error
+        raise build_error(source, f"server.host: {error}.") from error
     key = None if server.api_key is None else server.api_key.strip()
     if key is not None and not (key and key.isprintable()):
         said = "it is empty; leave it out for none" if not key else "it holds characters that no header can carry"
-        raise wrong(source, f"server.api_key: {said}.")
+        raise build_error(source, f"server.api_key: {said}.")
     for name in server.allowed_hosts:
-        if not host_name(name):
+        if not read_host_name(name):
             said = f"{name!r} is no name of a host; write whole names, such as llm.example.org, without patterns."
-            raise wrong(source, f"server.allowed_hosts: {said}")
+            raise build_error(source, f"server.allowed_hosts: {said}")
     for origin in server.cors_origins:
-        if (meant := origin_meant(origin)) != origin:
+        if (meant := read_origin(origin)) != origin:
             said = f"{origin!r} is no origin as browsers send it; write {meant}: a scheme and a host, without a path."
-            raise wrong(source, f"server.cors_origins: {said}")
+            raise build_error(source, f"server.cors_origins: {said}")
     return replace(server, host=host, api_key=key)

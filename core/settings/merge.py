@@ -52,7 +52,7 @@ class Merged(Struct, frozen=True):
         return self.origins.get(key, DEFAULT)
 
 
-def merge(sources: Sequence[Source]) -> Merged:
+def merge_sources(sources: Sequence[Source]) -> Merged:
     """Tables are merged key by key, everything else is replaced; None is "not given". Later sources win."""
     merged = Merged({}, {})
     for source in sources:
@@ -65,7 +65,7 @@ def merge(sources: Sequence[Source]) -> Merged:
     return merged
 
 
-def overruled(merged: Merged, shared: Mapping[str, Key]) -> Merged:
+def drop_overruled(merged: Merged, shared: Mapping[str, Key]) -> Merged:
     """Without the values of single models that a stronger source sets for all of them.
 
     `shared` tells, for a key of `[models.NAME]`, the setting that holds for all models: a flag beats what the file

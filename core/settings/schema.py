@@ -153,7 +153,7 @@ class UiSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Folders(Struct, frozen=True):
-    """Where things are kept; see `folders`."""
+    """Where things are kept; see `find_folders`."""
 
     config: Path
     cache: Path
@@ -190,7 +190,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return (profile.source if profile else None) or name
 
 
-def folders() -> Folders:
+def find_folders() -> Folders:
     """The platform's usual folders for this user; `BENCHTOP_HOME` puts all three below one folder.
 
     Where the system tells no home folder, they are where nothing can be written: what cannot be kept is done without.
@@ -208,7 +208,7 @@ def folders() -> Folders:
     return Folders(config=config, cache=cache, state=state)
 
 
-def host_name(host: str) -> str:
+def read_host_name(host: str) -> str:
     """The name in a Host header or in `allowed_hosts`: without its port, in small letters; "" for what is none.
 
     RFC 9110, section 7.2; addresses of version 6 stand in brackets.
@@ -217,7 +217,7 @@ def host_name(host: str) -> str:
     return found["name"].lower() if found else ""
 
 
-def origin_meant(text: str) -> str:
+def read_origin(text: str) -> str:
     """An origin as a browser would send it for what was written, which is the same for one that can match; an example
     where nothing can be told.
 
@@ -232,7 +232,7 @@ def origin_meant(text: str) -> str:
     except ValueError:
         return example
     name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-    if not host_name(name) or ("://" not in text and "." not in name):
+    if not read_host_name(name) or ("://" not in text and "." not in name):
         return example
     usual = {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{name}{'' if port in (None, usual) else f':{port}'}"

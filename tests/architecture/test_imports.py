@@ -47,5 +47,5 @@ def test_the_app_reaches_its_first_frame_without_server_or_engines() -> None:
 
 
 def test_the_server_knows_no_way_to_open_what_the_user_alone_may_name() -> None:
-    own = re.compile(r"\b(read_own|resolve_own|LocalPath|from_path|from_url)\b|names import .*\bparse_name\b")
+    own = re.compile(r"\b(read_own|resolve_own|LocalPath|read_path|read_url)\b|names import .*\bparse_name\b")
     assert [str(path) for path in (ROOT / "api").rglob("*.py") if own.search(path.read_text(encoding="utf-8"))] == []

@@ -20,7 +20,7 @@ from core.contract.step import Work
 from core.devices import measure_resident
 from core.guide import WEIGHTS
 from core.hardware import describe_machine
-from core.models.fit.estimate import Parts, Setup, estimate, rearranged_types
+from core.models.fit.estimate import Parts, Setup, estimate_parts, list_rearranged_types
 from core.models.formats.read import read_header
 from core.requests import Sampling
 from tests.bench import shapes
@@ -67,7 +67,9 @@ def _row(name: str, context: int, state: str, parts: Parts, estimated: int, take
 
 def expected(path: Path, context: int, slots: int) -> Parts:
     header = read_header(_artifact(path))
-    return estimate(header, Setup(context, slots=slots, rearranged=rearranged_types(describe_machine().features)))
+    return estimate_parts(
+        header, Setup(context, slots=slots, rearranged=list_rearranged_types(describe_machine().features))
+    )
 
 
 def measure(path: Path, context: int, slots: int, *, full: bool = False) -> Taken:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from core.cache.disk import DiskTier, stored_files
+from core.cache.disk import DiskTier, list_stored_files
 from core.requests import Generation, RawTokens, Sampling
 from core.settings.model import ModelSettings
 from core.settings.schema import BenchSettings, ProbeSettings, Settings
@@ -82,7 +82,7 @@ async def run(model: Path, threads: int) -> str:
             await workbench.models.load(str(model))
             swapped = await _first_token(workbench, name, second)
             told.append(("after a swap of models, a turn later", len(second), swapped))
-        size = sum(file.size for file in stored_files(folder))
+        size = sum(file.size for file in list_stored_files(folder))
         async with _running(model, threads, folder) as (workbench, name):
             restarted = await _first_token(workbench, name, third)
             told.append(("after a restart, a turn later", len(third), restarted))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.cache.disk import DiskTier, stored_files
+from core.cache.disk import DiskTier, list_stored_files
 from core.cache.store import PrefixStore
 from core.contract.abilities import KeepsStates
 from core.contract.artifact import Artifact
@@ -83,7 +83,7 @@ async def test_a_harmed_file_is_computed_again_with_one_line_and_the_same_tokens
         prompt = desk.encode(SYSTEM)
         expected, _ = await answer(host, prompt)
     store.close(WAIT)
-    (file,) = stored_files(tmp_path)
+    (file,) = list_stored_files(tmp_path)
     whole = bytearray(file.path.read_bytes())
     whole[-1] ^= 1
     harms = {"flipped": bytes(whole), "cut": bytes(whole[:-100]), "emptied": b"", "foreign": b"GGUF" * 1000}

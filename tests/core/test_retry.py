@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from core.retry import Patience, Stopped, Transient, Tries, persist, retry_after
+from core.retry import Patience, Stopped, Transient, Tries, repeat_attempt, retry_after
 
 
 class Counting(threading.Event):
@@ -42,7 +42,7 @@ def test_patience_ends_after_failures_in_a_row() -> None:
         raise Transient("It failed.")
 
     with pytest.raises(Transient):
-        persist(attempt, Patience(attempts=4), stop.wait, lambda: 0, lambda *_: None)
+        repeat_attempt(attempt, Patience(attempts=4), stop.wait, lambda: 0, lambda *_: None)
     assert len(calls) == 4
     assert len(stop.waits) == 3
 
@@ -55,7 +55,7 @@ def test_progress_begins_a_new_row() -> None:
         if calls[0] < 20:
             raise Transient("It failed.")
 
-    persist(attempt, Patience(attempts=2), stop.wait, lambda: calls[0], lambda *said: told.append(said))
+    repeat_attempt(attempt, Patience(attempts=2), stop.wait, lambda: calls[0], lambda *said: told.append(said))
     assert calls == [20]
     assert all(wait <= 1.25 for wait in stop.waits)
     assert told == [("It failed.", wait) for wait in stop.waits]
@@ -69,7 +69,7 @@ def test_a_pause_ends_when_it_is_stopped() -> None:
         raise Transient("It failed.")
 
     with pytest.raises(Stopped):
-        persist(attempt, Patience(first=3600.0, longest=3600.0), stop.wait, lambda: 0, lambda *_: None)
+        repeat_attempt(attempt, Patience(first=3600.0, longest=3600.0), stop.wait, lambda: 0, lambda *_: None)
 
 
 def test_no_try_begins_after_the_seconds_that_there_are_in_all() -> None:

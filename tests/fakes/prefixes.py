@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from core.cache.container import PrefixHeader
-from core.cache.identity import ModelIdentity, owner_of
+from core.cache.identity import ModelIdentity, digest_owner
 from core.cache.prefix import Tokens
 
 IDENTITY = ModelIdentity("weights", "llamacpp", "1.2", "context 4096, f16")
-OWNER = owner_of("", None)
+OWNER = digest_owner("", None)
 
 
 def header_of(owner: str = OWNER, *, exact: bool = False, identity: ModelIdentity = IDENTITY) -> PrefixHeader:

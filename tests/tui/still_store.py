@@ -13,14 +13,14 @@ from core.contract.artifact import SCRIPT, Artifact
 from core.contract.options import KvType
 from core.devices import Device, DeviceKind
 from core.errors import HubError, ModelNotFound, RepositoryNotFound
-from core.models.catalog import Catalog, decode
+from core.models.catalog import Catalog, decode_catalog
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
-from core.models.fit.estimate import Judged, Setup, fit, largest_context
+from core.models.fit.estimate import Judged, Setup, find_largest_context, judge_fit
 from core.models.formats.header import Header, Layer
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.models.hub.search import Filters, Found, Page
 from core.models.library.scan import LibraryEntry, Location
-from core.models.library.servers import ask
+from core.models.library.servers import ask_servers
 from core.models.resolve import read_own
 from core.names import Name
 
@@ -162,7 +162,7 @@ class StillStore:
 
     def __init__(self) -> None:
         self.entries: tuple[LibraryEntry, ...] = ENTRIES
-        self.catalog: Catalog = decode(CATALOG)
+        self.catalog: Catalog = decode_catalog(CATALOG)
         self.downloads = StillDownloads()
         self.problem: HubError | None = None
         self.servers: tuple[str, ...] = ()
@@ -189,7 +189,7 @@ class StillStore:
         return repository()
 
     def ask_servers(self) -> tuple[LibraryEntry, ...]:
-        return ask(self.servers)
+        return ask_servers(self.servers)
 
     def read_own(self, text: str) -> Name:
         return read_own(text)
@@ -216,7 +216,7 @@ class StillStore:
         memory: tuple[Device, ...] | None = None,
     ) -> Judged:
         setup = Setup(context or 8_192, kv or KvType.F16)
-        return Judged(header, setup, fit(header, setup, MEMORY), largest_context(header, setup, MEMORY))
+        return Judged(header, setup, judge_fit(header, setup, MEMORY), find_largest_context(header, setup, MEMORY))
 
     def delete(self, entry: LibraryEntry) -> int:
         self.deleted.append(entry.name)

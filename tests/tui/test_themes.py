@@ -10,7 +10,7 @@ import pytest
 from core.errors import ConfigError
 from tests.tui.conftest import notices, quiet, until
 from themes import PALETTES, Palette
-from themes.palette import GROUNDS, TEXTS, contrast_of, find_faults
+from themes.palette import GROUNDS, TEXTS, compute_contrast, find_faults
 from tui.app import DEFAULT_THEME
 from tui.palettes import Palettes
 
@@ -40,14 +40,14 @@ def test_text_can_be_read_on_every_ground(palette: Palette) -> None:
 
 
 def test_contrast_is_that_of_the_web_content_guidelines() -> None:
-    assert contrast_of("#ffffff", "#000000") == pytest.approx(21)
-    assert contrast_of("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
+    assert compute_contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert compute_contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
 
 
 def test_the_high_contrast_palette_reaches_seven_to_one() -> None:
     palette = Palettes().get("contrast")
     for name in TEXTS:
-        assert contrast_of(getattr(palette, name), palette.background) >= 7
+        assert compute_contrast(getattr(palette, name), palette.background) >= 7
 
 
 def test_every_palette_goes_by_its_name_and_the_default_comes_first() -> None:

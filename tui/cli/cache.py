@@ -14,7 +14,7 @@ from core.cache.disk import DiskFile, DiskTier
 from core.errors import UsageError
 from core.serving.prefix_store import open_disk_tier
 from core.settings.load import load_settings
-from core.settings.schema import folders
+from core.settings.schema import find_folders
 from core.sizes import format_size
 from tui import format as fmt
 from tui.cli.arguments import Arguments
@@ -99,7 +99,7 @@ def _count(prefixes: int) -> str:
 
 
 def _tier(given: Arguments) -> DiskTier:
-    return open_disk_tier(load_settings(config_file=given.config), folders())
+    return open_disk_tier(load_settings(config_file=given.config), find_folders())
 
 
 def _listed(tier: DiskTier) -> Iterator[_Listed]:

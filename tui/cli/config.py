@@ -13,7 +13,7 @@ from core.contract.declared import Declared, list_fields
 from core.settings.load import Loaded, read_settings
 from core.settings.merge import Key, Origin, OriginKind
 from core.settings.model import ModelSettings
-from core.settings.schema import Settings, folders
+from core.settings.schema import Settings, find_folders
 from tui.cli.arguments import Arguments
 from tui.cli.commands import WORKBENCH, parser_of
 from tui.cli.output import write, write_json
@@ -55,7 +55,7 @@ def run(given: Arguments) -> int:
 
 def print_path(given: Arguments) -> int:
     """Print where the config file is, or would be."""
-    write(str(given.config or folders().config / "config.toml"))
+    write(str(given.config or find_folders().config / "config.toml"))
     return 0
 
 

@@ -10,7 +10,7 @@ from core.foreign_text import make_printable
 from core.settings.file import is_there, read_text
 from core.settings.import_json import import_json
 from core.settings.load import check_settings
-from core.settings.schema import Settings, folders
+from core.settings.schema import Settings, find_folders
 from tui.cli.arguments import Arguments
 from tui.cli.output import complain, write
 from tui.cli.toml_text import write_tables
@@ -20,7 +20,7 @@ def run(given: Arguments) -> int:
     """Translate, check, write; what is not taken over is told on stderr and stands in the file as comments. Raises
     ConfigError for a file that cannot be taken over, UsageError where another would be overwritten."""
     source: Path = given.file
-    target = given.config or folders().config / "config.toml"
+    target = given.config or find_folders().config / "config.toml"
     found = import_json(read_text(source, "JSON").encode(), source, Settings)
     check_settings(found.sections, f"the file {source}")
     if target.suffix.lower() == ".json":

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from core.hardware import describe_machine, measure_available_memory
 from core.settings.load import load_settings
-from core.settings.schema import folders
+from core.settings.schema import find_folders
 from core.sizes import format_size
 from core.trial.probe import describe_settings
 from core.workbench import Workbench
@@ -37,7 +37,7 @@ def run(given: Arguments) -> int:
     console.print(machine_table())
     engines = workbench.bench.engines()
     console.print(engine_table(engines))
-    palettes = Palettes(folders().config / "themes")
+    palettes = Palettes(find_folders().config / "themes")
     broken = (*workbench.bench.find_broken_plugins(), *palettes.find_broken())
     plugins = plugin_lines((*workbench.bench.plugins(), *palettes.plugins), broken)
     for line in [*mend_lines(engines), *plugins, *verdict_lines(workbench.bench.verdicts())]:

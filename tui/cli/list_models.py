@@ -12,7 +12,7 @@ from rich.table import Table
 
 from core.errors import ModelNotFound
 from core.foreign_text import make_printable
-from core.models.catalog import CatalogEntry, builtin_catalog
+from core.models.catalog import CatalogEntry, load_builtin_catalog
 from core.models.library.scan import LibraryEntry, Location
 from core.models.resolve import read_own
 from core.names import Unknown
@@ -58,7 +58,9 @@ class Offered(Struct, frozen=True):
 def run(given: Arguments) -> int:
     """Print the list on stdout. Raises BenchtopError."""
     if given.catalog or given.what:
-        return _print([_offered(entry) for entry in builtin_catalog()], catalog_table(builtin_catalog()), given.json)
+        return _print(
+            [_offered(entry) for entry in load_builtin_catalog()], catalog_table(load_builtin_catalog()), given.json
+        )
     settings = load_settings(config_file=given.config)
     store = Workbench(settings).models.store
     entries = (*store.library(), *store.ask_servers())

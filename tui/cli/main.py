@@ -82,11 +82,11 @@ def exit_code(error: Exception) -> int:
 
 def _confess(error: Exception) -> int:
     """The edge of the process: a fault of ours goes to the log, and the user is told where that is."""
-    from core.settings.schema import folders
+    from core.settings.schema import find_folders
     from core.telemetry import log
     from core.telemetry.log import LogLevel
 
-    path = log.log_to_file(LogLevel.INFO, folders().state)
+    path = log.log_to_file(LogLevel.INFO, find_folders().state)
     log.get_logger(__name__).error("the program failed", cause=error)
     where = f" {path} says where." if path else ""
     return _complain(f"This is a fault of benchtop, not yours: {type(error).__name__}: {error}.{where}", FAILED)

@@ -6,7 +6,7 @@ import sys
 
 from core.errors import UsageError
 from core.foreign_text import make_printable
-from core.models.library.delete import check, find
+from core.models.library.delete import check_deletable, find_entry
 from core.models.library.scan import LibraryEntry
 from core.settings.load import load_settings
 from core.sizes import format_size
@@ -21,8 +21,8 @@ def run(given: Arguments) -> int:
     """Find, ask, delete; 1 when the answer is no. Raises BenchtopError."""
     store = Workbench(load_settings(config_file=given.config)).models.store
     shelf = store.shelf
-    entry = find(given.model, shelf.scan(), shelf.cache)
-    check(shelf, entry)
+    entry = find_entry(given.model, shelf.scan(), shelf.cache)
+    check_deletable(shelf, entry)
     if not given.yes and not _agreed(entry):
         write("Nothing was deleted.")
         return DECLINED

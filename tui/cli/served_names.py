@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from core.models.formats.parts import own_name
+from core.models.formats.parts import find_own_name
 from core.names import looks_like_path
 
 
@@ -32,7 +32,7 @@ def name_models(words: Sequence[str], model: str | None = None) -> dict[str, dic
 
 def _own_name(path: Path) -> str:
     whole = path.resolve() if path.name in ("", "..") else path
-    return own_name(whole, folder=whole.is_dir())
+    return find_own_name(whole, folder=whole.is_dir())
 
 
 def _free_name(name: str, taken: Mapping[str, object]) -> str:

@@ -39,7 +39,7 @@ def _open(given: Arguments) -> int:
     # A tenth of the time to the first frame would go into looking for garbage among fresh modules.
     gc.disable()
     from core.errors import UsageError
-    from core.settings.schema import folders
+    from core.settings.schema import find_folders
     from core.telemetry import log
     from tui.app import BenchtopApp
 
@@ -51,7 +51,7 @@ def _open(given: Arguments) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("The workbench wants a terminal, and there is none; `tui --serve MODEL` serves without one.")
     app = BenchtopApp(settings, model or DEFAULT_MODEL)
-    app.log_file = log.log_to_file(settings.log.level, folders().state)
+    app.log_file = log.log_to_file(settings.log.level, find_folders().state)
     app.run()
     # The terminal is as it was before; only now can anything be told on it.
     if app.fault is not None:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from core.contract.models import Tokenizer
-from core.decoding.masks.library import join_grammar, new_matcher
+from core.decoding.masks.library import build_matcher, join_grammar
 from core.decoding.masks.thinking import Thinking, write_start
 from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials, UnfitForm
@@ -63,7 +63,7 @@ class MaskCompiler:
             grammar = self._trials.write_grammar(constraint.form)
         except UnfitForm as error:
             raise RequestError(f"`{constraint.field}` cannot be used. {error}", constraint.field) from error
-        matcher = new_matcher(self._read_vocabulary(), join_grammar(write_start(thinking, self._tokenizer), grammar))
+        matcher = build_matcher(self._read_vocabulary(), join_grammar(write_start(thinking, self._tokenizer), grammar))
         # The first mask fills what later ones and copies share, and costs most.
         matcher.compute_bitmask()
         if matcher.is_error():

@@ -24,18 +24,18 @@ ESCAPES: Final = 'nrbtf\\"'
 
 
 @cache
-def limits() -> LLParserLimits:
+def build_limits() -> LLParserLimits:
     """What a grammar may cost, in the library's own units: a mask takes a few milliseconds at most."""
     from llguidance import LLParserLimits
 
     return LLParserLimits(step_lexer_fuel=50_000, step_max_items=20_000, max_lexer_states=20_000, verbose_errors=False)
 
 
-def new_matcher(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
+def build_matcher(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
     """A matcher at the beginning of its text. Its errors are told by `is_error`, and never raised."""
     from llguidance import LLMatcher
 
-    return LLMatcher(tokenizer, grammar, log_level=0, limits=limits())
+    return LLMatcher(tokenizer, grammar, log_level=0, limits=build_limits())
 
 
 def join_grammar(start: str, main: str) -> str:

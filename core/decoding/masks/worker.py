@@ -9,7 +9,7 @@ import msgspec
 from llguidance import LLTokenizer
 
 from core.confined.worker import serve_orders
-from core.decoding.masks.library import ONLY_MAIN, join_grammar, new_matcher, write_main
+from core.decoding.masks.library import ONLY_MAIN, build_matcher, join_grammar, write_main
 from core.decoding.masks.schema import SchemaRefused
 from core.decoding.masks.wire import FORM_CHARACTERS, FormFits, FormReport, FormUnfit, TryForm
 from core.foreign_text import make_printable
@@ -64,7 +64,7 @@ def _tried(tokenizer: LLTokenizer, data: bytes) -> FormReport:
         return FormUnfit(make_printable(str(error)))
     except ValueError as error:
         return FormUnfit(f"The {_called(form)} cannot be read: {_short(str(error))}.")
-    matcher = new_matcher(tokenizer, join_grammar(ONLY_MAIN, grammar))
+    matcher = build_matcher(tokenizer, join_grammar(ONLY_MAIN, grammar))
     if not matcher.is_error():
         matcher.compute_bitmask()
         if matcher.is_stopped() and not matcher.is_accepting() and not _went_wrong(matcher.get_error()):

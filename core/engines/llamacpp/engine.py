@@ -105,19 +105,25 @@ class LlamaCppEngine:
         cores, or an accelerator."""
         from core.hardware import describe_machine
         from core.models.fit.estimate import compute_bytes
-        from core.models.fit.sizing import DEFAULT_CONTEXT, DEFAULT_SLOTS, batch_sizes, cells_for, outputs_for
+        from core.models.fit.sizing import (
+            DEFAULT_CONTEXT,
+            DEFAULT_SLOTS,
+            count_cells,
+            count_outputs_for,
+            list_batch_sizes,
+        )
         from core.models.formats.read import read_header
 
         header = read_header(artifact)
         context = options.ctx_size or min(header.trained_context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         slots = options.slots or DEFAULT_SLOTS
-        cells, flash = cells_for(context, slots), options.flash_attention is not False
+        cells, flash = count_cells(context, slots), options.flash_attention is not False
 
         def taken(size: int) -> int:
-            return compute_bytes(header, cells, size, outputs_for(slots, slots), flash_attention=flash)
+            return compute_bytes(header, cells, size, count_outputs_for(slots, slots), flash_attention=flash)
 
         room = taken(options.pass_tokens) + describe_machine().memory // MEMORY_DIVISOR
-        return batch_sizes(options, context, lambda size: taken(size) <= room)
+        return list_batch_sizes(options, context, lambda size: taken(size) <= room)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> TokenModel:
         import llama_cpp as native
@@ -145,7 +151,7 @@ class LlamaCppEngine:
         import llama_cpp as native
 
         from core.hardware import measure_available_memory
-        from core.models.fit.sizing import mapped
+        from core.models.fit.sizing import is_mapped
 
         given_up = False
 
@@ -156,7 +162,7 @@ class LlamaCppEngine:
 
         parameters = native.llama_model_default_params()
         parameters.use_extra_bufts = options.repacks
-        parameters.use_mmap = mapped(artifact.path, measure_available_memory())
+        parameters.use_mmap = is_mapped(artifact.path, measure_available_memory())
         parameters.progress_callback = native.llama_progress_callback(report)
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
         if given_up:
@@ -175,7 +181,7 @@ class LlamaCppEngine:
         import llama_cpp as native
 
         from core.hardware import describe_machine
-        from core.models.fit.sizing import outputs
+        from core.models.fit.sizing import count_outputs
 
         parameters = native.llama_context_default_params()
         parameters.n_ctx = spec.cells
@@ -188,7 +194,7 @@ class LlamaCppEngine:
         parameters.swa_full = not options.cuts_windows
         parameters.no_perf = True
         # Only what is drawn from needs logits; without this bound the output buffer is sized for a whole batch.
-        parameters.n_outputs_max = outputs(spec)
+        parameters.n_outputs_max = count_outputs(spec)
         if options.flash_attention is not None:
             parameters.flash_attn_type = int(options.flash_attention)
         parameters.type_k = parameters.type_v = _ggml_type(options.cache_type)
@@ -215,7 +221,7 @@ def _describe(
     import llama_cpp as native
 
     from core.hardware import describe_machine, measure_available_memory
-    from core.models.fit.sizing import size
+    from core.models.fit.sizing import choose_sizes
 
     metadata = _GgufMetadata(model)
     architecture = metadata.text("general.architecture")
@@ -223,7 +229,9 @@ def _describe(
     token_bytes = _kv_bytes(model, metadata, kv_type) if residents else _kv_of_hybrid(artifact, kv_type)
     weights = native.llama_model_size(model)
     trained = native.llama_model_n_ctx_train(model)
-    sizes: Sizes = size(options, trained, token_bytes, measure_available_memory(), weights=weights, residents=residents)
+    sizes: Sizes = choose_sizes(
+        options, trained, token_bytes, measure_available_memory(), weights=weights, residents=residents
+    )
     return ModelSpec(
         architecture=architecture,
         parameters=native.llama_model_n_params(model),
@@ -253,11 +261,11 @@ def _kv_bytes(model: native.llama_model_p, metadata: _GgufMetadata, kv: KvType) 
     """Of one token, where all layers are alike."""
     import llama_cpp as native
 
-    from core.models.fit.sizing import kv_bytes_per_token
+    from core.models.fit.sizing import count_token_bytes
 
     architecture = metadata.text("general.architecture")
     head_size = native.llama_model_n_embd(model) // max(1, native.llama_model_n_head(model))
-    return kv_bytes_per_token(
+    return count_token_bytes(
         native.llama_model_n_layer(model),
         native.llama_model_n_head_kv(model),
         metadata.integer(f"{architecture}.attention.key_length") or head_size,

@@ -15,7 +15,7 @@ from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
 from core.decoding.verify import verify_draft
 from core.engines.llamacpp.samplers import AbortFlag, AllowedTokens, build_chain
 from core.errors import EngineError, EngineFailed, Interrupted
-from core.models.fit.sizing import outputs
+from core.models.fit.sizing import count_outputs
 from core.requests import Sampling
 
 SAVED_HEADER = struct.Struct("<4sI")
@@ -102,7 +102,7 @@ class _Batch:
         )
 
     def fill(self, at: int, tokens: Sequence[int], position: int, sequence: int, outputs: int) -> int:
-        """Append `tokens` of a sequence; the last `outputs` of them get logits. Returns where the next begins."""
+        """Append `tokens` of a sequence; the last `count_outputs` of them get logits. Returns where the next begins."""
         end = at + len(tokens)
         self.tokens[at:end] = tokens
         self.positions[at:end] = range(position, position + len(tokens))
@@ -140,7 +140,7 @@ class LlamaModel:
         self._memory = native.llama_get_memory(context)
         self._batch = _Batch(spec.batch)
         self._candidates = AllowedTokens(tokenizer.size)
-        self._outputs = outputs(spec)
+        self._outputs = count_outputs(spec)
         self._free = list(range(spec.sequences - 1, -1, -1))
         self._sequences: dict[SequenceId, _LlamaSequence] = {}
         self._abort = AbortFlag()

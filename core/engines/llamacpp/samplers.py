@@ -10,7 +10,7 @@ import llama_cpp as native
 import numpy as np
 import numpy.typing as npt
 
-from core.decoding.masks.bits import allowed_tokens
+from core.decoding.masks.bits import unpack_mask
 from core.requests import Sampling
 
 MIN_KEEP = 1
@@ -89,7 +89,7 @@ class AllowedTokens:
 
     def draw(self, chain: native.llama_sampler_p, logits: npt.NDArray[np.float32], mask: bytes) -> int:
         """The token that `chain` draws from logits (vocabulary,), and takes for said."""
-        tokens = np.flatnonzero(allowed_tokens(mask, len(logits)))
+        tokens = np.flatnonzero(unpack_mask(mask, len(logits)))
         data = self._data[: len(tokens)]
         data["id"] = tokens
         data["logit"] = logits[tokens]

@@ -21,7 +21,7 @@ from core.engines.mlx.model import MlxModel
 from core.engines.mlx.trimming import TrimmingMlxModel
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import describe_machine, measure_available_memory
-from core.models.fit.sizing import kv_bytes_per_token, size
+from core.models.fit.sizing import choose_sizes, count_token_bytes
 
 UNTOLD_CONTEXT_TOKENS = 4096
 """Tokens, where a configuration does not say what the model was trained on."""
@@ -181,10 +181,12 @@ def _describe(
     options: LoadOptions,
     notes: Sequence[str],
 ) -> ModelSpec:
-    token_bytes = sum(kv_bytes_per_token(1, *layer, kv_type) for layer in tried.heads)
+    token_bytes = sum(count_token_bytes(1, *layer, kv_type) for layer in tried.heads)
     trained = folder.trained_context or UNTOLD_CONTEXT_TOKENS
     weight_bytes = sum(array.nbytes for array in list_weights(network))
-    sizes = size(options, trained, token_bytes, measure_available_memory(), weights=weight_bytes, residents=tried.plain)
+    sizes = choose_sizes(
+        options, trained, token_bytes, measure_available_memory(), weights=weight_bytes, residents=tried.plain
+    )
     return ModelSpec(
         architecture=folder.architecture,
         parameters=int(utils.get_total_parameters(network)),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contract.step import StepLogprob, TokenText
-from core.decoding.masks.bits import allowed_tokens
+from core.decoding.masks.bits import unpack_mask
 from core.requests import Sampling
 
 GOLDEN_MULTIPLIER = 0x9E37_79B9_7F4A_7C15
@@ -75,7 +75,7 @@ class MlxSampler:
         if self._penalties is not None:
             logits = self._penalties.apply(logits)
         if mask is not None:
-            logits = mx.where(mx.array(allowed_tokens(mask, logits.size)), logits, -math.inf)
+            logits = mx.where(mx.array(unpack_mask(mask, logits.size)), logits, -math.inf)
         if self._sampling.greedy:
             return mx.argmax(logits)
         logits, tokens = truncate_logits(logits, self._sampling)

@@ -208,16 +208,16 @@ def _describe(
     folder: ModelFolder, variant: Variant, graph: Graph, tokenizer: JsonTokenizer, options: LoadOptions
 ) -> ModelSpec:
     from core.hardware import measure_available_memory
-    from core.models.fit.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
+    from core.models.fit.sizing import DEFAULT_CONTEXT, choose_sizes, count_token_bytes
 
     heads, width = graph.shapes[0]
-    token_bytes = kv_bytes_per_token(graph.layers, heads, width, width, graph.kv_type)
+    token_bytes = count_token_bytes(graph.layers, heads, width, width, graph.kv_type)
     trained = folder.trained_context(options.ctx_size or DEFAULT_CONTEXT)
     notes: tuple[str, ...] = ()
     if options.ctx_size is not None and options.ctx_size > trained:
         notes = (f"The context is {trained} tokens, not {options.ctx_size}: the graph knows no later positions.",)
         options = replace(options, ctx_size=trained)
-    sizes = size(options, trained, token_bytes, measure_available_memory(), weights=variant.size)
+    sizes = choose_sizes(options, trained, token_bytes, measure_available_memory(), weights=variant.size)
     vocabulary = graph.vocabulary or tokenizer.size
     bound = sizes.batch if graph.limits_logits else max(1, MOST_LOGITS_BYTES // (4 * vocabulary))
     return ModelSpec(

@@ -119,18 +119,18 @@ class GenaiFolder(ModelFolder):
 def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSpec:
     """Raises ArtifactError where the configuration lacks a number."""
     from core.hardware import measure_available_memory
-    from core.models.fit.sizing import DEFAULT_CONTEXT, kv_bytes_per_token, size
+    from core.models.fit.sizing import DEFAULT_CONTEXT, choose_sizes, count_token_bytes
 
     trained = _count(folder, folder.config, "context_length") or DEFAULT_CONTEXT
     counts = (_count(folder, folder.decoder, key) for key in ("num_hidden_layers", "num_key_value_heads", "head_size"))
     layers, heads, width = counts
     # Which type the cache has is the graph's secret; this is the largest.
-    token_bytes = kv_bytes_per_token(layers, heads, width, width, KvType.F32)
+    token_bytes = count_token_bytes(layers, heads, width, width, KvType.F32)
     notes = ["Each request computes its whole prompt: the library cannot share what it has computed."]
     if options.ctx_size is not None and options.ctx_size > trained:
         notes.append(f"The context is {trained} tokens, not {options.ctx_size}: the folder allows no more.")
     asked = replace(options, ctx_size=min(options.ctx_size, trained) if options.ctx_size else None)
-    sizes = size(asked, trained, token_bytes, measure_available_memory(), weights=folder.bytes_of_graphs)
+    sizes = choose_sizes(asked, trained, token_bytes, measure_available_memory(), weights=folder.bytes_of_graphs)
     return ModelSpec(
         architecture=folder.architecture,
         parameters=0,

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from core.decoding.detokenize import CutEnd
-from core.engines.remote.refusals import clean, said
+from core.engines.remote.refusals import clean_words, read_message
 from core.errors import EngineFailed
 from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
 
@@ -133,7 +133,7 @@ class Answer:
                 f"The server at {self._address} sent something that is no part of an answer: {_beginning(data)}."
             ) from error
         if not isinstance(chunk.error, UnsetType) and bytes(chunk.error) != b"null":
-            words = said(data) or _beginning(data)
+            words = read_message(data) or _beginning(data)
             raise EngineFailed(f"The server at {self._address} failed amid its answer: {words.rstrip('.')}.")
         self._usage = chunk.usage or self._usage
         for choice in chunk.choices:
@@ -220,4 +220,4 @@ def _plain(token: str, logprob: float | None, top: tuple[TokenLogprob, ...] = ()
 
 
 def _beginning(data: str) -> str:
-    return repr(clean(data[:120]))
+    return repr(clean_words(data[:120]))

@@ -16,8 +16,8 @@ from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.engines.remote.answer import Answer
 from core.engines.remote.link import Accepted, Link
-from core.engines.remote.refusals import clean
-from core.engines.remote.wire import UNTOLD, Kind, body_of, path_for
+from core.engines.remote.refusals import clean_words
+from core.engines.remote.wire import UNTOLD, Kind, build_body, choose_path
 from core.errors import BenchtopError, Cancelled, EngineError, EngineFailed, LoadFailed, Overloaded, RequestError
 from core.events import Event, Failed, TextDelta
 from core.hosts import is_loopback
@@ -59,9 +59,9 @@ class RemoteEngine:
             with ExitStack() as undo:
                 link = Link(base, options.remote_api_key)
                 undo.callback(link.close)
-                found = cards(link.get("/models", lambda: progress(0.0)), link.address)
-                card = choose(artifact.name, link.address, found, wanted)
-                model = RemoteModel(link, card, spec_of(card, link.address, options))
+                found = read_cards(link.get("/models", lambda: progress(0.0)), link.address)
+                card = choose_card(artifact.name, link.address, found, wanted)
+                model = RemoteModel(link, card, build_spec(card, link.address, options))
                 undo.pop_all()
                 return model
         except (EngineError, RequestError, Overloaded) as error:
@@ -80,9 +80,9 @@ class RemoteModel:
     def generate(self, request: ResolvedGeneration, stop: threading.Event) -> Iterator[Event]:
         """An empty TextDelta comes first, when the server has taken the request."""
         answer = Answer(self._link.address, request.n)
-        body = body_of(request, self._id, self._kind)
+        body = build_body(request, self._id, self._kind)
         try:
-            for item in self._link.stream(path_for(request), body, request.request_id, stop):
+            for item in self._link.stream(choose_path(request), body, request.request_id, stop):
                 if isinstance(item, Accepted):
                     answer.accepted = item.sent
                     yield TextDelta(0, "", tokens=0)
@@ -98,12 +98,12 @@ class RemoteModel:
         self._link.close()
 
 
-def cards(body: bytes, address: str) -> list[Card]:
+def read_cards(body: bytes, address: str) -> list[Card]:
     """The entries of a list of models. Raises EngineFailed for any other answer."""
     try:
         found: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        beginning = clean(body[:80].decode("utf-8", "replace"))
+        beginning = clean_words(body[:80].decode("utf-8", "replace"))
         raise EngineFailed(
             f"What answers at {address} is no server for models: GET /v1/models gave {beginning!r}."
         ) from error
@@ -117,20 +117,20 @@ def _is_card(entry: object) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("id"), str)
 
 
-def choose(name: str, address: str, found: Sequence[Card], wanted: str) -> Card:
+def choose_card(name: str, address: str, found: Sequence[Card], wanted: str) -> Card:
     """The model named, the only one, or the only one that is in memory there. Raises LoadFailed, which lists what there
     is."""
     ids = [str(card["id"]) for card in found]
     if name in ids:
         # A server that calls its model by its own address relays to itself.
         raise LoadFailed(name, f"The server at {address} is this one, or relays to itself; give another address.")
-    listed = ", ".join(clean(each) for each in ids[:LISTED]) + (", ..." if len(ids) > LISTED else "")
+    listed = ", ".join(clean_words(each) for each in ids[:LISTED]) + (", ..." if len(ids) > LISTED else "")
     if not found:
         raise LoadFailed(name, f"The server at {address} serves no model; load one there first.")
     if wanted:
         match = next((card for card in found if card["id"] == wanted), None)
         if match is None:
-            raise LoadFailed(name, f"The server at {address} serves no model {clean(wanted)!r}; it has {listed}.")
+            raise LoadFailed(name, f"The server at {address} serves no model {clean_words(wanted)!r}; it has {listed}.")
         return match
     if len(found) == 1:
         return found[0]
@@ -148,7 +148,7 @@ def _is_loaded(card: Card) -> bool:
     return state in ("ready", "loaded")
 
 
-def spec_of(card: Card, address: str, options: LoadOptions) -> ModelSpec:
+def build_spec(card: Card, address: str, options: LoadOptions) -> ModelSpec:
     """What the server tells of the model; all else is unknown, hence zero."""
     meta = card.get("meta")
     meta = meta if isinstance(meta, dict) else {}  # llama-server's; null while it loads
@@ -174,7 +174,7 @@ def spec_of(card: Card, address: str, options: LoadOptions) -> ModelSpec:
 
 
 def _notes(card: Card, address: str, options: LoadOptions) -> Iterator[str]:
-    yield f"Answers come from {clean(str(card['id']))} at {address}; prompts are sent there."
+    yield f"Answers come from {clean_words(str(card['id']))} at {address}; prompts are sent there."
     parts = urlsplit(address)
     if options.remote_api_key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         yield f"The API key goes to {address} unencrypted; use https where others share the network."
@@ -188,4 +188,4 @@ def _number(card: Card, key: str) -> int:
 
 def _text(card: Card, key: str) -> str:
     value = card.get(key)
-    return clean(value) if isinstance(value, str) else ""
+    return clean_words(value) if isinstance(value, str) else ""

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from core.engines.remote.refusals import BUSY, clean, refusal, said
+from core.engines.remote.refusals import BUSY, clean_words, read_message, translate_refusal
 from core.engines.remote.sse import read_events
 from core.engines.remote.wire import DONE
 from core.errors import BenchtopError, Cancelled, EngineFailed
@@ -205,7 +205,7 @@ class Link:
             status, headers = response.status_code, response.headers
             pause = tries.fail(retry_after(headers)) if status in BUSY else None
             if pause is None:
-                raise refusal(self.address, status, body, headers, path=f"/v1{path}", waited=tries.waited)
+                raise translate_refusal(self.address, status, body, headers, path=f"/v1{path}", waited=tries.waited)
             log.info("server is busy", address=self.address, status=status, again_in=round(pause, 1))
             await asyncio.sleep(pause)
 
@@ -302,16 +302,18 @@ async def _expect_stream(response: httpx.Response, address: str) -> None:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return
-    words = said(await _read(response, address))
+    words = read_message(await _read(response, address))
     told = f": {words.rstrip('.')}" if words else ""
-    raise EngineFailed(f"The server at {address} answered with {clean(kind) or 'nothing'} where a stream is due{told}.")
+    raise EngineFailed(
+        f"The server at {address} answered with {clean_words(kind) or 'nothing'} where a stream is due{told}."
+    )
 
 
 def _why(address: str, error: Exception) -> str:
     """One sentence for a failure below HTTP, or of HTTP itself."""
     import httpx
 
-    words = clean(str(error)).rstrip(".")
+    words = clean_words(str(error)).rstrip(".")
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
             detail = f" ({words})" if words else ""

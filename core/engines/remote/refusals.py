@@ -26,13 +26,13 @@ class RemoteTimeout(QueueTimeout):
         self.waited = waited
 
 
-def refusal(
+def translate_refusal(
     address: str, status: int, body: bytes, headers: Mapping[str, str], *, path: str, waited: float
 ) -> BenchtopError:
     """The error that a status other than 200 stands for."""
-    words = said(body)
+    words = read_message(body)
     if status in UNFIT:
-        return RequestError(words or f"The server at {address} refused the request ({status}).", field_of(body))
+        return RequestError(words or f"The server at {address} refused the request ({status}).", read_field(body))
     if status in DENIED:
         return EngineFailed(
             f"The server at {address} wants another API key than it was sent ({status}); "
@@ -45,24 +45,24 @@ def refusal(
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED) and "model" not in words.lower():
         return RequestError(f"The server at {address} does not offer {path} ({status}).")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        there = urlsplit(clean(headers.get("location", ""))).netloc or "elsewhere"
+        there = urlsplit(clean_words(headers.get("location", ""))).netloc or "elsewhere"
         return EngineFailed(f"The server at {address} sends its clients on to {there}; give that address instead.")
     return EngineFailed(f"The server at {address} failed ({status}){_quoted(words)}.")
 
 
-def said(body: bytes | str) -> str:
+def read_message(body: bytes | str) -> str:
     """The message of an error body, in any of the forms that servers write it; empty when there is none."""
-    return clean(_message(_decoded(body)))
+    return clean_words(_message(_decoded(body)))
 
 
-def field_of(body: bytes) -> str | None:
+def read_field(body: bytes) -> str | None:
     match _decoded(body):
         case {"error": {"param": str(field)}}:
-            return clean(field) or None
+            return clean_words(field) or None
     return None
 
 
-def clean(text: str) -> str:
+def clean_words(text: str) -> str:
     """Words of others made fit for a terminal and a log: one line, no control characters, not too long."""
     plain = "".join(character if character.isprintable() else " " for character in text[: LONGEST * 2])
     plain = " ".join(plain.split())

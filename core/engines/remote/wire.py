@@ -37,12 +37,12 @@ class Kind(Enum):
     OTHER = "other"
 
 
-def path_for(request: ResolvedGeneration) -> str:
+def choose_path(request: ResolvedGeneration) -> str:
     """Below `/v1`."""
     return "/chat/completions" if isinstance(request.prompt, Conversation) else "/completions"
 
 
-def body_of(request: ResolvedGeneration, model: str, kind: Kind) -> bytes:
+def build_body(request: ResolvedGeneration, model: str, kind: Kind) -> bytes:
     """The body to POST; fields that say nothing are left out. Raises RequestError for what `kind` would ignore."""
     body: dict[str, object] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     body.update(_prompt(request))

@@ -12,37 +12,37 @@ from pathlib import Path
 from core.errors import DownloadError
 from core.models.downloads.journal import Entry
 from core.models.downloads.status import DownloadState
-from core.models.hub.cache import absent, quants, read_snapshot
+from core.models.hub.cache import find_absent, list_quants, read_snapshot
 from core.models.hub.endpoint import RepoCache
 from core.models.hub.repository import Quant, RepoFile
 
 
-def discard(cache: RepoCache, quant: Quant, fetched: Collection[str], others: Iterable[Entry]) -> None:
+def discard_download(cache: RepoCache, quant: Quant, fetched: Collection[str], others: Iterable[Entry]) -> None:
     """Delete the incomplete files of a download, and those that it `fetched`. Files stay that one of the `others`, or
     another complete model of this commit, is made of. Raises DownloadError, OSError."""
-    kept = held(cache, quant, others) | _complete(cache, quant)
+    kept = list_held(cache, quant, others) | _complete(cache, quant)
     doomed = [file for file in quant.files if file.path not in kept]
     whole = [cache.pointer(file.path) for file in doomed if file.path in fetched]
     parts = [file.sha256 for file in doomed if file.path not in fetched and file.sha256 is not None]
     etags = {*parts, *(pointer.resolve().name for pointer in whole if pointer.is_symlink())}
-    with locked(cache.folder, etags, quant.name):
-        unlink(cache.folder, whole)
+    with lock_contents(cache.folder, etags, quant.name):
+        unlink_entries(cache.folder, whole)
         for etag in parts:
             cache.partial(etag).unlink(missing_ok=True)
 
 
-def held(cache: RepoCache, quant: Quant, others: Iterable[Entry]) -> set[str]:
+def list_held(cache: RepoCache, quant: Quant, others: Iterable[Entry]) -> set[str]:
     """Paths of the same commit that other downloads are made of: those that are here, and those that may go on."""
     return {
         file.path
         for entry in others
         if (entry.quant.repo, entry.quant.revision) == (quant.repo, quant.revision)
-        and (unfinished(entry) or _here(cache, entry.quant.files))
+        and (is_unfinished(entry) or _here(cache, entry.quant.files))
         for file in entry.quant.files
     }
 
 
-def unfinished(entry: Entry) -> bool:
+def is_unfinished(entry: Entry) -> bool:
     return entry.state not in (DownloadState.DONE, DownloadState.CANCELLED)
 
 
@@ -54,12 +54,14 @@ def _complete(cache: RepoCache, quant: Quant) -> set[str]:
     """The files of all other complete models of the commit."""
     snapshot = read_snapshot(quant.repo, cache.snapshot)
     own = {file.path for file in quant.files}
-    models = [{file.path for file in other.files} for other in quants(snapshot) if not absent(snapshot, other)]
+    models = [
+        {file.path for file in other.files} for other in list_quants(snapshot) if not find_absent(snapshot, other)
+    ]
     return {path for model in models if not model <= own for path in model}
 
 
 @contextmanager
-def locked(folder: Path, etags: Iterable[str], name: str) -> Iterator[None]:
+def lock_contents(folder: Path, etags: Iterable[str], name: str) -> Iterator[None]:
     """Hold the locks of blobs of a repository's folder, which huggingface_hub takes too while it fetches them.
 
     Raises DownloadError where another holder has one of them.
@@ -77,17 +79,17 @@ def locked(folder: Path, etags: Iterable[str], name: str) -> Iterator[None]:
         yield
 
 
-def unlink(folder: Path, pointers: Collection[Path]) -> int:
+def unlink_entries(folder: Path, pointers: Collection[Path]) -> int:
     """Delete entries of snapshots, and their contents where no other entry of the repository in `folder` leads there;
     return the bytes that became free. Files that are gone already are passed over. Raises OSError."""
     blobs = folder.resolve() / "blobs"
     contents = {pointer.resolve() for pointer in pointers if pointer.is_symlink()}
-    freed = sum(remove(pointer) for pointer in pointers)
+    freed = sum(remove_file(pointer) for pointer in pointers)
     shared = {link.resolve() for link in _links(folder / "snapshots")}
-    return freed + sum(remove(content) for content in contents - shared if content.parent == blobs)
+    return freed + sum(remove_file(content) for content in contents - shared if content.parent == blobs)
 
 
-def remove(path: Path) -> int:
+def remove_file(path: Path) -> int:
     """Delete a file; the bytes that became free: none for a link, or for a file that has another name as well."""
     try:
         found = path.lstat()
@@ -97,7 +99,7 @@ def remove(path: Path) -> int:
     return found.st_size if found.st_nlink == 1 and not stat.S_ISLNK(found.st_mode) else 0
 
 
-def sweep(folder: Path) -> None:
+def remove_empty_folders(folder: Path) -> None:
     """Remove a folder and those below it as far as they are empty."""
     for parent, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):

@@ -16,14 +16,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk is full, the user's quota is used up, or the file is larger than the file system allows."""
 
 
-def free_bytes(folder: Path) -> int:
+def measure_free_bytes(folder: Path) -> int:
     """The free bytes of the disk on which `folder` is, or will be made."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
-def missing(quant: Quant, cache: RepoCache) -> int:
+def count_missing_bytes(quant: Quant, cache: RepoCache) -> int:
     """Bytes that still have to be fetched."""
     return sum(file.size - cache.held(file) for file in quant.files)
 
@@ -41,7 +41,7 @@ def check_room(name: str, need: int, others: Iterable[int], free: int, reserve: 
     )
 
 
-def disk_error(name: str, error: OSError, kept: int) -> DiskFull | None:
+def explain_disk_error(name: str, error: OSError, kept: int) -> DiskFull | None:
     """The error to raise for a failed write that a full disk caused; None for any other."""
     if error.errno not in FULL:
         return None

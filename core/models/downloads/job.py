@@ -11,8 +11,8 @@ from functools import partial
 
 from core.errors import BenchtopError, DownloadError, HubError
 from core.models.downloads.concurrency import Seat, Slots
-from core.models.downloads.disk_space import disk_error, missing
-from core.models.downloads.remote_file import look
+from core.models.downloads.disk_space import count_missing_bytes, explain_disk_error
+from core.models.downloads.remote_file import look_up_file
 from core.models.downloads.status import DownloadState
 from core.models.downloads.transfer import Line, Transfer
 from core.models.hub.endpoint import RepoCache
@@ -197,7 +197,10 @@ class Job:
 
         first, access = self.quant.files[0], self._line.access
         try:
-            if look(self._line.client, access, self.quant.repo, "main", first.path).commit != self.quant.revision:
+            if (
+                look_up_file(self._line.client, access, self.quant.repo, "main", first.path).commit
+                != self.quant.revision
+            ):
                 return
             hf_hub_download(
                 self.quant.repo,
@@ -211,7 +214,9 @@ class Job:
             log.warning("the branch of a download is not noted", name=self.quant.name, cause=str(error))
 
     def _told(self, error: OSError) -> DownloadError:
-        full = disk_error(self.quant.name, error, self.quant.size - missing(self.quant, self._cache))
+        full = explain_disk_error(
+            self.quant.name, error, self.quant.size - count_missing_bytes(self.quant, self._cache)
+        )
         if full is not None:
             return full
         reason = error.strerror or str(error)

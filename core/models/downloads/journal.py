@@ -82,7 +82,7 @@ class Journal:
 
     def entries(self) -> dict[str, Entry]:
         """By id, in the order in which they were added."""
-        return replay(self._read())
+        return replay_journal(self._read())
 
     def stamp(self) -> Stamp | None:
         """None where there is no journal yet."""
@@ -96,7 +96,7 @@ class Journal:
         """Write a long journal anew, with one or two lines for each download."""
         if not self._path.is_file() or self._path.stat().st_size < COMPACT_FROM:
             return
-        kept = _worth_keeping(list(replay(self._read()).values()))
+        kept = _worth_keeping(list(replay_journal(self._read()).values()))
         write_atomically(self._path, b"".join(msgspec.json.encode(record) + b"\n" for record in _records(kept)))
 
     def _read(self) -> bytes:
@@ -106,7 +106,7 @@ class Journal:
             return b""
 
 
-def replay(content: bytes) -> dict[str, Entry]:
+def replay_journal(content: bytes) -> dict[str, Entry]:
     """The entries after all records of a journal. A damaged line, such as a torn last one, is passed over."""
     entries: dict[str, Entry] = {}
     decoder = msgspec.json.Decoder(Record)

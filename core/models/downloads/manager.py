@@ -16,15 +16,15 @@ from msgspec.structs import replace
 from core.errors import BenchtopError, DownloadError, DownloadsBusy
 from core.models.downloads.bandwidth import Throttle
 from core.models.downloads.concurrency import Slots
-from core.models.downloads.discard import discard
-from core.models.downloads.disk_space import check_room, free_bytes, missing
+from core.models.downloads.discard import discard_download
+from core.models.downloads.disk_space import check_room, count_missing_bytes, measure_free_bytes
 from core.models.downloads.job import Hooks, Job, Wish
 from core.models.downloads.journal import Added, Discarded, Entry
 from core.models.downloads.registry import Known, Listing
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
 from core.models.downloads.transfer import Line
 from core.models.hub.endpoint import HubAccess, check_quant
-from core.models.hub.http import client_for
+from core.models.hub.http import build_client
 from core.models.hub.repository import Quant
 from core.retry import Patience, Stopped
 from core.settings.schema import DownloadSettings
@@ -62,7 +62,7 @@ class Downloads:
         access: HubAccess | None = None,
         *,
         patience: Patience | None = None,
-        free: Callable[[Path], int] = free_bytes,
+        free: Callable[[Path], int] = measure_free_bytes,
     ) -> None:
         """The journal lies in `folder`. Without `access` the environment tells the Hub and the cache; `free` tells the
         free bytes of the disk that a path is on."""
@@ -133,9 +133,9 @@ class Downloads:
                 self._list.move(self._list.find(key), DownloadState.PAUSED)
 
     def cancel(self, key: str, *, discard: bool = False) -> None:
-        """Give a download up. Its files are kept for later unless `discard`, which deletes the files that this download
-        fetched, but for those that other models here are made of. Raises DownloadNotFound, DownloadsBusy where another
-        process fetches, DownloadError where it cannot be deleted."""
+        """Give a download up. Its files are kept for later unless `discard_download`, which deletes the files that this
+        download fetched, but for those that other models here are made of. Raises DownloadNotFound, DownloadsBusy where
+        another process fetches, DownloadError where it cannot be deleted."""
         known = self._list.find(key)
         if known.active is not None:
             self._halt(known, Wish.DISCARD if discard else Wish.CANCEL)
@@ -272,7 +272,7 @@ class Downloads:
         quant = known.entry.quant
         others = [other.entry for other in self._list.all() if other is not known]
         try:
-            discard(self._list.cache(quant), quant, known.entry.fetched, others)
+            discard_download(self._list.cache(quant), quant, known.entry.fetched, others)
         except OSError as error:
             raise DownloadError(f"{quant.name} could not be deleted: {error.strerror}.") from error
         known.entry = replace(known.entry, fetched=())
@@ -282,7 +282,7 @@ class Downloads:
         """Raises DiskFull."""
         quant, cache = known.entry.quant, self._list.access().cache
         others = [job.missing for other in self._list.all() if other is not known and (job := other.active)]
-        need = missing(quant, self._list.cache(quant))
+        need = count_missing_bytes(quant, self._list.cache(quant))
         check_room(quant.name, need, others, self._free(cache), self._settings.reserve, cache)
 
     def _shared(self) -> Line:
@@ -290,7 +290,7 @@ class Downloads:
             import httpx
 
             timeout = httpx.Timeout(self._settings.stall_timeout, connect=CONNECT_SECONDS, pool=None)
-            self._client = client_for(timeout)
+            self._client = build_client(timeout)
             self._line = Line(self._client, self._list.access(), Throttle(self._settings.bandwidth), self._patience)
         return self._line
 

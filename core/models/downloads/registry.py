@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from core.errors import DownloadNotFound, DownloadsBusy
-from core.models.downloads.disk_space import missing
+from core.models.downloads.disk_space import count_missing_bytes
 from core.models.downloads.folder_lock import FolderLock, is_downloading
 from core.models.downloads.job import Job
 from core.models.downloads.journal import NAME, Entry, Fetched, Forgotten, Journal, Moved, Record, Stamp
@@ -144,7 +144,7 @@ class Listing:
 
     def held(self, quant: Quant) -> int:
         """Bytes of it on the disk."""
-        return quant.size - missing(quant, self.cache(quant))
+        return quant.size - count_missing_bytes(quant, self.cache(quant))
 
     def cache(self, quant: Quant) -> RepoCache:
         return RepoCache(self.access().cache, quant.repo, quant.revision)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from core.errors import HubError
 from core.models.hub.endpoint import ETAG, HubAccess
-from core.models.hub.http import headers_for, hub_errors, refusal
+from core.models.hub.http import build_headers, raise_hub_errors, translate_refusal
 from core.retry import Transient
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Remote(Struct, frozen=True):
     """The Hub itself answers there, so the token may be sent."""
 
 
-def look(client: httpx.Client, access: HubAccess, repo: str, revision: str, path: str) -> Remote:
+def look_up_file(client: httpx.Client, access: HubAccess, repo: str, revision: str, path: str) -> Remote:
     """Ask the Hub about a file without fetching it. Raises HubError.
 
     A redirect within the Hub is followed. One to another host is not: the answer that redirects carries the headers
@@ -41,10 +41,10 @@ def look(client: httpx.Client, access: HubAccess, repo: str, revision: str, path
     """
     url = access.url(repo, revision, path)
     for _ in range(REDIRECTS):
-        with hub_errors(access, url):
-            response = client.head(url, headers=headers_for(access, own=True))
+        with raise_hub_errors(access, url):
+            response = client.head(url, headers=build_headers(access, own=True))
         if response.is_error:
-            raise refusal(response, access, repo, path)
+            raise translate_refusal(response, access, repo, path)
         target = urljoin(url, response.headers.get("location", url))
         if not response.has_redirect_location or not _same_origin(url, target):
             return _remote(response, access, repo, path, target, own=not response.has_redirect_location)
@@ -65,7 +65,7 @@ def _remote(response: httpx.Response, access: HubAccess, repo: str, path: str, u
     return Remote(commit, etag, int(size), url, own)
 
 
-def first_byte(response: httpx.Response, path: str, size: int, have: int) -> int:
+def find_first_byte(response: httpx.Response, path: str, size: int, have: int) -> int:
     """At which byte of a file of `size` bytes the body of an answer begins, when all from byte `have` on was asked for.
 
     Raises Transient for an answer that cannot be a part of that file, before anything of it is taken.

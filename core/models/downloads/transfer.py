@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Protocol
 from core.errors import ChecksumMismatch, DownloadError, HubUnreachable
 from core.models.downloads.bandwidth import Throttle
 from core.models.downloads.checksum import Checksum
-from core.models.downloads.remote_file import Remote, first_byte, look
-from core.models.hub.endpoint import HubAccess, RepoCache, size_of
-from core.models.hub.http import headers_for, hub_errors, refusal
+from core.models.downloads.remote_file import Remote, find_first_byte, look_up_file
+from core.models.hub.endpoint import HubAccess, RepoCache, measure_file
+from core.models.hub.http import build_headers, raise_hub_errors, translate_refusal
 from core.models.hub.repository import RepoFile
-from core.retry import Patience, Stopped, Transient, persist
+from core.retry import Patience, Stopped, Transient, repeat_attempt
 
 if TYPE_CHECKING:
     import httpx
@@ -95,7 +95,9 @@ class Transfer:
             self._listener.holds(self._file.path, self._file.size)
             return False
         try:
-            persist(self._attempt, self._line.patience, self._rest, lambda: self._furthest, self._listener.retrying)
+            repeat_attempt(
+                self._attempt, self._line.patience, self._rest, lambda: self._furthest, self._listener.retrying
+            )
         except Transient as failure:
             raise DownloadError(
                 f"{failure} It was tried {self._line.patience.attempts} times; {self._file.path} is kept as far as it "
@@ -126,8 +128,8 @@ class Transfer:
         remote = self._look()
         with self._alone(remote.etag):
             blob, partial = self._cache.blob(remote.etag), self._cache.partial(remote.etag)
-            if size_of(blob) != remote.size:
-                if size_of(blob) >= 0:
+            if measure_file(blob) != remote.size:
+                if measure_file(blob) >= 0:
                     # Another program cut it short; its beginning is verified with the rest.
                     blob.replace(partial)
                 self._fetch(remote, partial)
@@ -136,7 +138,7 @@ class Transfer:
         self._listener.holds(self._file.path, self._file.size)
 
     def _look(self) -> Remote:
-        remote = look(self._line.client, self._line.access, self._repo, self._commit, self._file.path)
+        remote = look_up_file(self._line.client, self._line.access, self._repo, self._commit, self._file.path)
         expected = self._file.sha256 or remote.etag
         if remote.commit != self._commit or remote.size != self._file.size or remote.etag != expected:
             raise DownloadError(
@@ -172,7 +174,7 @@ class Transfer:
     def _fetch(self, remote: Remote, partial: Path) -> None:
         """Bring the partial file to its end. Raises ChecksumMismatch, and as `_receive`."""
         partial.parent.mkdir(parents=True, exist_ok=True)
-        have = max(0, size_of(partial))
+        have = max(0, measure_file(partial))
         if have > remote.size:
             partial.unlink()
             have = 0
@@ -200,10 +202,10 @@ class Transfer:
     def _receive(self, remote: Remote, partial: Path, checksum: Checksum) -> None:
         """Fetch what `checksum` has not taken yet. Raises HubError, Transient, Stopped, OSError."""
         have, access = checksum.taken, self._line.access
-        headers = headers_for(access, own=remote.own, start=have)
+        headers = build_headers(access, own=remote.own, start=have)
         try:
             with (
-                hub_errors(access, remote.url),
+                raise_hub_errors(access, remote.url),
                 self._line.client.stream("GET", remote.url, headers=headers, follow_redirects=True) as response,
             ):
                 start = self._start(response, remote, have)
@@ -226,13 +228,13 @@ class Transfer:
             # `interrupt` may have looked for the connection before there was one.
             raise Stopped
         if response.status_code in (200, 206):
-            return first_byte(response, self._file.path, remote.size, have)
+            return find_first_byte(response, self._file.path, remote.size, have)
         if response.status_code in (401, 403, 404, 416) and not remote.own:
             # Signed addresses run out; the next try asks for a fresh one.
             raise Transient(f"The address of {self._file.path} is no longer valid.")
         if not response.is_error:
             raise Transient(f"The Hub answered with status {response.status_code} instead of sending the file.")
-        raise refusal(response, self._line.access, self._repo, self._file.path)
+        raise translate_refusal(response, self._line.access, self._repo, self._file.path)
 
     def _copy(self, response: httpx.Response, file: Unbuffered, checksum: Checksum, size: int, known: int) -> None:
         """Append a body to a file that is to have `size` bytes; the first `known` of the body are there already."""

@@ -26,10 +26,10 @@ from core.models.fit.sizing import (
     DEFAULT_CONTEXT,
     DEFAULT_SLOTS,
     ROUNDING,
-    cells_for,
-    outputs_for,
-    sequences_for,
-    size,
+    choose_sizes,
+    count_cells,
+    count_outputs_for,
+    count_sequences,
 )
 from core.models.formats.header import Header
 
@@ -76,7 +76,7 @@ class Setup(Struct, frozen=True):
     grows: bool = False
     """The KV cache takes memory as it fills (MLX, onnxruntime); llama.cpp sets all of it aside and clears it."""
     rearranged: frozenset[str] = frozenset()
-    """Types of which a copy is kept, see `rearranged_types`."""
+    """Types of which a copy is kept, see `list_rearranged_types`."""
 
 
 class Parts(Struct, frozen=True):
@@ -137,23 +137,23 @@ Correction = Callable[[Parts], Parts]
 """What earlier loads have taught; see `core.models.fit.records`."""
 
 
-def uncorrected(parts: Parts) -> Parts:
+def leave_uncorrected(parts: Parts) -> Parts:
     return parts
 
 
-def fit(header: Header, setup: Setup, memory: Sequence[Device], correct: Correction = uncorrected) -> Fit:
+def judge_fit(header: Header, setup: Setup, memory: Sequence[Device], correct: Correction = leave_uncorrected) -> Fit:
     """The verdict for the device on which the model fits best. `memory` must not be empty."""
-    parts = correct(estimate(header, setup))
+    parts = correct(estimate_parts(header, setup))
     judged = [(_judge(parts, device), device) for device in _accelerators_first(memory)]
     order = list(Verdict)
     verdict, device = min(judged, key=lambda each: (order.index(each[0]), -each[1].free if _bad(each[0]) else 0))
     return Fit(verdict, parts, device, header.notes)
 
 
-def usual_setup(header: Header, options: LoadOptions, available: int, features: Collection[str]) -> Setup:
+def choose_setup(header: Header, options: LoadOptions, available: int, features: Collection[str]) -> Setup:
     """What loading with these options chooses of what they leave open, with `available` bytes free now on a processor
     with `features`."""
-    sizes = size(
+    sizes = choose_sizes(
         options,
         header.trained_context or DEFAULT_CONTEXT,
         header.kv_bytes_per_token(options.cache_type),
@@ -168,19 +168,19 @@ def usual_setup(header: Header, options: LoadOptions, available: int, features: 
         micro_batch=options.micro_batch,
         flash_attention=options.flash_attention is not False,
         windowed=options.cuts_windows,
-        rearranged=rearranged_types(features, extra_buffers=options.repacks),
+        rearranged=list_rearranged_types(features, extra_buffers=options.repacks),
     )
 
 
-def largest_context(
-    header: Header, setup: Setup, memory: Sequence[Device], correct: Correction = uncorrected
+def find_largest_context(
+    header: Header, setup: Setup, memory: Sequence[Device], correct: Correction = leave_uncorrected
 ) -> int | None:
     """The most tokens a request may hold so that the model still fits, and not only just; at most what it was trained
     on. None where no context fits, `setup.context` has no say."""
     most = header.trained_context or setup.context
 
     def fits(context: int) -> bool:
-        return fit(header, replace(setup, context=context), memory, correct).verdict is Verdict.FITS
+        return judge_fit(header, replace(setup, context=context), memory, correct).verdict is Verdict.FITS
 
     if fits(most):
         return most
@@ -191,15 +191,15 @@ def largest_context(
     return low * ROUNDING if low else None
 
 
-def estimate(header: Header, setup: Setup) -> Parts:
+def estimate_parts(header: Header, setup: Setup) -> Parts:
     """Bytes of each part, as llama.cpp lays a model out with this workbench's settings; see `sizing.size`.
 
     For other engines it is rougher: weights and KV cache are the same, what they compute with is not.
     """
-    cells = cells_for(setup.context, setup.slots)
+    cells = count_cells(setup.context, setup.slots)
     rigid = header.recurrent or (setup.windowed and not setup.grows and header.window is not None)
-    sequences = sequences_for(setup.slots, residents=not rigid)
-    outputs = outputs_for(sequences, setup.slots)
+    sequences = count_sequences(setup.slots, residents=not rigid)
+    outputs = count_outputs_for(sequences, setup.slots)
     batch = max(setup.batch, setup.slots)
     flash = setup.flash_attention
     computed = min(batch, setup.micro_batch or batch, cells)
@@ -244,7 +244,7 @@ def compute_bytes(header: Header, cells: int, batch: int, outputs: int, *, flash
     return max(fed + mask, scores + mask, logits)
 
 
-def rearranged_types(features: Collection[str], *, extra_buffers: bool = True) -> frozenset[str]:
+def list_rearranged_types(features: Collection[str], *, extra_buffers: bool = True) -> frozenset[str]:
     """Types of which llama.cpp keeps copies on a processor with these features (`Machine.features`)."""
     if not extra_buffers:
         return frozenset()

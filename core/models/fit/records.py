@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from core.hardware import describe_machine
 from core.kept import keep_lines, load_kept_lines
-from core.models.fit.estimate import Correction, Parts, uncorrected
+from core.models.fit.estimate import Correction, Parts, leave_uncorrected
 
 KEPT: Final = 200
 """Loads that are remembered; the oldest are forgotten."""
@@ -67,10 +67,10 @@ class FitRecords:
     def correction(self, engine: str) -> Correction:
         """What this machine's loads with an engine have taught."""
         here = describe_machine().fingerprint
-        return correction(record for record in self.all() if record.engine == engine and record.machine == here)
+        return derive_correction(record for record in self.all() if record.engine == engine and record.machine == here)
 
 
-def correction(records: Iterable[FitRecord]) -> Correction:
+def derive_correction(records: Iterable[FitRecord]) -> Correction:
     """Corrects the part that is not simply counted: activations, vocabulary, overhead.
 
     The factor is the median over the loads of (measured - what is counted exactly) / (what was estimated of the rest).
@@ -78,12 +78,12 @@ def correction(records: Iterable[FitRecord]) -> Correction:
     """
     factors = [factor for record in records if (factor := _factor(record)) is not None]
     if len(factors) < ENOUGH:
-        return uncorrected
+        return leave_uncorrected
     middle = median(factors)
-    return lambda parts: corrected(parts, middle)
+    return lambda parts: correct_parts(parts, middle)
 
 
-def corrected(parts: Parts, factor: float) -> Parts:
+def correct_parts(parts: Parts, factor: float) -> Parts:
     """The estimated parts times `factor`; weights, copies, KV cache and logits stay as they were counted, and so does
     what fills later, of which no measurement knows."""
     return replace(
@@ -94,7 +94,7 @@ def corrected(parts: Parts, factor: float) -> Parts:
     )
 
 
-def errors(records: Sequence[FitRecord]) -> tuple[float, ...]:
+def compute_errors(records: Sequence[FitRecord]) -> tuple[float, ...]:
     """How far off each estimate was, as a share of what was measured."""
     return tuple(record.error for record in records)
 

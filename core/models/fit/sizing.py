@@ -38,7 +38,7 @@ COPY_SHARE = 0.5
 """Part of the available memory that a copy of the weights may take."""
 
 
-def mapped(path: Path, available: int) -> bool:
+def is_mapped(path: Path, available: int) -> bool:
     """Whether weights are read through a mapping of their file, which takes the whole process with it when somebody
     cuts the file short while it is in use.
 
@@ -58,12 +58,12 @@ class Sizes(Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def kv_bytes_per_token(layers: int, kv_heads: int, key_length: int, value_length: int, kv: KvType) -> int:
+def count_token_bytes(layers: int, kv_heads: int, key_length: int, value_length: int, kv: KvType) -> int:
     """KV bytes = layers * kv_heads * (key_length + value_length) * bytes(kv)."""
     return round(layers * kv_heads * (key_length + value_length) * BYTES[kv])
 
 
-def size(
+def choose_sizes(
     options: LoadOptions, trained: int, token_bytes: int, available: int, *, weights: int = 0, residents: bool = True
 ) -> Sizes:
     """Sizes for a model trained on contexts of `trained` tokens, with `available` bytes free beside its `weights`.
@@ -89,14 +89,14 @@ def size(
     return Sizes(
         context=context,
         slots=slots,
-        cells=cells_for(context, slots),
-        sequences=sequences_for(slots, residents=residents),
+        cells=count_cells(context, slots),
+        sequences=count_sequences(slots, residents=residents),
         batch=max(options.step_tokens, slots),
         notes=tuple(notes),
     )
 
 
-def batch_sizes(options: LoadOptions, context: int, affordable: Callable[[int], bool]) -> list[BatchSize]:
+def list_batch_sizes(options: LoadOptions, context: int, affordable: Callable[[int], bool]) -> list[BatchSize]:
     """Sizes worth timing for requests of `context` tokens: that of the options, then what takes long last.
 
     `affordable` says whether there is memory for a larger micro-batch.
@@ -110,23 +110,23 @@ def batch_sizes(options: LoadOptions, context: int, affordable: Callable[[int], 
     return [usual, *(BatchSize(usual.batch, size) for size in smaller), *(BatchSize(size, size) for size in larger)]
 
 
-def cells_for(context: int, slots: int) -> int:
+def count_cells(context: int, slots: int) -> int:
     """Tokens of KV state for one request of `context` tokens and a share for each slot beyond the first."""
     return _rounded(context + (slots - 1) * min(context, SLOT_SHARE))
 
 
-def sequences_for(slots: int, *, residents: bool) -> int:
-    """Sequences that may exist at once, see `size`."""
+def count_sequences(slots: int, *, residents: bool) -> int:
+    """Sequences that may exist at once, see `choose_sizes`."""
     return min(MAX_SEQUENCES, slots + (RESIDENTS if residents else 1))
 
 
-def outputs(spec: ModelSpec) -> int:
+def count_outputs(spec: ModelSpec) -> int:
     """Rows of logits that a step may draw from. llama.cpp aborts the process when there are fewer than sequences."""
-    return outputs_for(spec.sequences, spec.slots)
+    return count_outputs_for(spec.sequences, spec.slots)
 
 
-def outputs_for(sequences: int, slots: int) -> int:
-    """`outputs` of a model that is not loaded."""
+def count_outputs_for(sequences: int, slots: int) -> int:
+    """`count_outputs` of a model that is not loaded."""
     return max(sequences, slots * OUTPUTS_PER_SLOT)
 
 

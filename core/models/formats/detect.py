@@ -9,7 +9,7 @@ from typing import Final
 
 from core.contract.artifact import SCRIPT, Artifact, FormatName
 from core.models.formats.format import HEAD_BYTES
-from core.models.formats.registry import known_formats
+from core.models.formats.registry import load_formats
 from core.models.formats.source import Damaged
 
 LFS_POINTER: Final = b"version https://git-lfs.github.com"
@@ -17,7 +17,7 @@ SAMPLE: Final = 1 << 20
 """Bytes read from either end for a fingerprint."""
 
 
-def detect(path: Path) -> FormatName:
+def detect_format(path: Path) -> FormatName:
     """The format of a model file. Raises Damaged, or OSError when it cannot be read."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -25,12 +25,12 @@ def detect(path: Path) -> FormatName:
         raise Damaged("it is empty")
     if head.startswith(LFS_POINTER):
         raise Damaged("it is a Git LFS pointer in place of the file itself")
-    return known_formats().of_file(head).name
+    return load_formats().of_file(head).name
 
 
 def detect_folder(path: Path) -> FormatName:
     """The format of a model that is a folder of files, as repositories hold them. Raises Damaged."""
-    return known_formats().of_folder(path).name
+    return load_formats().of_folder(path).name
 
 
 def newest_write(path: Path) -> int:
@@ -40,7 +40,7 @@ def newest_write(path: Path) -> int:
     return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint_model(path: Path) -> str:
     """A digest of a model's file names and sizes and of the first and last MiB of each file."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
@@ -55,6 +55,6 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:24]
 
 
-def mark(artifact: Artifact) -> str:
+def mark_artifact(artifact: Artifact) -> str:
     """The fingerprint of a model's files; its name for one that has none."""
-    return artifact.name if artifact.format == SCRIPT else fingerprint(artifact.path)
+    return artifact.name if artifact.format == SCRIPT else fingerprint_model(artifact.path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from core.models.formats.format import Format
-from core.models.formats.listing import Group, Listing, names_by_path
+from core.models.formats.listing import Group, Listing, list_names
 
 MAGIC: Final = b"ET"
 """At byte 4, with two digits behind it: the flatbuffer identifier of a program."""
@@ -30,7 +30,7 @@ class PteFormat(Format):
         for path in listing.sizes:
             if not path.endswith(".pte"):
                 continue
-            _, name, whole = names_by_path("", path, "pte-")
+            _, name, whole = list_names("", path, "pte-")
             data = [each for each in listing.sizes if each == f"{path.removesuffix('.pte')}.ptd"]
             names = ("pte", name, whole) if name == "pte-model" else (name, whole, "pte")
             yield Group(names, (*listing.files_beside(), path, *data))

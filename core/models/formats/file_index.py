@@ -10,9 +10,9 @@ from msgspec import Struct
 from core.contract.artifact import FormatName
 from core.foreign_text import make_encodable
 from core.kept import keep_value, load_kept
-from core.models.formats.detect import detect
+from core.models.formats.detect import detect_format
 from core.models.formats.hf_config import LONGEST, Config
-from core.models.formats.registry import known_formats
+from core.models.formats.registry import load_formats
 from core.models.formats.source import Damaged
 from core.telemetry.log import get_logger
 
@@ -83,11 +83,11 @@ class Inspector:
             return
         # Names that are not UTF-8 cannot be written; their files are looked into again each time.
         written = {path: kept for path, kept in self._fresh.items() if make_encodable(path) == path}
-        keep_value(self._memory, _Memory(VERSION, known_formats().names, written), "msgpack")
+        keep_value(self._memory, _Memory(VERSION, load_formats().names, written), "msgpack")
         self._kept = dict(self._fresh)
 
 
-def see(found: os.stat_result) -> Seen:
+def see_file(found: os.stat_result) -> Seen:
     return Seen(found.st_size, found.st_mtime_ns, found.st_atime)
 
 
@@ -95,9 +95,9 @@ def _inspect(path: Path) -> Finding:
     try:
         if path.name == "config.json":
             return _config(path)
-        formats = known_formats()
+        formats = load_formats()
         part = next((each for each in formats if each.checked_ending == path.suffix and not each.patterns), None)
-        format_ = part.name if part is not None else detect(path)
+        format_ = part.name if part is not None else detect_format(path)
         if (known := formats.get(format_)) is not None:
             formats.ask(known, None, known.check_file, path)
     except Damaged as error:
@@ -108,15 +108,15 @@ def _inspect(path: Path) -> Finding:
 
 
 def _config(path: Path) -> Finding:
-    from core.models.formats.hf_config import label_of
+    from core.models.formats.hf_config import find_label
 
     with path.open("rb") as file:
         config = Config(file.read(LONGEST))
-    return Finding(label=label_of(config), kind=config.architecture)
+    return Finding(label=find_label(config), kind=config.architecture)
 
 
 def _read(memory: Path) -> dict[str, _Kept]:
     kept = load_kept(memory, _Memory, "msgpack")
-    if kept is None or (kept.version, kept.formats) != (VERSION, known_formats().names):
+    if kept is None or (kept.version, kept.formats) != (VERSION, load_formats().names):
         return {}
     return kept.files

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from core.contract.artifact import FormatName
 from core.models.catalog import Task
 from core.models.formats.header import Header
-from core.models.formats.listing import Group, Listing, weight_bytes
+from core.models.formats.listing import Group, Listing, count_weight_bytes
 from core.models.formats.source import Damaged, Files
 
 HEAD_BYTES: Final = 48
@@ -65,4 +65,4 @@ class Format(Protocol):
     def read_header(self, name: str, files: Files) -> Header:
         """The facts of the model `name`, which is made of `files`. Raises Damaged, and what reading `files` raises."""
         note = "Files of this kind do not tell what memory they need; only the weights are counted."
-        return Header(self.name, "unknown", name, "unknown", 0, weight_bytes(files.sizes), (), 0, notes=(note,))
+        return Header(self.name, "unknown", name, "unknown", 0, count_weight_bytes(files.sizes), (), 0, notes=(note,))

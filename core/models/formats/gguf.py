@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.models.formats.format import Format
-from core.models.formats.gguf_facts import Whole, describe
-from core.models.formats.gguf_files import gguf_label, model_files
+from core.models.formats.gguf_facts import Whole, describe_header
+from core.models.formats.gguf_files import label_gguf, list_model_files
 from core.models.formats.gguf_header import MAGIC, check_version, read_gguf
 from core.models.formats.header import Header
-from core.models.formats.listing import Group, Listing, names_by_path, total_bytes
+from core.models.formats.listing import Group, Listing, list_names, sum_bytes
 from core.models.formats.source import Damaged, Files, FileSource
 from core.names import SPLIT
 
@@ -36,11 +36,11 @@ class GgufFormat(Format):
         read_gguf(FileSource(path))
 
     def group_files(self, listing: Listing) -> Iterator[Group]:
-        for files in model_files(listing.sizes):
+        for files in list_model_files(listing.sizes):
             part = SPLIT.search(files[0])
             # A split file of which parts are missing cannot be run.
             if part is None or len(files) == int(part[2]):
-                yield Group(names_by_path(gguf_label(files[0]), files[0]), tuple(files))
+                yield Group(list_names(label_gguf(files[0]), files[0]), tuple(files))
 
     def locate_model(self, folder: Path, files: Sequence[str], *, several: bool) -> Path:
         return folder / files[0]
@@ -52,8 +52,8 @@ class GgufFormat(Format):
         found = SPLIT.search(paths[0])
         header = read_gguf(files.open(paths[0]))
         if found is None:
-            return describe(header, name)
+            return describe_header(header, name)
         count = int(found[2])
         if len(paths) != count:
             raise Damaged(f"it is split into {count} files, of which {len(paths)} are there")
-        return describe(header, name, Whole(count, total_bytes(paths, files.sizes)))
+        return describe_header(header, name, Whole(count, sum_bytes(paths, files.sizes)))

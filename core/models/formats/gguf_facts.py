@@ -89,7 +89,7 @@ class Whole(Struct, frozen=True):
     """Of all files."""
 
 
-def describe(found: GgufHeader, name: str, whole: Whole | None = None) -> Header:
+def describe_header(found: GgufHeader, name: str, whole: Whole | None = None) -> Header:
     """The model of which `found` is the header, or that of the first of its parts. Raises Damaged."""
     pairs = found.pairs
     architecture = str(pairs.get("general.architecture") or "")

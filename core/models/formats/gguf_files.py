@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
-from core.models.formats.listing import stem_of, total_bytes
+from core.models.formats.listing import cut_stem, sum_bytes
 from core.names import GGUF_LABEL, SPLIT
 
 PLAIN_LABELS: Final = {"FP16": "F16", "FP32": "F32"}
@@ -24,9 +24,9 @@ HEAD_SHARE: Final = 5
 """A head is smaller than the smallest model beside it by this factor; whole models in one and in four bits are not."""
 
 
-def gguf_label(path: str) -> str:
+def label_gguf(path: str) -> str:
     """Of a file's name without its part number, else of its folder's; the whole path where neither tells one."""
-    stem = stem_of(path)
+    stem = cut_stem(path)
     for part in reversed(stem.split("/")):
         if labels := GGUF_LABEL.findall(part):
             label = str(labels[-1]).upper()
@@ -34,7 +34,7 @@ def gguf_label(path: str) -> str:
     return stem.replace("/", "-")
 
 
-def model_files(sizes: Mapping[str, int]) -> list[list[str]]:
+def list_model_files(sizes: Mapping[str, int]) -> list[list[str]]:
     """The GGUF files without heads, parts of a split one together; all where every name is a head's, for then the
     names mislead."""
     sets: dict[str, list[str]] = defaultdict(list)
@@ -44,18 +44,18 @@ def model_files(sizes: Mapping[str, int]) -> list[list[str]]:
     together = [sorted(files) for files in sets.values()]
     mains = [files for files in together if not _is_head(files[0])]
     plain = [files for files in mains if not TOLD_LAST.search(files[0])]
-    least = min((total_bytes(files, sizes) for files in plain), default=0)
-    return [each for each in mains if each in plain or total_bytes(each, sizes) * HEAD_SHARE >= least] or together
+    least = min((sum_bytes(files, sizes) for files in plain), default=0)
+    return [each for each in mains if each in plain or sum_bytes(each, sizes) * HEAD_SHARE >= least] or together
 
 
-def projector_files(sizes: Mapping[str, int]) -> list[str]:
+def list_projector_files(sizes: Mapping[str, int]) -> list[str]:
     """The files that let a model beside them see or hear."""
     return [path for path in sizes if _is_projector(path)]
 
 
-def head_files(sizes: Mapping[str, int]) -> list[str]:
+def list_head_files(sizes: Mapping[str, int]) -> list[str]:
     """The GGUF files that only draft for a model beside them; none where there is no such model."""
-    models = {path for files in model_files(sizes) for path in files}
+    models = {path for files in list_model_files(sizes) for path in files}
     return [path for path in sizes if _is_weights(path) and path not in models and _may_be_head(path)]
 
 
@@ -67,7 +67,7 @@ def _is_weights(path: str) -> bool:
     """Whether a file is a GGUF one that may be a model's: no projector, and no importance matrix."""
     if not path.lower().endswith(".gguf") or _is_projector(path):
         return False
-    name = stem_of(path).rpartition("/")[2]
+    name = cut_stem(path).rpartition("/")[2]
     return not CALIBRATION.search(name) or QUANTIZED.search(name) is not None
 
 

@@ -58,7 +58,7 @@ class _Kind(Struct, frozen=True):
     window: int | None = None
 
 
-def layers(keys: Keys, notes: list[str], rows: Mapping[int, Rows] | None = None) -> tuple[Layer, ...]:
+def read_layers(keys: Keys, notes: list[str], rows: Mapping[int, Rows] | None = None) -> tuple[Layer, ...]:
     """Adds to the notes where what is counted is an upper bound, or is not counted. `rows` are used where the
     configuration does not tell the heads. Raises Damaged."""
     count = keys.number(*LAYERS) or len(keys.names(*KINDS))

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from core.models.formats import hf_attention as attention
 from core.models.formats.header import Layer
-from core.models.formats.hf_keys import Keys, mapping
+from core.models.formats.hf_keys import Keys, read_mapping
 
 LONGEST: Final = 8 << 20
 CONTEXTS: Final = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions", "max_seq_len")
@@ -35,8 +35,8 @@ class Config(Keys):
 
     @property
     def quantized(self) -> Quantized:
-        mlx = mapping(self._all.get("quantization"))
-        other = mapping(self._text.get("quantization_config"))
+        mlx = read_mapping(self._all.get("quantization"))
+        other = read_mapping(self._text.get("quantization_config"))
         if "bits" in mlx or ("bits" in other and "quant_method" not in other):
             how = mlx or other
             mode = str(how.get("mode", "affine"))
@@ -48,7 +48,7 @@ class Config(Keys):
 
     def layers(self, notes: list[str], rows: Mapping[int, attention.Rows] | None = None) -> tuple[Layer, ...]:
         """See `attention.layers`."""
-        return attention.layers(self, notes, rows)
+        return attention.read_layers(self, notes, rows)
 
 
 def _method(how: Mapping[str, object]) -> Quantized:
@@ -65,7 +65,7 @@ def _bits(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= PACKED_BITS else None
 
 
-def label_of(config: Config) -> str | None:
+def find_label(config: Config) -> str | None:
     """What stands behind the colon for safetensors: `4bit`, `8bit`, `bf16`, `awq-4bit` ...; None where unknown."""
     label = config.quantized.label
     plain = {"F16": "fp16", "F32": "fp32", "BF16": "bf16", "unknown": None}

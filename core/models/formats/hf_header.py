@@ -11,7 +11,7 @@ from core.contract.artifact import FormatName
 from core.models.formats.header import Header, Portion
 from core.models.formats.hf_attention import HEADS, WIDTHS, Rows
 from core.models.formats.hf_config import CONTEXTS, EXPERTS, HIDDEN, LONGEST, PACKED_BITS, USED, Config, Quantized
-from core.models.formats.listing import weight_bytes
+from core.models.formats.listing import count_weight_bytes
 from core.models.formats.safetensors_table import SafeTensor, read_safetensors
 from core.models.formats.source import Damaged, Files
 
@@ -39,7 +39,7 @@ def read_folder_header(format_: FormatName, name: str, files: Files) -> Header:
         name=name,
         quantization=quantized.label,
         parameters=parameters,
-        weight_bytes=weights or weight_bytes(sizes),
+        weight_bytes=weights or count_weight_bytes(sizes),
         layers=config.layers(notes, _rows(tables)),
         trained_context=config.number(*CONTEXTS),
         width=config.number(*WIDTHS),

@@ -26,7 +26,7 @@ class Keys:
             self._all: Mapping[str, object] = msgspec.json.decode(drop_mark(data), type=dict[str, object])
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise Damaged(f"its config.json is damaged ({error})") from error
-        text = next((part for key in TEXT if (part := mapping(self._all.get(key)))), {})
+        text = next((part for key in TEXT if (part := read_mapping(self._all.get(key)))), {})
         kinds = (str(part.get("model_type") or "").removesuffix("_text") for part in (text, self._all))
         self.families = tuple(kind for kind in kinds if kind)
         """Its model types, that of the part about text first."""
@@ -70,7 +70,7 @@ class Keys:
         return None
 
     def part(self, key: str) -> Mapping[str, object]:
-        return mapping(self._text.get(key))
+        return read_mapping(self._text.get(key))
 
     def begins(self, *starts: str) -> bool:
         """Whether it has any key that begins so."""
@@ -81,5 +81,5 @@ class Keys:
         return next((family for family in self.families if family in families), None)
 
 
-def mapping(value: object) -> Mapping[str, object]:
+def read_mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}

@@ -48,13 +48,13 @@ class Group(Struct, frozen=True):
     """Paths, in the order in which they should arrive: what is loaded first comes first."""
 
 
-def names_by_path(label: str, path: str, prefix: str = "") -> tuple[str, ...]:
+def list_names(label: str, path: str, prefix: str = "") -> tuple[str, ...]:
     """A label, the file's name and its path."""
-    stem = stem_of(path)
+    stem = cut_stem(path)
     return label, prefix + stem.rpartition("/")[2], prefix + stem.replace("/", "-")
 
 
-def stem_of(path: str) -> str:
+def cut_stem(path: str) -> str:
     """A path without the number of a part and without its ending."""
     return str(PurePosixPath(SPLIT.sub(".gguf", path)).with_suffix(""))
 
@@ -64,12 +64,12 @@ def is_talk(path: str) -> bool:
     return path.endswith((".md", ".png", ".jpg", ".gitattributes"))
 
 
-def weight_bytes(sizes: Mapping[str, int]) -> int:
+def count_weight_bytes(sizes: Mapping[str, int]) -> int:
     """Bytes of the files that hold weights, as far as their names tell; else of all."""
     return sum(size for path, size in sizes.items() if _is_weights(path)) or sum(sizes.values())
 
 
-def total_bytes(paths: Iterable[str], sizes: Mapping[str, int]) -> int:
+def sum_bytes(paths: Iterable[str], sizes: Mapping[str, int]) -> int:
     return sum(sizes[path] for path in paths)
 
 

@@ -14,7 +14,7 @@ from core.models.catalog import Task
 from core.models.formats.format import Format
 from core.models.formats.header import Header
 from core.models.formats.hf_header import read_folder_header
-from core.models.formats.listing import Group, Listing, names_by_path
+from core.models.formats.listing import Group, Listing, list_names
 from core.models.formats.source import Files
 
 ENCODERS: Final = frozenset(
@@ -51,7 +51,7 @@ class OnnxFormat(Format):
             folder, _, name = path.rpartition("/")
             if folder in ("", "onnx") and name.startswith("model") and name.endswith(".onnx"):
                 data = [each for each in paths if DATA.search(each) and DATA.sub(".onnx", each) == path]
-                called = names_by_path(f"onnx-{_label(path)}", path, "" if folder else "onnx-")
+                called = list_names(f"onnx-{_label(path)}", path, "" if folder else "onnx-")
                 yield Group(called, (*listing.files_beside(), *extra, path, *data))
 
     def locate_model(self, folder: Path, files: Sequence[str], *, several: bool) -> Path:

@@ -10,7 +10,7 @@ from core.foreign_text import make_encodable
 MOST_PARTS: Final = 10_000
 
 
-def own_name(path: Path, *, folder: bool = False) -> str:
+def find_own_name(path: Path, *, folder: bool = False) -> str:
     """The name of the model at a path: that of the file without its ending and part number, or that of the folder.
     Bytes that are not UTF-8 become escapes, since the name goes into JSON and logs."""
     if folder:
@@ -19,7 +19,7 @@ def own_name(path: Path, *, folder: bool = False) -> str:
     return make_encodable(path.name[: part[0]] if part else path.stem or str(path))
 
 
-def parts_of(path: Path) -> tuple[Path, ...]:
+def list_parts(path: Path) -> tuple[Path, ...]:
     """All parts of the split model that `path` is a part of, by their names; `path` alone where it is not split.
 
     Their names are given whether they are there or not.

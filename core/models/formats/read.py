@@ -6,8 +6,8 @@ from core.contract.artifact import Artifact, FormatName
 from core.errors import ArtifactError
 from core.models.formats.format import Format
 from core.models.formats.header import Header
-from core.models.formats.parts import parts_of
-from core.models.formats.registry import known_formats
+from core.models.formats.parts import list_parts
+from core.models.formats.registry import load_formats
 from core.models.formats.source import Damaged, Files, FolderFiles
 
 
@@ -18,23 +18,21 @@ def read_header(artifact: Artifact) -> Header:
         if path.is_dir():
             files = FolderFiles(path)
         else:
-            there = [part.name for part in parts_of(path) if part.is_file()]
+            there = [part.name for part in list_parts(path) if part.is_file()]
             files = FolderFiles(path.parent, tuple(there or [path.name]))
-        return header_of(artifact.format, artifact.name, files)
+        return describe_files(artifact.format, artifact.name, files)
     except OSError as error:
         raise ArtifactError(artifact.name, f"The file {path} cannot be read: {error.strerror}.") from error
 
 
-def header_of(format_: FormatName, name: str, files: Files) -> Header:
+def describe_files(format_: FormatName, name: str, files: Files) -> Header:
     """Of a model that is all of `files`. Raises ArtifactError, and what reading them raises."""
     if not files.sizes:
         raise ArtifactError(name, f"{name} has no files; check the path, or download it again.")
-    known = known_formats().get(format_)
+    known = load_formats().get(format_)
     if known is None:
         raise ArtifactError(name, f"Nothing here reads the format {format_} of {name}; `tui doctor` lists the plugins.")
     try:
-        return known_formats().ask(known, None, known.read_header, name, files) or Format.read_header(
-            known, name, files
-        )
+        return load_formats().ask(known, None, known.read_header, name, files) or Format.read_header(known, name, files)
     except Damaged as error:
         raise ArtifactError(name, f"The header of {name} cannot be read: {error}; download it again.") from error

@@ -13,7 +13,7 @@ from core.models.catalog import Task
 from core.models.formats.format import Format
 from core.models.formats.listing import Group, Listing
 from core.models.formats.source import Damaged
-from core.plugins import Plugin, PluginBroken, Registry, installed_plugins, missing_members
+from core.plugins import Plugin, PluginBroken, Registry, list_missing_members, list_plugins
 
 FORMATS: Final[Mapping[FormatName, str]] = {
     "gguf": "core.models.formats.gguf:GgufFormat",
@@ -35,7 +35,7 @@ Arguments = ParamSpec("Arguments")
 class Formats:
     """All formats of a process. A plugin's format that raises an unexpected error is left out from then on."""
 
-    def __init__(self, find: Callable[[str], Iterable[Plugin]] = installed_plugins) -> None:
+    def __init__(self, find: Callable[[str], Iterable[Plugin]] = list_plugins) -> None:
         self._registry: Registry[Format] = Registry(GROUP, FORMATS, lambda made: made(), _check, find)
 
     def __iter__(self) -> Iterator[Format]:
@@ -110,7 +110,7 @@ class Formats:
 
 
 @cache
-def known_formats() -> Formats:
+def load_formats() -> Formats:
     """The formats of this process; installed packages do not change while it runs."""
     return Formats()
 
@@ -124,7 +124,7 @@ def _grouped(format_: Format, listing: Listing) -> list[Group]:
 
 
 def _check(made: Format) -> str | None:
-    if missing := missing_members(made, Format):
+    if missing := list_missing_members(made, Format):
         return f"it is no format, for it has no {', '.join(missing)}"
     words = (made.name, *made.patterns, *filter(None, (made.hub_tag, made.checked_ending)))
     typed = all(isinstance(each, str) for each in words) and isinstance(made.task, Task)

@@ -16,9 +16,9 @@ from msgspec import Struct
 from core.contract.artifact import Artifact, FormatName
 from core.environment import clean_value
 from core.errors import ModelNotFound
-from core.models.formats.file_index import Finding, Inspector, Seen, see
-from core.models.formats.registry import known_formats
-from core.models.hub.choose_quant import ORDER, wanted
+from core.models.formats.file_index import Finding, Inspector, Seen, see_file
+from core.models.formats.registry import load_formats
+from core.models.hub.choose_quant import ORDER, choose_quant
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.names import HubName
 
@@ -40,7 +40,7 @@ class Snapshot(Struct, frozen=True):
     """Paths of links that lead nowhere: their content was deleted."""
 
 
-def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
+def find_cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     """HF_HUB_CACHE, else `hub` below HF_HOME, else below the user's cache folder: as huggingface_hub has it, but that
     an empty one counts as not set. Downloads go there as well."""
     given = os.environ if environment is None else environment
@@ -52,7 +52,7 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     return _expanded(said["XDG_CACHE_HOME"] or "~/.cache") / "huggingface" / "hub"
 
 
-def repositories(cache: Path) -> list[str]:
+def list_repositories(cache: Path) -> list[str]:
     """The models in the cache, `owner/name` each. Empty where there is no cache."""
     try:
         names = sorted(entry.name for entry in os.scandir(cache) if entry.name.startswith(PREFIX) and entry.is_dir())
@@ -61,13 +61,13 @@ def repositories(cache: Path) -> list[str]:
     return [name.removeprefix(PREFIX).replace("--", "/", 1) for name in names]
 
 
-def repo_folder(cache: Path, repo: str) -> Path:
+def build_repo_folder(cache: Path, repo: str) -> Path:
     return cache / f"{PREFIX}{repo.replace('/', '--')}"
 
 
-def snapshots(cache: Path, repo: str, revision: str | None = None) -> Iterator[Snapshot]:
+def list_snapshots(cache: Path, repo: str, revision: str | None = None) -> Iterator[Snapshot]:
     """The snapshots of one revision; or of all commits, that of `main` first and then the newest."""
-    folder = repo_folder(cache, repo)
+    folder = build_repo_folder(cache, repo)
     main = _ref(folder, revision or "main")
     try:
         commits = sorted((folder / "snapshots").iterdir(), key=_modified, reverse=True)
@@ -88,48 +88,51 @@ def read_snapshot(repo: str, folder: Path) -> Snapshot:
         for name in sorted(names):
             path = f"{inside}/{name}" if inside else name
             try:
-                seen[path] = see(os.stat(os.path.join(parent, name)))  # noqa: PTH116, PTH118 - thousands of them
+                seen[path] = see_file(os.stat(os.path.join(parent, name)))  # noqa: PTH116, PTH118 - thousands of them
             except OSError:
                 stray.append(path)
     files = tuple(RepoFile(path, each.size) for path, each in seen.items())
     return Snapshot(repo, folder.name, folder, files, seen, tuple(stray))
 
 
-def quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple[Quant, ...]:
-    """The models in a snapshot, named as a listing of the repository would; `absent` tells which are incomplete."""
-    from core.models.hub.quants import group
+def list_quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple[Quant, ...]:
+    """The models in a snapshot, named as a listing of the repository would; `find_absent` tells which are
+    incomplete."""
+    from core.models.hub.quants import group_quants
 
     config = Finding()
     if "config.json" in snapshot.seen:
         look = (inspector or Inspector()).look
         config = look(snapshot.folder / "config.json", snapshot.seen["config.json"])
-    return group(snapshot.repo, snapshot.commit, snapshot.files, weights_label=config.label, model_type=config.kind)
+    return group_quants(
+        snapshot.repo, snapshot.commit, snapshot.files, weights_label=config.label, model_type=config.kind
+    )
 
 
-def absent(snapshot: Snapshot, quant: Quant) -> str | None:
+def find_absent(snapshot: Snapshot, quant: Quant) -> str | None:
     """A file that a model refers to and that is not here; None where the model is complete."""
-    formats = known_formats()
+    formats = load_formats()
     if (known := formats.get(quant.format)) is None:
         return None
     files = [file.path for file in quant.files]
     return formats.ask(known, None, known.find_missing, snapshot.folder, files, snapshot.seen.keys())
 
 
-def find(name: HubName, cache: Path, formats: Sequence[FormatName] = ORDER) -> Artifact | None:
+def find_cached(name: HubName, cache: Path, formats: Sequence[FormatName] = ORDER) -> Artifact | None:
     """The model that a name asks for, where all of its files are in the cache; called by that name."""
-    for snapshot in snapshots(cache, name.repo, name.revision):
-        complete = tuple(quant for quant in quants(snapshot) if not absent(snapshot, quant))
+    for snapshot in list_snapshots(cache, name.repo, name.revision):
+        complete = tuple(quant for quant in list_quants(snapshot) if not find_absent(snapshot, quant))
         listing = Repository(snapshot.repo, snapshot.commit, snapshot.files, complete)
         try:
-            return artifact_of(snapshot, wanted(name, listing, formats), complete, str(name))
+            return build_artifact(snapshot, choose_quant(name, listing, formats), complete, str(name))
         except ModelNotFound:
             continue
     return None
 
 
-def artifact_of(snapshot: Snapshot, quant: Quant, others: Sequence[Quant], name: str) -> Artifact:
+def build_artifact(snapshot: Snapshot, quant: Quant, others: Sequence[Quant], name: str) -> Artifact:
     """`others` are all models of the snapshot: with several in one folder, the file is named."""
-    formats, path = known_formats(), snapshot.folder
+    formats, path = load_formats(), snapshot.folder
     if (known := formats.get(quant.format)) is not None:
         several = sum(other.format == quant.format for other in others) > 1
         files = [file.path for file in quant.files]

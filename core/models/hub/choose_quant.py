@@ -38,7 +38,7 @@ WIDTHS: Final[Mapping[str, tuple[str, ...]]] = {
 SHOWN: Final = 12
 
 
-def wanted(name: HubName, repository: Repository, formats: Sequence[FormatName] = ORDER) -> Quant:
+def choose_quant(name: HubName, repository: Repository, formats: Sequence[FormatName] = ORDER) -> Quant:
     """The model of a listed repository that a name asks for: by its file, its label, its width; else the usual one.
 
     Of several that fit, the one whose format comes first in `formats`; other formats are not considered. Raises
@@ -94,8 +94,8 @@ def _as_wide(label: str, able: Sequence[Quant]) -> list[Quant]:
 
 def _usual(quants: Sequence[Quant]) -> Quant:
     """Of the quants of one format: Q4_K_M or the nearest to it, else one of four bits, else the smallest."""
-    if any(bits_of(quant.label) is not None for quant in quants):
-        known = [(quant, bits) for quant in quants if (bits := bits_of(quant.label)) is not None]
+    if any(read_bits(quant.label) is not None for quant in quants):
+        known = [(quant, bits) for quant in quants if (bits := read_bits(quant.label)) is not None]
         # Between two as near, the smaller; a recipe of someone's own only where the usual one is not there.
         return min(known, key=lambda each: (abs(each[1] - BITS[USUAL]), each[1], len(each[0].label)))[0]
     narrow = [each.lower() for each in WIDTHS["4bit"]]
@@ -109,7 +109,7 @@ def _usual(quants: Sequence[Quant]) -> Quant:
     )
 
 
-def bits_of(label: str) -> float | None:
+def read_bits(label: str) -> float | None:
     """Bits of a weight in a GGUF quant; None for a label that is none."""
     return BITS.get(label.upper().removeprefix("UD-"))
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from core.environment import clean_value
 from core.errors import HubError, HubUnreachable, RequestError
-from core.models.hub.cache import cache_folder
+from core.models.hub.cache import find_cache_folder
 from core.models.hub.repository import Quant, RepoFile
 from core.names import drop_password
 
@@ -73,7 +73,7 @@ class RepoCache:
         return self._locks / f"{etag}.lock"
 
     def complete(self, file: RepoFile) -> bool:
-        return size_of(self.pointer(file.path)) == file.size
+        return measure_file(self.pointer(file.path)) == file.size
 
     def held(self, file: RepoFile) -> int:
         """Bytes of a file that are here, complete or not."""
@@ -81,7 +81,7 @@ class RepoCache:
             return file.size
         if file.sha256 is None:
             return 0
-        here = max(0, size_of(self.blob(file.sha256)), size_of(self.partial(file.sha256)))
+        here = max(0, measure_file(self.blob(file.sha256)), measure_file(self.partial(file.sha256)))
         return min(here, file.size)
 
 
@@ -100,9 +100,11 @@ def read_hub_access() -> HubAccess:
             "The token for the Hub holds characters that no token has, such as spaces or curly quotes; correct "
             "HF_TOKEN, or run `hf auth login` again."
         )
-    if (problem := address_problem(endpoint)) is not None:
+    if (problem := check_address(endpoint)) is not None:
         raise HubError(f"{drop_password(endpoint)!r} is no address of a Hub ({problem}); correct HF_ENDPOINT.")
-    return HubAccess(endpoint=endpoint.rstrip("/"), cache=cache_folder(), token=token, offline=constants.HF_HUB_OFFLINE)
+    return HubAccess(
+        endpoint=endpoint.rstrip("/"), cache=find_cache_folder(), token=token, offline=constants.HF_HUB_OFFLINE
+    )
 
 
 def _check_numbers() -> None:
@@ -131,7 +133,7 @@ def _token() -> str | None:
     return os.environ.get("HF_TOKEN", "").strip() or None
 
 
-def address_problem(address: str) -> str | None:
+def check_address(address: str) -> str | None:
     """Why an address cannot be asked over HTTP, in a few words; None where it can."""
     try:
         parts = urlsplit(address)
@@ -145,7 +147,7 @@ def address_problem(address: str) -> str | None:
     return None
 
 
-def size_of(path: Path) -> int:
+def measure_file(path: Path) -> int:
     """Bytes; -1 where there is no file."""
     try:
         return path.stat().st_size

@@ -22,7 +22,7 @@ PASSING: Final = (408, 409, 425, 500, 502, 503, 504)
 
 
 @contextmanager
-def hub_errors(access: HubAccess, url: str) -> Iterator[None]:
+def raise_hub_errors(access: HubAccess, url: str) -> Iterator[None]:
     """Raise what httpx raises inside, for a request to `url`, as HubError; as HubUnreachable where it may pass."""
     import httpx
 
@@ -34,7 +34,7 @@ def hub_errors(access: HubAccess, url: str) -> Iterator[None]:
         raise _unreachable(access, error) from error
 
 
-def refusal(response: httpx.Response, access: HubAccess, repo: str | None, path: str) -> HubError:
+def translate_refusal(response: httpx.Response, access: HubAccess, repo: str | None, path: str) -> HubError:
     """What an answer with an error status means, in a sentence; HubUnreachable where it may pass by itself. The codes
     are those of the Hub's `X-Error-Code`."""
     status, code = response.status_code, response.headers.get("x-error-code")
@@ -70,7 +70,7 @@ def _gated(repo: str, access: HubAccess) -> str:
     return f"The owner of {repo} wants to be asked first: accept the terms at {page}, then {TOKEN_HINT}."
 
 
-def headers_for(access: HubAccess, *, own: bool, start: int = 0) -> dict[str, str]:
+def build_headers(access: HubAccess, *, own: bool, start: int = 0) -> dict[str, str]:
     """`start`: the first byte to ask for. `own`: whether the Hub itself is asked, which alone may see the token."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "benchtop"}
     if start:
@@ -80,7 +80,7 @@ def headers_for(access: HubAccess, *, own: bool, start: int = 0) -> dict[str, st
     return headers
 
 
-def client_for(timeout: httpx.Timeout | float, *, follow_redirects: bool = False) -> httpx.Client:
+def build_client(timeout: httpx.Timeout | float, *, follow_redirects: bool = False) -> httpx.Client:
     """Raises HubError where the environment names a proxy that cannot be used."""
     import httpx
 

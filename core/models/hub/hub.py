@@ -14,14 +14,14 @@ from msgspec import Struct, field
 from core.errors import GatedRepository, HubError, RepositoryNotFound, RequestError
 from core.kept import keep_value, load_kept
 from core.models.formats.header import Header
-from core.models.formats.hf_config import LONGEST, Config, label_of
-from core.models.formats.read import header_of
+from core.models.formats.hf_config import LONGEST, Config, find_label
+from core.models.formats.read import describe_files
 from core.models.formats.source import Damaged, Source
 from core.models.hub.endpoint import COMMIT, REPO, HubAccess, check_path, read_hub_access
-from core.models.hub.link import HubLink, decode
-from core.models.hub.quants import group, heads, projectors, sizes_of
+from core.models.hub.link import HubLink, decode_answer
+from core.models.hub.quants import group_quants, list_heads, list_projectors, map_sizes
 from core.models.hub.repository import Quant, RepoFile, Repository
-from core.models.hub.search import Count, Filters, Page, licence, search
+from core.models.hub.search import Count, Filters, Page, find_licence, search_models
 from core.telemetry.log import get_logger
 
 HEADER_VERSION: Final = 2
@@ -44,8 +44,8 @@ class Hub:
         return self._link
 
     def search(self, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:
-        """See `core.models.hub.search.search`. Raises HubError."""
-        return search(self.link, words, filters, more)
+        """See `core.models.hub.search.search_models`. Raises HubError."""
+        return search_models(self.link, words, filters, more)
 
     def repository(self, repo: str, revision: str | None = None) -> Repository:
         """The files of a repository at a revision (the newest when left out), grouped into quants.
@@ -55,7 +55,7 @@ class Hub:
         _check_name(repo)
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         answer = self.link.ask(f"api/models/{repo}{at}", [("blobs", "true")], repo=repo)
-        told = decode(answer.body, _Info, repo)
+        told = decode_answer(answer.body, _Info, repo)
         files = tuple(each.file for each in told.siblings)
         _check_told(told, repo, files)
         label, model_type = self._told_by_config(repo, told.sha, files)
@@ -63,13 +63,13 @@ class Hub:
             id=told.id,
             revision=told.sha,
             files=files,
-            quants=group(told.id, told.sha, files, weights_label=label, model_type=model_type),
-            projectors=projectors(files),
-            heads=heads(files),
+            quants=group_quants(told.id, told.sha, files, weights_label=label, model_type=model_type),
+            projectors=list_projectors(files),
+            heads=list_heads(files),
             gated=told.is_gated,
             private=told.private,
             task=told.pipeline_tag,
-            licence=licence(told.tags),
+            licence=find_licence(told.tags),
             downloads=told.downloads,
             likes=told.likes,
             updated=told.last_modified,
@@ -81,7 +81,7 @@ class Hub:
         kept = load_kept(path, Header, "msgpack")
         if kept is not None:
             return kept
-        header = header_of(quant.format, quant.name, RepoFiles(self.link, quant))
+        header = describe_files(quant.format, quant.name, RepoFiles(self.link, quant))
         keep_value(path, header, "msgpack")
         return header
 
@@ -101,7 +101,7 @@ class Hub:
         except (GatedRepository, RepositoryNotFound, Damaged):
             # The listing is open and the files are not; then the label is guessed by the repository's name.
             return None, ""
-        return label_of(config), config.architecture
+        return find_label(config), config.architecture
 
 
 class RepoFiles:
@@ -110,7 +110,7 @@ class RepoFiles:
     def __init__(self, link: HubLink, quant: Quant) -> None:
         self._link = link
         self._quant = quant
-        self.sizes: Mapping[str, int] = sizes_of(quant.files)
+        self.sizes: Mapping[str, int] = map_sizes(quant.files)
 
     def open(self, path: str) -> Source:
         return _RemoteFile(self._link, self._quant, path, self.sizes[path])

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from core.errors import HubError, HubUnreachable
 from core.models.hub.endpoint import HubAccess
-from core.models.hub.http import client_for, headers_for, hub_errors, refusal
+from core.models.hub.http import build_client, build_headers, raise_hub_errors, translate_refusal
 from core.sizes import format_size
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ class HubLink:
         self.access.require_network()
         if self._client is None:
             # On a redirect to another host httpx leaves the token behind.
-            self._client = client_for(TIMEOUT, follow_redirects=True)
-        sent = {**headers_for(self.access, own=True), **headers}
+            self._client = build_client(TIMEOUT, follow_redirects=True)
+        sent = {**build_headers(self.access, own=True), **headers}
         with (
-            hub_errors(self.access, self.access.endpoint),
+            raise_hub_errors(self.access, self.access.endpoint),
             self._client.stream("GET", url, params=list(query) or None, headers=sent) as response,
         ):
             if response.is_error:
-                raise refusal(response, self.access, repo, path)
+                raise translate_refusal(response, self.access, repo, path)
             yield response
 
     def _next(self, response: httpx.Response) -> str | None:
@@ -94,7 +94,7 @@ class HubLink:
         return url if url and urlsplit(url)[:2] == urlsplit(self.access.endpoint)[:2] else None
 
 
-def decode(body: bytes, kind: type[Told], what: str) -> Told:
+def decode_answer(body: bytes, kind: type[Told], what: str) -> Told:
     """The Hub's JSON as a `kind`. `what` names the subject of the answer, for the error. Raises HubError."""
     try:
         return msgspec.json.decode(body, type=kind)

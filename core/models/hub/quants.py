@@ -12,9 +12,9 @@ from typing import Final
 from msgspec import Struct
 
 from core.contract.artifact import FormatName
-from core.models.formats.gguf_files import head_files, projector_files
-from core.models.formats.listing import Group, Listing, total_bytes
-from core.models.formats.registry import known_formats
+from core.models.formats.gguf_files import list_head_files, list_projector_files
+from core.models.formats.listing import Group, Listing, sum_bytes
+from core.models.formats.registry import load_formats
 from core.models.hub.repository import Quant, RepoFile
 from core.names import MOST_VARIANT_CHARACTERS
 
@@ -26,17 +26,17 @@ TWIN_SHARE: Final = 2
 UNWRITABLE: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
-def group(
+def group_quants(
     repo: str, revision: str, files: Sequence[RepoFile], *, weights_label: str | None = None, model_type: str = ""
 ) -> tuple[Quant, ...]:
     """All quants, smallest first, no label twice. `weights_label` and `model_type` come of config.json, if it was
     read; without it the label of safetensors is guessed by the repository's name."""
     by_path = {file.path: file for file in files}
-    named = label_by_name(repo)
-    listing = Listing(sizes_of(files), weights_label or named, named, model_type)
+    named = guess_label(repo)
+    listing = Listing(map_sizes(files), weights_label or named, named, model_type)
     found = [
-        _Model(format_.name, group, total_bytes(group.files, listing.sizes))
-        for format_, group in known_formats().group_files(listing)
+        _Model(format_.name, group, sum_bytes(group.files, listing.sizes))
+        for format_, group in load_formats().group_files(listing)
     ]
     made: dict[str, Quant] = {}
     for each in _likeliest_first(found):
@@ -49,18 +49,18 @@ def group(
     return tuple(sorted(made.values(), key=lambda quant: (quant.size, quant.label)))
 
 
-def projectors(files: Iterable[RepoFile]) -> tuple[RepoFile, ...]:
+def list_projectors(files: Iterable[RepoFile]) -> tuple[RepoFile, ...]:
     by_path = {file.path: file for file in files}
-    return tuple(by_path[path] for path in projector_files(sizes_of(by_path.values())))
+    return tuple(by_path[path] for path in list_projector_files(map_sizes(by_path.values())))
 
 
-def heads(files: Sequence[RepoFile]) -> tuple[RepoFile, ...]:
+def list_heads(files: Sequence[RepoFile]) -> tuple[RepoFile, ...]:
     """The GGUF files that only draft for a model beside them; none where there is no such model."""
     by_path = {file.path: file for file in files}
-    return tuple(by_path[path] for path in head_files(sizes_of(files)))
+    return tuple(by_path[path] for path in list_head_files(map_sizes(files)))
 
 
-def label_by_name(repo: str) -> str:
+def guess_label(repo: str) -> str:
     """`4bit`, `bf16` ... where a repository's name tells it, else `safetensors`."""
     found = NAMED_BITS.search(repo.rpartition("/")[2])
     if found is None:
@@ -101,11 +101,11 @@ def _spellings(each: Group) -> tuple[str, ...]:
     return *made.values(), f"{word[: MOST_VARIANT_CHARACTERS - 7]}-{mark}"
 
 
-def formats_of(names: Iterable[str]) -> frozenset[FormatName]:
+def guess_formats(names: Iterable[str]) -> frozenset[FormatName]:
     """The formats a repository holds, by its files' names alone."""
     files = [RepoFile(name, 0) for name in names]
-    return frozenset(quant.format for quant in group("owner/name", "", files))
+    return frozenset(quant.format for quant in group_quants("owner/name", "", files))
 
 
-def sizes_of(files: Iterable[RepoFile]) -> Mapping[str, int]:
+def map_sizes(files: Iterable[RepoFile]) -> Mapping[str, int]:
     return {file.path: file.size for file in files}

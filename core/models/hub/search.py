@@ -10,9 +10,9 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct, field
 
 from core.contract.artifact import FormatName
-from core.models.formats.registry import known_formats
-from core.models.hub.link import HubLink, Query, decode
-from core.models.hub.quants import formats_of
+from core.models.formats.registry import load_formats
+from core.models.hub.link import HubLink, Query, decode_answer
+from core.models.hub.quants import guess_formats
 
 MOST_PAGES: Final = 5
 """Pages asked for in one go where few of what they list pass the filters."""
@@ -75,10 +75,10 @@ class Found(Struct, frozen=True):
 class Page(Struct, frozen=True):
     found: tuple[Found, ...]
     more: str | None = None
-    """Give it to `search` to get the next page; None at the end."""
+    """Give it to `search_models` to get the next page; None at the end."""
 
 
-def search(link: HubLink, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:
+def search_models(link: HubLink, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:
     """Models that pass the filters, best first. Raises HubError.
 
     A page is filled from up to MOST_PAGES of the Hub's, so it may hold fewer than `limit`, or a few more, and there may
@@ -90,14 +90,14 @@ def search(link: HubLink, words: str, filters: Filters = Filters(), more: str | 
     for _ in range(MOST_PAGES):
         assert address is not None
         answer = link.ask(address, query)
-        found += [each for each in _decoded(answer.body) if passes(each, filters)]
+        found += [each for each in _decoded(answer.body) if passes_filters(each, filters)]
         address, query = answer.next, ()
         if address is None or len(found) >= filters.limit:
             break
     return Page(tuple(found), address)
 
 
-def passes(found: Found, filters: Filters) -> bool:
+def passes_filters(found: Found, filters: Filters) -> bool:
     """What the Hub was not asked, or may answer more freely."""
     small = filters.most_parameters is None or (
         found.parameters is not None and found.parameters <= filters.most_parameters
@@ -113,7 +113,7 @@ def passes(found: Found, filters: Filters) -> bool:
     )
 
 
-def parameters_in(name: str) -> int | None:
+def read_parameters(name: str) -> int | None:
     """`Qwen3-8B` has 8 billion, `Mixtral-8x7B` 56, `SmolLM-135M` 135 million."""
     match = PARAMETERS.search(name.rpartition("/")[2])
     if match is None:
@@ -121,14 +121,14 @@ def parameters_in(name: str) -> int | None:
     return round(int(match[1] or 1) * float(match[2]) * (1e9 if match[3].lower() == "b" else 1e6))
 
 
-def licence(tags: list[str]) -> str | None:
+def find_licence(tags: list[str]) -> str | None:
     """The Hub repeats a model's licence among its tags."""
     return next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), None)
 
 
 def _query(words: str, filters: Filters) -> Query:
     # The formats that the Hub does not tag are told by the files alone.
-    known = known_formats().get(filters.format) if filters.format else None
+    known = load_formats().get(filters.format) if filters.format else None
     tags = [known.hub_tag] if known is not None and known.hub_tag else []
     tags += [f"license:{filters.licence}"] if filters.licence else []
     asked = {"search": words.strip(), "pipeline_tag": filters.task, "author": filters.owner}
@@ -165,13 +165,13 @@ class _Row(Struct, rename={"last_modified": "lastModified"}):
     @property
     def found(self) -> Found:
         told = [part.total for part in (self.gguf, self.safetensors) if part is not None and part.total]
-        formats = formats_of(file.path for file in self.siblings)
+        formats = guess_formats(file.path for file in self.siblings)
         return Found(
             id=self.id,
             task=self.pipeline_tag,
             formats=tuple(sorted(formats)),
-            parameters=told[0] if told else parameters_in(self.id),
-            licence=licence(self.tags),
+            parameters=told[0] if told else read_parameters(self.id),
+            licence=find_licence(self.tags),
             downloads=self.downloads,
             likes=self.likes,
             updated=self.last_modified,
@@ -180,4 +180,4 @@ class _Row(Struct, rename={"last_modified": "lastModified"}):
 
 
 def _decoded(body: bytes) -> list[Found]:
-    return [row.found for row in decode(body, list[_Row], "the search")]
+    return [row.found for row in decode_answer(body, list[_Row], "the search")]

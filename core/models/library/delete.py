@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core.errors import ArtifactError, ModelNotFound, UsageError
-from core.models.downloads.discard import remove
-from core.models.library.delete_cached import delete_cached, inside, shared
+from core.models.downloads.discard import remove_file
+from core.models.library.delete_cached import delete_cached, is_inside, list_shared
 from core.models.library.scan import Library, LibraryEntry, Location
-from core.models.resolve import candidates, read_own
+from core.models.resolve import list_candidates, read_own
 from core.names import Alias, HubName, LocalPath, Unknown
 
 
-def find(name: str, entries: Sequence[LibraryEntry], cache: Path | None = None) -> LibraryEntry:
+def find_entry(name: str, entries: Sequence[LibraryEntry], cache: Path | None = None) -> LibraryEntry:
     """The one entry of a library that a name stands for: its own name, an alias, a repository, a path, the short
     name of one in a folder.
 
@@ -28,13 +28,13 @@ def find(name: str, entries: Sequence[LibraryEntry], cache: Path | None = None) 
     return found[0]
 
 
-def delete(library: Library, entry: LibraryEntry) -> int:
+def delete_model(library: Library, entry: LibraryEntry) -> int:
     """Delete a model's files and return the bytes that became free; what another model shares with it stays.
 
     Raises UsageError for what is not ours to delete, DownloadError for what is being downloaded, ArtifactError when it
     cannot be done.
     """
-    check(library, entry)
+    check_deletable(library, entry)
     try:
         if entry.location is Location.HUB and library.cache is not None:
             return delete_cached(library.cache, entry, library.downloads)
@@ -43,7 +43,7 @@ def delete(library: Library, entry: LibraryEntry) -> int:
         raise ArtifactError(entry.name, f"{entry.name} could not be deleted: {error.strerror or error}.") from error
 
 
-def check(library: Library, entry: LibraryEntry) -> None:
+def check_deletable(library: Library, entry: LibraryEntry) -> None:
     """Raises UsageError for a model that is not ours to delete, wherever it lies."""
     if entry.location is Location.FOLDER or (entry.location is Location.HUB and library.cache is not None):
         return
@@ -58,10 +58,10 @@ def _understood(name: str, entries: Sequence[LibraryEntry], cache: Path | None) 
     understood = read_own(name)
     if isinstance(understood, HubName) and understood.label is None and understood.file is None:
         revision = f"@{understood.revision}" if understood.revision else ""
-        return [entry for entry in entries if repo_of(entry) == f"{understood.repo}{revision}"]
+        return [entry for entry in entries if find_repo(entry) == f"{understood.repo}{revision}"]
     if isinstance(understood, Alias | HubName | LocalPath):
         try:
-            paths = {artifact.path for artifact in candidates(understood, cache=cache)}
+            paths = {artifact.path for artifact in list_candidates(understood, cache=cache)}
         except (ModelNotFound, ArtifactError):
             # A damaged file is not found as a model; its path may still be listed.
             paths = {Path(name).expanduser().absolute(), Path(name).expanduser().resolve()}
@@ -71,7 +71,7 @@ def _understood(name: str, entries: Sequence[LibraryEntry], cache: Path | None) 
     return []
 
 
-def repo_of(entry: LibraryEntry) -> str | None:
+def find_repo(entry: LibraryEntry) -> str | None:
     """`owner/name` of an entry of the Hub's cache, with `@commit` where it is an older one."""
     if entry.location is not Location.HUB:
         return None
@@ -83,16 +83,16 @@ def _neighbours(entry: LibraryEntry) -> set[Path]:
     """Files that other models of the same folder are made of too, such as a tokenizer beside two graphs."""
     folder = entry.path if entry.path.is_dir() else entry.path.parent
     folder = folder.parent if folder.name == "onnx" else folder
-    return shared(folder, entry.files)
+    return list_shared(folder, entry.files)
 
 
 def _from_folders(folders: Iterable[Path], entry: LibraryEntry) -> int:
     files = entry.files or (entry.path,)
-    roots = [folder for folder in folders if all(inside(file.parent, folder) for file in files)]
+    roots = [folder for folder in folders if all(is_inside(file.parent, folder) for file in files)]
     if not roots:
         raise UsageError(f"{entry.name} does not lie in one of library.folders, so it is not deleted here.")
     kept = _neighbours(entry)
-    freed = sum(remove(file) for file in files if file not in kept)
+    freed = sum(remove_file(file) for file in files if file not in kept)
     _sweep({file.parent for file in files}, roots[0].resolve())
     return freed
 

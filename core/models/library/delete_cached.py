@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import DownloadError, UsageError
-from core.models.downloads.discard import locked, remove, sweep, unfinished, unlink
+from core.models.downloads.discard import (
+    is_unfinished,
+    lock_contents,
+    remove_empty_folders,
+    remove_file,
+    unlink_entries,
+)
 from core.models.downloads.folder_lock import is_downloading, is_locked
 from core.models.downloads.journal import NAME, Entry, Journal
 from core.models.downloads.status import DownloadState
-from core.models.hub.cache import PREFIX, quants, read_snapshot
-from core.models.hub.endpoint import RepoCache, size_of
+from core.models.hub.cache import PREFIX, list_quants, read_snapshot
+from core.models.hub.endpoint import RepoCache, measure_file
 from core.models.library.scan import PARTIAL, WORTH_TELLING, LibraryEntry
 
 WEIGHTS: Final = frozenset({".gguf", ".safetensors", ".onnx", ".onnx_data", ".bin", ".pte", ".mnn", ".weight", ".pt"})
@@ -28,29 +34,29 @@ def delete_cached(cache: Path, entry: LibraryEntry, downloads: Path | None) -> i
     """
     files = entry.files or (entry.path,)
     folder = _repo_folder(cache, files[0])
-    if folder is None or folder.is_symlink() or not all(inside(file.parent, folder) for file in files):
+    if folder is None or folder.is_symlink() or not all(is_inside(file.parent, folder) for file in files):
         raise UsageError(f"{entry.name} does not lie in the Hub's cache {cache}, so it is not deleted here.")
     going = _Going(downloads, folder)
     if entry.path == folder / "blobs":
         freed = _partial(going, entry)
         return freed + (0 if any((folder / "snapshots").glob("*")) else _drop(going))
     snapshot = folder / "snapshots" / files[0].relative_to(folder / "snapshots").parts[0]
-    kept = shared(snapshot, files) | going.holds(snapshot, files, entry.name)
+    kept = list_shared(snapshot, files) | going.holds(snapshot, files, entry.name)
     doomed = [file for file in files if file not in kept]
-    with locked(folder, [file.resolve().name for file in doomed if file.is_symlink()], entry.name):
-        freed = unlink(folder, doomed)
-    sweep(snapshot)
+    with lock_contents(folder, [file.resolve().name for file in doomed if file.is_symlink()], entry.name):
+        freed = unlink_entries(folder, doomed)
+    remove_empty_folders(snapshot)
     return freed + _rest(going, snapshot)
 
 
-def shared(snapshot: Path, files: Collection[Path]) -> set[Path]:
+def list_shared(snapshot: Path, files: Collection[Path]) -> set[Path]:
     """All files of the models in a snapshot but of the one that is made of `files`."""
-    found = quants(read_snapshot(snapshot.parent.parent.name, snapshot))
+    found = list_quants(read_snapshot(snapshot.parent.parent.name, snapshot))
     models = [{snapshot / file.path for file in quant.files} for quant in found]
     return {path for model in models if model != set(files) for path in model}
 
 
-def inside(path: Path, root: Path) -> bool:
+def is_inside(path: Path, root: Path) -> bool:
     """Whether a folder is the root or below it, where links lead."""
     return path.resolve().is_relative_to(root.resolve())
 
@@ -62,7 +68,7 @@ class _Going:
         self._downloads = downloads
         self.folder = folder
         entries = Journal(downloads / NAME).entries() if downloads is not None else {}
-        self.entries = [each for each in entries.values() if unfinished(each) and self._of(each).folder == folder]
+        self.entries = [each for each in entries.values() if is_unfinished(each) and self._of(each).folder == folder]
 
     def _of(self, entry: Entry) -> RepoCache:
         return RepoCache(self.folder.parent, entry.quant.repo, entry.quant.revision)
@@ -105,8 +111,8 @@ def _repo_folder(cache: Path, file: Path) -> Path | None:
 def _partial(going: _Going, entry: LibraryEntry) -> int:
     etags = {file.name.partition(".")[0] for file in entry.files}
     going.refuse(etags, entry.name)
-    with locked(going.folder, etags, entry.name):
-        return sum(remove(file) for file in entry.files)
+    with lock_contents(going.folder, etags, entry.name):
+        return sum(remove_file(file) for file in entry.files)
 
 
 def _rest(going: _Going, snapshot: Path) -> int:
@@ -114,8 +120,8 @@ def _rest(going: _Going, snapshot: Path) -> int:
     left = [path for path in snapshot.rglob("*") if path.is_symlink() or path.is_file()]
     if going.entries or _begun(going.folder) or any(map(_weighs, left)):
         return 0
-    freed = unlink(going.folder, left)
-    sweep(snapshot)
+    freed = unlink_entries(going.folder, left)
+    remove_empty_folders(snapshot)
     for ref in _refs(going.folder, snapshot.name):
         ref.unlink(missing_ok=True)
     return freed + (0 if any(snapshot.parent.glob("*")) else _drop(going))
@@ -126,7 +132,7 @@ def _begun(folder: Path) -> bool:
 
 
 def _weighs(path: Path) -> bool:
-    size = size_of(path)
+    size = measure_file(path)
     return size >= WORTH_TELLING or (size >= 0 and path.suffix in WEIGHTS)
 
 

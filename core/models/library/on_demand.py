@@ -64,7 +64,7 @@ class Shelf:
             log.warning("the library could not be looked through", reason=str(error))
 
 
-def loadable(
+def list_loadable(
     entries: Collection[LibraryEntry], names: Collection[str], files: Collection[Path], engine: str | None = None
 ) -> Iterator[Loadable]:
     """The models that a client can name and that are not known yet by these `names` or `files`; with an `engine`, those

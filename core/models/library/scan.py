@@ -12,23 +12,23 @@ from msgspec.structs import replace
 
 from core.contract.artifact import FormatName
 from core.errors import BenchtopError
-from core.models.formats.file_index import Inspector, see
-from core.models.formats.parts import own_name, parts_of
-from core.models.formats.registry import known_formats
+from core.models.formats.file_index import Inspector, see_file
+from core.models.formats.parts import find_own_name, list_parts
+from core.models.formats.registry import load_formats
 from core.models.hub.cache import (
     Snapshot,
-    absent,
-    artifact_of,
-    cache_folder,
-    quants,
+    build_artifact,
+    build_repo_folder,
+    find_absent,
+    find_cache_folder,
+    list_quants,
+    list_repositories,
+    list_snapshots,
     read_snapshot,
-    repo_folder,
-    repositories,
-    snapshots,
 )
-from core.models.hub.endpoint import size_of
+from core.models.hub.endpoint import measure_file
 from core.models.hub.repository import Quant, RepoFile
-from core.models.resolve import resolve
+from core.models.resolve import resolve_name
 from core.names import BUILT_IN, BuiltIn
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class LibraryEntry(Struct, frozen=True):
         """The name by which a client asks for it: of a path, the last part."""
         if self.name != str(self.path):
             return self.name
-        return own_name(self.path, folder=bool(self.files) and self.path not in self.files)
+        return find_own_name(self.path, folder=bool(self.files) and self.path not in self.files)
 
 
 class Library:
@@ -130,7 +130,7 @@ class Library:
         for name in BUILT_IN:
             yield from _built_in(name)
         if self.cache is not None:
-            for repo in repositories(self.cache):
+            for repo in list_repositories(self.cache):
                 yield from _of_repository(self.cache, repo, inspector, sizes)
         yield from self._in_folders(inspector)
 
@@ -141,19 +141,21 @@ class Library:
             yield from _in_folder(folder, inspector)
 
 
-def user_library(settings: LibrarySettings, where: Folders, takers: Mapping[FormatName, tuple[str, ...]]) -> Library:
+def build_user_library(
+    settings: LibrarySettings, where: Folders, takers: Mapping[FormatName, tuple[str, ...]]
+) -> Library:
     """The library of the settings: the usual Hub cache, the folders named there, and the current one."""
     return Library(
         here=(Path.cwd(),),
         folders=tuple(Path(folder) for folder in settings.folders),
-        cache=cache_folder(),
+        cache=find_cache_folder(),
         memory=where.cache / "library.msgpack",
         takers=takers,
         downloads=where.state / "downloads",
     )
 
 
-def scan(folders: Iterable[Path], loaded: Collection[Path]) -> tuple[LibraryEntry, ...]:
+def scan_folders(folders: Iterable[Path], loaded: Collection[Path]) -> tuple[LibraryEntry, ...]:
     """The built-in models, then every model file in `folders`; damaged files are listed as such.
 
     `loaded` holds the resolved paths of loaded models. Touches the disk.
@@ -163,7 +165,7 @@ def scan(folders: Iterable[Path], loaded: Collection[Path]) -> tuple[LibraryEntr
 
 def _built_in(name: str) -> Iterator[LibraryEntry]:
     try:
-        artifact = resolve(BuiltIn(name))
+        artifact = resolve_name(BuiltIn(name))
     except BenchtopError:
         return
     yield LibraryEntry(name, artifact.path, artifact.format, artifact.size, False, location=Location.BUILT_IN)
@@ -171,9 +173,9 @@ def _built_in(name: str) -> Iterator[LibraryEntry]:
 
 def _in_folder(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
     """The model files of a folder, not of those below it; links are followed, and listed as what they lead to."""
-    paths = {path.resolve() for each in known_formats() for pattern in each.patterns for path in _glob(folder, pattern)}
+    paths = {path.resolve() for each in load_formats() for pattern in each.patterns for path in _glob(folder, pattern)}
     for path in sorted(paths):
-        parts = parts_of(path)
+        parts = list_parts(path)
         if len(parts) < 2:
             yield _file(path, str(path), Location.HERE, inspector)
         elif path == next(part for part in parts if part in paths):
@@ -182,7 +184,7 @@ def _in_folder(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
 
 def _file(path: Path, name: str, location: Location, inspector: Inspector) -> LibraryEntry:
     try:
-        seen = see(path.stat())
+        seen = see_file(path.stat())
     except OSError as error:
         return LibraryEntry(name, path, None, 0, False, error.strerror, location)
     finding = inspector.look(path, seen)
@@ -231,8 +233,8 @@ def _below(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
 def _of_repository(cache: Path, repo: str, inspector: Inspector, sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
     """The models of all commits; those of `main` go by the short name, older ones with their commit."""
     taken: set[str] = set()
-    folder = repo_folder(cache, repo)
-    for snapshot in snapshots(cache, repo):
+    folder = build_repo_folder(cache, repo)
+    for snapshot in list_snapshots(cache, repo):
         for entry in _of_snapshot(snapshot, inspector, Location.HUB):
             older = entry.name in taken
             taken.add(entry.name)
@@ -244,7 +246,7 @@ def _of_repository(cache: Path, repo: str, inspector: Inspector, sizes: Mapping[
 
 def _partial(repo: str, folder: Path, partial: Mapping[str, Path], sizes: Mapping[str, int]) -> Iterator[LibraryEntry]:
     """The unfinished downloads in a repository's cache."""
-    sizes_here = {etag: size for etag, path in partial.items() if (size := size_of(path)) >= 0}
+    sizes_here = {etag: size for etag, path in partial.items() if (size := measure_file(path)) >= 0}
     if not sizes_here:
         # They were finished since the folder was listed.
         return
@@ -257,7 +259,7 @@ def _partial(repo: str, folder: Path, partial: Mapping[str, Path], sizes: Mappin
 
 
 def _of_snapshot(snapshot: Snapshot, inspector: Inspector, location: Location) -> Iterator[LibraryEntry]:
-    found = quants(snapshot, inspector)
+    found = list_quants(snapshot, inspector)
     for quant in found:
         yield _entry(snapshot, quant, found, inspector, location)
     yield from _incomplete(snapshot, inspector, location)
@@ -268,9 +270,9 @@ def _of_snapshot(snapshot: Snapshot, inspector: Inspector, location: Location) -
 def _entry(
     snapshot: Snapshot, quant: Quant, all_here: Sequence[Quant], inspector: Inspector, location: Location
 ) -> LibraryEntry:
-    artifact = artifact_of(snapshot, quant, all_here, quant.name)
-    problem = f"damaged: {missing} is missing" if (missing := absent(snapshot, quant)) else None
-    known = known_formats().get(quant.format)
+    artifact = build_artifact(snapshot, quant, all_here, quant.name)
+    problem = f"damaged: {missing} is missing" if (missing := find_absent(snapshot, quant)) else None
+    known = load_formats().get(quant.format)
     ending = known.checked_ending if known is not None else None
     for file in quant.files:
         if problem is None and ending is not None and file.path.endswith(ending):
@@ -286,7 +288,7 @@ def _incomplete(snapshot: Snapshot, inspector: Inspector, location: Location) ->
     """Split files of which parts are missing, and links whose content was deleted."""
     split: dict[Path, tuple[Path, ...]] = {}
     for path in snapshot.seen:
-        parts = parts_of(snapshot.folder / path) if path.endswith(".gguf") else ()
+        parts = list_parts(snapshot.folder / path) if path.endswith(".gguf") else ()
         if len(parts) > 1:
             split[parts[0]] = parts
     for first, parts in sorted(split.items()):

@@ -13,7 +13,7 @@ from msgspec import Struct
 from core.contract.artifact import URL
 from core.errors import ModelNotFound
 from core.models.library.scan import LibraryEntry, Location
-from core.models.paths import from_url
+from core.models.paths import read_url
 from core.names import drop_password
 
 MOST: Final = 1_000
@@ -30,7 +30,7 @@ class _Models(Struct):
     data: list[_Model] = []
 
 
-def ask(urls: Sequence[str], timeout: float = 1.0) -> tuple[LibraryEntry, ...]:
+def ask_servers(urls: Sequence[str], timeout: float = 1.0) -> tuple[LibraryEntry, ...]:
     """What servers at these addresses say at `/v1/models`, each asked for `timeout` seconds at most, all at once.
 
     A server that does not answer is one entry with the reason.
@@ -46,7 +46,7 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
     import httpx
 
     try:
-        address = from_url(url)
+        address = read_url(url)
     except ModelNotFound as error:
         return [_failed(drop_password(url), str(error))]
     try:

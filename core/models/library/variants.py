@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact, FormatName
 from core.guide import WEIGHTS
 from core.kept import load_kept
-from core.models.formats.detect import fingerprint
+from core.models.formats.detect import fingerprint_model
 
 SEAL: Final = ".made"
 """A file beside the others of a variant: their digests as they were made."""
@@ -44,7 +44,7 @@ CONVERSIONS: Mapping[FormatName, Conversion] = {
 }
 
 
-def formats(artifact: Artifact) -> tuple[FormatName, ...]:
+def list_formats(artifact: Artifact) -> tuple[FormatName, ...]:
     """The formats the model can be had in here, its own first."""
     if artifact.path != WEIGHTS:
         return (artifact.format, *(other.format for other in artifact.others))
@@ -52,12 +52,13 @@ def formats(artifact: Artifact) -> tuple[FormatName, ...]:
     return (artifact.format, *able)
 
 
-def variant(artifact: Artifact, wanted: FormatName, cache: Path) -> Artifact:
-    """The model in one of its `formats`; made now if it was not before. Raises OSError when it cannot be written."""
+def provide_variant(artifact: Artifact, wanted: FormatName, cache: Path) -> Artifact:
+    """The model in one of its `list_formats`; made now if it was not before. Raises OSError when it cannot be
+    written."""
     for here in (artifact, *artifact.others):
         if wanted == here.format:
             return replace(here, others=())
-    folder = cache / "variants" / f"{artifact.name}-{fingerprint(artifact.path)}-{wanted}"
+    folder = cache / "variants" / f"{artifact.name}-{fingerprint_model(artifact.path)}-{wanted}"
     if not _is_whole(folder):
         write: Callable[[Path], Path] = import_module(CONVERSIONS[wanted].module).write_model
         _make(folder, write)

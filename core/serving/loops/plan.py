@@ -14,7 +14,7 @@ def plan_step(pending: Sequence[int], batch: int, prefill_limit: int) -> list[in
 
     `pending` holds, in order of admission, the tokens each sequence has not computed yet: one means that it decodes.
     Every decoding sequence gets its token; what is left of `batch` goes to prefill, oldest first. While anything
-    decodes, prefill takes `prefill_limit` tokens at most, so that a long prompt never stalls a stream.
+    decodes, prefill takes `limit_prefill` tokens at most, so that a long prompt never stalls a stream.
     """
     chunks = [1 if count == 1 else 0 for count in pending]
     decoding = sum(chunks)
@@ -28,6 +28,6 @@ def plan_step(pending: Sequence[int], batch: int, prefill_limit: int) -> list[in
     return chunks
 
 
-def prefill_limit(rate: float, batch: int) -> int:
+def limit_prefill(rate: float, batch: int) -> int:
     """Prefill tokens that fit between two tokens of a running stream, at `rate` tokens a second (zero: unknown)."""
     return min(batch, max(SMALLEST_CHUNK, int(rate * STALL)))

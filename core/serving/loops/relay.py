@@ -18,7 +18,7 @@ from core.requests import ResolvedGeneration, Transcription
 from core.serving.job import LoopJob
 from core.serving.loops.base import ModelLoop
 from core.serving.queue import AdmissionQueue
-from core.serving.stream import Stream, post
+from core.serving.stream import Stream, post_call
 from core.snapshots import CacheStats, RequestRow, RequestState
 from core.tasks.transcribe import transcribe_audio
 from core.telemetry.log import get_logger
@@ -287,4 +287,4 @@ class _Outbox:
         self._stream.deliver(events)
 
     def _post(self, call: Callable[[], object]) -> None:
-        post(self._stream.loop, call)
+        post_call(self._stream.loop, call)

@@ -19,12 +19,12 @@ from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, Req
 from core.events import Event, Failed
 from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
-from core.serving.loops.plan import plan_step, prefill_limit
+from core.serving.loops.plan import limit_prefill, plan_step
 from core.serving.masking import mask_steps
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import Choice, Job
 from core.serving.speculation import Guesser
-from core.serving.stream import Stream, post
+from core.serving.stream import Stream, post_call
 from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
 from core.telemetry.log import get_logger
 
@@ -267,7 +267,7 @@ class ServingLoop(ModelLoop[Job]):
             while choice in self._running and not self._memory.reserve(choice):
                 self._preempt_youngest()
         spec = self._model.spec
-        limit = prefill_limit(self._prefill_rate, spec.batch)
+        limit = limit_prefill(self._prefill_rate, spec.batch)
         chunks = plan_step([self._memory.chunk(choice) for choice in self._running], spec.batch, limit)
         return [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
 
@@ -425,4 +425,4 @@ def _post_all(loop: asyncio.AbstractEventLoop, outbox: Sequence[tuple[Stream, li
             else:
                 stream.deliver(events)
 
-    post(loop, deliver)
+    post_call(loop, deliver)

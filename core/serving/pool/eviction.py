@@ -42,7 +42,7 @@ class NoRoom(Struct, frozen=True):
     lacking: int
 
 
-def default_limit(memory: int) -> int:
+def choose_memory_limit(memory: int) -> int:
     """Bytes that all models together may take: the system's memory less 8 GB or a fifth, whichever is less."""
     return memory - min(RESERVED, int(memory * RESERVED_SHARE))
 
@@ -73,7 +73,7 @@ def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> Room | No
     return Room(tuple(each.name for each in chosen if not each.busy), tuple(each.name for each in chosen if each.busy))
 
 
-def expired(occupants: Iterable[Occupant], now: float) -> list[str]:
+def list_expired(occupants: Iterable[Occupant], now: float) -> list[str]:
     """The models that have been idle longer than they may."""
     return [
         each.name
@@ -82,7 +82,7 @@ def expired(occupants: Iterable[Occupant], now: float) -> list[str]:
     ]
 
 
-def coldest(occupants: Iterable[Occupant]) -> str | None:
+def find_coldest(occupants: Iterable[Occupant]) -> str | None:
     """The model that may go now and was used longest ago."""
     movable = [each for each in occupants if not each.busy and not each.pinned]
     return min(movable, key=lambda each: each.used).name if movable else None

@@ -17,11 +17,11 @@ from core.contract.models import Model
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
-from core.models.formats.detect import fingerprint, newest_write
-from core.models.formats.parts import parts_of
-from core.models.library.variants import formats, variant
+from core.models.formats.detect import fingerprint_model, newest_write
+from core.models.formats.parts import list_parts
+from core.models.library.variants import list_formats, provide_variant
 from core.models.resolve import resolve_own
-from core.serving.draft_model import Find, Way, refuse_unlike, way, with_draft
+from core.serving.draft_model import Find, Way, add_draft, choose_way, refuse_unlike
 from core.serving.loaded import Loaded
 from core.settings.profile import Profile
 from core.settings.schema import Settings
@@ -95,14 +95,14 @@ class ModelLoader:
                 failures.append(error)
             else:
                 load_draft = partial(self._load_draft, candidate.engine.name, stop, tell)
-                return with_draft(loaded, artifact.name, guessing, load_draft)
+                return add_draft(loaded, artifact.name, guessing, load_draft)
         if len(failures) == 1:
             raise failures[0]
         raise LoadFailed(artifact.name, " ".join(str(error) for error in failures))
 
     def guessing(self, artifact: Artifact, profile: Profile) -> Way:
         """How the model's tokens are to be guessed. Raises LoadFailed when the model that is to draft is not here."""
-        return way(artifact, profile.draft or self._settings.model.draft, self._find)
+        return choose_way(artifact, profile.draft or self._settings.model.draft, self._find)
 
     def candidates(self, artifact: Artifact, profile: Profile = Profile()) -> list[Candidate]:
         """Each engine that runs here, by priority, with the model in the first format that it takes. Engines for which
@@ -117,7 +117,7 @@ class ModelLoader:
             if isinstance(engine.availability(), Available) and (wanted := _accepted(engine, artifact)) is not None:
                 location = self._engines.locate(engine.name)
                 try:
-                    made = variant(artifact, wanted, self._cache)
+                    made = provide_variant(artifact, wanted, self._cache)
                 except OSError as error:
                     # Another engine takes the model as it is, and needs no room for a copy.
                     unmade[engine.name] = error.strerror or str(error)
@@ -230,7 +230,7 @@ class ModelLoader:
 
 
 def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:
-    return next((wanted for wanted in formats(artifact) if wanted in engine.formats), None)
+    return next((wanted for wanted in list_formats(artifact) if wanted in engine.formats), None)
 
 
 def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, model: Model) -> ModelIdentity | None:
@@ -239,7 +239,7 @@ def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, mod
     if not isinstance(engine, KeepsStates):
         return None
     try:
-        weights = artifact.name if artifact.format == SCRIPT else _tell_files(parts_of(artifact.path))
+        weights = artifact.name if artifact.format == SCRIPT else _tell_files(list_parts(artifact.path))
         adapters = [f"{_tell_files((Path(lora.path),))} {lora.scale}" for lora in options.adapters]
     except OSError as error:
         log.warning("prefixes are kept in the KV cache alone", model=artifact.name, why=error.strerror or str(error))
@@ -259,4 +259,4 @@ def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, mod
 
 def _tell_files(paths: Sequence[Path]) -> str:
     """By their ends, and by when they were written last: some may differ in their middle alone."""
-    return ", ".join(f"{fingerprint(path)} {newest_write(path)}" for path in paths)
+    return ", ".join(f"{fingerprint_model(path)} {newest_write(path)}" for path in paths)

@@ -167,7 +167,7 @@ class Lease:
             self._release()
 
 
-def why_no_room(member: Member, room: NoRoom, limit: int, pinned: Sequence[str]) -> str:
+def explain_no_room(member: Member, room: NoRoom, limit: int, pinned: Sequence[str]) -> str:
     """What keeps a model from being loaded: `limit` bytes for all, of which those that are `pinned` have some."""
     others = f" beside {', '.join(pinned)}, pinned" if pinned else ""
     takes = "takes" if member.measured else "is expected to take"

@@ -16,8 +16,8 @@ from core.contract.artifact import URL
 from core.errors import LoadFailed
 from core.lanes import WorkLane
 from core.serving.pool.ending import Ending
-from core.serving.pool.eviction import NoRoom, coldest, expired, make_room
-from core.serving.pool.member import Member, why_no_room
+from core.serving.pool.eviction import NoRoom, find_coldest, list_expired, make_room
+from core.serving.pool.member import Member, explain_no_room
 from core.serving.pool.members import Members
 from core.telemetry.log import get_logger
 
@@ -65,7 +65,7 @@ class RoomMaker:
             others = self._members.occupants(but=member)
             room = make_room(others, member.size, self.limit)
             if isinstance(room, NoRoom):
-                problem = why_no_room(member, room, self.limit, [each.name for each in others if each.pinned])
+                problem = explain_no_room(member, room, self.limit, [each.name for each in others if each.pinned])
                 # A measured size may have been that of other memory; it must not bar the next try.
                 member.measured = False
                 raise LoadFailed(member.name, problem)
@@ -90,7 +90,7 @@ class RoomMaker:
 
     async def evict_idle(self) -> None:
         """Evict the models whose time is over."""
-        for name in expired(self._members.occupants(), time.monotonic()):
+        for name in list_expired(self._members.occupants(), time.monotonic()):
             await self.evict(name)
 
     async def shrink(self, is_loading: Callable[[], bool]) -> None:
@@ -98,7 +98,7 @@ class RoomMaker:
         Not while a model loads, which takes more for a moment than it will keep."""
         while not is_loading() and self._resident() - self._baseline > self.limit:
             there = self._members.occupants()
-            if len(there) < 2 or (name := coldest(there)) is None:
+            if len(there) < 2 or (name := find_coldest(there)) is None:
                 return
             await self.evict(name)
 

@@ -16,11 +16,11 @@ from core.cache.container import (
     verify_prefix,
     write_prefix,
 )
-from core.cache.identity import ModelIdentity, owner_of
+from core.cache.identity import ModelIdentity, digest_owner
 from core.cache.prefix import Tokens
 
 IDENTITY = ModelIdentity("weights", "llamacpp", "1.2", "context 4096, f16")
-HEADER = PrefixHeader(IDENTITY, owner_of("tenant", None), "guide", exact=False)
+HEADER = PrefixHeader(IDENTITY, digest_owner("tenant", None), "guide", exact=False)
 TOKENS = (1, 2, 70_000, 4)
 STATE = bytes(range(256)) * 3
 
@@ -77,8 +77,8 @@ def test_no_cut_goes_unnoticed(file: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        PrefixHeader(IDENTITY, owner_of("another", None), "guide", exact=False),
-        PrefixHeader(IDENTITY, owner_of("tenant", "salt"), "guide", exact=False),
+        PrefixHeader(IDENTITY, digest_owner("another", None), "guide", exact=False),
+        PrefixHeader(IDENTITY, digest_owner("tenant", "salt"), "guide", exact=False),
         PrefixHeader(ModelIdentity("weights", "llamacpp", "1.3", "context 4096, f16"), HEADER.owner, "guide", False),
     ],
     ids=["tenant", "salt", "version"],

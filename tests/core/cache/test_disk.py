@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.cache.container import read_stored
-from core.cache.disk import SUFFIX, DiskTier, stored_files
+from core.cache.disk import SUFFIX, DiskTier, list_stored_files
 from core.cache.identity import ModelIdentity
 from tests.fakes.prefixes import IDENTITY, WRITER, header_of, state_of
 
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_told_deleted_and_a_miss(tmp_path: Path, caplog: pytes
     written[0].write_bytes(damaged)
     assert tier.read(written[0], header_of(), (1, 2, 3)) is None
     assert [record.message for record in caplog.records] == ["a stored prefix cannot be used, and is computed again"]
-    assert list(stored_files(tmp_path)) == []
+    assert list(list_stored_files(tmp_path)) == []
 
 
 def test_a_folder_that_cannot_be_written_switches_the_tier_off_and_is_told_once(
@@ -90,7 +90,7 @@ assert tier.read(path, header_of(), (1,)) == b"small"
 """
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=60)
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == [
-        each.path.name for each in stored_files(tmp_path)
+        each.path.name for each in list_stored_files(tmp_path)
     ]
 
 
@@ -122,7 +122,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_files_alone(tmp_path: Path) 
     tier = DiskTier(tmp_path, 4_000_000)
     files = tier.load(IDENTITY.digest)
     assert files
-    assert len(files) == len(list(stored_files(tmp_path)))
+    assert len(files) == len(list(list_stored_files(tmp_path)))
     for path, found in files:
         assert read_stored(path) == found
         assert tier.read(path, found.header, found.tokens) == state_of(found.tokens, 200_000)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from core.cache.identity import ModelIdentity, owner_of
-from core.cache.recall import MOST_CONVERSATIONS, Asked, Outline, Partition, Recall, outline_of
+from core.cache.identity import ModelIdentity, digest_owner
+from core.cache.recall import MOST_CONVERSATIONS, Asked, Outline, Partition, Recall, outline_request
 from core.decoding.common_prefix import count_common
 from core.requests import Conversation, Generation, Message, RawText, Role, TextPart, Tool
 from core.snapshots import Cause, Departure, Reuse, Tier
@@ -40,13 +40,13 @@ def rendered(request: Generation) -> tuple[int, ...]:
 
 def asked(request: Generation, reused: int = 0, template: str = TEMPLATE, cache: bool = True) -> Asked:
     tier = Tier.RESIDENT if reused else None
-    return Asked(rendered(request), outline_of(request, template), reused, tier, cache)
+    return Asked(rendered(request), outline_request(request, template), reused, tier, cache)
 
 
 def knowing(request: Generation, answer: str = "") -> Recall:
     recall = Recall()
     prompt = rendered(request)
-    recall.remember(PARTITION, prompt + tuple(answer.encode()), len(prompt), outline_of(request, TEMPLATE))
+    recall.remember(PARTITION, prompt + tuple(answer.encode()), len(prompt), outline_request(request, TEMPLATE))
     return recall
 
 
@@ -127,7 +127,7 @@ def test_what_came_back_has_made_no_room() -> None:
 
 def test_other_tenants_adapters_and_settings_are_told_apart() -> None:
     recall = knowing(FIRST)
-    tenant = (IDENTITY, owner_of("another", None))
+    tenant = (IDENTITY, digest_owner("another", None))
     assert recall.explain(tenant, asked(FIRST), words).cause is Cause.OTHER_TENANT
     adapted = (replace(IDENTITY, adapters="lora"), OWNER)
     assert recall.explain(adapted, asked(FIRST), words).cause is Cause.ADAPTER_CHANGED
@@ -146,10 +146,10 @@ def test_raw_prompts_are_known_by_their_tokens() -> None:
     raw = Generation("guide", RawText("x"))
     recall = Recall()
     known, prompt = tuple(b"The quick brown fox jumps over the dog"), tuple(b"The quick brown fox jumps over the cat")
-    recall.remember(PARTITION, known, len(known), outline_of(raw, TEMPLATE))
-    same = Asked(prompt, outline_of(raw, TEMPLATE), 35, Tier.MEMORY, True)
+    recall.remember(PARTITION, known, len(known), outline_request(raw, TEMPLATE))
+    same = Asked(prompt, outline_request(raw, TEMPLATE), 35, Tier.MEMORY, True)
     assert recall.explain(PARTITION, same, words).cause is Cause.HISTORY_EDITED
-    other = Asked(tuple(b"Something else"), outline_of(raw, TEMPLATE), 0, None, True)
+    other = Asked(tuple(b"Something else"), outline_request(raw, TEMPLATE), 0, None, True)
     assert recall.explain(PARTITION, other, words).cause is Cause.FIRST_SEEN
 
 

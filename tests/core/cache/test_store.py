@@ -10,15 +10,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from core.cache.disk import DiskTier, stored_files
-from core.cache.identity import owner_of
+from core.cache.disk import DiskTier, list_stored_files
+from core.cache.identity import digest_owner
 from core.cache.prefix import Tokens
 from core.cache.store import PrefixStore
 from core.decoding.common_prefix import count_common
 from core.snapshots import Tier
 from tests.fakes.prefixes import IDENTITY, OWNER, header_of, state_of
 
-OWNERS = [owner_of("one", None), owner_of("two", None), owner_of("one", "salt")]
+OWNERS = [digest_owner("one", None), digest_owner("two", None), digest_owner("one", "salt")]
 token_runs = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple)
 WAIT = 20.0
 
@@ -99,7 +99,7 @@ def test_a_longer_prefix_supersedes_its_own_in_memory_and_on_disk(tmp_path: Path
         assert store.wait_written(WAIT)
     memory, disk = store.stats()
     assert (memory.entries, disk.entries) == (1, 1)
-    assert len(list(stored_files(tmp_path))) == 1
+    assert len(list(list_stored_files(tmp_path))) == 1
     assert fetched(store, OWNER, (0, 1, 2, 99)) == (3, state_of(tuple(range(8))))
     store.close(WAIT)
 
@@ -109,9 +109,9 @@ def test_what_is_superseded_soon_is_never_written(tmp_path: Path) -> None:
     for length in range(1, 9):
         tokens = tuple(range(length))
         store.put(header_of(), tokens, state_of(tokens))
-    assert list(stored_files(tmp_path)) == []
+    assert list(list_stored_files(tmp_path)) == []
     store.close(WAIT)
-    assert len(list(stored_files(tmp_path))) == 1
+    assert len(list(list_stored_files(tmp_path))) == 1
 
 
 def test_a_restart_finds_what_was_closed_in_time(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_short_prefixes_stay_in_memory_alone(tmp_path: Path) -> None:
     store.put(header_of(), (1, 2, 3), state_of((1, 2, 3)))
     store.put(header_of(), (4, 5, 6, 7), state_of((4, 5, 6, 7)))
     store.close(WAIT)
-    assert len(list(stored_files(tmp_path))) == 1
+    assert len(list(list_stored_files(tmp_path))) == 1
 
 
 def test_a_damaged_file_is_a_miss_and_the_others_are_hits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

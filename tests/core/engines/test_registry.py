@@ -13,7 +13,7 @@ from core.engines.mlx.engine import choose_priority
 from core.engines.registry import Engines
 from core.errors import ArtifactError, EngineUnavailable
 from core.hardware import describe_machine
-from core.models.fit.sizing import kv_bytes_per_token, size
+from core.models.fit.sizing import choose_sizes, count_token_bytes
 from core.plugins import Plugin
 
 GGUF = Artifact("m", "gguf", Path("m.gguf"), 1)
@@ -85,25 +85,25 @@ def test_mlx_goes_first_on_the_machines_it_was_made_for_and_last_elsewhere() -> 
 
 
 def test_kv_bytes_follow_the_formula() -> None:
-    assert kv_bytes_per_token(24, 2, 64, 64, KvType.F16) == 24 * 2 * 128 * 2
-    assert kv_bytes_per_token(24, 2, 64, 64, KvType.Q8_0) == 24 * 2 * 128 * 34 // 32
+    assert count_token_bytes(24, 2, 64, 64, KvType.F16) == 24 * 2 * 128 * 2
+    assert count_token_bytes(24, 2, 64, 64, KvType.Q8_0) == 24 * 2 * 128 * 34 // 32
 
 
 def test_what_is_asked_for_is_taken_and_more_than_trained_is_noted() -> None:
-    sizes = size(LoadOptions(ctx_size=4096, slots=3), trained=2048, token_bytes=1000, available=10**9)
+    sizes = choose_sizes(LoadOptions(ctx_size=4096, slots=3), trained=2048, token_bytes=1000, available=10**9)
     assert (sizes.context, sizes.slots) == (4096, 3)
     assert "trained on 2048" in sizes.notes[0]
     assert sizes.cells >= 4096 + 2 * 2048
 
 
 def test_defaults_fit_the_memory_and_a_smaller_context_is_never_silent() -> None:
-    roomy = size(LoadOptions(), trained=131072, token_bytes=1000, available=64 * 10**9)
+    roomy = choose_sizes(LoadOptions(), trained=131072, token_bytes=1000, available=64 * 10**9)
     assert (roomy.context, roomy.slots) == (16384, 8)
     assert "16384 of the 131072" in roomy.notes[0]
-    tight = size(LoadOptions(), trained=2048, token_bytes=100_000, available=10**9)
+    tight = choose_sizes(LoadOptions(), trained=2048, token_bytes=100_000, available=10**9)
     assert tight.cells * 100_000 <= 0.3 * 10**9
     assert tight.slots == 1
-    assert size(LoadOptions(), trained=2048, token_bytes=100, available=10**10).notes == ()
+    assert choose_sizes(LoadOptions(), trained=2048, token_bytes=100, available=10**10).notes == ()
 
 
 class Helper:
@@ -146,7 +146,7 @@ class Half:
 
 def with_plugins(monkeypatch: pytest.MonkeyPatch, *classes: type) -> Engines:
     found = [Plugin(registry.GROUP, each.name, f"{__name__}:{each.__name__}", "shop 1.0") for each in classes]  # type: ignore[attr-defined]
-    monkeypatch.setattr(registry, "installed_plugins", lambda _: found)
+    monkeypatch.setattr(registry, "list_plugins", lambda _: found)
     return Engines()
 
 

@@ -6,7 +6,7 @@ from tomllib import loads
 import msgspec
 import pytest
 
-from core.models.catalog import FILE, Task, Width, builtin_catalog, decode
+from core.models.catalog import FILE, Task, Width, decode_catalog, load_builtin_catalog
 from core.names import Alias, HubName, parse_name
 
 ASKED_FOR = (
@@ -18,14 +18,14 @@ ASKED_FOR = (
 
 
 def test_every_alias_that_is_promised_is_there() -> None:
-    assert builtin_catalog().aliases >= set(ASKED_FOR)
+    assert load_builtin_catalog().aliases >= set(ASKED_FOR)
 
 
-@pytest.mark.parametrize("entry", list(builtin_catalog()), ids=lambda entry: entry.alias)
+@pytest.mark.parametrize("entry", list(load_builtin_catalog()), ids=lambda entry: entry.alias)
 def test_an_entry_has_a_source_for_its_default_and_only_names_of_the_hub(entry) -> None:  # type: ignore[no-untyped-def]
     assert entry.sources()
     assert entry.alias == entry.alias.lower()
-    assert parse_name(entry.alias, builtin_catalog().aliases) == Alias(entry.alias)
+    assert parse_name(entry.alias, load_builtin_catalog().aliases) == Alias(entry.alias)
     for width in entry.variants:
         for source in entry.sources(width.value):
             assert isinstance(parse_name(str(source.name)), HubName)
@@ -37,7 +37,7 @@ def test_an_entry_has_a_source_for_its_default_and_only_names_of_the_hub(entry) 
 
 
 def test_a_variant_leads_to_the_repository_or_the_label_that_has_it() -> None:
-    entry = builtin_catalog().find("gemma-4b:8bit")
+    entry = load_builtin_catalog().find("gemma-4b:8bit")
     assert entry is not None
     by_format = {source.format: source.name for source in entry.sources("8bit")}
     assert by_format["gguf"].label == "8bit"
@@ -48,7 +48,7 @@ def test_a_variant_leads_to_the_repository_or_the_label_that_has_it() -> None:
 
 
 def test_whisper_is_a_file_of_one_repository() -> None:
-    entry = builtin_catalog().find("whisper-base")
+    entry = load_builtin_catalog().find("whisper-base")
     assert entry is not None
     assert (entry.task, entry.default) == (Task.SPEECH, Width.HALF)
     assert str(entry.sources()[0].name) == "ggerganov/whisper.cpp/ggml-base.bin"
@@ -60,8 +60,8 @@ def test_whisper_is_a_file_of_one_repository() -> None:
     [("phi4-mini", "phi-4-mini"), ("giude", "guide"), ("deepseek-r1", "deepseek-r1:7b"), ("Gemma-4b-it", "gemma-4b")],
 )
 def test_the_nearest_names_are_suggested(text: str, near: str) -> None:
-    assert near in builtin_catalog().nearest(text, ("guide",))
-    assert not builtin_catalog().nearest("zzzzzzzz")
+    assert near in load_builtin_catalog().nearest(text, ("guide",))
+    assert not load_builtin_catalog().nearest("zzzzzzzz")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_nearest_names_are_suggested(text: str, near: str) -> None:
 )
 def test_a_file_with_a_mistake_is_refused(text: str) -> None:
     with pytest.raises(msgspec.ValidationError):
-        decode(text)
+        decode_catalog(text)
 
 
 def test_the_file_is_part_of_the_package() -> None:

@@ -13,9 +13,9 @@ import pytest
 from core.contract.options import LoadOptions
 from core.foreign_text import make_encodable
 from core.guide import WEIGHTS
-from core.models.formats.detect import fingerprint
+from core.models.formats.detect import fingerprint_model
 from core.models.library.scan import Library
-from core.models.paths import from_path
+from core.models.paths import read_path
 from core.trial.child import TrialRequest, VariantTried
 from core.trial.parent import run_trial
 
@@ -42,7 +42,7 @@ def test_a_library_with_such_a_name_is_listed_and_remembered(
 
 def test_such_a_model_has_a_name_that_can_be_written_and_the_path_it_has(library: Path) -> None:
     path = Path(os.fsdecode(os.path.join(os.fsencode(library), b"na\xffme.gguf")))  # noqa: PTH118 - bytes
-    artifact = from_path(path)
+    artifact = read_path(path)
     assert artifact.name == r"na\xffme"
     assert msgspec.json.encode(artifact.name)
     assert artifact.path.is_file()
@@ -51,8 +51,8 @@ def test_such_a_model_has_a_name_that_can_be_written_and_the_path_it_has(library
 def test_such_a_file_is_tried_in_a_child_process(library: Path) -> None:
     copy = Path(os.fsdecode(os.path.join(os.fsencode(library), b"co\xffpy.gguf")))  # noqa: PTH118 - bytes
     copy.write_bytes(WEIGHTS.read_bytes())
-    artifact = from_path(copy)
-    assert fingerprint(library)
+    artifact = read_path(copy)
+    assert fingerprint_model(library)
     location = "core.engines.llamacpp.engine:LlamaCppEngine"
     request = TrialRequest(location, artifact, (LoadOptions(threads=1, ctx_size=64),), (1,), rounds=1, seconds=1)
     outcome = run_trial(request, 60.0, threading.Event())

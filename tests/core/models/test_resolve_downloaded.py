@@ -10,21 +10,21 @@ from core.contract.artifact import SCRIPT, Artifact, FormatName
 from core.engines.registry import Engines
 from core.errors import ArtifactError, ModelNotFound, NotDownloaded
 from core.guide import WEIGHTS
-from core.models.catalog import Catalog, decode
+from core.models.catalog import Catalog, decode_catalog
 from core.models.formats.registry import FORMATS
-from core.models.hub.cache import cache_folder
-from core.models.hub.choose_quant import wanted
-from core.models.hub.quants import group
+from core.models.hub.cache import find_cache_folder
+from core.models.hub.choose_quant import choose_quant
+from core.models.hub.quants import group_quants
 from core.models.hub.repository import RepoFile, Repository
 from core.models.library.scan import Library
-from core.models.library.variants import formats, variant
-from core.models.resolve import candidates, quant_of, read_own, resolve_own
+from core.models.library.variants import list_formats, provide_variant
+from core.models.resolve import find_quant, list_candidates, read_own, resolve_own
 from core.names import HubName, parse_name
 from tests.fakes.hub import LoopbackHub
 from tests.fakes.hubcache import COMMIT, OTHER, cached
 from tests.fakes.speech import write_whisper
 
-CATALOG: Catalog = decode(
+CATALOG: Catalog = decode_catalog(
     """
     [tiny]
     title = "Tiny"
@@ -81,11 +81,11 @@ def test_both_formats_of_an_alias_are_offered_to_the_engines(tmp_path: Path) -> 
     folder = cached(tmp_path, "owner/tiny-4bit", MLX)
     artifact = found("tiny", tmp_path, ("mlx", "gguf"))
     assert (artifact.format, artifact.path) == ("mlx", folder)
-    assert formats(artifact) == ("mlx", "gguf")
-    other = variant(artifact, "gguf", tmp_path)
+    assert list_formats(artifact) == ("mlx", "gguf")
+    other = provide_variant(artifact, "gguf", tmp_path)
     assert (other.path.name, other.name, other.others) == ("tiny-Q4_K_M.gguf", "tiny", ())
-    assert variant(artifact, "mlx", tmp_path).others == ()
-    assert len(candidates(read_own("tiny", CATALOG), cache=tmp_path, catalog=CATALOG)) == 2
+    assert provide_variant(artifact, "mlx", tmp_path).others == ()
+    assert len(list_candidates(read_own("tiny", CATALOG), cache=tmp_path, catalog=CATALOG)) == 2
 
 
 def test_a_variant_that_no_engine_here_takes_is_told_with_those_there_are(tmp_path: Path) -> None:
@@ -115,10 +115,10 @@ def test_what_was_pulled_by_the_name_of_a_listing_is_found_by_it_where_it_is_alo
     for name, paths in listings.items():
         repo = name.partition(":")[0]
         files = tuple(RepoFile(path, 1000 + index) for index, path in enumerate(paths))
-        listed = Repository(repo, COMMIT, files, group(repo, COMMIT, files))
+        listed = Repository(repo, COMMIT, files, group_quants(repo, COMMIT, files))
         asked = parse_name(name)
         assert isinstance(asked, HubName)
-        quant = wanted(asked, listed)
+        quant = choose_quant(asked, listed)
         snapshot = cached(tmp_path, repo, {file.path: GGUF for file in quant.files})
         path = quant.files[0].path
         artifact = found(name, tmp_path)
@@ -168,10 +168,10 @@ def test_a_whisper_file_is_found_by_its_alias(tmp_path: Path) -> None:
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_folder({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}) == Path("/a")
-    assert cache_folder({"HF_HOME": "/b"}) == Path("/b/hub")
-    assert cache_folder({"XDG_CACHE_HOME": "/c"}) == Path("/c/huggingface/hub")
-    assert cache_folder({}) == Path.home() / ".cache" / "huggingface" / "hub"
+    assert find_cache_folder({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}) == Path("/a")
+    assert find_cache_folder({"HF_HOME": "/b"}) == Path("/b/hub")
+    assert find_cache_folder({"XDG_CACHE_HOME": "/c"}) == Path("/c/huggingface/hub")
+    assert find_cache_folder({}) == Path.home() / ".cache" / "huggingface" / "hub"
     cached(tmp_path, "owner/here", {"m-Q4_K_M.gguf": GGUF})
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert resolve_own("owner/here").name == "owner/here"
@@ -213,14 +213,14 @@ def test_a_download_is_chosen_of_the_first_repository_that_has_it() -> None:
     def listed(repo: str, revision: str | None) -> Repository:
         names = {"owner/tiny-GGUF": ["t-Q8_0.gguf"], "owner/tiny-4bit": ["config.json", "model.safetensors"]}[repo]
         files = tuple(RepoFile(name, 1) for name in names)
-        return Repository(repo, "c", files, group(repo, "c", files))
+        return Repository(repo, "c", files, group_quants(repo, "c", files))
 
-    assert quant_of(read_own("tiny:8bit", CATALOG), listed, catalog=CATALOG).name == "owner/tiny-GGUF:Q8_0"
-    assert quant_of(read_own("tiny", CATALOG), listed, catalog=CATALOG).name == "owner/tiny-4bit:4bit"
-    assert quant_of(read_own("owner/tiny-GGUF", CATALOG), listed, catalog=CATALOG).label == "Q8_0"
+    assert find_quant(read_own("tiny:8bit", CATALOG), listed, catalog=CATALOG).name == "owner/tiny-GGUF:Q8_0"
+    assert find_quant(read_own("tiny", CATALOG), listed, catalog=CATALOG).name == "owner/tiny-4bit:4bit"
+    assert find_quant(read_own("owner/tiny-GGUF", CATALOG), listed, catalog=CATALOG).label == "Q8_0"
     for name, says in (("guide", "nothing to download"), ("tinny", "Did you mean tiny"), ("tiny:Q2_K", "has no Q2_K")):
         with pytest.raises(ModelNotFound, match=says):
-            quant_of(read_own(name, CATALOG), listed, catalog=CATALOG)
+            find_quant(read_own(name, CATALOG), listed, catalog=CATALOG)
 
 
 def test_what_huggingface_hub_downloads_is_found(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import ArtifactError, ModelNotFound, NotDownloaded, UsageError
 from core.guide import WEIGHTS
-from core.models.library.delete import find
+from core.models.library.delete import find_entry
 from core.models.library.scan import Library
 from core.models.resolve import read_own, resolve_own
 from core.models.store import Store
@@ -90,7 +90,7 @@ def test_a_name_that_two_models_have_is_refused_with_both_paths(tmp_path: Path, 
     assert all(str(path) in str(refused.value) for path in two)
     assert set(refused.value.paths) == set(two)
     with pytest.raises(UsageError, match="name one of"):
-        find("twice", Library(folders=[models]).scan())
+        find_entry("twice", Library(folders=[models]).scan())
 
 
 def test_one_file_that_is_met_twice_is_one_model(tmp_path: Path, models: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_damaged_model_is_told_as_such_and_a_misspelled_name_suggests_the_righ
 
 def test_what_is_deleted_may_be_named_as_it_is_shown(models: Path) -> None:
     shutil.copy(WEIGHTS, models / "mine.gguf")
-    assert find("mine", Library(folders=[models]).scan()).path == models / "mine.gguf"
+    assert find_entry("mine", Library(folders=[models]).scan()).path == models / "mine.gguf"
 
 
 async def test_a_model_is_loaded_and_drafts_by_that_name_and_a_request_may_name_it(

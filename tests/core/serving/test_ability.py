@@ -5,14 +5,14 @@ import pytest
 from core.engines.echo import EchoModel
 from core.errors import ModelUnable
 from core.requests import Embedding, RawText, Transcription
-from core.serving.ability import Request, ability_of, kind_asked, kind_of, require_able
+from core.serving.ability import Request, find_ability, find_asked_kind, find_kind, require_able
 from core.snapshots import ModelKind
 from tests.fakes.support import asks
 
 
 def test_a_model_is_asked_only_for_what_its_kind_does() -> None:
     model = EchoModel()
-    assert kind_of(model) is kind_asked(asks("x")) is ModelKind.CHAT
+    assert find_kind(model) is find_asked_kind(asks("x")) is ModelKind.CHAT
     require_able(model, "echo", asks("x"))
 
 
@@ -26,4 +26,4 @@ def test_a_refusal_says_what_the_model_does_and_where(request_: Request, wish: s
 
 
 def test_every_kind_has_an_endpoint_of_its_own() -> None:
-    assert len({ability_of(kind).endpoint for kind in ModelKind}) == len(ModelKind)
+    assert len({find_ability(kind).endpoint for kind in ModelKind}) == len(ModelKind)

@@ -11,7 +11,7 @@ from core.engines.echo import ARTIFACT, EchoModel
 from core.errors import LoadFailed
 from core.guide import WEIGHTS
 from core.models.resolve import resolve_own
-from core.serving.draft_model import with_draft
+from core.serving.draft_model import add_draft
 from core.serving.loaded import Loaded
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
@@ -120,6 +120,6 @@ def test_a_model_whose_draft_fails_is_freed(trouble: LoadFailed | None) -> None:
         return Loaded(small, "echo")
 
     with pytest.raises(LoadFailed):
-        with_draft(Loaded(large, "echo"), "large", ARTIFACT, load)
+        add_draft(Loaded(large, "echo"), "large", ARTIFACT, load)
     assert large.freed
     assert small.freed is (trouble is None)

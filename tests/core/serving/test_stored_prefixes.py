@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from core.cache.disk import DiskTier, stored_files
+from core.cache.disk import DiskTier, list_stored_files
 from core.cache.store import PrefixStore
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
@@ -177,4 +177,4 @@ async def test_mixed_requests_leave_nothing_behind_but_what_is_kept(tmp_path: Pa
         await until(lambda: host.snapshot().slots_used == 0)
         assert store.memory_used <= 20_000 * 1.25 + 3_000
     store.close(WAIT)
-    assert sum(file.size for file in stored_files(tmp_path)) <= 60_000 + 3_000
+    assert sum(file.size for file in list_stored_files(tmp_path)) <= 60_000 + 3_000

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, merge, overruled
+from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, drop_overruled, merge_sources
 
 FILE = Source(OriginKind.FILE, {"server": {"port": 1, "host": "a"}, "models": {"x": {"slots": 2}}}, "c.toml")
 ENVIRONMENT = Source(
@@ -13,7 +13,7 @@ FLAGS = Source(OriginKind.FLAG, {"server": {"port": 3, "api_key": None}, "models
 
 
 def test_each_value_tells_its_last_source() -> None:
-    merged = merge([FILE, ENVIRONMENT])
+    merged = merge_sources([FILE, ENVIRONMENT])
     assert merged.values["server"] == {"port": 2, "host": "a"}
     assert merged.origin(("server", "port")) == Origin(OriginKind.ENVIRONMENT, "BENCHTOP_SERVER_PORT")
     assert merged.origin(("server", "host")) == Origin(OriginKind.FILE, "c.toml")
@@ -21,7 +21,7 @@ def test_each_value_tells_its_last_source() -> None:
 
 
 def test_none_is_not_given_and_an_empty_table_takes_nothing_away() -> None:
-    merged = merge([FILE, FLAGS])
+    merged = merge_sources([FILE, FLAGS])
     assert merged.values == {"server": {"port": 3, "host": "a"}, "models": {"x": {"slots": 2}, "y": {}}}
     assert merged.origin(("models", "x", "slots")).kind is OriginKind.FILE
 
@@ -29,9 +29,9 @@ def test_none_is_not_given_and_an_empty_table_takes_nothing_away() -> None:
 def test_a_stronger_source_for_all_models_beats_a_weaker_one_for_a_single_model() -> None:
     shared = {"slots": ("model", "slots"), "ttl": ("pool", "model_ttl")}
     file = Source(OriginKind.FILE, {"model": {"slots": 1}, "models": {"x": {"slots": 2, "ttl": 5.0}, "y": {}}})
-    assert overruled(merge([file]), shared).values == merge([file]).values
+    assert drop_overruled(merge_sources([file]), shared).values == merge_sources([file]).values
     flags = Source(OriginKind.FLAG, {"model": {"slots": 8}})
-    kept = overruled(merge([file, flags]), shared)
+    kept = drop_overruled(merge_sources([file, flags]), shared)
     assert kept.values == {"model": {"slots": 8}, "models": {"x": {"ttl": 5.0}, "y": {}}}
     assert ("models", "x", "slots") not in kept.origins
 
@@ -56,7 +56,7 @@ def leaves(tree: Tree, before: Key = ()) -> dict[Key, object]:
 
 @given(TREES)
 def test_merging_one_source_keeps_all_it_gives_and_nothing_else(tree: Tree) -> None:
-    merged = merge([Source(OriginKind.FILE, tree)])
+    merged = merge_sources([Source(OriginKind.FILE, tree)])
     given = {key: value for key, value in leaves(tree).items() if value is not None}
     assert leaves(merged.values) == given
     assert merged.origins.keys() == given.keys()
@@ -64,7 +64,7 @@ def test_merging_one_source_keeps_all_it_gives_and_nothing_else(tree: Tree) -> N
 
 @given(TREES, TREES)
 def test_what_the_last_source_gives_always_stands(first: Tree, second: Tree) -> None:
-    merged = merge([Source(OriginKind.FILE, first), Source(OriginKind.FLAG, second)])
+    merged = merge_sources([Source(OriginKind.FILE, first), Source(OriginKind.FLAG, second)])
     stands = leaves(merged.values)
     for key, value in leaves(second).items():
         if value is not None:
@@ -75,5 +75,5 @@ def test_what_the_last_source_gives_always_stands(first: Tree, second: Tree) -> 
 @given(TREES, TREES)
 def test_merging_leaves_the_sources_as_they_were(first: Tree, second: Tree) -> None:
     before = (leaves(first), leaves(second))
-    merge([Source(OriginKind.FILE, first), Source(OriginKind.FLAG, second)])
+    merge_sources([Source(OriginKind.FILE, first), Source(OriginKind.FLAG, second)])
     assert (leaves(first), leaves(second)) == before

@@ -10,12 +10,12 @@ import pytest
 from core.contract.declared import list_fields
 from core.contract.options import KvType, LoadOptions
 from core.errors import ConfigError
-from core.settings.check import structs
-from core.settings.environment import variable_of
+from core.settings.check import list_structs
+from core.settings.environment import name_variable
 from core.settings.load import SHARED, load_settings, read_settings
 from core.settings.merge import DEFAULT, Origin, OriginKind
 from core.settings.profile import Profile
-from core.settings.schema import ServerSettings, Settings, folders
+from core.settings.schema import ServerSettings, Settings, find_folders
 
 
 @pytest.fixture
@@ -240,14 +240,14 @@ def test_a_wrong_value_in_the_environment_names_the_key() -> None:
 
 def test_one_variable_moves_all_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
-    where = folders()
+    where = find_folders()
     assert {where.config.parent, where.cache.parent, where.state.parent} == {tmp_path}
 
 
 def test_what_is_called_a_key_or_a_password_is_marked_as_secret() -> None:
     words = {"key", "token", "password", "secret"}
     for section in get_type_hints(Settings).values():
-        for kind in structs(section):
+        for kind in list_structs(section):
             for each in list_fields(kind):
                 assert each.secret == bool(words & set(each.name.split("_"))), f"{section}.{each.name}"
 
@@ -263,7 +263,7 @@ EMPTY = ["", " ", "\r", '""', "''"]
 @pytest.mark.parametrize("empty", EMPTY)
 def test_an_empty_variable_is_one_that_was_not_given_for_every_setting(empty: str) -> None:
     given = {
-        variable_of((section, key)): empty
+        name_variable((section, key)): empty
         for section, kind in get_type_hints(Settings).items()
         if section != "models"
         for key in kind.__struct_fields__

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.cache.disk import DiskTier, stored_files
-from core.settings.schema import folders
+from core.cache.disk import DiskTier, list_stored_files
+from core.settings.schema import find_folders
 from tests.fakes.prefixes import header_of, state_of
 from tui.cli.main import main
 
@@ -16,7 +16,7 @@ RUNS = (tuple(range(300)), tuple(range(400, 450)))
 @pytest.fixture
 def tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskTier:
     monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
-    made = DiskTier(folders().cache / "prefixes", 1_000_000)
+    made = DiskTier(find_folders().cache / "prefixes", 1_000_000)
     for tokens in RUNS:
         made.write(header_of(), tokens, state_of(tokens))
     return made
@@ -47,16 +47,16 @@ def test_one_prefix_all_of_a_model_or_all_can_be_deleted(tier: DiskTier, said: S
     first = tier.files()[0].path.stem
     assert main(["cache", "rm", first[:12]]) == 0
     assert said().startswith("Deleted 1 prefix")
-    assert len(list(stored_files(tier.folder))) == 1
+    assert len(list(list_stored_files(tier.folder))) == 1
     assert main(["cache", "rm", "guide"]) == 0
-    assert list(stored_files(tier.folder)) == []
+    assert list(list_stored_files(tier.folder)) == []
     assert main(["cache", "rm", "--all"]) == 0
 
 
 @pytest.mark.parametrize("words", [[], ["nobody"], ["guide", "--all"]])
 def test_what_names_no_prefix_deletes_none(tier: DiskTier, words: list[str]) -> None:
     assert main(["cache", "rm", *words]) == 2
-    assert len(list(stored_files(tier.folder))) == 2
+    assert len(list(list_stored_files(tier.folder))) == 2
 
 
 def test_verifying_deletes_what_is_damaged_and_says_what(tier: DiskTier, said: Said) -> None:

@@ -393,7 +393,7 @@ def _memory() -> tuple[Device, ...]:
 
 def _listed(store: Store, item: Item, here: Collection[str]) -> Leaf:
     """The quants of a model at the Hub, those that run here first. Raises BenchtopError."""
-    from core.models.hub.choose_quant import wanted
+    from core.models.hub.choose_quant import choose_quant
     from core.names import HubName
 
     formats = store.formats
@@ -412,7 +412,7 @@ def _listed(store: Store, item: Item, here: Collection[str]) -> Leaf:
     choices = [Choice(quant, here=quant.name in here, runs=quant.format in formats) for quant in quants]
     choices.sort(key=lambda each: not each.runs)
     try:
-        usual = wanted(HubName(found[0][0].repo, found[0][0].label), found[0][1], formats)
+        usual = choose_quant(HubName(found[0][0].repo, found[0][0].label), found[0][1], formats)
     except ModelNotFound:
         usual = choices[0].quant
     index = next(number for number, each in enumerate(choices) if each.quant == usual)

@@ -14,7 +14,7 @@ from textual import work
 from core.errors import BenchtopError, GatedRepository
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.fit.estimate import Verdict
-from core.models.library.delete import repo_of
+from core.models.library.delete import find_repo
 from core.models.library.scan import LibraryEntry, Location
 from core.sizes import format_size
 from tui import format as fmt
@@ -206,7 +206,7 @@ class Keeping(Room):
 
     def _downloads_of(self, entry: LibraryEntry) -> list[DownloadItem]:
         """Those of its repository that are not done."""
-        repo = repo_of(entry)
+        repo = find_repo(entry)
         mine = [item for item in self.query_one(Transfers).items if repo == item.name.partition(":")[0]]
         return [item for item in mine if item.state is not DownloadState.DONE]
 

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 
 from core.models.catalog import Task
-from core.models.formats.registry import known_formats
+from core.models.formats.registry import load_formats
 from tui import format as fmt
 from tui.screens.models.rows import View
 from tui.widgets.plain import Plain
@@ -59,7 +59,7 @@ class Narrow(ModalScreen[None]):
             case "task":
                 view = replace(view, task=_next(tuple(Task), view.task, by))
             case "format":
-                view = replace(view, format=_next(known_formats().names, view.format, by))
+                view = replace(view, format=_next(load_formats().names, view.format, by))
             case "licence":
                 view = replace(view, licence=_next(LICENCES, view.licence, by))
             case "parameters":

@@ -13,7 +13,7 @@ from core.contract.options import KvType
 from core.devices import Device
 from core.models.formats.header import Header
 from core.models.hub.repository import Quant
-from core.models.offers import alike
+from core.models.offers import adapt_header
 
 if TYPE_CHECKING:
     from core.models.fit.estimate import Judged
@@ -92,7 +92,7 @@ def _told(choice: Choice, quant: Quant, header: Header) -> Choice:
     if choice.own or choice.quant.format != quant.format or choice.quant.repo != quant.repo:
         return choice
     # Whether it is a graph or GGUF: what its layers keep depends on the architecture alone.
-    return replace(choice, header=alike(header, choice.quant))
+    return replace(choice, header=adapt_header(header, choice.quant))
 
 
 def formats_to_read(choices: Iterable[Choice], preferred: Quant | None) -> tuple[Quant, ...]:

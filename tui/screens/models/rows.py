@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from core.contract.artifact import FormatName
 from core.models.catalog import CatalogEntry, Task
 from core.models.fit.estimate import TIGHT, Verdict
-from core.models.formats.registry import known_formats
-from core.models.hub.search import Found, parameters_in
+from core.models.formats.registry import load_formats
+from core.models.hub.search import Found, read_parameters
 from core.models.library.scan import LibraryEntry, Location
 from core.snapshots import ModelSnapshot
 
@@ -240,7 +240,7 @@ def of_library(entry: LibraryEntry, model: ModelSnapshot | None, known: CatalogE
         where=WHERE_OF[entry.location],
         formats=formats,
         size=entry.size,
-        parameters=counted or (known.parameters if known else None) or parameters_in(name),
+        parameters=counted or (known.parameters if known else None) or read_parameters(name),
         task=known.task if known is not None else _task_of(entry.format),
         licence=known.licence if known is not None else None,
         updated=datetime.fromtimestamp(entry.used).astimezone() if entry.used else None,
@@ -341,5 +341,5 @@ def partial(entry: LibraryEntry) -> bool:
 
 def _task_of(format_: FormatName | None) -> Task | None:
     """What models of a format are for mostly; nothing tells it of a file."""
-    known = known_formats().get(format_) if format_ is not None else None
+    known = load_formats().get(format_) if format_ is not None else None
     return known.task if known is not None else None

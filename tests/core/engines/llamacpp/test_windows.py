@@ -12,7 +12,7 @@ from core.contract.artifact import Artifact
 from core.contract.models import Trims
 from core.contract.options import KvType, LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.models.fit.estimate import estimate, usual_setup
+from core.models.fit.estimate import choose_setup, estimate_parts
 from core.models.formats.read import read_header
 from core.serving.kv_backup import TAIL_TOKENS
 from tests.fakes.architectures import BATCH, CELLS, SEQUENCES, Reserved, write, write_random
@@ -71,7 +71,7 @@ def test_what_cut_windows_save_is_in_the_estimate(tmp_path: Path) -> None:
     path = write("gemma3", tmp_path)
     header = read_header(Artifact("gemma3", "gguf", path, path.stat().st_size))
     whole, cut = (
-        estimate(header, usual_setup(header, LoadOptions(ctx_size=8192, slots=1, swa_full=full), ENOUGH, ())).kv
+        estimate_parts(header, choose_setup(header, LoadOptions(ctx_size=8192, slots=1, swa_full=full), ENOUGH, ())).kv
         for full in (None, False)
     )
     assert cut < whole / 2

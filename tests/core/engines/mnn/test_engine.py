@@ -15,7 +15,7 @@ from core.contract.options import LoadOptions
 from core.contract.step import Work
 from core.engines.mnn.engine import MEND, MnnEngine
 from core.errors import ArtifactError, Cancelled, EngineError, LoadFailed
-from core.models.library.variants import formats, variant
+from core.models.library.variants import list_formats, provide_variant
 from core.models.resolve import resolve_own
 from core.requests import Sampling
 from tests.core.engines.mnn.conftest import artifact
@@ -75,8 +75,8 @@ def test_safer_settings_end_with_one_thread() -> None:
 def test_the_built_in_model_can_be_had_for_it(guide: Path, tmp_path: Path) -> None:
     ours: Artifact = resolve_own("guide")
     engine = MnnEngine()
-    (wanted,) = (each for each in formats(ours) if each in engine.formats)
-    made = variant(ours, wanted, tmp_path)
+    (wanted,) = (each for each in list_formats(ours) if each in engine.formats)
+    made = provide_variant(ours, wanted, tmp_path)
     assert answer(engine.load(made, OPTIONS)).startswith("A KV cache keeps the attention keys and values")
 
 

@@ -16,7 +16,7 @@ from core.engines.whisper.engine import WhisperEngine
 from core.engines.whisper.model import WhisperModel
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Finished, Heard
-from core.models.formats.detect import detect
+from core.models.formats.detect import detect_format
 from core.models.formats.source import Damaged
 from core.models.resolve import resolve_own
 from core.requests import Transcription
@@ -57,7 +57,7 @@ def model(path: Path) -> Iterator[WhisperModel]:
 
 
 def test_the_file_is_told_by_its_content(path: Path, model: WhisperModel) -> None:
-    assert detect(path) == "ggml-whisper"
+    assert detect_format(path) == "ggml-whisper"
     assert resolve_own(str(path)).format == "ggml-whisper"
     assert artifact(path).format in WhisperEngine().formats
     spec = model.spec
@@ -188,7 +188,7 @@ def test_another_ggml_file_is_no_whisper_model(tmp_path: Path) -> None:
     other = tmp_path / "llama.bin"
     other.write_bytes(b"lmgg" + (32_000).to_bytes(4, "little") * 11)
     with pytest.raises(Damaged, match="no whisper model, with a n_vocab of 32000"):
-        detect(other)
+        detect_format(other)
 
 
 def test_a_model_that_lacks_tensors_is_refused_in_whisper_cpps_words(path: Path, tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from core.engines.registry import Engines
 from core.errors import DownloadError, DownloadsBusy
 from core.guide import WEIGHTS
 from core.models.downloads.status import DownloadState
-from core.models.hub.cache import find
+from core.models.hub.cache import find_cached
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant
-from core.models.library.delete import delete
-from core.models.library.delete import find as find_entry
+from core.models.library.delete import delete_model, find_entry
 from core.models.library.scan import Library
 from core.models.store import Store
 from core.names import HubName
@@ -46,11 +45,11 @@ def library(bench: Bench) -> Library:
 
 def remove(bench: Bench, name: str) -> int:
     shelf = library(bench)
-    return delete(shelf, find_entry(name, shelf.scan(), shelf.cache))
+    return delete_model(shelf, find_entry(name, shelf.scan(), shelf.cache))
 
 
 def here(bench: Bench, label: str) -> bool:
-    return find(HubName("o/m", label), bench.cache, ["onnx"]) is not None
+    return find_cached(HubName("o/m", label), bench.cache, ["onnx"]) is not None
 
 
 def test_discarding_leaves_what_another_download_of_the_commit_is_made_of(bench: Bench) -> None:
@@ -103,7 +102,7 @@ def test_what_another_process_fetches_is_neither_discarded_nor_deleted(bench: Be
         remove(bench, "owner/model")
     shelf = Library(cache=bench.cache)
     with pytest.raises(DownloadError, match="is being downloaded"):
-        delete(shelf, find_entry("owner/model", shelf.scan(), shelf.cache))
+        delete_model(shelf, find_entry("owner/model", shelf.scan(), shelf.cache))
     (partial,) = bench.partials()
     assert partial.stat().st_size == MB
     downloads.pause(key)

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.models.downloads.journal import COMPACT_FROM, Added, Entry, Fetched, Journal, Moved, Record, replay
+from core.models.downloads.journal import COMPACT_FROM, Added, Entry, Fetched, Journal, Moved, Record, replay_journal
 from core.models.downloads.status import DownloadState
 from core.models.formats.registry import FORMATS
 from core.models.hub.repository import Quant, RepoFile
@@ -51,13 +51,13 @@ def test_any_prefix_says_what_its_whole_lines_say(written: list[Record], data: s
         # A line is whole without the byte that ends it.
         if size - 1 <= cut:
             whole.append(line)
-    assert replay(content[:cut]) == replay(b"".join(whole))
+    assert replay_journal(content[:cut]) == replay_journal(b"".join(whole))
 
 
 @given(st.lists(records, max_size=10), st.binary(max_size=30).filter(lambda junk: b"{" not in junk))
 def test_junk_between_lines_loses_no_line(written: list[Record], junk: bytes) -> None:
     lines = lines_of(written)
-    assert replay(b"\n".join([junk, *lines, junk])) == replay(b"".join(lines))
+    assert replay_journal(b"\n".join([junk, *lines, junk])) == replay_journal(b"".join(lines))
 
 
 def test_a_line_after_a_torn_one_is_read(tmp_path: Path) -> None:

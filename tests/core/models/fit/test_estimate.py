@@ -18,14 +18,14 @@ from core.models.fit.estimate import (
     Parts,
     Setup,
     Verdict,
+    choose_setup,
     compute_bytes,
-    estimate,
-    fit,
-    largest_context,
-    rearranged_types,
-    usual_setup,
+    estimate_parts,
+    find_largest_context,
+    judge_fit,
+    list_rearranged_types,
 )
-from core.models.fit.sizing import cells_for, size
+from core.models.fit.sizing import choose_sizes, count_cells
 from core.models.formats.header import Header, Layer, Portion
 from core.models.formats.read import read_header
 from tests.bench.fit import Taken, expected
@@ -64,28 +64,33 @@ def card(free: int) -> Device:
 
 
 def test_weights_and_kv_cache_are_counted_exactly() -> None:
-    parts = estimate(HEADER, SETUP)
+    parts = estimate_parts(HEADER, SETUP)
     assert parts.weights == GIB
     assert parts.kv == 28 * 2 * 256 * 2 * 4096
 
 
 @given(contexts, slots)
 def test_the_cells_counted_are_those_that_loading_sets_aside(context: int, slots: int) -> None:
-    loaded = size(LoadOptions(ctx_size=context, slots=slots), 1 << 20, 1, GIB)
-    assert loaded.cells == cells_for(context, slots)
-    assert estimate(HEADER, Setup(context, slots=slots)).kv == HEADER.kv_bytes(loaded.cells, KvType.F16)
+    loaded = choose_sizes(LoadOptions(ctx_size=context, slots=slots), 1 << 20, 1, GIB)
+    assert loaded.cells == count_cells(context, slots)
+    assert estimate_parts(HEADER, Setup(context, slots=slots)).kv == HEADER.kv_bytes(loaded.cells, KvType.F16)
 
 
 @given(contexts, contexts, slots, kv_types)
 def test_more_context_never_takes_less(one: int, other: int, slots: int, kv: KvType) -> None:
     small, large = sorted((one, other))
-    assert estimate(HEADER, Setup(small, kv, slots)).needed <= estimate(HEADER, Setup(large, kv, slots)).needed
+    assert (
+        estimate_parts(HEADER, Setup(small, kv, slots)).needed <= estimate_parts(HEADER, Setup(large, kv, slots)).needed
+    )
 
 
 @given(contexts, slots, slots)
 def test_more_slots_never_take_less(context: int, one: int, other: int) -> None:
     few, many = sorted((one, other))
-    assert estimate(HEADER, Setup(context, slots=few)).needed <= estimate(HEADER, Setup(context, slots=many)).needed
+    assert (
+        estimate_parts(HEADER, Setup(context, slots=few)).needed
+        <= estimate_parts(HEADER, Setup(context, slots=many)).needed
+    )
 
 
 @given(contexts, frees, frees)
@@ -93,65 +98,67 @@ def test_more_memory_never_makes_it_worse(context: int, one: int, other: int) ->
     order = list(Verdict)
     little, much = sorted((one, other))
     setup = replace(SETUP, context=context)
-    verdicts = [fit(HEADER, setup, [host(free)]).verdict for free in (much, little)]
+    verdicts = [judge_fit(HEADER, setup, [host(free)]).verdict for free in (much, little)]
     assert order.index(verdicts[0]) <= order.index(verdicts[1])
 
 
 def test_the_three_verdicts() -> None:
-    needed = estimate(HEADER, SETUP).needed
-    assert fit(HEADER, SETUP, [host(2 * needed)]).verdict is Verdict.FITS
-    assert fit(HEADER, SETUP, [host(needed + 1)]).verdict is Verdict.TIGHT
-    answer = fit(HEADER, SETUP, [host(needed - 1)])
+    needed = estimate_parts(HEADER, SETUP).needed
+    assert judge_fit(HEADER, SETUP, [host(2 * needed)]).verdict is Verdict.FITS
+    assert judge_fit(HEADER, SETUP, [host(needed + 1)]).verdict is Verdict.TIGHT
+    answer = judge_fit(HEADER, SETUP, [host(needed - 1)])
     assert (answer.verdict, answer.lacking) == (Verdict.DOES_NOT_FIT, 1)
 
 
 def test_originals_of_rearranged_weights_make_it_tight_and_not_too_large() -> None:
     setup = replace(SETUP, rearranged=frozenset({"Q4_K"}))
-    parts = estimate(HEADER, setup)
+    parts = estimate_parts(HEADER, setup)
     assert parts.copies == 700 << 20
-    assert parts.needed == estimate(HEADER, SETUP).needed
-    assert fit(HEADER, setup, [host(round(parts.needed * 1.2))]).verdict is Verdict.TIGHT
-    assert fit(HEADER, SETUP, [host(round(parts.needed * 1.2))]).verdict is Verdict.FITS
+    assert parts.needed == estimate_parts(HEADER, SETUP).needed
+    assert judge_fit(HEADER, setup, [host(round(parts.needed * 1.2))]).verdict is Verdict.TIGHT
+    assert judge_fit(HEADER, SETUP, [host(round(parts.needed * 1.2))]).verdict is Verdict.FITS
 
 
 def test_a_card_goes_first_where_it_has_the_room() -> None:
-    assert fit(HEADER, SETUP, [host(32 * GIB), card(16 * GIB)]).device.kind is DeviceKind.CUDA
-    assert fit(HEADER, SETUP, [host(32 * GIB), card(GIB)]).device.kind is DeviceKind.HOST
+    assert judge_fit(HEADER, SETUP, [host(32 * GIB), card(16 * GIB)]).device.kind is DeviceKind.CUDA
+    assert judge_fit(HEADER, SETUP, [host(32 * GIB), card(GIB)]).device.kind is DeviceKind.HOST
 
 
 def test_where_nothing_fits_the_device_with_most_room_is_named() -> None:
-    answer = fit(HEADER, SETUP, [host(900 << 20), card(100 << 20)])
+    answer = judge_fit(HEADER, SETUP, [host(900 << 20), card(100 << 20)])
     assert (answer.verdict, answer.device.kind) == (Verdict.DOES_NOT_FIT, DeviceKind.HOST)
 
 
 @given(slots, kv_types, st.integers(GIB // 2, 8 * GIB))
 def test_the_largest_context_is_the_largest(slots: int, kv: KvType, free: int) -> None:
     setup = Setup(1, kv, slots)
-    found = largest_context(HEADER, setup, [host(free)])
+    found = find_largest_context(HEADER, setup, [host(free)])
     if found is not None:
-        assert fit(HEADER, replace(setup, context=found), [host(free)]).verdict is Verdict.FITS
+        assert judge_fit(HEADER, replace(setup, context=found), [host(free)]).verdict is Verdict.FITS
     if found != HEADER.trained_context:
         beyond = (found or 0) + 256
-        assert fit(HEADER, replace(setup, context=beyond), [host(free)]).verdict is not Verdict.FITS
+        assert judge_fit(HEADER, replace(setup, context=beyond), [host(free)]).verdict is not Verdict.FITS
 
 
 def test_a_smaller_kv_type_leaves_room_for_more_context() -> None:
     free = [host(round(GIB * 1.6))]
-    found = [largest_context(HEADER, replace(SETUP, kv=kv), free) or 0 for kv in (KvType.F16, KvType.Q8_0, KvType.Q4_0)]
+    found = [
+        find_largest_context(HEADER, replace(SETUP, kv=kv), free) or 0 for kv in (KvType.F16, KvType.Q8_0, KvType.Q4_0)
+    ]
     assert found == sorted(set(found))
 
 
 def test_windows_count_where_an_engine_keeps_no_more() -> None:
     layers = (Layer(2, 128, 128, window=512),) * 21 + (Layer(2, 128, 128),) * 7
     header = replace(HEADER, layers=layers)
-    whole = estimate(header, replace(SETUP, context=32_768)).kv
-    windowed = estimate(header, replace(SETUP, context=32_768, windowed=True)).kv
+    whole = estimate_parts(header, replace(SETUP, context=32_768)).kv
+    windowed = estimate_parts(header, replace(SETUP, context=32_768, windowed=True)).kv
     assert windowed == whole // 28 * 7 + 21 * (512 + 512) * 2 * 256 * 2
 
 
 def test_a_cache_that_grows_is_needed_but_not_there_at_once() -> None:
-    grows = estimate(HEADER, replace(SETUP, grows=True))
-    at_once = estimate(HEADER, SETUP)
+    grows = estimate_parts(HEADER, replace(SETUP, grows=True))
+    at_once = estimate_parts(HEADER, SETUP)
     assert grows.needed == at_once.needed
     assert at_once.loaded - grows.loaded == at_once.kv
 
@@ -159,7 +166,7 @@ def test_a_cache_that_grows_is_needed_but_not_there_at_once() -> None:
 def test_recurrent_states_are_counted_for_each_sequence() -> None:
     header = replace(HEADER, layers=(Layer(state_bytes=1 << 20),) * 4)
     # The slots' own and one more; no residents, which could not share a state.
-    assert estimate(header, replace(SETUP, slots=3)).kv == 4 * 4 << 20
+    assert estimate_parts(header, replace(SETUP, slots=3)).kv == 4 * 4 << 20
 
 
 @pytest.mark.parametrize(
@@ -184,9 +191,9 @@ def test_the_compute_buffer_is_what_llama_cpp_reports(
 
 
 def test_processors_rearrange_what_they_have_kernels_for() -> None:
-    assert rearranged_types(("avx2", "sse4_1")) == {"Q4_0", "Q4_K", "IQ4_NL"}
-    assert "Q8_0" in rearranged_types(("amx_int8",))
-    assert rearranged_types(("avx2",), extra_buffers=False) == rearranged_types(()) == frozenset()
+    assert list_rearranged_types(("avx2", "sse4_1")) == {"Q4_0", "Q4_K", "IQ4_NL"}
+    assert "Q8_0" in list_rearranged_types(("amx_int8",))
+    assert list_rearranged_types(("avx2",), extra_buffers=False) == list_rearranged_types(()) == frozenset()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count mapped files otherwise")
@@ -195,33 +202,36 @@ def test_loading_the_built_in_model_takes_what_was_estimated() -> None:
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
     taken = msgspec.json.decode(done.stdout, type=Taken)
     header = read_header(Artifact("guide", "gguf", WEIGHTS, 0))
-    assert taken.cells == cells_for(1024, 2)
+    assert taken.cells == count_cells(1024, 2)
     assert taken.kv_bytes_per_token == header.kv_bytes_per_token(KvType.F16)
     assert expected(WEIGHTS, 1024, 2).loaded == pytest.approx(taken.resident, rel=0.2)
 
 
 def test_what_the_options_leave_open_is_chosen_as_loading_does() -> None:
     options = LoadOptions(kv_type=KvType.Q8_0, extra_buffers=False)
-    setup = usual_setup(HEADER, options, 9 * GIB, ("avx2",))
-    sizes = size(options, 32_768, HEADER.kv_bytes_per_token(KvType.Q8_0), 8 * GIB)
+    setup = choose_setup(HEADER, options, 9 * GIB, ("avx2",))
+    sizes = choose_sizes(options, 32_768, HEADER.kv_bytes_per_token(KvType.Q8_0), 8 * GIB)
     assert (setup.context, setup.slots, setup.kv) == (sizes.context, sizes.slots, KvType.Q8_0)
     assert setup.rearranged == frozenset()
-    assert usual_setup(HEADER, LoadOptions(ctx_size=777, slots=3), 9 * GIB, ()).context == 777
+    assert choose_setup(HEADER, LoadOptions(ctx_size=777, slots=3), 9 * GIB, ()).context == 777
 
 
 def test_activations_are_those_of_a_micro_batch() -> None:
-    whole = estimate(HEADER, replace(SETUP, batch=2048))
-    divided = estimate(HEADER, replace(SETUP, batch=2048, micro_batch=256))
+    whole = estimate_parts(HEADER, replace(SETUP, batch=2048))
+    divided = estimate_parts(HEADER, replace(SETUP, batch=2048, micro_batch=256))
     assert divided.compute < whole.compute
     assert divided.compute + divided.filling == sum(
-        getattr(estimate(HEADER, replace(SETUP, batch=256)), part) for part in ("compute", "filling")
+        getattr(estimate_parts(HEADER, replace(SETUP, batch=256)), part) for part in ("compute", "filling")
     )
     # No pass is larger than its batch, nor than all that the cache holds.
-    assert estimate(HEADER, replace(SETUP, micro_batch=4096)) == estimate(HEADER, SETUP)
+    assert estimate_parts(HEADER, replace(SETUP, micro_batch=4096)) == estimate_parts(HEADER, SETUP)
     small = replace(SETUP, context=256)
-    assert estimate(HEADER, replace(small, batch=2048)).compute == estimate(HEADER, replace(small, batch=256)).compute
+    assert (
+        estimate_parts(HEADER, replace(small, batch=2048)).compute
+        == estimate_parts(HEADER, replace(small, batch=256)).compute
+    )
     options = LoadOptions(batch=1024, micro_batch=128)
-    assert (usual_setup(HEADER, options, GIB, ()).batch, usual_setup(HEADER, options, GIB, ()).micro_batch) == (
+    assert (choose_setup(HEADER, options, GIB, ()).batch, choose_setup(HEADER, options, GIB, ()).micro_batch) == (
         1024,
         128,
     )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.hardware import describe_machine
 from core.models.fit.estimate import Parts
-from core.models.fit.records import ENOUGH, KEPT, MOST, FitRecord, FitRecords, corrected, correction
+from core.models.fit.records import ENOUGH, KEPT, MOST, FitRecord, FitRecords, correct_parts, derive_correction
 
 PARTS = Parts(
     weights=1 << 30,
@@ -38,31 +38,31 @@ factors = st.floats(1 / MOST + 0.01, MOST - 0.01)
 
 @given(factors, st.integers(ENOUGH, 20))
 def test_loads_that_agree_are_believed(factor: float, count: int) -> None:
-    parts = correction([times(factor)] * count)(PARTS)
+    parts = derive_correction([times(factor)] * count)(PARTS)
     assert parts.loaded == pytest.approx(times(factor).measured, abs=8)
 
 
 @given(st.lists(factors, max_size=ENOUGH - 1))
 def test_too_few_loads_change_nothing(few: list[float]) -> None:
-    assert correction([times(factor) for factor in few])(PARTS) == PARTS
+    assert derive_correction([times(factor) for factor in few])(PARTS) == PARTS
 
 
 @given(factors, st.lists(st.one_of(st.integers(0, 1 << 40).map(record), factors.map(times)), max_size=4))
 def test_a_few_wild_loads_do_not_outvote_many(factor: float, wild: list[FitRecord]) -> None:
-    parts = correction([*wild, *[times(factor)] * 9])(PARTS)
+    parts = derive_correction([*wild, *[times(factor)] * 9])(PARTS)
     assert parts.loaded == pytest.approx(times(factor).measured, abs=8)
 
 
 @given(st.lists(st.integers(0, 1 << 40), max_size=30))
 def test_no_record_makes_an_estimate_absurd(measured: list[int]) -> None:
-    parts = correction([record(each) for each in measured])(PARTS)
-    least, most = corrected(PARTS, 1 / MOST), corrected(PARTS, MOST)
+    parts = derive_correction([record(each) for each in measured])(PARTS)
+    least, most = correct_parts(PARTS, 1 / MOST), correct_parts(PARTS, MOST)
     assert least.needed <= parts.needed <= most.needed
 
 
 @given(factors)
 def test_what_is_counted_exactly_stays(factor: float) -> None:
-    parts = corrected(PARTS, factor)
+    parts = correct_parts(PARTS, factor)
     assert replace(parts, compute=0, vocabulary=0, overhead=0) == replace(PARTS, compute=0, vocabulary=0, overhead=0)
 
 

@@ -6,7 +6,7 @@ from core.contract.abilities import BatchSize
 from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.llamacpp.model import LlamaModel
-from core.models.fit.sizing import batch_sizes
+from core.models.fit.sizing import list_batch_sizes
 from core.models.resolve import resolve_own
 
 GUIDE = resolve_own("guide")
@@ -33,12 +33,12 @@ def pairs(found: list[BatchSize]) -> list[tuple[int, int]]:
 def test_the_usual_size_comes_first_and_what_is_fixed_stays_fixed(
     options: LoadOptions, context: int, expected: list[tuple[int, int]]
 ) -> None:
-    assert pairs(batch_sizes(options, context, lambda _: True)) == expected
+    assert pairs(list_batch_sizes(options, context, lambda _: True)) == expected
 
 
 def test_larger_sizes_are_offered_only_where_there_is_memory_for_them() -> None:
-    assert pairs(batch_sizes(LoadOptions(), 16_384, lambda size: size <= 1024))[-1] == (1024, 1024)
-    assert pairs(batch_sizes(LoadOptions(), 16_384, lambda _: False)) == [(512, 512), *SMALLER]
+    assert pairs(list_batch_sizes(LoadOptions(), 16_384, lambda size: size <= 1024))[-1] == (1024, 1024)
+    assert pairs(list_batch_sizes(LoadOptions(), 16_384, lambda _: False)) == [(512, 512), *SMALLER]
 
 
 def test_a_models_own_context_bounds_its_sizes_and_so_does_the_one_asked_for() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from core.errors import ModelNotFound
-from core.models.hub.choose_quant import wanted
-from core.models.hub.quants import group
+from core.models.hub.choose_quant import choose_quant
+from core.models.hub.quants import group_quants
 from core.models.hub.repository import RepoFile, Repository
 from core.names import HubName, parse_name
 
@@ -15,7 +15,7 @@ SIZES = {label: 300_000_000 * (index + 1) for index, label in enumerate(GGUF)}
 def listed(*paths: str, repo: str = "o/r") -> Repository:
     sizes = {f"m-{label}.gguf": size for label, size in SIZES.items()}
     files = tuple(RepoFile(path, sizes.get(path, 1000)) for path in paths)
-    return Repository(repo, "c", files, group(repo, "c", files))
+    return Repository(repo, "c", files, group_quants(repo, "c", files))
 
 
 def ggufs(*labels: str) -> Repository:
@@ -59,15 +59,15 @@ CHOICES = [
 def test_a_name_asks_for_one_model(text: str, repository: Repository, label: str) -> None:
     name = parse_name(text)
     assert isinstance(name, HubName)
-    assert wanted(name, repository).label == label
+    assert choose_quant(name, repository).label == label
 
 
 def test_formats_that_engines_take_go_first_and_others_are_left_out() -> None:
     repository = listed(*GRAPHS, "m-Q4_K_M.gguf")
-    chosen = wanted(HubName("o/r"), repository, ("onnx", "gguf"))
+    chosen = choose_quant(HubName("o/r"), repository, ("onnx", "gguf"))
     assert chosen.format == "onnx"
     with pytest.raises(ModelNotFound, match="holds only .*which cannot be run here"):
-        wanted(HubName("o/r"), repository, ("mnn",))
+        choose_quant(HubName("o/r"), repository, ("mnn",))
 
 
 def test_a_name_that_two_formats_go_by_means_the_one_that_goes_first() -> None:
@@ -75,8 +75,8 @@ def test_a_name_that_two_formats_go_by_means_the_one_that_goes_first() -> None:
     for text in ("o/r:bf16", "o/r:fp16"):
         name = parse_name(text)
         assert isinstance(name, HubName)
-        assert wanted(name, repository, ("mlx", "gguf")).format == "mlx"
-        assert wanted(name, repository, ("gguf", "mlx")).format == "gguf"
+        assert choose_quant(name, repository, ("mlx", "gguf")).format == "mlx"
+        assert choose_quant(name, repository, ("gguf", "mlx")).format == "gguf"
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_what_is_not_there_is_told_with_what_is(text: str, repository: Repositor
     name = parse_name(text)
     assert isinstance(name, HubName)
     with pytest.raises(ModelNotFound, match=says):
-        wanted(name, repository)
+        choose_quant(name, repository)

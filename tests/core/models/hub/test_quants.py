@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.models.formats.gguf_files import gguf_label
-from core.models.hub.choose_quant import wanted
-from core.models.hub.quants import formats_of, group, heads, label_by_name, projectors
+from core.models.formats.gguf_files import label_gguf
+from core.models.hub.choose_quant import choose_quant
+from core.models.hub.quants import group_quants, guess_formats, guess_label, list_heads, list_projectors
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.names import HubName, parse_name
 
@@ -16,7 +16,7 @@ def files(*paths: str, size: int = 1000) -> list[RepoFile]:
 
 
 def grouped(*paths: str, repo: str = "owner/name", label: str | None = None) -> dict[str, Quant]:
-    return {quant.label: quant for quant in group(repo, "c" * 40, files(*paths), weights_label=label)}
+    return {quant.label: quant for quant in group_quants(repo, "c" * 40, files(*paths), weights_label=label)}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def grouped(*paths: str, repo: str = "owner/name", label: str | None = None) -> 
     ],
 )
 def test_labels_are_read_off_the_names(path: str, label: str) -> None:
-    assert gguf_label(path) == label
+    assert label_gguf(path) == label
 
 
 def test_parts_of_a_split_file_are_one_quant_in_their_order() -> None:
@@ -63,7 +63,7 @@ def test_a_split_file_of_which_parts_are_missing_is_left_out() -> None:
 def test_projectors_and_importance_matrices_are_no_quants() -> None:
     names = ("a-Q4_0.gguf", "mmproj-a-f16.gguf", "a.imatrix.gguf")
     assert set(grouped(*names)) == {"Q4_0"}
-    assert [file.path for file in projectors(files(*names))] == ["mmproj-a-f16.gguf"]
+    assert [file.path for file in list_projectors(files(*names))] == ["mmproj-a-f16.gguf"]
 
 
 GB = 10**9
@@ -121,9 +121,9 @@ def test_what_only_drafts_is_set_aside(
     listed: list[tuple[str, int]], labels: dict[str, str], drafting: set[str]
 ) -> None:
     files = [RepoFile(path, size) for path, size in listed]
-    made = group("o/n", "c" * 40, files)
+    made = group_quants("o/n", "c" * 40, files)
     assert {quant.label: quant.files[0].path for quant in made} == labels
-    assert {file.path for file in heads(files)} == drafting
+    assert {file.path for file in list_heads(files)} == drafting
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_every_label_can_be_written_behind_a_colon() -> None:
 
 def test_of_two_models_of_one_label_the_larger_goes_by_it() -> None:
     small, large = RepoFile("a-Q8_0.gguf", GB), RepoFile("the-whole-Q8_0.gguf", 9 * GB)
-    made = {quant.label: quant.files for quant in group("o/n", "c" * 40, [small, large])}
+    made = {quant.label: quant.files for quant in group_quants("o/n", "c" * 40, [small, large])}
     assert made == {"Q8_0": (large,), "a-Q8_0": (small,)}
 
 
@@ -190,7 +190,7 @@ def test_a_model_goes_by_the_name_of_its_listing_where_it_is_alone(paths: tuple[
     listed = grouped(*paths)
     assert len(listed) == len(paths)
     for label, quant in listed.items():
-        (alone,) = group("owner/name", "c" * 40, quant.files)
+        (alone,) = group_quants("owner/name", "c" * 40, quant.files)
         assert label.lower() in {each.lower() for each in (alone.label, *alone.also)}
 
 
@@ -203,14 +203,14 @@ ENDINGS = st.sampled_from([".gguf", ".pte", "/genai_config.json"])
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(PATHS, ENDINGS).map("".join), max_size=8, unique=True))
 def test_whatever_files_are_called_none_is_lost_and_each_can_be_asked_for(paths: list[str]) -> None:
-    listed = group("owner/name", "c" * 40, files(*paths))
+    listed = group_quants("owner/name", "c" * 40, files(*paths))
     assert len(listed) == len(paths)
     assert len({quant.label.lower() for quant in listed}) == len(paths)
     for quant in listed:
         name = parse_name(quant.name)
         assert name == HubName("owner/name", quant.label)
-        alone = group("owner/name", "c" * 40, quant.files)
-        assert wanted(name, Repository("owner/name", "c" * 40, quant.files, alone)).files == quant.files
+        alone = group_quants("owner/name", "c" * 40, quant.files)
+        assert choose_quant(name, Repository("owner/name", "c" * 40, quant.files, alone)).files == quant.files
 
 
 def test_two_models_of_one_label_are_told_apart_by_their_names() -> None:
@@ -218,7 +218,9 @@ def test_two_models_of_one_label_are_told_apart_by_their_names() -> None:
 
 
 def test_quants_come_smallest_first() -> None:
-    made = group("o/n", "c" * 40, [RepoFile("a-Q8_0.gguf", 9), RepoFile("a-Q4_0.gguf", 5), RepoFile("a-F16.gguf", 20)])
+    made = group_quants(
+        "o/n", "c" * 40, [RepoFile("a-Q8_0.gguf", 9), RepoFile("a-Q4_0.gguf", 5), RepoFile("a-F16.gguf", 20)]
+    )
     assert [quant.label for quant in made] == ["Q4_0", "Q8_0", "F16"]
 
 
@@ -254,7 +256,7 @@ def test_safetensors_without_a_configuration_are_no_model() -> None:
     ],
 )
 def test_the_repository_name_tells_the_label_where_nothing_else_does(repo: str, label: str) -> None:
-    assert label_by_name(repo) == label
+    assert guess_label(repo) == label
 
 
 def test_each_graph_is_a_quant_with_its_data_and_tokenizer() -> None:
@@ -301,6 +303,6 @@ def test_mnn_folders_and_pte_programs_are_quants() -> None:
 
 
 def test_formats_are_told_by_the_names_alone() -> None:
-    held = formats_of(["a-Q4_0.gguf", "config.json", "model.safetensors", "onnx/model.onnx"])
+    held = guess_formats(["a-Q4_0.gguf", "config.json", "model.safetensors", "onnx/model.onnx"])
     assert held == {"gguf", "mlx", "onnx"}
-    assert formats_of(["README.md", "pytorch_model.bin"]) == frozenset()
+    assert guess_formats(["README.md", "pytorch_model.bin"]) == frozenset()

@@ -8,7 +8,7 @@ import pytest
 from core.errors import HubError
 from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
-from core.models.hub.search import Filters, Sort, parameters_in
+from core.models.hub.search import Filters, Sort, read_parameters
 from tests.fakes.hub import Fault, LoopbackHub
 
 GGUF = {"a-Q4_0.gguf": b"x"}
@@ -101,4 +101,4 @@ def test_an_answer_that_is_no_list_is_named(hub: Hub, loopback: LoopbackHub) -> 
     ],
 )
 def test_names_tell_how_many_parameters_there_are(name: str, parameters: float | None) -> None:
-    assert parameters_in(name) == parameters
+    assert read_parameters(name) == parameters

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import DownloadError, ModelNotFound, UsageError
 from core.guide import WEIGHTS
-from core.models.library.delete import delete, find
+from core.models.library.delete import delete_model, find_entry
 from core.models.library.scan import Library, LibraryEntry
 from tests.fakes.hubcache import OTHER, begun, cached
 
@@ -15,7 +15,7 @@ SHARED = {"config.json": b"{}", "tokenizer.json": b"[]"}
 
 
 def entry_of(library: Library, name: str) -> LibraryEntry:
-    return find(name, library.scan(), library.cache)
+    return find_entry(name, library.scan(), library.cache)
 
 
 def names(library: Library) -> set[str]:
@@ -25,10 +25,10 @@ def names(library: Library) -> set[str]:
 def test_one_quant_goes_and_the_other_stays(tmp_path: Path) -> None:
     snapshot = cached(tmp_path, "o/r", {"m-Q4_K_M.gguf": GGUF, "m-Q8_0.gguf": GGUF + b"8", "README.md": b"r"})
     library = Library(cache=tmp_path)
-    assert delete(library, entry_of(library, "o/r:Q8_0")) == len(GGUF) + 1
+    assert delete_model(library, entry_of(library, "o/r:Q8_0")) == len(GGUF) + 1
     assert names(library) == {"o/r:Q4_K_M"}
     assert len(list((snapshot.parents[1] / "blobs").iterdir())) == 2
-    assert delete(library, entry_of(library, "o/r")) == len(GGUF) + 1
+    assert delete_model(library, entry_of(library, "o/r")) == len(GGUF) + 1
     assert not (tmp_path / "models--o--r").exists()
 
 
@@ -36,9 +36,9 @@ def test_contents_that_another_commit_uses_stay(tmp_path: Path) -> None:
     cached(tmp_path, "o/r", {"m-Q4_K_M.gguf": GGUF}, OTHER)
     cached(tmp_path, "o/r", {"m-Q4_K_M.gguf": GGUF, "m-Q8_0.gguf": GGUF + b"8"})
     library = Library(cache=tmp_path)
-    assert delete(library, entry_of(library, "o/r:Q4_K_M")) == 0
+    assert delete_model(library, entry_of(library, "o/r:Q4_K_M")) == 0
     assert entry_of(library, "o/r:Q4_K_M").path.is_file()
-    assert delete(library, entry_of(library, "o/r:Q4_K_M")) == 0 or names(library) == {"o/r:Q8_0"}
+    assert delete_model(library, entry_of(library, "o/r:Q4_K_M")) == 0 or names(library) == {"o/r:Q8_0"}
 
 
 def test_files_that_two_graphs_share_stay_until_the_last_goes(tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_files_that_two_graphs_share_stay_until_the_last_goes(tmp_path: Path) ->
         (Library(folders=[folder.parent]), folder),
     ):
         first = next(entry for entry in library.scan() if entry.path.name == "model_q4.onnx")
-        assert delete(library, first) == 20
+        assert delete_model(library, first) == 20
         assert (location / "config.json").exists()
         (last,) = [entry for entry in library.scan() if entry.name not in ("guide", "echo")]
-        assert delete(library, last) == 14
+        assert delete_model(library, last) == 14
         assert not location.exists()
     assert folder.parent.is_dir()
 
@@ -64,7 +64,7 @@ def test_files_that_two_graphs_share_stay_until_the_last_goes(tmp_path: Path) ->
 def test_a_partial_download_can_be_deleted(tmp_path: Path) -> None:
     begun(tmp_path, "o/partial", b"x" * 30, "abc")
     library = Library(cache=tmp_path)
-    assert delete(library, entry_of(library, "o/partial")) == 30
+    assert delete_model(library, entry_of(library, "o/partial")) == 30
     assert names(library) == set()
     assert not (tmp_path / "models--o--partial").exists()
 
@@ -76,12 +76,12 @@ def test_a_link_that_leads_nowhere_costs_no_other_model_its_files(tmp_path: Path
     (snapshot / gone).resolve().unlink()
     library = Library(cache=tmp_path)
     before = names(library)
-    assert delete(library, entry_of(library, "o/wreck:Q4_K_M")) == len(GGUF)
+    assert delete_model(library, entry_of(library, "o/wreck:Q4_K_M")) == len(GGUF)
     assert names(library) == before - {"o/wreck:Q4_K_M"}
-    assert delete(library, entry_of(library, f"o/wreck/{gone}")) == 0
+    assert delete_model(library, entry_of(library, f"o/wreck/{gone}")) == 0
     assert entry_of(library, "o/wreck:Q6_K").path.is_file()
     for name in names(library):
-        delete(library, entry_of(library, name))
+        delete_model(library, entry_of(library, name))
     assert not (tmp_path / "models--o--wreck").exists()
 
 
@@ -89,7 +89,7 @@ def test_the_same_commit_of_a_renamed_repository_stays(tmp_path: Path) -> None:
     snapshots = [cached(tmp_path, repo, {"m-Q4_K_M.gguf": GGUF}) for repo in ("new/model", "old/model")]
     library = Library(cache=tmp_path)
     for repo, location in zip(("old/model", "new/model"), reversed(snapshots), strict=True):
-        assert delete(library, entry_of(library, f"{repo}:Q4_K_M")) == len(GGUF)
+        assert delete_model(library, entry_of(library, f"{repo}:Q4_K_M")) == len(GGUF)
         assert not location.exists()
         assert names(library) == ({"new/model:Q4_K_M"} if repo == "old/model" else set())
 
@@ -98,7 +98,7 @@ def test_the_same_commit_of_a_renamed_repository_stays(tmp_path: Path) -> None:
 def test_what_may_still_be_wanted_of_a_commit_stays_when_its_last_model_goes(tmp_path: Path, left: str) -> None:
     snapshot = cached(tmp_path, "o/r", {"m-Q4_K_M.gguf": GGUF, left: GGUF + b"left", "README.md": b"r"})
     library = Library(cache=tmp_path)
-    assert delete(library, entry_of(library, "o/r:Q4_K_M")) == len(GGUF)
+    assert delete_model(library, entry_of(library, "o/r:Q4_K_M")) == len(GGUF)
     assert (snapshot / left).stat().st_size == len(GGUF) + 4
     assert not (snapshot / "m-Q4_K_M.gguf").exists()
 
@@ -107,7 +107,7 @@ def test_a_partial_download_stays_when_the_last_model_goes(tmp_path: Path) -> No
     cached(tmp_path, "o/r", {"m-Q4_K_M.gguf": GGUF})
     partial = begun(tmp_path, "o/r", b"x" * 30, "abc")
     library = Library(cache=tmp_path)
-    assert delete(library, entry_of(library, "o/r:Q4_K_M")) == len(GGUF)
+    assert delete_model(library, entry_of(library, "o/r:Q4_K_M")) == len(GGUF)
     assert partial.stat().st_size == 30
     assert names(library) == {"o/r"}
 
@@ -120,9 +120,9 @@ def test_what_another_program_fetches_is_not_deleted(tmp_path: Path) -> None:
     lock.parent.mkdir(parents=True)
     library = Library(cache=tmp_path)
     with FileLock(lock), pytest.raises(DownloadError, match=r"A file of o/r is being downloaded; pause"):
-        delete(library, entry_of(library, "o/r"))
+        delete_model(library, entry_of(library, "o/r"))
     assert partial.exists()
-    assert delete(library, entry_of(library, "o/r")) == 30
+    assert delete_model(library, entry_of(library, "o/r")) == 30
 
 
 def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
     library = Library(here=[here], folders=[tmp_path / "models"], cache=tmp_path / "cache")
     for name in ("guide", "echo", str(path)):
         with pytest.raises(UsageError, match="so it is not deleted here"):
-            delete(library, entry_of(library, name))
+            delete_model(library, entry_of(library, name))
     assert path.exists()
     assert WEIGHTS.exists()
 
@@ -148,18 +148,18 @@ def test_an_entry_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
     (models / "link.gguf").symlink_to(target)
     library = Library(folders=[models])
     entry = entry_of(library, str(models / "link.gguf"))
-    assert delete(library, entry) == 0
+    assert delete_model(library, entry) == 0
     assert target.exists()
     assert not (models / "link.gguf").exists()
     forged = LibraryEntry(entry.name, target, entry.format, 1, False, location=entry.location, files=(target,))
     with pytest.raises(UsageError):
-        delete(library, forged)
+        delete_model(library, forged)
     (models / "loop").symlink_to(outside)
     forged = LibraryEntry(
         "x", models / "loop", None, 1, False, location=entry.location, files=(models / "loop" / target.name,)
     )
     with pytest.raises(UsageError):
-        delete(library, forged)
+        delete_model(library, forged)
     assert target.exists()
 
 

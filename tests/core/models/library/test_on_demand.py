@@ -10,7 +10,7 @@ import pytest
 
 from core.lanes import WorkLane
 from core.models.library import on_demand as shelf
-from core.models.library.on_demand import Shelf, loadable
+from core.models.library.on_demand import Shelf, list_loadable
 from core.models.library.scan import LibraryEntry, Location
 
 
@@ -20,7 +20,7 @@ def entry(name: str, **fields: object) -> LibraryEntry:
 
 
 def names_of(*entries: LibraryEntry, names: tuple[str, ...] = ()) -> list[str]:
-    return [each.name for each in loadable(entries, names, set())]
+    return [each.name for each in list_loadable(entries, names, set())]
 
 
 def test_only_what_a_client_can_name_and_an_engine_runs_is_loadable() -> None:
@@ -28,7 +28,7 @@ def test_only_what_a_client_can_name_and_an_engine_runs_is_loadable() -> None:
     assert names_of(entry("a", problem="It is damaged."), entry("b", share=0.5), entry("c", engines=())) == []
     assert names_of(entry("./a.gguf"), entry("http://127.0.0.1:1"), entry("~/a")) == []
     assert names_of(entry("a"), names=("a",)) == []
-    assert list(loadable([entry("a")], (), set(), engine="mlx")) == []
+    assert list(list_loadable([entry("a")], (), set(), engine="mlx")) == []
 
 
 def test_of_a_name_that_two_have_neither_is_loadable_but_a_built_in_one_is() -> None:

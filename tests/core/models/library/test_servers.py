@@ -10,7 +10,7 @@ import pytest
 
 from core.contract.artifact import URL
 from core.models.library.scan import Location
-from core.models.library.servers import ask
+from core.models.library.servers import ask_servers
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def serving(status: int, body: bytes) -> Iterator[str]:
 def test_the_models_of_a_server_are_listed_by_address_and_name() -> None:
     body = json.dumps({"object": "list", "data": [{"id": "a", "object": "model"}, {"id": "b:7b"}]}).encode()
     with serving(200, body) as url:
-        entries = ask([url, f"{url}/v1"])
+        entries = ask_servers([url, f"{url}/v1"])
     assert [entry.name for entry in entries] == [f"{url}#a", f"{url}#b:7b"] * 2
     assert {(entry.format, entry.location) for entry in entries} == {(URL, Location.SERVER)}
 
@@ -50,7 +50,7 @@ def test_the_models_of_a_server_are_listed_by_address_and_name() -> None:
 )
 def test_a_server_that_answers_wrongly_is_one_entry_with_the_reason(status: int, body: bytes, says: str) -> None:
     with serving(status, body) as url:
-        (entry,) = ask([url])
+        (entry,) = ask_servers([url])
     assert entry.name == url
     assert says in (entry.problem or "")
 
@@ -58,21 +58,21 @@ def test_a_server_that_answers_wrongly_is_one_entry_with_the_reason(status: int,
 def test_a_server_that_is_not_there_and_an_address_that_is_none_are_told() -> None:
     with serving(200, b"{}") as url:
         pass
-    gone, wrong = ask([url, "http://"])
+    gone, wrong = ask_servers([url, "http://"])
     assert "does not answer" in (gone.problem or "")
     assert "names no host" in (wrong.problem or "")
-    assert ask([]) == ()
+    assert ask_servers([]) == ()
 
 
 @pytest.mark.parametrize("url", ["http://h..x/", "http://xn--/", f"http://{'a' * 70}/"])
 def test_a_name_that_no_host_can_have_is_one_entry_with_the_reason(url: str) -> None:
-    (entry,) = ask([url])
+    (entry,) = ask_servers([url])
     assert "no address that can be asked" in (entry.problem or "")
 
 
 @pytest.mark.parametrize("url", ["http://me:s3cret@host/", "http://me:s3/cret@host", "me:s3cret@host"])
 def test_a_password_in_an_address_is_not_shown(url: str) -> None:
-    (entry,) = ask([url])
+    (entry,) = ask_servers([url])
     assert entry.problem is not None
     assert "cret" not in entry.name + entry.problem
     assert "host" in entry.name

@@ -12,7 +12,7 @@ import pytest
 from core.contract.artifact import Artifact
 from core.guide import WEIGHTS
 from core.models.library import variants
-from core.models.library.variants import Conversion, variant
+from core.models.library.variants import Conversion, provide_variant
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 
@@ -73,9 +73,9 @@ def a_file_for_the_folder(folder: Path) -> None:
 def test_a_variant_that_was_damaged_is_made_again(
     made: list[Path], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    folder = variant(GUIDE, "onnx", tmp_path).path
+    folder = provide_variant(GUIDE, "onnx", tmp_path).path
     damage(folder)
-    assert variant(GUIDE, "onnx", tmp_path).path == folder
+    assert provide_variant(GUIDE, "onnx", tmp_path).path == folder
     assert (folder / "config.json").read_text() == '{"layers": 2}'
     assert (folder / "onnx" / "model.onnx").read_bytes() == b"weights"
     assert len(made) == 2
@@ -83,7 +83,7 @@ def test_a_variant_that_was_damaged_is_made_again(
 
 
 def test_a_whole_variant_is_made_once_whatever_an_engine_put_beside_it(made: list[Path], tmp_path: Path) -> None:
-    folder = variant(GUIDE, "onnx", tmp_path).path
+    folder = provide_variant(GUIDE, "onnx", tmp_path).path
     (folder / "tuned.cache").write_bytes(b"an engine's own")
-    variant(GUIDE, "onnx", tmp_path)
+    provide_variant(GUIDE, "onnx", tmp_path)
     assert len(made) == 1

@@ -3,7 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.serving.pool.eviction import NoRoom, Occupant, Room, coldest, default_limit, expired, make_room
+from core.serving.pool.eviction import (
+    NoRoom,
+    Occupant,
+    Room,
+    choose_memory_limit,
+    find_coldest,
+    list_expired,
+    make_room,
+)
 
 GIB = 2**30
 
@@ -35,8 +43,8 @@ def test_a_pinned_one_never_goes_and_what_is_lacking_is_told() -> None:
 
 
 def test_the_limit_leaves_a_fifth_of_a_small_machine_and_eight_gigabytes_of_a_large_one() -> None:
-    assert default_limit(10_000_000_000) == 8_000_000_000
-    assert default_limit(64_000_000_000) == 56_000_000_000
+    assert choose_memory_limit(10_000_000_000) == 8_000_000_000
+    assert choose_memory_limit(64_000_000_000) == 56_000_000_000
 
 
 def test_only_idle_unpinned_models_with_a_time_to_live_expire() -> None:
@@ -47,9 +55,9 @@ def test_only_idle_unpinned_models_with_a_time_to_live_expire() -> None:
         idle("busy", 1, 0.0, ttl=10.0, busy=True),
         idle("pinned", 1, 0.0, ttl=10.0, pinned=True),
     ]
-    assert expired(there, 100.0) == ["gone"]
-    assert coldest([idle("b", 1, 2.0), idle("a", 1, 1.0, pinned=True)]) == "b"
-    assert coldest([]) is None
+    assert list_expired(there, 100.0) == ["gone"]
+    assert find_coldest([idle("b", 1, 2.0), idle("a", 1, 1.0, pinned=True)]) == "b"
+    assert find_coldest([]) is None
 
 
 occupants = st.lists(

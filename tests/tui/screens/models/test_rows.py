@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from core.contract.options import KvType
 from core.guide import WEIGHTS
-from core.models.catalog import Task, builtin_catalog
+from core.models.catalog import Task, load_builtin_catalog
 from core.models.fit.estimate import Verdict
 from core.models.formats.registry import FORMATS
 from core.models.library.scan import LibraryEntry, Location
-from core.models.offers import alike
+from core.models.offers import adapt_header
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings
 from core.snapshots import DraftStats, ModelSnapshot, ModelState
@@ -141,7 +141,7 @@ def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself()
         LibraryEntry(f"{QWEN}:Q8_0", Path("x"), "gguf", 4 * GB, False, location=Location.HUB),
     ]
     models = [ModelSnapshot(name, "llamacpp", ModelState.READY) for name in ("tiny", "llama-3.2-1b", "elsewhere")]
-    made = stock(entries, models, builtin_catalog(), FOUND)
+    made = stock(entries, models, load_builtin_catalog(), FOUND)
     loaded = {item.key: item.where for item in made if item.model is not None}
     assert loaded == {
         "here:/m/tiny.gguf": Where.FOLDER,
@@ -210,7 +210,7 @@ def test_one_header_tells_of_the_other_quants_until_their_own_is_read() -> None:
     read = header(quants[0].size)
     told = with_header(choices, quants[0], read)
     assert [each.own for each in told] == [True, False, False, False, False]
-    assert told[2].header == alike(read, quants[2])
+    assert told[2].header == adapt_header(read, quants[2])
     assert told[2].header is not None
     assert told[2].header.weight_bytes == quants[2].size
     own = header(5 * GB, "Q8_0")

@@ -9,7 +9,7 @@ from typing import Final
 
 from core.models.formats.format import Format
 from core.models.formats.header import Header
-from core.models.formats.listing import Group, Listing, names_by_path
+from core.models.formats.listing import Group, Listing, list_names
 from core.models.formats.source import Damaged, Files, FileSource, Source
 
 MAGIC: Final = b"PAIRS 1\n"
@@ -36,7 +36,7 @@ class PairsFormat(Format):
     def group_files(self, listing: Listing) -> Iterator[Group]:
         for path in listing.sizes:
             if path.endswith(".pairs"):
-                yield Group(names_by_path("pairs", path), (path,))
+                yield Group(list_names("pairs", path), (path,))
 
     def locate_model(self, folder: Path, files: Sequence[str], *, several: bool) -> Path:
         return folder / files[0]
