@@ -30,8 +30,8 @@ from tui.actions.action import Action, bindings_of
 from tui.actions.registry import EVERYWHERE
 from tui.actions.screens import SCREENS, make_screen
 from tui.palettes import Palettes
-from tui.screens.base import Room
-from tui.session import Desk, Wish, build, model_in, notes_on_talk
+from tui.screens.base import WorkbenchScreen
+from tui.session import Desk, LoadWish, build, model_in, notes_on_talk
 from tui.terminal.keys_in_turn import KeysInTurn
 from tui.widgets.log_tail import LogTail
 from tui.widgets.plain import Unobeyed
@@ -169,13 +169,13 @@ class BenchtopApp(KeysInTurn):
     def pulse(self) -> None:
         """Hand a snapshot to the screen in sight, dialogs above it notwithstanding."""
         room = self.screen_stack[0] if self.screen_stack else None
-        if isinstance(room, Room) and self.desk.started:
+        if isinstance(room, WorkbenchScreen) and self.desk.started:
             # A screen that is being taken down has lost some of its widgets already.
             with contextlib.suppress(NoMatches):
                 room.pulse(self.desk.snapshot())
 
     @work(group="load")
-    async def load(self, name: str, wish: Wish = Wish()) -> None:
+    async def load(self, name: str, wish: LoadWish = LoadWish()) -> None:
         """Load a model and make it the one in use; a failure is told, and the app goes on."""
         try:
             served = await self.desk.load(name, wish)
@@ -231,7 +231,11 @@ class BenchtopApp(KeysInTurn):
     def answering(self, model: str | None = None) -> int:
         """Answers being written, for chat or for clients, by one model or by any."""
         rooms = [stack[0] for stack in self._screen_stacks.values() if stack]
-        here = sum(isinstance(room, Room) and room.writing for room in rooms) if model in (None, self.desk.model) else 0
+        here = (
+            sum(isinstance(room, WorkbenchScreen) and room.writing for room in rooms)
+            if model in (None, self.desk.model)
+            else 0
+        )
         # The server counts what chat asked for too.
         return max(here, self.desk.answering(model))
 
@@ -270,7 +274,7 @@ class BenchtopApp(KeysInTurn):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The actions of the screen in sight and of the app, then the themes by name."""
         room = self.screen_stack[0]
-        for action in room.ACTIONS if isinstance(room, Room) else ():
+        for action in room.ACTIONS if isinstance(room, WorkbenchScreen) else ():
             if not action.selects or room.check_action(action.method, ()) is not False:
                 yield from self._command(action, room)
         for action in EVERYWHERE:

@@ -30,7 +30,7 @@ QUIT_DRAIN = 0.5
 """The same when the app is left: nobody is there to wait."""
 
 
-class Wish(Struct, frozen=True):
+class LoadWish(Struct, frozen=True):
     """How a model is to be loaded; None as the settings say."""
 
     context: int | None = None
@@ -38,7 +38,7 @@ class Wish(Struct, frozen=True):
 
     @property
     def given(self) -> bool:
-        return self != Wish()
+        return self != LoadWish()
 
     def __str__(self) -> str:
         """Words that go on "load it"."""
@@ -87,7 +87,7 @@ class Desk:
     def ready(self) -> bool:
         return self._ready.is_set() and self.problem is None
 
-    async def load(self, name: str, wish: Wish = Wish()) -> str:
+    async def load(self, name: str, wish: LoadWish = LoadWish()) -> str:
         """Load `name` and make it the model in use; returns the name it is served by. Raises BenchtopError."""
         # psutil, structlog and their like take a while to import; on a thread they do not hold up the screen.
         await asyncio.to_thread(importlib.import_module, "core.workbench")

@@ -23,7 +23,7 @@ RATE_SECONDS = 1.0
 Submit = Callable[[Generation], Awaitable[Stream]]
 
 
-class Phase(Enum):
+class BenchPhase(Enum):
     PREFILL = "prefill"
     DECODE = "decode"
 
@@ -49,7 +49,7 @@ class Progress(Struct, frozen=True, tag="progress"):
     """
 
     round: int
-    phase: Phase
+    phase: BenchPhase
     tokens: int
     seconds: float
     rate: float
@@ -157,7 +157,7 @@ class _Tally:
         self._seen.append((now, self._tokens))
         while now - self._seen[0][0] > RATE_SECONDS:
             self._seen.popleft()
-        phase = Phase.DECODE if self._tokens else Phase.PREFILL
+        phase = BenchPhase.DECODE if self._tokens else BenchPhase.PREFILL
         before, tokens = self._seen[0]
         rate = (self._tokens - tokens) / (now - before) if now > before else 0.0
         return Progress(self._round, phase, self._tokens, now - self._began, rate)

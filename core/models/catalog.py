@@ -61,7 +61,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     whisper: Offer | None = None
 
 
-class Source(Struct, frozen=True):
+class CatalogSource(Struct, frozen=True):
     """Where a model can be had in one format."""
 
     format: FormatName
@@ -83,11 +83,11 @@ class CatalogEntry(Struct, frozen=True):
     def formats(self) -> tuple[FormatName, ...]:
         return tuple(format_ for format_, _ in self.offers)
 
-    def sources(self, variant: str | None = None) -> tuple[Source, ...]:
+    def sources(self, variant: str | None = None) -> tuple[CatalogSource, ...]:
         """Where a variant can be had: the default, a width, or a quant that only repositories with several have."""
         wanted = variant or self.default.value
         found = ((format_, _named(offer, wanted)) for format_, offer in self.offers)
-        return tuple(Source(format_, name) for format_, name in found if name is not None)
+        return tuple(CatalogSource(format_, name) for format_, name in found if name is not None)
 
     @property
     def variants(self) -> tuple[Width, ...]:

@@ -40,7 +40,7 @@ __all__ = [
     "BUILT_IN",
     "ECHO",
     "GUIDE",
-    "Wish",
+    "DownloadWish",
     "choose_quant",
     "find_quant",
     "list_candidates",
@@ -60,7 +60,7 @@ def _empty() -> Mapping[str, Sequence[Path]]:
     return {}
 
 
-class Wish(Struct, frozen=True):
+class DownloadWish(Struct, frozen=True):
     """A repository from which a name could be downloaded."""
 
     name: HubName
@@ -150,17 +150,19 @@ def _aliases(text: str, catalog: Catalog | None) -> Collection[str]:
     return () if clean_name(text) in BUILT_IN else (catalog or _usual_catalog()).aliases
 
 
-def list_wishes(name: Name, catalog: Catalog | None = None, formats: Sequence[FormatName] = ORDER) -> tuple[Wish, ...]:
+def list_wishes(
+    name: Name, catalog: Catalog | None = None, formats: Sequence[FormatName] = ORDER
+) -> tuple[DownloadWish, ...]:
     """The repositories from which a name could be downloaded, the preferred format first. Empty for a name that is
     neither an alias nor of the Hub, and for a variant that no format has."""
     if isinstance(name, HubName):
-        return (Wish(name, (*formats, *(each for each in ORDER if each not in formats))),)
+        return (DownloadWish(name, (*formats, *(each for each in ORDER if each not in formats))),)
     if not isinstance(name, Alias):
         return ()
     entry = _entry(name, catalog or _usual_catalog())
     sources = [source for source in entry.sources(name.variant) if source.format in formats]
     sources.sort(key=lambda source: formats.index(source.format))
-    return tuple(Wish(source.name, (source.format,)) for source in sources)
+    return tuple(DownloadWish(source.name, (source.format,)) for source in sources)
 
 
 def find_quant(
@@ -224,7 +226,7 @@ def _on_shelf(name: str, paths: Sequence[Path]) -> Artifact:
         return read_path(paths[0], name)
 
 
-def _in_cache(listed: Sequence[Wish], name: str, cache: Path | None) -> Iterator[Artifact]:
+def _in_cache(listed: Sequence[DownloadWish], name: str, cache: Path | None) -> Iterator[Artifact]:
     from core.models.hub.cache import find_cached
 
     for wish in listed:

@@ -14,12 +14,12 @@ from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, attach_paths
 from core.models.formats.read import read_header
 from core.serving.ability import find_kind
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.snapshots import ModelKind
 
 Find = Callable[[str], Artifact]
 """From a model's name to its files. Raises ModelNotFound; downloads nothing."""
-LoadDraft = Callable[[Artifact, LoadOptions], Loaded]
+LoadDraft = Callable[[Artifact, LoadOptions], LoadedModel]
 
 
 class Simple(Enum):
@@ -70,7 +70,7 @@ def refuse_unlike(artifact: Artifact, chosen: Way) -> None:
         raise _unfit(chosen.name, artifact.name, difference)
 
 
-def add_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loaded:
+def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> LoadedModel:
     """The loaded model with its proposer; frees the model where the proposer cannot be made.
 
     Raises LoadFailed for a draft model of another vocabulary, and what loading it raises.
@@ -79,9 +79,9 @@ def add_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loade
         return loaded
     if not isinstance(loaded.model, Trims):
         note = f"Nothing is guessed ahead for it: with {loaded.engine} a wrong guess could not be taken back."
-        return Loaded(loaded.model, loaded.engine, (*loaded.notes, note), identity=loaded.identity)
+        return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, note), identity=loaded.identity)
     if isinstance(chosen, Simple):
-        return Loaded(loaded.model, loaded.engine, loaded.notes, PromptLookup(), loaded.identity)
+        return LoadedModel(loaded.model, loaded.engine, loaded.notes, PromptLookup(), loaded.identity)
     try:
         drafting = load(chosen, _options(loaded.model))
     except BaseException:
@@ -93,7 +93,7 @@ def add_draft(loaded: Loaded, model: str, chosen: Way, load: LoadDraft) -> Loade
         drafting.shutdown()
         loaded.shutdown()
         raise
-    return Loaded(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), proposer, loaded.identity)
+    return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), proposer, loaded.identity)
 
 
 def _options(model: Model) -> LoadOptions:

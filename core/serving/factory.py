@@ -14,7 +14,7 @@ from core.errors import LoadFailed, ModelNotReady, attach_paths
 from core.lanes import WorkLanes
 from core.models.store import Settled, Store
 from core.serving.host import Host
-from core.serving.loaded import Loaded, Loader
+from core.serving.loaded import LoadedModel, Loader
 from core.serving.pool.loader import ModelLoader
 from core.serving.pool.member import Member
 from core.settings.profile import Profile
@@ -68,7 +68,7 @@ class ModelFactory:
             trials=self._trials,
         )
 
-    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> Loaded:
+    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> LoadedModel:
         """Load on the calling thread, within `memory` bytes. Raises as `ModelLoader.load`, and ModelNotReady for a
         model that ended an earlier process."""
         if why := self._past.refused.get(member.name):

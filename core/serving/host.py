@@ -19,14 +19,14 @@ from core.lanes import WorkLanes
 from core.requests import Constraint, Embedding, Generation, JsonObject, ResolvedGeneration, Transcription
 from core.serving.ability import Request, find_ability, find_kind, require_able
 from core.serving.job import LoopJob
-from core.serving.loaded import Loaded, Loader
+from core.serving.loaded import LoadedModel, Loader
 from core.serving.loops.base import ModelLoop
 from core.serving.loops.embedder import EmbeddingLoop, EmbedJob
 from core.serving.loops.relay import Relayed, RelayLoop
 from core.serving.loops.scheduler import Served, ServingLoop
 from core.serving.prompts import PromptReader, read_inputs
 from core.serving.queue import AdmissionQueue
-from core.serving.sequence import Job
+from core.serving.sequence import RequestJob
 from core.serving.stream import Stream
 from core.settings.profile import SamplingDefaults
 from core.settings.schema import AnswerSettings
@@ -85,7 +85,7 @@ class Host:
         self._state = ModelState.LOADING
         self._detail = "starting"
         self._error: BenchtopError | None = None
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedModel | None = None
         self._reader: PromptReader | None = None
         """None for a model that renders and tokenises its prompts by itself."""
         self._serving: ModelLoop[Any] | None = None
@@ -290,7 +290,9 @@ class Host:
                     return Relayed(resolved), 0
                 prompt = await self._reader.read(resolved)
                 guard = self._answers.loop_guard
-                job = Job(resolved, prompt.tokens, self.spec.context, prompt.notes, prompt.mask, loop_guard=guard)
+                job = RequestJob(
+                    resolved, prompt.tokens, self.spec.context, prompt.notes, prompt.mask, loop_guard=guard
+                )
                 return job, len(prompt.tokens)
             case _:
                 assert_never(request)
@@ -347,7 +349,7 @@ class Host:
         self._tell(self._ready)
         loop.run()
 
-    def _served(self, loaded: Loaded) -> ModelLoop[Any]:
+    def _served(self, loaded: LoadedModel) -> ModelLoop[Any]:
         """Its loop; where there can be none, the model is freed."""
         try:
             return self._loop_for(loaded)
@@ -356,7 +358,7 @@ class Host:
             loaded.shutdown()
             raise
 
-    def _loop_for(self, loaded: Loaded) -> ModelLoop[Any]:
+    def _loop_for(self, loaded: LoadedModel) -> ModelLoop[Any]:
         model = loaded.model
         self._queue.set_slots(max(1, model.spec.slots))
         match model:
@@ -373,7 +375,7 @@ class Host:
             case _:
                 assert_never(model)
 
-    def _to_serve(self, loaded: Loaded, model: TokenModel) -> Served:
+    def _to_serve(self, loaded: LoadedModel, model: TokenModel) -> Served:
         """Reads what is stored of the model's prefixes."""
         prefixes = None
         if self._store is not None and loaded.identity is not None:
@@ -386,7 +388,7 @@ class Host:
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
         return self._to_serve(loaded, loaded.model)
 
-    def _take(self, loaded: Loaded) -> Loaded:
+    def _take(self, loaded: LoadedModel) -> LoadedModel:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
         model = loaded.model
         if isinstance(model, TokenModel):

@@ -15,7 +15,7 @@ from core.cache.store import StoredMatch
 from core.contract.models import TokenModel, Trims
 from core.contract.step import SequenceId
 from core.errors import EngineError
-from core.serving.sequence import Choice, Job
+from core.serving.sequence import RequestJob, ServedChoice
 from core.snapshots import Reuse, Tier
 from core.telemetry.log import get_logger
 
@@ -58,7 +58,7 @@ class KvBackup:
         """Finished sequences that are in the KV cache alone."""
         return len(self._unsaved)
 
-    def match(self, choice: Choice, shared: int) -> StoredMatch | None:
+    def match(self, choice: ServedChoice, shared: int) -> StoredMatch | None:
         """A stored prefix that is worth restoring although `shared` tokens are in the KV cache; the last token of the
         choice is always left to compute."""
         if self._prefixes is None or not choice.job.request.cache:
@@ -69,7 +69,7 @@ class KvBackup:
         worth = found.length - shared >= len(found.entry.tokens) * RESTORING_SHARE
         return found if worth else None
 
-    def restore(self, choice: Choice, match: StoredMatch) -> SequenceId | None:
+    def restore(self, choice: ServedChoice, match: StoredMatch) -> SequenceId | None:
         """A sequence that holds what was matched; None where the state is gone, or the engine will not have it."""
         assert self._prefixes is not None
         state = self._prefixes.take(match.entry)
@@ -84,7 +84,7 @@ class KvBackup:
             self._model.trim(sequence, match.length)
         return sequence
 
-    def explain(self, choice: Choice, reused: int, tier: Tier | None) -> Reuse:
+    def explain(self, choice: ServedChoice, reused: int, tier: Tier | None) -> Reuse:
         """Why no more of the choice's prompt was reused."""
         if self._prefixes is None:
             return Reuse(reused, tier)
@@ -97,31 +97,31 @@ class KvBackup:
         asked = Asked(tuple(choice.tokens), self._outline(job), reused, tier, job.request.cache)
         return self._prefixes.explain(job.owner, asked, words)
 
-    def keep(self, choice: Choice, sequence: SequenceId) -> None:
+    def keep(self, choice: ServedChoice, sequence: SequenceId) -> None:
         """The sequence stays in the KV cache, and is to be stored when there is time."""
         kept = self._kept(choice)
         if len(kept.tokens) >= LEAST_TOKENS and self._prefixes is not None and self._prefixes.keeps:
             self._unsaved[sequence] = kept
 
-    def checkpoint(self, choice: Choice, sequence: SequenceId) -> None:
+    def checkpoint(self, choice: ServedChoice, sequence: SequenceId) -> None:
         """Store the sequence as it is now: it cannot be cut later."""
         if self._prefixes is None or not self._prefixes.keeps or choice.computed < LEAST_TOKENS:
             return
         self._save(sequence, self._kept(choice))
 
-    def put_aside(self, choice: Choice, state: bytes) -> None:
+    def put_aside(self, choice: ServedChoice, state: bytes) -> None:
         """Store what a pre-empted choice had computed; it does not come back for it."""
         if self._prefixes is not None and self._prefixes.keeps and choice.computed >= LEAST_TOKENS:
             self._put(self._kept(choice), state)
 
-    def until_checkpoint(self, choice: Choice) -> int:
+    def until_checkpoint(self, choice: ServedChoice) -> int:
         """Tokens of the choice that may be computed before a state of it is to be stored; all where none is."""
         stores = self._prefixes is not None and self._prefixes.keeps and choice.job.request.cache
         if self._trims or not stores or choice.index:
             return choice.pending
         return next_checkpoint(len(choice.job.prompt), choice.computed, choice.pending)
 
-    def at_checkpoint(self, choice: Choice) -> bool:
+    def at_checkpoint(self, choice: ServedChoice) -> bool:
         """Whether a state of the choice is to be stored now."""
         return (
             not self._trims
@@ -159,7 +159,7 @@ class KvBackup:
         if self._prefixes is not None:
             self._prefixes.hurry()
 
-    def _kept(self, choice: Choice) -> _Kept:
+    def _kept(self, choice: ServedChoice) -> _Kept:
         """What the choice's sequence holds, which is remembered too."""
         job = choice.job
         kept = _Kept(job.owner, tuple(choice.tokens[: choice.computed]), self._outline(job))
@@ -167,7 +167,7 @@ class KvBackup:
             self._prefixes.remember(kept.owner, kept.tokens, len(job.prompt), kept.outline)
         return kept
 
-    def _outline(self, job: Job) -> Outline:
+    def _outline(self, job: RequestJob) -> Outline:
         return outline_request(job.request, self._model.spec.template)
 
     def _save(self, sequence: SequenceId, kept: _Kept) -> None:

@@ -20,7 +20,7 @@ from core.contract.step import SequenceId
 from core.decoding.common_prefix import count_common
 from core.errors import EngineError
 from core.serving.kv_backup import KvBackup
-from core.serving.sequence import Choice
+from core.serving.sequence import ServedChoice
 from core.snapshots import CacheStats, Cause, Tier
 
 OPTIMISTIC = 64
@@ -45,7 +45,7 @@ class KvMemory:
     def __init__(
         self,
         model: TokenModel,
-        running: Sequence[Choice],
+        running: Sequence[ServedChoice],
         past: CacheStats = CacheStats(),
         prefixes: ModelPrefixes | None = None,
         arrived: Callable[[], None] = lambda: None,
@@ -70,7 +70,7 @@ class KvMemory:
         """Cells neither in use nor claimed."""
         return self._model.spec.cells - self._ledger.used - self._claims
 
-    def place(self, choice: Choice) -> bool:
+    def place(self, choice: ServedChoice) -> bool:
         """Give the choice a sequence that begins with the longest known prefix, and reserve its cells.
 
         False when there is no room yet, or when a running prefill is about to make a prefix worth waiting for.
@@ -100,7 +100,7 @@ class KvMemory:
         self._count(choice, length, Tier.RESIDENT)
         return True
 
-    def grew(self, choice: Choice, computed: int) -> None:
+    def grew(self, choice: ServedChoice, computed: int) -> None:
         """`computed` more of the choice's claimed tokens are in the KV cache."""
         assert choice.sequence is not None
         self._ledger.extend(choice.sequence, computed)
@@ -110,11 +110,11 @@ class KvMemory:
         if self._backup.at_checkpoint(choice):
             self._backup.checkpoint(choice, choice.sequence)
 
-    def chunk(self, choice: Choice) -> int:
+    def chunk(self, choice: ServedChoice) -> int:
         """Tokens that the choice may compute in one step: all that are pending, or those before its next checkpoint."""
         return self._backup.until_checkpoint(choice)
 
-    def reserve(self, choice: Choice) -> bool:
+    def reserve(self, choice: ServedChoice) -> bool:
         """Make sure that the choice's pending tokens have cells. False when others must be preempted first."""
         lacking = choice.pending - choice.claim
         if lacking <= 0:
@@ -127,20 +127,20 @@ class KvMemory:
                 return True
         return False
 
-    def rewind(self, choice: Choice) -> bool:
+    def rewind(self, choice: ServedChoice) -> bool:
         """Undo what an interrupted step left in the choice's sequence; False where the model cannot."""
         if choice.sequence is None or not isinstance(self._model, Trims):
             return False
         self._model.trim(choice.sequence, choice.computed)
         return True
 
-    def preempt(self, choice: Choice) -> None:
+    def preempt(self, choice: ServedChoice) -> None:
         """Put the choice's KV state aside and free its cells; `place` brings it back."""
         assert choice.sequence is not None
         choice.saved = self._model.save(choice.sequence) if choice.computed else None
         self._close(choice)
 
-    def release(self, choice: Choice, *, keep: bool) -> None:
+    def release(self, choice: ServedChoice, *, keep: bool) -> None:
         """The choice has ended. With `keep` what it has computed stays: its sequence becomes a resident, where that
         adds anything, and a state that was put aside is stored."""
         keep = keep and choice.computed > 0 and choice.job.request.cache
@@ -199,12 +199,12 @@ class KvMemory:
         """Distinct cells in use."""
         return self._ledger.used
 
-    def _headroom(self, choice: Choice) -> int:
+    def _headroom(self, choice: ServedChoice) -> int:
         """Cells to reserve for tokens still to be drawn: all that were asked for, or a few where no limit was named."""
         left = choice.limit - choice.generated
         return left if choice.job.request.max_tokens is not None else min(OPTIMISTIC, left)
 
-    def _longest_shared(self, choice: Choice) -> Shared | None:
+    def _longest_shared(self, choice: ServedChoice) -> Shared | None:
         """The live sequence that shares most with the choice, leaving at least its last token to compute."""
         if not isinstance(self._model, Trims):
             return None
@@ -219,13 +219,13 @@ class KvMemory:
                 best = Shared(other.sequence, length)
         return best
 
-    def _worth_waiting(self, choice: Choice, now: int) -> bool:
+    def _worth_waiting(self, choice: ServedChoice, now: int) -> bool:
         """Whether a prefill under way will soon hold much more of the prompt than the `now` tokens known elsewhere."""
         if not isinstance(self._model, Trims):
             return False
         return any(self._common(choice, other) - now >= WORTH_WAITING for other in self._running if other.pending > 1)
 
-    def _common(self, choice: Choice, other: Choice) -> int:
+    def _common(self, choice: ServedChoice, other: ServedChoice) -> int:
         """Leading tokens in common with a running choice that this one may share."""
         ours, theirs = choice.job, other.job
         if ours is not theirs and not (ours.request.cache and theirs.request.cache and ours.owner == theirs.owner):
@@ -241,7 +241,7 @@ class KvMemory:
             self._evict(victim)
         return True
 
-    def _begin(self, choice: Choice, shared: Shared | None) -> SequenceId:
+    def _begin(self, choice: ServedChoice, shared: Shared | None) -> SequenceId:
         if shared is not None and isinstance(self._model, Trims):
             sequence = self._model.fork(shared.sequence, shared.length, choice.sampling, choice.tokens)
             self._ledger.fork(shared.sequence, sequence, shared.length)
@@ -250,7 +250,7 @@ class KvMemory:
             self._ledger.open(sequence)
         return sequence
 
-    def _bring_in(self, choice: Choice, match: StoredMatch) -> bool | None:
+    def _bring_in(self, choice: ServedChoice, match: StoredMatch) -> bool | None:
         """Begin the choice with a stored prefix. False when it must wait, for room or for the disk; None where the
         prefix cannot be had after all."""
         if match.entry.state is None:
@@ -271,7 +271,7 @@ class KvMemory:
         self._count(choice, match.length, tier)
         return True
 
-    def _bring_back(self, choice: Choice, saved: bytes) -> bool:
+    def _bring_back(self, choice: ServedChoice, saved: bytes) -> bool:
         """Restore a preempted choice; computes it anew where the engine will not take its own state back."""
         need = len(choice.tokens) + self._headroom(choice)
         if not self._sequence_free(None) or not self._make_room(need):
@@ -287,12 +287,12 @@ class KvMemory:
         choice.saved = None
         return True
 
-    def _claim(self, choice: Choice, sequence: SequenceId, cells: int) -> None:
+    def _claim(self, choice: ServedChoice, sequence: SequenceId, cells: int) -> None:
         choice.sequence = sequence
         choice.claim = cells
         self._claims += cells
 
-    def _count(self, choice: Choice, cached: int, tier: Tier) -> None:
+    def _count(self, choice: ServedChoice, cached: int, tier: Tier) -> None:
         """Book a lookup; choices after the first share their own request's prompt, which is no cache hit."""
         choice.computed = cached
         if choice.generated:
@@ -336,13 +336,13 @@ class KvMemory:
         self._ledger.close(sequence)
         self._model.close(sequence)
 
-    def _close(self, choice: Choice) -> None:
+    def _close(self, choice: ServedChoice) -> None:
         assert choice.sequence is not None
         sequence = choice.sequence
         self._unclaim(choice)
         self._forget(sequence)
 
-    def _unclaim(self, choice: Choice) -> None:
+    def _unclaim(self, choice: ServedChoice) -> None:
         self._claims -= choice.claim
         choice.claim = 0
         choice.sequence = None

@@ -10,7 +10,7 @@ from core.contract.models import Model
 from core.decoding.speculate import Proposer
 
 
-class Loaded:
+class LoadedModel:
     """A model with what a user should know about how it came to run this way.
 
     `proposer` guesses what a model that decodes step by step will write; it is freed with the model. `identity` says
@@ -47,5 +47,5 @@ class Loaded:
                 self.proposer.shutdown()
 
 
-Loader = Callable[[threading.Event, Callable[[str], None]], Loaded]
+Loader = Callable[[threading.Event, Callable[[str], None]], LoadedModel]
 """Loads on the calling thread; gives up when the event is set; tells its progress in a few words."""

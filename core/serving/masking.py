@@ -6,18 +6,18 @@ from msgspec.structs import replace
 
 from core.contract.step import Work
 from core.errors import RequestError
-from core.serving.sequence import Choice
+from core.serving.sequence import ServedChoice
 
-MaskedSteps = tuple[list[tuple[Choice, Work]], list[tuple[Choice, RequestError]]]
+MaskedSteps = tuple[list[tuple[ServedChoice, Work]], list[tuple[ServedChoice, RequestError]]]
 
 
-def mask_steps(work: list[tuple[Choice, Work]]) -> MaskedSteps:
+def mask_steps(work: list[tuple[ServedChoice, Work]]) -> MaskedSteps:
     """The same work under the masks of its choices, without guesses that they do not allow; beside it the choices
     whose masks cannot be followed any further, which are not to be computed."""
     if all(choice.mask is None for choice, _ in work):
         return work, []
-    masked: list[tuple[Choice, Work]] = []
-    failed: list[tuple[Choice, RequestError]] = []
+    masked: list[tuple[ServedChoice, Work]] = []
+    failed: list[tuple[ServedChoice, RequestError]] = []
     for choice, item in work:
         if choice.mask is None or not item.sample:
             masked.append((choice, item))

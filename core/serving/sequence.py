@@ -28,7 +28,7 @@ class End(Enum):
     FAILED = auto()
 
 
-class Job(LoopJob):
+class RequestJob(LoopJob):
     """One request for text: its prompt, its stream, its choices."""
 
     request: ResolvedGeneration
@@ -57,7 +57,7 @@ class Job(LoopJob):
         room = context - len(prompt)
         limit = room if request.max_tokens is None else min(room, request.max_tokens)
         full = request.max_tokens is None or request.max_tokens > room
-        self.choices = [Choice(self, index, limit, full=full) for index in range(request.n)]
+        self.choices = [ServedChoice(self, index, limit, full=full) for index in range(request.n)]
         self.open_choices = request.n
 
     def row(self, now: float) -> RequestRow:
@@ -84,10 +84,10 @@ class Job(LoopJob):
         return RequestState.DECODE if any(choice.generated for choice in self.choices) else RequestState.PREFILL
 
 
-class Choice:
+class ServedChoice:
     """One sequence of a job. `tokens` are the prompt and all that was drawn; `computed` of them are in the KV cache."""
 
-    def __init__(self, job: Job, index: int, limit: int, *, full: bool) -> None:
+    def __init__(self, job: RequestJob, index: int, limit: int, *, full: bool) -> None:
         request = job.request
         self.job = job
         self.index = index

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from core.contract.models import TokenModel, Trims
 from core.contract.step import Step, Work
 from core.decoding.speculate import GuessOutcome, GuessWish, Proposer, Speculation
-from core.serving.sequence import Choice
+from core.serving.sequence import ServedChoice
 from core.snapshots import DraftStats
 from core.telemetry.log import get_logger
 
 Result = TypeVar("Result")
-Steps = list[tuple[Choice, Work]]
+Steps = list[tuple[ServedChoice, Work]]
 log = get_logger(__name__)
 
 
@@ -68,7 +68,7 @@ class Guesser:
         ]
         self._guarded(lambda speculation: speculation.learn(outcomes, seconds))
 
-    def forget(self, choice: Choice) -> None:
+    def forget(self, choice: ServedChoice) -> None:
         """The choice has ended."""
         self._guarded(lambda speculation: speculation.forget(choice))
 

@@ -15,7 +15,7 @@ from core.hosts import parse_host
 from core.settings.check import build_error, convert_values
 from core.settings.environment import list_given_variables
 from core.settings.file import is_there, read_config
-from core.settings.merge import DEFAULT, Key, Origin, OriginKind, Source, Tree, drop_overruled, merge_sources
+from core.settings.merge import DEFAULT, Key, Origin, OriginKind, SettingsSource, Tree, drop_overruled, merge_sources
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import ServerSettings, Settings, find_folders, read_host_name, read_origin
@@ -25,7 +25,7 @@ SHARED = {**{key: ("model", key) for key in ModelSettings.__struct_fields__}, "t
 """Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
 
 
-class Loaded(Struct, frozen=True):
+class LoadedSettings(Struct, frozen=True):
     """Settings, and how they came about."""
 
     settings: Settings
@@ -54,7 +54,7 @@ def read_settings(
     *,
     config_file: Path | None = None,
     environment: Mapping[str, str] | None = None,
-) -> Loaded:
+) -> LoadedSettings:
     """Merge the sources. `flags` maps section to key to value; None values were not given.
 
     A `config_file` that was named must exist; the default one may be missing. Raises ConfigError.
@@ -63,14 +63,14 @@ def read_settings(
     present = config_file is not None or is_there(path)
     values = _from_file(path) if present else {}
     sources = (
-        Source(OriginKind.FILE, values, str(path)),
+        SettingsSource(OriginKind.FILE, values, str(path)),
         _from_environment(os.environ if environment is None else environment),
-        Source(OriginKind.FLAG, flags or {}),
+        SettingsSource(OriginKind.FLAG, flags or {}),
     )
     merged = drop_overruled(merge_sources(sources), SHARED)
     order = [*(flags or {}).get("models", {}), *_models(merged.values)]
     settings = check_settings(merged.values, "the options", order=order)
-    return Loaded(settings, merged.origins, path, present)
+    return LoadedSettings(settings, merged.origins, path, present)
 
 
 def _from_file(path: Path) -> Tree:
@@ -79,7 +79,7 @@ def _from_file(path: Path) -> Tree:
     return content
 
 
-def _from_environment(environment: Mapping[str, str]) -> Source:
+def _from_environment(environment: Mapping[str, str]) -> SettingsSource:
     """`BENCHTOP_<SECTION>_<KEY>`, lists by commas; `BENCHTOP_HOME` is read by `find_folders`."""
     values: dict[str, dict[str, object]] = {}
     names: dict[Key, str] = {}
@@ -91,7 +91,7 @@ def _from_environment(environment: Mapping[str, str]) -> Source:
             raise ConfigError(f"{error} Correct {variable.name}, or unset it.") from error
         values.setdefault(section, {})[key] = msgspec.to_builtins(typed)[section][key]
         names[variable.key] = variable.name
-    return Source(OriginKind.ENVIRONMENT, values, names=names)
+    return SettingsSource(OriginKind.ENVIRONMENT, values, names=names)
 
 
 def _models(values: Tree) -> Mapping[str, object]:

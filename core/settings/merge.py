@@ -31,7 +31,7 @@ class Origin(Struct, frozen=True):
 DEFAULT = Origin(OriginKind.DEFAULT)
 
 
-class Source(Struct, frozen=True):
+class SettingsSource(Struct, frozen=True):
     kind: OriginKind
     values: Tree
     name: str = ""
@@ -52,7 +52,7 @@ class Merged(Struct, frozen=True):
         return self.origins.get(key, DEFAULT)
 
 
-def merge_sources(sources: Sequence[Source]) -> Merged:
+def merge_sources(sources: Sequence[SettingsSource]) -> Merged:
     """Tables are merged key by key, everything else is replaced; None is "not given". Later sources win."""
     merged = Merged({}, {})
     for source in sources:

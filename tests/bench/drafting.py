@@ -21,7 +21,7 @@ from core.decoding.speculate import GuessWish, PromptLookup, Proposer
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.requests import Generation, RawText, Sampling
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from tests.bench import shapes
 from tests.bench.report import PROMPT, table
 
@@ -87,7 +87,9 @@ async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
 
 @asynccontextmanager
 async def _hosting(model: TokenModel, proposer: Proposer | None) -> AsyncIterator[Host]:
-    host = Host("large", lambda *_: Loaded(model, "llamacpp", (), proposer), max_queue=0, queue_timeout=60.0, slots=1)
+    host = Host(
+        "large", lambda *_: LoadedModel(model, "llamacpp", (), proposer), max_queue=0, queue_timeout=60.0, slots=1
+    )
     host.start()
     await host.ready()
     try:

@@ -43,7 +43,7 @@ from core.requests import (
     TextPart,
 )
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from tests.bench.report import table
 from tests.fakes.schemas import SchemaMaker
 
@@ -218,7 +218,7 @@ async def _outcome(host: Host, seed: int) -> str:
 async def _hosted(path: Path, threads: int, trials: FormTrials) -> AsyncIterator[Host]:
     model = _load(path, threads)
     host = Host(
-        "m", lambda *_: Loaded(model, "llamacpp"), max_queue=0, queue_timeout=60.0, slots=STREAMS, trials=trials
+        "m", lambda *_: LoadedModel(model, "llamacpp"), max_queue=0, queue_timeout=60.0, slots=STREAMS, trials=trials
     )
     host.start()
     await host.ready()

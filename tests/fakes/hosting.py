@@ -19,7 +19,7 @@ from core.events import Usage
 from core.lanes import WorkLanes
 from core.requests import Generation, RawTokens, Sampling
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.serving.pool.loader import identify_model
 
 NEW_TOKENS = 12
@@ -40,7 +40,7 @@ class Desk:
         """While a model is loaded."""
         return self._tokenizer.encode(text, special=True)
 
-    def _load(self) -> Loaded:
+    def _load(self) -> LoadedModel:
         model = self._engine.load(self._artifact, self._options)
         assert isinstance(model, TokenModel)
         identity = identify_model(self._engine, self._artifact, self._options, model)
@@ -52,7 +52,7 @@ class Desk:
             return step(work)
 
         model.step = paced  # type: ignore[method-assign]
-        return Loaded(model, self._engine.name, identity=identity)
+        return LoadedModel(model, self._engine.name, identity=identity)
 
     @asynccontextmanager
     async def hosting(self, store: PrefixStore | None) -> AsyncIterator[Host]:

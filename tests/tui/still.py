@@ -223,11 +223,11 @@ class StillWorkbench:
             yield runner.RoundStarted(number)
             for step in range(1, 25):
                 yield runner.Progress(
-                    number, runner.Phase.PREFILL, step * 10, step * 0.02, 700.0 + 20 * ((step * 7 + number) % 9)
+                    number, runner.BenchPhase.PREFILL, step * 10, step * 0.02, 700.0 + 20 * ((step * 7 + number) % 9)
                 )
             for step in range(1, 41):
                 yield runner.Progress(
-                    number, runner.Phase.DECODE, step, step * 0.026, 36.0 + ((step * 5 + number) % 7) / 2
+                    number, runner.BenchPhase.DECODE, step, step * 0.026, 36.0 + ((step * 5 + number) % 7) / 2
                 )
             yield runner.RoundDone(number, 780.0 + number, 37.5 + number / 10, 0.33)
         yield runner.Summary(rounds, 782.0, 37.7, 0.1, 0.33, 412 * MEGA)

@@ -22,12 +22,12 @@ from tests.tui.still import ECHO, GUIDE, StillWorkbench
 from tui.app import BenchtopApp
 from tui.screens.bench.screen import BenchScreen
 from tui.screens.chat.composer import Composer
-from tui.screens.chat.transcript import Transcript
+from tui.screens.chat.transcript import TranscriptView
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.screen import ModelsScreen
 from tui.screens.serve.requests import Board
 from tui.screens.serve.screen import ServeScreen
-from tui.widgets.table import Rows
+from tui.widgets.table import RowTable
 
 
 async def test_it_opens_on_chat_ready_to_type() -> None:
@@ -72,7 +72,7 @@ async def test_escape_leaves_the_message_and_enter_goes_back() -> None:
     async with app.run_test() as pilot:
         await pilot.press(*"half a thought", "escape")
         await pilot.pause()
-        assert isinstance(app.focused, Transcript)
+        assert isinstance(app.focused, TranscriptView)
         await pilot.press("enter")
         await pilot.pause()
         assert isinstance(app.focused, Composer)
@@ -151,7 +151,7 @@ async def test_bench_measures_the_model_and_draws_it() -> None:
         await until(pilot, lambda: isinstance(app.screen, BenchScreen))
         await pilot.press("s")
         await until(pilot, lambda: "Median of 3 rounds" in shown(app, "#summary"))
-        assert app.screen.query_one("#measured", Rows).row_count == 3
+        assert app.screen.query_one("#measured", RowTable).row_count == 3
         assert str(app.screen.query_one("#start", Button).label) == "Start"
 
 

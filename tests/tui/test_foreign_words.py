@@ -14,9 +14,9 @@ from core.events import Finished, FinishReason, Timings, Usage
 from tests.tui.conftest import chat_of, quiet, until
 from tui.app import BenchtopApp
 from tui.screens.chat.conversation import Exchange, Outcome
-from tui.screens.chat.transcript import Transcript
+from tui.screens.chat.transcript import TranscriptView
 from tui.widgets.plain import Plain, shown
-from tui.widgets.table import Column, Rows
+from tui.widgets.table import Column, RowTable
 
 MARKUP = ("org[/v2]", "[bold]x", "[/]", "[@click=app.quit]quit[/]", "[red]", "[", "[$x]", "\\[a]")
 OBEYED = "a\x1b]52;c;AAAA\x07b\x1b[2Jc\x9b1;1Hd\u202ee\udcfff"
@@ -35,7 +35,7 @@ def _obeyed(text: str) -> list[str]:
 async def test_a_name_is_no_markup_anywhere(name: str) -> None:
     app = quiet()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        rows = Rows([Column("name", 30)])
+        rows = RowTable([Column("name", 30)])
         plain = Plain(name)
         await app.screen.mount(rows, plain)
         rows.show({"a": [name]})
@@ -55,7 +55,7 @@ async def test_an_answer_of_a_model_with_any_name_is_drawn(name: str) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         exchange = Exchange(name, name, [f"| a |\n|---|\n| {name} |\n\n# {name}\n\n{name}\n"])
         exchange.outcome, exchange.error = Outcome.FAILED, f"{name} failed"
-        await app.screen.query_one(Transcript).add(exchange)
+        await app.screen.query_one(TranscriptView).add(exchange)
         await until(pilot, lambda: f"{name} failed" in _drawn(app))
         for cell in app.screen.query("MarkdownTableCellContents"):
             assert not isinstance(cell.tooltip, str)
@@ -65,7 +65,7 @@ async def test_an_answer_is_seen_and_not_obeyed_while_it_is_written_and_after() 
     app = quiet()
     async with app.run_test(size=(120, 50)) as pilot:
         exchange = Exchange("?", OBEYED)
-        answer = await app.screen.query_one(Transcript).add(exchange)
+        answer = await app.screen.query_one(TranscriptView).add(exchange)
         exchange.pieces.append(f"{OBEYED} tail")
         await answer._draw()
         await pilot.pause()
@@ -86,7 +86,7 @@ async def test_newlines_of_windows_and_signs_in_two_pieces_are_whole() -> None:
     app = quiet()
     async with app.run_test(size=(80, 40)):
         exchange = Exchange("?", "m")
-        answer = await app.screen.query_one(Transcript).add(exchange)
+        answer = await app.screen.query_one(TranscriptView).add(exchange)
         flag = "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"
         for piece in ("a\r", "\nb 1\ufe0f", f"\u20e3 {flag[:2]}", flag[2:5], flag[5:]):
             exchange.pieces.append(piece)

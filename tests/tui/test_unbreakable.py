@@ -406,7 +406,7 @@ BROKEN = """
 import sys
 import tui.app
 from tui.cli.main import main
-from tui.screens.base import Room
+from tui.screens.base import WorkbenchScreen
 
 class Broken(Room):
     NAME = "broken"

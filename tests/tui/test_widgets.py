@@ -13,7 +13,7 @@ from tui import glyphs
 from tui.widgets.gauge import Gauge, bar
 from tui.widgets.log_tail import LogTail
 from tui.widgets.plot import Plot, columns, line_rows, spark
-from tui.widgets.table import Column, Rows
+from tui.widgets.table import Column, RowTable
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ class Stage(App[None]):
     """A place for single widgets."""
 
     def compose(self) -> ComposeResult:
-        yield Rows([Column("id", 4), Column("n", 5, right=True), Column("extra", 5, wide_only=True)], dom_id="rows")
+        yield RowTable([Column("id", 4), Column("n", 5, right=True), Column("extra", 5, wide_only=True)], dom_id="rows")
         yield Gauge("queue")
         yield Plot("$foreground", "Nothing yet.")
 
@@ -119,7 +119,7 @@ class Stage(App[None]):
 async def test_rows_change_only_the_cells_that_differ() -> None:
     app = Stage()
     async with app.run_test(size=(80, 24)) as pilot:
-        table = app.query_one(Rows)
+        table = app.query_one(RowTable)
         table.show({"a": ["a", "1", "x"], "b": ["b", "2", "y"]})
         await pilot.pause()
         table.move_cursor(row=1)
@@ -135,7 +135,7 @@ async def test_rows_change_only_the_cells_that_differ() -> None:
 async def test_rows_keep_the_selected_key_when_the_order_changes() -> None:
     app = Stage()
     async with app.run_test(size=(80, 24)):
-        table = app.query_one(Rows)
+        table = app.query_one(RowTable)
         table.show({"a": ["a", "1", ""], "b": ["b", "2", ""]})
         table.move_cursor(row=1)
         table.show({"b": ["b", "2", ""], "a": ["a", "1", ""]})
@@ -147,7 +147,7 @@ async def test_rows_keep_the_selected_key_when_the_order_changes() -> None:
 async def test_a_wide_terminal_shows_every_column() -> None:
     app = Stage()
     async with app.run_test(size=(120, 24)) as pilot:
-        table = app.query_one(Rows)
+        table = app.query_one(RowTable)
         table.show({"a": ["a", "1", "x"]})
         assert len(table.columns) == 3
         await pilot.resize_terminal(80, 24)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, get_type_hints
 from msgspec import Struct
 
 from core.contract.declared import Declared, list_fields
-from core.settings.load import Loaded, read_settings
+from core.settings.load import LoadedSettings, read_settings
 from core.settings.merge import Key, Origin, OriginKind
 from core.settings.model import ModelSettings
 from core.settings.schema import Settings, find_folders
@@ -26,7 +26,7 @@ HIDDEN: Final = "***"
 WIDTH: Final = 80
 
 
-class Entry(Struct, frozen=True):
+class SettingEntry(Struct, frozen=True):
     """A setting in force."""
 
     key: str
@@ -39,11 +39,11 @@ class Entry(Struct, frozen=True):
         return HIDDEN if self.secret and self.value is not None and not secrets else self.value
 
 
-class Section(Struct, frozen=True):
+class SettingsSection(Struct, frozen=True):
     """A table of settings; `path` is empty for none."""
 
     path: Key
-    entries: tuple[Entry, ...]
+    entries: tuple[SettingEntry, ...]
 
 
 def run(given: Arguments) -> int:
@@ -82,7 +82,7 @@ def _values_in_words(field: Declared) -> str:
     return "a list of paths" if field.kind is tuple else "text"
 
 
-def show(loaded: Loaded, *, secrets: bool) -> None:
+def show(loaded: LoadedSettings, *, secrets: bool) -> None:
     """Print TOML on stdout, coloured on a terminal."""
     from tui.cli.console import Paper
 
@@ -91,7 +91,7 @@ def show(loaded: Loaded, *, secrets: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def show_json(loaded: Loaded, *, secrets: bool) -> None:
+def show_json(loaded: LoadedSettings, *, secrets: bool) -> None:
     """Print one JSON object on stdout: file and settings; each with value, origin, and where that is."""
     tree: dict[str, object] = {"models": {}}
     for section in sections(loaded):
@@ -106,9 +106,9 @@ def show_json(loaded: Loaded, *, secrets: bool) -> None:
     write_json({"file": file, "settings": tree})
 
 
-def sections(loaded: Loaded) -> list[Section]:
+def sections(loaded: LoadedSettings) -> list[SettingsSection]:
     """Every section with every key; of models, those keys that say something."""
-    found: list[Section] = []
+    found: list[SettingsSection] = []
     for name, kind in get_type_hints(Settings).items():
         if name == "models":
             for model, profile in loaded.settings.models.items():
@@ -118,20 +118,20 @@ def sections(loaded: Loaded) -> list[Section]:
     return found
 
 
-def _of_model(path: Key, table: Struct, loaded: Loaded) -> list[Section]:
+def _of_model(path: Key, table: Struct, loaded: LoadedSettings) -> list[SettingsSection]:
     """A model's table, and the tables in it. None leaves a key to other settings: there is nothing to show."""
     whole = _section(path, table, type(table), loaded)
     inner = [(key, value) for key in table.__struct_fields__ if isinstance(value := getattr(table, key), Struct)]
     plain = tuple(entry for entry in whole.entries if entry.value is not None and entry.key not in dict(inner))
     below = [section for key, value in inner for section in _of_model((*path, key), value, loaded) if section.entries]
-    return [Section(path, plain), *below]
+    return [SettingsSection(path, plain), *below]
 
 
-def _section(path: Key, table: Struct, kind: type[Struct], loaded: Loaded) -> Section:
-    return Section(
+def _section(path: Key, table: Struct, kind: type[Struct], loaded: LoadedSettings) -> SettingsSection:
+    return SettingsSection(
         path,
         tuple(
-            Entry(each.name, _plain(getattr(table, each.name)), loaded.origin((*path, each.name)), each.secret)
+            SettingEntry(each.name, _plain(getattr(table, each.name)), loaded.origin((*path, each.name)), each.secret)
             for each in list_fields(kind)
         ),
     )
@@ -141,7 +141,7 @@ def _plain(value: object) -> object:
     return value.value if isinstance(value, Enum) else value
 
 
-def lines(loaded: Loaded, *, secrets: bool) -> Iterable[Text]:
+def lines(loaded: LoadedSettings, *, secrets: bool) -> Iterable[Text]:
     from rich.text import Text
 
     there = "" if loaded.present else " (not there)"
@@ -152,7 +152,7 @@ def lines(loaded: Loaded, *, secrets: bool) -> Iterable[Text]:
         yield from _aligned(section, secrets=secrets)
 
 
-def _aligned(section: Section, *, secrets: bool) -> Iterable[Text]:
+def _aligned(section: SettingsSection, *, secrets: bool) -> Iterable[Text]:
     """The origins stand in one column where there is room for them, else on a line of their own."""
     from rich.text import Text
 
@@ -173,17 +173,17 @@ def _aligned(section: Section, *, secrets: bool) -> Iterable[Text]:
             yield Text.assemble((line.ljust(column), style), "  ", told)
 
 
-def _key(entry: Entry, *, secrets: bool) -> str:
+def _key(entry: SettingEntry, *, secrets: bool) -> str:
     """What is not set stands as a comment, and so does what is hidden: read back, it would be taken for the key."""
     comment = entry.value is None or entry.shown(secrets=secrets) is not entry.value
     return f"# {entry.key}" if comment else entry.key
 
 
-def _assignment(key: str, entry: Entry, *, secrets: bool) -> str:
+def _assignment(key: str, entry: SettingEntry, *, secrets: bool) -> str:
     return f"{key} = {write_value(entry.shown(secrets=secrets))}" if entry.value is not None else f"{key} ="
 
 
-def _origin(entry: Entry, path: Key) -> str:
+def _origin(entry: SettingEntry, path: Key) -> str:
     match entry.origin.kind:
         case OriginKind.DEFAULT:
             return "# default" if entry.value is not None else "# not set"
@@ -193,7 +193,7 @@ def _origin(entry: Entry, path: Key) -> str:
             return f"# {_where(entry, path)}"
 
 
-def _where(entry: Entry, path: Key) -> str:
+def _where(entry: SettingEntry, path: Key) -> str:
     """The option, the variable or the file; empty for a default."""
     if entry.origin.kind is not OriginKind.FLAG:
         return entry.origin.name

@@ -81,7 +81,7 @@ def _resume(downloads: Downloads, console: Paper) -> bool:
 
 def _followed(downloads: Downloads, key: str, console: Paper) -> DownloadItem:
     """Show a download until it ends. Ctrl-C pauses it, and a second one leaves at once."""
-    view = Bar(console) if console.is_terminal else Lines(console)
+    view = Bar(console) if console.is_terminal else ProgressLines(console)
     with view:
         try:
             while (item := downloads.wait(key, LOOK_EVERY)).state.active:
@@ -141,14 +141,14 @@ class Bar:
         )
 
 
-class Lines:
+class ProgressLines:
     """A line now and then, for a log."""
 
     def __init__(self, console: Paper) -> None:
         self._console = console
         self._said: tuple[DownloadState, str | None, int] | None = None
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> ProgressLines:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ from core.settings.schema import Settings
 from core.snapshots import Snapshot
 from tui.actions.screens import ActionScreen
 from tui.glyphs import Glyphs
-from tui.session import Desk, Wish, model_in
+from tui.session import Desk, LoadWish, model_in
 from tui.widgets.log_tail import LogTail
 from tui.widgets.titlebar import TitleBar
 
@@ -26,7 +26,7 @@ class Shell(Protocol):
     glyphs: Glyphs
     log_tail: LogTail
 
-    def load(self, name: str, wish: Wish = Wish()) -> object:
+    def load(self, name: str, wish: LoadWish = LoadWish()) -> object:
         """Begin to load a model; what hinders that is told in a toast."""
         ...
 
@@ -39,7 +39,7 @@ class Shell(Protocol):
         ...
 
 
-class Room(ActionScreen):
+class WorkbenchScreen(ActionScreen):
     """A screen of the workbench. Subclasses compose `body` and draw from `show`."""
 
     def compose(self) -> ComposeResult:

@@ -32,7 +32,7 @@ class Field(NamedTuple):
     """Columns of the highest rank go first where there is no room for all; those of rank zero stay."""
 
 
-class Lines(ScrollView, Generic[Row], can_focus=True):
+class RowList(ScrollView, Generic[Row], can_focus=True):
     """Shows rows that `key` tells apart and `cells` draws. The cursor stays on its key when rows come and go."""
 
     ALLOW_SELECT = False
@@ -43,7 +43,7 @@ class Lines(ScrollView, Generic[Row], can_focus=True):
         Binding("pagedown", "page(1)", "Page down", show=False),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"lines--head", "lines--cursor"}
-    DEFAULT_CSS = "Lines { overflow-x: hidden; scrollbar-size-vertical: 1; }"
+    DEFAULT_CSS = "RowList { overflow-x: hidden; scrollbar-size-vertical: 1; }"
 
     class Moved(Message):
         """Another row is under the cursor."""
@@ -205,7 +205,7 @@ class Lines(ScrollView, Generic[Row], can_focus=True):
         return [0 if each not in kept else each.width or max(1, left()) for each in self.fields]
 
 
-class List(Lines[Row]):
+class List(RowList[Row]):
     """Lines whose ends the keys home and end go to."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -24,7 +24,7 @@ class Column(NamedTuple):
     wide_only: bool = False
 
 
-class Rows(DataTable[Cell]):
+class RowTable(DataTable[Cell]):
     """Shows a mapping of key to cells; cells are given for all columns, also for those a narrow terminal hides."""
 
     def __init__(self, columns: Sequence[Column], *, dom_id: str | None = None) -> None:

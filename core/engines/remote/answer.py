@@ -92,7 +92,7 @@ BROKEN = ("abort", "error")
 """vLLM's reasons for a choice that did not come to its end."""
 
 
-class _Progress:
+class _ChoiceProgress:
     """One choice so far."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class _Progress:
         self.first = self.first or self.last
 
 
-class Answer:
+class RemoteAnswer:
     """Folds one request's chunks. `submitted` and `accepted` are when it was sent first, and when it was taken.
 
     Servers tell the usage after the last choice has ended, so the `Finished` wait for that: see `finish`.
@@ -120,7 +120,7 @@ class Answer:
     def __init__(self, address: str, choices: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = address
         self._clock = clock
-        self._choices = [_Progress() for _ in range(choices)]
+        self._choices = [_ChoiceProgress() for _ in range(choices)]
         self._usage: _Usage | None = None
         self.submitted = self.accepted = clock()
 
@@ -187,7 +187,7 @@ class Answer:
         usages[-1] = replace(usages[-1], reasoning_tokens=reasoning)
         return usages
 
-    def _timings(self, choice: _Progress) -> Timings:
+    def _timings(self, choice: _ChoiceProgress) -> Timings:
         """In an answer without a token, all time counts as prefill."""
         first = choice.first or self._clock()
         decode = (choice.last or first) - first

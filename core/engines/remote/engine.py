@@ -14,7 +14,7 @@ from core.contract.engine import Availability
 from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
-from core.engines.remote.answer import Answer
+from core.engines.remote.answer import RemoteAnswer
 from core.engines.remote.link import Accepted, Link
 from core.engines.remote.refusals import clean_words
 from core.engines.remote.wire import UNTOLD, Kind, build_body, choose_path
@@ -79,7 +79,7 @@ class RemoteModel:
 
     def generate(self, request: ResolvedGeneration, stop: threading.Event) -> Iterator[Event]:
         """An empty TextDelta comes first, when the server has taken the request."""
-        answer = Answer(self._link.address, request.n)
+        answer = RemoteAnswer(self._link.address, request.n)
         body = build_body(request, self._id, self._kind)
         try:
             for item in self._link.stream(choose_path(request), body, request.request_id, stop):

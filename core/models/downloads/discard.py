@@ -10,14 +10,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from core.errors import DownloadError
-from core.models.downloads.journal import Entry
+from core.models.downloads.journal import JournalEntry
 from core.models.downloads.status import DownloadState
 from core.models.hub.cache import find_absent, list_quants, read_snapshot
 from core.models.hub.endpoint import RepoCache
 from core.models.hub.repository import Quant, RepoFile
 
 
-def discard_download(cache: RepoCache, quant: Quant, fetched: Collection[str], others: Iterable[Entry]) -> None:
+def discard_download(cache: RepoCache, quant: Quant, fetched: Collection[str], others: Iterable[JournalEntry]) -> None:
     """Delete the incomplete files of a download, and those that it `fetched`. Files stay that one of the `others`, or
     another complete model of this commit, is made of. Raises DownloadError, OSError."""
     kept = list_held(cache, quant, others) | _complete(cache, quant)
@@ -31,7 +31,7 @@ def discard_download(cache: RepoCache, quant: Quant, fetched: Collection[str], o
             cache.partial(etag).unlink(missing_ok=True)
 
 
-def list_held(cache: RepoCache, quant: Quant, others: Iterable[Entry]) -> set[str]:
+def list_held(cache: RepoCache, quant: Quant, others: Iterable[JournalEntry]) -> set[str]:
     """Paths of the same commit that other downloads are made of: those that are here, and those that may go on."""
     return {
         file.path
@@ -42,7 +42,7 @@ def list_held(cache: RepoCache, quant: Quant, others: Iterable[Entry]) -> set[st
     }
 
 
-def is_unfinished(entry: Entry) -> bool:
+def is_unfinished(entry: JournalEntry) -> bool:
     return entry.state not in (DownloadState.DONE, DownloadState.CANCELLED)
 
 

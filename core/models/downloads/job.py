@@ -24,7 +24,7 @@ from core.telemetry.rate import RateMeter
 log = get_logger(__name__)
 
 
-class Wish(Enum):
+class StopWish(Enum):
     """Why a download was stopped."""
 
     NONE = "none"
@@ -44,14 +44,14 @@ class Hooks:
     """Told the path of each file that was not here before."""
 
 
-class Job:
+class DownloadJob:
     """A download from the moment it is started to the moment it ends."""
 
     def __init__(self, number: int, quant: Quant, line: Line, slots: Slots, hooks: Hooks) -> None:
         """`number` tells its turn in the queue: the lowest first."""
         self.number = number
         self.quant = quant
-        self.wish = Wish.NONE
+        self.wish = StopWish.NONE
         self.state = DownloadState.QUEUED
         self.note: str | None = None
         self._again = 0.0
@@ -86,7 +86,7 @@ class Job:
         """Bytes that are still to come."""
         return max(0, self.quant.size - self.done)
 
-    def halt(self, wish: Wish) -> None:
+    def halt(self, wish: StopWish) -> None:
         """Stop as soon as possible; what is on the disk stays there."""
         self.wish = wish
         self._stop_all()

@@ -56,7 +56,7 @@ class Forgotten(Struct, frozen=True, tag="forgotten"):
 Record = Added | Moved | Fetched | Discarded | Forgotten
 
 
-class Entry(Struct, frozen=True):
+class JournalEntry(Struct, frozen=True):
     """All that is known of a download."""
 
     id: str
@@ -70,7 +70,7 @@ Stamp = tuple[int, int, int]
 """Time of the last change, size and inode: differs from before once a file was written to."""
 
 
-class Journal:
+class DownloadJournal:
     """Written by one process at a time, the one that holds the folder; read by any. Every method raises OSError where
     the disk does."""
 
@@ -80,7 +80,7 @@ class Journal:
     def append(self, *records: Record) -> None:
         append_line(self._path, b"\n".join(map(msgspec.json.encode, records)))
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, JournalEntry]:
         """By id, in the order in which they were added."""
         return replay_journal(self._read())
 
@@ -106,9 +106,9 @@ class Journal:
             return b""
 
 
-def replay_journal(content: bytes) -> dict[str, Entry]:
+def replay_journal(content: bytes) -> dict[str, JournalEntry]:
     """The entries after all records of a journal. A damaged line, such as a torn last one, is passed over."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, JournalEntry] = {}
     decoder = msgspec.json.Decoder(Record)
     for line in content.splitlines():
         try:
@@ -119,11 +119,11 @@ def replay_journal(content: bytes) -> dict[str, Entry]:
     return entries
 
 
-def _apply(entries: dict[str, Entry], record: Record) -> None:
+def _apply(entries: dict[str, JournalEntry], record: Record) -> None:
     known = entries.get(record.id)
     match record:
         case Added(id=key, quant=quant):
-            entries[key] = Entry(key, quant) if known is None else replace(known, quant=quant)
+            entries[key] = JournalEntry(key, quant) if known is None else replace(known, quant=quant)
         case Moved(state=state, error=error) if known is not None:
             entries[record.id] = replace(known, state=state, error=error)
         case Fetched(path=path) if known is not None and path not in known.fetched:
@@ -137,14 +137,14 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
             pass
 
 
-def _worth_keeping(entries: list[Entry]) -> list[Entry]:
+def _worth_keeping(entries: list[JournalEntry]) -> list[JournalEntry]:
     over = (DownloadState.DONE, DownloadState.CANCELLED)
     ended = [entry.id for entry in entries if entry.state in over]
     dropped = set(ended[:-KEPT_ENDED])
     return [entry for entry in entries if entry.id not in dropped]
 
 
-def _records(entries: Iterable[Entry]) -> Iterable[Record]:
+def _records(entries: Iterable[JournalEntry]) -> Iterable[Record]:
     for entry in entries:
         yield Added(entry.id, entry.quant)
         yield Moved(entry.id, entry.state, entry.error)

@@ -18,9 +18,9 @@ from core.models.downloads.bandwidth import Throttle
 from core.models.downloads.concurrency import Slots
 from core.models.downloads.discard import discard_download
 from core.models.downloads.disk_space import check_room, count_missing_bytes, measure_free_bytes
-from core.models.downloads.job import Hooks, Job, Wish
-from core.models.downloads.journal import Added, Discarded, Entry
-from core.models.downloads.registry import Known, Listing
+from core.models.downloads.job import DownloadJob, Hooks, StopWish
+from core.models.downloads.journal import Added, Discarded, JournalEntry
+from core.models.downloads.registry import DownloadRegistry, Known
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
 from core.models.downloads.transfer import Line
 from core.models.hub.endpoint import HubAccess, check_quant
@@ -40,10 +40,10 @@ REPORT_SECONDS = 0.1
 """Seconds between two reports of progress of one download."""
 
 OUTCOMES = {
-    Wish.PAUSE: DownloadState.PAUSED,
-    Wish.CANCEL: DownloadState.CANCELLED,
-    Wish.DISCARD: DownloadState.CANCELLED,
-    Wish.CLOSE: DownloadState.PAUSED,
+    StopWish.PAUSE: DownloadState.PAUSED,
+    StopWish.CANCEL: DownloadState.CANCELLED,
+    StopWish.DISCARD: DownloadState.CANCELLED,
+    StopWish.CLOSE: DownloadState.PAUSED,
 }
 
 Tell = Callable[[DownloadItem], None]
@@ -69,7 +69,7 @@ class Downloads:
         self._settings = settings
         self._patience = patience or Patience(attempts=settings.attempts)
         self._free = free
-        self._list = Listing(folder, access)
+        self._list = DownloadRegistry(folder, access)
         self._slots = Slots(settings.concurrency)
         self._numbers = itertools.count()
         self._line: Line | None = None
@@ -88,7 +88,7 @@ class Downloads:
             with self._list.lock:
                 known = self._list.get(key)
                 if known is None or (known.entry.quant != quant and known.active is None):
-                    known = Known(Entry(key, quant) if known is None else replace(known.entry, quant=quant))
+                    known = Known(JournalEntry(key, quant) if known is None else replace(known.entry, quant=quant))
                     self._permit(known)
                     self._list.add(known, Added(key, quant))
             self._go_on(known)
@@ -127,7 +127,7 @@ class Downloads:
         """
         known = self._list.find(key)
         if known.active is not None:
-            self._halt(known, Wish.PAUSE)
+            self._halt(known, StopWish.PAUSE)
         elif known.interrupted:
             with self._list.claimed():
                 self._list.move(self._list.find(key), DownloadState.PAUSED)
@@ -138,7 +138,7 @@ class Downloads:
         another process fetches, DownloadError where it cannot be deleted."""
         known = self._list.find(key)
         if known.active is not None:
-            self._halt(known, Wish.DISCARD if discard else Wish.CANCEL)
+            self._halt(known, StopWish.DISCARD if discard else StopWish.CANCEL)
             return
         with self._list.claimed():
             known = self._list.find(key)
@@ -199,7 +199,7 @@ class Downloads:
         """Stop all downloads; `resume_pending` of the next start goes on with them."""
         active = [known for known in self._list.looked if known.active is not None]
         for known in active:
-            self._halt(known, Wish.CLOSE, patience=0.0)
+            self._halt(known, StopWish.CLOSE, patience=0.0)
         stopped = all(known.job.ended.wait(STOP_SECONDS) for known in active if known.job is not None)
         if self._client is not None and stopped:
             self._client.close()
@@ -214,7 +214,7 @@ class Downloads:
     def _go_on(self, known: Known) -> None:
         """Start a download unless it runs. The folder is held. Raises as `_permit`, and DownloadError."""
         job = known.active
-        if job is not None and job.wish is not Wish.NONE and not job.ended.wait(STOP_SECONDS):
+        if job is not None and job.wish is not StopWish.NONE and not job.ended.wait(STOP_SECONDS):
             raise DownloadError(f"{known.entry.quant.name} is still being stopped; try again in a moment.")
         with self._list.lock:
             if known.active is None:
@@ -226,13 +226,13 @@ class Downloads:
             changed=lambda: self._tell(known),
             arrived=lambda path: self._list.arrived(known, path),
         )
-        job = Job(next(self._numbers), known.entry.quant, self._shared(), self._slots, hooks)
+        job = DownloadJob(next(self._numbers), known.entry.quant, self._shared(), self._slots, hooks)
         self._list.claim()
         self._list.move(known, DownloadState.RUNNING)
         known.job = job
         threading.Thread(target=self._run, args=(known, job), name=f"download {job.quant.name}", daemon=True).start()
 
-    def _run(self, known: Known, job: Job) -> None:
+    def _run(self, known: Known, job: DownloadJob) -> None:
         state, error = DownloadState.FAILED, None
         self._tell(known)
         try:
@@ -248,13 +248,13 @@ class Downloads:
         finally:
             self._settle(known, job, state, error)
 
-    def _settle(self, known: Known, job: Job, state: DownloadState, error: str | None) -> None:
-        if job.wish is Wish.DISCARD and state is DownloadState.CANCELLED:
+    def _settle(self, known: Known, job: DownloadJob, state: DownloadState, error: str | None) -> None:
+        if job.wish is StopWish.DISCARD and state is DownloadState.CANCELLED:
             try:
                 self._discard(known)
             except DownloadError as failure:
                 state, error = DownloadState.FAILED, str(failure)
-        if job.wish is not Wish.CLOSE or state is not DownloadState.PAUSED:
+        if job.wish is not StopWish.CLOSE or state is not DownloadState.PAUSED:
             self._list.move(known, state, error)
         with self._list.lock:
             # Give up the folder first: a thread that waits for the end may tell another process to go on.
@@ -262,7 +262,7 @@ class Downloads:
             job.ended.set()
         self._tell(known)
 
-    def _halt(self, known: Known, wish: Wish, patience: float = STOP_SECONDS) -> None:
+    def _halt(self, known: Known, wish: StopWish, patience: float = STOP_SECONDS) -> None:
         job = known.active
         if job is not None:
             job.halt(wish)

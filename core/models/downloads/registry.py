@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from core.errors import DownloadNotFound, DownloadsBusy
 from core.models.downloads.disk_space import count_missing_bytes
 from core.models.downloads.folder_lock import FolderLock, is_downloading
-from core.models.downloads.job import Job
-from core.models.downloads.journal import NAME, Entry, Fetched, Forgotten, Journal, Moved, Record, Stamp
+from core.models.downloads.job import DownloadJob
+from core.models.downloads.journal import NAME, DownloadJournal, Fetched, Forgotten, JournalEntry, Moved, Record, Stamp
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.hub.endpoint import HubAccess, RepoCache, read_hub_access
 from core.models.hub.repository import Quant
@@ -25,13 +25,13 @@ log = get_logger(__name__)
 class Known:
     """A download: the journal's entry, and the job while there is one."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: JournalEntry) -> None:
         self.entry = entry
-        self.job: Job | None = None
+        self.job: DownloadJob | None = None
         self.told: tuple[DownloadState, float] = (entry.state, 0.0)
 
     @property
-    def active(self) -> Job | None:
+    def active(self) -> DownloadJob | None:
         return self.job if self.job is not None and not self.job.ended.is_set() else None
 
     @property
@@ -44,7 +44,7 @@ class Known:
         return self.active is None and self.entry.state.active
 
 
-class Listing:
+class DownloadRegistry:
     """Every method may be called from any thread.
 
     `RUNNING` in the journal means: the process that holds the folder fetches it. `QUEUED` means: a process fetched it
@@ -59,7 +59,7 @@ class Listing:
         self._stamp: Stamp | None = None
         self._told: set[str] = set()
         """The reasons for which the journal cannot be read or written, as far as they were logged."""
-        self._journal = Journal(folder / NAME)
+        self._journal = DownloadJournal(folder / NAME)
         self._claim = FolderLock(folder)
         self.lock = threading.RLock()
         """Held while a decision depends on the list."""

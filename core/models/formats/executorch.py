@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from core.models.formats.format import Format
-from core.models.formats.listing import Group, Listing, list_names
+from core.models.formats.listing import FileListing, Group, list_names
 
 MAGIC: Final = b"ET"
 """At byte 4, with two digits behind it: the flatbuffer identifier of a program."""
@@ -26,7 +26,7 @@ class PteFormat(Format):
     def is_folder(self, folder: Path) -> bool:
         return any(folder.glob("*.pte"))
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         for path in listing.sizes:
             if not path.endswith(".pte"):
                 continue

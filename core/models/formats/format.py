@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from core.contract.artifact import FormatName
 from core.models.catalog import Task
 from core.models.formats.header import Header
-from core.models.formats.listing import Group, Listing, count_weight_bytes
+from core.models.formats.listing import FileListing, Group, count_weight_bytes
 from core.models.formats.source import Damaged, Files
 
 HEAD_BYTES: Final = 48
@@ -49,7 +49,7 @@ class Format(Protocol):
             if not self.is_file(file.read(HEAD_BYTES)):
                 raise Damaged(f"it does not begin as a file of the format {self.name} does")
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         """The models of this format in a repository or folder. Pure: by the names and sizes of the files alone."""
         return iter(())
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from core.models.formats.format import Format
 from core.models.formats.header import Header
-from core.models.formats.listing import Group, Listing, is_talk
+from core.models.formats.listing import FileListing, Group, is_talk
 from core.models.formats.onnx import read_graph_header
 from core.models.formats.source import Files
 
@@ -24,7 +24,7 @@ class GenaiFormat(Format):
     def is_folder(self, folder: Path) -> bool:
         return (folder / CONFIG).is_file() and not any(folder.glob("onnx/*.onnx"))
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         """Its label is the last folder's name."""
         for path in listing.sizes:
             folder, _, name = path.rpartition("/")

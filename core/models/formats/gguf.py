@@ -11,7 +11,7 @@ from core.models.formats.gguf_facts import Whole, describe_header
 from core.models.formats.gguf_files import label_gguf, list_model_files
 from core.models.formats.gguf_header import MAGIC, check_version, read_gguf
 from core.models.formats.header import Header
-from core.models.formats.listing import Group, Listing, list_names, sum_bytes
+from core.models.formats.listing import FileListing, Group, list_names, sum_bytes
 from core.models.formats.source import Damaged, Files, FileSource
 from core.names import SPLIT
 
@@ -35,7 +35,7 @@ class GgufFormat(Format):
     def check_file(self, path: Path) -> None:
         read_gguf(FileSource(path))
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         for files in list_model_files(listing.sizes):
             part = SPLIT.search(files[0])
             # A split file of which parts are missing cannot be run.

@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.models.formats.source import Cursor, Damaged, Source
+from core.models.formats.source import ByteSource, Cursor, Damaged
 
 Scalar = int | float | bool | str
 Value = Scalar | tuple[Scalar, ...]
@@ -74,7 +74,7 @@ class GgufHeader(Struct, frozen=True):
     """Bytes before the weights."""
 
 
-def read_gguf(source: Source) -> GgufHeader:
+def read_gguf(source: ByteSource) -> GgufHeader:
     """Raises Damaged for anything that is not as the format says, and what `source.read` raises."""
     cursor = Cursor(source)
     if source.size < 24 or cursor.take(4) != MAGIC:

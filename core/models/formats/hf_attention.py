@@ -46,7 +46,7 @@ LETTERS: Final = {"M": "mamba", "-": "mlp", "E": "moe", "*": "attention"}
 """Of nemotron_h's `hybrid_override_pattern`."""
 
 
-class Rows(Struct, frozen=True):
+class ProjectionRows(Struct, frozen=True):
     """Elements of one token's keys and values in a layer, as the shapes of its projections tell them."""
 
     key: int
@@ -58,7 +58,7 @@ class _Kind(Struct, frozen=True):
     window: int | None = None
 
 
-def read_layers(keys: Keys, notes: list[str], rows: Mapping[int, Rows] | None = None) -> tuple[Layer, ...]:
+def read_layers(keys: Keys, notes: list[str], rows: Mapping[int, ProjectionRows] | None = None) -> tuple[Layer, ...]:
     """Adds to the notes where what is counted is an upper bound, or is not counted. `rows` are used where the
     configuration does not tell the heads. Raises Damaged."""
     count = keys.number(*LAYERS) or len(keys.names(*KINDS))
@@ -130,7 +130,7 @@ def _latent(keys: Keys, notes: list[str]) -> Layer | None:
     return Layer(heads, key, value) if heads and key else None
 
 
-def _by_rows(rows: Rows | None, kind: _Kind) -> Layer | None:
+def _by_rows(rows: ProjectionRows | None, kind: _Kind) -> Layer | None:
     return Layer(1, rows.key, rows.value, kind.window) if rows is not None else None
 
 

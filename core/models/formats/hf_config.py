@@ -46,7 +46,7 @@ class Config(Keys):
             return _method(other)
         return Quantized(DTYPES.get(str(self._text.get("torch_dtype") or self._text.get("dtype")), "unknown"))
 
-    def layers(self, notes: list[str], rows: Mapping[int, attention.Rows] | None = None) -> tuple[Layer, ...]:
+    def layers(self, notes: list[str], rows: Mapping[int, attention.ProjectionRows] | None = None) -> tuple[Layer, ...]:
         """See `attention.layers`."""
         return attention.read_layers(self, notes, rows)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from core.contract.artifact import FormatName
 from core.models.formats.header import Header, Portion
-from core.models.formats.hf_attention import HEADS, WIDTHS, Rows
+from core.models.formats.hf_attention import HEADS, WIDTHS, ProjectionRows
 from core.models.formats.hf_config import CONTEXTS, EXPERTS, HIDDEN, LONGEST, PACKED_BITS, USED, Config, Quantized
 from core.models.formats.listing import count_weight_bytes
 from core.models.formats.safetensors_table import SafeTensor, read_safetensors
@@ -67,7 +67,7 @@ def _shards(tables: Iterable[Mapping[str, SafeTensor]], quantized: Quantized) ->
     return parameters, weights, tuple(Portion(kind, size) for kind, size in largest)
 
 
-def _rows(tables: Iterable[Mapping[str, SafeTensor]]) -> Mapping[int, Rows]:
+def _rows(tables: Iterable[Mapping[str, SafeTensor]]) -> Mapping[int, ProjectionRows]:
     """By layer, how wide keys and values are: the rows of their projections, which packing leaves as they are."""
     found: dict[int, dict[str, int]] = defaultdict(dict)
     for tensors in tables:
@@ -76,7 +76,7 @@ def _rows(tables: Iterable[Mapping[str, SafeTensor]]) -> Mapping[int, Rows]:
             if told and tensor.shape and not any(part in name for part in OTHER_PARTS):
                 found[int(told[1])][told[2]] = tensor.shape[0]
     # Where values have no projection, the keys serve as such.
-    return {index: Rows(each["k"], each.get("v", each["k"])) for index, each in found.items() if "k" in each}
+    return {index: ProjectionRows(each["k"], each.get("v", each["k"])) for index, each in found.items() if "k" in each}
 
 
 def _parameters(tensors: Mapping[str, SafeTensor], bits: int | None) -> int:

@@ -16,7 +16,7 @@ ROOT_FILES: Final = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 NEVER: Final = frozenset({"README.txt", "LICENSE.txt", "requirements.txt", "onnx_config.json"})
 
 
-class Listing(Struct, frozen=True):
+class FileListing(Struct, frozen=True):
     """All files of a repository or folder."""
 
     sizes: Mapping[str, int]

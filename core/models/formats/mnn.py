@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from core.models.formats.format import Format
-from core.models.formats.listing import Group, Listing
+from core.models.formats.listing import FileListing, Group
 
 
 class MnnFormat(Format):
@@ -17,7 +17,7 @@ class MnnFormat(Format):
     def is_folder(self, folder: Path) -> bool:
         return (folder / "llm_config.json").is_file() and any(folder.glob("*.mnn"))
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         top = [path for path in listing.sizes if "/" not in path]
         graphs = [path for path in top if path.endswith((".mnn", ".mnn.weight"))]
         if any(path.endswith(".mnn") for path in graphs):

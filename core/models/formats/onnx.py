@@ -14,7 +14,7 @@ from core.models.catalog import Task
 from core.models.formats.format import Format
 from core.models.formats.header import Header
 from core.models.formats.hf_header import read_folder_header
-from core.models.formats.listing import Group, Listing, list_names
+from core.models.formats.listing import FileListing, Group, list_names
 from core.models.formats.source import Files
 
 ENCODERS: Final = frozenset(
@@ -39,7 +39,7 @@ class OnnxFormat(Format):
     def is_folder(self, folder: Path) -> bool:
         return any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx"))
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         paths = listing.sizes
         if "config.json" not in paths or any(path.endswith("genai_config.json") for path in paths):
             return

@@ -11,7 +11,7 @@ from core.contract.artifact import FormatName
 from core.errors import BenchtopError
 from core.models.catalog import Task
 from core.models.formats.format import Format
-from core.models.formats.listing import Group, Listing
+from core.models.formats.listing import FileListing, Group
 from core.models.formats.source import Damaged
 from core.plugins import Plugin, PluginBroken, Registry, list_missing_members, list_plugins
 
@@ -80,7 +80,7 @@ class Formats:
             "nor *.mnn files beside an llm_config.json, nor *.pte files"
         )
 
-    def group_files(self, listing: Listing) -> list[tuple[Format, Group]]:
+    def group_files(self, listing: FileListing) -> list[tuple[Format, Group]]:
         """The models in a repository or folder, by format."""
         nothing: list[Group] = []
         return [(each, group) for each in self for group in self.ask(each, nothing, _grouped, each, listing)]
@@ -115,7 +115,7 @@ def load_formats() -> Formats:
     return Formats()
 
 
-def _grouped(format_: Format, listing: Listing) -> list[Group]:
+def _grouped(format_: Format, listing: FileListing) -> list[Group]:
     groups = [*format_.group_files(listing)]
     for group in groups:
         if not group.names or not group.files or any(path not in listing.sizes for path in group.files):

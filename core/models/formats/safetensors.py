@@ -12,7 +12,7 @@ from msgspec import Struct
 from core.models.formats.format import Format
 from core.models.formats.header import Header
 from core.models.formats.hf_header import read_folder_header
-from core.models.formats.listing import Group, Listing
+from core.models.formats.listing import FileListing, Group
 from core.models.formats.safetensors_table import read_safetensors
 from core.models.formats.source import Files, FileSource
 from core.text_files import drop_mark
@@ -38,7 +38,7 @@ class MlxFormat(Format):
     def check_file(self, path: Path) -> None:
         read_safetensors(FileSource(path))
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         """Files that hold the same weights once more are left out."""
         weights = [path for path in listing.sizes if "/" not in path and path.endswith(".safetensors")]
         model = [path for path in weights if path.startswith("model")] or weights

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from core.models.formats.source import U64, Damaged, Source
+from core.models.formats.source import U64, ByteSource, Damaged
 
 LONGEST: Final = 100_000_000
 """Bytes of the table that the library itself takes."""
@@ -34,7 +34,7 @@ class SafeTensor(Struct, frozen=True):
         return max(0, self.data_offsets[1] - self.data_offsets[0])
 
 
-def read_safetensors(source: Source) -> Mapping[str, SafeTensor]:
+def read_safetensors(source: ByteSource) -> Mapping[str, SafeTensor]:
     """The tensors by name. Raises Damaged, and what `source.read` raises."""
     head = source.read(0, 1 << 16)
     if len(head) < 8:

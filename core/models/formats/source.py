@@ -21,7 +21,7 @@ class Damaged(Exception):
     """A file is damaged; the message says how, as the end of a sentence."""
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """A file that can be read in parts."""
 
     @property
@@ -42,7 +42,7 @@ class Files(Protocol):
         """Bytes of each, by its path with forward slashes."""
         ...
 
-    def open(self, path: str) -> Source: ...
+    def open(self, path: str) -> ByteSource: ...
 
 
 class FileSource:
@@ -68,14 +68,14 @@ class FolderFiles:
             path.relative_to(root).as_posix(): path.stat().st_size for path in sorted(paths) if path.is_file()
         }
 
-    def open(self, path: str) -> Source:
+    def open(self, path: str) -> ByteSource:
         return FileSource(self._root / path)
 
 
 class Cursor:
     """Reads a source from its beginning in growing pieces, and keeps the last piece alone."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._piece = b""
         self._start = 0

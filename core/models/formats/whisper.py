@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from core.models.catalog import Task
 from core.models.formats.format import Format
 from core.models.formats.header import Header
-from core.models.formats.listing import Group, Listing
+from core.models.formats.listing import FileListing, Group
 from core.models.formats.source import Damaged, Files
 
 MAGIC: Final = b"lmgg"
@@ -112,7 +112,7 @@ class WhisperFormat(Format):
     def is_file(self, head: bytes) -> bool:
         return head[:4] == MAGIC and read_counts(head) is not None
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         for path in listing.sizes:
             if found := FILE_NAME.fullmatch(path):
                 yield Group((found[1], f"whisper-{found[1]}"), (path,))

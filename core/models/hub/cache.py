@@ -27,7 +27,7 @@ CACHE_VARIABLES: Final = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "X
 """Variables that tell where the cache is."""
 
 
-class Snapshot(Struct, frozen=True):
+class CachedSnapshot(Struct, frozen=True):
     """The files of one commit of a repository that are in the cache."""
 
     repo: str
@@ -65,7 +65,7 @@ def build_repo_folder(cache: Path, repo: str) -> Path:
     return cache / f"{PREFIX}{repo.replace('/', '--')}"
 
 
-def list_snapshots(cache: Path, repo: str, revision: str | None = None) -> Iterator[Snapshot]:
+def list_snapshots(cache: Path, repo: str, revision: str | None = None) -> Iterator[CachedSnapshot]:
     """The snapshots of one revision; or of all commits, that of `main` first and then the newest."""
     folder = build_repo_folder(cache, repo)
     main = _ref(folder, revision or "main")
@@ -78,7 +78,7 @@ def list_snapshots(cache: Path, repo: str, revision: str | None = None) -> Itera
             yield read_snapshot(repo, commit)
 
 
-def read_snapshot(repo: str, folder: Path) -> Snapshot:
+def read_snapshot(repo: str, folder: Path) -> CachedSnapshot:
     """One folder with all below it, a `stat` for each file."""
     seen: dict[str, Seen] = {}
     stray = []
@@ -92,10 +92,10 @@ def read_snapshot(repo: str, folder: Path) -> Snapshot:
             except OSError:
                 stray.append(path)
     files = tuple(RepoFile(path, each.size) for path, each in seen.items())
-    return Snapshot(repo, folder.name, folder, files, seen, tuple(stray))
+    return CachedSnapshot(repo, folder.name, folder, files, seen, tuple(stray))
 
 
-def list_quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple[Quant, ...]:
+def list_quants(snapshot: CachedSnapshot, inspector: Inspector | None = None) -> tuple[Quant, ...]:
     """The models in a snapshot, named as a listing of the repository would; `find_absent` tells which are
     incomplete."""
     from core.models.hub.quants import group_quants
@@ -109,7 +109,7 @@ def list_quants(snapshot: Snapshot, inspector: Inspector | None = None) -> tuple
     )
 
 
-def find_absent(snapshot: Snapshot, quant: Quant) -> str | None:
+def find_absent(snapshot: CachedSnapshot, quant: Quant) -> str | None:
     """A file that a model refers to and that is not here; None where the model is complete."""
     formats = load_formats()
     if (known := formats.get(quant.format)) is None:
@@ -130,7 +130,7 @@ def find_cached(name: HubName, cache: Path, formats: Sequence[FormatName] = ORDE
     return None
 
 
-def build_artifact(snapshot: Snapshot, quant: Quant, others: Sequence[Quant], name: str) -> Artifact:
+def build_artifact(snapshot: CachedSnapshot, quant: Quant, others: Sequence[Quant], name: str) -> Artifact:
     """`others` are all models of the snapshot: with several in one folder, the file is named."""
     formats, path = load_formats(), snapshot.folder
     if (known := formats.get(quant.format)) is not None:

@@ -16,7 +16,7 @@ from core.kept import keep_value, load_kept
 from core.models.formats.header import Header
 from core.models.formats.hf_config import LONGEST, Config, find_label
 from core.models.formats.read import describe_files
-from core.models.formats.source import Damaged, Source
+from core.models.formats.source import ByteSource, Damaged
 from core.models.hub.endpoint import COMMIT, REPO, HubAccess, check_path, read_hub_access
 from core.models.hub.link import HubLink, decode_answer
 from core.models.hub.quants import group_quants, list_heads, list_projectors, map_sizes
@@ -112,7 +112,7 @@ class RepoFiles:
         self._quant = quant
         self.sizes: Mapping[str, int] = map_sizes(quant.files)
 
-    def open(self, path: str) -> Source:
+    def open(self, path: str) -> ByteSource:
         return _RemoteFile(self._link, self._quant, path, self.sizes[path])
 
 

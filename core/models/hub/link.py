@@ -35,7 +35,7 @@ Query = Sequence[tuple[str, str]]
 Told = TypeVar("Told")
 
 
-class Answer(Struct, frozen=True):
+class HubResponse(Struct, frozen=True):
     body: bytes
     next: str | None = None
     """The address of the next page."""
@@ -48,12 +48,12 @@ class HubLink:
         self.access = access
         self._client: httpx.Client | None = None
 
-    def ask(self, path: str, query: Query = (), *, repo: str | None = None) -> Answer:
+    def ask(self, path: str, query: Query = (), *, repo: str | None = None) -> HubResponse:
         """GET of an address below the endpoint, or of a page's `next`. Raises HubError."""
         url = urljoin(f"{self.access.endpoint}/", path)
         with self._answer(url, query, {}, repo, path) as response:
             body = _bounded(response, LONGEST_ANSWER)
-            return Answer(body, self._next(response))
+            return HubResponse(body, self._next(response))
 
     def part(self, repo: str, revision: str, path: str, start: int, length: int) -> bytes:
         """Up to `length` bytes of a file from `start` on. Raises HubError."""

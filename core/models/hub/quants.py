@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from core.contract.artifact import FormatName
 from core.models.formats.gguf_files import list_head_files, list_projector_files
-from core.models.formats.listing import Group, Listing, sum_bytes
+from core.models.formats.listing import FileListing, Group, sum_bytes
 from core.models.formats.registry import load_formats
 from core.models.hub.repository import Quant, RepoFile
 from core.names import MOST_VARIANT_CHARACTERS
@@ -33,9 +33,9 @@ def group_quants(
     read; without it the label of safetensors is guessed by the repository's name."""
     by_path = {file.path: file for file in files}
     named = guess_label(repo)
-    listing = Listing(map_sizes(files), weights_label or named, named, model_type)
+    listing = FileListing(map_sizes(files), weights_label or named, named, model_type)
     found = [
-        _Model(format_.name, group, sum_bytes(group.files, listing.sizes))
+        _ModelFiles(format_.name, group, sum_bytes(group.files, listing.sizes))
         for format_, group in load_formats().group_files(listing)
     ]
     made: dict[str, Quant] = {}
@@ -68,7 +68,7 @@ def guess_label(repo: str) -> str:
     return f"{found[1]}bit" if found[1] else found[2].lower()
 
 
-class _Model(Struct, frozen=True):
+class _ModelFiles(Struct, frozen=True):
     """The files of one model, without a label yet."""
 
     format: FormatName
@@ -76,13 +76,13 @@ class _Model(Struct, frozen=True):
     size: int
 
 
-def _likeliest_first(found: Sequence[_Model]) -> list[_Model]:
+def _likeliest_first(found: Sequence[_ModelFiles]) -> list[_ModelFiles]:
     """In the order in which labels are given out: GGUF before other formats, and small ones of a label last."""
     largest: dict[str, int] = defaultdict(int)
     for each in found:
         largest[each.group.names[0].lower()] = max(each.size, largest[each.group.names[0].lower()])
 
-    def rank(each: _Model) -> tuple[bool, bool, int, str]:
+    def rank(each: _ModelFiles) -> tuple[bool, bool, int, str]:
         path = each.group.files[0]
         small = each.size * TWIN_SHARE < largest[each.group.names[0].lower()]
         return each.format != "gguf", small, len(path), path

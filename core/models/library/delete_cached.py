@@ -16,7 +16,7 @@ from core.models.downloads.discard import (
     unlink_entries,
 )
 from core.models.downloads.folder_lock import is_downloading, is_locked
-from core.models.downloads.journal import NAME, Entry, Journal
+from core.models.downloads.journal import NAME, DownloadJournal, JournalEntry
 from core.models.downloads.status import DownloadState
 from core.models.hub.cache import PREFIX, list_quants, read_snapshot
 from core.models.hub.endpoint import RepoCache, measure_file
@@ -67,10 +67,10 @@ class _Going:
     def __init__(self, downloads: Path | None, folder: Path) -> None:
         self._downloads = downloads
         self.folder = folder
-        entries = Journal(downloads / NAME).entries() if downloads is not None else {}
+        entries = DownloadJournal(downloads / NAME).entries() if downloads is not None else {}
         self.entries = [each for each in entries.values() if is_unfinished(each) and self._of(each).folder == folder]
 
-    def _of(self, entry: Entry) -> RepoCache:
+    def _of(self, entry: JournalEntry) -> RepoCache:
         return RepoCache(self.folder.parent, entry.quant.repo, entry.quant.revision)
 
     def holds(self, snapshot: Path, files: Iterable[Path], name: str) -> set[Path]:
@@ -92,7 +92,7 @@ class _Going:
             if not {file.sha256 for file in entry.quant.files}.isdisjoint(etags):
                 self._refuse(entry, name)
 
-    def _refuse(self, entry: Entry, name: str) -> None:
+    def _refuse(self, entry: JournalEntry, name: str) -> None:
         going = entry.state is DownloadState.RUNNING and self._downloads is not None and is_downloading(self._downloads)
         if going:
             raise DownloadError(f"{entry.quant.name} is being downloaded; pause it before {name} is deleted.")

@@ -16,7 +16,7 @@ from core.models.formats.file_index import Inspector, see_file
 from core.models.formats.parts import find_own_name, list_parts
 from core.models.formats.registry import load_formats
 from core.models.hub.cache import (
-    Snapshot,
+    CachedSnapshot,
     build_artifact,
     build_repo_folder,
     find_absent,
@@ -220,7 +220,7 @@ def _below(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
         inside = len(parent) + 1 if parent else 0
         below = f"{parent}/onnx" if parent else "onnx"
         members = [*files, *by_folder.get(below, ())]
-        part = Snapshot(
+        part = CachedSnapshot(
             (whole.folder / parent).name,
             "",
             whole.folder / parent,
@@ -258,7 +258,7 @@ def _partial(repo: str, folder: Path, partial: Mapping[str, Path], sizes: Mappin
     yield LibraryEntry(repo, folder / "blobs", None, here, False, said, Location.HUB, files, share=share)
 
 
-def _of_snapshot(snapshot: Snapshot, inspector: Inspector, location: Location) -> Iterator[LibraryEntry]:
+def _of_snapshot(snapshot: CachedSnapshot, inspector: Inspector, location: Location) -> Iterator[LibraryEntry]:
     found = list_quants(snapshot, inspector)
     for quant in found:
         yield _entry(snapshot, quant, found, inspector, location)
@@ -268,7 +268,7 @@ def _of_snapshot(snapshot: Snapshot, inspector: Inspector, location: Location) -
 
 
 def _entry(
-    snapshot: Snapshot, quant: Quant, all_here: Sequence[Quant], inspector: Inspector, location: Location
+    snapshot: CachedSnapshot, quant: Quant, all_here: Sequence[Quant], inspector: Inspector, location: Location
 ) -> LibraryEntry:
     artifact = build_artifact(snapshot, quant, all_here, quant.name)
     problem = f"damaged: {missing} is missing" if (missing := find_absent(snapshot, quant)) else None
@@ -284,7 +284,7 @@ def _entry(
     return LibraryEntry(name, artifact.path, format_, quant.size, False, problem, location, files, used)
 
 
-def _incomplete(snapshot: Snapshot, inspector: Inspector, location: Location) -> Iterator[LibraryEntry]:
+def _incomplete(snapshot: CachedSnapshot, inspector: Inspector, location: Location) -> Iterator[LibraryEntry]:
     """Split files of which parts are missing, and links whose content was deleted."""
     split: dict[Path, tuple[Path, ...]] = {}
     for path in snapshot.seen:
@@ -304,7 +304,7 @@ def _incomplete(snapshot: Snapshot, inspector: Inspector, location: Location) ->
         yield LibraryEntry(f"{snapshot.repo}/{path}", link, None, 0, False, said, location, (link,))
 
 
-def _other(snapshot: Snapshot) -> Iterator[LibraryEntry]:
+def _other(snapshot: CachedSnapshot) -> Iterator[LibraryEntry]:
     """A repository in the cache in which nothing can be run here."""
     size = sum(file.size for file in snapshot.files)
     if size >= WORTH_TELLING and not any(path.endswith(".gguf") for path in snapshot.seen):

@@ -22,12 +22,12 @@ LARGEST: Final = 4 << 20
 """Bytes of a server's answer."""
 
 
-class _Model(Struct):
+class _ServedModel(Struct):
     id: str
 
 
 class _Models(Struct):
-    data: list[_Model] = []
+    data: list[_ServedModel] = []
 
 
 def ask_servers(urls: Sequence[str], timeout: float = 1.0) -> tuple[LibraryEntry, ...]:

@@ -22,7 +22,7 @@ from core.serving.loops.base import ModelLoop
 from core.serving.loops.plan import limit_prefill, plan_step
 from core.serving.masking import mask_steps
 from core.serving.queue import AdmissionQueue
-from core.serving.sequence import Choice, Job
+from core.serving.sequence import RequestJob, ServedChoice
 from core.serving.speculation import Guesser
 from core.serving.stream import Stream, post_call
 from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
@@ -57,14 +57,14 @@ class Served(Struct, frozen=True):
     """Keep what the KV cache does not; None where the engine's states cannot be kept."""
 
 
-class ServingLoop(ModelLoop[Job]):
+class ServingLoop(ModelLoop[RequestJob]):
     """`adopt` gives it its model before `run`."""
 
     def __init__(
         self,
         name: str,
         load: Loader,
-        queue: AdmissionQueue[Job],
+        queue: AdmissionQueue[RequestJob],
         *,
         restarting: Callable[[str | None], None],
         broken: Callable[[BenchtopError], None],
@@ -75,13 +75,13 @@ class ServingLoop(ModelLoop[Job]):
         self._load = load
         self._restarting = restarting
         self._arrived = threading.Event()
-        self._running: list[Choice] = []
-        self._waiting: deque[Choice] = deque()
+        self._running: list[ServedChoice] = []
+        self._waiting: deque[ServedChoice] = deque()
         """Choices of claimed requests that have no sequence yet, or no longer; served before the queue."""
         self._outbox: list[tuple[Stream, list[Event] | None]] = []
         self._step_lock = threading.Lock()
-        self._stepping: Sequence[Job] = ()
-        self._blocked: Job | None = None
+        self._stepping: Sequence[RequestJob] = ()
+        self._blocked: RequestJob | None = None
         """The request that found no room; not tried again until something is retired or prefilled."""
         self._prefix_read = threading.Event()
         """A prefix that a request waits for was read from disk."""
@@ -131,13 +131,13 @@ class ServingLoop(ModelLoop[Job]):
             return row
         return replace(row, eta=(row.prompt_tokens - row.prefilled) / self._prefill_rate)
 
-    def _served(self) -> Iterable[Job]:
+    def _served(self) -> Iterable[RequestJob]:
         return {id(choice.job): choice.job for choice in (*tuple(self._running), *tuple(self._waiting))}.values()
 
     def _wake(self) -> None:
         self._arrived.set()
 
-    def _interrupt(self, job: Job) -> None:
+    def _interrupt(self, job: RequestJob) -> None:
         # A state that cannot be cut is lost with an interrupted step; the step's end is worth waiting for then.
         with self._step_lock:
             if isinstance(self._model, Trims) and self._stepping and all(each.cancelled for each in self._stepping):
@@ -210,14 +210,14 @@ class ServingLoop(ModelLoop[Job]):
             self._store_beside()
         return bool(work)
 
-    def _masked(self, work: list[tuple[Choice, Work]]) -> list[tuple[Choice, Work]]:
+    def _masked(self, work: list[tuple[ServedChoice, Work]]) -> list[tuple[ServedChoice, Work]]:
         """The step under its choices' masks; requests whose masks cannot be followed any further fail."""
         masked, failed = mask_steps(work)
         for choice, error in failed:
             self._abandon([choice], error)
         return [(choice, item) for choice, item in masked if choice.job.open_choices] if failed else masked
 
-    def _may_hold(self, work: Sequence[tuple[Choice, Work]]) -> bool:
+    def _may_hold(self, work: Sequence[tuple[ServedChoice, Work]]) -> bool:
         """Whether what there is to tell may wait for the step: for a short one only, and a prefill may be long."""
         decoding = bool(work) and all(len(item.tokens) == 1 for _, item in work)
         return decoding and time.monotonic() - self._handed + self._pace < HAND_OVER
@@ -248,7 +248,7 @@ class ServingLoop(ModelLoop[Job]):
         self._running.append(choice)
         return True
 
-    def _claim(self, job: Job) -> bool:
+    def _claim(self, job: RequestJob) -> bool:
         """Take the head of the queue. A request that finds no memory still counts as queued, and may time out."""
         first = job.choices[0]
         if not self._memory.place(first):
@@ -262,7 +262,7 @@ class ServingLoop(ModelLoop[Job]):
         self._outbox.append((job.stream, [first.prefilled()] if first.tells_prefill else None))
         return True
 
-    def _plan(self) -> list[tuple[Choice, Work]]:
+    def _plan(self) -> list[tuple[ServedChoice, Work]]:
         for choice in list(self._running):
             while choice in self._running and not self._memory.reserve(choice):
                 self._preempt_youngest()
@@ -277,7 +277,7 @@ class ServingLoop(ModelLoop[Job]):
         self._memory.preempt(choice)
         self._waiting.appendleft(choice)
 
-    def _step(self, work: list[tuple[Choice, Work]]) -> None:
+    def _step(self, work: list[tuple[ServedChoice, Work]]) -> None:
         if not work:
             return
         with self._step_lock:
@@ -306,7 +306,7 @@ class ServingLoop(ModelLoop[Job]):
             if choice.job.open_choices:
                 self._deliver(choice, item, step)
 
-    def _observe(self, work: Sequence[tuple[Choice, Work]], steps: Sequence[Step], seconds: float) -> None:
+    def _observe(self, work: Sequence[tuple[ServedChoice, Work]], steps: Sequence[Step], seconds: float) -> None:
         prefill = sum(len(item.tokens) for _, item in work if len(item.tokens) > 1)
         decoded = sum(len(step.tokens) for step in steps)
         if prefill:
@@ -319,7 +319,7 @@ class ServingLoop(ModelLoop[Job]):
             self._pace += (seconds + self._guesser.spent - self._pace) * 0.3
             self.decoded.add(decoded)
 
-    def _deliver(self, choice: Choice, item: Work, step: Step) -> None:
+    def _deliver(self, choice: ServedChoice, item: Work, step: Step) -> None:
         if not step.tokens:
             self._memory.grew(choice, len(item.tokens))
             if choice.tells_prefill:
@@ -349,7 +349,7 @@ class ServingLoop(ModelLoop[Job]):
                 self._note_end(choice.job)
                 self._queue.done(time.monotonic() - (choice.job.claimed or 0.0), cancelled=False)
 
-    def _retire(self, choice: Choice, *, keep: bool) -> None:
+    def _retire(self, choice: ServedChoice, *, keep: bool) -> None:
         if choice in self._running:
             self._running.remove(choice)
         elif choice in self._waiting:
@@ -358,7 +358,7 @@ class ServingLoop(ModelLoop[Job]):
         self._guesser.forget(choice)
         self._memory.release(choice, keep=keep)
 
-    def _close_job(self, job: Job, event: Failed) -> None:
+    def _close_job(self, job: RequestJob, event: Failed) -> None:
         """End a claimed job that has not ended by itself; safe to call for each of its choices."""
         if job.open_choices == 0:
             return
@@ -367,21 +367,21 @@ class ServingLoop(ModelLoop[Job]):
         self._outbox.append((job.stream, [event]))
         self._queue.done(0.0, cancelled=True)
 
-    def _stopped(self, choices: Sequence[Choice]) -> None:
+    def _stopped(self, choices: Sequence[ServedChoice]) -> None:
         """The step was interrupted, which happens only when all its requests were cancelled, or at the end."""
         for choice in choices:
             keep = self._memory.rewind(choice)
             self._retire(choice, keep=keep)
             self._close_job(choice.job, Failed(Cancelled() if choice.job.cancelled else self._unloading()))
 
-    def _abandon(self, choices: Sequence[Choice], error: BenchtopError) -> None:
+    def _abandon(self, choices: Sequence[ServedChoice], error: BenchtopError) -> None:
         for choice in choices:
             # How much of the step reached the KV cache is unknown, so nothing of it is kept.
             for sibling in choice.job.choices:
                 self._retire(sibling, keep=False)
             self._close_job(choice.job, Failed(error))
 
-    def _recover(self, work: Sequence[tuple[Choice, Work]], error: Exception) -> None:
+    def _recover(self, work: Sequence[tuple[ServedChoice, Work]], error: Exception) -> None:
         """Fail the step's requests, load the model again, and let all others begin anew on it."""
         failure = error if isinstance(error, BenchtopError) else EngineFailed(f"The engine failed: {error!r}.")
         self._abandon([choice for choice, _ in work], failure)
@@ -411,7 +411,7 @@ class ServingLoop(ModelLoop[Job]):
             _post_all(loop, [(stream, events) for stream, events in outbox if id(stream.loop) == key])
 
 
-def _work(choice: Choice, count: int) -> Work:
+def _work(choice: ServedChoice, count: int) -> Work:
     assert choice.sequence is not None
     tokens = choice.tokens[choice.computed : choice.computed + count]
     return Work(choice.sequence, tokens, sample=count == choice.pending)

@@ -27,7 +27,7 @@ class Occupant(Struct, frozen=True):
     """Seconds it may be idle; zero for ever."""
 
 
-class Room(Struct, frozen=True):
+class EvictionPlan(Struct, frozen=True):
     """There is room, as soon as these are gone."""
 
     evict: tuple[str, ...] = ()
@@ -47,14 +47,14 @@ def choose_memory_limit(memory: int) -> int:
     return memory - min(RESERVED, int(memory * RESERVED_SHARE))
 
 
-def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> Room | NoRoom:
+def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> EvictionPlan | NoRoom:
     """What has to go for `need` bytes more: idle ones before busy ones, coldest first, none that is not needed.
 
     Pinned models stay.
     """
     excess = sum(each.size for each in occupants) + need - limit
     if excess <= 0:
-        return Room()
+        return EvictionPlan()
     movable = sorted((each for each in occupants if not each.pinned), key=lambda each: (each.busy, each.used))
     chosen: list[Occupant] = []
     freed = 0
@@ -70,7 +70,9 @@ def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> Room | No
         if freed - each.size >= excess:
             chosen.remove(each)
             freed -= each.size
-    return Room(tuple(each.name for each in chosen if not each.busy), tuple(each.name for each in chosen if each.busy))
+    return EvictionPlan(
+        tuple(each.name for each in chosen if not each.busy), tuple(each.name for each in chosen if each.busy)
+    )
 
 
 def list_expired(occupants: Iterable[Occupant], now: float) -> list[str]:

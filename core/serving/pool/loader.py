@@ -22,7 +22,7 @@ from core.models.formats.parts import list_parts
 from core.models.library.variants import list_formats, provide_variant
 from core.models.resolve import resolve_own
 from core.serving.draft_model import Find, Way, add_draft, choose_way, refuse_unlike
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.telemetry.log import get_logger
@@ -66,7 +66,7 @@ class ModelLoader:
         tell: Callable[[str], None],
         profile: Profile = Profile(),
         memory: int | None = None,
-    ) -> Loaded:
+    ) -> LoadedModel:
         """Choose the engine, try it in a child process where that is due, load; the next one when it will not.
 
         `memory` is what the model may take in bytes, where that is less than what is free.
@@ -158,7 +158,7 @@ class ModelLoader:
 
     def _load_draft(
         self, engine: str, stop: threading.Event, tell: Callable[[str], None], artifact: Artifact, options: LoadOptions
-    ) -> Loaded:
+    ) -> LoadedModel:
         """With the same engine where that takes it. Raises what loading raises."""
         candidates = self.candidates(artifact, Profile(engine=engine)) or self.candidates(artifact)
         if not candidates:
@@ -208,7 +208,7 @@ class ModelLoader:
         tell: Callable[[str], None],
         *,
         fresh: bool,
-    ) -> Loaded:
+    ) -> LoadedModel:
         engine, artifact = candidate.engine, candidate.artifact
         notes: tuple[str, ...] = ()
         if self._settings.probe.enabled and isinstance(engine, Native):
@@ -226,7 +226,7 @@ class ModelLoader:
 
         progress(0.0)
         model = engine.load(artifact, options, progress)
-        return Loaded(model, engine.name, notes, identity=identify_model(engine, artifact, options, model))
+        return LoadedModel(model, engine.name, notes, identity=identify_model(engine, artifact, options, model))
 
 
 def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:

@@ -19,7 +19,7 @@ from core.contract.artifact import Artifact
 from core.errors import BenchtopError, Cancelled, ModelNotFound, ModelNotReady
 from core.lanes import WorkLane
 from core.serving.host import Host
-from core.serving.loaded import Loaded, Loader
+from core.serving.loaded import LoadedModel, Loader
 from core.serving.pool.ending import Ending
 from core.serving.pool.member import Lease, Member
 from core.serving.pool.members import Members
@@ -41,7 +41,7 @@ class Factory(Protocol):
         """A host for the member, not started; `loader` loads it in turn. On the event loop."""
         ...
 
-    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> Loaded:
+    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> LoadedModel:
         """Load the member on the calling thread, within `memory` bytes."""
         ...
 

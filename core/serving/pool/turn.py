@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 
 from core.errors import Cancelled
-from core.serving.loaded import Loaded, Loader
+from core.serving.loaded import LoadedModel, Loader
 from core.serving.pool.ending import Ending
 from core.serving.pool.member import Member
 from core.serving.pool.room import RoomMaker
@@ -20,7 +20,7 @@ MOST_WEIGHINGS = 3
 """Times that models which are ending are waited for, before a load is measured all the same."""
 
 Tell = Callable[[str], None]
-Load = Callable[[Member, threading.Event, Tell, int], Loaded]
+Load = Callable[[Member, threading.Event, Tell, int], LoadedModel]
 
 
 class LoadTurn:
@@ -47,7 +47,7 @@ class LoadTurn:
         its engine failed, it is loaded again in the room that it has."""
         loaded_before = False
 
-        def load(stop: threading.Event, tell: Tell) -> Loaded:
+        def load(stop: threading.Event, tell: Tell) -> LoadedModel:
             nonlocal loaded_before
             if loaded_before:
                 return self._load(member, stop, tell, self._room.share(member))
@@ -59,7 +59,7 @@ class LoadTurn:
 
     # On the model's thread.
 
-    def _load_in_turn(self, member: Member, stop: threading.Event, tell: Tell) -> Loaded:
+    def _load_in_turn(self, member: Member, stop: threading.Event, tell: Tell) -> LoadedModel:
         tell("waiting for its turn")
         try:
             self._await(member, self._take(member, stop, tell), stop)
@@ -68,7 +68,7 @@ class LoadTurn:
             # It may have been given the turn in the very moment in which it was cancelled.
             self._event_loop.call_soon_threadsafe(self._pass_on, member)
 
-    def _load_measured(self, member: Member, stop: threading.Event, tell: Tell) -> Loaded:
+    def _load_measured(self, member: Member, stop: threading.Event, tell: Tell) -> LoadedModel:
         before = self._weight
         loaded = self._load(member, stop, tell, self._room.share(member))
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.bench.runner import Phase, Progress
+from core.bench.runner import BenchPhase, Progress
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import Step, Work
@@ -63,9 +63,9 @@ async def test_rates_along_the_way_begin_with_the_first_token_of_any_stream(tmp_
     ]
     await bench.close()
     progress = [sample for sample in samples if isinstance(sample, Progress)]
-    assert all((sample.phase is Phase.DECODE) == (sample.tokens > 0) for sample in progress)
+    assert all((sample.phase is BenchPhase.DECODE) == (sample.tokens > 0) for sample in progress)
     # Streams still read their prompts while the first one decodes, as in the rate that the round is told to have had.
-    assert 0 < min(sample.tokens for sample in progress if sample.phase is Phase.DECODE) < 4 * 29
+    assert 0 < min(sample.tokens for sample in progress if sample.phase is BenchPhase.DECODE) < 4 * 29
 
 
 async def test_more_than_the_context_holds_is_refused_with_the_numbers(tmp_path: Path) -> None:

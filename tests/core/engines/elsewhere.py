@@ -12,7 +12,7 @@ from core.engines.remote.engine import RemoteEngine, RemoteModel
 from core.engines.remote.wire import UNTOLD
 from core.models.resolve import resolve_own
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from tests.fakes.support import asks
 
 MODELS = {"object": "list", "data": [{"id": "far-model", "object": "model"}]}
@@ -130,7 +130,7 @@ async def load(url: str, options: LoadOptions = LoadOptions()) -> RemoteModel:
 
 @asynccontextmanager
 async def hosting(url: str) -> AsyncIterator[Host]:
-    host = Host("m", lambda *_: Loaded(RemoteEngine().load(resolve_own(url), LoadOptions()), "remote"),
+    host = Host("m", lambda *_: LoadedModel(RemoteEngine().load(resolve_own(url), LoadOptions()), "remote"),
                 max_queue=8, queue_timeout=60.0, slots=None)  # fmt: skip
     host.start()
     await host.ready()

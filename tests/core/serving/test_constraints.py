@@ -31,7 +31,7 @@ from core.requests import (
     TextChoice,
 )
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.settings.schema import AnswerSettings
 from tests.fakes.support import asks
 
@@ -62,7 +62,7 @@ Hosting = Callable[..., Any]
 def hosting(trials: FormTrials) -> Hosting:
     @asynccontextmanager
     async def hosted(model: TokenModel, proposer: Proposer | None = None) -> AsyncIterator[Host]:
-        loaded = Loaded(model, "test", proposer=proposer)
+        loaded = LoadedModel(model, "test", proposer=proposer)
         host = Host("m", lambda *_: loaded, max_queue=32, queue_timeout=60.0, slots=None, trials=trials)
         host.start()
         await host.ready()
@@ -299,7 +299,7 @@ async def test_a_thinking_model_is_free_until_it_has_thought(opened: str, reply:
 
 async def test_answers_are_json_where_that_is_the_servers_default(trials: FormTrials) -> None:
     answers = AnswerSettings(json_mode=True)
-    loaded = Loaded(echo(), "test")
+    loaded = LoadedModel(echo(), "test")
     host = Host("m", lambda *_: loaded, max_queue=4, queue_timeout=9, slots=None, answers=answers, trials=trials)
     host.start()
     try:
@@ -312,7 +312,7 @@ async def test_answers_are_json_where_that_is_the_servers_default(trials: FormTr
 async def test_an_answer_that_goes_round_in_a_circle_ends_and_is_counted(trials: FormTrials) -> None:
     said = "on and on " * 40
     for bound_tokens, reason in ((64, FinishReason.LOOP), (0, FinishReason.STOP)):
-        loaded = Loaded(echo(said), "test")
+        loaded = LoadedModel(echo(said), "test")
         answers = AnswerSettings(loop_guard=bound_tokens)
         host = Host("m", lambda *_, it=loaded: it, max_queue=4, queue_timeout=9, slots=None, answers=answers)
         host.start()

@@ -12,7 +12,7 @@ from core.errors import LoadFailed
 from core.guide import WEIGHTS
 from core.models.resolve import resolve_own
 from core.serving.draft_model import add_draft
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import BenchSettings, Settings
@@ -99,7 +99,7 @@ async def test_a_draft_model_counts_for_the_memory_that_is_expected(tmp_path: Pa
     assert sizes[1] > sizes[0] + draft.stat().st_size
 
 
-class Ending(EchoModel):
+class FreedModel(EchoModel):
     """An echo that notes whether it was freed."""
 
     freed = False
@@ -111,15 +111,15 @@ class Ending(EchoModel):
 
 @pytest.mark.parametrize("trouble", [LoadFailed("d", "No."), None], ids=["does not load", "other vocabulary"])
 def test_a_model_whose_draft_fails_is_freed(trouble: LoadFailed | None) -> None:
-    large, small = Ending(), Ending()
+    large, small = FreedModel(), FreedModel()
     small.tokenizer.size = 1000
 
-    def load(*_: object) -> Loaded:
+    def load(*_: object) -> LoadedModel:
         if trouble is not None:
             raise trouble
-        return Loaded(small, "echo")
+        return LoadedModel(small, "echo")
 
     with pytest.raises(LoadFailed):
-        add_draft(Loaded(large, "echo"), "large", ARTIFACT, load)
+        add_draft(LoadedModel(large, "echo"), "large", ARTIFACT, load)
     assert large.freed
     assert small.freed is (trouble is None)

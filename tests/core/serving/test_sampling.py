@@ -9,7 +9,7 @@ from core.contract.step import SequenceId
 from core.engines.echo import EchoModel
 from core.requests import Sampling, SamplingWish
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.settings.profile import SamplingDefaults
 from tests.fakes.support import asks
 
@@ -31,7 +31,7 @@ class Noting(EchoModel):
 
 @asynccontextmanager
 async def serving(model: Noting, sampling: SamplingDefaults = SamplingDefaults()) -> AsyncIterator[Host]:
-    loaded = Loaded(model, "echo")
+    loaded = LoadedModel(model, "echo")
     host = Host("m", lambda *_: loaded, max_queue=8, queue_timeout=60.0, slots=None, sampling=sampling)
     host.start()
     await host.ready()

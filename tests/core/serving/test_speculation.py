@@ -22,7 +22,7 @@ from core.events import FinishReason, Reply
 from core.guide import WEIGHTS
 from core.requests import Generation, RawText, Sampling
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.snapshots import ModelState
 from tests.fakes.support import asks
 from tests.fakes.weights import quantized
@@ -86,7 +86,7 @@ class Counting(EchoModel):
 
 @asynccontextmanager
 async def hosting(model: TokenModel, proposer: Proposer | None) -> AsyncIterator[Host]:
-    loaded = Loaded(model, "echo", proposer=proposer)
+    loaded = LoadedModel(model, "echo", proposer=proposer)
     host = Host("echo", lambda *_: loaded, max_queue=32, queue_timeout=60.0, slots=None)
     host.start()
     await host.ready()

@@ -14,7 +14,7 @@ from core.engines.echo import EchoModel
 from core.errors import EngineFailed
 from core.requests import RawTokens
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.snapshots import Cause, ModelState, Tier
 from tests.fakes.prefixes import IDENTITY
 from tests.fakes.support import asks
@@ -40,7 +40,7 @@ async def hosting(store: PrefixStore, *, context: int = 1024, slots: int = 2) ->
     options = LoadOptions(ctx_size=context, slots=slots)
     host = Host(
         "echo",
-        lambda *_: Loaded(FailingEcho(options), "echo", identity=IDENTITY),
+        lambda *_: LoadedModel(FailingEcho(options), "echo", identity=IDENTITY),
         max_queue=32,
         queue_timeout=60.0,
         slots=None,

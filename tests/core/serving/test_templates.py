@@ -13,7 +13,7 @@ from core.errors import ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.requests import Conversation, Role
 from core.serving import prompts
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
 from tests.fakes.support import GatedEcho, asks, said
 
@@ -26,7 +26,7 @@ HANGS = "{% if messages[0].content == 'go' %}" + "{% for a in range(99999) %}" *
 async def serving(template: str | None, model: EchoModel | None = None) -> AsyncIterator[Host]:
     model = model or EchoModel()
     model.spec = replace(model.spec, template=template)
-    host = Host("m", lambda *_: Loaded(model, "echo"), max_queue=32, queue_timeout=60.0, slots=None)
+    host = Host("m", lambda *_: LoadedModel(model, "echo"), max_queue=32, queue_timeout=60.0, slots=None)
     host.start()
     await host.ready()
     try:

@@ -18,7 +18,7 @@ from core.contract.models import StreamModel
 from core.contract.options import LoadOptions
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold_events
-from core.models.formats.listing import Listing
+from core.models.formats.listing import FileListing
 from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
 
 DOCUMENTED = Path(__file__).with_name("documented")
@@ -79,7 +79,7 @@ def test_a_folder_is_known_by_its_configuration_and_weights(folder: Path, weight
     assert not MlcFormat().is_folder(folder.parent)
     (folder / "ndarray-cache.json").rename(folder / weights)
     assert MlcFormat().is_folder(folder)
-    listing = Listing({"mlc-chat-config.json": 1, weights: 2, "params_shard_0.bin": 3, "README.md": 4})
+    listing = FileListing({"mlc-chat-config.json": 1, weights: 2, "params_shard_0.bin": 3, "README.md": 4})
     (group,) = MlcFormat().group_files(listing)
     assert group.files == ("mlc-chat-config.json", weights, "params_shard_0.bin")
 

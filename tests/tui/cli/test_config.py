@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from core.settings.load import Loaded, read_settings
+from core.settings.load import LoadedSettings, read_settings
 from core.settings.schema import Settings
 from tui.cli.config import HIDDEN, WIDTH, lines, option_rows, options_by_setting, show, show_json
 
@@ -39,7 +39,7 @@ top_k = 5
 
 
 @pytest.fixture
-def loaded(tmp_path: Path) -> Loaded:
+def loaded(tmp_path: Path) -> LoadedSettings:
     path = tmp_path / "config.toml"
     path.write_text(CONFIG)
     return read_settings(
@@ -49,11 +49,11 @@ def loaded(tmp_path: Path) -> Loaded:
     )
 
 
-def text(loaded: Loaded, *, secrets: bool = False) -> str:
+def text(loaded: LoadedSettings, *, secrets: bool = False) -> str:
     return "\n".join(line.plain for line in lines(loaded, secrets=secrets))
 
 
-def told(loaded: Loaded) -> dict[str, str]:
+def told(loaded: LoadedSettings) -> dict[str, str]:
     """The comment behind each assignment."""
     found = {}
     for line in text(loaded).splitlines():
@@ -63,7 +63,7 @@ def told(loaded: Loaded) -> dict[str, str]:
     return found
 
 
-def test_every_setting_is_printed_with_its_value_and_origin(loaded: Loaded) -> None:
+def test_every_setting_is_printed_with_its_value_and_origin(loaded: LoadedSettings) -> None:
     origins = told(loaded)
     assert origins["port"] == "config file"
     assert origins["threads"] == "BENCHTOP_MODEL_THREADS"
@@ -78,18 +78,18 @@ def test_every_setting_is_printed_with_its_value_and_origin(loaded: Loaded) -> N
             assert set(kind.__struct_fields__) <= origins.keys()
 
 
-def test_the_file_is_told_and_whether_it_is_there(loaded: Loaded, tmp_path: Path) -> None:
+def test_the_file_is_told_and_whether_it_is_there(loaded: LoadedSettings, tmp_path: Path) -> None:
     assert text(loaded).splitlines()[0] == f"# config file: {loaded.file}"
     missing = msgspec.structs.replace(loaded, present=False)
     assert text(missing).splitlines()[0] == f"# config file: {loaded.file} (not there)"
 
 
-def test_names_of_models_are_quoted_where_toml_wants_it(loaded: Loaded) -> None:
+def test_names_of_models_are_quoted_where_toml_wants_it(loaded: LoadedSettings) -> None:
     for heading in ("[models.qwen]", "[models.qwen.sampling]", '[models."a b"]'):
         assert heading in text(loaded).splitlines()
 
 
-def test_secrets_are_hidden_unless_asked_for(loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_hidden_unless_asked_for(loaded: LoadedSettings, capsys: pytest.CaptureFixture[str]) -> None:
     assert "hush" not in text(loaded)
     (line,) = [line for line in text(loaded).splitlines() if "*" in line]
     assert line.split() == ["#", "api_key", "=", f'"{HIDDEN}"', "#", "config", "file"]
@@ -102,11 +102,11 @@ def test_secrets_are_hidden_unless_asked_for(loaded: Loaded, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["settings"]["server"]["api_key"]["value"] == "hush"
 
 
-def test_what_is_hidden_is_not_taken_for_the_key_when_read_back(loaded: Loaded) -> None:
+def test_what_is_hidden_is_not_taken_for_the_key_when_read_back(loaded: LoadedSettings) -> None:
     assert "api_key" not in msgspec.toml.decode(text(loaded))["server"]
 
 
-def test_json_tells_values_and_origins(loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_tells_values_and_origins(loaded: LoadedSettings, capsys: pytest.CaptureFixture[str]) -> None:
     show_json(loaded, secrets=False)
     document = json.loads(capsys.readouterr().out)
     assert document["file"] == {"path": str(loaded.file), "present": True}
@@ -119,7 +119,7 @@ def test_json_tells_values_and_origins(loaded: Loaded, capsys: pytest.CaptureFix
     assert found["models"]["a b"]["pin"]["value"] is False
 
 
-def test_origins_stand_in_one_column_within_eighty(loaded: Loaded) -> None:
+def test_origins_stand_in_one_column_within_eighty(loaded: LoadedSettings) -> None:
     for block in text(loaded).split("\n\n")[1:]:
         rows = block.splitlines()[1:]
         assert all(len(row) <= WIDTH for row in rows)
@@ -135,7 +135,7 @@ def test_a_long_value_has_its_origin_above(tmp_path: Path) -> None:
     assert rows[row + 2 : row + 4] == ["pin    = false  # default", "slots  = 2      # config file"]
 
 
-def test_colours_are_for_terminals_that_want_them(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_are_for_terminals_that_want_them(loaded: LoadedSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     def printed(*, terminal: bool) -> str:
         out = io.StringIO()
         out.isatty = lambda: terminal  # type: ignore[method-assign]
@@ -234,6 +234,6 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
 @given(structures(Settings))
 def test_settings_that_are_printed_and_read_back_are_the_same(tmp_path_factory: Any, wanted: Settings) -> None:
     path = tmp_path_factory.mktemp("config") / "config.toml"
-    printed = text(Loaded(wanted, {}, path, True), secrets=True)
+    printed = text(LoadedSettings(wanted, {}, path, True), secrets=True)
     path.write_bytes(printed.encode())
     assert read_settings(config_file=path, environment={}).settings == wanted

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.guide import WEIGHTS
-from core.models.downloads.journal import Added, Journal, Moved
+from core.models.downloads.journal import Added, DownloadJournal, Moved
 from core.models.downloads.status import DownloadState
 from core.models.hub.repository import Quant, RepoFile
 from tests.fakes.hub import Fault, LoopbackHub, Sparse
@@ -184,7 +184,7 @@ def test_what_the_end_of_the_program_broke_off_goes_on_with_resume(hub: Loopback
 def test_what_cannot_go_on_is_told_and_the_rest_is_fetched(hub: LoopbackHub, tmp_path: Path) -> None:
     held = hub.find(NAME, "main")
     assert held is not None
-    journal = Journal(tmp_path / "benchtop" / "state" / "downloads" / "journal.jsonl")
+    journal = DownloadJournal(tmp_path / "benchtop" / "state" / "downloads" / "journal.jsonl")
     for key, label, size in (("large", "Q8_0", 1 << 60), ("small", "Q4_K_M", 4 * MB)):
         files = (RepoFile(f"model-{label}.gguf", size, held.files[f"model-{label}.gguf"].sha256),)
         quant = Quant(NAME, held.commit, label, "gguf", files)

@@ -17,7 +17,7 @@ from tui.dialogs.confirm import Confirm
 from tui.screens.bench.engines_pane import Contest
 from tui.screens.bench.screen import BenchScreen
 from tui.screens.chat.composer import Composer
-from tui.screens.models.rows import Section
+from tui.screens.models.rows import ListSection
 from tui.screens.models.screen import ModelsScreen
 from tui.screens.models.search import SearchField
 from tui.terminal.keys_in_turn import KeysInTurn
@@ -46,7 +46,7 @@ async def test_letters_behind_the_slash_are_searched_for() -> None:
 async def test_letters_behind_the_key_that_leaves_the_search_are_commands(leave: str) -> None:
     async with models() as on:
         burst(on.app, "slash", *"qwen", leave, "s")
-        await until(on.pilot, lambda: on.screen.view.section is Section.HERE)
+        await until(on.pilot, lambda: on.screen.view.section is ListSection.HERE)
         assert searched(on) == "qwen"
 
 

@@ -9,7 +9,7 @@ from tui import glyphs
 from tui.screens.bench.run import Case, CaseState, Lineup, swept, words
 from tui.widgets.gauge import bar
 from tui.widgets.plot import HEADROOM, Plot, columns, line_rows
-from tui.widgets.table import WIDE, Cell, Column, Rows
+from tui.widgets.table import WIDE, Cell, Column, RowTable
 
 COLUMNS = (
     Column("engine", 20),
@@ -29,7 +29,7 @@ SHARE = 5
 """Columns of the bar and of its value in words."""
 
 
-class Lanes(Rows):
+class Lanes(RowTable):
     """A row for each case: the one under way and the fastest stand out, one that failed is red."""
 
     def __init__(self, *, dom_id: str | None = None) -> None:

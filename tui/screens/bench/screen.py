@@ -19,13 +19,13 @@ from core.snapshots import Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import bindings_of
-from tui.screens.base import Room
+from tui.screens.base import WorkbenchScreen
 from tui.screens.bench.actions import ACTIONS
 from tui.screens.bench.engines_pane import Contest
 from tui.session import model_in
 from tui.widgets.plain import Plain, shown
 from tui.widgets.plot import Plot
-from tui.widgets.table import Cell, Column, Rows
+from tui.widgets.table import Cell, Column, RowTable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -61,7 +61,7 @@ class ModeTab(Plain):
         self.post_message(self.Chosen(self._mode))
 
 
-class BenchScreen(Room):
+class BenchScreen(WorkbenchScreen):
     """Two panes. As it serves: parameters above, the live plot, the rounds below."""
 
     NAME = "bench"
@@ -106,7 +106,7 @@ class BenchScreen(Room):
                     yield Plot("$decode", "Press s, or the button, to measure the model that is loaded.", dom_id="plot")
                 with Container(classes="panel", id="results") as results:
                     results.border_title = "rounds"
-                    yield Rows(
+                    yield RowTable(
                         [
                             Column("round", 5, right=True),
                             Column("prefill tok/s", 13, right=True),
@@ -120,7 +120,7 @@ class BenchScreen(Room):
             yield Contest(self.desk, dom_id="contest")
 
     def on_mount(self) -> None:
-        measured = self.query_one("#measured", Rows)
+        measured = self.query_one("#measured", RowTable)
         measured.can_focus = measured.show_cursor = False
         self._say("Nothing was measured yet. Prompts are random, so that no cache helps.")
         self._mark_mode()
@@ -186,7 +186,7 @@ class BenchScreen(Room):
         self._measuring = True
         self._results = {}
         self.query_one("#plot", Plot).clear()
-        self.query_one("#measured", Rows).show({})
+        self.query_one("#measured", RowTable).show({})
         self.query_one("#start", Button).label = "Stop"
         self._say("Waiting for the model.")
         self.measure(plan)
@@ -225,7 +225,7 @@ class BenchScreen(Room):
 
     @on(Sampled)
     def take(self, event: Sampled) -> None:
-        from core.bench.runner import Phase, Progress, RoundDone, RoundStarted, Summary
+        from core.bench.runner import BenchPhase, Progress, RoundDone, RoundStarted, Summary
 
         match event.sample:
             case RoundStarted(round=number):
@@ -233,7 +233,7 @@ class BenchScreen(Room):
             case Progress(round=number, phase=phase, tokens=tokens, rate=rate):
                 row = self._results[str(number)]
                 row[4] = Content.styled(f"{phase.value} {fmt.count(tokens)}", f"${phase.value}")
-                if phase is Phase.DECODE:
+                if phase is BenchPhase.DECODE:
                     self.query_one("#plot", Plot).push(rate)
             case RoundDone(round=number, prefill_rate=prefill, decode_rate=decode, time_to_first_token=first):
                 self._results[str(number)] = [
@@ -247,7 +247,7 @@ class BenchScreen(Room):
                 self._say(_summed(total.rounds, total.prefill_rate, total.decode_rate, total.decode_spread), bold=True)
                 note = f"first token {fmt.seconds(total.time_to_first_token)}, memory {format_size(total.memory)}"
                 self.query_one("#results").border_subtitle = shown(note, lines=False)
-        self.query_one("#measured", Rows).show(self._results)
+        self.query_one("#measured", RowTable).show(self._results)
 
     @on(Stopped)
     def settle(self, event: Stopped) -> None:
@@ -256,7 +256,7 @@ class BenchScreen(Room):
         for cells in self._results.values():
             if isinstance(cells[4], Content) and cells[4].plain != "done":
                 cells[4] = Content.styled("stopped", "$gauge-warn")
-        self.query_one("#measured", Rows).show(self._results)
+        self.query_one("#measured", RowTable).show(self._results)
         if event.error is not None:
             self.complain(event.error)
             self._say("The run failed.")

@@ -25,7 +25,7 @@ TICK = 1 / 10
 """Seconds between two drawings: about what the eye follows, and cheap beside decoding."""
 
 
-class Answer(Vertical):
+class AnswerView(Vertical):
     """Reads the exchange it was given; nobody tells it about single tokens."""
 
     def __init__(self, exchange: Exchange, away: Callable[[], bool]) -> None:

@@ -29,7 +29,7 @@ from tui.screens.chat.markdown_parser import reader
 ASCII_BULLETS = ["* ", "- ", "+ ", "o ", "- "]
 
 
-class Entry(NamedTuple):
+class ListParagraph(NamedTuple):
     """A paragraph of a list."""
 
     indent: int
@@ -48,7 +48,7 @@ else:
 class _Flat(_Base):
     """Draws itself where its items are plain, else as Textual does."""
 
-    entries: list[Entry] | None = None
+    entries: list[ListParagraph] | None = None
     _wrapped: tuple[int, list[Content]] = (0, [])
     """A width, and the lines for it."""
 
@@ -119,9 +119,9 @@ class Prose(Markdown):
             self.BULLETS = ASCII_BULLETS
 
 
-def flattened(block: MarkdownBlock, indent: int) -> list[Entry] | None:
+def flattened(block: MarkdownBlock, indent: int) -> list[ListParagraph] | None:
     """A list's paragraphs in order; None when it holds anything but paragraphs and lists of such."""
-    out: list[Entry] = []
+    out: list[ListParagraph] = []
     for item in _children(block):
         if not isinstance(item, MarkdownListItem):
             return None
@@ -133,17 +133,17 @@ def flattened(block: MarkdownBlock, indent: int) -> list[Entry] | None:
     return out
 
 
-def _item(item: MarkdownListItem, indent: int, bullet: str) -> list[Entry] | None:
-    out: list[Entry] = []
+def _item(item: MarkdownListItem, indent: int, bullet: str) -> list[ListParagraph] | None:
+    out: list[ListParagraph] = []
     for child in _children(item):
         if isinstance(child, MarkdownParagraph) and isinstance(child.content, Content):
-            out.append(Entry(indent, bullet if not out else " " * len(bullet), child.content))
+            out.append(ListParagraph(indent, bullet if not out else " " * len(bullet), child.content))
             continue
         nested = flattened(child, indent + len(bullet)) if isinstance(child, MarkdownList) else None
         if nested is None:
             return None
-        out += nested if out else [Entry(indent, bullet, Content("")), *nested]
-    return out or [Entry(indent, bullet, Content(""))]
+        out += nested if out else [ListParagraph(indent, bullet, Content("")), *nested]
+    return out or [ListParagraph(indent, bullet, Content(""))]
 
 
 def _children(block: MarkdownBlock) -> list[MarkdownBlock]:

@@ -21,12 +21,12 @@ from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import bindings_of
-from tui.screens.base import Room
+from tui.screens.base import WorkbenchScreen
 from tui.screens.chat.actions import ACTIONS
-from tui.screens.chat.answer import Answer
+from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange, Outcome
-from tui.screens.chat.transcript import Earlier, Transcript
+from tui.screens.chat.transcript import Earlier, TranscriptView
 from tui.session import model_in, notes_on_talk
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
@@ -39,7 +39,7 @@ REMOTE = "remote"
 SUGGESTIONS = ("What is a KV cache?", "Which quant should I take?", "How do I serve a model?")
 
 
-class ChatScreen(Room):
+class ChatScreen(WorkbenchScreen):
     """The conversation, the gauge of its context, and the message being written."""
 
     NAME = "chat"
@@ -70,7 +70,7 @@ class ChatScreen(Room):
         self._greeted: tuple[object, ...] = ()
 
     def body(self) -> ComposeResult:
-        yield Transcript(self.chat.exchanges, Plain(id="welcome"))
+        yield TranscriptView(self.chat.exchanges, Plain(id="welcome"))
         with Vertical(id="desk"):
             yield Plain(id="talk-note")
             yield Gauge("context", value_width=22, dom_id="context")
@@ -153,7 +153,7 @@ class ChatScreen(Room):
         self._writing = exchange
         self.refresh_bindings()
         exchange.model = self.desk.model.rsplit("/", 1)[-1]
-        answer = await self.query_one(Transcript).add(exchange)
+        answer = await self.query_one(TranscriptView).add(exchange)
         if not self.desk.ready and self.desk.problem is None:
             answer.note(f"{exchange.model} is loading; your message is sent when it is ready")
         self.generate(exchange)
@@ -196,8 +196,8 @@ class ChatScreen(Room):
         if answer is not None and not answer.exchange.pieces:
             answer.note(text)
 
-    def _answer_being_written(self) -> Answer | None:
-        answer = self.query_one(Transcript).newest
+    def _answer_being_written(self) -> AnswerView | None:
+        answer = self.query_one(TranscriptView).newest
         return answer if answer is not None and answer.exchange is self._writing else None
 
     @on(Ended)
@@ -240,7 +240,7 @@ class ChatScreen(Room):
             self.workers.cancel_group(self, "generate")
 
     def action_leave(self) -> None:
-        self.query_one(Transcript).focus()
+        self.query_one(TranscriptView).focus()
 
     def on_key(self, event: Key) -> None:
         """What is typed goes to the message, also after a click elsewhere: nobody who writes means a command."""
@@ -279,7 +279,7 @@ class ChatScreen(Room):
         self._writing = None
         self._warned = False
         self.chat = chat
-        await self.query_one(Transcript).restart(chat.exchanges)
+        await self.query_one(TranscriptView).restart(chat.exchanges)
         self._draw_context()
         self.refresh_bindings()
         self.query_one(Composer).focus()
@@ -288,15 +288,15 @@ class ChatScreen(Room):
         if self._writing is not None or (exchange := self.chat.again()) is None:
             self.notify("There is no finished answer to replace.", severity="warning")
             return
-        await self.query_one(Transcript).drop_last()
+        await self.query_one(TranscriptView).drop_last()
         await self._begin(exchange)
 
     async def action_other_answer(self) -> None:
         if (exchange := self.chat.other_answer()) is None:
             self.notify("The last question has no other answer; ctrl+r asks for one.", severity="warning")
             return
-        await self.query_one(Transcript).drop_last()
-        await self.query_one(Transcript).add(exchange)
+        await self.query_one(TranscriptView).drop_last()
+        await self.query_one(TranscriptView).add(exchange)
         self._draw_context()
 
     def action_copy_answer(self) -> None:
@@ -333,11 +333,11 @@ class ChatScreen(Room):
 
     @on(Earlier.Wanted)
     async def action_earlier(self) -> None:
-        await self.query_one(Transcript).bring_back()
+        await self.query_one(TranscriptView).bring_back()
 
     @on(Composer.Paged)
     async def page(self, event: Composer.Paged) -> None:
-        transcript = self.query_one(Transcript)
+        transcript = self.query_one(TranscriptView)
         transcript.release_anchor()
         if event.down:
             transcript.scroll_page_down(animate=False)

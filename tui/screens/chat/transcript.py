@@ -10,7 +10,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
-from tui.screens.chat.answer import Answer
+from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.conversation import Exchange
 from tui.widgets.plain import Plain
 
@@ -31,7 +31,7 @@ class Turn(Vertical):
     def __init__(self, exchange: Exchange, away: Callable[[], bool]) -> None:
         super().__init__(classes="turn")
         self.exchange = exchange
-        self.answer = Answer(exchange, away)
+        self.answer = AnswerView(exchange, away)
 
     def compose(self) -> ComposeResult:
         yield Question(self.exchange.question)
@@ -48,7 +48,7 @@ class Earlier(Plain):
         self.post_message(self.Wanted())
 
 
-class Transcript(VerticalScroll):
+class TranscriptView(VerticalScroll):
     """Shows a list of exchanges that someone else owns."""
 
     def __init__(self, exchanges: Sequence[Exchange], empty: Static) -> None:
@@ -72,7 +72,7 @@ class Transcript(VerticalScroll):
         return self.max_scroll_y <= 0 or self.max_scroll_y - self.scroll_offset.y <= 2
 
     @property
-    def newest(self) -> Answer | None:
+    def newest(self) -> AnswerView | None:
         turns = self.query(Turn)
         return turns.last().answer if turns else None
 
@@ -80,7 +80,7 @@ class Transcript(VerticalScroll):
         """Whether the newest line is out of sight: scrolled away from, or on a screen that is not shown."""
         return not self.following or self.screen not in self.app.screen_stack
 
-    async def add(self, exchange: Exchange) -> Answer:
+    async def add(self, exchange: Exchange) -> AnswerView:
         """Mount a new exchange, go to it, and let the oldest ones go."""
         self._empty.display = False
         turn = Turn(exchange, self.away)

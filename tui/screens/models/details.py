@@ -23,11 +23,11 @@ from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
 from tui.screens.models import facts
-from tui.screens.models.fit import Choice, Dial, dial, formats_to_read, judged, with_header
+from tui.screens.models.fit import Dial, QuantChoice, dial, formats_to_read, judged, with_header
 from tui.screens.models.rows import Item, partial
-from tui.session import Wish
+from tui.session import LoadWish
 from tui.widgets.plain import Plain, shown
-from tui.widgets.row_list import Cell, Field, Lines
+from tui.widgets.row_list import Cell, Field, RowList
 
 if TYPE_CHECKING:
     from core.devices import Device
@@ -50,7 +50,7 @@ FIELDS = (
 class Leaf(Struct, frozen=True):
     """What was found out about one model. Its verdicts stand in the order of its choices, or there is one."""
 
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[QuantChoice, ...] = ()
     header: Header | None = None
     """Of a model that is here."""
     dial: Dial | None = None
@@ -93,7 +93,7 @@ class Details(Container):
     def compose(self) -> ComposeResult:
         yield Plain(id="facts")
         yield Plain(id="dial")
-        yield Lines(FIELDS, lambda choice: choice.quant.name, self._cells, least=10, dom_id="quants")
+        yield RowList(FIELDS, lambda choice: choice.quant.name, self._cells, least=10, dom_id="quants")
         yield Plain(id="verdict")
 
     def on_mount(self) -> None:
@@ -122,15 +122,15 @@ class Details(Container):
     # What is looked at.
 
     @property
-    def quants(self) -> Lines[Choice]:
-        return self.query_one("#quants", Lines)
+    def quants(self) -> RowList[QuantChoice]:
+        return self.query_one("#quants", RowList)
 
     @property
     def leaf(self) -> Leaf:
         return self._leaves.get(self._item.key, Leaf()) if self._item is not None else Leaf()
 
     @property
-    def choice(self) -> Choice | None:
+    def choice(self) -> QuantChoice | None:
         """The quant under the cursor, while there are any."""
         return self.quants.row if self.leaf.choices else None
 
@@ -142,10 +142,10 @@ class Details(Container):
         return leaf.verdicts[index] if index < len(leaf.verdicts) else None
 
     @property
-    def wish(self) -> Wish:
+    def wish(self) -> LoadWish:
         """How the model is to be loaded, where the slider was moved."""
         dial = self.leaf.dial
-        return Wish(dial.context, dial.kv) if dial is not None and self.leaf.turned else Wish()
+        return LoadWish(dial.context, dial.kv) if dial is not None and self.leaf.turned else LoadWish()
 
     def look(self, item: Item | None) -> None:
         """Show a model; the header of one that is here is read once the cursor stays on it, or once it can be read: a
@@ -265,8 +265,8 @@ class Details(Container):
         if (now.dial, now.headers) == (leaf.dial, leaf.headers):
             self._put(key, replace(now, verdicts=verdicts))
 
-    @on(Lines.Moved, "#quants")
-    def _linger(self, event: Lines.Moved) -> None:
+    @on(RowList.Moved, "#quants")
+    def _linger(self, event: RowList.Moved) -> None:
         event.stop()
         self._draw()
         choice, item = self.choice, self._item
@@ -355,7 +355,7 @@ class Details(Container):
         line.display = content is not None
         line.update(content if content is not None else "")
 
-    def _cells(self, choice: Choice) -> Sequence[Cell]:
+    def _cells(self, choice: QuantChoice) -> Sequence[Cell]:
         leaf = self.leaf
         index = leaf.choices.index(choice) if choice in leaf.choices else len(leaf.verdicts)
         verdict = leaf.verdicts[index] if index < len(leaf.verdicts) else None
@@ -409,7 +409,7 @@ def _listed(store: Store, item: Item, here: Collection[str]) -> Leaf:
         raise failure or ModelNotFound(
             item.name, f"{item.name} holds nothing that can be run here; look for a repository with GGUF files."
         )
-    choices = [Choice(quant, here=quant.name in here, runs=quant.format in formats) for quant in quants]
+    choices = [QuantChoice(quant, here=quant.name in here, runs=quant.format in formats) for quant in quants]
     choices.sort(key=lambda each: not each.runs)
     try:
         usual = choose_quant(HubName(found[0][0].repo, found[0][0].label), found[0][1], formats)

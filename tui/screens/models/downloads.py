@@ -21,7 +21,7 @@ from tui.screens.models.actions import ACTIONS
 from tui.screens.models.facts import short_name
 from tui.widgets.gauge import bar
 from tui.widgets.plain import Plain, shown
-from tui.widgets.row_list import Cell, Field, Lines
+from tui.widgets.row_list import Cell, Field, RowList
 
 BAR = 9
 MOST = 5
@@ -58,7 +58,7 @@ CANCELS = {DownloadState.FAILED: "gives it up", DownloadState.DONE: "takes it of
 NOTHING = "Nothing is being downloaded. Enter on a model that is not here shows its quants."
 
 
-class DownloadLines(Lines[DownloadItem]):
+class DownloadLines(RowList[DownloadItem]):
     """Its keys act on the download under the cursor, also those that would mean a model elsewhere."""
 
     # To search is possible from here too, but there is no room to say so.
@@ -95,7 +95,7 @@ class Transfers(Container):
         self.display = False
 
     @property
-    def lines(self) -> Lines[DownloadItem]:
+    def lines(self) -> RowList[DownloadItem]:
         return self.query_one("#downloads", DownloadLines)
 
     @property
@@ -143,8 +143,8 @@ class Transfers(Container):
         self._open = False
         self._draw()
 
-    @on(Lines.Moved, "#downloads")
-    def _moved(self, event: Lines.Moved) -> None:
+    @on(RowList.Moved, "#downloads")
+    def _moved(self, event: RowList.Moved) -> None:
         event.stop()
         self._tell()
 

@@ -19,7 +19,7 @@ from core.models.library.scan import LibraryEntry, Location
 from core.sizes import format_size
 from tui import format as fmt
 from tui.dialogs.confirm import Confirm
-from tui.screens.base import Room
+from tui.screens.base import WorkbenchScreen
 from tui.screens.models.details import Details
 from tui.screens.models.downloads import STOPPED, DownloadLines, Transfers
 from tui.screens.models.rows import Where
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from core.models.store import Store
 
 
-class Keeping(Room):
+class Keeping(WorkbenchScreen):
     """Expects the widgets of the models screen."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from core.models.formats.registry import load_formats
 from tui import format as fmt
 from tui.screens.models.rows import View
 from tui.widgets.plain import Plain
-from tui.widgets.row_list import Cell, Field, Lines
+from tui.widgets.row_list import Cell, Field, RowList
 
 Value = TypeVar("Value")
 
@@ -44,18 +44,18 @@ class Narrow(ModalScreen[None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "filters"
             dialog.border_subtitle = "left and right change, backspace clears all, escape closes"
-            yield Lines((Field("", 12), Field("", 0)), str, self._cells, head=False, dom_id="narrow")
+            yield RowList((Field("", 12), Field("", 0)), str, self._cells, head=False, dom_id="narrow")
             yield Plain("Models that do not tell what is asked for are left out.", classes="hint")
 
     def on_mount(self) -> None:
-        lines = self.query_one("#narrow", Lines)
+        lines = self.query_one("#narrow", RowList)
         lines.show(ROWS)
         lines.styles.height = len(ROWS)
         lines.focus()
 
     def action_turn(self, by: int) -> None:
         view = self._view
-        match self.query_one("#narrow", Lines).selected:
+        match self.query_one("#narrow", RowList).selected:
             case "task":
                 view = replace(view, task=_next(tuple(Task), view.task, by))
             case "format":
@@ -73,7 +73,7 @@ class Narrow(ModalScreen[None]):
 
     def _set(self, view: View) -> None:
         self._view = view
-        self.query_one("#narrow", Lines).refresh()
+        self.query_one("#narrow", RowList).refresh()
         self._apply(view)
 
     def _cells(self, name: str) -> tuple[Cell, Cell]:

@@ -51,7 +51,7 @@ class Dial(Struct, frozen=True):
         return replace(self, kv=KV_TYPES[at % len(KV_TYPES)])
 
 
-class Choice(Struct, frozen=True):
+class QuantChoice(Struct, frozen=True):
     """A quant one may take."""
 
     quant: Quant
@@ -81,12 +81,12 @@ def dial(trained: int, usual: int, kv: KvType) -> Dial:
     return Dial(offered, at, kv)
 
 
-def with_header(choices: Iterable[Choice], quant: Quant, header: Header) -> tuple[Choice, ...]:
+def with_header(choices: Iterable[QuantChoice], quant: Quant, header: Header) -> tuple[QuantChoice, ...]:
     """The choices once the header of one of them was read; others of its format are judged by it until theirs is."""
     return tuple(_told(choice, quant, header) for choice in choices)
 
 
-def _told(choice: Choice, quant: Quant, header: Header) -> Choice:
+def _told(choice: QuantChoice, quant: Quant, header: Header) -> QuantChoice:
     if choice.quant == quant:
         return replace(choice, header=header, own=True)
     if choice.own or choice.quant.format != quant.format or choice.quant.repo != quant.repo:
@@ -95,7 +95,7 @@ def _told(choice: Choice, quant: Quant, header: Header) -> Choice:
     return replace(choice, header=adapt_header(header, choice.quant))
 
 
-def formats_to_read(choices: Iterable[Choice], preferred: Quant | None) -> tuple[Quant, ...]:
+def formats_to_read(choices: Iterable[QuantChoice], preferred: Quant | None) -> tuple[Quant, ...]:
     """One quant for each repository and format that runs here, whose header tells enough of the others."""
     chosen: dict[tuple[str, FormatName], Quant] = {}
     for choice in choices:

@@ -62,7 +62,7 @@ WHERE_OF: Final = {
 }
 
 
-class Section(Enum):
+class ListSection(Enum):
     """Which part of the list is looked at."""
 
     ALL = "all"
@@ -131,7 +131,7 @@ class View(Struct, frozen=True):
     """What the user wants to see."""
 
     words: str = ""
-    section: Section = Section.ALL
+    section: ListSection = ListSection.ALL
     order: Order = Order.LISTED
     task: Task | None = None
     format: FormatName | None = None
@@ -163,15 +163,15 @@ def pick(
     return sorted(shown, key=_sorting(view.order, verdicts or {})) if view.order is not Order.LISTED else shown
 
 
-def _section(items: Iterable[Item], section: Section) -> Iterable[Item]:
+def _section(items: Iterable[Item], section: ListSection) -> Iterable[Item]:
     match section:
-        case Section.ALL:
+        case ListSection.ALL:
             return items
-        case Section.HERE:
+        case ListSection.HERE:
             return (item for item in items if item.here)
-        case Section.CATALOG:
+        case ListSection.CATALOG:
             return (item for item in items if item.where is Where.CATALOG)
-        case Section.HUB:
+        case ListSection.HUB:
             return (item for item in items if item.where is Where.HUB)
 
 

@@ -22,12 +22,12 @@ from tui.screens.models.actions import ACTIONS
 from tui.screens.models.details import Details
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.file_actions import Keeping
-from tui.screens.models.rows import TASKS, Item, Order, Section, View, Where, guess, partial, pick, repo_of, stock
+from tui.screens.models.rows import TASKS, Item, ListSection, Order, View, Where, guess, partial, pick, repo_of, stock
 from tui.screens.models.search import Search, SearchField, SectionTab
 from tui.screens.models.table import Around, ShelfTable, by_repository
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
-from tui.widgets.row_list import Lines
+from tui.widgets.row_list import RowList
 
 if TYPE_CHECKING:
     from core.models.hub.search import Filters, Found, Page
@@ -144,7 +144,7 @@ class ModelsScreen(Keeping):
             self._marks = marks
             self._draw()
             self.details.redraw()
-            self.query(Lines).refresh()
+            self.query(RowList).refresh()
         free = snapshot.machine.memory_available
         near = abs(free - self._around.free) < free // 20
         changed = (snapshot.models, self.desk.model) != (self._models, self._around.used)
@@ -205,9 +205,9 @@ class ModelsScreen(Keeping):
         view = self.view
         if not self._scanned:
             return "Looking for models..."
-        if view.section is Section.HUB and len(view.words.strip()) < LEAST_WORDS:
+        if view.section is ListSection.HUB and len(view.words.strip()) < LEAST_WORDS:
             return "Press / and type at least two letters; the Hub is asked for them."
-        if view.section is Section.HUB and (self._hub or not view.filtered):
+        if view.section is ListSection.HUB and (self._hub or not view.filtered):
             return self._hub or f"The Hub has nothing called {view.words!r}."
         if view.filtered:
             return "No model passes the filters; f changes them, and backspace there clears them."
@@ -215,8 +215,8 @@ class ModelsScreen(Keeping):
             return f"Nothing here is called {view.words!r}; escape in the search field clears it."
         return "No models here yet. Press s for the catalog, or o to open a file by its path."
 
-    @on(Lines.Moved, "#library")
-    def _moved(self, event: Lines.Moved) -> None:
+    @on(RowList.Moved, "#library")
+    def _moved(self, event: RowList.Moved) -> None:
         self.details.look(self.table.row)
         if self._more is not None and self.table.at == len(self.table.rows) - 1 and self._asks_hub:
             self._search_on(self._more)
@@ -243,7 +243,7 @@ class ModelsScreen(Keeping):
 
     def look_for(self, view: View) -> None:
         """Show another view at once, and ask the Hub where it is part of it."""
-        asked = replace(view, section=Section.ALL) != replace(self.view, section=Section.ALL)
+        asked = replace(view, section=ListSection.ALL) != replace(self.view, section=ListSection.ALL)
         self.view = view
         if not self._asks_hub:
             self.workers.cancel_group(self, "hub")
@@ -259,7 +259,7 @@ class ModelsScreen(Keeping):
     @property
     def _asks_hub(self) -> bool:
         view = self.view
-        return view.section in (Section.ALL, Section.HUB) and len(view.words.strip()) >= LEAST_WORDS
+        return view.section in (ListSection.ALL, ListSection.HUB) and len(view.words.strip()) >= LEAST_WORDS
 
     @work(exclusive=True, group="hub")
     async def _search(self) -> None:
@@ -298,7 +298,7 @@ class ModelsScreen(Keeping):
         self.query_one(SearchField).focus()
 
     def action_source(self) -> None:
-        sections = list(Section)
+        sections = list(ListSection)
         at = sections.index(self.view.section) + 1
         self.look_for(replace(self.view, section=sections[at % len(sections)]))
 
@@ -318,7 +318,7 @@ class ModelsScreen(Keeping):
         """What is about the list of models must not be done unseen, while the cursor is among the downloads."""
         return not (self.among_downloads and action in SELECTING) and super().check_action(action, parameters)
 
-    @on(Lines.Chosen)
+    @on(RowList.Chosen)
     def _choose(self) -> None:
         if self.among_downloads:
             self.action_pause()

@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 
 from tui import format as fmt
 from tui import glyphs
-from tui.screens.models.rows import Order, Section, View
+from tui.screens.models.rows import ListSection, Order, View
 from tui.widgets.plain import Plain
 
 SHORT = 30
@@ -42,11 +42,11 @@ class SectionTab(Plain):
     ALLOW_SELECT = False
 
     class Chosen(Message):
-        def __init__(self, section: Section) -> None:
+        def __init__(self, section: ListSection) -> None:
             super().__init__()
             self.section = section
 
-    def __init__(self, section: Section) -> None:
+    def __init__(self, section: ListSection) -> None:
         super().__init__(section.value, classes="section", id=f"section-{section.value}")
         self._section = section
 
@@ -66,7 +66,7 @@ class Search(Vertical):
         with Horizontal(id="search-line"):
             yield Plain("/", id="slash")
             yield SearchField(placeholder="search here, the catalog and the Hub", id="search")
-            for section in Section:
+            for section in ListSection:
                 yield SectionTab(section)
         with Horizontal(id="view-line"):
             yield Plain(id="view")
@@ -87,7 +87,7 @@ class Search(Vertical):
         self.query_one("#view", Static).update(in_words(view, shown, whole, glyphs.of(self).dot))
         self.query_one("#hub-state", Static).update(Content.styled(hub, "$quiet"))
         self.set_class(len(hub) > SHORT, "-long")
-        for section in Section:
+        for section in ListSection:
             self.query_one(f"#section-{section.value}").set_class(section is view.section, "-active")
 
 

@@ -16,7 +16,7 @@ from tui import format as fmt
 from tui import glyphs
 from tui.screens.models.downloads import OVER, STOPPED, percent
 from tui.screens.models.facts import short_name, verdict_word
-from tui.screens.models.rows import Item, Section, Where, guess, partial, repo_of
+from tui.screens.models.rows import Item, ListSection, Where, guess, partial, repo_of
 from tui.widgets.row_list import Cell, Field, List
 
 MARK = Field("", 1)
@@ -51,20 +51,20 @@ class ShelfTable(List[Item]):
     """Selects by key; `around` is set before rows are shown."""
 
     def __init__(self) -> None:
-        super().__init__(self._columns(Section.ALL), lambda item: item.key, self._row, least=22, dom_id="library")
+        super().__init__(self._columns(ListSection.ALL), lambda item: item.key, self._row, least=22, dom_id="library")
         self.around = Around()
-        self._section = Section.ALL
+        self._section = ListSection.ALL
 
-    def set_section(self, section: Section) -> None:
+    def set_section(self, section: ListSection) -> None:
         """Where all rows come from one source it need not be said, and there is room for numbers."""
         if section is not self._section:
             self._section = section
             self.set_fields(self._columns(section))
 
     @staticmethod
-    def _columns(section: Section) -> tuple[Field, ...]:
-        rank = 5 if section in (Section.CATALOG, Section.HUB) else WHERE.rank
-        few = 4 if section is Section.HERE else 1 if section is Section.HUB else PULLS.rank
+    def _columns(section: ListSection) -> tuple[Field, ...]:
+        rank = 5 if section in (ListSection.CATALOG, ListSection.HUB) else WHERE.rank
+        few = 4 if section is ListSection.HERE else 1 if section is ListSection.HUB else PULLS.rank
         pulls = PULLS._replace(rank=few)
         return (MARK, NAME, WHERE._replace(rank=rank), FORMAT, SIZE, FIT, STATE, pulls, LIKES)
 

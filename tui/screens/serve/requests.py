@@ -8,7 +8,7 @@ from textual.content import Content
 
 from core.snapshots import Cause, RequestRow, RequestState
 from tui import format as fmt
-from tui.widgets.table import Cell, Column, Rows
+from tui.widgets.table import Cell, Column, RowTable
 
 COLUMNS = (
     Column("id", 10),
@@ -45,7 +45,7 @@ _CAUSES = {
 """Those that a request's note tells; that a prompt is new is nothing to tell."""
 
 
-class Board(Rows):
+class Board(RowTable):
     """Rows by request id. A star behind the state: there is something to say about how its prompt came to be."""
 
     def __init__(self, dom_id: str | None = None) -> None:

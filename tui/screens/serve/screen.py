@@ -16,7 +16,7 @@ from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, RequestRow
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import bindings_of
-from tui.screens.base import Room
+from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
 from tui.screens.serve.requests import Board, notes_of
 from tui.session import model_in
@@ -25,7 +25,7 @@ from tui.widgets.plain import Plain, shown
 from tui.widgets.plot import Trend
 
 
-class ServeScreen(Room):
+class ServeScreen(WorkbenchScreen):
     """The server's switch and address, gauges, the request board, the log."""
 
     NAME = "serve"

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from core.engines.remote import link as links
-from core.engines.remote.answer import Answer
+from core.engines.remote.answer import RemoteAnswer
 from core.engines.remote.wire import UNTOLD
 from core.errors import EngineFailed, Overloaded, QueueTimeout, RequestError
 from core.events import Failed, FinishReason, TextDelta, TokenLogprob
@@ -34,7 +34,7 @@ async def test_an_answer_is_relayed_with_its_usage() -> None:
 @pytest.mark.parametrize(("gap", "told"), [(0.01, 100.0), (0.00001, 0.0)])
 def test_the_speed_of_an_answer_that_came_in_one_burst_is_not_told(gap: float, told: float) -> None:
     now = count(1.0, gap)
-    answer = Answer("there", 1, lambda: next(now))
+    answer = RemoteAnswer("there", 1, lambda: next(now))
     for _ in range(50):
         list(answer.read('{"choices": [{"index": 0, "delta": {"content": "word "}}]}'))
     list(answer.read('{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}'))

@@ -8,7 +8,16 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.models.downloads.journal import COMPACT_FROM, Added, Entry, Fetched, Journal, Moved, Record, replay_journal
+from core.models.downloads.journal import (
+    COMPACT_FROM,
+    Added,
+    DownloadJournal,
+    Fetched,
+    JournalEntry,
+    Moved,
+    Record,
+    replay_journal,
+)
 from core.models.downloads.status import DownloadState
 from core.models.formats.registry import FORMATS
 from core.models.hub.repository import Quant, RepoFile
@@ -61,16 +70,16 @@ def test_junk_between_lines_loses_no_line(written: list[Record], junk: bytes) ->
 
 
 def test_a_line_after_a_torn_one_is_read(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
+    journal = DownloadJournal(tmp_path / "journal.jsonl")
     journal.append(Added("a", QUANT))
     with (tmp_path / "journal.jsonl").open("ab") as file:
         file.write(b'{"type":"moved","id":"a","sta')
     journal.append(Moved("a", DownloadState.PAUSED))
-    assert journal.entries() == {"a": Entry("a", QUANT, DownloadState.PAUSED)}
+    assert journal.entries() == {"a": JournalEntry("a", QUANT, DownloadState.PAUSED)}
 
 
 def test_a_long_journal_is_shortened_and_says_the_same(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
+    journal = DownloadJournal(tmp_path / "journal.jsonl")
     journal.append(Added("a", QUANT), Moved("a", DownloadState.RUNNING), Fetched("a", "model.gguf"))
     journal.append(*[Moved("a", DownloadState.PAUSED, error="x" * 100)] * (COMPACT_FROM // 100))
     journal.append(
@@ -80,5 +89,5 @@ def test_a_long_journal_is_shortened_and_says_the_same(tmp_path: Path) -> None:
     journal.compact()
     after = journal.entries()
     assert (tmp_path / "journal.jsonl").stat().st_size < COMPACT_FROM / 4
-    assert after["a"] == before["a"] == Entry("a", QUANT, DownloadState.PAUSED, "x" * 100, ("model.gguf",))
+    assert after["a"] == before["a"] == JournalEntry("a", QUANT, DownloadState.PAUSED, "x" * 100, ("model.gguf",))
     assert list(after) == ["a", *[f"d{n}" for n in range(10, 60)]]

@@ -8,7 +8,7 @@ import pytest
 from core.contract.artifact import NO_FILES
 from core.engines.registry import Engines
 from core.models.formats.format import Format
-from core.models.formats.listing import Group, Listing
+from core.models.formats.listing import FileListing, Group
 from core.models.formats.registry import FORMATS, GROUP, Formats
 from core.models.formats.source import Damaged
 from core.plugins import Plugin
@@ -23,7 +23,7 @@ class Slate(Format):
     def is_folder(self, folder: Path) -> bool:
         return (folder / "slate.json").is_file()
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         yield from (Group(("slate",), (path,)) for path in listing.sizes if path.endswith(".slate"))
 
 
@@ -37,7 +37,7 @@ class Failing(Slate):
 class Greedy(Format):
     name = "greedy"
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         yield Group(("greedy",), ("no-such-file",))
 
 
@@ -67,7 +67,7 @@ def test_a_plugins_format_is_told_by_file_and_folder_and_groups_its_files(tmp_pa
     assert found.of_file(b"SLATE and more").name == "slate"
     # Whoever asks for more than a configuration and weights goes first.
     assert found.of_folder(tmp_path).name == "slate"
-    groups = found.group_files(Listing({"a.slate": 1, "b-Q4_0.gguf": 2}))
+    groups = found.group_files(FileListing({"a.slate": 1, "b-Q4_0.gguf": 2}))
     assert [(each.name, group.files) for each, group in groups] == [("gguf", ("b-Q4_0.gguf",)), ("slate", ("a.slate",))]
 
 
@@ -76,7 +76,7 @@ def test_a_plugin_that_fails_is_left_out_and_the_others_answer(tmp_path: Path, b
     found = formats(Slate, broken)
     (tmp_path / "slate.json").touch()
     assert found.of_folder(tmp_path).name == "slate"
-    assert [each.name for each, _ in found.group_files(Listing({"a.slate": 1}))][-1] == "slate"
+    assert [each.name for each, _ in found.group_files(FileListing({"a.slate": 1}))][-1] == "slate"
     assert [error.plugin.name for error in found.find_broken()] == [broken.name]  # type: ignore[attr-defined]
     assert found.get(broken.name) is None  # type: ignore[attr-defined]
 

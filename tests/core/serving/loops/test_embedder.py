@@ -15,7 +15,7 @@ from core.errors import Cancelled, EngineFailed, Interrupted, ModelNotReady, Que
 from core.events import Event
 from core.requests import Embedding, RawText, RawTokens, Transcription
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
 from core.snapshots import ModelState, RequestState
 from core.tasks.embed import Embeddings, InputTooLong, fold_embeddings, unpack_vector
@@ -93,7 +93,9 @@ def flowing(slots: int = 8, batch: int = 16) -> Letters:
 
 @asynccontextmanager
 async def serving(model: Embedder, *, max_queue: int = 32, timeout: float = 60.0) -> AsyncIterator[Host]:
-    host = Host("letters", lambda *_: Loaded(model, "test"), max_queue=max_queue, queue_timeout=timeout, slots=None)
+    host = Host(
+        "letters", lambda *_: LoadedModel(model, "test"), max_queue=max_queue, queue_timeout=timeout, slots=None
+    )
     host.start()
     await host.ready()
     try:
@@ -282,7 +284,9 @@ async def test_a_request_of_another_kind_is_told_where_the_model_is_asked() -> N
 
 
 async def test_a_chat_model_says_that_it_makes_no_embeddings() -> None:
-    host = Host("echo", lambda *_: Loaded(EchoModel(LoadOptions()), "echo"), max_queue=1, queue_timeout=1, slots=None)
+    host = Host(
+        "echo", lambda *_: LoadedModel(EchoModel(LoadOptions()), "echo"), max_queue=1, queue_timeout=1, slots=None
+    )
     host.start()
     with pytest.raises(RequestError, match="generates text and cannot make embeddings.*/v1/chat/completions"):
         await host.submit(embeds("hello"))

@@ -15,7 +15,7 @@ from core.errors import Cancelled, EngineFailed, LoadFailed, ModelNotReady, Queu
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.requests import Conversation, Generation
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.snapshots import ModelState, RequestState
 from tests.fakes.support import asks
 
@@ -74,7 +74,9 @@ def flowing(slots: int = 1) -> Scripted:
 
 @asynccontextmanager
 async def relaying(model: StreamModel, *, max_queue: int = 32, timeout: float = 60.0) -> AsyncIterator[Host]:
-    host = Host("far", lambda *_: Loaded(model, "scripted"), max_queue=max_queue, queue_timeout=timeout, slots=None)
+    host = Host(
+        "far", lambda *_: LoadedModel(model, "scripted"), max_queue=max_queue, queue_timeout=timeout, slots=None
+    )
     host.start()
     await host.ready()
     try:
@@ -312,9 +314,9 @@ async def test_requests_wait_while_the_model_loads_and_stopping_meanwhile_ends_i
     proceed = threading.Event()
     far = flowing()
 
-    def load(*_: object) -> Loaded:
+    def load(*_: object) -> LoadedModel:
         proceed.wait()
-        return Loaded(far, "scripted")
+        return LoadedModel(far, "scripted")
 
     host = Host("far", load, max_queue=2, queue_timeout=60, slots=1)
     host.start()

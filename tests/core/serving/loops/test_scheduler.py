@@ -24,7 +24,7 @@ from core.errors import (
 from core.events import FinishReason, Reply, TextDelta
 from core.requests import RawText, RawTokens, Sampling
 from core.serving.host import Host
-from core.serving.loaded import Loaded
+from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
 from core.snapshots import ModelState, RequestState
 from tests.fakes.prefixes import IDENTITY
@@ -42,7 +42,7 @@ async def hosting(
     make = model if callable(model) else lambda: model
     host = Host(
         "echo",
-        lambda *_: Loaded(make(), "echo", identity=IDENTITY),
+        lambda *_: LoadedModel(make(), "echo", identity=IDENTITY),
         max_queue=max_queue,
         queue_timeout=timeout,
         slots=None,
@@ -349,7 +349,7 @@ async def test_a_model_that_fails_again_and_again_is_given_up_and_health_can_tel
 async def test_requests_wait_while_the_model_loads_and_hear_when_it_cannot() -> None:
     proceed = threading.Event()
 
-    def load(*_: object) -> Loaded:
+    def load(*_: object) -> LoadedModel:
         proceed.wait()
         raise LoadFailed("echo", "No such weights.")
 

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.serving.pool.eviction import (
+    EvictionPlan,
     NoRoom,
     Occupant,
-    Room,
     choose_memory_limit,
     find_coldest,
     list_expired,
@@ -21,21 +21,21 @@ def idle(name: str, size: int, used: float = 0.0, **fields: object) -> Occupant:
 
 
 def test_nothing_goes_while_there_is_room() -> None:
-    assert make_room([idle("a", 4)], 4, 8) == Room()
+    assert make_room([idle("a", 4)], 4, 8) == EvictionPlan()
 
 
 def test_the_one_used_longest_ago_goes_first() -> None:
-    assert make_room([idle("new", 4, 2.0), idle("old", 4, 1.0)], 4, 8) == Room(evict=("old",))
+    assert make_room([idle("new", 4, 2.0), idle("old", 4, 1.0)], 4, 8) == EvictionPlan(evict=("old",))
 
 
 def test_a_small_one_stays_where_a_larger_one_had_to_go_anyway() -> None:
-    assert make_room([idle("small", 1, 1.0), idle("large", 8, 2.0)], 5, 10) == Room(evict=("large",))
+    assert make_room([idle("small", 1, 1.0), idle("large", 8, 2.0)], 5, 10) == EvictionPlan(evict=("large",))
 
 
 def test_a_busy_one_goes_only_when_idle_ones_are_not_enough_and_then_after_its_requests() -> None:
     there = [idle("busy", 4, 1.0, busy=True), idle("idle", 4, 2.0)]
-    assert make_room(there, 4, 8) == Room(evict=("idle",))
-    assert make_room(there, 8, 8) == Room(evict=("idle",), drain=("busy",))
+    assert make_room(there, 4, 8) == EvictionPlan(evict=("idle",))
+    assert make_room(there, 8, 8) == EvictionPlan(evict=("idle",), drain=("busy",))
 
 
 def test_a_pinned_one_never_goes_and_what_is_lacking_is_told() -> None:

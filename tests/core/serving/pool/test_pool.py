@@ -13,7 +13,7 @@ from core.decoding.speculate import PromptLookup
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, LoadFailed, ModelNotFound, ModelNotReady, QueueFull
 from core.serving.host import Host
-from core.serving.loaded import Loaded, Loader
+from core.serving.loaded import LoadedModel, Loader
 from core.serving.pool import pool as pools
 from core.serving.pool.member import Member
 from core.serving.pool.pool import Pool
@@ -38,7 +38,7 @@ class EchoShelf:
         self.held.set()
         self.models: dict[str, EchoModel] = {}
         self.make: Callable[[str], EchoModel] = lambda _: EchoModel(LoadOptions())
-        self.hand_over: Callable[[Loaded], Loaded] = lambda loaded: loaded
+        self.hand_over: Callable[[LoadedModel], LoadedModel] = lambda loaded: loaded
         self.max_queue = max_queue
         self.pool = Pool(
             self,
@@ -66,7 +66,7 @@ class EchoShelf:
     def host(self, member: Member, loader: Loader) -> Host:
         return Host(member.name, loader, max_queue=self.max_queue, queue_timeout=60.0, slots=1)
 
-    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> Loaded:
+    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> LoadedModel:
         while not self.held.wait(0.01):
             if stop.is_set():
                 raise Cancelled("Loading was cancelled.")
@@ -85,7 +85,7 @@ class EchoShelf:
             ending()
 
         model.shutdown = shutdown  # type: ignore[method-assign]
-        return self.hand_over(Loaded(model, "echo"))
+        return self.hand_over(LoadedModel(model, "echo"))
 
 
 @pytest.fixture
@@ -371,7 +371,7 @@ class FreedLookup(PromptLookup):
 
 async def test_what_drafts_for_a_model_counts_and_goes_with_it(shelves: Shelves) -> None:
     shelf, follower = shelves(100, a=90), FreedLookup()
-    shelf.hand_over = lambda loaded: Loaded(loaded.model, "echo", (), follower)
+    shelf.hand_over = lambda loaded: LoadedModel(loaded.model, "echo", (), follower)
     assert await shelf.ask("a") == "hello"
     assert shelf.member("a").size == 90
     await shelf.pool.unload(shelf.member("a"))
@@ -382,7 +382,7 @@ async def test_a_draft_is_freed_when_its_model_turns_out_too_large(shelves: Shel
     shelf, follower = shelves(100, a=90), FreedLookup()
     member = shelf.member("a")
     shelf.sizes["a"] = 120
-    shelf.hand_over = lambda loaded: Loaded(loaded.model, "echo", (), follower)
+    shelf.hand_over = lambda loaded: LoadedModel(loaded.model, "echo", (), follower)
     with pytest.raises(LoadFailed):
         await shelf.pool.load(member)
     assert follower.freed

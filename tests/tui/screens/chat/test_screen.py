@@ -19,12 +19,12 @@ from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import ANSWER, GUIDE, StillWorkbench
 from tui.actions.registry import actions_of
 from tui.app import BenchtopApp
-from tui.screens.chat.answer import Answer
+from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import Outcome
 from tui.screens.chat.markdown_view import _Flat
 from tui.screens.chat.screen import ChatScreen
-from tui.screens.chat.transcript import WINDOW, Transcript, Turn
+from tui.screens.chat.transcript import WINDOW, TranscriptView, Turn
 
 
 async def test_the_echo_model_answers_through_the_real_workbench(echo_app: BenchtopApp) -> None:
@@ -45,7 +45,7 @@ async def test_a_message_sent_while_the_model_loads_waits_for_it() -> None:
     async with app.run_test() as pilot:
         await pilot.press(*"early", "enter")
         screen = chat_of(app)
-        await until(pilot, lambda: screen.query(Answer))
+        await until(pilot, lambda: screen.query(AnswerView))
         assert "loading" in shown(app, ".stats")
         gate.set()
         await until(pilot, lambda: finished(screen))
@@ -218,7 +218,11 @@ async def _leave(pilot: Pilot[None], how: str) -> None:
         if how == "tab":
             pilot.app.screen.focus_next()
     else:
-        target = {"click on the answer": "Answer", "click on the question": ".question", "click beside": "#transcript"}
+        target = {
+            "click on the answer": "AnswerView",
+            "click on the question": ".question",
+            "click beside": "#transcript",
+        }
         await pilot.click(target[how])
     await pilot.pause()
 
@@ -360,7 +364,7 @@ async def test_sending_a_message_goes_to_the_newest_line() -> None:
     app = quiet()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = chat_of(app)
-        transcript = screen.query_one(Transcript)
+        transcript = screen.query_one(TranscriptView)
         for number in (1, 2):
             screen.query_one(Composer).text = "again"
             await pilot.press("enter")
@@ -380,10 +384,10 @@ async def test_nothing_is_drawn_while_the_reader_is_on_another_screen() -> None:
         screen = chat_of(app)
         await pilot.press(*"go on", "enter")
         await until(pilot, lambda: screen.query("MarkdownParagraph"))
-        assert not screen.query_one(Transcript).away()
+        assert not screen.query_one(TranscriptView).away()
         await pilot.press("f3")
         await until(pilot, lambda: app.current_mode == "serve")
-        assert screen.query_one(Transcript).away()
+        assert screen.query_one(TranscriptView).away()
 
 
 async def test_lists_are_one_widget_however_deep() -> None:

@@ -24,8 +24,8 @@ from core.snapshots import DraftStats, ModelSnapshot, ModelState
 from core.workbench import Workbench
 from tests.tui.still_store import FOUND, QWEN, header, repository
 from tui.screens.models.facts import lines_of, short_path
-from tui.screens.models.fit import Choice, dial, formats_to_read, steps, with_header
-from tui.screens.models.rows import Item, Order, Section, View, Where, guess, of_found, pick, stock
+from tui.screens.models.fit import QuantChoice, dial, formats_to_read, steps, with_header
+from tui.screens.models.rows import Item, ListSection, Order, View, Where, guess, of_found, pick, stock
 from tui.screens.models.table import Around, state_of
 from tui.session import Desk
 
@@ -62,7 +62,7 @@ def items(draw: st.DrawFn) -> list[Item]:
 VIEWS = st.builds(
     View,
     words=st.one_of(st.just(""), NAMES),
-    section=st.sampled_from(Section),
+    section=st.sampled_from(ListSection),
     order=st.sampled_from(Order),
     task=st.one_of(st.none(), st.sampled_from(Task)),
     format=st.one_of(st.none(), st.sampled_from([*FORMATS])),
@@ -149,7 +149,7 @@ def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself()
         "loaded:elsewhere": Where.LOADED,
     }
     assert len({item.key for item in made}) == len(made)
-    assert [item.name for item in pick(made, View(section=Section.HERE))][:2] == ["tiny", f"{QWEN}:Q8_0"]
+    assert [item.name for item in pick(made, View(section=ListSection.HERE))][:2] == ["tiny", f"{QWEN}:Q8_0"]
 
 
 def test_a_model_that_is_here_in_part_is_judged_by_what_it_will_be() -> None:
@@ -206,7 +206,7 @@ def test_the_slider_goes_by_powers_of_two_to_what_the_model_was_trained_on() -> 
 
 def test_one_header_tells_of_the_other_quants_until_their_own_is_read() -> None:
     quants = repository().quants
-    choices = tuple(Choice(quant) for quant in quants)
+    choices = tuple(QuantChoice(quant) for quant in quants)
     read = header(quants[0].size)
     told = with_header(choices, quants[0], read)
     assert [each.own for each in told] == [True, False, False, False, False]
@@ -221,7 +221,7 @@ def test_one_header_tells_of_the_other_quants_until_their_own_is_read() -> None:
 
 def test_only_one_header_of_a_format_is_read_and_the_preferred_first() -> None:
     quants = repository().quants
-    choices = [*(Choice(quant) for quant in quants), Choice(quants[0], runs=False)]
+    choices = [*(QuantChoice(quant) for quant in quants), QuantChoice(quants[0], runs=False)]
     assert formats_to_read(choices, quants[1]) == (quants[1],)
 
 

@@ -18,9 +18,9 @@ from tests.tui.conftest import notices, quiet, shown, until
 from tests.tui.screens.models.on_models import HALF, On, models
 from tests.tui.still import ECHO, GUIDE, StillWorkbench
 from tests.tui.still_store import ENTRIES, FOUND, QWEN, found, repository
-from tui.screens.base import Room
+from tui.screens.base import WorkbenchScreen
 from tui.screens.models.downloads import Transfers
-from tui.screens.models.rows import Order, Section
+from tui.screens.models.rows import ListSection, Order
 from tui.screens.models.screen import ModelsScreen
 from tui.screens.models.search import SearchField
 from tui.screens.models.table import ShelfTable
@@ -111,7 +111,7 @@ async def test_the_selection_stays_on_its_model_while_the_list_changes() -> None
 async def test_s_goes_round_the_sections_and_t_round_the_orders() -> None:
     async with models() as on:
         await on.press("s")
-        assert on.screen.view.section is Section.HERE
+        assert on.screen.view.section is ListSection.HERE
         assert on.names == ["guide", "echo", "Qwen3-0.6B-Q8_0", "half-a-download"]
         await on.press("s")
         assert on.names == ["qwen3-4b", "llama-3.3-70b", "whisper-small"]
@@ -415,7 +415,7 @@ async def test_what_is_told_in_passing_is_low_and_has_short_names() -> None:
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(pilot, lambda: app.desk.ready)
         room = app.screen
-        assert isinstance(room, Room)
+        assert isinstance(room, WorkbenchScreen)
         room.complain(DownloadError(f"{name} is being downloaded here; pause it before {name} is deleted."))
         await until(pilot, lambda: app.screen.query(Toast) and app.screen.query_one(Toast).region.height)
         assert app.screen.query_one(Toast).region.height == 2

@@ -9,8 +9,8 @@ from typing import Final
 
 from core.models.formats.format import Format
 from core.models.formats.header import Header
-from core.models.formats.listing import Group, Listing, list_names
-from core.models.formats.source import Damaged, Files, FileSource, Source
+from core.models.formats.listing import FileListing, Group, list_names
+from core.models.formats.source import ByteSource, Damaged, Files, FileSource
 
 MAGIC: Final = b"PAIRS 1\n"
 LARGEST: Final = 64 << 20
@@ -33,7 +33,7 @@ class PairsFormat(Format):
     def check_file(self, path: Path) -> None:
         read_pairs(FileSource(path))
 
-    def group_files(self, listing: Listing) -> Iterator[Group]:
+    def group_files(self, listing: FileListing) -> Iterator[Group]:
         for path in listing.sizes:
             if path.endswith(".pairs"):
                 yield Group(list_names("pairs", path), (path,))
@@ -57,7 +57,7 @@ class PairsFormat(Format):
         )
 
 
-def read_pairs(source: Source) -> Pairs:
+def read_pairs(source: ByteSource) -> Pairs:
     """Raises Damaged, and what `source.read` raises."""
     if source.size > LARGEST:
         raise Damaged(f"it has {source.size} bytes")
