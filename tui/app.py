@@ -26,12 +26,12 @@ from core.settings.schema import Settings, find_folders
 from themes import PALETTES
 from tui import format as fmt
 from tui import glyphs, theming
-from tui.actions.action import Action, bindings_of
+from tui.actions.action import Action, build_bindings
 from tui.actions.registry import EVERYWHERE
 from tui.actions.screens import SCREENS, make_screen
 from tui.palettes import Palettes
 from tui.screens.base import WorkbenchScreen
-from tui.session import Desk, LoadWish, build, model_in, notes_on_talk
+from tui.session import Desk, LoadWish, build_workbench, find_model, list_talk_notes
 from tui.terminal.keys_in_turn import KeysInTurn
 from tui.widgets.log_tail import LogTail
 from tui.widgets.plain import Unobeyed
@@ -55,7 +55,7 @@ class BenchtopApp(KeysInTurn):
     CSS_PATH = Path(__file__).with_name("app.tcss")
     MODES = {name: partial(make_screen, name) for name in SCREENS}
     DEFAULT_MODE = "chat"
-    BINDINGS = bindings_of(EVERYWHERE)
+    BINDINGS = build_bindings(EVERYWHERE)
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
 
@@ -66,18 +66,18 @@ class BenchtopApp(KeysInTurn):
         self,
         settings: Settings,
         model: str = "guide",
-        make: Callable[[Settings], Workbench] = build,
+        make: Callable[[Settings], Workbench] = build_workbench,
         palettes: Palettes | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.desk = Desk(settings, model, make)
-        self.glyphs = glyphs.wanted(os.environ, getattr(sys.stdout, "encoding", None))
+        self.glyphs = glyphs.choose_glyphs(os.environ, getattr(sys.stdout, "encoding", None))
         self.log_tail = LogTail()
         self._unobeyed = Unobeyed()
         self._palettes = palettes or Palettes(find_folders().config / "themes")
         for name in PALETTES:
-            self.register_theme(theming.to_theme(self._palettes.get(name)))
+            self.register_theme(theming.build_theme(self._palettes.get(name)))
         # Before the style sheets are parsed: a theme that is set later has them parsed twice.
         self._theme_trouble = self._find_theme(settings.ui.theme)
         self.theme = DEFAULT_THEME if self._theme_trouble else settings.ui.theme
@@ -95,7 +95,7 @@ class BenchtopApp(KeysInTurn):
         return SteadyDriver
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        return theming.fallback(self.current_theme)
+        return theming.build_fallback(self.current_theme)
 
     def on_mount(self) -> None:
         if self._theme_trouble:
@@ -122,7 +122,7 @@ class BenchtopApp(KeysInTurn):
         if name in self.available_themes:
             return ""
         try:
-            self.register_theme(theming.to_theme(self._palettes.get(name)))
+            self.register_theme(theming.build_theme(self._palettes.get(name)))
         except KeyError:
             return f"There is no theme called {name}; ctrl+t shows those there are."
         except BenchtopError as error:
@@ -136,7 +136,7 @@ class BenchtopApp(KeysInTurn):
         palettes, broken = await asyncio.to_thread(lambda: ([*self._palettes], self._palettes.find_broken()))
         for palette in palettes:
             if palette.name not in self.available_themes:
-                self.register_theme(theming.to_theme(palette))
+                self.register_theme(theming.build_theme(palette))
         for problem in broken:
             if str(problem) != self._theme_trouble:
                 self.notify(str(problem), severity="warning", timeout=12)
@@ -153,7 +153,7 @@ class BenchtopApp(KeysInTurn):
             # The others have the same reason, as a rule, and the list of downloads has each.
             self.notify(str(next(iter(resumed.refused.values()))), severity="warning", markup=False)
         if number := len(resumed.started):
-            self.notify(f"{fmt.plural(number, 'download')} {'goes' if number == 1 else 'go'} on.", markup=False)
+            self.notify(f"{fmt.format_plural(number, 'download')} {'goes' if number == 1 else 'go'} on.", markup=False)
 
     @work(group="settle")
     async def settle(self) -> None:
@@ -183,7 +183,7 @@ class BenchtopApp(KeysInTurn):
             self.notify(str(error), severity="error", timeout=12)
         else:
             # In chat it stands above the message, which a toast would hide.
-            notes = notes_on_talk(model_in(self.desk.snapshot(), served)) if self.current_mode != "chat" else ()
+            notes = list_talk_notes(find_model(self.desk.snapshot(), served)) if self.current_mode != "chat" else ()
             for note in notes:
                 self.notify(f"{served}: {note}", severity="warning", timeout=12)
         self.pulse()
@@ -256,7 +256,7 @@ class BenchtopApp(KeysInTurn):
         markup: bool = False,
     ) -> None:
         """Names of a hundred characters would cover what is told of. No words are markup, whoever says them."""
-        told = fmt.short_names(message, self.glyphs.cut)
+        told = fmt.shorten_names(message, self.glyphs.cut)
         super().notify(told, title=make_printable(title), severity=severity, timeout=timeout, markup=False)
 
     def get_line_filters(self) -> Sequence[LineFilter]:

@@ -12,12 +12,12 @@ _REPOSITORY = re.compile(r"(?<![\w./:~-])[\w.-]+/([\w.-]+(?::[\w.-]+)?)(?![\w/])
 """`owner/name`, with a quant or without; no part of a path or an address."""
 
 
-def count(number: int) -> str:
+def format_count(number: int) -> str:
     """12345 -> '12,345'."""
     return f"{number:,}"
 
 
-def short(number: int) -> str:
+def shorten_count(number: int) -> str:
     """A count in at most five characters: 1234 -> '1.2k', 8000000 -> '8M'."""
     for size, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k")):
         if number >= size:
@@ -26,14 +26,14 @@ def short(number: int) -> str:
     return str(number)
 
 
-def rate(value: float) -> str:
+def format_rate(value: float) -> str:
     """Tokens a second without the unit: three leading digits, no more."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value > 0 else "0"
 
 
-def seconds(value: float) -> str:
+def format_seconds(value: float) -> str:
     """0.0123 -> '12 ms', 4.2 -> '4.2 s', 75 -> '1:15', 3700 -> '1:01:40'."""
     if value < 0.9995:
         return f"{value * 1000:.0f} ms"
@@ -44,23 +44,23 @@ def seconds(value: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def percent(part: float, whole: float) -> str:
+def format_percent(part: float, whole: float) -> str:
     """'37%'; a dash when there is no whole."""
     return f"{100 * part / whole:.0f}%" if whole > 0 else "-"
 
 
-def plural(number: int, noun: str) -> str:
+def format_plural(number: int, noun: str) -> str:
     """'1 round', '3 rounds'."""
-    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+    return f"{format_count(number)} {noun}" if number == 1 else f"{format_count(number)} {noun}s"
 
 
-def clip(text: str, width: int, mark: str = "…") -> str:
+def clip_text(text: str, width: int, mark: str = "…") -> str:
     """A name in at most `width` characters, the last one `mark` where something was cut."""
     text = make_printable(text)
     return text if len(text) <= width else text[: max(0, width - len(mark))] + mark
 
 
-def short_names(sentence: str, mark: str = "…") -> str:
+def shorten_names(sentence: str, mark: str = "…") -> str:
     """Long names of repositories lose their owner, and then their middle: both ends tell models apart."""
 
     def shortened(found: re.Match[str]) -> str:

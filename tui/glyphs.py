@@ -61,14 +61,14 @@ ASCII = Glyphs(
 )
 
 
-def wanted(environment: Mapping[str, str], encoding: str | None) -> Glyphs:
+def choose_glyphs(environment: Mapping[str, str], encoding: str | None) -> Glyphs:
     """ASCII where `TUI_ASCII` is set to anything but 0, or where the terminal's encoding is not a Unicode one."""
     if environment.get("TUI_ASCII", "0") not in ("", "0"):
         return ASCII
     return UNICODE if encoding is None or "utf" in encoding.lower() else ASCII
 
 
-def of(widget: Widget) -> Glyphs:
+def find_glyphs(widget: Widget) -> Glyphs:
     """The set its app draws with; Unicode in an app that does not choose."""
     chosen = getattr(widget.app, "glyphs", UNICODE)
     return chosen if isinstance(chosen, Glyphs) else UNICODE

@@ -64,11 +64,11 @@ class Mishaps:
         return True
 
 
-def sentence_of(error: BaseException, part: str, log_file: Path | None) -> str:
+def describe_mishap(error: BaseException, part: str, log_file: Path | None) -> str:
     """What a user is told of a mishap in `part` of the app: `the models screen`."""
     if isinstance(error, BenchtopError):
         return make_printable(str(error))
-    said = fmt.clip(make_printable(" ".join(_words(error).split())), WORDS)
+    said = fmt.clip_text(make_printable(" ".join(_words(error).split())), WORDS)
     known = f"{type(error).__name__}: {said}" if said else type(error).__name__
     more = f" {log_file} has the details." if log_file is not None else ""
     return f"Something in {part} failed ({known}). The app goes on.{more}"

@@ -47,7 +47,7 @@ class LoadWish(Struct, frozen=True):
         return f" with a context of {self.context:,} tokens in {self.kv_type.value}"
 
 
-def build(settings: Settings) -> Workbench:
+def build_workbench(settings: Settings) -> Workbench:
     """The real workbench; imported only now, so that the first frame need not wait for it."""
     from core.workbench import Workbench
 
@@ -57,7 +57,7 @@ def build(settings: Settings) -> Workbench:
 class Desk:
     """Holds the one workbench of an app. Everything here runs on the app's event loop."""
 
-    def __init__(self, settings: Settings, model: str, make: Callable[[Settings], Workbench] = build) -> None:
+    def __init__(self, settings: Settings, model: str, make: Callable[[Settings], Workbench] = build_workbench) -> None:
         self.settings = settings
         self.model = model
         """The model that chat and bench use; while nothing is loaded, the one asked for."""
@@ -253,13 +253,13 @@ def _damage(artifact: Artifact) -> str | None:
         return error.strerror
 
 
-def notes_on_talk(model: ModelSnapshot | None) -> tuple[str, ...]:
+def list_talk_notes(model: ModelSnapshot | None) -> tuple[str, ...]:
     """What whoever talks with a model should know: that it has no chat template, or none of use. Loading has told all
     else that a model's notes say."""
     return tuple(note for note in model.notes if "chat template" in note) if model is not None else ()
 
 
-def model_in(snapshot: Snapshot | None, name: str) -> ModelSnapshot | None:
+def find_model(snapshot: Snapshot | None, name: str) -> ModelSnapshot | None:
     """The model called `name`, or while a path is loading, the only one there is."""
     models = snapshot.models if snapshot is not None else ()
     for model in models:

@@ -7,7 +7,7 @@ from textual.theme import Theme
 from themes import Palette
 
 
-def to_theme(palette: Palette) -> Theme:
+def build_theme(palette: Palette) -> Theme:
     """The palette as a Textual theme; domain colours become CSS variables such as `$gauge-ok`."""
     return Theme(
         name=palette.name,
@@ -26,7 +26,7 @@ def to_theme(palette: Palette) -> Theme:
     )
 
 
-def fallback(theme: Theme) -> dict[str, str]:
+def build_fallback(theme: Theme) -> dict[str, str]:
     """Domain colours for a theme without any, made of the colours it has."""
     ok = theme.success or theme.primary
     warn = theme.warning or theme.primary

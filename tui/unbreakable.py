@@ -32,7 +32,7 @@ from textual.visual import Visual, visualize
 from textual.widget import AwaitMount, Widget
 from textual.worker import WorkerFailed
 
-from tui.mishaps import Mishaps, sentence_of
+from tui.mishaps import Mishaps, describe_mishap
 
 Handler = Callable[[Message], Awaitable[Any]]
 
@@ -107,7 +107,7 @@ class UnbreakableApp(App[None]):
         if not fresh or self._exit or not self._looping or screen in self._abandoned:
             return
         if self._mishaps.may_tell():
-            self._tell(sentence_of(error, _part(screen), self.log_file))
+            self._tell(describe_mishap(error, _part(screen), self.log_file))
 
     def _tell(self, sentence: str) -> None:
         try:
@@ -278,7 +278,7 @@ class UnbreakableApp(App[None]):
             # Found, not made, by what Textual looks for before the screen stands in it.
             self._screen_stacks.pop(mode, None)
             self._screen_stacks[other] = []
-            self.call_later(self._tell, sentence_of(error, f"the {mode} screen", self.log_file))
+            self.call_later(self._tell, describe_mishap(error, f"the {mode} screen", self.log_file))
             return self._init_mode(other)
 
     def switch_mode(self, mode: str) -> AwaitMount:
@@ -292,7 +292,7 @@ class UnbreakableApp(App[None]):
                 raise
             self.screen.post_message(events.ScreenResume())
             self._mishaps.log(error, mode)
-            self._tell(sentence_of(error, f"the {mode} screen", self.log_file))
+            self._tell(describe_mishap(error, f"the {mode} screen", self.log_file))
             return AwaitMount(self.screen, [])
 
     def _give_up(self, screen: Screen[Any], error: Exception) -> None:
@@ -303,7 +303,7 @@ class UnbreakableApp(App[None]):
         if self._screen_stacks[mode][0] is not screen:
             if self.screen is screen:
                 self.pop_screen()
-            self._tell(sentence_of(error, "a dialog", self.log_file))
+            self._tell(describe_mishap(error, "a dialog", self.log_file))
             return
         self._unfit.add(mode)
         if mode == self._current_mode and not any(self._shows(other) for other in self._fit_modes()):
@@ -312,7 +312,7 @@ class UnbreakableApp(App[None]):
         factory = self._modes[mode]
         self.remove_mode(mode)
         self._modes[mode] = factory
-        self._tell(sentence_of(error, f"the {mode} screen", self.log_file))
+        self._tell(describe_mishap(error, f"the {mode} screen", self.log_file))
 
     def _fit_modes(self) -> list[str]:
         """Those that were not tried in vain; first the ones whose screen is there already."""

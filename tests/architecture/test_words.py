@@ -55,4 +55,6 @@ def test_titles_of_borders_and_tooltips_are_no_markup(path: Path) -> None:
         for target in node.targets:
             if isinstance(target, ast.Attribute) and target.attr in ("border_title", "border_subtitle", "tooltip"):
                 value = ast.unparse(node.value)
-                assert isinstance(node.value, ast.Constant) or value.startswith(("shown(", "Content(")), node.lineno
+                assert isinstance(node.value, ast.Constant) or value.startswith(("make_drawable(", "Content(")), (
+                    node.lineno
+                )

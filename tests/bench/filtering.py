@@ -13,7 +13,7 @@ from typing import Final
 from core.models.catalog import Task
 from core.models.hub.search import Found
 from tests.bench.report import table
-from tui.screens.models.rows import Item, Order, View, guess, of_found, pick
+from tui.screens.models.rows import Item, Order, View, build_found_item, guess_verdict, pick_items
 
 ROWS: Final = 10_000
 TARGET: Final = 50.0
@@ -34,10 +34,10 @@ VIEWS: Final = {
 def run(rounds: int = 20) -> str:
     """Medians over `rounds`, over rows whose names are like those of the Hub."""
     made = items(ROWS)
-    verdicts = {item.key: verdict for item in made if (verdict := guess(item, FREE)) is not None}
+    verdicts = {item.key: verdict for item in made if (verdict := guess_verdict(item, FREE)) is not None}
     rows = []
     for name, view in VIEWS.items():
-        asked = partial(pick, made, view, verdicts=verdicts)
+        asked = partial(pick_items, made, view, verdicts=verdicts)
         rows.append((name, len(asked()), *_timed(asked, rounds)))
     title = f"{ROWS:,} models, at most {TARGET:.0f} ms a key"
     return table(title, ("what is asked for", "shown", "median ms", "slowest ms"), rows)
@@ -46,7 +46,7 @@ def run(rounds: int = 20) -> str:
 def items(count: int) -> list[Item]:
     """Models with the names of families, sizes and owners put together at random, the same each time."""
     draw = random.Random(1)
-    return [of_found(_found(draw, number)) for number in range(count)]
+    return [build_found_item(_found(draw, number)) for number in range(count)]
 
 
 def _found(draw: random.Random, number: int) -> Found:

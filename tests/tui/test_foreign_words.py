@@ -15,7 +15,7 @@ from tests.tui.conftest import chat_of, quiet, until
 from tui.app import BenchtopApp
 from tui.screens.chat.conversation import Exchange, Outcome
 from tui.screens.chat.transcript import TranscriptView
-from tui.widgets.plain import Plain, shown
+from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.table import Column, RowTable
 
 MARKUP = ("org[/v2]", "[bold]x", "[/]", "[@click=app.quit]quit[/]", "[red]", "[", "[$x]", "\\[a]")
@@ -40,7 +40,7 @@ async def test_a_name_is_no_markup_anywhere(name: str) -> None:
         await app.screen.mount(rows, plain)
         rows.show({"a": [name]})
         plain.update(f"{name}!")
-        plain.border_title = shown(name, lines=False)
+        plain.border_title = make_drawable(name, lines=False)
         app.notify(f"{name} is here", title=name)
         app.screen.notify(f"{name} is there", markup=True)
         await until(pilot, lambda: f"{name} is there" in _drawn(app))
@@ -127,7 +127,7 @@ async def test_the_clipboard_and_a_file_get_what_was_seen(tmp_path: Path, echo_a
 
 
 def test_styles_stay_on_the_words_they_were_on() -> None:
-    content = shown(Content.assemble(("a\x1bb", "bold"), "c\u202e", ("d", "red")))
+    content = make_drawable(Content.assemble(("a\x1bb", "bold"), "c\u202e", ("d", "red")))
     assert content.plain == r"a\x1bbc\u202ed"
     assert [(content.plain[span.start : span.end], span.style) for span in content.spans] == [
         (r"a\x1bb", "bold"),

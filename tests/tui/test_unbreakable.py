@@ -24,7 +24,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from core.settings.schema import Settings
 from tests.tui.conftest import until
-from tui.actions.registry import EVERYWHERE, actions_of
+from tui.actions.registry import EVERYWHERE, list_actions
 from tui.app import BenchtopApp
 from tui.unbreakable import UnbreakableApp
 
@@ -398,7 +398,7 @@ async def test_a_screen_without_its_widgets_can_be_asked_for_its_actions(name: s
     make = app.MODES[name]
     assert callable(make)
     screen = make()
-    for action in (*actions_of(name), *EVERYWHERE):
+    for action in (*list_actions(name), *EVERYWHERE):
         screen.check_action(action.method, ())
 
 

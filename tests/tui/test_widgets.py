@@ -10,35 +10,35 @@ from textual.app import App, ComposeResult
 from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
-from tui.widgets.gauge import Gauge, bar
+from tui.widgets.gauge import Gauge, draw_bar
 from tui.widgets.log_tail import LogTail
-from tui.widgets.plot import Plot, columns, line_rows, spark
+from tui.widgets.plot import Plot, draw_line, draw_spark, fit_columns
 from tui.widgets.table import Column, RowTable
 
 
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        (fmt.count(12345), "12,345"),
-        (fmt.short(999), "999"),
-        (fmt.short(12_345), "12k"),
-        (fmt.short(3_672_320), "3.7M"),
-        (fmt.short(8_000_000_000), "8B"),
+        (fmt.format_count(12345), "12,345"),
+        (fmt.shorten_count(999), "999"),
+        (fmt.shorten_count(12_345), "12k"),
+        (fmt.shorten_count(3_672_320), "3.7M"),
+        (fmt.shorten_count(8_000_000_000), "8B"),
         (format_size(0), "0 B"),
         (format_size(4_123_456), "4.1 MB"),
         (format_size(639_000_000), "639 MB"),
-        (fmt.rate(0.0), "0"),
-        (fmt.rate(38.44), "38.4"),
-        (fmt.rate(1002.4), "1,002"),
-        (fmt.seconds(0.0123), "12 ms"),
-        (fmt.seconds(0.99999), "1.0 s"),
-        (fmt.seconds(42.0), "42 s"),
-        (fmt.seconds(75.0), "1:15"),
-        (fmt.seconds(3700.0), "1:01:40"),
-        (fmt.percent(1, 0), "-"),
-        (fmt.percent(3, 4), "75%"),
-        (fmt.plural(1, "thread"), "1 thread"),
-        (fmt.clip("a long name", 6), "a lon…"),
+        (fmt.format_rate(0.0), "0"),
+        (fmt.format_rate(38.44), "38.4"),
+        (fmt.format_rate(1002.4), "1,002"),
+        (fmt.format_seconds(0.0123), "12 ms"),
+        (fmt.format_seconds(0.99999), "1.0 s"),
+        (fmt.format_seconds(42.0), "42 s"),
+        (fmt.format_seconds(75.0), "1:15"),
+        (fmt.format_seconds(3700.0), "1:01:40"),
+        (fmt.format_percent(1, 0), "-"),
+        (fmt.format_percent(3, 4), "75%"),
+        (fmt.format_plural(1, "thread"), "1 thread"),
+        (fmt.clip_text("a long name", 6), "a lon…"),
     ],
 )
 def test_numbers_are_written_for_people(given: str, shown: str) -> None:
@@ -57,36 +57,36 @@ def test_numbers_are_written_for_people(given: str, shown: str) -> None:
     ],
 )
 def test_long_names_of_repositories_are_shortened_and_paths_and_addresses_are_not(told: str, shown: str) -> None:
-    assert fmt.short_names(told) == shown
+    assert fmt.shorten_names(told) == shown
 
 
 def test_a_bar_shows_that_little_is_not_nothing() -> None:
-    assert bar(0.001, 10, glyphs.ASCII, "").plain == "#---------"
-    assert bar(0.0, 10, glyphs.ASCII, "").plain == "----------"
-    assert bar(7.0, 10, glyphs.ASCII, "").plain == "##########"
+    assert draw_bar(0.001, 10, glyphs.ASCII, "").plain == "#---------"
+    assert draw_bar(0.0, 10, glyphs.ASCII, "").plain == "----------"
+    assert draw_bar(7.0, 10, glyphs.ASCII, "").plain == "##########"
 
 
 def test_columns_fill_the_width_whatever_the_number_of_values() -> None:
-    assert columns([1.0, 2.0], 4) == [1.0, 1.0, 2.0, 2.0]
-    assert columns([1.0, 3.0, 5.0, 7.0], 2) == [2.0, 6.0]
+    assert fit_columns([1.0, 2.0], 4) == [1.0, 1.0, 2.0, 2.0]
+    assert fit_columns([1.0, 3.0, 5.0, 7.0], 2) == [2.0, 6.0]
 
 
 def test_a_spark_scales_to_its_largest_value() -> None:
-    assert spark([0.0, 1.0, 2.0], "12") == " 12"
-    assert spark([0.0, 0.0], "12") == "  "
+    assert draw_spark([0.0, 1.0, 2.0], "12") == " 12"
+    assert draw_spark([0.0, 0.0], "12") == "  "
 
 
 def test_a_line_is_drawn_from_zero_to_the_top() -> None:
-    assert line_rows([0.0, 1.0, 2.0], 2.0, 3, braille=False) == ["  *", " * ", "*  "]
-    rising = line_rows([0.0, 1.0], 1.0, 1, braille=True)
+    assert draw_line([0.0, 1.0, 2.0], 2.0, 3, braille=False) == ["  *", " * ", "*  "]
+    rising = draw_line([0.0, 1.0], 1.0, 1, braille=True)
     assert rising == [chr(0x2800 + 0x40 + 0x08 + 0x10 + 0x20 + 0x80)]
 
 
 def test_glyphs_follow_the_environment_and_the_terminal() -> None:
-    assert glyphs.wanted({}, "utf-8") is glyphs.UNICODE
-    assert glyphs.wanted({}, "ascii") is glyphs.ASCII
-    assert glyphs.wanted({"TUI_ASCII": "1"}, "utf-8") is glyphs.ASCII
-    assert glyphs.wanted({"TUI_ASCII": "0"}, "utf-8") is glyphs.UNICODE
+    assert glyphs.choose_glyphs({}, "utf-8") is glyphs.UNICODE
+    assert glyphs.choose_glyphs({}, "ascii") is glyphs.ASCII
+    assert glyphs.choose_glyphs({"TUI_ASCII": "1"}, "utf-8") is glyphs.ASCII
+    assert glyphs.choose_glyphs({"TUI_ASCII": "0"}, "utf-8") is glyphs.UNICODE
 
 
 def test_ascii_glyphs_are_ascii() -> None:

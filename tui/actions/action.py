@@ -38,12 +38,12 @@ class Action(Struct, frozen=True):
         return self.run.partition("(")[0]
 
 
-def bindings_of(actions: Iterable[Action]) -> list[BindingType]:
+def build_bindings(actions: Iterable[Action]) -> list[BindingType]:
     """Their key bindings, where they are at home."""
     return [binding for action in actions for binding in _bindings(action)]
 
 
-def download_bindings_of(actions: Iterable[Action]) -> list[BindingType]:
+def build_download_bindings(actions: Iterable[Action]) -> list[BindingType]:
     """The keys of the list of downloads, which the footer shows while the cursor is in it."""
     return [binding for action in actions if action.downloads for binding in _download_bindings(action)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tui.actions.action import Action
-from tui.actions.screens import SCREENS, screen_class
+from tui.actions.screens import SCREENS, load_screen_class
 
 HELP_KEY = f"f{len(SCREENS) + 1}"
 """The one behind those of the screens."""
@@ -92,6 +92,6 @@ NOTES = (
 """What the help screen says besides keys."""
 
 
-def actions_of(screen: str) -> tuple[Action, ...]:
+def list_actions(screen: str) -> tuple[Action, ...]:
     """The actions of the screen called `screen`, in the order of the help screen. Imports that screen."""
-    return screen_class(screen).ACTIONS
+    return load_screen_class(screen).ACTIONS

@@ -26,11 +26,11 @@ class ActionScreen(Screen[None]):
     ACTIONS: ClassVar[tuple[Action, ...]]
 
 
-def screen_class(name: str) -> type[ActionScreen]:
+def load_screen_class(name: str) -> type[ActionScreen]:
     """Import the class of the screen called `name`."""
     return cast("type[ActionScreen]", load_object(SCREENS[name]))
 
 
 def make_screen(name: str) -> ActionScreen:
     """A new screen of the kind called `name`."""
-    return screen_class(name)()
+    return load_screen_class(name)()

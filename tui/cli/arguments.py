@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             raise Misunderstood(f"{word!r} is one too many; write `{self.usage}`.")
         name = word.partition("=")[0]
-        near = nearest(name, self._option_string_actions)
+        near = find_nearest(name, self._option_string_actions)
         hint = f"; did you mean {near}?" if near else f"; `{self.prog} --help` lists what there is."
         raise Misunderstood(f"There is no option {name}{hint}")
 
@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
         return {action.dest: action.option_strings[0] for action in self._actions if "." in action.dest}
 
 
-def nearest(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+def find_nearest(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """The word that was probably meant; empty where none is near."""
     import difflib
 
@@ -83,15 +83,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """The options that are settings too."""
     server = parser.add_argument_group("server")
     server.add_argument(
-        "--host", dest="server.host", type=filled, metavar="ADDRESS", help="address to bind (127.0.0.1)"
+        "--host", dest="server.host", type=read_filled, metavar="ADDRESS", help="address to bind (127.0.0.1)"
     )
     server.add_argument(
-        "--port", "-p", dest="server.port", type=whole, metavar="N", help="port to bind; 0 takes a free one (8080)"
+        "--port", "-p", dest="server.port", type=read_whole, metavar="N", help="port to bind; 0 takes a free one (8080)"
     )
     server.add_argument(
         "--api-key",
         dest="server.api_key",
-        type=filled,
+        type=read_filled,
         metavar="KEY",
         help="what clients must send; made where others can reach us",
     )
@@ -105,17 +105,21 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--max-queue",
         dest="queue.max_queue",
-        type=whole,
+        type=read_whole,
         metavar="N",
         help="requests that may wait; 0 is any number (32)",
     )
     server.add_argument(
-        "--queue-timeout", dest="queue.queue_timeout", type=number, metavar="SECONDS", help="how long one may wait (60)"
+        "--queue-timeout",
+        dest="queue.queue_timeout",
+        type=read_number,
+        metavar="SECONDS",
+        help="how long one may wait (60)",
     )
     server.add_argument(
         "--drain-timeout",
         dest="server.drain_timeout",
-        type=number,
+        type=read_number,
         metavar="SECONDS",
         help="for requests under way when the server stops (30)",
     )
@@ -129,14 +133,14 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     several.add_argument(
         "--model-ttl",
         dest="pool.model_ttl",
-        type=number,
+        type=read_number,
         metavar="SECONDS",
         help="unload a model idle for so long; 0 never (0)",
     )
     several.add_argument(
         "--memory-limit",
         dest="pool.memory_limit",
-        type=filled,
+        type=read_filled,
         metavar="SIZE",
         help="all models together may take: 12GB, 8GiB or 60%%",
     )
@@ -144,7 +148,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     several.add_argument(
         "--route-strategy",
         dest="route.strategy",
-        type=filled,
+        type=read_filled,
         metavar="NAME",
         help="complexity, cheapest-that-fits or round-robin",
     )
@@ -153,22 +157,26 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     answers.add_argument(
         "--loop-guard",
         dest="answers.loop_guard",
-        type=whole,
+        type=read_whole,
         metavar="TOKENS",
         help="end an answer of which so many are one cycle; 0 never (0)",
     )
     cache = parser.add_argument_group("prefix cache")
     cache.add_argument(
-        "--cache-size", dest="cache.size", type=whole, metavar="MB", help="memory for prefixes put aside (2048)"
+        "--cache-size", dest="cache.size", type=read_whole, metavar="MB", help="memory for prefixes put aside (2048)"
     )
     _add_switch(cache, "--no-cache", "cache.enabled", "compute each prompt from its beginning", on=False)
     cache.add_argument(
-        "--disk-cache", dest="cache.disk_folder", type=filled, metavar="DIR", help="where prefixes outlive the process"
+        "--disk-cache",
+        dest="cache.disk_folder",
+        type=read_filled,
+        metavar="DIR",
+        help="where prefixes outlive the process",
     )
     cache.add_argument(
         "--disk-cache-size",
         dest="cache.disk_size",
-        type=filled,
+        type=read_filled,
         metavar="SIZE",
         help="they may take there: 20GB or 10%% of the disk (a tenth of what is free)",
     )
@@ -176,7 +184,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     cache.add_argument(
         "--disk-cache-min-tokens",
         dest="cache.disk_min_tokens",
-        type=whole,
+        type=read_whole,
         metavar="N",
         help="shorter prefixes are not written (128)",
     )
@@ -184,11 +192,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     _add_switch(choice, "--no-benchmark", "bench.enabled", "go by priority, measure nothing", on=False)
     add_rebench(choice)
     choice.add_argument(
-        "--bench-budget", dest="bench.budget", type=number, metavar="SECONDS", help="how long measuring may take (15)"
+        "--bench-budget",
+        dest="bench.budget",
+        type=read_number,
+        metavar="SECONDS",
+        help="how long measuring may take (15)",
     )
     general = parser.add_argument_group("general")
     general.add_argument(
-        "--log-level", dest="log.level", type=filled, metavar="LEVEL", help="debug, info, warning or error (info)"
+        "--log-level", dest="log.level", type=read_filled, metavar="LEVEL", help="debug, info, warning or error (info)"
     )
 
 
@@ -206,11 +218,11 @@ def add_declared(parser: argparse._ActionsContainer, section: str, setting: Decl
         parser.add_argument(*names, dest=dest, action=argparse.BooleanOptionalAction, help=words)
         return
     metavar = "KEY" if setting.secret else METAVARS.get(setting.kind, "NAME")
-    kinds: dict[type, Callable[[str], object]] = {int: whole, float: number}
+    kinds: dict[type, Callable[[str], object]] = {int: read_whole, float: read_number}
     parser.add_argument(
         *names,
         dest=dest,
-        type=kinds.get(setting.kind, filled),
+        type=kinds.get(setting.kind, read_filled),
         action="append" if setting.kind is tuple else "store",
         metavar=metavar,
         help=f"{words}; may be given again" if setting.kind is tuple else words,
@@ -222,7 +234,7 @@ def _add_switch(parser: argparse._ActionsContainer, name: str, dest: str, words:
     parser.add_argument(name, dest=dest, action="store_const", const=on, help=words)
 
 
-def filled(text: str) -> str:
+def read_filled(text: str) -> str:
     """The type of an option with a value. An empty value is refused: an unset variable of a shell makes one, and its
     user meant something; of a key it would mean the opposite."""
     if not (given := text.strip()):
@@ -230,27 +242,27 @@ def filled(text: str) -> str:
     return given
 
 
-def whole(text: str) -> int:
+def read_whole(text: str) -> int:
     """The type of an option that takes a whole number."""
     try:
-        return int(filled(text))
+        return int(read_filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
 
 
-def number(text: str) -> float:
+def read_number(text: str) -> float:
     """The type of an option that takes a number."""
     try:
-        return float(filled(text))
+        return float(read_filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
 
 
-def file_path(text: str) -> Path:
+def read_file_path(text: str) -> Path:
     """The type of an option that names a file."""
     from pathlib import Path
 
-    return Path(filled(text))
+    return Path(read_filled(text))
 
 
 def _names(text: str) -> list[str]:

@@ -17,12 +17,12 @@ from core.workbench import Workbench
 from tui.cli import bench_table as benchtable
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.screens.bench.run import NAMES, in_full
+from tui.screens.bench.run import NAMES, describe_setting
 
 FLAWED = 1
 
 
-def run(given: Arguments) -> int:
+def run_bench(given: Arguments) -> int:
     """Run the suite and print its table; 1 when a case went wrong. Raises BenchtopError."""
     if not (1 <= given.rounds <= 1000 and 1 <= given.prompt <= 100_000 and 2 <= given.decode <= 100_000):
         raise UsageError("--rounds is 1 to 1000, --prompt 1 to 100000, --decode 2 to 100000.")
@@ -34,8 +34,8 @@ def run(given: Arguments) -> int:
         reporter = Reporter(console, status.update, plan, several=len(given.models) > 1)
         measured = workbench.bench.run_suite(given.models, plan, stop, reporter.tell)
     out = Paper()
-    benchtable.show(out, workbench.bench.compare(measured))
-    for sentence in inapplicable(measured, plan):
+    benchtable.print_tables(out, workbench.bench.compare(measured))
+    for sentence in list_inapplicable(measured, plan):
         out.tell(sentence, wrap=True)
     paths: dict[ExportFormat, Path | None] = {
         ExportFormat.JSON: given.json,
@@ -76,13 +76,13 @@ class Reporter:
 
     def _case(self, setting: Setting) -> str:
         """The engine, and what tells this case of it from the others."""
-        return ", ".join(filter(None, (setting.engine, in_full(setting, self._names))))
+        return ", ".join(filter(None, (setting.engine, describe_setting(setting, self._names))))
 
     def _show(self, words: str) -> None:
         self._update(escape(make_printable(words)))
 
 
-def inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:
+def list_inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:
     """A sentence for each engine that has no setting of a sweep's."""
     if not plan.micro_batches:
         return []

@@ -14,7 +14,7 @@ from rich.table import Table
 from core.bench.results import Change, Setting
 from tui import format as fmt
 from tui.cli.console import Paper
-from tui.screens.bench.run import NAMES, in_full, swept
+from tui.screens.bench.run import NAMES, describe_setting, list_swept
 
 FIGURES: Final = ("prefill\ntok/s", "decode\ntok/s", "spread", "first\nms", "memory\nMB")
 BEFORE: Final = "before"
@@ -25,23 +25,23 @@ BEFORE_TOLD: Final = "; before: decode against the last run with the same settin
 UNLIMITED: Final = 10_000
 
 
-def show(console: Paper, changes: Sequence[Change]) -> None:
+def print_tables(console: Paper, changes: Sequence[Change]) -> None:
     """Print a table for each model, below it what all its rows share and why some of them have no figures."""
     for model in dict.fromkeys(change.row.setting.model for change in changes):
         mine = [change for change in changes if change.row.setting.model == model]
-        names = swept([change.row.setting for change in mine])
+        names = list_swept([change.row.setting for change in mine])
         console.tell(model, "bold", wrap=True)
-        console.print(table_of(console, mine))
+        console.print(build_table(console, mine))
         for line in _below(mine, names):
             console.tell(line, wrap=True)
     compared = BEFORE_TOLD if any(change.ratio is not None for change in changes) else ""
     console.tell(f"{LEGEND}{compared}.", "dim", wrap=True)
 
 
-def table_of(console: Paper, changes: Sequence[Change]) -> Table:
+def build_table(console: Paper, changes: Sequence[Change]) -> Table:
     """The rows of one model. Settings in which they differ have columns, where there is room for them; else they stand
     below each engine's name."""
-    names = swept([change.row.setting for change in changes])
+    names = list_swept([change.row.setting for change in changes])
     wide = _table(changes, names, ())
     unbounded = console.options.update(width=UNLIMITED)
     fits = Measurement.get(console, unbounded, wide).maximum <= console.width
@@ -64,7 +64,7 @@ def _table(changes: Sequence[Change], columns: Sequence[str], below: Sequence[st
 
 
 def _named(setting: Setting, below: Sequence[str]) -> RenderableType:
-    return Group(setting.engine, Padding(in_full(setting, below), (0, 0, 0, 2))) if below else setting.engine
+    return Group(setting.engine, Padding(describe_setting(setting, below), (0, 0, 0, 2))) if below else setting.engine
 
 
 def _cell(setting: Setting, name: str) -> str:
@@ -78,8 +78,8 @@ def _figures(change: Change) -> tuple[str, ...]:
     if row.problem is not None:
         return ("", "failed", "", "", "", "")
     return (
-        fmt.rate(row.prefill),
-        fmt.rate(row.decode),
+        fmt.format_rate(row.prefill),
+        fmt.format_rate(row.decode),
         f"{row.spread:.0%}",
         f"{row.first_token * 1000:.1f}",
         f"{row.memory / 1e6:.0f}",
@@ -91,8 +91,8 @@ def _below(changes: Sequence[Change], names: Sequence[str]) -> Iterator[str]:
     """What all rows of a model share, then each reason for a failure once."""
     first = changes[0].row.setting
     usual = {"micro_batch"} if first.micro_batch is None else set()
-    if shared := in_full(first, [name for name in NAMES if name not in {*names, *usual}]):
+    if shared := describe_setting(first, [name for name in NAMES if name not in {*names, *usual}]):
         yield f"All with {shared}."
     failures = [change.row for change in changes if change.row.problem is not None]
-    told = (", ".join(filter(None, (row.setting.engine, in_full(row.setting, names)))) for row in failures)
+    told = (", ".join(filter(None, (row.setting.engine, describe_setting(row.setting, names)))) for row in failures)
     yield from dict.fromkeys(f"{who}: {row.problem}" for who, row in zip(told, failures, strict=True))

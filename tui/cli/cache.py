@@ -19,7 +19,7 @@ from core.sizes import format_size
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import write
+from tui.cli.output import write_text
 
 NAME_LETTERS = 12
 """Of a file's name, to tell it by."""
@@ -43,7 +43,7 @@ def list_prefixes(given: Arguments) -> int:
     tier = _tier(given)
     listed = list(_listed(tier))[::-1]
     if not listed:
-        write(f"No prefixes are stored in {tier.folder}.")
+        write_text(f"No prefixes are stored in {tier.folder}.")
         return 0
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("name", "model", "engine", "used"):
@@ -54,10 +54,10 @@ def list_prefixes(given: Arguments) -> int:
         header = each.found.header if each.found else None
         used = datetime.fromtimestamp(each.file.used, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
         model, engine = (header.model, header.identity.engine) if header else (each.problem, "")
-        tokens = fmt.count(len(each.found.tokens)) if each.found else ""
+        tokens = fmt.format_count(len(each.found.tokens)) if each.found else ""
         table.add_row(each.name, model, engine, used, tokens, format_size(each.file.size))
     Paper().print(table)
-    write(f"{_count(len(listed))}, {format_size(sum(each.file.size for each in listed))} in {tier.folder}.")
+    write_text(f"{_count(len(listed))}, {format_size(sum(each.file.size for each in listed))} in {tier.folder}.")
     return 0
 
 
@@ -71,7 +71,7 @@ def remove_prefixes(given: Arguments) -> int:
         raise UsageError(f"No stored prefix has the name {given.name}, and no model; `tui cache ls` lists them.")
     for each in meant:
         tier.remove(each.file.path)
-    write(f"Deleted {_count(len(meant))}; {format_size(sum(each.file.size for each in meant))} became free.")
+    write_text(f"Deleted {_count(len(meant))}; {format_size(sum(each.file.size for each in meant))} became free.")
     return 0
 
 
@@ -84,13 +84,13 @@ def verify_prefixes(given: Arguments) -> int:
             verify_prefix(file.path)
             whole += 1
         except DamagedPrefix as error:
-            write(f"{file.path.stem[:NAME_LETTERS]}: {error}; it is deleted.")
+            write_text(f"{file.path.stem[:NAME_LETTERS]}: {error}; it is deleted.")
             tier.remove(file.path)
             damaged += 1
         except OSError as error:
-            write(f"{file.path.stem[:NAME_LETTERS]}: it cannot be read: {error.strerror or error}.")
+            write_text(f"{file.path.stem[:NAME_LETTERS]}: it cannot be read: {error.strerror or error}.")
             damaged += 1
-    write(f"Whole: {_count(whole)}; damaged: {damaged}.")
+    write_text(f"Whole: {_count(whole)}; damaged: {damaged}.")
     return FAILED if damaged else 0
 
 

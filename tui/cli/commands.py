@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from tui.cli.arguments import Parser, add_rebench, add_settings, file_path, filled, nearest, whole
+from tui.cli.arguments import Parser, add_rebench, add_settings, find_nearest, read_file_path, read_filled, read_whole
 
 Add = Callable[[argparse.ArgumentParser], None]
 CONFIG: Final = ("-C", "--config")
@@ -45,11 +45,11 @@ def guess_command(command: Command, words: Sequence[str]) -> str:
         return " To serve a model, write `tui --serve MODEL`."
     given = words[: len(command.name.split()) + 1]
     further = [each.name for each in COMMANDS if each.name.startswith(command.name) and each is not command]
-    near = nearest(" ".join(given), tuple(further)) if given and not given[-1].startswith("-") else ""
+    near = find_nearest(" ".join(given), tuple(further)) if given and not given[-1].startswith("-") else ""
     return f" Did you mean `tui {near}`?" if near else ""
 
 
-def parser_of(command: Command) -> Parser:
+def build_parser(command: Command) -> Parser:
     """The parser of what follows a command's name."""
     program = f"tui {command.name}".strip()
     parser = Parser(
@@ -64,7 +64,7 @@ def parser_of(command: Command) -> Parser:
     command.add(parser)
     always = parser.add_argument_group("always")
     always.add_argument(
-        *CONFIG, dest="config", type=file_path, metavar="FILE", help="the config file, in place of the usual one"
+        *CONFIG, dest="config", type=read_file_path, metavar="FILE", help="the config file, in place of the usual one"
     )
     always.add_argument("-h", "--help", action="help", help="show this and leave")
     return parser
@@ -113,36 +113,42 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 
 def _add_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", nargs="?", type=filled, metavar="MODEL", help="owner/name, owner/name:Q4_K_M, or a name of the catalog"
+        "model",
+        nargs="?",
+        type=read_filled,
+        metavar="MODEL",
+        help="owner/name, owner/name:Q4_K_M, or a name of the catalog",
     )
     parser.add_argument("--resume", action="store_true", help="go on with all that are paused or were broken off")
     parser.add_argument(
         "--bandwidth",
         dest="downloads.bandwidth",
-        type=whole,
+        type=read_whole,
         metavar="N",
         help="bytes a second that may be taken (all there are)",
     )
     parser.add_argument(
         "--concurrency",
         dest="downloads.concurrency",
-        type=whole,
+        type=read_whole,
         metavar="N",
         help="files that are fetched at once (3)",
     )
 
 
 def _add_rm(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=filled, metavar="NAME", help="as `tui list` shows it, an alias, or a path")
+    parser.add_argument("model", type=read_filled, metavar="NAME", help="as `tui list` shows it, an alias, or a path")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", type=filled, metavar="MODEL", help="a name, a .gguf file, a folder")
-    parser.add_argument("-e", "--engine", dest="model.engine", type=filled, metavar="NAME", help="this engine alone")
-    parser.add_argument("--rounds", type=whole, default=5, metavar="N", help="rounds of each case (5)")
-    parser.add_argument("--prompt", type=whole, default=256, metavar="N", help="tokens of the prompt (256)")
-    parser.add_argument("--decode", type=whole, default=48, metavar="N", help="tokens decoded (48)")
+    parser.add_argument("models", nargs="+", type=read_filled, metavar="MODEL", help="a name, a .gguf file, a folder")
+    parser.add_argument(
+        "-e", "--engine", dest="model.engine", type=read_filled, metavar="NAME", help="this engine alone"
+    )
+    parser.add_argument("--rounds", type=read_whole, default=5, metavar="N", help="rounds of each case (5)")
+    parser.add_argument("--prompt", type=read_whole, default=256, metavar="N", help="tokens of the prompt (256)")
+    parser.add_argument("--decode", type=read_whole, default=48, metavar="N", help="tokens decoded (48)")
     parser.add_argument(
         "--sweep",
         action="append",
@@ -152,11 +158,13 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     )
     add_rebench(parser)
     for name in ("json", "csv", "markdown"):
-        parser.add_argument(f"--{name}", type=file_path, metavar="FILE", help=f"write the rows as {name}")
+        parser.add_argument(f"--{name}", type=read_file_path, metavar="FILE", help=f"write the rows as {name}")
 
 
 def _add_cache_rm(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", type=filled, metavar="NAME", help="of one prefix, or of a model with all")
+    parser.add_argument(
+        "name", nargs="?", type=read_filled, metavar="NAME", help="of one prefix, or of a model with all"
+    )
     parser.add_argument("--all", action="store_true", help="all prefixes of all models")
 
 
@@ -167,7 +175,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=file_path, metavar="FILE", help="the JSON file")
+    parser.add_argument("file", type=read_file_path, metavar="FILE", help="the JSON file")
     parser.add_argument("--force", action="store_true", help="replace the config file that is there")
 
 
@@ -176,7 +184,7 @@ WORKBENCH: Final = Command(
     "[MODEL] [options]",
     "a terminal workbench for running language and speech models on your own machine",
     _add_workbench,
-    "tui.cli.start:start",
+    "tui.cli.start:start_workbench",
 )
 COMMANDS: Final = (
     Command(
@@ -184,35 +192,35 @@ COMMANDS: Final = (
         "",
         "tell which engines run here, which do not, and what mends them",
         _add_nothing,
-        "tui.cli.doctor:run",
+        "tui.cli.doctor:run_doctor",
     ),
     Command(
         "list",
         "[options]",
         "list the models on this machine, or with --catalog those that have short names",
         _add_list,
-        "tui.cli.list_models:run",
+        "tui.cli.list_models:run_list",
     ),
     Command(
         "pull",
         "MODEL [options]",
         "download a model into the Hub's cache, or go on with it; with --resume all that were broken off",
         _add_pull,
-        "tui.cli.pull:run",
+        "tui.cli.pull:run_pull",
     ),
     Command(
         "rm",
         "NAME [options]",
         "delete a model from the Hub's cache, or from a folder of library.folders",
         _add_rm,
-        "tui.cli.rm:run",
+        "tui.cli.rm:run_rm",
     ),
     Command(
         "bench",
         "MODEL ... [options]",
         "measure the engines that can run a model here, side by side",
         _add_bench,
-        "tui.cli.bench:run",
+        "tui.cli.bench:run_bench",
     ),
     Command(
         "cache ls",
@@ -240,14 +248,14 @@ COMMANDS: Final = (
         "[options]",
         "print the settings in force as TOML, and where each comes from",
         _add_config,
-        "tui.cli.config:run",
+        "tui.cli.config:run_config",
     ),
     Command(
         "config import",
         "FILE [options]",
         "write the config file from a JSON one, of llama-cpp-python's server or in the layout of ours",
         _add_import,
-        "tui.cli.config_import:run",
+        "tui.cli.config_import:import_config",
     ),
     Command(
         "config options",

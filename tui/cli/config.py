@@ -15,8 +15,8 @@ from core.settings.merge import Key, Origin, OriginKind
 from core.settings.model import ModelSettings
 from core.settings.schema import Settings, find_folders
 from tui.cli.arguments import Arguments
-from tui.cli.commands import WORKBENCH, parser_of
-from tui.cli.output import write, write_json
+from tui.cli.commands import WORKBENCH, build_parser
+from tui.cli.output import write_json, write_text
 from tui.cli.toml_text import write_path, write_value
 
 if TYPE_CHECKING:
@@ -46,26 +46,26 @@ class SettingsSection(Struct, frozen=True):
     entries: tuple[SettingEntry, ...]
 
 
-def run(given: Arguments) -> int:
+def run_config(given: Arguments) -> int:
     """Print the settings on stdout. Raises ConfigError."""
     loaded = read_settings(given.flags(), config_file=given.config)
-    (show_json if given.json else show)(loaded, secrets=given.show_secrets)
+    (show_json if given.json else print_settings)(loaded, secrets=given.show_secrets)
     return 0
 
 
 def print_path(given: Arguments) -> int:
     """Print where the config file is, or would be."""
-    write(str(given.config or find_folders().config / "config.toml"))
+    write_text(str(given.config or find_folders().config / "config.toml"))
     return 0
 
 
 def print_options(_: Arguments) -> int:
     """Print the settings of `[model]` on stdout, as a table of Markdown."""
-    write("\n".join(option_rows()))
+    write_text("\n".join(format_option_rows()))
     return 0
 
 
-def option_rows() -> list[str]:
+def format_option_rows() -> list[str]:
     """The lines of the table."""
     fields = list_fields(ModelSettings)
     rows = [f"| `{each.option}` | `{each.name}` | {_values_in_words(each)} | {each.help} |" for each in fields]
@@ -82,19 +82,19 @@ def _values_in_words(field: Declared) -> str:
     return "a list of paths" if field.kind is tuple else "text"
 
 
-def show(loaded: LoadedSettings, *, secrets: bool) -> None:
+def print_settings(loaded: LoadedSettings, *, secrets: bool) -> None:
     """Print TOML on stdout, coloured on a terminal."""
     from tui.cli.console import Paper
 
     console = Paper()
-    for line in lines(loaded, secrets=secrets):
+    for line in format_lines(loaded, secrets=secrets):
         console.print(line, soft_wrap=True)
 
 
 def show_json(loaded: LoadedSettings, *, secrets: bool) -> None:
     """Print one JSON object on stdout: file and settings; each with value, origin, and where that is."""
     tree: dict[str, object] = {"models": {}}
-    for section in sections(loaded):
+    for section in list_sections(loaded):
         table = tree
         for name in section.path:
             table = table.setdefault(name, {})  # type: ignore[assignment]  # all on the way to a section are tables
@@ -106,7 +106,7 @@ def show_json(loaded: LoadedSettings, *, secrets: bool) -> None:
     write_json({"file": file, "settings": tree})
 
 
-def sections(loaded: LoadedSettings) -> list[SettingsSection]:
+def list_sections(loaded: LoadedSettings) -> list[SettingsSection]:
     """Every section with every key; of models, those keys that say something."""
     found: list[SettingsSection] = []
     for name, kind in get_type_hints(Settings).items():
@@ -141,12 +141,12 @@ def _plain(value: object) -> object:
     return value.value if isinstance(value, Enum) else value
 
 
-def lines(loaded: LoadedSettings, *, secrets: bool) -> Iterable[Text]:
+def format_lines(loaded: LoadedSettings, *, secrets: bool) -> Iterable[Text]:
     from rich.text import Text
 
     there = "" if loaded.present else " (not there)"
     yield Text(f"# config file: {loaded.file}{there}", "dim")
-    for section in sections(loaded):
+    for section in list_sections(loaded):
         yield Text()
         yield Text(f"[{write_path(section.path)}]", "bold")
         yield from _aligned(section, secrets=secrets)
@@ -197,10 +197,10 @@ def _where(entry: SettingEntry, path: Key) -> str:
     """The option, the variable or the file; empty for a default."""
     if entry.origin.kind is not OriginKind.FLAG:
         return entry.origin.name
-    return options_by_setting().get(".".join((*path, entry.key)), "the command line")
+    return map_options().get(".".join((*path, entry.key)), "the command line")
 
 
 @cache
-def options_by_setting() -> dict[str, str]:
+def map_options() -> dict[str, str]:
     """The option of the command line for each setting, by `section.key`."""
-    return parser_of(WORKBENCH).options()
+    return build_parser(WORKBENCH).options()

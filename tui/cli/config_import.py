@@ -12,11 +12,11 @@ from core.settings.import_json import import_json
 from core.settings.load import check_settings
 from core.settings.schema import Settings, find_folders
 from tui.cli.arguments import Arguments
-from tui.cli.output import complain, write
+from tui.cli.output import write_error, write_text
 from tui.cli.toml_text import write_tables
 
 
-def run(given: Arguments) -> int:
+def import_config(given: Arguments) -> int:
     """Translate, check, write; what is not taken over is told on stderr and stands in the file as comments. Raises
     ConfigError for a file that cannot be taken over, UsageError where another would be overwritten."""
     source: Path = given.file
@@ -34,6 +34,6 @@ def run(given: Arguments) -> int:
     except OSError as error:
         raise BenchtopError(f"The config file {target} cannot be written: {error.strerror or error}.") from error
     for note in found.notes:
-        complain(note)
-    write(f"Wrote {target}; `tui config` shows the settings in force.")
+        write_error(note)
+    write_text(f"Wrote {target}; `tui config` shows the settings in force.")
     return 0

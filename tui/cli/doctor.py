@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from core.trial.probe import ProbeVerdict
 
 
-def run(given: Arguments) -> int:
+def run_doctor(given: Arguments) -> int:
     """Print the report on stdout. Raises ConfigError."""
     console = Paper()
     # What is wrong with plugins is told on stdout, not as a warning of the log as well.
     logging.getLogger("core.plugins").addHandler(logging.NullHandler())
     workbench = Workbench(load_settings(config_file=given.config))
-    console.print(machine_table())
+    console.print(build_machine_table())
     engines = workbench.bench.engines()
-    console.print(engine_table(engines))
+    console.print(build_engine_table(engines))
     palettes = Palettes(find_folders().config / "themes")
     broken = (*workbench.bench.find_broken_plugins(), *palettes.find_broken())
-    plugins = plugin_lines((*workbench.bench.plugins(), *palettes.plugins), broken)
-    for line in [*mend_lines(engines), *plugins, *verdict_lines(workbench.bench.verdicts())]:
+    plugins = list_plugin_lines((*workbench.bench.plugins(), *palettes.plugins), broken)
+    for line in [*mend_lines(engines), *plugins, *list_verdicts(workbench.bench.verdicts())]:
         console.tell(line)
     return 0
 
 
-def machine_table() -> Table:
+def build_machine_table() -> Table:
     here = describe_machine()
     table = Table(title="This machine", title_justify="left", show_header=False)
     table.add_row("system", f"{platform.system()} {platform.release()} ({here.architecture})")
@@ -56,7 +56,7 @@ def machine_table() -> Table:
     return table
 
 
-def verdict_lines(verdicts: Sequence[ProbeVerdict]) -> list[str]:
+def list_verdicts(verdicts: Sequence[ProbeVerdict]) -> list[str]:
     """What trial runs have found here, the mishaps first."""
     if not verdicts:
         return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
@@ -84,11 +84,11 @@ def _settings(verdict: ProbeVerdict) -> str:
     return " " + ", ".join(words) if words else ""
 
 
-def engine_table(engines: Iterable[EngineReport]) -> Table:
+def build_engine_table(engines: Iterable[EngineReport]) -> Table:
     table = Table(title="Engines", title_justify="left")
     for heading in ("engine", "runs here", "version", "platform"):
         table.add_column(heading, no_wrap=True)
-    for engine in in_order(engines):
+    for engine in sort_engines(engines):
         state = Text("yes", "green") if engine.available else Text("no", "red")
         table.add_row(engine.name, state, engine.version or "", engine.platform)
     return table
@@ -97,7 +97,7 @@ def engine_table(engines: Iterable[EngineReport]) -> Table:
 def mend_lines(engines: Iterable[EngineReport]) -> list[str]:
     """Why engines do not run here, and what mends it; in lines, since reasons are too long for a column."""
     lines = []
-    for engine in in_order(engines):
+    for engine in sort_engines(engines):
         if not engine.available:
             lines.append(f"{engine.name} does not run here: {engine.reason}")
             if engine.mend:
@@ -105,13 +105,13 @@ def mend_lines(engines: Iterable[EngineReport]) -> list[str]:
     return lines
 
 
-def plugin_lines(used: Sequence[Plugin], broken: Sequence[BenchtopError]) -> list[str]:
+def list_plugin_lines(used: Sequence[Plugin], broken: Sequence[BenchtopError]) -> list[str]:
     """The plugins in use by their packages, and why others are left out; nothing where there are none."""
     lines = [f"  {plugin.package}: {plugin.group.removeprefix('benchtop.')} {plugin.name}" for plugin in used]
     lines += [f"  {error}" for error in broken]
     return ["Plugins:", *lines] if lines else []
 
 
-def in_order(engines: Iterable[EngineReport]) -> list[EngineReport]:
+def sort_engines(engines: Iterable[EngineReport]) -> list[EngineReport]:
     """Those that run first, by priority."""
     return sorted(engines, key=lambda engine: (not engine.available, engine.priority))

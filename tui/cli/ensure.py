@@ -13,8 +13,8 @@ from core.models.fit.estimate import Verdict
 from core.sizes import format_size
 from core.workbench import Workbench
 from tui.cli.console import Paper
-from tui.cli.fit_words import fits, judge
-from tui.cli.pull import fetch
+from tui.cli.fit_words import describe_fit, judge_quant
+from tui.cli.pull import fetch_quant
 
 if TYPE_CHECKING:
     from core.models.store import Store
@@ -26,7 +26,7 @@ class _Asked(Confirm):
     validate_error_message = "Please answer y or n."
 
 
-def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
+def ensure_models(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
     """See that all these models are here. A missing model is downloaded: at once with `pull`, and on a terminal after
     a question that tells its size and whether it fits.
 
@@ -49,10 +49,10 @@ def ensure(settings: Settings, names: Iterable[str], *, pull: bool) -> None:
 
 def _fetch(store: Store, name: str, console: Paper, *, asked: bool) -> None:
     quant = store.find(store.read_own(name))
-    judged = judge(store, quant)
-    console.tell(f"{quant.name} is not on this machine: {format_size(quant.size)} to download{fits(judged)}.")
+    judged = judge_quant(store, quant)
+    console.tell(f"{quant.name} is not on this machine: {format_size(quant.size)} to download{describe_fit(judged)}.")
     likely = judged is None or judged.fit.verdict is not Verdict.DOES_NOT_FIT
     if not asked and not _Asked.ask("Download it?", console=console, default=likely):
         raise Cancelled(f"{name} was not downloaded; `tui pull {name}` does it.")
-    if not fetch(store.downloads, quant, console, name):
+    if not fetch_quant(store.downloads, quant, console, name):
         raise Cancelled(f"{name} is not here in full yet.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from core.models.store import Store
 
 
-def judge(store: Store, quant: Quant) -> Judged | None:
+def judge_quant(store: Store, quant: Quant) -> Judged | None:
     """Whether what could be downloaded fits; None where its header tells nothing."""
     try:
         return store.judge(store.header(quant))
@@ -23,7 +23,7 @@ def judge(store: Store, quant: Quant) -> Judged | None:
         return None
 
 
-def fits(judged: Judged | None) -> str:
+def describe_fit(judged: Judged | None) -> str:
     """Words that go on a sentence about a model."""
     if judged is None:
         return ""

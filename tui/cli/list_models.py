@@ -55,20 +55,22 @@ class Offered(Struct, frozen=True):
     """Of the default variant."""
 
 
-def run(given: Arguments) -> int:
+def run_list(given: Arguments) -> int:
     """Print the list on stdout. Raises BenchtopError."""
     if given.catalog or given.what:
         return _print(
-            [_offered(entry) for entry in load_builtin_catalog()], catalog_table(load_builtin_catalog()), given.json
+            [_offered(entry) for entry in load_builtin_catalog()],
+            build_catalog_table(load_builtin_catalog()),
+            given.json,
         )
     settings = load_settings(config_file=given.config)
     store = Workbench(settings).models.store
     entries = (*store.library(), *store.ask_servers())
-    shorts = short_names(entries, {name for name in settings.models if settings.source(name) != name})
-    return _print([_listed(entry, shorts) for entry in entries], table_of(entries, shorts), given.json)
+    shorts = shorten_paths(entries, {name for name in settings.models if settings.source(name) != name})
+    return _print([_listed(entry, shorts) for entry in entries], build_table(entries, shorts), given.json)
 
 
-def short_names(entries: Iterable[LibraryEntry], configured: Collection[str]) -> dict[Path, str]:
+def shorten_paths(entries: Iterable[LibraryEntry], configured: Collection[str]) -> dict[Path, str]:
     """What may be typed for the models that are listed by their paths: the short name, where nothing else has it."""
     found: dict[str, dict[Path, Path]] = {}
     for entry in entries:
@@ -85,7 +87,7 @@ def _is_free(name: str) -> bool:
         return False
 
 
-def table_of(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -> Table:
+def build_table(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", overflow="fold")
     table.add_column("format", no_wrap=True)
@@ -103,7 +105,7 @@ def table_of(entries: Iterable[LibraryEntry], shorts: Mapping[Path, str] = {}) -
     return table
 
 
-def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
+def build_catalog_table(entries: Iterable[CatalogEntry]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", no_wrap=True)
     table.add_column("for", no_wrap=True)
@@ -112,7 +114,7 @@ def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
     table.add_column("licence", overflow="fold")
     for entry in entries:
         formats = " ".join(_short(format_) for format_ in entry.formats)
-        table.add_row(entry.alias, entry.task.value, fmt.short(entry.parameters), formats, entry.licence)
+        table.add_row(entry.alias, entry.task.value, fmt.shorten_count(entry.parameters), formats, entry.licence)
     return table
 
 

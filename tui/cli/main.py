@@ -9,8 +9,8 @@ from importlib import import_module
 
 from core.environment import forget_empty
 from tui.cli.arguments import Arguments, Misunderstood
-from tui.cli.commands import Command, find_command, guess_command, parser_of
-from tui.cli.output import be_tolerant, complain
+from tui.cli.commands import Command, build_parser, find_command, guess_command
+from tui.cli.output import be_tolerant, write_error
 
 FAILED = 1
 USAGE = 2
@@ -40,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     command, rest = find_command(words)
     try:
-        given = parser_of(command).parse(rest)
+        given = build_parser(command).parse(rest)
     except Misunderstood as error:
         return _complain(f"{error}{guess_command(command, words)}", USAGE)
     given.words = tuple(words)
@@ -52,7 +52,7 @@ def _run(words: Sequence[str]) -> int:
         return _complain(str(error), USAGE)
     except BenchtopError as error:
         hint = guess_command(command, words) if isinstance(error, ModelNotFound) else ""
-        return _complain(f"{error}{hint}", exit_code(error))
+        return _complain(f"{error}{hint}", choose_exit_code(error))
 
 
 def _handler(command: Command) -> Callable[[Arguments], int]:
@@ -61,7 +61,7 @@ def _handler(command: Command) -> Callable[[Arguments], int]:
     return found
 
 
-def exit_code(error: Exception) -> int:
+def choose_exit_code(error: Exception) -> int:
     """2 for what the user can put right on the command line, 1 for what failed by itself."""
     from core import errors
 
@@ -93,7 +93,7 @@ def _confess(error: Exception) -> int:
 
 
 def _complain(sentence: str, code: int) -> int:
-    complain(sentence)
+    write_error(sentence)
     return code
 
 

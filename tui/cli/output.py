@@ -15,13 +15,13 @@ def be_tolerant() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def write(text: str, *, end: str = "\n") -> None:
+def write_text(text: str, *, end: str = "\n") -> None:
     """A line or several on stdout, at once."""
     sys.stdout.write(make_printable(text, lines=True) + end)
     sys.stdout.flush()
 
 
-def complain(sentence: str) -> None:
+def write_error(sentence: str) -> None:
     """A line on stderr, with the program's name before it."""
     sys.stderr.write(f"tui: {make_printable(sentence)}\n")
 

@@ -15,7 +15,7 @@ from core.sizes import format_size
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.fit_words import fits, judge
+from tui.cli.fit_words import describe_fit, judge_quant
 
 if TYPE_CHECKING:
     from core.models.downloads.manager import Downloads
@@ -30,7 +30,7 @@ STEPS = 10
 """Lines of progress where the output is no terminal."""
 
 
-def run(given: Arguments) -> int:
+def run_pull(given: Arguments) -> int:
     """Download models; 0 when they are here, 1 when that failed, 130 when it was interrupted. Raises BenchtopError."""
     if given.resume == (given.model is not None):
         raise UsageError("Name one MODEL to download, or give --resume alone to go on with all that was broken off.")
@@ -41,13 +41,13 @@ def run(given: Arguments) -> int:
         if given.resume:
             return OK if _resume(store.downloads, console) else INTERRUPTED
         quant = store.find(store.read_own(given.model))
-        console.tell(f"{quant.name}: {format_size(quant.size)}{fits(judge(store, quant))}.")
-        return OK if fetch(store.downloads, quant, console, given.model) else INTERRUPTED
+        console.tell(f"{quant.name}: {format_size(quant.size)}{describe_fit(judge_quant(store, quant))}.")
+        return OK if fetch_quant(store.downloads, quant, console, given.model) else INTERRUPTED
     finally:
         store.close()
 
 
-def fetch(downloads: Downloads, quant: Quant, console: Paper, name: str) -> bool:
+def fetch_quant(downloads: Downloads, quant: Quant, console: Paper, name: str) -> bool:
     """Download the quant that `name` names, with the progress on the console; False when it was interrupted.
 
     Raises DownloadError and what else keeps it from coming.
@@ -131,13 +131,13 @@ class Bar:
         if item.note != self._note:
             self._note = item.note
             if item.note is not None:
-                self._console.tell(said(item))
+                self._console.tell(describe_wait(item))
         self._progress.update(
             self._task,
             description=make_printable(item.name),
             total=item.total,
             completed=item.done,
-            figures=figures(item),
+            figures=format_progress(item),
         )
 
 
@@ -158,16 +158,16 @@ class ProgressLines:
         step = STEPS * item.done // item.total if item.total else STEPS
         if (item.state, item.note, step) != self._said:
             self._said = (item.state, item.note, step)
-            self._console.tell(said(item) or f"{item.name}: {item.state.value}, {figures(item)}")
+            self._console.tell(describe_wait(item) or f"{item.name}: {item.state.value}, {format_progress(item)}")
 
 
-def said(item: DownloadItem) -> str:
+def describe_wait(item: DownloadItem) -> str:
     """The reason why the download waits, and for how long; empty where it does not wait."""
-    again = f" It is tried again in {duration(max(1.0, item.again))}." if item.again is not None else ""
+    again = f" It is tried again in {format_duration(max(1.0, item.again))}." if item.again is not None else ""
     return f"{item.note or ''}{again}"
 
 
-def figures(item: DownloadItem) -> str:
+def format_progress(item: DownloadItem) -> str:
     """Bytes that are here, bytes a second, time that is left."""
     if item.state is DownloadState.VERIFYING:
         return f"{format_size(item.total)}, comparing checksums"
@@ -175,11 +175,11 @@ def figures(item: DownloadItem) -> str:
     if item.rate > 0:
         parts.append(f"{format_size(int(item.rate))}/s")
     if item.eta is not None:
-        parts.append(f"{duration(item.eta)} left")
+        parts.append(f"{format_duration(item.eta)} left")
     return ", ".join(parts)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`42 s`, `3 min 5 s`, `2 h 4 min`."""
     whole = round(seconds)
     if whole < 60:

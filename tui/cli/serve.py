@@ -20,8 +20,8 @@ from core.snapshots import ModelKind
 from core.supervision import NoWitness, Past, ServerJournal, take_handover
 from core.telemetry import log
 from core.workbench import Workbench
-from tui.cli.ensure import ensure
-from tui.cli.output import complain, write
+from tui.cli.ensure import ensure_models
+from tui.cli.output import write_error, write_text
 
 if TYPE_CHECKING:
     from core.settings.schema import Settings
@@ -31,13 +31,13 @@ JOURNAL_SECONDS = 0.5
 """How old the number of requests in a supervised server's journal may be."""
 
 
-def serve(settings: Settings, model: str, *, pull: bool = False) -> int:
+def serve_models(settings: Settings, model: str, *, pull: bool = False) -> int:
     """Serve `model`, and those of the settings, until a signal comes; returns the exit code.
 
     `pull` downloads what is not here without asking. Raises BenchtopError when it cannot begin.
     """
     log.log_to_stderr(settings.log.level)
-    ensure(settings, (settings.source(name) for name in _all(settings, model)), pull=pull)
+    ensure_models(settings, (settings.source(name) for name in _all(settings, model)), pull=pull)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, model))
 
@@ -95,7 +95,7 @@ async def _load(workbench: Workbench, model: str) -> None:
             if not workbench.past.restarts:
                 raise
             # The model served before, or a server died of it; the other models are served without it.
-            complain(str(error))
+            write_error(str(error))
 
 
 async def _keep(journal: ServerJournal, workbench: Workbench) -> None:
@@ -106,7 +106,7 @@ async def _keep(journal: ServerJournal, workbench: Workbench) -> None:
 
 
 def _tell(line: str) -> None:
-    write(make_printable(line))
+    write_text(make_printable(line))
 
 
 def _announce(server: HttpServer, workbench: Workbench) -> None:
@@ -123,7 +123,7 @@ def _announce(server: HttpServer, workbench: Workbench) -> None:
     if model:
         kind = next((each.kind for each in workbench.snapshot().models if each.name == model), ModelKind.CHAT)
         lines.append(f"Try: {server.curl(model, kind)}")
-    write("\n".join(map(make_printable, lines)))
+    write_text("\n".join(map(make_printable, lines)))
 
 
 class _Signals:

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from tui.cli.arguments import Arguments, Misunderstood
-from tui.cli.output import write
+from tui.cli.output import write_text
 
 if TYPE_CHECKING:
     from core.settings.schema import Settings
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 DEFAULT_MODEL: Final = "guide"
 
 
-def start(given: Arguments) -> int:
+def start_workbench(given: Arguments) -> int:
     """Open the workbench, or serve. Raises Misunderstood and BenchtopError."""
     if given.version:
         from api.version import read_version
 
-        write(f"benchtop {read_version()}")
+        write_text(f"benchtop {read_version()}")
         return 0
     if given.supervise and not given.serve:
         raise Misunderstood("--supervise goes with --serve; a screen is not brought back by itself.")
@@ -64,9 +64,9 @@ def _see_to(settings: Settings, name: str, *, pull: bool) -> None:
     from core.models.resolve import BUILT_IN
 
     if name not in BUILT_IN:
-        from tui.cli.ensure import ensure
+        from tui.cli.ensure import ensure_models
 
-        ensure(settings, (name,), pull=pull)
+        ensure_models(settings, (name,), pull=pull)
 
 
 def _serve(given: Arguments) -> int:
@@ -74,12 +74,12 @@ def _serve(given: Arguments) -> int:
 
     settings = _read_settings(given)
     if given.supervise and VARIABLE not in os.environ:
-        from tui.cli.supervisor import supervise
+        from tui.cli.supervisor import supervise_server
 
-        return supervise(given.words, settings)
-    from tui.cli.serve import serve
+        return supervise_server(given.words, settings)
+    from tui.cli.serve import serve_models
 
-    return serve(settings, given.model or settings.default_model or DEFAULT_MODEL, pull=given.pull)
+    return serve_models(settings, given.model or settings.default_model or DEFAULT_MODEL, pull=given.pull)
 
 
 def _read_settings(given: Arguments) -> Settings:

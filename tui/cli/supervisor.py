@@ -28,7 +28,7 @@ from api.transport.listening import open_sockets
 from core.foreign_text import make_printable
 from core.hosts import is_loopback
 from core.supervision import VARIABLE, Handover, Note, Past, read_note
-from tui.cli.output import complain, pass_on
+from tui.cli.output import pass_on, write_error
 
 if TYPE_CHECKING:
     import socket
@@ -110,7 +110,7 @@ class Blame:
         self.refused[model] = f"The model {model} is not loaded any more: {why}. Start the server anew to try it again."
 
 
-def supervise(words: Sequence[str], settings: Settings) -> int:
+def supervise_server(words: Sequence[str], settings: Settings) -> int:
     """Serve with the arguments `words` of `tui`, until a signal comes or it is hopeless; returns the exit code.
 
     Raises ServerError when the port cannot be had.
@@ -161,10 +161,10 @@ class _Supervisor:
             self._blame.add(death)
             quick = quick + 1 if lived < QUICK_SECONDS else 1
             if quick >= MOST_QUICK:
-                complain(f"{death.sentence} That was the {_nth(quick)} time at once; it is not started again.")
+                write_error(f"{death.sentence} That was the {_nth(quick)} time at once; it is not started again.")
                 return 128 - code if code < 0 else FAILED
             wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (quick - 1))
-            complain(f"{death.sentence} It starts again in {wait:g} s.")
+            write_error(f"{death.sentence} It starts again in {wait:g} s.")
             if self._rest(wait):
                 return self._end(OK)
             self._restarts += 1

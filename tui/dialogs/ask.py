@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from tui.widgets.plain import Plain, shown
+from tui.widgets.plain import Plain, make_drawable
 
 
 class Ask(ModalScreen[None]):
@@ -27,7 +27,7 @@ class Ask(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = shown(self._title, lines=False)
+            dialog.border_title = make_drawable(self._title, lines=False)
             dialog.border_subtitle = "enter to go on, escape to leave"
             yield Input(self._value, placeholder=self._placeholder, select_on_focus=False)
             yield Plain(classes="problem")

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button
 
 from tui import format as fmt
-from tui.widgets.plain import Plain, shown
+from tui.widgets.plain import Plain, make_drawable
 
 
 class Confirm(ModalScreen[None]):
@@ -33,7 +33,7 @@ class Confirm(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = shown(self._title, lines=False)
+            dialog.border_title = make_drawable(self._title, lines=False)
             dialog.border_subtitle = "escape to leave it"
             yield Plain(self._question, classes="question-text")
             with Horizontal(classes="answers"):
@@ -72,12 +72,11 @@ class Farewell(Confirm):
         told = []
         if downloads:
             told.append(
-                f"{fmt.plural(downloads, 'download')} {'are' if downloads != 1 else 'is'} under way. What is here is "
-                f"kept, and {'they go' if downloads != 1 else 'it goes'} on at the next start."
+                f"{fmt.format_plural(downloads, 'download')} {'are' if downloads != 1 else 'is'} under way. "
+                f"What is here is kept, and {'they go' if downloads != 1 else 'it goes'} on at the next start."
             )
         if answers:
-            told.append(
-                f"{fmt.plural(answers, 'answer')} {'are' if answers != 1 else 'is'} being written, and would end."
-            )
+            verb = "are" if answers != 1 else "is"
+            told.append(f"{fmt.format_plural(answers, 'answer')} {verb} being written, and would end.")
         question = " ".join((*told, "ctrl+q again quits."))
         super().__init__("quit", question, {"y": ("Quit", leave)})

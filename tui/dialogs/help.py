@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 
 from tui.actions.action import Action
-from tui.actions.registry import EVERYWHERE, HELP_KEY, NOTES, actions_of
+from tui.actions.registry import EVERYWHERE, HELP_KEY, NOTES, list_actions
 from tui.actions.screens import SCREENS
 from tui.widgets.plain import Plain
 
@@ -20,7 +20,7 @@ _SHORT |= {"equals_sign": "=", "left_square_bracket": "[", "right_square_bracket
 _FUNCTION = re.compile(r"^f\d+$")
 
 
-def keys(names: tuple[str, ...]) -> str:
+def format_keys(names: tuple[str, ...]) -> str:
     """An action's keys as people write them."""
     return " ".join(
         _SHORT.get(name, _FUNCTION.sub(lambda match: match[0].upper(), name.replace("ctrl+", "^"))) for name in names
@@ -41,11 +41,11 @@ class HelpScreen(ModalScreen[None]):
             dialog.border_title = "help"
             dialog.border_subtitle = "escape to close, arrows to scroll"
             here = self._opened_from
-            yield from _part(here, actions_of(here))
+            yield from _part(here, list_actions(here))
             yield from _part("everywhere", EVERYWHERE)
             for screen in SCREENS:
                 if screen != here:
-                    yield from _part(screen, actions_of(screen))
+                    yield from _part(screen, list_actions(screen))
             yield Plain("good to know", classes="heading")
             yield Plain("\n".join(NOTES))
 
@@ -58,4 +58,4 @@ def _part(title: str, actions: Iterable[Action]) -> ComposeResult:
 def _line(action: Action) -> Horizontal:
     """Keys on the left, what they do beside them, wrapped in its own column."""
     text = Content.assemble(action.name, (f"  {action.help}", "$quiet"))
-    return Horizontal(Plain(keys(action.keys), classes="keys"), Plain(text), classes="action")
+    return Horizontal(Plain(format_keys(action.keys), classes="keys"), Plain(text), classes="action")

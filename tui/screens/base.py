@@ -13,7 +13,7 @@ from core.settings.schema import Settings
 from core.snapshots import Snapshot
 from tui.actions.screens import ActionScreen
 from tui.glyphs import Glyphs
-from tui.session import Desk, LoadWish, model_in
+from tui.session import Desk, LoadWish, find_model
 from tui.widgets.log_tail import LogTail
 from tui.widgets.titlebar import TitleBar
 
@@ -72,7 +72,7 @@ class WorkbenchScreen(ActionScreen):
         desk = self.desk
         if not self.is_mounted:
             return
-        model = model_in(snapshot, desk.model)
+        model = find_model(snapshot, desk.model)
         self.query_one(TitleBar).show(
             model.name if model else desk.model,
             model,

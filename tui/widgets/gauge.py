@@ -13,12 +13,12 @@ WARN, FULL = 0.75, 0.92
 LABEL = 8
 
 
-def colour(share: float) -> str:
+def choose_colour(share: float) -> str:
     """The CSS variable for a share of what there is."""
     return "$gauge-full" if share >= FULL else "$gauge-warn" if share >= WARN else "$gauge-ok"
 
 
-def bar(share: float, width: int, marks: glyphs.Glyphs, style: str) -> Content:
+def draw_bar(share: float, width: int, marks: glyphs.Glyphs, style: str) -> Content:
     """`width` cells, filled from the left by `share`; any share above zero fills one cell at least."""
     share = min(1.0, max(0.0, share))
     filled = max(1, round(share * width)) if share > 0 else 0
@@ -47,10 +47,10 @@ class Gauge(Widget):
         self.text = text
 
     def render(self) -> Content:
-        style = "$cached" if self._steady else colour(self.share)
+        style = "$cached" if self._steady else choose_colour(self.share)
         width = max(4, self.size.width - LABEL - self._value_width - 2)
         return Content.assemble(
             (f"{self.label:<{LABEL}} ", "$quiet"),
-            bar(self.share, width, glyphs.of(self), style),
+            draw_bar(self.share, width, glyphs.find_glyphs(self), style),
             f" {self.text:>{self._value_width}}",
         )

@@ -12,7 +12,7 @@ from textual.widgets import Static
 from core.foreign_text import drop_hidden, make_printable
 
 
-def shown(words: str | Content, *, lines: bool = True) -> Content:
+def make_drawable(words: str | Content, *, lines: bool = True) -> Content:
     """`words` as they may be drawn, with the styles they have. Without `lines` they are a name, and stay on one."""
     if isinstance(words, str):
         return Content(make_printable(words, lines=lines))
@@ -37,11 +37,11 @@ class Plain(Static):
         id: str | None = None,  # noqa: A002 - as Textual calls it
         classes: str | None = None,
     ) -> None:
-        super().__init__(shown(words), markup=False, id=id, classes=classes)
+        super().__init__(make_drawable(words), markup=False, id=id, classes=classes)
 
     def update(self, content: VisualType = "", *, layout: bool = True) -> None:
         """Draw other words; what else can be drawn is drawn."""
-        words = shown(content) if isinstance(content, str | Content) else content
+        words = make_drawable(content) if isinstance(content, str | Content) else content
         super().update(words, layout=layout)
 
 

@@ -13,7 +13,7 @@ from tui import format as fmt
 from tui import glyphs
 
 
-def columns(values: Sequence[float], width: int) -> list[float]:
+def fit_columns(values: Sequence[float], width: int) -> list[float]:
     """`values` as exactly `width` columns: the mean of several values each, or several columns a value."""
     if len(values) <= width:
         return [values[column * len(values) // width] for column in range(width)]
@@ -21,7 +21,7 @@ def columns(values: Sequence[float], width: int) -> list[float]:
     return [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
 
 
-def spark(values: Sequence[float], levels: str) -> str:
+def draw_spark(values: Sequence[float], levels: str) -> str:
     """One character a value, scaled so that the largest is full height; zero is blank."""
     top = max(values, default=0.0)
     steps = [round(value / top * len(levels)) if top > 0 else 0 for value in values]
@@ -32,7 +32,7 @@ _DOTS = ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08))
 """Braille bits of a cell: left and right column, each from the bottom up."""
 
 
-def line_rows(values: Sequence[float], top: float, height: int, *, braille: bool) -> list[str]:
+def draw_line(values: Sequence[float], top: float, height: int, *, braille: bool) -> list[str]:
     """A line through `values` from zero to `top`, as `height` rows of text, the highest first.
 
     Braille takes two values a character and four steps a row; without it, a star for each value.
@@ -76,13 +76,13 @@ class Trend(Widget):
             self.refresh()
 
     def render(self) -> Content:
-        marks = glyphs.of(self)
+        marks = glyphs.find_glyphs(self)
         now = self.values[-1] if self.values else 0.0
         head = f"{self.label:<8} "
-        value = f" {fmt.rate(now):>7} tok/s"
+        value = f" {fmt.format_rate(now):>7} tok/s"
         width = max(4, self.size.width - len(head) - len(value))
         recent = list(self.values)[-width:]
-        line = spark(recent, marks.levels).rjust(width)
+        line = draw_spark(recent, marks.levels).rjust(width)
         return Content.assemble((head, "$quiet"), (line, self._style), value)
 
 
@@ -110,16 +110,16 @@ class Plot(Widget):
     def render(self) -> Content:
         if not self.values:
             return Content.styled(self._empty, "$quiet")
-        marks = glyphs.of(self)
+        marks = glyphs.find_glyphs(self)
         height = max(2, self.size.height - 1)
         top = max(self.values) * HEADROOM
         labels = [""] * height
         for column in {0, height // 2} if height >= 5 else {0}:
-            labels[column] = fmt.rate(top * (height - column) / height)
+            labels[column] = fmt.format_rate(top * (height - column) / height)
         gutter = max(len(label) for label in labels)
         width = max(4, self.size.width - gutter - 2)
-        values = columns(self.values, width * 2 if marks.braille else width)
-        drawn = line_rows(values, top, height, braille=marks.braille)
+        values = fit_columns(self.values, width * 2 if marks.braille else width)
+        drawn = draw_line(values, top, height, braille=marks.braille)
         lines = [
             Content.assemble((f"{label:>{gutter}} {marks.axis}", "$quiet"), (line, self._style))
             for label, line in zip(labels, drawn, strict=True)

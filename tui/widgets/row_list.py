@@ -16,7 +16,7 @@ from textual.visual import Visual
 from textual.widget import Widget
 
 from tui import glyphs
-from tui.widgets.plain import shown
+from tui.widgets.plain import make_drawable
 
 Row = TypeVar("Row")
 Cell = str | Content
@@ -181,7 +181,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     def _strip(self, cells: Sequence[Cell], width: int, *part: str) -> Strip:
         """Words lose their own colours under the cursor, where they could not be read."""
         plain = "lines--cursor" in part and self.has_focus
-        cut = glyphs.of(self).cut
+        cut = glyphs.find_glyphs(self).cut
         content = Content(" ").join(
             [
                 _fitted(cell.plain if isinstance(cell, Content) and plain else cell, room, each.right, cut)
@@ -216,7 +216,7 @@ class List(RowList[Row]):
 
 def _fitted(cell: Cell, width: int, right: bool, cut: str) -> Content:
     """Cut or filled to the width."""
-    content = shown(cell, lines=False)
+    content = make_drawable(cell, lines=False)
     if content.cell_length > width:
         content = content.truncate(width - 1).append(cut)
     lacking = width - content.cell_length

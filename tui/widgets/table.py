@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import DataTable
 from textual.widgets.data_table import CellDoesNotExist, RowDoesNotExist
 
-from tui.widgets.plain import shown
+from tui.widgets.plain import make_drawable
 
 Cell = str | Content
 WIDE = 110
@@ -105,7 +105,7 @@ class RowTable(DataTable[Cell]):
 
 def _placed(cell: Cell, column: Column) -> Content:
     """A string would be read as markup."""
-    return shown(_padded(cell, column) if isinstance(cell, str) else cell, lines=False)
+    return make_drawable(_padded(cell, column) if isinstance(cell, str) else cell, lines=False)
 
 
 def _padded(text: str, column: Column) -> str:

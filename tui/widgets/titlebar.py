@@ -64,7 +64,7 @@ class TitleBar(Horizontal):
     ) -> None:
         """Draw the state of the model in use and of the server, where it changed. `unloaded`: there is none, and none
         is on its way."""
-        marks = glyphs.of(self)
+        marks = glyphs.find_glyphs(self)
         state = ModelState.FAILED if failed else model.state if model is not None else None
         wanted = (name, state, url, marks, unloaded)
         if wanted == self._shown:
@@ -74,7 +74,9 @@ class TitleBar(Horizontal):
         style = _STYLES[state] if state is not None else "$quiet"
         mark = marks.running if state is ModelState.READY else marks.no if failed else marks.idle
         label = Content.assemble(
-            fmt.clip(name.rsplit("/", 1)[-1], MODEL_WIDTH - len(word) - 3, marks.cut), " ", (f"{mark} {word}", style)
+            fmt.clip_text(name.rsplit("/", 1)[-1], MODEL_WIDTH - len(word) - 3, marks.cut),
+            " ",
+            (f"{mark} {word}", style),
         )
         self.query_one("#model", Static).update(label)
         port = url.rsplit(":", 1)[-1].split("/")[0] if url else ""

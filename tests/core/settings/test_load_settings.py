@@ -14,8 +14,8 @@ from core.errors import ConfigError
 from core.settings.load import read_settings
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
-from tui.cli.commands import WORKBENCH, parser_of
-from tui.cli.config import lines
+from tui.cli.commands import WORKBENCH, build_parser
+from tui.cli.config import format_lines
 from tui.cli.declarations import load_declarations, read_declarations
 
 FIELDS = list_fields(LoadSettings)
@@ -52,10 +52,10 @@ def test_every_load_option_is_a_key_a_variable_and_an_option(tmp_path: Path, fie
     path.write_text("")
     variable = {f"BENCHTOP_MODEL_{field.name}".upper(): text.strip('[]"')}
     assert taken(read_settings(config_file=path, environment=variable).settings.model, field) == value
-    flags = parser_of(WORKBENCH).parse(words).flags()
+    flags = build_parser(WORKBENCH).parse(words).flags()
     told = read_settings(flags, config_file=path, environment={})
     assert taken(told.settings.model, field) == value
-    shown = "\n".join(line.plain for line in lines(told, secrets=True))
+    shown = "\n".join(line.plain for line in format_lines(told, secrets=True))
     assert f"# {field.option}" in shown
     assert taken(LoadOptions().overlaid_with(told.settings.model), field) == value
 

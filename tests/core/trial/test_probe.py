@@ -25,7 +25,7 @@ from core.trial.choose_engine import CandidateRow, Selection
 from core.trial.cpu_load import Times
 from core.trial.parent import run_trial
 from core.trial.probe import Prober, ProbeVerdict, Rate, apply_verdict, choose_threads, list_thread_counts
-from tui.cli.doctor import verdict_lines
+from tui.cli.doctor import list_verdicts
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 
@@ -275,4 +275,4 @@ def test_a_measurement_beside_other_work_says_so(
     assert bool(verdict.disturbed) is bool(said)
     told = Selection((CandidateRow("quitting", GUIDE, verdict),), 0).lines
     assert [line for line in told if "--rebench" in line] == ([f"[benchmark] {verdict.disturbed}"] if said else [])
-    assert any(said in line for line in verdict_lines([verdict]))
+    assert any(said in line for line in list_verdicts([verdict]))

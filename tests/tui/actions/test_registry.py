@@ -10,21 +10,21 @@ from textual.dom import DOMNode
 
 from tests.tui.conftest import quiet
 from tui.actions.action import Action
-from tui.actions.registry import EVERYWHERE, actions_of
-from tui.actions.screens import SCREENS, screen_class
+from tui.actions.registry import EVERYWHERE, list_actions
+from tui.actions.screens import SCREENS, load_screen_class
 from tui.app import BenchtopApp
-from tui.dialogs.help import keys
+from tui.dialogs.help import format_keys
 
 ACTIONS: list[tuple[Action, type[DOMNode]]] = [
     *((action, BenchtopApp) for action in EVERYWHERE),
-    *((action, screen_class(name)) for name in SCREENS for action in actions_of(name)),
+    *((action, load_screen_class(name)) for name in SCREENS for action in list_actions(name)),
 ]
 """Each with its home."""
 
 
 @pytest.mark.parametrize("name", SCREENS)
 def test_every_screen_is_found_by_the_name_that_it_gives_itself(name: str) -> None:
-    assert name == screen_class(name).NAME
+    assert name == load_screen_class(name).NAME
 
 
 @pytest.mark.parametrize(("action", "home"), ACTIONS, ids=lambda each: getattr(each, "id", ""))
@@ -38,7 +38,7 @@ def test_ids_are_unique() -> None:
 
 @pytest.mark.parametrize("name", SCREENS)
 def test_no_key_means_two_things_on_one_screen(name: str) -> None:
-    counted = Counter(key for action in (*actions_of(name), *EVERYWHERE) for key in action.keys)
+    counted = Counter(key for action in (*list_actions(name), *EVERYWHERE) for key in action.keys)
     # Escape stops an answer while there is one, and leaves the message otherwise.
     assert {key for key, times in counted.items() if times > 1} <= {"escape"}
 
@@ -50,7 +50,7 @@ def test_every_action_says_what_it_does() -> None:
 
 
 def test_keys_are_written_as_people_write_them() -> None:
-    assert keys(("ctrl+n", "question_mark", "f5", "escape")) == "^n ? F5 esc"
+    assert format_keys(("ctrl+n", "question_mark", "f5", "escape")) == "^n ? F5 esc"
 
 
 async def test_the_palette_offers_the_registry_and_the_themes() -> None:
@@ -58,7 +58,7 @@ async def test_the_palette_offers_the_registry_and_the_themes() -> None:
     async with app.run_test() as pilot:
         await pilot.pause()
         offered = {command.title for command in app.get_system_commands(app.screen)}
-        wanted = {action.name for action in (*actions_of("chat"), *EVERYWHERE) if action.palette}
+        wanted = {action.name for action in (*list_actions("chat"), *EVERYWHERE) if action.palette}
         assert wanted <= offered
         assert {"Theme: graphite", "Theme: ansi-dark", "Theme: ansi-light"} <= offered
 

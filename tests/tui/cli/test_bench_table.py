@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, SuitePlan, parse_sweeps
 from core.contract.options import KvType
-from tui.cli.bench import Reporter, inapplicable
-from tui.cli.bench_table import show
+from tui.cli.bench import Reporter, list_inapplicable
+from tui.cli.bench_table import print_tables
 from tui.cli.console import Paper
 
 SETTING = Setting("guide", "abc", "llamacpp", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)
@@ -27,7 +27,7 @@ def row(setting: Setting) -> BenchRow:
 def printed(*rows: BenchRow, before: bool = True) -> str:
     out = io.StringIO()
     console = Paper(file=out, width=80)
-    show(console, [Change(each, replace(each, decode=9000.0) if before else None) for each in rows])
+    print_tables(console, [Change(each, replace(each, decode=9000.0) if before else None) for each in rows])
     return out.getvalue()
 
 
@@ -99,8 +99,8 @@ def test_a_line_of_progress_says_which_case_it_is_about() -> None:
 
 def test_a_sweep_that_an_engine_has_no_setting_for_is_told() -> None:
     run = BenchRun(1.0, "m", "p", tuple(map(row, (SETTING, *OTHERS))))
-    assert inapplicable(run, SuitePlan()) == []
-    assert inapplicable(run, parse_sweeps(["micro_batch=64,128"], SuitePlan())) == [
+    assert list_inapplicable(run, SuitePlan()) == []
+    assert list_inapplicable(run, parse_sweeps(["micro_batch=64,128"], SuitePlan())) == [
         "mlx has no micro-batch, so that sweep does not apply to it.",
         "onnxruntime-genai has no micro-batch, so that sweep does not apply to it.",
     ]

@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 
 from core.settings.load import LoadedSettings, read_settings
 from core.settings.schema import Settings
-from tui.cli.config import HIDDEN, WIDTH, lines, option_rows, options_by_setting, show, show_json
+from tui.cli.config import HIDDEN, WIDTH, format_lines, format_option_rows, map_options, print_settings, show_json
 
 PATIENCE = 60.0
 
@@ -50,7 +50,7 @@ def loaded(tmp_path: Path) -> LoadedSettings:
 
 
 def text(loaded: LoadedSettings, *, secrets: bool = False) -> str:
-    return "\n".join(line.plain for line in lines(loaded, secrets=secrets))
+    return "\n".join(line.plain for line in format_lines(loaded, secrets=secrets))
 
 
 def told(loaded: LoadedSettings) -> dict[str, str]:
@@ -140,7 +140,7 @@ def test_colours_are_for_terminals_that_want_them(loaded: LoadedSettings, monkey
         out = io.StringIO()
         out.isatty = lambda: terminal  # type: ignore[method-assign]
         with contextlib.redirect_stdout(out):
-            show(loaded, secrets=False)
+            print_settings(loaded, secrets=False)
         return out.getvalue()
 
     for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
@@ -154,14 +154,14 @@ def test_colours_are_for_terminals_that_want_them(loaded: LoadedSettings, monkey
 
 def test_every_option_that_is_a_setting_is_a_key_of_its_section() -> None:
     sections = get_type_hints(Settings)
-    for name, option in options_by_setting().items():
+    for name, option in map_options().items():
         section, _, key = name.partition(".")
         assert option.startswith("--")
         assert key in sections[section].__struct_fields__
 
 
 def test_the_table_in_the_documentation_says_what_the_declaration_says() -> None:
-    head, *rows = option_rows()
+    head, *rows = format_option_rows()
     document = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
     _, _, table = document.partition(head)
     written = table.partition("All others:")[0].split("\n")

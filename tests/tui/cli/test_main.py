@@ -22,7 +22,7 @@ from api.curl import KEY_VARIABLE
 from core.engines.registry import EngineReport
 from tui.cli import doctor
 from tui.cli.arguments import Arguments
-from tui.cli.commands import COMMANDS, WORKBENCH, Command, parser_of
+from tui.cli.commands import COMMANDS, WORKBENCH, Command, build_parser
 from tui.cli.doctor import mend_lines
 from tui.cli.main import USAGE, main
 
@@ -61,7 +61,7 @@ def test_help_names_every_option_and_imports_nothing_heavy(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
-    options = {name for action in parser_of(WORKBENCH)._actions for name in action.option_strings}
+    options = {name for action in build_parser(WORKBENCH)._actions for name in action.option_strings}
     assert options >= {"--serve", "--host", "--port", "-p", "--engine", "-e", "--slots", "--ctx-size", "--threads"}
     assert options >= {"--max-queue", "--queue-timeout", "--api-key", "--log-level", "--config", "-C", "--version"}
     assert options >= {"--models", "--model-ttl", "--memory-limit", "--auto-route", "--route-strategy", "--kv-type"}
@@ -187,7 +187,7 @@ def test_a_fault_of_ours_is_logged_and_told_without_a_traceback(
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
-    monkeypatch.setattr(doctor, "run", broken)
+    monkeypatch.setattr(doctor, "run_doctor", broken)
     assert main(["doctor"]) == 1
     said = capsys.readouterr().err
     assert "a bug" in said
@@ -202,7 +202,7 @@ def test_a_file_that_the_user_may_not_use_is_named_and_no_fault_of_ours(
         raise PermissionError(errno.EACCES, "Permission denied", "/home/other/token")
 
     monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
-    monkeypatch.setattr(doctor, "run", forbidden)
+    monkeypatch.setattr(doctor, "run_doctor", forbidden)
     assert main(["doctor"]) == 1
     said = capsys.readouterr().err
     assert said == "tui: The file /home/other/token cannot be used: Permission denied; mend its permissions.\n"
@@ -327,13 +327,13 @@ def test_a_key_that_was_made_is_printed(tmp_path: Path) -> None:
 
 
 def test_options_that_were_not_given_are_left_to_the_settings() -> None:
-    flags = parser_of(WORKBENCH).parse(["--serve", "echo", "-p", "9", "--slots", "4"]).flags()
+    flags = build_parser(WORKBENCH).parse(["--serve", "echo", "-p", "9", "--slots", "4"]).flags()
     assert flags == {"server": {"port": 9}, "model": {"slots": 4}}
 
 
 def test_origins_are_given_one_at_a_time_and_what_drafts_by_name() -> None:
     words = ["--cors-origin", "https://a.example", "--cors-origin", "null", "--draft", "small"]
-    flags = parser_of(WORKBENCH).parse(words).flags()
+    flags = build_parser(WORKBENCH).parse(words).flags()
     assert flags["server"]["cors_origins"] == ["https://a.example", "null"]
     assert flags["model"]["draft"] == "small"
 
@@ -362,7 +362,7 @@ def test_a_config_file_is_named_to_every_command_in_the_same_ways(
 
 def test_several_models_and_their_settings_are_flags_too() -> None:
     words = ["--models", "guide, echo,", "--model-ttl", "60", "--memory-limit", "8GiB", "--auto-route"]
-    given = parser_of(WORKBENCH).parse([*words, "--route-strategy", "round-robin", "--kv-type", "q8_0", "--pull"])
+    given = build_parser(WORKBENCH).parse([*words, "--route-strategy", "round-robin", "--kv-type", "q8_0", "--pull"])
     flags = given.flags()
     assert flags["models"] == {"guide": {}, "echo": {}}
     assert flags["pool"] == {"memory_limit": "8GiB", "model_ttl": 60.0}
@@ -373,7 +373,7 @@ def test_several_models_and_their_settings_are_flags_too() -> None:
 
 def options_of(name: str) -> set[str]:
     command = next(each for each in (WORKBENCH, *COMMANDS) if each.name == name)
-    return {option for action in parser_of(command)._actions for option in action.option_strings}
+    return {option for action in build_parser(command)._actions for option in action.option_strings}
 
 
 def test_the_options_of_config_are_those_of_the_program() -> None:

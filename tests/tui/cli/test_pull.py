@@ -16,7 +16,7 @@ from core.models.downloads.journal import Added, DownloadJournal, Moved
 from core.models.downloads.status import DownloadState
 from core.models.hub.repository import Quant, RepoFile
 from tests.fakes.hub import Fault, LoopbackHub, Sparse
-from tui.cli.pull import duration
+from tui.cli.pull import format_duration
 
 PATIENCE = 60.0
 ROOT = Path(__file__).parents[3]
@@ -155,7 +155,7 @@ def test_on_a_terminal_one_line_shows_how_far_it_is(hub: LoopbackHub, tmp_path: 
 
 
 def test_durations_are_told_in_words() -> None:
-    assert [duration(seconds) for seconds in (0.4, 59, 61, 3600, 7500)] == [
+    assert [format_duration(seconds) for seconds in (0.4, 59, 61, 3600, 7500)] == [
         "0 s",
         "59 s",
         "1 min 1 s",

@@ -18,7 +18,7 @@ class EngineTable(Plain):
     """A few lines of text: nothing in it can be selected."""
 
     def show(self, reports: Sequence[EngineReport]) -> None:
-        marks = glyphs.of(self)
+        marks = glyphs.find_glyphs(self)
         self.update(Content("\n").join([_line(report, marks) for report in reports]))
 
 

@@ -26,7 +26,7 @@ from tui.screens.bench.available import EngineTable
 from tui.screens.bench.engines_table import Course, Lanes
 from tui.screens.bench.run import BOUNDS, Case, Lineup
 from tui.session import Desk
-from tui.widgets.plain import Plain, shown
+from tui.widgets.plain import Plain, make_drawable
 
 if TYPE_CHECKING:
     from core.bench.results import Change
@@ -168,7 +168,7 @@ class Contest(Vertical):
         self.query(".-wrong").remove_class("-wrong")
         line = self.query_one("#wrong", Static)
         line.display = bool(sentence)
-        line.update(Content.styled(f"{glyphs.of(self).no} {sentence}", "$gauge-full"))
+        line.update(Content.styled(f"{glyphs.find_glyphs(self).no} {sentence}", "$gauge-full"))
         if name is not None:
             self.query_one(f"#suite-{name}", Input).add_class("-wrong").focus()
 
@@ -212,7 +212,7 @@ class Contest(Vertical):
         if heard:
             self.draw()
             if self._stop is not None and not self._stop.is_set() and (case := self._lineup.running) is not None:
-                self._say(_progress(case, self._lineup, glyphs.of(self).dot))
+                self._say(_progress(case, self._lineup, glyphs.find_glyphs(self).dot))
 
     @on(Ended)
     def settle(self, event: Ended) -> None:
@@ -246,8 +246,8 @@ class Contest(Vertical):
         if best is None or doubt:
             self._say(doubt, style="$gauge-warn")
             return
-        threads = fmt.plural(best.setting.threads, "thread")
-        told = f"Fastest: {best.setting.engine}, {threads}, {fmt.rate(best.decode)} tok/s"
+        threads = fmt.format_plural(best.setting.threads, "thread")
+        told = f"Fastest: {best.setting.engine}, {threads}, {fmt.format_rate(best.decode)} tok/s"
         if not cases.others:
             told += ", as the only one measured"
         elif not cases.clear:
@@ -261,7 +261,7 @@ class Contest(Vertical):
         self.query_one(Lanes).draw(self._lineup)
         self.query_one(Course).draw(self._lineup)
         self._draw_reasons()
-        self.query_one("#lineup").border_subtitle = shown(self._model, lines=False)
+        self.query_one("#lineup").border_subtitle = make_drawable(self._model, lines=False)
 
     def _draw_reasons(self) -> None:
         """Why a case, or the whole run, failed: in the table there is no room for it."""
@@ -269,7 +269,7 @@ class Contest(Vertical):
         reasons = list(dict.fromkeys(f"{row.setting.engine}: {row.problem}" for row in rows if row.problem is not None))
         if self._problem is not None:
             reasons.insert(0, self._problem)
-        told = [f"{glyphs.of(self).no} {reason}" for reason in reasons[:REASONS]]
+        told = [f"{glyphs.find_glyphs(self).no} {reason}" for reason in reasons[:REASONS]]
         if len(reasons) > REASONS:
             told.append(f"and {len(reasons) - REASONS} more; w writes them all to files.")
         line = self.query_one("#reasons", Static)
@@ -301,10 +301,10 @@ def _progress(case: Case, lineup: Lineup, dot: str) -> str:
     parts = (
         f"{case.number} of {lineup.total}",
         setting.engine,
-        fmt.plural(setting.threads, "thread"),
+        fmt.format_plural(setting.threads, "thread"),
         f"batch {setting.batch}",
         *([f"micro-batch {setting.micro_batch}"] if setting.micro_batch else []),
         f"KV {setting.kv_type.value}",
-        f"depth {fmt.count(setting.depth)}",
+        f"depth {fmt.format_count(setting.depth)}",
     )
     return f" {dot} ".join(parts)

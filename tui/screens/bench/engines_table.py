@@ -6,9 +6,9 @@ from textual.content import Content
 
 from tui import format as fmt
 from tui import glyphs
-from tui.screens.bench.run import Case, CaseState, Lineup, swept, words
-from tui.widgets.gauge import bar
-from tui.widgets.plot import HEADROOM, Plot, columns, line_rows
+from tui.screens.bench.run import Case, CaseState, Lineup, abbreviate_setting, list_swept
+from tui.widgets.gauge import draw_bar
+from tui.widgets.plot import HEADROOM, Plot, draw_line, fit_columns
 from tui.widgets.table import WIDE, Cell, Column, RowTable
 
 COLUMNS = (
@@ -38,8 +38,8 @@ class Lanes(RowTable):
         self._seen = 0
 
     def draw(self, lineup: Lineup) -> None:
-        marks = glyphs.of(self)
-        names = swept([case.setting for case in lineup.cases])
+        marks = glyphs.find_glyphs(self)
+        names = list_swept([case.setting for case in lineup.cases])
         if self.app.size.width >= WIDE:
             names = tuple(name for name in names if name != "threads")
         self.show({str(case.number): _cells(case, lineup, names, marks) for case in lineup.cases})
@@ -53,12 +53,12 @@ def _cells(case: Case, lineup: Lineup, names: tuple[str, ...], marks: glyphs.Gly
     style = _style(case, fastest=first)
     row, setting = case.row, case.setting
     measured = row is not None and row.problem is None
-    label = f"{_mark(case, marks, fastest=first)} {setting.engine} {words(setting, names)}".rstrip()
+    label = f"{_mark(case, marks, fastest=first)} {setting.engine} {abbreviate_setting(setting, names)}".rstrip()
     texts = [
-        fmt.clip(label, COLUMNS[0].width, marks.cut),
+        fmt.clip_text(label, COLUMNS[0].width, marks.cut),
         str(setting.threads),
-        fmt.rate(row.prefill if measured and row else case.prefill) if case.rates or measured else "",
-        fmt.rate(case.decode) if case.decode else "",
+        fmt.format_rate(row.prefill if measured and row else case.prefill) if case.rates or measured else "",
+        fmt.format_rate(case.decode) if case.decode else "",
         "",
         f"{row.first_token * 1000:.0f}" if measured and row else "",
         f"{row.memory / 1e6:,.0f}" if measured and row else "",
@@ -78,7 +78,9 @@ def _share(case: Case, best: float, marks: glyphs.Glyphs, style: str) -> Content
     if not case.decode or not best:
         return Content("")
     share = case.decode / best
-    return bar(share, BAR, marks, "$decode").append(Content.styled(f"{fmt.percent(share, 1):>{SHARE}}", style))
+    return draw_bar(share, BAR, marks, "$decode").append(
+        Content.styled(f"{fmt.format_percent(share, 1):>{SHARE}}", style)
+    )
 
 
 def _mark(case: Case, marks: glyphs.Glyphs, *, fastest: bool) -> str:
@@ -126,12 +128,12 @@ class Course(Plot):
         peak = max((rate for case in lineup.cases for rate in case.rates), default=0.0)
         if not lineup.cases:
             return Content.styled(self._empty, "$quiet")
-        marks = glyphs.of(self)
+        marks = glyphs.find_glyphs(self)
         height = max(2, self.size.height - 2)
         top = peak * HEADROOM
         labels = [""] * height
         for row in {0, height // 2} if height >= 5 else {0}:
-            labels[row] = fmt.rate(top * (height - row) / height)
+            labels[row] = fmt.format_rate(top * (height - row) / height)
         gutter = max(len(label) for label in labels)
         room = max(self.LEAST, self.size.width - gutter - 2)
         stretch = max(self.LEAST, room // max(1, lineup.total))
@@ -147,7 +149,7 @@ class Course(Plot):
             for y in range(height)
         ]
         lines.append(Content.styled(f"{'0':>{gutter}} {marks.corner}{marks.floor * room}", "$edge"))
-        differing = swept([case.setting for case in lineup.cases])
+        differing = list_swept([case.setting for case in lineup.cases])
         names = [_name(case, differing, stretch - 1, marks, fastest=case is fastest) for case in shown]
         lines.append(Content.assemble(" " * (gutter + 2), *names))
         return Content("\n").join(lines)
@@ -159,11 +161,15 @@ def _stretch(case: Case, rounds: int, top: float, width: int, height: int, marks
     done = min(fine, max(1, fine * len(case.rates) // max(1, rounds)))
     if not case.rates:
         return [" " * width] * height
-    return [row.ljust(width) for row in line_rows(columns(case.rates, done), top, height, braille=marks.braille)]
+    return [row.ljust(width) for row in draw_line(fit_columns(case.rates, done), top, height, braille=marks.braille)]
 
 
 def _name(case: Case, differing: tuple[str, ...], width: int, marks: glyphs.Glyphs, *, fastest: bool) -> Content:
     """The case's mark and engine, with what tells it from the others of that engine, as far as there is room."""
-    parts = (_mark(case, marks, fastest=fastest).strip(), case.setting.engine, words(case.setting, differing))
-    text = fmt.clip(" ".join(part for part in parts if part), width, marks.cut)
+    parts = (
+        _mark(case, marks, fastest=fastest).strip(),
+        case.setting.engine,
+        abbreviate_setting(case.setting, differing),
+    )
+    text = fmt.clip_text(" ".join(part for part in parts if part), width, marks.cut)
     return Content.styled(f"{text:<{width}} ", _style(case, fastest=fastest) or "$quiet")

@@ -92,9 +92,10 @@ class Lineup:
     @property
     def standing(self) -> Standing:
         """How the cases that were measured to their end stand, each by its engine and what is swept."""
-        names = swept([case.setting for case in self.cases])
+        names = list_swept([case.setting for case in self.cases])
         return _judged(
-            self._done, lambda case: " ".join(filter(None, (case.setting.engine, words(case.setting, names))))
+            self._done,
+            lambda case: " ".join(filter(None, (case.setting.engine, abbreviate_setting(case.setting, names)))),
         )
 
     @property
@@ -135,12 +136,12 @@ def _judged(cases: Iterable[Case], name: Callable[[Case], str]) -> Standing:
     return judge_standing([convert_row(case.row, name(case)) for case in cases if case.row is not None])
 
 
-def swept(settings: Sequence[Setting]) -> tuple[str, ...]:
+def list_swept(settings: Sequence[Setting]) -> tuple[str, ...]:
     """Which of model settings differ among `settings`, as attribute names."""
     return tuple(name for name in NAMES if len({getattr(setting, name) for setting in settings}) > 1)
 
 
-def words(setting: Setting, names: Iterable[str]) -> str:
+def abbreviate_setting(setting: Setting, names: Iterable[str]) -> str:
     """Those settings briefly: `2t b512 q8_0 d1024`."""
     said = {
         "threads": f"{setting.threads}t",
@@ -152,14 +153,14 @@ def words(setting: Setting, names: Iterable[str]) -> str:
     return " ".join(said[name] for name in names)
 
 
-def in_full(setting: Setting, names: Iterable[str]) -> str:
+def describe_setting(setting: Setting, names: Iterable[str]) -> str:
     """Those settings in words: `2 threads, batch 512, KV q8_0, depth 1,024`; no micro-batch of engines without."""
     micro = setting.micro_batch or setting.batch
     said = {
-        "threads": fmt.plural(setting.threads, "thread"),
+        "threads": fmt.format_plural(setting.threads, "thread"),
         "batch": f"batch {setting.batch}",
         "micro_batch": f"micro-batch {micro}" if setting.divides else "",
         "kv_type": f"KV {setting.kv_type.value}",
-        "depth": f"depth {fmt.count(setting.depth)}",
+        "depth": f"depth {fmt.format_count(setting.depth)}",
     }
     return ", ".join(filter(None, (said[name] for name in names)))

@@ -18,12 +18,12 @@ from core.sizes import format_size
 from core.snapshots import Snapshot
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.action import bindings_of
+from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.bench.actions import ACTIONS
 from tui.screens.bench.engines_pane import Contest
-from tui.session import model_in
-from tui.widgets.plain import Plain, shown
+from tui.session import find_model
+from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.plot import Plot
 from tui.widgets.table import Cell, Column, RowTable
 
@@ -66,7 +66,7 @@ class BenchScreen(WorkbenchScreen):
 
     NAME = "bench"
     ACTIONS = ACTIONS
-    BINDINGS = bindings_of(ACTIONS)
+    BINDINGS = build_bindings(ACTIONS)
     AUTO_FOCUS = "#start"
 
     class Sampled(Message):
@@ -156,10 +156,10 @@ class BenchScreen(WorkbenchScreen):
         self.query_one(Contest).write()
 
     def show(self, snapshot: Snapshot) -> None:
-        model = model_in(snapshot, self.desk.model)
+        model = find_model(snapshot, self.desk.model)
         curve = self.query_one("#curve")
-        told = f"{model.name} {glyphs.of(self).dot} {model.engine}" if model is not None else ""
-        curve.border_subtitle = shown(told, lines=False)
+        told = f"{model.name} {glyphs.find_glyphs(self).dot} {model.engine}" if model is not None else ""
+        curve.border_subtitle = make_drawable(told, lines=False)
         if self.mode == "contest":
             # Its marks follow the switch between ASCII and Unicode, and its columns the terminal's width.
             self.query_one(Contest).draw()
@@ -232,21 +232,23 @@ class BenchScreen(WorkbenchScreen):
                 self._results[str(number)] = [str(number), "", "", "", Content.styled("prefill", "$prefill")]
             case Progress(round=number, phase=phase, tokens=tokens, rate=rate):
                 row = self._results[str(number)]
-                row[4] = Content.styled(f"{phase.value} {fmt.count(tokens)}", f"${phase.value}")
+                row[4] = Content.styled(f"{phase.value} {fmt.format_count(tokens)}", f"${phase.value}")
                 if phase is BenchPhase.DECODE:
                     self.query_one("#plot", Plot).push(rate)
             case RoundDone(round=number, prefill_rate=prefill, decode_rate=decode, time_to_first_token=first):
                 self._results[str(number)] = [
                     str(number),
-                    fmt.rate(prefill),
-                    fmt.rate(decode),
-                    fmt.seconds(first),
+                    fmt.format_rate(prefill),
+                    fmt.format_rate(decode),
+                    fmt.format_seconds(first),
                     Content.styled("done", "$quiet"),
                 ]
             case Summary() as total:
                 self._say(_summed(total.rounds, total.prefill_rate, total.decode_rate, total.decode_spread), bold=True)
-                note = f"first token {fmt.seconds(total.time_to_first_token)}, memory {format_size(total.memory)}"
-                self.query_one("#results").border_subtitle = shown(note, lines=False)
+                note = (
+                    f"first token {fmt.format_seconds(total.time_to_first_token)}, memory {format_size(total.memory)}"
+                )
+                self.query_one("#results").border_subtitle = make_drawable(note, lines=False)
         self.query_one("#measured", RowTable).show(self._results)
 
     @on(Stopped)
@@ -269,8 +271,8 @@ class BenchScreen(WorkbenchScreen):
 
 def _summed(rounds: int, prefill: float, decode: float, spread: float) -> str:
     return (
-        f"Median of {fmt.plural(rounds, 'round')}: prefill {fmt.rate(prefill)} tok/s, decode {fmt.rate(decode)} tok/s, "
-        f"spread {100 * spread:.1f}%"
+        f"Median of {fmt.format_plural(rounds, 'round')}: prefill {fmt.format_rate(prefill)} tok/s, "
+        f"decode {fmt.format_rate(decode)} tok/s, spread {100 * spread:.1f}%"
     )
 
 

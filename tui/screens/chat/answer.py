@@ -16,7 +16,7 @@ from textual.widgets import Static
 from core.foreign_text import make_printable
 from tui import glyphs
 from tui.screens.chat import markdown_blocks as blocks
-from tui.screens.chat.conversation import Exchange, Outcome, summary
+from tui.screens.chat.conversation import Exchange, Outcome, summarize_exchange
 from tui.widgets.plain import Plain
 
 _HALF = re.compile("(?:\r|[0-9#*]\ufe0f|\U0001f3f4[\U000e0020-\U000e007f]*)$")
@@ -81,7 +81,7 @@ class AnswerView(Vertical):
 
     async def _show_tail(self, ended: bool) -> None:
         tail = self.query_one(".tail", Static)
-        while (piece := blocks.closed(self._tail)) is not None:
+        while (piece := blocks.cut_closed(self._tail)) is not None:
             await self._commit(piece.text, joined=piece.joined)
             self._goes_on = piece.joined
             self._tail = piece.rest
@@ -99,12 +99,12 @@ class AnswerView(Vertical):
         # Imported with the first answer: the first frame needs no Markdown parser.
         from tui.screens.chat.markdown_view import Prose
 
-        markdown = Prose(ascii_only=glyphs.of(self) is glyphs.ASCII, goes_on=self._goes_on)
+        markdown = Prose(ascii_only=glyphs.find_glyphs(self) is glyphs.ASCII, goes_on=self._goes_on)
         markdown.set_class(joined, "-joined")
         # A screen that is being taken down takes no widgets any more.
         with self.app.batch_update(), contextlib.suppress(MountError):
             await self.mount(markdown, before=self.query_one(".tail", Static))
-            await markdown.update(blocks.tamed(text))
+            await markdown.update(blocks.fence_tables(text))
             self.query_one(".tail", Static).update("")
 
     def _finish(self) -> None:
@@ -112,7 +112,7 @@ class AnswerView(Vertical):
             self._timer.stop()
         self.query_one(".tail", Static).display = False
         self.query_one(".who", Static).update(self.exchange.model)
-        line = summary(self.exchange, glyphs.of(self).dot)
+        line = summarize_exchange(self.exchange, glyphs.find_glyphs(self).dot)
         failed = self.exchange.outcome is Outcome.FAILED
         self.set_class(failed, "-failed")
         self.query_one(".stats", Static).update(Content.styled(line, "$error" if failed else ""))

@@ -100,12 +100,12 @@ class Chat(Struct):
         parts = ["# Chat"]
         for exchange in self.exchanges:
             parts += ["## You", exchange.question, f"## {exchange.model or 'Answer'}", exchange.answer.strip()]
-            if line := summary(exchange):
+            if line := summarize_exchange(exchange):
                 parts.append(f"*{line}*")
         return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def summary(exchange: Exchange, dot: str = "·") -> str:
+def summarize_exchange(exchange: Exchange, dot: str = "·") -> str:
     """One line on how an answer went: speed, time to first token, prompt, cache, and why it ended."""
     if exchange.outcome is Outcome.FAILED:
         return exchange.error
@@ -114,11 +114,11 @@ def summary(exchange: Exchange, dot: str = "·") -> str:
         return "stopped" if exchange.outcome is Outcome.STOPPED else ""
     usage, timings = end.usage, end.timings
     first = timings.queued + timings.prefill
-    parts = [f"{fmt.count(usage.completion_tokens)} tok"]
+    parts = [f"{fmt.format_count(usage.completion_tokens)} tok"]
     if speed := timings.decode_rate(usage.completion_tokens):
-        parts.append(f"{fmt.rate(speed)} tok/s")
-    parts.append(f"first {fmt.seconds(first)}")
-    parts.append(f"prompt {fmt.count(usage.prompt_tokens)} ({fmt.count(usage.cached_tokens)} cached)")
+        parts.append(f"{fmt.format_rate(speed)} tok/s")
+    parts.append(f"first {fmt.format_seconds(first)}")
+    parts.append(f"prompt {fmt.format_count(usage.prompt_tokens)} ({fmt.format_count(usage.cached_tokens)} cached)")
     parts.append("stopped" if exchange.outcome is Outcome.STOPPED else REASONS[end.reason])
     return f" {dot} ".join(parts)
 

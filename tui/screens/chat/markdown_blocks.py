@@ -35,7 +35,7 @@ class Piece(Struct, frozen=True):
     """The block goes on in the next piece, so no gap belongs between the two."""
 
 
-def closed(tail: str) -> Piece | None:
+def cut_closed(tail: str) -> Piece | None:
     """The largest closed piece at the head of `tail`, or None while nothing is closed."""
     walk = _Walk()
     for line in tail.splitlines(keepends=True):
@@ -125,7 +125,7 @@ def _at_margin(line: str) -> bool:
     return bool(line.strip()) and not line.startswith(("  ", "\t"))
 
 
-def tamed(text: str) -> str:
+def fence_tables(text: str) -> str:
     """`text` with huge tables fenced, so that they are shown as written."""
     if text.count("\n|") < TABLE_ROWS:
         return text

@@ -18,7 +18,7 @@ from core.foreign_text import make_printable
 _SIGNS = '*_`#~<>|!-+."$'
 
 
-def reader(*, goes_on: bool = False) -> MarkdownIt:
+def build_reader(*, goes_on: bool = False) -> MarkdownIt:
     """A parser whose tokens hold all the text. `goes_on`: the first fence was begun before, so what it says of its code
     was shown."""
     made = MarkdownIt("gfm-like", {"html": False}).disable(["entity", "reference"])

@@ -24,7 +24,7 @@ from textual.widgets._markdown import (
     MarkdownTableContent,
 )
 
-from tui.screens.chat.markdown_parser import reader
+from tui.screens.chat.markdown_parser import build_reader
 
 ASCII_BULLETS = ["* ", "- ", "+ ", "o ", "- "]
 
@@ -53,7 +53,7 @@ class _Flat(_Base):
     """A width, and the lines for it."""
 
     def compose(self) -> ComposeResult:
-        self.entries = flattened(self, 0)
+        self.entries = flatten_list(self, 0)
         if self.entries is None:
             yield from super().compose()
 
@@ -114,12 +114,12 @@ class Prose(Markdown):
 
     def __init__(self, *, ascii_only: bool = False, goes_on: bool = False) -> None:
         """`goes_on`: the text begins in the middle of code whose beginning was drawn before."""
-        super().__init__(parser_factory=lambda: reader(goes_on=goes_on), open_links=False)
+        super().__init__(parser_factory=lambda: build_reader(goes_on=goes_on), open_links=False)
         if ascii_only:
             self.BULLETS = ASCII_BULLETS
 
 
-def flattened(block: MarkdownBlock, indent: int) -> list[ListParagraph] | None:
+def flatten_list(block: MarkdownBlock, indent: int) -> list[ListParagraph] | None:
     """A list's paragraphs in order; None when it holds anything but paragraphs and lists of such."""
     out: list[ListParagraph] = []
     for item in _children(block):
@@ -139,7 +139,7 @@ def _item(item: MarkdownListItem, indent: int, bullet: str) -> list[ListParagrap
         if isinstance(child, MarkdownParagraph) and isinstance(child.content, Content):
             out.append(ListParagraph(indent, bullet if not out else " " * len(bullet), child.content))
             continue
-        nested = flattened(child, indent + len(bullet)) if isinstance(child, MarkdownList) else None
+        nested = flatten_list(child, indent + len(bullet)) if isinstance(child, MarkdownList) else None
         if nested is None:
             return None
         out += nested if out else [ListParagraph(indent, bullet, Content("")), *nested]

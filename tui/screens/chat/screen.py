@@ -20,14 +20,14 @@ from core.foreign_text import make_printable
 from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.action import bindings_of
+from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.chat.actions import ACTIONS
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange, Outcome
 from tui.screens.chat.transcript import Earlier, TranscriptView
-from tui.session import model_in, notes_on_talk
+from tui.session import find_model, list_talk_notes
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
 
@@ -44,7 +44,7 @@ class ChatScreen(WorkbenchScreen):
 
     NAME = "chat"
     ACTIONS = ACTIONS
-    BINDINGS = bindings_of(ACTIONS)
+    BINDINGS = build_bindings(ACTIONS)
     AUTO_FOCUS = "#composer"
 
     class Ended(Message):
@@ -84,7 +84,7 @@ class ChatScreen(WorkbenchScreen):
     def _greet(self, model: ModelSnapshot | None) -> None:
         """What stands where there is no conversation yet, for the model in use."""
         remote = model is not None and model.engine == REMOTE
-        greeted = (self.desk.model, remote, glyphs.of(self))
+        greeted = (self.desk.model, remote, glyphs.find_glyphs(self))
         if greeted != self._greeted:
             self._greeted = greeted
             self.query_one("#welcome", Static).update(self._welcome(remote))
@@ -101,7 +101,7 @@ class ChatScreen(WorkbenchScreen):
         ]
         for number, text in enumerate(SUGGESTIONS):
             lines.append(
-                Content.assemble((f"{glyphs.of(self).dot} ", "$quiet")).append(
+                Content.assemble((f"{glyphs.find_glyphs(self).dot} ", "$quiet")).append(
                     Content.from_markup(f"[@click=screen.suggest({number})]$text[/]", text=text)
                 )
             )
@@ -118,7 +118,7 @@ class ChatScreen(WorkbenchScreen):
         composer.focus()
 
     def show(self, snapshot: Snapshot) -> None:
-        model = model_in(snapshot, self.desk.model)
+        model = find_model(snapshot, self.desk.model)
         self._tell_of(model)
         self._greet(model)
         served = model is not None and model.state is not ModelState.LOADING
@@ -133,7 +133,7 @@ class ChatScreen(WorkbenchScreen):
 
     def _tell_of(self, model: ModelSnapshot | None) -> None:
         """What is odd about talking with this model, for as long as it is the one in use."""
-        notes = notes_on_talk(model)
+        notes = list_talk_notes(model)
         if notes != self._told:
             self._told = notes
             line = self.query_one("#talk-note", Plain)
@@ -179,7 +179,7 @@ class ChatScreen(WorkbenchScreen):
         self._stream = stream = await workbench.requests.submit(self.chat.request(exchange.model))
         self._note("waiting for a free slot")
         await stream.admitted()
-        self._note(f"reading {fmt.count(stream.prompt_tokens)} tokens")
+        self._note(f"reading {fmt.format_count(stream.prompt_tokens)} tokens")
         async for batch in stream:
             for event in batch:
                 match event:
@@ -211,12 +211,16 @@ class ChatScreen(WorkbenchScreen):
         """The gauge, and one warning before the context is full."""
         used, whole = self.chat.tokens, self._window or 0
         share = used / whole if whole else 0.0
-        known = f"{fmt.count(used)} of {fmt.count(whole)} tokens" if whole else f"{fmt.count(used)} tokens"
+        known = (
+            f"{fmt.format_count(used)} of {fmt.format_count(whole)} tokens"
+            if whole
+            else f"{fmt.format_count(used)} tokens"
+        )
         text = known if self._served else "no model yet"
         self.query_one("#context", Gauge).show(share, text)
         if share >= WARN_SHARE and not self._warned:
             self._warned = True
-            left = fmt.count(max(0, whole - used))
+            left = fmt.format_count(max(0, whole - used))
             full = "The context is almost full" if share >= FULL_SHARE else "The context is filling up"
             self.notify(f"{full}: {left} tokens are left. ctrl+n begins a new chat.", severity="warning", timeout=8)
 
@@ -302,7 +306,7 @@ class ChatScreen(WorkbenchScreen):
     def action_copy_answer(self) -> None:
         if answer := self.chat.last_answer:
             self.app.copy_to_clipboard(answer)
-            self.notify(f"Copied {fmt.count(len(answer))} characters.")
+            self.notify(f"Copied {fmt.format_count(len(answer))} characters.")
         else:
             self.notify("There is no answer to copy yet.", severity="warning")
 

@@ -23,10 +23,10 @@ from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
 from tui.screens.models import facts
-from tui.screens.models.fit import Dial, QuantChoice, dial, formats_to_read, judged, with_header
-from tui.screens.models.rows import Item, partial
+from tui.screens.models.fit import Dial, QuantChoice, add_header, choose_to_read, judge_headers, set_dial
+from tui.screens.models.rows import Item, is_partial
 from tui.session import LoadWish
-from tui.widgets.plain import Plain, shown
+from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.row_list import Cell, Field, RowList
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Details(Container):
         if self._item is not None and self._item.key == item.key:
             self.quants.select(leaf.choices[leaf.usual].quant.name)
             self._pick()
-        for quant in formats_to_read(leaf.choices, leaf.choices[leaf.usual].quant):
+        for quant in choose_to_read(leaf.choices, leaf.choices[leaf.usual].quant):
             await self._learn(item.key, quant)
 
     async def _learn(self, key: str, quant: Quant) -> None:
@@ -231,7 +231,7 @@ class Details(Container):
             self._put(key, replace(self._leaves[key], note=str(error)))
             return
         leaf = self._leaves[key]
-        leaf = replace(leaf, choices=with_header(leaf.choices, quant, header))
+        leaf = replace(leaf, choices=add_header(leaf.choices, quant, header))
         if leaf.dial is None:
             await self._begin(key, leaf, leaf.usual)
         else:
@@ -240,11 +240,13 @@ class Details(Container):
 
     async def _begin(self, key: str, leaf: Leaf, usual: int) -> None:
         """The first verdict is for what loading would choose; there the slider starts."""
-        (first,) = await asyncio.to_thread(judged, self._store(), leaf.headers[usual : usual + 1], None, leaf.memory)
+        (first,) = await asyncio.to_thread(
+            judge_headers, self._store(), leaf.headers[usual : usual + 1], None, leaf.memory
+        )
         if first is None:
             self._put(key, leaf)
             return
-        started = dial(first.header.trained_context, first.setup.context, first.setup.kv)
+        started = set_dial(first.header.trained_context, first.setup.context, first.setup.kv)
         before = self._leaves.get(key, Leaf())
         if before.turned and before.dial is not None and before.dial.steps == started.steps:
             # Set by hand, and still what is wanted.
@@ -260,7 +262,7 @@ class Details(Container):
 
     async def _judge(self, key: str) -> None:
         leaf = self._leaves[key]
-        verdicts = await asyncio.to_thread(judged, self._store(), leaf.headers, leaf.dial, leaf.memory)
+        verdicts = await asyncio.to_thread(judge_headers, self._store(), leaf.headers, leaf.dial, leaf.memory)
         now = self._leaves[key]
         if (now.dial, now.headers) == (leaf.dial, leaf.headers):
             self._put(key, replace(now, verdicts=verdicts))
@@ -307,16 +309,20 @@ class Details(Container):
         if moved and leaf.choices:
             quants.select(leaf.choices[leaf.usual].quant.name)
         self.query_one("#facts", Static).update(self._facts(item))
-        slider = facts.dial_line(leaf.dial, glyphs.of(self), paired=self._narrow) if leaf.dial is not None else None
+        slider = (
+            facts.format_dial(leaf.dial, glyphs.find_glyphs(self), paired=self._narrow)
+            if leaf.dial is not None
+            else None
+        )
         self._line("#dial", slider)
         keys = ("enter gets it, " * picking + "- + context, v KV type") if leaf.dial is not None else ""
-        self.border_subtitle = shown(keys)
+        self.border_subtitle = make_drawable(keys)
         self._line("#verdict", self._verdict(leaf, item))
 
     def _facts(self, item: Item | None) -> Content:
         if item is None:
             return Content.styled("Nothing is selected.", "$quiet")
-        return facts.lines_of(item, glyphs.of(self).cut, paired=self._narrow)
+        return facts.format_item(item, glyphs.find_glyphs(self).cut, paired=self._narrow)
 
     @property
     def _narrow(self) -> bool:
@@ -331,14 +337,14 @@ class Details(Container):
         if (verdict := self.verdict) is not None and leaf.dial is not None:
             if not self.quants.display:
                 label = f"{self.choice.quant.label} " if self.choice is not None else ""
-                lines.append(Content(label).append(facts.verdict_line(verdict)))
-            lines.append(facts.sum_line(verdict, paired=self._narrow))
+                lines.append(Content(label).append(facts.format_verdict(verdict)))
+            lines.append(facts.format_sum(verdict, paired=self._narrow))
             lines += [Content.styled(note, "$quiet") for note in verdict.fit.notes]
         if (choice := self.choice) is not None and not choice.runs:
             lines.append(Content.styled(f"No engine here runs {choice.quant.format} models.", "$warning"))
         if leaf.note:
             lines.append(Content.styled(leaf.note, "$warning"))
-        elif item is not None and item.entry is not None and partial(item.entry):
+        elif item is not None and item.entry is not None and is_partial(item.entry):
             lines.append(Content.styled("Enter goes on with its download; d deletes what is here of it.", "$quiet"))
         elif item is not None and item.remote and not leaf.choices:
             lines.append(Content.styled("Press enter to see its quants, and which of them fit.", "$quiet"))
@@ -360,11 +366,11 @@ class Details(Container):
         index = leaf.choices.index(choice) if choice in leaf.choices else len(leaf.verdicts)
         verdict = leaf.verdicts[index] if index < len(leaf.verdicts) else None
         return (
-            Content.styled(glyphs.of(self).running if choice.here else " ", "$primary"),
+            Content.styled(glyphs.find_glyphs(self).running if choice.here else " ", "$primary"),
             choice.quant.label,
             format_size(choice.quant.size),
-            facts.verdict_word(verdict.fit.verdict if verdict else None) if choice.runs else "no engine",
-            fmt.count(verdict.largest) if verdict is not None and verdict.largest else "-",
+            facts.format_verdict_word(verdict.fit.verdict if verdict else None) if choice.runs else "no engine",
+            fmt.format_count(verdict.largest) if verdict is not None and verdict.largest else "-",
         )
 
 

@@ -16,11 +16,11 @@ from core.models.downloads.status import DownloadItem, DownloadState
 from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.action import download_bindings_of
+from tui.actions.action import build_download_bindings
 from tui.screens.models.actions import ACTIONS
-from tui.screens.models.facts import short_name
-from tui.widgets.gauge import bar
-from tui.widgets.plain import Plain, shown
+from tui.screens.models.facts import shorten_name
+from tui.widgets.gauge import draw_bar
+from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.row_list import Cell, Field, RowList
 
 BAR = 9
@@ -63,7 +63,7 @@ class DownloadLines(RowList[DownloadItem]):
 
     # To search is possible from here too, but there is no room to say so.
     BINDINGS: ClassVar[list[BindingType]] = [
-        *download_bindings_of(ACTIONS),
+        *build_download_bindings(ACTIONS),
         Binding("slash", "screen.search", show=False),
     ]
 
@@ -158,7 +158,7 @@ class Transfers(Container):
         self.set_class(not self._open, "-shut")
         self.set_class(self._away, "-away")
         self.screen.set_class(self._open, "-fetching")
-        self.query_one("#transfer-sum", Static).update(summary(left, glyphs.of(self)))
+        self.query_one("#transfer-sum", Static).update(summarize_downloads(left, glyphs.find_glyphs(self)))
         self.query_one("#transfer-key", Static).update(_folded_keys(left))
         self.lines.show(listed)
         self.lines.styles.height = min(MOST, max(1, len(listed))) + 1
@@ -172,24 +172,24 @@ class Transfers(Container):
         keys += [f"{stopped} stopped: r goes on with all"] if stopped else []
         keys += ["c clears"] if any(item.state.over for item in listed) else []
         keys[:0] = ["w goes there"] if len(listed) > 1 and not self._open else []
-        self.border_subtitle = shown(", ".join(keys))
+        self.border_subtitle = make_drawable(", ".join(keys))
         said = (chosen.error or chosen.note or "") if chosen is not None else NOTHING
         note = self.query_one("#transfer-note", Static)
         note.display = bool(said)
         note.update(said)
 
     def _cells(self, item: DownloadItem) -> Sequence[Cell]:
-        marks = glyphs.of(self)
+        marks = glyphs.find_glyphs(self)
         share = item.done / item.total if item.total else 1.0
         moving = item.state is DownloadState.RUNNING and item.rate > 0
         return (
-            short_name(item.name, self.lines.room, marks.cut),
-            bar(share, BAR, marks, STYLES.get(item.state, "$quiet")),
-            percent(item),
+            shorten_name(item.name, self.lines.room, marks.cut),
+            draw_bar(share, BAR, marks, STYLES.get(item.state, "$quiet")),
+            format_total_percent(item),
             format_size(item.total),
             f"{format_size(item.rate)}/s" if moving else "-",
-            fmt.seconds(item.eta) if moving and item.eta is not None else "-",
-            Content.styled(state_word(item), STYLES.get(item.state, "$quiet")),
+            fmt.format_seconds(item.eta) if moving and item.eta is not None else "-",
+            Content.styled(describe_state(item), STYLES.get(item.state, "$quiet")),
         )
 
 
@@ -207,33 +207,35 @@ def _folded_keys(items: Sequence[DownloadItem]) -> str:
     return "r goes on, w shows" if len(stopped) < len(items) else "r goes on with all, w shows them"
 
 
-def percent(*items: DownloadItem) -> str:
+def format_total_percent(*items: DownloadItem) -> str:
     """How much of them is here, rounded down, so that only what is whole has 100%."""
     total = sum(item.total for item in items)
     return f"{int(100 * sum(item.done for item in items) / total) if total else 100}%"
 
 
-def state_word(item: DownloadItem) -> str:
+def describe_state(item: DownloadItem) -> str:
     """`running`, or `again in 7 s` for one that waits for its next try."""
     if item.again is None:
         return item.state.value
     seconds = max(1, round(item.again))
-    return f"again in {f'{seconds} s' if seconds < 60 else fmt.seconds(seconds)}"
+    return f"again in {f'{seconds} s' if seconds < 60 else fmt.format_seconds(seconds)}"
 
 
-def summary(items: Sequence[DownloadItem], marks: glyphs.Glyphs) -> Content:
+def summarize_downloads(items: Sequence[DownloadItem], marks: glyphs.Glyphs) -> Content:
     """`3 downloads 34%, 12.0 MB/s, 1:20 left, 1 again in 7 s, 1 failed`; one alone by its name."""
     if not items:
         return Content("")
-    first = short_name(items[0].name, NAME, marks.cut) if len(items) == 1 else fmt.plural(len(items), "download")
+    first = (
+        shorten_name(items[0].name, NAME, marks.cut) if len(items) == 1 else fmt.format_plural(len(items), "download")
+    )
     moving = [item for item in items if item.state is DownloadState.RUNNING and item.rate > 0]
     rate, left = sum(item.rate for item in moving), sum(item.total - item.done for item in items if item.state.active)
-    parts = [Content(f"{first} {percent(*items)}")]
+    parts = [Content(f"{first} {format_total_percent(*items)}")]
     if rate:
-        parts += [Content(f"{format_size(rate)}/s"), Content(f"{fmt.seconds(left / rate)} left")]
+        parts += [Content(f"{format_size(rate)}/s"), Content(f"{fmt.format_seconds(left / rate)} left")]
     for state in WORST_FIRST[: -1 if moving else None]:
         if alike := [item for item in items if item.state is state]:
             soonest = min(alike, key=lambda item: item.again or 0.0)
             number = f"{len(alike)} " if len(items) > 1 else ""
-            parts.append(Content.styled(f"{number}{state_word(soonest)}", STYLES.get(state, "$quiet")))
+            parts.append(Content.styled(f"{number}{describe_state(soonest)}", STYLES.get(state, "$quiet")))
     return Content(", ").join(parts)

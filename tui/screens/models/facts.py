@@ -15,9 +15,9 @@ from core.sizes import format_size
 from core.snapshots import DraftStats
 from tui import format as fmt
 from tui.glyphs import Glyphs
-from tui.screens.models.fit import Dial, shares
+from tui.screens.models.fit import Dial, compute_shares
 from tui.screens.models.rows import Item
-from tui.widgets.gauge import bar
+from tui.widgets.gauge import draw_bar
 
 PAIR = 28
 """Characters for a value where two facts share a line."""
@@ -26,14 +26,14 @@ COMMIT = re.compile(r"\b([0-9a-f]{7})[0-9a-f]{33}\b")
 STYLES = {Verdict.FITS: "$gauge-ok", Verdict.TIGHT: "$gauge-warn", Verdict.DOES_NOT_FIT: "$gauge-full"}
 
 
-def verdict_word(verdict: Verdict | None, *, rough: bool = False) -> Content:
+def format_verdict_word(verdict: Verdict | None, *, rough: bool = False) -> Content:
     """In its own word, coloured alike; with a tilde where only the size was looked at."""
     if verdict is None:
         return Content("")
     return Content.styled(f"{'~' if rough else ''}{verdict.value}", STYLES[verdict])
 
 
-def short_name(name: str, width: int, cut: str) -> str:
+def shorten_name(name: str, width: int, cut: str) -> str:
     """Where it is too long, without its owner: what tells models apart comes last."""
     name = make_printable(name)
     if len(name) <= width or "/" not in name:
@@ -41,7 +41,7 @@ def short_name(name: str, width: int, cut: str) -> str:
     return f"{cut}/{name.rpartition('/')[2]}"
 
 
-def short_path(path: Path, width: int, cut: str) -> str:
+def shorten_path(path: Path, width: int, cut: str) -> str:
     """Its end, as much of it as fits but at least the name; the names of commits are forty characters long."""
     with suppress(RuntimeError, ValueError):
         path = Path("~") / path.relative_to(Path.home())
@@ -53,7 +53,7 @@ def short_path(path: Path, width: int, cut: str) -> str:
     return next((end for end in ends if len(end) <= width), parts[-1])
 
 
-def lines_of(item: Item, cut: str, *, paired: bool) -> Content:
+def format_item(item: Item, cut: str, *, paired: bool) -> Content:
     """Everything known of a model, a line each; two facts to a line where `paired`. `cut` stands for what is
     left out."""
     lines = [Content.styled(make_printable(item.name), "bold")]
@@ -74,7 +74,7 @@ def lines_of(item: Item, cut: str, *, paired: bool) -> Content:
         lines += [Content.styled(note, "$quiet") for note in (item.model.detail, *item.model.notes) if note]
     if item.entry is not None and item.entry.path.name:
         # Last: it may be long, and the name says most of it.
-        lines.append(_fact("file", short_path(item.entry.path, 2 * PAIR + 9 if paired else PAIR + 4, cut)))
+        lines.append(_fact("file", shorten_path(item.entry.path, 2 * PAIR + 9 if paired else PAIR + 4, cut)))
     return Content("\n").join(lines)
 
 
@@ -83,13 +83,13 @@ def _facts(item: Item) -> list[tuple[str, str]]:
     if item.entry is not None and item.size and item.model is None:
         facts.append(("on disk", format_size(item.size)))
     if (model := item.model) is not None:
-        threads = f", {fmt.plural(model.threads, 'thread')}" if model.threads else ""
+        threads = f", {fmt.format_plural(model.threads, 'thread')}" if model.threads else ""
         # Of one that is still loading little is known.
         facts += [
             ("engine", model.engine + threads),
             ("kind", " ".join(filter(None, (model.architecture, model.quantization)))),
-            ("params", fmt.short(model.parameters) if model.parameters else ""),
-            ("context", f"{fmt.count(model.context)} tokens" if model.context else ""),
+            ("params", fmt.shorten_count(model.parameters) if model.parameters else ""),
+            ("context", f"{fmt.format_count(model.context)} tokens" if model.context else ""),
             ("slots", f"{model.slots_used} of {model.slots} in use" if model.slots else ""),
             ("weights", format_size(model.weight_bytes) if model.weight_bytes else ""),
             ("KV", f"{format_size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else ""),
@@ -98,7 +98,7 @@ def _facts(item: Item) -> list[tuple[str, str]]:
         ]
         return [(name, value) for name, value in facts if value]
     if item.parameters:
-        facts.append(("params", fmt.short(item.parameters)))
+        facts.append(("params", fmt.shorten_count(item.parameters)))
     if item.entry is None and item.formats:
         facts.append(("formats", ", ".join(item.formats)))
     if item.task is not None and item.task is not Task.CHAT:
@@ -106,7 +106,9 @@ def _facts(item: Item) -> list[tuple[str, str]]:
     if item.licence:
         facts.append(("licence", item.licence))
     if item.found is not None:
-        facts.append(("pulls", f"{fmt.short(item.found.downloads)} a month, {fmt.short(item.found.likes)} likes"))
+        facts.append(
+            ("pulls", f"{fmt.shorten_count(item.found.downloads)} a month, {fmt.shorten_count(item.found.likes)} likes")
+        )
     if item.entry is not None and item.entry.engines:
         facts.append(("runs on", ", ".join(item.entry.engines)))
     return facts
@@ -116,24 +118,24 @@ def _draft(stats: DraftStats) -> str:
     """What guesses ahead, and how often it is right."""
     if stats.problem:
         return f"{stats.by}, off: {stats.problem}"
-    return f"{stats.by}, {fmt.percent(stats.kept, stats.guessed)} true" if stats.guessed else stats.by
+    return f"{stats.by}, {fmt.format_percent(stats.kept, stats.guessed)} true" if stats.guessed else stats.by
 
 
-def dial_line(dial: Dial, marks: Glyphs, *, paired: bool) -> Content:
+def format_dial(dial: Dial, marks: Glyphs, *, paired: bool) -> Content:
     """The slider, and what it stands at."""
     return Content.assemble(
         ("context  ", "$quiet"),
-        bar(dial.share, SLIDER, marks, "$primary"),
-        f" {fmt.count(dial.context)}",
-        (f" of {fmt.count(dial.steps[-1])}{'  ' if paired else chr(10)}", "$quiet"),
+        draw_bar(dial.share, SLIDER, marks, "$primary"),
+        f" {fmt.format_count(dial.context)}",
+        (f" of {fmt.format_count(dial.steps[-1])}{'  ' if paired else chr(10)}", "$quiet"),
         ("KV type " if paired else "KV type  ", "$quiet"),
         dial.kv.value,
     )
 
 
-def sum_line(judged: Judged, *, paired: bool) -> Content:
+def format_sum(judged: Judged, *, paired: bool) -> Content:
     """What loading takes, part by part, against what is free now; on one line where `paired`."""
-    share = shares(judged)
+    share = compute_shares(judged)
     lacking = judged.fit.lacking
     end = f", {format_size(lacking)} too much" if lacking else ""
     free = f"{format_size(share.free)} free now{end}"
@@ -148,10 +150,10 @@ def sum_line(judged: Judged, *, paired: bool) -> Content:
     return sums.append(Content.assemble((" = ", "$quiet"), format_size(share.needed), (f" of {free}", "$quiet")))
 
 
-def verdict_line(judged: Judged) -> Content:
+def format_verdict(judged: Judged) -> Content:
     """For a model that is here."""
-    most = f"; at most {fmt.count(judged.largest)} tokens" if judged.largest else "; no context fits"
-    return verdict_word(judged.fit.verdict).append(Content.styled(most, "$quiet"))
+    most = f"; at most {fmt.format_count(judged.largest)} tokens" if judged.largest else "; no context fits"
+    return format_verdict_word(judged.fit.verdict).append(Content.styled(most, "$quiet"))
 
 
 def _fact(name: str, value: str, width: int = 0) -> Content:

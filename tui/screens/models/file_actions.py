@@ -294,7 +294,9 @@ class Keeping(WorkbenchScreen):
             self.notify(f"{item.name} belongs to the program, so it is not deleted.", severity="warning", markup=False)
         else:
             files = len(entry.files) or 1
-            question = f"Delete {item.name} ({format_size(entry.size)} in {fmt.plural(files, 'file')}) at {entry.path}?"
+            question = (
+                f"Delete {item.name} ({format_size(entry.size)} in {fmt.format_plural(files, 'file')}) at {entry.path}?"
+            )
             self._ask("delete", question, {"y": ("Delete", lambda: self._delete(entry))})
 
     @work(group="delete")

@@ -82,7 +82,7 @@ class Narrow(ModalScreen[None]):
             "task": view.task.value if view.task else None,
             "format": view.format,
             "licence": view.licence,
-            "parameters": f"at most {fmt.short(view.most_parameters)}" if view.most_parameters else None,
+            "parameters": f"at most {fmt.shorten_count(view.most_parameters)}" if view.most_parameters else None,
             "open only": "yes" if view.open_only else "no",
         }[name]
         return Content.styled(name, "$quiet"), f"< {value or 'any'} >"

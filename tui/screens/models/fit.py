@@ -1,4 +1,4 @@
-"""What fits: the quants of a model with their verdicts for one context and KV type. Pure but for `judged`."""
+"""What fits: the quants of a model with their verdicts for one context and KV type. Pure but for `judge_headers`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class QuantChoice(Struct, frozen=True):
     """Whether an engine here takes its format."""
 
 
-def steps(trained: int) -> tuple[int, ...]:
+def list_steps(trained: int) -> tuple[int, ...]:
     """Powers of two from LEAST on, up to the context that a model was trained on, which is the last."""
     most = trained or UNKNOWN_CONTEXT
     powers = []
@@ -74,14 +74,14 @@ def steps(trained: int) -> tuple[int, ...]:
     return (*powers, most)
 
 
-def dial(trained: int, usual: int, kv: KvType) -> Dial:
+def set_dial(trained: int, usual: int, kv: KvType) -> Dial:
     """Set to the longest step that is no more than what the model would be loaded with."""
-    offered = steps(trained)
+    offered = list_steps(trained)
     at = max((index for index, each in enumerate(offered) if each <= usual), default=0)
     return Dial(offered, at, kv)
 
 
-def with_header(choices: Iterable[QuantChoice], quant: Quant, header: Header) -> tuple[QuantChoice, ...]:
+def add_header(choices: Iterable[QuantChoice], quant: Quant, header: Header) -> tuple[QuantChoice, ...]:
     """The choices once the header of one of them was read; others of its format are judged by it until theirs is."""
     return tuple(_told(choice, quant, header) for choice in choices)
 
@@ -95,7 +95,7 @@ def _told(choice: QuantChoice, quant: Quant, header: Header) -> QuantChoice:
     return replace(choice, header=adapt_header(header, choice.quant))
 
 
-def formats_to_read(choices: Iterable[QuantChoice], preferred: Quant | None) -> tuple[Quant, ...]:
+def choose_to_read(choices: Iterable[QuantChoice], preferred: Quant | None) -> tuple[Quant, ...]:
     """One quant for each repository and format that runs here, whose header tells enough of the others."""
     chosen: dict[tuple[str, FormatName], Quant] = {}
     for choice in choices:
@@ -105,7 +105,7 @@ def formats_to_read(choices: Iterable[QuantChoice], preferred: Quant | None) -> 
     return tuple(sorted(chosen.values(), key=lambda quant: quant != preferred))
 
 
-def judged(
+def judge_headers(
     store: Store, headers: Sequence[Header | None], dial: Dial | None, memory: tuple[Device, ...]
 ) -> tuple[Judged | None, ...]:
     """The verdict of each header, for the dial's context or as it would be loaded. Reads the records on disk."""
@@ -129,7 +129,7 @@ class Share(Struct, frozen=True):
         return self.weights + self.kv + self.overhead
 
 
-def shares(verdict: Judged) -> Share:
+def compute_shares(verdict: Judged) -> Share:
     """Of a verdict. A KV cache that grows as it fills is counted full."""
     parts = verdict.fit.parts
     kv = parts.kv + (parts.filling if verdict.setup.grows else 0)

@@ -147,7 +147,7 @@ class View(Struct, frozen=True):
         return bool(self.task or self.format or self.licence or self.most_parameters or self.open_only)
 
 
-def pick(
+def pick_items(
     items: Iterable[Item], view: View, *, answered: str = "", verdicts: Mapping[str, Verdict] | None = None
 ) -> list[Item]:
     """The items a view shows, in its order; equal ones stay as they came.
@@ -218,7 +218,7 @@ def _sorting(order: Order, verdicts: Mapping[str, Verdict]) -> Callable[[Item], 
             return lambda _: (False, 0.0)
 
 
-def guess(item: Item, free: int) -> Verdict | None:
+def guess_verdict(item: Item, free: int) -> Verdict | None:
     """Whether a model is likely to fit into `free` bytes, told by its size alone; None where that is not known."""
     if not item.bytes or free <= 0:
         return None
@@ -229,7 +229,7 @@ def guess(item: Item, free: int) -> Verdict | None:
 # From what the core tells to items.
 
 
-def of_library(entry: LibraryEntry, model: ModelSnapshot | None, known: CatalogEntry | None = None) -> Item:
+def build_library_item(entry: LibraryEntry, model: ModelSnapshot | None, known: CatalogEntry | None = None) -> Item:
     """`known`: what the catalog has about its repository."""
     name = entry.short
     formats = (entry.format,) if entry.format is not None else ()
@@ -251,12 +251,14 @@ def of_library(entry: LibraryEntry, model: ModelSnapshot | None, known: CatalogE
     )
 
 
-def of_settings(entry: LibraryEntry, model: ModelSnapshot | None) -> Item:
+def build_settings_item(entry: LibraryEntry, model: ModelSnapshot | None) -> Item:
     """A model of the settings, under its name there."""
-    return replace(of_library(entry, model), key=f"settings:{entry.name}", name=entry.name, where=Where.SETTINGS)
+    return replace(
+        build_library_item(entry, model), key=f"settings:{entry.name}", name=entry.name, where=Where.SETTINGS
+    )
 
 
-def of_model(model: ModelSnapshot) -> Item:
+def build_model_item(model: ModelSnapshot) -> Item:
     """A loaded model whose file is not in the library."""
     parameters = model.parameters or None
     return Item(
@@ -265,7 +267,7 @@ def of_model(model: ModelSnapshot) -> Item:
     )  # fmt: skip
 
 
-def of_catalog(entry: CatalogEntry, model: ModelSnapshot | None = None) -> Item:
+def build_catalog_item(entry: CatalogEntry, model: ModelSnapshot | None = None) -> Item:
     names = (entry.alias, entry.title, *(source.name.repo for source in entry.sources()))
     return Item(
         key=f"catalog:{entry.alias}",
@@ -282,7 +284,7 @@ def of_catalog(entry: CatalogEntry, model: ModelSnapshot | None = None) -> Item:
     )
 
 
-def of_found(found: Found) -> Item:
+def build_found_item(found: Found) -> Item:
     words = (found.id, found.task or "", *found.formats)
     return Item(
         key=f"hub:{found.id}",
@@ -301,7 +303,7 @@ def of_found(found: Found) -> Item:
     )
 
 
-def stock(
+def list_items(
     entries: Iterable[LibraryEntry],
     models: Iterable[ModelSnapshot],
     catalog: Iterable[CatalogEntry],
@@ -316,25 +318,27 @@ def stock(
     left = {model.name: model for model in models}
     there = {(entry.name, entry.path) for entry in entries}
     own = [
-        of_settings(entry, left.pop(entry.name, None)) for entry in configured if (entry.name, entry.path) not in there
+        build_settings_item(entry, left.pop(entry.name, None))
+        for entry in configured
+        if (entry.name, entry.path) not in there
     ]
     here = []
     for entry in entries:
         model = next((left.pop(each) for each in (entry.name, entry.short, entry.path.stem) if each in left), None)
-        here.append(of_library(entry, model, repos.get(repo_of(entry).lower())))
-    named = [of_catalog(entry, left.pop(entry.alias, None)) for entry in listed]
-    elsewhere = [of_model(model) for model in left.values()]
-    return (*own, *here, *elsewhere, *named, *(of_found(each) for each in found))
+        here.append(build_library_item(entry, model, repos.get(find_repo(entry).lower())))
+    named = [build_catalog_item(entry, left.pop(entry.alias, None)) for entry in listed]
+    elsewhere = [build_model_item(model) for model in left.values()]
+    return (*own, *here, *elsewhere, *named, *(build_found_item(each) for each in found))
 
 
-def repo_of(entry: LibraryEntry) -> str:
+def find_repo(entry: LibraryEntry) -> str:
     """`owner/name` of a model in the Hub's cache; empty for others."""
     if entry.location is not Location.HUB:
         return ""
     return "/".join(entry.name.partition(":")[0].partition("@")[0].split("/")[:2])
 
 
-def partial(entry: LibraryEntry) -> bool:
+def is_partial(entry: LibraryEntry) -> bool:
     """Whether it is what there is of an unfinished download."""
     return entry.problem is not None and entry.problem.startswith("partial")
 

@@ -17,14 +17,26 @@ from core.sizes import format_size
 from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.action import bindings_of
+from tui.actions.action import build_bindings
 from tui.screens.models.actions import ACTIONS
 from tui.screens.models.details import Details
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.file_actions import Keeping
-from tui.screens.models.rows import TASKS, Item, ListSection, Order, View, Where, guess, partial, pick, repo_of, stock
+from tui.screens.models.rows import (
+    TASKS,
+    Item,
+    ListSection,
+    Order,
+    View,
+    Where,
+    find_repo,
+    guess_verdict,
+    is_partial,
+    list_items,
+    pick_items,
+)
 from tui.screens.models.search import Search, SearchField, SectionTab
-from tui.screens.models.table import Around, ShelfTable, by_repository
+from tui.screens.models.table import Around, ShelfTable, group_by_repository
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
 from tui.widgets.row_list import RowList
@@ -52,7 +64,7 @@ class ModelsScreen(Keeping):
 
     NAME = "models"
     ACTIONS = ACTIONS
-    BINDINGS = bindings_of(ACTIONS)
+    BINDINGS = build_bindings(ACTIONS)
     AUTO_FOCUS = "#library"
 
     class Scanned(Message):
@@ -140,7 +152,7 @@ class ModelsScreen(Keeping):
     def show(self, snapshot: Snapshot) -> None:
         self.watch_transfers()
         self._gauge(snapshot)
-        if (marks := glyphs.of(self)) is not self._marks:
+        if (marks := glyphs.find_glyphs(self)) is not self._marks:
             self._marks = marks
             self._draw()
             self.details.redraw()
@@ -167,26 +179,26 @@ class ModelsScreen(Keeping):
         return frozenset(entry.name for entry in self._entries if not entry.problem)
 
     def _restock(self) -> None:
-        self._items = stock(
+        self._items = list_items(
             (*self._entries, *self._servers), self._models, self.store.catalog, self._found, self._configured
         )
-        here = {repo_of(entry).lower() for entry in self._entries if not entry.problem}
+        here = {find_repo(entry).lower() for entry in self._entries if not entry.problem}
         self._around = replace(self._around, here=here - {""})
         self._draw()
 
     def transfers_changed(self) -> None:
-        self._around = replace(self._around, transfers=by_repository(self.query_one(Transfers).items))
+        self._around = replace(self._around, transfers=group_by_repository(self.query_one(Transfers).items))
         self.table.around = self._around
         self.table.refresh()
 
     def _draw(self, *, fresh: bool = False) -> None:
         verdicts = {}
         if self.view.order is Order.FIT:
-            guessed = ((item.key, guess(item, self._around.free)) for item in self._items)
+            guessed = ((item.key, guess_verdict(item, self._around.free)) for item in self._items)
             verdicts = {key: verdict for key, verdict in guessed if verdict is not None} | dict(self._around.verdicts)
         # Before the disk was looked at the cursor would settle on what comes behind what is here.
         items = self._items if self._scanned else ()
-        rows = pick(items, self.view, answered=self._answered, verdicts=verdicts)
+        rows = pick_items(items, self.view, answered=self._answered, verdicts=verdicts)
         table = self.table
         table.around = self._around
         table.set_section(self.view.section)
@@ -275,7 +287,7 @@ class ModelsScreen(Keeping):
     async def _answer(self, view: View, more: str | None = None) -> None:
         self._tell_hub(WAITING)
         try:
-            page: Page = await asyncio.to_thread(self.store.search, view.words, filters_of(view), more)
+            page: Page = await asyncio.to_thread(self.store.search, view.words, build_filters(view), more)
         except HubError as error:
             self._tell_hub(str(error))
             return
@@ -347,7 +359,7 @@ class ModelsScreen(Keeping):
     def _load_entry(self, item: Item, entry: LibraryEntry) -> None:
         if entry.problem and self.go_on(entry):
             self.notify(f"Going on with the download of {item.name}.", markup=False)
-        elif partial(entry):
+        elif is_partial(entry):
             self.notify(
                 f"{item.name} is here in part, by a download that is not listed; search for it with / and choose its "
                 "quant, and that goes on from there.",
@@ -373,7 +385,7 @@ class ModelsScreen(Keeping):
             return
         name = item.model.name
         if answers := self.bench.answering(name):
-            what = f"{name} writes {fmt.plural(answers, 'answer')}, which would end. Unload it all the same?"
+            what = f"{name} writes {fmt.format_plural(answers, 'answer')}, which would end. Unload it all the same?"
             self._ask("unload", what, {"y": ("Unload", lambda: self._unload(item, name))})
         else:
             self._unload(item, name)
@@ -406,7 +418,7 @@ class ModelsScreen(Keeping):
         self.rescan()
 
 
-def filters_of(view: View) -> Filters:
+def build_filters(view: View) -> Filters:
     """What the Hub is asked for a view."""
     from core.models.hub.search import Filters, Sort
 

@@ -84,25 +84,25 @@ class Search(Vertical):
 
     def tell(self, view: View, shown: int, whole: int, hub: str) -> None:
         """Say in words what is shown, and how the Hub is."""
-        self.query_one("#view", Static).update(in_words(view, shown, whole, glyphs.of(self).dot))
+        self.query_one("#view", Static).update(describe_view(view, shown, whole, glyphs.find_glyphs(self).dot))
         self.query_one("#hub-state", Static).update(Content.styled(hub, "$quiet"))
         self.set_class(len(hub) > SHORT, "-long")
         for section in ListSection:
             self.query_one(f"#section-{section.value}").set_class(section is view.section, "-active")
 
 
-def in_words(view: View, shown: int, whole: int, dot: str) -> Content:
+def describe_view(view: View, shown: int, whole: int, dot: str) -> Content:
     """`chat · gguf · at most 8B · by size · 12 of 80`."""
     filters = [
         view.task.value if view.task else "",
         view.format or "",
         view.licence or "",
-        f"at most {fmt.short(view.most_parameters)}" if view.most_parameters else "",
+        f"at most {fmt.shorten_count(view.most_parameters)}" if view.most_parameters else "",
         "open only" if view.open_only else "",
     ]
     said = [each for each in filters if each] or ["everything"]
     order = "" if view.order is Order.LISTED else f"by {view.order.value}"
-    counted = f"{fmt.count(shown)} of {fmt.count(whole)}"
+    counted = f"{fmt.format_count(shown)} of {fmt.format_count(whole)}"
     return Content.assemble(
         (f" {dot} ".join(said), "bold" if view.filtered else "$quiet"),
         (f" {dot} " + f" {dot} ".join(filter(None, (order, counted))), "$quiet"),

@@ -14,9 +14,9 @@ from core.sizes import format_size
 from core.snapshots import ModelState
 from tui import format as fmt
 from tui import glyphs
-from tui.screens.models.downloads import OVER, STOPPED, percent
-from tui.screens.models.facts import short_name, verdict_word
-from tui.screens.models.rows import Item, ListSection, Where, guess, partial, repo_of
+from tui.screens.models.downloads import OVER, STOPPED, format_total_percent
+from tui.screens.models.facts import format_verdict_word, shorten_name
+from tui.screens.models.rows import Item, ListSection, Where, find_repo, guess_verdict, is_partial
 from tui.widgets.row_list import Cell, Field, List
 
 MARK = Field("", 1)
@@ -69,29 +69,29 @@ class ShelfTable(List[Item]):
         return (MARK, NAME, WHERE._replace(rank=rank), FORMAT, SIZE, FIT, STATE, pulls, LIKES)
 
     def _row(self, item: Item) -> Sequence[Cell]:
-        around, marks = self.around, glyphs.of(self)
+        around, marks = self.around, glyphs.find_glyphs(self)
         used = item.model is not None and item.model.name == around.used
-        size = format_size(item.size) if item.size else fmt.short(item.parameters) if item.parameters else "-"
+        size = format_size(item.size) if item.size else fmt.shorten_count(item.parameters) if item.parameters else "-"
         return (
             Content.styled(marks.running if used else " ", "$primary"),
-            short_name(item.name, self.room, marks.cut),
+            shorten_name(item.name, self.room, marks.cut),
             item.where.value,
-            kinds(item),
+            describe_kinds(item),
             size,
             self._fit(item),
-            state_of(item, around),
-            fmt.short(item.downloads) if item.downloads is not None else "",
-            fmt.short(item.likes) if item.likes is not None else "",
+            describe_state(item, around),
+            fmt.shorten_count(item.downloads) if item.downloads is not None else "",
+            fmt.shorten_count(item.likes) if item.likes is not None else "",
         )
 
     def _fit(self, item: Item) -> Content:
-        if item.model is not None or (item.entry is not None and item.entry.problem and not partial(item.entry)):
+        if item.model is not None or (item.entry is not None and item.entry.problem and not is_partial(item.entry)):
             return Content("")
         known = self.around.verdicts.get(item.key)
-        return verdict_word(known or guess(item, self.around.free), rough=known is None)
+        return format_verdict_word(known or guess_verdict(item, self.around.free), rough=known is None)
 
 
-def kinds(item: Item) -> str:
+def describe_kinds(item: Item) -> str:
     """`gguf`, or `gguf+2` for one that can be had in more formats."""
     if not item.formats:
         return "?" if item.entry is not None else ""
@@ -100,32 +100,32 @@ def kinds(item: Item) -> str:
     return f"{SHORT.get(first, first)}{more}"
 
 
-def repos_of(item: Item) -> tuple[str, ...]:
+def list_repos(item: Item) -> tuple[str, ...]:
     """The repositories of the Hub that it is made of or stands for, in lower case."""
     if item.found is not None:
         return (item.found.id.lower(),)
     if item.catalog is not None:
         return tuple(source.name.repo.lower() for source in item.catalog.sources())
-    return (repo_of(item.entry).lower(),) if item.entry is not None and repo_of(item.entry) else ()
+    return (find_repo(item.entry).lower(),) if item.entry is not None and find_repo(item.entry) else ()
 
 
-def by_repository(items: Iterable[DownloadItem]) -> dict[str, DownloadItem]:
+def group_by_repository(items: Iterable[DownloadItem]) -> dict[str, DownloadItem]:
     """The downloads that are not done."""
     return {item.name.partition(":")[0].lower(): item for item in items if item.state not in OVER}
 
 
-def state_of(item: Item, around: Around) -> Content:
+def describe_state(item: Item, around: Around) -> Content:
     """In words, coloured alike."""
     if item.model is not None:
         return _loaded(item.model.state, pinned=item.model.pinned)
-    moving = next((around.transfers[repo] for repo in repos_of(item) if repo in around.transfers), None)
+    moving = next((around.transfers[repo] for repo in list_repos(item) if repo in around.transfers), None)
     entry = item.entry
     if moving is not None and (entry is None or entry.problem):
         return _fetched(moving)
     if entry is None:
-        here = any(repo in around.here for repo in repos_of(item))
+        here = any(repo in around.here for repo in list_repos(item))
         return Content.styled("here", "$gauge-ok") if here else Content("")
-    if partial(entry):
+    if is_partial(entry):
         share = f" {int(entry.share * 100)}%" if entry.share is not None else ""
         return Content.styled(f"partial{share}", "$gauge-warn")
     if entry.problem:
@@ -150,6 +150,8 @@ def _loaded(state: ModelState, *, pinned: bool) -> Content:
 def _fetched(moving: DownloadItem) -> Content:
     if moving.state in STOPPED:
         failed = moving.state is DownloadState.FAILED
-        return Content.styled(f"{moving.state.value} {percent(moving)}", "$gauge-full" if failed else "$gauge-warn")
+        return Content.styled(
+            f"{moving.state.value} {format_total_percent(moving)}", "$gauge-full" if failed else "$gauge-warn"
+        )
     word = "retrying" if moving.state is DownloadState.RETRYING else "fetching"
-    return Content.styled(f"{word} {percent(moving)}", "$prefill" if word == "fetching" else "$gauge-warn")
+    return Content.styled(f"{word} {format_total_percent(moving)}", "$prefill" if word == "fetching" else "$gauge-warn")

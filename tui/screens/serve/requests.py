@@ -56,18 +56,18 @@ class Board(RowTable):
 
 
 def _cells(request: RequestRow) -> list[Cell]:
-    eta = fmt.seconds(request.eta) if request.eta is not None else "-"
-    rate = fmt.rate(request.rate) if request.rate else "-"
+    eta = fmt.format_seconds(request.eta) if request.eta is not None else "-"
+    rate = fmt.format_rate(request.rate) if request.rate else "-"
     return [
         _tail(request.id),
-        fmt.clip(request.model, 16),
+        fmt.clip_text(request.model, 16),
         Content.styled(request.state.value + "*" * bool(notes_of(request)), _STYLES[request.state]),
-        fmt.short(request.prompt_tokens),
-        fmt.short(request.cached_tokens),
-        fmt.short(request.completion_tokens),
+        fmt.shorten_count(request.prompt_tokens),
+        fmt.shorten_count(request.cached_tokens),
+        fmt.shorten_count(request.completion_tokens),
         rate,
         eta,
-        fmt.seconds(request.elapsed),
+        fmt.format_seconds(request.elapsed),
     ]
 
 
@@ -77,11 +77,11 @@ def notes_of(request: RequestRow) -> tuple[str, ...]:
     if reuse.cause not in _CAUSES:
         return request.notes
     why = _CAUSES[reuse.cause] + f" ({reuse.detail})" * bool(reuse.detail)
-    said = f"{fmt.count(reuse.lost)} tokens of the prompt are computed again: {why}"
+    said = f"{fmt.format_count(reuse.lost)} tokens of the prompt are computed again: {why}"
     left = reuse.departure
     if left is None:
         return (*request.notes, f"{said}.")
-    return (*request.notes, f"{said}, at token {fmt.count(left.token)}: {left.asked!r} for {left.known!r}.")
+    return (*request.notes, f"{said}, at token {fmt.format_count(left.token)}: {left.asked!r} for {left.known!r}.")
 
 
 def _tail(identity: str) -> str:

@@ -15,13 +15,13 @@ from core.sizes import format_size
 from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, RequestRow, Snapshot
 from tui import format as fmt
 from tui import glyphs
-from tui.actions.action import bindings_of
+from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
 from tui.screens.serve.requests import Board, notes_of
-from tui.session import model_in
+from tui.session import find_model
 from tui.widgets.gauge import Gauge
-from tui.widgets.plain import Plain, shown
+from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.plot import Trend
 
 
@@ -30,7 +30,7 @@ class ServeScreen(WorkbenchScreen):
 
     NAME = "serve"
     ACTIONS = ACTIONS
-    BINDINGS = bindings_of(ACTIONS)
+    BINDINGS = build_bindings(ACTIONS)
     AUTO_FOCUS = "#board"
 
     def __init__(self) -> None:
@@ -80,11 +80,18 @@ class ServeScreen(WorkbenchScreen):
     def _draw_server(self) -> None:
         server = self.desk.live_server
         model = self.desk.model
-        wanted = (server.url if server else None, model, self._kind, self._busy, self._revealed, glyphs.of(self))
+        wanted = (
+            server.url if server else None,
+            model,
+            self._kind,
+            self._busy,
+            self._revealed,
+            glyphs.find_glyphs(self),
+        )
         if wanted == self._shown:
             return
         self._shown = wanted
-        marks = glyphs.of(self)
+        marks = glyphs.find_glyphs(self)
         button = self.query_one("#toggle", Button)
         button.label = "Stop" if server is not None else "Start"
         button.disabled = bool(self._busy)
@@ -112,7 +119,7 @@ class ServeScreen(WorkbenchScreen):
     @property
     def _kind(self) -> ModelKind:
         """Of the model in use: speech and embeddings are asked for in another way."""
-        model = model_in(self.desk.snapshot(), self.desk.model)
+        model = find_model(self.desk.snapshot(), self.desk.model)
         return model.kind if model is not None else ModelKind.CHAT
 
     def _draw_gauges(self, models: tuple[ModelSnapshot, ...], machine: MachineSnapshot) -> None:
@@ -124,9 +131,17 @@ class ServeScreen(WorkbenchScreen):
         taken = machine.memory_total - machine.memory_available
         self._gauge("queue", pending, room, f"{pending} of {room}" if room else f"{pending} waiting")
         self._gauge("slots", used, slots, f"{used} of {slots}" if slots else "-")
-        self._gauge("cells", cells, all_cells, f"{fmt.short(cells)} of {fmt.short(all_cells)}" if all_cells else "-")
         self._gauge(
-            "hits", hits, lookups, f"{hits} of {lookups}, {fmt.percent(hits, lookups)}" if lookups else "none yet"
+            "cells",
+            cells,
+            all_cells,
+            f"{fmt.shorten_count(cells)} of {fmt.shorten_count(all_cells)}" if all_cells else "-",
+        )
+        self._gauge(
+            "hits",
+            hits,
+            lookups,
+            f"{hits} of {lookups}, {fmt.format_percent(hits, lookups)}" if lookups else "none yet",
         )
         self._gauge("cpu", machine.cpu_percent, 100, f"{machine.cpu_percent:.0f}%")
         self._gauge("memory", taken, machine.memory_total, f"{format_size(machine.memory_available)} free")
@@ -139,12 +154,12 @@ class ServeScreen(WorkbenchScreen):
     def _draw_board(self, snapshot: Snapshot) -> None:
         requests = snapshot.requests
         self.query_one(Board).show_requests(requests)
-        self.query_one("#requests").border_subtitle = shown(f"{len(requests)} now" if requests else "")
+        self.query_one("#requests").border_subtitle = make_drawable(f"{len(requests)} now" if requests else "")
         self._draw_note(requests)
         idle = self.query_one("#idle", Static)
         idle.display = not requests
         done = sum(model.queue.total_processed for model in snapshot.models)
-        idle.update(Content.styled(f"No requests now; {fmt.count(done)} were served since the start.", "$quiet"))
+        idle.update(Content.styled(f"No requests now; {fmt.format_count(done)} were served since the start.", "$quiet"))
 
     def _draw_note(self, requests: Sequence[RequestRow]) -> None:
         """How the selected request's prompt came to be, where there is anything to say."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.events import Finished, FinishReason, Timings, Usage
 from core.requests import Conversation, Generation
-from tui.screens.chat.conversation import Chat, Exchange, Outcome, summary
+from tui.screens.chat.conversation import Chat, Exchange, Outcome, summarize_exchange
 
 
 def answered(chat: Chat, question: str, answer: str) -> Exchange:
@@ -77,19 +77,19 @@ def test_the_context_in_use_is_that_of_the_last_counted_answer() -> None:
 
 def test_the_summary_tells_speed_first_token_prompt_cache_and_reason() -> None:
     exchange = answered(Chat(), "one?", "One.")
-    assert summary(exchange) == "11 tok · 20.0 tok/s · first 200 ms · prompt 40 (30 cached) · finished"
+    assert summarize_exchange(exchange) == "11 tok · 20.0 tok/s · first 200 ms · prompt 40 (30 cached) · finished"
 
 
 def test_the_summary_of_a_failure_is_its_sentence() -> None:
     exchange = Exchange("q", outcome=Outcome.FAILED, error="The engine stopped.")
-    assert summary(exchange) == "The engine stopped."
+    assert summarize_exchange(exchange) == "The engine stopped."
 
 
 def test_an_answer_cut_by_the_context_says_so() -> None:
     exchange = answered(Chat(), "one?", "One.")
     assert exchange.end is not None
     exchange.end = Finished(0, FinishReason.CONTEXT, exchange.end.usage, exchange.end.timings)
-    assert summary(exchange).endswith("cut: the context is full")
+    assert summarize_exchange(exchange).endswith("cut: the context is full")
 
 
 def test_an_export_holds_questions_answers_and_statistics() -> None:

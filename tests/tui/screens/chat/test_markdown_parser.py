@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tui.screens.chat.markdown_parser import reader
+from tui.screens.chat.markdown_parser import build_reader
 
 ATOMS = (
     "<b>", "</b>", "a1", "b2 ", "c3\n", "\n\n", "- ", "1. ", "> ", "| ", "|---|\n", "```", "```x y\n", "`", "*", "**",
@@ -19,7 +19,7 @@ ATOMS = (
 def _said(text: str, *, goes_on: bool = False) -> str:
     """All text that the tokens hold, in order."""
     out: list[str] = []
-    for token in reader(goes_on=goes_on).parse(text):
+    for token in build_reader(goes_on=goes_on).parse(text):
         if token.type == "inline":
             out += [" " if child.type.endswith("break") else child.content for child in token.children or ()]
         elif token.type in ("fence", "code_block"):

@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 from core.errors import LoadFailed
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import ANSWER, GUIDE, StillWorkbench
-from tui.actions.registry import actions_of
+from tui.actions.registry import list_actions
 from tui.app import BenchtopApp
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
@@ -245,7 +245,7 @@ async def test_what_is_pasted_after_a_click_elsewhere_goes_to_the_message_once()
 
 
 def test_no_key_of_chat_alone_is_a_character() -> None:
-    keys = [key for action in actions_of("chat") for key in action.keys]
+    keys = [key for action in list_actions("chat") for key in action.keys]
     assert [key for key in keys if len(key) == 1] == []
 
 

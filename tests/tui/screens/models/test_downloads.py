@@ -13,7 +13,7 @@ from tests.tui.screens.models.on_models import HALF, On, models
 from tests.tui.still import StillWorkbench
 from tests.tui.still_store import ENTRIES, MEGA, QWEN, repository
 from tui import glyphs
-from tui.screens.models.downloads import Transfers, summary
+from tui.screens.models.downloads import Transfers, summarize_downloads
 
 FAILED = replace(HALF, id="dl-2", name="a/b:Q8_0", state=DownloadState.FAILED, done=0, rate=0.0, error="It broke.")
 
@@ -172,11 +172,11 @@ async def test_the_reason_of_the_selected_download_is_told_in_full() -> None:
 
 def test_a_single_download_is_summed_up_by_its_name_and_many_by_what_is_worst() -> None:
     waiting = replace(HALF, state=DownloadState.RETRYING, again=6.8, rate=0.0)
-    assert summary([waiting], glyphs.UNICODE).plain == f"{QWEN}:Q4_K_M 49%, again in 7 s"
+    assert summarize_downloads([waiting], glyphs.UNICODE).plain == f"{QWEN}:Q4_K_M 49%, again in 7 s"
     later = replace(waiting, again=75.0)
-    told = summary([later, waiting, FAILED], glyphs.UNICODE).plain
+    told = summarize_downloads([later, waiting, FAILED], glyphs.UNICODE).plain
     assert told == "3 downloads 33%, 1 failed, 2 again in 7 s"
-    assert summary([later], glyphs.UNICODE).plain.endswith("again in 1:15")
+    assert summarize_downloads([later], glyphs.UNICODE).plain.endswith("again in 1:15")
 
 
 async def test_another_downloads_error_is_not_told_of_the_selected_one() -> None:

@@ -23,10 +23,20 @@ from core.settings.schema import Folders, Settings
 from core.snapshots import DraftStats, ModelSnapshot, ModelState
 from core.workbench import Workbench
 from tests.tui.still_store import FOUND, QWEN, header, repository
-from tui.screens.models.facts import lines_of, short_path
-from tui.screens.models.fit import QuantChoice, dial, formats_to_read, steps, with_header
-from tui.screens.models.rows import Item, ListSection, Order, View, Where, guess, of_found, pick, stock
-from tui.screens.models.table import Around, state_of
+from tui.screens.models.facts import format_item, shorten_path
+from tui.screens.models.fit import QuantChoice, add_header, choose_to_read, list_steps, set_dial
+from tui.screens.models.rows import (
+    Item,
+    ListSection,
+    Order,
+    View,
+    Where,
+    build_found_item,
+    guess_verdict,
+    list_items,
+    pick_items,
+)
+from tui.screens.models.table import Around, describe_state
 from tui.session import Desk
 
 GB = 1_000_000_000
@@ -74,7 +84,7 @@ VIEWS = st.builds(
 
 @given(items(), VIEWS)
 def test_what_is_shown_is_what_passes_each_filter_by_itself(made: list[Item], view: View) -> None:
-    shown = pick(made, view)
+    shown = pick_items(made, view)
     words = view.words.lower().split()
     wanted = [
         item
@@ -85,27 +95,27 @@ def test_what_is_shown_is_what_passes_each_filter_by_itself(made: list[Item], vi
         and (view.licence is None or item.licence == view.licence)
         and (view.most_parameters is None or 0 < (item.parameters or 0) <= view.most_parameters)
         and not (view.open_only and item.gated)
-        and item in pick(made, View(section=view.section))
+        and item in pick_items(made, View(section=view.section))
     ]
     assert sorted(item.key for item in shown) == sorted(item.key for item in wanted)
 
 
 @given(items(), VIEWS)
 def test_an_order_keeps_what_is_equal_as_it_came_and_is_reached_in_one_go(made: list[Item], view: View) -> None:
-    verdicts = {item.key: verdict for item in made if (verdict := guess(item, GB)) is not None}
-    shown = pick(made, view, verdicts=verdicts)
-    assert pick(shown, view, verdicts=verdicts) == shown
+    verdicts = {item.key: verdict for item in made if (verdict := guess_verdict(item, GB)) is not None}
+    shown = pick_items(made, view, verdicts=verdicts)
+    assert pick_items(shown, view, verdicts=verdicts) == shown
     numbers = [int(item.key) for item in shown]
     assert view.order is not Order.LISTED or numbers == sorted(numbers)
 
 
 @given(items(), VIEWS, st.text("abcQ", max_size=2))
 def test_a_longer_word_never_shows_more(made: list[Item], view: View, more: str) -> None:
-    shown = {item.key for item in pick(made, view)}
+    shown = {item.key for item in pick_items(made, view)}
     longer = View(f"{view.words}{more}", view.section, view.order, view.task)
     base = View(view.words, view.section, view.order, view.task)
-    assert {item.key for item in pick(made, longer)} <= {item.key for item in pick(made, base)}
-    assert shown <= {item.key for item in pick(made, View(view.words, view.section))}
+    assert {item.key for item in pick_items(made, longer)} <= {item.key for item in pick_items(made, base)}
+    assert shown <= {item.key for item in pick_items(made, View(view.words, view.section))}
 
 
 @pytest.mark.parametrize(
@@ -118,21 +128,21 @@ def test_a_longer_word_never_shows_more(made: list[Item], view: View, more: str)
     ],
 )
 def test_the_orders_put_first_what_one_looks_for(order: Order, of: Callable[[Item], Any]) -> None:
-    made = [of_found(each) for each in FOUND]
-    assert pick(made, View(order=order)) == sorted(made, key=of)
+    made = [build_found_item(each) for each in FOUND]
+    assert pick_items(made, View(order=order)) == sorted(made, key=of)
 
 
 def test_what_fits_comes_first_and_what_nobody_knows_last() -> None:
-    made = [of_found(each) for each in FOUND]
+    made = [build_found_item(each) for each in FOUND]
     verdicts = {made[0].key: Verdict.DOES_NOT_FIT, made[2].key: Verdict.FITS, made[3].key: Verdict.TIGHT}
-    assert pick(made, View(order=Order.FIT), verdicts=verdicts) == [made[2], made[3], made[0], made[1]]
+    assert pick_items(made, View(order=Order.FIT), verdicts=verdicts) == [made[2], made[3], made[0], made[1]]
 
 
 def test_the_hubs_answer_to_the_very_words_is_not_doubted() -> None:
-    made = [of_found(each) for each in FOUND]
-    assert pick(made, View("no such words")) == []
-    assert pick(made, View("no such words"), answered="No such  words") == made
-    assert pick(made, View("no such word"), answered="no such words") == []
+    made = [build_found_item(each) for each in FOUND]
+    assert pick_items(made, View("no such words")) == []
+    assert pick_items(made, View("no such words"), answered="No such  words") == made
+    assert pick_items(made, View("no such word"), answered="no such words") == []
 
 
 def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself() -> None:
@@ -141,7 +151,7 @@ def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself()
         LibraryEntry(f"{QWEN}:Q8_0", Path("x"), "gguf", 4 * GB, False, location=Location.HUB),
     ]
     models = [ModelSnapshot(name, "llamacpp", ModelState.READY) for name in ("tiny", "llama-3.2-1b", "elsewhere")]
-    made = stock(entries, models, load_builtin_catalog(), FOUND)
+    made = list_items(entries, models, load_builtin_catalog(), FOUND)
     loaded = {item.key: item.where for item in made if item.model is not None}
     assert loaded == {
         "here:/m/tiny.gguf": Where.FOLDER,
@@ -149,13 +159,13 @@ def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself()
         "loaded:elsewhere": Where.LOADED,
     }
     assert len({item.key for item in made}) == len(made)
-    assert [item.name for item in pick(made, View(section=ListSection.HERE))][:2] == ["tiny", f"{QWEN}:Q8_0"]
+    assert [item.name for item in pick_items(made, View(section=ListSection.HERE))][:2] == ["tiny", f"{QWEN}:Q8_0"]
 
 
 def test_a_model_that_is_here_in_part_is_judged_by_what_it_will_be() -> None:
     entry = LibraryEntry("o/m", Path("blobs"), None, 2 * GB, False, "partial", Location.HUB, share=0.1)
-    (item,) = stock([entry], [], [])
-    assert guess(item, 8 * GB) is Verdict.DOES_NOT_FIT
+    (item,) = list_items([entry], [], [])
+    assert guess_verdict(item, 8 * GB) is Verdict.DOES_NOT_FIT
 
 
 SNAPSHOT = f"/hub/models--o--m/snapshots/0123456{33 * 'a'}/q.gguf"
@@ -176,7 +186,7 @@ SNAPSHOT = f"/hub/models--o--m/snapshots/0123456{33 * 'a'}/q.gguf"
     ],
 )
 def test_of_a_long_path_the_end_is_shown(path: str, width: int, told: str) -> None:
-    assert short_path(Path(path), width, "…") == told
+    assert shorten_path(Path(path), width, "…") == told
 
 
 @pytest.mark.parametrize(
@@ -189,15 +199,15 @@ def test_of_a_long_path_the_end_is_shown(path: str, width: int, told: str) -> No
 )
 def test_what_guesses_ahead_is_told_with_how_often_it_is_right(draft: DraftStats, told: str) -> None:
     model = ModelSnapshot("m", "llamacpp", ModelState.READY, draft=draft)
-    lines = lines_of(Item("k", "m", Where.LOADED, model=model), "…", paired=False).plain.splitlines()
+    lines = format_item(Item("k", "m", Where.LOADED, model=model), "…", paired=False).plain.splitlines()
     assert [line.split(maxsplit=1) for line in lines if line.startswith("draft")] == [["draft", told]]
 
 
 def test_the_slider_goes_by_powers_of_two_to_what_the_model_was_trained_on() -> None:
-    assert steps(2048) == (512, 1024, 2048)
-    assert steps(40_960)[-3:] == (16_384, 32_768, 40_960)
-    assert steps(300) == (300,)
-    started = dial(40_960, 10_000, KvType.F16)
+    assert list_steps(2048) == (512, 1024, 2048)
+    assert list_steps(40_960)[-3:] == (16_384, 32_768, 40_960)
+    assert list_steps(300) == (300,)
+    started = set_dial(40_960, 10_000, KvType.F16)
     assert started.context == 8192
     assert started.moved(100).context == 40_960
     assert started.moved(-100).context == 512
@@ -208,13 +218,13 @@ def test_one_header_tells_of_the_other_quants_until_their_own_is_read() -> None:
     quants = repository().quants
     choices = tuple(QuantChoice(quant) for quant in quants)
     read = header(quants[0].size)
-    told = with_header(choices, quants[0], read)
+    told = add_header(choices, quants[0], read)
     assert [each.own for each in told] == [True, False, False, False, False]
     assert told[2].header == adapt_header(read, quants[2])
     assert told[2].header is not None
     assert told[2].header.weight_bytes == quants[2].size
     own = header(5 * GB, "Q8_0")
-    again = with_header(told, quants[2], own)
+    again = add_header(told, quants[2], own)
     assert again[2].header == own
     assert again[0].header == read
 
@@ -222,7 +232,7 @@ def test_one_header_tells_of_the_other_quants_until_their_own_is_read() -> None:
 def test_only_one_header_of_a_format_is_read_and_the_preferred_first() -> None:
     quants = repository().quants
     choices = [*(QuantChoice(quant) for quant in quants), QuantChoice(quants[0], runs=False)]
-    assert formats_to_read(choices, quants[1]) == (quants[1],)
+    assert choose_to_read(choices, quants[1]) == (quants[1],)
 
 
 def test_a_model_of_the_settings_is_the_file_it_is_made_of_and_says_what_is_the_matter_with_it(tmp_path: Path) -> None:
@@ -242,7 +252,7 @@ def test_a_model_of_the_settings_is_the_file_it_is_made_of_and_says_what_is_the_
     assert cut.problem.startswith("damaged")
     assert "lost.gguf" in str(lost.problem)
     assert not guide.loaded
-    items = stock(
+    items = list_items(
         library, [ModelSnapshot("mine", "llamacpp", ModelState.READY)], [], configured=(mine, cut, lost, guide)
     )
     assert [(item.key, item.model is not None) for item in items] == [
@@ -251,4 +261,4 @@ def test_a_model_of_the_settings_is_the_file_it_is_made_of_and_says_what_is_the_
         ("settings:lost", False),
         ("here:guide", False),
     ]
-    assert [str(state_of(item, Around())) for item in items] == ["ready", "damaged", "not here", "loaded"]
+    assert [str(describe_state(item, Around())) for item in items] == ["ready", "damaged", "not here", "loaded"]
