@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-READABLE: Final = 4.5
+READABLE_CONTRAST: Final = 4.5
 """The least contrast of text on its ground: WCAG 2, level AA, for text of ordinary size."""
 GROUNDS: Final = ("background", "surface", "panel")
 TEXTS: Final = (
@@ -62,10 +62,10 @@ def find_faults(palette: Palette) -> list[str]:
     ]
     return wrong or [
         f"{key}: {colours[key]} on the {ground} {colours[ground]} has a contrast of {ratio:.1f}, where text needs "
-        f"{READABLE} to be read; choose a {'lighter' if palette.dark else 'darker'} one"
+        f"{READABLE_CONTRAST} to be read; choose a {'lighter' if palette.dark else 'darker'} one"
         for key in TEXTS
         for ground in GROUNDS
-        if (ratio := compute_contrast(colours[key], colours[ground])) < READABLE
+        if (ratio := compute_contrast(colours[key], colours[ground])) < READABLE_CONTRAST
     ]
 
 

@@ -35,7 +35,7 @@ from tui.session import Desk, LoadWish, build_workbench, find_model, list_talk_n
 from tui.terminal.keys_in_turn import KeysInTurn
 from tui.widgets.log_tail import LogTail
 from tui.widgets.plain import Unobeyed
-from tui.widgets.table import WIDE
+from tui.widgets.table import WIDE_COLUMNS
 from tui.widgets.titlebar import Tab
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class BenchtopApp(KeysInTurn):
     MODES = {name: partial(make_screen, name) for name in SCREENS}
     DEFAULT_MODE = "chat"
     BINDINGS = build_bindings(EVERYWHERE)
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE_COLUMNS, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
 
     BEAT: ClassVar[float] = 0.5

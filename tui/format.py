@@ -6,7 +6,7 @@ import re
 
 from core.foreign_text import make_printable
 
-LONG = 40
+LONG_CHARACTERS = 40
 """Characters of a model's name in a sentence, at most."""
 _REPOSITORY = re.compile(r"(?<![\w./:~-])[\w.-]+/([\w.-]+(?::[\w.-]+)?)(?![\w/])")
 """`owner/name`, with a quant or without; no part of a path or an address."""
@@ -64,8 +64,8 @@ def shorten_names(sentence: str, mark: str = "…") -> str:
     """Long names of repositories lose their owner, and then their middle: both ends tell models apart."""
 
     def shortened(found: re.Match[str]) -> str:
-        name = found[0] if len(found[0]) <= LONG else f"{mark}/{found[1]}"
-        half = (LONG - len(mark)) // 2
-        return name if len(name) <= LONG else f"{name[:half]}{mark}{name[-half:]}"
+        name = found[0] if len(found[0]) <= LONG_CHARACTERS else f"{mark}/{found[1]}"
+        half = (LONG_CHARACTERS - len(mark)) // 2
+        return name if len(name) <= LONG_CHARACTERS else f"{name[:half]}{mark}{name[-half:]}"
 
     return _REPOSITORY.sub(shortened, make_printable(sentence, lines=True))

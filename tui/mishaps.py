@@ -15,14 +15,14 @@ from core.foreign_text import make_printable
 from core.telemetry.log import get_logger
 from tui import format as fmt
 
-AGAIN: Final = 60.0
+AGAIN_SECONDS: Final = 60.0
 """Seconds in which the same mishap is neither told nor logged again: a timer would do so twice a second."""
-BURST: Final = 3
+BURST_MISHAPS: Final = 3
 """Different mishaps told within `BURST_SECONDS`; of more, only the log knows."""
 BURST_SECONDS: Final = 10.0
-MOST_SEEN: Final = 500
+MOST_SEEN_MISHAPS: Final = 500
 """Mishaps kept apart; beyond them the oldest is forgotten."""
-WORDS: Final = 160
+WORDS_CHARACTERS: Final = 160
 """Characters of an error's own words in the sentence."""
 OWN: Final = frozenset({"textual", "rich", "asyncio"})
 """Folders whose code only passes on what happened elsewhere."""
@@ -39,17 +39,17 @@ class Mishaps:
         self._clock = clock
         self._seen: dict[CodeLine, tuple[float, int]] = {}
         """When each was logged last, and how often it happened since."""
-        self._told: deque[float] = deque(maxlen=BURST)
+        self._told: deque[float] = deque(maxlen=BURST_MISHAPS)
 
     def log(self, error: BaseException, where: str) -> bool:
-        """True when it was logged: the first time, and then once in `AGAIN` seconds."""
+        """True when it was logged: the first time, and then once in `AGAIN_SECONDS` seconds."""
         now, code_line = self._clock(), _code_line(error)
         last, times = self._seen.pop(code_line, (None, 0))
-        if last is not None and now - last < AGAIN:
+        if last is not None and now - last < AGAIN_SECONDS:
             self._seen[code_line] = (last, times + 1)
             return False
         self._seen[code_line] = (now, 0)
-        if len(self._seen) > MOST_SEEN:
+        if len(self._seen) > MOST_SEEN_MISHAPS:
             del self._seen[next(iter(self._seen))]
         again = {"times": times + 1} if times else {}
         _log.error("a part of the app failed", cause=error, where=where, **again)
@@ -58,7 +58,7 @@ class Mishaps:
     def may_tell(self) -> bool:
         """False while enough was told a moment ago."""
         now = self._clock()
-        if len(self._told) == BURST and now - self._told[0] < BURST_SECONDS:
+        if len(self._told) == BURST_MISHAPS and now - self._told[0] < BURST_SECONDS:
             return False
         self._told.append(now)
         return True
@@ -68,7 +68,7 @@ def describe_mishap(error: BaseException, part: str, log_file: Path | None) -> s
     """What a user is told of a mishap in `part` of the app: `the models screen`."""
     if isinstance(error, BenchtopError):
         return make_printable(str(error))
-    said = fmt.clip_text(make_printable(" ".join(_words(error).split())), WORDS)
+    said = fmt.clip_text(make_printable(" ".join(_words(error).split())), WORDS_CHARACTERS)
     known = f"{type(error).__name__}: {said}" if said else type(error).__name__
     more = f" {log_file} has the details." if log_file is not None else ""
     return f"Something in {part} failed ({known}). The app goes on.{more}"

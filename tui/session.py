@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from core.workbench import Workbench
 
 
-DRAIN = 10.0
+DRAIN_SECONDS = 10.0
 """Seconds that requests in flight may go on when the server is stopped by hand."""
-QUIT_DRAIN = 0.5
+QUIT_DRAIN_SECONDS = 0.5
 """The same when the app is left: nobody is there to wait."""
 
 
@@ -225,7 +225,7 @@ class Desk:
         """The server while it listens; one that has failed counts as none."""
         return self.server if self.server is not None and self.server.running else None
 
-    async def stop_server(self, drain: float = DRAIN) -> None:
+    async def stop_server(self, drain: float = DRAIN_SECONDS) -> None:
         """Take no more connections, let requests in flight finish for `drain` seconds."""
         server, self.server = self.server, None
         if server is not None:
@@ -236,7 +236,7 @@ class Desk:
         if self._closed:
             return
         self._closed = True
-        await self.stop_server(drain=QUIT_DRAIN)
+        await self.stop_server(drain=QUIT_DRAIN_SECONDS)
         if self._workbench is not None:
             await self._workbench.close()
 

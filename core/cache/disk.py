@@ -26,7 +26,7 @@ DEFAULT_SHARE = 0.1
 DEFAULT_MOST_BYTES = 20_000_000_000
 STALE_SECONDS = 600.0
 """A temporary file that nobody has written to for so long was left by a process that was killed."""
-PRIVATE = 0o700
+PRIVATE_MODE = 0o700
 """Prompts can be read from what is stored."""
 log = get_logger(__name__)
 
@@ -133,7 +133,7 @@ class DiskTier:
     def _make_folder(self, folder: Path) -> None:
         for each in (self.folder, folder):
             if not each.is_dir():
-                each.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+                each.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
 
     def _make_room(self, size: int, but: Path) -> list[Path]:
         """Delete the files used longest ago until `size` bytes more are within the limit; returns them."""

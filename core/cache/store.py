@@ -28,9 +28,9 @@ SETTLE_SECONDS = 5.0
 """A state that is superseded sooner is never written."""
 FETCHED_SECONDS = 60.0
 """How long a state that was read from disk for a request waits for it, whatever the bound of the memory."""
-OVERDRAFT = 1.25
+OVERDRAFT_FACTOR = 1.25
 """Times the bound of the memory that states may take while they wait to be written."""
-CHECKPOINTS = 8
+MOST_CHECKPOINTS = 8
 """Of one conversation, where states cannot be cut: the latest ones."""
 log = get_logger(__name__)
 
@@ -157,7 +157,7 @@ class PrefixStore:
             made = StoredPrefix(header, tokens, len(state))
             if not (index.insert_exact if header.exact else index.insert)(tokens, made):
                 return
-            for old in index.superseded(made)[CHECKPOINTS if header.exact else 0 :]:
+            for old in index.superseded(made)[MOST_CHECKPOINTS if header.exact else 0 :]:
                 self._supersede(old, made)
             self._hold(made, state)
             if self._writes(made):
@@ -275,7 +275,7 @@ class PrefixStore:
             if entry.fetched is not None and now - entry.fetched < FETCHED_SECONDS:
                 continue
             # The size of this one is added for a bound that is smaller than any state.
-            if entry in self._due and self._used <= self._memory_limit * OVERDRAFT + entry.size:
+            if entry in self._due and self._used <= self._memory_limit * OVERDRAFT_FACTOR + entry.size:
                 self._due[entry] = 0.0
                 continue
             self._evictions[Tier.MEMORY] += 1

@@ -23,9 +23,9 @@ from core.serving.kv_backup import KvBackup
 from core.serving.sequence import ServedChoice
 from core.snapshots import CacheStats, Cause, Tier
 
-OPTIMISTIC = 64
+OPTIMISTIC_CELLS = 64
 """Cells reserved at a time for a request that names no `max_tokens`."""
-WORTH_WAITING = 32
+WORTH_WAITING_TOKENS = 32
 """Tokens that must be saved before a request waits for another's prefill to share it."""
 
 
@@ -119,7 +119,7 @@ class KvMemory:
         lacking = choice.pending - choice.claim
         if lacking <= 0:
             return True
-        wanted = min(OPTIMISTIC, choice.limit - choice.generated + 1)
+        wanted = min(OPTIMISTIC_CELLS, choice.limit - choice.generated + 1)
         for count in (max(wanted, lacking), lacking):
             if self._make_room(count):
                 choice.claim += count
@@ -202,7 +202,7 @@ class KvMemory:
     def _headroom(self, choice: ServedChoice) -> int:
         """Cells to reserve for tokens still to be drawn: all that were asked for, or a few where no limit was named."""
         left = choice.limit - choice.generated
-        return left if choice.job.request.max_tokens is not None else min(OPTIMISTIC, left)
+        return left if choice.job.request.max_tokens is not None else min(OPTIMISTIC_CELLS, left)
 
     def _longest_shared(self, choice: ServedChoice) -> Shared | None:
         """The live sequence that shares most with the choice, leaving at least its last token to compute."""
@@ -223,7 +223,9 @@ class KvMemory:
         """Whether a prefill under way will soon hold much more of the prompt than the `now` tokens known elsewhere."""
         if not isinstance(self._model, Trims):
             return False
-        return any(self._common(choice, other) - now >= WORTH_WAITING for other in self._running if other.pending > 1)
+        return any(
+            self._common(choice, other) - now >= WORTH_WAITING_TOKENS for other in self._running if other.pending > 1
+        )
 
     def _common(self, choice: ServedChoice, other: ServedChoice) -> int:
         """Leading tokens in common with a running choice that this one may share."""

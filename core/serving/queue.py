@@ -14,7 +14,7 @@ from core.snapshots import QueueStats
 
 Item = TypeVar("Item", bound=Hashable)
 
-FIRST_GUESS = 5.0
+FIRST_GUESS_SECONDS = 5.0
 """Seconds a request is taken to last before any has finished."""
 
 
@@ -32,7 +32,7 @@ class AdmissionQueue(Generic[Item]):
         self._waiting: deque[Item] = deque()
         self._arriving = 0
         self._active = 0
-        self._mean_duration = FIRST_GUESS
+        self._mean_duration = FIRST_GUESS_SECONDS
         self._processed = self._rejected = self._timed_out = self._cancelled = self._looped = 0
 
     @contextmanager

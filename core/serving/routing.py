@@ -15,7 +15,7 @@ AUTO = "auto"
 """The model's name in a request that wants to be routed."""
 CHARACTERS_PER_TOKEN = 3.0
 """A low estimate: a prompt is better taken to be too long for a context than found to be when the model reads it."""
-LONG = 2000
+LONG_PROMPT_TOKENS = 2000
 """Tokens at which a prompt counts as long in full."""
 
 CODE = re.compile(
@@ -87,11 +87,11 @@ class Features(Struct, frozen=True):
 def extract_features(request: Generation) -> Features:
     """Of the last thing the user said, save the length, which is that of the whole prompt."""
     if isinstance(request.prompt, RawTokens):
-        return Features(length=min(1.0, len(request.prompt.tokens) / LONG))
+        return Features(length=min(1.0, len(request.prompt.tokens) / LONG_PROMPT_TOKENS))
     text = _asked(request)
     letters = sum(character.isalpha() for character in text) or 1
     return Features(
-        length=min(1.0, estimate_tokens(request) / LONG),
+        length=min(1.0, estimate_tokens(request) / LONG_PROMPT_TOKENS),
         code=min(1.0, len(CODE.findall(text)) / 3),
         mathematics=min(1.0, len(MATHEMATICS.findall(text)) / 2),
         steps=min(1.0, len(STEPS.findall(text)) / 4),

@@ -15,7 +15,7 @@ from core.settings.check import list_structs
 from core.settings.merge import Tree
 from core.text_files import decode_text
 
-LARGEST = 4 * 1024 * 1024
+MOST_FILE_BYTES = 4 * 1024 * 1024
 """Bytes of a config file; a larger file is no config file."""
 
 
@@ -42,7 +42,7 @@ def is_there(path: Path) -> bool:
 def read_text(path: Path, form: str, what: str = "config file") -> str:
     """The text of a file, which should be TOML or JSON, as `form` says; `what` names its kind. Raises ConfigError."""
     try:
-        return decode_text(read_regular(path, LARGEST))
+        return decode_text(read_regular(path, MOST_FILE_BYTES))
     except OSError as error:
         raise ConfigError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

@@ -19,7 +19,7 @@ from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
 from tui.screens.bench.run import NAMES, describe_setting
 
-FLAWED = 1
+FLAWED_STATUS = 1
 
 
 def run_bench(given: Arguments) -> int:
@@ -46,7 +46,7 @@ def run_bench(given: Arguments) -> int:
         if path is not None:
             _write(path, export_run(measured, form))
     _announce_fastest(out, measured)
-    return FLAWED if any(row.problem for row in measured.rows) else 0
+    return FLAWED_STATUS if any(row.problem for row in measured.rows) else 0
 
 
 class Reporter:

@@ -22,7 +22,7 @@ HEADINGS: Final = {"micro_batch": "micro\nbatch", "kv_type": "KV"}
 """Of settings that are not called as their attributes are."""
 LEGEND: Final = "spread: of the decode rates; first: milliseconds until the first token"
 BEFORE_TOLD: Final = "; before: decode against the last run with the same settings"
-UNLIMITED: Final = 10_000
+UNLIMITED_COLUMNS: Final = 10_000
 
 
 def print_tables(console: Paper, changes: Sequence[Change]) -> None:
@@ -43,7 +43,7 @@ def build_table(console: Paper, changes: Sequence[Change]) -> Table:
     below each engine's name."""
     names = list_swept([change.row.setting for change in changes])
     wide = _table(changes, names, ())
-    unbounded = console.options.update(width=UNLIMITED)
+    unbounded = console.options.update(width=UNLIMITED_COLUMNS)
     fits = Measurement.get(console, unbounded, wide).maximum <= console.width
     return wide if fits else _table(changes, (), names)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 HIDDEN: Final = "***"
-WIDTH: Final = 80
+WIDTH_COLUMNS: Final = 80
 
 
 class SettingEntry(Struct, frozen=True):
@@ -161,12 +161,14 @@ def _aligned(section: SettingsSection, *, secrets: bool) -> Iterable[Text]:
     pairs = zip(keys, section.entries, strict=True)
     written = [_assignment(key.ljust(width), entry, secrets=secrets) for key, entry in pairs]
     origins = [_origin(entry, section.path) for entry in section.entries]
-    room = [len(line) for line, origin in zip(written, origins, strict=True) if len(line) + len(origin) + 2 <= WIDTH]
-    column = min(max(room, default=0), WIDTH - 2 - max(map(len, origins), default=0))
+    room = [
+        len(line) for line, origin in zip(written, origins, strict=True) if len(line) + len(origin) + 2 <= WIDTH_COLUMNS
+    ]
+    column = min(max(room, default=0), WIDTH_COLUMNS - 2 - max(map(len, origins), default=0))
     for entry, line, origin in zip(section.entries, written, origins, strict=True):
         style = "dim" if line.startswith("#") else ""
         told = Text(origin, "dim" if entry.origin.kind is OriginKind.DEFAULT else "cyan")
-        if len(line) + len(origin) + 2 > WIDTH:
+        if len(line) + len(origin) + 2 > WIDTH_COLUMNS:
             yield told
             yield Text(line, style)
         else:

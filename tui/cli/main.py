@@ -12,9 +12,9 @@ from tui.cli.arguments import Arguments, Misunderstood
 from tui.cli.commands import Command, build_parser, find_command, guess_command
 from tui.cli.output import be_tolerant, write_error
 
-FAILED = 1
-USAGE = 2
-INTERRUPTED = 130
+FAILED_STATUS = 1
+USAGE_STATUS = 2
+INTERRUPTED_STATUS = 130
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -24,15 +24,15 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if words is None else words)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return INTERRUPTED_STATUS
     except BrokenPipeError:
         # The reader of a pipe left, as in `tui doctor | head`. What is left to be flushed at exit must go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return FAILED_STATUS
     except Exception as error:  # noqa: BLE001 - the edge of the process, where it is logged
         if isinstance(error, PermissionError) and error.filename is not None:
             return _complain(
-                f"The file {error.filename} cannot be used: {error.strerror}; mend its permissions.", FAILED
+                f"The file {error.filename} cannot be used: {error.strerror}; mend its permissions.", FAILED_STATUS
             )
         return _confess(error)
 
@@ -42,14 +42,14 @@ def _run(words: Sequence[str]) -> int:
     try:
         given = build_parser(command).parse(rest)
     except Misunderstood as error:
-        return _complain(f"{error}{guess_command(command, words)}", USAGE)
+        return _complain(f"{error}{guess_command(command, words)}", USAGE_STATUS)
     given.words = tuple(words)
     from core.errors import BenchtopError, ModelNotFound
 
     try:
         return _handler(command)(given)
     except Misunderstood as error:
-        return _complain(str(error), USAGE)
+        return _complain(str(error), USAGE_STATUS)
     except BenchtopError as error:
         hint = guess_command(command, words) if isinstance(error, ModelNotFound) else ""
         return _complain(f"{error}{hint}", choose_exit_code(error))
@@ -66,7 +66,7 @@ def choose_exit_code(error: Exception) -> int:
     from core import errors
 
     if isinstance(error, errors.Cancelled):
-        return INTERRUPTED
+        return INTERRUPTED_STATUS
     mendable = (
         errors.UsageError,
         errors.ModelNotFound,
@@ -77,7 +77,7 @@ def choose_exit_code(error: Exception) -> int:
         errors.EngineUnavailable,
         errors.ServerError,
     )
-    return USAGE if isinstance(error, mendable) else FAILED
+    return USAGE_STATUS if isinstance(error, mendable) else FAILED_STATUS
 
 
 def _confess(error: Exception) -> int:
@@ -89,7 +89,7 @@ def _confess(error: Exception) -> int:
     path = log.log_to_file(LogLevel.INFO, find_folders().state)
     log.get_logger(__name__).error("the program failed", cause=error)
     where = f" {path} says where." if path else ""
-    return _complain(f"This is a fault of benchtop, not yours: {type(error).__name__}: {error}.{where}", FAILED)
+    return _complain(f"This is a fault of benchtop, not yours: {type(error).__name__}: {error}.{where}", FAILED_STATUS)
 
 
 def _complain(sentence: str, code: int) -> int:

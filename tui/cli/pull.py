@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from core.models.downloads.manager import Downloads
     from core.models.hub.repository import Quant
 
-OK = 0
-FAILED = 1
-INTERRUPTED = 130
-LOOK_EVERY = 0.2
+OK_STATUS = 0
+FAILED_STATUS = 1
+INTERRUPTED_STATUS = 130
+LOOK_SECONDS = 0.2
 """Seconds between two looks at a download."""
-STEPS = 10
+PROGRESS_LINES = 10
 """Lines of progress where the output is no terminal."""
 
 
@@ -39,10 +39,10 @@ def run_pull(given: Arguments) -> int:
     store = workbench.models.store
     try:
         if given.resume:
-            return OK if _resume(store.downloads, console) else INTERRUPTED
+            return OK_STATUS if _resume(store.downloads, console) else INTERRUPTED_STATUS
         quant = store.find(store.read_own(given.model))
         console.tell(f"{quant.name}: {format_size(quant.size)}{describe_fit(judge_quant(store, quant))}.")
-        return OK if fetch_quant(store.downloads, quant, console, given.model) else INTERRUPTED
+        return OK_STATUS if fetch_quant(store.downloads, quant, console, given.model) else INTERRUPTED_STATUS
     finally:
         store.close()
 
@@ -84,7 +84,7 @@ def _followed(downloads: Downloads, key: str, console: Paper) -> DownloadItem:
     view = Bar(console) if console.is_terminal else ProgressLines(console)
     with view:
         try:
-            while (item := downloads.wait(key, LOOK_EVERY)).state.active:
+            while (item := downloads.wait(key, LOOK_SECONDS)).state.active:
                 view.show(item)
         except KeyboardInterrupt:
             downloads.pause(key)
@@ -155,7 +155,7 @@ class ProgressLines:
         sys.stderr.flush()
 
     def show(self, item: DownloadItem) -> None:
-        step = STEPS * item.done // item.total if item.total else STEPS
+        step = PROGRESS_LINES * item.done // item.total if item.total else PROGRESS_LINES
         if (item.state, item.note, step) != self._said:
             self._said = (item.state, item.note, step)
             self._console.tell(describe_wait(item) or f"{item.name}: {item.state.value}, {format_progress(item)}")

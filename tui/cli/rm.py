@@ -14,7 +14,7 @@ from core.workbench import Workbench
 from tui.cli.arguments import Arguments
 from tui.cli.output import write_text
 
-DECLINED = 1
+DECLINED_STATUS = 1
 
 
 def run_rm(given: Arguments) -> int:
@@ -25,7 +25,7 @@ def run_rm(given: Arguments) -> int:
     check_deletable(shelf, entry)
     if not given.yes and not _agreed(entry):
         write_text("Nothing was deleted.")
-        return DECLINED
+        return DECLINED_STATUS
     freed = store.delete(entry)
     write_text(f"Deleted {entry.name}; {format_size(freed) if freed else 'nothing'} became free.")
     return 0

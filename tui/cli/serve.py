@@ -26,7 +26,7 @@ from tui.cli.output import write_error, write_text
 if TYPE_CHECKING:
     from core.settings.schema import Settings
 
-INTERRUPTED = 130
+INTERRUPTED_STATUS = 130
 JOURNAL_SECONDS = 0.5
 """How old the number of requests in a supervised server's journal may be."""
 
@@ -156,7 +156,7 @@ class _Signals:
             self._second.set()
         self._first.set()
         if number == signal.SIGINT:
-            self.exit_code = INTERRUPTED
+            self.exit_code = INTERRUPTED_STATUS
 
     async def unless(self, work: Coroutine[object, object, None]) -> bool:
         """Do `work` unless a signal comes first; whether it was done. Raises what it raises."""

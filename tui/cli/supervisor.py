@@ -41,18 +41,18 @@ FINAL: Final = (OK, USAGE, INTERRUPTED)
 """Exit codes of a server that ended as it should, or that starting again would not mend."""
 QUICK_SECONDS: Final = 30.0
 """A server that lived for less died at once."""
-MOST_QUICK: Final = 5
+MOST_QUICK_DEATHS: Final = 5
 """Deaths at once, in a row, after which it is given up."""
 FIRST_WAIT_SECONDS: Final = 0.25
 LONGEST_WAIT_SECONDS: Final = 30.0
-MOST_SERVED: Final = 2
+MOST_SERVED_DEATHS: Final = 2
 """Deaths while a model served requests, after which it is not loaded again."""
 TURN_SECONDS: Final = 1.0
 """How long a wait may be deaf to signals where they do not end it (Windows)."""
 TELLING: Final = re.compile(r"assert|abort|fatal|terminate|what\(\)|error|failed|killed", re.IGNORECASE)
 EVERYDAY: Final = re.compile(r"^\S+ \[(?:info|debug)\s*\]|^tui: ")
 LAST_LINES: Final = 60
-LONGEST_WORDS: Final = 300
+MOST_WORDS_CHARACTERS: Final = 300
 HINTS: Final = {
     "SIGKILL": "; a system that runs out of memory does that",
     "SIGBUS": "; a file in use that is cut short or cannot be read does that",
@@ -102,7 +102,7 @@ class Blame:
             return
         for model in death.note.requests:
             self._served[model] += 1
-            if self._served[model] >= MOST_SERVED:
+            if self._served[model] >= MOST_SERVED_DEATHS:
                 times = "twice" if self._served[model] == 2 else f"{self._served[model]} times"
                 self._refuse(model, f"the server {death.cause} while it answered, {times} by now")
 
@@ -160,7 +160,7 @@ class _Supervisor:
             self._last = death.sentence
             self._blame.add(death)
             quick = quick + 1 if lived < QUICK_SECONDS else 1
-            if quick >= MOST_QUICK:
+            if quick >= MOST_QUICK_DEATHS:
                 write_error(f"{death.sentence} That was the {_nth(quick)} time at once; it is not started again.")
                 return 128 - code if code < 0 else FAILED
             wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (quick - 1))
@@ -261,7 +261,7 @@ def _last_words(lines: Sequence[str]) -> str:
     where it was behind what it says."""
     spoken = [line.strip() for line in lines if line.strip() and not EVERYDAY.search(line)]
     telling = [line for line in spoken if TELLING.search(line)]
-    return (telling or spoken or [""])[-1][:LONGEST_WORDS]
+    return (telling or spoken or [""])[-1][:MOST_WORDS_CHARACTERS]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -13,14 +13,14 @@ from textual.events import Key, Resize
 from textual.message import Message
 
 from core.telemetry import log
-from tui.terminal.intake import ESCAPE_HOLD, Intake
+from tui.terminal.intake import ESCAPE_HOLD_SECONDS, Intake
 
 LOG = log.get_logger(__name__)
-AT_ONCE = 4096
+READ_BYTES = 4096
 """Bytes of a read, at most."""
 MOST_CELLS = 5_000
 """Of a side of the screen."""
-TICK = 0.1
+TICK_SECONDS = 0.1
 """Seconds between two looks at the clock while nothing comes."""
 
 
@@ -76,7 +76,7 @@ class SteadyDriver(LinuxDriver):
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
-                if selector.select(ESCAPE_HOLD if intake.waits else TICK):
+                if selector.select(ESCAPE_HOLD_SECONDS if intake.waits else TICK_SECONDS):
                     if not (data := self._read()):
                         self._app.call_later(self._app.exit)
                         return
@@ -89,6 +89,6 @@ class SteadyDriver(LinuxDriver):
     def _read(self) -> bytes:
         """Nothing where the terminal was hung up."""
         try:
-            return os.read(self.fileno, AT_ONCE)
+            return os.read(self.fileno, READ_BYTES)
         except OSError:
             return b""

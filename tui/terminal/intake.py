@@ -10,13 +10,13 @@ import codecs
 import re
 from typing import Final
 
-HOLD: Final = 0.3
+HOLD_SECONDS: Final = 0.3
 """Seconds that the rest of a character or of a sequence may take to come."""
-ESCAPE_HOLD: Final = 0.05
+ESCAPE_HOLD_SECONDS: Final = 0.05
 """Seconds after which an escape is the key."""
-PASTE_HOLD: Final = 2.0
+PASTE_HOLD_SECONDS: Final = 2.0
 """Seconds of silence after which a paste without an end is over."""
-LONGEST: Final = 64
+MOST_SEQUENCE_BYTES: Final = 64
 """Bytes of a sequence, at most."""
 
 PASTE_BEGIN: Final = b"\x1b[200~"
@@ -61,14 +61,14 @@ class Intake:
         text, so it is dropped; an escape alone is the key."""
         silent = now - self._last
         out = b""
-        if self._held in (b"\x1b", b"\x1b[") and silent >= ESCAPE_HOLD:
+        if self._held in (b"\x1b", b"\x1b[") and silent >= ESCAPE_HOLD_SECONDS:
             out, self._held = self._held, b""
-        if silent >= HOLD:
+        if silent >= HOLD_SECONDS:
             if self._pasting:
                 out = _seen(self._held)
             self._held = b""
-        text = self._decoded(out, final=silent >= HOLD)
-        if self._pasting and silent >= PASTE_HOLD:
+        text = self._decoded(out, final=silent >= HOLD_SECONDS)
+        if self._pasting and silent >= PASTE_HOLD_SECONDS:
             self._pasting = False
             text += PASTE_END.decode()
         return text
@@ -115,12 +115,12 @@ class Intake:
             out.append(data[:1])
             return data[1:]
         end = found.end()
-        if end == len(data) and end <= LONGEST:
+        if end == len(data) and end <= MOST_SEQUENCE_BYTES:
             self._held = data
             return b""
         final = data[end : end + 1]
         whole = b"@" <= final <= b"~"
-        if end > LONGEST or (not whole and end > 2):
+        if end > MOST_SEQUENCE_BYTES or (not whole and end > 2):
             return data[end + whole :]
         out.append(data[: end + whole])
         return data[end + whole :]

@@ -10,7 +10,7 @@ from tui import glyphs
 
 WARN, FULL = 0.75, 0.92
 """Shares from which a gauge warns and counts as full."""
-LABEL = 8
+LABEL_CELLS = 8
 
 
 def choose_colour(share: float) -> str:
@@ -48,9 +48,9 @@ class Gauge(Widget):
 
     def render(self) -> Content:
         style = "$cached" if self._steady else choose_colour(self.share)
-        width = max(4, self.size.width - LABEL - self._value_width - 2)
+        width = max(4, self.size.width - LABEL_CELLS - self._value_width - 2)
         return Content.assemble(
-            (f"{self.label:<{LABEL}} ", "$quiet"),
+            (f"{self.label:<{LABEL_CELLS}} ", "$quiet"),
             draw_bar(self.share, width, glyphs.find_glyphs(self), style),
             f" {self.text:>{self._value_width}}",
         )

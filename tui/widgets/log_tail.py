@@ -9,7 +9,7 @@ from collections import deque
 from core.foreign_text import make_printable
 from core.telemetry.log import FIELDS
 
-KEPT = 200
+KEPT_LINES = 200
 
 
 class LogTail(logging.Handler):
@@ -17,7 +17,7 @@ class LogTail(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.lines: deque[str] = deque(maxlen=KEPT)
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self.version = 0
 
     def emit(self, record: logging.LogRecord) -> None:

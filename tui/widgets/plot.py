@@ -52,7 +52,7 @@ def draw_line(values: Sequence[float], top: float, height: int, *, braille: bool
     return ["".join("*" if bits else " " for bits in row) for row in cells]
 
 
-HEADROOM = 1.15
+HEADROOM_FACTOR = 1.15
 """Room above the largest value, so that a steady line does not stick to the top."""
 
 
@@ -112,7 +112,7 @@ class Plot(Widget):
             return Content.styled(self._empty, "$quiet")
         marks = glyphs.find_glyphs(self)
         height = max(2, self.size.height - 1)
-        top = max(self.values) * HEADROOM
+        top = max(self.values) * HEADROOM_FACTOR
         labels = [""] * height
         for column in {0, height // 2} if height >= 5 else {0}:
             labels[column] = fmt.format_rate(top * (height - column) / height)

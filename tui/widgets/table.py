@@ -12,7 +12,7 @@ from textual.widgets.data_table import CellDoesNotExist, RowDoesNotExist
 from tui.widgets.plain import make_drawable
 
 Cell = str | Content
-WIDE = 110
+WIDE_COLUMNS = 110
 """Columns of terminal from which every column is shown."""
 
 
@@ -80,7 +80,7 @@ class RowTable(DataTable[Cell]):
 
     def _fit(self) -> None:
         """Choose the columns for the terminal's width."""
-        wide = self.app.size.width >= WIDE
+        wide = self.app.size.width >= WIDE_COLUMNS
         if wide == self._wide:
             return
         self._wide = wide

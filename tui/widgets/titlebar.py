@@ -14,7 +14,7 @@ from tui import glyphs
 from tui.actions.screens import SCREENS
 from tui.widgets.plain import Plain
 
-MODEL_WIDTH = 26
+MODEL_CELLS = 26
 _STYLES = {
     ModelState.READY: "$gauge-ok",
     ModelState.LOADING: "$gauge-warn",
@@ -74,7 +74,7 @@ class TitleBar(Horizontal):
         style = _STYLES[state] if state is not None else "$quiet"
         mark = marks.running if state is ModelState.READY else marks.no if failed else marks.idle
         label = Content.assemble(
-            fmt.clip_text(name.rsplit("/", 1)[-1], MODEL_WIDTH - len(word) - 3, marks.cut),
+            fmt.clip_text(name.rsplit("/", 1)[-1], MODEL_CELLS - len(word) - 3, marks.cut),
             " ",
             (f"{mark} {word}", style),
         )

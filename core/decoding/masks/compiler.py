@@ -17,12 +17,12 @@ from core.requests import AnswerForm, Constraint
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-MOST_KEPT: Final = 128
+MOST_KEPT_FORMS: Final = 128
 """Compiled forms."""
 MOST_KEPT_BYTES: Final = 128 << 20
 """That the compiled forms may take together, by estimate."""
 MATCHER_BYTES: Final = 1 << 16
-BYTES_A_CHARACTER: Final = 128
+BYTES_PER_CHARACTER: Final = 128
 """What compiled forms were seen to take: so much each, and so much for each character of the grammar."""
 SPECIAL: Final = b"\xff"
 """Before what is no text: the library allows it where a grammar names it alone."""
@@ -72,7 +72,7 @@ class MaskCompiler:
                 constraint.field,
             )
         with self._lock:
-            self._keep((constraint.form, thinking), matcher, MATCHER_BYTES + BYTES_A_CHARACTER * len(grammar))
+            self._keep((constraint.form, thinking), matcher, MATCHER_BYTES + BYTES_PER_CHARACTER * len(grammar))
             return TokenMask(matcher.deep_copy(), constraint.field)
 
     def _keep(self, key: Key, matcher: LLMatcher, size: int) -> None:
@@ -80,7 +80,7 @@ class MaskCompiler:
             return
         self._compiled[key] = matcher, size
         self._size += size
-        while len(self._compiled) > MOST_KEPT or self._size > MOST_KEPT_BYTES:
+        while len(self._compiled) > MOST_KEPT_FORMS or self._size > MOST_KEPT_BYTES:
             _, (_, freed) = self._compiled.popitem(last=False)
             self._size -= freed
 

@@ -16,16 +16,16 @@ Json = Any
 """A value as `json.loads` makes it."""
 Node = dict[str, Json]
 
-DEEPEST: Final = 110
+MOST_LEVELS: Final = 110
 """Levels that a schema may be nested; the library's reader of JSON stops at 128, and puts some around it."""
-LARGEST_WHOLE: Final = 2**53
+LARGEST_EXACT_INTEGER: Final = 2**53
 """The largest number up to which the library, which counts in doubles, tells all whole numbers apart."""
 WRITABLE: Final = frozenset("\b\t\n\f\r")
 """Control characters that have an escape of one letter; the masks allow no `\\u` escapes, by which the name of a
 member could be written in a second way."""
-MOST_COMPARED: Final = 300
+MOST_COMPARED_MEMBERS: Final = 300
 """Members of `oneOf` that are compared in pairs."""
-DEEPEST_COMPARED: Final = 4
+MOST_COMPARED_LEVELS: Final = 4
 DRAFTS: Final = frozenset(
     {
         *(f"json-schema.org/draft-0{number}/schema" for number in (3, 4, 6, 7)),
@@ -58,15 +58,15 @@ def prepare_schema(text: str) -> Json:
     try:
         root = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        raise SchemaRefused("", "", f"is nested more than {DEEPEST} levels deep") from None
+        raise SchemaRefused("", "", f"is nested more than {MOST_LEVELS} levels deep") from None
     except ValueError as error:
         raise SchemaRefused("", "", f"is no JSON: {error}") from error
     if root is True:
         return {}
     if not isinstance(root, dict):
         raise SchemaRefused("", "", "must be a JSON object")
-    if _depth(root) > DEEPEST:
-        raise SchemaRefused("", "", f"is nested more than {DEEPEST} levels deep")
+    if _depth(root) > MOST_LEVELS:
+        raise SchemaRefused("", "", f"is nested more than {MOST_LEVELS} levels deep")
     _SchemaPreparation(root).run()
     return root
 
@@ -155,11 +155,11 @@ class _SchemaPreparation:
     def _settle_one_of(self, node: Node) -> None:
         """Where no value is of two of them, one of them is any of them, which the library enforces."""
         members = node.get("oneOf")
-        if not isinstance(members, list) or len(members) > MOST_COMPARED:
+        if not isinstance(members, list) or len(members) > MOST_COMPARED_MEMBERS:
             return
         views = [self._views(member) for member in members]
         pairs = ((mine, other) for place, mine in enumerate(views) for other in views[place + 1 :])
-        if not all(self._are_apart(mine, other, DEEPEST_COMPARED) for mine, other in pairs):
+        if not all(self._are_apart(mine, other, MOST_COMPARED_LEVELS) for mine, other in pairs):
             return
         if "anyOf" in node or not members:
             node.setdefault("allOf", []).append({"anyOf": members})
@@ -172,7 +172,7 @@ class _SchemaPreparation:
     def _views(self, member: Json) -> list[Json]:
         """Schemas that all hold for what a member describes: itself, and what it refers to."""
         views = [member]
-        while isinstance(member, dict) and "$ref" in member and len(views) < DEEPEST_COMPARED:
+        while isinstance(member, dict) and "$ref" in member and len(views) < MOST_COMPARED_LEVELS:
             member = self._target(member["$ref"], "")
             views.append(member)
         return views
@@ -349,7 +349,7 @@ def _is_exact(value: Json) -> bool:
         case bool():
             return True
         case int():
-            return abs(value) <= LARGEST_WHOLE
+            return abs(value) <= LARGEST_EXACT_INTEGER
         case float():
             return math.isfinite(value)
         case _:
@@ -366,7 +366,7 @@ def _depth(value: Json) -> int:
     deepest, level = 0, [value]
     while level:
         deepest += 1
-        if deepest > DEEPEST:
+        if deepest > MOST_LEVELS:
             break
         level = [
             inner

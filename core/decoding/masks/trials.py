@@ -14,9 +14,9 @@ from core.confined.process import ConfinedProcess, ProcessEnded
 from core.decoding.masks.wire import REPORT_BYTES, FormFits, FormReport, FormUnfit, TryForm
 from core.requests import AnswerForm
 
-SECONDS: Final = 3.0
+FORM_SECONDS: Final = 3.0
 """That a form may take; a large one takes a tenth of it."""
-MOST_KEPT: Final = 512
+MOST_KEPT_FORMS: Final = 512
 """Forms of which the outcome is remembered."""
 MOST_KEPT_BYTES: Final = 32 << 20
 """That the remembered forms and grammars may have together."""
@@ -41,7 +41,7 @@ class FormTrials:
     There are as many processes as calls at once, started when they are first needed.
     """
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = FORM_SECONDS) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._idle: list[ConfinedProcess[FormReport]] = []
@@ -111,7 +111,7 @@ class FormTrials:
                 return
             self._outcomes[form] = _FormOutcome(report, size, until)
             self._size += size
-            while len(self._outcomes) > MOST_KEPT or self._size > MOST_KEPT_BYTES:
+            while len(self._outcomes) > MOST_KEPT_FORMS or self._size > MOST_KEPT_BYTES:
                 self._forget(next(iter(self._outcomes)))
 
     def _forget(self, form: AnswerForm) -> None:

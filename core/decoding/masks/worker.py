@@ -18,7 +18,7 @@ from core.requests import AnswerForm, GbnfGrammar, JsonObject, JsonSchema, LarkG
 ORDER_BYTES: Final = 1 << 25
 STACK_BYTES: Final = 4 << 20
 """Half of what threads of the workbench have: what does not fill it here will not fill theirs."""
-WORDS: Final = 300
+MOST_WORDS_CHARACTERS: Final = 300
 """Characters of the library's own words that are passed on."""
 BY_KEYWORD: Final = (
     ("Unknown format", "`format`: {}"),
@@ -94,7 +94,7 @@ def _explained(form: AnswerForm, said: str) -> str:
 def _short(said: str) -> str:
     """The library's words as the end of a sentence."""
     lines = [line.strip() for line in said.strip().splitlines() if line.strip().strip("^")]
-    return make_printable(" ".join(lines[:4]))[:WORDS].rstrip(". ")
+    return make_printable(" ".join(lines[:4]))[:MOST_WORDS_CHARACTERS].rstrip(". ")
 
 
 def _called(form: AnswerForm) -> str:

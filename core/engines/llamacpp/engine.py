@@ -106,7 +106,7 @@ class LlamaCppEngine:
         from core.hardware import describe_machine
         from core.models.fit.estimate import compute_bytes
         from core.models.fit.sizing import (
-            DEFAULT_CONTEXT,
+            DEFAULT_CONTEXT_TOKENS,
             DEFAULT_SLOTS,
             count_cells,
             count_outputs_for,
@@ -115,7 +115,7 @@ class LlamaCppEngine:
         from core.models.formats.read import read_header
 
         header = read_header(artifact)
-        context = options.ctx_size or min(header.trained_context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+        context = options.ctx_size or min(header.trained_context or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
         slots = options.slots or DEFAULT_SLOTS
         cells, flash = count_cells(context, slots), options.flash_attention is not False
 

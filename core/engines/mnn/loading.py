@@ -18,7 +18,7 @@ from core.engines.mnn.native import Llm, capture_output
 from core.engines.mnn.tokenizer import MnnTokenizer
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 from core.hardware import describe_machine, measure_available_memory
-from core.models.fit.sizing import DEFAULT_CONTEXT, choose_sizes
+from core.models.fit.sizing import DEFAULT_CONTEXT_TOKENS, choose_sizes
 
 CHUNK_TOKENS: Final = 64
 """Tokens of a step at most. MNN holds the interpreter's lock while it computes, and all else in this process waits."""
@@ -101,7 +101,7 @@ def _try(folder: MnnFolder, llm: Llm) -> int:
 
 def _describe(folder: MnnFolder, options: LoadOptions) -> ModelSpec:
     token_bytes = FLOAT_BYTES * folder.kv_elements
-    trained = folder.trained_context or options.ctx_size or DEFAULT_CONTEXT
+    trained = folder.trained_context or options.ctx_size or DEFAULT_CONTEXT_TOKENS
     sizes = choose_sizes(options, trained, token_bytes, measure_available_memory())
     return ModelSpec(
         architecture=folder.architecture,

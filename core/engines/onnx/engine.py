@@ -208,11 +208,11 @@ def _describe(
     folder: ModelFolder, variant: Variant, graph: Graph, tokenizer: JsonTokenizer, options: LoadOptions
 ) -> ModelSpec:
     from core.hardware import measure_available_memory
-    from core.models.fit.sizing import DEFAULT_CONTEXT, choose_sizes, count_token_bytes
+    from core.models.fit.sizing import DEFAULT_CONTEXT_TOKENS, choose_sizes, count_token_bytes
 
     heads, width = graph.shapes[0]
     token_bytes = count_token_bytes(graph.layers, heads, width, width, graph.kv_type)
-    trained = folder.trained_context(options.ctx_size or DEFAULT_CONTEXT)
+    trained = folder.trained_context(options.ctx_size or DEFAULT_CONTEXT_TOKENS)
     notes: tuple[str, ...] = ()
     if options.ctx_size is not None and options.ctx_size > trained:
         notes = (f"The context is {trained} tokens, not {options.ctx_size}: the graph knows no later positions.",)

@@ -119,9 +119,9 @@ class GenaiFolder(ModelFolder):
 def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSpec:
     """Raises ArtifactError where the configuration lacks a number."""
     from core.hardware import measure_available_memory
-    from core.models.fit.sizing import DEFAULT_CONTEXT, choose_sizes, count_token_bytes
+    from core.models.fit.sizing import DEFAULT_CONTEXT_TOKENS, choose_sizes, count_token_bytes
 
-    trained = _count(folder, folder.config, "context_length") or DEFAULT_CONTEXT
+    trained = _count(folder, folder.config, "context_length") or DEFAULT_CONTEXT_TOKENS
     counts = (_count(folder, folder.decoder, key) for key in ("num_hidden_layers", "num_key_value_heads", "head_size"))
     layers, heads, width = counts
     # Which type the cache has is the graph's secret; this is the largest.

@@ -17,7 +17,7 @@ from core.events import Event, Finished, FinishReason, TextDelta, Timings, Token
 
 BURST_SECONDS = 0.0002
 """Chunks that come closer together than this, on the whole, were made before they were sent."""
-LOWEST = -9999.0
+LOWEST_LOGPROB = -9999.0
 """OpenAI's stand-in for the logarithm of zero; some servers write null."""
 
 Byte = Annotated[int, Meta(ge=0, le=255)]
@@ -216,7 +216,7 @@ def _named(each: _TopLogprob, top: tuple[TokenLogprob, ...] = ()) -> TokenLogpro
 
 
 def _plain(token: str, logprob: float | None, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-    return TokenLogprob(token, token.encode("utf-8", "replace"), LOWEST if logprob is None else logprob, top)
+    return TokenLogprob(token, token.encode("utf-8", "replace"), LOWEST_LOGPROB if logprob is None else logprob, top)
 
 
 def _beginning(data: str) -> str:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 PACKAGE = Package("httpx", "httpx", "pip install httpx")
-SLOTS = 8
+DEFAULT_SLOTS = 8
 """Requests sent at once where nobody said otherwise; what the server cannot serve yet waits in its own queue."""
-LISTED = 20
+MOST_LISTED_NAMES = 20
 """Model names that an error lists."""
 CONTEXT_KEYS = ("context_length", "max_model_len", "context_window")
 """benchtop and most hosted services, vLLM, some others."""
@@ -124,7 +124,9 @@ def choose_card(name: str, address: str, found: Sequence[Card], wanted: str) -> 
     if name in ids:
         # A server that calls its model by its own address relays to itself.
         raise LoadFailed(name, f"The server at {address} is this one, or relays to itself; give another address.")
-    listed = ", ".join(clean_words(each) for each in ids[:LISTED]) + (", ..." if len(ids) > LISTED else "")
+    listed = ", ".join(clean_words(each) for each in ids[:MOST_LISTED_NAMES]) + (
+        ", ..." if len(ids) > MOST_LISTED_NAMES else ""
+    )
     if not found:
         raise LoadFailed(name, f"The server at {address} serves no model; load one there first.")
     if wanted:
@@ -160,8 +162,8 @@ def build_spec(card: Card, address: str, options: LoadOptions) -> ModelSpec:
         quantization=_text(card, "quantization"),
         context=context or trained,
         trained_context=trained,
-        slots=options.slots or SLOTS,
-        sequences=options.slots or SLOTS,
+        slots=options.slots or DEFAULT_SLOTS,
+        sequences=options.slots or DEFAULT_SLOTS,
         cells=0,
         batch=0,
         threads=0,

@@ -45,7 +45,7 @@ SOON_SECONDS = 0.05
 CLOSE_SECONDS = 5.0
 PATIENCE = Patience(first=0.5, attempts=6, total=30.0)
 """How often, and for how long, a busy server is asked again."""
-LONGEST_BODY = 4_000_000
+MOST_BODY_BYTES = 4_000_000
 """Bytes of a body that is read whole."""
 
 Result = TypeVar("Result")
@@ -292,8 +292,8 @@ async def _read(response: httpx.Response, address: str) -> bytes:
     async with asyncio.timeout(ANSWER_SECONDS):
         async for piece in response.aiter_bytes():
             body += piece
-            if len(body) > LONGEST_BODY:
-                raise EngineFailed(f"The server at {address} answered with more than {format_size(LONGEST_BODY)}.")
+            if len(body) > MOST_BODY_BYTES:
+                raise EngineFailed(f"The server at {address} answered with more than {format_size(MOST_BODY_BYTES)}.")
     return bytes(body)
 
 

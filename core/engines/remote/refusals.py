@@ -10,7 +10,7 @@ import msgspec
 
 from core.errors import BenchtopError, EngineFailed, Overloaded, QueueTimeout, RequestError
 
-LONGEST = 500
+MOST_CHARACTERS = 500
 """Characters of a server's own words that are repeated."""
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 """Statuses after which the server is asked again."""
@@ -64,9 +64,9 @@ def read_field(body: bytes) -> str | None:
 
 def clean_words(text: str) -> str:
     """Words of others made fit for a terminal and a log: one line, no control characters, not too long."""
-    plain = "".join(character if character.isprintable() else " " for character in text[: LONGEST * 2])
+    plain = "".join(character if character.isprintable() else " " for character in text[: MOST_CHARACTERS * 2])
     plain = " ".join(plain.split())
-    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}..."
+    return plain if len(plain) <= MOST_CHARACTERS else f"{plain[:MOST_CHARACTERS]}..."
 
 
 def _decoded(body: bytes | str) -> object:

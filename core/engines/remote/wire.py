@@ -26,7 +26,7 @@ DONE: Final = "[DONE]"
 """The data of the last event of a stream."""
 ANY_SEED: Final = 0xFFFF_FFFF
 """As 32 bits hold it, also -1: vLLM and llama.cpp draw a seed of their own for it, so no choice may come to it."""
-BAN: Final = -100.0
+BAN_BIAS: Final = -100.0
 """The lowest bias that OpenAI's dialect takes; JSON has no infinity."""
 
 
@@ -93,7 +93,7 @@ def _sampling(sampling: Sampling, choices: int) -> Iterator[tuple[str, object]]:
     if sampling.seed is not None:
         yield "seed", sampling.seed % (ANY_SEED + 1 - choices)
     if sampling.logit_bias:
-        yield "logit_bias", {str(token): max(bias, BAN) for token, bias in sampling.logit_bias}
+        yield "logit_bias", {str(token): max(bias, BAN_BIAS) for token, bias in sampling.logit_bias}
 
 
 def _penalties(sampling: Sampling, kind: Kind) -> Iterator[tuple[str, object]]:

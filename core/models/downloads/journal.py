@@ -14,10 +14,10 @@ from core.kept import MOST_FILE_BYTES
 from core.models.downloads.status import DownloadState
 from core.models.hub.repository import Quant
 
-COMPACT_FROM = 256 * 1024
+COMPACT_FROM_BYTES = 256 * 1024
 """Bytes of a journal that are worth writing anew, shorter."""
 NAME = "journal.jsonl"
-KEPT_ENDED = 50
+KEPT_ENDED_DOWNLOADS = 50
 """Ended downloads that a shortened journal still tells of."""
 
 
@@ -94,7 +94,7 @@ class DownloadJournal:
 
     def compact(self) -> None:
         """Write a long journal anew, with one or two lines for each download."""
-        if not self._path.is_file() or self._path.stat().st_size < COMPACT_FROM:
+        if not self._path.is_file() or self._path.stat().st_size < COMPACT_FROM_BYTES:
             return
         kept = _worth_keeping(list(replay_journal(self._read()).values()))
         write_atomically(self._path, b"".join(msgspec.json.encode(record) + b"\n" for record in _records(kept)))
@@ -140,7 +140,7 @@ def _apply(entries: dict[str, JournalEntry], record: Record) -> None:
 def _worth_keeping(entries: list[JournalEntry]) -> list[JournalEntry]:
     over = (DownloadState.DONE, DownloadState.CANCELLED)
     ended = [entry.id for entry in entries if entry.state in over]
-    dropped = set(ended[:-KEPT_ENDED])
+    dropped = set(ended[:-KEPT_ENDED_DOWNLOADS])
     return [entry for entry in entries if entry.id not in dropped]
 
 

@@ -16,7 +16,7 @@ from core.retry import Transient
 if TYPE_CHECKING:
     import httpx
 
-REDIRECTS = 5
+MOST_REDIRECTS = 5
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 SIZE = re.compile(r"\d{1,18}", re.ASCII)
 
@@ -40,7 +40,7 @@ def look_up_file(client: httpx.Client, access: HubAccess, repo: str, revision: s
     that count, `X-Repo-Commit`, `X-Linked-Etag` and `X-Linked-Size`.
     """
     url = access.url(repo, revision, path)
-    for _ in range(REDIRECTS):
+    for _ in range(MOST_REDIRECTS):
         with raise_hub_errors(access, url):
             response = client.head(url, headers=build_headers(access, own=True))
         if response.is_error:

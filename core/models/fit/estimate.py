@@ -23,9 +23,9 @@ from msgspec.structs import replace
 from core.contract.options import DEFAULT_BATCH_TOKENS, KvType, LoadOptions
 from core.devices import Device, DeviceKind
 from core.models.fit.sizing import (
-    DEFAULT_CONTEXT,
+    DEFAULT_CONTEXT_TOKENS,
     DEFAULT_SLOTS,
-    ROUNDING,
+    ROUNDING_CELLS,
     choose_sizes,
     count_cells,
     count_outputs_for,
@@ -33,20 +33,20 @@ from core.models.fit.sizing import (
 )
 from core.models.formats.header import Header
 
-FLOAT: Final = 4
+FLOAT_BYTES: Final = 4
 """Bytes of an activation."""
-MASK: Final = 2
-"""Bytes of an element of the attention mask; float16 with flash attention, else FLOAT."""
-WIDE: Final = 4
-FED: Final = 3
+MASK_BYTES: Final = 2
+"""Bytes of an element of the attention mask; float16 with flash attention, else FLOAT_BYTES."""
+WIDE_ROWS: Final = 4
+FED_ROWS: Final = 3
 """Rows of the embedding's width, and of the feed-forward part's, that one layer holds at once for each token."""
-WORD: Final = 150
-MERGE: Final = 135
+WORD_BYTES: Final = 150
+MERGE_BYTES: Final = 135
 """Bytes that llama.cpp's tokenizer keeps for a word, and for a pair it joins: the strings with the hash tables around
 them. Measured by loading vocabularies of 5,000 to 250,000 words alone."""
-OVERHEAD: Final = 6 << 20
+OVERHEAD_BYTES: Final = 6 << 20
 """Bytes beside everything counted: the library's own pages, graphs, threads."""
-TIGHT: Final = 0.9
+TIGHT_SHARE: Final = 0.9
 """Share of the free memory above which it is tight: other programs want some soon."""
 REARRANGED: Final[dict[str, frozenset[str]]] = {
     "avx2": frozenset({"Q4_0", "Q4_K", "IQ4_NL"}),
@@ -155,7 +155,7 @@ def choose_setup(header: Header, options: LoadOptions, available: int, features:
     with `features`."""
     sizes = choose_sizes(
         options,
-        header.trained_context or DEFAULT_CONTEXT,
+        header.trained_context or DEFAULT_CONTEXT_TOKENS,
         header.kv_bytes_per_token(options.cache_type),
         max(0, available - header.weight_bytes),
         residents=not header.recurrent and not (options.cuts_windows and header.window),
@@ -184,11 +184,11 @@ def find_largest_context(
 
     if fits(most):
         return most
-    low, high = 0, most // ROUNDING
+    low, high = 0, most // ROUNDING_CELLS
     while low < high:
         middle = -(-(low + high) // 2)
-        low, high = (middle, high) if fits(middle * ROUNDING) else (low, middle - 1)
-    return low * ROUNDING if low else None
+        low, high = (middle, high) if fits(middle * ROUNDING_CELLS) else (low, middle - 1)
+    return low * ROUNDING_CELLS if low else None
 
 
 def estimate_parts(header: Header, setup: Setup) -> Parts:
@@ -204,7 +204,7 @@ def estimate_parts(header: Header, setup: Setup) -> Parts:
     flash = setup.flash_attention
     computed = min(batch, setup.micro_batch or batch, cells)
     # The attention mask grows in steps, and after a first batch and one more token it is one step beyond the batch.
-    empty = compute_bytes(header, min(cells, batch + ROUNDING), computed, outputs, flash_attention=flash)
+    empty = compute_bytes(header, min(cells, batch + ROUNDING_CELLS), computed, outputs, flash_attention=flash)
     full = compute_bytes(header, cells, computed, outputs, flash_attention=flash)
     # llama.cpp sets a window aside for each sequence; MLX has what runs.
     others = 0 if setup.grows else (header.window or 0) * (sequences - 1)
@@ -215,9 +215,9 @@ def estimate_parts(header: Header, setup: Setup) -> Parts:
         kv=header.state_bytes(sequences) + (0 if setup.grows else kv),
         compute=empty,
         filling=full - empty + (kv if setup.grows else 0),
-        output=outputs * header.vocabulary * FLOAT,
-        vocabulary=header.vocabulary * WORD + header.merges * MERGE,
-        overhead=OVERHEAD,
+        output=outputs * header.vocabulary * FLOAT_BYTES,
+        vocabulary=header.vocabulary * WORD_BYTES + header.merges * MERGE_BYTES,
+        overhead=OVERHEAD_BYTES,
     )
 
 
@@ -235,12 +235,12 @@ def compute_bytes(header: Header, cells: int, batch: int, outputs: int, *, flash
     llama.cpp reports for six shapes in 34 settings: within 6%, save one 11% too small and one 20% too large. Layers
     with recurrent states are counted as others are, which is too little for them.
     """
-    fed = FLOAT * batch * (WIDE * header.width + FED * header.hidden)
-    logits = FLOAT * (outputs * header.vocabulary + batch * header.width)
+    fed = FLOAT_BYTES * batch * (WIDE_ROWS * header.width + FED_ROWS * header.hidden)
+    logits = FLOAT_BYTES * (outputs * header.vocabulary + batch * header.width)
     kinds = {layer.window is None for layer in header.layers if layer.elements}
     attending = bool(kinds)
-    mask = batch * cells * (MASK if flash_attention else FLOAT) * len(kinds)
-    scores = 0 if flash_attention else FLOAT * batch * (cells * header.heads + 5 * header.width) * attending
+    mask = batch * cells * (MASK_BYTES if flash_attention else FLOAT_BYTES) * len(kinds)
+    scores = 0 if flash_attention else FLOAT_BYTES * batch * (cells * header.heads + 5 * header.width) * attending
     return max(fed + mask, scores + mask, logits)
 
 
@@ -256,7 +256,7 @@ def _judge(parts: Parts, device: Device) -> Verdict:
         return Verdict.DOES_NOT_FIT
     # A card holds the weights once, in its own memory.
     wanted = parts.needed + (0 if device.kind is DeviceKind.CUDA else parts.copies)
-    return Verdict.FITS if wanted <= device.free * TIGHT else Verdict.TIGHT
+    return Verdict.FITS if wanted <= device.free * TIGHT_SHARE else Verdict.TIGHT
 
 
 def _accelerators_first(memory: Sequence[Device]) -> list[Device]:

@@ -21,11 +21,11 @@ from core.hardware import describe_machine
 from core.kept import keep_lines, load_kept_lines
 from core.models.fit.estimate import Correction, Parts, leave_uncorrected
 
-KEPT: Final = 200
+KEPT_LOADS: Final = 200
 """Loads that are remembered; the oldest are forgotten."""
-ENOUGH: Final = 3
+ENOUGH_LOADS: Final = 3
 """Loads of an engine before they say anything."""
-MOST: Final = 3.0
+MOST_FACTOR: Final = 3.0
 """Times the uncounted part may be larger or smaller than estimated; what is further off was no honest measurement."""
 
 Bytes = Annotated[int, Meta(ge=0)]
@@ -58,7 +58,7 @@ class FitRecords:
 
     def add(self, record: FitRecord) -> None:
         """Where it cannot be kept, nothing is lost but that."""
-        keep_lines(self._path, [*self.all(), record][-KEPT:])
+        keep_lines(self._path, [*self.all(), record][-KEPT_LOADS:])
 
     def all(self) -> list[FitRecord]:
         """Oldest first."""
@@ -77,7 +77,7 @@ def derive_correction(records: Iterable[FitRecord]) -> Correction:
     A median, because one load beside a busy program says nothing; bounded, so that no record makes an estimate absurd.
     """
     factors = [factor for record in records if (factor := _factor(record)) is not None]
-    if len(factors) < ENOUGH:
+    if len(factors) < ENOUGH_LOADS:
         return leave_uncorrected
     middle = median(factors)
     return lambda parts: correct_parts(parts, middle)
@@ -107,4 +107,4 @@ def _factor(record: FitRecord) -> float | None:
     if estimated <= 0:
         return None
     factor = (record.measured - exact) / estimated
-    return factor if 1 / MOST <= factor <= MOST else None
+    return factor if 1 / MOST_FACTOR <= factor <= MOST_FACTOR else None

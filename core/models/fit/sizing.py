@@ -13,20 +13,20 @@ from core.contract.options import BYTES, DEFAULT_BATCH_TOKENS, KvType, LoadOptio
 
 KV_SHARE = 0.25
 """Part of the memory available after the weights that the KV cache takes when nothing was asked for."""
-DEFAULT_CONTEXT = 16_384
+DEFAULT_CONTEXT_TOKENS = 16_384
 DEFAULT_SLOTS = 8
 SLOT_SHARE = 2_048
 """Cells set aside for each slot beyond the first; a request that needs more waits until others have freed theirs."""
-ROUNDING = 256
+ROUNDING_CELLS = 256
 """llama.cpp rounds a context up to this many cells."""
-RESIDENTS = 64
+RESIDENT_SEQUENCES = 64
 """Sequences beyond the running ones that may stay in the KV cache."""
-MAX_SEQUENCES = 256
+MOST_SEQUENCES = 256
 """llama.cpp's own bound (LLAMA_MAX_SEQ)."""
 
-SMALLER = (256, 128)
+SMALLER_BATCH_TOKENS = (256, 128)
 """Micro-batches that leave more of a processor's cache to the weights than the usual one."""
-LARGER = (1024, 2048)
+LARGER_BATCH_TOKENS = (1024, 2048)
 """Batches that keep many cores, or an accelerator, busier than the usual one."""
 
 OUTPUTS_PER_SLOT = 8
@@ -81,7 +81,7 @@ def choose_sizes(
         if context > trained:
             notes.append(f"A context of {context} tokens was asked for; the model was trained on {trained}.")
     else:
-        context = max(ROUNDING, min(trained, DEFAULT_CONTEXT, affordable))
+        context = max(ROUNDING_CELLS, min(trained, DEFAULT_CONTEXT_TOKENS, affordable))
         if context < trained:
             notes.append(f"The context is {context} of the {trained} tokens the model was trained on; see --ctx-size.")
     share = min(context, SLOT_SHARE)
@@ -105,8 +105,8 @@ def list_batch_sizes(options: LoadOptions, context: int, affordable: Callable[[i
     if options.micro_batch is not None:
         return [usual]
     # A user's own batch may be larger than the usual one, which is then a smaller micro-batch.
-    smaller = [size for size in (DEFAULT_BATCH_TOKENS, *SMALLER) if size < min(usual.batch, context)]
-    larger = [size for size in LARGER if options.batch is None and size <= context and affordable(size)]
+    smaller = [size for size in (DEFAULT_BATCH_TOKENS, *SMALLER_BATCH_TOKENS) if size < min(usual.batch, context)]
+    larger = [size for size in LARGER_BATCH_TOKENS if options.batch is None and size <= context and affordable(size)]
     return [usual, *(BatchSize(usual.batch, size) for size in smaller), *(BatchSize(size, size) for size in larger)]
 
 
@@ -117,7 +117,7 @@ def count_cells(context: int, slots: int) -> int:
 
 def count_sequences(slots: int, *, residents: bool) -> int:
     """Sequences that may exist at once, see `choose_sizes`."""
-    return min(MAX_SEQUENCES, slots + (RESIDENTS if residents else 1))
+    return min(MOST_SEQUENCES, slots + (RESIDENT_SEQUENCES if residents else 1))
 
 
 def count_outputs(spec: ModelSpec) -> int:
@@ -131,4 +131,4 @@ def count_outputs_for(sequences: int, slots: int) -> int:
 
 
 def _rounded(cells: int) -> int:
-    return -(-cells // ROUNDING) * ROUNDING
+    return -(-cells // ROUNDING_CELLS) * ROUNDING_CELLS

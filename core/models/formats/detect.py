@@ -13,7 +13,7 @@ from core.models.formats.registry import load_formats
 from core.models.formats.source import Damaged
 
 LFS_POINTER: Final = b"version https://git-lfs.github.com"
-SAMPLE: Final = 1 << 20
+SAMPLE_BYTES: Final = 1 << 20
 """Bytes read from either end for a fingerprint."""
 
 
@@ -49,9 +49,9 @@ def fingerprint_model(path: Path) -> str:
         name = each.relative_to(path).as_posix() if each != path else ""
         digest.update(os.fsencode(f"{name}\0{size}\0"))
         with each.open("rb") as file:
-            digest.update(file.read(SAMPLE))
-            file.seek(max(0, size - SAMPLE))
-            digest.update(file.read(SAMPLE))
+            digest.update(file.read(SAMPLE_BYTES))
+            file.seek(max(0, size - SAMPLE_BYTES))
+            digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()[:24]
 
 

@@ -11,12 +11,12 @@ from core.contract.artifact import FormatName
 from core.foreign_text import make_encodable
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import detect_format
-from core.models.formats.hf_config import LONGEST, Config
+from core.models.formats.hf_config import MOST_CONFIG_BYTES, Config
 from core.models.formats.registry import load_formats
 from core.models.formats.source import Damaged
 from core.telemetry.log import get_logger
 
-VERSION = 2
+INDEX_VERSION = 2
 """Of the findings; those that another version kept are forgotten."""
 log = get_logger(__name__)
 
@@ -83,7 +83,7 @@ class Inspector:
             return
         # Names that are not UTF-8 cannot be written; their files are looked into again each time.
         written = {path: kept for path, kept in self._fresh.items() if make_encodable(path) == path}
-        keep_value(self._memory, _Memory(VERSION, load_formats().names, written), "msgpack")
+        keep_value(self._memory, _Memory(INDEX_VERSION, load_formats().names, written), "msgpack")
         self._kept = dict(self._fresh)
 
 
@@ -111,12 +111,12 @@ def _config(path: Path) -> Finding:
     from core.models.formats.hf_config import find_label
 
     with path.open("rb") as file:
-        config = Config(file.read(LONGEST))
+        config = Config(file.read(MOST_CONFIG_BYTES))
     return Finding(label=find_label(config), kind=config.architecture)
 
 
 def _read(memory: Path) -> dict[str, _Kept]:
     kept = load_kept(memory, _Memory, "msgpack")
-    if kept is None or (kept.version, kept.formats) != (VERSION, load_formats().names):
+    if kept is None or (kept.version, kept.formats) != (INDEX_VERSION, load_formats().names):
         return {}
     return kept.files

@@ -25,15 +25,15 @@ MOST_PAIRS: Final = 65_536
 MOST_TENSORS: Final = 131_072
 MOST_ELEMENTS: Final = 4_194_304
 """Of an array; the largest vocabularies have some 300,000 words and twice as many merges."""
-KEPT: Final = 4_096
+KEPT_ELEMENTS: Final = 4_096
 """Elements up to which an array of numbers is kept: there are arrays with an element for each layer."""
-LONGEST_KEY: Final = 65_535
+MOST_KEY_BYTES: Final = 65_535
 """Bytes, as the format says."""
-LONGEST_TEXT: Final = 4 << 20
-LONGEST_NAME: Final = 1_024
+MOST_TEXT_BYTES: Final = 4 << 20
+MOST_NAME_BYTES: Final = 1_024
 MOST_DIMENSIONS: Final = 4
-LARGEST_DIMENSION: Final = 1 << 40
-ALIGNMENT: Final = 32
+MOST_DIMENSION_ELEMENTS: Final = 1 << 40
+ALIGNMENT_BYTES: Final = 32
 TEXT, ARRAY = 8, 9
 """Numbers of value types; the others are of fixed width, below."""
 NUMBERS: Final[Mapping[int, struct.Struct]] = {
@@ -90,7 +90,7 @@ def read_gguf(source: ByteSource) -> GgufHeader:
     for _ in range(pairs):
         _pair(cursor, found, lengths)
     directory, ends = _directory(cursor, tensors)
-    alignment = found.get("general.alignment", ALIGNMENT)
+    alignment = found.get("general.alignment", ALIGNMENT_BYTES)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
         raise Damaged(f"its weights are aligned to {alignment}")
     length = -(-cursor.position // alignment) * alignment
@@ -106,7 +106,7 @@ def check_version(version: int) -> None:
 
 
 def _pair(cursor: Cursor, found: dict[str, Value], lengths: dict[str, int]) -> None:
-    key = _text(cursor, LONGEST_KEY)
+    key = _text(cursor, MOST_KEY_BYTES)
     (kind,) = cursor.unpack(U32)
     if kind != ARRAY:
         found[key] = _scalar(cursor, kind)
@@ -120,8 +120,8 @@ def _pair(cursor: Cursor, found: dict[str, Value], lengths: dict[str, int]) -> N
         raise Damaged(f"the array {_shown(key)} in its header claims {count} values")
     lengths[key] = count
     if kind == TEXT:
-        cursor.skip_texts(count, LONGEST_TEXT)
-    elif count > KEPT:
+        cursor.skip_texts(count, MOST_TEXT_BYTES)
+    elif count > KEPT_ELEMENTS:
         cursor.skip(count * size)
     else:
         found[key] = struct.unpack(f"<{count}{NUMBERS[kind].format[1:]}", cursor.take(count * size))
@@ -129,7 +129,7 @@ def _pair(cursor: Cursor, found: dict[str, Value], lengths: dict[str, int]) -> N
 
 def _scalar(cursor: Cursor, kind: int) -> Scalar:
     if kind == TEXT:
-        return _text(cursor, LONGEST_TEXT)
+        return _text(cursor, MOST_TEXT_BYTES)
     if kind not in NUMBERS:
         raise Damaged(f"a value in its header is of the unknown kind {kind}")
     return cursor.unpack(NUMBERS[kind])[0]
@@ -142,13 +142,13 @@ def _directory(cursor: Cursor, count: int) -> tuple[tuple[Tensor, ...], int]:
     blocks = {kind.value: (kind.name, *GGML_QUANT_SIZES[kind]) for kind in GGMLQuantizationType}
     found, end = [], 0
     for _ in range(count):
-        name = _text(cursor, LONGEST_NAME)
+        name = _text(cursor, MOST_NAME_BYTES)
         (dimensions,) = cursor.unpack(U32)
         if dimensions > MOST_DIMENSIONS:
             raise Damaged(f"the tensor {_shown(name)} claims {dimensions} dimensions")
         shape = cursor.unpack(struct.Struct(f"<{dimensions}Q"))
         kind, offset = cursor.unpack(KIND_AND_OFFSET)
-        if any(not 0 < each < LARGEST_DIMENSION for each in shape):
+        if any(not 0 < each < MOST_DIMENSION_ELEMENTS for each in shape):
             raise Damaged(f"the tensor {_shown(name)} claims a shape of {shape}")
         if kind not in blocks:
             raise Damaged(f"the tensor {_shown(name)} is of the unknown type {kind}")

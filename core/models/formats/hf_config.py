@@ -11,7 +11,7 @@ from core.models.formats import hf_attention as attention
 from core.models.formats.header import Layer
 from core.models.formats.hf_keys import Keys, read_mapping
 
-LONGEST: Final = 8 << 20
+MOST_CONFIG_BYTES: Final = 8 << 20
 CONTEXTS: Final = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions", "max_seq_len")
 HIDDEN: Final = ("intermediate_size", "n_inner", "ffn_dim", "decoder_ffn_dim", "ffn_hidden_size")
 EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")

@@ -10,7 +10,16 @@ from typing import Final
 from core.contract.artifact import FormatName
 from core.models.formats.header import Header, Portion
 from core.models.formats.hf_attention import HEADS, WIDTHS, ProjectionRows
-from core.models.formats.hf_config import CONTEXTS, EXPERTS, HIDDEN, LONGEST, PACKED_BITS, USED, Config, Quantized
+from core.models.formats.hf_config import (
+    CONTEXTS,
+    EXPERTS,
+    HIDDEN,
+    MOST_CONFIG_BYTES,
+    PACKED_BITS,
+    USED,
+    Config,
+    Quantized,
+)
 from core.models.formats.listing import count_weight_bytes
 from core.models.formats.safetensors_table import SafeTensor, read_safetensors
 from core.models.formats.source import Damaged, Files
@@ -25,9 +34,9 @@ def read_folder_header(format_: FormatName, name: str, files: Files) -> Header:
     sizes = files.sizes
     if "config.json" not in sizes:
         raise Damaged("there is no config.json")
-    if sizes["config.json"] > LONGEST:
+    if sizes["config.json"] > MOST_CONFIG_BYTES:
         raise Damaged(f"its config.json has {sizes['config.json']} bytes")
-    config = Config(files.open("config.json").read(0, LONGEST))
+    config = Config(files.open("config.json").read(0, MOST_CONFIG_BYTES))
     notes: list[str] = []
     quantized = config.quantized
     tables = [read_safetensors(files.open(path)) for path in sorted(sizes) if path.endswith(".safetensors")]
@@ -98,5 +107,5 @@ def _has_template(files: Files) -> bool:
 def _mentions(files: Files, path: str, words: Iterable[bytes]) -> bool:
     if path not in files.sizes:
         return False
-    data = files.open(path).read(0, LONGEST)
+    data = files.open(path).read(0, MOST_CONFIG_BYTES)
     return any(word in data for word in words)

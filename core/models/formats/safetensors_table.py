@@ -14,9 +14,9 @@ from msgspec import Meta, Struct
 
 from core.models.formats.source import U64, ByteSource, Damaged
 
-LONGEST: Final = 100_000_000
+MOST_TABLE_BYTES: Final = 100_000_000
 """Bytes of the table that the library itself takes."""
-READ: Final = 64 << 20
+MOST_READ_BYTES: Final = 64 << 20
 """Bytes that are read of it here."""
 
 
@@ -40,7 +40,7 @@ def read_safetensors(source: ByteSource) -> Mapping[str, SafeTensor]:
     if len(head) < 8:
         raise Damaged("it ends within its header")
     (length,) = U64.unpack_from(head)
-    if length > min(LONGEST, READ) or 8 + length > source.size:
+    if length > min(MOST_TABLE_BYTES, MOST_READ_BYTES) or 8 + length > source.size:
         raise Damaged(f"its table of contents claims {length} bytes")
     table = head[8 : 8 + length]
     if len(table) < length:

@@ -9,10 +9,10 @@ from typing import Final, Protocol
 
 from core.sizes import format_size
 
-FIRST: Final = 1 << 20
-"""Bytes fetched first; each further fetch takes twice as many as the one before, up to LARGEST."""
-LARGEST: Final = 8 << 20
-MOST: Final = 64_000_000
+FIRST_BYTES: Final = 1 << 20
+"""Bytes fetched first; each further fetch takes twice as many as the one before, up to LARGEST_BYTES."""
+LARGEST_BYTES: Final = 8 << 20
+MOST_HEADER_BYTES: Final = 64_000_000
 """Bytes a header may take all in all; the longest in use (tokenizers of a quarter million words) take a fifth of it."""
 U64: Final = struct.Struct("<Q")
 
@@ -83,7 +83,7 @@ class Cursor:
         self._at = 0
         """Offset in the piece; lies beyond its end where bytes were skipped."""
         self._fetched = 0
-        self._step = FIRST
+        self._step = FIRST_BYTES
 
     @property
     def position(self) -> int:
@@ -127,10 +127,10 @@ class Cursor:
         kept = self._piece[self._at :]
         wanted = max(self._step, length) - len(kept)
         self._fetched += wanted
-        if self._fetched > MOST:
-            raise Damaged(f"its header is longer than {format_size(MOST)}")
+        if self._fetched > MOST_HEADER_BYTES:
+            raise Damaged(f"its header is longer than {format_size(MOST_HEADER_BYTES)}")
         self._piece = kept + self._source.read(position + len(kept), wanted)
         self._start, self._at = position, 0
-        self._step = min(LARGEST, self._step * 2)
+        self._step = min(LARGEST_BYTES, self._step * 2)
         if len(self._piece) < length:
             raise Damaged("it ends within its header")

@@ -71,7 +71,7 @@ QUANTIZATIONS: Final = {
     14: "Q6_K",
 }
 """ggml's file types; thousands of the number count versions of the quantization."""
-LONGEST_NAME: Final = 256
+MOST_NAME_BYTES: Final = 256
 """Bytes of a tensor's name or of a word."""
 
 
@@ -191,7 +191,7 @@ def _skip_vocabulary(file: BinaryIO, header: WhisperHeader) -> None:
         raise Damaged(f"its vocabulary claims {words} words")
     for _ in range(words):
         (length,) = _integers(file, 1)
-        if not 0 <= length <= LONGEST_NAME:
+        if not 0 <= length <= MOST_NAME_BYTES:
             raise Damaged(f"a word of its vocabulary claims {length} bytes")
         _exactly(file, length)
 
@@ -199,7 +199,7 @@ def _skip_vocabulary(file: BinaryIO, header: WhisperHeader) -> None:
 def _skip_tensor(file: BinaryIO, size: int) -> tuple[int, int]:
     """The tensor's elements and bytes."""
     dimensions, name_length, kind = _integers(file, 3)
-    if not 1 <= dimensions <= 4 or not 0 < name_length <= LONGEST_NAME or kind not in BLOCKS:
+    if not 1 <= dimensions <= 4 or not 0 < name_length <= MOST_NAME_BYTES or kind not in BLOCKS:
         raise Damaged(f"a tensor's record at byte {file.tell() - 12} makes no sense")
     shape = _integers(file, dimensions)
     # whisper.cpp's log passes names on as text, and what is none would end the process.

@@ -35,7 +35,7 @@ WIDTHS: Final[Mapping[str, tuple[str, ...]]] = {
     "fp16": ("F16", "BF16", "fp16", "onnx-fp16", "onnx-float16", "onnx-bf16"),
 }
 """What a width means in each format, the best first."""
-SHOWN: Final = 12
+MOST_SHOWN_QUANTS: Final = 12
 
 
 def choose_quant(name: HubName, repository: Repository, formats: Sequence[FormatName] = ORDER) -> Quant:
@@ -127,5 +127,5 @@ def _absent(name: HubName, repository: Repository, able: Sequence[Quant]) -> str
 def _listed(quants: Sequence[Quant]) -> str:
     """Labels, each with its size where that is told."""
     said = [f"{quant.label} ({format_size(quant.size)})" if quant.size >= 1e8 else quant.label for quant in quants]
-    more = f" and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
-    return ", ".join(said[:SHOWN]) + more
+    more = f" and {len(said) - MOST_SHOWN_QUANTS} more" if len(said) > MOST_SHOWN_QUANTS else ""
+    return ", ".join(said[:MOST_SHOWN_QUANTS]) + more

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TOKEN_HINT: Final = "set HF_TOKEN to a token of yours, or run `hf auth login`"  # noqa: S105
 LONGEST_BELIEVED_SECONDS: Final = 24 * 3600
 """A longer Retry-After counts as none: the Hub's own limits last five minutes."""
-PASSING: Final = (408, 409, 425, 500, 502, 503, 504)
+PASSING_STATUSES: Final = (408, 409, 425, 500, 502, 503, 504)
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def translate_refusal(response: httpx.Response, access: HubAccess, repo: str | N
         when = "in a few minutes" if wait is None else f"in {math.ceil(wait)} s"
         hint = "" if access.token else f", or {TOKEN_HINT}, which allows more"
         return HubBusy("The Hub asks for fewer requests.", f"Try again {when}{hint}.", wait)
-    if status in PASSING:
+    if status in PASSING_STATUSES:
         return HubUnreachable(f"The Hub failed with status {status}.", "Try again in a few minutes.", wait)
     if code == "GatedRepo":
         return GatedRepository(_gated(named, access))

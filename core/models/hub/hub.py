@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from core.errors import GatedRepository, HubError, RepositoryNotFound, RequestError
 from core.kept import keep_value, load_kept
 from core.models.formats.header import Header
-from core.models.formats.hf_config import LONGEST, Config, find_label
+from core.models.formats.hf_config import MOST_CONFIG_BYTES, Config, find_label
 from core.models.formats.read import describe_files
 from core.models.formats.source import ByteSource, Damaged
 from core.models.hub.endpoint import COMMIT, REPO, HubAccess, check_path, read_hub_access
@@ -92,7 +92,7 @@ class Hub:
     def _told_by_config(self, repo: str, revision: str, files: tuple[RepoFile, ...]) -> tuple[str | None, str]:
         """The label of the safetensors and the model's type; nothing where config.json cannot be had."""
         names = {file.path: file.size for file in files}
-        if not 0 < names.get("config.json", 0) <= LONGEST or not any(
+        if not 0 < names.get("config.json", 0) <= MOST_CONFIG_BYTES or not any(
             name.endswith((".safetensors", ".onnx")) for name in names
         ):
             return None, ""

@@ -24,11 +24,11 @@ from core.sizes import format_size
 if TYPE_CHECKING:
     import httpx
 
-TIMEOUT: Final = 15.0
+SILENCE_SECONDS: Final = 15.0
 """Seconds to connect, and between two pieces of an answer."""
-PATIENCE: Final = 60.0
+ANSWER_SECONDS: Final = 60.0
 """Seconds that the body of an answer may take in all, however steadily it trickles."""
-LONGEST_ANSWER: Final = 64_000_000
+MOST_ANSWER_BYTES: Final = 64_000_000
 """Bytes of JSON; the listing of a repository of many thousand files is a tenth as long."""
 
 Query = Sequence[tuple[str, str]]
@@ -52,7 +52,7 @@ class HubLink:
         """GET of an address below the endpoint, or of a page's `next`. Raises HubError."""
         url = urljoin(f"{self.access.endpoint}/", path)
         with self._answer(url, query, {}, repo, path) as response:
-            body = _bounded(response, LONGEST_ANSWER)
+            body = _bounded(response, MOST_ANSWER_BYTES)
             return HubResponse(body, self._next(response))
 
     def part(self, repo: str, revision: str, path: str, start: int, length: int) -> bytes:
@@ -78,7 +78,7 @@ class HubLink:
         self.access.require_network()
         if self._client is None:
             # On a redirect to another host httpx leaves the token behind.
-            self._client = build_client(TIMEOUT, follow_redirects=True)
+            self._client = build_client(SILENCE_SECONDS, follow_redirects=True)
         sent = {**build_headers(self.access, own=True), **headers}
         with (
             raise_hub_errors(self.access, self.access.endpoint),
@@ -106,11 +106,11 @@ def decode_answer(body: bytes, kind: type[Told], what: str) -> Told:
 def _bounded(response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
     """The body; with `cut` no more than `most` bytes of it are read, else a longer one raises HubError."""
     body = bytearray()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + ANSWER_SECONDS
     for piece in response.iter_bytes():
         body += piece
         if time.monotonic() > end:
-            raise HubUnreachable(f"The Hub's answer did not end within {PATIENCE:.0f} s.", "Try again later.")
+            raise HubUnreachable(f"The Hub's answer did not end within {ANSWER_SECONDS:.0f} s.", "Try again later.")
         if len(body) >= most and cut:
             break
         if len(body) > most:

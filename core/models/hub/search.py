@@ -16,7 +16,7 @@ from core.models.hub.quants import guess_formats
 
 MOST_PAGES: Final = 5
 """Pages asked for in one go where few of what they list pass the filters."""
-PAGE: Final = 50
+PAGE_MODELS: Final = 50
 EXPANDED: Final = (
     *("downloads", "likes", "lastModified", "pipeline_tag", "tags", "gated", "private"),
     *("safetensors", "gguf", "siblings"),
@@ -137,7 +137,7 @@ def _query(words: str, filters: Filters) -> Query:
         *(("filter", tag) for tag in tags),
         ("sort", filters.sort.value),
         ("direction", "-1"),
-        ("limit", str(min(PAGE, filters.limit))),
+        ("limit", str(min(PAGE_MODELS, filters.limit))),
         *(("expand", each) for each in EXPANDED),
     ]
 

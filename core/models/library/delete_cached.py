@@ -20,7 +20,7 @@ from core.models.downloads.journal import NAME, DownloadJournal, JournalEntry
 from core.models.downloads.status import DownloadState
 from core.models.hub.cache import PREFIX, list_quants, read_snapshot
 from core.models.hub.endpoint import RepoCache, measure_file
-from core.models.library.scan import PARTIAL, WORTH_TELLING, LibraryEntry
+from core.models.library.scan import PARTIAL, WORTH_TELLING_BYTES, LibraryEntry
 
 WEIGHTS: Final = frozenset({".gguf", ".safetensors", ".onnx", ".onnx_data", ".bin", ".pte", ".mnn", ".weight", ".pt"})
 """Endings of files that are kept however small, such as a projector or a part of a split model."""
@@ -133,7 +133,7 @@ def _begun(folder: Path) -> bool:
 
 def _weighs(path: Path) -> bool:
     size = measure_file(path)
-    return size >= WORTH_TELLING or (size >= 0 and path.suffix in WEIGHTS)
+    return size >= WORTH_TELLING_BYTES or (size >= 0 and path.suffix in WEIGHTS)
 
 
 def _refs(folder: Path, commit: str) -> Iterator[Path]:

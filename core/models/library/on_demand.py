@@ -18,9 +18,9 @@ from core.models.library.scan import LibraryEntry, Location
 from core.names import are_same, parse_asked
 from core.telemetry.log import get_logger
 
-FRESH: Final = 5.0
+FRESH_SECONDS: Final = 5.0
 """Seconds after which the library is looked through again."""
-PATIENCE: Final = 2.0
+PATIENCE_SECONDS: Final = 2.0
 """Seconds that a client waits for the look through a large library; then it gets the models found before."""
 log = get_logger(__name__)
 
@@ -45,11 +45,11 @@ class Shelf:
         self._looking: asyncio.Task[None] | None = None
 
     async def entries(self) -> tuple[LibraryEntry, ...]:
-        """All models of this machine, as far as they are found within PATIENCE seconds."""
-        if time.monotonic() - self._when > FRESH:
+        """All models of this machine, as far as they are found within PATIENCE_SECONDS seconds."""
+        if time.monotonic() - self._when > FRESH_SECONDS:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look_again())
-            await asyncio.wait({self._looking}, timeout=PATIENCE)
+            await asyncio.wait({self._looking}, timeout=PATIENCE_SECONDS)
         return self._found
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PARTIAL: Final = "*.incomplete"
 """The name of a blob that was not fetched whole, as huggingface_hub gives it."""
-WORTH_TELLING: Final = 1_000_000
+WORTH_TELLING_BYTES: Final = 1_000_000
 """Bytes from which a repository is listed although nothing in it can be run."""
 
 
@@ -307,7 +307,7 @@ def _incomplete(snapshot: CachedSnapshot, inspector: Inspector, location: Locati
 def _other(snapshot: CachedSnapshot) -> Iterator[LibraryEntry]:
     """A repository in the cache in which nothing can be run here."""
     size = sum(file.size for file in snapshot.files)
-    if size >= WORTH_TELLING and not any(path.endswith(".gguf") for path in snapshot.seen):
+    if size >= WORTH_TELLING_BYTES and not any(path.endswith(".gguf") for path in snapshot.seen):
         files = tuple(snapshot.folder / file.path for file in snapshot.files)
         said = "holds nothing that can be run here"
         yield LibraryEntry(snapshot.repo, snapshot.folder, None, size, False, said, Location.HUB, files)

@@ -16,9 +16,9 @@ from core.models.library.scan import LibraryEntry, Location
 from core.models.paths import read_url
 from core.names import drop_password
 
-MOST: Final = 1_000
+MOST_MODELS: Final = 1_000
 """Models that are listed of one server."""
-LARGEST: Final = 4 << 20
+MOST_ANSWER_BYTES: Final = 4 << 20
 """Bytes of a server's answer."""
 
 
@@ -59,9 +59,9 @@ def _ask(url: str, timeout: float) -> list[LibraryEntry]:
             body = b""
             for piece in answer.iter_bytes():
                 body += piece
-                if len(body) > LARGEST:
+                if len(body) > MOST_ANSWER_BYTES:
                     return [_failed(address.name, "its list of models is too long")]
-        models = msgspec.json.decode(body, type=_Models).data[:MOST]
+        models = msgspec.json.decode(body, type=_Models).data[:MOST_MODELS]
     except httpx.HTTPStatusError as error:
         return [_failed(address.name, f"it answers with status {error.response.status_code}")]
     except httpx.HTTPError as error:

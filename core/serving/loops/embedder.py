@@ -27,7 +27,7 @@ from core.snapshots import RequestRow, RequestState
 from core.tasks.embed import count_fitting, shorten_vector
 from core.telemetry.log import get_logger
 
-ROWS = 256
+MOST_ROWS = 256
 """Inputs of one request in a pass, at most."""
 log = get_logger(__name__)
 
@@ -52,7 +52,7 @@ class EmbedJob(LoopJob):
     @property
     def lengths(self) -> list[int]:
         """Of what is pending, as far as a pass may reach."""
-        return [len(self.inputs[index]) for index in islice(self.pending, ROWS)]
+        return [len(self.inputs[index]) for index in islice(self.pending, MOST_ROWS)]
 
     def take(self, count: int) -> list[int]:
         return [self.pending.popleft() for _ in range(count)]

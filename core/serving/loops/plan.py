@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-STALL = 0.1
+STALL_SECONDS = 0.1
 """Seconds that a prefill chunk may hold up running streams."""
-SMALLEST_CHUNK = 32
+SMALLEST_CHUNK_TOKENS = 32
 
 
 def plan_step(pending: Sequence[int], batch: int, prefill_limit: int) -> list[int]:
@@ -30,4 +30,4 @@ def plan_step(pending: Sequence[int], batch: int, prefill_limit: int) -> list[in
 
 def limit_prefill(rate: float, batch: int) -> int:
     """Prefill tokens that fit between two tokens of a running stream, at `rate` tokens a second (zero: unknown)."""
-    return min(batch, max(SMALLEST_CHUNK, int(rate * STALL)))
+    return min(batch, max(SMALLEST_CHUNK_TOKENS, int(rate * STALL_SECONDS)))

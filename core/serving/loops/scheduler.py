@@ -28,10 +28,10 @@ from core.serving.stream import Stream, post_call
 from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
 from core.telemetry.log import get_logger
 
-HAND_OVER = 0.004
+HAND_OVER_SECONDS = 0.004
 """Seconds between two hand-overs while nothing but decoding goes on: waking the front end for each token of a small
 model would take the processor from the engine, and nobody reads that fast."""
-RESTARTS = 3
+MOST_RESTARTS = 3
 """Restarts in a row without a single good step before the model is given up."""
 
 REST_SECONDS = 0.5
@@ -220,7 +220,7 @@ class ServingLoop(ModelLoop[RequestJob]):
     def _may_hold(self, work: Sequence[tuple[ServedChoice, Work]]) -> bool:
         """Whether what there is to tell may wait for the step: for a short one only, and a prefill may be long."""
         decoding = bool(work) and all(len(item.tokens) == 1 for _, item in work)
-        return decoding and time.monotonic() - self._handed + self._pace < HAND_OVER
+        return decoding and time.monotonic() - self._handed + self._pace < HAND_OVER_SECONDS
 
     def _drop_cancelled(self) -> None:
         for choice in [choice for choice in (*self._running, *self._waiting) if choice.job.cancelled]:
@@ -387,7 +387,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._abandon([choice for choice, _ in work], failure)
         self._hand_over()
         self._failures += 1
-        if self._failures > RESTARTS:
+        if self._failures > MOST_RESTARTS:
             raise EngineFailed(f"The model {self._name} failed {self._failures} times in a row: {failure}")
         self._restarting(str(failure))
         for choice in self._running:

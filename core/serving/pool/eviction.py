@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-RESERVED = 8_000_000_000
+RESERVED_BYTES = 8_000_000_000
 RESERVED_SHARE = 0.2
 
 
@@ -44,7 +44,7 @@ class NoRoom(Struct, frozen=True):
 
 def choose_memory_limit(memory: int) -> int:
     """Bytes that all models together may take: the system's memory less 8 GB or a fifth, whichever is less."""
-    return memory - min(RESERVED, int(memory * RESERVED_SHARE))
+    return memory - min(RESERVED_BYTES, int(memory * RESERVED_SHARE))
 
 
 def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> EvictionPlan | NoRoom:

@@ -29,7 +29,7 @@ from core.telemetry.log import get_logger
 from core.trial.choose_engine import Candidate, Selector
 from core.trial.probe import Prober, apply_fitting
 
-TRIAL = 5.0
+TRIAL_SECONDS = 5.0
 """Seconds of measuring before the only engine of a model first runs it."""
 log = get_logger(__name__)
 
@@ -215,7 +215,7 @@ class ModelLoader:
             tell(f"trying {engine.name} in a child process")
             bench = self._settings.bench
             # Without measuring, one round still tells whether the engine survives the model.
-            budget = min(bench.budget, TRIAL) if bench.enabled else 0.0
+            budget = min(bench.budget, TRIAL_SECONDS) if bench.enabled else 0.0
             arguments = (engine, candidate.location, artifact, options, stop)
             verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh)
             options, notes = apply_fitting(engine, artifact, verdict, options), verdict.notes

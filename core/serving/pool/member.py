@@ -20,7 +20,7 @@ from core.settings.profile import Profile
 from core.sizes import format_size
 from core.snapshots import ModelKind, ModelState
 
-RETRY_AFTER = 5
+RETRY_AFTER_SECONDS = 5
 """Seconds after which a client may ask again that found too many requests waiting for a model that is leaving."""
 
 
@@ -115,7 +115,7 @@ class Member:
     async def opened(self, depth: int) -> None:
         """Returns when it is not leaving. Raises QueueFull when `depth` requests wait for that; zero is no bound."""
         if depth and self._outside >= depth:
-            raise QueueFull(depth, RETRY_AFTER)
+            raise QueueFull(depth, RETRY_AFTER_SECONDS)
         self._outside += 1
         try:
             while self.leaving:

@@ -11,7 +11,7 @@ from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions
 from core.engines.registry import Engines
 from core.errors import NotDownloaded
-from core.models.fit.records import ENOUGH
+from core.models.fit.records import ENOUGH_LOADS
 from core.models.resolve import resolve_own
 from core.models.store import Store
 from core.settings.profile import Profile
@@ -48,7 +48,7 @@ def test_estimates_are_corrected_by_what_loading_took(store: Store) -> None:
     store.learn("llamacpp", GUIDE, options, 0)
     predicted = store.records.all()[0].predicted
     rest = predicted.compute + predicted.vocabulary + predicted.overhead
-    for _ in range(ENOUGH):
+    for _ in range(ENOUGH_LOADS):
         store.learn("llamacpp", GUIDE, options, predicted.loaded + rest)
     after = store.judge(header).fit.parts
     assert after.overhead == 2 * before.overhead

@@ -22,7 +22,15 @@ from msgspec import Meta, Struct
 
 from core.settings.load import LoadedSettings, read_settings
 from core.settings.schema import Settings
-from tui.cli.config import HIDDEN, WIDTH, format_lines, format_option_rows, map_options, print_settings, show_json
+from tui.cli.config import (
+    HIDDEN,
+    WIDTH_COLUMNS,
+    format_lines,
+    format_option_rows,
+    map_options,
+    print_settings,
+    show_json,
+)
 
 PATIENCE = 60.0
 
@@ -122,7 +130,7 @@ def test_json_tells_values_and_origins(loaded: LoadedSettings, capsys: pytest.Ca
 def test_origins_stand_in_one_column_within_eighty(loaded: LoadedSettings) -> None:
     for block in text(loaded).split("\n\n")[1:]:
         rows = block.splitlines()[1:]
-        assert all(len(row) <= WIDTH for row in rows)
+        assert all(len(row) <= WIDTH_COLUMNS for row in rows)
         assert len({row.index("  # ") for row in rows}) <= 1
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from core.settings.load import load_settings
-from tui.cli.main import USAGE, main
+from tui.cli.main import USAGE_STATUS, main
 
 SERVER = {
     "server": {"port": 8000},
@@ -46,7 +46,7 @@ def test_a_file_that_is_there_is_replaced_only_when_that_is_said(
     target = tmp_path / "mine.toml"
     target.write_text("[server]\nport = 1\n")
     words = ["config", "import", str(source), "-C", str(target)]
-    assert main(words) == USAGE
+    assert main(words) == USAGE_STATUS
     assert f"The config file {target} is there already; --force replaces it" in capsys.readouterr().err
     assert target.read_text() == "[server]\nport = 1\n"
     assert main([*words, "--force"]) == 0
@@ -66,7 +66,7 @@ def test_a_wrong_file_is_told_and_nothing_is_written(
     tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str], content: object, said: str
 ) -> None:
     source.write_text(json.dumps(content))
-    assert main(["config", "import", str(source)]) == USAGE
+    assert main(["config", "import", str(source)]) == USAGE_STATUS
     assert said in capsys.readouterr().err
     assert not (tmp_path / "home" / "config").exists()
 

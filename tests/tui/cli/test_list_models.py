@@ -10,7 +10,7 @@ import pytest
 
 from core.guide import WEIGHTS
 from tests.fakes.hubcache import cached
-from tui.cli.main import USAGE, main
+from tui.cli.main import USAGE_STATUS, main
 
 Command = Callable[..., tuple[int, str, str]]
 GGUF = WEIGHTS.read_bytes()
@@ -98,7 +98,7 @@ def test_the_short_name_stands_beside_the_path_where_it_can_be_typed(tmp_path: P
 def test_a_model_of_the_cache_is_deleted_by_its_name(tmp_path: Path, command: Command) -> None:
     cached(tmp_path / "hub", "unsloth/gemma-3-1b-it-GGUF", {"gemma-3-1b-it-Q4_K_M.gguf": GGUF})
     assert command("rm", "gemma-1b", "-y")[0] == 0
-    assert command("rm", "gemma-1b", "-y")[0] == USAGE
+    assert command("rm", "gemma-1b", "-y")[0] == USAGE_STATUS
     assert "gemma" not in command("list")[1]
 
 
@@ -116,12 +116,12 @@ def test_what_is_not_to_be_deleted_is_told_in_one_sentence(
 ) -> None:
     snapshot = cached(tmp_path / "hub", "o/r", {"m-Q4_K_M.gguf": GGUF, "m-Q8_0.gguf": GGUF + b"8"})
     code, out, err = command("rm", *words)
-    assert (code, out) == (USAGE, "")
+    assert (code, out) == (USAGE_STATUS, "")
     assert says in err
     assert len(list(snapshot.iterdir())) == 2
 
 
 def test_a_model_that_is_not_here_says_how_to_get_it(command: Command) -> None:
     code, _, err = command("gemma-4b:8bit")
-    assert code == USAGE
+    assert code == USAGE_STATUS
     assert "`tui pull gemma-4b:8bit` downloads it." in err

@@ -24,7 +24,7 @@ from tui.cli import doctor
 from tui.cli.arguments import Arguments
 from tui.cli.commands import COMMANDS, WORKBENCH, Command, build_parser
 from tui.cli.doctor import mend_lines
-from tui.cli.main import USAGE, main
+from tui.cli.main import USAGE_STATUS, main
 
 PATIENCE = 60.0
 
@@ -42,7 +42,7 @@ def run(home: Path, *words: str, environment: dict[str, str] | None = None) -> s
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
     """The one sentence on stderr of a command that was refused."""
-    assert done.returncode == USAGE, done.stderr
+    assert done.returncode == USAGE_STATUS, done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.splitlines()
@@ -217,7 +217,7 @@ def test_a_config_file_of_which_nobody_can_tell_whether_it_is_there_is_named(
     path = tmp_path / "config" / "config.toml"
     path.parent.mkdir()
     path.symlink_to(path)
-    assert main([command]) == USAGE
+    assert main([command]) == USAGE_STATUS
     assert f"tui: The config file {path} cannot be read: " in capsys.readouterr().err
 
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 from core.guide import WEIGHTS
 from core.supervision import Note, ServerJournal, read_note
 from tests.tui.cli.test_serve import PATIENCE, QUICK, asked, environment
-from tui.cli.supervisor import MOST_SERVED, QUICK_SECONDS, Blame, Death
+from tui.cli.supervisor import MOST_SERVED_DEATHS, QUICK_SECONDS, Blame, Death
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="deaths by signals are those of POSIX")
 
@@ -155,7 +155,7 @@ def test_a_model_that_was_being_loaded_when_the_server_died_is_not_loaded_again(
 )
 def test_a_model_is_given_up_that_ends_servers_soon_after_their_start(cause: str, lived: float, refused: bool) -> None:
     blame = Blame()
-    for number in range(1, MOST_SERVED + 1):
+    for number in range(1, MOST_SERVED_DEATHS + 1):
         assert not blame.refused
         blame.add(Death(cause, Note((), {"a": number}), "", lived))
     assert ("a" in blame.refused) is refused

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tui.terminal.intake import ESCAPE_HOLD, HOLD, PASTE_HOLD, Intake
+from tui.terminal.intake import ESCAPE_HOLD_SECONDS, HOLD_SECONDS, PASTE_HOLD_SECONDS, Intake
 
 MOUSE = b"\x1b[M\x20\xff\xf0"
 
@@ -31,7 +31,7 @@ def test_a_byte_that_is_not_utf8_is_a_letter_of_latin1_and_noise_is_none() -> No
 def test_half_a_character_is_let_go_of_when_nothing_follows() -> None:
     intake = Intake()
     assert intake.take(b"\xc3", 0.0) == ""
-    assert intake.wait(HOLD) == "Ã"
+    assert intake.wait(HOLD_SECONDS) == "Ã"
     assert intake.take(b"a", 1.0) == "a"
 
 
@@ -44,7 +44,7 @@ def test_a_mouse_report_of_x10_is_left_out_wherever_the_reads_cut_it() -> None:
 def test_a_mouse_report_that_is_cut_off_takes_no_later_key_with_it() -> None:
     for cut in range(2, len(MOUSE)):
         intake = Intake()
-        early = intake.take(MOUSE[:cut], 0.0) + intake.wait(HOLD)
+        early = intake.take(MOUSE[:cut], 0.0) + intake.wait(HOLD_SECONDS)
         assert early == ("\x1b[" if cut == 2 else "")
         assert intake.take(b"hello", 5.0) == "hello"
 
@@ -52,7 +52,7 @@ def test_a_mouse_report_that_is_cut_off_takes_no_later_key_with_it() -> None:
 def test_a_sequence_that_is_cut_off_is_no_text() -> None:
     intake = Intake()
     assert intake.take(b"\x1b[<35;10", 0.0) == ""
-    assert intake.wait(HOLD) == ""
+    assert intake.wait(HOLD_SECONDS) == ""
     assert intake.take(b"1", 5.0) == "1"
     assert _text(b"\x1b[<35;10\xff;1Ma") == ";1Ma"
     assert _text(b"\x1b[" + b"1;" * 500 + b"ma") == "a"
@@ -68,7 +68,7 @@ def test_an_escape_alone_is_the_key_after_a_moment() -> None:
     intake = Intake()
     assert intake.take(b"\x1b", 0.0) == ""
     assert intake.waits
-    assert intake.wait(ESCAPE_HOLD) == "\x1b"
+    assert intake.wait(ESCAPE_HOLD_SECONDS) == "\x1b"
     assert not intake.waits
 
 
@@ -81,8 +81,8 @@ def test_a_paste_keeps_all_its_text_and_none_of_it_is_a_sequence() -> None:
 def test_a_paste_without_an_end_is_over_when_nothing_more_comes() -> None:
     intake = Intake()
     assert intake.take(b"\x1b[200~abc\x1b[20", 0.0) == "\x1b[200~abc"
-    assert intake.wait(HOLD) == "\\x1b[20"
-    assert intake.wait(PASTE_HOLD) == "\x1b[201~"
+    assert intake.wait(HOLD_SECONDS) == "\\x1b[20"
+    assert intake.wait(PASTE_HOLD_SECONDS) == "\x1b[201~"
     assert intake.take(b"d", 9.0) == "d"
 
 

@@ -12,7 +12,7 @@ if sys.platform == "win32":
     pytest.skip("pseudo-terminals are not for Windows", allow_module_level=True)
 
 from tests.tui.terminal.terminals import Terminal, running
-from tui.terminal.intake import HOLD
+from tui.terminal.intake import HOLD_SECONDS
 
 UNTAKEN = "\x1b[1114112u\x1b[55357u\x1b[99999999999999999999;1u"
 """Keys by numbers that no character has."""
@@ -49,7 +49,7 @@ def terminal(opened: Terminal) -> Terminal:
 def test_keys_work_after_bytes_that_are_no_text(terminal: Terminal, name: str, sent: bytes) -> None:
     terminal.type(sent)
     # What follows at once would be the rest of what was cut off.
-    time.sleep(2 * HOLD)
+    time.sleep(2 * HOLD_SECONDS)
     terminal.type(f" {name} works")
     terminal.until(f"{name} works")
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from core.bench.results import Change
     from core.engines.registry import EngineReport
 
-BEAT = 0.1
+BEAT_SECONDS = 0.1
 """Seconds between two looks at what the suite has told."""
 NUMBERS = (("rounds", "rounds", 5), ("prompt", "prompt", 256), ("decoded", "answer", 48))
 """Name in the plan, label, default."""
@@ -40,7 +40,7 @@ SWEEPS = (("threads", "threads", "", "best"), ("batch", "batch", "", "best"), ("
 DEPTH = ("depth", "depth", "0", "")
 """Name of the sweep, label, default, what stands in an empty field."""
 IDLE = "Threads, batch, KV and depth take several values, such as 1,2."
-REASONS = 3
+MOST_REASONS = 3
 """Failures told below the table; of more, how many."""
 INVITE = "Press s, or Start, to measure every engine that runs the model in use."
 
@@ -106,7 +106,7 @@ class Contest(Vertical):
             yield Course(INVITE, dom_id="course")
 
     def on_mount(self) -> None:
-        self._timer = self.set_interval(BEAT, self.listen, pause=True)
+        self._timer = self.set_interval(BEAT_SECONDS, self.listen, pause=True)
         self.query_one(Lanes).display = False
         self._say(IDLE)
 
@@ -269,9 +269,9 @@ class Contest(Vertical):
         reasons = list(dict.fromkeys(f"{row.setting.engine}: {row.problem}" for row in rows if row.problem is not None))
         if self._problem is not None:
             reasons.insert(0, self._problem)
-        told = [f"{glyphs.find_glyphs(self).no} {reason}" for reason in reasons[:REASONS]]
-        if len(reasons) > REASONS:
-            told.append(f"and {len(reasons) - REASONS} more; w writes them all to files.")
+        told = [f"{glyphs.find_glyphs(self).no} {reason}" for reason in reasons[:MOST_REASONS]]
+        if len(reasons) > MOST_REASONS:
+            told.append(f"and {len(reasons) - MOST_REASONS} more; w writes them all to files.")
         line = self.query_one("#reasons", Static)
         line.display = bool(told)
         line.update(Content.styled("\n".join(told), "$gauge-full"))

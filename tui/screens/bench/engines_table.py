@@ -8,8 +8,8 @@ from tui import format as fmt
 from tui import glyphs
 from tui.screens.bench.run import Case, CaseState, Lineup, abbreviate_setting, list_swept
 from tui.widgets.gauge import draw_bar
-from tui.widgets.plot import HEADROOM, Plot, draw_line, fit_columns
-from tui.widgets.table import WIDE, Cell, Column, RowTable
+from tui.widgets.plot import HEADROOM_FACTOR, Plot, draw_line, fit_columns
+from tui.widgets.table import WIDE_COLUMNS, Cell, Column, RowTable
 
 COLUMNS = (
     Column("engine", 20),
@@ -24,8 +24,8 @@ COLUMNS = (
     Column("state", 8),
 )
 """Just as wide as the panel, at 80 columns of terminal and at 120."""
-BAR = 5
-SHARE = 5
+BAR_CELLS = 5
+SHARE_CELLS = 5
 """Columns of the bar and of its value in words."""
 
 
@@ -40,7 +40,7 @@ class Lanes(RowTable):
     def draw(self, lineup: Lineup) -> None:
         marks = glyphs.find_glyphs(self)
         names = list_swept([case.setting for case in lineup.cases])
-        if self.app.size.width >= WIDE:
+        if self.app.size.width >= WIDE_COLUMNS:
             names = tuple(name for name in names if name != "threads")
         self.show({str(case.number): _cells(case, lineup, names, marks) for case in lineup.cases})
         if len(lineup.cases) != self._seen:
@@ -78,8 +78,8 @@ def _share(case: Case, best: float, marks: glyphs.Glyphs, style: str) -> Content
     if not case.decode or not best:
         return Content("")
     share = case.decode / best
-    return draw_bar(share, BAR, marks, "$decode").append(
-        Content.styled(f"{fmt.format_percent(share, 1):>{SHARE}}", style)
+    return draw_bar(share, BAR_CELLS, marks, "$decode").append(
+        Content.styled(f"{fmt.format_percent(share, 1):>{SHARE_CELLS}}", style)
     )
 
 
@@ -130,7 +130,7 @@ class Course(Plot):
             return Content.styled(self._empty, "$quiet")
         marks = glyphs.find_glyphs(self)
         height = max(2, self.size.height - 2)
-        top = peak * HEADROOM
+        top = peak * HEADROOM_FACTOR
         labels = [""] * height
         for row in {0, height // 2} if height >= 5 else {0}:
             labels[row] = fmt.format_rate(top * (height - row) / height)

@@ -21,7 +21,7 @@ from tui.widgets.plain import Plain
 
 _HALF = re.compile("(?:\r|[0-9#*]\ufe0f|\U0001f3f4[\U000e0020-\U000e007f]*)$")
 """What may go on: a newline of two characters, a key cap, a flag."""
-TICK = 1 / 10
+TICK_SECONDS = 1 / 10
 """Seconds between two drawings: about what the eye follows, and cheap beside decoding."""
 
 
@@ -48,7 +48,7 @@ class AnswerView(Vertical):
         yield Plain(classes="stats")
 
     async def on_mount(self) -> None:
-        self._timer = self.set_interval(TICK, self._draw)
+        self._timer = self.set_interval(TICK_SECONDS, self._draw)
         await self._draw()
 
     def note(self, text: str) -> None:

@@ -11,13 +11,13 @@ import re
 
 from msgspec import Struct
 
-LIST_BATCH = 400
+LIST_BATCH_CHARACTERS = 400
 """Characters of a running list before its closed items are committed: fewer, larger pieces cost less."""
-FENCE_BATCH = 40
+FENCE_BATCH_LINES = 40
 """Lines of a running fence before they are committed."""
-TABLE_ROWS = 60
+MOST_TABLE_ROWS = 60
 """A table of more rows is shown as it was written: thousands of cells take seconds to lay out."""
-SETTLED = 12
+SETTLED_CHARACTERS = 12
 """Characters after which an unfinished line shows whether it is a list item."""
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
@@ -63,7 +63,7 @@ class _Walk:
     def take(self, line: str) -> bool:
         """Read a line; False for one that is still being written."""
         complete = line.endswith("\n")
-        if complete or len(line) >= SETTLED:
+        if complete or len(line) >= SETTLED_CHARACTERS:
             self._mark_before(line)
         if not complete:
             return False
@@ -78,11 +78,11 @@ class _Walk:
         done = tail[: self._offset]
         if not self._fence and not self._in_list and self._after_blank and done.strip():
             self._cut = self._offset
-        if self._item_cut - self._cut >= LIST_BATCH:
+        if self._item_cut - self._cut >= LIST_BATCH_CHARACTERS:
             return Piece(tail[: self._item_cut], tail[self._item_cut :], joined=True)
         if self._cut:
             return Piece(tail[: self._cut], tail[self._cut :])
-        if self._opening and done.count("\n") > FENCE_BATCH:
+        if self._opening and done.count("\n") > FENCE_BATCH_LINES:
             # Both halves must be code: the first is closed here, the second opened again.
             return Piece(f"{done}{self._fence}\n", f"{self._opening}{tail[self._offset :]}", joined=True)
         return None
@@ -127,7 +127,7 @@ def _at_margin(line: str) -> bool:
 
 def fence_tables(text: str) -> str:
     """`text` with huge tables fenced, so that they are shown as written."""
-    if text.count("\n|") < TABLE_ROWS:
+    if text.count("\n|") < MOST_TABLE_ROWS:
         return text
     out: list[str] = []
     table: list[str] = []
@@ -136,7 +136,7 @@ def fence_tables(text: str) -> str:
             table.append(line)
             continue
         if table:
-            out += ["```text", *table, "```"] if len(table) > TABLE_ROWS else table
+            out += ["```text", *table, "```"] if len(table) > MOST_TABLE_ROWS else table
             table = []
         out.append(line)
     return "\n".join(out)

@@ -14,7 +14,7 @@ from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.conversation import Exchange
 from tui.widgets.plain import Plain
 
-WINDOW = 12
+WINDOW_EXCHANGES = 12
 """Exchanges kept mounted while the reader is at the newest one."""
 
 
@@ -87,9 +87,9 @@ class TranscriptView(VerticalScroll):
         await self.mount(turn)
         self.anchor()
         turns = list(self.query(Turn))
-        for old in turns[:-WINDOW]:
+        for old in turns[:-WINDOW_EXCHANGES]:
             await old.remove()
-        self._first += max(0, len(turns) - WINDOW)
+        self._first += max(0, len(turns) - WINDOW_EXCHANGES)
         self._mark_earlier()
         return turn.answer
 
@@ -103,7 +103,7 @@ class TranscriptView(VerticalScroll):
         self._exchanges = exchanges
         await self.query(Turn).remove()
         self._empty.display = not exchanges
-        self._first = max(0, len(exchanges) - WINDOW)
+        self._first = max(0, len(exchanges) - WINDOW_EXCHANGES)
         await self.mount(*(Turn(exchange, self.away) for exchange in exchanges[self._first :]))
         self.anchor()
         self._mark_earlier()
@@ -116,7 +116,7 @@ class TranscriptView(VerticalScroll):
     @on(Earlier.Wanted)
     async def bring_back(self) -> None:
         """Mount one more window of earlier exchanges above."""
-        start = max(0, self._first - WINDOW)
+        start = max(0, self._first - WINDOW_EXCHANGES)
         turns = [Turn(exchange, self.away) for exchange in self._exchanges[start : self._first]]
         if turns:
             self.release_anchor()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from core.models.store import Store
     from core.names import HubName
 
-LINGER = 0.3
+LINGER_SECONDS = 0.3
 """Seconds the cursor stays on something before files are read for it."""
 FIELDS = (
     Field("", 1),
@@ -193,7 +193,7 @@ class Details(Container):
     @work(exclusive=True, group="header")
     async def _look_into(self, item: Item) -> None:
         try:
-            await asyncio.sleep(LINGER)
+            await asyncio.sleep(LINGER_SECONDS)
             entry, store = item.entry, self._store()
             assert entry is not None
             assert entry.format is not None
@@ -278,7 +278,7 @@ class Details(Container):
     @work(exclusive=True, group="own")
     async def _own(self, key: str, quant: Quant) -> None:
         """Its own header instead of one made of another's; it is read by ranges, and kept."""
-        await asyncio.sleep(LINGER)
+        await asyncio.sleep(LINGER_SECONDS)
         await self._learn(key, quant)
 
     # Drawing.

@@ -23,14 +23,14 @@ from tui.widgets.gauge import draw_bar
 from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.row_list import Cell, Field, RowList
 
-BAR = 9
-MOST = 5
+BAR_CELLS = 9
+MOST_DOWNLOADS = 5
 """Downloads in sight at once."""
-NAME = 30
+NAME_CHARACTERS = 30
 """Characters of a name in the line that sums up."""
 FIELDS = (
     Field("download", 0),
-    Field("", BAR, rank=2),
+    Field("", BAR_CELLS, rank=2),
     Field("%", 4, right=True),
     Field("of", 7, right=True),
     Field("rate", 9, right=True),
@@ -161,7 +161,7 @@ class Transfers(Container):
         self.query_one("#transfer-sum", Static).update(summarize_downloads(left, glyphs.find_glyphs(self)))
         self.query_one("#transfer-key", Static).update(_folded_keys(left))
         self.lines.show(listed)
-        self.lines.styles.height = min(MOST, max(1, len(listed))) + 1
+        self.lines.styles.height = min(MOST_DOWNLOADS, max(1, len(listed))) + 1
         self._tell()
 
     def _tell(self) -> None:
@@ -184,7 +184,7 @@ class Transfers(Container):
         moving = item.state is DownloadState.RUNNING and item.rate > 0
         return (
             shorten_name(item.name, self.lines.room, marks.cut),
-            draw_bar(share, BAR, marks, STYLES.get(item.state, "$quiet")),
+            draw_bar(share, BAR_CELLS, marks, STYLES.get(item.state, "$quiet")),
             format_total_percent(item),
             format_size(item.total),
             f"{format_size(item.rate)}/s" if moving else "-",
@@ -226,7 +226,9 @@ def summarize_downloads(items: Sequence[DownloadItem], marks: glyphs.Glyphs) -> 
     if not items:
         return Content("")
     first = (
-        shorten_name(items[0].name, NAME, marks.cut) if len(items) == 1 else fmt.format_plural(len(items), "download")
+        shorten_name(items[0].name, NAME_CHARACTERS, marks.cut)
+        if len(items) == 1
+        else fmt.format_plural(len(items), "download")
     )
     moving = [item for item in items if item.state is DownloadState.RUNNING and item.rate > 0]
     rate, left = sum(item.rate for item in moving), sum(item.total - item.done for item in items if item.state.active)

@@ -19,9 +19,9 @@ from tui.screens.models.fit import Dial, compute_shares
 from tui.screens.models.rows import Item
 from tui.widgets.gauge import draw_bar
 
-PAIR = 28
+PAIR_CHARACTERS = 28
 """Characters for a value where two facts share a line."""
-SLIDER = 16
+SLIDER_CELLS = 16
 COMMIT = re.compile(r"\b([0-9a-f]{7})[0-9a-f]{33}\b")
 STYLES = {Verdict.FITS: "$gauge-ok", Verdict.TIGHT: "$gauge-warn", Verdict.DOES_NOT_FIT: "$gauge-full"}
 
@@ -67,14 +67,20 @@ def format_item(item: Item, cut: str, *, paired: bool) -> Content:
     facts = _facts(item)
     step = 2 if paired else 1
     lines += [
-        Content("").join([_fact(name, value, PAIR if paired else 0) for name, value in facts[at : at + step]])
+        Content("").join(
+            [_fact(name, value, PAIR_CHARACTERS if paired else 0) for name, value in facts[at : at + step]]
+        )
         for at in range(0, len(facts), step)
     ]
     if item.model is not None:
         lines += [Content.styled(note, "$quiet") for note in (item.model.detail, *item.model.notes) if note]
     if item.entry is not None and item.entry.path.name:
         # Last: it may be long, and the name says most of it.
-        lines.append(_fact("file", shorten_path(item.entry.path, 2 * PAIR + 9 if paired else PAIR + 4, cut)))
+        lines.append(
+            _fact(
+                "file", shorten_path(item.entry.path, 2 * PAIR_CHARACTERS + 9 if paired else PAIR_CHARACTERS + 4, cut)
+            )
+        )
     return Content("\n").join(lines)
 
 
@@ -125,7 +131,7 @@ def format_dial(dial: Dial, marks: Glyphs, *, paired: bool) -> Content:
     """The slider, and what it stands at."""
     return Content.assemble(
         ("context  ", "$quiet"),
-        draw_bar(dial.share, SLIDER, marks, "$primary"),
+        draw_bar(dial.share, SLIDER_CELLS, marks, "$primary"),
         f" {fmt.format_count(dial.context)}",
         (f" of {fmt.format_count(dial.steps[-1])}{'  ' if paired else chr(10)}", "$quiet"),
         ("KV type " if paired else "KV type  ", "$quiet"),

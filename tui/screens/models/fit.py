@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from core.models.fit.estimate import Judged
     from core.models.store import Store
 
-LEAST: Final = 512
+LEAST_TOKENS: Final = 512
 """Tokens of the shortest context that is offered."""
-UNKNOWN_CONTEXT: Final = 131_072
+UNKNOWN_CONTEXT_TOKENS: Final = 131_072
 """How far the slider goes for a model that does not tell what it was trained on."""
 KV_TYPES: Final = (KvType.F16, KvType.Q8_0, KvType.Q4_0)
 
@@ -64,10 +64,10 @@ class QuantChoice(Struct, frozen=True):
 
 
 def list_steps(trained: int) -> tuple[int, ...]:
-    """Powers of two from LEAST on, up to the context that a model was trained on, which is the last."""
-    most = trained or UNKNOWN_CONTEXT
+    """Powers of two from LEAST_TOKENS on, up to the context that a model was trained on, which is the last."""
+    most = trained or UNKNOWN_CONTEXT_TOKENS
     powers = []
-    each = LEAST
+    each = LEAST_TOKENS
     while each < most:
         powers.append(each)
         each *= 2

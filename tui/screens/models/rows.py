@@ -15,15 +15,15 @@ from msgspec.structs import replace
 
 from core.contract.artifact import FormatName
 from core.models.catalog import CatalogEntry, Task
-from core.models.fit.estimate import TIGHT, Verdict
+from core.models.fit.estimate import TIGHT_SHARE, Verdict
 from core.models.formats.registry import load_formats
 from core.models.hub.search import Found, read_parameters
 from core.models.library.scan import LibraryEntry, Location
 from core.snapshots import ModelSnapshot
 
-FOUR_BITS: Final = 4.85 / 8
+FOUR_BIT_BYTES: Final = 4.85 / 8
 """Bytes of a weight in Q4_K_M, the usual quant."""
-BESIDE: Final = 1.2
+BESIDE_FACTOR: Final = 1.2
 """What is needed for each byte of weights, where nothing but their size is known."""
 TASKS: Final[Mapping[str, Task]] = {
     "text-generation": Task.CHAT,
@@ -124,7 +124,7 @@ class Item(Struct, frozen=True):
         """On disk, once all of it is there, or in the usual quant; zero where nobody knows."""
         if self.entry is not None and self.entry.share:
             return round(self.size / self.entry.share)
-        return self.size or round((self.parameters or 0) * FOUR_BITS)
+        return self.size or round((self.parameters or 0) * FOUR_BIT_BYTES)
 
 
 class View(Struct, frozen=True):
@@ -222,8 +222,8 @@ def guess_verdict(item: Item, free: int) -> Verdict | None:
     """Whether a model is likely to fit into `free` bytes, told by its size alone; None where that is not known."""
     if not item.bytes or free <= 0:
         return None
-    needed = item.bytes * BESIDE
-    return Verdict.FITS if needed <= free * TIGHT else Verdict.TIGHT if needed <= free else Verdict.DOES_NOT_FIT
+    needed = item.bytes * BESIDE_FACTOR
+    return Verdict.FITS if needed <= free * TIGHT_SHARE else Verdict.TIGHT if needed <= free else Verdict.DOES_NOT_FIT
 
 
 # From what the core tells to items.

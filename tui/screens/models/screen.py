@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from core.models.library.scan import LibraryEntry
     from core.models.store import Store
 
-PAUSE = 0.35
+PAUSE_SECONDS = 0.35
 """Seconds without a key before the Hub is asked."""
 WAITING = "Asking the Hub..."
-LEAST_WORDS = 2
+LEAST_CHARACTERS = 2
 """Characters from which it is."""
-SCROLL = 3
+SCROLL_LINES = 3
 """Lines by which the details are scrolled at once."""
 SELECTING = frozenset(action.method for action in ACTIONS if action.selects)
 """Textual actions that are about the list of models."""
@@ -217,7 +217,7 @@ class ModelsScreen(Keeping):
         view = self.view
         if not self._scanned:
             return "Looking for models..."
-        if view.section is ListSection.HUB and len(view.words.strip()) < LEAST_WORDS:
+        if view.section is ListSection.HUB and len(view.words.strip()) < LEAST_CHARACTERS:
             return "Press / and type at least two letters; the Hub is asked for them."
         if view.section is ListSection.HUB and (self._hub or not view.filtered):
             return self._hub or f"The Hub has nothing called {view.words!r}."
@@ -260,7 +260,7 @@ class ModelsScreen(Keeping):
         if not self._asks_hub:
             self.workers.cancel_group(self, "hub")
             self._hub = ""
-            if len(view.words.strip()) < LEAST_WORDS and self._found:
+            if len(view.words.strip()) < LEAST_CHARACTERS and self._found:
                 self._found, self._answered, self._more = (), "", None
                 self._restock()
         elif asked or self._answered != view.words:
@@ -271,12 +271,12 @@ class ModelsScreen(Keeping):
     @property
     def _asks_hub(self) -> bool:
         view = self.view
-        return view.section in (ListSection.ALL, ListSection.HUB) and len(view.words.strip()) >= LEAST_WORDS
+        return view.section in (ListSection.ALL, ListSection.HUB) and len(view.words.strip()) >= LEAST_CHARACTERS
 
     @work(exclusive=True, group="hub")
     async def _search(self) -> None:
         """A later search takes the place of this one, whose answer is then not looked at."""
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(PAUSE_SECONDS)
         await self._answer(self.view)
 
     @work(exclusive=True, group="hub")
@@ -372,7 +372,7 @@ class ModelsScreen(Keeping):
             self.bench.load(entry.name, self.details.wish)
 
     def action_scroll_details(self, by: int) -> None:
-        self.details.scroll_relative(y=by * SCROLL, animate=False)
+        self.details.scroll_relative(y=by * SCROLL_LINES, animate=False)
 
     def action_back(self) -> None:
         self.table.focus()

@@ -14,7 +14,7 @@ from tui import glyphs
 from tui.screens.models.rows import ListSection, Order, View
 from tui.widgets.plain import Plain
 
-SHORT = 30
+SHORT_CHARACTERS = 30
 """Characters that fit beside the view on a narrow terminal."""
 
 
@@ -86,7 +86,7 @@ class Search(Vertical):
         """Say in words what is shown, and how the Hub is."""
         self.query_one("#view", Static).update(describe_view(view, shown, whole, glyphs.find_glyphs(self).dot))
         self.query_one("#hub-state", Static).update(Content.styled(hub, "$quiet"))
-        self.set_class(len(hub) > SHORT, "-long")
+        self.set_class(len(hub) > SHORT_CHARACTERS, "-long")
         for section in ListSection:
             self.query_one(f"#section-{section.value}").set_class(section is view.section, "-active")
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.contract.models import Tokenizer
 from core.decoding.masks import trials as trying
-from core.decoding.masks.compiler import MOST_KEPT, MaskCompiler
+from core.decoding.masks.compiler import MOST_KEPT_FORMS, MaskCompiler
 from core.decoding.masks.thinking import Thinking, ThinkingPhase, find_thinking
 from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials, UnfitForm
@@ -167,13 +167,13 @@ def tried_by() -> set[int]:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, trials: FormTrials) -> None:
-    monkeypatch.setattr("core.decoding.masks.compiler.MOST_KEPT", 3)
+    monkeypatch.setattr("core.decoding.masks.compiler.MOST_KEPT_FORMS", 3)
     compiler = MaskCompiler(EchoTokenizer(), trials)
     for number in range(8):
         compiler.compile(Constraint(TextChoice((f"t{number}",))))
     assert len(compiler._compiled) == 3
     assert compiler._size == sum(size for _, size in compiler._compiled.values())
-    assert MOST_KEPT > 3
+    assert MOST_KEPT_FORMS > 3
 
 
 def test_a_draft_is_cut_where_the_mask_says_no_and_nothing_of_it_is_taken(compiled: Compile) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.models.downloads.journal import (
-    COMPACT_FROM,
+    COMPACT_FROM_BYTES,
     Added,
     DownloadJournal,
     Fetched,
@@ -81,13 +81,13 @@ def test_a_line_after_a_torn_one_is_read(tmp_path: Path) -> None:
 def test_a_long_journal_is_shortened_and_says_the_same(tmp_path: Path) -> None:
     journal = DownloadJournal(tmp_path / "journal.jsonl")
     journal.append(Added("a", QUANT), Moved("a", DownloadState.RUNNING), Fetched("a", "model.gguf"))
-    journal.append(*[Moved("a", DownloadState.PAUSED, error="x" * 100)] * (COMPACT_FROM // 100))
+    journal.append(*[Moved("a", DownloadState.PAUSED, error="x" * 100)] * (COMPACT_FROM_BYTES // 100))
     journal.append(
         *[record for n in range(60) for record in (Added(f"d{n}", QUANT), Moved(f"d{n}", DownloadState.DONE))]
     )
     before = journal.entries()
     journal.compact()
     after = journal.entries()
-    assert (tmp_path / "journal.jsonl").stat().st_size < COMPACT_FROM / 4
+    assert (tmp_path / "journal.jsonl").stat().st_size < COMPACT_FROM_BYTES / 4
     assert after["a"] == before["a"] == JournalEntry("a", QUANT, DownloadState.PAUSED, "x" * 100, ("model.gguf",))
     assert list(after) == ["a", *[f"d{n}" for n in range(10, 60)]]

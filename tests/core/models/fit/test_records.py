@@ -9,7 +9,15 @@ from msgspec.structs import replace
 
 from core.hardware import describe_machine
 from core.models.fit.estimate import Parts
-from core.models.fit.records import ENOUGH, KEPT, MOST, FitRecord, FitRecords, correct_parts, derive_correction
+from core.models.fit.records import (
+    ENOUGH_LOADS,
+    KEPT_LOADS,
+    MOST_FACTOR,
+    FitRecord,
+    FitRecords,
+    correct_parts,
+    derive_correction,
+)
 
 PARTS = Parts(
     weights=1 << 30,
@@ -33,16 +41,16 @@ def times(factor: float) -> FitRecord:
     return record(round(PARTS.loaded + UNCOUNTED * (factor - 1)))
 
 
-factors = st.floats(1 / MOST + 0.01, MOST - 0.01)
+factors = st.floats(1 / MOST_FACTOR + 0.01, MOST_FACTOR - 0.01)
 
 
-@given(factors, st.integers(ENOUGH, 20))
+@given(factors, st.integers(ENOUGH_LOADS, 20))
 def test_loads_that_agree_are_believed(factor: float, count: int) -> None:
     parts = derive_correction([times(factor)] * count)(PARTS)
     assert parts.loaded == pytest.approx(times(factor).measured, abs=8)
 
 
-@given(st.lists(factors, max_size=ENOUGH - 1))
+@given(st.lists(factors, max_size=ENOUGH_LOADS - 1))
 def test_too_few_loads_change_nothing(few: list[float]) -> None:
     assert derive_correction([times(factor) for factor in few])(PARTS) == PARTS
 
@@ -56,7 +64,7 @@ def test_a_few_wild_loads_do_not_outvote_many(factor: float, wild: list[FitRecor
 @given(st.lists(st.integers(0, 1 << 40), max_size=30))
 def test_no_record_makes_an_estimate_absurd(measured: list[int]) -> None:
     parts = derive_correction([record(each) for each in measured])(PARTS)
-    least, most = correct_parts(PARTS, 1 / MOST), correct_parts(PARTS, MOST)
+    least, most = correct_parts(PARTS, 1 / MOST_FACTOR), correct_parts(PARTS, MOST_FACTOR)
     assert least.needed <= parts.needed <= most.needed
 
 
@@ -74,9 +82,9 @@ def test_the_error_is_a_share_of_what_was_measured() -> None:
 def test_records_are_kept_and_the_oldest_forgotten(tmp_path: Path) -> None:
     records = FitRecords(tmp_path / "state" / "fit.jsonl")
     assert records.all() == []
-    for number in range(KEPT + 5):
+    for number in range(KEPT_LOADS + 5):
         records.add(record(number))
-    assert [each.measured for each in records.all()] == list(range(5, KEPT + 5))
+    assert [each.measured for each in records.all()] == list(range(5, KEPT_LOADS + 5))
 
 
 def test_a_damaged_line_is_passed_over(tmp_path: Path) -> None:
@@ -90,7 +98,7 @@ def test_a_damaged_line_is_passed_over(tmp_path: Path) -> None:
 def test_only_this_machine_and_engine_count(tmp_path: Path) -> None:
     records = FitRecords(tmp_path / "fit.jsonl")
     measured = times(2.0).measured
-    for _ in range(ENOUGH):
+    for _ in range(ENOUGH_LOADS):
         records.add(record(measured, engine="mlx"))
         records.add(record(measured, here="another machine"))
     assert records.correction("llamacpp")(PARTS) == PARTS

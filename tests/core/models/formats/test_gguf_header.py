@@ -15,7 +15,7 @@ from core.errors import ArtifactError
 from core.guide import WEIGHTS
 from core.models.formats.gguf_header import read_gguf
 from core.models.formats.read import read_header
-from core.models.formats.source import FIRST, Damaged, FileSource
+from core.models.formats.source import FIRST_BYTES, Damaged, FileSource
 from tests.fakes import headers as made
 
 GUIDE = WEIGHTS.read_bytes()
@@ -64,7 +64,7 @@ def test_a_long_vocabulary_is_passed_over_in_growing_pieces() -> None:
     data = made.gguf_bytes(pairs={"tokenizer.ggml.tokens": [f"word {number:>40}" for number in range(100_000)]})
     source = Bytes(data, size=5_000_000_000)
     assert read_gguf(source).lengths["tokenizer.ggml.tokens"] == 100_000
-    assert source.asked[0] == (0, FIRST)
+    assert source.asked[0] == (0, FIRST_BYTES)
     assert len(source.asked) <= 4
     assert sum(length for _, length in source.asked) < 4 * len(data)
 
@@ -73,7 +73,7 @@ def test_long_arrays_of_numbers_are_not_fetched_at_all() -> None:
     data = made.gguf_bytes(pairs={"tokenizer.ggml.scores": [0.0] * 2_000_000, "general.name": "after"})
     source = Bytes(data)
     assert read_gguf(source).pairs["general.name"] == "after"
-    assert sum(length for _, length in source.asked) <= 4 * FIRST < len(data)
+    assert sum(length for _, length in source.asked) <= 4 * FIRST_BYTES < len(data)
 
 
 def test_short_arrays_of_numbers_are_kept() -> None:

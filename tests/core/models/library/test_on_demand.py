@@ -53,7 +53,7 @@ async def test_many_who_ask_at_once_cost_one_look() -> None:
 
 
 async def test_a_look_that_takes_long_holds_nobody_up_and_is_used_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "PATIENCE", 0.0)
+    monkeypatch.setattr(shelf, "PATIENCE_SECONDS", 0.0)
     go = threading.Event()
 
     def look() -> tuple[LibraryEntry, ...]:

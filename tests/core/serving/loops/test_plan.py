@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.serving.loops.plan import SMALLEST_CHUNK, limit_prefill, plan_step
+from core.serving.loops.plan import SMALLEST_CHUNK_TOKENS, limit_prefill, plan_step
 
 pending = st.lists(st.integers(1, 3000), max_size=40)
 
@@ -39,6 +39,6 @@ def test_nothing_running_plans_nothing() -> None:
 
 
 def test_the_prefill_limit_follows_the_measured_rate_within_bounds() -> None:
-    assert limit_prefill(0.0, 512) == SMALLEST_CHUNK
+    assert limit_prefill(0.0, 512) == SMALLEST_CHUNK_TOKENS
     assert limit_prefill(1000.0, 512) == 100
     assert limit_prefill(1e9, 512) == 512

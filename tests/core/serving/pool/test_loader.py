@@ -9,7 +9,7 @@ import pytest
 from core.contract.options import LoadOptions
 from core.engines.registry import ENGINES, Engines
 from core.models.resolve import resolve_own
-from core.serving.pool.loader import TRIAL, ModelLoader
+from core.serving.pool.loader import TRIAL_SECONDS, ModelLoader
 from core.settings.profile import Profile
 from core.settings.schema import BenchSettings, Settings
 from core.trial.probe import Prober, ProbeVerdict
@@ -42,7 +42,7 @@ def load(folder: Path, bench: BenchSettings, times: int = 1) -> list[tuple[float
 
 @pytest.mark.parametrize(
     ("bench", "budget"),
-    [(BenchSettings(), TRIAL), (BenchSettings(budget=0.5), 0.5), (BenchSettings(enabled=False), 0.0)],
+    [(BenchSettings(), TRIAL_SECONDS), (BenchSettings(budget=0.5), 0.5), (BenchSettings(enabled=False), 0.0)],
     ids=["usual", "bounded", "none"],
 )
 def test_a_single_engine_is_measured_no_longer_than_is_allowed(

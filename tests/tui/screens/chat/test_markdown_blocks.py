@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tui.screens.chat.markdown_blocks import FENCE_BATCH, LIST_BATCH, TABLE_ROWS, cut_closed, fence_tables
+from tui.screens.chat.markdown_blocks import (
+    FENCE_BATCH_LINES,
+    LIST_BATCH_CHARACTERS,
+    MOST_TABLE_ROWS,
+    cut_closed,
+    fence_tables,
+)
 
 
 def pieces(text: str, step: int = 3) -> tuple[list[str], str]:
@@ -46,7 +52,7 @@ def test_a_fence_closes_with_its_own_marker_only() -> None:
 
 
 def test_a_long_fence_is_closed_and_opened_again() -> None:
-    code = "```python\n" + "x = 1\n" * (FENCE_BATCH + 1)
+    code = "```python\n" + "x = 1\n" * (FENCE_BATCH_LINES + 1)
     piece = cut_closed(code)
     assert piece is not None
     assert piece.joined
@@ -63,7 +69,7 @@ def test_a_long_list_is_committed_between_two_items() -> None:
     piece = cut_closed(items)
     assert piece is not None
     assert piece.joined
-    assert len(piece.text) >= LIST_BATCH
+    assert len(piece.text) >= LIST_BATCH_CHARACTERS
     assert piece.rest.startswith("- item")
 
 
@@ -96,7 +102,7 @@ def test_what_was_closed_never_depends_on_how_the_text_came() -> None:
 
 
 def test_a_huge_table_is_shown_as_written() -> None:
-    table = "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * (TABLE_ROWS + 1)
+    table = "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * (MOST_TABLE_ROWS + 1)
     assert fence_tables(table).startswith("```text\n| a | b |")
     small = "| a | b |\n|---|---|\n| 1 | 2 |\n"
     assert fence_tables(small) == small

@@ -24,7 +24,7 @@ from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import Outcome
 from tui.screens.chat.markdown_view import _Flat
 from tui.screens.chat.screen import ChatScreen
-from tui.screens.chat.transcript import WINDOW, TranscriptView, Turn
+from tui.screens.chat.transcript import WINDOW_EXCHANGES, TranscriptView, Turn
 
 
 async def test_the_echo_model_answers_through_the_real_workbench(echo_app: BenchtopApp) -> None:
@@ -304,14 +304,14 @@ async def test_page_up_at_the_top_of_a_long_chat_brings_back_what_was_put_away()
     app = quiet(StillWorkbench(answer="ok"))
     async with app.run_test() as pilot:
         screen = chat_of(app)
-        for number in range(1, WINDOW + 4):
+        for number in range(1, WINDOW_EXCHANGES + 4):
             screen.query_one(Composer).text = f"question {number}"
             await pilot.press("enter")
             await until(pilot, partial(finished, screen, number))
         for _ in range(40):
             await pilot.press("pageup")
             await pilot.pause()
-        assert len(screen.query(Turn)) == WINDOW + 3
+        assert len(screen.query(Turn)) == WINDOW_EXCHANGES + 3
 
 
 async def test_the_last_answer_goes_to_the_clipboard() -> None:
@@ -350,13 +350,13 @@ async def test_a_long_chat_keeps_few_turns_mounted_and_brings_the_others_back() 
     app = quiet(StillWorkbench(answer="ok"))
     async with app.run_test() as pilot:
         screen = chat_of(app)
-        for number in range(1, WINDOW + 4):
+        for number in range(1, WINDOW_EXCHANGES + 4):
             screen.query_one(Composer).text = f"question {number}"
             await pilot.press("enter")
             await until(pilot, partial(finished, screen, number))
-        assert len(screen.query(Turn)) == WINDOW
+        assert len(screen.query(Turn)) == WINDOW_EXCHANGES
         await pilot.press("escape", "alt+e")
-        await until(pilot, lambda: len(screen.query(Turn)) == WINDOW + 3)
+        await until(pilot, lambda: len(screen.query(Turn)) == WINDOW_EXCHANGES + 3)
         assert screen.query(Turn).first().exchange.question == "question 1"
 
 
