@@ -59,7 +59,7 @@ class BenchtopApp(KeysInTurn):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE_COLUMNS, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
 
-    BEAT: ClassVar[float] = 0.5
+    BEAT_SECONDS: ClassVar[float] = 0.5
     """Seconds between two snapshots: gauges are read by people."""
 
     def __init__(
@@ -109,7 +109,7 @@ class BenchtopApp(KeysInTurn):
         gc.enable()
         gc.freeze()
         logging.getLogger().addHandler(self.log_tail)
-        self.set_interval(self.BEAT, self.pulse)
+        self.set_interval(self.BEAT_SECONDS, self.pulse)
         self.load(self.desk.model)
         if self.settings.models:
             self.settle()

@@ -163,10 +163,10 @@ def list_stored_files(folder: Path) -> Iterator[DiskFile]:
 def choose_disk_limit(folder: Path) -> int:
     """Bytes that stored prefixes may take where the user names no number."""
     used = sum(file.size for file in list_stored_files(folder))
-    return min(DEFAULT_MOST_BYTES, int((shutil.disk_usage(existing(folder)).free + used) * DEFAULT_SHARE))
+    return min(DEFAULT_MOST_BYTES, int((shutil.disk_usage(find_existing(folder)).free + used) * DEFAULT_SHARE))
 
 
-def existing(folder: Path) -> Path:
+def find_existing(folder: Path) -> Path:
     """The folder, or the next one above it that is there."""
     return next((each for each in (folder, *folder.parents) if each.is_dir()), Path.cwd())
 

@@ -22,10 +22,10 @@ class LoopGuard:
         self._drawn += 1
         if self._drawn < self._bound or (self._drawn - self._bound) % STRIDE_TOKENS:
             return False
-        return shortest_period(tokens[-self._bound :]) <= self._bound // LEAST_ROUNDS
+        return find_shortest_period(tokens[-self._bound :]) <= self._bound // LEAST_ROUNDS
 
 
-def shortest_period(tokens: Sequence[int]) -> int:
+def find_shortest_period(tokens: Sequence[int]) -> int:
     """The smallest p for which each token is the one p places before it; the length where there is none smaller.
 
     The failure function of Knuth, Morris and Pratt (1977).

@@ -23,7 +23,7 @@ from core.serving.loaded import LoadedModel, Loader
 from core.serving.loops.base import ModelLoop
 from core.serving.loops.embedder import EmbeddingLoop, EmbedJob
 from core.serving.loops.relay import Relayed, RelayLoop
-from core.serving.loops.scheduler import Served, ServingLoop
+from core.serving.loops.scheduler import LoopModel, ServingLoop
 from core.serving.prompts import PromptReader, read_inputs
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import RequestJob
@@ -375,14 +375,14 @@ class Host:
             case _:
                 assert_never(model)
 
-    def _to_serve(self, loaded: LoadedModel, model: TokenModel) -> Served:
+    def _to_serve(self, loaded: LoadedModel, model: TokenModel) -> LoopModel:
         """Reads what is stored of the model's prefixes."""
         prefixes = None
         if self._store is not None and loaded.identity is not None:
             prefixes = ModelPrefixes(self._store, loaded.identity, self.name)
-        return Served(model, loaded.proposer, prefixes)
+        return LoopModel(model, loaded.proposer, prefixes)
 
-    def _reload(self) -> Served:
+    def _reload(self) -> LoopModel:
         loaded = self._take(self._loader(self._stop, self._note_progress))
         if not isinstance(loaded.model, TokenModel):
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")

@@ -33,7 +33,7 @@ ROOM = "the room of the KV cache"
 log = get_logger(__name__)
 
 
-class _Kept:
+class _KeptSequence:
     """A finished sequence that is in the KV cache alone."""
 
     __slots__ = ("outline", "owner", "tokens")
@@ -51,7 +51,7 @@ class KvBackup:
         self._model = model
         self._prefixes = prefixes
         self._trims = isinstance(model, Trims)
-        self._unsaved: OrderedDict[SequenceId, _Kept] = OrderedDict()
+        self._unsaved: OrderedDict[SequenceId, _KeptSequence] = OrderedDict()
 
     @property
     def pending(self) -> int:
@@ -119,7 +119,7 @@ class KvBackup:
         stores = self._prefixes is not None and self._prefixes.keeps and choice.job.request.cache
         if self._trims or not stores or choice.index:
             return choice.pending
-        return next_checkpoint(len(choice.job.prompt), choice.computed, choice.pending)
+        return choose_checkpoint(len(choice.job.prompt), choice.computed, choice.pending)
 
     def at_checkpoint(self, choice: ServedChoice) -> bool:
         """Whether a state of the choice is to be stored now."""
@@ -159,10 +159,10 @@ class KvBackup:
         if self._prefixes is not None:
             self._prefixes.hurry()
 
-    def _kept(self, choice: ServedChoice) -> _Kept:
+    def _kept(self, choice: ServedChoice) -> _KeptSequence:
         """What the choice's sequence holds, which is remembered too."""
         job = choice.job
-        kept = _Kept(job.owner, tuple(choice.tokens[: choice.computed]), self._outline(job))
+        kept = _KeptSequence(job.owner, tuple(choice.tokens[: choice.computed]), self._outline(job))
         if self._prefixes is not None:
             self._prefixes.remember(kept.owner, kept.tokens, len(job.prompt), kept.outline)
         return kept
@@ -170,7 +170,7 @@ class KvBackup:
     def _outline(self, job: RequestJob) -> Outline:
         return outline_request(job.request, self._model.spec.template)
 
-    def _save(self, sequence: SequenceId, kept: _Kept) -> None:
+    def _save(self, sequence: SequenceId, kept: _KeptSequence) -> None:
         try:
             state = self._model.save(sequence)
         except EngineError as error:
@@ -178,12 +178,12 @@ class KvBackup:
             return
         self._put(kept, state)
 
-    def _put(self, kept: _Kept, state: bytes) -> None:
+    def _put(self, kept: _KeptSequence, state: bytes) -> None:
         assert self._prefixes is not None
         self._prefixes.put(kept.owner, kept.tokens, state, kept.outline, exact=not self._trims)
 
 
-def next_checkpoint(prompt: int, computed: int, pending: int) -> int:
+def choose_checkpoint(prompt: int, computed: int, pending: int) -> int:
     """Tokens to compute until the next state of a prompt of `prompt` tokens is to be stored; `pending` where none is
     any more."""
     marks = (prompt - TAIL_TOKENS, (computed // CHECKPOINT_TOKENS + 1) * CHECKPOINT_TOKENS)

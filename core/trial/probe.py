@@ -28,7 +28,7 @@ from core.contract.options import DEFAULT_BATCH_TOKENS, LoadOptions
 from core.errors import ArtifactError, BudgetSpent, EngineFailed
 from core.hardware import describe_machine
 from core.kept import keep_value, load_kept
-from core.models.formats.detect import mark_artifact, newest_write
+from core.models.formats.detect import find_newest_write, mark_artifact
 from core.telemetry.log import get_logger
 from core.trial.child import Line, Sampled, Settled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
 from core.trial.cpu_load import BUSY_SHARE, Times, measure_other_load, read_times
@@ -248,7 +248,7 @@ class Prober:
         return [verdict for path in paths if (verdict := load_kept(path, ProbeVerdict)) is not None]
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
-        model = (mark_artifact(artifact), str(newest_write(artifact.path)), str(REHEARSAL_VERSION))
+        model = (mark_artifact(artifact), str(find_newest_write(artifact.path)), str(REHEARSAL_VERSION))
         subject = (engine.name, _version(engine), describe_machine().fingerprint, *model)
         asked = (f"{name} {getattr(options, name)}" for name in options.__struct_fields__ if name not in UNTRIED)
         digest = hashlib.sha256(os.fsencode("\n".join((*subject, *asked)))).hexdigest()[:24]

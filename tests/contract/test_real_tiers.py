@@ -8,7 +8,7 @@ from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.snapshots import Tier
-from tests.fakes.hosting import Desk, answer
+from tests.fakes.hosting import HostDesk, answer
 from tests.fakes.real_weights import SMOLLM2, real_weights
 
 WAIT = 30.0
@@ -23,7 +23,7 @@ TURNS = ["The lighthouses of the north", "A shelf holds", "1, 2, 3, 4,", "def li
 async def test_a_real_model_writes_the_same_from_the_kv_cache_the_memory_and_the_disk(tmp_path: Path) -> None:
     path = real_weights(SMOLLM2)
     artifact = Artifact("smollm2", "gguf", path, path.stat().st_size)
-    desk = Desk(LlamaCppEngine(), artifact, LoadOptions(ctx_size=1024, slots=2, batch=256))
+    desk = HostDesk(LlamaCppEngine(), artifact, LoadOptions(ctx_size=1024, slots=2, batch=256))
     store = PrefixStore(200_000_000, DiskTier(tmp_path, 200_000_000), min_tokens=1)
     async with desk.hosting(store) as host:
         first = desk.encode(TEXT * 2)

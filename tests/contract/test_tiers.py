@@ -14,7 +14,7 @@ from core.contract.artifact import Artifact
 from core.engines.registry import Engines
 from core.snapshots import Cause, RequestState, Reuse, Tier
 from tests.contract.conftest import Subject, artifact_of
-from tests.fakes.hosting import Desk, answer
+from tests.fakes.hosting import HostDesk, answer
 
 WAIT = 30.0
 SYSTEM = (
@@ -31,11 +31,11 @@ def artifact(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Arti
     return artifact_of(subject.kind, tmp_path_factory.mktemp("weights"))
 
 
-def desk_of(subject: Subject, artifact: Artifact) -> Desk:
-    return Desk(Engines().get(subject.engine), artifact, subject.options)
+def desk_of(subject: Subject, artifact: Artifact) -> HostDesk:
+    return HostDesk(Engines().get(subject.engine), artifact, subject.options)
 
 
-def conversations(desk: Desk) -> list[list[int]]:
+def conversations(desk: HostDesk) -> list[list[int]]:
     """A prompt, and prompts that leave it at many places, one of them right at its end."""
     first = desk.encode(SYSTEM * 2)
     others = [[*first[: len(first) * part // 4], *desk.encode(end)] for part in (4, 3, 2) for end in ENDS[:2]]

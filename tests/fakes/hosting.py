@@ -25,7 +25,7 @@ from core.serving.pool.loader import identify_model
 NEW_TOKENS = 12
 
 
-class Desk:
+class HostDesk:
     """One engine, one model, and hosts of it that come and go."""
 
     def __init__(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> None:

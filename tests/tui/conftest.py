@@ -26,7 +26,7 @@ PATIENCE = 600
 class QuietApp(BenchtopApp):
     """Takes snapshots when asked only, and moves nothing by itself."""
 
-    BEAT = 3600.0
+    BEAT_SECONDS = 3600.0
 
 
 def quiet(

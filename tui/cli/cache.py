@@ -23,7 +23,7 @@ from tui.cli.output import write_text
 
 NAME_LETTERS = 12
 """Of a file's name, to tell it by."""
-FAILED = 1
+FAILED_STATUS = 1
 
 
 class _Listed(Struct, frozen=True):
@@ -91,7 +91,7 @@ def verify_prefixes(given: Arguments) -> int:
             write_text(f"{file.path.stem[:NAME_LETTERS]}: it cannot be read: {error.strerror or error}.")
             damaged += 1
     write_text(f"Whole: {_count(whole)}; damaged: {damaged}.")
-    return FAILED if damaged else 0
+    return FAILED_STATUS if damaged else 0
 
 
 def _count(prefixes: int) -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from core.decoding.masks.bits import unpack_mask
 from core.requests import Sampling
 
-MIN_KEEP = 1
+MIN_KEPT_TOKENS = 1
 ANY_SEED = 0xFFFF_FFFF
 """LLAMA_DEFAULT_SEED: by it llama.cpp means a seed of its own choice, another one each time."""
 
@@ -72,11 +72,11 @@ def _truncations(sampling: Sampling) -> list[native.llama_sampler_p]:
     if sampling.top_k > 0:
         samplers.append(native.llama_sampler_init_top_k(sampling.top_k))
     if sampling.typical_p < 1.0:
-        samplers.append(native.llama_sampler_init_typical(sampling.typical_p, MIN_KEEP))
+        samplers.append(native.llama_sampler_init_typical(sampling.typical_p, MIN_KEPT_TOKENS))
     if sampling.top_p < 1.0:
-        samplers.append(native.llama_sampler_init_top_p(sampling.top_p, MIN_KEEP))
+        samplers.append(native.llama_sampler_init_top_p(sampling.top_p, MIN_KEPT_TOKENS))
     if sampling.min_p > 0.0:
-        samplers.append(native.llama_sampler_init_min_p(sampling.min_p, MIN_KEEP))
+        samplers.append(native.llama_sampler_init_min_p(sampling.min_p, MIN_KEPT_TOKENS))
     return samplers
 
 

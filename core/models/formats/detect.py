@@ -33,7 +33,7 @@ def detect_folder(path: Path) -> FormatName:
     return load_formats().of_folder(path).name
 
 
-def newest_write(path: Path) -> int:
+def find_newest_write(path: Path) -> int:
     """When a model's files were written last, in nanoseconds: their fingerprint reads their two ends alone. Zero for a
     model without files."""
     files = path.rglob("*") if path.is_dir() else (path,)

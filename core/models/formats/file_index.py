@@ -44,7 +44,7 @@ class Finding(Struct, frozen=True):
     """Of a config.json: the model's type."""
 
 
-class _Kept(Struct, array_like=True):
+class _KeptFile(Struct, array_like=True):
     size: int
     modified: int
     finding: Finding
@@ -54,7 +54,7 @@ class _Memory(Struct, array_like=True):
     version: int
     formats: tuple[FormatName, ...]
     """The formats that were known then; with further ones, a file may be found to be of another."""
-    files: dict[str, _Kept]
+    files: dict[str, _KeptFile]
 
 
 class Inspector:
@@ -63,7 +63,7 @@ class Inspector:
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
         self._kept = _read(memory) if memory is not None else {}
-        self._fresh: dict[str, _Kept] = {}
+        self._fresh: dict[str, _KeptFile] = {}
         self.opened = 0
         """Files that were opened, because they were new or had changed."""
 
@@ -73,7 +73,7 @@ class Inspector:
         kept = self._kept.get(key)
         if kept is None or (kept.size, kept.modified) != (seen.size, seen.modified):
             self.opened += 1
-            kept = _Kept(seen.size, seen.modified, _inspect(path))
+            kept = _KeptFile(seen.size, seen.modified, _inspect(path))
         self._fresh[key] = kept
         return kept.finding
 
@@ -115,7 +115,7 @@ def _config(path: Path) -> Finding:
     return Finding(label=find_label(config), kind=config.architecture)
 
 
-def _read(memory: Path) -> dict[str, _Kept]:
+def _read(memory: Path) -> dict[str, _KeptFile]:
     kept = load_kept(memory, _Memory, "msgpack")
     if kept is None or (kept.version, kept.formats) != (INDEX_VERSION, load_formats().names):
         return {}

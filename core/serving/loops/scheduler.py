@@ -43,11 +43,11 @@ STORING_BYTES = 32 * 2**20
 STORING_SECONDS = 20.0
 """That storing may take when the model is unloaded."""
 
-Loader = Callable[[], "Served"]
+Loader = Callable[[], "LoopModel"]
 log = get_logger(__name__)
 
 
-class Served(Struct, frozen=True):
+class LoopModel(Struct, frozen=True):
     """A model for a loop to serve."""
 
     model: TokenModel
@@ -165,7 +165,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._waiting.clear()
         self._free()
 
-    def adopt(self, served: Served) -> None:
+    def adopt(self, served: LoopModel) -> None:
         """Serve this model from now on, with an empty KV cache. Before `run` from the thread that loaded it."""
         self._model = served.model
         self._memory = KvMemory(served.model, self._running, self._past_cache, served.prefixes, self._note_prefix)

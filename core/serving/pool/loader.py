@@ -17,7 +17,7 @@ from core.contract.models import Model
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
-from core.models.formats.detect import fingerprint_model, newest_write
+from core.models.formats.detect import find_newest_write, fingerprint_model
 from core.models.formats.parts import list_parts
 from core.models.library.variants import list_formats, provide_variant
 from core.models.resolve import resolve_own
@@ -259,4 +259,4 @@ def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, mod
 
 def _tell_files(paths: Sequence[Path]) -> str:
     """By their ends, and by when they were written last: some may differ in their middle alone."""
-    return ", ".join(f"{fingerprint_model(path)} {newest_write(path)}" for path in paths)
+    return ", ".join(f"{fingerprint_model(path)} {find_newest_write(path)}" for path in paths)

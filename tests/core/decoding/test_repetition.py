@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from core.decoding.repetition import LEAST_ROUNDS, STRIDE_TOKENS, LoopGuard, shortest_period
+from core.decoding.repetition import LEAST_ROUNDS, STRIDE_TOKENS, LoopGuard, find_shortest_period
 
 
 def ends_at(tokens: list[int], bound: int) -> int | None:
@@ -42,4 +42,4 @@ def test_what_came_before_the_answer_does_not_count() -> None:
     [([], 0), ([1], 1), ([1, 1, 1], 1), ([1, 2, 1, 2, 1], 2), ([1, 2, 3], 3), ([1, 1, 2, 1, 1], 3)],
 )
 def test_the_shortest_period_of_a_text(tokens: list[int], period: int) -> None:
-    assert shortest_period(tokens) == period
+    assert find_shortest_period(tokens) == period

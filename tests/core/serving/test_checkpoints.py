@@ -9,26 +9,26 @@ from core.cache.store import PrefixStore
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.serving.kv_backup import CHECKPOINT_TOKENS, TAIL_TOKENS, is_checkpoint, next_checkpoint
+from core.serving.kv_backup import CHECKPOINT_TOKENS, TAIL_TOKENS, choose_checkpoint, is_checkpoint
 from core.snapshots import Tier
 from tests.fakes.architectures import write_random
-from tests.fakes.hosting import Desk, answer
+from tests.fakes.hosting import HostDesk, answer
 
 WAIT = 20.0
 
 
 @pytest.fixture(scope="module", params=["mamba", "granitehybrid"])
-def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> HostDesk:
     path = write_random(request.param, tmp_path_factory.mktemp("weights"))
     artifact = Artifact(request.param, "gguf", path, path.stat().st_size)
-    return Desk(LlamaCppEngine(), artifact, LoadOptions(ctx_size=4096, slots=2, batch=256))
+    return HostDesk(LlamaCppEngine(), artifact, LoadOptions(ctx_size=4096, slots=2, batch=256))
 
 
 def prompt_of(count: int, seed: int = 1) -> list[int]:
     return [300 + (place * 31 * seed) % 1500 for place in range(count)]
 
 
-async def test_the_next_turn_computes_only_what_is_new(desk: Desk) -> None:
+async def test_the_next_turn_computes_only_what_is_new(desk: HostDesk) -> None:
     first = prompt_of(200)
     async with desk.hosting(None) as plain:
         drawn, _ = await answer(plain, first)
@@ -42,7 +42,7 @@ async def test_the_next_turn_computes_only_what_is_new(desk: Desk) -> None:
         assert host.snapshot().cache.reused == {Tier.MEMORY: usage.cached_tokens}
 
 
-async def test_the_same_prompt_again_computes_its_end_alone(desk: Desk) -> None:
+async def test_the_same_prompt_again_computes_its_end_alone(desk: HostDesk) -> None:
     prompt = prompt_of(150, 3)
     async with desk.hosting(None) as plain:
         expected, _ = await answer(plain, prompt)
@@ -52,7 +52,7 @@ async def test_the_same_prompt_again_computes_its_end_alone(desk: Desk) -> None:
             assert (text, usage.cached_tokens) == (expected, cached)
 
 
-async def test_a_restart_goes_on_from_the_disk(desk: Desk, tmp_path: Path) -> None:
+async def test_a_restart_goes_on_from_the_disk(desk: HostDesk, tmp_path: Path) -> None:
     first = prompt_of(200, 5)
     second = [*first, *prompt_of(20, 9)]
     async with desk.hosting(None) as plain:
@@ -69,7 +69,7 @@ async def test_a_restart_goes_on_from_the_disk(desk: Desk, tmp_path: Path) -> No
     store.close(WAIT)
 
 
-async def test_a_conversation_that_leaves_a_long_prompt_goes_on_from_within_it(desk: Desk) -> None:
+async def test_a_conversation_that_leaves_a_long_prompt_goes_on_from_within_it(desk: HostDesk) -> None:
     long = prompt_of(CHECKPOINT_TOKENS + 300, 11)
     other = [*long[: CHECKPOINT_TOKENS + 100], *prompt_of(40, 13)]
     async with desk.hosting(None) as plain:
@@ -80,7 +80,7 @@ async def test_a_conversation_that_leaves_a_long_prompt_goes_on_from_within_it(d
         assert (text, usage.cached_tokens) == (expected, CHECKPOINT_TOKENS)
 
 
-async def test_a_client_that_leaves_in_prefill_leaves_what_is_computed_to_its_next_try(desk: Desk) -> None:
+async def test_a_client_that_leaves_in_prefill_leaves_what_is_computed_to_its_next_try(desk: HostDesk) -> None:
     prompt = prompt_of(1000, 17)
     async with desk.hosting(None) as plain:
         expected, _ = await answer(plain, prompt)
@@ -95,7 +95,7 @@ def test_chunks_end_where_a_state_is_to_be_stored() -> None:
     prompt = 2 * CHECKPOINT_TOKENS + 500
     computed, ends = 0, []
     while computed < prompt:
-        computed += min(700, next_checkpoint(prompt, computed, prompt - computed))
+        computed += min(700, choose_checkpoint(prompt, computed, prompt - computed))
         if is_checkpoint(prompt, computed):
             ends.append(computed)
     assert ends == [CHECKPOINT_TOKENS, 2 * CHECKPOINT_TOKENS, prompt - TAIL_TOKENS]

@@ -112,7 +112,7 @@ def _state(case: Case, lineup: Lineup, *, fastest: bool) -> str:
 class Course(Plot):
     """The decode rate of each round, a stretch for each case, its engine's name below."""
 
-    LEAST = 3
+    LEAST_CELLS = 3
     """Columns of a stretch; of more cases than fit, the last are shown."""
 
     def __init__(self, empty: str, *, dom_id: str | None = None) -> None:
@@ -135,8 +135,8 @@ class Course(Plot):
         for row in {0, height // 2} if height >= 5 else {0}:
             labels[row] = fmt.format_rate(top * (height - row) / height)
         gutter = max(len(label) for label in labels)
-        room = max(self.LEAST, self.size.width - gutter - 2)
-        stretch = max(self.LEAST, room // max(1, lineup.total))
+        room = max(self.LEAST_CELLS, self.size.width - gutter - 2)
+        stretch = max(self.LEAST_CELLS, room // max(1, lineup.total))
         shown = lineup.cases[-(room // stretch) :]
         drawn = [_stretch(case, lineup.rounds, top, stretch - 1, height, marks) for case in shown]
         fastest = lineup.fastest

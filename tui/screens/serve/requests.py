@@ -61,7 +61,7 @@ def _cells(request: RequestRow) -> list[Cell]:
     return [
         _tail(request.id),
         fmt.clip_text(request.model, 16),
-        Content.styled(request.state.value + "*" * bool(notes_of(request)), _STYLES[request.state]),
+        Content.styled(request.state.value + "*" * bool(list_notes(request)), _STYLES[request.state]),
         fmt.shorten_count(request.prompt_tokens),
         fmt.shorten_count(request.cached_tokens),
         fmt.shorten_count(request.completion_tokens),
@@ -71,7 +71,7 @@ def _cells(request: RequestRow) -> list[Cell]:
     ]
 
 
-def notes_of(request: RequestRow) -> tuple[str, ...]:
+def list_notes(request: RequestRow) -> tuple[str, ...]:
     """What there is to say about how its prompt came to be, and why it was computed again, in sentences."""
     reuse = request.reuse
     if reuse.cause not in _CAUSES:

@@ -18,7 +18,7 @@ from tui import glyphs
 from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
-from tui.screens.serve.requests import Board, notes_of
+from tui.screens.serve.requests import Board, list_notes
 from tui.session import find_model
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain, make_drawable
@@ -164,7 +164,7 @@ class ServeScreen(WorkbenchScreen):
     def _draw_note(self, requests: Sequence[RequestRow]) -> None:
         """How the selected request's prompt came to be, where there is anything to say."""
         selected = self.query_one(Board).selected
-        notes = next((notes_of(each) for each in requests if each.id == selected), ())
+        notes = next((list_notes(each) for each in requests if each.id == selected), ())
         line = self.query_one("#request-note", Plain)
         line.display = bool(notes)
         line.update(" ".join(notes))

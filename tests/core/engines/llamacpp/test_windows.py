@@ -16,18 +16,18 @@ from core.models.fit.estimate import choose_setup, estimate_parts
 from core.models.formats.read import read_header
 from core.serving.kv_backup import TAIL_TOKENS
 from tests.fakes.architectures import BATCH, CELLS, SEQUENCES, Reserved, write, write_random
-from tests.fakes.hosting import Desk, answer
+from tests.fakes.hosting import HostDesk, answer
 from tests.fakes.real_weights import GEMMA, real_weights
 
 MEBIBYTE = 2**20
 ENOUGH = 64 * 2**30
 
 
-def desks(path: Path) -> tuple[Desk, Desk]:
+def desks(path: Path) -> tuple[HostDesk, HostDesk]:
     """With windows kept whole, and cut."""
     artifact = Artifact(path.stem, "gguf", path, path.stat().st_size)
     whole, cut = (LoadOptions(ctx_size=2048, slots=2, batch=256, swa_full=full) for full in (None, False))
-    return Desk(LlamaCppEngine(), artifact, whole), Desk(LlamaCppEngine(), artifact, cut)
+    return HostDesk(LlamaCppEngine(), artifact, whole), HostDesk(LlamaCppEngine(), artifact, cut)
 
 
 async def check_turns(path: Path, first: list[int], more: list[int]) -> None:

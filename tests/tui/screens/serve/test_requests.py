@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from textual.app import App, ComposeResult
 
 from core.snapshots import Cause, Departure, RequestRow, RequestState, Reuse, Tier
-from tui.screens.serve.requests import Board, notes_of
+from tui.screens.serve.requests import Board, list_notes
 
 
 class Bare(App[None]):
@@ -30,14 +30,14 @@ async def test_a_request_is_shown_in_whatever_state_it_is() -> None:
 
 def test_a_note_says_why_a_prompt_is_computed_again_and_where_it_left_what_is_known() -> None:
     row = RequestRow("a", "m", RequestState.PREFILL, 2000, 12, 12, 0, 0.0, None, 1.0, 1.0, notes=("It was long.",))
-    assert notes_of(row) == ("It was long.",)
-    assert notes_of(replace(row, reuse=Reuse(cause=Cause.FIRST_SEEN, lost=2000))) == row.notes
+    assert list_notes(row) == ("It was long.",)
+    assert list_notes(replace(row, reuse=Reuse(cause=Cause.FIRST_SEEN, lost=2000))) == row.notes
     edited = Reuse(12, Tier.DISK, Cause.SYSTEM_CHANGED, lost=1988, departure=Departure(12, "Be brief", "Be long"))
-    assert notes_of(replace(row, reuse=edited))[1] == (
+    assert list_notes(replace(row, reuse=edited))[1] == (
         "1,988 tokens of the prompt are computed again: the system prompt changed, at token 12: "
         "'Be long' for 'Be brief'."
     )
     evicted = Reuse(cause=Cause.EVICTED, detail="--cache-size", lost=7)
-    assert notes_of(replace(row, reuse=evicted))[1] == (
+    assert list_notes(replace(row, reuse=evicted))[1] == (
         "7 tokens of the prompt are computed again: it had to make room (--cache-size)."
     )
