@@ -108,7 +108,7 @@ def run(path: Path, threads: int, tokens: int, schemas: int) -> Iterator[str]:
 
 def _load(path: Path, threads: int) -> TokenModel:
     artifact = Artifact(path.name, "gguf", path, path.stat().st_size)
-    options = LoadOptions(ctx_size=CONTEXT, slots=STREAMS, threads=threads, extra_buffers=False)
+    options = LoadOptions(ctx_size=CONTEXT, slots=STREAMS, threads=threads, batch_threads=threads, extra_buffers=False)
     model = LlamaCppEngine().load(artifact, options)
     assert isinstance(model, TokenModel)
     return model

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
+from core.decoding.masks.bits import unpack_mask
 from core.decoding.verify import verify_draft
 from core.engines.llamacpp.samplers import AbortFlag, AllowedTokens, build_chain
 from core.errors import EngineError, EngineFailed, Interrupted
@@ -245,7 +246,14 @@ class LlamaModel:
 
     def _draw(self, state: _LlamaSequence, output: int, mask: bytes | None) -> int:
         if mask is not None:
-            return self._candidates.draw(state.chain, self._logits(output), mask)
+            logits, sampling = self._logits(output), state.sampling
+            allowed = unpack_mask(mask, len(logits))
+            most = 2 * np.count_nonzero(allowed) > len(logits)
+            if not most or sampling.logprobs is not None or sampling.typical_p < 1.0:
+                return self._candidates.draw(state.chain, logits, allowed)
+            # To ban a few costs less than to list all others. Log-probabilities would be told of the banned logits, and
+            # typical sampling sums over them.
+            logits[np.flatnonzero(~allowed)] = -np.inf
         token: int = native.llama_sampler_sample(state.chain, self._context, output)
         return token
 

@@ -10,7 +10,6 @@ import llama_cpp as native
 import numpy as np
 import numpy.typing as npt
 
-from core.decoding.masks.bits import unpack_mask
 from core.requests import Sampling
 
 MIN_KEPT_TOKENS = 1
@@ -87,9 +86,11 @@ class AllowedTokens:
         self._data = np.zeros(vocabulary, np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
         self._array = native.llama_token_data_array()
 
-    def draw(self, chain: native.llama_sampler_p, logits: npt.NDArray[np.float32], mask: bytes) -> int:
-        """The token that `chain` draws from logits (vocabulary,), and takes for said."""
-        tokens = np.flatnonzero(unpack_mask(mask, len(logits)))
+    def draw(
+        self, chain: native.llama_sampler_p, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]
+    ) -> int:
+        """The token that `chain` draws from logits (vocabulary,) where `allowed` is true, and takes for said."""
+        tokens = np.flatnonzero(allowed)
         data = self._data[: len(tokens)]
         data["id"] = tokens
         data["logit"] = logits[tokens]
