@@ -33,7 +33,7 @@ from core.requests import (
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.settings.schema import AnswerSettings
-from tests.fakes.support import asks
+from tests.fakes.support import GatedEcho, asks
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -224,13 +224,14 @@ async def test_right_guesses_are_kept_under_a_mask(hosting: Hosting, monkeypatch
 async def test_a_preempted_answer_goes_on_where_its_mask_was(hosting: Hosting) -> None:
     """Four answers of which two fit."""
     said = json.dumps({"a": "x" * 150})
-    model = echo(ctx_size=512, slots=4)
+    model = GatedEcho(LoadOptions(ctx_size=512, slots=4))
     model.spec = replace(model.spec, cells=900)
     saved: list[int] = []
     save = model.save
     model.save = lambda sequence: saved.append(sequence) or save(sequence)  # type: ignore[method-assign,func-returns-value]
     async with hosting(model) as host:
         streams = [await host.submit(bound(said, JsonObject(), cache=False)) for _ in range(4)]
+        model.open_gate()
         texts = [(await stream.reply()).choices[0].text for stream in streams]
     assert texts == [said] * 4
     assert saved
