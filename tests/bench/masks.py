@@ -192,7 +192,7 @@ async def _promise(path: Path, threads: int, schemas: int, trials: FormTrials) -
 
 async def _outcome(host: Host, seed: int) -> str:
     schema = SchemaMaker(seed).make()
-    words = f"Answer with JSON of this schema: {json.dumps(schema)[:1500]}"
+    words = f"Answer with JSON of this schema: {json.dumps(schema)[:400]}"
     request = Generation(
         model="m",
         prompt=Conversation((Message(Role.USER, (TextPart(words),)),)),
