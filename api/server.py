@@ -49,7 +49,7 @@ class HttpServer:
         if handover is not None:
             server = replace(settings.server, port=handover.port, api_key=handover.made_key or settings.server.api_key)
             settings = replace(settings, server=server)
-        given = settings.server.api_key or None  # an empty key would be one that nobody can send
+        given = settings.server.api_key or None  # no client can send an empty key
         made = given is None and not is_loopback(settings.server.host)
         self.key_generated = made or (handover is not None and handover.made_key is not None)
         self.api_key = secrets.token_urlsafe(24) if made else given

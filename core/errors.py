@@ -114,7 +114,7 @@ class HubBusy(HubUnreachable):
 
 
 class RepositoryNotFound(HubError):
-    """The Hub has no such repository, revision or file, or hides it from whoever asks."""
+    """The Hub has no such repository, revision or file, or hides it from this user."""
 
 
 class GatedRepository(HubError):

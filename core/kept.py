@@ -17,13 +17,13 @@ from core.files import append_line, read_regular, write_atomically
 from core.telemetry.log import get_logger
 
 MOST_FILE_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of a file of ours; what is larger is none, and not read."""
+"""Bytes that a file of ours may have. A larger file is not ours, and is not read."""
 T = TypeVar("T")
 log = get_logger(__name__)
 
 
 def read_kept(path: Path) -> bytes | None:
-    """What a file holds; None where there is none, or none that can be read. Never waits for a pipe."""
+    """The content of a file; None where the file is missing or cannot be read. Never waits for a pipe."""
     try:
         return read_regular(path, MOST_FILE_BYTES)
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def decode_kept(data: bytes, kind: type[T], form: Literal["json", "msgpack"] = "
 
 
 def load_kept(path: Path, kind: type[T], form: Literal["json", "msgpack"] = "json") -> T | None:
-    """The value that a file holds; None where there is none that can be used."""
+    """The value that a file holds; None where the file is missing or its value cannot be used."""
     data = read_kept(path)
     return None if data is None else decode_kept(data, kind, form)
 

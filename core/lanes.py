@@ -42,7 +42,7 @@ class WorkLane:
         self._most = threads
         self._room = room
         self._busy = 0
-        """Work that holds a thread, also where nobody waits for it any more."""
+        """Work that holds a thread, including work whose result is no longer waited for."""
         self._started = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -99,14 +99,14 @@ class WorkLane:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                # The seat was given in the very moment in which nobody wanted it any more.
+                # The seat was given at the moment at which the waiting task was cancelled.
                 self._leave()
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
 
     def _leave(self, lasted: float | None = None) -> None:
-        """Give the seat on to whoever has waited longest."""
+        """Give the seat to the task that has waited longest."""
         if lasted is not None:
             self._mean += 0.2 * (lasted - self._mean)
         while self._waiting:
@@ -137,7 +137,7 @@ class WorkLane:
         if not outcome.cancelled():
             try:
                 result = call()
-            except BaseException as error:  # noqa: BLE001 - the edge of the thread: whoever waits is told
+            except BaseException as error:  # noqa: BLE001 - the edge of the thread: the waiting task gets the error
                 problem = error
         lasted = time.monotonic() - began
 
@@ -150,7 +150,7 @@ class WorkLane:
             else:
                 outcome.set_result(result)  # type: ignore[arg-type]
 
-        # A closed loop: nobody is left to be told.
+        # The loop is closed, and no task waits on it any more.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(tell)
 

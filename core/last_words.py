@@ -18,7 +18,7 @@ MOST_LINE_CHARACTERS: Final = 300
 
 _TRACEBACK: Final = "Traceback (most recent call last):"
 _WHAT: Final = re.compile(r"^\s*what\(\):\s*(?P<said>.*\S)")
-"""How C++ tells of an exception that nobody caught."""
+"""How C++ reports an exception that was not caught."""
 _TELLING: Final = re.compile(
     r"assert|abort\(|error|fatal|terminat|panick|cannot|can't|could not|failed|unable|unsupported|no such|not found"
     r"|out of memory|bad_alloc|illegal|invalid|overflow|violation",

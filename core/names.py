@@ -42,7 +42,7 @@ HUB_HOSTS: Final = ("huggingface.co", "www.huggingface.co", "hf.co")
 VIEWS: Final = ("tree", "blob", "resolve", "raw")
 """Parts of the Hub's web addresses that stand before a revision."""
 SITES: Final = ("datasets", "spaces", "docs", "papers", "models", "collections", "api")
-"""First parts of its addresses that are nobody's name."""
+"""First parts of the Hub's addresses that are no owner's name."""
 FILES: Final = (".gguf", ".bin", ".onnx", ".pte", ".mnn", ".safetensors")
 """Ends of the names of model files."""
 MOST_NAME_CHARACTERS: Final = 4096

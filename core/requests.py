@@ -10,7 +10,7 @@ from msgspec.structs import asdict, replace
 
 Scalar = str | int | float | bool | None
 COLDEST_TEMPERATURE = 1e-5
-"""A temperature below it is none: the likeliest token wins by any measure, and what is divided by it is no number."""
+"""A temperature below this counts as zero: the likeliest token would win anyway, and logits divided by it overflow."""
 
 
 class Role(Enum):

@@ -238,7 +238,7 @@ class ModelSnapshot(Struct, frozen=True):
     """Tokens that one request may hold; None while the model loads, and where a server elsewhere does not tell."""
     trained_context: int = 0
     vocabulary: int = 0
-    """Number of token ids; zero where nobody here can tell."""
+    """Number of token ids; zero where it is unknown."""
     slots: int = 0
     slots_used: int = 0
     threads: int = 0
@@ -295,7 +295,7 @@ class PoolSnapshot(Struct, frozen=True):
     evictions: int = 0
     absent: tuple[Absent, ...] = ()
     failures: tuple[LoadFailure, ...] = ()
-    """The last of each model, the newest one at the end; also of models that nobody knows any more."""
+    """The last of each model, the newest one at the end; also of models that are no longer known."""
     past_queue: QueueStats = QueueStats()
     """The totals of models that were unloaded or failed; nothing else of it counts."""
     past_cache: CacheStats = CacheStats()

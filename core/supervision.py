@@ -65,7 +65,7 @@ class Witness(Protocol):
 
 
 class NoWitness:
-    """Where nobody supervises."""
+    """The witness of a server without a supervisor: it writes nothing."""
 
     def loading(self, model: str) -> None:
         pass
@@ -120,7 +120,7 @@ class ServerJournal:
 
 
 def read_note(path: Path) -> Note:
-    """The last record of a journal; an empty one where there is none."""
+    """The last record of a journal; an empty record where the journal is empty."""
     try:
         return msgspec.json.decode(path.read_bytes().split(b"\n", 1)[0], type=Note)
     except (OSError, msgspec.MsgspecError):
@@ -128,6 +128,6 @@ def read_note(path: Path) -> Note:
 
 
 def take_handover() -> Handover | None:
-    """What this process was started with; None where nobody supervises it, and ever after."""
+    """The supervision that this process was started with; None without a supervisor, and from the second call on."""
     told = os.environ.pop(VARIABLE, None)
     return None if told is None else msgspec.json.decode(told, type=Handover)

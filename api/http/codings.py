@@ -19,7 +19,7 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 def read_coding(values: Iterable[bytes]) -> str | None:
-    """The coding that the Content-Encoding headers name; None for a body that comes as it is.
+    """The coding that the Content-Encoding headers name; None for a body without a coding.
 
     Raises UnknownCoding for any that is not undone here, and for one upon another.
     """
@@ -34,7 +34,7 @@ def read_coding(values: Iterable[bytes]) -> str | None:
 
 
 class Inflated:
-    """`receive`, with the body as it was before it was compressed. Its messages hold at most `PIECE_BYTES` bytes.
+    """`receive`, with the body decompressed. Its messages hold at most `PIECE_BYTES` bytes.
 
     Raises BodyTooLarge as soon as there are more than `limit` bytes, and RequestError for what is not compressed so. No
     bound is set on the ratio: repeated text is worth a thousand to one, and `limit` bounds memory and time alone.

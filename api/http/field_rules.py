@@ -16,7 +16,7 @@ from api.http.replies import Headers
 Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 NEUTRAL: Final[tuple[Json, ...]] = (None, False, 0, "", [], {})
-"""With these a field that nobody here knows asks for nothing; with any other value it may be a mistyped one."""
+"""With one of these values an unknown field asks for nothing; with any other value it may be a misspelt known field."""
 MOST_TOLD_NAMES: Final = 40
 """Names in one header; a client that sends more fields in vain has seen enough."""
 
@@ -50,7 +50,7 @@ def allow_only(*neutral: Json, instead: str = "") -> Rule:
 
 
 def is_neutral(value: Json) -> bool:
-    """Whether a field that nobody knows asks for nothing by this value."""
+    """Whether an unknown field with this value asks for nothing."""
     plain = _without_nulls(value)
     return any(is_same(plain, each) for each in NEUTRAL)
 

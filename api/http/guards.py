@@ -109,7 +109,7 @@ class Guard:
                 scope = {**scope, "method": "GET"}
             await self._pass(scope, receive, send_on, headers, repeated)
         except asyncio.CancelledError:
-            # Nobody else cancels the task of a request.
+            # Only a server that stops cancels the task of a request.
             if not status:
                 await _refuse(send_on, ServerStopping())
         finally:

@@ -153,7 +153,7 @@ class _Settling:
         return values is not None and len(raw) <= MOST_NEUTRAL_BYTES and Rule(values).takes(_VALUE.decode(raw))
 
     def _judge(self, kind: type[Wire], key: str, raw: bytes, path: str, name: str) -> None:
-        """Raises RequestError where the field would change the answer, or where nobody knows it."""
+        """Raises RequestError where the field would change the answer, or is unknown."""
         rule = kind.rules.get(key)
         small = len(raw) <= MOST_NEUTRAL_BYTES
         if rule is None:

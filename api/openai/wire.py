@@ -301,7 +301,7 @@ class DraftCard(Struct, frozen=True, kw_only=True):
 
 
 class ModelMeta(Struct, frozen=True, kw_only=True):
-    """llama.cpp's field names; null where nobody here can tell."""
+    """llama.cpp's field names; null where the number is unknown."""
 
     n_ctx: int | None = None
     n_ctx_train: int | None = None
@@ -319,7 +319,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     created: int
     owned_by: str
     engine: str | None = None
-    """Null, as what follows is, while nobody knows: before it is loaded, or where the engine does not tell."""
+    """Null while unknown, as are the fields below: before the model is loaded, or where its engine does not tell."""
     state: str
     """`ready`, `loading`, `restarting`, `failed`, or `unloaded`: then a request for it loads it."""
     architecture: str | None = None

@@ -16,7 +16,7 @@ from core.hosts import LOCAL_NAMES, LOOPBACK
 PORT_TRIES: Final = 16
 """Free ports that are looked at until one is free on every address."""
 ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
-"""What binding an address fails with that this machine does not have, such as any of version 6 where there is none."""
+"""Error numbers of binding an address that this machine does not have, such as an IPv6 address without IPv6."""
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
@@ -36,7 +36,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 def adopt_sockets(descriptors: Iterable[int]) -> list[socket.socket]:
-    """Sockets that listen already, which somebody else opened and keeps."""
+    """Use sockets that listen already; the process that opened them keeps them open."""
     sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     for each in sockets:
         each.setblocking(False)

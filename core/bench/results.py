@@ -188,7 +188,7 @@ def describe_fastest(rows: Iterable[BenchRow]) -> Iterator[str]:
 
 
 class _Told(BenchRun, frozen=True):
-    """A run as it is exported."""
+    """A run in the form of its export."""
 
     verdicts: tuple[str, ...] = ()
 

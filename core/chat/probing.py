@@ -22,7 +22,7 @@ ASSISTANT_WORDS, RESULT_WORDS, ARGUMENT_WORDS = "marblefalcon", "saffronglacier"
 RAW: Final = re.compile(
     rf"""["']text["']\s*:\s*["'](?:{SYSTEM_WORDS}|{USER_WORDS}|{MORE_WORDS}|{ASSISTANT_WORDS}|{RESULT_WORDS})"""
 )
-"""What a list of parts looks like where a template writes it as it is."""
+"""How a list of parts looks where a template writes the list itself and not its texts."""
 GO: Final = re.compile(r"\{\{-?\s*(?:(?:range|if|with|template|block|define)\s+[.$\"]|else\b|end\b|[.$]\w)")
 """How templates for Ollama look, which are Go's."""
 

@@ -99,7 +99,7 @@ class TemplateProcess:
         except ProcessEnded:
             if self._closed:
                 raise ProcessEnded(CLOSED) from None
-            # The next one starts while nobody waits for it.
+            # The next process starts before a request waits for it.
             self._child = None
             self._child = self._new_child()
             raise

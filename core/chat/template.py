@@ -51,7 +51,7 @@ log = get_logger(__name__)
 
 
 class Rendering(Struct, frozen=True):
-    """A prompt's text, with what whoever watches the request should know of how it came about."""
+    """A prompt's text, with notes on how the text came about for the user who watches the request."""
 
     text: str
     notes: tuple[str, ...] = ()

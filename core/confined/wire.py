@@ -27,7 +27,7 @@ def send_message(pipe: IO[bytes], message: Struct) -> None:
 
 
 def receive_message(pipe: IO[bytes], limit: int) -> bytes:
-    """The next message as it came. Raises EOFError where there is none, ValueError for one of more than `limit`
+    """The next message as it came. Raises EOFError at the end of the pipe, ValueError for one of more than `limit`
     bytes, of which nothing is read."""
     size = int.from_bytes(_read(pipe, LENGTH_BYTES), "big")
     if size > limit:

@@ -44,7 +44,7 @@ def serve_orders(obey: Callable[[bytes], Struct], order_bytes: int) -> None:
 
 
 def _confine() -> None:
-    # Python's compiler warns of what foreign text has in it, and nobody would read that.
+    # Python's compiler warns of oddities in foreign text, and no user would read the warnings.
     warnings.simplefilter("ignore")
     # Reads the time zone from its file while files may be read.
     time.localtime()

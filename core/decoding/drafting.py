@@ -146,7 +146,7 @@ class DraftModel:
         return wish.most > 0 and length <= spec.context and sum(taken.values()) <= spec.cells
 
     def _drop_idle(self, wishes: Sequence[GuessWish]) -> bool:
-        """Forget what nobody wants continued now; whether there was any."""
+        """Forget the sequences that no caller wants continued now; whether there were any."""
         wanted = {wish.key for wish in wishes}
         idle = [key for key in self._lines if key not in wanted]
         for key in idle:

@@ -91,7 +91,7 @@ def unpack_vector(vector: bytes) -> array[float]:
 
 
 def shorten_vector(vector: bytes, dimensions: int | None) -> bytes:
-    """The first numbers of a vector, brought to length one; as it is for None."""
+    """The first `dimensions` numbers of a vector, brought to length one; the vector itself for None."""
     if dimensions is None:
         return vector
     numbers = unpack_vector(vector[: 4 * dimensions])

@@ -32,5 +32,5 @@ def find_code(language: str) -> str | None:
 
 
 def name_of(code: str) -> str:
-    """The English name; the code itself where there is none."""
+    """The English name of a language; its code where no name is known."""
     return LANGUAGES.get(code, code).replace("_", " ")

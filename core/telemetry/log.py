@@ -88,7 +88,7 @@ def log_to_file(level: LogLevel, folder: Path) -> Path | None:
     path = folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Opening a pipe would wait for whoever reads it.
+        # Opening a pipe would wait for its reader.
         if path.exists() and not path.is_file():
             raise FileExistsError(path)
         handler = _FileHandler(

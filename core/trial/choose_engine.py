@@ -30,7 +30,7 @@ class Candidate(Struct, frozen=True):
 
 
 class CandidateRow(Struct, frozen=True):
-    """How a candidate did: a verdict, or the sentence that says why there is none."""
+    """The result of a candidate: a verdict, or the sentence that says why the verdict is missing."""
 
     engine: str
     artifact: Artifact
@@ -130,7 +130,7 @@ class Selector:
 
 
 def find_fastest(rows: Sequence[CandidateRow]) -> int | None:
-    """The row that decodes fastest; of candidates nobody could measure, the first that did not fail."""
+    """The row that decodes fastest; of candidates that could not be measured, the first that did not fail."""
     measured = [(row.rate.decode, -index) for index, row in enumerate(rows) if row.rate is not None]
     if measured:
         return -max(measured)[1]

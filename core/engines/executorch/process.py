@@ -87,7 +87,7 @@ class RuntimeProcess:
                     raise EngineFailed(self._explained(reason))
 
     def draw(self, work: Draw, stop: threading.Event) -> Generator[Drawn]:
-        """Tokens as they are drawn. Whoever closes the iterator gets the process back idle, or dead.
+        """Tokens as they are drawn. Closing the iterator leaves the process idle, or dead.
 
         Raises Cancelled soon after `stop`, EngineFailed when the program or its process fails.
         """

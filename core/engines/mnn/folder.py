@@ -126,7 +126,7 @@ class MnnFolder(Struct, frozen=True):
             ids = [int(number) for number in numbers]
             if len(ids) != special + ends + prefix:
                 raise ValueError("its control tokens are not as many as it says")
-            # MNN reads on past the end, and dies of a number that is none.
+            # MNN reads on past the end, and crashes at a text that is no number.
             if magic[1:] != [BINARY] and len(lines) - 4 < sum(int(size) for size in lines[3].split()):
                 raise ValueError("it is cut short")
         except IndexError:

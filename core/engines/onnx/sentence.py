@@ -29,7 +29,7 @@ ROBERTA: Final = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm
 UNBOUND_TOKENS: Final = 1 << 20
 """Tokenizers without a limit tell an astronomic one."""
 FALLBACK_TOKENS: Final = 512
-"""Tokens of a text where nobody tells."""
+"""Tokens that a text may have where neither the folder nor the graph tells a limit."""
 
 
 class SentenceGraph:
