@@ -203,6 +203,8 @@ class Generation(Struct, frozen=True):
     """Go on past the model's end-of-generation tokens (for measuring)."""
     cache: bool = True
     """Whether a cached prefix may be used and the result kept."""
+    reproducible: bool = False
+    """Whether the answer must be the same alone and in company, after a cached prefix and without."""
     tell_prefill: bool = False
     """Tell how far the prompt is computed, by `Prefilled` events."""
     tell_timings: bool = False

@@ -146,6 +146,7 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
         ignore_eos=bool(body.ignore_eos),
         cache=body.cache_prompt is not False,
         cache_salt=body.cache_salt or None,
+        reproducible=bool(body.reproducible),
         tell_prefill=bool(body.stream and body.return_progress),
         tell_timings=bool(body.stream and (body.timings_per_token or (options and options.continuous_usage_stats))),
         tenant=tenant,

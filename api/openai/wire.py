@@ -158,6 +158,8 @@ class ChatRequest(ConstraintFields, frozen=True):
     cache_prompt: bool | None = None
     cache_salt: Annotated[str, Meta(max_length=256)] | None = None
     """Only requests with the same salt share cached prefixes, as with vLLM."""
+    reproducible: bool | None = None
+    """The answer must not depend on other requests or on caches; refused where the model is not loaded for that."""
     chat_template_kwargs: Annotated[dict[str, Scalar], Meta(max_length=64, extra_json_schema=_ARGUMENTS)] | None = None
     enable_thinking: bool | None = None
     think: bool | None = None

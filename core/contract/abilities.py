@@ -54,6 +54,16 @@ class Measurable(Protocol):
 
 
 @runtime_checkable
+class Reproduces(Protocol):
+    """An engine that can load a model so that each request is computed apart: see `ModelSpec.grain`."""
+
+    @property
+    def grain(self) -> int:
+        """Tokens of the passes that a prompt is divided into then."""
+        ...
+
+
+@runtime_checkable
 class KeepsStates(Protocol):
     """An engine whose models take back, in another process too, what they saved of a sequence, sooner than computing
     it again would take."""

@@ -74,6 +74,10 @@ class ModelSpec(Struct, frozen=True):
     """What the model's makers recommend, or the defaults."""
     notes: tuple[str, ...] = ()
     """Anything a user should know about how it was loaded."""
+    grain: int | None = None
+    """Of a model that was loaded to be reproducible: every sequence has KV memory of its own and is computed in passes
+    of its own, a prompt in passes that begin at each multiple of `grain` tokens, and what is drawn token by token. The
+    engine sees the same shapes then whatever else it serves, and computes the same numbers. None of other models."""
 
 
 @runtime_checkable

@@ -87,6 +87,10 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"llama_cpp": "swa_full"},
         ),
     ] = None
+    reproducible: Annotated[
+        bool | None,
+        Meta(description="compute each request apart, so that its tokens do not depend on others or on caches (false)"),
+    ] = None
     loras: Annotated[
         tuple[Lora | str, ...],
         Meta(description="files of low-rank adapters to add (none)", extra={"local": True}),
@@ -122,6 +126,12 @@ class LoadOptions(LoadSettings, frozen=True):
     def cache_type(self) -> KvType:
         """Element type of the KV cache."""
         return self.kv_type or KvType.F16
+
+    @property
+    def blockwise_attention(self) -> bool:
+        """Whether attention may be computed in blocks. Where results are to be reproducible only if that is asked for:
+        the blocks depend on the number of threads, and on how much of a prompt is computed at once."""
+        return self.flash_attention is not False and not (self.reproducible and self.flash_attention is None)
 
     @property
     def repacks(self) -> bool:

@@ -77,8 +77,7 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
     """
     if chosen is Simple.NOTHING or find_kind(loaded.model) is not ModelKind.CHAT:
         return loaded
-    if not isinstance(loaded.model, Trims):
-        note = f"Nothing is guessed ahead for it: with {loaded.engine} a wrong guess could not be taken back."
+    if note := _tell_why_not(loaded):
         return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, note), identity=loaded.identity)
     if isinstance(chosen, Simple):
         return LoadedModel(loaded.model, loaded.engine, loaded.notes, PromptLookup(), loaded.identity)
@@ -94,6 +93,15 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
         loaded.shutdown()
         raise
     return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), proposer, loaded.identity)
+
+
+def _tell_why_not(loaded: LoadedModel) -> str | None:
+    """Why nothing can be guessed ahead for a model; None where it can."""
+    if not isinstance(loaded.model, Trims):
+        return f"Nothing is guessed ahead for it: with {loaded.engine} a wrong guess could not be taken back."
+    if loaded.model.spec.grain is not None:
+        return "Nothing is guessed ahead for it: what is to be reproducible is computed token by token."
+    return None
 
 
 def _options(model: Model) -> LoadOptions:

@@ -285,6 +285,7 @@ class Host:
                 return embedding, embedding.tokens
             case Generation():
                 resolved = self._resolved(request)
+                self._refuse_irreproducible(resolved)
                 if self._reader is None:
                     self._refuse_constraint(resolved)
                     return Relayed(resolved), 0
@@ -296,6 +297,14 @@ class Host:
                 return job, len(prompt.tokens)
             case _:
                 assert_never(request)
+
+    def _refuse_irreproducible(self, request: Generation) -> None:
+        if request.reproducible and self.spec.grain is None:
+            raise RequestError(
+                f"The model {self.name} was not loaded to be reproducible, so its answers may depend on what else it "
+                "serves; load it with --reproducible on an engine that can (llamacpp), or leave out `reproducible`.",
+                "reproducible",
+            )
 
     def _refuse_constraint(self, request: Generation) -> None:
         if request.constraint is not None:

@@ -15,7 +15,7 @@ from core.cache.store import StoredMatch
 from core.contract.models import TokenModel, Trims
 from core.contract.step import SequenceId
 from core.errors import EngineError
-from core.serving.sequence import RequestJob, ServedChoice
+from core.serving.sequence import RequestJob, ServedChoice, cut_length
 from core.snapshots import Reuse, Tier
 from core.telemetry.log import get_logger
 
@@ -64,7 +64,10 @@ class KvBackup:
         if self._prefixes is None or not choice.job.request.cache:
             return None
         found = self._prefixes.match(choice.job.owner, tuple(choice.tokens[:-1]))
-        if found is None or found.length - shared < LEAST_TOKENS:
+        if found is None:
+            return None
+        found = StoredMatch(found.entry, cut_length(found.length, self._model.spec.grain))
+        if found.length - shared < LEAST_TOKENS:
             return None
         worth = found.length - shared >= len(found.entry.tokens) * RESTORING_SHARE
         return found if worth else None
@@ -162,7 +165,9 @@ class KvBackup:
     def _kept(self, choice: ServedChoice) -> _KeptSequence:
         """What the choice's sequence holds, which is remembered too."""
         job = choice.job
-        kept = _KeptSequence(job.owner, tuple(choice.tokens[: choice.computed]), self._outline(job))
+        kept = _KeptSequence(
+            job.owner, tuple(choice.tokens[: choice.shareable(self._model.spec.grain)]), self._outline(job)
+        )
         if self._prefixes is not None:
             self._prefixes.remember(kept.owner, kept.tokens, len(job.prompt), kept.outline)
         return kept

@@ -20,7 +20,7 @@ from core.contract.step import SequenceId
 from core.decoding.common_prefix import count_common
 from core.errors import EngineError
 from core.serving.kv_backup import KvBackup
-from core.serving.sequence import ServedChoice
+from core.serving.sequence import ServedChoice, cut_length
 from core.snapshots import CacheStats, Cause, Tier
 
 OPTIMISTIC_CELLS = 64
@@ -57,6 +57,7 @@ class KvMemory:
         self._arrived = arrived
         self._backup = KvBackup(model, prefixes)
         self._model = model
+        self._grain = model.spec.grain
         self._running = running
         self._ledger = Ledger()
         self._residents = Residents()
@@ -111,7 +112,10 @@ class KvMemory:
             self._backup.checkpoint(choice, choice.sequence)
 
     def chunk(self, choice: ServedChoice) -> int:
-        """Tokens that the choice may compute in one step: all that are pending, or those before its next checkpoint."""
+        """Tokens that the choice may compute in one step: all that are pending, or those before its next checkpoint;
+        where the model is reproducible, those of its next pass."""
+        if self._grain is not None:
+            return choice.next_pass(self._grain)
         return self._backup.until_checkpoint(choice)
 
     def reserve(self, choice: ServedChoice) -> bool:
@@ -146,17 +150,22 @@ class KvMemory:
         keep = keep and choice.computed > 0 and choice.job.request.cache
         saved, choice.saved = choice.saved, None
         if choice.sequence is None:
-            if keep and saved is not None:
+            # What was drawn one by one is no part of what another reproducible answer may begin with.
+            if keep and saved is not None and self._grain is None:
                 self._backup.put_aside(choice, saved)
             return
-        if not keep:
+        length = choice.shareable(self._grain)
+        if not keep or length == 0:
             self._close(choice)
             return
         if not isinstance(self._model, Trims):
             self._backup.checkpoint(choice, choice.sequence)
             self._close(choice)
             return
-        sequence, tokens = choice.sequence, tuple(choice.tokens[: choice.computed])
+        sequence, tokens = choice.sequence, tuple(choice.tokens[:length])
+        if length < choice.computed:
+            self._model.trim(sequence, length)
+            self._ledger.trim(sequence, length)
         self._unclaim(choice)
         self._backup.keep(choice, sequence)
         for old in self._residents.keep(choice.job.owner, tokens, sequence):
@@ -212,9 +221,10 @@ class KvMemory:
         best: Shared | None = None
         if choice.job.request.cache:
             found = self._residents.match(choice.job.owner, tuple(wanted))
-            best = Shared(found.entry, found.length) if found else None
+            length = cut_length(found.length, self._grain) if found else 0
+            best = Shared(found.entry, length) if found and length else None
         for other in self._running:
-            length = min(self._common(choice, other), other.computed)
+            length = min(self._common(choice, other), other.shareable(self._grain))
             if other.sequence is not None and length > (best.length if best else 0):
                 best = Shared(other.sequence, length)
         return best
@@ -232,7 +242,7 @@ class KvMemory:
         ours, theirs = choice.job, other.job
         if ours is not theirs and not (ours.request.cache and theirs.request.cache and ours.owner == theirs.owner):
             return 0
-        return count_common(choice.tokens[:-1], other.tokens)
+        return cut_length(count_common(choice.tokens[:-1], other.tokens), self._grain)
 
     def _sequence_free(self, spare: Shared | None) -> bool:
         """Whether one more sequence may be opened, evicting a resident (never `spare`) where the limit is reached."""

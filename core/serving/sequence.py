@@ -124,6 +124,17 @@ class ServedChoice:
         """Tokens that are not in the KV cache yet."""
         return len(self.tokens) - self.computed
 
+    def next_pass(self, grain: int) -> int:
+        """Tokens of its next pass where the model is reproducible: the prompt's up to the next multiple of `grain`,
+        then one at a time, also those that were drawn already and are computed anew."""
+        left = len(self.job.prompt) - self.computed
+        return min(left, grain - self.computed % grain) if left > 0 else min(1, self.pending)
+
+    def shareable(self, grain: int | None) -> int:
+        """Leading tokens whose state another may begin with. Where the model is reproducible these are the whole passes
+        of the prompt: the others would have another size in another prompt."""
+        return self.computed if grain is None else cut_length(min(self.computed, len(self.job.prompt)), grain)
+
     @property
     def spare(self) -> int:
         """Tokens that may be guessed behind the one that is due: as many as have their cells, and may be drawn."""
@@ -228,6 +239,11 @@ class ServedChoice:
             prefill=self.first_token - claimed,
             decode=self.last_token - self.first_token,
         )
+
+
+def cut_length(length: int, grain: int | None) -> int:
+    """The last multiple of `grain` up to `length`; `length` itself where there is no grain."""
+    return length if grain is None else length // grain * grain
 
 
 def name_tokens(token: int, logprob: StepLogprob, tokenizer: Tokenizer) -> TokenLogprob:

@@ -28,6 +28,8 @@ class Guesser:
         self._problem = ""
         if self._speculation is not None and not isinstance(model, Trims):
             self._give_up("this model cannot take back a wrong guess")
+        elif self._speculation is not None and model.spec.grain is not None:
+            self._give_up("what is reproducible is computed token by token")
 
     def stats(self) -> DraftStats | None:
         """From any thread."""

@@ -2,7 +2,7 @@
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`masks` by its name alone as well, on real weights: `--model`.
+`masks` and `reproducible` by their names alone as well, on real weights: `--model`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.bench import (
     overhead,
     own,
     prefixes,
+    reproducible,
     selection,
     shapes,
     startup,
@@ -83,6 +84,9 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
         asyncio.run(prefixes.run(given.model or shapes.write("0.5b", given.folder), given.threads))
     ],
     "kills": lambda given: [prefixes.run_kills(200)],
+    "reproducible": lambda given: [
+        asyncio.run(reproducible.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.tokens))
+    ],
     "masks": lambda given: masks.run(given.model, given.threads, given.tokens, given.schemas),
     "downloads": lambda given: [downloads.run(given.folder / "downloads", given.size, kills=20, rounds=given.rounds)],
 }

@@ -18,6 +18,7 @@ from core.contract.models import ModelSpec, TokenModel
 from core.contract.options import KvType, LoadOptions, LoadProgress, Lora, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
+from core.models.fit.sizing import GRAIN_TOKENS
 from core.requests import Sampling
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class LlamaCppEngine:
     state_format = "BTS1"
     libraries = ("llama_cpp", "numpy")
     lora_format = "gguf"
+    grain = GRAIN_TOKENS
 
     def availability(self) -> Availability:
         return check_packages(PACKAGE)
@@ -96,13 +98,15 @@ class LlamaCppEngine:
         found = [options]
         if options.extra_buffers is None:
             found.append(replace(options, extra_buffers=False))
-        if options.flash_attention is None:
+        if options.flash_attention is None and not options.reproducible:
             found.append(replace(options, flash_attention=False))
         return found
 
     def sizes(self, artifact: Artifact, options: LoadOptions) -> list[BatchSize]:
         """Micro-batches change what a pass finds in the processor's caches; larger batches pay where there are many
         cores, or an accelerator."""
+        if options.reproducible:
+            return [BatchSize(options.step_tokens, GRAIN_TOKENS)]
         from core.hardware import describe_machine
         from core.models.fit.estimate import compute_bytes
         from core.models.fit.sizing import (
@@ -130,6 +134,7 @@ class LlamaCppEngine:
 
         from core.engines.llamacpp.adapters import add_adapters
         from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
+        from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
 
         _native_log().lines.clear()
         model = self._open(artifact, options, progress)
@@ -137,6 +142,12 @@ class LlamaCppEngine:
             tokenizer = LlamaTokenizer(model)
             recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
             rigid = recurrent or (options.cuts_windows and native.llama_model_n_swa(model) > 0)
+            if rigid and options.reproducible:
+                raise LoadFailed(
+                    artifact.name,
+                    f"{artifact.name} keeps a state that cannot be cut where a reproducible answer must begin; leave "
+                    f"out --reproducible{'' if recurrent else ' or --no-swa-full'}.",
+                )
             spec = _describe(artifact, model, tokenizer, options, residents=not rigid)
             context = self._context(artifact, model, spec, options)
             if adapters := options.adapters:
@@ -145,6 +156,8 @@ class LlamaCppEngine:
         except BaseException:
             native.llama_model_free(model)
             raise
+        if options.reproducible:
+            return ReproducibleLlamaModel(model, context, tokenizer, spec)
         return (LlamaModel if rigid else TrimmingLlamaModel)(model, context, tokenizer, spec)
 
     def _open(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> native.llama_model_p:
@@ -186,17 +199,18 @@ class LlamaCppEngine:
         parameters = native.llama_context_default_params()
         parameters.n_ctx = spec.cells
         parameters.n_batch = spec.batch
-        parameters.n_ubatch = min(spec.batch, options.micro_batch or spec.batch)
+        parameters.n_ubatch = spec.grain or min(spec.batch, options.micro_batch or spec.batch)
         parameters.n_seq_max = spec.sequences
         parameters.n_threads = spec.threads
         parameters.n_threads_batch = options.batch_threads or describe_machine().cores
-        parameters.kv_unified = True
+        # Cells of other sequences between a sequence's own change the order in which attention is summed up.
+        parameters.kv_unified = spec.grain is None
         parameters.swa_full = not options.cuts_windows
         parameters.no_perf = True
         # Only what is drawn from needs logits; without this bound the output buffer is sized for a whole batch.
         parameters.n_outputs_max = count_outputs(spec)
-        if options.flash_attention is not None:
-            parameters.flash_attn_type = int(options.flash_attention)
+        if options.flash_attention is not None or spec.grain:
+            parameters.flash_attn_type = int(options.blockwise_attention)
         parameters.type_k = parameters.type_v = _ggml_type(options.cache_type)
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:
@@ -250,6 +264,7 @@ def _describe(
         eos=tokenizer.text(native.llama_vocab_eos(tokenizer.vocab)),
         sampling=_recommended(metadata),
         notes=sizes.notes,
+        grain=GRAIN_TOKENS if options.reproducible else None,
     )
 
 

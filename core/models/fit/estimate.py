@@ -25,6 +25,7 @@ from core.devices import Device, DeviceKind
 from core.models.fit.sizing import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_SLOTS,
+    GRAIN_TOKENS,
     ROUNDING_CELLS,
     choose_sizes,
     count_cells,
@@ -75,6 +76,8 @@ class Setup(Struct, frozen=True):
     prompts cannot be reused at any token then; MLX keeps the window."""
     grows: bool = False
     """The KV cache takes memory as it fills (MLX, onnxruntime); llama.cpp sets all of it aside and clears it."""
+    reproducible: bool = False
+    """Every sequence has a whole context."""
     rearranged: frozenset[str] = frozenset()
     """Types of which a copy is kept, see `list_rearranged_types`."""
 
@@ -166,8 +169,9 @@ def choose_setup(header: Header, options: LoadOptions, available: int, features:
         slots=sizes.slots,
         batch=options.step_tokens,
         micro_batch=options.micro_batch,
-        flash_attention=options.flash_attention is not False,
+        flash_attention=options.blockwise_attention,
         windowed=options.cuts_windows,
+        reproducible=bool(options.reproducible),
         rearranged=list_rearranged_types(features, extra_buffers=options.repacks),
     )
 
@@ -196,16 +200,18 @@ def estimate_parts(header: Header, setup: Setup) -> Parts:
 
     For other engines it is rougher: weights and KV cache are the same, what they compute with is not.
     """
-    cells = count_cells(setup.context, setup.slots)
+    cells = count_cells(setup.context, setup.slots, apart=setup.reproducible)
     rigid = header.recurrent or (setup.windowed and not setup.grows and header.window is not None)
-    sequences = count_sequences(setup.slots, residents=not rigid)
+    sequences = count_sequences(setup.slots, residents=not rigid and not setup.reproducible)
     outputs = count_outputs_for(sequences, setup.slots)
     batch = max(setup.batch, setup.slots)
     flash = setup.flash_attention
-    computed = min(batch, setup.micro_batch or batch, cells)
+    # A pass looks at one sequence's own cells where every sequence has its own.
+    seen = cells // sequences if setup.reproducible else cells
+    computed = GRAIN_TOKENS if setup.reproducible else min(batch, setup.micro_batch or batch, cells)
     # The attention mask grows in steps, and after a first batch and one more token it is one step beyond the batch.
-    empty = compute_bytes(header, min(cells, batch + ROUNDING_CELLS), computed, outputs, flash_attention=flash)
-    full = compute_bytes(header, cells, computed, outputs, flash_attention=flash)
+    empty = compute_bytes(header, min(seen, batch + ROUNDING_CELLS), computed, outputs, flash_attention=flash)
+    full = compute_bytes(header, seen, computed, outputs, flash_attention=flash)
     # llama.cpp sets a window aside for each sequence; MLX has what runs.
     others = 0 if setup.grows else (header.window or 0) * (sequences - 1)
     kv = header.kv_bytes(cells, setup.kv, windowed=setup.windowed, ahead=others + batch)

@@ -29,6 +29,10 @@ SMALLER_BATCH_TOKENS = (256, 128)
 LARGER_BATCH_TOKENS = (1024, 2048)
 """Batches that keep many cores, or an accelerator, busier than the usual one."""
 
+GRAIN_TOKENS = 64
+"""Tokens of the passes that a prompt is divided into where a model is reproducible. Larger passes are faster; smaller
+ones reuse more of a prefix, and hold up running streams less."""
+
 OUTPUTS_PER_SLOT = 8
 """Rows of logits that a sequence may draw from in one step: that of its token, and those of its guesses."""
 
@@ -74,6 +78,7 @@ def choose_sizes(
     """
     if options.memory is not None:
         available = min(available, max(0, options.memory - weights))
+    apart = bool(options.reproducible)
     affordable = int(available * KV_SHARE / max(1, token_bytes))
     notes = []
     if options.ctx_size is not None:
@@ -81,17 +86,19 @@ def choose_sizes(
         if context > trained:
             notes.append(f"A context of {context} tokens was asked for; the model was trained on {trained}.")
     else:
-        context = max(ROUNDING_CELLS, min(trained, DEFAULT_CONTEXT_TOKENS, affordable))
+        context = max(ROUNDING_CELLS, min(trained, DEFAULT_CONTEXT_TOKENS, affordable // (2 if apart else 1)))
         if context < trained:
             notes.append(f"The context is {context} of the {trained} tokens the model was trained on; see --ctx-size.")
-    share = min(context, SLOT_SHARE)
-    slots = options.slots or max(1, min(DEFAULT_SLOTS, 1 + (affordable - context) // share))
+    share = context if apart else min(context, SLOT_SHARE)
+    # The sequence that is kept beside the running ones has a context of its own, too.
+    left = affordable - context * (2 if apart else 1)
+    slots = options.slots or max(1, min(DEFAULT_SLOTS, 1 + left // share))
     return Sizes(
         context=context,
         slots=slots,
-        cells=count_cells(context, slots),
-        sequences=count_sequences(slots, residents=residents),
-        batch=max(options.step_tokens, slots),
+        cells=count_cells(context, slots, apart=apart),
+        sequences=count_sequences(slots, residents=residents and not apart),
+        batch=max(options.step_tokens, slots + GRAIN_TOKENS if apart else slots),
         notes=tuple(notes),
     )
 
@@ -110,8 +117,11 @@ def list_batch_sizes(options: LoadOptions, context: int, affordable: Callable[[i
     return [usual, *(BatchSize(usual.batch, size) for size in smaller), *(BatchSize(size, size) for size in larger)]
 
 
-def count_cells(context: int, slots: int) -> int:
-    """Tokens of KV state for one request of `context` tokens and a share for each slot beyond the first."""
+def count_cells(context: int, slots: int, *, apart: bool = False) -> int:
+    """Tokens of KV state for one request of `context` tokens and a share for each slot beyond the first; with `apart`
+    a whole context for every sequence."""
+    if apart:
+        return _rounded(context) * count_sequences(slots, residents=False)
     return _rounded(context + (slots - 1) * min(context, SLOT_SHARE))
 
 

@@ -28,6 +28,21 @@ def plan_step(pending: Sequence[int], batch: int, prefill_limit: int) -> list[in
     return chunks
 
 
+def plan_whole_passes(due: Sequence[int], batch: int) -> list[int]:
+    """As `plan_step`, for passes that must not be divided: `due` holds the size of each sequence's next pass.
+
+    Beside decoding sequences a single prompt gets one pass, the oldest; else as many do as `batch` has room for.
+    """
+    chunks = [1 if count == 1 else 0 for count in due]
+    decoding = sum(chunks)
+    room = max(0, batch - decoding)
+    for index, count in enumerate(due):
+        if 1 < count <= room:
+            chunks[index] = count
+            room = 0 if decoding else room - count
+    return chunks
+
+
 def limit_prefill(rate: float, batch: int) -> int:
     """Prefill tokens that fit between two tokens of a running stream, at `rate` tokens a second (zero: unknown)."""
     return min(batch, max(SMALLEST_CHUNK_TOKENS, int(rate * STALL_SECONDS)))

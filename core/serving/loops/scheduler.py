@@ -19,7 +19,7 @@ from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, Req
 from core.events import Event, Failed
 from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
-from core.serving.loops.plan import limit_prefill, plan_step
+from core.serving.loops.plan import limit_prefill, plan_step, plan_whole_passes
 from core.serving.masking import mask_steps
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import RequestJob, ServedChoice
@@ -267,8 +267,11 @@ class ServingLoop(ModelLoop[RequestJob]):
             while choice in self._running and not self._memory.reserve(choice):
                 self._preempt_youngest()
         spec = self._model.spec
-        limit = limit_prefill(self._prefill_rate, spec.batch)
-        chunks = plan_step([self._memory.chunk(choice) for choice in self._running], spec.batch, limit)
+        due = [self._memory.chunk(choice) for choice in self._running]
+        if spec.grain:
+            chunks = plan_whole_passes(due, spec.batch)
+        else:
+            chunks = plan_step(due, spec.batch, limit_prefill(self._prefill_rate, spec.batch))
         return [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
 
     def _preempt_youngest(self) -> None:

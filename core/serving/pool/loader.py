@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from core.cache.identity import ModelIdentity
-from core.contract.abilities import KeepsStates
+from core.contract.abilities import KeepsStates, Reproduces
 from core.contract.artifact import SCRIPT, URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
 from core.contract.models import Model
@@ -78,8 +78,15 @@ class ModelLoader:
         if not candidates:
             # Nothing runs it: choosing says why, in the sentence that fits.
             chosen = self._engines.choose(artifact, self._forced(profile))
-            if self._options.overlaid_with(profile).loras:
+            said = self._options.overlaid_with(profile)
+            if said.loras and not isinstance(chosen, LoraHost):
                 raise LoadFailed(artifact.name, f"The {chosen.name} engine takes no LoRA adapters; llamacpp does.")
+            if said.reproducible and not isinstance(chosen, Reproduces):
+                raise LoadFailed(
+                    artifact.name,
+                    f"The {chosen.name} engine cannot promise the same tokens alone and in company; llamacpp can, or "
+                    "leave out --reproducible.",
+                )
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}.")
         guessing = self.guessing(artifact, profile)
         refuse_unlike(artifact, guessing)
@@ -111,6 +118,8 @@ class ModelLoader:
         engines = [self._engines.get(forced)] if forced is not None else list(self._engines)
         if self._options.overlaid_with(profile).loras:
             engines = [engine for engine in engines if isinstance(engine, LoraHost)]
+        if self._options.overlaid_with(profile).reproducible:
+            engines = [engine for engine in engines if isinstance(engine, Reproduces)]
         found: list[Candidate] = []
         unmade: dict[str, str] = {}
         for engine in engines:
@@ -247,12 +256,13 @@ def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, mod
     availability = engine.availability()
     version = availability.version if isinstance(availability, Available) else "unknown"
     flash = {None: "as usual", True: "on", False: "off"}[options.flash_attention]
+    apart = ", reproducible" if options.reproducible else ""
     return ModelIdentity(
         weights=weights,
         engine=engine.name,
         version=f"{version}, states {engine.state_format}",
         settings=f"context {model.spec.context}, KV {options.cache_type.value}, flash attention {flash}, "
-        f"windows {'cut' if options.cuts_windows else 'whole'}",
+        f"windows {'cut' if options.cuts_windows else 'whole'}{apart}",
         adapters=", ".join(adapters),
     )
 

@@ -241,3 +241,17 @@ async def test_with_several_models_and_no_default_the_model_must_be_named(tmp_pa
         await served.workbench.models.serve(["guide"])
         answer = await served.http.post("/v1/chat/completions", json=body | {"max_tokens": 1})
         assert answer.json()["model"] == "guide"
+
+
+async def test_a_reproducible_answer_is_given_by_a_model_loaded_for_it_and_refused_by_others(tmp_path: Path) -> None:
+    settings = settings_of(model=ModelSettings(engine="llamacpp", ctx_size=512, slots=1, extra_buffers=False))
+    async with serving(tmp_path, settings, model=None) as served:
+        for load, status in (({}, 400), ({"reproducible": True}, 200)):
+            loaded = await served.http.post("/v1/models/load", json={"model": "guide", **load})
+            assert loaded.status_code == 200, loaded.text
+            response = await served.chat(model="guide", max_tokens=2, reproducible=True)
+            assert response.status_code == status, response.text
+            assert (await served.chat(model="guide", max_tokens=2, reproducible=False)).status_code == 200
+            if status == 400:
+                assert response.json()["error"]["param"] == "reproducible"
+                assert "--reproducible" in response.json()["error"]["message"]

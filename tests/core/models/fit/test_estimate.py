@@ -76,6 +76,17 @@ def test_the_cells_counted_are_those_that_loading_sets_aside(context: int, slots
     assert estimate_parts(HEADER, Setup(context, slots=slots)).kv == HEADER.kv_bytes(loaded.cells, KvType.F16)
 
 
+@given(contexts, slots)
+def test_reproducible_sequences_have_a_whole_context_each(context: int, slots: int) -> None:
+    loaded = choose_sizes(LoadOptions(ctx_size=context, slots=slots, reproducible=True), 1 << 20, 1, GIB)
+    assert loaded.sequences == slots + 1
+    assert loaded.cells % loaded.sequences == 0
+    assert loaded.cells // loaded.sequences >= context
+    setup = Setup(context, slots=slots, reproducible=True)
+    assert estimate_parts(HEADER, setup).kv == HEADER.kv_bytes(loaded.cells, KvType.F16)
+    assert estimate_parts(HEADER, setup).kv >= estimate_parts(HEADER, Setup(context, slots=slots)).kv
+
+
 @given(contexts, contexts, slots, kv_types)
 def test_more_context_never_takes_less(one: int, other: int, slots: int, kv: KvType) -> None:
     small, large = sorted((one, other))
@@ -153,7 +164,8 @@ def test_windows_count_where_an_engine_keeps_no_more() -> None:
     header = replace(HEADER, layers=layers)
     whole = estimate_parts(header, replace(SETUP, context=32_768)).kv
     windowed = estimate_parts(header, replace(SETUP, context=32_768, windowed=True)).kv
-    assert windowed == whole // 28 * 7 + 21 * (512 + 512) * 2 * 256 * 2
+    # A window for each of two sequences, and a batch.
+    assert windowed == whole // 28 * 7 + 21 * (2 * 512 + 512) * 2 * 256 * 2
 
 
 def test_a_cache_that_grows_is_needed_but_not_there_at_once() -> None:

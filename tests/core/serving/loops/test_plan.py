@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.serving.loops.plan import SMALLEST_CHUNK_TOKENS, limit_prefill, plan_step
+from core.serving.loops.plan import SMALLEST_CHUNK_TOKENS, limit_prefill, plan_step, plan_whole_passes
 
 pending = st.lists(st.integers(1, 3000), max_size=40)
 
@@ -42,3 +42,14 @@ def test_the_prefill_limit_follows_the_measured_rate_within_bounds() -> None:
     assert limit_prefill(0.0, 512) == SMALLEST_CHUNK_TOKENS
     assert limit_prefill(1000.0, 512) == 100
     assert limit_prefill(1e9, 512) == 512
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=40))
+def test_a_pass_that_must_not_be_divided_is_computed_whole_and_somebody_gets_on(due: list[int]) -> None:
+    chunks = plan_whole_passes(due, batch=len(due) + 64)
+    assert all(chunk in (0, count) for chunk, count in zip(chunks, due, strict=True))
+    assert all(chunk == 1 for chunk, count in zip(chunks, due, strict=True) if count == 1)
+    assert sum(chunks) <= len(due) + 64
+    prefilled = [index for index, count in enumerate(due) if count > 1 and chunks[index]]
+    assert prefilled[:1] == [index for index, count in enumerate(due) if count > 1][:1]
+    assert len(prefilled) <= 1 or 1 not in due
