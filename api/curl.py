@@ -31,7 +31,7 @@ def format_curl(
         words += ["-H", f"Authorization: Bearer {_MARK}"]
     elif key:
         words += ["-H", f"Authorization: Bearer {key}"]
-    return _quoted([*words, *_body(model, kind)])
+    return _quote_words([*words, *_body(model, kind)])
 
 
 _MARK: Final = "BENCHTOP-KEY-GOES-HERE"
@@ -62,7 +62,7 @@ def _body(model: str, kind: ModelKind) -> list[str]:
     return ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
 
 
-def _quoted(words: list[str]) -> str:
+def _quote_words(words: list[str]) -> str:
     if sys.platform == "win32":
         return subprocess.list2cmdline(words).replace(_MARK, f"%{KEY_VARIABLE}%")
     return " ".join(_shell_word(word) for word in words)

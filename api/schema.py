@@ -68,7 +68,7 @@ def describe_routes(document: Schema, routes: Iterable[HTTPRoute]) -> Schema:
 
     Of a route's several paths the first one is told.
     """
-    declared = dict(_declared(routes))
+    declared = dict(_list_declared(routes))
     kinds = {kind for _, contract in declared.values() for kind in _kinds(contract)} | {ErrorBody}
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     references, schemas = msgspec.json.schema_components(ordered, ref_template=COMPONENTS)
@@ -88,7 +88,7 @@ def describe_routes(document: Schema, routes: Iterable[HTTPRoute]) -> Schema:
     }
 
 
-def _declared(routes: Iterable[HTTPRoute]) -> Iterator[tuple[tuple[str, str], tuple[HTTPRouteHandler, Contract]]]:
+def _list_declared(routes: Iterable[HTTPRoute]) -> Iterator[tuple[tuple[str, str], tuple[HTTPRouteHandler, Contract]]]:
     """Handlers with their contracts, by path and method."""
     for route in routes:
         for handler in route.route_handlers:
@@ -110,7 +110,7 @@ def _operation(known: Schema, handler: HTTPRouteHandler, contract: Contract, ref
     operation: Schema = {
         "operationId": name,
         "summary": known.get("summary", ""),
-        "responses": _merged(_errors(contract, refer), _successes(contract.replies, refer)),
+        "responses": _merge_replies(_errors(contract, refer), _successes(contract.replies, refer)),
     }
     if parameters := known.get("parameters"):
         operation["parameters"] = [_parameter(each, contract) for each in parameters]
@@ -122,7 +122,7 @@ def _operation(known: Schema, handler: HTTPRouteHandler, contract: Contract, ref
     return operation
 
 
-def _merged(errors: Mapping[str, Schema], replies: Mapping[str, Schema]) -> dict[str, Schema]:
+def _merge_replies(errors: Mapping[str, Schema], replies: Mapping[str, Schema]) -> dict[str, Schema]:
     """By status; where a status stands for both, either may come."""
     out = dict(errors)
     for status, reply in replies.items():
@@ -183,10 +183,10 @@ def _body(body: JsonBody[Struct] | FormBody, refer: Mapping[type, Schema]) -> Sc
     fields = {name: dict(schema) for name, schema in body.fields.items()}
     schema = {"type": "object", "properties": fields, "required": list(body.required)}
     also = {"allOf": list(body.together)} if body.together else {}
-    return {FORM: {"schema": schema | _also(body.rules, fields, ("",)) | also}}
+    return {FORM: {"schema": schema | _describe_further_fields(body.rules, fields, ("",)) | also}}
 
 
-def _also(rules: Rules, properties: Schema, nothing: tuple[Json, ...]) -> Schema:
+def _describe_further_fields(rules: Rules, properties: Schema, nothing: tuple[Json, ...]) -> Schema:
     """What is taken beside the fields that are read: those with a rule, and any that ask for `nothing`."""
     ruled = {name: _of_rule(rule, nothing) for name, rule in rules.items()}
     return {"properties": ruled | properties, "additionalProperties": {"enum": list(nothing)}}
@@ -209,11 +209,11 @@ def _with_rules(schemas: Mapping[str, Schema], kinds: Iterable[type[Struct]]) ->
     for name, schema in schemas.items():
         if COMPONENTS.format(name=name) in refused:
             continue
-        whole = _without(schema, refused)
+        whole = _drop_refused(schema, refused)
         if (part := parts.get(name)) is not None:
             typed = whole["properties"] | part.field_schemas
             properties = {field: _or_neutral(part, field, known) for field, known in typed.items()}
-            whole = whole | _also(part.rules, properties, NEUTRAL) | part.further_schema
+            whole = whole | _describe_further_fields(part.rules, properties, NEUTRAL) | part.further_schema
         out[name] = whole
     return out
 
@@ -238,14 +238,16 @@ def _parts(kind: inspect.Type) -> Iterator[type[Wire]]:
             yield from _parts(inner)
 
 
-def _without(schema: Any, refused: set[str]) -> Any:
+def _drop_refused(schema: Any, refused: set[str]) -> Any:
     """`schema` without references to what is refused."""
     if isinstance(schema, list):
         return [
-            _without(each, refused) for each in schema if not (isinstance(each, dict) and each.get("$ref") in refused)
+            _drop_refused(each, refused)
+            for each in schema
+            if not (isinstance(each, dict) and each.get("$ref") in refused)
         ]
     if isinstance(schema, dict):
-        return {key: _without(each, refused) for key, each in schema.items() if not _is_in(each, refused)}
+        return {key: _drop_refused(each, refused) for key, each in schema.items() if not _is_in(each, refused)}
     return schema
 
 

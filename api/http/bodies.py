@@ -67,7 +67,7 @@ def _no_json(raw: bytes, error: UnicodeDecodeError | msgspec.DecodeError | Recur
         return RequestError(told)
     if isinstance(error, UnicodeDecodeError):
         return RequestError("The body is not UTF-8.")
-    return RequestError(f"The body is not JSON: {_lowered(str(error))}.")
+    return RequestError(f"The body is not JSON: {_lower_first(str(error))}.")
 
 
 def _field_names(decoder: msgspec.json.Decoder[Body]) -> Sequence[str]:
@@ -80,13 +80,13 @@ def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
     path = found["path"].replace("[...]", "") if found else ""
     what = message[: found.start()] if found else message
     if unknown := _UNKNOWN.match(what):
-        return refuse_unknown_field(_joined(path, unknown["name"]), known if not path else ())
+        return refuse_unknown_field(_join_path(path, unknown["name"]), known if not path else ())
     if missing := _MISSING.match(what):
-        name = _joined(path, missing["name"])
+        name = _join_path(path, missing["name"])
         return RequestError(f"The field `{name}` is missing.", name)
     if not path:
-        return RequestError(f"The body is wrong: {_lowered(what)}.")
-    return RequestError(f"The field `{path}` is wrong: {_lowered(what)}.", path)
+        return RequestError(f"The body is wrong: {_lower_first(what)}.")
+    return RequestError(f"The field `{path}` is wrong: {_lower_first(what)}.", path)
 
 
 def refuse_unknown_field(name: str, known: Sequence[str]) -> RequestError:
@@ -97,10 +97,10 @@ def refuse_unknown_field(name: str, known: Sequence[str]) -> RequestError:
     return RequestError(f"The field `{shown}` is not one this server knows{hint}", shown)
 
 
-def _joined(path: str, name: str) -> str:
+def _join_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _lowered(text: str) -> str:
+def _lower_first(text: str) -> str:
     """To go on in the middle of a sentence; an abbreviation keeps its capitals."""
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]

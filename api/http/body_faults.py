@@ -25,7 +25,7 @@ def _by_its_look(raw: bytes) -> str | None:
     start = raw[:4096].lstrip(b" \t\r\n")
     if not start:
         return "The body is empty; this path takes a JSON object."
-    if wide := _wide(raw):
+    if wide := _detect_wide_encoding(raw):
         return f"The body is {wide}; JSON is sent as UTF-8."
     if raw.startswith(b"\x1f\x8b"):
         return "The body is compressed with gzip; say so in a Content-Encoding header."
@@ -40,7 +40,7 @@ def _by_its_look(raw: bytes) -> str | None:
     return None
 
 
-def _wide(raw: bytes) -> str | None:
+def _detect_wide_encoding(raw: bytes) -> str | None:
     """UTF-16 or UTF-32, by its mark or by where the zeros of its first characters stand (RFC 4627, section 3)."""
     # The mark of UTF-32 begins as that of UTF-16 does.
     if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):

@@ -147,15 +147,15 @@ def translate_error(error: Exception) -> Refusal:
             headers = (("www-authenticate", "Bearer"),) if status == HTTPStatus.UNAUTHORIZED else ()
             return Refusal(status, Detail(str(error), CLIENT, code=code), headers)
         case HTTPException():
-            return _routing(error)
+            return _translate_routing_error(error)
         case BenchtopError():
-            return _core(error)
+            return _translate_core_error(error)
         case _:
             log.error("unexpected error", cause=error)
             return Refusal(500, Detail("The server failed unexpectedly; its log says why.", SERVER, code="internal"))
 
 
-def _core(error: BenchtopError) -> Refusal:
+def _translate_core_error(error: BenchtopError) -> Refusal:
     status, kind, code = next(answer for of, answer in ANSWERS.items() if isinstance(error, of))
     whole = str(error)
     # Of a model that is not here nothing can be told but the client's own words.
@@ -165,10 +165,10 @@ def _core(error: BenchtopError) -> Refusal:
         # What is the client's fault may quote anything it sent, as often as it likes.
         note = log.warning if status >= HTTPStatus.INTERNAL_SERVER_ERROR else log.info
         note("refused, and folders were not told", why=whole)
-    return Refusal(status, Detail(told, kind, _param(error), code), _headers(error))
+    return Refusal(status, Detail(told, kind, _find_param(error), code), _headers(error))
 
 
-def _param(error: BenchtopError) -> str | None:
+def _find_param(error: BenchtopError) -> str | None:
     match error:
         case RequestError(field=field):
             return field
@@ -202,7 +202,7 @@ def _headers(error: BenchtopError) -> tuple[tuple[str, str], ...]:
             return ()
 
 
-def _routing(error: HTTPException) -> Refusal:
+def _translate_routing_error(error: HTTPException) -> Refusal:
     """Litestar's own refusals. Its details may quote internals, so each status has a sentence of ours."""
     status = error.status_code
     headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())

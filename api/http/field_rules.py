@@ -72,10 +72,10 @@ def tell_ignored(names: Iterable[str]) -> Headers:
     each = tuple(dict.fromkeys(names))
     if not each:
         return ()
-    return ((b"x-benchtop-ignored", ", ".join(_first(each)).encode("ascii", "replace")),)
+    return ((b"x-benchtop-ignored", ", ".join(_take_first(each)).encode("ascii", "replace")),)
 
 
-def _first(names: Sequence[str]) -> Sequence[str]:
+def _take_first(names: Sequence[str]) -> Sequence[str]:
     return (
         names
         if len(names) <= MOST_TOLD_NAMES

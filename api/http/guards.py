@@ -115,7 +115,7 @@ class Guard:
         finally:
             request_id_in_log.set(str(state["request_id"]))
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            log.info("request", method=method, path=_legible(path), status=status, ms=milliseconds)
+            log.info("request", method=method, path=_make_legible(path), status=status, ms=milliseconds)
 
     async def _pass(
         self, scope: HTTPScope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], repeated: Set[bytes]
@@ -198,7 +198,7 @@ async def _refuse(send: Send, error: BenchtopError) -> None:
     await send_bytes(send, refused.status, b"application/json", refused.encode(), encoded)
 
 
-def _legible(path: str) -> str:
+def _make_legible(path: str) -> str:
     """For a log that people read in terminals, which obey what clients may write into a path as `%1b`."""
     return path if path.isprintable() else ascii(path)
 

@@ -17,7 +17,7 @@ async def run_while_connected(receive: Receive, work: Coroutine[object, object, 
     """What `work` comes to, once the request's body was read or where it has none. Raises Cancelled where the client
     left before."""
     doing = asyncio.create_task(work)
-    watching = asyncio.create_task(_left(receive))
+    watching = asyncio.create_task(_wait_for_leaving(receive))
     try:
         await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
         if doing.done():
@@ -29,6 +29,6 @@ async def run_while_connected(receive: Receive, work: Coroutine[object, object, 
         await asyncio.wait({doing, watching})
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_leaving(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

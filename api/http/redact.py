@@ -69,7 +69,7 @@ def drop_folders(text: str, paths: Collection[Path] = ()) -> str:
         return text
     for folder in _longest_first(parent for path in paths for parent in _parents(path)):
         text = re.sub(rf"(?<!\w){re.escape(folder)}{_SEPARATOR}", "", text)
-    for folder in _longest_first(_usual()):
+    for folder in _longest_first(_list_usual_folders()):
         text = re.sub(rf"(?<!\w){re.escape(folder)}{_SEPARATOR}{_FOLDERS}*", "", text)
         text = re.sub(rf"(?<!\w){re.escape(folder)}(?![\w-]|\.\w)", "a folder", text)
     return _PATH.sub(lambda found: found["address"] or "", text)
@@ -83,7 +83,7 @@ def _parents(path: Path) -> Iterator[str]:
             yield str(other().parent)
 
 
-def _usual() -> Iterator[str]:
+def _list_usual_folders() -> Iterator[str]:
     """Folders whose names may hold blanks, so that they are not recognised as any other path is."""
     known: tuple[Callable[[], Path], ...] = (
         Path.home,

@@ -118,7 +118,7 @@ class _Settling:
         if not known:
             return raw
         given = _OBJECT.decode(raw)
-        chosen = _chosen(known, given)
+        chosen = _choose_struct(known, given)
         if chosen is None or not issubclass(chosen.cls, Wire):
             return raw
         fields = {field.encode_name: field for field in chosen.fields}
@@ -128,9 +128,9 @@ class _Settling:
             if key in fields:
                 if not self._is_absent(chosen.cls, key, inner):
                     called = f"{name}.{key}" if name else key
-                    kept.append(_pair(key, self.settle(inner, fields[key].type, below, called)))
+                    kept.append(_write_pair(key, self.settle(inner, fields[key].type, below, called)))
             elif key == chosen.tag_field:
-                kept.append(_pair(key, inner))
+                kept.append(_write_pair(key, inner))
             else:
                 self._judge(chosen.cls, key, inner, below, name)
         return b"{" + b",".join(kept) + b"}"
@@ -192,21 +192,21 @@ def _has_too_many_parts(raw: bytes) -> bool:
 
 def _members(kind: inspect.Type) -> tuple[inspect.Type, ...]:
     """The types that a value may have."""
-    return tuple(_flat(kind))
+    return tuple(_flatten_kinds(kind))
 
 
-def _flat(kind: inspect.Type) -> Iterator[inspect.Type]:
+def _flatten_kinds(kind: inspect.Type) -> Iterator[inspect.Type]:
     match kind:
         case inspect.Metadata(type=inner):
-            yield from _flat(inner)
+            yield from _flatten_kinds(inner)
         case inspect.UnionType(types=types):
             for each in types:
-                yield from _flat(each)
+                yield from _flatten_kinds(each)
         case _:
             yield kind
 
 
-def _chosen(known: list[inspect.StructType], given: Mapping[str, Raw]) -> inspect.StructType | None:
+def _choose_struct(known: list[inspect.StructType], given: Mapping[str, Raw]) -> inspect.StructType | None:
     """The one that an object is of; None where its tag is none of theirs, which decoding tells."""
     if len(known) == 1 and known[0].tag_field is None:
         return known[0]
@@ -218,7 +218,7 @@ def _chosen(known: list[inspect.StructType], given: Mapping[str, Raw]) -> inspec
 
 def _wants_integer(kind: inspect.Type) -> bool:
     members = _members(kind)
-    return _has(members, inspect.IntType) and not _has(members, inspect.FloatType)
+    return _has_kind(members, inspect.IntType) and not _has_kind(members, inspect.FloatType)
 
 
 def _holds_integers(kind: inspect.Type) -> bool:
@@ -228,7 +228,7 @@ def _holds_integers(kind: inspect.Type) -> bool:
     )
 
 
-def _has(members: tuple[inspect.Type, ...], kind: type[inspect.Type]) -> bool:
+def _has_kind(members: tuple[inspect.Type, ...], kind: type[inspect.Type]) -> bool:
     return any(isinstance(each, kind) for each in members)
 
 
@@ -240,5 +240,5 @@ def _as_integer(raw: bytes) -> bytes:
     return b"%d" % int(value) if value.is_integer() and abs(value) < 2**63 else raw
 
 
-def _pair(key: str, raw: bytes) -> bytes:
+def _write_pair(key: str, raw: bytes) -> bytes:
     return msgspec.json.encode(key) + b":" + raw

@@ -101,11 +101,11 @@ def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             format=_known_format(format) if format else None,
             licence=licence or None,
             sort=_one_of(Sort, sort, "sort") if sort else Sort.DOWNLOADS,
-            limit=_within(limit, 1, MOST_REPOSITORIES, "limit"),
+            limit=_check_range(limit, 1, MOST_REPOSITORIES, "limit"),
         )
         asking = workbench.lanes.hub.run(workbench.models.store.search, q[:200], filters)
         page = await run_while_connected(request.receive, asking)
-        return FoundList([_found(each) for each in page.found])
+        return FoundList([_build_row(each) for each in page.found])
 
     @get(
         "/v1/fit",
@@ -126,7 +126,7 @@ def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         kv_type: FromQuery[str | None] = None,
     ) -> FitList:
         kv = _one_of(KvType, kv_type, "kv_type") if kv_type else None
-        wanted = None if context is None else _within(context, LEAST_CONTEXT, MOST_CONTEXT, "context")
+        wanted = None if context is None else _check_range(context, LEAST_CONTEXT, MOST_CONTEXT, "context")
         name = workbench.models.store.read_asked(model)
         asking = workbench.lanes.hub.run(list_offers, workbench.models.store, name, wanted, kv)
         found = await run_while_connected(request.receive, asking)
@@ -135,7 +135,7 @@ def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     return [search, fit]
 
 
-def _found(found: Found) -> FoundRow:
+def _build_row(found: Found) -> FoundRow:
     return FoundRow(
         id=found.id,
         task=found.task,
@@ -186,7 +186,7 @@ def _one_of(kind: type[AnyEnum], value: str, field: str) -> AnyEnum:
         raise RequestError(f"{field} {value[:40]!r} is unknown; there are {known}.", field) from None
 
 
-def _within(value: int, least: int, most: int, field: str) -> int:
+def _check_range(value: int, least: int, most: int, field: str) -> int:
     if not least <= value <= most:
         raise RequestError(f"{field} must be between {least} and {most}.", field)
     return value

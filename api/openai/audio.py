@@ -58,7 +58,7 @@ COMMON: Final[Mapping[str, Mapping[str, Json]]] = {
 }
 
 
-def _needs(form: str, *fields: str) -> Json:
+def _require_form(form: str, *fields: str) -> Json:
     """A schema: each of the fields is left out, or the answer is to have this form."""
     absent: dict[str, Json] = {field: {"maxItems": 0} for field in fields}
     chosen: dict[str, Json] = {"properties": {"response_format": {"const": form}}}
@@ -78,8 +78,8 @@ FORMS: Final = {
         ("file",),
         fields.TRANSCRIPTION,
         [
-            _needs("verbose_json", GRANULARITIES, f"{GRANULARITIES}[]"),
-            {"anyOf": [{"properties": {"stream": {"const": False}}}, _needs("json")]},
+            _require_form("verbose_json", GRANULARITIES, f"{GRANULARITIES}[]"),
+            {"anyOf": [{"properties": {"stream": {"const": False}}}, _require_form("json")]},
         ],
     ),
     TRANSLATIONS: FormBody(COMMON, ("file",), fields.TRANSLATION),
@@ -248,7 +248,7 @@ def read_wanted(form: SubmittedForm) -> Wanted:
         raise RequestError(f"There is no granularity {min(strange)[:64]!r}; give segment or word.", GRANULARITIES)
     if granularities and chosen != "verbose_json":
         raise RequestError(f"`{GRANULARITIES}` needs a `response_format` of verbose_json.", GRANULARITIES)
-    streamed = _streamed(form)
+    streamed = _is_streamed(form)
     if streamed and chosen != "json":
         raise RequestError("`stream` needs a `response_format` of json.", "stream")
     words = "word" in granularities
@@ -287,7 +287,7 @@ def _temperature(form: SubmittedForm) -> float:
     return value
 
 
-def _streamed(form: SubmittedForm) -> bool:
+def _is_streamed(form: SubmittedForm) -> bool:
     given = (form.one("stream") or "false").lower()
     if given not in ("true", "false", "1", "0"):
         raise RequestError("The field `stream` is wrong: expected true or false.", "stream")

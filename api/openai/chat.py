@@ -155,18 +155,18 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
 
 
 def _refuse_unsupported(body: ChatRequest) -> None:
-    tool_choice, function_call = _says(body.tool_choice), _says(body.function_call)
+    tool_choice, function_call = _describe_value(body.tool_choice), _describe_value(body.function_call)
     # Tools that shall not be called change nothing.
     if tool_choice != "none" and any(_is_callable(tool) for tool in body.tools or ()):
-        raise _unsupported("tools", "tools")
+        raise _build_unsupported("tools", "tools")
     if function_call != "none" and body.functions:
-        raise _unsupported("functions", "functions")
+        raise _build_unsupported("functions", "functions")
     if tool_choice not in NO_CALL:
-        raise _unsupported("tool_choice", "a tool choice other than `none` and `auto`")
+        raise _build_unsupported("tool_choice", "a tool choice other than `none` and `auto`")
     if function_call not in NO_CALL:
-        raise _unsupported("function_call", "a function call other than `none` and `auto`")
+        raise _build_unsupported("function_call", "a function call other than `none` and `auto`")
     if body.best_of is not None and body.best_of not in (0, 1, body.n or 1):
-        raise _unsupported("best_of", "choosing the best of more answers than are asked for")
+        raise _build_unsupported("best_of", "choosing the best of more answers than are asked for")
     if body.min_tokens and not (body.ignore_eos and not body.stop):
         raise RequestError(
             "This server does not support `min_tokens` yet; send the request without it, or with `ignore_eos`.",
@@ -182,7 +182,7 @@ def _is_callable(tool: Raw) -> bool:
         return True
 
 
-def _says(value: Raw | UnsetType) -> str | None:
+def _describe_value(value: Raw | UnsetType) -> str | None:
     """What a field holds: None for nothing, its text for a string, "..." for anything larger."""
     if isinstance(value, UnsetType) or bytes(value).strip() == b"null":
         return None
@@ -196,13 +196,13 @@ class _Tool(msgspec.Struct):
     type: str
 
 
-def _unsupported(field: str, what: str) -> RequestError:
+def _build_unsupported(field: str, what: str) -> RequestError:
     return RequestError(f"This server does not support {what} yet; send the request without `{field}`.", field)
 
 
 def _message(message: ChatMessage, path: str) -> Message:
     if message.tool_calls:
-        raise _unsupported(f"{path}.tool_calls", "tool calls")
+        raise _build_unsupported(f"{path}.tool_calls", "tool calls")
     return Message(role=message.role, parts=tuple(_parts(message, path)), name=message.name)
 
 

@@ -246,15 +246,15 @@ def _logprobs(logprobs: Iterable[TokenLogprob]) -> ChoiceLogprobs:
         [
             WireLogprob(
                 token=each.token,
-                logprob=_finite(each.logprob),
+                logprob=_make_finite(each.logprob),
                 bytes=list(each.data),
-                top_logprobs=[WireTopLogprob(top.token, _finite(top.logprob), list(top.data)) for top in each.top],
+                top_logprobs=[WireTopLogprob(top.token, _make_finite(top.logprob), list(top.data)) for top in each.top],
             )
             for each in logprobs
         ]
     )
 
 
-def _finite(logprob: float) -> float:
+def _make_finite(logprob: float) -> float:
     """JSON has no infinity; OpenAI's own floor stands for it."""
     return max(logprob, -9999.0)

@@ -126,7 +126,7 @@ def _forms(body: ConstraintFields) -> Iterator[tuple[str, AnswerForm]]:
         ("structured_outputs.grammar", boxed.grammar, _as_grammar),
     ):
         if value:
-            yield field, _made(make, value)
+            yield field, _make_form(make, value)
     for field, choices in (("guided_choice", body.guided_choice), ("structured_outputs.choice", boxed.choice)):
         if choices:
             yield field, TextChoice(tuple(choices))
@@ -146,7 +146,7 @@ def _forms(body: ConstraintFields) -> Iterator[tuple[str, AnswerForm]]:
             yield field, JsonObject() if field == "format" and schema == "json" else JsonSchema(schema)
 
 
-def _made(make: Callable[[str], AnswerForm], value: str) -> AnswerForm:
+def _make_form(make: Callable[[str], AnswerForm], value: str) -> AnswerForm:
     return make(value)
 
 

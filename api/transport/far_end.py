@@ -50,20 +50,20 @@ def find_far_end(ours: Address, theirs: Address) -> FarEnd:
     """
     if not sys.platform.startswith("linux"):
         return FarEnd.UNKNOWN
-    near, far = _written(ours), _written(theirs)
+    near, far = _write_address(ours), _write_address(theirs)
     try:
         for table in _FAR_ENDS:
             if table.exists():
                 text = table.read_text("ascii", "replace")
                 for prefix in ("", _MAPPED) if len(far) == len("00000000:0000") else ("",):
-                    if (line := _after(text, f" {prefix}{far} {prefix}{near} ")) is not None:
+                    if (line := _find_columns(text, f" {prefix}{far} {prefix}{near} ")) is not None:
                         return FarEnd.LEFT if line[-1] == "0" else FarEnd.LISTENS
     except OSError:
         return FarEnd.UNKNOWN
     return FarEnd.UNKNOWN
 
 
-def _after(text: str, pair: str) -> list[str] | None:
+def _find_columns(text: str, pair: str) -> list[str] | None:
     """The columns up to the inode of the line that has this pair of addresses."""
     at = text.find(pair)
     if at < 0:
@@ -73,7 +73,7 @@ def _after(text: str, pair: str) -> list[str] | None:
     return columns[:7] if len(columns) >= 7 else None
 
 
-def _written(address: Address) -> str:
+def _write_address(address: Address) -> str:
     """As Linux writes it: words of 32 bits in the order of this machine."""
     host, port = address[0].partition("%")[0], address[1]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -31,7 +31,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE and port == 0 and tries > 1
             if not taken:
-                raise ServerError(_why(host, port, error)) from error
+                raise ServerError(_explain_failure(host, port, error)) from error
     raise AssertionError("the last try returns or raises")
 
 
@@ -53,10 +53,10 @@ def _addresses(host: str) -> list[str]:
         found = socket.getaddrinfo(host or LOOPBACK[0], None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, ValueError) as error:
         raise ServerError(f"The host {host!r} is no address of this machine; choose another with --host.") from error
-    return list(dict.fromkeys(_written(address) for *_, address in found))
+    return list(dict.fromkeys(_write_address(address) for *_, address in found))
 
 
-def _written(address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> str:
+def _write_address(address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> str:
     """With its zone, which `getaddrinfo` tells as a number beside it."""
     host = str(address[0])
     zone = address[3] if len(address) > 3 else 0
@@ -108,7 +108,7 @@ def _bind(address: str, port: int) -> socket.socket:
     return bound
 
 
-def _why(host: str, port: int, error: OSError) -> str:
+def _explain_failure(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} on {host} is in use by another program; choose another with --port (0 takes a free one)."
     if error.errno in (errno.EACCES, errno.EPERM):

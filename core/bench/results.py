@@ -128,11 +128,11 @@ class History:
         earlier: dict[Setting, BenchRow] = {}
         for old in self.runs():
             if old.machine == run.machine and old.taken < run.taken:
-                earlier.update({_compared(row.setting): row for row in old.rows if row.problem is None})
-        return [Change(row, earlier.get(_compared(row.setting))) for row in run.rows]
+                earlier.update({_drop_divides(row.setting): row for row in old.rows if row.problem is None})
+        return [Change(row, earlier.get(_drop_divides(row.setting))) for row in run.rows]
 
 
-def _compared(setting: Setting) -> Setting:
+def _drop_divides(setting: Setting) -> Setting:
     """Without what rows of earlier versions do not tell."""
     return replace(setting, divides=True)
 

@@ -80,13 +80,13 @@ def parse_sweeps(words: Sequence[str], plan: SuitePlan) -> SuitePlan:
             known = ", ".join(SWEEPABLE)
             raise UsageError(f"The sweep {word!r} is not understood; write NAME=VALUE,VALUE with one of {known}.")
         try:
-            plan = _swept(plan, name, values.split(","))
+            plan = _set_swept(plan, name, values.split(","))
         except ValueError as error:
             raise UsageError(f"The sweep {word!r} has a value that cannot be used: {error}.") from error
     return plan
 
 
-def _swept(plan: SuitePlan, name: str, values: Sequence[str]) -> SuitePlan:
+def _set_swept(plan: SuitePlan, name: str, values: Sequence[str]) -> SuitePlan:
     if name == "kv":
         known = {kind.value: kind for kind in KvType}
         for value in values:

@@ -95,7 +95,7 @@ class Marker:
             return [PromptPiece(text, plain=False)]
         pieces: list[PromptPiece] = []
         done = 0
-        for found in _matches(self._marked, text, self._longest + 2):
+        for found in _find_matches(self._marked, text, self._longest + 2):
             pieces.append(PromptPiece(text[done : found.start()], plain=False))
             if found.lastindex:
                 pieces.append(PromptPiece(found[found.lastindex], plain=True))
@@ -107,7 +107,7 @@ class Marker:
         """The text with marks around what is suspect."""
         written: list[str] = []
         done = 0
-        for found in _matches(self._suspect, text, self._longest):
+        for found in _find_matches(self._suspect, text, self._longest):
             written += (text[done : found.start()], OPEN, found[0], CLOSE)
             done = found.end()
         return "".join((*written, text[done:])) if done else text
@@ -115,7 +115,7 @@ class Marker:
     def _count(self, text: str) -> int:
         """Control tokens in it."""
         assert self._control is not None
-        return sum(1 for _ in _matches(self._control, text, self._longest))
+        return sum(1 for _ in _find_matches(self._control, text, self._longest))
 
     def _made_by_cutting(self, text: str) -> bool:
         """Whether control tokens appear once the template has cut out what it cuts out, in whatever order."""
@@ -137,7 +137,7 @@ class Marker:
         return text.lower() if self._folds else text
 
 
-def _matches(pattern: re.Pattern[str], text: str, reach: int) -> Iterator[re.Match[str]]:
+def _find_matches(pattern: re.Pattern[str], text: str, reach: int) -> Iterator[re.Match[str]]:
     """All matches, none of which is longer than `reach`.
 
     A search lets no other thread run until it finds something, and a message may be megabytes long, so it goes by
@@ -165,7 +165,7 @@ def _any_of(tokens: Iterable[str]) -> str:
         for letter in token:
             node = node.setdefault(letter, {})
         node[""] = {}
-    pattern = "|".join((*long, _written(trie))) if short else "|".join(long)
+    pattern = "|".join((*long, _write_pattern(trie))) if short else "|".join(long)
     try:
         re.compile(pattern)
     except RecursionError:
@@ -173,13 +173,13 @@ def _any_of(tokens: Iterable[str]) -> str:
     return f"(?:{pattern})"
 
 
-def _written(trie: Trie) -> str:
+def _write_pattern(trie: Trie) -> str:
     """The trie as a pattern; a run of letters without a choice is written at once."""
     run = ""
     while len(trie) == 1 and "" not in trie:
         ((letter, trie),) = trie.items()
         run += re.escape(letter)
-    choices = [re.escape(letter) + _written(after) for letter, after in trie.items() if letter]
+    choices = [re.escape(letter) + _write_pattern(after) for letter, after in trie.items() if letter]
     if not choices:
         return run
     return f"{run}(?:{'|'.join(choices)}){'?' if '' in trie else ''}"

@@ -54,7 +54,7 @@ class Writing(Struct, frozen=True):
 
 def write_messages(messages: Sequence[Message], form: TemplateForm, writing: Writing) -> list[dict[str, object]]:
     """Raises RequestError for a tool call whose arguments are no JSON object."""
-    return [_written(message, form, writing) for message in messages]
+    return [_write_message(message, form, writing) for message in messages]
 
 
 def write_tools(tools: Sequence[Tool], form: TemplateForm, writing: Writing) -> dict[str, object]:
@@ -78,7 +78,7 @@ def fold_system(messages: Sequence[Message]) -> tuple[Message, ...]:
         if message.role in GUIDING:
             waiting.append(message.text)
         elif message.role is Role.USER and waiting:
-            kept.append(_preceded(message, "\n".join(waiting)))
+            kept.append(_precede_message(message, "\n".join(waiting)))
             waiting = []
         else:
             kept.append(message)
@@ -89,12 +89,12 @@ def fold_system(messages: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(kept)
 
 
-def _preceded(message: Message, words: str) -> Message:
+def _precede_message(message: Message, words: str) -> Message:
     first, *rest = message.parts or (TextPart(""),)
     return replace(message, parts=(TextPart(f"{words}\n{first.text}"), *rest))
 
 
-def _written(message: Message, form: TemplateForm, writing: Writing) -> dict[str, object]:
+def _write_message(message: Message, form: TemplateForm, writing: Writing) -> dict[str, object]:
     role = Role.SYSTEM if message.role is Role.DEVELOPER and not form.developer else message.role
     written: dict[str, object] = {"role": role.value, "content": _content(message, role, form, writing)}
     if message.name is not None:

@@ -51,25 +51,31 @@ def study_template(source: str, attempt: Try, *, developer: bool) -> Study:
     """`developer` tells that the template names that role."""
     said: list[TemplateReply] = []
     for no_tools in NoTools:
-        form, replies = _content(attempt, TemplateForm(no_tools=no_tools), Role.USER, (_said(Role.USER, USER_WORDS),))
+        form, replies = _content(
+            attempt, TemplateForm(no_tools=no_tools), Role.USER, (_build_message(Role.USER, USER_WORDS),)
+        )
         if form is not None:
             break
         said += replies
     else:
-        return _unheard(source, said)
+        return _build_unheard(source, said)
     form = _with_system(attempt, form)
-    turns = (_said(Role.USER, USER_WORDS), _said(Role.ASSISTANT, ASSISTANT_WORDS), _said(Role.USER, MORE_WORDS))
+    turns = (
+        _build_message(Role.USER, USER_WORDS),
+        _build_message(Role.ASSISTANT, ASSISTANT_WORDS),
+        _build_message(Role.USER, MORE_WORDS),
+    )
     form = _content(attempt, form, Role.ASSISTANT, turns)[0] or form
     form = _with_tools(attempt, form)
     if developer:
         knowing = replace(form, developer=True)
-        asked = (_said(Role.DEVELOPER, SYSTEM_WORDS), _said(Role.USER, USER_WORDS))
-        if _keeps(attempt(asked, knowing, ()), SYSTEM_WORDS, USER_WORDS):
+        asked = (_build_message(Role.DEVELOPER, SYSTEM_WORDS), _build_message(Role.USER, USER_WORDS))
+        if _keeps_words(attempt(asked, knowing, ()), SYSTEM_WORDS, USER_WORDS):
             form = knowing
     return Study(form)
 
 
-def _unheard(source: str, replies: Sequence[TemplateReply]) -> Study:
+def _build_unheard(source: str, replies: Sequence[TemplateReply]) -> Study:
     """No form of a single user's message brings its words into the prompt."""
     if GO.search(source):
         return Study(problem="it is written in the language of Go's templates, as Ollama's are, and not in Jinja")
@@ -89,31 +95,31 @@ def _content(
     listed = replace(form, parts=form.parts | {role}, lists=form.lists - {role})
     several = replace(form, lists=form.lists | {role})
     as_text = attempt(messages, form, tools)
-    as_several = attempt([_doubled(message, role) for message in messages], several, tools)
-    takes_several = _keeps(as_several, *words, *(f"{word}too" for word in words))
-    if _keeps(as_text, *words):
+    as_several = attempt([_double_message(message, role) for message in messages], several, tools)
+    takes_several = _keeps_words(as_several, *words, *(f"{word}too" for word in words))
+    if _keeps_words(as_text, *words):
         return (several if takes_several else form), ()
     as_list = attempt(messages, listed, tools)
-    if _keeps(as_list, *words):
+    if _keeps_words(as_list, *words):
         return (replace(several, parts=listed.parts) if takes_several else listed), ()
     return None, (as_text, as_list)
 
 
 def _with_system(attempt: Try, form: TemplateForm) -> TemplateForm:
-    asked = (_said(Role.SYSTEM, SYSTEM_WORDS), _said(Role.USER, USER_WORDS))
+    asked = (_build_message(Role.SYSTEM, SYSTEM_WORDS), _build_message(Role.USER, USER_WORDS))
     found, _ = _content(attempt, form, Role.SYSTEM, asked)
     return found or replace(form, system=False)
 
 
 def _with_tools(attempt: Try, form: TemplateForm) -> TemplateForm:
     calling = Message(Role.ASSISTANT, (), tool_calls=(CALL,))
-    result = replace(_said(Role.TOOL, RESULT_WORDS), name=CALL.name, tool_call_id=CALL.id)
-    asked = (_said(Role.USER, USER_WORDS), calling, result)
+    result = replace(_build_message(Role.TOOL, RESULT_WORDS), name=CALL.name, tool_call_id=CALL.id)
+    asked = (_build_message(Role.USER, USER_WORDS), calling, result)
     written = replace(form, objects=False)
     as_object = attempt(asked, form, (TOOL,))
-    if not _keeps(as_object, ARGUMENT_WORDS, USER_WORDS) or _is_python(as_object):
+    if not _keeps_words(as_object, ARGUMENT_WORDS, USER_WORDS) or _is_python(as_object):
         as_json = attempt(asked, written, (TOOL,))
-        if _keeps(as_json, ARGUMENT_WORDS, USER_WORDS):
+        if _keeps_words(as_json, ARGUMENT_WORDS, USER_WORDS):
             form = written
     return _content(attempt, form, Role.TOOL, asked, (TOOL,))[0] or form
 
@@ -123,18 +129,18 @@ def _is_python(reply: TemplateReply) -> bool:
     return isinstance(reply, Rendered) and f"{{'topic': '{ARGUMENT_WORDS}'}}" in reply.text
 
 
-def _keeps(reply: TemplateReply, *words: str) -> bool:
+def _keeps_words(reply: TemplateReply, *words: str) -> bool:
     if not isinstance(reply, Rendered) or RAW.search(reply.text) is not None:
         return False
     text = reply.text.lower()
     return all(word in text for word in words)
 
 
-def _said(role: Role, words: str) -> Message:
+def _build_message(role: Role, words: str) -> Message:
     return Message(role, (TextPart(words),))
 
 
-def _doubled(message: Message, role: Role) -> Message:
+def _double_message(message: Message, role: Role) -> Message:
     if message.role is not role or not message.parts:
         return message
     return replace(message, parts=(*message.parts, TextPart(f"{message.text}too")))

@@ -82,10 +82,10 @@ class Sandbox:
     def compile(self, source: str) -> Compiled | TemplateBroken:
         try:
             tree = self._environment.parse(source)
-            told = Compiled(tuple(dict.fromkeys(_replaced(tree))), _folds(tree), _names_developer(tree))
+            told = Compiled(tuple(dict.fromkeys(_find_replaced(tree))), _folds(tree), _names_developer(tree))
             self._template = self._environment.from_string(source)
         except Exception as error:  # noqa: BLE001 -- the edge of code that is not ours: whatever it raises is told
-            return TemplateBroken(_told(error))
+            return TemplateBroken(_describe_error(error))
         return told
 
     def render(self, variables: Mapping[str, object]) -> Rendered | TemplateRefused | TemplateBroken:
@@ -105,7 +105,7 @@ class Sandbox:
             return TemplateRefused(str(refusal))
         except Exception as error:  # noqa: BLE001 -- likewise
             pieces.clear()
-            return TemplateBroken(_told(error))
+            return TemplateBroken(_describe_error(error))
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -113,7 +113,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, LoopControlExtension]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals.update(raise_exception=_refuse, strftime_now=_now, dict=PlainDict(), namespace=PlainNamespace)
+    environment.globals.update(
+        raise_exception=_refuse, strftime_now=_format_now, dict=PlainDict(), namespace=PlainNamespace
+    )
     return environment
 
 
@@ -138,7 +140,7 @@ def _refuse(message: object) -> NoReturn:
     raise TemplateRefusal(str(message))
 
 
-def _now(pattern: str) -> str:
+def _format_now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
 
 
@@ -147,7 +149,7 @@ def _check_name(name: object) -> None:
         raise jinja2.exceptions.SecurityError(f"a namespace holds no name like {name[:40]!r}")
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "it needs too much memory"
     if isinstance(error, RecursionError):
@@ -161,7 +163,7 @@ def _told(error: Exception) -> str:
     return f"line {line}: {words}" if isinstance(error, jinja2.TemplateSyntaxError | SyntaxError) and line else words
 
 
-def _replaced(tree: nodes.Template) -> Iterator[tuple[str, str]]:
+def _find_replaced(tree: nodes.Template) -> Iterator[tuple[str, str]]:
     """Texts that the template cuts out of others, with what it puts there."""
     for call in tree.find_all((nodes.Call, nodes.Filter)):
         if isinstance(call, nodes.Call):

@@ -153,7 +153,7 @@ class ChatTemplate:
         if problem:
             self.close()
             self._process, self._form, self._compiled = None, TemplateForm(), Compiled()
-            self.notes = (UNUSABLE.format(_quoted(problem)),)
+            self.notes = (UNUSABLE.format(_quote_words(problem)),)
 
     def _attempt(self, messages: Sequence[Message], form: TemplateForm, tools: Sequence[Tool]) -> TemplateReply:
         return self._tried(_RenderKey(messages, {}, tools, True, Writing()), form).reply
@@ -178,11 +178,11 @@ class ChatTemplate:
     def _with_all_words(self, asked: _RenderKey, written: _Written, text: str) -> tuple[str, tuple[str, ...]]:
         """The text, or one made with lists of parts where that keeps more of what the user said, and a note on words
         that no form keeps."""
-        if self._process is None or not (lost := _loses(written, text)):
+        if self._process is None or not (lost := _count_lost(written, text)):
             return text, ()
         listed = replace(self._form, parts=frozenset(Role), lists=frozenset(Role))
         other = self._tried(asked, listed)
-        if isinstance(other.reply, Rendered) and (left := _loses(other.written, other.reply.text)) < lost:
+        if isinstance(other.reply, Rendered) and (left := _count_lost(other.written, other.reply.text)) < lost:
             text, lost = other.reply.text, left
         return text, (LOST,) if lost else ()
 
@@ -191,14 +191,15 @@ class ChatTemplate:
         if asked.extra and isinstance(self._tried(replace(asked, extra={}), self._form).reply, Rendered):
             field = "reasoning_effort" if set(asked.extra) == {"reasoning_effort"} else "chat_template_kwargs"
             return RequestError(
-                f"The chat template of {self._model} does not take what {field} says: {_quoted(reply.words)}.", field
+                f"The chat template of {self._model} does not take what {field} says: {_quote_words(reply.words)}.",
+                field,
             )
         if isinstance(reply, TemplateRefused):
             return RequestError(
-                f"The chat template of {self._model} refuses these messages: {_quoted(reply.words)}.", "messages"
+                f"The chat template of {self._model} refuses these messages: {_quote_words(reply.words)}.", "messages"
             )
         return TemplateFailed(
-            self._model, f"The chat template of {self._model} fails at this conversation: {_quoted(reply.words)}."
+            self._model, f"The chat template of {self._model} fails at this conversation: {_quote_words(reply.words)}."
         )
 
     def _tried(self, asked: _RenderKey, form: TemplateForm) -> _Tried:
@@ -237,7 +238,7 @@ class _Tried(Struct, frozen=True):
     reply: TemplateReply
 
 
-def _loses(written: _Written, text: str) -> int:
+def _count_lost(written: _Written, text: str) -> int:
     """How many of the texts that users and systems wrote are not in the prompt as they were sent."""
     return sum(
         said.strip() not in text for message in written if message["role"] in SENDERS for said in _texts(message)
@@ -254,6 +255,6 @@ def _texts(message: Mapping[str, object]) -> Sequence[str]:
             return ()
 
 
-def _quoted(words: str) -> str:
+def _quote_words(words: str) -> str:
     shown = make_printable(words[:MOST_TOLD_CHARACTERS].strip()).rstrip(".")
     return f"{shown} ..." if len(words) > MOST_TOLD_CHARACTERS else shown

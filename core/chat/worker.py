@@ -24,10 +24,12 @@ ORDER_BYTES: Final = 1 << 28
 
 def main() -> None:
     sandbox = Sandbox()
-    serve_orders(lambda data: _bounded(_obeyed(sandbox, msgspec.msgpack.decode(data, type=Order))), ORDER_BYTES)
+    serve_orders(
+        lambda data: _bound_report(_obey_order(sandbox, msgspec.msgpack.decode(data, type=Order))), ORDER_BYTES
+    )
 
 
-def _obeyed(sandbox: Sandbox, order: Order) -> Report:
+def _obey_order(sandbox: Sandbox, order: Order) -> Report:
     if isinstance(order, Compile):
         if len(order.source) > MOST_SOURCE_CHARACTERS:
             return TemplateBroken(
@@ -37,7 +39,7 @@ def _obeyed(sandbox: Sandbox, order: Order) -> Report:
     return sandbox.render(order.variables)
 
 
-def _bounded(report: Report) -> Report:
+def _bound_report(report: Report) -> Report:
     """A complaint is a sentence, however much a template has to say."""
     match report:
         case TemplateRefused(words=words) | TemplateBroken(words=words):

@@ -70,11 +70,11 @@ def _samples(container: InputContainer) -> Iterator[bytes]:
     for frame in container.decode(stream):
         # Where packets were lost, times jump; what is heard goes on.
         frame.pts = None
-        yield from _resampled(resampler, frame)
-    yield from _resampled(resampler, None)
+        yield from _resample_frame(resampler, frame)
+    yield from _resample_frame(resampler, None)
 
 
-def _resampled(resampler: AudioResampler, frame: AudioFrame | None) -> Iterator[bytes]:
+def _resample_frame(resampler: AudioResampler, frame: AudioFrame | None) -> Iterator[bytes]:
     for each in resampler.resample(frame):
         # A plane is padded beyond its samples.
         yield bytes(each.planes[0])[: each.samples * SAMPLE_BYTES]

@@ -56,8 +56,9 @@ def fold_transcript(events: Iterable[Event]) -> Transcript:
 def format_srt(segments: Iterable[SpeechSegment]) -> str:
     """SubRip: numbered from one, `HH:MM:SS,mmm`, a blank line after each. Segments without text are left out."""
     return "".join(
-        f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_line(segment, '-->', '->')}\n\n"
-        for number, segment in enumerate(_spoken(segments), 1)
+        f"{number}\n{_format_clock(segment.start, ',')} --> {_format_clock(segment.end, ',')}\n"
+        f"{_line(segment, '-->', '->')}\n\n"
+        for number, segment in enumerate(_drop_silent(segments), 1)
     )
 
 
@@ -67,8 +68,8 @@ def format_vtt(segments: Iterable[SpeechSegment]) -> str:
     Segments without text are left out.
     """
     cues = "".join(
-        f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{_escaped(segment)}\n\n"
-        for segment in _spoken(segments)
+        f"{_format_clock(segment.start, '.')} --> {_format_clock(segment.end, '.')}\n{_escape_cue(segment)}\n\n"
+        for segment in _drop_silent(segments)
     )
     return "WEBVTT\n\n" + cues
 
@@ -79,12 +80,12 @@ def compute_compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data))
 
 
-def _spoken(segments: Iterable[SpeechSegment]) -> Iterator[SpeechSegment]:
+def _drop_silent(segments: Iterable[SpeechSegment]) -> Iterator[SpeechSegment]:
     """A cue without text would be none."""
     return (segment for segment in segments if segment.text.split())
 
 
-def _clock(at: float, mark: str) -> str:
+def _format_clock(at: float, mark: str) -> str:
     milliseconds = max(0, round(at * 1000))
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
@@ -96,6 +97,6 @@ def _line(segment: SpeechSegment, arrow: str, harmless: str) -> str:
     return " ".join(segment.text.split()).replace(arrow, harmless)
 
 
-def _escaped(segment: SpeechSegment) -> str:
+def _escape_cue(segment: SpeechSegment) -> str:
     text = " ".join(segment.text.split())
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -164,7 +164,7 @@ def _formatter(*, json: bool) -> logging.Formatter:
     ]
     finish: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if json:
-        finish += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_written)]
+        finish += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encode_event)]
     else:
         colours = sys.stderr.isatty()
         finish += [
@@ -185,7 +185,7 @@ def _escape_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def _written(event: object, default: Callable[[object], object]) -> str:
+def _encode_event(event: object, default: Callable[[object], object]) -> str:
     """The encoder escapes all but DEL."""
     return make_json_printable(encoder.dumps(event, default=default))
 

@@ -154,13 +154,13 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
     if request.rehearsed and variant == 0:
         rehearse_model(model)
     prefill = 0.0
-    with _bystander():
+    with _run_bystander():
         for number, (threads, prefill, decode, first_token) in enumerate(_rounds(model, request)):
             tell(Sampled(variant, threads, prefill, decode, first_token))
             complete = number + 1 >= len(request.threads)
             if time.monotonic() > end and (variant or complete):
                 break
-    if weighed and _filled(model, prefill * min(MOMENT_SECONDS, end - time.monotonic())):
+    if weighed and _fill_batch(model, prefill * min(MOMENT_SECONDS, end - time.monotonic())):
         tell(Settled(variant, context, measure_resident() - before))
     tell(VariantTried(variant, measure_resident()))
     model.shutdown()
@@ -170,18 +170,18 @@ def _rounds(model: Model, request: TrialRequest) -> Iterator[tuple[int, float, f
     """Threads, prefill and decode rates, and the time to the first token, of one round after another."""
     match model:
         case Transcriber():
-            return _listening(model, request)
+            return _run_listening(model, request)
         case Embedder():
-            return _embedding(model, request)
+            return _run_embedding(model, request)
         case StreamModel():
-            return _streamed(model, request)
+            return _run_streamed(model, request)
         case TokenModel():
-            return _stepped(model, request)
+            return _run_stepped(model, request)
         case _:
             assert_never(model)
 
 
-def _stepped(model: TokenModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+def _run_stepped(model: TokenModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Rounds with each number of threads in turn, so that a disturbance hits all alike."""
     adjustable = isinstance(model, Threaded) and bool(request.threads)
     counts = request.threads if adjustable else (model.spec.threads,)
@@ -210,7 +210,7 @@ def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, floa
     return request.prompt / max(first, 1e-9), request.decoded / max(decoded, 1e-9), first
 
 
-def _filled(model: Model, most: float) -> bool:
+def _fill_batch(model: Model, most: float) -> bool:
     """Compute a full batch and one token more, if that is not more than `most` tokens; whether it was done."""
     if not isinstance(model, TokenModel) or (batch := model.spec.batch) > most:
         return False
@@ -234,7 +234,7 @@ def _step(model: TokenModel, sequence: SequenceId, tokens: list[int]) -> int:
     return step.tokens[0]
 
 
-def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+def _run_streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Rounds of a model that schedules itself, by the timings it reports."""
     asked = ResolvedGeneration(
         "trial", RawText("1 2 3 4 5 6 7 8"), Sampling(temperature=0.0), max_tokens=request.decoded
@@ -249,7 +249,7 @@ def _streamed(model: StreamModel, request: TrialRequest) -> Iterator[tuple[int, 
                 yield model.spec.threads, prefill, timings.decode_rate(usage.completion_tokens), timings.prefill
 
 
-def _listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+def _run_listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Rounds of a model that hears a second of noise; its rates are in frames of audio, all in one pass."""
     asked = Transcription("trial", b"", language="en", fallback=False)
     second = make_noise(1.0)
@@ -265,7 +265,7 @@ def _listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[int,
             yield count, model.spec.batch / spent, model.spec.batch / spent, spent
 
 
-def _embedding(model: Embedder, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
+def _run_embedding(model: Embedder, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
     """Rounds of an embedder on a text of as many tokens as the prompt has; its rates are tokens of text."""
     length = min(request.prompt, model.spec.context)
     tokens = [index % model.vocabulary for index in range(1, length + 1)]
@@ -278,7 +278,7 @@ def _embedding(model: Embedder, request: TrialRequest) -> Iterator[tuple[int, fl
 
 
 @contextmanager
-def _bystander() -> Iterator[None]:
+def _run_bystander() -> Iterator[None]:
     """An interpreter as busy as one that serves: threads that spin pay for it, and must be timed so."""
     over = threading.Event()
     thread = threading.Thread(target=_event_loop_stand_in, args=(over,), daemon=True)

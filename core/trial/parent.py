@@ -55,7 +55,7 @@ def run_trial(
     Raises Cancelled on `stop`.
     """
     lines: list[Line] = []
-    with _started() as (child, words):
+    with _start_child() as (child, words):
         try:
             for line in _lines(child, request, timeout, stop, limit):
                 lines.append(line)
@@ -70,7 +70,7 @@ def run_trial(
             return TrialOutcome(tuple(lines), "answered with garbage")
         finally:
             child.kill()
-    trouble = _trouble(code, lines)
+    trouble = _explain_trouble(code, lines)
     if trouble is None:
         return TrialOutcome(tuple(lines))
     said = words.text(LISTENING_SECONDS)
@@ -80,7 +80,7 @@ def run_trial(
 
 
 @contextmanager
-def _started() -> Iterator[tuple[subprocess.Popen[bytes], LastWords]]:
+def _start_child() -> Iterator[tuple[subprocess.Popen[bytes], LastWords]]:
     """A child and what it says on its standard error; it is waited for in the end."""
     words = LastWords()
     try:
@@ -140,7 +140,7 @@ def _read(pipe: IO[bytes], inbox: queue.SimpleQueue[bytes | None]) -> None:
     inbox.put(None)
 
 
-def _trouble(code: int, lines: list[Line]) -> str | None:
+def _explain_trouble(code: int, lines: list[Line]) -> str | None:
     if code < 0:
         return f"crashed with {name_signal(-code)}"
     if code:

@@ -326,7 +326,7 @@ class _Trial:
             raise BudgetSpent("it came to no result in the time that measuring may take")
         # A refusal is not about this machine; loading in earnest will say the same, in the engine's own words.
         self._refused = self._refused or any(isinstance(line, VariantRefused) for line in outcome.lines)
-        return _reached(outcome), outcome.trouble
+        return _find_reached(outcome), outcome.trouble
 
     def _collect(self, variants: list[LoadOptions], outcome: TrialOutcome) -> None:
         """Rates of the variants that came to their end, or that were well under way when time was up."""
@@ -385,7 +385,7 @@ class _Trial:
         outcome = run_trial(request, self._timeout, self._stop, None, left)
         if outcome.trouble is None:
             return replace(verdict, sizes=collect_size_rates(plan, outcome.lines))
-        crashed = request.variants[min(_reached(outcome), len(request.variants) - 1)]
+        crashed = request.variants[min(_find_reached(outcome), len(request.variants) - 1)]
         log.warning("engine failed with a batch", engine=verdict.engine, model=verdict.model, how=outcome.trouble)
         return replace(verdict, failures=(*verdict.failures, Failure(crashed, outcome.trouble)))
 
@@ -401,7 +401,7 @@ class _Trial:
         return self._asked if self._refused else None
 
 
-def _reached(outcome: TrialOutcome) -> int:
+def _find_reached(outcome: TrialOutcome) -> int:
     """The first variant that came to no end."""
     return (
         max((line.variant for line in outcome.lines if isinstance(line, VariantTried | VariantRefused)), default=-1) + 1

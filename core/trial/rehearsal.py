@@ -71,7 +71,7 @@ def rehearse_model(model: Model) -> None:
 def _serve(model: TokenModel) -> None:
     tokenizer = model.tokenizer
     _read(tokenizer)
-    prompts = [_checked(tokens, tokenizer.size)[:MOST_TOKENS] for tokens in _written(tokenizer)]
+    prompts = [_check_tokens(tokens, tokenizer.size)[:MOST_TOKENS] for tokens in _tokenise_texts(tokenizer)]
     prompts.append(_conversation(model))
     prompts = [prompt for prompt in prompts if prompt]
     for prompt in prompts[-2:]:
@@ -86,7 +86,7 @@ def _read(tokenizer: Tokenizer) -> None:
         tokenizer.is_end(token)
 
 
-def _written(tokenizer: Tokenizer) -> Iterator[list[int]]:
+def _tokenise_texts(tokenizer: Tokenizer) -> Iterator[list[int]]:
     """Texts of all kinds, and the vocabulary's own words, as tokens."""
     step = max(1, tokenizer.size // 512)
     words = b"".join(tokenizer.piece(token) for token in range(0, tokenizer.size, step)).decode("utf-8", "replace")
@@ -94,7 +94,7 @@ def _written(tokenizer: Tokenizer) -> Iterator[list[int]]:
         yield tokenizer.encode(text, special=special, begin=begin)
 
 
-def _checked(tokens: list[int], size: int) -> list[int]:
+def _check_tokens(tokens: list[int], size: int) -> list[int]:
     """Raises UnfitModel for ids beyond the vocabulary, which a model would look up in memory that is not its own."""
     for token in tokens:
         if not 0 <= token < size:
@@ -110,7 +110,7 @@ def _conversation(model: TokenModel) -> list[int]:
     spec = model.spec
     with suppress(BenchtopError):
         encoder = PromptEncoder(ChatTemplate(spec.template, spec.bos, spec.eos), model.tokenizer)
-        return _checked(encoder.encode(_messages(), {}), model.tokenizer.size)[:MOST_TOKENS]
+        return _check_tokens(encoder.encode(_messages(), {}), model.tokenizer.size)[:MOST_TOKENS]
     return []
 
 
@@ -151,7 +151,7 @@ def _step(model: TokenModel, sequence: SequenceId, tokens: Sequence[int]) -> int
     (step,) = model.step([Work(sequence, tokens, sample=True)])
     if any(math.isnan(each.chosen) for each in step.logprobs):
         raise UnfitModel("it computes what are no numbers; its weights are damaged, or this setting breaks them")
-    return _checked(list(step.tokens), model.tokenizer.size)[0]
+    return _check_tokens(list(step.tokens), model.tokenizer.size)[0]
 
 
 def _embed(model: Embedder) -> None:
@@ -159,7 +159,9 @@ def _embed(model: Embedder) -> None:
     for text in TEXTS:
         with suppress(BenchtopError):
             model.encode(text)
-            texts.append(_checked(model.encode(text, limit=min(MOST_TOKENS, model.spec.context)), model.vocabulary))
+            texts.append(
+                _check_tokens(model.encode(text, limit=min(MOST_TOKENS, model.spec.context)), model.vocabulary)
+            )
     for tokens in (texts[:1], texts[:2]):
         if tokens and len(tokens) * max(map(len, tokens)) <= model.spec.batch:
             with suppress(BenchtopError):

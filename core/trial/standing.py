@@ -69,7 +69,7 @@ class Standing(Struct, frozen=True):
             return ""
         if not self.counted:
             return "No winner: one round shows no spread, so the rates cannot be compared; measure more rounds."
-        near = _listed([f"{each.name} ({_rate(each.decode)} tok/s)" for each in (self.first, *self.rivals)])
+        near = _join_words([f"{each.name} ({_rate(each.decode)} tok/s)" for each in (self.first, *self.rivals)])
         return f"No winner: {near} differ by less than their rounds do, which spread by up to {self.noise:.0%}. {MEND}"
 
 
@@ -81,10 +81,10 @@ def judge_standing(measured: Sequence[Measured]) -> Standing:
         return Standing()
     order = sorted(measured, key=lambda each: -each.decode)
     first, rest = order[0], order[1:]
-    return Standing(first, tuple(each for each in rest if not _beats(first, each)), len(rest))
+    return Standing(first, tuple(each for each in rest if not _is_faster(first, each)), len(rest))
 
 
-def _beats(one: Measured, other: Measured) -> bool:
+def _is_faster(one: Measured, other: Measured) -> bool:
     known = one.counted and other.counted
     return known and one.decode - other.decode > max(one.range, other.range)
 
@@ -93,7 +93,7 @@ def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
-def _listed(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     """`a, b and c`; of many, the first three."""
     if len(words) > 4:
         return f"{', '.join(words[:3])} and {len(words) - 3} more"

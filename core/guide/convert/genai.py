@@ -35,12 +35,12 @@ def write_model(folder: Path, source: Path = WEIGHTS) -> Path:
     graph.unlink()
     graph.parent.rmdir()
     config = json.loads((made / "config.json").read_text(encoding="utf-8"))
-    text = json.dumps(_described(config), indent=2) + "\n"
+    text = json.dumps(_build_genai_config(config), indent=2) + "\n"
     (made / "genai_config.json").write_text(text, encoding="utf-8")
     return made
 
 
-def _described(config: dict[str, int]) -> dict[str, object]:
+def _build_genai_config(config: dict[str, int]) -> dict[str, object]:
     """genai_config.json from the keys of config.json."""
     inputs = {name: name for name in ("input_ids", "attention_mask", "position_ids")}
     parts = ("key", "value")

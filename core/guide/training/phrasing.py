@@ -128,7 +128,7 @@ class Phrasings:
     def draw(self, fact: Fact) -> str:
         """One question about the fact, as somebody might type it."""
         while True:
-            text = _noise(_dress(self._base(fact), self._rng), self._rng)
+            text = _noise(_add_courtesies(self._base(fact), self._rng), self._rng)
             form = normalise_text(text)
             if form and form not in self._heldout and self._owner.get(form, fact.id) == fact.id:
                 return text
@@ -157,7 +157,7 @@ def find_keywords(facts: Sequence[Fact]) -> dict[str, list[str]]:
 def _from_templates(fact: Fact, rng: random.Random) -> str | None:
     """A question built from the fact's nouns or goals; None when it has none."""
     choices: list[tuple[str, tuple[str, ...]]] = [(term, _WHAT_IS + _EFFECT[:4]) for term in fact.terms]
-    choices += [(_bare(term), _MEANING) for term in fact.terms]
+    choices += [(_strip_article(term), _MEANING) for term in fact.terms]
     choices += [(term, _WHAT_ARE) for term in fact.plurals]
     choices += [(goal, _HOW) for goal in fact.goals]
     if not choices:
@@ -166,7 +166,7 @@ def _from_templates(fact: Fact, rng: random.Random) -> str | None:
     return rng.choice(templates).format(words)
 
 
-def _bare(term: str) -> str:
+def _strip_article(term: str) -> str:
     return re.sub(r"^(a|an|the) ", "", term)
 
 
@@ -186,7 +186,7 @@ def _synonyms(question: str, rng: random.Random) -> str:
     return _SYNONYM.sub(lambda m: rng.choice(_SYNONYM_OF[m[0].lower()]) if rng.random() < 0.4 else m[0], question)
 
 
-def _dress(text: str, rng: random.Random) -> str:
+def _add_courtesies(text: str, rng: random.Random) -> str:
     """Courtesies around the question, contractions within it."""
     for long, short in _CONTRACTIONS:
         if long in text and rng.random() < 0.15:

@@ -232,14 +232,14 @@ def measure_accuracy(model: Guide, vocabulary: Vocabulary, facts: Sequence[Fact]
     pairs = [(build_prompt(question), fact.answer + END) for fact in facts for question in getattr(fact, kind)]
     right = 0
     for start in range(0, len(pairs), 64):
-        examples = [_scored(tokenizer, *pair) for pair in pairs[start : start + 64]]
+        examples = [_build_example(tokenizer, *pair) for pair in pairs[start : start + 64]]
         inputs, targets, weights = collate_examples(examples)
         likeliest = model.logits(model(inputs)).argmax(-1)
         right += int(((likeliest == targets) | (weights == 0)).all(dim=1).sum())
     return right, len(pairs)
 
 
-def _scored(tokenizer, asked: str, answered: str) -> Example:
+def _build_example(tokenizer, asked: str, answered: str) -> Example:
     before, after = (tokenizer.encode(text, add_special_tokens=False).ids for text in (asked, answered))
     return Example([*before, *after], [0.0] * len(before) + [1.0] * len(after))
 
