@@ -188,6 +188,16 @@ class Constraint(Struct, frozen=True):
     """The wire name of the field that asks for it, which errors name."""
 
 
+class Priority(Enum):
+    """Who goes first where there is not room for all; see `core.serving.queue`."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits for the answer."""
+    NORMAL = "normal"
+    BATCH = "batch"
+    """Nobody waits."""
+
+
 class Generation(Struct, frozen=True):
     """A request to generate text from one prompt, in `n` independent choices."""
 
@@ -213,6 +223,7 @@ class Generation(Struct, frozen=True):
     """Caches are divided by tenant: who holds another key sees no hits of this one."""
     cache_salt: str | None = None
     """Divides the tenant's cache further: only requests with the same salt share prefixes."""
+    priority: Priority = Priority.NORMAL
     request_id: str = ""
     route: str = ""
     """Why this model was chosen, where the client left that to the workbench."""

@@ -12,6 +12,8 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.requests import Priority
+
 Key = TypeVar("Key")
 
 
@@ -110,6 +112,7 @@ class RequestRow(Struct, frozen=True):
     """Seconds in the queue; of one whose model is being loaded, for that."""
     elapsed: float = 0.0
     """Seconds since it was submitted."""
+    priority: Priority = Priority.NORMAL
     route: str = ""
     """Why this model answers, where the client left the choice to the workbench."""
     notes: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest,
 from core.chat.template import RESERVED
 from core.errors import RequestError
 from core.names import clean_name
-from core.requests import Conversation, Generation, Message, SamplingWish, Scalar
+from core.requests import Conversation, Generation, Message, Priority, SamplingWish, Scalar
 from core.requests import TextPart as CoreText
 from core.serving.host import Traits
 from core.snapshots import ModelKind
@@ -45,6 +45,13 @@ FOR_TEMPLATES: Final = {
     "think": "enable_thinking",
 }
 """Fields that change the prompt where a chat template reads the variable."""
+TIERS: Final = {
+    "auto": Priority.NORMAL,
+    "default": Priority.NORMAL,
+    "flex": Priority.BATCH,
+    "priority": Priority.INTERACTIVE,
+}
+"""What `service_tier` asks for."""
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 BODY: Final = JsonBody(ChatRequest)
@@ -98,6 +105,8 @@ def list_dropped(body: ChatRequest) -> Iterator[str]:
         yield "tools"
     if body.functions:
         yield "functions"
+    if body.service_tier and body.service_tier not in TIERS:
+        yield "service_tier"
     if _is_outdone(body, "think"):
         yield "think"
     other = body.max_completion_tokens or body.max_tokens
@@ -150,8 +159,17 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
         tell_prefill=bool(body.stream and body.return_progress),
         tell_timings=bool(body.stream and (body.timings_per_token or (options and options.continuous_usage_stats))),
         tenant=tenant,
+        priority=_priority(body),
         request_id=request_id,
     )
+
+
+def _priority(body: ChatRequest) -> Priority:
+    if isinstance(body.priority, Priority):
+        return body.priority
+    if body.priority:
+        return Priority.BATCH if body.priority > 0 else Priority.INTERACTIVE
+    return TIERS.get(body.service_tier or "", Priority.NORMAL)
 
 
 def _refuse_unsupported(body: ChatRequest) -> None:

@@ -15,7 +15,7 @@ from api.http.settle import Wire
 from api.openai import fields
 from api.openai.constraints import NEUTRAL, ConstraintFields
 from core.chat.template import RESERVED
-from core.requests import Role, Scalar
+from core.requests import Priority, Role, Scalar
 
 Natural = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
@@ -164,6 +164,10 @@ class ChatRequest(ConstraintFields, frozen=True):
     enable_thinking: bool | None = None
     think: bool | None = None
     """The same by Ollama's name."""
+    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | Priority | None = None
+    """Above zero is batch, below zero interactive, as with vLLM; or the word."""
+    service_tier: Annotated[str, Meta(max_length=64)] | None = None
+    """OpenAI's: `flex` is batch, `priority` interactive; `priority` says more where both are given."""
     return_progress: bool | None = None
     """Chunks of a stream tell how far the prompt is computed."""
     timings_per_token: bool | None = None

@@ -65,11 +65,13 @@ class Host:
         trials: FormTrials | None = None,
         store: PrefixStore | None = None,
         reuse: bool = True,
+        prefill_share: float = 0.9,
     ) -> None:
         """`sampling` and `answers`: how requests are sampled that do not say it, before what the model's makers
         recommend, and what their answers are; `lanes`: where prompts are read, `trials`: where constraints are tried,
         its own where it is given none; `store`: where prefixes are kept that the model's KV cache does not hold;
-        `reuse`: whether any are reused."""
+        `reuse`: whether any are reused; `prefill_share`: as `PrefillPace` has it."""
+        self._prefill_share = prefill_share
         self._answers = answers
         self._store = store
         self._reuse = reuse
@@ -377,7 +379,12 @@ class Host:
                 return RelayLoop(self.name, model, self._queue, broken=self._note_broken)
             case TokenModel():
                 loop = ServingLoop(
-                    self.name, self._reload, self._queue, restarting=self._note_restart, broken=self._note_broken
+                    self.name,
+                    self._reload,
+                    self._queue,
+                    prefill_share=self._prefill_share,
+                    restarting=self._note_restart,
+                    broken=self._note_broken,
                 )
                 loop.adopt(self._to_serve(loaded, model))
                 return loop

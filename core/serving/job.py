@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 
-from core.requests import Embedding, ResolvedGeneration, Transcription
+from core.requests import Embedding, Priority, ResolvedGeneration, Transcription
+from core.serving.queue import find_turn
 from core.serving.stream import Stream
 from core.snapshots import RequestRow, RequestState
 
@@ -16,7 +17,9 @@ class LoopJob(ABC):
     def __init__(self, request: ResolvedGeneration | Transcription | Embedding) -> None:
         self.request = request
         self.stream: Stream
+        self.priority = request.priority if isinstance(request, ResolvedGeneration) else Priority.NORMAL
         self.submitted = time.monotonic()
+        self.turn = find_turn(self.submitted, self.priority)
         self.claimed: float | None = None
         """When it left the queue."""
         self.cancelled = False
@@ -43,5 +46,6 @@ class LoopJob(ABC):
             state=state,
             waited=self.waited(now),
             elapsed=now - self.submitted,
+            priority=self.priority,
             route=request.route if isinstance(request, ResolvedGeneration) else "",
         )

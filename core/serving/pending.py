@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from core.errors import Cancelled
-from core.requests import Generation
+from core.requests import Generation, Priority
 from core.serving.ability import Request
 from core.snapshots import RequestRow, RequestState
 
@@ -47,6 +47,7 @@ class Arrival:
             state=self.state,
             waited=waited,
             elapsed=waited,
+            priority=self.request.priority if isinstance(self.request, Generation) else Priority.NORMAL,
             route=self.request.route if isinstance(self.request, Generation) else "",
         )
 

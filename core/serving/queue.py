@@ -1,25 +1,37 @@
-"""The waiting room: first in, first out, with a bound. Front ends put, the loop's thread takes."""
+"""The waiting room: bounded, and in the order of turns. Front ends put, the loop's thread takes.
+
+A turn is a moment: that of the arrival, and behind it as long as the request's kind may have to wait for others. So
+interactive requests go before batch ones, and none is overtaken by requests that come much later.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+from bisect import insort
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from core.errors import QueueFull
+from core.requests import Priority
 from core.snapshots import QueueStats
 
 Item = TypeVar("Item", bound=Hashable)
 
 FIRST_GUESS_SECONDS = 5.0
 """Seconds a request is taken to last before any has finished."""
+PATIENCE_SECONDS = {Priority.INTERACTIVE: 0.0, Priority.NORMAL: 10.0, Priority.BATCH: 40.0}
+"""How much later a more urgent request may come and still go first: less, by the difference, than another's."""
+
+
+def find_turn(arrived: float, priority: Priority) -> float:
+    """When the turn of a request comes, by the clock that tells `arrived`; the earliest turn is served first."""
+    return arrived + PATIENCE_SECONDS[priority]
 
 
 class AdmissionQueue(Generic[Item]):
-    """Bounded FIFO. `depth` requests may wait beyond the `slots` that are served at once; zero depth means no bound.
+    """Bounded. `depth` requests may wait beyond the `slots` that are served at once; zero depth means no bound.
 
     What has arrived counts from the first moment (while it is tokenised, while the model loads), so a burst cannot
     slip past the bound.
@@ -29,7 +41,9 @@ class AdmissionQueue(Generic[Item]):
         self._depth = depth
         self._slots = slots
         self._lock = threading.Lock()
-        self._waiting: deque[Item] = deque()
+        self._turns: dict[Item, float] = {}
+        self._waiting: list[Item] = []
+        """In the order of their turns; of the same turn, as they came."""
         self._arriving = 0
         self._active = 0
         self._mean_duration = FIRST_GUESS_SECONDS
@@ -54,10 +68,11 @@ class AdmissionQueue(Generic[Item]):
         with self._lock:
             self._slots = slots
 
-    def put(self, item: Item) -> None:
-        """Add at the end; only within `arrival`, which has checked the bound."""
+    def put(self, item: Item, turn: float) -> None:
+        """Add an item; only within `arrival`, which has checked the bound."""
         with self._lock:
-            self._waiting.append(item)
+            self._turns[item] = turn
+            insort(self._waiting, item, key=self._turns.__getitem__)
 
     def peek(self) -> Item | None:
         with self._lock:
@@ -66,18 +81,16 @@ class AdmissionQueue(Generic[Item]):
     def claim(self, item: Item) -> bool:
         """Take the item out to serve it. False when it was withdrawn meanwhile."""
         with self._lock:
-            if item not in self._waiting:
+            if not self._remove(item):
                 return False
-            self._waiting.remove(item)
             self._active += 1
             return True
 
     def withdraw(self, item: Item, *, timed_out: bool) -> bool:
         """Take the item out unserved. False when it is being served already."""
         with self._lock:
-            if item not in self._waiting:
+            if not self._remove(item):
                 return False
-            self._waiting.remove(item)
             if timed_out:
                 self._timed_out += 1
             else:
@@ -87,8 +100,8 @@ class AdmissionQueue(Generic[Item]):
     def drain(self) -> list[Item]:
         """Take out all that wait, unserved."""
         with self._lock:
-            items = list(self._waiting)
-            self._waiting.clear()
+            items, self._waiting = self._waiting, []
+            self._turns.clear()
             return items
 
     def waiting(self) -> list[Item]:
@@ -121,6 +134,12 @@ class AdmissionQueue(Generic[Item]):
                 total_cancelled=self._cancelled,
                 total_looped=self._looped,
             )
+
+    def _remove(self, item: Item) -> bool:
+        if self._turns.pop(item, None) is None:
+            return False
+        self._waiting.remove(item)
+        return True
 
     def _retry_after(self) -> int:
         """Seconds until a seat should be free: one slot of `slots` ends every mean duration."""

@@ -65,6 +65,8 @@ class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Requests that may wait for a slot; zero means any number, without a timeout."""
     queue_timeout: Seconds = 60.0
     """Seconds a request may wait for a slot."""
+    prefill_share: Annotated[float, Meta(ge=0.05, le=1)] = 0.9
+    """Of the time, what computing prompts may take while answers are written."""
 
 
 class CacheSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -44,6 +44,12 @@ class GatedEcho(EchoModel):
         self._wide_open.set()
         self._gate.release()
 
+    def close_gate(self) -> None:
+        """Only while no step is under way or can begin."""
+        self._wide_open.clear()
+        while self._gate.acquire(blocking=False):
+            pass
+
     def step(self, work: Sequence[Work]) -> Sequence[Step]:
         self.stepping.set()
         while not self._wide_open.is_set() and not self._gate.acquire(timeout=0.01):

@@ -161,6 +161,13 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="TOKENS",
         help="end an answer of which so many are one cycle; 0 never (0)",
     )
+    answers.add_argument(
+        "--prefill-share",
+        dest="queue.prefill_share",
+        type=read_number,
+        metavar="SHARE",
+        help="of the time, what computing prompts may take while answers are written (0.9)",
+    )
     cache = parser.add_argument_group("prefix cache")
     cache.add_argument(
         "--cache-size", dest="cache.size", type=read_whole, metavar="MB", help="memory for prefixes put aside (2048)"

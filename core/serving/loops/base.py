@@ -44,7 +44,7 @@ class ModelLoop(ABC, Generic[AnyJob]):
         self._ended: deque[RequestRow] = deque(maxlen=ROWS_KEPT)
 
     def submit(self, job: AnyJob) -> None:
-        self._queue.put(job)
+        self._queue.put(job, job.turn)
         self._wake()
         if self._stopping.is_set():
             # The thread may not look at the queue again.
@@ -68,7 +68,7 @@ class ModelLoop(ABC, Generic[AnyJob]):
 
     def rows(self) -> list[RequestRow]:
         now = time.monotonic()
-        return [job.row(now) for job in self._jobs()]
+        return [self._row(job, now) for job in self._jobs()]
 
     def find(self, request_id: str) -> AnyJob | None:
         return next((job for job in self._jobs() if job.request_id == request_id), None)
@@ -77,7 +77,7 @@ class ModelLoop(ABC, Generic[AnyJob]):
         """Of a request that waits or runs, or that ended lately."""
         job = self.find(request_id)
         if job is not None:
-            return job.row(time.monotonic())
+            return self._row(job, time.monotonic())
         return next((row for row in reversed(tuple(self._ended)) if row.id == request_id), None)
 
     @property
@@ -135,6 +135,9 @@ class ModelLoop(ABC, Generic[AnyJob]):
     @abstractmethod
     def _wind_up(self, error: BenchtopError) -> None:
         """Fail what is still served with `error`, and free the model."""
+
+    def _row(self, job: AnyJob, now: float) -> RequestRow:
+        return job.row(now)
 
     def _jobs(self) -> list[AnyJob]:
         return [*self._served(), *self._queue.waiting()]

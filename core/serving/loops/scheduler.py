@@ -19,7 +19,7 @@ from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, Req
 from core.events import Event, Failed
 from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
-from core.serving.loops.plan import limit_prefill, plan_step, plan_whole_passes
+from core.serving.loops.plan import PrefillPace, plan_step, plan_whole_passes
 from core.serving.masking import mask_steps
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import RequestJob, ServedChoice
@@ -66,18 +66,19 @@ class ServingLoop(ModelLoop[RequestJob]):
         load: Loader,
         queue: AdmissionQueue[RequestJob],
         *,
+        prefill_share: float,
         restarting: Callable[[str | None], None],
         broken: Callable[[BenchtopError], None],
     ) -> None:
-        """`load` loads the model again after a failure. `restarting` is told why before that, and None after it;
-        `broken` is told when the loop gives up."""
+        """`load` loads the model again after a failure. `prefill_share`: as `PrefillPace` has it. `restarting` is told
+        why before the model is loaded again, and None after it; `broken` is told when the loop gives up."""
         super().__init__(name, queue, broken=broken)
         self._load = load
         self._restarting = restarting
         self._arrived = threading.Event()
         self._running: list[ServedChoice] = []
         self._waiting: deque[ServedChoice] = deque()
-        """Choices of claimed requests that have no sequence yet, or no longer; served before the queue."""
+        """Choices of claimed requests that have no sequence yet, or no longer."""
         self._outbox: list[tuple[Stream, list[Event] | None]] = []
         self._step_lock = threading.Lock()
         self._stepping: Sequence[RequestJob] = ()
@@ -89,7 +90,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._orderly = False
         """Whether the loop was left with all that the KV cache holds known."""
         self._failures = 0
-        self._prefill_rate = 0.0
+        self._prefill = PrefillPace(prefill_share)
         self._handed = 0.0
         self._pace = 1.0
         """Seconds that a step of late takes, smoothed; long until shown otherwise."""
@@ -108,9 +109,6 @@ class ServingLoop(ModelLoop[RequestJob]):
                 self._model.interrupt(True)
         self._wake()
 
-    def rows(self) -> list[RequestRow]:
-        return [self._with_eta(row) for row in super().rows()]
-
     @property
     def active(self) -> int:
         return len(self._running)
@@ -126,10 +124,15 @@ class ServingLoop(ModelLoop[RequestJob]):
     def cells_used(self) -> int:
         return self._memory.used
 
-    def _with_eta(self, row: RequestRow) -> RequestRow:
-        if row.state is not RequestState.PREFILL or not self._prefill_rate:
-            return row
-        return replace(row, eta=(row.prompt_tokens - row.prefilled) / self._prefill_rate)
+    def _row(self, job: RequestJob, now: float) -> RequestRow:
+        row = job.row(now)
+        return replace(row, eta=self._eta(job)) if row.state is RequestState.PREFILL else row
+
+    def _eta(self, job: RequestJob) -> float | None:
+        """Seconds until its prompt is computed, and those whose turn comes before it."""
+        running = tuple(self._running)
+        left = [choice.pending for choice in running if choice.pending > 1 and choice.job.turn <= job.turn]
+        return self._prefill.estimate_seconds(sum(left), beside=any(choice.pending == 1 for choice in running))
 
     def _served(self) -> Iterable[RequestJob]:
         return {id(choice.job): choice.job for choice in (*tuple(self._running), *tuple(self._waiting))}.values()
@@ -228,22 +231,24 @@ class ServingLoop(ModelLoop[RequestJob]):
             self._close_job(choice.job, Failed(Cancelled()))
 
     def _admit(self) -> None:
-        """Give slots to waiting requests, in order, until one of them finds no slot or no memory."""
+        """Give slots to waiting requests, in the order of their turns, until one of them finds no slot or no memory."""
         while len(self._running) < self._model.spec.slots:
-            head = self._waiting[0].job if self._waiting else self._queue.peek()
-            if head is None or head is self._blocked:
+            waiting = min(self._waiting, key=_turn, default=None)
+            head = self._queue.peek()
+            resumed = waiting is not None and (head is None or waiting.job.turn <= head.turn)
+            job = waiting.job if waiting is not None and resumed else head
+            if job is None or job is self._blocked:
                 return
-            placed = self._resume() if self._waiting else self._claim(head)
+            placed = self._resume(waiting) if waiting is not None and resumed else self._claim(job)
             if not placed:
-                self._blocked = head
+                self._blocked = job
                 return
 
-    def _resume(self) -> bool:
-        """Place the next choice of a request that was claimed before."""
-        choice = self._waiting[0]
+    def _resume(self, choice: ServedChoice) -> bool:
+        """Place a choice of a request that was claimed before."""
         if not self._memory.place(choice):
             return False
-        self._waiting.popleft()
+        self._waiting.remove(choice)
         choice.started = choice.started or time.monotonic()
         self._running.append(choice)
         return True
@@ -263,20 +268,19 @@ class ServingLoop(ModelLoop[RequestJob]):
         return True
 
     def _plan(self) -> list[tuple[ServedChoice, Work]]:
-        for choice in list(self._running):
+        for choice in sorted(self._running, key=_turn):
             while choice in self._running and not self._memory.reserve(choice):
-                self._preempt_youngest()
+                self._preempt_last()
         spec = self._model.spec
-        due = [self._memory.chunk(choice) for choice in self._running]
-        if spec.grain:
-            chunks = plan_whole_passes(due, spec.batch)
-        else:
-            chunks = plan_step(due, spec.batch, limit_prefill(self._prefill_rate, spec.batch))
-        return [(choice, _work(choice, count)) for choice, count in zip(self._running, chunks, strict=True) if count]
+        running = sorted(self._running, key=_turn)
+        plan = plan_whole_passes if spec.grain else plan_step
+        chunks = plan([self._memory.chunk(choice) for choice in running], spec.batch, self._prefill.limit(spec.batch))
+        return [(choice, _work(choice, count)) for choice, count in zip(running, chunks, strict=True) if count]
 
-    def _preempt_youngest(self) -> None:
-        """The choice that came last makes room; it goes on, with its state, before anything in the queue."""
-        choice = self._running.pop()
+    def _preempt_last(self) -> None:
+        """The choice whose turn came last makes room; it goes on, with its state, when its turn has come again."""
+        choice = max(reversed(self._running), key=_turn)
+        self._running.remove(choice)
         self._memory.preempt(choice)
         self._waiting.appendleft(choice)
 
@@ -312,12 +316,10 @@ class ServingLoop(ModelLoop[RequestJob]):
     def _observe(self, work: Sequence[tuple[ServedChoice, Work]], steps: Sequence[Step], seconds: float) -> None:
         prefill = sum(len(item.tokens) for _, item in work if len(item.tokens) > 1)
         decoded = sum(len(step.tokens) for step in steps)
+        self._prefill.observe(prefill, sum(len(item.tokens) == 1 for _, item in work), seconds)
         if prefill:
             self._blocked = None
             self.prefilled.add(prefill)
-            # Decoding sequences in the same pass make this an underestimate, which errs on the side of the streams.
-            rate = prefill / max(seconds, 1e-6)
-            self._prefill_rate += (rate - self._prefill_rate) * (0.3 if self._prefill_rate else 1.0)
         if decoded:
             self._pace += (seconds + self._guesser.spent - self._pace) * 0.3
             self.decoded.add(decoded)
@@ -412,6 +414,10 @@ class ServingLoop(ModelLoop[RequestJob]):
         loops = {id(stream.loop): stream.loop for stream, _ in outbox}
         for key, loop in loops.items():
             _post_all(loop, [(stream, events) for stream, events in outbox if id(stream.loop) == key])
+
+
+def _turn(choice: ServedChoice) -> float:
+    return choice.job.turn
 
 
 def _work(choice: ServedChoice, count: int) -> Work:

@@ -60,9 +60,9 @@ NEUTRAL: list[dict[str, object]] = [
 
 DROPPED: list[tuple[dict[str, object], set[str]]] = [
     ({"user": "ann", "metadata": {"a": "b"}, "store": True}, {"user", "metadata", "store"}),
-    ({"service_tier": "flex", "prompt_cache_key": "k"}, {"service_tier", "prompt_cache_key"}),
+    ({"service_tier": "scale", "prompt_cache_key": "k"}, {"service_tier", "prompt_cache_key"}),
     ({"keep_alive": "5m", "ttl": 60, "draft_model": "x"}, {"keep_alive", "ttl", "draft_model"}),
-    ({"id_slot": 3, "n_keep": -1, "priority": 7}, {"id_slot", "n_keep", "priority"}),
+    ({"id_slot": 3, "n_keep": -1}, {"id_slot", "n_keep"}),
     ({"parallel_tool_calls": True}, {"parallel_tool_calls"}),
     ({"max_tokens": 5, "n_predict": 6}, {"n_predict"}),
     ({"think": True, "enable_thinking": False}, {"think", "enable_thinking"}),

@@ -27,7 +27,7 @@ from core.errors import (
     RequestError,
 )
 from core.events import Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import Conversation, Role, Sampling
+from core.requests import Conversation, Priority, Role, Sampling
 from tests.api.conftest import chat_body
 
 DEFAULTS = Sampling(temperature=0.3, top_k=7, top_p=0.5)
@@ -158,3 +158,26 @@ def test_a_model_named_like_a_chunk_does_not_break_the_frames() -> None:
     chunk = json.loads(frames[1][6:])
     assert chunk["model"] == name
     assert chunk["choices"][0]["delta"]["content"] == "␀"
+
+
+@pytest.mark.parametrize(
+    ("fields", "meant"),
+    [
+        ({}, Priority.NORMAL),
+        ({"priority": 0, "service_tier": "auto"}, Priority.NORMAL),
+        ({"service_tier": "scale"}, Priority.NORMAL),
+        ({"service_tier": "flex"}, Priority.BATCH),
+        ({"service_tier": "priority"}, Priority.INTERACTIVE),
+        ({"priority": 7}, Priority.BATCH),
+        ({"priority": -1}, Priority.INTERACTIVE),
+        ({"priority": "batch", "service_tier": "priority"}, Priority.BATCH),
+    ],
+)
+def test_priority_and_service_tier_say_who_goes_first(fields: dict[str, object], meant: Priority) -> None:
+    assert translate_request(BODY.decode(body_of(**fields)).body).priority is meant
+
+
+@pytest.mark.parametrize("wrong", ["urgent", 2**40, [1]])
+def test_a_priority_that_is_none_is_refused_by_name(wrong: object) -> None:
+    with pytest.raises(RequestError, match="priority"):
+        BODY.decode(body_of(priority=wrong))

@@ -1,14 +1,79 @@
-"""First in, first out, and bounded from the first moment."""
+"""Bounded from the first moment; first in, first out, but for what is more urgent."""
+
+from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import QueueFull
-from core.serving.queue import AdmissionQueue
+from core.requests import Priority
+from core.serving.queue import PATIENCE_SECONDS, AdmissionQueue, find_turn
+
+LONGEST = max(PATIENCE_SECONDS.values())
+Arrival = tuple[float, Priority]
+"""Seconds since the arrival before, and what came."""
+arrivals = st.lists(st.tuples(st.floats(0, 30), st.sampled_from(Priority)), min_size=1, max_size=60)
 
 
 def arrive(queue: AdmissionQueue[str], item: str) -> None:
     with queue.arrival():
-        queue.put(item)
+        queue.put(item, 0.0)
+
+
+def serve_in_turn(came: Sequence[Arrival], seconds: float) -> tuple[list[float], list[tuple[int, float]]]:
+    """When each came; who was served, by the index of the arrival, and when that began: one every `seconds`, on a clock
+    that only moves here."""
+    queue: AdmissionQueue[int] = AdmissionQueue(0, 1)
+    moments: list[float] = []
+    served: list[tuple[int, float]] = []
+    free = now = 0.0
+
+    def serve_until(end: float) -> None:
+        nonlocal free
+        while free < end and (head := queue.peek()) is not None:
+            assert queue.claim(head)
+            served.append((head, free))
+            free += seconds
+
+    for index, (gap, priority) in enumerate(came):
+        now += gap
+        serve_until(now)
+        free = max(free, now)
+        moments.append(now)
+        with queue.arrival():
+            queue.put(index, find_turn(now, priority))
+    serve_until(float("inf"))
+    return moments, served
+
+
+@given(arrivals, st.floats(0.1, 60))
+def test_the_more_urgent_of_two_that_wait_goes_first_unless_it_came_much_later(
+    came: Sequence[Arrival], seconds: float
+) -> None:
+    moments, served = serve_in_turn(came, seconds)
+    for place, (index, began) in enumerate(served):
+        for other, _ in served[place + 1 :]:
+            if moments[other] < began:
+                head_start = PATIENCE_SECONDS[came[index][1]] - PATIENCE_SECONDS[came[other][1]]
+                assert moments[other] - moments[index] >= head_start - 1e-6
+
+
+@given(arrivals, st.floats(0.1, 60))
+def test_nothing_is_overtaken_by_what_came_much_later(came: Sequence[Arrival], seconds: float) -> None:
+    moments, served = serve_in_turn(came, seconds)
+    order = [index for index, _ in served]
+    assert sorted(order) == list(range(len(came)))
+    for place, index in enumerate(order):
+        assert all(moments[before] <= moments[index] + LONGEST + 1e-6 for before in order[:place])
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=60), st.sampled_from(Priority), st.floats(0.1, 60))
+def test_those_that_are_equally_urgent_are_served_as_they_came(
+    gaps: Sequence[float], priority: Priority, seconds: float
+) -> None:
+    _, served = serve_in_turn([(gap, priority) for gap in gaps], seconds)
+    assert [index for index, _ in served] == list(range(len(gaps)))
 
 
 def test_requests_leave_in_the_order_they_came() -> None:

@@ -7,7 +7,7 @@ from enum import Enum
 from msgspec import Struct, field
 
 from core.events import Finished, FinishReason
-from core.requests import Conversation, Generation, Message, Role, TextPart
+from core.requests import Conversation, Generation, Message, Priority, Role, TextPart
 from tui import format as fmt
 
 WARN_SHARE = 0.75
@@ -79,7 +79,7 @@ class Chat(Struct):
             if exchange.answer.strip():
                 messages += [_message(Role.USER, exchange.question), _message(Role.ASSISTANT, exchange.answer)]
         messages.append(_message(Role.USER, self.exchanges[-1].question))
-        return Generation(model=model, prompt=Conversation(tuple(messages)))
+        return Generation(model=model, prompt=Conversation(tuple(messages)), priority=Priority.INTERACTIVE)
 
     @property
     def tokens(self) -> int:

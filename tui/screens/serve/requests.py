@@ -61,7 +61,7 @@ def _cells(request: RequestRow) -> list[Cell]:
     return [
         _tail(request.id),
         fmt.clip_text(request.model, 16),
-        Content.styled(request.state.value + "*" * bool(list_notes(request)), _STYLES[request.state]),
+        Content.styled(_state(request) + "*" * bool(list_notes(request)), _STYLES[request.state]),
         fmt.shorten_count(request.prompt_tokens),
         fmt.shorten_count(request.cached_tokens),
         fmt.shorten_count(request.completion_tokens),
@@ -82,6 +82,13 @@ def list_notes(request: RequestRow) -> tuple[str, ...]:
     if left is None:
         return (*request.notes, f"{said}.")
     return (*request.notes, f"{said}, at token {fmt.format_count(left.token)}: {left.asked!r} for {left.known!r}.")
+
+
+def _state(request: RequestRow) -> str:
+    """While the prompt is computed, with how much of it is done."""
+    if request.state is not RequestState.PREFILL or not request.prompt_tokens:
+        return request.state.value
+    return f"fill {min(99, 100 * request.prefilled // request.prompt_tokens)}%"
 
 
 def _tail(identity: str) -> str:

@@ -22,7 +22,7 @@ from core.errors import (
     RequestError,
 )
 from core.events import FinishReason, Reply, TextDelta
-from core.requests import RawText, RawTokens, Sampling
+from core.requests import Priority, RawText, RawTokens, Sampling
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
@@ -200,6 +200,41 @@ async def test_the_queue_is_first_in_first_out() -> None:
         streams = [await host.submit(asks(f"number {i}" * 5)) for i in range(6)]
         await asyncio.gather(*(run(i, stream) for i, stream in enumerate(streams)))
     assert order == list(range(6))
+
+
+async def test_what_is_more_urgent_leaves_the_queue_first() -> None:
+    echo = gated(slots=1)
+    async with hosting(echo) as host:
+        order: list[str] = []
+
+        async def run(stream: Stream) -> None:
+            await stream.reply()
+            order.append(stream.request_id)
+
+        running = await host.submit(asks("running", request_id="running"))
+        await running.admitted()
+        coming = (Priority.BATCH, Priority.NORMAL, Priority.INTERACTIVE)
+        streams = [await host.submit(asks(each.value, priority=each, request_id=each.value)) for each in coming]
+        tasks = [asyncio.create_task(run(stream)) for stream in (running, *streams)]
+        echo.open_gate()
+        await asyncio.gather(*tasks)
+    assert order == ["running", "interactive", "normal", "batch"]
+
+
+async def test_an_interactive_prompt_is_computed_before_a_batch_prompt_under_way() -> None:
+    echo = gated(context=4096)
+    async with hosting(echo) as host:
+        long = await host.submit(asks("b" * 3000, priority=Priority.BATCH, request_id="batch"))
+        echo.allow(1)
+        await until(lambda: len(echo.steps) == 1)
+        short = await host.submit(asks("i" * 100, priority=Priority.INTERACTIVE, request_id="interactive"))
+        # The step under way may have been planned before it came; the next one was not.
+        echo.allow(2)
+        await until(lambda: len(echo.steps) == 3)
+        assert state_of(host, "batch") is RequestState.PREFILL
+        await until(lambda: state_of(host, "interactive") is RequestState.DECODE)
+        echo.open_gate()
+        await asyncio.gather(long.reply(), short.reply())
 
 
 async def test_a_full_queue_refuses_at_once() -> None:
@@ -491,6 +526,33 @@ async def test_a_character_cut_by_a_full_context_is_left_out() -> None:
         reply = await (await host.submit(asks("", prompt=prompt))).reply()
     assert reply.choices[0].reason is FinishReason.CONTEXT
     assert reply.choices[0].text == "é" * 11
+
+
+async def test_the_board_tells_of_a_prompt_how_much_is_computed_and_how_long_it_still_takes() -> None:
+    echo = gated(context=4096)
+    echo.open_gate()
+    async with hosting(echo) as host:
+        await (await host.submit(asks("x" * 1000, max_tokens=1))).reply()
+        echo.close_gate()
+        first = await host.submit(asks("x" * 3000, request_id="first"))
+        second = await host.submit(asks("y" * 3000, request_id="second"))
+        echo.allow(2)
+        known = len("\0user\n") + 1000
+        await until(lambda: any(row.prefilled == known + 2 * host.spec.batch for row in host.snapshot().requests))
+        one, other = host.row("first"), host.row("second")
+        assert one is not None
+        assert other is not None
+        assert one.state is other.state is RequestState.PREFILL
+        assert one.cached_tokens == known
+        assert one.cached_tokens < one.prefilled < one.prompt_tokens
+        assert one.eta is not None
+        assert other.eta is not None
+        # Its turn comes after the first.
+        assert 0 < one.eta < other.eta
+        left = one.prompt_tokens - one.prefilled
+        assert one.eta / other.eta == pytest.approx(left / (left + other.prompt_tokens - other.prefilled))
+        echo.open_gate()
+        await asyncio.gather(first.reply(), second.reply())
 
 
 async def test_the_board_tells_how_far_a_request_is() -> None:
