@@ -39,6 +39,8 @@ class Plan(Struct, frozen=True):
 
 class RoundStarted(Struct, frozen=True, tag="started"):
     round: int
+    rounds: int
+    """How many there will be."""
 
 
 class Progress(Struct, frozen=True, tag="progress"):
@@ -83,7 +85,7 @@ async def run_plan(model: str, plan: Plan, vocabulary: int, submit: Submit) -> A
     """Run the plan and tell how it goes. Raises what submitting raises, and what ends a stream."""
     done: list[RoundDone] = []
     for number in range(1, plan.rounds + 1):
-        yield RoundStarted(number)
+        yield RoundStarted(number, plan.rounds)
         tally = _Tally(number, plan)
         requests = [_request(model, plan, vocabulary) for _ in range(plan.streams)]
         streams = [asyncio.create_task(_run(submit, request, tally)) for request in requests]

@@ -39,8 +39,9 @@ class RequestIntake:
         """The model that answers requests of a kind that name none: the one that the user named first, of those that
         can answer them, or the only one there is.
 
-        Raises RequestError, which names what there is; ModelNotFound where none of them can.
+        Raises RequestError, which names what there is; ModelNotFound where none of them can; ModelNotReady.
         """
+        self._models.expect_names()
         members, names = self._models.members, self._models.names_in_words
         able = [member for member in members if member.kind is kind]
         if members and not able:

@@ -250,12 +250,19 @@ class ServedModels:
         name = clean_name(text)
         return self._pool.find(name) or next((each for each in self._pool if are_same(each.name, name)), None)
 
+    def expect_names(self) -> None:
+        """Raises ModelNotReady while the first models are still looked up, as after a start: none is known then, and
+        the one that a request means may be among them."""
+        if self._opening and not self.members:
+            raise ModelNotReady("", "The models of this server are still being looked up; ask again in a moment.")
+
     async def _find_asked(self, text: str) -> Member:
         """The model that a request names: a known model, one of the settings, or one of this machine's.
 
         Never a path or an address: clients may be strangers, who have no business in the file system or with servers
         of their choice. Their words are parsed as theirs, so that they cannot stand for either.
         """
+        self.expect_names()
         member = self._find(text)
         if member is not None or not self._settings.pool.on_demand:
             return member or self._known(text)

@@ -15,7 +15,7 @@ from core.requests import Sampling
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile, SamplingDefaults
 from core.settings.schema import BenchSettings, PoolSettings, ProbeSettings, Settings
-from core.snapshots import ModelState
+from core.snapshots import ModelKind, ModelState
 from core.workbench import Workbench
 from tests.fakes.support import asks, folders_in
 from tests.fakes.weights import truncated
@@ -205,3 +205,17 @@ async def test_nothing_is_loaded_once_it_is_closed(tmp_path: Path) -> None:
     await workbench.close()
     with pytest.raises(ModelNotReady):
         await workbench.models.load("echo")
+
+
+async def test_a_request_is_asked_to_come_again_while_the_first_model_is_looked_up(workbench: Workbench) -> None:
+    loading = asyncio.create_task(workbench.models.load("echo"))
+    await asyncio.sleep(0)
+    assert workbench.models.opening == ("echo",)
+    with pytest.raises(ModelNotReady, match="looked up; ask again"):
+        workbench.requests.choose_model(ModelKind.CHAT)
+    with pytest.raises(ModelNotReady, match="looked up; ask again"):
+        await workbench.models.lease("no-such-model")
+    await loading
+    assert workbench.requests.choose_model(ModelKind.CHAT) == "echo"
+    with pytest.raises(ModelNotFound):
+        await workbench.models.lease("no-such-model")

@@ -220,7 +220,7 @@ class StillWorkbench:
         from core.bench import runner
 
         for number in range(1, rounds + 1):
-            yield runner.RoundStarted(number)
+            yield runner.RoundStarted(number, rounds)
             for step in range(1, 25):
                 yield runner.Progress(
                     number, runner.BenchPhase.PREFILL, step * 10, step * 0.02, 700.0 + 20 * ((step * 7 + number) % 9)

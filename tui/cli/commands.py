@@ -45,6 +45,9 @@ def guess_command(command: Command, words: Sequence[str]) -> str:
         return " To serve a model, write `tui --serve MODEL`."
     given = words[: len(command.name.split()) + 1]
     further = [each.name for each in COMMANDS if each.name.startswith(command.name) and each is not command]
+    if command is WORKBENCH and (group := [name for name in further if name.split()[0] in words[:1]]):
+        # The first word alone is no command, as with `tui cache`.
+        return f" Did you mean {' or '.join(f'`tui {name}`' for name in group)}?"
     near = find_nearest(" ".join(given), tuple(further)) if given and not given[-1].startswith("-") else ""
     return f" Did you mean `tui {near}`?" if near else ""
 

@@ -50,7 +50,7 @@ def test_an_answer_and_the_name_of_its_model_are_text(tmp_path: Path) -> None:
         terminal.until("ready")
         terminal.type("hello\r")
         terminal.until("<think>x</think> the end")
-        terminal.until("tok/s")
+        terminal.until("finished")
         for key, shown in (("\x1bOP", "here, the catalog"), ("\x1bOQ", "decode tok/s"), ("\x1bOR", "requests")):
             terminal.type(key)
             terminal.until(shown)

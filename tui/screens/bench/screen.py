@@ -187,6 +187,7 @@ class BenchScreen(WorkbenchScreen):
         self._results = {}
         self.query_one("#plot", Plot).clear()
         self.query_one("#measured", RowTable).show({})
+        self.query_one("#results").border_subtitle = ""
         self.query_one("#start", Button).label = "Stop"
         self._say("Waiting for the model.")
         self.measure(plan)
@@ -228,7 +229,8 @@ class BenchScreen(WorkbenchScreen):
         from core.bench.runner import BenchPhase, Progress, RoundDone, RoundStarted, Summary
 
         match event.sample:
-            case RoundStarted(round=number):
+            case RoundStarted(round=number, rounds=rounds):
+                self._say(f"Measuring round {number} of {rounds}.")
                 self._results[str(number)] = [str(number), "", "", "", Content.styled("prefill", "$prefill")]
             case Progress(round=number, phase=phase, tokens=tokens, rate=rate):
                 row = self._results[str(number)]
