@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from api.server import HttpServer
+from core.bench.runner import RoundStarted
 from core.models.downloads.status import DownloadState
 from core.settings.schema import ServerSettings, Settings
 from core.snapshots import ModelKind
@@ -153,6 +154,15 @@ async def test_bench_measures_the_model_and_draws_it() -> None:
         await until(pilot, lambda: "Median of 3 rounds" in shown(app, "#summary"))
         assert app.screen.query_one("#measured", RowTable).row_count == 3
         assert str(app.screen.query_one("#start", Button).label) == "Start"
+
+
+async def test_bench_says_which_round_is_measured() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, BenchScreen))
+        app.screen.post_message(BenchScreen.Sampled(RoundStarted(2, 3)))
+        await until(pilot, lambda: shown(app, "#summary") == "Measuring round 2 of 3.")
 
 
 async def test_bench_runs_on_the_real_workbench(echo_app: BenchtopApp) -> None:
