@@ -159,7 +159,9 @@ class ServeScreen(WorkbenchScreen):
         idle = self.query_one("#idle", Static)
         idle.display = not requests
         done = sum(model.queue.total_processed for model in snapshot.models)
-        idle.update(Content.styled(f"No requests now; {fmt.format_plural(done, 'request')} served since the start.", "$quiet"))
+        idle.update(
+            Content.styled(f"No requests now; {fmt.format_plural(done, 'request')} served since the start.", "$quiet")
+        )
 
     def _draw_note(self, requests: Sequence[RequestRow]) -> None:
         """How the selected request's prompt came to be, where there is anything to say."""
