@@ -102,9 +102,8 @@ def _without_any(snapshot: Snapshot, default: Absent | None) -> tuple[Status, st
     candidates = [default] if default is not None else list(snapshot.pool.absent)
     if usable := [each.name for each in candidates if not each.problem]:
         # They were idle for long enough to be unloaded, or wait for their first request.
-        return "ok", f"A request loads {usable[0]}." if len(
-            usable
-        ) == 1 else f"A request loads one of {', '.join(usable)}."
+        either = usable[0] if len(usable) == 1 else f"one of {', '.join(usable)}"
+        return "ok", f"A request loads {either}."
     if candidates:
         return "failed", candidates[0].problem
     if snapshot.pool.failures:

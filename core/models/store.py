@@ -46,12 +46,6 @@ from core.settings.schema import Folders, Settings
 from core.snapshots import ModelKind
 from core.telemetry.log import get_logger
 
-ENGINE_OF = {
-    "gguf": "llamacpp",
-    "mlx": "mlx",
-    "onnx": "onnxruntime",
-}
-"""The engine whose records correct the estimate for a format."""
 EMBEDDER_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
 """Ends of the names of encoders in GGUF files."""
 EMBEDDER_WORDS = ("embed", "rerank")
@@ -100,7 +94,7 @@ class Store:
 
     @property
     def shelf(self) -> Library:
-        return build_user_library(self._settings.library, self._where, self._engines.takers())
+        return build_user_library(self._settings.library, self._where, self._takers)
 
     @property
     def catalog(self) -> Catalog:
@@ -112,7 +106,7 @@ class Store:
         in which most models exist and which needs the fewest packages."""
         first = ("mlx",) if describe_machine().apple_silicon else ()
         preferred = (*first, "gguf")
-        takers = self._engines.takers()
+        takers = self._takers
         return (*(each for each in preferred if each in takers), *(each for each in takers if each not in preferred))
 
     def read_own(self, text: str) -> Name:
@@ -215,8 +209,9 @@ class Store:
         except ArtifactError:
             return artifact.size
         options = self._options.overlaid_with(profile)
-        if artifact.format == "gguf":
-            options = settled(self._engines.get(ENGINE_OF[artifact.format]), artifact, options)
+        engine = self._find_engine(artifact.format)
+        if artifact.format == "gguf" and engine is not None:
+            options = settled(self._engines.get(engine), artifact, options)
         setup = _setup(header, options, min(memory, measure_available_memory()))
         return self._correction(header)(estimate_parts(header, setup)).loaded
 
@@ -254,7 +249,15 @@ class Store:
             log.warning("what a model takes could not be recorded", model=artifact.name, reason=str(error))
 
     def _correction(self, header: Header) -> Correction:
-        return self.records.correction(ENGINE_OF.get(header.format, ""))
+        return self.records.correction(self._find_engine(header.format) or "")
+
+    @cached_property
+    def _takers(self) -> Mapping[FormatName, tuple[str, ...]]:
+        return self._engines.takers()
+
+    def _find_engine(self, format_: FormatName) -> str | None:
+        """The engine that is preferred for a format here: its records correct the estimates. None where none runs."""
+        return next(iter(self._takers.get(format_, ())), None)
 
     def close(self) -> None:
         """Stop the downloads where they are."""

@@ -25,6 +25,8 @@ class Format(Protocol):
 
     name: FormatName
     """What engines call it."""
+    label: str | None = None
+    """What a narrow column calls it; None where that is its name."""
     task: Task = Task.CHAT
     """The purpose of its models, where nothing else tells it."""
     hub_tag: str | None = None

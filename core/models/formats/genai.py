@@ -19,6 +19,7 @@ class GenaiFormat(Format):
     """Each folder with a genai_config.json is a model."""
 
     name = "onnx-genai"
+    label = "genai"
     hub_tag = "onnx"
 
     def is_folder(self, folder: Path) -> bool:

@@ -65,6 +65,7 @@ class OnnxEmbedderFormat(OnnxFormat):
     """Graphs that make vectors of texts."""
 
     name = "onnx-embedder"
+    label = "onnx"
     task = Task.EMBEDDING
     embeds = True
 

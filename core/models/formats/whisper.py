@@ -105,6 +105,7 @@ class WhisperFormat(Format):
     """What whisper.cpp loads: each file is a model."""
 
     name = "ggml-whisper"
+    label = "whisper"
     task = Task.SPEECH
     patterns = ("ggml-*.bin",)
     checked_ending = ".bin"

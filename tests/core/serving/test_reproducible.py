@@ -109,7 +109,7 @@ async def test_choices_of_one_request_are_as_if_each_were_asked_for_alone() -> N
         assert await texts(3, 7) == [*await texts(1, 7), *await texts(1, 8), *await texts(1, 9)]
 
 
-async def test_a_request_pushed_out_for_others_goes_on_with_the_same_numbers() -> None:
+async def test_requests_that_wait_for_one_slot_get_the_numbers_of_each_alone() -> None:
     desk = HostDesk(LlamaCppEngine(), artifact_at(WEIGHTS), LoadOptions(ctx_size=256, slots=1, reproducible=True))
     async with desk.hosting(PrefixStore(100_000_000)) as host:
         prompts = [[*desk.encode(SYSTEM)[:150], *desk.encode(question)] for question in QUESTIONS]

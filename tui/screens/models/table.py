@@ -9,6 +9,7 @@ from textual.content import Content
 
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.fit.estimate import Verdict
+from core.models.formats.registry import load_formats
 from core.models.library.scan import LibraryEntry
 from core.sizes import format_size
 from core.snapshots import ModelState
@@ -29,7 +30,6 @@ STATE = Field("state", 12)
 PULLS = Field("pulls", 5, right=True, rank=3)
 """Downloads that the Hub counts."""
 LIKES = Field("likes", 5, right=True, rank=4)
-SHORT = {"ggml-whisper": "whisper", "onnx-embedder": "onnx", "onnx-genai": "genai"}
 
 
 class Around(Struct, frozen=True):
@@ -97,7 +97,8 @@ def describe_kinds(item: Item) -> str:
         return "?" if item.entry is not None else ""
     first = item.formats[0]
     more = f"+{len(item.formats) - 1}" if len(item.formats) > 1 else ""
-    return f"{SHORT.get(first, first)}{more}"
+    known = load_formats().get(first)
+    return f"{(known and known.label) or first}{more}"
 
 
 def list_repos(item: Item) -> tuple[str, ...]:
