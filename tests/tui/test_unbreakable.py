@@ -408,7 +408,7 @@ import tui.app
 from tui.cli.main import main
 from tui.screens.base import WorkbenchScreen
 
-class Broken(Room):
+class Broken(WorkbenchScreen):
     NAME = "broken"
 
     def body(self):

@@ -44,6 +44,14 @@ class Supervised(Struct):
                 if body["status"] != "loading":
                     return dict(body)
 
+    def ask(self, model: str) -> httpx.Response:
+        """Asks again where a server that has just begun says that it does not know its models yet."""
+        with httpx.Client(timeout=PATIENCE) as client:
+            while True:
+                reply = client.post(f"{self.url}/v1/chat/completions", json=asked(model))
+                if reply.status_code != 503 or "retry-after" not in reply.headers:
+                    return reply
+
     def killed(self, number: int) -> None:
         victim = self.server
         victim.send_signal(number)
@@ -82,7 +90,7 @@ def test_a_server_that_was_killed_comes_back_on_its_port_and_says_what_it_died_o
         after = under.health()
         assert after["restarts"] == 1
         assert "died of SIGKILL" in str(after["last_death"])
-        reply = httpx.post(f"{under.url}/v1/chat/completions", json=asked("guide"), timeout=PATIENCE)
+        reply = under.ask("guide")
         assert reply.status_code == 200
         under.process.send_signal(signal.SIGTERM)
         assert under.process.wait(PATIENCE) == 0
@@ -102,7 +110,7 @@ def test_a_file_that_is_cut_short_while_it_is_mapped_ends_the_server_and_not_the
         health = under.health()
         assert health["restarts"] == 1
         assert "died of SIGBUS while 1 request ran on cut" in str(health["last_death"])
-        reply = httpx.post(f"{under.url}/v1/chat/completions", json=asked("guide"), timeout=PATIENCE)
+        reply = under.ask("guide")
         assert reply.status_code == 200
         assert httpx.post(f"{under.url}/v1/chat/completions", json=asked("cut"), timeout=PATIENCE).status_code >= 500
 
