@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 MOST_MARKS: Final = 8
@@ -37,13 +38,13 @@ _DIRECTION: Final = "\u200e\u200f\u061c"
 _VARIANT: Final = "\ufe00-\ufe0f"
 _MONGOLIAN: Final = "\u180b-\u180d\u180f"
 
-_SUSPECT: Final = re.compile(f"[{_ALWAYS}{_JOINER}{_DIRECTION}{_VARIANT}{_MONGOLIAN}]")
-_PILE: Final = re.compile(f"[{_MARK}]{{{MOST_MARKS + 1}}}")
+_SUSPECT: Final = f"[{_ALWAYS}{_JOINER}{_DIRECTION}{_VARIANT}{_MONGOLIAN}]"
+_PILE: Final = f"[{_MARK}]{{{MOST_MARKS + 1}}}"
 """Both are quick to search, as one pattern would not be: a text without a match stays as it is."""
 _SCRIPT: Final = f"[^\x00-\u02ff\u2000-\u200c\u200e-\u206f\ufe00-\ufe0e{_MONGOLIAN}]"
 """Letters and signs beyond Latin, where joiners have a use; the emoji variant and the emoji joiner count too."""
 _IDEOGRAPH: Final = "[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003fffd]"
-_HIDDEN: Final = re.compile(
+_HIDDEN: Final = (
     # the flags of England, Scotland and Wales are spelled in tags
     "(?P<kept>\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f"
     f"|(?<={_IDEOGRAPH})[\U000e0100-\U000e01ef])"
@@ -54,13 +55,17 @@ _HIDDEN: Final = re.compile(
     f"|[{_ALWAYS}{_JOINER}{_VARIANT}{_MONGOLIAN}]"
     f"|(?<=[{_MARK}]{{{MOST_MARKS}}})[{_MARK}]"
 )
-_RIGHT_TO_LEFT: Final = re.compile(
-    "[\u0590-\u08ff\ufb1d-\ufdcf\ufdf0-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
-)
-_HALVES: Final = re.compile("[\ud800-\udfff]")
+_RIGHT_TO_LEFT: Final = "[\u0590-\u08ff\ufb1d-\ufdcf\ufdf0-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+_HALVES: Final = "[\ud800-\udfff]"
 _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-_BREAKS: Final = re.compile(r"[\n\r\t]")
-_UNSEEN_IN_JSON: Final = re.compile(f"[{_ALWAYS}{_JOINER}{_DIRECTION}]")
+_BREAKS: Final = r"[\n\r\t]"
+_UNSEEN_IN_JSON: Final = f"[{_ALWAYS}{_JOINER}{_DIRECTION}]"
+
+
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    """At first use: these take a tenth of the time of `tui --help`, which shows nothing but ASCII."""
+    return re.compile(pattern)
 
 
 def make_printable(text: str, *, lines: bool = False) -> str:
@@ -72,7 +77,7 @@ def make_printable(text: str, *, lines: bool = False) -> str:
     """
     if text.isascii() and (text.replace("\n", "").replace("\t", "") if lines else text).isprintable():
         return text
-    text = text.replace("\r\n", "\n") if lines else _BREAKS.sub(_escaped, text)
+    text = text.replace("\r\n", "\n") if lines else _compile(_BREAKS).sub(_escaped, text)
     return _each_hidden(text, _escaped, lines=lines)
 
 
@@ -85,7 +90,7 @@ def drop_hidden(text: str) -> str:
 def make_encodable(text: str) -> str:
     r"""`text` as any encoding of Unicode can write it: a byte of a name that is not UTF-8, which the system tells as
     half a surrogate, becomes `\xff`, and any other half `\ud800`. All else stays, however it looks."""
-    return text if text.isascii() else _HALVES.sub(_escaped, text)
+    return text if text.isascii() else _compile(_HALVES).sub(_escaped, text)
 
 
 def make_json_printable(document: str, *, pairs: bool = True) -> str:
@@ -103,14 +108,14 @@ def make_json_printable(document: str, *, pairs: bool = True) -> str:
             return sign
         return f"\\U{ord(sign):08x}" if sign > "\uffff" and not pairs else _json_escape(sign)
 
-    return _UNSEEN_IN_JSON.sub(seen, document)
+    return _compile(_UNSEEN_IN_JSON).sub(seen, document)
 
 
 def _each_hidden(text: str, replaced: Callable[[re.Match[str]], str], *, lines: bool) -> str:
     """`text` with whatever is obeyed or not seen `replaced`; what its neighbours give a use stays."""
-    if _SUSPECT.search(text) is None and (text.isascii() or _PILE.search(text) is None):
+    if _compile(_SUSPECT).search(text) is None and (text.isascii() or _compile(_PILE).search(text) is None):
         return text
-    directed = lines and _RIGHT_TO_LEFT.search(text) is not None
+    directed = lines and _compile(_RIGHT_TO_LEFT).search(text) is not None
 
     def seen(found: re.Match[str]) -> str:
         match found.lastgroup:
@@ -124,7 +129,7 @@ def _each_hidden(text: str, replaced: Callable[[re.Match[str]], str], *, lines: 
                 kept = True
         return found[0] if kept else replaced(found)
 
-    return _HIDDEN.sub(seen, text)
+    return _compile(_HIDDEN).sub(seen, text)
 
 
 def _joins(text: str, found: re.Match[str]) -> bool:
