@@ -5,12 +5,15 @@ Imports no msgspec: the command line's help reads declarations from their source
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from msgspec import Struct
+
+PLACEHOLDERS: Final[Mapping[type, str]] = {int: "N", float: "SECONDS", tuple: "FILE"}
+"""What stands for a value in the help; `NAME` for all other types."""
 
 
 class Declared(NamedTuple):
@@ -22,23 +25,34 @@ class Declared(NamedTuple):
     choices: tuple[str, ...] = ()
     """The values there are, where only some strings are valid."""
     help: str = ""
-    """A phrase, with the default in brackets."""
+    """A phrase, with the default in brackets; empty for a setting that is no option of the command line."""
     least: float | None = None
     most: float | None = None
     """Bounds that are themselves allowed."""
     secret: bool = False
     local: bool = False
-    """Names a file of this machine."""
+    """Names files or folders of this machine: in a config file, as seen from the file's folder."""
+    called: str | None = None
+    """The option of the command line, where it is not called as the field; `--no-...` sets false alone."""
     short: str | None = None
-    """A short option of the command line, `-e`."""
+    """A short option, `-e`."""
+    value: str | None = None
+    """What stands for the value in the help, where `placeholder` does not tell by the kind."""
     llama_cpp: str | None = None
     """The name in a config file of llama-cpp-python's server."""
 
     @property
     def option(self) -> str:
         """The option of the command line: the name, of a list in the singular, since each value is given by itself."""
+        if self.called is not None:
+            return self.called
         name = self.name.removesuffix("s") if self.kind is tuple else self.name
         return f"--{name.replace('_', '-')}"
+
+    @property
+    def placeholder(self) -> str:
+        """What stands for the value in the help: `SECONDS`."""
+        return self.value or ("KEY" if self.secret else PLACEHOLDERS.get(self.kind, "NAME"))
 
 
 def list_fields(settings: type[Struct]) -> list[Declared]:

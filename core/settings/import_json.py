@@ -101,7 +101,8 @@ class _Translation:
 
     def _cache(self, disk: DiskCache) -> Tree:
         size = None if disk.max_bytes is None else str(disk.max_bytes)
-        return {"disk_folder": disk.path, "disk_size": size, "disk_min_tokens": disk.min_tokens}
+        folder = disk.path if disk.path is None or disk.path.startswith("~") else str(Path.cwd() / disk.path)
+        return {"disk_folder": folder, "disk_size": size, "disk_min_tokens": disk.min_tokens}
 
     def _load_option(self, name: str, declared: Declared) -> object:
         """The value, within the bounds that it has here."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_type_hints
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.contract.declared import list_fields
 from core.errors import ConfigError
 from core.hosts import parse_host
-from core.settings.check import build_error, convert_values
+from core.settings.check import build_error, convert_values, list_structs
 from core.settings.environment import list_given_variables
 from core.settings.file import is_there, read_config
 from core.settings.merge import DEFAULT, Key, Origin, OriginKind, SettingsSource, Tree, drop_overruled, merge_sources
@@ -76,7 +78,38 @@ def read_settings(
 def _from_file(path: Path) -> Tree:
     content = read_config(path, Settings)
     check_settings(content, f"the config file {path}")
-    return content
+    return _place(content, Settings, path.parent.absolute())
+
+
+def _place(table: Tree, kind: type[Struct], folder: Path) -> Tree:
+    """A checked table, with the paths in it as seen from `folder`."""
+    local = {each.name for each in list_fields(kind) if each.local}
+    inner = {name: next(list_structs(hint), None) for name, hint in get_type_hints(kind).items()}
+    placed: dict[str, object] = {}
+    for key, value in table.items():
+        below = inner[key]
+        # A source may be a name or an address; what begins with a dot is neither.
+        if key in local or (key == "source" and str(value).startswith(".")):
+            placed[key] = _place_paths(value, folder)
+        elif key == "models" and isinstance(value, Mapping):
+            placed[key] = {name: _place(each, Profile, folder) for name, each in value.items()}
+        elif below is not None and isinstance(value, Mapping):
+            placed[key] = _place(value, below, folder)
+        else:
+            placed[key] = value
+    return placed
+
+
+def _place_paths(value: object, folder: Path) -> object:
+    """A path, a list of paths, or the table of an adapter."""
+    match value:
+        case str():
+            return value if value.startswith("~") else str(folder / value)
+        case Mapping():
+            return {**value, "path": _place_paths(value["path"], folder)}
+        case list():
+            return [_place_paths(each, folder) for each in value]
+    return value
 
 
 def _from_environment(environment: Mapping[str, str]) -> SettingsSource:

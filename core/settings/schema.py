@@ -1,4 +1,7 @@
-"""Settings: defaults < config file < environment < flags. An unknown key is refused by name, wherever it stands."""
+"""Settings: defaults < config file < environment < flags. An unknown key is refused by name, wherever it stands.
+
+A field whose Meta has a description is an option of the command line too, and the description is its help.
+"""
 
 from __future__ import annotations
 
@@ -42,70 +45,144 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    host: str = "127.0.0.1"
-    """Address to bind; any other than loopback makes a key when none is given."""
-    port: Port = 8080
-    """Zero takes a free port."""
-    api_key: Secret | None = None
-    """What clients must send as `Authorization: Bearer` or `x-api-key`."""
-    cors_origins: tuple[str, ...] = ()
-    """Web origins that may call the server, each as browsers send it, such as `https://app.example`; `localhost` is any
-    port of this machine, `*` is any at all, `null` that of pages without one; none by default."""
+    host: Annotated[
+        str,
+        Meta(
+            description="address to bind; beyond loopback a key is made where none is given (127.0.0.1)",
+            extra={"value": "ADDRESS"},
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="port to bind; 0 takes a free one (8080)", extra={"short": "-p"})] = 8080
+    api_key: Annotated[
+        Secret | None, Meta(description="what clients must send as `Authorization: Bearer` or `x-api-key` (none)")
+    ] = None
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="web pages from there may call the server; `localhost` is any port of this machine (none)",
+            extra={"value": "URL"},
+        ),
+    ] = ()
+    """Each as browsers send it, such as `https://app.example`; `*` is any at all, `null` that of pages without one."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that clients may ask for while the server is bound to loopback, beside those of this machine: what a
     reverse proxy passes on as Host. Each is one whole name, such as `llm.example.org`; case and port are ignored."""
     max_body: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
     """Bytes a request body may have."""
-    drain_timeout: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
-    """Seconds for requests under way to end, and then for prefixes to be written to disk, when the server stops."""
+    drain_timeout: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="for requests under way, and then for writing prefixes, when the server stops (30)",
+        ),
+    ] = 30.0
 
 
 class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    max_queue: Annotated[int, Meta(ge=0, le=1_000_000)] = 32
-    """Requests that may wait for a slot; zero means any number, without a timeout."""
-    queue_timeout: Seconds = 60.0
-    """Seconds a request may wait for a slot."""
-    prefill_share: Annotated[float, Meta(ge=0.05, le=1)] = 0.9
-    """Of the time, what computing prompts may take while answers are written."""
+    max_queue: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000, description="requests that may wait; 0 is any number, without a timeout (32)"),
+    ] = 32
+    queue_timeout: Annotated[Seconds, Meta(description="how long a request may wait (60)")] = 60.0
+    prefill_share: Annotated[
+        float,
+        Meta(
+            ge=0.05,
+            le=1,
+            description="of the time, what computing prompts may take while answers are written (0.9)",
+            extra={"value": "SHARE"},
+        ),
+    ] = 0.9
 
 
 class CacheSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    enabled: bool = True
-    """Reuse what was computed of earlier prompts; off, each prompt is computed from its beginning."""
-    size: Annotated[int, Meta(ge=0, le=16_777_216)] = 2048
-    """Megabytes of memory for prefixes that have left the KV cache, of all models together; zero keeps none there."""
-    disk: bool = True
-    """Keep prefixes on disk too, where they outlive the process."""
-    disk_folder: str | None = None
-    """Where; None takes a folder of the workbench's own."""
-    disk_size: str | None = None
-    """What they may take there, such as `20GB`; None takes a tenth of what is free, and 20 GB at most."""
-    disk_min_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 128
-    """Shorter prefixes are not written to disk."""
+    enabled: Annotated[
+        bool, Meta(description="reuse what was computed of earlier prompts (true)", extra={"called": "--no-cache"})
+    ] = True
+    size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=16_777_216,
+            description="memory for prefixes that left the KV cache, of all models together; 0 keeps none there (2048)",
+            extra={"called": "--cache-size", "value": "MB"},
+        ),
+    ] = 2048
+    disk: Annotated[
+        bool,
+        Meta(
+            description="keep prefixes on disk too, where they outlive the process (true)",
+            extra={"called": "--no-disk-cache"},
+        ),
+    ] = True
+    disk_folder: Annotated[
+        str | None,
+        Meta(
+            description="where prefixes are kept on disk (the platform's usual place)",
+            extra={"called": "--disk-cache", "value": "DIR", "local": True},
+        ),
+    ] = None
+    disk_size: Annotated[
+        str | None,
+        Meta(
+            description="what they may take there: 20GB, 10% of the disk (a tenth of what is free, 20 GB at most)",
+            extra={"called": "--disk-cache-size", "value": "SIZE"},
+        ),
+    ] = None
+    disk_min_tokens: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="shorter prefixes are not written to disk (128)",
+            extra={"called": "--disk-cache-min-tokens"},
+        ),
+    ] = 128
 
 
 class AnswerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    json_mode: bool = False
-    """Hold answers to JSON, where a request does not say what they must be."""
-    loop_guard: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    """End an answer whose last tokens, so many, are one cycle that repeats exactly; zero lets it go on."""
+    json_mode: Annotated[bool, Meta(description="hold answers to JSON, where a request says nothing else (false)")] = (
+        False
+    )
+    loop_guard: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="end an answer whose last tokens, so many, are one cycle that repeats exactly; 0 never (0)",
+            extra={"value": "TOKENS"},
+        ),
+    ] = 0
 
 
 class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    memory_limit: str | None = None
-    """Memory that all models together may take: `12GB`, `8GiB`, `60%`; None takes the system's memory less 8 GB or a
-    fifth, whichever is less."""
-    model_ttl: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
-    """Idle seconds before a model is unloaded; zero keeps it."""
+    memory_limit: Annotated[
+        str | None,
+        Meta(
+            description="what all models together may take: 12GB, 8GiB, 60% (all but 8 GB or a fifth)",
+            extra={"value": "SIZE"},
+        ),
+    ] = None
+    """None takes the system's memory less 8 GB or a fifth, whichever is less."""
+    model_ttl: Annotated[
+        float, Meta(ge=0, le=31_536_000, description="unload a model that is idle for so long; 0 never (0)")
+    ] = 0.0
     on_demand: bool = True
     """Load a model of the library when a request names it; off, only models named at the start are served."""
 
 
 class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    auto: bool = False
-    """Let requests for the model `auto` be answered by the model that suits them, of those named by --models."""
-    strategy: Strategy = Strategy.COMPLEXITY
-    """How that model is chosen."""
+    auto: Annotated[
+        bool,
+        Meta(
+            description="answer requests for `auto` with the model that suits them, of those that are named (false)",
+            extra={"called": "--auto-route"},
+        ),
+    ] = False
+    strategy: Annotated[
+        Strategy, Meta(description="how that model is chosen (complexity)", extra={"called": "--route-strategy"})
+    ] = Strategy.COMPLEXITY
 
 
 class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,19 +193,27 @@ class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BenchSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    enabled: bool = True
-    """Measure the engines that can run a model and take the fastest; off, they are tried in order of priority."""
-    budget: Seconds = 15.0
-    """Seconds of measuring that choosing an engine may take."""
-    fresh: bool = False
-    """Measure again although earlier results are kept."""
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="choose an engine by measuring all that can run a model (true)",
+            extra={"called": "--no-benchmark"},
+        ),
+    ] = True
+    budget: Annotated[
+        Seconds, Meta(description="how long choosing an engine may measure (15)", extra={"called": "--bench-budget"})
+    ] = 15.0
+    fresh: Annotated[
+        bool, Meta(description="measure again what was measured before (false)", extra={"called": "--rebench"})
+    ] = False
 
 
 class DownloadSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    concurrency: Annotated[int, Meta(ge=1, le=32)] = 3
-    """Files that are fetched at once."""
-    bandwidth: Annotated[int, Meta(ge=1024)] | None = None
-    """Bytes a second that all downloads together may take; None takes what there is."""
+    concurrency: Annotated[int, Meta(ge=1, le=32, description="files that are fetched at once (3)")] = 3
+    bandwidth: Annotated[
+        Annotated[int, Meta(ge=1024)] | None,
+        Meta(description="bytes a second that all downloads together may take (all there are)"),
+    ] = None
     stall_timeout: Seconds = 20.0
     """Seconds without a byte after which a connection is given up and opened again."""
     attempts: Annotated[int, Meta(ge=1, le=1000)] = 8
@@ -139,14 +224,16 @@ class DownloadSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LibrarySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    folders: tuple[str, ...] = ()
+    folders: Annotated[tuple[str, ...], Meta(extra={"local": True})] = ()
     """Folders with models, searched with all below them; the Hub's cache is always looked at."""
     servers: tuple[str, ...] = ()
     """Addresses of running servers whose models are listed too, such as `http://127.0.0.1:11434`."""
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    level: LogLevel = LogLevel.INFO
+    level: Annotated[LogLevel, Meta(description="the least that is logged (info)", extra={"called": "--log-level"})] = (
+        LogLevel.INFO
+    )
 
 
 class UiSettings(Struct, frozen=True, forbid_unknown_fields=True):

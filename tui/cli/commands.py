@@ -6,7 +6,17 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from tui.cli.arguments import Parser, add_rebench, add_settings, find_nearest, read_file_path, read_filled, read_whole
+from tui.cli.arguments import (
+    Arguments,
+    Misunderstood,
+    Parser,
+    add_named,
+    add_settings,
+    find_nearest,
+    read_file_path,
+    read_filled,
+    read_whole,
+)
 
 Add = Callable[[argparse.ArgumentParser], None]
 CONFIG: Final = ("-C", "--config")
@@ -35,7 +45,16 @@ def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:
         name = command.name.split()
         if given[: len(name)] == name:
             return command, given[len(name) :]
+    if parts := [each.name.split()[1] for each in COMMANDS if given and each.name.startswith(f"{given[0]} ")]:
+        help_ = f"one of these; `tui {given[0]} {parts[0]} --help` tells more"
+        return Command(given[0], " | ".join(parts), help_, _add_nothing, "tui.cli.commands:refuse_group"), given[1:]
     return WORKBENCH, given
+
+
+def refuse_group(given: Arguments) -> int:
+    """The first word of commands of two words, alone. Raises Misunderstood."""
+    group, _ = find_command(given.words)
+    raise Misunderstood(f"`tui {group.name}` is not a whole command; write `tui {group.name} {group.usage}`.")
 
 
 def guess_command(command: Command, words: Sequence[str]) -> str:
@@ -43,13 +62,15 @@ def guess_command(command: Command, words: Sequence[str]) -> str:
     the one that `words` were taken for."""
     if words[:1] == ["serve"]:
         return " To serve a model, write `tui --serve MODEL`."
-    given = words[: len(command.name.split()) + 1]
-    further = [each.name for each in COMMANDS if each.name.startswith(command.name) and each is not command]
-    if command is WORKBENCH and (group := [name for name in further if name.split()[0] in words[:1]]):
-        # The first word alone is no command, as with `tui cache`.
-        return f" Did you mean {' or '.join(f'`tui {name}`' for name in group)}?"
-    near = find_nearest(" ".join(given), tuple(further)) if given and not given[-1].startswith("-") else ""
-    return f" Did you mean `tui {near}`?" if near else ""
+    if command is not WORKBENCH and command not in COMMANDS:
+        # The usage has named all of the group.
+        return ""
+    further = tuple(each.name for each in COMMANDS if each.name.startswith(command.name) and each is not command)
+    length = len(command.name.split()) + 1
+    for given in (words[: length + 1], words[:length]):
+        if given and not given[-1].startswith("-") and (near := find_nearest(" ".join(given), further)):
+            return f" Did you mean `tui {near}`?"
+    return ""
 
 
 def build_parser(command: Command) -> Parser:
@@ -109,7 +130,7 @@ def _add_workbench(parser: argparse.ArgumentParser) -> None:
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
     # `tui list models` is another way to ask for the catalog.
-    parser.add_argument("what", nargs="?", choices=["models"], metavar="models", help="the same as --catalog")
+    parser.add_argument("what", nargs="?", metavar="models", help="the same as --catalog")
     parser.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
@@ -123,20 +144,7 @@ def _add_pull(parser: argparse.ArgumentParser) -> None:
         help="owner/name, owner/name:Q4_K_M, or a name of the catalog",
     )
     parser.add_argument("--resume", action="store_true", help="go on with all that are paused or were broken off")
-    parser.add_argument(
-        "--bandwidth",
-        dest="downloads.bandwidth",
-        type=read_whole,
-        metavar="N",
-        help="bytes a second that may be taken (all there are)",
-    )
-    parser.add_argument(
-        "--concurrency",
-        dest="downloads.concurrency",
-        type=read_whole,
-        metavar="N",
-        help="files that are fetched at once (3)",
-    )
+    add_named(parser, "downloads.bandwidth", "downloads.concurrency")
 
 
 def _add_rm(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +167,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=V,V",
         help="threads, batch, micro_batch, kv or depth; may be given again",
     )
-    add_rebench(parser)
+    add_named(parser, "bench.fresh")
     for name in ("json", "csv", "markdown"):
         parser.add_argument(f"--{name}", type=read_file_path, metavar="FILE", help=f"write the rows as {name}")
 
@@ -199,7 +207,7 @@ COMMANDS: Final = (
     ),
     Command(
         "list",
-        "[options]",
+        "[models] [options]",
         "list the models on this machine, or with --catalog those that have short names",
         _add_list,
         "tui.cli.list_models:run_list",

@@ -60,16 +60,32 @@ def print_path(given: Arguments) -> int:
 
 
 def print_options(_: Arguments) -> int:
-    """Print the settings of `[model]` on stdout, as a table of Markdown."""
-    write_text("\n".join(format_option_rows()))
+    """Print the settings that are options on stdout, as two tables of Markdown: those of `[model]`, and all others."""
+    write_text("\n".join(format_option_tables()))
     return 0
 
 
-def format_option_rows() -> list[str]:
-    """The lines of the table."""
-    fields = list_fields(ModelSettings)
-    rows = [f"| `{each.option}` | `{each.name}` | {_values_in_words(each)} | {each.help} |" for each in fields]
-    return ["| option | in `[model]` and `[models.NAME]` | values | |", "| --- | --- | --- | --- |", *rows]
+def format_option_tables() -> list[str]:
+    """The lines of the tables."""
+    model = [_option_row(each, each.name) for each in list_fields(ModelSettings)]
+    others = [
+        _option_row(each, f"{section}.{each.name}")
+        for section, kind in get_type_hints(Settings).items()
+        if section not in ("model", "models")
+        for each in list_fields(kind)
+        if each.help
+    ]
+    return [*_table("in `[model]` and `[models.NAME]`", model), "", *_table("in the config file", others)]
+
+
+def _table(place: str, rows: list[str]) -> list[str]:
+    return [f"| option | {place} | values | |", "| --- | --- | --- | --- |", *rows]
+
+
+def _option_row(field: Declared, key: str) -> str:
+    names = f"`{field.option}`" if field.kind is bool else f"`{field.option} {field.placeholder}`"
+    names += f", `{field.short}`" if field.short else ""
+    return f"| {names} | `{key}` | {_values_in_words(field)} | {field.help} |"
 
 
 def _values_in_words(field: Declared) -> str:
@@ -77,9 +93,15 @@ def _values_in_words(field: Declared) -> str:
         return ", ".join(field.choices)
     if field.kind is bool:
         return "true, false"
-    if field.least is not None and field.most is not None:
-        return f"{field.least:,} to {field.most:,}"
-    return "a list of paths" if field.kind is tuple else "text"
+    if field.kind in (int, float):
+        match field.least, field.most:
+            case None, most:
+                return f"up to {most:,}"
+            case least, None:
+                return f"{least:,} or more"
+            case least, most:
+                return f"{least:,} to {most:,}"
+    return "a list" if field.kind is tuple else "text"
 
 
 def print_settings(loaded: LoadedSettings, *, secrets: bool) -> None:

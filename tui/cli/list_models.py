@@ -20,7 +20,7 @@ from core.settings.load import load_settings
 from core.sizes import format_size
 from core.workbench import Workbench
 from tui import format as fmt
-from tui.cli.arguments import Arguments
+from tui.cli.arguments import Arguments, Misunderstood
 from tui.cli.console import Paper
 from tui.cli.output import write_json
 
@@ -56,7 +56,9 @@ class Offered(Struct, frozen=True):
 
 
 def run_list(given: Arguments) -> int:
-    """Print the list on stdout. Raises BenchtopError."""
+    """Print the list on stdout. Raises BenchtopError, and Misunderstood for a word that is not `models`."""
+    if given.what not in (None, "models"):
+        raise Misunderstood(f"{given.what!r} is one too many; write `tui list [models] [options]`.")
     if given.catalog or given.what:
         return _print(
             [_offered(entry) for entry in load_builtin_catalog()],

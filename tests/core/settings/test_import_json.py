@@ -176,7 +176,8 @@ def test_what_concerns_speed_or_memory_alone_is_told(tmp_path: Path, model: dict
 def test_a_disk_cache_is_translated(tmp_path: Path) -> None:
     disk = {"path": ".cache/sequences", "max_bytes": 1073741824, "min_tokens": 256}
     cache = read(tmp_path, hub("a.gguf") | {"disk_cache": disk}).settings.cache
-    assert (cache.disk_folder, cache.disk_size, cache.disk_min_tokens) == (".cache/sequences", "1073741824", 256)
+    folder = str(Path.cwd() / ".cache/sequences")
+    assert (cache.disk_folder, cache.disk_size, cache.disk_min_tokens) == (folder, "1073741824", 256)
 
 
 def test_other_places_of_files_are_told(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import pytest
 from msgspec import Meta, Struct
@@ -14,9 +14,10 @@ from core.errors import ConfigError
 from core.settings.load import read_settings
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
+from core.settings.schema import Settings
 from tui.cli.commands import WORKBENCH, build_parser
 from tui.cli.config import format_lines
-from tui.cli.declarations import load_declarations, read_declarations
+from tui.cli.declarations import SourceModule, load_declarations
 
 FIELDS = list_fields(LoadSettings)
 IDS = [each.name for each in FIELDS]
@@ -27,7 +28,7 @@ def value_for(field: Declared) -> tuple[object, str, list[str]]:
     if field.choices:
         return field.choices[-1], f'"{field.choices[-1]}"', [field.option, field.choices[-1]]
     if field.kind is tuple:
-        return ["a.gguf"], '["a.gguf"]', [field.option, "a.gguf"]
+        return ["~/a.gguf"], '["~/a.gguf"]', [field.option, "~/a.gguf"]
     if field.kind is bool:
         return False, "false", [f"--no-{field.option.removeprefix('--')}"]
     if field.kind is str:
@@ -84,7 +85,12 @@ def test_every_load_option_has_a_phrase_of_help() -> None:
 
 
 def test_the_source_of_the_declaration_tells_what_the_structs_tell() -> None:
-    assert load_declarations() == [each._replace(least=None, most=None) for each in list_fields(ModelSettings)]
+    sections = {section: kind for section, kind in get_type_hints(Settings).items() if section != "models"}
+    told = {
+        section: [each._replace(least=None, most=None) for each in list_fields(kind) if each.help]
+        for section, kind in sections.items()
+    }
+    assert load_declarations() == told
 
 
 class Further(ModelSettings, frozen=True):
@@ -99,8 +105,9 @@ def test_a_further_option_is_found_with_its_bounds_and_help() -> None:
     first, *others = list_fields(Further)
     assert first == Declared("draughts", int, help="how often (3)", least=2, most=9, llama_cpp="n_draughts")
     assert others == list_fields(ModelSettings)
-    (read,) = read_declarations(Path(__file__).read_text(), "Further")
+    read, *inherited = SourceModule(Path(__file__).read_text()).declared("Further")
     assert read == first._replace(least=None, most=None)
+    assert inherited == load_declarations()["model"]
 
 
 def test_paths_of_adapters_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import get_type_hints
 import pytest
 
 from core.contract.declared import list_fields
-from core.contract.options import KvType, LoadOptions
+from core.contract.options import KvType, LoadOptions, Lora
 from core.errors import ConfigError
 from core.settings.check import list_structs
 from core.settings.environment import name_variable
@@ -39,6 +39,36 @@ def test_flags_beat_environment_beats_file_beats_defaults(config: Path) -> None:
     assert settings.queue.max_queue == 7
     assert settings.queue.queue_timeout == 60.0
     assert settings.model.kv_type is KvType.Q8_0
+
+
+def test_paths_in_the_file_are_seen_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(tmp_path.anchor))
+    elsewhere = str(tmp_path.parent / "elsewhere")
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f"""[cache]
+disk_folder = "prefixes"
+[library]
+folders = ["models", "~/models", '{elsewhere}']
+[model]
+loras = ["a.gguf"]
+[models.one]
+source = "./one.gguf"
+loras = [{{ path = "b.gguf", scale = 0.5 }}]
+[models.two]
+source = "two.gguf"
+"""
+    )
+    settings = load_settings(config_file=path, environment={"BENCHTOP_MODEL_DRAFT": "one"})
+    assert settings.cache.disk_folder == str(tmp_path / "prefixes")
+    assert settings.library.folders == (str(tmp_path / "models"), "~/models", elsewhere)
+    assert settings.model.loras == (str(tmp_path / "a.gguf"),)
+    assert settings.models["one"].source == str(tmp_path / "one.gguf")
+    assert settings.models["one"].loras == (Lora(str(tmp_path / "b.gguf"), 0.5),)
+    # The name of a file in a folder of the library is no path.
+    assert settings.models["two"].source == "two.gguf"
+    said = load_settings({"cache": {"disk_folder": "here"}}, config_file=path, environment={})
+    assert said.cache.disk_folder == "here"
 
 
 def test_a_value_equal_to_the_default_still_overrides_the_file(config: Path) -> None:

@@ -68,6 +68,13 @@ def test_help_names_every_option_and_imports_nothing_heavy(tmp_path: Path) -> No
     assert all(option in done.stdout for option in options)
 
 
+def test_the_first_word_of_commands_of_two_words_has_help_that_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["cache", "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: tui cache ls | rm | verify\n")
+
+
 def test_version_is_told(tmp_path: Path) -> None:
     done = run(tmp_path, "--version")
     assert done.returncode == 0
@@ -95,7 +102,7 @@ MISTAKES = [
     (["--serve", "--max-queue", "-1"], "queue.max_queue"),
     (["--serve", "--log-level", "loud"], "log.level"),
     (["--serve", "--cors-origin", "https://app.example/path"], "write https://app.example:"),
-    (["--serve", "--cors-origin", ""], "server.cors_origins"),
+    (["--serve", "--cors-origin", ""], "Argument --cors-origin: it is empty"),
     (["--serve", "--config", "no-such-file.toml"], "no-such-file.toml"),
     (["--serve", "-C", "no-such-file.json"], "no-such-file.json"),
     (["--serve", "--kv-type", "q9"], "model.kv_type"),
@@ -113,20 +120,21 @@ MISTAKES = [
     (["config", "--prot", "80"], "There is no option --prot; did you mean --port?"),
     (["config", "pth"], "'pth' is one too many; write `tui config [options]`. Did you mean `tui config path`?"),
     (["config", "path", "more"], "'more' is one too many"),
-    (["config", "import"], "The following arguments are required: FILE"),
+    (["config", "import"], "FILE is missing; write `tui config import FILE [options]`."),
+    (["bench"], "MODEL is missing; write `tui bench MODEL ... [options]`."),
     (["config", "import", "no-such-file.json"], "no-such-file.json cannot be read"),
     (["config", "import", "README.md"], "README.md is not JSON"),
-    (["rm"], "The following arguments are required: NAME; `tui rm --help` tells more."),
+    (["rm"], "NAME is missing; write `tui rm NAME [options]`."),
     (["rm", ""], "it is empty"),
     (["list", "--catlog"], "There is no option --catlog; did you mean --catalog?"),
-    (["list", "everything"], "invalid choice: 'everything'"),
+    (["list", "everything"], "'everything' is one too many; write `tui list [models] [options]`."),
     (["pull", "a", "--concurrency", "three"], "'three' is no whole number"),
     (["bench", "guide", "--rounds", "0"], "--rounds is 1 to 1000"),
     (["doctor", "--serve"], "There is no option --serve"),
     (["doctor", "guide"], "'guide' is one too many; write `tui doctor`."),
     (["config", "imprt", "server.json"], "Did you mean `tui config import`?"),
-    (["cache"], "Did you mean `tui cache ls` or `tui cache rm` or `tui cache verify`?"),
-    (["cache", "clear"], "Did you mean `tui cache ls` or `tui cache rm` or `tui cache verify`?"),
+    (["cache"], "`tui cache` is not a whole command; write `tui cache ls | rm | verify`."),
+    (["cache", "clear"], "'clear' is one too many; write `tui cache ls | rm | verify`."),
     (["cache", "rm"], "Name a prefix or a model as `tui cache ls` shows them, or say --all."),
     (["config", "--port", "99999"], "server.port"),
     (["config", "-C", "no-such-file.toml"], "no-such-file.toml"),
