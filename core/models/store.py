@@ -46,8 +46,6 @@ from core.settings.schema import Folders, Settings
 from core.snapshots import ModelKind
 from core.telemetry.log import get_logger
 
-EMBEDDER_ARCHITECTURES = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
-"""Ends of the names of encoders in GGUF files."""
 EMBEDDER_WORDS = ("embed", "rerank")
 """Parts of the names of files of embedders: a decoder that was trained to embed has the header of any other."""
 Settled = Callable[[Engine, Artifact, LoadOptions], LoadOptions]
@@ -210,23 +208,23 @@ class Store:
             return artifact.size
         options = self._options.overlaid_with(profile)
         engine = self._find_engine(artifact.format)
-        if artifact.format == "gguf" and engine is not None:
+        if engine is not None:
             options = settled(self._engines.get(engine), artifact, options)
         setup = _setup(header, options, min(memory, measure_available_memory()))
         return self._correction(header)(estimate_parts(header, setup)).loaded
 
     def expect_kind(self, artifact: Artifact) -> ModelKind:
-        """What a model here does, as far as its header or its name tells; quick for all but GGUF files."""
+        """What a model here does, as far as its header or its name tells; quick where its format has no encoders."""
         known = load_formats().get(artifact.format)
         if known is not None and known.task is Task.SPEECH:
             return ModelKind.TRANSCRIPTION
         embeds = known is not None and known.task is Task.EMBEDDING
         if embeds or any(word in artifact.path.name.lower() for word in EMBEDDER_WORDS):
             return ModelKind.EMBEDDING
-        if artifact.format != "gguf":
+        if known is None or not known.encoders:
             return ModelKind.CHAT
         try:
-            embeds = read_header(artifact).architecture.endswith(EMBEDDER_ARCHITECTURES)
+            embeds = read_header(artifact).architecture.endswith(known.encoders)
         except ArtifactError:
             return ModelKind.CHAT
         return ModelKind.EMBEDDING if embeds else ModelKind.CHAT
@@ -269,6 +267,7 @@ class Store:
 
 def _setup(header: Header, options: LoadOptions, available: int) -> Setup:
     setup = choose_setup(header, options, available, describe_machine().features)
-    if header.format == "gguf":
+    known = load_formats().get(header.format)
+    if known is not None and known.sets_kv_aside:
         return setup
-    return replace(setup, micro_batch=None, grows=True, windowed=header.format == "mlx")
+    return replace(setup, micro_batch=None, grows=True, windowed=known is not None and known.keeps_windows)

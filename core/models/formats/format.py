@@ -36,6 +36,15 @@ class Format(Protocol):
     checked_ending: str | None = None
     """The ending of the files that `check_file` can check."""
 
+    encoders: tuple[str, ...] = ()
+    """Ends of the names of architectures, as headers have them, that make vectors of texts, where models of `task` may
+    do so too; a header that is asked for this is quick to read."""
+    sets_kv_aside: bool = False
+    """Its engines set memory for the whole KV cache aside at once, and divide steps into micro-batches; elsewhere the
+    KV cache takes memory as it fills."""
+    keeps_windows: bool = False
+    """Its engines keep no more than the window of layers that look back a window, whatever `swa_full` says."""
+
     def is_file(self, head: bytes) -> bool:
         """Whether a file that begins with `head`, of up to HEAD_BYTES bytes, is of this format. Raises Damaged for a
         file of this format that cannot be right."""

@@ -23,6 +23,8 @@ class GgufFormat(Format):
     hub_tag = "gguf"
     patterns = ("*.gguf",)
     checked_ending = ".gguf"
+    encoders = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
+    sets_kv_aside = True
 
     def is_file(self, head: bytes) -> bool:
         if head[:4] != MAGIC:

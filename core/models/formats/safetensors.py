@@ -31,6 +31,7 @@ class MlxFormat(Format):
     name = "mlx"
     hub_tag = "safetensors"
     checked_ending = ".safetensors"
+    keeps_windows = True
 
     def is_folder(self, folder: Path) -> bool:
         return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))

@@ -12,10 +12,16 @@ from core.contract.options import KvType, LoadOptions
 from core.engines.registry import Engines
 from core.errors import NotDownloaded
 from core.models.fit.records import ENOUGH_LOADS
+from core.models.formats.format import Format
+from core.models.formats.header import Header, Layer
+from core.models.formats.registry import GROUP, Formats
+from core.models.formats.source import Files
 from core.models.resolve import resolve_own
 from core.models.store import Store
+from core.plugins import Plugin
 from core.settings.profile import Profile
 from core.settings.schema import Settings
+from core.snapshots import ModelKind
 from core.trial.probe import Prober
 from tests.fakes.support import folders_in
 
@@ -103,6 +109,37 @@ def test_gguf_is_preferred_to_other_formats_off_a_mac(tmp_path: Path, monkeypatc
         mac = replace(describe_machine(), system="darwin", architecture="arm64")
         monkeypatch.setattr(module, "describe_machine", lambda: mac)
         assert store.formats[:2] == ("mlx", "gguf")
+
+
+class OdeFormat(Format):
+    """As a plugin may bring it."""
+
+    name = "ode"
+    encoders = ("-ode",)
+    sets_kv_aside = True
+
+    def read_header(self, name: str, files: Files) -> Header:
+        layer = Layer(kv_heads=2, key_length=64, value_length=64)
+        architecture = "greek-ode" if name == "encoder" else "greek"
+        return Header(self.name, architecture, name, "none", 0, 1000, (layer,), 4096, width=64, vocabulary=10)
+
+
+def test_a_plugins_format_says_what_its_models_do_and_how_their_kv_memory_grows(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats = Formats(lambda _: [Plugin(GROUP, "ode", f"{__name__}:OdeFormat", "odes 1.0")])
+    for module in ("core.models.store", "core.models.formats.read"):
+        monkeypatch.setattr(f"{module}.load_formats", lambda: formats)
+    path = tmp_path / "some.ode"
+    path.touch()
+    encoder, decoder = Artifact("encoder", "ode", path, 1), Artifact("decoder", "ode", path, 1)
+    assert store.expect_kind(encoder) is ModelKind.EMBEDDING
+    assert store.expect_kind(decoder) is ModelKind.CHAT
+    aside = store.judge(store.header(decoder)).fit.parts
+    monkeypatch.setattr(OdeFormat, "sets_kv_aside", False)
+    grown = store.judge(store.header(decoder)).fit.parts
+    assert aside.kv > grown.kv == 0
+    assert aside.needed == grown.needed
 
 
 def test_built_in_models_are_found_without_a_look_at_the_engines(tmp_path: Path) -> None:
