@@ -91,7 +91,8 @@ class TokenModel(Protocol):
     def tokenizer(self) -> Tokenizer: ...
 
     def open(self, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
-        """An empty sequence. `history` primes the penalties only; nothing is computed.
+        """An empty sequence; nothing is computed. `history` holds the tokens that are known of it: they prime the
+        penalties, and a seed goes on where it is behind them.
 
         Raises EngineError when `spec.sequences` exist already.
         """

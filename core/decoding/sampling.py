@@ -26,9 +26,10 @@ HEAD_CANDIDATES = 256
 
 
 class Sampler:
-    """Draws for one sequence. What it draws depends on the sampling, the seed, and what it has drawn before.
+    """Draws for one sequence. What it draws depends on the sampling, the seed, and the tokens before.
 
-    `history` primes the penalties, which look at `context` tokens where the sampling says the whole context.
+    `history` primes the penalties, which look at `context` tokens where the sampling says the whole context. The seed
+    has a chance for each place in a sequence, so that one that was taken up again goes on as if it had run through.
     """
 
     def __init__(self, sampling: Sampling, history: Sequence[int], context: int) -> None:
@@ -37,7 +38,7 @@ class Sampler:
         self._recent = _Recent(history, context, sampling) if _penalizes(sampling) else None
         seed = sampling.seed if sampling.seed is not None else secrets.randbits(64)
         # numpy's seeds have no sign; so long as a seed fits 64 bits, no two are folded into one.
-        self._random = None if sampling.greedy else np.random.default_rng(seed % (1 << 64))
+        self._random = None if sampling.greedy else _randoms(seed % (1 << 64), len(history))
 
     def draw(self, logits: Logits, mask: bytes | None = None) -> int:
         """The next token, from logits (vocabulary,) that are left as they are. It counts as said from now on.
@@ -55,6 +56,8 @@ class Sampler:
     def _draw(self, logits: Logits) -> int:
         if self._random is None:
             return int(logits.argmax())
+        # Drawn also where it decides nothing: each token takes one.
+        chance = self._random.random()
         candidates = truncate_logits(logits, self._sampling)
         if len(candidates) == 1:
             return int(candidates[0])
@@ -62,7 +65,7 @@ class Sampler:
         # Subtracted before they are divided: a tiny temperature must not overflow.
         scaled = (values - values.max()) / self._sampling.temperature
         cumulative = np.exp(scaled).cumsum()
-        index = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
+        index = int(np.searchsorted(cumulative, chance * cumulative[-1], side="right"))
         return int(candidates[min(index, len(candidates) - 1)])
 
     def _adjusted(self, logits: Logits) -> Logits:
@@ -76,6 +79,11 @@ class Sampler:
         if self._recent is not None:
             self._recent.penalize(logits)
         return logits
+
+
+def _randoms(seed: int, taken: int) -> np.random.Generator:
+    """Those of a seed, behind the first `taken`."""
+    return np.random.Generator(np.random.PCG64(seed).advance(taken))
 
 
 def truncate_logits(logits: Logits, sampling: Sampling) -> Ids:

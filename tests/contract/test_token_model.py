@@ -122,6 +122,21 @@ def test_a_saved_sequence_goes_on_where_it_was(model: TokenModel) -> None:
     model.close(restored)
 
 
+@pytest.mark.parametrize("drawn_before", [1, 7])
+def test_a_seed_goes_on_where_it_was_in_a_saved_sequence(model: TokenModel, drawn_before: int) -> None:
+    prompt = prompt_of(model)
+    hot = Sampling(temperature=3.0, top_k=0, top_p=1.0, min_p=0.0, seed=5)
+    whole = generate(model, prompt, 16, hot)
+    sequence = model.open(hot, prompt)
+    drawn = continue_with(model, sequence, prompt, drawn_before)
+    data = model.save(sequence)
+    model.close(sequence)
+    restored = model.restore(data, hot, [*prompt, *drawn])
+    drawn += continue_with(model, restored, drawn[-1:], 16 - drawn_before)
+    assert drawn == whole
+    model.close(restored)
+
+
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"BTS1" + b"\0" * 40], ids=["empty", "foreign", "cut off"])
 def test_a_foreign_state_is_refused_and_leaves_no_sequence_behind(model: TokenModel, data: bytes) -> None:
     with pytest.raises(EngineError):

@@ -14,7 +14,7 @@ from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
 from core.decoding.masks.bits import unpack_mask
 from core.decoding.verify import verify_draft
-from core.engines.llamacpp.samplers import AbortFlag, AllowedTokens, build_chain
+from core.engines.llamacpp.samplers import AbortFlag, AllowedTokens, build_chain, seed_draw
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.models.fit.sizing import count_outputs
 from core.requests import Sampling
@@ -235,7 +235,7 @@ class LlamaModel:
         state.length += len(work.tokens)
         if not work.sample:
             return Step()
-        drawn = verify_draft(work, lambda index, mask: self._draw(state, start + index, mask))
+        drawn = verify_draft(work, lambda index, mask: self._draw(state, start, index, mask))
         state.length += len(drawn) - 1
         if work.draft:
             native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1)
@@ -244,9 +244,13 @@ class LlamaModel:
             return Step(drawn)
         return Step(drawn, tuple(self._logprob(start + i, token, wanted) for i, token in enumerate(drawn)))
 
-    def _draw(self, state: _LlamaSequence, output: int, mask: bytes | None) -> int:
+    def _draw(self, state: _LlamaSequence, start: int, index: int, mask: bytes | None) -> int:
+        """The token behind the first `index` guesses; logits of the step's draws begin at `start`."""
+        output, sampling = start + index, state.sampling
+        if sampling.seed is not None and not sampling.greedy:
+            seed_draw(state.chain, sampling.seed, state.length + index)
         if mask is not None:
-            logits, sampling = self._logits(output), state.sampling
+            logits = self._logits(output)
             allowed = unpack_mask(mask, len(logits))
             most = 2 * np.count_nonzero(allowed) > len(logits)
             if not most or sampling.logprobs is not None or sampling.typical_p < 1.0:

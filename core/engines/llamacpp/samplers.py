@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import secrets
 from collections.abc import Sequence
 
@@ -46,16 +47,23 @@ def build_chain(
         for sampler in _truncations(sampling):
             add(sampler)
         add(native.llama_sampler_init_temp(sampling.temperature))
-        add(native.llama_sampler_init_dist(convert_seed(sampling.seed)))
+        add(native.llama_sampler_init_dist(secrets.randbelow(ANY_SEED)))
     if penalized:
         for token in history[-last:]:
             native.llama_sampler_accept(chain, token)
     return chain
 
 
-def convert_seed(seed: int | None) -> int:
-    """A seed that llama.cpp takes as one. Seeds in a row stay different: the remainder folds none of them together."""
-    return secrets.randbelow(ANY_SEED) if seed is None else seed % ANY_SEED
+def seed_draw(chain: native.llama_sampler_p, seed: int, position: int) -> None:
+    """Have `chain`, which is not greedy, draw the token at `position` of a sequence by `seed`.
+
+    llama.cpp's own generator would begin anew in a chain that is made anew. So each place has a seed of its own, and a
+    sequence that was taken up again goes on as if it had run through.
+    """
+    last = native.llama_sampler_chain_n(chain) - 1
+    native.llama_sampler_free(native.llama_sampler_chain_remove(chain, last))
+    digest = hashlib.blake2b(b"%d %d" % (seed, position), digest_size=4).digest()
+    native.llama_sampler_chain_add(chain, native.llama_sampler_init_dist(int.from_bytes(digest) % ANY_SEED))
 
 
 def has_penalties(sampling: Sampling) -> bool:

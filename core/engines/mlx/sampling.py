@@ -53,8 +53,8 @@ class Penalties:
 class MlxSampler:
     """Draws one sequence's tokens in llama.cpp's usual order: bias, penalties, truncations, temperature, draw.
 
-    `history` primes the penalties. Token n of a seed is drawn with a random key made of both, so that it is the same
-    whatever else runs beside it. Belongs to the model's thread.
+    `history` primes the penalties. Token n of a sequence is drawn with a random key made of n and the seed, so that it
+    is the same whatever else runs beside it, and after the sequence was taken up again. Belongs to the model's thread.
     """
 
     def __init__(self, sampling: Sampling, history: Sequence[int], vocabulary: int, context: int) -> None:
@@ -62,7 +62,7 @@ class MlxSampler:
         self._bias = _bias(sampling, vocabulary)
         self._penalties = Penalties(sampling, history, vocabulary, context) if has_penalties(sampling) else None
         self._seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
-        self._drawn = 0
+        self._length = len(history)
 
     def draw(self, logits: mx.array, mask: bytes | None = None) -> mx.array:
         """The next token, not evaluated yet, from its row of logits, (vocabulary,).
@@ -79,13 +79,13 @@ class MlxSampler:
         if self._sampling.greedy:
             return mx.argmax(logits)
         logits, tokens = truncate_logits(logits, self._sampling)
-        key = mx.random.key((self._seed * GOLDEN_MULTIPLIER + self._drawn) % (1 << 64))
+        key = mx.random.key((self._seed * GOLDEN_MULTIPLIER + self._length) % (1 << 64))
         index = mx.random.categorical(logits / self._sampling.temperature, key=key)
         return index if tokens is None else tokens[index]
 
     def accept(self, token: int) -> None:
         """The token drawn has been taken."""
-        self._drawn += 1
+        self._length += 1
         if self._penalties is not None:
             self._penalties.accept(token)
 

@@ -172,3 +172,14 @@ def test_logprobs_are_those_of_the_raw_logits(logits: Logits, wanted: int) -> No
     assert values == sorted(values, reverse=True)
     total = np.log(np.exp(logits.astype(np.float64)).sum())
     assert found.chosen == pytest.approx(float(logits[0]) - total, abs=1e-6)
+
+
+def test_a_sampler_made_behind_some_tokens_draws_what_one_that_drew_them_draws() -> None:
+    wide = logits_of(*[0.01] * 100)
+    # Of a single candidate nothing is to be chosen.
+    rows = [wide, logits_of(0.0, 1.0), wide, wide, logits_of(1.0, 0.0), wide, wide, wide]
+    sampler = Sampler(NEUTRAL, (), 64)
+    drawn = [sampler.draw(logits) for logits in rows]
+    for known in range(len(rows)):
+        behind = Sampler(NEUTRAL, drawn[:known], 64)
+        assert [behind.draw(logits) for logits in rows[known:]] == drawn[known:]

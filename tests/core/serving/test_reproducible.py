@@ -8,17 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from core.cache.disk import DiskTier
 from core.cache.store import PrefixStore
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
+from core.contract.step import SequenceId, Step, Work
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.errors import LoadFailed, RequestError
+from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
+from core.errors import EngineFailed, LoadFailed, RequestError
 from core.events import Usage
 from core.guide import WEIGHTS
 from core.models.fit.sizing import GRAIN_TOKENS
 from core.requests import Generation, RawText, RawTokens, Sampling, SamplingWish
 from core.serving.host import Host
+from core.serving.loaded import LoadedModel
 from core.settings.model import ModelSettings
 from core.settings.schema import BenchSettings, ProbeSettings, Settings
 from core.snapshots import Tier
@@ -49,15 +54,15 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 
 async def ask(host: Host, tokens: Sequence[int], **fields: object) -> tuple[Answer, Usage]:
-    wanted = Generation(
+    usual = Generation(
         host.name,
         RawTokens(tuple(tokens)),
         sampling=SamplingWish(temperature=0.0, logprobs=2),
         max_tokens=NEW_TOKENS,
         ignore_eos=True,
         reproducible=True,
-        **fields,  # type: ignore[arg-type]
     )
+    wanted = replace(usual, **fields)
     reply = await (await host.submit(wanted)).reply()
     numbers = [each for told in reply.choices[0].logprobs for each in (told, *told.top)]
     return (reply.choices[0].text, tuple(each.logprob for each in numbers)), reply.usage
@@ -163,3 +168,70 @@ async def test_an_engine_that_cannot_promise_it_says_so(tmp_path: Path) -> None:
 def test_a_model_whose_state_cannot_be_cut_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match="cannot be cut"):
         LlamaCppEngine().load(artifact_at(write("mamba", tmp_path)), OPTIONS)
+
+
+class TightDesk(HostDesk):
+    """Its models have cells for one whole context and a little more, so that two long answers cannot both go on."""
+
+    def __init__(self, way_back: str) -> None:
+        super().__init__(LlamaCppEngine(), artifact_at(WEIGHTS), LoadOptions(ctx_size=256, slots=2, reproducible=True))
+        self._way_back = way_back
+        self.preempted = 0
+
+    def _load(self) -> LoadedModel:
+        loaded = super()._load()
+        model = loaded.model
+        assert isinstance(model, ReproducibleLlamaModel)
+        model.spec = replace(model.spec, cells=320)
+        save, step = model.save, model.step
+
+        def counted(sequence: SequenceId) -> bytes:
+            self.preempted += 1
+            state = save(sequence)
+            return state if self._way_back != "refused by the engine" else b"damaged"
+
+        def failing(work: Sequence[Work]) -> Sequence[Step]:
+            if self.preempted and self._way_back == "after a restart of the engine":
+                self._way_back = ""
+                raise EngineFailed("It failed, as it was told to.")
+            return step(work)
+
+        model.save, model.step = counted, failing  # type: ignore[method-assign]
+        return loaded
+
+
+@pytest.mark.parametrize("sampling", [SamplingWish(temperature=0.0), SamplingWish(temperature=1.5, seed=7)])
+@pytest.mark.parametrize("way_back", ["as it was saved", "refused by the engine", "after a restart of the engine"])
+async def test_an_answer_that_had_to_make_room_goes_on_with_the_numbers_of_one_that_ran_through(
+    way_back: str, sampling: SamplingWish
+) -> None:
+    desk = TightDesk(way_back)
+    wish = replace(sampling, logprobs=2, repeat_penalty=1.2)
+    async with desk.hosting(None) as host:
+        prompts = [desk.encode(question) for question in QUESTIONS[:2]]
+        alone = [(await ask(host, prompt, sampling=wish, max_tokens=None))[0] for prompt in prompts]
+        assert not desk.preempted
+        answers = [ask(host, prompt, sampling=wish, max_tokens=None) for prompt in prompts]
+        first, second = await asyncio.gather(*answers, return_exceptions=True)
+        assert desk.preempted
+    assert not isinstance(second, BaseException)
+    assert second[0] == alone[1]
+    if way_back == "after a restart of the engine":
+        assert isinstance(first, EngineFailed)
+    else:
+        assert not isinstance(first, BaseException)
+        assert first[0] == alone[0]
+
+
+async def test_a_prompt_from_disk_is_answered_with_the_numbers_of_one_computed_here(tmp_path: Path) -> None:
+    desk = HostDesk(LlamaCppEngine(), artifact_at(WEIGHTS), OPTIONS)
+    answers = []
+    for _ in range(2):
+        store = PrefixStore(100_000_000, DiskTier(tmp_path, 100_000_000), min_tokens=1)
+        async with desk.hosting(store) as host:
+            prompt = prompts_of(desk)[1]
+            answers.append((await ask(host, prompt))[0])
+            reused = host.snapshot().cache.reused.get(Tier.DISK, 0)
+        store.close(30.0)
+    assert reused == len(prompt[:-1]) // GRAIN_TOKENS * GRAIN_TOKENS > 0
+    assert answers[0] == answers[1]
