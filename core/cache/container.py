@@ -25,8 +25,7 @@ FORMAT = "benchtop-prefix-1"
 LENGTH = struct.Struct("<Q")
 MOST_HEADER_BYTES = 1_048_576
 TOKEN_BYTES = 4
-PIECE_BYTES = 8 * 1_048_576
-"""A state is read and summed in pieces of this size."""
+DIGEST_BYTES = 32
 
 
 class DamagedPrefix(Exception):
@@ -79,6 +78,12 @@ def write_prefix(path: Path, header: PrefixHeader, tokens: Tokens, state: bytes)
     ids = _little_endian(array("i", tokens))
     head = _head(header, len(tokens), len(state), _checksum(msgspec.json.encode(header), ids, state))
     write_atomically(path, LENGTH.pack(len(head)), head, ids, state)
+
+
+def count_file_bytes(header: PrefixHeader, tokens: Tokens, state_bytes: int) -> int:
+    """What `write_prefix` will write."""
+    head = _head(header, len(tokens), state_bytes, "0" * (2 * DIGEST_BYTES))
+    return LENGTH.size + len(head) + len(tokens) * TOKEN_BYTES + state_bytes
 
 
 def read_stored(path: Path) -> PrefixFile:
@@ -144,22 +149,16 @@ def _head(header: PrefixHeader, count: int, state_bytes: int, checksum: str) -> 
 
 
 def _read_checked(file: BinaryIO, found: PrefixFile) -> bytes:
-    state = bytearray(found.state_bytes)
-    room, read = memoryview(state), 0
     file.seek(found.offset)
-    while read < len(state):
-        count = file.readinto(room[read : read + PIECE_BYTES])  # type: ignore[attr-defined]
-        if not count:
-            raise DamagedPrefix("it is cut short")
-        read += count
+    state = file.read(found.state_bytes)
     ids = _little_endian(array("i", found.tokens))
     if _checksum(msgspec.json.encode(found.header), ids, state) != found.checksum:
         raise DamagedPrefix("its checksum is wrong")
-    return bytes(state)
+    return state
 
 
-def _checksum(header: bytes, ids: bytes, state: bytes | bytearray) -> str:
-    digest = hashlib.blake2b(digest_size=32)
+def _checksum(header: bytes, ids: bytes, state: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for part in (header, ids, state):
         digest.update(LENGTH.pack(len(part)))
         digest.update(part)

@@ -15,7 +15,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from core.cache.container import DamagedPrefix, PrefixFile, PrefixHeader, read_state, read_stored, write_prefix
+from core.cache.container import (
+    DamagedPrefix,
+    PrefixFile,
+    PrefixHeader,
+    count_file_bytes,
+    read_state,
+    read_stored,
+    write_prefix,
+)
 from core.cache.identity import digest_bytes
 from core.cache.prefix import Tokens
 from core.telemetry.log import get_logger
@@ -71,22 +79,28 @@ class DiskTier:
                 log.warning("a stored prefix cannot be read", file=file.path.name, why=error.strerror or str(error))
         return sorted(found, key=lambda each: len(each[1].tokens), reverse=True)
 
-    def write(self, header: PrefixHeader, tokens: Tokens, state: bytes) -> tuple[Path, list[Path]] | None:
-        """Store a prefix; returns its file and those that had to go for it. None when it is not stored."""
+    def write(self, header: PrefixHeader, tokens: Tokens, state: bytes) -> tuple[Path, set[Path]] | None:
+        """Store a prefix; returns its file, and all files that there are now: some had to go for it, or for what other
+        processes wrote. None when it is not stored."""
         self._count()
-        if self.problem or len(state) > self.limit:
+        size = count_file_bytes(header, tokens, len(state))
+        if self.problem or size > self.limit:
             return None
         path = self.path_of(header, tokens)
         try:
             self._make_folder(path.parent)
-            gone = self._make_room(len(state), path)
+            left = self._make_room(size, path)
             write_prefix(path, header, tokens, state)
         except OSError as error:
-            self.problem = error.strerror or str(error)
-            log.warning("prefixes are no longer stored on disk", folder=str(self.folder), why=error.strerror)
+            self.give_up(error.strerror or str(error))
             return None
-        self.used += path.stat().st_size
-        return path, gone
+        self.used += size
+        return path, {path, *left}
+
+    def give_up(self, why: str) -> None:
+        """Write nothing any more, and say so."""
+        self.problem = f"Nothing is written to {self.folder} until the next start: {why}"
+        log.warning("prefixes are no longer stored on disk", folder=str(self.folder), why=why)
 
     def read(self, path: Path, header: PrefixHeader, tokens: Tokens) -> bytes | None:
         """The state of a stored prefix; None where there is none that can be used, which is told."""
@@ -135,19 +149,17 @@ class DiskTier:
             if not each.is_dir():
                 each.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
 
-    def _make_room(self, size: int, but: Path) -> list[Path]:
-        """Delete the files used longest ago until `size` bytes more are within the limit; returns them."""
+    def _make_room(self, size: int, path: Path) -> list[Path]:
+        """Delete the files used longest ago until `path` may have `size` bytes within the limit; returns the others
+        that are left."""
         _sweep(self.folder)
-        there = self.files()
-        self.used = sum(each.size for each in there)
-        gone: list[Path] = []
-        for file in there:
-            if self.used + size <= self.limit:
-                break
-            if file.path != but:
-                self.remove(file.path)
-                gone.append(file.path)
-        return gone
+        others = [each for each in self.files() if each.path != path]
+        self.used = sum(each.size for each in others)
+        gone = 0
+        while gone < len(others) and self.used + size > self.limit:
+            self.remove(others[gone].path)
+            gone += 1
+        return [each.path for each in others[gone:]]
 
 
 def list_stored_files(folder: Path) -> Iterator[DiskFile]:

@@ -19,6 +19,8 @@ from core.requests import Conversation, Generation, Role
 from core.snapshots import Cause, Departure, Reuse, Tier
 
 MOST_CONVERSATIONS = 256
+MOST_TOKENS = 1_000_000
+"""Of all conversations together, which take some 50 bytes of memory each."""
 NOTABLE_TOKENS = 16
 """Fewer tokens in common are what any two conversations have in common."""
 WORDS_TOKENS = 12
@@ -90,6 +92,8 @@ class Recall:
         self._indexes: dict[Partition, RadixIndex[Remembered]] = {}
         self._partitions: OrderedDict[Remembered, Partition] = OrderedDict()
         """The one used longest ago first."""
+        self._size = 0
+        """Tokens."""
 
     def remember(self, partition: Partition, tokens: Tokens, prompt: int, outline: Outline) -> None:
         index = self._indexes.setdefault(partition, RadixIndex())
@@ -101,9 +105,10 @@ class Recall:
                 self._partitions.move_to_end(found.entry)
             return
         self._partitions[made] = partition
+        self._size += len(tokens)
         for old in index.superseded(made):
             self._forget(old)
-        while len(self._partitions) > MOST_CONVERSATIONS:
+        while len(self._partitions) > (MOST_CONVERSATIONS if self._size <= MOST_TOKENS else 1):
             self._forget(next(iter(self._partitions)))
 
     def note_gone(self, partition: Partition, tokens: Tokens, why: str) -> None:
@@ -174,6 +179,7 @@ class Recall:
 
     def _forget(self, old: Remembered) -> None:
         partition = self._partitions.pop(old)
+        self._size -= len(old.tokens)
         self._indexes[partition].remove(old)
         if not self._indexes[partition]:
             del self._indexes[partition]

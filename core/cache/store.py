@@ -253,12 +253,12 @@ class PrefixStore:
         self._release(entry)
 
     def _drop(self, entry: StoredPrefix, why: str) -> None:
-        """The prefix is gone from all tiers."""
+        """The prefix is gone from all tiers. What it would have replaced on disk stays there for the next start."""
         self._forget(entry)
-        for path in [*entry.replaces, *([entry.path] if entry.path is not None else [])]:
-            self._on_disk.pop(path, None)
-            self._unneeded.append(path)
-        entry.path, entry.replaces = None, []
+        if entry.path is not None:
+            self._on_disk.pop(entry.path, None)
+            self._unneeded.append(entry.path)
+            entry.path = None
         recall = self._recalls.get(entry.header.identity.weights)
         if recall is not None:
             recall.note_gone((entry.header.identity, entry.header.owner), entry.tokens, why)
@@ -298,10 +298,10 @@ class PrefixStore:
             files = self._disk.load(identity.digest)
         with self._changed:
             for path, file in files:
+                if file.header.identity != identity or path in self._on_disk:
+                    continue
                 made = StoredPrefix(file.header, file.tokens, file.state_bytes)
                 index = self._indexes.setdefault((identity.digest, file.header.owner), RadixIndex())
-                if file.header.identity != identity:
-                    continue
                 if (index.insert_exact if file.header.exact else index.insert)(file.tokens, made):
                     made.path = path
                     self._on_disk[path] = made
@@ -320,13 +320,29 @@ class PrefixStore:
                     return
             try:
                 job()
-            except Exception:
-                # The edge of the thread: one prefix that cannot be stored must not be the last.
+            except Exception as error:
+                # The edge of the thread. What failed would fail again, so nothing is written any more.
                 log.exception("storing prefixes failed")
+                self._give_up(error)
             finally:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+
+    def _give_up(self, error: Exception) -> None:
+        """Write nothing any more, and have computed what is waited for."""
+        assert self._disk is not None
+        with self._changed:
+            self._disk.give_up(f"a fault of the workbench, {error!r}")
+            self._wanted.clear()
+            told = [ready for waiting in self._ready.values() for ready in waiting]
+            for entry in self._ready:
+                self._drop(entry, "a fault of the workbench")
+            self._ready.clear()
+            self._due.clear()
+            self._unneeded.clear()
+        for ready in told:
+            ready()
 
     def _next_job(self) -> Callable[[], None] | None:
         """What is to be done now, waited for; None once the store is closed. Reading comes first: a request waits."""
@@ -373,10 +389,10 @@ class PrefixStore:
         with self._changed:
             alive = self._due.pop(entry, None) is not None
             if written is not None:
-                path, gone = written
+                path, there = written
                 self._unneeded += [each for each in entry.replaces if each != path]
                 entry.replaces = []
-                for each in gone:
+                for each in self._on_disk.keys() - there:
                     self._lost(each)
                 if alive:
                     entry.path = path
@@ -387,7 +403,7 @@ class PrefixStore:
             self._evict()
 
     def _lost(self, path: Path) -> None:
-        """The file had to go for another."""
+        """The file had to go for another, of this process or of one that shares the folder."""
         self._evictions[Tier.DISK] += 1
         entry = self._on_disk.pop(path, None)
         if entry is not None:

@@ -36,17 +36,17 @@ def test_prompts_are_nobody_elses_to_read(tmp_path: Path) -> None:
 
 def test_the_files_used_longest_ago_make_room(tmp_path: Path) -> None:
     tier = DiskTier(tmp_path, 5_000)
-    paths = []
+    paths: list[Path] = []
     for number in range(3):
         written = tier.write(header_of(), (number,), bytes(1_000))
         assert written is not None
-        assert written[1] == []
+        assert written[1] == {*paths, written[0]}
         os.utime(written[0], (number, number))
         paths.append(written[0])
     assert tier.read(paths[0], header_of(), (0,)) == bytes(1_000)
     written = tier.write(header_of(), (9,), bytes(1_000))
     assert written is not None
-    assert written[1] == [paths[1]]
+    assert written[1] == {paths[0], paths[2], written[0]}
     assert tier.used <= tier.limit
     assert tier.write(header_of(), (10,), bytes(5_001)) is None
     assert not tier.problem

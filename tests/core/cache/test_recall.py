@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from core.cache.identity import ModelIdentity, digest_owner
-from core.cache.recall import MOST_CONVERSATIONS, Asked, Outline, Partition, Recall, outline_request
+from core.cache.recall import MOST_CONVERSATIONS, MOST_TOKENS, Asked, Outline, Partition, Recall, outline_request
 from core.decoding.common_prefix import count_common
 from core.requests import Conversation, Generation, Message, RawText, Role, TextPart, Tool
 from core.snapshots import Cause, Departure, Reuse, Tier
@@ -161,3 +161,19 @@ def test_only_so_many_conversations_are_remembered() -> None:
     last = Asked((MOST_CONVERSATIONS + 9, *range(40)), Outline(), 0, None, True)
     assert recall.explain(PARTITION, first, words).cause is Cause.FIRST_SEEN
     assert recall.explain(PARTITION, last, words).cause is Cause.EVICTED
+
+
+def test_long_conversations_are_remembered_as_far_as_their_tokens_take_no_more_than_their_share() -> None:
+    recall = Recall()
+    long = MOST_TOKENS // 2
+    for first in range(4):
+        recall.remember(PARTITION, (first, *[0] * (long - 1)), long, Outline())
+    known = [first for first in range(4) if _long_asked(recall, first, long).cause is not Cause.FIRST_SEEN]
+    assert known == [2, 3]
+    recall.remember(PARTITION, (9, *[0] * MOST_TOKENS), MOST_TOKENS, Outline())
+    assert _long_asked(recall, 9, MOST_TOKENS).cause is Cause.EVICTED
+
+
+def _long_asked(recall: Recall, first: int, length: int) -> Reuse:
+    asked = Asked((first, *[0] * (length - 1)), Outline(), 0, None, True)
+    return recall.explain(PARTITION, asked, lambda tokens: "")

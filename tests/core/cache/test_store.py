@@ -179,3 +179,56 @@ def test_a_store_without_room_keeps_nothing() -> None:
     store.put(header_of(), (1, 2, 3), state_of((1, 2, 3)))
     assert store.match(IDENTITY, OWNER, (1, 2, 3)) is None
     assert not store.keeps
+
+
+def test_what_the_store_cannot_write_is_told_once_and_stays_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1, settle=0.0)
+    # No vocabulary has ids of 33 bits, and the file's format has none either.
+    strange = (2**32, 1, 2)
+    for tokens in (strange, (3, 4, 5)):
+        store.put(header_of(), tokens, state_of(tokens))
+        assert store.wait_written(WAIT)
+    assert str(tmp_path) in store.stats()[1].problem
+    assert fetched(store, OWNER, strange) == (3, state_of(strange))
+    assert fetched(store, OWNER, (3, 4, 5)) == (3, state_of((3, 4, 5)))
+    store.close(WAIT)
+    assert [record.message for record in caplog.records] == [
+        "storing prefixes failed",
+        "prefixes are no longer stored on disk",
+    ]
+
+
+def test_files_that_another_process_deleted_are_forgotten_with_the_next_that_is_written(tmp_path: Path) -> None:
+    mine, others = (PrefixStore(0, DiskTier(tmp_path, 5_000), min_tokens=1, settle=0.0) for _ in range(2))
+    for first in range(3):
+        mine.put(header_of(), (first, 1, 2), state_of((first, 1, 2), 1_000))
+        assert mine.wait_written(WAIT)
+    for first in range(3, 6):
+        others.put(header_of(), (first, 1, 2), state_of((first, 1, 2), 1_000))
+        assert others.wait_written(WAIT)
+    assert mine.stats()[1].entries == 3
+    mine.put(header_of(), (9, 1, 2), state_of((9, 1, 2), 1_000))
+    assert mine.wait_written(WAIT)
+    files = {each.path for each in list_stored_files(tmp_path)}
+    there = [first for first in (0, 1, 2, 9) if mine.match(IDENTITY, OWNER, (first, 1, 2)) is not None]
+    assert mine.stats()[1].entries == len(there) < 4
+    for first in there:
+        match = mine.match(IDENTITY, OWNER, (first, 1, 2))
+        assert match is not None
+        assert match.entry.path in files
+    mine.close(WAIT)
+    others.close(WAIT)
+
+
+def test_what_is_too_large_for_the_disk_leaves_its_shorter_beginning_to_the_next_start(tmp_path: Path) -> None:
+    store = PrefixStore(300, DiskTier(tmp_path, 5_000), min_tokens=1, settle=0.0)
+    for tokens, size in (((1, 2), 100), ((1, 2, 3), 6_000), ((4, 5), 100)):
+        store.put(header_of(), tokens, state_of(tokens, size))
+        assert store.wait_written(WAIT)
+    store.close(WAIT)
+    again = PrefixStore(300, DiskTier(tmp_path, 5_000), min_tokens=1)
+    again.load(IDENTITY)
+    assert fetched(again, OWNER, (1, 2, 3)) == (2, state_of((1, 2)))
+    again.close(WAIT)
