@@ -136,22 +136,22 @@ class DiskTier:
         return self.folder / header.identity.digest / f"{name}{SUFFIX}"
 
     def _count(self) -> None:
-        """Look at the folder and the disk, once."""
+        """Look at the folder and the disk, once. The limit may be lower than it was at the last start."""
         if self._counted:
             return
         self._counted = True
         if not self._bounded:
             self.limit = choose_disk_limit(self.folder)
-        self.used = sum(each.size for each in self.files())
+        self._make_room(0)
 
     def _make_folder(self, folder: Path) -> None:
         for each in (self.folder, folder):
             if not each.is_dir():
                 each.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
 
-    def _make_room(self, size: int, path: Path) -> list[Path]:
-        """Delete the files used longest ago until `path` may have `size` bytes within the limit; returns the others
-        that are left."""
+    def _make_room(self, size: int, path: Path | None = None) -> list[Path]:
+        """Delete the files used longest ago until `path`, a new one or not, may have `size` bytes within the limit;
+        returns the others that are left."""
         _sweep(self.folder)
         others = [each for each in self.files() if each.path != path]
         self.used = sum(each.size for each in others)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Seq
-from enum import Enum, auto
 
 from msgspec.structs import replace
 
@@ -18,14 +17,6 @@ from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDel
 from core.requests import ResolvedGeneration
 from core.serving.job import LoopJob
 from core.snapshots import RequestRow, RequestState, Reuse
-
-
-class End(Enum):
-    """Why a choice's sequence is given up."""
-
-    FINISHED = auto()
-    CANCELLED = auto()
-    FAILED = auto()
 
 
 class RequestJob(LoopJob):

@@ -52,6 +52,17 @@ def test_the_files_used_longest_ago_make_room(tmp_path: Path) -> None:
     assert not tier.problem
 
 
+def test_a_lower_limit_than_at_the_last_start_is_kept_at_once(tmp_path: Path) -> None:
+    before = DiskTier(tmp_path, 10_000)
+    for number in range(3):
+        written = before.write(header_of(), (number,), bytes(1_000))
+        assert written is not None
+        os.utime(written[0], (number, number))
+    tier = DiskTier(tmp_path, 4_000)
+    assert {found.tokens for _, found in tier.load(IDENTITY.digest)} == {(1,), (2,)}
+    assert sum(file.size for file in list_stored_files(tmp_path)) == tier.used <= 4_000
+
+
 def test_a_damaged_file_is_told_deleted_and_a_miss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tier = DiskTier(tmp_path, 10_000)
     written = tier.write(header_of(), (1, 2, 3), b"state")
