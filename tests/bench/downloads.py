@@ -25,6 +25,7 @@ from core.models.hub.hub import Hub
 from core.settings.schema import DownloadSettings
 from tests.bench.report import table
 from tests.fakes.hub import LoopbackHub, Sparse
+from tests.fakes.processes import isolate
 
 REPO = "owner/model-GGUF"
 LABEL = "Q4_K_M"
@@ -107,11 +108,10 @@ def _killed(hub: Serving, folder: Path, size: int, kills: int) -> str:
 
 
 def _puller(hub: Serving, folder: Path) -> subprocess.Popen[bytes]:
-    variables = {"BENCHTOP_HOME": folder / "benchtop", "HF_HOME": folder, "HF_ENDPOINT": hub.url}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "BENCHTOP_"))}
+    variables = {"BENCHTOP_HOME": str(folder / "benchtop"), "HF_HOME": str(folder), "HF_ENDPOINT": hub.url}
     return subprocess.Popen(
         [sys.executable, "-m", "tui.cli.main", "pull", f"{REPO}:{LABEL}"],
-        env=kept | {name: str(value) for name, value in variables.items()},
+        env=isolate(folder, **variables),
         stderr=subprocess.DEVNULL,
     )
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from tests.fakes.processes import PATIENCE_SECONDS, isolate
+
 HERE = Path(__file__).parent
-PATIENCE_SECONDS = 120.0
 
 
 def install(name: str, folder: Path) -> Path:
@@ -31,9 +28,7 @@ def install(name: str, folder: Path) -> Path:
 
 def environment(site: Path, home: Path) -> dict[str, str]:
     """Of a process that finds what is installed in `site`, and nothing of the user's."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "BENCHTOP_"))}
-    told = {"BENCHTOP_HOME": str(home), "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
-    return kept | told | {"PYTHONPATH": str(site)}
+    return isolate(home, HF_HUB_OFFLINE="1", COLUMNS="120", PYTHONPATH=str(site))
 
 
 def run(*words: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -51,23 +46,3 @@ def run(*words: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProc
 
 def tui(*words: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return run("-m", "tui.cli.main", *words, cwd=cwd, env=env)
-
-
-@contextmanager
-def serving(*words: str, cwd: Path, env: dict[str, str]) -> Iterator[str]:
-    """The address of a server that runs as long as the block, and ends in good order."""
-    command = [sys.executable, "-m", "tui.cli.main", "--serve", *words, "--port", "0", "--no-benchmark"]
-    log = cwd / "serving.log"
-    with log.open("w") as out:
-        child = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=out, text=True)
-    try:
-        assert child.stdout is not None
-        line = next((line for line in child.stdout if line.startswith("Serving ")), None)
-        assert line is not None, log.read_text()
-        yield line.split(" at ")[1].strip().removesuffix("/v1")
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(PATIENCE_SECONDS) == 0
-        assert "Traceback" not in log.read_text()
-    finally:
-        child.kill()
-        child.communicate()

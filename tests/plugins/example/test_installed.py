@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.plugins.packages import PATIENCE_SECONDS, environment, run, serving, tui
+from tests.fakes.processes import PATIENCE_SECONDS, serving
+from tests.plugins.packages import environment, run, tui
 
 MODEL = "PAIRS 1\nhello big 3\nhello small 1\nbig world 1\nsmall room 1\n"
 WEAR = """
@@ -57,7 +58,7 @@ def test_its_models_are_listed_and_damage_is_told(example_site: Path, tmp_path: 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGTERM")
 def test_its_model_answers_over_http(example_site: Path, tmp_path: Path) -> None:
     path = model_in(tmp_path)
-    with serving(str(path), cwd=tmp_path, env=environment(example_site, tmp_path)) as url:
+    with serving(tmp_path / "log", str(path), cwd=tmp_path, env=environment(example_site, tmp_path)) as url:
         body = {"model": "greeting", "messages": [{"role": "user", "content": "well hello"}]}
         answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE_SECONDS).json()
         engines = httpx.get(f"{url}/v1/engines", timeout=PATIENCE_SECONDS).json()

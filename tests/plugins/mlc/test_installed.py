@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.plugins.packages import PATIENCE_SECONDS, environment, serving, tui
+from tests.fakes.processes import PATIENCE_SECONDS, serving
+from tests.plugins.packages import environment, tui
 
 DOCUMENTED = Path(__file__).with_name("documented")
 
@@ -30,7 +31,7 @@ def test_a_folder_is_served_by_the_installed_plugin(mlc_site: Path, tmp_path: Pa
     (folder / "ndarray-cache.json").write_text("{}")
     env = environment(mlc_site, tmp_path)
     env["PYTHONPATH"] += f"{os.pathsep}{DOCUMENTED}"
-    with serving(str(folder), cwd=tmp_path, env=env) as url:
+    with serving(tmp_path / "log", str(folder), env=env, cwd=tmp_path) as url:
         body = {"model": "mine", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0}
         answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE_SECONDS)
     assert answer.status_code == 200, answer.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from core.models.downloads.journal import Added, DownloadJournal, Moved
 from core.models.downloads.status import DownloadState
 from core.models.hub.repository import Quant, RepoFile
 from tests.fakes.hub import Fault, LoopbackHub, Sparse
+from tests.fakes.processes import isolate
 from tui.cli.pull import format_duration
 
 PATIENCE = 60.0
@@ -32,9 +32,8 @@ def hub() -> Iterator[LoopbackHub]:
 
 
 def environment(hub: LoopbackHub, home: Path) -> dict[str, str]:
-    told = {"BENCHTOP_HOME": home / "benchtop", "HF_HOME": home / "hf", "HF_ENDPOINT": hub.url, "COLUMNS": 200}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    return kept | {key: str(value) for key, value in told.items()} | {"BENCHTOP_DOWNLOADS_RESERVE": "0"}
+    told = {"BENCHTOP_DOWNLOADS_RESERVE": "0", "HF_ENDPOINT": hub.url, "COLUMNS": "200"}
+    return isolate(home, **told, BENCHTOP_HOME=str(home / "benchtop"))
 
 
 def start(hub: LoopbackHub, home: Path, *words: str, **more: str) -> subprocess.Popen[str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,10 +16,10 @@ import pytest
 
 from core.guide import WEIGHTS
 from tests.fakes.hub import LoopbackHub
+from tests.fakes.processes import PATIENCE_SECONDS, isolate, serve_command, serving
 
-PATIENCE = 120.0
 NAME = "owner/guide-GGUF"
-QUICK = ("--no-benchmark", "--engine", "llamacpp", "--port", "0")
+QUICK = ("--engine", "llamacpp")
 
 
 @pytest.fixture
@@ -32,32 +30,8 @@ def hub() -> Iterator[LoopbackHub]:
 
 
 def environment(home: Path, hub: LoopbackHub | None = None) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "BENCHTOP_"))}
-    told = {"BENCHTOP_HOME": str(home), "HF_HOME": str(home / "hf"), "BENCHTOP_DOWNLOADS_RESERVE": "0"}
-    offline = {"HF_HUB_OFFLINE": "1"}
-    return kept | told | ({"HF_ENDPOINT": hub.url} if hub else offline)
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "tui.cli.main", "--serve", *words, *QUICK]
-
-
-@contextmanager
-def serving(log: Path, *words: str, **environ: str) -> Iterator[str]:
-    """The address of a server that runs as long as the block; the process ends in good order, without a traceback."""
-    with log.open("w") as out:
-        child = subprocess.Popen(command(*words), env=environ, stdout=subprocess.PIPE, stderr=out, text=True)
-    try:
-        assert child.stdout is not None
-        line = next((line for line in child.stdout if line.startswith("Serving ")), None)
-        assert line is not None, log.read_text()
-        yield line.split(" at ")[1].strip().removesuffix("/v1")
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(PATIENCE) == 0
-        assert "Traceback" not in log.read_text()
-    finally:
-        child.kill()
-        child.communicate()
+    where = {"HF_ENDPOINT": hub.url} if hub else {"HF_HUB_OFFLINE": "1"}
+    return isolate(home, BENCHTOP_DOWNLOADS_RESERVE="0", **where)
 
 
 def asked(model: str, text: str = "What is a KV cache?", **fields: object) -> dict[str, object]:
@@ -66,12 +40,12 @@ def asked(model: str, text: str = "What is a KV cache?", **fields: object) -> di
 
 def test_a_model_that_is_not_here_is_not_downloaded_unasked(hub: LoopbackHub, tmp_path: Path) -> None:
     done = subprocess.run(
-        command(NAME),
+        serve_command(NAME, *QUICK),
         env=environment(tmp_path, hub),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 2
@@ -82,14 +56,14 @@ def test_a_model_that_is_not_here_is_not_downloaded_unasked(hub: LoopbackHub, tm
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGTERM")
 def test_with_pull_it_is_downloaded_served_and_answers(hub: LoopbackHub, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with serving(log, NAME, "--pull", **environment(tmp_path, hub)) as url:
+    with serving(log, NAME, "--pull", *QUICK, env=environment(tmp_path, hub)) as url:
         told = log.read_text()
-        answer = httpx.post(f"{url}/v1/chat/completions", json=asked(NAME), timeout=PATIENCE)
+        answer = httpx.post(f"{url}/v1/chat/completions", json=asked(NAME), timeout=PATIENCE_SECONDS)
         assert answer.status_code == 200
         assert answer.json()["choices"][0]["message"]["content"]
     assert f"{NAME}:F16 is not on this machine: 7.4 MB to download; it fits" in told
     sent = hub.bytes_sent("/cdn/*")
-    with serving(log, NAME, **environment(tmp_path)):
+    with serving(log, NAME, *QUICK, env=environment(tmp_path)):
         assert hub.bytes_sent("/cdn/*") == sent
 
 
@@ -98,14 +72,14 @@ def test_with_pull_it_is_downloaded_served_and_answers(hub: LoopbackHub, tmp_pat
 def test_on_a_terminal_it_is_asked_for(hub: LoopbackHub, tmp_path: Path, answer: str, said: str, status: int) -> None:
     import pexpect
 
-    program, *words = command(NAME)
+    program, *words = serve_command(NAME, *QUICK)
     child = pexpect.spawn(
         program,
         words,
         env=environment(tmp_path, hub) | {"TERM": "xterm-256color"},
         dimensions=(24, 200),
         encoding="utf-8",
-        timeout=PATIENCE,
+        timeout=PATIENCE_SECONDS,
     )
     child.expect(r"is not on this machine: 7\.4 MB to download; it fits with a context of [\d,]+ tokens")
     child.expect(r"Download it\?")
@@ -127,7 +101,7 @@ def test_three_models_in_the_room_of_two_answer_two_hundred_requests(tmp_path: P
     settings = f"[pool]\nmemory_limit = '200MB'\n[queue]\nmax_queue = 0\n[model]\nslots = 16\nctx_size = 2048\n{models}"
     (tmp_path / "config.toml").write_text(settings)
     log = tmp_path / "log"
-    with serving(log, "-C", str(tmp_path / "config.toml"), **environment(tmp_path)) as url:
+    with serving(log, "-C", str(tmp_path / "config.toml"), *QUICK, env=environment(tmp_path)) as url:
         failures, most = asyncio.run(many(url, 200))
     assert failures == []
     assert most == 2
@@ -152,6 +126,6 @@ async def many(url: str, count: int) -> tuple[list[str], int]:
             models = (await client.get("/v1/models")).json()["data"]
             most = max(most, sum(model["state"] == "ready" for model in models))
 
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as client:
         await asyncio.gather(*(one(number, chance.choice("abc"), chance.random() < 0.5) for number in range(count)))
     return failures, most

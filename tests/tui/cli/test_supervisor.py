@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from core.guide import WEIGHTS
 from core.supervision import Note, ServerJournal, read_note
-from tests.tui.cli.test_serve import PATIENCE, QUICK, asked, environment
+from tests.fakes.processes import PATIENCE_SECONDS, serve_command
+from tests.tui.cli.test_serve import QUICK, asked, environment
 from tui.cli.supervisor import MOST_SERVED_DEATHS, QUICK_SECONDS, Blame, Death
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="deaths by signals are those of POSIX")
@@ -38,7 +39,7 @@ class Supervised(Struct):
 
     def health(self) -> dict[str, object]:
         """Waits in the socket's queue while no server is there."""
-        with httpx.Client(timeout=PATIENCE) as client:
+        with httpx.Client(timeout=PATIENCE_SECONDS) as client:
             while True:
                 body = client.get(f"{self.url}/health").json()
                 if body["status"] != "loading":
@@ -46,7 +47,7 @@ class Supervised(Struct):
 
     def ask(self, model: str) -> httpx.Response:
         """Asks again where a server that has just begun says that it does not know its models yet."""
-        with httpx.Client(timeout=PATIENCE) as client:
+        with httpx.Client(timeout=PATIENCE_SECONDS) as client:
             while True:
                 reply = client.post(f"{self.url}/v1/chat/completions", json=asked(model))
                 if reply.status_code != 503 or "retry-after" not in reply.headers:
@@ -55,16 +56,15 @@ class Supervised(Struct):
     def killed(self, number: int) -> None:
         victim = self.server
         victim.send_signal(number)
-        victim.wait(PATIENCE)
+        victim.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
 def supervised(folder: Path, *words: str, **environ: str) -> Iterator[Supervised]:
     log = folder / "log"
-    words = ("--serve", *words, "--supervise", *QUICK)
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tui.cli.main", *words],
+            serve_command(*words, "--supervise", *QUICK),
             env=environment(folder) | environ,
             stdout=subprocess.PIPE,
             stderr=out,
@@ -93,7 +93,7 @@ def test_a_server_that_was_killed_comes_back_on_its_port_and_says_what_it_died_o
         reply = under.ask("guide")
         assert reply.status_code == 200
         under.process.send_signal(signal.SIGTERM)
-        assert under.process.wait(PATIENCE) == 0
+        assert under.process.wait(PATIENCE_SECONDS) == 0
     assert "Traceback" not in under.log.read_text()
 
 
@@ -106,13 +106,16 @@ def test_a_file_that_is_cut_short_while_it_is_mapped_ends_the_server_and_not_the
     with supervised(tmp_path, str(link), "--models", "guide") as under:
         os.truncate(blobs / "abc.gguf", 4096)
         with pytest.raises(httpx.HTTPError):
-            httpx.post(f"{under.url}/v1/chat/completions", json=asked("cut"), timeout=PATIENCE)
+            httpx.post(f"{under.url}/v1/chat/completions", json=asked("cut"), timeout=PATIENCE_SECONDS)
         health = under.health()
         assert health["restarts"] == 1
         assert "died of SIGBUS while 1 request ran on cut" in str(health["last_death"])
         reply = under.ask("guide")
         assert reply.status_code == 200
-        assert httpx.post(f"{under.url}/v1/chat/completions", json=asked("cut"), timeout=PATIENCE).status_code >= 500
+        assert (
+            httpx.post(f"{under.url}/v1/chat/completions", json=asked("cut"), timeout=PATIENCE_SECONDS).status_code
+            >= 500
+        )
 
 
 def test_the_key_made_for_a_run_outlives_its_servers(tmp_path: Path) -> None:
@@ -121,27 +124,27 @@ def test_the_key_made_for_a_run_outlives_its_servers(tmp_path: Path) -> None:
         told = next(line for line in under.process.stdout if line.startswith("API key"))
         key = told.rsplit(" ", 1)[1].strip()
         under.killed(signal.SIGSEGV)
-        models = httpx.get(f"{under.url}/v1/models", headers={"x-api-key": key}, timeout=PATIENCE)
+        models = httpx.get(f"{under.url}/v1/models", headers={"x-api-key": key}, timeout=PATIENCE_SECONDS)
         assert models.status_code == 200
         under.process.send_signal(signal.SIGINT)
-        assert under.process.wait(PATIENCE) == 130
+        assert under.process.wait(PATIENCE_SECONDS) == 130
 
 
 def test_a_server_without_its_supervisor_goes(tmp_path: Path) -> None:
     with supervised(tmp_path, "guide") as under:
         orphan = under.server
         under.process.kill()
-        orphan.wait(PATIENCE)
+        orphan.wait(PATIENCE_SECONDS)
 
 
 def test_a_mistake_on_the_command_line_is_told_once(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tui.cli.main", "--serve", "no-such-model", "--supervise", *QUICK],
+        serve_command("no-such-model", "--supervise", *QUICK),
         env=environment(tmp_path),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 2
