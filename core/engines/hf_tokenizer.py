@@ -113,7 +113,7 @@ def _native(name: str, path: Path, data: str) -> Native:
 
     try:
         made: Native = Tokenizer.from_str(data)
-    except Exception as error:
+    except Exception as error:  # tokenizers raises bare Exceptions for all that is wrong with a file
         raise ArtifactError(name, f"The tokenizer of {name} in {path} is damaged or too new: {error}.") from error
     made.no_truncation()
     made.no_padding()

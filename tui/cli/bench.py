@@ -26,6 +26,15 @@ def run_bench(given: Arguments) -> int:
     """Run the suite and print its table; 1 when a case went wrong. Raises BenchtopError."""
     if not (1 <= given.rounds <= 1000 and 1 <= given.prompt <= 100_000 and 2 <= given.decode <= 100_000):
         raise UsageError("--rounds is 1 to 1000, --prompt 1 to 100000, --decode 2 to 100000.")
+    paths: dict[ExportFormat, Path | None] = {
+        ExportFormat.JSON: given.json,
+        ExportFormat.CSV: given.csv,
+        ExportFormat.MARKDOWN: given.markdown,
+    }
+    for named in filter(None, paths.values()):
+        # Told now, and not when all is measured.
+        if named.is_dir() or not named.parent.is_dir():
+            raise UsageError(f"No file can be written at {named}; name a file in a folder that is there.")
     plan = parse_sweeps(given.sweep, SuitePlan(rounds=given.rounds, prompt=given.prompt, decoded=given.decode))
     workbench = Workbench(load_settings(given.flags(), config_file=given.config))
     console = Paper(stderr=True)
@@ -37,11 +46,6 @@ def run_bench(given: Arguments) -> int:
     benchtable.print_tables(out, workbench.bench.compare(measured))
     for sentence in list_inapplicable(measured, plan):
         out.tell(sentence, wrap=True)
-    paths: dict[ExportFormat, Path | None] = {
-        ExportFormat.JSON: given.json,
-        ExportFormat.CSV: given.csv,
-        ExportFormat.MARKDOWN: given.markdown,
-    }
     for form, path in paths.items():
         if path is not None:
             _write(path, export_run(measured, form))

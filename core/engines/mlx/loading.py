@@ -74,6 +74,7 @@ def _network(artifact: Artifact, folder: MlxFolder) -> Any:
             artifact.name, f"The weights of {artifact.name} cannot be read: {error}; download the model again."
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, NotImplementedError) as error:
+        # mlx-lm builds the network of whatever config.json says, and fails in all these ways where it does not know it.
         raise LoadFailed(
             artifact.name,
             f"mlx-lm does not run {artifact.name} (model type {folder.architecture}): {_first_line(error)}",

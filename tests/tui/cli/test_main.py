@@ -130,6 +130,7 @@ MISTAKES = [
     (["list", "everything"], "'everything' is one too many; write `tui list [models] [options]`."),
     (["pull", "a", "--concurrency", "three"], "'three' is no whole number"),
     (["bench", "guide", "--rounds", "0"], "--rounds is 1 to 1000"),
+    (["bench", "guide", "--json", "no-such-folder/rows.json"], "No file can be written at no-such-folder"),
     (["doctor", "--serve"], "There is no option --serve"),
     (["doctor", "guide"], "'guide' is one too many; write `tui doctor`."),
     (["config", "imprt", "server.json"], "Did you mean `tui config import`?"),
