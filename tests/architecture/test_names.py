@@ -33,7 +33,7 @@ VERBS = _words("""
     make map mark mask match measure mend merge move name normalise normalize open outline pack pair parse pass pause
     pick plan poll pool post prepare print provide put quote raise rank read receive refuse register rehearse
     release remove render repeat replay reply report require reset resolve rest restore resume retry reuse rotate
-    run save scan seal search see select send serve set settle shorten show sign skip sort split start stop store
+    run save scan seal search see seed select send serve set settle shorten show sign skip sort split start stop store
     study suggest sum summarize supervise swap sync take tell tokenise train transcribe translate trim truncate try
     unlink unpack unpermute update use verify wait walk watch wrap write
 """)
