@@ -14,6 +14,7 @@ from litestar.types import Receive
 from api.http.body_faults import explain_body
 from api.http.errors import BodyTooLarge
 from core.errors import Cancelled, RequestError
+from core.wrong_values import explain_value, find_type, list_choices
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -46,7 +47,7 @@ def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        raise _wrong_field(str(error), _field_names(decoder)) from None
+        raise _wrong_field(str(error), decoder.type) from None
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise _no_json(raw, error) from None
 
@@ -70,23 +71,21 @@ def _no_json(raw: bytes, error: UnicodeDecodeError | msgspec.DecodeError | Recur
     return RequestError(f"The body is not JSON: {_lower_first(str(error))}.")
 
 
-def _field_names(decoder: msgspec.json.Decoder[Body]) -> Sequence[str]:
-    return tuple(decoder.type.__struct_fields__)
-
-
-def _wrong_field(message: str, known: Sequence[str]) -> RequestError:
+def _wrong_field(message: str, kind: type[msgspec.Struct]) -> RequestError:
     """Turn msgspec's "Expected `int` >= 1 - at `$.n`" into a sentence about the field `n`."""
     found = _PATH.search(message)
     path = found["path"].replace("[...]", "") if found else ""
     what = message[: found.start()] if found else message
+    known = kind.__struct_fields__ if not path else ()
     if unknown := _UNKNOWN.match(what):
-        return refuse_unknown_field(_join_path(path, unknown["name"]), known if not path else ())
+        return refuse_unknown_field(_join_path(path, unknown["name"]), known)
     if missing := _MISSING.match(what):
         name = _join_path(path, missing["name"])
         return RequestError(f"The field `{name}` is missing.", name)
     if not path:
-        return RequestError(f"The body is wrong: {_lower_first(what)}.")
-    return RequestError(f"The field `{path}` is wrong: {_lower_first(what)}.", path)
+        return RequestError(f"The body is wrong: {explain_value(what, 'it')}.")
+    choices = tuple(list_choices(find_type(kind, path.split("."))))
+    return RequestError(f"The field `{path}` is wrong: {explain_value(what, 'it', choices)}.", path)
 
 
 def refuse_unknown_field(name: str, known: Sequence[str]) -> RequestError:

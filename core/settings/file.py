@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from core.errors import ConfigError
 from core.files import read_regular
-from core.settings.check import list_structs
 from core.settings.merge import Tree
 from core.text_files import decode_text
+from core.wrong_values import list_structs
 
 MOST_FILE_BYTES = 4 * 1024 * 1024
 """Bytes of a config file; a larger file is no config file."""

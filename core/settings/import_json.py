@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 from core.contract.declared import Declared
 from core.decoding.speculate import PROMPT_LOOKUP
 from core.errors import ConfigError, ModelNotFound
-from core.settings.check import build_error, convert_values, list_structs
+from core.settings.check import build_error, convert_values
 from core.settings.llama_cpp_server import (
     AS_DEFAULT,
     CHANGES_ANSWERS,
@@ -31,6 +31,7 @@ from core.settings.llama_cpp_server import (
     ModelOptions,
 )
 from core.settings.merge import Tree
+from core.wrong_values import list_structs
 
 SMALLEST_CONTEXT_TOKENS: Final = 16
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from core.contract.declared import list_fields
 from core.errors import ConfigError
 from core.hosts import parse_host
-from core.settings.check import build_error, convert_values, list_structs
+from core.settings.check import build_error, convert_values
 from core.settings.environment import list_given_variables
 from core.settings.file import is_there, read_config
 from core.settings.merge import DEFAULT, Key, Origin, OriginKind, SettingsSource, Tree, drop_overruled, merge_sources
@@ -22,6 +22,7 @@ from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import ServerSettings, Settings, find_folders, read_host_name, read_origin
 from core.sizes import parse_size
+from core.wrong_values import list_structs
 
 SHARED = {**{key: ("model", key) for key in ModelSettings.__struct_fields__}, "ttl": ("pool", "model_ttl")}
 """Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""

@@ -70,7 +70,7 @@ def test_a_file_in_the_config_folder_is_a_theme(tmp_path: Path) -> None:
     [
         ({"quiet": None}, "quiet is missing."),
         ({"quite": "#e0e0e0"}, "quite is unknown; did you mean quiet?"),
-        ({"dark": "yes"}, "dark: Expected `bool`, got `str`."),
+        ({"dark": "yes"}, "dark: expected true or false, got a text."),
         ({"edge": "grey"}, "edge: 'grey' is no colour; write it as #rrggbb."),
         ({"quiet": "#404040"}, "quiet: #404040 on the background #101010 has a contrast of 1.8, where text needs 4.5"),
         ({"name": "mine"}, "name is unknown; a theme goes by its file."),

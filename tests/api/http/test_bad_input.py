@@ -144,6 +144,19 @@ async def test_a_missing_field_is_named(echo: Served, missing: str) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"top_p": 2}, "`top_p` is wrong: it is too large; at most 1."),
+        ({"stop": 5}, "`stop` is wrong: expected a text or a list, got a whole number."),
+        ({"messages": []}, "`messages` is wrong: it is too short; at least 1 item."),
+        ({"guided_choice": "yes"}, "`guided_choice` is wrong: expected a list, got a text."),
+    ],
+)
+async def test_a_wrong_value_is_told_in_words_of_json(echo: Served, fields: dict[str, object], said: str) -> None:
+    assert said in (await echo.chat(**fields)).json()["error"]["message"]
+
+
 async def test_a_mistyped_field_gets_a_suggestion(echo: Served) -> None:
     response = await echo.chat(temprature=1)
     assert "did you mean `temperature`?" in response.json()["error"]["message"]

@@ -232,7 +232,7 @@ MISTAKES = {
     "missing": ({"model": {"from_pretrained": {"repo_id": "a/b"}}}, "model.from_pretrained.filename is missing."),
     "no model": ({"disk_cache": {"path": "x"}}, "model is missing."),
     "foreign section": ({"model": LOCAL, "queue": {}}, "queue is unknown; there are model, server, disk_cache."),
-    "wrong type": ({"model": {**LOCAL, "n_ctx": "big"}}, "model.n_ctx: Expected `int | null`, got `str`."),
+    "wrong type": ({"model": {**LOCAL, "n_ctx": "big"}}, "model.n_ctx: expected a whole number, got a text."),
     "out of range": ({"model": {**LOCAL, "threads": 0}}, "model.threads: 0 is too small; at least 1."),
     "port": ({"server": {"port": 70000}, "model": LOCAL}, "server.port: 70000 is too large; at most 65535."),
     "small context": (

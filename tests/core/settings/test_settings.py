@@ -10,12 +10,12 @@ import pytest
 from core.contract.declared import list_fields
 from core.contract.options import KvType, LoadOptions, Lora
 from core.errors import ConfigError
-from core.settings.check import list_structs
 from core.settings.environment import name_variable
 from core.settings.load import SHARED, load_settings, read_settings
 from core.settings.merge import DEFAULT, Origin, OriginKind
 from core.settings.profile import Profile
 from core.settings.schema import ServerSettings, Settings, find_folders
+from core.wrong_values import list_structs
 
 
 @pytest.fixture
@@ -194,8 +194,8 @@ MISTAKES = {
     "unlike any key": ("[log]\nzzz = 1\n", r"log\.zzz is unknown; there are level\."),
     "unknown section": ("[serve]\nport = 1\n", r"serve is unknown; did you mean server\?"),
     "out of range": ("[server]\nport = 99999\n", r"server\.port: 99999 is too large; at most 65535\."),
-    "wrong type": ('[server]\nport = "80"\n', r"server\.port: Expected `int`, got `str`\."),
-    "no section": ("server = 3\n", r"server: Expected `object`, got `int`\."),
+    "wrong type": ('[server]\nport = "80"\n', r"server\.port: expected a whole number, got a text\."),
+    "no section": ("server = 3\n", r"server: expected an object, got a whole number\."),
     "nan": ("[queue]\nqueue_timeout = nan\n", r"queue\.queue_timeout: nan is no number; more than 0\."),
     "not above": ("[bench]\nbudget = 0\n", r"bench\.budget: 0 is too small; more than 0\."),
     "type of cache": ('[model]\nkv_type = "q9"\n', r"model\.kv_type: 'q9' is none of f16, bf16, f32, q8_0, q4_0\."),
@@ -211,8 +211,8 @@ MISTAKES = {
         "[models.q.sampling]\ntop_p = 2\n",
         r"models\.q\.sampling\.top_p: 2 is too large; at most 1\.",
     ),
-    "no model's table": ("[models]\nqwen = 1\n", r"models\.qwen: Expected `object`, got `int`\."),
-    "no tables of models": ('models = ["qwen"]\n', r"models: Expected `object`, got `array`\."),
+    "no model's table": ("[models]\nqwen = 1\n", r"models\.qwen: expected an object, got a whole number\."),
+    "no tables of models": ('models = ["qwen"]\n', r"models: expected an object, got a list\."),
     "nameless model": ('[models.""]\n', r"models has an entry without a name; give it one\."),
     "size": ('[pool]\nmemory_limit = "much"\n', r"pool\.memory_limit: 'much' is no size; write it as 12GB"),
     "strategy": (
