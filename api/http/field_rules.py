@@ -15,6 +15,7 @@ from api.http.replies import Headers
 
 Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
+EMPTY: Final[tuple[Json, ...]] = ("", [], {})
 NEUTRAL: Final[tuple[Json, ...]] = (None, False, 0, "", [], {})
 """With one of these values an unknown field asks for nothing; with any other value it may be a misspelt known field."""
 MOST_TOLD_NAMES: Final = 40
@@ -30,6 +31,8 @@ class Rule(Struct, frozen=True):
     """Other values are dropped and told; they are refused where this is false."""
     instead: str = ""
     """What to do instead, where that is more than leaving the field out."""
+    why: str = ""
+    """Why no value of it is a client's to give, where that is why it is refused: the end of a sentence."""
 
     def takes(self, value: Json) -> bool:
         plain = _without_nulls(value)
@@ -47,6 +50,11 @@ def drop_field(*neutral: Json) -> Rule:
 def allow_only(*neutral: Json, instead: str = "") -> Rule:
     """A field that would change the answer with any value but these."""
     return Rule(neutral, instead=instead)
+
+
+def leave_to_operator(why: str) -> Rule:
+    """A field that only the operator of the server may set."""
+    return Rule(EMPTY, why=why)
 
 
 def is_neutral(value: Json) -> bool:

@@ -169,6 +169,8 @@ class _Settling:
 def refuse_value(field: str, rule: Rule) -> RequestError:
     """A refusal of a field that would change the answer."""
     shown = field[:128]
+    if rule.why:
+        return RequestError(f"The field `{shown}` is for the server's own settings alone: {rule.why}.", shown)
     values = " or ".join(msgspec.json.encode(each).decode() for each in rule.neutral)
     allowed = f", or with {values}" if values and len(values) <= 80 else ""
     instead = f"; {rule.instead}" if rule.instead else ""

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from api.http.field_rules import Json, allow_only, drop_field
+from api.http.field_rules import EMPTY, Json, allow_only, drop_field
 from api.http.settle import Wire
 from core.errors import RequestError
 from core.requests import (
@@ -29,7 +29,6 @@ FormatValue = Annotated[Raw, Meta(extra_json_schema={"anyOf": [{"type": ["object
 Pattern = Annotated[str, Meta(max_length=1_000_000)]
 Texts = Annotated[list[Annotated[str, Meta(max_length=4096)]], Meta(max_length=20_000)]
 TYPES: Final = ("text", "json_object", "json_schema")
-EMPTY: Final[tuple[Json, ...]] = ("", [], {})
 NEUTRAL: Final[Mapping[str, tuple[Json, ...]]] = {
     "response_format": ({},),
     "grammar": EMPTY,

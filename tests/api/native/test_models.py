@@ -45,12 +45,20 @@ def test_bounds_are_those_of_the_settings(field: Declared) -> None:
     assert error.value.field == name
 
 
+def test_what_is_kept_back_may_stand_there_empty() -> None:
+    assert LOAD_BODY.decode(b'{"model": "m", "loras": [], "remote_api_key": null}').ignored == ()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"loras": ["/etc/passwd"]}, "loras"),
-        ({"remote_api_key": "k"}, "remote_api_key"),
-        ({"kv_type": "q9"}, "kv_type"),
+        ({"loras": ["/etc/passwd"]}, "`loras` is for the server's own settings alone: it names files of"),
+        ({"remote_api_key": "k"}, "`remote_api_key` is for the server's own settings alone: it is a key"),
+        ({"engine": "echo"}, "`engine` is for the server's own settings alone"),
+        ({"draft": "guide"}, "`draft` is for the server's own settings alone"),
+        ({"kv_type": "q9"}, "`kv_type` is wrong: it is none of f16, bf16,"),
+        ({"ctx_size": 15}, "`ctx_size` is wrong: it is too small; at least 16."),
+        ({"slots": "two"}, "`slots` is wrong: expected a whole number, got a text."),
         ({"threads": 999_999}, "`threads` is 999999, and this machine has"),
         ({"batch_threads": 999_999}, "`batch_threads` is 999999"),
     ],
