@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from core.contract.step import Step, StepLogprob, TokenText
 from core.decoding.masks.bits import unpack_mask
+from core.errors import EngineFailed
 from core.requests import Sampling
 
 Logits = npt.NDArray[np.float32]
@@ -43,12 +44,19 @@ class Sampler:
     def draw(self, logits: Logits, mask: bytes | None = None) -> int:
         """The next token, from logits (vocabulary,) that are left as they are. It counts as said from now on.
 
-        With a mask, see `core.contract.step.Work`, one of those that it allows.
+        With a mask, see `core.contract.step.Work`, one of those that it allows. Raises EngineFailed for logits that are
+        no numbers.
         """
         adjusted = self._adjusted(logits)
         if mask is not None:
             adjusted = np.where(unpack_mask(mask, len(adjusted)), adjusted, np.float32(-np.inf))
         token = self._draw(adjusted)
+        if np.isnan(logits[token]):
+            # The largest of anything with a NaN in it is the NaN, so one look tells.
+            raise EngineFailed(
+                "The model computed logits that are no numbers: its files are damaged, or this variant is too coarse; "
+                "fetch it again, or try a variant of higher precision."
+            )
         if self._recent is not None:
             self._recent.add(token)
         return token

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
-import numpy as np
 from msgspec import Struct
 
 from core.contract.models import ModelSpec, Tokenizer
@@ -135,13 +134,6 @@ class MnnModel:
             return Step()
         state = self._sequences[work.sequence]
         rows = rows[len(rows) - 1 - len(work.draft) :]
-        drawn = verify_draft(work, lambda index, mask: _draw(state.sampler, rows[index], mask))
+        drawn = verify_draft(work, lambda index, mask: state.sampler.draw(rows[index], mask))
         self.trim(work.sequence, len(state.tokens) - len(work.draft) + len(drawn) - 1)
         return make_step(drawn, rows, state.sampling.logprobs)
-
-
-def _draw(sampler: Sampler, logits: Logits, mask: bytes | None) -> int:
-    token = sampler.draw(logits, mask)
-    if np.isnan(logits[token]):
-        raise EngineFailed("The model computed logits that are no numbers; its files may be damaged.")
-    return token

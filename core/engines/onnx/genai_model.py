@@ -138,7 +138,7 @@ class GenaiModel:
         def draw(index: int, mask: bytes | None) -> int:
             if index:
                 rows.append(self._feed(work.sequence, work.draft[index - 1 : index]))
-            return _draw(running.sampler, rows[index], mask)
+            return running.sampler.draw(rows[index], mask)
 
         return make_step(verify_draft(work, draw), rows, running.sampling.logprobs)
 
@@ -164,13 +164,6 @@ def _asked(call: Callable[[], Made]) -> Made:
 
 def _sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0].rstrip(". ")[:300] or type(error).__name__
-
-
-def _draw(sampler: Sampler, logits: Logits, mask: bytes | None) -> int:
-    token = sampler.draw(logits, mask)
-    if np.isnan(logits[token]):
-        raise EngineFailed("The model computed logits that are no numbers; try a variant of higher precision.")
-    return token
 
 
 def build_overlay(threads: int) -> str:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Logits, Sampler, make_step
+from core.decoding.sampling import Sampler, make_step
 from core.decoding.verify import verify_draft
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.batching import Batching, group_work
@@ -104,14 +104,6 @@ class OnnxModel:
             return Step()
         state = self._sequences[work.sequence]
         rows = logits[len(logits) - 1 - len(work.draft) :]
-        drawn = verify_draft(work, lambda index, mask: _draw(state.sampler, rows[index], mask))
+        drawn = verify_draft(work, lambda index, mask: state.sampler.draw(rows[index], mask))
         state.view.length -= len(work.draft) - (len(drawn) - 1)
         return make_step(drawn, rows, state.sampling.logprobs)
-
-
-def _draw(sampler: Sampler, logits: Logits, mask: bytes | None) -> int:
-    token = sampler.draw(logits, mask)
-    if np.isnan(logits[token]):
-        # The largest of anything with a NaN in it is the NaN, so one look tells.
-        raise EngineFailed("The model computed logits that are no numbers; try a variant of higher precision.")
-    return token

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from core.decoding.sampling import Sampler, compute_logprob, truncate_logits
+from core.errors import EngineFailed
 from core.requests import Sampling
 
 NEUTRAL = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=7)
@@ -34,6 +35,12 @@ def first_draw(logits: Logits, sampling: Sampling, history: tuple[int, ...] = ()
 
 def test_greedy_draws_the_first_of_the_largest() -> None:
     assert first_draw(np.array([1, 5, 5, 2], np.float32), GREEDY) == 1
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, NEUTRAL], ids=["greedy", "drawn"])
+def test_logits_that_are_no_numbers_end_the_answer(sampling: Sampling) -> None:
+    with pytest.raises(EngineFailed, match="no numbers"):
+        first_draw(np.full(4, np.nan, np.float32), sampling)
 
 
 def test_top_k_keeps_the_k_likeliest() -> None:
