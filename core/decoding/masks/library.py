@@ -38,6 +38,11 @@ def build_matcher(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
     return LLMatcher(tokenizer, grammar, log_level=0, limits=build_limits())
 
 
+def is_refusal(said: str) -> bool:
+    """Whether a matcher that took no token has `said` that its grammar does not allow it, rather than of a limit."""
+    return "doesn't satisfy the grammar" in said
+
+
 def join_grammar(start: str, main: str) -> str:
     """`main`, which `write_main` made, below a Lark grammar that refers to it."""
     return f'{{"grammars":[{json.dumps({"lark_grammar": start})},{main}]}}'
@@ -92,5 +97,6 @@ def _from_gbnf(grammar: str) -> str:
     try:
         return str(any_to_lark(grammar))
     except Exception as error:
-        # Its reader raises whatever it comes upon: that is its way to say no.
+        # Its reader raises a bare Exception for a rule that is missing or doubled, and runs in the process that tries
+        # forms alone.
         raise ValueError(str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from core.decoding.masks.library import is_refusal
 from core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -49,14 +50,21 @@ class TokenMask:
         return kept, tuple(masks)
 
     def take(self, token: int) -> None:
-        """The token was drawn. Raises RequestError where it is none of those allowed."""
-        if not self._matcher.consume_token(token):
+        """The token was drawn. Raises RequestError where it is none of those allowed, or leads to where the form is too
+        complex to go on."""
+        if self._matcher.consume_token(token):
+            return
+        if is_refusal(self._matcher.get_error()):
             raise RequestError(f"No token that `{self._field}` allows could be drawn.", self._field)
+        raise self._too_complex()
 
     def _next(self) -> bytes:
         mask = self._matcher.compute_bitmask()
         if self._matcher.is_error():
-            raise RequestError(
-                f"What `{self._field}` asks for became too complex to follow; make it simpler.", self._field
-            )
+            raise self._too_complex()
         return mask
+
+    def _too_complex(self) -> RequestError:
+        return RequestError(
+            f"What `{self._field}` asks for became too complex to follow; make it simpler.", self._field
+        )

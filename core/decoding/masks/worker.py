@@ -34,7 +34,7 @@ BY_KEYWORD: Final = (
 """What the library says of a schema, and the keyword that it means."""
 TOO_LARGE: Final = (
     *("too large", "too big", "too complex", "too many", "is too deep", "stack level", "max is", "panic"),
-    *("Unable to determine if regex is empty", "can't determine if", "fuel"),
+    *("Unable to determine if regex is empty", "can't determine if", "fuel", "maximum number of nested"),
 )
 """What it says of whatever goes beyond a limit."""
 
@@ -66,12 +66,23 @@ def _tried(tokenizer: LLTokenizer, data: bytes) -> FormReport:
         return FormUnfit(f"The {_called(form)} cannot be read: {_short(str(error))}.")
     matcher = build_matcher(tokenizer, join_grammar(ONLY_MAIN, grammar))
     if not matcher.is_error():
-        matcher.compute_bitmask()
+        first = matcher.compute_bitmask()
         if matcher.is_stopped() and not matcher.is_accepting() and not _went_wrong(matcher.get_error()):
             return FormUnfit(f"No text is of the {_called(form)}.")
+        if not matcher.is_stopped():
+            # How much may come next shows behind the first character as a rule, and is better told before an answer.
+            matcher.consume_token(_find_first(first))
+            if not matcher.is_stopped():
+                matcher.compute_bitmask()
     if matcher.is_error():
         return FormUnfit(_explained(form, matcher.get_error()))
     return FormFits(grammar)
+
+
+def _find_first(mask: bytes) -> int:
+    """The lowest token that a mask allows."""
+    bits = int.from_bytes(mask, "little")
+    return (bits & -bits).bit_length() - 1
 
 
 def _went_wrong(said: str) -> bool:
@@ -94,7 +105,8 @@ def _explained(form: AnswerForm, said: str) -> str:
 def _short(said: str) -> str:
     """The library's words as the end of a sentence."""
     lines = [line.strip() for line in said.strip().splitlines() if line.strip().strip("^")]
-    return make_printable(" ".join(lines[:4]))[:MOST_WORDS_CHARACTERS].rstrip(". ")
+    words = " ".join(lines[:4]).replace("Expected f64", "Expected a number")
+    return make_printable(words)[:MOST_WORDS_CHARACTERS].rstrip(". ")
 
 
 def _called(form: AnswerForm) -> str:

@@ -111,6 +111,9 @@ HOSTILE: dict[str, AnswerForm] = {
         "start: r0\n" + "".join(f"r{i}: r{i + 1}\n" for i in range(30_000)) + 'r30000: "a"\n'
     ),
     "a megabyte of words": LarkGrammar("start: " + " | ".join(f'"w{i}"' for i in range(90_000))),
+    "three thousand members that may be": JsonSchema(
+        json.dumps({"type": "object", "properties": {f"p{i}": {"type": "null"} for i in range(3_000)}})
+    ),
     "too much": LarkGrammar("start: " + '"a"' * 700_000),
     "brackets": GbnfGrammar("root ::= " + "(" * 3_000 + '"a"' + ")" * 3_000),
 }
@@ -202,6 +205,13 @@ def test_a_token_that_is_not_allowed_ends_the_request_with_its_field(compiled: C
     with pytest.raises(RequestError, match="No token that `response_format` allows") as error:
         mask.take(ord("x"))
     assert error.value.field == "response_format"
+
+
+def test_a_form_that_becomes_too_complex_amid_the_answer_says_so(compiled: Compile) -> None:
+    mask = compiled(LarkGrammar('start: "ab" (' + " | ".join(f"/[a-z]{i}/" for i in range(2_500)) + ")"))
+    mask.take(ord("a"))
+    with pytest.raises(RequestError, match="became too complex to follow"):
+        mask.take(ord("b"))
 
 
 @pytest.mark.parametrize(

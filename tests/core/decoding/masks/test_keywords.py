@@ -171,6 +171,8 @@ def test_what_the_library_would_get_wrong_is_refused_before_it_is_asked(schema: 
         ({"type": "string", "pattern": "a(?=b)"}, "`pattern`.*look-ahead"),
         ({"type": "string", "format": "password"}, "`format`: Unknown format: password"),
         ({"type": "text"}, "`type`: Invalid type: text"),
+        ({"type": "integer", "maximum": "5"}, "Expected a number for 'maximum'"),
+        ({"type": "number", "minimum": 1e-300}, "The schema is too complex"),
         ({"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 3}]}, "`oneOf` can only be enforced where"),
         ({"properties": {"a": {}}, "maxProperties": 1}, "`maxProperties` need all `properties` to be `required`"),
         ({"patternProperties": {"^a": {}, "b$": {}}}, "`patternProperties`"),
