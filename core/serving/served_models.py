@@ -46,6 +46,7 @@ class ServedModels:
         self._resident = resident
         self._shelf = Shelf(store.library, lanes.disk)
         self._opening: list[str] = []
+        self._expected: tuple[str, ...] = ()
         self._closed = False
 
     @cached_property
@@ -66,11 +67,18 @@ class ServedModels:
 
     # What a front end does to models.
 
+    def expect(self, names: Sequence[str]) -> None:
+        """`serve` is called with these names or will be: until it knows them, requests and /health are told to wait."""
+        self._expected = tuple(names)
+
     async def serve(self, names: Sequence[str]) -> None:
         """Know these models, to be loaded when a request names them. Raises as `load` does for a name that is none."""
-        with self._looking_up(*names):
+        self.expect(names)
+        try:
             for name in names:
                 self._add(await self._resolve(name), kept=True)
+        finally:
+            self._expected = ()
 
     async def load(self, name: str, options: LoadSettings = LoadSettings()) -> str:
         """Load a model and return the name it is served by; returns at once when it is loaded already, unless `options`
@@ -223,19 +231,18 @@ class ServedModels:
 
     @property
     def opening(self) -> tuple[str, ...]:
-        """Names that are being looked up: no model is known by them yet."""
-        return tuple(self._opening)
+        """Names that are being looked up or will be: no model is known by them yet, or not by all of them."""
+        return *self._expected, *self._opening
 
     # From a name to a model.
 
     @contextmanager
-    def _looking_up(self, *names: str) -> Iterator[None]:
-        self._opening += names
+    def _looking_up(self, name: str) -> Iterator[None]:
+        self._opening.append(name)
         try:
             yield
         finally:
-            for name in names:
-                self._opening.remove(name)
+            self._opening.remove(name)
 
     def _known(self, name: str) -> Member:
         member = self._find(name)
@@ -251,9 +258,9 @@ class ServedModels:
         return self._pool.find(name) or next((each for each in self._pool if are_same(each.name, name)), None)
 
     def expect_names(self) -> None:
-        """Raises ModelNotReady while the first models are still looked up, as after a start: none is known then, and
-        the one that a request means may be among them."""
-        if self._opening and not self.members:
+        """Raises ModelNotReady while models are still looked up that are to be served, as after a start, or the first
+        is: the one that a request means may be among them."""
+        if self._expected or (self._opening and not self.members):
             raise ModelNotReady("", "The models of this server are still being looked up; ask again in a moment.")
 
     async def _find_asked(self, text: str) -> Member:
@@ -262,10 +269,12 @@ class ServedModels:
         Never a path or an address: clients may be strangers, who have no business in the file system or with servers
         of their choice. Their words are parsed as theirs, so that they cannot stand for either.
         """
-        self.expect_names()
         member = self._find(text)
-        if member is not None or not self._settings.pool.on_demand:
-            return member or self._known(text)
+        if member is not None:
+            return member
+        self.expect_names()
+        if not self._settings.pool.on_demand:
+            return self._known(text)
         if (configured := self._configured(text)) is not None:
             return self._add(await self._resolve(configured))
         name = self.store.read_asked(text)

@@ -59,6 +59,7 @@ async def _serve(settings: Settings, model: str) -> int:
     workbench = Workbench(settings, announce=_tell, past=held.past if held else Past(), witness=journal or NoWitness())
     server = HttpServer(workbench, settings, handover=held)
     keeping = asyncio.create_task(_keep(journal, workbench)) if journal is not None else None
+    workbench.models.expect(_all(settings, model))
     if held is not None:
         signals.watch(sys.stdin.fileno())
     try:

@@ -122,6 +122,21 @@ async def test_without_a_model_health_is_unavailable(tmp_path: Path) -> None:
         assert (await served.chat(model="nothing")).status_code == 404
 
 
+async def test_before_the_first_names_are_looked_up_health_is_loading_and_requests_are_to_come_again(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path, model=None) as served:
+        served.workbench.models.expect(("echo",))
+        response = await served.http.get("/health")
+        assert (response.status_code, response.json()["status"]) == (503, "loading")
+        reply = await served.chat()
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_not_ready")
+        assert "retry-after" in reply.headers
+        await served.workbench.models.serve(("echo",))
+        assert (await served.http.get("/health")).json()["status"] == "ok"
+        assert (await served.chat()).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("states", "status", "ready"),
     [

@@ -46,12 +46,7 @@ class Supervised(Struct):
                     return dict(body)
 
     def ask(self, model: str) -> httpx.Response:
-        """Asks again where a server that has just begun says that it does not know its models yet."""
-        with httpx.Client(timeout=PATIENCE_SECONDS) as client:
-            while True:
-                reply = client.post(f"{self.url}/v1/chat/completions", json=asked(model))
-                if reply.status_code != 503 or "retry-after" not in reply.headers:
-                    return reply
+        return httpx.post(f"{self.url}/v1/chat/completions", json=asked(model), timeout=PATIENCE_SECONDS)
 
     def killed(self, number: int) -> None:
         victim = self.server
