@@ -42,8 +42,12 @@ class ProcessEnded(Exception):
     """The process was ended, or ended itself, before it answered; the words are the end of a sentence."""
 
 
+class ProcessUnstarted(ProcessEnded):
+    """The process never took an order: the machine is at fault, and not what would have been asked."""
+
+
 class ConfinedProcess(Generic[AnyReport]):
-    """One process from its start to its end. Raises ProcessEnded where it cannot be started."""
+    """One process from its start to its end. Raises ProcessUnstarted where it cannot be started."""
 
     def __init__(self, module: str, reports: type[AnyReport], report_bytes: int) -> None:
         """`module` is what runs (see `core.confined.worker`); it answers with one of `reports`, of `report_bytes` at
@@ -61,7 +65,7 @@ class ConfinedProcess(Generic[AnyReport]):
                 start_new_session=True,
             )
         except OSError as error:
-            raise ProcessEnded(f"has no process to run in: {error.strerror}") from error
+            raise ProcessUnstarted(f"has no process to run in: {error.strerror}") from error
         self._started = False
         self._ended_for = ""
 
@@ -110,7 +114,8 @@ class ConfinedProcess(Generic[AnyReport]):
             self.end()
             over.set()
             watch.join()
-            raise ProcessEnded(self._ended_for or self._why(error)) from error
+            kind = ProcessEnded if self._started else ProcessUnstarted
+            raise kind(self._ended_for or self._why(error)) from error
         finally:
             over.set()
         return data

@@ -53,9 +53,10 @@ class MaskCompiler:
             return TokenMask(found[0].deep_copy(), constraint.field)
 
     def compile(self, constraint: Constraint, thinking: Thinking | None = None) -> TokenMask:
-        """A mask at the beginning of an answer. Raises RequestError, which names the field, where there can be none.
+        """A mask at the beginning of an answer.
 
-        The first call reads the whole vocabulary, which takes some half a second where that is large.
+        Raises RequestError, which names the field, where there can be none, Overloaded where the machine has no room to
+        try the form. The first call reads the whole vocabulary, which takes some half a second where that is large.
         """
         if (known := self.find(constraint, thinking)) is not None:
             return known

@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.confined.process import ConfinedProcess, ProcessEnded
+from core.confined.process import ConfinedProcess, ProcessEnded, ProcessUnstarted
 from core.decoding.masks.wire import REPORT_BYTES, FormFits, FormReport, FormUnfit, TryForm
+from core.errors import Overloaded
 from core.requests import AnswerForm
 
 FORM_SECONDS: Final = 3.0
@@ -50,7 +51,10 @@ class FormTrials:
         self._closed = False
 
     def write_grammar(self, form: AnswerForm) -> str:
-        """The form as the library's grammar, which is known to compile. Raises UnfitForm."""
+        """The form as the library's grammar, which is known to compile.
+
+        Raises UnfitForm, and Overloaded where the machine has no room for a process to try it in.
+        """
         report = self._remembered(form)
         if report is None:
             report, until = self._tried(form)
@@ -75,6 +79,8 @@ class FormTrials:
             # Nothing of it was sent.
             self._give_back(process)
             raise UnfitForm("It holds half a surrogate pair, which is no character; send text as UTF-8.") from error
+        except ProcessUnstarted as error:
+            raise Overloaded(f"What the answer must be {error}; ask again later.") from error
         except ProcessEnded as error:
             return FormUnfit(f"Compiling it {error}; make it smaller or simpler."), time.monotonic() + ENDED_SECONDS
         self._give_back(process)

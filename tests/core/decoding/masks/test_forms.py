@@ -15,7 +15,7 @@ from core.decoding.masks.thinking import Thinking, ThinkingPhase, find_thinking
 from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials, UnfitForm
 from core.engines.echo import TURN_END, EchoTokenizer
-from core.errors import RequestError
+from core.errors import Overloaded, RequestError
 from core.requests import (
     AnswerForm,
     Constraint,
@@ -162,6 +162,16 @@ def test_a_form_that_ended_its_process_is_remembered_for_a_while(monkeypatch: py
         assert trials._remembered(other) is None
     finally:
         trials.close()
+
+
+def test_a_form_is_not_blamed_where_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = FormTrials()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", "/nowhere/python")
+        with pytest.raises(Overloaded, match="has no process to run in: .*; ask again later"):
+            trials.write_grammar(JsonObject())
+    assert trials.write_grammar(JsonObject())
+    trials.close()
 
 
 def tried_by() -> set[int]:
