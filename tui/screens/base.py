@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Protocol, cast
 
 from textual.app import ComposeResult
@@ -12,6 +13,7 @@ from core.errors import BenchtopError
 from core.settings.schema import Settings
 from core.snapshots import Snapshot
 from tui.actions.screens import ActionScreen
+from tui.compositor import ThoroughCompositor
 from tui.glyphs import Glyphs
 from tui.session import Desk, LoadWish, find_model
 from tui.widgets.log_tail import LogTail
@@ -42,14 +44,19 @@ class Shell(Protocol):
 class WorkbenchScreen(ActionScreen):
     """A screen of the workbench. Subclasses compose `body` and draw from `show`."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._compositor = ThoroughCompositor()
+
     def compose(self) -> ComposeResult:
         yield TitleBar(self.NAME)
         with Vertical(id="body"):
             yield from self.body()
         yield Footer(compact=True)
 
+    @abstractmethod
     def body(self) -> ComposeResult:
-        raise NotImplementedError
+        """What stands between the title bar and the footer."""
 
     @property
     def bench(self) -> Shell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -61,6 +61,7 @@ class ModeTab(Plain):
         self.post_message(self.Chosen(self._mode))
 
 
+@final
 class BenchScreen(WorkbenchScreen):
     """Two panes. As it serves: parameters above, the live plot, the rounds below."""
 
@@ -156,13 +157,13 @@ class BenchScreen(WorkbenchScreen):
         self.query_one(Contest).write()
 
     def show(self, snapshot: Snapshot) -> None:
-        model = find_model(snapshot, self.desk.model)
-        curve = self.query_one("#curve")
-        told = f"{model.name} {glyphs.find_glyphs(self).dot} {model.engine}" if model is not None else ""
-        curve.border_subtitle = make_drawable(told, lines=False)
         if self.mode == "contest":
             # Its marks follow the switch between ASCII and Unicode, and its columns the terminal's width.
             self.query_one(Contest).draw()
+            return
+        model = find_model(snapshot, self.desk.model)
+        told = f"{model.name} {glyphs.find_glyphs(self).dot} {model.engine}" if model is not None else ""
+        self.query_one("#curve").border_subtitle = make_drawable(told, lines=False)
 
     @on(Button.Pressed)
     @on(Input.Submitted)

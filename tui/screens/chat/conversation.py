@@ -30,6 +30,8 @@ class Exchange(Struct):
     pieces: list[str] = field(default_factory=list)
     outcome: Outcome = Outcome.WRITING
     end: Finished | None = None
+    tokens_so_far: int = 0
+    """Of the context, while the answer was written."""
     error: str = ""
     others: tuple[Exchange, ...] = ()
     """The same question with other answers, the newest last; these have no others of their own."""
@@ -37,6 +39,13 @@ class Exchange(Struct):
     @property
     def answer(self) -> str:
         return "".join(self.pieces)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the context that the conversation fills with this exchange; 0 where nobody counted them."""
+        if self.end is None:
+            return self.tokens_so_far
+        return self.end.usage.prompt_tokens + self.end.usage.completion_tokens
 
 
 class Chat(Struct):
@@ -83,12 +92,8 @@ class Chat(Struct):
 
     @property
     def tokens(self) -> int:
-        """Tokens of context in use after the last answer that was counted."""
-        for exchange in reversed(self.exchanges):
-            if exchange.end is not None:
-                usage = exchange.end.usage
-                return usage.prompt_tokens + usage.completion_tokens
-        return 0
+        """Tokens of context in use after the last exchange that was counted."""
+        return next((exchange.tokens for exchange in reversed(self.exchanges) if exchange.tokens), 0)
 
     @property
     def last_answer(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -39,6 +39,7 @@ REMOTE = "remote"
 SUGGESTIONS = ("What is a KV cache?", "Which quant should I take?", "How do I serve a model?")
 
 
+@final
 class ChatScreen(WorkbenchScreen):
     """The conversation, the gauge of its context, and the message being written."""
 
@@ -66,6 +67,8 @@ class ChatScreen(WorkbenchScreen):
         """Whether the model is there to answer."""
         self._window: int | None = None
         """Tokens that the model's context holds; None where nobody knows."""
+        self._used = 0
+        """Tokens of it that the gauge shows as used."""
         self._told: tuple[str, ...] = ()
         self._greeted: tuple[object, ...] = ()
 
@@ -123,13 +126,23 @@ class ChatScreen(WorkbenchScreen):
         self._greet(model)
         served = model is not None and model.state is not ModelState.LOADING
         window = model.context if model is not None else None
-        if (served, window) != (self._served, self._window):
+        self._count(snapshot)
+        if (served, window, self.chat.tokens) != (self._served, self._window, self._used):
             self._served, self._window = served, window
             self._draw_context()
         if self._writing is not None and not self.desk.ready and model is not None:
             self._note(
                 f"{model.name} is loading: {model.detail or 'one moment'}; your message is sent when it is ready"
             )
+
+    def _count(self, snapshot: Snapshot) -> None:
+        """The tokens of the answer that is being written, and of all before it."""
+        exchange, stream = self._writing, self._stream
+        if exchange is None or stream is None:
+            return
+        row = next((each for each in snapshot.requests if each.id == stream.request_id), None)
+        if row is not None:
+            exchange.tokens_so_far = row.prompt_tokens + row.completion_tokens
 
     def _tell_of(self, model: ModelSnapshot | None) -> None:
         """What is odd about talking with this model, for as long as it is the one in use."""
@@ -209,7 +222,8 @@ class ChatScreen(WorkbenchScreen):
 
     def _draw_context(self) -> None:
         """The gauge, and one warning before the context is full."""
-        used, whole = self.chat.tokens, self._window or 0
+        self._used = used = self.chat.tokens
+        whole = self._window or 0
         share = used / whole if whole else 0.0
         known = (
             f"{fmt.format_count(used)} of {fmt.format_count(whole)} tokens"

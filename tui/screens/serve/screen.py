@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -25,6 +26,7 @@ from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.plot import Trend
 
 
+@final
 class ServeScreen(WorkbenchScreen):
     """The server's switch and address, gauges, the request board, the log."""
 

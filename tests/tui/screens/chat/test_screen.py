@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from core.errors import LoadFailed
+from core.snapshots import RequestRow, RequestState
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import ANSWER, GUIDE, StillWorkbench
 from tui.actions.registry import list_actions
@@ -25,6 +26,7 @@ from tui.screens.chat.conversation import Outcome
 from tui.screens.chat.markdown_view import _Flat
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.transcript import WINDOW_EXCHANGES, TranscriptView, Turn
+from tui.widgets.gauge import Gauge
 
 
 async def test_the_echo_model_answers_through_the_real_workbench(echo_app: BenchtopApp) -> None:
@@ -418,3 +420,20 @@ async def test_the_context_gauge_warns_before_the_context_is_full() -> None:
         await pilot.pause()
         assert any("21 tokens are left" in notice for notice in notices(app))
         assert "139 of 160 tokens" in str(screen.query_one("#context").render())
+
+
+async def test_the_context_gauge_counts_an_answer_while_it_is_written_and_after_it_was_stopped() -> None:
+    still = StillWorkbench(hold_stream=True)
+    app = quiet(still)
+    async with app.run_test() as pilot:
+        await pilot.press(*"go on", "enter")
+        screen = chat_of(app)
+        await until(pilot, lambda: screen.chat.exchanges and screen.chat.exchanges[0].pieces)
+        row = RequestRow("req-1", "guide", RequestState.DECODE, prompt_tokens=42, completion_tokens=30)
+        still.shown = (replace(GUIDE, requests=(row,)),)
+        app.pulse()
+        gauge = screen.query_one("#context", Gauge)
+        await until(pilot, lambda: "72 of 2,048 tokens" in str(gauge.render()))
+        await pilot.press("escape")
+        await until(pilot, lambda: finished(screen))
+        assert "72 of 2,048 tokens" in str(gauge.render())
