@@ -18,7 +18,8 @@ from textual.screen import Screen
 from tui.unbreakable import UnbreakableApp
 
 PATIENCE_SECONDS = 1.0
-"""How long keys wait for the one before them: a widget that is stuck must not make all others deaf."""
+"""How long keys wait for the one before them: a widget that is stuck must not make all others deaf. All that wait are
+sent then, as none can know what became of that one."""
 
 ROUNDS = 3
 """How often a key is followed: it may make a field post a message, whose handler posts another that moves the focus."""
@@ -37,7 +38,7 @@ class KeyPassed(Message):
 
 
 class KeysInTurn(UnbreakableApp):
-    """Holds keys and pastes back while an earlier one is on its way."""
+    """Holds keys and pastes back while an earlier one is on its way, save those that quit the app."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,11 +49,16 @@ class KeysInTurn(UnbreakableApp):
         """Runs while that key is on its way."""
 
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+        if not isinstance(event, events.Key | events.Paste) or event.is_forwarded or self._is_urgent(event):
+            await super().on_event(event)
+        else:
             self._held.append(event)
             await self._send_next()
-        else:
-            await super().on_event(event)
+
+    def _is_urgent(self, event: events.Key | events.Paste) -> bool:
+        """Whether it is for the app itself, whatever has the focus."""
+        bindings = self._bindings.key_to_bindings.get(event.key, ()) if isinstance(event, events.Key) else ()
+        return any(binding.priority for binding in bindings)
 
     async def send_key(self, event: events.Key | events.Paste) -> None:
         """Send a key, whose turn it is, to the widget that has the focus."""
@@ -65,7 +71,7 @@ class KeysInTurn(UnbreakableApp):
         event, screen, target = self._held.popleft(), self.screen, self.focused or self.screen
         self._number += 1
         later = asyncio.get_running_loop().call_later
-        self._patience = later(PATIENCE_SECONDS, self.call_later, self._go_on, self._number)
+        self._patience = later(PATIENCE_SECONDS, self.call_later, self._lose_patience, self._number)
         await self.send_key(event)
         self._follow(target, screen)
 
@@ -87,6 +93,13 @@ class KeysInTurn(UnbreakableApp):
             self._follow(passed.target, self.screen, passed.rounds + 1)
         else:
             await self._go_on(passed.number)
+
+    async def _lose_patience(self, number: int) -> None:
+        if number == self._number:
+            waiting, self._held = self._held, deque()
+            for event in waiting:
+                await self.send_key(event)
+        await self._go_on(number)
 
     async def _go_on(self, number: int) -> None:
         if number == self._number and self._patience is not None:

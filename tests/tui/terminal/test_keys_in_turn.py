@@ -125,9 +125,14 @@ class Stuck(Static):
 
 
 class Sticking(KeysInTurn):
+    asked_to_quit = False
+
     def compose(self) -> ComposeResult:
         yield Stuck()
         yield Input()
+
+    async def action_quit(self) -> None:
+        self.asked_to_quit = True
 
 
 async def test_a_widget_that_is_stuck_with_a_key_does_not_keep_the_keys_behind_it_for_ever() -> None:
@@ -141,4 +146,15 @@ async def test_a_widget_that_is_stuck_with_a_key_does_not_keep_the_keys_behind_i
         while field.value != "abc":
             await asyncio.sleep(0.02)
         stuck.let_go.set()
+        await pilot.pause()
+
+
+async def test_the_key_that_quits_waits_for_no_other() -> None:
+    app = Sticking()
+    async with app.run_test() as pilot:
+        burst(app, *"xab", "ctrl+q")
+        while not app.asked_to_quit:
+            await asyncio.sleep(0.02)
+        assert [event.key for event in app._held] == ["a", "b"]  # type: ignore[union-attr]
+        app.query_one(Stuck).let_go.set()
         await pilot.pause()
