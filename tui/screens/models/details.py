@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
@@ -15,26 +14,24 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from core.contract.artifact import NO_FILES, Artifact, FormatName
-from core.errors import BenchtopError, ModelNotFound
+from core.contract.artifact import NO_FILES, Artifact
+from core.errors import BenchtopError
 from core.models.fit.estimate import Verdict
-from core.models.formats.header import Header
 from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
 from tui.screens.models import facts
 from tui.screens.models.fit import Dial, QuantChoice, add_header, choose_to_read, judge_headers, set_dial
+from tui.screens.models.leaf import Leaf, list_memory, list_quants
 from tui.screens.models.rows import Item, is_partial
 from tui.session import LoadWish
 from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.row_list import Cell, Field, RowList
 
 if TYPE_CHECKING:
-    from core.devices import Device
     from core.models.fit.estimate import Judged
     from core.models.hub.repository import Quant
     from core.models.store import Store
-    from core.names import HubName
 
 LINGER_SECONDS = 0.3
 """Seconds the cursor stays on something before files are read for it."""
@@ -45,29 +42,6 @@ FIELDS = (
     Field("fit", 12),
     Field("most", 7, right=True, rank=1),
 )
-
-
-class Leaf(Struct, frozen=True):
-    """What was found out about one model. Its verdicts stand in the order of its choices, or there is one."""
-
-    choices: tuple[QuantChoice, ...] = ()
-    header: Header | None = None
-    """Of a model that is here."""
-    dial: Dial | None = None
-    turned: bool = False
-    """The dial was set by hand, and is to be heeded when the model is loaded."""
-    verdicts: tuple[Judged | None, ...] = ()
-    usual: int = 0
-    """Which of the choices most people take."""
-    note: str = ""
-    """What is going on, or what went wrong."""
-    memory: tuple[Device, ...] = ()
-    gated: bool = False
-    """The owner wants to be asked before a download."""
-
-    @property
-    def headers(self) -> tuple[Header | None, ...]:
-        return tuple(choice.header for choice in self.choices) or (self.header,)
 
 
 class Details(Container):
@@ -203,7 +177,7 @@ class Details(Container):
             except BenchtopError as error:
                 self._put(item.key, Leaf(note=str(error)))
                 return
-            await self._begin(item.key, Leaf(header=header, memory=await asyncio.to_thread(_memory)), 0)
+            await self._begin(item.key, Leaf(header=header, memory=await asyncio.to_thread(list_memory)), 0)
         finally:
             if self._reading == item.key:
                 self._reading = ""
@@ -212,7 +186,7 @@ class Details(Container):
     async def _ask(self, item: Item) -> None:
         self._put(item.key, Leaf(note="Asking the Hub..."))
         try:
-            leaf = await asyncio.to_thread(_listed, self._store(), item, self._here())
+            leaf = await asyncio.to_thread(list_quants, self._store(), item, self._here())
         except BenchtopError as error:
             self._put(item.key, Leaf(note=str(error)))
             return
@@ -389,52 +363,3 @@ def _differs(before: Item, now: Item) -> bool:
 
 def _ready(item: Item) -> bool:
     return item.model is None and item.entry is not None and not item.entry.problem
-
-
-def _memory() -> tuple[Device, ...]:
-    from core.devices import list_devices
-
-    return list_devices()
-
-
-def _listed(store: Store, item: Item, here: Collection[str]) -> Leaf:
-    """The quants of a model at the Hub, those that run here first. Raises BenchtopError."""
-    from core.models.hub.choose_quant import choose_quant
-    from core.names import HubName
-
-    formats = store.formats
-    names = _names(item, formats)
-    found, failure = [], None
-    for name in names:
-        try:
-            found.append((name, store.repository(name.repo)))
-        except BenchtopError as error:
-            failure = failure or error
-    quants = [quant for _, repository in found for quant in repository.quants]
-    if not quants:
-        raise failure or ModelNotFound(
-            item.name, f"{item.name} holds nothing that can be run here; look for a repository with GGUF files."
-        )
-    choices = [QuantChoice(quant, here=quant.name in here, runs=quant.format in formats) for quant in quants]
-    choices.sort(key=lambda each: not each.runs)
-    try:
-        usual = choose_quant(HubName(found[0][0].repo, found[0][0].label), found[0][1], formats)
-    except ModelNotFound:
-        usual = choices[0].quant
-    index = next(number for number, each in enumerate(choices) if each.quant == usual)
-    gated = any(repository.gated for _, repository in found)
-    note = f"The owner of {item.name} wants to be asked before a download." if gated else ""
-    return Leaf(tuple(choices), usual=index, note=note, memory=_memory(), gated=gated)
-
-
-def _names(item: Item, formats: Sequence[FormatName]) -> list[HubName]:
-    """Where its files are: its own repository, or what the catalog says of each format that runs here."""
-    from core.names import HubName
-
-    if item.found is not None:
-        return [HubName(item.found.id)]
-    assert item.catalog is not None
-    sources = [source for source in item.catalog.sources() if source.format in formats]
-    sources.sort(key=lambda source: formats.index(source.format))
-    named = {source.name.repo: source.name for source in sources or item.catalog.sources()}
-    return list(named.values())

@@ -1,4 +1,5 @@
-"""What the models screen does with files: downloads, deletion, the slider's keys. A part of that screen."""
+"""A part of the models screen: what it does with files, which it looks for, downloads and deletes, and the slider's
+keys."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from textual import work
+from textual.message import Message
 
 from core.errors import BenchtopError, GatedRepository
 from core.models.downloads.status import DownloadItem, DownloadState
@@ -33,8 +35,27 @@ if TYPE_CHECKING:
 class Keeping(WorkbenchScreen):
     """Expects the widgets of the models screen."""
 
+    class Scanned(Message):
+        """The disk, or the servers, were looked at."""
+
+        def __init__(
+            self,
+            entries: tuple[LibraryEntry, ...],
+            servers: tuple[LibraryEntry, ...],
+            configured: tuple[LibraryEntry, ...],
+            came: frozenset[str] = frozenset(),
+        ) -> None:
+            """`came`: the downloads that were done before."""
+            super().__init__()
+            self.entries = entries
+            self.servers = servers
+            self.configured = configured
+            self.came = came
+
     def __init__(self) -> None:
         super().__init__()
+        self.servers: tuple[LibraryEntry, ...] = ()
+        """What they have, as far as they were asked."""
         self._polling = False
         self._states: dict[str, DownloadState] = {}
         self._complained = ""
@@ -50,10 +71,17 @@ class Keeping(WorkbenchScreen):
 
     @property
     def store(self) -> Store:
-        raise NotImplementedError
+        return self.desk.workbench.models.store
 
-    def rescan(self) -> object:
-        raise NotImplementedError
+    @work(exclusive=True, group="scan")
+    async def rescan(self) -> None:
+        """Look at the disk and then at the servers, on a thread: both may be slow."""
+        came = frozenset(self.came)
+        entries = await asyncio.to_thread(self.desk.workbench.models.library)
+        configured = await asyncio.to_thread(self.desk.configured, entries)
+        self.post_message(self.Scanned(entries, self.servers, configured, came))
+        if self.desk.settings.library.servers:
+            self.post_message(self.Scanned(entries, await asyncio.to_thread(self.store.ask_servers), configured))
 
     def transfers_changed(self) -> None:
         """The downloads are elsewhere than they were."""

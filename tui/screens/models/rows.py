@@ -19,7 +19,7 @@ from core.models.fit.estimate import TIGHT_SHARE, Verdict
 from core.models.formats.registry import load_formats
 from core.models.hub.search import Found, read_parameters
 from core.models.library.scan import LibraryEntry, Location
-from core.snapshots import ModelSnapshot
+from core.snapshots import ModelKind, ModelSnapshot
 
 FOUR_BIT_BYTES: Final = 4.85 / 8
 """Bytes of a weight in Q4_K_M, the usual quant."""
@@ -35,6 +35,12 @@ TASKS: Final[Mapping[str, Task]] = {
     "automatic-speech-recognition": Task.SPEECH,
 }
 """The Hub's words for what a model is for. The first of each task is the one that the Hub is asked for."""
+TASK_OF_KIND: Final = {
+    ModelKind.CHAT: Task.CHAT,
+    ModelKind.EMBEDDING: Task.EMBEDDING,
+    ModelKind.TRANSCRIPTION: Task.SPEECH,
+}
+"""What a model that was loaded turned out to be for."""
 
 
 class Where(Enum):
@@ -241,7 +247,7 @@ def build_library_item(entry: LibraryEntry, model: ModelSnapshot | None, known: 
         formats=formats,
         size=entry.size,
         parameters=counted or (known.parameters if known else None) or read_parameters(name),
-        task=known.task if known is not None else _task_of(entry.format),
+        task=known.task if known is not None else TASK_OF_KIND[model.kind] if model else _task_of(entry.format),
         licence=known.licence if known is not None else None,
         updated=datetime.fromtimestamp(entry.used).astimezone() if entry.used else None,
         title=known.title if known is not None else "",
@@ -262,7 +268,7 @@ def build_model_item(model: ModelSnapshot) -> Item:
     """A loaded model whose file is not in the library."""
     parameters = model.parameters or None
     return Item(
-        f"loaded:{model.name}", model.name, Where.LOADED, (), model.weight_bytes, parameters, Task.CHAT,
+        f"loaded:{model.name}", model.name, Where.LOADED, (), model.weight_bytes, parameters, TASK_OF_KIND[model.kind],
         model=model, hay=f"{model.name} {model.engine}".lower(),
     )  # fmt: skip
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.message import Message
 from textual.widgets import Static
 
 from core.errors import BenchtopError, HubError
@@ -44,7 +43,6 @@ from tui.widgets.row_list import RowList
 if TYPE_CHECKING:
     from core.models.hub.search import Filters, Found, Page
     from core.models.library.scan import LibraryEntry
-    from core.models.store import Store
 
 PAUSE_SECONDS = 0.35
 """Seconds without a key before the Hub is asked."""
@@ -59,6 +57,7 @@ SORTS = {Order.LIKES: "LIKES", Order.UPDATED: "UPDATED"}
 """Orders that the Hub knows; it is asked for what is downloaded most otherwise."""
 
 
+@final
 class ModelsScreen(Keeping):
     """The search above the table, the details of what is selected beside it, the downloads and the memory below."""
 
@@ -67,28 +66,10 @@ class ModelsScreen(Keeping):
     BINDINGS = build_bindings(ACTIONS)
     AUTO_FOCUS = "#library"
 
-    class Scanned(Message):
-        """The disk, or the servers, were looked at."""
-
-        def __init__(
-            self,
-            entries: tuple[LibraryEntry, ...],
-            servers: tuple[LibraryEntry, ...],
-            configured: tuple[LibraryEntry, ...],
-            came: frozenset[str] = frozenset(),
-        ) -> None:
-            """`came`: the downloads that were done before."""
-            super().__init__()
-            self.entries = entries
-            self.servers = servers
-            self.configured = configured
-            self.came = came
-
     def __init__(self) -> None:
         super().__init__()
         self.view = View()
         self._entries: tuple[LibraryEntry, ...] = ()
-        self._servers: tuple[LibraryEntry, ...] = ()
         self._configured: tuple[LibraryEntry, ...] = ()
         self._models: tuple[ModelSnapshot, ...] = ()
         self._found: tuple[Found, ...] = ()
@@ -112,10 +93,6 @@ class ModelsScreen(Keeping):
         yield Gauge("memory", value_width=41, dom_id="pool")
 
     @property
-    def store(self) -> Store:
-        return self.desk.workbench.models.store
-
-    @property
     def table(self) -> ShelfTable:
         return self.query_one(ShelfTable)
 
@@ -129,21 +106,11 @@ class ModelsScreen(Keeping):
         super().on_screen_resume()
         self.rescan()
 
-    @work(exclusive=True, group="scan")
-    async def rescan(self) -> None:
-        """Look at the disk and then at the servers, on a thread: both may be slow."""
-        came = frozenset(self.came)
-        entries = await asyncio.to_thread(self.desk.workbench.models.library)
-        configured = await asyncio.to_thread(self.desk.configured, entries)
-        self.post_message(self.Scanned(entries, self._servers, configured, came))
-        if self.desk.settings.library.servers:
-            self.post_message(self.Scanned(entries, await asyncio.to_thread(self.store.ask_servers), configured))
-
-    @on(Scanned)
-    def _take(self, event: Scanned) -> None:
+    @on(Keeping.Scanned)
+    def _take(self, event: Keeping.Scanned) -> None:
         if not self.standing:
             return
-        self._entries, self._servers, self._scanned = event.entries, event.servers, True
+        self._entries, self.servers, self._scanned = event.entries, event.servers, True
         self._configured = event.configured
         self._restock()
         self.details.refresh_here()
@@ -180,7 +147,7 @@ class ModelsScreen(Keeping):
 
     def _restock(self) -> None:
         self._items = list_items(
-            (*self._entries, *self._servers), self._models, self.store.catalog, self._found, self._configured
+            (*self._entries, *self.servers), self._models, self.store.catalog, self._found, self._configured
         )
         here = {find_repo(entry).lower() for entry in self._entries if not entry.problem}
         self._around = replace(self._around, here=here - {""})

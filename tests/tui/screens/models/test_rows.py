@@ -20,12 +20,13 @@ from core.models.library.scan import LibraryEntry, Location
 from core.models.offers import adapt_header
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings
-from core.snapshots import DraftStats, ModelSnapshot, ModelState
+from core.snapshots import DraftStats, ModelKind, ModelSnapshot, ModelState
 from core.workbench import Workbench
 from tests.tui.still_store import FOUND, QWEN, header, repository
 from tui.screens.models.facts import format_item, shorten_path
 from tui.screens.models.fit import QuantChoice, add_header, choose_to_read, list_steps, set_dial
 from tui.screens.models.rows import (
+    TASK_OF_KIND,
     Item,
     ListSection,
     Order,
@@ -160,6 +161,13 @@ def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself()
     }
     assert len({item.key for item in made}) == len(made)
     assert [item.name for item in pick_items(made, View(section=ListSection.HERE))][:2] == ["tiny", f"{QWEN}:Q8_0"]
+
+
+@pytest.mark.parametrize("kind", [ModelKind.EMBEDDING, ModelKind.TRANSCRIPTION])
+def test_a_loaded_model_is_for_what_its_kind_says(kind: ModelKind) -> None:
+    loaded = [ModelSnapshot(name, "llamacpp", ModelState.READY, kind=kind) for name in ("elsewhere", "here")]
+    entry = LibraryEntry("here", Path("here.gguf"), "gguf", GB, True)
+    assert {item.task for item in list_items([entry], loaded, [])} == {TASK_OF_KIND[kind]}
 
 
 def test_a_model_that_is_here_in_part_is_judged_by_what_it_will_be() -> None:

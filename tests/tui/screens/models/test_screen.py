@@ -438,7 +438,7 @@ async def test_the_settings_servers_are_asked() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.desk.ready)
         await pilot.press("1")
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._servers)
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.servers)
         assert "http://127.0.0.1:1" in str([item.name for item in app.screen.query_one(ShelfTable).rows])
         assert shown(app, "#facts")
 
