@@ -34,7 +34,6 @@ EVERYWHERE = (
         "This page.",
         "help",
         HELP_KEY.upper(),
-        palette=True,
     ),
     Action(
         "app.palette",
@@ -70,7 +69,7 @@ EVERYWHERE = (
         "Quit",
         "quit",
         ("ctrl+q",),
-        "Stop the server, unload the models, leave; asks once while downloads are under way.",
+        "Stop the server, unload the models, leave; asks once while a download or an answer is under way.",
         "quit",
         "^q",
         # A dialog hides all other keys of the app.

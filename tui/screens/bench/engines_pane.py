@@ -97,7 +97,7 @@ class Contest(Vertical):
         with Container(classes="panel", id="lineup") as lineup:
             lineup.border_title = "engines"
             with VerticalScroll(id="survey"):
-                yield EngineTable(id="runnable")
+                yield EngineTable(dom_id="runnable")
             yield Lanes(dom_id="lanes")
             yield Plain(id="reasons")
             yield Plain(id="standing")
