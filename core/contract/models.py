@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(Protocol):
-    """Text to token ids and back. Safe to call from any thread."""
+    """Text to token ids and back. Safe to call from any thread, also while the model is freed and afterwards: what went
+    with it raises EngineError then."""
 
     @property
     def size(self) -> int:

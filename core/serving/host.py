@@ -27,7 +27,7 @@ from core.serving.loops.scheduler import LoopModel, ServingLoop
 from core.serving.prompts import PromptReader, read_inputs
 from core.serving.queue import AdmissionQueue
 from core.serving.sequence import RequestJob
-from core.serving.stream import Stream
+from core.serving.stream import Stream, post_call
 from core.settings.profile import SamplingDefaults
 from core.settings.schema import AnswerSettings
 from core.snapshots import ModelKind, ModelSnapshot, ModelState, RequestRow
@@ -101,7 +101,7 @@ class Host:
         self._thread.start()
 
     async def ready(self) -> None:
-        """Returns when the model is loaded. Raises what kept it from loading."""
+        """Returns when the model is loaded, and not while it is loaded again. Raises what kept it from loading."""
         await self._ready.wait()
         if self._error is not None:
             raise self._error
@@ -220,8 +220,7 @@ class Host:
     def begin_stop(self) -> None:
         """Fail what is left, free the model, end the thread; see `ended`."""
         self._stop.set()
-        if self._reader is not None:
-            self._reader.close()
+        self._close_reader()
         if self._serving is not None:
             self._serving.stop()
 
@@ -335,9 +334,8 @@ class Host:
         try:
             self._live()
         finally:
-            if self._reader is not None:
-                self._reader.close()
-            self._tell(self._over)
+            self._close_reader()
+            post_call(self._event_loop, self._over.set)
 
     def _live(self) -> None:
         try:
@@ -357,7 +355,7 @@ class Host:
         self._state, self._detail = ModelState.READY, ""
         spec = loaded.model.spec
         log.info("model loaded", model=self.name, engine=self.engine, slots=spec.slots, context=spec.context)
-        self._tell(self._ready)
+        post_call(self._event_loop, self._ready.set)
         loop.run()
 
     def _served(self, loaded: LoadedModel) -> ModelLoop[Any]:
@@ -408,8 +406,6 @@ class Host:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
         model = loaded.model
         if isinstance(model, TokenModel):
-            if self._reader is not None:
-                self._reader.close()
             try:
                 self._reader = PromptReader(self.name, model.spec, model.tokenizer, self._lanes, self._trials)
             except Exception:
@@ -423,21 +419,26 @@ class Host:
     def _fail(self, error: BenchtopError) -> None:
         self._error = error
         self._state, self._detail = ModelState.FAILED, str(error)
-        self._tell(self._ready)
+        post_call(self._event_loop, self._ready.set)
 
     def _note_progress(self, words: str) -> None:
         self._detail = words
 
     def _note_restart(self, why: str | None) -> None:
+        if why is not None:
+            # Requests that come now wait: the vocabulary goes with the model.
+            post_call(self._event_loop, self._ready.clear)
+            self._close_reader()
         self._state = ModelState.READY if why is None else ModelState.RESTARTING
         self._detail = why or ""
+        if why is None:
+            post_call(self._event_loop, self._ready.set)
 
     def _note_broken(self, error: BenchtopError) -> None:
+        self._close_reader()
         self._state, self._detail = ModelState.FAILED, str(error).rstrip(".")
+        post_call(self._event_loop, self._ready.set)
 
-    def _tell(self, event: asyncio.Event) -> None:
-        try:
-            self._event_loop.call_soon_threadsafe(event.set)
-        except RuntimeError:
-            # The event loop was closed meanwhile, and with it everything that waited.
-            log.debug("the event loop was closed before the model was told of", model=self.name)
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()

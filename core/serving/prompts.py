@@ -20,7 +20,7 @@ from core.decoding.masks.compiler import MaskCompiler
 from core.decoding.masks.thinking import find_thinking
 from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials
-from core.errors import ContextExceeded, ModelNotReady, Overloaded, RequestError, TemplateFailed
+from core.errors import ContextExceeded, EngineError, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
 from core.requests import Conversation, Embedding, Generation, RawText, RawTokens
 from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
@@ -82,6 +82,16 @@ class PromptReader:
         Raises RequestError for what the model cannot take, its template refuses or no mask enforces, TemplateFailed
         where the template fails, Overloaded where it is held up, ModelNotReady after `close`.
         """
+        try:
+            return await self._read(request)
+        except (TemplateFailed, EngineError, RuntimeError) as error:
+            if self._closed:
+                # Its template's process has ended, or its vocabulary was freed.
+                words = f"The model {self._name} is being unloaded or loaded again; ask again in a moment."
+                raise ModelNotReady(self._name, words) from error
+            raise
+
+    async def _read(self, request: Generation) -> ReadPrompt:
         most = bound_bytes(self._context)
         if (size := count_prompt_bytes(request)) > most:
             raise PromptTooLarge(size, most, self._context)
@@ -106,16 +116,9 @@ class PromptReader:
         """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens."""
         match request.prompt:
             case Conversation() as conversation:
-                try:
-                    return await asyncio.wrap_future(
-                        self._writer.submit(self._write_in_turn, conversation, time.monotonic())
-                    )
-                except (TemplateFailed, RuntimeError) as error:
-                    if self._closed:
-                        raise ModelNotReady(
-                            self._name, f"The model {self._name} is being unloaded; ask again later."
-                        ) from error
-                    raise
+                return await asyncio.wrap_future(
+                    self._writer.submit(self._write_in_turn, conversation, time.monotonic())
+                )
             case RawText(text=text):
                 return Rendering(text)
             case RawTokens():

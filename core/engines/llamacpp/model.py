@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import llama_cpp as native
 import numpy as np
@@ -29,12 +31,22 @@ class LlamaTokenizer:
     """The vocabulary of a loaded model. llama.cpp's vocabulary is constant once loaded, so any thread may use it."""
 
     def __init__(self, model: native.llama_model_p) -> None:
+        self._changed = threading.Condition()
+        self._users = 0
+        self._closed = False
         self.vocab = native.llama_model_get_vocab(model)
         self.size: int = native.llama_vocab_n_tokens(self.vocab)
         self._pieces: dict[int, bytes] = {}
         self._ends = frozenset(token for token in range(self.size) if native.llama_vocab_is_eog(self.vocab, token))
         self._first = self._tokenize("", special=True, begin=True)
         self.controls = frozenset(self.text(token) for token in range(self.size) if self._is_control(token)) - {""}
+
+    def close(self) -> None:
+        """Before the model is freed, and the vocabulary with it: returns when nobody reads it any more. What is not
+        known by then raises EngineError."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._users)
 
     def encode(self, text: str, *, special: bool, begin: bool = False) -> list[int]:
         tokens = self._tokenize(text, special=special, begin=begin)
@@ -56,7 +68,21 @@ class LlamaTokenizer:
         """How the vocabulary writes a token, control tokens too; empty where there is no such token."""
         if not 0 <= token < self.size:
             return ""
-        return (native.llama_vocab_get_text(self.vocab, token) or b"").decode("utf-8", "replace")
+        with self._reading():
+            return (native.llama_vocab_get_text(self.vocab, token) or b"").decode("utf-8", "replace")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._changed:
+            if self._closed:
+                raise EngineError("The model was freed, and its vocabulary with it.")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
 
     def _is_control(self, token: int) -> bool:
         return bool(native.llama_vocab_is_control(self.vocab, token))
@@ -66,7 +92,8 @@ class LlamaTokenizer:
         room = len(data) + 8
         while True:
             buffer = (native.llama_token * room)()
-            count = native.llama_tokenize(self.vocab, data, len(data), buffer, room, begin, special)
+            with self._reading():
+                count = native.llama_tokenize(self.vocab, data, len(data), buffer, room, begin, special)
             if count >= 0:
                 return buffer[:count]
             room = -count
@@ -75,7 +102,8 @@ class LlamaTokenizer:
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
-            count = native.llama_token_to_piece(self.vocab, token, buffer, room, 0, False)
+            with self._reading():
+                count = native.llama_token_to_piece(self.vocab, token, buffer, room, 0, False)
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
@@ -213,6 +241,7 @@ class LlamaModel:
     def shutdown(self) -> None:
         if self._model is None:
             return
+        self.tokenizer.close()
         for state in self._sequences.values():
             native.llama_sampler_free(state.chain)
         self._sequences.clear()

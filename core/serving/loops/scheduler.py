@@ -390,11 +390,12 @@ class ServingLoop(ModelLoop[RequestJob]):
         """Fail the step's requests, load the model again, and let all others begin anew on it."""
         failure = error if isinstance(error, BenchtopError) else EngineFailed(f"The engine failed: {error!r}.")
         self._abandon([choice for choice, _ in work], failure)
-        self._hand_over()
         self._failures += 1
         if self._failures > MOST_RESTARTS:
             raise EngineFailed(f"The model {self._name} failed {self._failures} times in a row: {failure}")
+        # First: whoever hears of the failure and asks again is to wait for the model.
         self._restarting(str(failure))
+        self._hand_over()
         for choice in self._running:
             choice.sequence, choice.computed, choice.claim = None, 0, 0
         self._waiting.extendleft(reversed(self._running))

@@ -366,6 +366,25 @@ async def test_an_engine_failure_fails_its_step_and_the_next_request_is_served_b
         assert host.snapshot().cache.lookups == 2
 
 
+async def test_a_request_that_comes_while_the_model_is_loaded_again_waits_for_it() -> None:
+    FailsOnce.failed.clear()
+    proceed, loads = threading.Event(), iter([True, False])
+
+    def load() -> EchoModel:
+        if not next(loads):
+            proceed.wait()
+        return FailsOnce(LoadOptions(ctx_size=512, slots=2))
+
+    async with hosting(load) as host:
+        with pytest.raises(EngineFailed, match="a fault in native code"):
+            await (await host.submit(asks("x" * 60))).reply()
+        assert host.state is ModelState.RESTARTING
+        again = asyncio.create_task(host.submit(asks("still there")))
+        await asyncio.sleep(0)
+        proceed.set()
+        assert (await (await again).reply()).choices[0].text == "still there"
+
+
 class AlwaysFails(EchoModel):
     def step(self, work: Sequence[Work]) -> Sequence[Step]:
         raise RuntimeError("broken")
