@@ -153,6 +153,16 @@ class EngineFailed(EngineError):
     """An engine failed in the middle of a step; the requests of that step are lost, others go on."""
 
 
+class LogitsBroken(EngineFailed):
+    """A model computed logits that are no numbers, so that nothing can be drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The model computed logits that are no numbers: its files are damaged, or this variant is too coarse; "
+            "fetch it again, or try a variant of higher precision."
+        )
+
+
 class BudgetSpent(EngineError):
     """A trial run came to no result in the time it was given; it says nothing about the engine."""
 

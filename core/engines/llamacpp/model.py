@@ -15,9 +15,10 @@ import numpy.typing as npt
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
 from core.decoding.masks.bits import unpack_mask
+from core.decoding.sampling import find_likely
 from core.decoding.verify import verify_draft
-from core.engines.llamacpp.samplers import AbortFlag, AllowedTokens, build_chain, seed_draw
-from core.errors import EngineError, EngineFailed, Interrupted
+from core.engines.llamacpp.samplers import AbortFlag, CandidateTokens, build_chain, count_enough, seed_draw
+from core.errors import EngineError, EngineFailed, Interrupted, LogitsBroken
 from core.models.fit.sizing import count_outputs
 from core.requests import Sampling
 
@@ -148,11 +149,12 @@ class _Batch:
 class _LlamaSequence:
     """A sequence: how many tokens it has, how it samples, and the native chain that does."""
 
-    __slots__ = ("chain", "length", "sampling")
+    __slots__ = ("chain", "enough", "length", "sampling")
 
     def __init__(self, sampling: Sampling, chain: native.llama_sampler_p) -> None:
         self.sampling = sampling
         self.chain = chain
+        self.enough = count_enough(sampling)
         self.length = 0
 
 
@@ -168,7 +170,7 @@ class LlamaModel:
         self._context = context
         self._memory = native.llama_get_memory(context)
         self._batch = _Batch(spec.batch)
-        self._candidates = AllowedTokens(tokenizer.size)
+        self._candidates = CandidateTokens(tokenizer.size)
         self._outputs = count_outputs(spec)
         self._free = list(range(spec.sequences - 1, -1, -1))
         self._sequences: dict[SequenceId, _LlamaSequence] = {}
@@ -278,15 +280,29 @@ class LlamaModel:
         output, sampling = start + index, state.sampling
         if sampling.seed is not None and not sampling.greedy:
             seed_draw(state.chain, sampling.seed, state.length + index)
+        if mask is None and state.enough is None:
+            # Native throughout: every logit counts.
+            return self._sample(state, output)
+        logits = self._logits(output)
         if mask is not None:
-            logits = self._logits(output)
             allowed = unpack_mask(mask, len(logits))
             most = 2 * np.count_nonzero(allowed) > len(logits)
             if not most or sampling.logprobs is not None or sampling.typical_p < 1.0:
-                return self._candidates.draw(state.chain, logits, allowed)
+                return self._candidates.draw(state.chain, logits, np.flatnonzero(allowed))
             # To ban a few costs less than to list all others. Log-probabilities would be told of the banned logits, and
             # typical sampling sums over them.
             logits[np.flatnonzero(~allowed)] = -np.inf
+        if state.enough is None:
+            return self._sample(state, output)
+        likeliest = int(logits.argmax())
+        if np.isnan(logits[likeliest]):
+            # The largest of anything with a NaN in it is the NaN.
+            raise LogitsBroken
+        if state.enough == 1:
+            return likeliest
+        return self._candidates.draw(state.chain, logits, find_likely(logits, state.enough))
+
+    def _sample(self, state: _LlamaSequence, output: int) -> int:
         token: int = native.llama_sampler_sample(state.chain, self._context, output)
         return token
 

@@ -54,6 +54,13 @@ def build_chain(
     return chain
 
 
+def count_enough(sampling: Sampling) -> int | None:
+    """How many of the likeliest tokens a chain draws alike from as from all; None where it looks at all."""
+    if sampling.logit_bias or has_penalties(sampling):
+        return None
+    return 1 if sampling.greedy else sampling.top_k or None
+
+
 def seed_draw(chain: native.llama_sampler_p, seed: int, position: int) -> None:
     """Have `chain`, which is not greedy, draw the token at `position` of a sequence by `seed`.
 
@@ -87,18 +94,16 @@ def _truncations(sampling: Sampling) -> list[native.llama_sampler_p]:
     return samplers
 
 
-class AllowedTokens:
-    """Draws among the tokens that a mask allows: a chain is given those alone, so banned ones are in no sum or sort."""
+class CandidateTokens:
+    """Draws among a few tokens, those that a mask allows or the likeliest: a chain is given those alone, so that others
+    are in no sum or sort, and take no time."""
 
     def __init__(self, vocabulary: int) -> None:
         self._data = np.zeros(vocabulary, np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
         self._array = native.llama_token_data_array()
 
-    def draw(
-        self, chain: native.llama_sampler_p, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]
-    ) -> int:
-        """The token that `chain` draws from logits (vocabulary,) where `allowed` is true, and takes for said."""
-        tokens = np.flatnonzero(allowed)
+    def draw(self, chain: native.llama_sampler_p, logits: npt.NDArray[np.float32], tokens: npt.NDArray[np.intp]) -> int:
+        """The token that `chain` draws by logits (vocabulary,) from the ids `tokens`, and takes for said."""
         data = self._data[: len(tokens)]
         data["id"] = tokens
         data["logit"] = logits[tokens]

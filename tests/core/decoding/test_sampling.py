@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from core.decoding.sampling import Sampler, compute_logprob, truncate_logits
+from core.decoding.sampling import Sampler, compute_logprob, find_likely, truncate_logits
 from core.errors import EngineFailed
 from core.requests import Sampling
 
@@ -45,6 +45,21 @@ def test_logits_that_are_no_numbers_end_the_answer(sampling: Sampling) -> None:
 
 def test_top_k_keeps_the_k_likeliest() -> None:
     assert kept(logits_of(0.1, 0.4, 0.2, 0.3), top_k=2) == {1, 3}
+
+
+@given(
+    arrays(np.float32, st.integers(1, 3000), elements=st.sampled_from([float("-inf"), -3.0, 0.0, 0.5, 2.0, 9.0])),
+    st.integers(1, 99),
+)
+def test_the_likeliest_are_all_found_whatever_is_equal_or_banned(logits: Logits, count: int) -> None:
+    found = find_likely(logits, count)
+    missed = np.delete(logits, found)
+    assert len(found) >= min(count, len(logits))
+    assert not len(missed) or missed.max() < np.partition(logits, len(logits) - count)[len(logits) - count]
+
+
+def test_few_others_are_found_beside_the_likeliest_of_a_large_vocabulary() -> None:
+    assert len(find_likely(np.random.default_rng(3).normal(size=150_000).astype(np.float32), 40)) < 80
 
 
 def test_top_k_beyond_the_vocabulary_keeps_all() -> None:

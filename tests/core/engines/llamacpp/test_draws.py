@@ -1,0 +1,65 @@
+"""What llama.cpp's chains draw, where they are given the likeliest tokens alone and where they are given all."""
+
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+
+from core.contract.artifact import Artifact
+from core.contract.models import TokenModel
+from core.contract.options import LoadOptions
+from core.contract.step import Work
+from core.engines.llamacpp.engine import LlamaCppEngine
+from core.engines.llamacpp.samplers import count_enough
+from core.guide import WEIGHTS
+from core.requests import Sampling
+
+NO_BIAS = ((0, 0.0),)
+"""Changes nothing, but makes a chain look at all logits."""
+TOKENS = 24
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[TokenModel]:
+    artifact = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
+    loaded = LlamaCppEngine().load(artifact, LoadOptions(ctx_size=256, slots=1, threads=1, extra_buffers=False))
+    assert isinstance(loaded, TokenModel)
+    yield loaded
+    loaded.shutdown()
+
+
+def written(model: TokenModel, sampling: Sampling) -> list[int]:
+    sequence = model.open(sampling)
+    tokens = model.tokenizer.encode("What is a KV cache?", special=True, begin=True)
+    drawn: list[int] = []
+    due = tokens
+    for _ in range(TOKENS):
+        (step,) = model.step([Work(sequence, due, sample=True)])
+        drawn += step.tokens
+        due = list(step.tokens)
+    model.close(sequence)
+    return drawn
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0.0),
+        *(Sampling(temperature=2.0, seed=seed) for seed in range(6)),
+        Sampling(temperature=3.0, top_k=3, top_p=1.0, min_p=0.0, seed=1),
+        Sampling(temperature=1.5, top_k=100, typical_p=0.7, seed=2),
+    ],
+    ids=lambda sampling: f"{sampling.temperature}-{sampling.top_k}-{sampling.seed}",
+)
+def test_what_is_drawn_from_the_likeliest_is_what_all_tokens_give(model: TokenModel, sampling: Sampling) -> None:
+    whole = replace(sampling, logit_bias=NO_BIAS)
+    assert count_enough(sampling) is not None
+    assert count_enough(whole) is None
+    assert written(model, sampling) == written(model, whole)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"top_k": 0}, {"repeat_penalty": 1.1}, {"presence_penalty": 0.5}, {"logit_bias": NO_BIAS}], ids=str
+)
+def test_all_tokens_count_where_what_is_far_down_may_come_up(fields: dict[str, object]) -> None:
+    assert count_enough(replace(Sampling(), **fields)) is None
