@@ -249,6 +249,8 @@ class ModelSnapshot(Struct, frozen=True):
     kv_cells: int = 0
     kv_cells_used: int = 0
     kv_bytes_per_token: int = 0
+    kv_type: str = ""
+    """Of the KV cache, as the settings call it; empty where it is unknown."""
     queue: QueueStats = QueueStats()
     cache: CacheStats = CacheStats()
     draft: DraftStats | None = None

@@ -121,6 +121,8 @@ def _card(model: ModelSnapshot, created: int, paths: Collection[Path]) -> ModelC
             n_params=model.parameters or None,
             size=model.weight_bytes or None,
             n_vocab=model.vocabulary or None,
+            kv_type=model.kv_type or None,
+            kv_bytes_per_token=model.kv_bytes_per_token or None,
         ),
         pinned=model.pinned,
         resident_bytes=model.resident,

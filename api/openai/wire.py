@@ -317,6 +317,9 @@ class ModelMeta(Struct, frozen=True, kw_only=True):
     n_vocab: int | None = None
     n_embd: int | None = None
     vocab_type: int | None = None
+    kv_type: str | None = None
+    """Of the KV cache, as the option `kv_type`; not llama.cpp's, as the field below."""
+    kv_bytes_per_token: int | None = None
 
 
 class ModelCard(Struct, frozen=True, kw_only=True):

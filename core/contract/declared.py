@@ -34,8 +34,8 @@ class Declared(NamedTuple):
     """Names files or folders of this machine: in a config file, as seen from the file's folder."""
     called: str | None = None
     """The option of the command line, where it is not called as the field; `--no-...` sets false alone."""
-    short: str | None = None
-    """A short option, `-e`."""
+    also: str | None = None
+    """Another name of the option, `-e`."""
     value: str | None = None
     """What stands for the value in the help, where `placeholder` does not tell by the kind."""
     llama_cpp: str | None = None

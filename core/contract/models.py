@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from core.contract.options import KvType
 from core.contract.step import SequenceId, Step, Work
 from core.requests import ResolvedGeneration, Sampling, Transcription
 
@@ -75,6 +76,8 @@ class ModelSpec(Struct, frozen=True):
     """What the model's makers recommend, or the defaults."""
     notes: tuple[str, ...] = ()
     """Anything a user should know about how it was loaded."""
+    kv_type: KvType | None = None
+    """Of the KV cache; None where the engine does not tell."""
     grain: int | None = None
     """Of a model that was loaded to be reproducible: every sequence has KV memory of its own and is computed in passes
     of its own, a prompt in passes that begin at each multiple of `grain` tokens, and what is drawn token by token. The

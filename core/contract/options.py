@@ -10,14 +10,68 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 
-class KvType(Enum):
-    """Element type of the KV cache."""
+class KvElement(Enum):
+    """How llama.cpp calls the type of a key's, or of a value's, elements."""
 
     F16 = "f16"
     BF16 = "bf16"
     F32 = "f32"
     Q8_0 = "q8_0"
     Q4_0 = "q4_0"
+
+    @property
+    def bytes(self) -> float:
+        """That an element takes; the quantized types carry a 16-bit scale for each block of BLOCK_ELEMENTS."""
+        sizes = {KvElement.F32: 4.0, KvElement.Q8_0: 34 / BLOCK_ELEMENTS, KvElement.Q4_0: 18 / BLOCK_ELEMENTS}
+        return sizes.get(self, 2.0)
+
+    @property
+    def quantized(self) -> bool:
+        return self in (KvElement.Q8_0, KvElement.Q4_0)
+
+
+class KvType(Enum):
+    """Element types of the KV cache: that of keys and values alike, or that of keys, a slash, that of values."""
+
+    F16 = "f16"
+    BF16 = "bf16"
+    F32 = "f32"
+    Q8_0 = "q8_0"
+    Q4_0 = "q4_0"
+    F16_Q8_0 = "f16/q8_0"
+    F16_Q4_0 = "f16/q4_0"
+    Q8_0_F16 = "q8_0/f16"
+    Q8_0_Q4_0 = "q8_0/q4_0"
+    Q4_0_F16 = "q4_0/f16"
+    Q4_0_Q8_0 = "q4_0/q8_0"
+
+    @property
+    def of_keys(self) -> KvElement:
+        return KvElement(self.value.partition("/")[0])
+
+    @property
+    def of_values(self) -> KvElement:
+        return KvElement(self.value.rpartition("/")[2])
+
+    @property
+    def quantized(self) -> bool:
+        """Whether keys, values or both are."""
+        return self.of_keys.quantized or self.of_values.quantized
+
+    def count_bytes(self, key_elements: float, value_elements: float) -> int:
+        """Bytes of so many elements of keys and of values, rounded to whole ones."""
+        return round(key_elements * self.of_keys.bytes + value_elements * self.of_values.bytes)
+
+    @classmethod
+    def _missing_(cls, value: object) -> KvType | None:
+        """A number of bits stands for the type that keeps keys and values so."""
+        return BITS.get(value) if isinstance(value, str) else None
+
+
+BLOCK_ELEMENTS: Final = 32
+"""Elements that share a scale in the quantized types."""
+BITS: Final = {"0": KvType.F16, "8": KvType.Q8_0, "4": KvType.Q4_0}
+"""What numbers of bits mean; 0 stands for no quantization."""
 
 
 class Lora(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +126,13 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"llama_cpp": "n_ubatch"},
         ),
     ] = None
-    kv_type: Annotated[KvType | None, Meta(description="element type of the KV cache (f16)")] = None
+    kv_type: Annotated[
+        KvType | None,
+        Meta(
+            description="type of the KV cache, or keys/values as in q8_0/q4_0; 8 means q8_0, 4 means q4_0 (f16)",
+            extra={"also": "--kv-quant"},
+        ),
+    ] = None
     flash_attention: Annotated[
         bool | None,
         Meta(description="compute attention in blocks (as measured)", extra={"llama_cpp": "flash_attn"}),
@@ -159,13 +219,3 @@ LoadProgress = Callable[[float], bool]
 def ignore_progress(_: float) -> bool:
     """Ignores the progress, and goes on."""
     return True
-
-
-BYTES = {
-    KvType.F32: 4.0,
-    KvType.F16: 2.0,
-    KvType.BF16: 2.0,
-    KvType.Q8_0: 34 / 32,
-    KvType.Q4_0: 18 / 32,
-}
-"""Bytes an element takes; the quantized types carry a 16-bit scale for each block of 32."""

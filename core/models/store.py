@@ -192,9 +192,13 @@ class Store:
         options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
         setup = _setup(header, options, max(each.free for each in there))
         correct = self._correction(header)
-        return Judged(
-            header, setup, judge_fit(header, setup, there, correct), find_largest_context(header, setup, there, correct)
-        )
+        fit = judge_fit(header, setup, there, correct)
+        formats = load_formats()
+        known = formats.get(header.format)
+        conflict = known and formats.ask(known, None, known.explain_kv_conflict, header, options)
+        if conflict:
+            fit = replace(fit, notes=(conflict, *fit.notes))
+        return Judged(header, setup, fit, find_largest_context(header, setup, there, correct))
 
     def expect(self, artifact: Artifact, profile: Profile, memory: int, settled: Settled = keep_options) -> int:
         """Bytes that a model here is likely to take once it is loaded, of `memory` that it may take at most.
@@ -268,6 +272,8 @@ class Store:
 def _setup(header: Header, options: LoadOptions, available: int) -> Setup:
     setup = choose_setup(header, options, available, describe_machine().features)
     known = load_formats().get(header.format)
+    if known is None or not known.takes_kv_types:
+        setup = replace(setup, kv=KvType.F16)
     if known is not None and known.sets_kv_aside:
         return setup
     return replace(setup, micro_batch=None, grows=True, windowed=known is not None and known.keeps_windows)

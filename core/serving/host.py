@@ -261,6 +261,7 @@ class Host:
             kv_cells=spec.cells,
             kv_cells_used=self._serving.cells_used,
             kv_bytes_per_token=spec.kv_bytes_per_token,
+            kv_type=spec.kv_type.value if spec.kv_type is not None else "",
             cache=self._serving.cache_stats(),
             draft=self._serving.draft_stats(),
             requests=tuple(self._serving.rows()),

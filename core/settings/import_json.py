@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from core.contract.declared import Declared
+from core.contract.options import KvType
 from core.decoding.speculate import PROMPT_LOOKUP
 from core.errors import ConfigError, ModelNotFound
 from core.settings.check import build_error, convert_values
@@ -199,16 +200,18 @@ class _Translation:
         return min(wanted, default=None)
 
     def _kv_type(self) -> str | None:
-        """One type for keys and values; a missing one is f16, as llama.cpp has it."""
+        """A missing type of keys or of values is f16, as llama.cpp has it."""
         if self._model.type_k is None and self._model.type_v is None:
             return None
         keys, values = (1 if each is None else each for each in (self._model.type_k, self._model.type_v))
-        if keys == values and keys in GGML_TYPES:
-            return GGML_TYPES[keys].value
+        if keys in GGML_TYPES and values in GGML_TYPES:
+            named = [GGML_TYPES[each].value for each in dict.fromkeys((keys, values))]
+            if (found := "/".join(named)) in {kind.value for kind in KvType}:
+                return found
         known = ", ".join(f"{number} ({kind.value})" for number, kind in GGML_TYPES.items())
         self._notes.append(
-            f"model.type_k and model.type_v ({keys} and {values}) are not taken over: keys and values have one type "
-            f"here, of {known}; `kv_type` of the model sets it."
+            f"model.type_k and model.type_v ({keys} and {values}) are not taken over: here are {known}, and pairs of "
+            "f16, q8_0 and q4_0; `kv_type` of the model sets it."
         )
         return None
 

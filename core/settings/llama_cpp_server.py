@@ -10,12 +10,18 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, defstruct
 
 from core.contract.declared import list_fields
-from core.contract.options import KvType, LoadSettings
+from core.contract.options import KvElement, LoadSettings
 
 Context = Annotated[int, Meta(ge=0, le=16_777_216)]
 LOOKUP: Final = "prompt-lookup-decoding"
 
-GGML_TYPES: Final = {0: KvType.F32, 1: KvType.F16, 2: KvType.Q4_0, 8: KvType.Q8_0, 30: KvType.BF16}
+GGML_TYPES: Final = {
+    0: KvElement.F32,
+    1: KvElement.F16,
+    2: KvElement.Q4_0,
+    8: KvElement.Q8_0,
+    30: KvElement.BF16,
+}
 """Of `enum ggml_type` in ggml.h, those that the KV cache may have here."""
 
 CHANGES_ANSWERS: Final[Mapping[str, str]] = {

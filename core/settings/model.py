@@ -13,7 +13,7 @@ class ModelSettings(LoadSettings, frozen=True):
     """How models are loaded, and with what."""
 
     engine: Annotated[
-        str | None, Meta(description="force an engine; `tui doctor` lists them (chosen)", extra={"short": "-e"})
+        str | None, Meta(description="force an engine; `tui doctor` lists them (chosen)", extra={"also": "-e"})
     ] = None
     draft: Annotated[str | None, Meta(description="guess ahead: prompt-lookup, or a smaller model's name (none)")] = (
         None

@@ -52,7 +52,7 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"value": "ADDRESS"},
         ),
     ] = "127.0.0.1"
-    port: Annotated[Port, Meta(description="port to bind; 0 takes a free one (8080)", extra={"short": "-p"})] = 8080
+    port: Annotated[Port, Meta(description="port to bind; 0 takes a free one (8080)", extra={"also": "-p"})] = 8080
     api_key: Annotated[
         Secret | None, Meta(description="what clients must send as `Authorization: Bearer` or `x-api-key` (none)")
     ] = None

@@ -2,7 +2,7 @@
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`masks` and `reproducible` by their names alone as well, on real weights: `--model`.
+`masks`, `reproducible` and `kv` by their names alone as well, on real weights: `--model`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.bench import (
     drafting,
     filtering,
     fit,
+    kv_types,
     masks,
     overhead,
     own,
@@ -68,7 +69,7 @@ def _decode(given: argparse.Namespace) -> Iterator[str]:
 
 def _fit(given: argparse.Namespace) -> Iterator[str]:
     for slots in (1, 8):
-        yield fit.run(("guide", "0.5b", "1.5b"), given.folder, slots)
+        yield fit.run(("guide", "0.5b", "1.5b"), given.folder, slots, extra_buffers=not given.plain_buffers)
 
 
 MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
@@ -79,6 +80,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "own": lambda given: [asyncio.run(own.run(given.folder, given.threads, given.tokens, given.rounds))],
     "draft": lambda given: [asyncio.run(drafting.run(given.folder, given.threads, 2 * given.tokens, given.rounds))],
     "fit": _fit,
+    "kv": lambda given: [kv_types.run(given.model, given.threads, given.tokens, given.rounds)],
     "filter": lambda given: [filtering.run()],
     "prefixes": lambda given: [
         asyncio.run(prefixes.run(given.model or shapes.write("0.5b", given.folder), given.threads))

@@ -104,7 +104,7 @@ def add_named(parser: argparse._ActionsContainer, *names: str) -> None:
 def add_setting(parser: argparse._ActionsContainer, section: str, setting: Declared) -> None:
     """An option for a field of a struct of settings."""
     dest = f"{section}.{setting.name}"
-    names = [setting.option] if setting.short is None else [setting.option, setting.short]
+    names = [setting.option] if setting.also is None else [setting.option, setting.also]
     choices = f"; one of {', '.join(setting.choices)}" if setting.choices else ""
     words = f"{setting.help}{choices}".replace("%", "%%")
     if setting.kind is bool and setting.option.startswith("--no-"):

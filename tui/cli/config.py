@@ -84,7 +84,7 @@ def _table(place: str, rows: list[str]) -> list[str]:
 
 def _option_row(field: Declared, key: str) -> str:
     names = f"`{field.option}`" if field.kind is bool else f"`{field.option} {field.placeholder}`"
-    names += f", `{field.short}`" if field.short else ""
+    names += f", `{field.also}`" if field.also else ""
     return f"| {names} | `{key}` | {_values_in_words(field)} | {field.help} |"
 
 

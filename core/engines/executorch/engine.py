@@ -124,6 +124,8 @@ def _notes(folder: HfFolder, ready: ProgramReady, options: LoadOptions) -> list[
         notes.append("No chat template lies beside the program, so conversations are written as ChatML.")
     if options.threads is not None:
         notes.append("The executorch runtime chooses its own number of threads.")
+    if options.kv_type is not None:
+        notes.append("The type of the KV cache is fixed in the program; --kv-type has no effect on it.")
     if ready.chunk == 1:
         notes.append("The program takes one token at a time, so long prompts are slow.")
     return notes

@@ -15,7 +15,7 @@ from core.contract.abilities import BatchSize
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
 from core.contract.models import ModelSpec, TokenModel
-from core.contract.options import KvType, LoadOptions, LoadProgress, Lora, ignore_progress
+from core.contract.options import KvElement, KvType, LoadOptions, LoadProgress, Lora, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.models.fit.sizing import GRAIN_TOKENS
@@ -98,7 +98,7 @@ class LlamaCppEngine:
         found = [options]
         if options.extra_buffers is None:
             found.append(replace(options, extra_buffers=False))
-        if options.flash_attention is None and not options.reproducible:
+        if options.flash_attention is None and not (options.reproducible or options.cache_type.of_values.quantized):
             found.append(replace(options, flash_attention=False))
         return found
 
@@ -136,6 +136,7 @@ class LlamaCppEngine:
         from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
         from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
 
+        _refuse_kv_conflict(artifact, options)
         _native_log().lines.clear()
         model = self._open(artifact, options, progress)
         try:
@@ -211,7 +212,8 @@ class LlamaCppEngine:
         parameters.n_outputs_max = count_outputs(spec)
         if options.flash_attention is not None or spec.grain:
             parameters.flash_attn_type = int(options.blockwise_attention)
-        parameters.type_k = parameters.type_v = _ggml_type(options.cache_type)
+        parameters.type_k = _ggml_type(options.cache_type.of_keys)
+        parameters.type_v = _ggml_type(options.cache_type.of_values)
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:
             raise LoadFailed(
@@ -227,6 +229,15 @@ class LlamaCppEngine:
                 "take a folder with its ONNX file, for instance sentence-transformers/all-MiniLM-L6-v2.",
             )
         return context
+
+
+def _refuse_kv_conflict(artifact: Artifact, options: LoadOptions) -> None:
+    """Raises LoadFailed where llama.cpp would not make a context with this type of KV cache."""
+    from core.models.formats.kv_conflict import explain_kv_conflict
+    from core.models.formats.read import read_header
+
+    if options.cache_type.quantized and (conflict := explain_kv_conflict(read_header(artifact), options)):
+        raise LoadFailed(artifact.name, conflict)
 
 
 def _describe(
@@ -259,6 +270,7 @@ def _describe(
         threads=options.threads or describe_machine().cores,
         weight_bytes=weights,
         kv_bytes_per_token=token_bytes,
+        kv_type=kv_type,
         template=metadata.text("tokenizer.chat_template") or None,
         bos=tokenizer.text(native.llama_vocab_bos(tokenizer.vocab)),
         eos=tokenizer.text(native.llama_vocab_eos(tokenizer.vocab)),
@@ -353,14 +365,14 @@ def _quantization(model: native.llama_model_p) -> str:
     return parts[2] if len(parts) == 3 else "unknown"
 
 
-def _ggml_type(kv: KvType) -> int:
+def _ggml_type(element: KvElement) -> int:
     import llama_cpp as native
 
-    types: dict[KvType, int] = {
-        KvType.F32: native.GGML_TYPE_F32,
-        KvType.F16: native.GGML_TYPE_F16,
-        KvType.BF16: GGML_TYPE_BF16,
-        KvType.Q8_0: native.GGML_TYPE_Q8_0,
-        KvType.Q4_0: native.GGML_TYPE_Q4_0,
+    types: dict[KvElement, int] = {
+        KvElement.F32: native.GGML_TYPE_F32,
+        KvElement.F16: native.GGML_TYPE_F16,
+        KvElement.BF16: GGML_TYPE_BF16,
+        KvElement.Q8_0: native.GGML_TYPE_Q8_0,
+        KvElement.Q4_0: native.GGML_TYPE_Q4_0,
     }
-    return types[kv]
+    return types[element]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import mlx.core as mx
 from msgspec import Struct
@@ -22,10 +22,11 @@ from core.engines.mlx.trimming import TrimmingMlxModel
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import describe_machine, measure_available_memory
 from core.models.fit.sizing import choose_sizes, count_token_bytes
+from core.models.formats.kv_conflict import explain_single_type
 
 UNTOLD_CONTEXT_TOKENS = 4096
 """Tokens, where a configuration does not say what the model was trained on."""
-BITS = {KvType.Q8_0: 8, KvType.Q4_0: 4}
+BITS: Final = {KvType.Q8_0: 8, KvType.Q4_0: 4}
 GROUP_ELEMENTS = (64, 32)
 """Elements that share a scale in MLX's quantization."""
 KINDS = {mx.float16: KvType.F16, mx.bfloat16: KvType.BF16, mx.float32: KvType.F32}
@@ -46,6 +47,8 @@ class FirstPass(Struct, frozen=True):
 
 def load_model(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> MlxModel:
     """Raises ArtifactError for damaged files, LoadFailed for what MLX does not run, Cancelled."""
+    if conflict := explain_single_type(options):
+        raise LoadFailed(artifact.name, conflict)
     folder = folders.read_folder(artifact)
     tokenizer = JsonTokenizer(artifact.name, folder.path / "tokenizer.json", begin=folder.begin, ends=folder.ends)
     network = _network(artifact, folder)
@@ -145,14 +148,14 @@ def _kv_type(artifact: Artifact, tried: FirstPass, asked: KvType) -> KvType:
     if not tried.plain:
         raise LoadFailed(
             artifact.name,
-            f"The KV cache of {artifact.name} cannot be quantized, since not all of its layers keep one; "
-            "quantized; use the KV type f16.",
+            f"The KV cache of {artifact.name} cannot be quantized, since not all of its layers keep all keys and "
+            "values; use --kv-type f16.",
         )
     if _group(tried) is None:
         raise LoadFailed(
             artifact.name,
             f"The heads of {artifact.name} are no multiples of {GROUP_ELEMENTS[-1]} long, so its KV cache cannot be "
-            "quantized; use the KV type f16.",
+            "quantized; use --kv-type f16.",
         )
     return asked
 
@@ -202,6 +205,7 @@ def _describe(
         threads=describe_machine().cores,
         weight_bytes=weight_bytes,
         kv_bytes_per_token=token_bytes,
+        kv_type=kv_type,
         template=folder.template,
         bos=folder.token("bos"),
         eos=folder.token("eos"),

@@ -233,6 +233,7 @@ def _describe(
         threads=_threads(options),
         weight_bytes=variant.size,
         kv_bytes_per_token=token_bytes,
+        kv_type=graph.kv_type,
         template=folder.template,
         bos=folder.special("bos"),
         eos=folder.special("eos"),

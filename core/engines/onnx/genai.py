@@ -127,6 +127,8 @@ def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> M
     # Which type the cache has is the graph's secret; this is the largest.
     token_bytes = count_token_bytes(layers, heads, width, width, KvType.F32)
     notes = ["Each request computes its whole prompt: the library cannot share what it has computed."]
+    if options.kv_type is not None:
+        notes.append("The graph chooses the type of its KV cache; --kv-type has no effect on it.")
     if options.ctx_size is not None and options.ctx_size > trained:
         notes.append(f"The context is {trained} tokens, not {options.ctx_size}: the folder allows no more.")
     asked = replace(options, ctx_size=min(options.ctx_size, trained) if options.ctx_size else None)

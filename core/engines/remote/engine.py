@@ -177,6 +177,8 @@ def build_spec(card: Card, address: str, options: LoadOptions) -> ModelSpec:
 
 def _notes(card: Card, address: str, options: LoadOptions) -> Iterator[str]:
     yield f"Answers come from {clean_words(str(card['id']))} at {address}; prompts are sent there."
+    if options.kv_type is not None:
+        yield f"What answers at {address} has a KV cache of its own; --kv-type has no effect on it."
     parts = urlsplit(address)
     if options.remote_api_key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         yield f"The API key goes to {address} unencrypted; use https where others share the network."

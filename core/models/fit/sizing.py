@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from core.contract.abilities import BatchSize
 from core.contract.models import ModelSpec
-from core.contract.options import BYTES, DEFAULT_BATCH_TOKENS, KvType, LoadOptions
+from core.contract.options import DEFAULT_BATCH_TOKENS, KvType, LoadOptions
 
 KV_SHARE = 0.25
 """Part of the memory available after the weights that the KV cache takes when nothing was asked for."""
@@ -63,8 +63,8 @@ class Sizes(Struct, frozen=True):
 
 
 def count_token_bytes(layers: int, kv_heads: int, key_length: int, value_length: int, kv: KvType) -> int:
-    """KV bytes = layers * kv_heads * (key_length + value_length) * bytes(kv)."""
-    return round(layers * kv_heads * (key_length + value_length) * BYTES[kv])
+    """KV bytes = layers * kv_heads * (key_length * bytes of a key's element + value_length * those of a value's)."""
+    return kv.count_bytes(layers * kv_heads * key_length, layers * kv_heads * value_length)
 
 
 def choose_sizes(

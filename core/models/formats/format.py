@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from core.contract.artifact import FormatName
+from core.contract.options import LoadOptions
 from core.models.catalog import Task
 from core.models.formats.header import Header
 from core.models.formats.listing import FileListing, Group, count_weight_bytes
@@ -42,6 +43,8 @@ class Format(Protocol):
     sets_kv_aside: bool = False
     """Its engines set memory for the whole KV cache aside at once, and divide steps into micro-batches; elsewhere the
     KV cache takes memory as it fills."""
+    takes_kv_types: bool = False
+    """Its engines keep the KV cache in the type that is asked for; `explain_kv_conflict` tells what they refuse."""
     keeps_windows: bool = False
     """Its engines keep no more than the window of layers that look back a window, whatever `swa_full` says."""
 
@@ -71,6 +74,10 @@ class Format(Protocol):
 
     def find_missing(self, folder: Path, files: Sequence[str], present: Collection[str]) -> str | None:
         """A file that belongs to a Group, as its own files say, and is not among those present; None where all are."""
+        return None
+
+    def explain_kv_conflict(self, header: Header, options: LoadOptions) -> str | None:
+        """A sentence about what its engines would refuse of the KV type; None where nothing conflicts."""
         return None
 
     def read_header(self, name: str, files: Files) -> Header:

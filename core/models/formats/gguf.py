@@ -6,11 +6,13 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from core.contract.options import LoadOptions
 from core.models.formats.format import Format
 from core.models.formats.gguf_facts import Whole, describe_header
 from core.models.formats.gguf_files import label_gguf, list_model_files
 from core.models.formats.gguf_header import MAGIC, check_version, read_gguf
 from core.models.formats.header import Header
+from core.models.formats.kv_conflict import explain_kv_conflict
 from core.models.formats.listing import FileListing, Group, list_names, sum_bytes
 from core.models.formats.source import Damaged, Files, FileSource
 from core.names import SPLIT
@@ -25,6 +27,7 @@ class GgufFormat(Format):
     checked_ending = ".gguf"
     encoders = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
     sets_kv_aside = True
+    takes_kv_types = True
 
     def is_file(self, head: bytes) -> bool:
         if head[:4] != MAGIC:
@@ -46,6 +49,9 @@ class GgufFormat(Format):
 
     def locate_model(self, folder: Path, files: Sequence[str], *, several: bool) -> Path:
         return folder / files[0]
+
+    def explain_kv_conflict(self, header: Header, options: LoadOptions) -> str | None:
+        return explain_kv_conflict(header, options)
 
     def read_header(self, name: str, files: Files) -> Header:
         paths = sorted(path for path in files.sizes if path.lower().endswith(".gguf"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from core.contract.artifact import FormatName
-from core.contract.options import BYTES, KvType
+from core.contract.options import KvType
 
 
 class Layer(Struct, frozen=True):
@@ -83,12 +83,15 @@ class Header(Struct, frozen=True):
         return min((layer.window for layer in self.layers if layer.window is not None), default=None)
 
     def kv_bytes_per_token(self, kv: KvType) -> int:
-        """KV bytes = sum over layers of kv_heads * (key_length + value_length) * bytes(kv); no window counted."""
-        return round(sum(layer.elements for layer in self.layers) * BYTES[kv])
+        """KV bytes = sum over layers of kv_heads * (key_length * bytes of a key's element + value_length * those of a
+        value's); no window counted."""
+        return self.kv_bytes(1, kv)
 
     def kv_bytes(self, cells: int, kv: KvType, *, windowed: bool = False, ahead: int = 0) -> int:
         """Bytes for `cells` tokens. `windowed`: layers with a window keep only it and `ahead` tokens of a batch."""
-        return round(BYTES[kv] * sum(layer.elements * _kept(layer, cells, windowed, ahead) for layer in self.layers))
+        kept = [(layer, layer.kv_heads * _kept(layer, cells, windowed, ahead)) for layer in self.layers]
+        keys = sum(heads * layer.key_length for layer, heads in kept)
+        return kv.count_bytes(keys, sum(heads * layer.value_length for layer, heads in kept))
 
     def state_bytes(self, sequences: int) -> int:
         """Of all recurrent layers: a whole state for each sequence that may exist."""

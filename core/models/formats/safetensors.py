@@ -9,9 +9,11 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from core.contract.options import LoadOptions
 from core.models.formats.format import Format
 from core.models.formats.header import Header
 from core.models.formats.hf_header import read_folder_header
+from core.models.formats.kv_conflict import explain_single_type
 from core.models.formats.listing import FileListing, Group
 from core.models.formats.safetensors_table import read_safetensors
 from core.models.formats.source import Files, FileSource
@@ -31,6 +33,7 @@ class MlxFormat(Format):
     name = "mlx"
     hub_tag = "safetensors"
     checked_ending = ".safetensors"
+    takes_kv_types = True
     keeps_windows = True
 
     def is_folder(self, folder: Path) -> bool:
@@ -54,6 +57,9 @@ class MlxFormat(Format):
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return INDEX
         return next((shard for shard in sorted(set(index.weight_map.values())) if shard not in present), None)
+
+    def explain_kv_conflict(self, header: Header, options: LoadOptions) -> str | None:
+        return explain_single_type(options)
 
     def read_header(self, name: str, files: Files) -> Header:
         return read_folder_header(self.name, name, files)

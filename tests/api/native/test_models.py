@@ -10,6 +10,7 @@ from api.native.models import LOAD_BODY, OPTIONS
 from core.contract.declared import Declared, list_fields
 from core.contract.options import LoadSettings
 from core.errors import RequestError
+from core.settings.schema import ProbeSettings, ServerSettings, Settings
 from tests.api.conftest import serving
 
 
@@ -34,6 +35,15 @@ async def test_a_model_is_loaded_anew_with_other_options_and_stays_where_they_ar
         assert await load() == 1024
         await served.http.post("/v1/models/unload", json={"model": "echo"})
         assert await load() == usual
+
+
+async def test_a_model_that_is_loaded_with_bits_tells_the_type_of_its_kv_cache(tmp_path: Path) -> None:
+    settings = Settings(server=ServerSettings(port=0), probe=ProbeSettings(enabled=False))
+    async with serving(tmp_path, settings, "guide") as served:
+        body = {"model": "guide", "kv_type": "4", "ctx_size": 256, "extra_buffers": False}
+        assert (await served.http.post("/v1/models/load", json=body)).status_code == 200
+        meta = (await served.http.get("/v1/models/guide")).json()["meta"]
+        assert (meta["kv_type"], meta["kv_bytes_per_token"]) == ("q4_0", 4 * 2 * (64 + 64) * 18 // 32)
 
 
 @pytest.mark.parametrize("field", [each for each in list_fields(LoadSettings) if each.most is not None])

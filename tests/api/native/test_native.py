@@ -47,10 +47,11 @@ async def test_models_are_listed_and_found_by_name(echo: Served) -> None:
     assert card.object == "model"
     told = card.to_dict()
     assert told["context_length"] == told["max_model_len"] == 8192
-    assert told["meta"] == dict.fromkeys(("n_params", "size", "n_embd", "vocab_type")) | {
+    assert told["meta"] == dict.fromkeys(("n_params", "size", "n_embd", "vocab_type", "kv_type")) | {
         "n_ctx": 8192,
         "n_ctx_train": 8192,
         "n_vocab": 258,
+        "kv_bytes_per_token": 4,
     }
 
 

@@ -97,6 +97,21 @@ def test_fit_is_judged_for_the_context_and_type_that_are_asked_for(store: Store)
     assert store.judge(header, memory=(replace(device, free=1 << 20),)).largest is None
 
 
+def test_what_the_engine_would_refuse_of_a_kv_type_is_in_the_verdict(tmp_path: Path) -> None:
+    options = LoadOptions(flash_attention=False)
+    store = Store(Settings(), folders_in(tmp_path), Engines(), options)
+    header = store.header(GUIDE)
+    assert store.judge(header, kv=KvType.Q8_0_F16).fit.notes == ()
+    (note,) = store.judge(header, kv=KvType.Q8_0).fit.notes
+    assert note == "Quantized values need flash attention; leave out --no-flash-attention, or use --kv-type q8_0/f16."
+
+
+def test_formats_that_choose_their_kv_type_are_estimated_as_they_are(store: Store) -> None:
+    for format_, told in (("gguf", KvType.Q4_0), ("mlx", KvType.Q4_0), ("onnx", KvType.F16)):
+        header = replace(store.header(GUIDE), format=format_)
+        assert store.judge(header, kv=KvType.Q4_0).setup.kv is told
+
+
 def test_gguf_is_preferred_to_other_formats_off_a_mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from core.hardware import describe_machine
     from core.models import store as module

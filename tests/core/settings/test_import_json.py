@@ -106,6 +106,8 @@ def test_a_whole_config_becomes_a_served_model(tmp_path: Path) -> None:
         ({"type_k": 8, "type_v": 8}, Profile(source="/models/m.gguf", kv_type=KvType.Q8_0)),
         ({"type_k": 30, "type_v": 30}, Profile(source="/models/m.gguf", kv_type=KvType.BF16)),
         ({"type_k": 1}, Profile(source="/models/m.gguf", kv_type=KvType.F16)),
+        ({"type_k": 8}, Profile(source="/models/m.gguf", kv_type=KvType.Q8_0_F16)),
+        ({"type_k": 8, "type_v": 2}, Profile(source="/models/m.gguf", kv_type=KvType.Q8_0_Q4_0)),
         ({key: value for key, value in AS_DEFAULT.items() if key not in DECLARED}, Profile(source="/models/m.gguf")),
     ],
     ids=str,
@@ -197,12 +199,12 @@ def test_every_key_of_a_model_is_translated_or_told() -> None:
     assert DECLARED.keys() >= {"n_batch", "n_ubatch", "n_seq_max", "threads", "threads_batch", "flash_attn"}
 
 
-@pytest.mark.parametrize("types", [{"type_k": 8, "type_v": 1}, {"type_k": 8}, {"type_k": 3, "type_v": 3}], ids=str)
+@pytest.mark.parametrize("types", [{"type_k": 8, "type_v": 30}, {"type_k": 3, "type_v": 3}], ids=str)
 def test_types_of_the_cache_that_cannot_be_had_are_told(tmp_path: Path, types: dict[str, object]) -> None:
     loaded = read(tmp_path, {"model": {**LOCAL, **types}})
     assert loaded.settings.models["m"].kv_type is None
     (note,) = loaded.notes
-    assert "keys and values have one type here, of 0 (f32), 1 (f16)" in note
+    assert "here are 0 (f32), 1 (f16), 2 (q4_0), 8 (q8_0), 30 (bf16), and pairs of f16, q8_0 and q4_0;" in note
 
 
 def test_files_are_looked_for_from_here_and_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,3 +115,21 @@ def test_paths_of_adapters_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     options = LoadOptions(loras=("~/a.gguf", Lora("b.gguf", 0.5)))
     assert options.adapters == (Lora(str(tmp_path / "a.gguf")), Lora("b.gguf", 0.5))
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--kv-quant", "8"], KvType.Q8_0),
+        (["--kv-quant", "4"], KvType.Q4_0),
+        (["--kv-quant", "0"], KvType.F16),
+        (["--kv-type", "q8_0/q4_0"], KvType.Q8_0_Q4_0),
+    ],
+    ids=str,
+)
+def test_bits_and_pairs_are_kv_types(tmp_path: Path, words: list[str], meant: KvType) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[models.m]\nkv_type = "{words[1]}"\n')
+    assert read_settings(config_file=path, environment={}).settings.models["m"].kv_type is meant
+    flags = build_parser(WORKBENCH).parse(words).flags()
+    assert read_settings(flags, config_file=path, environment={}).settings.model.kv_type is meant

@@ -198,7 +198,10 @@ MISTAKES = {
     "no section": ("server = 3\n", r"server: expected an object, got a whole number\."),
     "nan": ("[queue]\nqueue_timeout = nan\n", r"queue\.queue_timeout: nan is no number; more than 0\."),
     "not above": ("[bench]\nbudget = 0\n", r"bench\.budget: 0 is too small; more than 0\."),
-    "type of cache": ('[model]\nkv_type = "q9"\n', r"model\.kv_type: 'q9' is none of f16, bf16, f32, q8_0, q4_0\."),
+    "type of cache": (
+        '[model]\nkv_type = "q9"\n',
+        r"model\.kv_type: 'q9' is none of f16, bf16, f32, q8_0, q4_0, f16/q8_0, ",
+    ),
     "model's type of cache": ('[models.q]\nkv_type = "q9"\n', r"models\.q\.kv_type: 'q9' is none of f16, bf16"),
     "no toml": ("not toml", "is not TOML"),
     "model's key": ("[models.qwen]\nctx_sice = 1\n", r"models\.qwen\.ctx_sice is unknown; did you mean ctx_size\?"),

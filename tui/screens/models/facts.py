@@ -12,7 +12,7 @@ from core.foreign_text import make_printable
 from core.models.catalog import Task
 from core.models.fit.estimate import Judged, Verdict
 from core.sizes import format_size
-from core.snapshots import DraftStats
+from core.snapshots import DraftStats, ModelSnapshot
 from tui import format as fmt
 from tui.glyphs import Glyphs
 from tui.screens.models.fit import Dial, compute_shares
@@ -84,6 +84,12 @@ def format_item(item: Item, cut: str, *, paired: bool) -> Content:
     return Content("\n").join(lines)
 
 
+def _kv(model: ModelSnapshot) -> str:
+    """What a token takes of the KV cache, and in which type where it is known."""
+    size = f"{format_size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else ""
+    return f"{size}, {model.kv_type}" if size and model.kv_type else size
+
+
 def _facts(item: Item) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if item.entry is not None and item.size and item.model is None:
@@ -98,7 +104,7 @@ def _facts(item: Item) -> list[tuple[str, str]]:
             ("context", f"{fmt.format_count(model.context)} tokens" if model.context else ""),
             ("slots", f"{model.slots_used} of {model.slots} in use" if model.slots else ""),
             ("weights", format_size(model.weight_bytes) if model.weight_bytes else ""),
-            ("KV", f"{format_size(model.kv_bytes_per_token)} a token" if model.kv_bytes_per_token else ""),
+            ("KV", _kv(model)),
             ("memory", format_size(model.resident) if model.resident else ""),
             ("draft", _draft(model.draft) if model.draft else ""),
         ]

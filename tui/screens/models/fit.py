@@ -23,7 +23,7 @@ LEAST_TOKENS: Final = 512
 """Tokens of the shortest context that is offered."""
 UNKNOWN_CONTEXT_TOKENS: Final = 131_072
 """How far the slider goes for a model that does not tell what it was trained on."""
-KV_TYPES: Final = (KvType.F16, KvType.Q8_0, KvType.Q4_0)
+KV_TYPES: Final = (KvType.F16, KvType.Q8_0, KvType.Q8_0_Q4_0, KvType.Q4_0)
 
 
 class Dial(Struct, frozen=True):

@@ -104,6 +104,13 @@ def test_kv_that_cannot_be_quantized_is_said_so(variant: Callable[..., Path], lo
         load(sliding, replace(OPTIONS, kv_type=KvType.Q8_0))
 
 
+def test_keys_and_values_of_two_types_are_refused_before_anything_is_read(guide: Path, load: Load) -> None:
+    from msgspec.structs import replace
+
+    with pytest.raises(LoadFailed, match="q8_0/q4_0 is two; use --kv-type q8_0, q4_0 or f16"):
+        load(guide, replace(OPTIONS, kv_type=KvType.Q8_0_Q4_0))
+
+
 def test_it_takes_folders_of_safetensors_alone(guide: Path) -> None:
 
     assert MlxEngine().formats == (artifact(guide).format,)

@@ -9,7 +9,7 @@ import pytest
 
 from core.contract.artifact import Artifact
 from core.contract.engine import Available, Unavailable
-from core.contract.options import LoadOptions
+from core.contract.options import KvType, LoadOptions
 from core.engines import installed
 from core.engines.onnx.genai import GenaiEngine, GenaiFolder, describe_model
 from core.engines.registry import Engines
@@ -84,6 +84,11 @@ def test_a_context_beyond_the_folders_is_cut_with_a_note(written: Path) -> None:
     spec = describe_model(GenaiFolder(artifact(written)), LoadOptions(ctx_size=1_000_000, slots=1), 1)
     assert spec.context == spec.trained_context
     assert any("allows no more" in note for note in spec.notes)
+
+
+def test_a_kv_type_that_has_no_effect_is_said_so(written: Path) -> None:
+    spec = describe_model(GenaiFolder(artifact(written)), LoadOptions(kv_type=KvType.Q8_0), 1)
+    assert "The graph chooses the type of its KV cache; --kv-type has no effect on it." in spec.notes
 
 
 def test_the_makers_sampling_counts_where_they_want_sampling(folder: Path) -> None:

@@ -28,7 +28,7 @@ from core.models.fit.estimate import (
 from core.models.fit.sizing import choose_sizes, count_cells
 from core.models.formats.header import Header, Layer, Portion
 from core.models.formats.read import read_header
-from tests.bench.fit import Taken, expected
+from tests.bench.fit import FitCase, Taken, expected
 
 ROOT = Path(__file__).parents[4]
 GIB = 1 << 30
@@ -151,6 +151,12 @@ def test_the_largest_context_is_the_largest(slots: int, kv: KvType, free: int) -
         assert judge_fit(HEADER, replace(setup, context=beyond), [host(free)]).verdict is not Verdict.FITS
 
 
+def test_keys_and_values_of_two_types_are_counted_each_in_its_own() -> None:
+    header = replace(HEADER, layers=(Layer(2, 128, 64),) * 4)
+    assert header.kv_bytes_per_token(KvType.Q8_0_Q4_0) == 4 * 2 * (128 * 34 + 64 * 18) // 32
+    assert header.kv_bytes_per_token(KvType.F16_Q8_0) == 4 * 2 * (128 * 64 + 64 * 34) // 32
+
+
 def test_a_smaller_kv_type_leaves_room_for_more_context() -> None:
     free = [host(round(GIB * 1.6))]
     found = [
@@ -209,14 +215,16 @@ def test_processors_rearrange_what_they_have_kernels_for() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count mapped files otherwise")
-def test_loading_the_built_in_model_takes_what_was_estimated() -> None:
-    command = [sys.executable, "-m", "tests.bench.fit", str(WEIGHTS), "1024", "2"]
+@pytest.mark.parametrize("kv", [KvType.F16, KvType.Q8_0_Q4_0], ids=lambda kv: kv.value)
+def test_loading_the_built_in_model_takes_what_was_estimated(kv: KvType) -> None:
+    case = FitCase(str(WEIGHTS), 1024, 2, kv)
+    command = [sys.executable, "-m", "tests.bench.fit", msgspec.json.encode(case).decode()]
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
     taken = msgspec.json.decode(done.stdout, type=Taken)
     header = read_header(Artifact("guide", "gguf", WEIGHTS, 0))
     assert taken.cells == count_cells(1024, 2)
-    assert taken.kv_bytes_per_token == header.kv_bytes_per_token(KvType.F16)
-    assert expected(WEIGHTS, 1024, 2).loaded == pytest.approx(taken.resident, rel=0.2)
+    assert taken.kv_bytes_per_token == header.kv_bytes_per_token(kv)
+    assert expected(case).loaded == pytest.approx(taken.resident, rel=0.2)
 
 
 def test_what_the_options_leave_open_is_chosen_as_loading_does() -> None:

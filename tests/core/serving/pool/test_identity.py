@@ -48,6 +48,7 @@ def test_settings_of_the_kv_cache_and_adapters_make_another_model(files: tuple[P
         LoadOptions(),
         LoadOptions(ctx_size=512),
         LoadOptions(kv_type=KvType.Q8_0),
+        LoadOptions(kv_type=KvType.Q8_0_Q4_0),
         LoadOptions(flash_attention=False),
         LoadOptions(swa_full=False),
         LoadOptions(loras=(str(lora),)),

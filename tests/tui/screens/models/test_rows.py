@@ -170,6 +170,12 @@ def test_a_loaded_model_is_for_what_its_kind_says(kind: ModelKind) -> None:
     assert {item.task for item in list_items([entry], loaded, [])} == {TASK_OF_KIND[kind]}
 
 
+def test_the_details_of_a_loaded_model_tell_the_type_of_its_kv_cache() -> None:
+    model = ModelSnapshot("m", "llamacpp", ModelState.READY, kv_bytes_per_token=12_288, kv_type="q8_0/q4_0")
+    (item,) = list_items([], [model], [])
+    assert "12.3 kB a token, q8_0/q4_0" in format_item(item, "…", paired=False).plain
+
+
 def test_a_model_that_is_here_in_part_is_judged_by_what_it_will_be() -> None:
     entry = LibraryEntry("o/m", Path("blobs"), None, 2 * GB, False, "partial", Location.HUB, share=0.1)
     (item,) = list_items([entry], [], [])
@@ -219,7 +225,10 @@ def test_the_slider_goes_by_powers_of_two_to_what_the_model_was_trained_on() -> 
     assert started.context == 8192
     assert started.moved(100).context == 40_960
     assert started.moved(-100).context == 512
-    assert [started.cycled().kv.value, started.cycled().cycled().kv.value] == ["q8_0", "q4_0"]
+    turned = [started]
+    for _ in range(4):
+        turned.append(turned[-1].cycled())
+    assert [dial.kv.value for dial in turned] == ["f16", "q8_0", "q8_0/q4_0", "q4_0", "f16"]
 
 
 def test_one_header_tells_of_the_other_quants_until_their_own_is_read() -> None:

@@ -210,6 +210,8 @@ async def test_the_slider_and_the_kv_type_judge_all_quants_anew_without_reading_
         await until(on.pilot, lambda: "does not fit" in on.text() and "40,960 of 40,960" in on.said("#dial"))
         await until(on.pilot, lambda: all(v and v.fit.verdict.value != "fits" for v in on.details.leaf.verdicts))
         await on.press("v", "v")
+        assert "q8_0/q4_0" in on.said("#dial")
+        await on.press("v")
         await until(on.pilot, lambda: on.details.verdict and on.details.verdict.fit.verdict.value == "fits")
         assert "q4_0" in on.said("#dial")
         await on.press("home", "right", "plus", "minus")
