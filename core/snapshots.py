@@ -198,6 +198,18 @@ class TierStats(Struct, frozen=True):
     """Why nothing is stored in it any more."""
 
 
+class PositionStats(Struct, frozen=True):
+    """Guesses that stood first in their step, or second, and so on."""
+
+    guessed: int = 0
+    kept: int = 0
+    """Of those, how many came true, with all before them."""
+
+    @property
+    def acceptance(self) -> float:
+        return self.kept / self.guessed if self.guessed else 0.0
+
+
 class DraftStats(Struct, frozen=True):
     """Guesses at tokens to come, see `core.decoding.speculate`."""
 
@@ -207,6 +219,12 @@ class DraftStats(Struct, frozen=True):
     """Tokens guessed and verified."""
     kept: int = 0
     """Of those, how many came true."""
+    positions: tuple[PositionStats, ...] = ()
+    """The same of the first guess of a step, the second, and so on."""
+    seconds_lost: float = 0.0
+    """That steps with guesses took beyond what their tokens would have taken without; searching in vain included."""
+    seconds_gained: float = 0.0
+    """That steps with guesses took less."""
     problem: str = ""
     """Why nothing is guessed any more."""
 

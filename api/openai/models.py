@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from api.http.contract import declare_contract, reply_with
 from api.http.redact import drop_folders
-from api.openai.wire import DraftCard, ModelCard, ModelList, ModelMeta
+from api.openai.wire import DraftCard, DraftPosition, ModelCard, ModelList, ModelMeta
 from core.errors import ModelNotFound
 from core.models.library.on_demand import Loadable
 from core.names import are_same, clean_name, shorten_name
@@ -137,4 +137,13 @@ def _draft(stats: DraftStats | None, paths: Collection[Path]) -> DraftCard | Non
     if stats is None:
         return None
     problem = drop_folders(stats.problem, paths) or None
-    return DraftCard(by=stats.by, guessed=stats.guessed, kept=stats.kept, problem=problem)
+    return DraftCard(
+        by=stats.by,
+        guessed=stats.guessed,
+        kept=stats.kept,
+        wasted=stats.guessed - stats.kept,
+        positions=[DraftPosition(guessed=each.guessed, kept=each.kept) for each in stats.positions],
+        seconds_lost=round(stats.seconds_lost, 3),
+        seconds_gained=round(stats.seconds_gained, 3),
+        problem=problem,
+    )

@@ -295,6 +295,14 @@ class ChatCompletion(Struct, frozen=True, kw_only=True):
     timings: WireTimings
 
 
+class DraftPosition(Struct, frozen=True, kw_only=True):
+    """The first guess of a step, the second, and so on."""
+
+    guessed: int
+    kept: int
+    """Of those, the ones that came true, with all before them."""
+
+
 class DraftCard(Struct, frozen=True, kw_only=True):
     by: str
     """`prompt-lookup`, or the model that drafts."""
@@ -302,6 +310,13 @@ class DraftCard(Struct, frozen=True, kw_only=True):
     """Tokens that were guessed and verified."""
     kept: int
     """Of those, the ones that came true."""
+    wasted: int
+    """The others: they were computed in vain."""
+    positions: list[DraftPosition]
+    seconds_lost: float
+    """That steps with guesses took beyond what their tokens would have taken without; searching in vain included."""
+    seconds_gained: float
+    """That steps with guesses took less."""
     problem: str | None = None
     """Why nothing is guessed any more."""
 

@@ -27,6 +27,8 @@ CAUGHT_UP_TOKENS = 16
 """Tokens behind the large model at most, for guesses to be made in the same call."""
 MOST_FAILURES = 3
 """Calls in a row that may fail before the draft model is given up."""
+FIRST_RUN_TOKENS = 4
+"""What a draft model's guess goes by counts as a run so long, and longer by its guesses that came true in a row."""
 GREEDY = Sampling(temperature=0.0)
 """The likeliest guess is the one most often drawn, however the large model samples."""
 
@@ -42,6 +44,18 @@ class _Line:
         self.sequence = sequence
         self.tokens = tokens
         self.agreed = len(tokens)
+        self.behind = 0
+        """Tokens of the sequence when the last guesses were made, and those guesses."""
+        self.guesses: list[int] = []
+        self.streak = 0
+        """Guesses that came true in a row."""
+
+    def count_streak(self, tokens: Sequence[int]) -> int:
+        """With what became of the last guesses."""
+        right = count_common(self.guesses, list(tokens[self.behind : self.behind + len(self.guesses)]))
+        self.streak = self.streak + right if right == len(self.guesses) else 0
+        self.guesses = []
+        return self.streak
 
 
 class _Feed:
@@ -73,6 +87,14 @@ class DraftModel:
         spec = self._model.spec
         return spec.weight_bytes + spec.cells * spec.kv_bytes_per_token
 
+    def weigh(self, wishes: Sequence[GuessWish]) -> list[int]:
+        """The more of its last guesses came true in a row, the likelier the next ones are."""
+        lines = [self._lines.get(wish.key) for wish in wishes]
+        return [
+            FIRST_RUN_TOKENS + (line.count_streak(wish.tokens) if line is not None else 0)
+            for wish, line in zip(wishes, lines, strict=True)
+        ]
+
     def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         """A long prompt is caught up with over several calls, so that none takes longer than streams may be held up.
         None of these guesses: what reading costs is spent once, and must not be taken for the price of guesses.
@@ -87,12 +109,18 @@ class DraftModel:
                 raise
             # How much of the step reached the KV cache is unknown, so all begin anew.
             for key in list(self._lines):
-                self.forget(key)
+                self._close(key)
             return [[] for _ in wishes]
         self._failures = 0
+        for wish, guesses in zip(wishes, found, strict=True):
+            if guesses:
+                self._lines[wish.key].behind, self._lines[wish.key].guesses = len(wish.tokens), guesses
         return found
 
-    def forget(self, key: Hashable) -> None:
+    def forget(self, wish: GuessWish) -> None:
+        self._close(wish.key)
+
+    def _close(self, key: Hashable) -> None:
         line = self._lines.pop(key, None)
         if line is not None:
             self._model.close(line.sequence)
@@ -150,7 +178,7 @@ class DraftModel:
         wanted = {wish.key for wish in wishes}
         idle = [key for key in self._lines if key not in wanted]
         for key in idle:
-            self.forget(key)
+            self._close(key)
         return bool(idle)
 
     def _line(self, wish: GuessWish, wishes: Sequence[GuessWish]) -> _Line | None:
@@ -174,7 +202,7 @@ class DraftModel:
             return True
         idle = next((key for key in self._lines if key not in wanted), None)
         if idle is not None:
-            self.forget(idle)
+            self._close(idle)
         return idle is not None
 
     def _begun(self, wish: GuessWish) -> _Line:

@@ -8,35 +8,23 @@ measured all the time: seconds a token with guesses, and without.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Hashable, Sequence
-from statistics import median
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from core.snapshots import DraftStats
+from core.decoding.balance import Balance
+from core.decoding.guess_plan import Odds, PassCosts, choose_counts
+from core.snapshots import DraftStats, PositionStats
 
 PROMPT_LOOKUP = "prompt-lookup"
 NOTHING = "none"
-MOST_GUESSES = 7
-"""With the token due they are the eight tokens that a sequence may draw in one step."""
-FIRST_GUESSES = 4
-RUN_TOKENS = (3, 2)
-"""Lengths of the runs of tokens that are looked up, the longer first."""
-
-FIRST_PLAIN_STEPS = 5
-"""Steps without guesses that tell what one costs, before the first with guesses."""
-STEPS_BETWEEN_PLAIN = 32
-"""Steps with guesses in a row, before one without tells what it costs now."""
-OVERDRAFT_STEPS = 2.0
-"""Plain steps' worth of time that guesses may lose before they rest."""
-LOSS_SHARE = 0.03
-"""Share of the time that guesses which never pay may cost: each plain step pays off so much of what was lost."""
-CREDIT_STEPS = 8.0
-"""Plain steps' worth of gain that is remembered; more would let guesses go on for long after they ceased to pay."""
-RECENT_STEPS = 9
-"""Plain steps whose median is what one costs: a disturbance of one of them must not count."""
+MOST_GUESSES = 31
+"""For one sequence in one step: with the token due they are 32, to which the tiles of matrix kernels divide."""
+FIRM_TOKENS = 8
+"""Guesses that go by so many tokens are made while others rest."""
+SMOOTHING_SHARE = 0.3
 
 
 class GuessWish(Struct, frozen=True):
@@ -48,6 +36,11 @@ class GuessWish(Struct, frozen=True):
     """All of it, prompt and drawn; only ever grows."""
     most: int
     """Guesses that may be made."""
+    prompt: int = 0
+    """Tokens of the prompt."""
+    owner: str | None = None
+    """Whose it is: what is written for one owner helps to guess for no other. None: what it writes is not kept, and
+    nothing that was kept is used."""
 
 
 class Proposer(Protocol):
@@ -61,107 +54,22 @@ class Proposer(Protocol):
         """Bytes of memory that it will take in the end."""
         ...
 
+    def weigh(self, wishes: Sequence[GuessWish]) -> list[int]:
+        """How far there is something to go by: for each wish a number of tokens, the more the likelier the guesses;
+        zero where there would be none. Cheap beside `propose`, if that is not cheap itself."""
+        ...
+
     def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         """For each wish at most so many tokens, none where there is nothing to go by. Raises EngineError."""
         ...
 
-    def forget(self, key: Hashable) -> None:
-        """The sequence has ended; also told of ones that were never seen."""
+    def forget(self, wish: GuessWish) -> None:
+        """The sequence has ended, and was this at last; also told of ones that were never seen."""
         ...
 
     def shutdown(self) -> None:
         """Free everything; idempotent."""
         ...
-
-
-class PromptLookup:
-    """Guesses that what followed the same few tokens before follows them again: quotations, code that is edited, lists.
-
-    Needs no model; see "Prompt Lookup Decoding" (Saxena, 2023).
-    """
-
-    name = PROMPT_LOOKUP
-    promised = 0
-
-    def __init__(self) -> None:
-        self._indexes: dict[Hashable, _RunIndex] = {}
-
-    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
-        return [self._indexes.setdefault(wish.key, _RunIndex()).follow(wish.tokens, wish.most) for wish in wishes]
-
-    def forget(self, key: Hashable) -> None:
-        self._indexes.pop(key, None)
-
-    def shutdown(self) -> None:
-        self._indexes.clear()
-
-
-class _RunIndex:
-    """Where each run of tokens of one sequence was last continued."""
-
-    def __init__(self) -> None:
-        self._ends: dict[tuple[int, ...], int] = {}
-        self._seen = 0
-        """Runs that end behind so many tokens or fewer are in."""
-
-    def follow(self, tokens: Sequence[int], most: int) -> list[int]:
-        self._learn(tokens)
-        for length in RUN_TOKENS:
-            start = self._ends.get(tuple(tokens[-length:]))
-            if start is not None:
-                return _continued(tokens, start, most)
-        return []
-
-    def _learn(self, tokens: Sequence[int]) -> None:
-        """All runs but those at the very end, which nothing has followed yet."""
-        for end in range(self._seen + 1, len(tokens)):
-            for length in RUN_TOKENS:
-                if end >= length:
-                    self._ends[tuple(tokens[end - length : end])] = end
-        self._seen = max(self._seen, len(tokens) - 1)
-
-
-def _continued(tokens: Sequence[int], start: int, most: int) -> list[int]:
-    """The tokens from `start` on. Beyond the end it goes on with itself: what repeats goes on repeating."""
-    copied: list[int] = []
-    for at in range(start, start + most):
-        copied.append(tokens[at] if at < len(tokens) else copied[at - len(tokens)])
-    return copied
-
-
-class Balance:
-    """Whether guesses pay with one number of sequences: time lost by steps with guesses, against plain ones."""
-
-    def __init__(self, sequences: int) -> None:
-        self._sequences = sequences
-        self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
-        """Seconds of the last plain steps."""
-        self._guessed = 0
-        """Steps with guesses since the last plain one."""
-        self._lost = 0.0
-        """Seconds; negative for gains."""
-        self._resting = False
-
-    @property
-    def guesses(self) -> bool:
-        """Whether the next step is to be one with guesses."""
-        return len(self._recent) >= FIRST_PLAIN_STEPS and self._guessed < STEPS_BETWEEN_PLAIN and not self._resting
-
-    def plain(self, seconds: float) -> None:
-        """A step without guesses took so long."""
-        self._recent.append(seconds)
-        self._guessed = 0
-        self._book(-LOSS_SHARE * median(self._recent))
-
-    def guessed(self, seconds: float, kept: int) -> None:
-        """A step with guesses took so long, making them included; `kept` of them came true."""
-        self._guessed += 1
-        self._book(seconds - median(self._recent) * (1 + kept / self._sequences))
-
-    def _book(self, lost: float) -> None:
-        usual = median(self._recent)
-        self._lost = max(self._lost + lost, -CREDIT_STEPS * usual)
-        self._resting = self._lost > (0.0 if self._resting else OVERDRAFT_STEPS * usual)
 
 
 class GuessOutcome(Struct, frozen=True):
@@ -175,18 +83,29 @@ class GuessOutcome(Struct, frozen=True):
 class Speculation:
     """Guesses for the running sequences of one model: how many for each, and whether at all."""
 
-    def __init__(self, proposer: Proposer, most: int = MOST_GUESSES) -> None:
+    def __init__(self, proposer: Proposer, rows: int = 1 + MOST_GUESSES) -> None:
+        """`rows`: tokens, guessed and due, that a step may draw behind."""
         self._proposer = proposer
-        self._most = most
+        self._rows = rows
+        self._odds = Odds()
         self._balances: dict[int, Balance] = {}
-        self._lengths: dict[Hashable, int] = {}
-        self._spent = 0.0
+        self._costs: dict[int, PassCosts] = {}
+        self._wishes: dict[Hashable, GuessWish] = {}
+        self._runs: dict[Hashable, int] = {}
+        """What the guesses of the step under way go by."""
+        self._running = 0
+        """Sequences of the step under way, also those that fall out of it before it is computed."""
+        self._weighing = 0.0
+        self._drafting = 0.0
+        """Seconds that the guesses of the step took to choose, and to make."""
+        self._round = 0.0
+        """Seconds that one guess for each sequence takes to make, smoothed."""
         self._stats = DraftStats(proposer.name)
 
     @property
     def spent(self) -> float:
         """Seconds that the last guesses took."""
-        return self._spent
+        return self._weighing + self._drafting
 
     @property
     def stats(self) -> DraftStats:
@@ -195,47 +114,90 @@ class Speculation:
 
     def guesses(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         """For a step in which every sequence decodes. Raises EngineError as the proposer does."""
-        for wish in wishes:
-            if wish.key not in self._lengths:
-                self._lengths[wish.key] = min(self._most, FIRST_GUESSES)
-        self._spent = 0.0
+        self._wishes.update((wish.key, wish) for wish in wishes)
+        self._running, self._weighing, self._drafting = len(wishes), 0.0, 0.0
+        none: list[list[int]] = [[] for _ in wishes]
         if not self._balance(len(wishes)).guesses:
-            return [[] for _ in wishes]
+            return none
         began = time.perf_counter()
-        bounded = [GuessWish(wish.key, wish.tokens, max(0, min(wish.most, self._lengths[wish.key]))) for wish in wishes]
-        found = self._proposer.propose(bounded)
-        self._spent = time.perf_counter() - began
+        runs = self._proposer.weigh(wishes)
+        counts = self._counts(wishes, runs) if any(runs) else [0] * len(wishes)
+        chosen = time.perf_counter()
+        self._weighing = chosen - began
+        if not any(counts):
+            return none
+        self._runs = {wish.key: run for wish, run in zip(wishes, runs, strict=True)}
+        found = self._proposer.propose([replace(wish, most=count) for wish, count in zip(wishes, counts, strict=True)])
+        self._drafting = time.perf_counter() - chosen
+        if longest := max(map(len, found)):
+            self._round += (self._drafting / longest - self._round) * (SMOOTHING_SHARE if self._round else 1.0)
         return found
 
     def learn(self, outcomes: Sequence[GuessOutcome], seconds: float) -> None:
         """What came of the last guesses, and how long the step took that verified them."""
         guessed, kept = (sum(outcome.guessed for outcome in outcomes), sum(outcome.kept for outcome in outcomes))
-        balance = self._balance(len(outcomes))
-        if guessed:
-            balance.guessed(self._spent + seconds, kept)
-        else:
+        balance = self._balance(self._running)
+        if not guessed:
             # What a draft model takes to read, a prompt or what was written while it rested, is no part of what a
             # step costs. It is not held against the guesses either, and so it comes on top of LOSS_SHARE.
-            balance.plain(seconds)
+            balance.plain(seconds, self._weighing)
+            self._book(self._weighing, outcomes)
+            return
+        self._pass_costs(self._running).learn(self._running + guessed, seconds / balance.usual)
         for outcome in outcomes:
-            if outcome.guessed and outcome.key in self._lengths:
-                self._lengths[outcome.key] = self._length_after(outcome)
-        if guessed:
-            before = self._stats
-            self._stats = DraftStats(before.by, before.guessed + guessed, before.kept + kept)
+            self._odds.learn(self._runs.get(outcome.key, 0), outcome.guessed, outcome.kept)
+        self._book(balance.guessed(self.spent + seconds, kept), outcomes)
 
     def forget(self, key: Hashable) -> None:
-        if self._lengths.pop(key, None) is not None:
-            self._proposer.forget(key)
+        wish = self._wishes.pop(key, None)
+        if wish is not None:
+            self._proposer.forget(wish)
 
     def shutdown(self) -> None:
         self._proposer.shutdown()
 
-    def _length_after(self, outcome: GuessOutcome) -> int:
-        """Twice as many after all came true, else one more than did."""
-        if outcome.kept == outcome.guessed:
-            return min(self._most, max(self._lengths[outcome.key], 2 * outcome.guessed))
-        return min(self._most, outcome.kept + 1)
+    def _counts(self, wishes: Sequence[GuessWish], runs: Sequence[int]) -> list[int]:
+        """How many guesses for each."""
+        count = len(wishes)
+        balance = self._balance(count)
+        if balance.rests:
+            # A text that is copied comes all at once, and is soon over.
+            runs = [run if run >= FIRM_TOKENS else 0 for run in runs]
+        # A chance run is short, and must not cost a wide pass.
+        most = [
+            max(0, min(wish.most, MOST_GUESSES, run, self._rows - count))
+            for wish, run in zip(wishes, runs, strict=True)
+        ]
+        widths = self._pass_costs(count).list_widths(self._rows)
+        counts = choose_counts(
+            runs, most, self._odds, widths, drafting=self._round / balance.usual, least_gain=balance.least_gain
+        )
+        if any(counts) or not balance.affords_trial:
+            return counts
+        # What came true seldom may come true more often by now.
+        tried = max((index for index in range(count) if most[index]), key=lambda index: runs[index], default=None)
+        return [int(index == tried and run > 0 and count < self._rows) for index, run in enumerate(runs)]
+
+    def _book(self, lost: float, outcomes: Sequence[GuessOutcome]) -> None:
+        """Count what came true, and the seconds lost, negative for gained ones."""
+        before = self._stats
+        positions = list(before.positions)
+        for outcome in outcomes:
+            positions += [PositionStats()] * (outcome.guessed - len(positions))
+            for index in range(outcome.guessed):
+                old = positions[index]
+                positions[index] = PositionStats(old.guessed + 1, old.kept + (index < outcome.kept))
+        self._stats = DraftStats(
+            before.by,
+            before.guessed + sum(outcome.guessed for outcome in outcomes),
+            before.kept + sum(outcome.kept for outcome in outcomes),
+            tuple(positions),
+            before.seconds_lost + max(0.0, lost),
+            before.seconds_gained + max(0.0, -lost),
+        )
 
     def _balance(self, sequences: int) -> Balance:
         return self._balances.setdefault(sequences, Balance(sequences))
+
+    def _pass_costs(self, sequences: int) -> PassCosts:
+        return self._costs.setdefault(sequences, PassCosts(sequences))

@@ -10,7 +10,8 @@ from core.contract.artifact import Artifact
 from core.contract.models import Model, TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel, compare_sizes, compare_vocabularies
-from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, PromptLookup
+from core.decoding.lookup import PromptLookup
+from core.decoding.speculate import NOTHING, PROMPT_LOOKUP
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, attach_paths
 from core.models.formats.read import read_header
 from core.serving.ability import find_kind
@@ -27,6 +28,8 @@ class Simple(Enum):
 
     NOTHING = NOTHING
     LOOKUP = PROMPT_LOOKUP
+    USUAL = "usual"
+    """Nobody asked: prompt lookup where it can be had, and no word where it cannot."""
 
 
 Way = Simple | Artifact
@@ -35,7 +38,9 @@ Way = Simple | Artifact
 
 def choose_way(artifact: Artifact, wish: str | None, find: Find) -> Way:
     """How a model's settings wish that its tokens are guessed. Raises LoadFailed for a draft model that is not here."""
-    if wish in (None, NOTHING):
+    if wish is None:
+        return Simple.USUAL
+    if wish == NOTHING:
         return Simple.NOTHING
     if wish == PROMPT_LOOKUP:
         return Simple.LOOKUP
@@ -78,6 +83,8 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
     if chosen is Simple.NOTHING or find_kind(loaded.model) is not ModelKind.CHAT:
         return loaded
     if note := _tell_why_not(loaded):
+        if chosen is Simple.USUAL:
+            return loaded
         return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, note), identity=loaded.identity)
     if isinstance(chosen, Simple):
         return LoadedModel(loaded.model, loaded.engine, loaded.notes, PromptLookup(), loaded.identity)

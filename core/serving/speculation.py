@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from core.contract.models import TokenModel, Trims
 from core.contract.step import Step, Work
 from core.decoding.speculate import GuessOutcome, GuessWish, Proposer, Speculation
+from core.models.fit.sizing import count_outputs
 from core.serving.sequence import ServedChoice
 from core.snapshots import DraftStats
 from core.telemetry.log import get_logger
@@ -23,8 +24,8 @@ class Guesser:
     """Belongs to the loop's thread, save `stats`. Without a proposer it does nothing."""
 
     def __init__(self, model: TokenModel, proposer: Proposer | None) -> None:
-        self._room = model.spec.batch
-        self._speculation = Speculation(proposer) if proposer is not None else None
+        rows = min(model.spec.batch, count_outputs(model.spec))
+        self._speculation = Speculation(proposer, rows) if proposer is not None else None
         self._problem = ""
         if self._speculation is not None and not isinstance(model, Trims):
             self._give_up("this model cannot take back a wrong guess")
@@ -53,8 +54,7 @@ class Guesser:
         """
         if self._idle or not work or any(len(item.tokens) > 1 for _, item in work):
             return work
-        share = self._room // len(work) - 1
-        wishes = [GuessWish(choice, choice.tokens, min(share, choice.spare)) for choice, _ in work]
+        wishes = [_wish(choice) for choice, _ in work]
         guesses = self._guarded(lambda speculation: speculation.guesses(wishes))
         if guesses is None:
             return work
@@ -98,3 +98,8 @@ class Guesser:
         except Exception:
             # As above; its memory stays taken until the process ends.
             log.exception("draft was not freed", draft=self._speculation.stats.by)
+
+
+def _wish(choice: ServedChoice) -> GuessWish:
+    job = choice.job
+    return GuessWish(choice, choice.tokens, choice.spare, len(job.prompt), job.owner if job.request.cache else None)

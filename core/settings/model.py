@@ -15,6 +15,6 @@ class ModelSettings(LoadSettings, frozen=True):
     engine: Annotated[
         str | None, Meta(description="force an engine; `tui doctor` lists them (chosen)", extra={"also": "-e"})
     ] = None
-    draft: Annotated[str | None, Meta(description="guess ahead: prompt-lookup, or a smaller model's name (none)")] = (
-        None
-    )
+    draft: Annotated[
+        str | None, Meta(description="guess ahead: none, prompt-lookup, or a smaller model's name (prompt-lookup)")
+    ] = None

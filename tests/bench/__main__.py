@@ -2,7 +2,7 @@
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`masks`, `reproducible` and `kv` by their names alone as well, on real weights: `--model`.
+`masks`, `reproducible` and `kv` by their names alone as well, on real weights: `--model`. `draft` takes these too.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=list(PARTS))
     parser.add_argument("--model", type=Path, help="a GGUF file; a random one of 0.5 B shape when left out")
+    parser.add_argument("--draft", type=Path, help="a GGUF file that drafts for --model")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "benchtop-bench")
     parser.add_argument("--threads", type=int, default=describe_machine().cores)
     parser.add_argument("--tokens", type=int, default=64)
@@ -67,6 +68,17 @@ def _decode(given: argparse.Namespace) -> Iterator[str]:
     yield asyncio.run(decode.run(setup))
 
 
+def _draft(given: argparse.Namespace) -> Iterator[str]:
+    tokens = 2 * given.tokens
+    if given.model is None:
+        yield asyncio.run(drafting.run(given.folder, given.threads, tokens, given.rounds))
+        return
+    setup = drafting.RealSetup(
+        given.model, given.draft, given.threads, tokens, given.rounds, extra_buffers=not given.plain_buffers
+    )
+    yield asyncio.run(drafting.run_real(setup))
+
+
 def _fit(given: argparse.Namespace) -> Iterator[str]:
     for slots in (1, 8):
         yield fit.run(("guide", "0.5b", "1.5b"), given.folder, slots, extra_buffers=not given.plain_buffers)
@@ -78,7 +90,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "overhead": lambda given: [asyncio.run(overhead.run())],
     "decode": _decode,
     "own": lambda given: [asyncio.run(own.run(given.folder, given.threads, given.tokens, given.rounds))],
-    "draft": lambda given: [asyncio.run(drafting.run(given.folder, given.threads, 2 * given.tokens, given.rounds))],
+    "draft": _draft,
     "fit": _fit,
     "kv": lambda given: [kv_types.run(given.model, given.threads, given.tokens, given.rounds)],
     "filter": lambda given: [filtering.run()],

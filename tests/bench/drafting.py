@@ -1,88 +1,149 @@
-"""Decode speed with guesses against without, where all come true and where none does.
+"""Decode speed with guesses against without.
 
-The model is of 1.5 B shape. What drafts for it in the best case are its own first layers: the others add nothing, so
-that every guess comes true; for prompt lookup it is a model that repeats itself. What real models and texts gain lies
-between the rows.
+With random weights: where all come true and where none does. The model is of 1.5 B shape. What drafts for it in the
+best case are its own first layers: the others add nothing, so that every guess comes true; for prompt lookup it is a
+model that repeats itself. With a real model (`--model`): a file of code that is to be returned with a change, the same
+once more in a later request, and texts that repeat nothing; the same with a draft model (`--draft`).
 """
 
 from __future__ import annotations
 
+import bisect
+import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
+
+from msgspec import Struct
 
 from core.contract.artifact import Artifact
 from core.contract.models import TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel
-from core.decoding.speculate import GuessWish, PromptLookup, Proposer
+from core.decoding.lookup import PromptLookup
+from core.decoding.speculate import GuessWish, Proposer
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.requests import Generation, RawText, Sampling
+from core.events import Finished
+from core.requests import Conversation, Generation, Message, Prompt, RawText, Role, Sampling, TextPart
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
+from core.snapshots import DraftStats
 from tests.bench import shapes
 from tests.bench.report import PROMPT, table
+from tests.fakes.guessing import GuessingStub
 
 SHAPE = "1.5b"
 LAYERS = 2
 """Of the model that drafts; the large one has 28."""
 CONTEXT = 1024
 GREEDY = Sampling(temperature=0.0)
+HEAD = ("what guesses", "text", "came true", "tokens/s without", "with", "ratio")
+
+EDIT = (
+    f"```python\n{inspect.getsource(bisect)}```\nReturn the whole file with this change: insort_right and insort_left "
+    "raise TypeError with a message when `a` is a tuple."
+)
+TEXTS = {
+    "code edit": EDIT,
+    "essay": "Write an essay of 400 words about how tides arise and why harbours differ.",
+    "new code": "Write a Python class for an LRU cache with a time to live for each entry, with tests.",
+}
+REAL_CONTEXT = 3072
 
 
-class Wrong:
+class Wrong(GuessingStub):
     """Guesses a token that is never drawn, at no cost of its own."""
 
     name = "wrong"
-    promised = 0
 
     def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         return [[0] * wish.most for wish in wishes]
 
-    def forget(self, key: Hashable) -> None: ...
 
-    def shutdown(self) -> None: ...
+class RealSetup(Struct, frozen=True):
+    """What is measured on real weights."""
+
+    model: Path
+    draft: Path | None
+    threads: int
+    tokens: int
+    rounds: int
+    extra_buffers: bool
+    texts: tuple[str, ...] = tuple(TEXTS)
 
 
 async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
-    """The table, in Markdown. `folder` keeps the random weights for the next time."""
+    """The table of random weights, in Markdown. `folder` keeps them for the next time."""
     large, small = (write(SHAPE, folder, LAYERS) for write in (shapes.write_speaking, shapes.write_layers))
     repeating = shapes.write_speaking(SHAPE, folder, 0)
     options = LoadOptions(ctx_size=CONTEXT, slots=1, threads=threads, batch_threads=threads)
-
-    def load(path: Path) -> TokenModel:
-        artifact = Artifact(path.stem, "gguf", path, path.stat().st_size)
-        return LlamaCppEngine().load(artifact, options)
-
-    def draft() -> DraftModel:
-        model = load(small)
-        assert isinstance(model, Trims)
-        return DraftModel("draft", model, model.tokenizer.size)
-
-    ways: dict[str, tuple[Path, Callable[[], Proposer]]] = {
-        f"draft model of {LAYERS} layers, all true": (large, draft),
-        "prompt lookup, all true": (repeating, PromptLookup),
-        "prompt lookup, nothing repeats": (large, PromptLookup),
-        "all wrong": (large, Wrong),
+    ways: dict[str, tuple[str, Path, Callable[[], Proposer]]] = {
+        f"draft model of {LAYERS} layers": ("all true", large, lambda: _draft(small, options)),
+        "prompt lookup": ("repeats itself", repeating, PromptLookup),
+        "prompt lookup ": ("nothing repeats", large, PromptLookup),
+        "wrong guesses": ("any", large, Wrong),
     }
     rows = []
-    for way, (path, make) in ways.items():
-        async with _hosting(load(path), None) as plain, _hosting(load(path), make()) as guessing:
+    for way, (text, path, make) in ways.items():
+        async with _hosting(_load(path, options), None) as plain, _hosting(_load(path, options), make()) as guessing:
             without, guessed = [], []
-            await _rate(plain, tokens)
-            await _rate(guessing, tokens)
-            for _ in range(rounds):
-                without.append(await _rate(plain, tokens))
-                guessed.append(await _rate(guessing, tokens))
-            stats = guessing.snapshot().draft
-        assert stats is not None
-        share = f"{stats.kept:,} of {stats.guessed:,}"
-        rows.append((way, share, median(without), median(guessed), median(guessed) / median(without)))
+            for number in range(rounds + 1):
+                request = _asks(RawText(PROMPT), f"{number}", tokens, ignore_eos=True)
+                without.append(await _rate(plain, request))
+                guessed.append(await _rate(guessing, request))
+            rows.append(_row(way.strip(), text, guessing.snapshot().draft, without[1:], guessed[1:]))
     what = f"random weights of {SHAPE} shape in Q8_0, {threads} thread(s), {tokens} tokens, {rounds} rounds"
-    title = f"Guessing ahead, {what}, one stream"
-    return table(title, ("what guesses", "came true", "tokens/s without", "with", "ratio"), rows)
+    return table(f"Guessing ahead, {what}, one stream", HEAD, rows)
+
+
+async def run_real(setup: RealSetup) -> str:
+    """The table of a real model, in Markdown, and below it how often each guess of a step came true.
+
+    Every text is of a tenant of its own, so that nothing is known of it; `again` is the same tenant's next request.
+    """
+    options = LoadOptions(
+        ctx_size=REAL_CONTEXT,
+        slots=1,
+        threads=setup.threads,
+        batch_threads=setup.threads,
+        extra_buffers=setup.extra_buffers,
+    )
+    rows, below = [], []
+    makes: dict[str, Callable[[], Proposer]] = {"prompt lookup": PromptLookup}
+    if (path := setup.draft) is not None:
+        makes = {path.stem: lambda: _draft(path, options)}
+    async with _hosting(_load(setup.model, options), None) as plain:
+        for way, make in makes.items():
+            async with _hosting(_load(setup.model, options), make()) as guessing:
+                await _rate(guessing, _asks(_said("Count from one to thirty."), "warm", 40))
+                for name in setup.texts:
+                    before = guessing.snapshot().draft or DraftStats(way)
+                    without, guessed, again = [], [], []
+                    for number in range(setup.rounds):
+                        request = _asks(_said(TEXTS[name]), f"{name} {number}", setup.tokens)
+                        without.append(await _rate(plain, request))
+                        guessed.append(await _rate(guessing, request))
+                        if name == setup.texts[0] and setup.draft is None:
+                            again.append(await _rate(guessing, request))
+                    stats = _since(guessing.snapshot().draft or before, before)
+                    rows.append(_row(way, name, stats, without, guessed))
+                    if again:
+                        rows.append(_row(way, f"{name}, again", None, without, again))
+                    below.append(_tell_positions(f"{way}, {name}", stats))
+    what = f"{setup.model.stem}, {setup.threads} thread(s), {setup.tokens} tokens at most, {setup.rounds} round(s)"
+    return "\n".join([table(f"Guessing ahead, {what}, one stream", HEAD, rows), *below, ""])
+
+
+def _load(path: Path, options: LoadOptions) -> TokenModel:
+    return LlamaCppEngine().load(Artifact(path.stem, "gguf", path, path.stat().st_size), options)
+
+
+def _draft(path: Path, options: LoadOptions) -> DraftModel:
+    model = _load(path, options)
+    assert isinstance(model, Trims)
+    return DraftModel(path.stem, model, model.tokenizer.size)
 
 
 @asynccontextmanager
@@ -98,12 +159,48 @@ async def _hosting(model: TokenModel, proposer: Proposer | None) -> AsyncIterato
         await host.stop()
 
 
-async def _rate(host: Host, tokens: int) -> float:
+def _said(text: str) -> Prompt:
+    return Conversation((Message(Role.USER, (TextPart(text),)),))
+
+
+def _asks(prompt: Prompt, salt: str, tokens: int, *, ignore_eos: bool = False) -> Generation:
+    return Generation("large", prompt, GREEDY, max_tokens=tokens, ignore_eos=ignore_eos, cache_salt=salt)
+
+
+async def _rate(host: Host, request: Generation) -> float:
     """Tokens a second from the first one on."""
-    stream = await host.submit(
-        Generation("large", RawText(PROMPT), GREEDY, max_tokens=tokens, ignore_eos=True, cache=False)
-    )
-    first = 0.0
-    async for _ in stream:
+    stream = await host.submit(request)
+    first, drawn = 0.0, 0
+    async for event in stream:
         first = first or time.perf_counter()
-    return (tokens - 1) / (time.perf_counter() - first)
+        if isinstance(event, Finished):
+            drawn = event.usage.completion_tokens
+    return (drawn - 1) / (time.perf_counter() - first)
+
+
+def _row(
+    way: str, text: str, stats: DraftStats | None, without: Sequence[float], guessed: Sequence[float]
+) -> tuple[object, ...]:
+    share = f"{stats.kept:,} of {stats.guessed:,}" if stats is not None else ""
+    ratio = median(one / other for one, other in zip(guessed, without, strict=True))
+    return (way, text, share, median(without), median(guessed), ratio)
+
+
+def _since(now: DraftStats, before: DraftStats) -> DraftStats:
+    """What came between; positions from the beginning on."""
+    return DraftStats(
+        now.by,
+        now.guessed - before.guessed,
+        now.kept - before.kept,
+        now.positions,
+        now.seconds_lost - before.seconds_lost,
+        now.seconds_gained - before.seconds_gained,
+    )
+
+
+def _tell_positions(what: str, stats: DraftStats) -> str:
+    shares = ", ".join(f"{each.acceptance:.0%}" for each in stats.positions[:16])
+    return (
+        f"{what}: {stats.seconds_lost:.1f} s lost, {stats.seconds_gained:.1f} s gained; "
+        f"came true so far, by position: {shares}."
+    )

@@ -60,9 +60,18 @@ async def test_a_model_tells_what_guesses_ahead_for_it(tmp_path: Path, echo: Ser
     async with serving(tmp_path, settings) as served:
         await served.complete(messages=user("one two three one two three one two three"))
         card = (await served.http.get("/v1/models/echo")).json()
-    assert card["draft"].pop("guessed") >= card["draft"].pop("kept") > 0
-    assert card["draft"] == {"by": "prompt-lookup", "problem": None}
-    assert (await echo.http.get("/v1/models/echo")).json()["draft"] is None
+    draft = card["draft"]
+    assert (draft["by"], draft["problem"]) == ("prompt-lookup", None)
+    assert draft["guessed"] >= draft["kept"]
+    assert draft["wasted"] == draft["guessed"] - draft["kept"]
+    assert sum(each["guessed"] for each in draft["positions"]) == draft["guessed"]
+    assert min(draft["seconds_lost"], draft["seconds_gained"]) >= 0
+
+
+async def test_tokens_are_guessed_ahead_unless_the_settings_say_otherwise(tmp_path: Path, echo: Served) -> None:
+    assert (await echo.http.get("/v1/models/echo")).json()["draft"]["by"] == "prompt-lookup"
+    async with serving(tmp_path, settings_of(model=ModelSettings(draft="none"))) as served:
+        assert (await served.http.get("/v1/models/echo")).json()["draft"] is None
 
 
 async def test_a_model_whose_name_has_slashes_is_asked_for_by_path(echo: Served) -> None:

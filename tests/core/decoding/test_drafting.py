@@ -154,7 +154,7 @@ def test_nothing_is_guessed_beyond_what_the_draft_model_holds() -> None:
     # Both at once are too many, so that the second waits until the first has ended.
     both = [GuessWish("b", [*PROMPT, *b"ab"], 2), GuessWish("c", PROMPT, 2)]
     assert [text(guess) for guess in draft.propose(both)] == ["cd", ""]
-    draft.forget("b")
+    draft.forget(GuessWish("b", (), 0))
     assert [text(guess) for guess in draft.propose(both[1:])] == ["ab"]
 
 

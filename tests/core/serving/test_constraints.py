@@ -13,8 +13,9 @@ from core.contract.artifact import Artifact
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
+from core.decoding.lookup import PromptLookup
 from core.decoding.masks.trials import FormTrials
-from core.decoding.speculate import Balance, GuessWish, PromptLookup, Proposer
+from core.decoding.speculate import GuessWish, Proposer
 from core.engines.echo import EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import RequestError
@@ -33,6 +34,7 @@ from core.requests import (
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.settings.schema import AnswerSettings
+from tests.fakes.guessing import GuessingStub, guess_always
 from tests.fakes.support import GatedEcho, asks
 
 SCHEMA: dict[str, Any] = {
@@ -172,23 +174,14 @@ async def test_going_on_past_the_end_ends_where_the_form_does(hosting: Hosting) 
         assert (await ask(host, bound("yes", TextChoice(("yes",)), ignore_eos=True)))[0] == "yes"
 
 
-class Wrong:
+class Wrong(GuessingStub):
     """Guesses what no JSON has in it, and now and then what comes."""
-
-    name = "wrong"
-    promised = 0
 
     def __init__(self, reply: str) -> None:
         self._reply = reply.encode()
 
     def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
         return [[*self._reply[:2], *b"\x01\x02"][: wish.most] for wish in wishes]
-
-    def forget(self, key: object) -> None:
-        pass
-
-    def shutdown(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -197,8 +190,7 @@ class Wrong:
 async def test_guesses_change_no_constrained_answer(
     form: AnswerForm, hosting: Hosting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Balance, "guesses", True)
-    monkeypatch.setattr(Balance, "guessed", lambda *_: None)
+    guess_always(monkeypatch)
     request = bound("red sun, red sun, red sun", form, sampling=SamplingWish(temperature=0.0), max_tokens=60)
     async with hosting(guide()) as host:
         plain = await ask(host, request)
@@ -211,8 +203,7 @@ async def test_guesses_change_no_constrained_answer(
 
 
 async def test_right_guesses_are_kept_under_a_mask(hosting: Hosting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Balance, "guesses", True)
-    monkeypatch.setattr(Balance, "guessed", lambda *_: None)
+    guess_always(monkeypatch)
     said = json.dumps({"a": ["the same again and again"] * 8})
     async with hosting(echo(), PromptLookup()) as host:
         assert (await ask(host, bound(said, JsonObject())))[0] == said

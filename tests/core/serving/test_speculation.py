@@ -14,7 +14,8 @@ from core.contract.models import ModelSpec, Tokenizer, TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
 from core.decoding.drafting import DraftModel
-from core.decoding.speculate import FIRST_GUESSES, Balance, GuessWish, PromptLookup, Proposer
+from core.decoding.lookup import PromptLookup
+from core.decoding.speculate import GuessWish, Proposer
 from core.engines.echo import TURN_END, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import EngineFailed
@@ -24,6 +25,7 @@ from core.requests import Generation, RawText, Sampling
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.snapshots import ModelState
+from tests.fakes.guessing import GuessingStub, guess_always
 from tests.fakes.support import asks
 from tests.fakes.weights import quantized
 
@@ -33,16 +35,14 @@ GREEDY = Sampling(temperature=0.0)
 
 @pytest.fixture(autouse=True)
 def guesses_whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here depends on how long a step takes; `test_speculate.py` has when guessing rests."""
-    monkeypatch.setattr(Balance, "guesses", True)
-    monkeypatch.setattr(Balance, "guessed", lambda *_: None)
+    """`test_speculate.py` has when guessing rests."""
+    guess_always(monkeypatch)
 
 
-class Oracle:
+class Oracle(GuessingStub):
     """Knows what an echo will say, and errs as often as it is told to."""
 
     name = "oracle"
-    promised = 0
 
     def __init__(self, text: str, errs: float = 0.0) -> None:
         self._reply = [*text.encode(), TURN_END]
@@ -55,8 +55,8 @@ class Oracle:
         self.following.update(wish.key for wish in wishes)
         return [self._guess(wish) for wish in wishes]
 
-    def forget(self, key: Hashable) -> None:
-        self.following.discard(key)
+    def forget(self, wish: GuessWish) -> None:
+        self.following.discard(wish.key)
 
     def shutdown(self) -> None:
         self.freed = True
@@ -216,7 +216,7 @@ async def test_what_was_drawn_does_not_wait_for_guesses() -> None:
 
 
 class BreaksInTheEnd(Oracle):
-    def forget(self, key: Hashable) -> None:
+    def forget(self, wish: GuessWish) -> None:
         raise EngineFailed("It forgets nothing.")
 
     def shutdown(self) -> None:
@@ -296,4 +296,4 @@ async def test_prompt_lookup_guesses_what_a_prompt_repeats() -> None:
         stats = host.snapshot().draft
     assert reply.choices[0].text == text
     assert stats is not None
-    assert stats.kept >= FIRST_GUESSES
+    assert stats.kept >= 31

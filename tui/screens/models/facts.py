@@ -22,6 +22,8 @@ from tui.widgets.gauge import draw_bar
 PAIR_CHARACTERS = 28
 """Characters for a value where two facts share a line."""
 SLIDER_CELLS = 16
+SHOWN_POSITIONS = 5
+"""Of the guesses of a step, the first ones; they tell how fast the chance falls."""
 COMMIT = re.compile(r"\b([0-9a-f]{7})[0-9a-f]{33}\b")
 STYLES = {Verdict.FITS: "$gauge-ok", Verdict.TIGHT: "$gauge-warn", Verdict.DOES_NOT_FIT: "$gauge-full"}
 
@@ -107,6 +109,7 @@ def _facts(item: Item) -> list[tuple[str, str]]:
             ("KV", _kv(model)),
             ("memory", format_size(model.resident) if model.resident else ""),
             ("draft", _draft(model.draft) if model.draft else ""),
+            ("guesses", _draft_positions(model.draft) if model.draft else ""),
         ]
         return [(name, value) for name, value in facts if value]
     if item.parameters:
@@ -127,10 +130,20 @@ def _facts(item: Item) -> list[tuple[str, str]]:
 
 
 def _draft(stats: DraftStats) -> str:
-    """What guesses ahead, and how often it is right."""
+    """What guesses ahead, how often it is right, and what that gained or lost in time."""
     if stats.problem:
         return f"{stats.by}, off: {stats.problem}"
-    return f"{stats.by}, {fmt.format_percent(stats.kept, stats.guessed)} true" if stats.guessed else stats.by
+    if not stats.guessed:
+        return stats.by
+    net = stats.seconds_gained - stats.seconds_lost
+    told = f"{fmt.format_seconds(abs(net))} {'gained' if net >= 0 else 'lost'}"
+    return f"{stats.by}, {fmt.format_percent(stats.kept, stats.guessed)} true, {told}"
+
+
+def _draft_positions(stats: DraftStats) -> str:
+    """How often the first guess of a step is right, the second, and so on."""
+    shown = [each.acceptance for each in stats.positions[:SHOWN_POSITIONS] if each.guessed]
+    return "" if stats.problem else " ".join(f"{share:.0%}" for share in shown)
 
 
 def format_dial(dial: Dial, marks: Glyphs, *, paired: bool) -> Content:

@@ -9,7 +9,7 @@ import pytest
 
 from core.contract.artifact import SCRIPT, Artifact
 from core.contract.options import LoadOptions
-from core.decoding.speculate import PromptLookup
+from core.decoding.lookup import PromptLookup
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, LoadFailed, ModelNotFound, ModelNotReady, QueueFull
 from core.serving.host import Host

@@ -20,7 +20,7 @@ from core.models.library.scan import LibraryEntry, Location
 from core.models.offers import adapt_header
 from core.settings.profile import Profile
 from core.settings.schema import Folders, Settings
-from core.snapshots import DraftStats, ModelKind, ModelSnapshot, ModelState
+from core.snapshots import DraftStats, ModelKind, ModelSnapshot, ModelState, PositionStats
 from core.workbench import Workbench
 from tests.tui.still_store import FOUND, QWEN, header, repository
 from tui.screens.models.facts import format_item, shorten_path
@@ -207,14 +207,22 @@ def test_of_a_long_path_the_end_is_shown(path: str, width: int, told: str) -> No
     ("draft", "told"),
     [
         (DraftStats("small"), "small"),
-        (DraftStats("small", 200, 130), "small, 65% true"),
-        (DraftStats("small", 200, 130, "it failed: No."), "small, off: it failed: No."),
+        (DraftStats("small", 200, 130, seconds_lost=1.0, seconds_gained=3.5), "small, 65% true, 2.5 s gained"),
+        (DraftStats("small", 200, 30, seconds_lost=2.0, seconds_gained=0.5), "small, 15% true, 1.5 s lost"),
+        (DraftStats("small", 200, 130, problem="it failed: No."), "small, off: it failed: No."),
     ],
 )
 def test_what_guesses_ahead_is_told_with_how_often_it_is_right(draft: DraftStats, told: str) -> None:
     model = ModelSnapshot("m", "llamacpp", ModelState.READY, draft=draft)
     lines = format_item(Item("k", "m", Where.LOADED, model=model), "…", paired=False).plain.splitlines()
     assert [line.split(maxsplit=1) for line in lines if line.startswith("draft")] == [["draft", told]]
+
+
+def test_how_often_each_guess_of_a_step_is_right_is_told() -> None:
+    stats = DraftStats("small", 30, 20, positions=(PositionStats(10, 9), PositionStats(10, 7), PositionStats(10, 4)))
+    model = ModelSnapshot("m", "llamacpp", ModelState.READY, draft=stats)
+    lines = format_item(Item("k", "m", Where.LOADED, model=model), "…", paired=False).plain.splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("guesses")] == ["90% 70% 40%"]
 
 
 def test_the_slider_goes_by_powers_of_two_to_what_the_model_was_trained_on() -> None:
