@@ -17,7 +17,7 @@ REMEMBERED_GUESSES = 24
 """Of runs of one length; what came true before counts less and less."""
 FIRST_WEIGHT_GUESSES = 4
 """As much as so many guesses counts what is believed before the first."""
-LEAST_CHANCE = 0.02
+LEAST_CHANCE_SHARE = 0.02
 """Guesses that are less likely to come true are not considered."""
 
 
@@ -47,7 +47,7 @@ class Odds:
         chance = 1.0
         for index in range(most):
             chance *= self.chance(run + index)
-            if chance < LEAST_CHANCE:
+            if chance < LEAST_CHANCE_SHARE:
                 break
             found.append(chance)
         return found

@@ -100,10 +100,10 @@ class _LookupLine:
         if pooled is not None and pooled.length > (own.length if own else 0):
             pool.touch(pooled)
             return pool.follow(pooled, wish.most)
-        return copy_onward(wish.tokens, own.end, wish.most) if own is not None else []
+        return _copy(wish.tokens, own.end, wish.most) if own is not None else []
 
 
-def copy_onward(tokens: Sequence[int], start: int, most: int) -> list[int]:
+def _copy(tokens: Sequence[int], start: int, most: int) -> list[int]:
     """The tokens from `start` on. Beyond the end it goes on with itself: what repeats goes on repeating."""
     copied = list(tokens[start : start + most])
     behind = len(copied)

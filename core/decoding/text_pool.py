@@ -16,7 +16,7 @@ POOL_TOKENS = 65_536
 """That are kept for one model, in some 10 MB: most of it is for finding runs again."""
 LEAST_COST_TOKENS = 64
 """What a short text counts as: it has an entry of its own, and its owner may have no other."""
-BREAK = -1
+BREAK_INTEGER = -1
 """Stands between two texts; no token."""
 
 
@@ -119,14 +119,18 @@ class _Shelf:
         """Returns its tokens' number."""
         begin, end = self._spans.pop(number)
         del self._numbers[_digest(self._log[begin:end])]
-        self._log[begin:end] = array("i", [BREAK]) * (end - begin)
+        self._log[begin:end] = array("i", [BREAK_INTEGER]) * (end - begin)
         self._blank += end - begin
         if self._blank > len(self._log) // 2:
             self._rebuild()
         return end - begin
 
     def find(self, tail: Sequence[int], near: PooledRun | None) -> PooledRun | None:
-        begin, _ = self._spans.get(near.text, (BREAK, BREAK)) if near is not None else (BREAK, BREAK)
+        begin, _ = (
+            self._spans.get(near.text, (BREAK_INTEGER, BREAK_INTEGER))
+            if near is not None
+            else (BREAK_INTEGER, BREAK_INTEGER)
+        )
         after = begin + near.end if near is not None and begin >= 0 else -1
         found = self._index.find(self._log, tail, after)
         if found is None:
@@ -143,7 +147,7 @@ class _Shelf:
         begin = len(self._log)
         self._spans[number] = (begin, begin + len(text))
         self._log.extend(text)
-        self._log.append(BREAK)
+        self._log.append(BREAK_INTEGER)
         self._whose.extend(array("i", [len(self._order)]) * (len(text) + 1))
         self._order.append(number)
         self._index.learn(self._log, len(self._log))

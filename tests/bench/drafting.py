@@ -171,10 +171,9 @@ async def _rate(host: Host, request: Generation) -> float:
     """Tokens a second from the first one on."""
     stream = await host.submit(request)
     first, drawn = 0.0, 0
-    async for event in stream:
+    async for events in stream:
         first = first or time.perf_counter()
-        if isinstance(event, Finished):
-            drawn = event.usage.completion_tokens
+        drawn += sum(event.usage.completion_tokens for event in events if isinstance(event, Finished))
     return (drawn - 1) / (time.perf_counter() - first)
 
 
