@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import takewhile
 
 from core.cache.prefix import Match, RadixIndex, Tokens
 from core.contract.step import SequenceId
@@ -14,6 +15,10 @@ class Residents:
     def __init__(self) -> None:
         self._indexes: dict[str, RadixIndex[SequenceId]] = {}
         self._owners: OrderedDict[SequenceId, str] = OrderedDict()
+        self._used: dict[SequenceId, int] = {}
+        """When each was of use last."""
+        self._now = 0
+        """Tokens that were computed so far, of all sequences."""
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -26,8 +31,22 @@ class Residents:
         index = self._indexes.get(owner)
         found = index.match(tokens) if index else None
         if found is not None:
-            self._owners.move_to_end(found.entry)
+            self.touch(found.entry)
         return found
+
+    def touch(self, sequence: SequenceId) -> None:
+        """Make it the warmest."""
+        self._owners.move_to_end(sequence)
+        self._used[sequence] = self._now
+
+    def age(self, tokens: int) -> None:
+        """So many were computed, of other sequences."""
+        self._now += tokens
+
+    def idle(self, tokens: int) -> list[tuple[SequenceId, int]]:
+        """Those that were of no use while at least so many tokens were computed, and while how many, coldest first."""
+        ages = ((sequence, self._now - self._used[sequence]) for sequence in self._owners)
+        return list(takewhile(lambda each: each[1] >= tokens, ages))
 
     def keep(self, owner: str, tokens: Tokens, sequence: SequenceId) -> list[SequenceId]:
         """Make a sequence resident. Returns those to close: the ones it supersedes, or itself when it adds nothing."""
@@ -36,6 +55,7 @@ class Residents:
             self._discard_if_empty(owner)
             return [sequence]
         self._owners[sequence] = owner
+        self._used[sequence] = self._now
         superseded = index.superseded(sequence)
         for old in superseded:
             self.drop(old)
@@ -52,6 +72,7 @@ class Residents:
 
     def drop(self, sequence: SequenceId) -> None:
         owner = self._owners.pop(sequence)
+        del self._used[sequence]
         self._indexes[owner].remove(sequence)
         self._discard_if_empty(owner)
 

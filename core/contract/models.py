@@ -82,6 +82,8 @@ class ModelSpec(Struct, frozen=True):
     """Of a model that was loaded to be reproducible: every sequence has KV memory of its own and is computed in passes
     of its own, a prompt in passes that begin at each multiple of `grain` tokens, and what is drawn token by token. The
     engine sees the same shapes then whatever else it serves, and computes the same numbers. None of other models."""
+    scans_all_cells: bool = False
+    """Whether a pass looks at all cells in use, those of idle sequences too, so that keeping these takes time."""
 
 
 @runtime_checkable

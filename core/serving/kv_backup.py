@@ -147,6 +147,24 @@ class KvBackup:
             if stored is None or stored.length < len(tokens):
                 self._prefixes.note_gone(owner, tokens, ROOM)
 
+    def holds(self, sequence: SequenceId, owner: str, tokens: Tokens) -> bool:
+        """Whether the sequence may leave the KV cache and come back at the price of a copy."""
+        if len(tokens) < LEAST_TOKENS:
+            return True
+        if self._prefixes is None or sequence in self._unsaved:
+            return False
+        stored = self._prefixes.match(owner, tokens)
+        return stored is not None and stored.length == len(tokens) and stored.entry.state is not None
+
+    def awaits(self, sequence: SequenceId) -> bool:
+        """Whether the sequence is to be stored."""
+        return sequence in self._unsaved
+
+    def save_now(self, sequence: SequenceId) -> bool:
+        """Store the sequence, if it is one that is to be; False where it is not, or where its state was refused."""
+        kept = self._unsaved.pop(sequence, None)
+        return kept is not None and self._save(sequence, kept)
+
     def store_one(self, most_bytes: int | None = None) -> bool:
         """Store the sequence that has waited longest; False where there is none, or none of `most_bytes` at most."""
         size = self._model.spec.kv_bytes_per_token
@@ -175,13 +193,14 @@ class KvBackup:
     def _outline(self, job: RequestJob) -> Outline:
         return outline_request(job.request, self._model.spec.template)
 
-    def _save(self, sequence: SequenceId, kept: _KeptSequence) -> None:
+    def _save(self, sequence: SequenceId, kept: _KeptSequence) -> bool:
         try:
             state = self._model.save(sequence)
         except EngineError as error:
             log.warning("a prefix could not be stored", why=str(error))
-            return
+            return False
         self._put(kept, state)
+        return True
 
     def _put(self, kept: _KeptSequence, state: bytes) -> None:
         assert self._prefixes is not None

@@ -277,6 +277,8 @@ def _describe(
         sampling=_recommended(metadata),
         notes=sizes.notes,
         grain=GRAIN_TOKENS if options.reproducible else None,
+        # The kernels for accelerators leave out what is masked, or are too fast for it to matter.
+        scans_all_cells=not options.reproducible and not native.llama_supports_gpu_offload(),
     )
 
 

@@ -307,6 +307,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._failures = 0
         seconds = time.perf_counter() - began
         self._observe(work, steps, seconds)
+        self._memory.relieve(sum(len(item.tokens) for _, item in work))
         self._guesser.learn(work, steps, seconds)
         for (choice, item), step in zip(work, steps, strict=True):
             # Another choice of its request may have failed just now.

@@ -103,3 +103,15 @@ def test_the_coldest_is_the_one_not_used_for_longest() -> None:
     assert residents.coldest() == SequenceId(1)
     residents.drop(SequenceId(1))
     assert residents.coldest() is None
+
+
+def test_residents_are_idle_by_what_was_computed_since_they_were_of_use() -> None:
+    residents = Residents()
+    for number, tokens in enumerate([(1, 2, 3), (4, 5, 6), (7, 8, 9)]):
+        residents.keep("", tokens, SequenceId(number))
+        residents.age(10)
+    residents.match("", (1, 2))
+    residents.age(5)
+    assert residents.idle(15) == [(SequenceId(1), 25), (SequenceId(2), 15)]
+    residents.drop(SequenceId(1))
+    assert residents.idle(0) == [(SequenceId(2), 15), (SequenceId(0), 5)]
