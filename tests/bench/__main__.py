@@ -2,7 +2,8 @@
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`masks`, `reproducible` and `kv` by their names alone as well, on real weights: `--model`. `draft` takes these too.
+`steady`, `masks`, `reproducible` and `kv` by their names alone as well, on real weights: `--model`. `draft` takes these
+too.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tests.bench import (
     selection,
     shapes,
     startup,
+    steady,
 )
 from tests.bench.report import where
 
@@ -56,8 +58,8 @@ def main() -> None:
             print(text)
 
 
-def _decode(given: argparse.Namespace) -> Iterator[str]:
-    setup = decode.DecodeSetup(
+def _setup(given: argparse.Namespace) -> decode.DecodeSetup:
+    return decode.DecodeSetup(
         given.model or shapes.write("0.5b", given.folder),
         given.threads,
         given.tokens,
@@ -65,7 +67,6 @@ def _decode(given: argparse.Namespace) -> Iterator[str]:
         extra_buffers=not given.plain_buffers,
         streams=tuple(given.streams),
     )
-    yield asyncio.run(decode.run(setup))
 
 
 def _draft(given: argparse.Namespace) -> Iterator[str]:
@@ -88,7 +89,8 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "startup": lambda given: [startup.run()],
     "selection": lambda given: [selection.run(max(5, given.rounds))],
     "overhead": lambda given: [asyncio.run(overhead.run())],
-    "decode": _decode,
+    "decode": lambda given: [asyncio.run(decode.run(_setup(given)))],
+    "steady": lambda given: [asyncio.run(steady.run(_setup(given)))],
     "own": lambda given: [asyncio.run(own.run(given.folder, given.threads, given.tokens, given.rounds))],
     "draft": _draft,
     "fit": _fit,

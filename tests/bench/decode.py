@@ -65,7 +65,7 @@ async def run(setup: DecodeSetup) -> str:
 
 async def _rates(setup: DecodeSetup, streams: int) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {"raw": [], "core": [], "HTTP": [], "llama-server": []}
-    async with _ours(setup, streams) as (workbench, name, port):
+    async with serve_model(setup, streams) as (workbench, name, port):
         with _peer(setup, streams) as peer:
             for _ in range(setup.rounds):
                 rates["raw"].append(await asyncio.to_thread(_raw, setup, streams))
@@ -90,7 +90,7 @@ def _raw(setup: DecodeSetup, streams: int) -> float:
 
 
 @asynccontextmanager
-async def _ours(setup: DecodeSetup, streams: int) -> AsyncIterator[tuple[Workbench, str, int]]:
+async def serve_model(setup: DecodeSetup, streams: int) -> AsyncIterator[tuple[Workbench, str, int]]:
     """Our workbench with the file loaded, and its server listening."""
     settings = Settings(
         server=ServerSettings(port=0),
