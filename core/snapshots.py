@@ -195,7 +195,7 @@ class TierStats(Struct, frozen=True):
     """Zero where the tier is switched off."""
     evictions: int = 0
     problem: str = ""
-    """Why nothing is stored in it any more."""
+    """Why nothing is stored in it, for the time being or until the next start; empty where it works."""
 
 
 class PositionStats(Struct, frozen=True):

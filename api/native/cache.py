@@ -24,7 +24,7 @@ class TierReport(Struct, frozen=True):
     reused_tokens: int
     evictions: int
     problem: str | None = None
-    """Why nothing is stored in it any more."""
+    """Why nothing is stored in it, for the time being or until the next start."""
 
 
 class CacheReport(Struct, frozen=True):

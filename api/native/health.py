@@ -87,6 +87,9 @@ def judge_health(snapshot: Snapshot, default: str | None) -> tuple[Health, bool]
     ready = status == "ok"
     if ready and _has_failures(snapshot):
         status = "degraded"
+    if ready and not detail:
+        # Requests are answered all the same, only slower after the next start.
+        detail = snapshot.prefixes_on_disk.problem
     report = Health(
         status=status,
         engine=shown.engine or None if shown else None,

@@ -7,6 +7,7 @@ was used last is told by its time of modification.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -32,6 +33,8 @@ SUFFIX = ".safetensors"
 DEFAULT_SHARE = 0.1
 """Of the free disk."""
 DEFAULT_MOST_BYTES = 20_000_000_000
+RETRY_SECONDS = 60.0
+"""Without a try to write, after one that failed."""
 STALE_SECONDS = 600.0
 """A temporary file that nobody has written to for so long was left by a process that was killed."""
 PRIVATE_MODE = 0o700
@@ -49,18 +52,28 @@ class DiskFile(Struct, frozen=True):
 
 
 class DiskTier:
-    """Belongs to one thread at a time. Writing ends for good with the first failure; reading goes on."""
+    """Belongs to one thread at a time. Where a file cannot be written, none is for a while, and then it is tried again;
+    reading goes on."""
 
-    def __init__(self, folder: Path, limit: int | None = None) -> None:
-        """`limit`: bytes of all files together; None takes DEFAULT_SHARE of what is free, with what is used already."""
+    def __init__(self, folder: Path, limit: int | None = None, *, retry: float = RETRY_SECONDS) -> None:
+        """`limit`: bytes of all files together; None takes DEFAULT_SHARE of what is free, with what is used already.
+        `retry`: seconds between two tries where files cannot be written."""
         self.folder = folder
         self.limit = limit or 0
         """Zero until the first files are looked for, where none is given."""
         self.problem = ""
-        """Why nothing is written any more."""
+        """Why nothing is written; empty while writing works."""
         self.used = 0
+        self._retry = retry
+        self._next_try = 0.0
+        """On the monotonic clock, where there is a problem."""
         self._bounded = limit is not None
         self._counted = False
+
+    @property
+    def writable(self) -> bool:
+        """Whether a file is to be written now, also to see whether that works again. From any thread."""
+        return not self.problem or time.monotonic() >= self._next_try
 
     def files(self) -> list[DiskFile]:
         """All files of all models, the one used longest ago first."""
@@ -68,7 +81,11 @@ class DiskTier:
 
     def load(self, model: str) -> list[tuple[Path, PrefixFile]]:
         """What is stored of the model with this digest, longest first. What is damaged is deleted, and told."""
-        self._count()
+        try:
+            self._count()
+        except OSError as error:
+            self._rest(error.strerror or str(error))
+            return []
         found: list[tuple[Path, PrefixFile]] = []
         for file in list_stored_files(self.folder / model):
             try:
@@ -82,25 +99,40 @@ class DiskTier:
     def write(self, header: PrefixHeader, tokens: Tokens, state: bytes) -> tuple[Path, set[Path]] | None:
         """Store a prefix; returns its file, and all files that there are now: some had to go for it, or for what other
         processes wrote. None when it is not stored."""
-        self._count()
-        size = count_file_bytes(header, tokens, len(state))
-        if self.problem or size > self.limit:
+        if not self.writable:
             return None
         path = self.path_of(header, tokens)
         try:
+            self._count()
+            size = count_file_bytes(header, tokens, len(state))
+            if size > self.limit:
+                return None
             self._make_folder(path.parent)
             left = self._make_room(size, path)
             write_prefix(path, header, tokens, state)
         except OSError as error:
-            self.give_up(error.strerror or str(error))
+            self._rest(error.strerror or str(error))
             return None
+        if self.problem:
+            self.problem = ""
+            log.info("prefixes are stored on disk again", folder=str(self.folder))
         self.used += size
         return path, {path, *left}
 
     def give_up(self, why: str) -> None:
         """Write nothing any more, and say so."""
-        self.problem = f"Nothing is written to {self.folder} until the next start: {why}"
-        log.warning("prefixes are no longer stored on disk", folder=str(self.folder), why=why)
+        self._note_problem(f"Nothing is written to {self.folder} until the next start: {why}.", why)
+        self._next_try = math.inf
+
+    def _rest(self, why: str) -> None:
+        """Write nothing for a while, and say so where that is new."""
+        self._note_problem(f"Nothing is written to {self.folder} for the time being: {why}.", why)
+        self._next_try = time.monotonic() + self._retry
+
+    def _note_problem(self, words: str, why: str) -> None:
+        if not self.problem:
+            log.warning("prefixes are no longer stored on disk", folder=str(self.folder), why=why)
+        self.problem = words
 
     def read(self, path: Path, header: PrefixHeader, tokens: Tokens) -> bytes | None:
         """The state of a stored prefix; None where there is none that can be used, which is told."""
@@ -114,6 +146,9 @@ class DiskTier:
             return None
         except OSError as error:
             log.warning("a stored prefix cannot be read", file=path.name, why=error.strerror or str(error))
+            return None
+        except MemoryError:
+            log.warning("a stored prefix cannot be read", file=path.name, why="There is not enough memory for it")
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
@@ -139,10 +174,10 @@ class DiskTier:
         """Look at the folder and the disk, once. The limit may be lower than it was at the last start."""
         if self._counted:
             return
-        self._counted = True
         if not self._bounded:
             self.limit = choose_disk_limit(self.folder)
         self._make_room(0)
+        self._counted = True
 
     def _make_folder(self, folder: Path) -> None:
         for each in (self.folder, folder):
@@ -163,13 +198,20 @@ class DiskTier:
 
 
 def list_stored_files(folder: Path) -> Iterator[DiskFile]:
-    """Files of stored prefixes below a folder; none where there is no such folder."""
-    for path in folder.rglob(f"*{SUFFIX}"):
-        if path.name.startswith("."):
+    """Files of stored prefixes below a folder; none where there is no such folder, or none that may be looked into."""
+    for path in _walk(folder):
+        if not path.name.endswith(SUFFIX) or path.name.startswith("."):
             continue
         with contextlib.suppress(OSError):
             found = path.stat()
             yield DiskFile(path, found.st_size, found.st_mtime)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder. Unlike `rglob`, it passes over what may not be looked into."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield Path(parent, name)
 
 
 def choose_disk_limit(folder: Path) -> int:
@@ -180,12 +222,22 @@ def choose_disk_limit(folder: Path) -> int:
 
 def find_existing(folder: Path) -> Path:
     """The folder, or the next one above it that is there."""
-    return next((each for each in (folder, *folder.parents) if each.is_dir()), Path.cwd())
+    return next((each for each in (folder, *folder.parents) if _is_folder(each)), Path.cwd())
+
+
+def _is_folder(path: Path) -> bool:
+    """False also where the folders above it may not be looked into."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _sweep(folder: Path) -> None:
     """Delete the temporary files of processes that were killed."""
-    for path in folder.rglob(f".*{SUFFIX}.*"):
+    for path in _walk(folder):
+        if not path.name.startswith(".") or f"{SUFFIX}." not in path.name:
+            continue
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()

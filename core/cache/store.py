@@ -217,7 +217,7 @@ class PrefixStore:
 
     def _writes(self, entry: StoredPrefix) -> bool:
         disk = self._disk
-        return disk is not None and not disk.problem and len(entry.tokens) >= self._min_tokens
+        return disk is not None and disk.writable and len(entry.tokens) >= self._min_tokens
 
     def _hold(self, entry: StoredPrefix, state: bytes) -> None:
         entry.state = state
@@ -251,6 +251,11 @@ class PrefixStore:
                 del self._indexes[partition]
         self._due.pop(entry, None)
         self._release(entry)
+
+    def _leave_file(self, entry: StoredPrefix) -> None:
+        if entry.path is not None:
+            self._on_disk.pop(entry.path, None)
+            entry.path = None
 
     def _drop(self, entry: StoredPrefix, why: str) -> None:
         """The prefix is gone from all tiers. What it would have replaced on disk stays there for the next start."""
@@ -296,9 +301,13 @@ class PrefixStore:
         assert self._disk is not None
         with self._disk_lock:
             files = self._disk.load(identity.digest)
+        foreign: list[Path] = []
         with self._changed:
             for path, file in files:
-                if file.header.identity != identity or path in self._on_disk:
+                if path in self._on_disk:
+                    continue
+                if file.header.identity != identity:
+                    foreign.append(path)
                     continue
                 made = StoredPrefix(file.header, file.tokens, file.state_bytes)
                 index = self._indexes.setdefault((identity.digest, file.header.owner), RadixIndex())
@@ -310,6 +319,9 @@ class PrefixStore:
                 else:
                     self._unneeded.append(path)
             self._wake()
+        with self._disk_lock:
+            for path in foreign:
+                self._disk.discard(path, "it is of another model, engine or setting")
 
     def _work(self) -> None:
         while True:
@@ -369,6 +381,8 @@ class PrefixStore:
             state = None if path is None else self._disk.read(path, entry.header, entry.tokens)
         with self._changed:
             if state is None:
+                # What is damaged is deleted already; what could not be read this time may be at the next start.
+                self._leave_file(entry)
                 self._drop(entry, "a file that was lost or damaged")
             elif entry.state is None:
                 self._hold(entry, state)
@@ -382,6 +396,7 @@ class PrefixStore:
         assert self._disk is not None
         with self._changed:
             state = entry.state
+            resumes = bool(self._disk.problem)
         written = None
         if state is not None:
             with self._disk_lock:
@@ -400,7 +415,15 @@ class PrefixStore:
                 else:
                     # Superseded while it was being written.
                     self._unneeded.append(path)
+                if resumes:
+                    self._catch_up()
             self._evict()
+
+    def _catch_up(self) -> None:
+        """Have what is in memory alone written, now that it can be."""
+        for entry in self._held:
+            if entry.path is None and self._writes(entry):
+                self._due.setdefault(entry, 0.0)
 
     def _lost(self, path: Path) -> None:
         """The file had to go for another, of this process or of one that shares the folder."""

@@ -85,6 +85,50 @@ def test_a_folder_that_cannot_be_written_switches_the_tier_off_and_is_told_once(
     assert [record.message for record in caplog.records] == ["prefixes are no longer stored on disk"]
 
 
+def test_what_could_not_be_written_is_tried_again_after_a_while_and_told_when_it_works(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = tmp_path / "prefixes"
+    folder.write_text("in the way")
+    patient, tier = DiskTier(folder, 10_000), DiskTier(folder, 10_000, retry=0.0)
+    for number in range(3):
+        assert patient.write(header_of(), (number,), b"state") is tier.write(header_of(), (number,), b"state") is None
+    folder.unlink()
+    assert not patient.writable
+    assert patient.write(header_of(), (4,), b"state") is None
+    assert tier.write(header_of(), (4,), b"state") is not None
+    assert not tier.problem
+    assert [record.message for record in caplog.records] == [
+        *["prefixes are no longer stored on disk"] * 2,
+        "prefixes are stored on disk again",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="folders have owners on POSIX alone")
+@pytest.mark.parametrize("mode", ["500", "000"])
+def test_a_folder_that_may_not_be_written_or_looked_into_is_done_without(mode: str) -> None:
+    """As a user who is not root, where the tests run as root: nothing is forbidden to root."""
+    program = """
+import os, sys, tempfile
+from pathlib import Path
+from core.cache.disk import DiskTier
+from tests.fakes.prefixes import IDENTITY, header_of
+if os.geteuid() == 0:
+    os.setuid(65534)
+with tempfile.TemporaryDirectory() as home:
+    forbidden = Path(home) / "prefixes"
+    forbidden.mkdir(int(sys.argv[1], 8))
+    for folder in (forbidden, forbidden / "below"):
+        for limit in (None, 10_000):
+            tier = DiskTier(folder, limit)
+            assert tier.load(IDENTITY.digest) == []
+            assert tier.write(header_of(), (1,), b"state") is None
+            assert "Permission denied" in tier.problem, tier.problem
+"""
+    subprocess.run([sys.executable, "-c", program, mode], check=True, timeout=60)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="limits of files are POSIX's")
 def test_a_full_disk_leaves_no_half_file_and_what_is_stored_can_still_be_read(tmp_path: Path) -> None:
     program = """

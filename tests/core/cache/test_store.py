@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from core.cache.disk import DiskTier, list_stored_files
-from core.cache.identity import digest_owner
+from core.cache.identity import ModelIdentity, digest_owner
 from core.cache.prefix import Tokens
 from core.cache.store import PrefixStore
 from core.decoding.common_prefix import count_common
@@ -198,6 +198,61 @@ def test_what_the_store_cannot_write_is_told_once_and_stays_in_memory(
         "storing prefixes failed",
         "prefixes are no longer stored on disk",
     ]
+
+
+def test_what_is_put_while_the_disk_is_full_is_written_when_it_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "prefixes"
+    store = PrefixStore(10_000, DiskTier(folder, 100_000, retry=0.0), min_tokens=1, settle=0.0)
+    folder.write_text("in the way")
+    first, second, third = (1, 2, 3), (4, 5, 6), (7, 8, 9)
+    for tokens in (first, second):
+        store.put(header_of(), tokens, state_of(tokens))
+        assert store.wait_written(WAIT)
+        assert fetched(store, OWNER, tokens) == (3, state_of(tokens))
+    assert str(folder) in store.stats()[1].problem
+    folder.unlink()
+    store.put(header_of(), third, state_of(third))
+    assert store.wait_written(WAIT)
+    assert store.stats()[1].problem == ""
+    store.close(WAIT)
+    again = PrefixStore(0, DiskTier(folder, 100_000), min_tokens=1)
+    again.load(IDENTITY)
+    for tokens in (first, second, third):
+        assert fetched(again, OWNER, tokens) == (3, state_of(tokens))
+    again.close(WAIT)
+
+
+def test_a_file_that_vanishes_between_index_and_read_is_a_miss_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1, settle=0.0)
+    first.put(header_of(), (1, 2, 3), state_of((1, 2, 3)))
+    first.close(WAIT)
+    second = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1)
+    second.load(IDENTITY)
+    (file,) = list_stored_files(tmp_path)
+    file.path.unlink()
+    assert fetched(second, OWNER, (1, 2, 3)) is None
+    assert second.match(IDENTITY, OWNER, (1, 2, 3)) is None
+    second.close(WAIT)
+    assert caplog.records == []
+
+
+def test_a_file_of_another_model_in_the_folder_of_this_one_is_told_and_a_miss(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = ModelIdentity("other weights", "llamacpp", "1.2", "context 4096, f16")
+    first = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1, settle=0.0)
+    first.put(header_of(identity=other), (1, 2, 3), state_of((1, 2, 3)))
+    first.close(WAIT)
+    (file,) = list_stored_files(tmp_path)
+    (tmp_path / IDENTITY.digest).mkdir()
+    file.path.rename(tmp_path / IDENTITY.digest / file.path.name)
+    second = PrefixStore(10_000, DiskTier(tmp_path, 100_000), min_tokens=1)
+    second.load(IDENTITY)
+    assert second.match(IDENTITY, OWNER, (1, 2, 3)) is None
+    second.close(WAIT)
+    assert [record.message for record in caplog.records] == ["a stored prefix cannot be used, and is computed again"]
 
 
 def test_files_that_another_process_deleted_are_forgotten_with_the_next_that_is_written(tmp_path: Path) -> None:

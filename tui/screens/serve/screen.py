@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 from textual import on, work
@@ -13,7 +12,7 @@ from textual.widgets import Button, Static
 
 from core.errors import BenchtopError
 from core.sizes import format_size
-from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, RequestRow, Snapshot
+from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import build_bindings
@@ -157,7 +156,7 @@ class ServeScreen(WorkbenchScreen):
         requests = snapshot.requests
         self.query_one(Board).show_requests(requests)
         self.query_one("#requests").border_subtitle = make_drawable(f"{len(requests)} now" if requests else "")
-        self._draw_note(requests)
+        self._draw_note(snapshot)
         idle = self.query_one("#idle", Static)
         idle.display = not requests
         done = sum(model.queue.total_processed for model in snapshot.models)
@@ -165,10 +164,12 @@ class ServeScreen(WorkbenchScreen):
             Content.styled(f"No requests now; {fmt.format_plural(done, 'request')} served since the start.", "$quiet")
         )
 
-    def _draw_note(self, requests: Sequence[RequestRow]) -> None:
-        """How the selected request's prompt came to be, where there is anything to say."""
+    def _draw_note(self, snapshot: Snapshot) -> None:
+        """How the selected request's prompt came to be, where there is anything to say; else what is amiss."""
         selected = self.query_one(Board).selected
-        notes = next((list_notes(each) for each in requests if each.id == selected), ())
+        problem = snapshot.prefixes_on_disk.problem
+        told = next((list_notes(each) for each in snapshot.requests if each.id == selected), ())
+        notes = told or ((problem,) if problem else ())
         line = self.query_one("#request-note", Plain)
         line.display = bool(notes)
         line.update(" ".join(notes))
@@ -176,7 +177,7 @@ class ServeScreen(WorkbenchScreen):
     @on(Board.RowHighlighted)
     def _look_at(self) -> None:
         if (snapshot := self.desk.snapshot()) is not None:
-            self._draw_note(snapshot.requests)
+            self._draw_note(snapshot)
 
     def _draw_log(self) -> None:
         tail = self.bench.log_tail
