@@ -21,6 +21,7 @@ from tests.bench import (
     drafting,
     filtering,
     fit,
+    hostile,
     kv_types,
     masks,
     overhead,
@@ -103,6 +104,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "reproducible": lambda given: [
         asyncio.run(reproducible.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.tokens))
     ],
+    "hostile": lambda given: hostile.run(given.model, given.threads, given.tokens),
     "masks": lambda given: masks.run(given.model, given.threads, given.tokens, given.schemas),
     "downloads": lambda given: [downloads.run(given.folder / "downloads", given.size, kills=20, rounds=given.rounds)],
 }

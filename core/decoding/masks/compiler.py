@@ -50,7 +50,7 @@ class MaskCompiler:
             if found is None:
                 return None
             self._compiled.move_to_end(key)
-            return TokenMask(found[0].deep_copy(), constraint.field)
+            return self._mask(found[0], constraint)
 
     def compile(self, constraint: Constraint, thinking: Thinking | None = None) -> TokenMask:
         """A mask at the beginning of an answer.
@@ -74,7 +74,17 @@ class MaskCompiler:
             )
         with self._lock:
             self._keep((constraint.form, thinking), matcher, MATCHER_BYTES + BYTES_PER_CHARACTER * len(grammar))
-            return TokenMask(matcher.deep_copy(), constraint.field)
+            return self._mask(matcher, constraint)
+
+    def _mask(self, matcher: LLMatcher, constraint: Constraint) -> TokenMask:
+        return TokenMask(matcher.deep_copy(), constraint.field, lambda: self._note_slow(constraint.form))
+
+    def _note_slow(self, form: AnswerForm) -> None:
+        """Refuse a form for a while whose masks took too long: those that others wait for would again."""
+        self._trials.refuse(form, "Following it takes too long, and others would wait for it; make it simpler.")
+        with self._lock:
+            for key in [key for key in self._compiled if key[0] == form]:
+                self._size -= self._compiled.pop(key)[1]
 
     def _keep(self, key: Key, matcher: LLMatcher, size: int) -> None:
         if key in self._compiled or size > MOST_KEPT_BYTES:

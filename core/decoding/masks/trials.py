@@ -63,6 +63,13 @@ class FormTrials:
             raise UnfitForm(report.words)
         return report.grammar
 
+    def refuse(self, form: AnswerForm, words: str) -> None:
+        """Have `write_grammar` raise UnfitForm with these words for some time."""
+        with self._lock:
+            if form in self._outcomes:
+                self._forget(form)
+        self._remember(form, FormUnfit(words), time.monotonic() + ENDED_SECONDS)
+
     def close(self) -> None:
         """End the idle processes; those that work end with their form. Idempotent."""
         with self._lock:

@@ -42,6 +42,29 @@ def writes(mask: TokenMask, text: str) -> bool:
     return mask.complete or allows(mask.follow(())[1][0], TURN_END)
 
 
+def test_masks_that_take_too_long_end_their_answer_and_have_their_form_refused_for_a_while(
+    trials: FormTrials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few may; on the whole they may not."""
+    spent = [0.0, 0.0]
+    constraint = Constraint(RegexPattern("[ab]{900}"), "response_format")
+    compiler = MaskCompiler(EchoTokenizer(), trials)
+    monkeypatch.setattr(TokenMask, "_next", lambda mask: spent.__setitem__(0, spent[0] + spent[1]) or b"\xff" * 33)
+    mask = compiler.compile(constraint)
+    monkeypatch.setattr(mask, "_clock", lambda: spent[0])
+    for seconds, tokens in ((0.004, 200), (0.02, 5), (0.001, 100), (0.02, 7)):
+        spent[1] = seconds
+        for _ in range(tokens):
+            mask.follow(())
+            mask.take(ord("a"))
+    with pytest.raises(RequestError, match="takes too long to follow") as error:
+        mask.follow(())
+    assert error.value.field == "response_format"
+    assert compiler.find(constraint) is None
+    with pytest.raises(RequestError, match="others would wait for it"):
+        compiler.compile(constraint)
+
+
 @pytest.mark.parametrize(
     ("form", "good", "bad"),
     [
