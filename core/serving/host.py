@@ -18,6 +18,7 @@ from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
 from core.lanes import WorkLanes
 from core.requests import Constraint, Embedding, Generation, JsonObject, ResolvedGeneration, Transcription
 from core.serving.ability import Request, find_ability, find_kind, require_able
+from core.serving.failures import explain_load_failure
 from core.serving.job import LoopJob
 from core.serving.loaded import LoadedModel, Loader
 from core.serving.loops.base import ModelLoop
@@ -86,6 +87,8 @@ class Host:
         self._stop = threading.Event()
         self._state = ModelState.LOADING
         self._detail = "starting"
+        self._fault = ""
+        """Why it is being loaded again, while it is."""
         self._error: BenchtopError | None = None
         self._loaded: LoadedModel | None = None
         self._reader: PromptReader | None = None
@@ -163,13 +166,9 @@ class Host:
         is within `arrival`; RequestError for what the model cannot take.
         """
         with nullcontext() if arrived else self._queue.arrival():
-            await self.ready()
-            if self._state is ModelState.FAILED or self._stop.is_set():
-                why = self._detail or "it is being unloaded"
-                raise ModelNotReady(self.name, f"The model {self.name} is not running: {why}.")
+            job, prompt_tokens = await self._read(request)
             loop = self._serving
             assert loop is not None
-            job, prompt_tokens = await self._job(request)
             job.stream = Stream(
                 request.request_id,
                 prompt_tokens,
@@ -180,6 +179,20 @@ class Host:
             )
             loop.submit(job)
             return job.stream
+
+    async def _read(self, request: Request) -> tuple[LoopJob, int]:
+        """As `_job`, once the model is there. A prompt that was being read when the engine failed is read again."""
+        while True:
+            await self.ready()
+            if self._state is ModelState.FAILED or self._stop.is_set():
+                why = self._detail or "it is being unloaded"
+                raise ModelNotReady(self.name, f"The model {self.name} is not running: {why}.")
+            reader = self._reader
+            try:
+                return await self._job(request)
+            except ModelNotReady:
+                if self._reader is reader and self._state is ModelState.READY:
+                    raise
 
     async def count(self, request: Generation) -> int:
         """Tokens of the request's prompt. Raises RequestError where the engine cannot count."""
@@ -345,10 +358,11 @@ class Host:
         except BenchtopError as error:
             self._fail(error)
             return
-        except Exception as error:
-            # The edge of the thread: whatever failed is logged and told to those that wait.
+        except BaseException as error:
+            # The edge of the thread: whatever failed is logged and told to those that wait. What libraries in Rust
+            # raise where they panic is no Exception.
             log.exception("loading failed", model=self.name)
-            self._fail(LoadFailed(self.name, f"Loading {self.name} failed: {error!r}."))
+            self._fail(explain_load_failure(self.name, error, "Loading"))
             return
         if self._stop.is_set():
             # `stop` came while the model loaded, and found no loop to tell.
@@ -398,7 +412,13 @@ class Host:
         return LoopModel(model, loaded.proposer, prefixes)
 
     def _reload(self) -> LoopModel:
-        loaded = self._take(self._loader(self._stop, self._note_progress))
+        try:
+            loaded = self._take(self._loader(self._stop, self._note_progress))
+        except BenchtopError:
+            raise
+        except Exception as error:
+            log.exception("loading again failed", model=self.name)
+            raise explain_load_failure(self.name, error, "Loading again") from error
         if not isinstance(loaded.model, TokenModel):
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
         return self._to_serve(loaded, loaded.model)
@@ -423,9 +443,10 @@ class Host:
         post_call(self._event_loop, self._ready.set)
 
     def _note_progress(self, words: str) -> None:
-        self._detail = words
+        self._detail = f"{self._fault} ({words})" if self._fault else words
 
     def _note_restart(self, why: str | None) -> None:
+        self._fault = why or ""
         if why is not None:
             # Requests that come now wait: the vocabulary goes with the model.
             post_call(self._event_loop, self._ready.clear)

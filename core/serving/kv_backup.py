@@ -196,8 +196,9 @@ class KvBackup:
     def _save(self, sequence: SequenceId, kept: _KeptSequence) -> bool:
         try:
             state = self._model.save(sequence)
-        except EngineError as error:
-            log.warning("a prefix could not be stored", why=str(error))
+        except (EngineError, MemoryError) as error:
+            # A state may be as large as the KV cache: where there is no memory for a copy, there may be for all else.
+            log.warning("a prefix could not be stored", why=str(error) or "There is not enough memory for it.")
             return False
         self._put(kept, state)
         return True

@@ -22,7 +22,9 @@ from core.errors import EngineError
 from core.serving.kv_backup import KvBackup
 from core.serving.sequence import ServedChoice, cut_length
 from core.snapshots import CacheStats, Cause, Tier
+from core.telemetry.log import get_logger
 
+log = get_logger(__name__)
 OPTIMISTIC_CELLS = 64
 """Cells reserved at a time for a request that names no `max_tokens`."""
 WORTH_WAITING_TOKENS = 32
@@ -159,9 +161,14 @@ class KvMemory:
         return True
 
     def preempt(self, choice: ServedChoice) -> None:
-        """Put the choice's KV state aside and free its cells; `place` brings it back."""
+        """Put the choice's KV state aside and free its cells; `place` brings it back, or has it computed anew where it
+        could not be saved."""
         assert choice.sequence is not None
-        choice.saved = self._model.save(choice.sequence) if choice.computed else None
+        try:
+            choice.saved = self._model.save(choice.sequence) if choice.computed else None
+        except (EngineError, MemoryError) as error:
+            log.warning("a preempted answer is to be computed anew", why=str(error) or "There is no memory for it.")
+            choice.computed = 0
         self._close(choice)
 
     def release(self, choice: ServedChoice, *, keep: bool) -> None:

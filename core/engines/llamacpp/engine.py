@@ -34,6 +34,8 @@ WARNING_LEVEL = 3
 
 GGML_TYPE_BF16 = 30
 """ggml's number for it, which the bindings do not name."""
+TELLING = ("error", "unknown", "insufficient memory", "failed to")
+"""What a line has that says why something could not be done."""
 MEMORY_DIVISOR = 64
 """The part of the machine's memory, 1 / MEMORY_DIVISOR, that a micro-batch found by measuring may take beyond the usual
 one."""
@@ -55,10 +57,12 @@ class _LlamaLog:
         native.llama_log_set(self._callback, ctypes.c_void_p(0))
 
     def reason(self) -> str:
-        """The most telling of the last lines: the first error, which the others only repeat."""
-        errors = [line for line in self.lines if "error" in line.lower() or "unknown" in line.lower()]
+        """The most telling of the last lines: the first error. Others only repeat it, and warnings come before it."""
+        errors = [line for line in self.lines if any(word in line.lower() for word in TELLING)]
         line = (errors or list(self.lines) or ["llama.cpp gave no reason"])[0]
-        return line.removeprefix("llama_model_load: ").removeprefix("error loading model: ")
+        for said_before in ("llama_model_load: ", "error loading model: ", "ggml_aligned_malloc: "):
+            line = line.removeprefix(said_before)
+        return line
 
 
 @cache

@@ -26,6 +26,8 @@ SAVED_HEADER = struct.Struct("<4sI")
 SAVED_MAGIC = b"BTS1"
 NO_SLOT, ABORTED = 1, 2
 """What llama_decode returns when the KV cache has no room, and when the abort callback said stop."""
+FAILURES = {-1: "it refused the batch", -2: "there was not enough memory", -3: "the computation failed"}
+"""What it returns else, from llama_context::decode."""
 
 
 class LlamaTokenizer:
@@ -258,7 +260,8 @@ class LlamaModel:
         if result == NO_SLOT:
             raise EngineFailed(f"llama.cpp found no room in the KV cache for {count} tokens.")
         if result != 0:
-            raise EngineFailed(f"llama.cpp failed to decode {count} tokens (code {result}).")
+            why = FAILURES.get(result, "it did not say why")
+            raise EngineFailed(f"llama.cpp could not compute {count} tokens: {why} (code {result}).")
 
     def _finish(self, work: Work, start: int) -> Step:
         """Book the tokens, draw where asked, take back the guesses that did not come true."""

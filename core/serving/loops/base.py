@@ -105,8 +105,9 @@ class ModelLoop(ABC, Generic[AnyJob]):
         except BenchtopError as failure:
             error = failure
             self._broken(error)
-        except Exception as failure:
-            # The edge of the loop: whatever it was, the requests must be told and /health must know.
+        except BaseException as failure:
+            # The edge of the loop: whatever it was, the requests must be told and /health must know. What libraries in
+            # Rust raise where they panic is no Exception.
             log.exception("serving loop died", model=self._name)
             error = EngineFailed(f"Serving {self._name} ended by a fault of the workbench: {failure!r}.")
             self._broken(error)

@@ -192,8 +192,9 @@ class RelayLoop(ModelLoop[Relayed]):
                 raise EngineFailed(f"The model {self._name} ended its answer without saying why.")
         except BenchtopError as error:
             self._fail(job, error, outbox)
-        except Exception as error:
-            # The edge of the loop: a model may fail in any way, and only this request must suffer.
+        except BaseException as error:
+            # The edge of the thread: a model may fail in any way, and only this request must suffer. What libraries in
+            # Rust raise where they panic is no Exception.
             log.exception("relayed request failed", model=self._name, request=job.request_id)
             self._fail(job, EngineFailed(f"The model {self._name} failed: {error!r}."), outbox)
 

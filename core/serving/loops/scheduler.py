@@ -17,6 +17,7 @@ from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
 from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, RequestError
 from core.events import Event, Failed
+from core.serving.failures import StepFailed, explain_step_failure
 from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
 from core.serving.loops.plan import PrefillPace, plan_step, plan_whole_passes
@@ -90,6 +91,8 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._orderly = False
         """Whether the loop was left with all that the KV cache holds known."""
         self._failures = 0
+        self._at_hand: RequestJob | None = None
+        """The request that something is done for outside of a step, and that fails with it."""
         self._prefill = PrefillPace(prefill_share)
         self._handed = 0.0
         self._pace = 1.0
@@ -152,18 +155,30 @@ class ServingLoop(ModelLoop[RequestJob]):
     def _serve(self) -> None:
         while not self._stopping.is_set():
             self._arrived.clear()
-            if not self._turn():
-                self._rest()
+            try:
+                if not self._turn():
+                    self._rest()
+            except StepFailed as failed:
+                self._recover(failed.jobs, failed.error)
+            except Exception as error:
+                # The edge of a turn: what failed outside of a step was done for one request, or for none.
+                log.exception("a turn of the serving loop failed", model=self._name)
+                self._recover([self._at_hand] if self._at_hand is not None else [], error)
+            self._at_hand = None
         self._orderly = True
 
     def _wind_up(self, error: BenchtopError) -> None:
         for choice in (*self._running, *self._waiting):
             self._close_job(choice.job, Failed(error))
         self._hand_over()
-        if self._orderly:
-            for choice in (*self._running, *self._waiting):
-                self._retire(choice, keep=True)
-            self._memory.store_all(STORING_SECONDS)
+        try:
+            if self._orderly:
+                for choice in (*self._running, *self._waiting):
+                    self._retire(choice, keep=True)
+                self._memory.store_all(STORING_SECONDS)
+        except Exception:
+            # The edge of the loop: all requests have been told, and the model must be freed.
+            log.exception("not all prefixes could be stored", model=self._name)
         self._running.clear()
         self._waiting.clear()
         self._free()
@@ -192,10 +207,12 @@ class ServingLoop(ModelLoop[RequestJob]):
             self._next_storing = end + (end - began) / STORING_SHARE
 
     def _free(self) -> None:
+        self._guesser.shutdown()
         try:
-            self._guesser.shutdown()
-        finally:
             self._model.shutdown()
+        except Exception:
+            # The edge of an engine, which may have failed before; its memory stays taken until the process ends.
+            log.exception("a model was not freed", model=self._name)
 
     def _turn(self) -> bool:
         """One step and all around it. False when there is nothing to do."""
@@ -227,8 +244,10 @@ class ServingLoop(ModelLoop[RequestJob]):
 
     def _drop_cancelled(self) -> None:
         for choice in [choice for choice in (*self._running, *self._waiting) if choice.job.cancelled]:
+            self._at_hand = choice.job
             self._retire(choice, keep=True)
             self._close_job(choice.job, Failed(Cancelled()))
+        self._at_hand = None
 
     def _admit(self) -> None:
         """Give slots to waiting requests, in the order of their turns, until one of them finds no slot or no memory."""
@@ -239,7 +258,9 @@ class ServingLoop(ModelLoop[RequestJob]):
             job = waiting.job if waiting is not None and resumed else head
             if job is None or job is self._blocked:
                 return
+            self._at_hand = job
             placed = self._resume(waiting) if waiting is not None and resumed else self._claim(job)
+            self._at_hand = None
             if not placed:
                 self._blocked = job
                 return
@@ -280,8 +301,8 @@ class ServingLoop(ModelLoop[RequestJob]):
     def _preempt_last(self) -> None:
         """The choice whose turn came last makes room; it goes on, with its state, when its turn has come again."""
         choice = max(reversed(self._running), key=_turn)
-        self._running.remove(choice)
         self._memory.preempt(choice)
+        self._running.remove(choice)
         self._waiting.appendleft(choice)
 
     def _step(self, work: list[tuple[ServedChoice, Work]]) -> None:
@@ -296,10 +317,9 @@ class ServingLoop(ModelLoop[RequestJob]):
             self._stopped([choice for choice, _ in work])
             return
         except Exception as error:
-            # The edge of the loop: an engine may fail in any way, and only this step's requests must suffer.
+            # The edge of the engine: it may fail in any way, and only this step's requests must suffer.
             log.exception("engine step failed", model=self._name)
-            self._recover(work, error)
-            return
+            raise StepFailed([choice.job for choice, _ in work], error) from error
         finally:
             with self._step_lock:
                 self._stepping = ()
@@ -312,7 +332,9 @@ class ServingLoop(ModelLoop[RequestJob]):
         for (choice, item), step in zip(work, steps, strict=True):
             # Another choice of its request may have failed just now.
             if choice.job.open_choices:
+                self._at_hand = choice.job
                 self._deliver(choice, item, step)
+        self._at_hand = None
 
     def _observe(self, work: Sequence[tuple[ServedChoice, Work]], steps: Sequence[Step], seconds: float) -> None:
         prefill = sum(len(item.tokens) for _, item in work if len(item.tokens) > 1)
@@ -337,6 +359,11 @@ class ServingLoop(ModelLoop[RequestJob]):
             events = [*whole, *choice.accept(step.tokens, step.logprobs, self._model.tokenizer)]
         except RequestError as error:
             self._abandon([choice], error)
+            return
+        except Exception as error:
+            # The edge of one request: what was drawn for the others must reach them.
+            log.exception("an answer failed", model=self._name, request=choice.job.request_id)
+            self._abandon([choice], explain_step_failure(error))
             return
         # All drawn tokens but the last are in the KV cache; of those behind the end of the answer it is unknown.
         kept = min(choice.generated - before, len(step.tokens) - 1)
@@ -376,6 +403,7 @@ class ServingLoop(ModelLoop[RequestJob]):
     def _stopped(self, choices: Sequence[ServedChoice]) -> None:
         """The step was interrupted, which happens only when all its requests were cancelled, or at the end."""
         for choice in choices:
+            self._at_hand = choice.job
             keep = self._memory.rewind(choice)
             self._retire(choice, keep=keep)
             self._close_job(choice.job, Failed(Cancelled() if choice.job.cancelled else self._unloading()))
@@ -387,19 +415,28 @@ class ServingLoop(ModelLoop[RequestJob]):
                 self._retire(sibling, keep=False)
             self._close_job(choice.job, Failed(error))
 
-    def _recover(self, work: Sequence[tuple[ServedChoice, Work]], error: Exception) -> None:
-        """Fail the step's requests, load the model again, and let all others begin anew on it."""
-        failure = error if isinstance(error, BenchtopError) else EngineFailed(f"The engine failed: {error!r}.")
-        self._abandon([choice for choice, _ in work], failure)
+    def _recover(self, jobs: Sequence[RequestJob], error: Exception) -> None:
+        """Fail these requests, load the model again, and let all others begin anew on it, from what they have drawn.
+
+        Raises EngineFailed where that came too often, and what loading raises.
+        """
+        failure = error if isinstance(error, BenchtopError) else explain_step_failure(error)
+        for job in jobs:
+            if self._queue.claim(job):
+                job.claimed = time.monotonic()
+            if job.claimed is not None:
+                self._close_job(job, Failed(failure))
         self._failures += 1
         if self._failures > MOST_RESTARTS:
             raise EngineFailed(f"The model {self._name} failed {self._failures} times in a row: {failure}")
         # First: whoever hears of the failure and asks again is to wait for the model.
         self._restarting(str(failure))
         self._hand_over()
+        # The engine is asked for nothing more, so the sequences go with it.
         for choice in self._running:
             choice.sequence, choice.computed, choice.claim = None, 0, 0
-        self._waiting.extendleft(reversed(self._running))
+        left = [choice for choice in (*self._running, *self._waiting) if choice.job.open_choices]
+        self._waiting = deque(left)
         self._running.clear()
         self._blocked = None
         self._free()
