@@ -206,7 +206,7 @@ async def test_a_loop_that_is_killed_tells_everybody_and_is_down(method: str) ->
         assert any("index out of range" in str(error) for error in found)
         await until(lambda: host.state is ModelState.FAILED)
         assert "index out of range" in host.snapshot().detail
-        assert unused(host)
+        await until(lambda: unused(host))
 
 
 async def test_a_panic_while_loading_is_told_to_those_that_wait() -> None:
