@@ -2,8 +2,8 @@
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`steady`, `masks`, `reproducible` and `kv` by their names alone as well, on real weights: `--model`. `draft` takes these
-too.
+`steady`, `masks`, `reproducible`, `kv` and `warm` by their names alone as well, on real weights: `--model`. `draft` takes
+these too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tests.bench import (
     shapes,
     startup,
     steady,
+    warm,
 )
 from tests.bench.report import where
 
@@ -99,6 +100,9 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "filter": lambda given: [filtering.run()],
     "prefixes": lambda given: [
         asyncio.run(prefixes.run(given.model or shapes.write("0.5b", given.folder), given.threads))
+    ],
+    "warm": lambda given: [
+        asyncio.run(warm.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.rounds))
     ],
     "kills": lambda given: [prefixes.run_kills(200)],
     "reproducible": lambda given: [

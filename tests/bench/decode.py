@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 
@@ -30,10 +26,10 @@ from core.requests import Conversation, Generation, Message, Role, Sampling, Tex
 from core.settings.model import ModelSettings
 from core.settings.schema import Folders, ProbeSettings, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench
+from tests.bench.peer import serve_peer
 from tests.bench.report import table
 
 STREAMS = (1, 8, 32)
-SERVER_VARIABLE = "LLAMA_SERVER"
 CONTEXT = 2048
 
 
@@ -66,7 +62,9 @@ async def run(setup: DecodeSetup) -> str:
 async def _rates(setup: DecodeSetup, streams: int) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {"raw": [], "core": [], "HTTP": [], "llama-server": []}
     async with serve_model(setup, streams) as (workbench, name, port):
-        with _peer(setup, streams) as peer:
+        with serve_peer(
+            setup.path, setup.threads, context=CONTEXT, slots=streams, extra_buffers=setup.extra_buffers
+        ) as peer:
             for _ in range(setup.rounds):
                 rates["raw"].append(await asyncio.to_thread(_raw, setup, streams))
                 rates["core"].append(await core_rate(workbench, name, streams, setup.tokens))
@@ -151,44 +149,3 @@ async def client(port: int, model: str, streams: int, tokens: int) -> float:
     output, _ = await child.communicate()
     found = json.loads(output)
     return float(found["tokens"] / found["seconds"])
-
-
-@contextmanager
-def _peer(setup: DecodeSetup, streams: int) -> Iterator[int | None]:
-    """llama.cpp's own server on the same file, with the same threads; its port."""
-    binary = os.environ.get(SERVER_VARIABLE)
-    if not binary:
-        yield None
-        return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = {
-        "--model": setup.path,
-        "--port": port,
-        "--ctx-size": CONTEXT * streams,
-        "--parallel": streams,
-        "--threads": setup.threads,
-        "--threads-batch": setup.threads,
-    }
-    words = [str(word) for pair in arguments.items() for word in pair]
-    extra = [] if setup.extra_buffers else ["--no-repack"]
-    with subprocess.Popen(
-        [binary, *words, *extra, "--kv-unified"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        try:
-            _wait(port, server)
-            yield port
-        finally:
-            server.terminate()
-
-
-def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
-    while server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as reply:
-                if reply.status == 200:
-                    return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.2)
-    raise RuntimeError(f"llama-server ended with code {server.returncode}")

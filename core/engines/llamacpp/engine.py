@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import llama_cpp as native
 
     from core.engines.llamacpp.model import LlamaTokenizer
+    from core.engines.llamacpp.tiles import SlowRows
     from core.models.fit.sizing import Sizes
 
 PACKAGE = Package("llama_cpp", "llama-cpp-python", "uv pip install llama-cpp-python")
@@ -139,6 +140,7 @@ class LlamaCppEngine:
         from core.engines.llamacpp.adapters import add_adapters
         from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
         from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
+        from core.engines.llamacpp.tiles import TILE_ROWS
 
         _refuse_kv_conflict(artifact, options)
         _native_log().lines.clear()
@@ -163,7 +165,13 @@ class LlamaCppEngine:
             raise
         if options.reproducible:
             return ReproducibleLlamaModel(model, context, tokenizer, spec)
-        return (LlamaModel if rigid else TrimmingLlamaModel)(model, context, tokenizer, spec)
+        if rigid:
+            return LlamaModel(model, context, tokenizer, spec)
+        trimming = TrimmingLlamaModel(model, context, tokenizer, spec)
+        in_tiles = options.flash_attention is not False and options.cache_type is KvType.F16
+        if in_tiles and native.llama_n_ubatch(context) >= TILE_ROWS:
+            trimming.slow_rows = _find_slow_rows(model, spec)
+        return trimming
 
     def _open(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> native.llama_model_p:
         import llama_cpp as native
@@ -283,6 +291,27 @@ def _describe(
         grain=GRAIN_TOKENS if options.reproducible else None,
         # The kernels for accelerators leave out what is masked, or are too fast for it to matter.
         scans_all_cells=not options.reproducible and not native.llama_supports_gpu_offload(),
+    )
+
+
+def _find_slow_rows(model: native.llama_model_p, spec: ModelSpec) -> SlowRows | None:
+    """Of a model whose attention is computed in blocks."""
+    import llama_cpp as native
+
+    from core.engines.llamacpp.tiles import find_slow_rows
+    from core.hardware import describe_machine
+
+    if native.llama_supports_gpu_offload():
+        return None
+    heads = native.llama_model_n_head(model)
+    size = _GgufMetadata(model).integer(f"{spec.architecture}.attention.key_length")
+    return find_slow_rows(
+        describe_machine().features,
+        native.llama_print_system_info().decode(),
+        layers=native.llama_model_n_layer(model),
+        heads=heads,
+        head_size=size or native.llama_model_n_embd(model) // max(1, heads),
+        parameters=spec.parameters,
     )
 
 

@@ -18,6 +18,7 @@ from core.decoding.masks.bits import unpack_mask
 from core.decoding.sampling import find_likely
 from core.decoding.verify import verify_draft
 from core.engines.llamacpp.samplers import AbortFlag, CandidateTokens, build_chain, count_enough, seed_draw
+from core.engines.llamacpp.tiles import SlowRows
 from core.errors import EngineError, EngineFailed, Interrupted, LogitsBroken
 from core.models.fit.sizing import count_outputs
 from core.requests import Sampling
@@ -28,6 +29,19 @@ NO_SLOT, ABORTED = 1, 2
 """What llama_decode returns when the KV cache has no room, and when the abort callback said stop."""
 FAILURES = {-1: "it refused the batch", -2: "there was not enough memory", -3: "the computation failed"}
 """What it returns else, from llama_context::decode."""
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+"""Python's own way to bytes that are not zeroed first; only who made them may write them, before others know them."""
+_new_bytes.restype = ctypes.py_object
+_new_bytes.argtypes = (ctypes.c_char_p, ctypes.c_ssize_t)
+
+
+def _address(data: bytes) -> int:
+    """Where the bytes lie."""
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+
+
+class NoSlot(EngineFailed):
+    """The KV cache has no room for a pass; nothing of it was computed."""
 
 
 class LlamaTokenizer:
@@ -202,29 +216,28 @@ class LlamaModel:
         if drawn > self._outputs:
             # llama.cpp would abort the process.
             raise EngineFailed(f"A step draws {self._outputs} tokens at most.")
-        batch.native.n_tokens = end
-        self._decode(end)
+        self._compute(end, work)
         return [self._finish(item, start) for item, start in zip(work, starts, strict=True)]
 
     def save(self, sequence: SequenceId) -> bytes:
         size = native.llama_state_seq_get_size(self._context, sequence)
-        # A state may be hundreds of megabytes, and the loop waits: no more copies than the one that `bytes` makes.
-        data = bytearray(SAVED_HEADER.size + size)
-        buffer = (ctypes.c_uint8 * size).from_buffer(data, SAVED_HEADER.size)
+        # A state may be hundreds of megabytes, and the loop waits: it is written where it stays.
+        data: bytes = _new_bytes(None, SAVED_HEADER.size + size)
+        header = SAVED_HEADER.pack(SAVED_MAGIC, self._sequences[sequence].length)
+        ctypes.memmove(_address(data), header, len(header))
+        buffer = (ctypes.c_uint8 * size).from_address(_address(data) + len(header))
         written = native.llama_state_seq_get_data(self._context, buffer, size, sequence)
         if written == 0:
             raise EngineError("llama.cpp could not save the sequence's state.")
-        SAVED_HEADER.pack_into(data, 0, SAVED_MAGIC, self._sequences[sequence].length)
-        return bytes(memoryview(data)[: SAVED_HEADER.size + written])
+        return data[: SAVED_HEADER.size + written]
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         if len(data) <= SAVED_HEADER.size or data[: len(SAVED_MAGIC)] != SAVED_MAGIC:
             raise EngineError("The saved state is not one of llama.cpp's sequences.")
         _, length = SAVED_HEADER.unpack_from(data)
         sequence = self.open(sampling, history)
-        # Where the bytes lie; llama.cpp only reads them, and `data` outlives the call.
-        address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
-        state = (ctypes.c_uint8 * (len(data) - SAVED_HEADER.size)).from_address(address + SAVED_HEADER.size)
+        # llama.cpp only reads them, and `data` outlives the call.
+        state = (ctypes.c_uint8 * (len(data) - SAVED_HEADER.size)).from_address(_address(data) + SAVED_HEADER.size)
         if native.llama_state_seq_set_data(self._context, state, len(state), sequence) == 0:
             self.close(sequence)
             raise EngineError("llama.cpp does not accept the saved state; it is damaged or of another model.")
@@ -253,12 +266,17 @@ class LlamaModel:
         native.llama_model_free(self._model)
         self._model = None
 
+    def _compute(self, count: int, work: Sequence[Work]) -> None:
+        """Compute the first `count` rows of the batch, which are those of `work`."""
+        self._decode(count)
+
     def _decode(self, count: int) -> None:
+        self._batch.native.n_tokens = count
         result = native.llama_decode(self._context, self._batch.native)
         if result == ABORTED:
             raise Interrupted("The step was interrupted.")
         if result == NO_SLOT:
-            raise EngineFailed(f"llama.cpp found no room in the KV cache for {count} tokens.")
+            raise NoSlot(f"llama.cpp found no room in the KV cache for {count} tokens.")
         if result != 0:
             why = FAILURES.get(result, "it did not say why")
             raise EngineFailed(f"llama.cpp could not compute {count} tokens: {why} (code {result}).")
@@ -326,6 +344,30 @@ class LlamaModel:
 
 class TrimmingLlamaModel(LlamaModel):
     """A model whose KV cache can be cut at any token: attention without recurrent state."""
+
+    slow_rows: SlowRows | None = None
+    """Where small passes are slow, how much so."""
+
+    def _compute(self, count: int, work: Sequence[Work]) -> None:
+        padding = self.slow_rows.count_padding(self._list_rows(work)) if self.slow_rows is not None else 0
+        if count + padding > self.spec.batch or not padding:
+            self._decode(count)
+            return
+        last = work[-1].sequence
+        end = self._batch.positions[count - 1] + 1
+        # Rows behind the last sequence's own: no other row sees them.
+        self._batch.fill(count, [0] * padding, int(end), last, 0)
+        try:
+            self._decode(count + padding)
+        except NoSlot:
+            self._decode(count)
+        else:
+            native.llama_memory_seq_rm(self._memory, last, int(end), -1)
+
+    def _list_rows(self, work: Sequence[Work]) -> Iterator[tuple[int, int]]:
+        for item in work:
+            rows = len(item.tokens) + len(item.draft)
+            yield rows, self._sequences[item.sequence].length + rows
 
     def fork(self, sequence: SequenceId, length: int, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         child = self.open(sampling, history)
