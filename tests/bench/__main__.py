@@ -2,8 +2,8 @@
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`steady`, `masks`, `reproducible`, `kv` and `warm` by their names alone as well, on real weights: `--model`. `draft` takes
-these too.
+`steady`, `masks`, `reproducible`, `kv` and `warm` by their names alone as well, on real weights: `--model`. `draft`
+takes these too.
 """
 
 from __future__ import annotations
