@@ -222,7 +222,8 @@ class DraftStats(Struct, frozen=True):
     positions: tuple[PositionStats, ...] = ()
     """The same of the first guess of a step, the second, and so on."""
     seconds_lost: float = 0.0
-    """That steps with guesses took beyond what their tokens would have taken without; searching in vain included."""
+    """That steps with guesses took beyond what their tokens would have taken without; searching in vain included, and
+    what a draft model took to read."""
     seconds_gained: float = 0.0
     """That steps with guesses took less."""
     problem: str = ""

@@ -18,6 +18,8 @@ from core.kept import keep_line, load_kept_lines
 from core.trial.standing import Measured, Standing, judge_standing
 
 UNIT = "tokens/s"
+SHOWN_POSITIONS = 6
+"""Of the guesses of a step that words tell of, the first ones."""
 
 
 class Setting(Struct, frozen=True):
@@ -59,6 +61,10 @@ class BenchRow(Struct, frozen=True):
     rounds: int = 0
     problem: str | None = None
     """Why there are no figures."""
+    copying: float = 0.0
+    """Decode rate while a text is copied and tokens are guessed ahead; zero where nothing is guessed."""
+    acceptance: tuple[float, ...] = ()
+    """Share of the first guesses of each step that came true, of the second ones, and so on."""
 
 
 class BenchRun(Struct, frozen=True):
@@ -150,6 +156,8 @@ HEAD = (
     "spread",
     "first token ms",
     "memory MB",
+    f"copying {UNIT}",
+    "came true by position",
     "problem",
 )
 
@@ -167,7 +175,7 @@ def format_cells(row: BenchRow) -> tuple[str, ...]:
         str(setting.depth),
     )
     if row.problem is not None:
-        return (*known, "", "", "", "", "", make_printable(row.problem))
+        return (*known, "", "", "", "", "", "", "", make_printable(row.problem))
     return (
         *known,
         f"{row.prefill:.1f}",
@@ -175,8 +183,21 @@ def format_cells(row: BenchRow) -> tuple[str, ...]:
         f"{row.spread:.0%}",
         f"{row.first_token * 1000:.1f}",
         f"{row.memory / 1e6:.0f}",
+        f"{row.copying:.1f}" if row.copying else "",
+        " ".join(f"{share:.0%}" for share in row.acceptance),
         "",
     )
+
+
+def describe_copying(row: BenchRow) -> str:
+    """In words how fast the row's engine copies with guesses, and how often they came true; empty where none were
+    made."""
+    if not row.copying:
+        return ""
+    shares = [f"{share:.0%}" for share in row.acceptance[:SHOWN_POSITIONS]]
+    true = f"; by position {', '.join(shares)} came true" if shares else "; no guess paid"
+    gain = f" ({row.copying / row.decode:.1f}x)" if row.decode else ""
+    return f"guessing ahead while it copies {row.copying:.1f} {UNIT}{gain}{true}"
 
 
 def describe_fastest(rows: Iterable[BenchRow]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from core.contract.options import KvType, LoadOptions
 from core.errors import UsageError
 from core.hardware import describe_machine
 from core.models.formats.detect import mark_artifact
-from core.trial.child import Line, Sampled, TrialRequest, VariantRefused, VariantTried
+from core.trial.child import Copied, Line, Sampled, TrialRequest, VariantRefused, VariantTried
 from core.trial.choose_engine import Candidate
 from core.trial.parent import run_trial
 from core.trial.tuning import apply_batch_size
@@ -191,6 +191,7 @@ def _measure(
         prompt=plan.prompt,
         decoded=plan.decoded,
         depth=setting.depth,
+        copied=2 * plan.decoded,
         rehearsed=False,
     )
 
@@ -205,6 +206,7 @@ def _measure(
     if outcome.trouble is not None or refusals or not samples:
         return BenchRow(setting, problem=outcome.trouble or next(iter(refusals), "nothing was measured"))
     decode = [sample.decode for sample in samples]
+    copied = next((line.copy_rate for line in outcome.lines if isinstance(line, Copied)), None)
     middle = median(decode)
     return BenchRow(
         setting,
@@ -214,4 +216,6 @@ def _measure(
         first_token=median(sample.first_token for sample in samples),
         memory=memory,
         rounds=len(samples),
+        copying=copied.rate if copied is not None else 0.0,
+        acceptance=copied.acceptance if copied is not None else (),
     )

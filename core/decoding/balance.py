@@ -9,11 +9,11 @@ FIRST_PLAIN_STEPS = 5
 """Steps without guesses that tell what one costs, before the first with guesses."""
 STEPS_BETWEEN_PLAIN = 32
 """Steps with guesses in a row, before one without tells what it costs now."""
-OVERDRAFT_STEPS = 2.0
+OVERDRAFT_STEPS = 1.0
 """Plain steps' worth of time that guesses may lose before they rest."""
 LOSS_SHARE = 0.01
 """Share of the time that guesses which never pay may cost: each plain step pays off so much of what was lost."""
-CREDIT_STEPS = 2.0
+CREDIT_STEPS = 1.0
 """Plain steps' worth of gain that is remembered; more would let guesses go on for long after they ceased to pay."""
 TRIAL_STEPS = 0.5
 """Plain steps' worth of credit that a guess needs which is not likely to pay."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Sequence
 
 WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Tokens of passes that are told apart. Matrix kernels work in tiles, so the cost of a pass climbs in steps."""
 STALE_STEPS = 256
 """Steps after which what a width cost is not believed any more."""
-SMOOTHING_SHARE = 0.3
+RECENT_PASSES = 3
+"""Of one width; what the cheapest of them cost is believed."""
 GROWTH_FACTOR = 2
 """A pass that was never tried may be so much wider than the widest one that was."""
 
@@ -59,21 +61,27 @@ class PassCosts:
     def __init__(self, plain: int) -> None:
         """`plain`: tokens of a pass without guesses."""
         self._plain = plain
-        self._known: dict[int, tuple[float, int]] = {}
-        """By width: the cost, and the step in which it was last seen."""
+        self._known: dict[int, deque[float]] = {}
+        """By width, what the last passes cost."""
+        self._seen: dict[int, int] = {}
+        """By width, the step in which the last one was."""
         self._step = 0
 
     def learn(self, width: int, cost: float) -> None:
-        self._step += 1
         key = _round_up(width)
-        old, _ = self._known.get(key, (cost, 0))
-        self._known[key] = (old + (cost - old) * SMOOTHING_SHARE, self._step)
+        # Whatever disturbs the machine makes a pass dearer, and its tokens one by one would cost no more than this.
+        self._known.setdefault(key, deque(maxlen=RECENT_PASSES)).append(min(cost, width / self._plain))
+        self._seen[key] = self._step
 
     def list_widths(self, most: int) -> list[tuple[int, float]]:
-        """The widths up to `most` tokens that may be tried, each with what it is likely to cost. One between two that
-        are known costs what lies between; one beyond them is taken for as cheap as the widest, so that it is tried."""
+        """For one more step: the widths up to `most` tokens that may be tried, each with what it is likely to cost. One
+        between two that are known costs what lies between; one beyond them is taken for as cheap as the widest, so that
+        it is tried."""
+        self._step += 1
         known = {self._plain: 1.0}
-        known |= {width: cost for width, (cost, seen) in self._known.items() if self._step - seen < STALE_STEPS}
+        known |= {
+            width: min(costs) for width, costs in self._known.items() if self._step - self._seen[width] < STALE_STEPS
+        }
         widths = sorted(known)
         top = min(most, GROWTH_FACTOR * widths[-1])
         return [(width, _between(known, widths, width)) for width in WIDTHS if self._plain < width <= top]

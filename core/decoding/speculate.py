@@ -141,9 +141,12 @@ class Speculation:
             # What a draft model takes to read, a prompt or what was written while it rested, is no part of what a
             # step costs. It is not held against the guesses either, and so it comes on top of LOSS_SHARE.
             balance.plain(seconds, self._weighing)
-            self._book(self._weighing, outcomes)
+            self._book(self.spent, outcomes)
             return
-        self._pass_costs(self._running).learn(self._running + guessed, seconds / balance.usual)
+        width = self._running + guessed
+        # A pass costs no more than its tokens one by one: what it took beyond that was a disturbance.
+        seconds = min(seconds, balance.usual * width / self._running)
+        self._pass_costs(self._running).learn(width, seconds / balance.usual)
         for outcome in outcomes:
             self._odds.learn(self._runs.get(outcome.key, 0), outcome.guessed, outcome.kept)
         self._book(balance.guessed(self.spent + seconds, kept), outcomes)

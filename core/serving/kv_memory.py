@@ -129,6 +129,7 @@ class KvMemory:
         """Make sure that the choice's pending tokens have cells. False when others must be preempted first."""
         lacking = choice.pending - choice.claim
         if lacking <= 0:
+            self._widen(choice)
             return True
         wanted = min(OPTIMISTIC_CELLS, choice.limit - choice.generated + 1)
         for count in (max(wanted, lacking), lacking):
@@ -152,6 +153,14 @@ class KvMemory:
             elif not self._backup.awaits(sequence):
                 # What is in no other tier is worth its cells; asking again in every step is not.
                 self._residents.touch(sequence)
+
+    def _widen(self, choice: ServedChoice) -> None:
+        """Claim what is free for the tokens to come before the claim is used up: guesses take claimed cells alone."""
+        if choice.claim < OPTIMISTIC_CELLS // 2:
+            more = min(OPTIMISTIC_CELLS, choice.limit - choice.generated + 1) - choice.claim
+            count = max(0, min(more, self.free))
+            choice.claim += count
+            self._claims += count
 
     def rewind(self, choice: ServedChoice) -> bool:
         """Undo what an interrupted step left in the choice's sequence; False where the model cannot."""

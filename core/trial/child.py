@@ -30,6 +30,7 @@ from core.devices import measure_resident
 from core.errors import BenchtopError
 from core.events import Failed, Finished
 from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
+from core.trial.copying import CopyRate, count_room, measure_copying
 from core.trial.rehearsal import make_noise, rehearse_model
 
 MOMENT_SECONDS = 5.0
@@ -61,12 +62,15 @@ class TrialRequest(Struct, frozen=True):
     """Tokens that are in the context before the clock starts."""
     weighed: bool = True
     """Find out what the first variant takes, where the engine is Measurable."""
+    copied: int = 0
+    """Tokens of a text that are copied with guesses, see `core.trial.copying`; zero for none."""
     rehearsed: bool = True
     """Do with the first variant what serving does besides computing, see `core.trial.rehearsal`."""
 
     @property
     def context(self) -> int:
-        return self.depth + self.prompt + self.decoded + WARM_UP_TOKENS + 1
+        usual = self.depth + self.prompt + self.decoded + WARM_UP_TOKENS + 1
+        return max(usual, count_room(self.copied) if self.copied else 0)
 
 
 class VariantLoaded(Struct, frozen=True, tag="loaded"):
@@ -113,7 +117,14 @@ class VariantRefused(Struct, frozen=True, tag="refused"):
     reason: str
 
 
-Line = VariantLoaded | Sampled | Settled | VariantTried | VariantRefused
+class Copied(Struct, frozen=True, tag="copied"):
+    """A variant copied a text with guesses."""
+
+    variant: int
+    copy_rate: CopyRate
+
+
+Line = VariantLoaded | Sampled | Copied | Settled | VariantTried | VariantRefused
 Tell = Callable[[Line], None]
 
 
@@ -160,6 +171,9 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
             complete = number + 1 >= len(request.threads)
             if time.monotonic() > end and (variant or complete):
                 break
+    copied = request.copied if time.monotonic() < end else 0
+    if copied and isinstance(model, TokenModel) and (copy_rate := measure_copying(model, copied)) is not None:
+        tell(Copied(variant, copy_rate))
     if weighed and _fill_batch(model, prefill * min(MOMENT_SECONDS, end - time.monotonic())):
         tell(Settled(variant, context, measure_resident() - before))
     tell(VariantTried(variant, measure_resident()))

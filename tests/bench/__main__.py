@@ -2,8 +2,8 @@
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`steady`, `masks`, `reproducible`, `kv` and `warm` by their names alone as well, on real weights: `--model`. `draft`
-takes these too.
+`steady`, `masks`, `reproducible`, `kv`, `warm` and `widths` by their names alone as well, on real weights: `--model`.
+`draft` takes these too.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tests.bench import (
     startup,
     steady,
     warm,
+    widths,
 )
 from tests.bench.report import where
 
@@ -95,6 +96,9 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "steady": lambda given: [asyncio.run(steady.run(_setup(given)))],
     "own": lambda given: [asyncio.run(own.run(given.folder, given.threads, given.tokens, given.rounds))],
     "draft": _draft,
+    "widths": lambda given: [
+        widths.run(given.model, given.threads, given.rounds, extra_buffers=not given.plain_buffers)
+    ],
     "fit": _fit,
     "kv": lambda given: [kv_types.run(given.model, given.threads, given.tokens, given.rounds)],
     "filter": lambda given: [filtering.run()],

@@ -26,7 +26,7 @@ from core.decoding.lookup import PromptLookup
 from core.decoding.speculate import GuessWish, Proposer
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.events import Finished
-from core.requests import Conversation, Generation, Message, Prompt, RawText, Role, Sampling, TextPart
+from core.requests import Conversation, Generation, Message, Prompt, RawText, Role, SamplingWish, TextPart
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.snapshots import DraftStats
@@ -38,17 +38,21 @@ SHAPE = "1.5b"
 LAYERS = 2
 """Of the model that drafts; the large one has 28."""
 CONTEXT = 1024
-GREEDY = Sampling(temperature=0.0)
+GREEDY = SamplingWish(temperature=0.0)
 HEAD = ("what guesses", "text", "came true", "tokens/s without", "with", "ratio")
 
 EDIT = (
     f"```python\n{inspect.getsource(bisect)}```\nReturn the whole file with this change: insort_right and insort_left "
     "raise TypeError with a message when `a` is a tuple."
 )
+ESSAY = "Write an essay of 400 words about how tides arise and why harbours differ."
+SAMPLED = SamplingWish(temperature=1.0, top_k=0, top_p=1.0, seed=1)
+"""Nothing repeats less: greedily drawn texts of small models go round in circles."""
 TEXTS = {
-    "code edit": EDIT,
-    "essay": "Write an essay of 400 words about how tides arise and why harbours differ.",
-    "new code": "Write a Python class for an LRU cache with a time to live for each entry, with tests.",
+    "code edit": (EDIT, GREEDY),
+    "essay": (ESSAY, GREEDY),
+    "essay, sampled": (ESSAY, SAMPLED),
+    "new code": ("Write a Python class for an LRU cache with a time to live for each entry, with tests.", GREEDY),
 }
 REAL_CONTEXT = 3072
 
@@ -71,7 +75,6 @@ class RealSetup(Struct, frozen=True):
     tokens: int
     rounds: int
     extra_buffers: bool
-    texts: tuple[str, ...] = tuple(TEXTS)
 
 
 async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
@@ -118,14 +121,14 @@ async def run_real(setup: RealSetup) -> str:
         for way, make in makes.items():
             async with _hosting(_load(setup.model, options), make()) as guessing:
                 await _rate(guessing, _asks(_said("Count from one to thirty."), "warm", 40))
-                for name in setup.texts:
+                for name, (text, sampling) in TEXTS.items():
                     before = guessing.snapshot().draft or DraftStats(way)
                     without, guessed, again = [], [], []
                     for number in range(setup.rounds):
-                        request = _asks(_said(TEXTS[name]), f"{name} {number}", setup.tokens)
+                        request = _asks(_said(text), f"{name} {number}", setup.tokens, sampling)
                         without.append(await _rate(plain, request))
                         guessed.append(await _rate(guessing, request))
-                        if name == setup.texts[0] and setup.draft is None:
+                        if text is EDIT and setup.draft is None:
                             again.append(await _rate(guessing, request))
                     stats = _since(guessing.snapshot().draft or before, before)
                     rows.append(_row(way, name, stats, without, guessed))
@@ -163,8 +166,10 @@ def _said(text: str) -> Prompt:
     return Conversation((Message(Role.USER, (TextPart(text),)),))
 
 
-def _asks(prompt: Prompt, salt: str, tokens: int, *, ignore_eos: bool = False) -> Generation:
-    return Generation("large", prompt, GREEDY, max_tokens=tokens, ignore_eos=ignore_eos, cache_salt=salt)
+def _asks(
+    prompt: Prompt, salt: str, tokens: int, sampling: SamplingWish = GREEDY, *, ignore_eos: bool = False
+) -> Generation:
+    return Generation("large", prompt, sampling, max_tokens=tokens, ignore_eos=ignore_eos, cache_salt=salt)
 
 
 async def _rate(host: Host, request: Generation) -> float:

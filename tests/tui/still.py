@@ -251,7 +251,7 @@ class StillWorkbench:
                     raise Cancelled
             row = BenchRow(setting, problem="crashed with SIGSEGV")
             if rates is not None:
-                row = BenchRow(setting, *rates, 0.08, 0.315, 212 * MEGA, plan.rounds)
+                row = BenchRow(setting, *rates, 0.08, 0.315, 212 * MEGA, plan.rounds, None, 2 * rates[1], (0.98, 0.91))
             rows.append(row)
             tell(CaseDone(row))
         return BenchRun(1.0, "still", "a processor", tuple(rows))

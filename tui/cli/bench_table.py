@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 
-from core.bench.results import Change, Setting
+from core.bench.results import Change, Setting, describe_copying
 from tui import format as fmt
 from tui.cli.console import Paper
 from tui.screens.bench.run import NAMES, describe_setting, list_swept
@@ -93,6 +93,9 @@ def _below(changes: Sequence[Change], names: Sequence[str]) -> Iterator[str]:
     usual = {"micro_batch"} if first.micro_batch is None else set()
     if shared := describe_setting(first, [name for name in NAMES if name not in {*names, *usual}]):
         yield f"All with {shared}."
+    for row in (change.row for change in changes if change.row.copying):
+        who = ", ".join(filter(None, (row.setting.engine, describe_setting(row.setting, names))))
+        yield f"{who}: {describe_copying(row)}."
     failures = [change.row for change in changes if change.row.problem is not None]
     told = (", ".join(filter(None, (row.setting.engine, describe_setting(row.setting, names)))) for row in failures)
     yield from dict.fromkeys(f"{who}: {row.problem}" for who, row in zip(told, failures, strict=True))

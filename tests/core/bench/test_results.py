@@ -57,6 +57,8 @@ def test_a_micro_batch_is_told_only_of_engines_that_have_one() -> None:
 def test_every_row_has_a_cell_for_each_heading() -> None:
     assert len(format_cells(ROW)) == len(format_cells(BROKEN)) == len(HEAD)
     assert format_cells(ROW)[7:12] == ("900.5", "100.2", "3%", "12.3", "123")
+    guessed = replace(ROW, copying=220.55, acceptance=(0.98, 0.91))
+    assert format_cells(guessed)[12:14] == ("220.6", "98% 91%")
     assert format_cells(BROKEN)[-1] == "crashed with SIGILL | badly"
 
 

@@ -46,9 +46,9 @@ def test_guesses_that_pay_go_on_but_for_a_plain_step_now_and_then() -> None:
 
 def test_guesses_that_do_not_pay_rest_soon() -> None:
     balance = known()
-    balance.guessed(2.5, 0)
+    balance.guessed(1.9, 0)
     assert not balance.rests
-    balance.guessed(2.5, 0)
+    balance.guessed(1.9, 0)
     assert balance.rests
 
 

@@ -104,8 +104,18 @@ def test_a_wider_pass_is_tried_in_steps_and_taken_for_cheap_until_it_was() -> No
 
 def test_what_a_width_cost_long_ago_is_not_believed() -> None:
     costs = PassCosts(1)
-    costs.learn(2, 1.4)
-    costs.learn(4, 9.0)
+    costs.learn(4, 3.0)
+    assert costs.list_widths(4)[-1] == (4, 3.0)
     for _ in range(STALE_STEPS):
-        costs.learn(2, 1.4)
-    assert costs.list_widths(64)[-1] == (4, 1.4)
+        costs.list_widths(64)
+    costs.learn(2, 1.4)
+    assert costs.list_widths(4)[-1] == (4, 1.4)
+
+
+def test_a_disturbance_makes_no_width_dear() -> None:
+    costs = PassCosts(1)
+    costs.learn(2, 9.0)
+    assert costs.list_widths(2) == [(2, 2.0)]
+    costs.learn(2, 1.4)
+    costs.learn(2, 5.0)
+    assert costs.list_widths(2) == [(2, 1.4)]

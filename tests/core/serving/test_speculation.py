@@ -21,11 +21,12 @@ from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import EngineFailed
 from core.events import FinishReason, Reply
 from core.guide import WEIGHTS
-from core.requests import Generation, RawText, Sampling
+from core.requests import Constraint, Generation, RawText, RegexPattern, Sampling
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.snapshots import ModelState
 from tests.fakes.guessing import GuessingStub, guess_always
+from tests.fakes.real_weights import SMOLLM2, real_weights
 from tests.fakes.support import asks
 from tests.fakes.weights import quantized
 
@@ -297,3 +298,57 @@ async def test_prompt_lookup_guesses_what_a_prompt_repeats() -> None:
     assert reply.choices[0].text == text
     assert stats is not None
     assert stats.kept >= 31
+
+
+LISTED = "red, green, blue, yellow, orange, purple, brown, black, white, grey"
+COPIES = [f"Repeat this list word for word: {LISTED}.", f"Repeat this list twice: {LISTED}. Begin now."]
+
+
+def real(path: Path) -> TokenModel:
+    options = LoadOptions(ctx_size=1024, slots=2, threads=1, batch_threads=1, extra_buffers=False)
+    return LlamaCppEngine().load(Artifact(path.stem, "gguf", path, path.stat().st_size), options)
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+@pytest.mark.parametrize("form", [None, RegexPattern("[a-zA-Z ,.:]{10,200}")], ids=["free", "masked"])
+@pytest.mark.parametrize("weights", ["guide", SMOLLM2])
+async def test_real_models_say_greedily_the_same_with_guesses_and_without(
+    weights: str, form: RegexPattern | None, together: bool
+) -> None:
+    """Copies, in which no two tokens come close: other shapes of passes may decide close calls otherwise."""
+    path = WEIGHTS if weights == "guide" else real_weights(weights)
+    constraint = Constraint(form) if form is not None else None
+    requests = [asks(text, sampling=GREEDY, max_tokens=40, constraint=constraint) for text in COPIES]
+    answers: list[list[str]] = []
+    guessed = 0
+    for proposer in (None, PromptLookup()):
+        async with hosting(real(path), proposer) as host:
+            if together:
+                replies = await asyncio.gather(*(ask(host, request) for request in requests))
+            else:
+                replies = [await ask(host, request) for request in requests]
+            answers.append([reply.choices[0].text for reply in replies])
+            guessed = guessed_in(host)
+    assert answers[0] == answers[1]
+    assert guessed > 0
+
+
+@pytest.mark.parametrize(
+    ("later", "known"),
+    [
+        (asks("again", tenant="me", cache_salt="mine"), True),
+        (asks("again", tenant="another", cache_salt="mine"), False),
+        (asks("again", tenant="me", cache_salt="other"), False),
+        (asks("again", tenant="me", cache_salt="mine", cache=False), False),
+    ],
+    ids=["the same", "another key", "another salt", "without cache"],
+)
+async def test_what_a_request_wrote_is_guessed_for_later_ones_of_its_owner(later: Generation, known: bool) -> None:
+    """The reply repeats nothing in itself, so that only what was written before can foretell it."""
+    reply = "abcdefghijklmnopqrstuvwxyz0123456789"
+    model = EchoModel(LoadOptions(ctx_size=512, slots=1), lambda _: reply)
+    async with hosting(model, PromptLookup()) as host:
+        await ask(host, asks("now", tenant="me", cache_salt="mine"))
+        assert guessed_in(host) == 0
+        assert (await ask(host, later)).choices[0].text == reply
+        assert (guessed_in(host) > 0) == known

@@ -78,6 +78,12 @@ def test_the_comparison_is_explained_where_there_is_one(before: bool) -> None:
     assert ("before" in text) is before
 
 
+def test_what_guesses_do_is_told_below_the_table_of_engines_that_guess() -> None:
+    text = printed(replace(row(SETTING), copying=26_908.9, acceptance=(0.98, 0.91)), row(OTHERS[0])).replace("\n", " ")
+    assert "llamacpp: guessing ahead while it copies 26908.9 tokens/s (2.0x); by position 98%, 91% came true." in text
+    assert text.count("guessing ahead") == 1
+
+
 def test_a_failure_is_told_once_below_the_table_with_its_setting() -> None:
     failed = BenchRow(replace(SETTING, micro_batch=64), problem="crashed with SIGILL [sic]")
     text = printed(failed, row(SETTING))

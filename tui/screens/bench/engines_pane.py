@@ -16,7 +16,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Label, Static
 
-from core.bench.results import BenchRun, ExportFormat, export_run
+from core.bench.results import BenchRun, ExportFormat, describe_copying, export_run
 from core.bench.suite import SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import BenchtopError, Cancelled, UsageError
 from core.hardware import describe_machine
@@ -100,6 +100,7 @@ class Contest(Vertical):
                 yield EngineTable(dom_id="runnable")
             yield Lanes(dom_id="lanes")
             yield Plain(id="reasons")
+            yield Plain(id="guesses")
             yield Plain(id="standing")
         with Container(classes="panel", id="course-panel") as panel:
             panel.border_title = "decode tok/s, round by round"
@@ -261,6 +262,7 @@ class Contest(Vertical):
         self.query_one(Lanes).draw(self._lineup)
         self.query_one(Course).draw(self._lineup)
         self._draw_reasons()
+        self._draw_guesses()
         self.query_one("#lineup").border_subtitle = make_drawable(self._model, lines=False)
 
     def _draw_reasons(self) -> None:
@@ -275,6 +277,14 @@ class Contest(Vertical):
         line = self.query_one("#reasons", Static)
         line.display = bool(told)
         line.update(Content.styled("\n".join(told), "$gauge-full"))
+
+    def _draw_guesses(self) -> None:
+        """What guessing ahead does for the engine that leads so far."""
+        best = self._lineup.leader
+        told = describe_copying(best.row) if best is not None and best.row is not None else ""
+        line = self.query_one("#guesses", Static)
+        line.display = bool(told)
+        line.update(Content.styled(f"{best.setting.engine}, {told}." if best is not None else "", "$quiet"))
 
     def _say(self, text: str, style: str = "$quiet") -> None:
         self.query_one("#standing", Static).update(Content.styled(text, style))

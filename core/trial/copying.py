@@ -1,0 +1,93 @@
+"""How fast a model copies a text when tokens are guessed ahead: about the best that guesses can do."""
+
+from __future__ import annotations
+
+import time
+
+from msgspec import Struct
+
+from core.contract.models import TokenModel, Trims
+from core.contract.step import SequenceId, Work
+from core.decoding.lookup import PromptLookup
+from core.decoding.speculate import GuessOutcome, GuessWish, Speculation
+from core.models.fit.sizing import count_outputs
+from core.requests import Sampling
+
+BEGUN_TOKENS = 24
+"""Of the copy, which the model is to go on with."""
+WARM_UP_TOKENS = 48
+"""Copied before the clock starts: meanwhile it shows what wide passes cost."""
+TEXT = '''def find_longest_run(values):
+    """Return where the longest run of equal values begins, and how many there are."""
+    best_start, best_length = 0, 0
+    start = 0
+    for index in range(1, len(values) + 1):
+        if index == len(values) or values[index] != values[start]:
+            if index - start > best_length:
+                best_start, best_length = start, index - start
+            start = index
+    return best_start, best_length
+
+
+def count_words(lines):
+    """Return how often each word occurs, in lower case and without punctuation."""
+    counts = {}
+    for line in lines:
+        for word in line.lower().split():
+            word = word.strip(".,;:!?")
+            if word:
+                counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+'''
+
+
+class CopyRate(Struct, frozen=True):
+    """What came of copying."""
+
+    rate: float
+    """Tokens a second."""
+    acceptance: tuple[float, ...]
+    """How often the first guess of a step came true, the second, and so on."""
+
+
+def count_room(copied: int) -> int:
+    """Tokens of context that copying so many takes at most: a token of the text has a byte at least."""
+    return 2 * len(TEXT.encode()) + copied + WARM_UP_TOKENS
+
+
+def measure_copying(model: TokenModel, copied: int) -> CopyRate | None:
+    """Copy `copied` tokens of a text with prompt lookup. None where nothing is guessed for the model, or where its
+    context is too small."""
+    if not isinstance(model, Trims) or model.spec.grain is not None:
+        return None
+    text = model.tokenizer.encode(TEXT, special=False, begin=True)
+    prompt = text + model.tokenizer.encode(TEXT, special=False)[:BEGUN_TOKENS]
+    if len(prompt) + copied + WARM_UP_TOKENS >= model.spec.context:
+        return None
+    sequence = model.open(Sampling(temperature=0.0))
+    try:
+        for start in range(0, len(prompt) - 1, model.spec.batch):
+            model.step([Work(sequence, prompt[start : min(start + model.spec.batch, len(prompt) - 1)], sample=False)])
+        speculation = Speculation(PromptLookup(), min(model.spec.batch, count_outputs(model.spec)))
+        tokens = list(prompt)
+        _draw(model, sequence, tokens, speculation, WARM_UP_TOKENS)
+        warm, began = len(tokens), time.perf_counter()
+        _draw(model, sequence, tokens, speculation, copied)
+        rate = (len(tokens) - warm) / max(time.perf_counter() - began, 1e-9)
+    finally:
+        model.close(sequence)
+    return CopyRate(rate, tuple(each.acceptance for each in speculation.stats.positions))
+
+
+def _draw(model: TokenModel, sequence: SequenceId, tokens: list[int], speculation: Speculation, count: int) -> None:
+    """Append so many tokens to the sequence."""
+    end = len(tokens) + count
+    while (left := end - len(tokens)) > 0:
+        (guesses,) = speculation.guesses([GuessWish(sequence, tokens, left - 1)])
+        began = time.perf_counter()
+        (step,) = model.step([Work(sequence, tokens[-1:], sample=True, draft=guesses)])
+        seconds = time.perf_counter() - began
+        speculation.learn([GuessOutcome(sequence, len(guesses), len(step.tokens) - 1)], seconds)
+        tokens += step.tokens
