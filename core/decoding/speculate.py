@@ -24,6 +24,9 @@ MOST_GUESSES = 31
 """For one sequence in one step: with the token due they are 32, to which the tiles of matrix kernels divide."""
 FIRM_TOKENS = 8
 """Guesses that go by so many tokens are made while others rest."""
+SEARCH_SHARE = 0.005
+"""Of a plain step, for which it is looked while guesses rest whether a text is copied; a model that is so small that it
+takes longer is not held up."""
 SMOOTHING_SHARE = 0.3
 
 
@@ -98,6 +101,8 @@ class Speculation:
         self._weighing = 0.0
         self._drafting = 0.0
         """Seconds that the guesses of the step took to choose, and to make."""
+        self._search = 0.0
+        """Seconds that choosing takes, smoothed."""
         self._round = 0.0
         """Seconds that one guess for each sequence takes to make, smoothed."""
         self._stats = DraftStats(proposer.name)
@@ -117,13 +122,15 @@ class Speculation:
         self._wishes.update((wish.key, wish) for wish in wishes)
         self._running, self._weighing, self._drafting = len(wishes), 0.0, 0.0
         none: list[list[int]] = [[] for _ in wishes]
-        if not self._balance(len(wishes)).guesses:
+        balance = self._balance(len(wishes))
+        if not balance.guesses or (balance.rests and self._search > SEARCH_SHARE * balance.usual):
             return none
         began = time.perf_counter()
         runs = self._proposer.weigh(wishes)
         counts = self._counts(wishes, runs) if any(runs) else [0] * len(wishes)
         chosen = time.perf_counter()
         self._weighing = chosen - began
+        self._search += (self._weighing - self._search) * SMOOTHING_SHARE
         if not any(counts):
             return none
         self._runs = {wish.key: run for wish, run in zip(wishes, runs, strict=True)}

@@ -1,5 +1,6 @@
 """Guessing: whether at all, how many, and what is told of it."""
 
+import time
 from collections.abc import Sequence
 
 from core.decoding.balance import FIRST_PLAIN_STEPS
@@ -95,6 +96,26 @@ def test_what_guesses_lost_and_gained_is_told_in_seconds() -> None:
     speculation.learn([GuessOutcome("a", 3, 0)], 1.75)
     assert abs(speculation.stats.seconds_gained - 2.5) < 0.1
     assert abs(speculation.stats.seconds_lost - 0.75) < 0.1
+
+
+class Slow(Sevens):
+    """Takes long to look, and finds nothing."""
+
+    def weigh(self, wishes: Sequence[GuessWish]) -> list[int]:
+        self.looked += 1
+        time.sleep(0.002)
+        return [0] * len(wishes)
+
+    looked = 0
+
+
+def test_where_looking_takes_as_long_as_a_step_it_soon_is_done_seldom() -> None:
+    proposer = Slow()
+    speculation = Speculation(proposer)
+    for _ in range(100):
+        assert speculation.guesses([GuessWish("a", [1], 9)]) == [[]]
+        speculation.learn([GuessOutcome("a", 0, 0)], 0.001)
+    assert proposer.looked < 5
 
 
 def test_a_sequence_is_forgotten_once_with_all_that_it_came_to_be() -> None:
