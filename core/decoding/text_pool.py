@@ -13,7 +13,7 @@ from msgspec import Struct
 from core.decoding.runs import RUN_TOKENS, RunIndex
 
 POOL_TOKENS = 65_536
-"""That are kept for one model, in some 10 MB: most of it is for finding runs again."""
+"""That are kept for one model, in up to 15 MB: most of it is for finding runs again."""
 LEAST_COST_TOKENS = 64
 """What a short text counts as: it has an entry of its own, and its owner may have no other."""
 BREAK_INTEGER = -1
