@@ -15,6 +15,8 @@ from core.requests import Sampling
 
 BEGUN_TOKENS = 24
 """Of the copy, which the model is to go on with."""
+BYTES_PER_TOKEN = 2
+"""Of the text, at least; vocabularies of language models have three to four."""
 WARM_UP_TOKENS = 48
 """Copied before the clock starts: meanwhile it shows what wide passes cost."""
 TEXT = '''def find_longest_run(values):
@@ -53,8 +55,8 @@ class CopyRate(Struct, frozen=True):
 
 
 def count_room(copied: int) -> int:
-    """Tokens of context that copying so many takes at most: a token of the text has a byte at least."""
-    return 2 * len(TEXT.encode()) + copied + WARM_UP_TOKENS
+    """Tokens of context for copying so many, with any vocabulary but those of single characters."""
+    return 2 * len(TEXT) // BYTES_PER_TOKEN + copied + WARM_UP_TOKENS
 
 
 def measure_copying(model: TokenModel, copied: int) -> CopyRate | None:

@@ -26,7 +26,7 @@ class CrashesDeep(EchoEngine):
     name = "deep"
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
-        if (options.ctx_size or 0) > 100:
+        if (options.ctx_size or 0) > 3_000:
             os._exit(7)
         return EchoModel(options)
 
@@ -98,7 +98,7 @@ def test_sizes_that_are_not_swept_are_those_that_the_trial_run_found() -> None:
 
 
 def test_a_crash_is_a_row_with_its_reason_and_the_next_case_is_measured() -> None:
-    plan = parse_sweeps(["depth=200,0"], PLAN)
+    plan = parse_sweeps(["depth=5000,0"], PLAN)
     run = run_suite([DEEP, ECHO], plan, 20.0, threading.Event(), lambda _: None)
     assert run.rows[0].problem == "ended with exit code 7"
     assert [row.problem for row in run.rows[1:]] == [None, None, None]

@@ -2,7 +2,7 @@
 
 from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
-from core.trial.copying import TEXT, count_room, measure_copying
+from core.trial.copying import TEXT, measure_copying
 
 
 def copier(context: int) -> EchoModel:
@@ -11,7 +11,7 @@ def copier(context: int) -> EchoModel:
 
 
 def test_a_copy_is_timed_with_how_often_guesses_came_true() -> None:
-    model = copier(count_room(64) + 1)
+    model = copier(2 * len(TEXT) + 128)
     copied = measure_copying(model, 64)
     assert copied is not None
     assert copied.rate > 0
