@@ -21,7 +21,7 @@ from core.cache.identity import ModelIdentity
 from core.cache.prefix import Tokens
 from core.files import write_atomically
 
-FORMAT = "benchtop-prefix-1"
+FORMAT = "benchtop-prefix-2"
 LENGTH = struct.Struct("<Q")
 MOST_HEADER_BYTES = 1_048_576
 TOKEN_BYTES = 4
@@ -39,8 +39,8 @@ class PrefixHeader(Struct, frozen=True):
     owner: str
     model: str
     """The name that the model was served by, for people."""
-    exact: bool
-    """Whether the state is of use as a whole only, because the model cannot cut it shorter."""
+    cuts: tuple[int, ...] | None
+    """Lengths at which the model can cut the state, ascending, that of the whole at last; None: at any token."""
     outline: str = ""
     """Of the conversation that the tokens were rendered from, as `core.cache.recall` writes it."""
 
@@ -131,6 +131,9 @@ def _read_stored(file: BinaryIO) -> PrefixFile:
     offset = LENGTH.size + length + count * TOKEN_BYTES
     if size != offset + state_bytes:
         raise DamagedPrefix(f"it has {size} bytes, and should have {offset + state_bytes}")
+    cuts = header.cuts
+    if cuts is not None and (cuts != tuple(sorted(set(cuts))) or cuts[:1] < (1,) or cuts[-1:] != (count,)):
+        raise DamagedPrefix("it is to be cut where it has no tokens")
     ids = array("i", file.read(count * TOKEN_BYTES))
     return PrefixFile(header, tuple(_native(ids)), state_bytes, offset, layout.metadata.checksum)
 

@@ -167,7 +167,7 @@ class DiskTier:
 
     def path_of(self, header: PrefixHeader, tokens: Tokens) -> Path:
         """Where the prefix lies: named by all that tells it from others."""
-        name = digest_bytes(f"{header.owner} {header.exact} {tokens}".encode())
+        name = digest_bytes(f"{header.owner} {header.cuts} {tokens}".encode())
         return self.folder / header.identity.digest / f"{name}{SUFFIX}"
 
     def _count(self) -> None:

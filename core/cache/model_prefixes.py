@@ -33,10 +33,10 @@ class ModelPrefixes:
         """As `PrefixStore.match`."""
         return self._store.match(self._identity, owner, tokens)
 
-    def put(self, owner: str, tokens: Tokens, state: bytes, outline: Outline, *, exact: bool) -> None:
+    def put(self, owner: str, tokens: Tokens, state: bytes, outline: Outline, cuts: tuple[int, ...] | None) -> None:
         """As `PrefixStore.put`."""
         words = msgspec.json.encode(outline).decode()
-        header = PrefixHeader(self._identity, owner, self._model, exact, words)
+        header = PrefixHeader(self._identity, owner, self._model, cuts, words)
         self._store.put(header, tokens, state)
 
     def fetch(self, entry: StoredPrefix, ready: Callable[[], None]) -> None:

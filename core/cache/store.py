@@ -38,13 +38,15 @@ log = get_logger(__name__)
 class StoredPrefix:
     """A prefix in memory, on disk, or both."""
 
-    __slots__ = ("fetched", "header", "path", "replaces", "size", "state", "tokens")
+    __slots__ = ("cuts", "fetched", "header", "path", "replaces", "size", "state", "tokens")
 
     def __init__(self, header: PrefixHeader, tokens: Tokens, size: int) -> None:
         self.header = header
         self.tokens = tokens
         self.size = size
         """Bytes of the state."""
+        self.cuts: list[StoredCut] = []
+        """What stands for it in the index: itself as a whole, or each length at which it can be cut."""
         self.state: bytes | None = None
         """None while it is on disk alone."""
         self.path: Path | None = None
@@ -57,6 +59,16 @@ class StoredPrefix:
     @property
     def tier(self) -> Tier:
         return Tier.MEMORY if self.state is not None and self.fetched is None else Tier.DISK
+
+
+class StoredCut:
+    """The first `length` tokens of an entry."""
+
+    __slots__ = ("entry", "length")
+
+    def __init__(self, entry: StoredPrefix, length: int) -> None:
+        self.entry = entry
+        self.length = length
 
 
 class StoredMatch(Struct, frozen=True):
@@ -80,7 +92,7 @@ class PrefixStore:
         self._settle = settle
         self._changed = threading.Condition()
         self._disk_lock = threading.Lock()
-        self._indexes: dict[tuple[str, str], RadixIndex[StoredPrefix]] = {}
+        self._indexes: dict[tuple[str, str], RadixIndex[StoredCut]] = {}
         self._loaded: set[str] = set()
         self._held: OrderedDict[StoredPrefix, None] = OrderedDict()
         """Those with a state in memory, the one used longest ago first."""
@@ -143,9 +155,9 @@ class PrefixStore:
                 return None
             found = index.match(tokens)
             whole = index.longest_within(tokens)
-            match = None if whole is None else StoredMatch(whole, len(whole.tokens))
-            if found is not None and not found.entry.header.exact:
-                match = StoredMatch(found.entry, found.length)
+            match = None if whole is None else StoredMatch(whole.entry, whole.length)
+            if found is not None and found.entry.entry.header.cuts is None:
+                match = StoredMatch(found.entry.entry, found.length)
             if match is not None and match.entry in self._held:
                 self._held.move_to_end(match.entry)
             return match
@@ -153,11 +165,11 @@ class PrefixStore:
     def put(self, header: PrefixHeader, tokens: Tokens, state: bytes) -> None:
         """Store a state, unless what it says is stored already. It supersedes prefixes of its own."""
         with self._changed:
-            index = self._indexes.setdefault((header.identity.digest, header.owner), RadixIndex())
             made = StoredPrefix(header, tokens, len(state))
-            if not (index.insert_exact if header.exact else index.insert)(tokens, made):
+            superseded = self._enter(made)
+            if superseded is None:
                 return
-            for old in index.superseded(made)[MOST_CHECKPOINTS if header.exact else 0 :]:
+            for old in superseded:
                 self._supersede(old, made)
             self._hold(made, state)
             if self._writes(made):
@@ -215,6 +227,33 @@ class PrefixStore:
 
     # With the lock held.
 
+    def _enter(self, made: StoredPrefix) -> list[StoredPrefix] | None:
+        """Put an entry into the index. Returns those that it supersedes; None, and nothing is done, where all that it
+        says is there already."""
+        header, tokens = made.header, made.tokens
+        index = self._indexes.setdefault((header.identity.digest, header.owner), RadixIndex())
+        if header.cuts is None:
+            made.cuts = [StoredCut(made, len(tokens))]
+            if not index.insert(tokens, made.cuts[0]):
+                return None
+            return [cut.entry for cut in index.superseded(made.cuts[0])]
+        there = {length: index.longest_within(tokens[:length]) for length in header.cuts}
+        known = {length: cut for length, cut in there.items() if cut is not None and cut.length == length}
+        if len(known) == len(header.cuts):
+            return None
+        for cut in known.values():
+            index.remove(cut)
+            cut.entry.cuts.remove(cut)
+        for length in header.cuts:
+            made.cuts.append(StoredCut(made, length))
+            index.insert_exact(tokens[:length], made.cuts[-1])
+        # The conversation went on from what it shares with this one: the end alone is not worth a whole state.
+        left = [
+            cut.entry for cut in known.values() if all(each.length == len(cut.entry.tokens) for each in cut.entry.cuts)
+        ]
+        before = [cut.entry for cut in index.superseded(made.cuts[-1]) if cut.entry is not made]
+        return list(dict.fromkeys([*left, *list(dict.fromkeys(before))[MOST_CHECKPOINTS:]]))
+
     def _writes(self, entry: StoredPrefix) -> bool:
         disk = self._disk
         return disk is not None and disk.writable and len(entry.tokens) >= self._min_tokens
@@ -232,6 +271,13 @@ class PrefixStore:
             entry.state = None
             entry.fetched = None
 
+    def _leave(self, old: StoredPrefix) -> None:
+        """Forget a file of which nothing is found any more, since others say the same."""
+        if not old.cuts and old.path is not None:
+            self._on_disk.pop(old.path, None)
+            self._unneeded.append(old.path)
+            old.path = None
+
     def _supersede(self, old: StoredPrefix, by: StoredPrefix) -> None:
         paths = [*old.replaces, *([old.path] if old.path is not None else [])]
         # Deleted when the longer one is on disk: until then they are what a crash leaves.
@@ -245,8 +291,10 @@ class PrefixStore:
         """Out of the index and the memory; what is on disk stays there."""
         partition = entry.header.identity.digest, entry.header.owner
         index = self._indexes.get(partition)
-        if index is not None and entry in index:
-            index.remove(entry)
+        if index is not None:
+            for cut in entry.cuts:
+                index.remove(cut)
+            entry.cuts.clear()
             if not index:
                 del self._indexes[partition]
         self._due.pop(entry, None)
@@ -310,8 +358,10 @@ class PrefixStore:
                     foreign.append(path)
                     continue
                 made = StoredPrefix(file.header, file.tokens, file.state_bytes)
-                index = self._indexes.setdefault((identity.digest, file.header.owner), RadixIndex())
-                if (index.insert_exact if file.header.exact else index.insert)(file.tokens, made):
+                superseded = self._enter(made)
+                if superseded is not None:
+                    for old in superseded:
+                        self._leave(old)
                     made.path = path
                     self._on_disk[path] = made
                     outline = _outline(file.header)

@@ -232,6 +232,25 @@ class Trims(Protocol):
         ...
 
 
+@runtime_checkable
+class Marks(Protocol):
+    """A model whose sequences may be cut where they were marked, and nowhere else: recurrent states move on. What is
+    saved of a sequence has its marks with it."""
+
+    def mark(self, sequence: SequenceId) -> None:
+        """The sequence may be cut at its present length from now on. An earlier mark may go for it."""
+        ...
+
+    def marks(self, sequence: SequenceId) -> tuple[int, ...]:
+        """Lengths at which the sequence may be cut, ascending."""
+        ...
+
+    def fork(self, sequence: SequenceId, length: int, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        """A new sequence that begins with the first `length` tokens, which are one of its `marks`. It shares what it
+        can without copying, and has the marks up to there."""
+        ...
+
+
 Model = TokenModel | StreamModel | Transcriber | Embedder
 
 

@@ -12,7 +12,7 @@ from core.cache.model_prefixes import ModelPrefixes
 from core.cache.prefix import Tokens
 from core.cache.recall import Asked, Outline, outline_request
 from core.cache.store import StoredMatch
-from core.contract.models import TokenModel, Trims
+from core.contract.models import Marks, TokenModel, Trims
 from core.contract.step import SequenceId
 from core.errors import EngineError
 from core.serving.sequence import RequestJob, ServedChoice, cut_length
@@ -54,6 +54,10 @@ class KvBackup:
         self._unsaved: OrderedDict[SequenceId, _KeptSequence] = OrderedDict()
 
     @property
+    def _stores(self) -> bool:
+        return self._prefixes is not None and self._prefixes.keeps
+
+    @property
     def pending(self) -> int:
         """Finished sequences that are in the KV cache alone."""
         return len(self._unsaved)
@@ -85,6 +89,8 @@ class KvBackup:
             return None
         if match.length < len(match.entry.tokens) and isinstance(self._model, Trims):
             self._model.trim(sequence, match.length)
+        elif isinstance(self._model, Marks):
+            return self._cut_at_mark(self._model, choice, match, sequence)
         return sequence
 
     def explain(self, choice: ServedChoice, reused: int, tier: Tier | None) -> Reuse:
@@ -106,21 +112,29 @@ class KvBackup:
         if len(kept.tokens) >= LEAST_TOKENS and self._prefixes is not None and self._prefixes.keeps:
             self._unsaved[sequence] = kept
 
+    def mark(self, choice: ServedChoice, sequence: SequenceId) -> None:
+        """The choice is at a checkpoint: its sequence can be cut here later, or else is stored as it is now."""
+        if not isinstance(self._model, Marks):
+            self.checkpoint(choice, sequence)
+        elif self._stores:
+            try:
+                self._model.mark(sequence)
+            except (EngineError, MemoryError) as error:
+                log.warning("a sequence could not be marked", why=str(error) or "There is not enough memory for it.")
+
     def checkpoint(self, choice: ServedChoice, sequence: SequenceId) -> None:
-        """Store the sequence as it is now: it cannot be cut later."""
-        if self._prefixes is None or not self._prefixes.keeps or choice.computed < LEAST_TOKENS:
-            return
-        self._save(sequence, self._kept(choice))
+        """Store the sequence as it is now, with its marks."""
+        if self._stores and choice.computed >= LEAST_TOKENS:
+            self._save(sequence, self._kept(choice))
 
     def put_aside(self, choice: ServedChoice, state: bytes) -> None:
         """Store what a pre-empted choice had computed; it does not come back for it."""
-        if self._prefixes is not None and self._prefixes.keeps and choice.computed >= LEAST_TOKENS:
-            self._put(self._kept(choice), state)
+        if self._stores and choice.computed >= LEAST_TOKENS:
+            self._put(self._kept(choice), state, ())
 
     def until_checkpoint(self, choice: ServedChoice) -> int:
         """Tokens of the choice that may be computed before a state of it is to be stored; all where none is."""
-        stores = self._prefixes is not None and self._prefixes.keeps and choice.job.request.cache
-        if self._trims or not stores or choice.index:
+        if self._trims or not self._stores or not choice.job.request.cache or choice.index:
             return choice.pending
         return choose_checkpoint(len(choice.job.prompt), choice.computed, choice.pending)
 
@@ -200,12 +214,32 @@ class KvBackup:
             # A state may be as large as the KV cache: where there is no memory for a copy, there may be for all else.
             log.warning("a prefix could not be stored", why=str(error) or "There is not enough memory for it.")
             return False
-        self._put(kept, state)
+        self._put(kept, state, self._model.marks(sequence) if isinstance(self._model, Marks) else ())
         return True
 
-    def _put(self, kept: _KeptSequence, state: bytes) -> None:
+    def _put(self, kept: _KeptSequence, state: bytes, marks: tuple[int, ...]) -> None:
         assert self._prefixes is not None
-        self._prefixes.put(kept.owner, kept.tokens, state, kept.outline, exact=not self._trims)
+        whole = len(kept.tokens)
+        cuts = None if self._trims else (*(each for each in marks if each < whole), whole)
+        self._prefixes.put(kept.owner, kept.tokens, state, kept.outline, cuts)
+
+    def _cut_at_mark(
+        self, model: Marks, choice: ServedChoice, match: StoredMatch, whole: SequenceId
+    ) -> SequenceId | None:
+        """The matched part of a sequence that was restored as a whole, which goes."""
+        try:
+            if match.length == len(match.entry.tokens):
+                # It ends here now; once it has gone on, it can be cut here.
+                model.mark(whole)
+                return whole
+            sequence = model.fork(whole, match.length, choice.sampling, choice.tokens)
+        except EngineError as error:
+            self._model.close(whole)
+            assert self._prefixes is not None
+            self._prefixes.discard(match.entry, str(error))
+            return None
+        self._model.close(whole)
+        return sequence
 
 
 def choose_checkpoint(prompt: int, computed: int, pending: int) -> int:

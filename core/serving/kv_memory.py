@@ -15,7 +15,7 @@ from core.cache.ledger import Ledger
 from core.cache.model_prefixes import ModelPrefixes
 from core.cache.resident import Residents
 from core.cache.store import StoredMatch
-from core.contract.models import TokenModel, Trims
+from core.contract.models import Marks, TokenModel, Trims
 from core.contract.step import SequenceId
 from core.decoding.common_prefix import count_common
 from core.errors import EngineError
@@ -116,7 +116,7 @@ class KvMemory:
         choice.claim -= computed
         self._claims -= computed
         if self._backup.at_checkpoint(choice):
-            self._backup.checkpoint(choice, choice.sequence)
+            self._backup.mark(choice, choice.sequence)
 
     def chunk(self, choice: ServedChoice) -> int:
         """Tokens that the choice may compute in one step: all that are pending, or those before its next checkpoint;
@@ -251,7 +251,7 @@ class KvMemory:
 
     def _longest_shared(self, choice: ServedChoice) -> Shared | None:
         """The live sequence that shares most with the choice, leaving at least its last token to compute."""
-        if not isinstance(self._model, Trims):
+        if not isinstance(self._model, Trims | Marks):
             return None
         wanted = choice.tokens[:-1]
         best: Shared | None = None
@@ -260,8 +260,12 @@ class KvMemory:
             length = cut_length(found.length, self._grain) if found else 0
             best = Shared(found.entry, length) if found and length else None
         for other in self._running:
+            if other.sequence is None:
+                continue
             length = min(self._common(choice, other), other.shareable(self._grain))
-            if other.sequence is not None and length > (best.length if best else 0):
+            if isinstance(self._model, Marks):
+                length = max([each for each in self._model.marks(other.sequence) if each <= length], default=0)
+            if length > (best.length if best else 0):
                 best = Shared(other.sequence, length)
         return best
 
@@ -290,7 +294,7 @@ class KvMemory:
         return True
 
     def _begin(self, choice: ServedChoice, shared: Shared | None) -> SequenceId:
-        if shared is not None and isinstance(self._model, Trims):
+        if shared is not None and isinstance(self._model, Trims | Marks):
             sequence = self._model.fork(shared.sequence, shared.length, choice.sampling, choice.tokens)
             self._ledger.fork(shared.sequence, sequence, shared.length)
         else:

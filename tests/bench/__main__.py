@@ -1,6 +1,7 @@
 """`uv run python -m tests.bench [PART...]`: print tables of what is measured.
 
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
+`hybrid` by its name alone, with a model whose layers look back a window as --model.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
 `steady`, `masks`, `reproducible`, `kv`, `warm` and `widths` by their names alone as well, on real weights: `--model`.
 `draft` takes these too.
@@ -22,6 +23,7 @@ from tests.bench import (
     filtering,
     fit,
     hostile,
+    hybrids,
     kv_types,
     masks,
     overhead,
@@ -100,6 +102,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
         widths.run(given.model, given.threads, given.rounds, extra_buffers=not given.plain_buffers)
     ],
     "fit": _fit,
+    "hybrid": lambda given: [asyncio.run(hybrids.run(given.model, given.folder, given.threads, given.rounds))],
     "kv": lambda given: [kv_types.run(given.model, given.threads, given.tokens, given.rounds)],
     "filter": lambda given: [filtering.run()],
     "prefixes": lambda given: [

@@ -26,10 +26,12 @@ KV_TYPES = (KvType.F16, KvType.Q8_0, KvType.Q8_0_Q4_0, KvType.Q4_0)
 """The first is what the others are compared with."""
 DEPTHS = (256, 3072)
 """Tokens in front of what is decoded."""
+LOOKED_AT_TOKENS = 1536
+"""Of the text, behind each of which the logits are looked at."""
 CHUNK_TOKENS = 64
 """Tokens of a pass that tells the log-probabilities of all of them."""
 PROMPT_TOKENS = 192
-ANSWERS = 12
+ANSWERS = 8
 """Greedy answers, from so many places of the text."""
 GREEDY = Sampling(temperature=0.0)
 ROOT = Path(__file__).parents[2]
@@ -54,20 +56,26 @@ class TypeTrial:
         self.rates: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
 
     def read(self, text: Sequence[int]) -> SequenceId:
-        """Compute the text, and look at the logits behind each token."""
+        """Compute the text, and look at the logits behind the first tokens of it."""
         likeliest, losses = [], []
         sequence = self.model.open(GREEDY)
-        for start in range(0, len(text) - 1, CHUNK_TOKENS):
+        for start in range(0, LOOKED_AT_TOKENS, CHUNK_TOKENS):
             tokens = text[start : start + CHUNK_TOKENS]
             # Below `step`, which draws: here the text goes on as it is written.
             self.model._batch.native.n_tokens = self.model._batch.fill(0, tokens, start, sequence, len(tokens))
             self.model._decode(len(tokens))
             for index, following in enumerate(text[start + 1 : start + 1 + len(tokens)]):
-                logits = self.model._logits(index).astype(np.float64)
+                logits = self.model._logits(index).copy()
                 best = int(logits.argmax())
                 likeliest.append(best)
-                losses.append(float(np.log(np.exp(logits - logits[best]).sum()) + logits[best] - logits[following]))
-        self.model._sequences[sequence].length = len(text)
+                losses.append(
+                    float(
+                        np.log(np.exp(logits - logits[best]).sum(dtype=np.float64)) + logits[best] - logits[following]
+                    )
+                )
+        self.model._sequences[sequence].length = LOOKED_AT_TOKENS
+        for start in range(LOOKED_AT_TOKENS, len(text), self.model.spec.batch):
+            self.model.step([Work(sequence, text[start : start + self.model.spec.batch], sample=False)])
         self.likeliest, self.losses = np.array(likeliest), np.array(losses)
         return sequence
 
@@ -115,7 +123,7 @@ def run(path: Path | None, threads: int, tokens: int, rounds: int) -> str:
                 trial.time_decoding(SequenceId(0), depth, text[depth - 1], tokens)
     head = ("KV type", "kB a token", "perplexity", "same likeliest token", f"same {tokens} greedy tokens")
     paces = [f"decode at {depth:,}, of f16" for depth in DEPTHS]
-    title = f"KV types, {path.stem}, {len(text):,} tokens of text, {threads} threads, {rounds} rounds"
+    title = f"KV types, {path.stem}, {LOOKED_AT_TOKENS:,} tokens of text, {threads} threads, {rounds} rounds"
     return table(title, (*head, *paces, *(f"tokens/s at {depth:,}" for depth in DEPTHS)), _rows(trials))
 
 

@@ -30,8 +30,8 @@ OTHER_MODEL = "guide"
 
 
 @asynccontextmanager
-async def _running(model: Path, threads: int, folder: Path) -> AsyncIterator[tuple[Workbench, str]]:
-    """A workbench as after a start, with the model loaded."""
+async def running(model: Path, threads: int, folder: Path, **options: object) -> AsyncIterator[tuple[Workbench, str]]:
+    """A workbench as after a start, with the model loaded; `options` are further ones of its section `[model]`."""
     settings = Settings(
         model=ModelSettings(
             engine="llamacpp",
@@ -40,6 +40,7 @@ async def _running(model: Path, threads: int, folder: Path) -> AsyncIterator[tup
             threads=threads,
             batch_threads=threads,
             extra_buffers=False,
+            **options,  # type: ignore[arg-type]
         ),
         probe=ProbeSettings(enabled=False),
         bench=BenchSettings(enabled=False),
@@ -59,7 +60,7 @@ class FirstToken(Struct, frozen=True):
     """Tokens of the prompt."""
 
 
-async def _first_token(workbench: Workbench, name: str, tokens: tuple[int, ...]) -> FirstToken:
+async def time_first_token(workbench: Workbench, name: str, tokens: tuple[int, ...]) -> FirstToken:
     began, busy = time.perf_counter(), time.process_time()
     sampling = Sampling(temperature=0.0)
     stream = await workbench.requests.submit(Generation(name, RawTokens(tokens), sampling=sampling, max_tokens=1))
@@ -75,16 +76,16 @@ async def run(model: Path, threads: int) -> str:
     second, third = (*first, *range(2000, 2032)), (*first, *range(2100, 2132))
     told: list[tuple[str, int, FirstToken]] = []
     try:
-        async with _running(model, threads, folder) as (workbench, name):
-            told.append(("cold", PROMPT_TOKENS, await _first_token(workbench, name, first)))
+        async with running(model, threads, folder) as (workbench, name):
+            told.append(("cold", PROMPT_TOKENS, await time_first_token(workbench, name, first)))
             await workbench.models.unload(name)
             await workbench.models.load(OTHER_MODEL)
             await workbench.models.load(str(model))
-            swapped = await _first_token(workbench, name, second)
+            swapped = await time_first_token(workbench, name, second)
             told.append(("after a swap of models, a turn later", len(second), swapped))
         size = sum(file.size for file in list_stored_files(folder))
-        async with _running(model, threads, folder) as (workbench, name):
-            restarted = await _first_token(workbench, name, third)
+        async with running(model, threads, folder) as (workbench, name):
+            restarted = await time_first_token(workbench, name, third)
             told.append(("after a restart, a turn later", len(third), restarted))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

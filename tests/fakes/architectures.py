@@ -60,19 +60,7 @@ def write(name: str, folder: Path) -> Path:
     """The header of a small model of that family, and behind it a hole where the weights belong."""
     family, path = FAMILIES[name], folder / f"{name}.gguf"
     writer = gguf.GGUFWriter(path, name)
-    fields = gguf.GGUFReader(WEIGHTS).fields
-    for key in TOKENIZER:
-        field = fields[f"tokenizer.ggml.{key}"]
-        kind = field.types[0]
-        sub_type = field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, field.contents(), kind, sub_type=sub_type)
-    for key, value in family.pairs.items():
-        if isinstance(value, list):
-            writer.add_array(f"{name}.{key}", value)
-        elif isinstance(value, float):
-            writer.add_float32(f"{name}.{key}", value)
-        else:
-            writer.add_uint32(f"{name}.{key}", value)
+    write_pairs(writer, family.pairs)
     size = 0
     for tensor, shape in (*_ends(), *family.tensors()):
         own = int(np.prod(shape)) * 4
@@ -84,6 +72,23 @@ def write(name: str, folder: Path) -> Path:
     writer.close()
     os.truncate(path, -(-path.stat().st_size // 32) * 32 + size)
     return path
+
+
+def write_pairs(writer: gguf.GGUFWriter, pairs: Pairs) -> None:
+    """The vocabulary of the built-in model, and these pairs of the writer's architecture."""
+    fields = gguf.GGUFReader(WEIGHTS).fields
+    for key in TOKENIZER:
+        field = fields[f"tokenizer.ggml.{key}"]
+        kind = field.types[0]
+        sub_type = field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), kind, sub_type=sub_type)
+    for key, value in pairs.items():
+        if isinstance(value, list):
+            writer.add_array(f"{writer.arch}.{key}", value)
+        elif isinstance(value, float):
+            writer.add_float32(f"{writer.arch}.{key}", value)
+        else:
+            writer.add_uint32(f"{writer.arch}.{key}", value)
 
 
 def write_random(name: str, folder: Path) -> Path:

@@ -35,6 +35,8 @@ class HostDesk:
         self._options = replace(options, extra_buffers=False, threads=1, batch_threads=1)
         self._lanes = WorkLanes()
         self._before_step: Callable[[], None] = lambda: None
+        self.drawn: list[int] = []
+        """All tokens that were drawn so far, in order."""
 
     def encode(self, text: str) -> list[int]:
         """While a model is loaded."""
@@ -49,7 +51,9 @@ class HostDesk:
 
         def paced(work: Sequence[Work]) -> Sequence[Step]:
             self._before_step()
-            return step(work)
+            steps = step(work)
+            self.drawn += [token for each in steps for token in each.tokens]
+            return steps
 
         model.step = paced  # type: ignore[method-assign]
         return LoadedModel(model, self._engine.name, identity=identity)
@@ -88,14 +92,18 @@ class HostDesk:
         self._before_step = lambda: None
 
 
-async def answer(host: Host, tokens: list[int], **fields: object) -> tuple[str, Usage]:
-    wanted = Generation(
+def ask(tokens: list[int], *, max_tokens: int = NEW_TOKENS, **fields: object) -> Generation:
+    """A request for greedy tokens."""
+    return Generation(
         "guide",
         RawTokens(tuple(tokens)),
         sampling=Sampling(temperature=0.0),
-        max_tokens=NEW_TOKENS,
+        max_tokens=max_tokens,
         ignore_eos=True,
         **fields,  # type: ignore[arg-type]
     )
-    reply = await (await host.submit(wanted)).reply()
+
+
+async def answer(host: Host, tokens: list[int], **fields: object) -> tuple[str, Usage]:
+    reply = await (await host.submit(ask(tokens, **fields))).reply()  # type: ignore[arg-type]
     return reply.choices[0].text, reply.usage

@@ -12,8 +12,10 @@ IDENTITY = ModelIdentity("weights", "llamacpp", "1.2", "context 4096, f16")
 OWNER = digest_owner("", None)
 
 
-def header_of(owner: str = OWNER, *, exact: bool = False, identity: ModelIdentity = IDENTITY) -> PrefixHeader:
-    return PrefixHeader(identity, owner, "guide", exact)
+def header_of(
+    owner: str = OWNER, *, cuts: tuple[int, ...] | None = None, identity: ModelIdentity = IDENTITY
+) -> PrefixHeader:
+    return PrefixHeader(identity, owner, "guide", cuts)
 
 
 def state_of(tokens: Tokens, size: int = 100, owner: str = OWNER) -> bytes:

@@ -82,7 +82,7 @@ class LlamaCppEngine:
     platform = "any"
     formats = ("gguf",)
     priority = 20
-    state_format = "BTS1"
+    state_format = "BTS2"
     libraries = ("llama_cpp", "numpy")
     lora_format = "gguf"
     grain = GRAIN_TOKENS
@@ -138,7 +138,8 @@ class LlamaCppEngine:
         import llama_cpp as native
 
         from core.engines.llamacpp.adapters import add_adapters
-        from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
+        from core.engines.llamacpp.marking import MarkingLlamaModel
+        from core.engines.llamacpp.model import LlamaTokenizer, TrimmingLlamaModel
         from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
         from core.engines.llamacpp.tiles import TILE_ROWS
 
@@ -166,7 +167,7 @@ class LlamaCppEngine:
         if options.reproducible:
             return ReproducibleLlamaModel(model, context, tokenizer, spec)
         if rigid:
-            return LlamaModel(model, context, tokenizer, spec)
+            return MarkingLlamaModel(model, context, tokenizer, spec)
         trimming = TrimmingLlamaModel(model, context, tokenizer, spec)
         in_tiles = options.flash_attention is not False and options.cache_type is KvType.F16
         if in_tiles and native.llama_n_ubatch(context) >= TILE_ROWS:

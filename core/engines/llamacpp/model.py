@@ -220,24 +220,34 @@ class LlamaModel:
         return [self._finish(item, start) for item, start in zip(work, starts, strict=True)]
 
     def save(self, sequence: SequenceId) -> bytes:
+        return self._save_behind(b"", sequence)
+
+    def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
+        return self._restore_from(data, 0, sampling, history)
+
+    def _save_behind(self, before: bytes, sequence: SequenceId) -> bytes:
+        """The sequence's state, with `before` in front."""
+        start = len(before) + SAVED_HEADER.size
         size = native.llama_state_seq_get_size(self._context, sequence)
         # A state may be hundreds of megabytes, and the loop waits: it is written where it stays.
-        data: bytes = _new_bytes(None, SAVED_HEADER.size + size)
-        header = SAVED_HEADER.pack(SAVED_MAGIC, self._sequences[sequence].length)
-        ctypes.memmove(_address(data), header, len(header))
-        buffer = (ctypes.c_uint8 * size).from_address(_address(data) + len(header))
+        data: bytes = _new_bytes(None, start + size)
+        front = before + SAVED_HEADER.pack(SAVED_MAGIC, self._sequences[sequence].length)
+        ctypes.memmove(_address(data), front, len(front))
+        buffer = (ctypes.c_uint8 * size).from_address(_address(data) + start)
         written = native.llama_state_seq_get_data(self._context, buffer, size, sequence)
         if written == 0:
             raise EngineError("llama.cpp could not save the sequence's state.")
-        return data[: SAVED_HEADER.size + written]
+        return data[: start + written]
 
-    def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
-        if len(data) <= SAVED_HEADER.size or data[: len(SAVED_MAGIC)] != SAVED_MAGIC:
+    def _restore_from(self, data: bytes, start: int, sampling: Sampling, history: Sequence[int]) -> SequenceId:
+        """A sequence with the state that begins behind `start` bytes."""
+        if len(data) <= start + SAVED_HEADER.size or data[start : start + len(SAVED_MAGIC)] != SAVED_MAGIC:
             raise EngineError("The saved state is not one of llama.cpp's sequences.")
-        _, length = SAVED_HEADER.unpack_from(data)
+        _, length = SAVED_HEADER.unpack_from(data, start)
+        start += SAVED_HEADER.size
         sequence = self.open(sampling, history)
         # llama.cpp only reads them, and `data` outlives the call.
-        state = (ctypes.c_uint8 * (len(data) - SAVED_HEADER.size)).from_address(_address(data) + SAVED_HEADER.size)
+        state = (ctypes.c_uint8 * (len(data) - start)).from_address(_address(data) + start)
         if native.llama_state_seq_set_data(self._context, state, len(state), sequence) == 0:
             self.close(sequence)
             raise EngineError("llama.cpp does not accept the saved state; it is damaged or of another model.")

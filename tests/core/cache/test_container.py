@@ -20,7 +20,7 @@ from core.cache.identity import ModelIdentity, digest_owner
 from core.cache.prefix import Tokens
 
 IDENTITY = ModelIdentity("weights", "llamacpp", "1.2", "context 4096, f16")
-HEADER = PrefixHeader(IDENTITY, digest_owner("tenant", None), "guide", exact=False)
+HEADER = PrefixHeader(IDENTITY, digest_owner("tenant", None), "guide", None)
 TOKENS = (1, 2, 70_000, 4)
 STATE = bytes(range(256)) * 3
 
@@ -35,14 +35,26 @@ def file(tmp_path: Path) -> Path:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
-@given(tokens, st.binary(max_size=2000), st.booleans(), st.text(max_size=20))
-def test_what_is_written_is_read_again(tmp_path: Path, tokens: Tokens, state: bytes, exact: bool, outline: str) -> None:
+@given(tokens, st.binary(max_size=2000), st.sets(st.integers(1, 50)) | st.none(), st.text(max_size=20))
+def test_what_is_written_is_read_again(
+    tmp_path: Path, tokens: Tokens, state: bytes, marks: set[int] | None, outline: str
+) -> None:
     path = tmp_path / "one.safetensors"
-    header = PrefixHeader(IDENTITY, "owner", "a model", exact, outline)
+    whole = len(tokens)
+    cuts = None if marks is None else (*sorted(each for each in marks if each < whole), whole)
+    header = PrefixHeader(IDENTITY, "owner", "a model", cuts, outline)
     write_prefix(path, header, tokens, state)
     found = read_stored(path)
     assert (found.header, found.tokens, found.state_bytes) == (header, tokens, len(state))
     assert read_state(path, header, tokens) == state
+
+
+@pytest.mark.parametrize("cuts", [(), (2,), (4, 2), (2, 2, 4), (0, 4), (4, 5)], ids=str)
+def test_a_file_that_would_be_cut_where_it_has_no_tokens_is_damaged(tmp_path: Path, cuts: tuple[int, ...]) -> None:
+    path = tmp_path / "one.safetensors"
+    write_prefix(path, PrefixHeader(IDENTITY, "owner", "a model", cuts), TOKENS, STATE)
+    with pytest.raises(DamagedPrefix, match="cut where it has no tokens"):
+        verify_prefix(path)
 
 
 def test_other_programs_read_it_as_safetensors(file: Path) -> None:
@@ -77,9 +89,9 @@ def test_no_cut_goes_unnoticed(file: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        PrefixHeader(IDENTITY, digest_owner("another", None), "guide", exact=False),
-        PrefixHeader(IDENTITY, digest_owner("tenant", "salt"), "guide", exact=False),
-        PrefixHeader(ModelIdentity("weights", "llamacpp", "1.3", "context 4096, f16"), HEADER.owner, "guide", False),
+        PrefixHeader(IDENTITY, digest_owner("another", None), "guide", None),
+        PrefixHeader(IDENTITY, digest_owner("tenant", "salt"), "guide", None),
+        PrefixHeader(ModelIdentity("weights", "llamacpp", "1.3", "context 4096, f16"), HEADER.owner, "guide", None),
     ],
     ids=["tenant", "salt", "version"],
 )
@@ -90,7 +102,7 @@ def test_a_file_of_another_owner_or_engine_is_not_taken(file: Path, other: Prefi
 
 def test_a_file_of_another_version_is_told_as_that(file: Path) -> None:
     whole = file.read_bytes()
-    file.write_bytes(whole.replace(b"benchtop-prefix-1", b"benchtop-prefix-9"))
+    file.write_bytes(whole.replace(b"benchtop-prefix-2", b"benchtop-prefix-9"))
     with pytest.raises(DamagedPrefix, match="benchtop-prefix-9"):
         read_stored(file)
 

@@ -38,12 +38,18 @@ def fetched(store: PrefixStore, owner: str, tokens: Tokens) -> tuple[int, bytes]
 class StoreMachine(RuleBasedStateMachine):
     """States of 100 bytes; some 5 of them in memory, some 8 files."""
 
-    @initialize(exact=st.booleans())
-    def begin(self, exact: bool) -> None:
-        self.exact = exact
+    @initialize(kind=st.sampled_from(["anywhere", "whole", "marked"]))
+    def begin(self, kind: str) -> None:
+        self.kind = kind
         self.folder = Path(mkdtemp())
         self.store = self.made()
         self.put_so_far: dict[str, list[Tokens]] = {owner: [] for owner in OWNERS}
+
+    def cuts(self, tokens: Tokens) -> tuple[int, ...] | None:
+        """Whole states, or such as are cut at every third token and at their end."""
+        whole = len(tokens)
+        marks = range(3, whole, 3) if self.kind == "marked" else ()
+        return None if self.kind == "anywhere" else (*marks, whole)
 
     def made(self) -> PrefixStore:
         store = PrefixStore(500, DiskTier(self.folder, 6_000), min_tokens=3, settle=0.0)
@@ -56,7 +62,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(OWNERS), tokens=token_runs)
     def put(self, owner: str, tokens: Tokens) -> None:
-        self.store.put(header_of(owner, exact=self.exact), tokens, state_of(tokens, owner=owner))
+        self.store.put(header_of(owner, cuts=self.cuts(tokens)), tokens, state_of(tokens, owner=owner))
         self.put_so_far[owner].append(tokens)
 
     @rule(owner=st.sampled_from(OWNERS), tokens=token_runs)
@@ -66,8 +72,9 @@ class StoreMachine(RuleBasedStateMachine):
             return
         length, state = found
         whole = next(each for each in self.put_so_far[owner] if state_of(each, owner=owner) == state)
-        assert count_common(whole, tokens) == length
-        assert not self.exact or length == len(whole)
+        cuts = self.cuts(whole)
+        common = count_common(whole, tokens)
+        assert length == common if cuts is None else length in cuts and length <= common
 
     @rule()
     def restart(self) -> None:
@@ -167,11 +174,34 @@ def test_a_damaged_file_is_a_miss_and_the_others_are_hits(tmp_path: Path, caplog
 
 def test_a_checkpoint_serves_only_what_begins_with_all_of_it() -> None:
     store = PrefixStore(10_000)
-    store.put(header_of(exact=True), (1, 2, 3), state_of((1, 2, 3)))
-    store.put(header_of(exact=True), (1, 2, 3, 4, 5), state_of((1, 2, 3, 4, 5)))
+    store.put(header_of(cuts=(3,)), (1, 2, 3), state_of((1, 2, 3)))
+    store.put(header_of(cuts=(5,)), (1, 2, 3, 4, 5), state_of((1, 2, 3, 4, 5)))
     assert fetched(store, OWNER, (1, 2, 9)) is None
     assert fetched(store, OWNER, (1, 2, 3, 4, 9)) == (3, state_of((1, 2, 3)))
     assert fetched(store, OWNER, (1, 2, 3, 4, 5, 6)) == (5, state_of((1, 2, 3, 4, 5)))
+
+
+def test_a_marked_state_serves_at_its_marks_alone() -> None:
+    store = PrefixStore(10_000)
+    whole = tuple(range(10))
+    store.put(header_of(cuts=(3, 7, 10)), whole, state_of(whole))
+    assert fetched(store, OWNER, (0, 1, 9)) is None
+    for common, length in ((3, 3), (6, 3), (7, 7), (9, 7), (10, 10)):
+        assert fetched(store, OWNER, (*whole[:common], 99, 98)) == (length, state_of(whole))
+
+
+def test_a_conversation_that_goes_on_from_a_mark_stands_in_for_its_last_turn() -> None:
+    store = PrefixStore(10_000)
+    first, other, second = (0, 1, 2, 3, 4, 5), (0, 1, 70, 71), (0, 1, 2, 3, 9, 9, 9)
+    store.put(header_of(cuts=(2, 4, 6)), first, state_of(first))
+    store.put(header_of(cuts=(2, 4)), other, state_of(other))
+    assert store.stats()[0].entries == 2
+    assert fetched(store, OWNER, (0, 1, 8)) == (2, state_of(other))
+    # The answer was written otherwise in the next turn, which goes on from the end of the prompt.
+    store.put(header_of(cuts=(4, 7)), second, state_of(second))
+    assert store.stats()[0].entries == 2
+    assert fetched(store, OWNER, (0, 1, 2, 3, 4, 5, 6)) == (4, state_of(second))
+    assert fetched(store, OWNER, (*other, 1)) == (4, state_of(other))
 
 
 def test_a_store_without_room_keeps_nothing() -> None:

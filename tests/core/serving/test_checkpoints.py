@@ -12,7 +12,7 @@ from core.engines.llamacpp.engine import LlamaCppEngine
 from core.serving.kv_backup import CHECKPOINT_TOKENS, TAIL_TOKENS, choose_checkpoint, is_checkpoint
 from core.snapshots import Tier
 from tests.fakes.architectures import write_random
-from tests.fakes.hosting import HostDesk, answer
+from tests.fakes.hosting import HostDesk, answer, ask
 
 WAIT = 20.0
 
@@ -50,6 +50,55 @@ async def test_the_same_prompt_again_computes_its_end_alone(desk: HostDesk) -> N
         for cached in (0, len(prompt) - TAIL_TOKENS):
             text, usage = await answer(host, prompt)
             assert (text, usage.cached_tokens) == (expected, cached)
+
+
+async def test_a_conversation_of_many_turns_is_kept_once_and_cut_where_a_prompt_ended(desk: HostDesk) -> None:
+    turns = [prompt_of(200 + 60 * turn, 19) for turn in range(5)]
+    store = PrefixStore(400_000_000)
+    async with desk.hosting(store) as host:
+        found = [await answer(host, turn) for turn in turns]
+        assert [usage.cached_tokens for _, usage in found] == [
+            0,
+            *(len(turn) - TAIL_TOKENS for turn in turns[:-1]),
+        ]
+        assert store.stats()[0].entries == 1
+        # Back to an earlier turn, and on from there.
+        text, usage = await answer(host, [*turns[2], *prompt_of(20, 23)])
+        assert usage.cached_tokens == len(turns[2]) - TAIL_TOKENS
+    async with desk.hosting(None) as plain:
+        assert [text for text, _ in found] == [(await answer(plain, turn))[0] for turn in turns]
+        assert (await answer(plain, [*turns[2], *prompt_of(20, 23)]))[0] == text
+
+
+async def test_a_turn_behind_an_answer_that_is_written_as_it_was_drawn_begins_behind_it(desk: HostDesk) -> None:
+    store = PrefixStore(200_000_000)
+    async with desk.hosting(store) as host:
+        first = prompt_of(150, 29)
+        desk.drawn.clear()
+        await answer(host, first)
+        drawn = list(desk.drawn)
+        second = [*first, *drawn, *prompt_of(20, 31)]
+        text, usage = await answer(host, second)
+        # The last token that was drawn is not computed yet.
+        assert usage.cached_tokens == len(first) + len(drawn) - 1
+        assert store.stats()[0].entries == 1
+    async with desk.hosting(None) as plain:
+        assert (await answer(plain, second))[0] == text
+
+
+async def test_a_request_begins_with_what_a_running_one_has_marked(desk: HostDesk) -> None:
+    common = prompt_of(CHECKPOINT_TOKENS, 37)
+    prompts = [[*common, *prompt_of(40, seed)] for seed in (41, 43)]
+    async with desk.hosting(None) as plain:
+        expected = [(await answer(plain, prompt))[0] for prompt in prompts]
+    async with desk.hosting(PrefixStore(400_000_000)) as host:
+        running = await host.submit(ask(prompts[0], max_tokens=200))
+        events = aiter(running)
+        await anext(events)
+        text, usage = await answer(host, prompts[1])
+        assert (text, usage.cached_tokens) == (expected[1], CHECKPOINT_TOKENS)
+        assert host.snapshot().cache.reused == {Tier.RESIDENT: CHECKPOINT_TOKENS}
+        running.cancel()
 
 
 async def test_a_restart_goes_on_from_the_disk(desk: HostDesk, tmp_path: Path) -> None:

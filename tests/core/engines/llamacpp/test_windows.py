@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -30,21 +31,24 @@ def desks(path: Path) -> tuple[HostDesk, HostDesk]:
     return HostDesk(LlamaCppEngine(), artifact, whole), HostDesk(LlamaCppEngine(), artifact, cut)
 
 
-async def check_turns(path: Path, first: list[int], more: list[int]) -> None:
+async def check_turns(path: Path, first: list[int], *more: list[int]) -> None:
     whole, cut = desks(path)
-    second = [*first, *more]
+    turns = list(accumulate((first, *more)))
     async with whole.hosting(None) as plain:
-        expected = [await answer(plain, prompt) for prompt in (first, second)]
-    async with cut.hosting(PrefixStore(400_000_000)) as host:
-        found = [await answer(host, prompt) for prompt in (first, second)]
+        expected = [await answer(plain, prompt) for prompt in turns]
+    store = PrefixStore(400_000_000)
+    async with cut.hosting(store) as host:
+        found = [await answer(host, prompt) for prompt in turns]
     assert [text for text, _ in found] == [text for text, _ in expected]
-    assert [usage.cached_tokens for _, usage in found] == [0, len(first) - TAIL_TOKENS]
+    assert [usage.cached_tokens for _, usage in found] == [0, *(len(turn) - TAIL_TOKENS for turn in turns[:-1])]
+    assert store.stats()[0].entries == 1
 
 
 async def test_a_turn_behind_several_windows_goes_on_from_a_state_of_before(tmp_path: Path) -> None:
     path = write_random("gemma3", tmp_path)
     first = [300 + place * 31 % 1500 for place in range(1200)]
-    await check_turns(path, first, [300 + place * 37 % 1500 for place in range(60)])
+    more = [[300 + place * step % 1500 for place in range(60)] for step in (37, 41, 43)]
+    await check_turns(path, first, *more)
 
 
 async def test_a_real_model_with_windows_writes_the_same() -> None:
@@ -53,9 +57,12 @@ async def test_a_real_model_with_windows_writes_the_same() -> None:
     async with whole.hosting(None):
         # Sense, so that what is likeliest is so by far: quantized kernels round as the size of a pass has it.
         first = [2, *whole.encode("".join(f"The number after {count} is {count + 1}.\n" for count in range(70)))]
-        more = whole.encode("The number after 70 is 71.\nThe number after 71 is")
+        more = [
+            whole.encode(f"The number after {count} is {count + 1}.\nThe number after {count + 1} is")
+            for count in (70, 72, 74, 76)
+        ]
     assert len(first) > 700
-    await check_turns(path, first, more)
+    await check_turns(path, first, *more)
 
 
 def test_a_model_whose_windows_are_cut_offers_no_cutting_of_sequences(tmp_path: Path) -> None:

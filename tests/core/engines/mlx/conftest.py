@@ -16,7 +16,7 @@ from core.errors import BenchtopError
 
 if not isinstance(MlxEngine().availability(), Available):
     # The contract suite reports the engine as skipped, with the reason.
-    collect_ignore = ["test_loading.py", "test_model.py", "test_sampling.py", "test_to_mlx.py"]
+    collect_ignore = ["test_checkpoints.py", "test_loading.py", "test_model.py", "test_sampling.py", "test_to_mlx.py"]
 
 OPTIONS = LoadOptions(ctx_size=512, slots=4, batch=256)
 Load = Callable[..., Any]
@@ -43,6 +43,24 @@ def variant(guide: Path, tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def mamba(variant: Callable[..., Path]) -> Path:
+    """A small recurrent model with random weights and guide's vocabulary."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.models import mamba
+
+    shape = {"hidden_size": 32, "intermediate_size": 64, "state_size": 8, "num_hidden_layers": 2, "conv_kernel": 4}
+    config = {"model_type": "mamba", "vocab_size": 2048, "use_bias": False, "use_conv_bias": True}
+    config |= {"time_step_rank": 4, **shape}
+    mx.random.seed(1)
+    arguments: Any = mamba.ModelArgs
+    network = mamba.Model(arguments.from_dict(config))
+    folder = variant(**config)
+    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(network.parameters())))
+    return folder
 
 
 @pytest.fixture

@@ -138,19 +138,8 @@ class TestHybrid:
         assert list(step.tokens) == expected[1:2]
 
 
-def test_recurrent_models_run_in_batches_too(load: Load, variant: Callable[..., Path]) -> None:
-    from mlx.utils import tree_flatten
-    from mlx_lm.models import mamba
-
-    shape = {"hidden_size": 32, "intermediate_size": 64, "state_size": 8, "num_hidden_layers": 2, "conv_kernel": 4}
-    config = {"model_type": "mamba", "vocab_size": 2048, "use_bias": False, "use_conv_bias": True}
-    config |= {"time_step_rank": 4, **shape}
-    mx.random.seed(1)
-    arguments: Any = mamba.ModelArgs
-    network = mamba.Model(arguments.from_dict(config))
-    folder = variant(**config)
-    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(network.parameters())))
-    model = load(folder)
+def test_recurrent_models_run_in_batches_too(load: Load, mamba: Path) -> None:
+    model = load(mamba)
     assert not isinstance(model, Trims)
     prompts = questions(model)
     assert in_turns(model, prompts, 8) == [generate(model, prompt, 8) for prompt in prompts]
