@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec, Tokenizer, TokenModel, Trims
@@ -149,6 +150,23 @@ async def test_guesses_beyond_the_end_leave_nothing_in_the_kv_cache() -> None:
         held = sum(len(state.tokens) for state in model._sequences.values())
         assert guessed_in(host) > 0
     assert used == held
+
+
+class Twenties(Oracle):
+    """Guesses nineteen, so that a step is to draw twenty."""
+
+    def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
+        return super().propose([replace(wish, most=min(wish.most, 19)) for wish in wishes])
+
+
+async def test_an_answer_without_a_limit_is_guessed_as_far_ahead_as_one_with_a_limit() -> None:
+    """Its cells are claimed a few at a time."""
+    said = SAID * 6
+    model = counting(context=2048, slots=4)
+    async with hosting(model, Twenties(said)) as host:
+        assert (await ask(host, asks(said))).choices[0].text == said
+    prompt_steps = len(said) // 64 + 2
+    assert model.steps <= prompt_steps + len(said) // 20 + 1
 
 
 async def test_answers_that_fill_the_kv_cache_to_the_last_cell_find_room_for_guesses() -> None:
