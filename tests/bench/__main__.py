@@ -3,8 +3,8 @@
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `hybrid` by its name alone, with a model whose layers look back a window as --model.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`steady`, `masks`, `reproducible`, `kv`, `warm` and `widths` by their names alone as well, on real weights: `--model`.
-`draft` takes these too.
+`steady`, `masks`, `reproducible`, `kv`, `storing`, `warm` and `widths` by their names alone as well, on real weights:
+`--model`. `draft` takes these too.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from tests.bench import (
     shapes,
     startup,
     steady,
+    storing,
     warm,
     widths,
 )
@@ -107,6 +108,9 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "filter": lambda given: [filtering.run()],
     "prefixes": lambda given: [
         asyncio.run(prefixes.run(given.model or shapes.write("0.5b", given.folder), given.threads))
+    ],
+    "storing": lambda given: [
+        asyncio.run(storing.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.rounds))
     ],
     "warm": lambda given: [
         asyncio.run(warm.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.rounds))
