@@ -3,8 +3,8 @@
 The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
 `hybrid` by its name alone, with a model whose layers look back a window as --model.
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`steady`, `masks`, `reproducible`, `kv`, `storing`, `warm` and `widths` by their names alone as well, on real weights:
-`--model`. `draft` takes these too.
+`steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm` and `widths` by their names alone as well, on real
+weights: `--model`. `draft` takes these too. `soak` takes `--minutes`, on the built-in model where none is named.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from core.guide import WEIGHTS as GUIDE
 from core.hardware import describe_machine
 from tests.bench import (
     decode,
@@ -32,6 +33,7 @@ from tests.bench import (
     reproducible,
     selection,
     shapes,
+    soak,
     startup,
     steady,
     storing,
@@ -56,6 +58,8 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=decode.STREAMS)
     parser.add_argument("--plain-buffers", action="store_true", help="without llama.cpp's extra buffer types")
     parser.add_argument("--schemas", type=int, default=100, help="that `masks` tries")
+    parser.add_argument("--minutes", type=float, default=10.0, help="that `soak` takes")
+    parser.add_argument("--embedder", type=Path, help="a model of sentence embeddings for `soak`; none when left out")
     parser.add_argument("--size", type=int, default=2_000_000_000, help="bytes that `downloads` fetches each time")
     arguments = parser.parse_args()
     print(where() + "\n")
@@ -120,6 +124,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
         asyncio.run(reproducible.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.tokens))
     ],
     "hostile": lambda given: hostile.run(given.model, given.threads, given.tokens),
+    "soak": lambda given: [asyncio.run(soak.run(given.model or GUIDE, given.embedder, given.minutes))],
     "masks": lambda given: masks.run(given.model, given.threads, given.tokens, given.schemas),
     "downloads": lambda given: [downloads.run(given.folder / "downloads", given.size, kills=20, rounds=given.rounds)],
 }

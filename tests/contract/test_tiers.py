@@ -98,6 +98,48 @@ async def test_a_harmed_file_is_computed_again_with_one_line_and_the_same_tokens
     assert told == ["a stored prefix cannot be used, and is computed again"]
 
 
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    harm=st.sampled_from(["flip", "cut", "insert", "blank"]),
+    place=st.floats(0, 1, exclude_max=True),
+    size=st.integers(0, 4000),
+)
+def test_whatever_is_done_to_a_file_the_tokens_are_the_same(
+    subject: Subject, artifact: Artifact, tmp_path: Path, harm: str, place: float, size: int
+) -> None:
+    if subject.engine != "llamacpp" or subject.kind != "f16":
+        pytest.skip("one engine for many examples")
+
+    async def check() -> None:
+        desk = desk_of(subject, artifact)
+        store = PrefixStore(100_000_000, DiskTier(tmp_path, 100_000_000), min_tokens=1)
+        async with desk.hosting(store) as host:
+            prompt = desk.encode(SYSTEM)
+            expected, _ = await answer(host, prompt)
+        store.close(WAIT)
+        (file,) = list_stored_files(tmp_path)
+        whole = file.path.read_bytes()
+        at = int(place * len(whole))
+        match harm:
+            case "flip":
+                harmed = whole[:at] + bytes((whole[at] ^ 1 << size % 8,)) + whole[at + 1 :]
+            case "cut":
+                harmed = whole[:at] + whole[at + 1 + size :]
+            case "insert":
+                harmed = whole[:at] + bytes(1 + size) + whole[at:]
+            case _:
+                harmed = whole[:at] + bytes(len(whole[at : at + size])) + whole[at + size :]
+        file.path.write_bytes(harmed)
+        store = PrefixStore(100_000_000, DiskTier(tmp_path, 100_000_000), min_tokens=1)
+        async with desk.hosting(store) as host:
+            text, usage = await answer(host, prompt)
+        store.close(WAIT)
+        assert text == expected
+        assert usage.cached_tokens == (len(prompt) - 1 if harmed == whole else 0)
+
+    asyncio.run(check())
+
+
 async def test_tenants_and_salts_share_nothing_in_any_tier(
     subject: Subject, artifact: Artifact, tmp_path: Path
 ) -> None:
