@@ -69,6 +69,8 @@ class KvMemory:
         self._ledger = Ledger()
         self._residents = Residents()
         self._claims = 0
+        self.short = False
+        """Whether the last choice that was not placed lacked cells."""
         self._lookups = self._hits = self._prompt_tokens = self._evictions = 0
         self._reused: Counter[Tier] = Counter()
         self._lost: Counter[Cause] = Counter()
@@ -83,6 +85,7 @@ class KvMemory:
 
         False when there is no room yet, or when a running prefill is about to make a prefix worth waiting for.
         """
+        self.short = False
         if choice.saved is not None:
             return self._bring_back(choice, choice.saved)
         shared = self._longest_shared(choice)
@@ -365,6 +368,7 @@ class KvMemory:
     def _make_room(self, cells: int) -> bool:
         """Evict residents, coldest first, until so many cells are free; evicts none when that cannot be enough."""
         if self.free < cells and self._attainable() < cells:
+            self.short = True
             return False
         while self.free < cells:
             victim = self._residents.coldest()

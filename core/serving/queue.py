@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from bisect import insort
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -28,6 +28,15 @@ PATIENCE_SECONDS = {Priority.INTERACTIVE: 0.0, Priority.NORMAL: 10.0, Priority.B
 def find_turn(arrived: float, priority: Priority) -> float:
     """When the turn of a request comes, by the clock that tells `arrived`; the earliest turn is served first."""
     return arrived + PATIENCE_SECONDS[priority]
+
+
+def choose_yielding(running: Sequence[tuple[float, Priority]], turn: float, priority: Priority) -> int | None:
+    """Which of the `running` requests, by their turns and priorities, gives its slot to one that found none; None where
+    none does. Those for which nobody waits yield to others whose turn comes before theirs, the last turn first."""
+    if priority is Priority.BATCH:
+        return None
+    later = [at for at, (its, of) in enumerate(running) if of is Priority.BATCH and its > turn]
+    return max(later, key=lambda at: running[at][0], default=None)
 
 
 class AdmissionQueue(Generic[Item]):

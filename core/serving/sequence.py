@@ -70,7 +70,7 @@ class RequestJob(LoopJob):
     def _state(self) -> RequestState:
         if self.claimed is None:
             return RequestState.QUEUED
-        if any(choice.saved is not None for choice in self.choices):
+        if any(choice.paused or choice.saved is not None for choice in self.choices):
             return RequestState.PREEMPTED
         return RequestState.DECODE if any(choice.generated for choice in self.choices) else RequestState.PREFILL
 
@@ -95,6 +95,8 @@ class ServedChoice:
         """Cells reserved for tokens still to come."""
         self.saved: bytes | None = None
         """KV state put aside when it was preempted."""
+        self.paused = False
+        """Whether it gave its slot to a more urgent request; its sequence keeps its cells."""
         self.ended = False
         self.looped = False
         """Whether the loop guard ended it."""

@@ -5,6 +5,9 @@ The parts are startup, selection, overhead, decode, own, draft, fit, filter and 
 `downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
 `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm` and `widths` by their names alone as well, on real
 weights: `--model`. `draft` takes these too. `soak` takes `--minutes`, on the built-in model where none is named.
+`steady`, `masks`, `reproducible`, `kv`, `storing`, `warm` and `widths` by their names alone as well, on real weights:
+`--model`. `draft` takes these too.
+So are `gaps` and `contexts`: streams beside a long prompt, and what long contexts cost outside the model.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ from pathlib import Path
 from core.guide import WEIGHTS as GUIDE
 from core.hardware import describe_machine
 from tests.bench import (
+    contexts,
     decode,
     downloads,
     drafting,
     filtering,
     fit,
+    gaps,
     hostile,
     hybrids,
     kv_types,
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, nargs="+", default=decode.STREAMS)
     parser.add_argument("--plain-buffers", action="store_true", help="without llama.cpp's extra buffer types")
+    parser.add_argument("--whole-attention", action="store_true", help="that of `gaps` without flash attention")
     parser.add_argument("--schemas", type=int, default=100, help="that `masks` tries")
     parser.add_argument("--minutes", type=float, default=10.0, help="that `soak` takes")
     parser.add_argument("--embedder", type=Path, help="a model of sentence embeddings for `soak`; none when left out")
@@ -75,6 +81,7 @@ def _setup(given: argparse.Namespace) -> decode.DecodeSetup:
         given.tokens,
         given.rounds,
         extra_buffers=not given.plain_buffers,
+        flash_attention=False if given.whole_attention else None,
         streams=tuple(given.streams),
     )
 
@@ -88,6 +95,15 @@ def _draft(given: argparse.Namespace) -> Iterator[str]:
         given.model, given.draft, given.threads, tokens, given.rounds, extra_buffers=not given.plain_buffers
     )
     yield asyncio.run(drafting.run_real(setup))
+
+
+def _gaps(given: argparse.Namespace) -> Iterator[str]:
+    yield asyncio.run(gaps.run(_setup(given)))
+
+
+def _contexts(given: argparse.Namespace) -> Iterator[str]:
+    yield asyncio.run(contexts.run_costs())
+    yield asyncio.run(contexts.run_admission(_setup(given)))
 
 
 def _fit(given: argparse.Namespace) -> Iterator[str]:
@@ -119,6 +135,8 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "warm": lambda given: [
         asyncio.run(warm.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.rounds))
     ],
+    "gaps": _gaps,
+    "contexts": _contexts,
     "kills": lambda given: [prefixes.run_kills(200)],
     "reproducible": lambda given: [
         asyncio.run(reproducible.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.tokens))

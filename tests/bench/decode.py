@@ -41,6 +41,9 @@ class DecodeSetup(Struct, frozen=True):
     tokens: int
     rounds: int
     extra_buffers: bool = True
+    flash_attention: bool | None = None
+    context: int = CONTEXT
+    """Tokens a stream."""
     streams: tuple[int, ...] = STREAMS
     """How many at once, a group of rows each."""
 
@@ -93,17 +96,18 @@ async def serve_model(setup: DecodeSetup, streams: int) -> AsyncIterator[tuple[W
     settings = Settings(
         server=ServerSettings(port=0),
         queue=QueueSettings(max_queue=0),
-        model=ModelSettings(ctx_size=CONTEXT, slots=streams, threads=setup.threads),
+        model=ModelSettings(ctx_size=setup.context, slots=streams, threads=setup.threads),
         probe=ProbeSettings(enabled=False),
     )
     with tempfile.TemporaryDirectory() as home:
         where = Folders(Path(home), Path(home), Path(home))
         options = LoadOptions(
-            ctx_size=CONTEXT,
+            ctx_size=setup.context,
             slots=streams,
             threads=setup.threads,
             batch_threads=setup.threads,
             extra_buffers=setup.extra_buffers,
+            flash_attention=setup.flash_attention,
         )
         workbench = Workbench(settings, where, options=options)
         name = await workbench.models.load(str(setup.path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
 from core.serving.loops.plan import PrefillPace, plan_step, plan_whole_passes
 from core.serving.masking import mask_steps
-from core.serving.queue import AdmissionQueue
+from core.serving.queue import AdmissionQueue, choose_yielding
 from core.serving.sequence import RequestJob, ServedChoice
 from core.serving.speculation import Guesser
 from core.serving.stream import Stream, post_call
@@ -133,9 +134,14 @@ class ServingLoop(ModelLoop[RequestJob]):
 
     def _eta(self, job: RequestJob) -> float | None:
         """Seconds until its prompt is computed, and those whose turn comes before it."""
-        running = tuple(self._running)
-        left = [choice.pending for choice in running if choice.pending > 1 and choice.job.turn <= job.turn]
-        return self._prefill.estimate_seconds(sum(left), beside=any(choice.pending == 1 for choice in running))
+        running, batch = tuple(self._running), self._model.spec.batch
+        streams = sum(choice.pending == 1 for choice in running)
+        left = [
+            self._prefill.estimate_seconds(choice.computed, choice.pending, batch, streams)
+            for choice in running
+            if choice.pending > 1 and choice.job.turn <= job.turn
+        ]
+        return None if None in left else sum(seconds for seconds in left if seconds is not None)
 
     def _served(self) -> Iterable[RequestJob]:
         return {id(choice.job): choice.job for choice in (*tuple(self._running), *tuple(self._waiting))}.values()
@@ -251,24 +257,49 @@ class ServingLoop(ModelLoop[RequestJob]):
 
     def _admit(self) -> None:
         """Give slots to waiting requests, in the order of their turns, until one of them finds no slot or no memory."""
-        while len(self._running) < self._model.spec.slots:
+        while True:
             waiting = min(self._waiting, key=_turn, default=None)
             head = self._queue.peek()
             resumed = waiting is not None and (head is None or waiting.job.turn <= head.turn)
             job = waiting.job if waiting is not None and resumed else head
-            if job is None or job is self._blocked:
+            if job is None or job is self._blocked or not (self._has_slot or self._pause_for(job)):
                 return
             self._at_hand = job
             placed = self._resume(waiting) if waiting is not None and resumed else self._claim(job)
             self._at_hand = None
-            if not placed:
+            if not placed and not (self._memory.short and (self._preempt_paused(job.turn) or self._pause_for(job))):
                 self._blocked = job
                 return
 
-    def _resume(self, choice: ServedChoice) -> bool:
-        """Place a choice of a request that was claimed before."""
-        if not self._memory.place(choice):
+    @property
+    def _has_slot(self) -> bool:
+        return len(self._running) < self._model.spec.slots
+
+    def _pause_for(self, job: RequestJob) -> bool:
+        """Have a request that nobody waits for give its slot to `job`. It keeps its cells as long as there is room."""
+        turns = [(choice.job.turn, choice.job.priority) for choice in self._running]
+        index = choose_yielding(turns, job.turn, job.priority)
+        if index is None:
             return False
+        choice = self._running.pop(index)
+        choice.paused = True
+        self._waiting.append(choice)
+        return True
+
+    def _preempt_paused(self, turn: float) -> bool:
+        """Put the state of a paused choice aside, the one whose turn comes last and behind `turn`; False if none is."""
+        choice = max((each for each in self._waiting if each.paused and each.job.turn > turn), key=_turn, default=None)
+        if choice is None:
+            return False
+        self._memory.preempt(choice)
+        choice.paused = False
+        return True
+
+    def _resume(self, choice: ServedChoice) -> bool:
+        """Place a choice of a request that was claimed before, if it is not in its place still."""
+        if not choice.paused and not self._memory.place(choice):
+            return False
+        choice.paused = False
         self._waiting.remove(choice)
         choice.started = choice.started or time.monotonic()
         self._running.append(choice)
@@ -295,11 +326,22 @@ class ServingLoop(ModelLoop[RequestJob]):
         spec = self._model.spec
         running = sorted(self._running, key=_turn)
         plan = plan_whole_passes if spec.grain else plan_step
-        chunks = plan([self._memory.chunk(choice) for choice in running], spec.batch, self._prefill.limit(spec.batch))
+        chunks = plan([self._memory.chunk(choice) for choice in running], spec.batch, self._limit(running))
         return [(choice, _work(choice, count)) for choice, count in zip(running, chunks, strict=True) if count]
+
+    def _limit(self, running: Sequence[ServedChoice]) -> int:
+        """Tokens of prompts that the next step may compute beside the streams among `running`."""
+        streams = sum(choice.pending == 1 for choice in running)
+        prompts = [choice for choice in running if choice.pending > 1]
+        if not prompts or not streams:
+            return self._model.spec.batch
+        left = sum(choice.pending for choice in prompts)
+        return self._prefill.limit(self._model.spec.batch, left, prompts[0].computed, streams)
 
     def _preempt_last(self) -> None:
         """The choice whose turn came last makes room; it goes on, with its state, when its turn has come again."""
+        if self._preempt_paused(-math.inf):
+            return
         choice = max(reversed(self._running), key=_turn)
         self._memory.preempt(choice)
         self._running.remove(choice)
@@ -337,9 +379,11 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._at_hand = None
 
     def _observe(self, work: Sequence[tuple[ServedChoice, Work]], steps: Sequence[Step], seconds: float) -> None:
-        prefill = sum(len(item.tokens) for _, item in work if len(item.tokens) > 1)
+        chunks = [(choice.computed, len(item.tokens)) for choice, item in work if len(item.tokens) > 1]
+        prefill = sum(count for _, count in chunks)
+        depth = sum((computed + count / 2) * count for computed, count in chunks) / (prefill or 1)
         decoded = sum(len(step.tokens) for step in steps)
-        self._prefill.observe(prefill, sum(len(item.tokens) == 1 for _, item in work), seconds)
+        self._prefill.observe(prefill, depth, len(work) - len(chunks), seconds)
         if prefill:
             self._blocked = None
             self.prefilled.add(prefill)
@@ -433,8 +477,8 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._restarting(str(failure))
         self._hand_over()
         # The engine is asked for nothing more, so the sequences go with it.
-        for choice in self._running:
-            choice.sequence, choice.computed, choice.claim = None, 0, 0
+        for choice in (*self._running, *(choice for choice in self._waiting if choice.paused)):
+            choice.sequence, choice.computed, choice.claim, choice.paused = None, 0, 0, False
         left = [choice for choice in (*self._running, *self._waiting) if choice.job.open_choices]
         self._waiting = deque(left)
         self._running.clear()

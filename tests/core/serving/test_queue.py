@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.errors import QueueFull
 from core.requests import Priority
-from core.serving.queue import PATIENCE_SECONDS, AdmissionQueue, find_turn
+from core.serving.queue import PATIENCE_SECONDS, AdmissionQueue, choose_yielding, find_turn
 
 LONGEST = max(PATIENCE_SECONDS.values())
 Arrival = tuple[float, Priority]
@@ -144,3 +144,29 @@ def test_retry_after_follows_how_long_requests_last() -> None:
     with pytest.raises(QueueFull) as refused:
         arrive(queue, "d")
     assert refused.value.retry_after == 15
+
+
+def test_a_batch_request_gives_its_slot_to_one_that_somebody_waits_for() -> None:
+    running = [(0.0, Priority.INTERACTIVE), (41.0, Priority.BATCH), (45.0, Priority.BATCH), (50.0, Priority.NORMAL)]
+    assert choose_yielding(running, find_turn(20.0, Priority.INTERACTIVE), Priority.INTERACTIVE) == 2
+    assert choose_yielding(running, find_turn(20.0, Priority.NORMAL), Priority.NORMAL) == 2
+    assert choose_yielding(running, find_turn(1.0, Priority.BATCH), Priority.BATCH) is None
+
+
+@given(arrivals, st.sampled_from(Priority))
+def test_no_slot_is_given_up_by_what_is_not_batch_or_has_waited_as_long_as_it_may(
+    came: Sequence[Arrival], priority: Priority
+) -> None:
+    now, running = 0.0, []
+    for gap, each in came:
+        now += gap
+        running.append((find_turn(now, each), each))
+    turn = find_turn(now, priority)
+    chosen = choose_yielding(running, turn, priority)
+    assert (chosen is not None) == (
+        priority is not Priority.BATCH and any(each is Priority.BATCH and its > turn for its, each in running)
+    )
+    if chosen is not None:
+        arrived = running[chosen][0] - PATIENCE_SECONDS[Priority.BATCH]
+        assert running[chosen][1] is Priority.BATCH
+        assert now - arrived < PATIENCE_SECONDS[Priority.BATCH] - PATIENCE_SECONDS[priority]

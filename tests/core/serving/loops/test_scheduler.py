@@ -237,6 +237,59 @@ async def test_an_interactive_prompt_is_computed_before_a_batch_prompt_under_way
         await asyncio.gather(long.reply(), short.reply())
 
 
+async def test_an_interactive_request_waits_for_no_batch_request_though_all_slots_are_theirs() -> None:
+    echo = gated(context=4096)
+    async with hosting(echo) as host:
+        long = [asks(f"{i:02}" * 1000, priority=Priority.BATCH, max_tokens=20, request_id=f"{i}") for i in range(20)]
+        batch = [await host.submit(each) for each in long]
+        echo.allow(2)
+        await until(lambda: len(echo.steps) == 2)
+        short = await host.submit(asks("i" * 100, priority=Priority.INTERACTIVE, max_tokens=1))
+        answer = asyncio.create_task(short.reply())
+        # The step under way may have been planned before it came; the next one was not.
+        echo.allow(2)
+        assert (await answer).choices[0].text == "i"
+        assert len(echo.steps) <= 4
+        assert sum(row.state is RequestState.PREEMPTED for row in host.snapshot().requests) <= 1
+        echo.open_gate()
+        replies = await asyncio.gather(*(stream.reply() for stream in batch))
+    assert [reply.choices[0].text for reply in replies] == [f"{i:02}" * 10 for i in range(20)]
+
+
+async def test_a_paused_batch_request_makes_room_for_what_is_more_urgent_and_goes_on_where_it_was() -> None:
+    tight = Tight()
+    async with hosting(tight) as host:
+        streams = [await host.submit(asks(i * 80, priority=Priority.BATCH)) for i in "ab"]
+        tight.allow(12)
+        await until(lambda: len(tight.steps) == 12)
+        urgent = [await host.submit(asks(i * 80, priority=Priority.INTERACTIVE, max_tokens=80)) for i in "xyz"]
+        tight.open_gate()
+        replies = await asyncio.gather(*(stream.reply() for stream in (*streams, *urgent)))
+    assert [reply.choices[0].text for reply in replies] == [i * 80 for i in "abxyz"]
+    assert tight.saves > 0
+
+
+async def test_a_batch_request_that_was_paused_is_answered_after_the_model_failed() -> None:
+    class Fails(GatedEcho):
+        def step(self, work: Sequence[Work]) -> Sequence[Step]:
+            if any(list(item.tokens).count(ord("i")) > 50 for item in work):
+                raise RuntimeError("out of memory")
+            return super().step(work)
+
+    first, second = Fails(LoadOptions(ctx_size=4096, slots=1)), gated(context=4096, slots=1)
+    models = iter([first, second])
+    second.open_gate()
+    async with hosting(lambda: next(models)) as host:
+        batch = await host.submit(asks("b" * 1200, priority=Priority.BATCH))
+        first.allow()
+        await until(lambda: len(first.steps) == 1)
+        urgent = await host.submit(asks("i" * 100, priority=Priority.INTERACTIVE))
+        first.open_gate()
+        with pytest.raises(EngineFailed):
+            await urgent.reply()
+        assert (await batch.reply()).choices[0].text == "b" * 1200
+
+
 async def test_a_full_queue_refuses_at_once() -> None:
     echo = gated(slots=1)
     async with hosting(echo, max_queue=1) as host:
@@ -568,8 +621,6 @@ async def test_the_board_tells_of_a_prompt_how_much_is_computed_and_how_long_it_
         assert other.eta is not None
         # Its turn comes after the first.
         assert 0 < one.eta < other.eta
-        left = one.prompt_tokens - one.prefilled
-        assert one.eta / other.eta == pytest.approx(left / (left + other.prompt_tokens - other.prefilled))
         echo.open_gate()
         await asyncio.gather(first.reply(), second.reply())
 
