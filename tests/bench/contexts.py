@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 
@@ -29,13 +30,16 @@ from tests.bench.report import table
 
 CONTEXTS = (1_000, 8_000, 32_000)
 """Tokens of the prompt; the echo engine has one a byte."""
-TOKENS = (500, 2500)
-"""Of the answers: what a token costs is what the longer one takes more, so that what a request costs is left out."""
-ROUNDS = 5
+TOKENS = (200, 900)
+"""Of the answers, which the shortest prompt has room for; what a token costs is what the longer one takes more, so that
+what a request costs is left out."""
+ROUNDS = 21
 LONG_PROMPT_WORDS = (900, 17_700)
 """Which are some 1,000 and 20,000 tokens."""
 CONTEXT_TOKENS = 24_576
 """In which the longer one fits."""
+LEAVING_SECONDS = 4.0
+"""Until a slot is surely free again: that a client has left may be seen only when a step has ended."""
 TICK_SECONDS = 0.001
 
 
@@ -43,7 +47,7 @@ class EchoSetting(Struct, frozen=True):
     """What is switched on."""
 
     name: str
-    draft: str | None = None
+    draft: str = "none"
     stop: tuple[str, ...] = ()
     loop_guard: int = 0
 
@@ -61,18 +65,10 @@ async def run_costs() -> str:
     rows = []
     for setting in SETTINGS:
         async with _echoing(setting) as (workbench, port):
-            loop: dict[int, list[float]] = {context: [] for context in CONTEXTS}
-            http: dict[int, list[float]] = {context: [] for context in CONTEXTS}
-            for _ in range(ROUNDS):
-                # All contexts in turn, so that a noisy machine disturbs all alike.
-                for context in CONTEXTS:
-                    short, long = [await _in_loop(workbench, context, tokens, setting) for tokens in TOKENS]
-                    loop[context].append((long - short) * 1e6 / (TOKENS[1] - TOKENS[0]))
-                    short, long = [await _through_http(port, context, tokens, setting) for tokens in TOKENS]
-                    http[context].append((long - short) * 1e6 / (TOKENS[1] - TOKENS[0]))
+            loop = await measure_costs(partial(_in_loop, workbench, setting))
+            http = await _measure_apart(port, setting)
         for way, costs in (("loop", loop), ("loop + HTTP", http)):
-            middles = [median(costs[context]) for context in CONTEXTS]
-            rows.append((setting.name, way, *middles, middles[-1] / middles[0]))
+            rows.append((setting.name, way, *costs, costs[-1] / costs[0]))
     head = ("with", "way", *(f"{context:,} tokens, µs a token" for context in CONTEXTS), "32,000 of 1,000")
     return table("A token's cost outside the model, echo engine", head, rows)
 
@@ -98,8 +94,22 @@ async def _echoing(setting: EchoSetting) -> AsyncIterator[tuple[Workbench, int]]
             await workbench.close()
 
 
-async def _in_loop(workbench: Workbench, context: int, tokens: int, setting: EchoSetting) -> float:
-    """Seconds from the first events of an answer to the last."""
+async def measure_costs(ask_once: Callable[[int, int], Awaitable[None]]) -> list[float]:
+    """Microseconds a token for each of CONTEXTS; `ask_once` takes the context and the tokens of the answer."""
+    found: dict[int, list[float]] = {context: [] for context in CONTEXTS}
+    for _ in range(ROUNDS):
+        # All contexts in turn, so that a noisy machine disturbs all alike.
+        for context in CONTEXTS:
+            moments = [time.perf_counter()]
+            for tokens in TOKENS:
+                await ask_once(context, tokens)
+                moments.append(time.perf_counter())
+            short, long = moments[1] - moments[0], moments[2] - moments[1]
+            found[context].append((long - short) * 1e6 / (TOKENS[1] - TOKENS[0]))
+    return [median(found[context]) for context in CONTEXTS]
+
+
+async def _in_loop(workbench: Workbench, setting: EchoSetting, context: int, tokens: int) -> None:
     request = Generation(
         model="echo",
         prompt=RawText(make_text(context)),
@@ -108,20 +118,19 @@ async def _in_loop(workbench: Workbench, context: int, tokens: int, setting: Ech
         ignore_eos=True,
         stop=setting.stop,
     )
-    moments = [time.perf_counter() async for _ in await workbench.requests.submit(request)]
-    return moments[-1] - moments[0]
+    await (await workbench.requests.submit(request)).reply()
 
 
-async def _through_http(port: int, context: int, tokens: int, setting: EchoSetting) -> float:
-    """As `_in_loop`, from a process of its own."""
-    words = (port, context, tokens, *setting.stop)
+async def _measure_apart(port: int, setting: EchoSetting) -> list[float]:
+    """As `measure_costs`, through HTTP from a process of its own."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.contexts", *map(str, words), stdout=subprocess.PIPE
+        sys.executable, "-m", "tests.bench.contexts", str(port), *setting.stop, stdout=subprocess.PIPE
     )
     output, _ = await child.communicate()
-    return float(output)
+    return [float(cost) for cost in json.loads(output)]
 
 
+@cache
 def make_text(size: int) -> str:
     """So many letters, the same each time, of which hardly any four come twice."""
     letters = random.Random(size)
@@ -166,8 +175,7 @@ async def _wait_for_progress(port: int, data: bytes) -> AdmittedPrompt:
         seen += chunk
     seconds = time.perf_counter() - began
     writer.close()
-    # The slot is free again before the next one comes.
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(LEAVING_SECONDS)
     return AdmittedPrompt(int(seen.partition(b'"total":')[2].split(b",")[0]), seconds)
 
 
@@ -183,12 +191,11 @@ async def _tick() -> float:
         return worst
 
 
-async def _ask_once(port: int, context: int, tokens: int, stop: list[str]) -> None:
-    times = StreamTimes()
-    await stream("127.0.0.1", port, ask("echo", make_text(context), tokens, stop=stop or None), times)
-    print(times.arrivals[-1] - times.arrivals[0])
+async def _through_http(port: int, stop: list[str], context: int, tokens: int) -> None:
+    body = ask("echo", make_text(context), tokens, stop=stop or None, cache_prompt=True)
+    await stream("127.0.0.1", port, body, StreamTimes())
 
 
 if __name__ == "__main__":
-    port, context, tokens, *stop = sys.argv[1:]
-    asyncio.run(_ask_once(int(port), int(context), int(tokens), stop))
+    port, *stop = sys.argv[1:]
+    print(json.dumps(asyncio.run(measure_costs(partial(_through_http, int(port), stop)))))
