@@ -113,7 +113,8 @@ class KvBackup:
             self._unsaved[sequence] = kept
 
     def mark(self, choice: ServedChoice, sequence: SequenceId) -> None:
-        """The choice is at a checkpoint: its sequence can be cut here later, or else is stored as it is now."""
+        """The choice is at a checkpoint: its sequence can be cut here later, or else is stored as it is now. Within a
+        long prompt it is stored in any case."""
         if not isinstance(self._model, Marks):
             self.checkpoint(choice, sequence)
         elif self._stores:
@@ -121,6 +122,9 @@ class KvBackup:
                 self._model.mark(sequence)
             except (EngineError, MemoryError) as error:
                 log.warning("a sequence could not be marked", why=str(error) or "There is not enough memory for it.")
+            if choice.computed % CHECKPOINT_TOKENS == 0:
+                # What is computed of a long prompt outlives a failure of the engine.
+                self.checkpoint(choice, sequence)
 
     def checkpoint(self, choice: ServedChoice, sequence: SequenceId) -> None:
         """Store the sequence as it is now, with its marks."""

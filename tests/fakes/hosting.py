@@ -14,7 +14,7 @@ from core.contract.engine import Engine
 from core.contract.models import TokenModel
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
-from core.errors import Cancelled
+from core.errors import Cancelled, EngineFailed
 from core.events import Usage
 from core.lanes import WorkLanes
 from core.requests import Generation, RawTokens, Sampling
@@ -76,6 +76,20 @@ class HostDesk:
             yield host
         finally:
             await host.stop()
+
+    async def fail(self, host: Host, tokens: list[int], steps: int) -> None:
+        """A client asks, and the engine fails after so many steps; returns when the model is loaded again."""
+        done = count()
+
+        def fail_in_time() -> None:
+            if next(done) == steps:
+                raise EngineFailed("It failed, as it was told to.")
+
+        self._before_step = fail_in_time
+        with suppress(EngineFailed):
+            await answer(host, tokens)
+            raise AssertionError("the answer ended before the engine failed")
+        self._before_step = lambda: None
 
     async def leave(self, host: Host, tokens: list[int], steps: int) -> None:
         """A client asks and leaves again: after so many steps, while the next one is computed."""

@@ -140,6 +140,18 @@ async def test_a_client_that_leaves_in_prefill_leaves_what_is_computed_to_its_ne
         assert (text, usage.cached_tokens) == (expected, 2 * host.spec.batch)
 
 
+async def test_what_was_computed_of_a_long_prompt_outlives_a_failure_of_the_engine(desk: HostDesk) -> None:
+    prompt = prompt_of(CHECKPOINT_TOKENS + 600, 47)
+    async with desk.hosting(None) as plain:
+        expected, _ = await answer(plain, prompt)
+    store = PrefixStore(400_000_000)
+    async with desk.hosting(store) as host:
+        await desk.fail(host, prompt, CHECKPOINT_TOKENS // 256 + 1)
+        text, usage = await answer(host, prompt)
+        assert (text, usage.cached_tokens) == (expected, CHECKPOINT_TOKENS)
+        assert store.stats()[0].entries == 1
+
+
 def test_chunks_end_where_a_state_is_to_be_stored() -> None:
     prompt = 2 * CHECKPOINT_TOKENS + 500
     computed, ends = 0, []
