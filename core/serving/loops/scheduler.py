@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import time
@@ -17,22 +16,19 @@ from core.contract.models import TokenModel, Trims
 from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
 from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, RequestError
-from core.events import Event, Failed
+from core.events import Failed
 from core.serving.failures import StepFailed, explain_step_failure
 from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
+from core.serving.loops.outbox import Outbox
 from core.serving.loops.plan import PrefillPace, plan_step, plan_whole_passes
 from core.serving.masking import mask_steps
 from core.serving.queue import AdmissionQueue, choose_yielding
 from core.serving.sequence import RequestJob, ServedChoice
 from core.serving.speculation import Guesser
-from core.serving.stream import Stream, post_call
 from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
 from core.telemetry.log import get_logger
 
-HAND_OVER_SECONDS = 0.004
-"""Seconds between two hand-overs while nothing but decoding goes on: waking the front end for each token of a small
-model would take the processor from the engine, and nobody reads that fast."""
 MOST_RESTARTS = 3
 """Restarts in a row without a single good step before the model is given up."""
 
@@ -81,7 +77,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._running: list[ServedChoice] = []
         self._waiting: deque[ServedChoice] = deque()
         """Choices of claimed requests that have no sequence yet, or no longer."""
-        self._outbox: list[tuple[Stream, list[Event] | None]] = []
+        self._outbox = Outbox()
         self._step_lock = threading.Lock()
         self._stepping: Sequence[RequestJob] = ()
         self._blocked: RequestJob | None = None
@@ -95,7 +91,6 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._at_hand: RequestJob | None = None
         """The request that something is done for outside of a step, and that fails with it."""
         self._prefill = PrefillPace(prefill_share)
-        self._handed = 0.0
         self._pace = 1.0
         """Seconds that a step of late takes, smoothed; long until shown otherwise."""
         self._past_cache = CacheStats()
@@ -176,7 +171,7 @@ class ServingLoop(ModelLoop[RequestJob]):
     def _wind_up(self, error: BenchtopError) -> None:
         for choice in (*self._running, *self._waiting):
             self._close_job(choice.job, Failed(error))
-        self._hand_over()
+        self._outbox.hand_over()
         try:
             if self._orderly:
                 for choice in (*self._running, *self._waiting):
@@ -229,7 +224,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._admit()
         work = self._plan()
         if not self._may_hold(work):
-            self._hand_over()
+            self._outbox.hand_over()
         if work:
             # After the hand-over: what was drawn must not wait for guesses.
             self._step(self._masked(self._guesser.extend(work)))
@@ -246,7 +241,7 @@ class ServingLoop(ModelLoop[RequestJob]):
     def _may_hold(self, work: Sequence[tuple[ServedChoice, Work]]) -> bool:
         """Whether what there is to tell may wait for the step: for a short one only, and a prefill may be long."""
         decoding = bool(work) and all(len(item.tokens) == 1 for _, item in work)
-        return decoding and time.monotonic() - self._handed + self._pace < HAND_OVER_SECONDS
+        return decoding and self._outbox.may_wait(self._pace)
 
     def _drop_cancelled(self) -> None:
         for choice in [choice for choice in (*self._running, *self._waiting) if choice.job.cancelled]:
@@ -316,7 +311,10 @@ class ServingLoop(ModelLoop[RequestJob]):
         job.claimed = first.started = time.monotonic()
         self._running.append(first)
         self._waiting.extend(job.choices[1:])
-        self._outbox.append((job.stream, [first.prefilled()] if first.tells_prefill else None))
+        if first.tells_prefill:
+            self._outbox.add(job.stream, [first.prefilled()])
+        else:
+            self._outbox.admit(job.stream)
         return True
 
     def _plan(self) -> list[tuple[ServedChoice, Work]]:
@@ -395,7 +393,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         if not step.tokens:
             self._memory.grew(choice, len(item.tokens))
             if choice.tells_prefill:
-                self._outbox.append((choice.job.stream, [choice.prefilled()]))
+                self._outbox.add(choice.job.stream, [choice.prefilled()])
             return
         before = choice.generated
         whole = [choice.prefilled(all_of_it=True)] if choice.tells_prefill else []
@@ -415,7 +413,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         if kept < len(step.tokens) - 1:
             self._memory.rewind(choice)
         if events:
-            self._outbox.append((choice.job.stream, events))
+            self._outbox.add(choice.job.stream, events)
         if choice.looped:
             self._queue.count_loop()
             log.info("an answer went round in a circle", model=self._name, request=choice.job.request_id)
@@ -441,7 +439,7 @@ class ServingLoop(ModelLoop[RequestJob]):
             return
         job.open_choices = 0
         self._note_end(job)
-        self._outbox.append((job.stream, [event]))
+        self._outbox.add(job.stream, [event])
         self._queue.done(0.0, cancelled=True)
 
     def _stopped(self, choices: Sequence[ServedChoice]) -> None:
@@ -475,7 +473,7 @@ class ServingLoop(ModelLoop[RequestJob]):
             raise EngineFailed(f"The model {self._name} failed {self._failures} times in a row: {failure}")
         # First: whoever hears of the failure and asks again is to wait for the model.
         self._restarting(str(failure))
-        self._hand_over()
+        self._outbox.hand_over()
         # The engine is asked for nothing more, so the sequences go with it.
         for choice in (*self._running, *(choice for choice in self._waiting if choice.paused)):
             choice.sequence, choice.computed, choice.claim, choice.paused = None, 0, 0, False
@@ -488,16 +486,6 @@ class ServingLoop(ModelLoop[RequestJob]):
         self.adopt(self._load())
         self._restarting(None)
 
-    def _hand_over(self) -> None:
-        """All that this step has for the event loop, in one call for each event loop (there is one, as a rule)."""
-        if not self._outbox:
-            return
-        self._handed = time.monotonic()
-        outbox, self._outbox = self._outbox, []
-        loops = {id(stream.loop): stream.loop for stream, _ in outbox}
-        for key, loop in loops.items():
-            _post_all(loop, [(stream, events) for stream, events in outbox if id(stream.loop) == key])
-
 
 def _turn(choice: ServedChoice) -> float:
     return choice.job.turn
@@ -507,14 +495,3 @@ def _work(choice: ServedChoice, count: int) -> Work:
     assert choice.sequence is not None
     tokens = choice.tokens[choice.computed : choice.computed + count]
     return Work(choice.sequence, tokens, sample=count == choice.pending)
-
-
-def _post_all(loop: asyncio.AbstractEventLoop, outbox: Sequence[tuple[Stream, list[Event] | None]]) -> None:
-    def deliver() -> None:
-        for stream, events in outbox:
-            if events is None:
-                stream.admit()
-            else:
-                stream.deliver(events)
-
-    post_call(loop, deliver)
