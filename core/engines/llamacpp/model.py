@@ -29,10 +29,10 @@ NO_SLOT, ABORTED = 1, 2
 """What llama_decode returns when the KV cache has no room, and when the abort callback said stop."""
 FAILURES = {-1: "it refused the batch", -2: "there was not enough memory", -3: "the computation failed"}
 """What it returns else, from llama_context::decode."""
-_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(
+    ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+)
 """Python's own way to bytes that are not zeroed first; only who made them may write them, before others know them."""
-_new_bytes.restype = ctypes.py_object
-_new_bytes.argtypes = (ctypes.c_char_p, ctypes.c_ssize_t)
 
 
 def _address(data: bytes) -> int:
