@@ -58,6 +58,13 @@ class KvType(Enum):
         """Whether keys, values or both are."""
         return self.of_keys.quantized or self.of_values.quantized
 
+    @property
+    def caution(self) -> str:
+        """What should be known of it before it is chosen; empty where there is nothing."""
+        if self.of_keys is not KvElement.Q4_0:
+            return ""
+        return "Keys in 4 bits spoil the answers of some models; try --kv-type q8_0, or q8_0/q4_0 with llama.cpp."
+
     def count_bytes(self, key_elements: float, value_elements: float) -> int:
         """Bytes of so many elements of keys and of values, rounded to whole ones."""
         return round(key_elements * self.of_keys.bytes + value_elements * self.of_values.bytes)

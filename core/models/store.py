@@ -196,8 +196,8 @@ class Store:
         formats = load_formats()
         known = formats.get(header.format)
         conflict = known and formats.ask(known, None, known.explain_kv_conflict, header, options)
-        if conflict:
-            fit = replace(fit, notes=(conflict, *fit.notes))
+        if said := conflict or (options.cache_type.caution if known and known.takes_kv_types else ""):
+            fit = replace(fit, notes=(said, *fit.notes))
         return Judged(header, setup, fit, find_largest_context(header, setup, there, correct))
 
     def expect(self, artifact: Artifact, profile: Profile, memory: int, settled: Settled = keep_options) -> int:

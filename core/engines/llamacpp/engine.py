@@ -288,7 +288,7 @@ def _describe(
         bos=tokenizer.text(native.llama_vocab_bos(tokenizer.vocab)),
         eos=tokenizer.text(native.llama_vocab_eos(tokenizer.vocab)),
         sampling=_recommended(metadata),
-        notes=sizes.notes,
+        notes=(*sizes.notes, *filter(None, [kv_type.caution])),
         grain=GRAIN_TOKENS if options.reproducible else None,
         # The kernels for accelerators leave out what is masked, or are too fast for it to matter.
         scans_all_cells=not options.reproducible and not native.llama_supports_gpu_offload(),

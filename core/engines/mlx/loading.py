@@ -210,7 +210,7 @@ def _describe(
         bos=folder.token("bos"),
         eos=folder.token("eos"),
         sampling=folder.sampling(),
-        notes=(*notes, *sizes.notes),
+        notes=(*notes, *sizes.notes, *filter(None, [kv_type.caution])),
     )
 
 

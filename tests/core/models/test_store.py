@@ -106,6 +106,12 @@ def test_what_the_engine_would_refuse_of_a_kv_type_is_in_the_verdict(tmp_path: P
     assert note == "Quantized values need flash attention; leave out --no-flash-attention, or use --kv-type q8_0/f16."
 
 
+def test_what_is_to_be_known_of_a_kv_type_is_in_the_verdict(store: Store) -> None:
+    header = store.header(GUIDE)
+    told = {kv: [note for note in store.judge(header, kv=kv).fit.notes if "4 bits" in note] for kv in KvType}
+    assert {kv for kv, notes in told.items() if notes} == {KvType.Q4_0, KvType.Q4_0_F16, KvType.Q4_0_Q8_0}
+
+
 def test_formats_that_choose_their_kv_type_are_estimated_as_they_are(store: Store) -> None:
     for format_, told in (("gguf", KvType.Q4_0), ("mlx", KvType.Q4_0), ("onnx", KvType.F16)):
         header = replace(store.header(GUIDE), format=format_)

@@ -117,6 +117,13 @@ def test_what_conflicts_is_told_in_one_sentence(layer: Layer, options: LoadOptio
     assert explain_kv_conflict(header_of(Layer(), layer), options) == told
 
 
+@pytest.mark.parametrize(("kv_type", "told"), [(KvType.Q4_0, True), (KvType.Q8_0_Q4_0, False), (KvType.F16, False)])
+def test_keys_in_4_bits_are_cautioned_against_when_they_are_loaded(kv_type: KvType, told: bool) -> None:
+    model = LlamaCppEngine().load(GUIDE, replace(OPTIONS, kv_type=kv_type))
+    assert any("4 bits" in note for note in model.spec.notes) == told
+    model.shutdown()
+
+
 def test_what_conflicts_is_refused_before_the_weights_are_read() -> None:
     options = replace(OPTIONS, kv_type=KvType.Q8_0, flash_attention=False)
     told: list[float] = []
