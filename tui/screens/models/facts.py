@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,13 +67,9 @@ def format_item(item: Item, cut: str, *, paired: bool) -> Content:
         # Names of repositories stay as they are.
         first = bad[0] if "/" in bad.partition(" ")[0] else bad[0].upper()
         lines.append(Content.styled(f"{first}{bad[1:].rstrip('.')}.", "$warning"))
-    facts = _facts(item)
-    step = 2 if paired else 1
     lines += [
-        Content("").join(
-            [_fact(name, value, PAIR_CHARACTERS if paired else 0) for name, value in facts[at : at + step]]
-        )
-        for at in range(0, len(facts), step)
+        Content("").join([_fact(name, value, PAIR_CHARACTERS if paired else 0) for name, value in line])
+        for line in _group_facts(_facts(item), paired=paired)
     ]
     if item.model is not None:
         lines += [Content.styled(note, "$quiet") for note in (item.model.detail, *item.model.notes) if note]
@@ -84,6 +81,20 @@ def format_item(item: Item, cut: str, *, paired: bool) -> Content:
             )
         )
     return Content("\n").join(lines)
+
+
+def _group_facts(facts: Iterable[tuple[str, str]], *, paired: bool) -> list[list[tuple[str, str]]]:
+    """Those that share a line. A fact that is wider than its half has a line of its own."""
+    lines: list[list[tuple[str, str]]] = []
+    room = False
+    for fact in facts:
+        narrow = paired and len(fact[1]) < PAIR_CHARACTERS
+        if narrow and room:
+            lines[-1].append(fact)
+        else:
+            lines.append([fact])
+        room = narrow and not room
+    return lines
 
 
 def _kv(model: ModelSnapshot) -> str:

@@ -218,6 +218,18 @@ def test_what_guesses_ahead_is_told_with_how_often_it_is_right(draft: DraftStats
     assert [line.split(maxsplit=1) for line in lines if line.startswith("draft")] == [["draft", told]]
 
 
+def test_a_fact_that_is_wider_than_half_a_line_stands_alone() -> None:
+    stats = DraftStats("prompt-lookup", 10, 10, (PositionStats(10, 10),), seconds_gained=0.002)
+    model = ModelSnapshot("m", "llamacpp", ModelState.READY, context=2048, resident=75_900_000, draft=stats)
+    _, *lines = format_item(Item("k", "m", Where.LOADED, model=model), "…", paired=True).plain.splitlines()
+    assert [line.split() for line in lines] == [
+        ["engine", "llamacpp", "context", "2,048", "tokens"],
+        ["memory", "75.9", "MB"],
+        ["draft", "prompt-lookup,", "100%", "true,", "2", "ms", "gained"],
+        ["guesses", "100%"],
+    ]
+
+
 def test_how_often_each_guess_of_a_step_is_right_is_told() -> None:
     stats = DraftStats("small", 30, 20, positions=(PositionStats(10, 9), PositionStats(10, 7), PositionStats(10, 4)))
     model = ModelSnapshot("m", "llamacpp", ModelState.READY, draft=stats)
