@@ -84,8 +84,8 @@ class DiskTier:
         try:
             self._count()
         except OSError as error:
+            # What is there can be read all the same.
             self._rest(error.strerror or str(error))
-            return []
         found: list[tuple[Path, PrefixFile]] = []
         for file in list_stored_files(self.folder / model):
             try:
@@ -113,6 +113,9 @@ class DiskTier:
         except OSError as error:
             self._rest(error.strerror or str(error))
             return None
+        except MemoryError:
+            self._rest("there is not enough memory")
+            return None
         if self.problem:
             self.problem = ""
             log.info("prefixes are stored on disk again", folder=str(self.folder))
@@ -121,12 +124,12 @@ class DiskTier:
 
     def give_up(self, why: str) -> None:
         """Write nothing any more, and say so."""
-        self._note_problem(f"Nothing is written to {self.folder} until the next start: {why}.", why)
+        self._note_problem(f"Prefixes are not stored in {self.folder} until the next start: {why}.", why)
         self._next_try = math.inf
 
     def _rest(self, why: str) -> None:
         """Write nothing for a while, and say so where that is new."""
-        self._note_problem(f"Nothing is written to {self.folder} for the time being: {why}.", why)
+        self._note_problem(f"Prefixes are not stored in {self.folder} for the time being: {why}.", why)
         self._next_try = time.monotonic() + self._retry
 
     def _note_problem(self, words: str, why: str) -> None:

@@ -17,6 +17,8 @@ class Residents:
         self._owners: OrderedDict[SequenceId, str] = OrderedDict()
         self._used: dict[SequenceId, int] = {}
         """When each was of use last."""
+        self._settled: set[SequenceId] = set()
+        """Those that stay however idle they are, until they are of use again."""
         self._now = 0
         """Tokens that were computed so far, of all sequences."""
 
@@ -38,6 +40,11 @@ class Residents:
         """Make it the warmest."""
         self._owners.move_to_end(sequence)
         self._used[sequence] = self._now
+        self._settled.discard(sequence)
+
+    def settle(self, sequence: SequenceId) -> None:
+        """Have `idle` tell of it no more until it is of use again."""
+        self._settled.add(sequence)
 
     def age(self, tokens: int) -> None:
         """So many were computed, of other sequences."""
@@ -46,7 +53,7 @@ class Residents:
     def idle(self, tokens: int) -> list[tuple[SequenceId, int]]:
         """Those that were of no use while at least so many tokens were computed, and while how many, coldest first."""
         ages = ((sequence, self._now - self._used[sequence]) for sequence in self._owners)
-        return list(takewhile(lambda each: each[1] >= tokens, ages))
+        return [each for each in takewhile(lambda each: each[1] >= tokens, ages) if each[0] not in self._settled]
 
     def keep(self, owner: str, tokens: Tokens, sequence: SequenceId) -> list[SequenceId]:
         """Make a sequence resident. Returns those to close: the ones it supersedes, or itself when it adds nothing."""
@@ -73,6 +80,7 @@ class Residents:
     def drop(self, sequence: SequenceId) -> None:
         owner = self._owners.pop(sequence)
         del self._used[sequence]
+        self._settled.discard(sequence)
         self._indexes[owner].remove(sequence)
         self._discard_if_empty(owner)
 

@@ -30,6 +30,7 @@ TAIL_TOKENS = 16
 """In front of the end of a prompt, where a state cannot be cut: what a template writes before an answer may be
 written otherwise in the next turn, and the same prompt may come again."""
 ROOM = "the room of the KV cache"
+NO_MEMORY = "There is not enough memory for it."
 log = get_logger(__name__)
 
 
@@ -87,6 +88,9 @@ class KvBackup:
         except EngineError as error:
             self._prefixes.discard(match.entry, str(error))
             return None
+        except MemoryError:
+            log.warning("a prefix could not be restored", why=NO_MEMORY)
+            return None
         if match.length < len(match.entry.tokens) and isinstance(self._model, Trims):
             self._model.trim(sequence, match.length)
         elif isinstance(self._model, Marks):
@@ -118,10 +122,7 @@ class KvBackup:
         if not isinstance(self._model, Marks):
             self.checkpoint(choice, sequence)
         elif self._stores:
-            try:
-                self._model.mark(sequence)
-            except (EngineError, MemoryError) as error:
-                log.warning("a sequence could not be marked", why=str(error) or "There is not enough memory for it.")
+            _mark(self._model, sequence)
             if choice.computed % CHECKPOINT_TOKENS == 0:
                 # What is computed of a long prompt outlives a failure of the engine.
                 self.checkpoint(choice, sequence)
@@ -165,11 +166,11 @@ class KvBackup:
             if stored is None or stored.length < len(tokens):
                 self._prefixes.note_gone(owner, tokens, ROOM)
 
-    def holds(self, sequence: SequenceId, owner: str, tokens: Tokens) -> bool:
-        """Whether the sequence may leave the KV cache and come back at the price of a copy."""
+    def holds(self, owner: str, tokens: Tokens) -> bool:
+        """Whether these tokens may leave the KV cache and come back at the price of a copy."""
         if len(tokens) < LEAST_TOKENS:
             return True
-        if self._prefixes is None or sequence in self._unsaved:
+        if self._prefixes is None:
             return False
         stored = self._prefixes.match(owner, tokens)
         return stored is not None and stored.length == len(tokens) and stored.entry.state is not None
@@ -178,10 +179,9 @@ class KvBackup:
         """Whether the sequence is to be stored."""
         return sequence in self._unsaved
 
-    def save_now(self, sequence: SequenceId) -> bool:
-        """Store the sequence, if it is one that is to be; False where it is not, or where its state was refused."""
-        kept = self._unsaved.pop(sequence, None)
-        return kept is not None and self._save(sequence, kept)
+    def save_now(self, sequence: SequenceId) -> None:
+        """Store a sequence that is to be stored."""
+        self._save(sequence, self._unsaved.pop(sequence))
 
     def store_one(self, most_bytes: int | None = None) -> bool:
         """Store the sequence that has waited longest; False where there is none, or none of `most_bytes` at most."""
@@ -211,15 +211,14 @@ class KvBackup:
     def _outline(self, job: RequestJob) -> Outline:
         return outline_request(job.request, self._model.spec.template)
 
-    def _save(self, sequence: SequenceId, kept: _KeptSequence) -> bool:
+    def _save(self, sequence: SequenceId, kept: _KeptSequence) -> None:
         try:
             state = self._model.save(sequence)
         except (EngineError, MemoryError) as error:
             # A state may be as large as the KV cache: where there is no memory for a copy, there may be for all else.
-            log.warning("a prefix could not be stored", why=str(error) or "There is not enough memory for it.")
-            return False
+            log.warning("a prefix could not be stored", why=str(error) or NO_MEMORY)
+            return
         self._put(kept, state, self._model.marks(sequence) if isinstance(self._model, Marks) else ())
-        return True
 
     def _put(self, kept: _KeptSequence, state: bytes, marks: tuple[int, ...]) -> None:
         assert self._prefixes is not None
@@ -231,19 +230,27 @@ class KvBackup:
         self, model: Marks, choice: ServedChoice, match: StoredMatch, whole: SequenceId
     ) -> SequenceId | None:
         """The matched part of a sequence that was restored as a whole, which goes."""
+        if match.length == len(match.entry.tokens):
+            # It ends here now; once it has gone on, it can be cut here.
+            _mark(model, whole)
+            return whole
         try:
-            if match.length == len(match.entry.tokens):
-                # It ends here now; once it has gone on, it can be cut here.
-                model.mark(whole)
-                return whole
-            sequence = model.fork(whole, match.length, choice.sampling, choice.tokens)
+            return model.fork(whole, match.length, choice.sampling, choice.tokens)
         except EngineError as error:
-            self._model.close(whole)
             assert self._prefixes is not None
             self._prefixes.discard(match.entry, str(error))
-            return None
-        self._model.close(whole)
-        return sequence
+        except MemoryError:
+            log.warning("a prefix could not be restored", why=NO_MEMORY)
+        finally:
+            self._model.close(whole)
+        return None
+
+
+def _mark(model: Marks, sequence: SequenceId) -> None:
+    try:
+        model.mark(sequence)
+    except (EngineError, MemoryError) as error:
+        log.warning("a sequence could not be marked", why=str(error) or NO_MEMORY)
 
 
 def choose_checkpoint(prompt: int, computed: int, pending: int) -> int:

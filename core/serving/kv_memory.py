@@ -70,7 +70,7 @@ class KvMemory:
         self._residents = Residents()
         self._claims = 0
         self.short = False
-        """Whether the last choice that was not placed lacked cells."""
+        """Whether the last choice that was not placed lacked cells or a sequence."""
         self._lookups = self._hits = self._prompt_tokens = self._evictions = 0
         self._reused: Counter[Tier] = Counter()
         self._lost: Counter[Cause] = Counter()
@@ -148,14 +148,19 @@ class KvMemory:
         if not self._model.spec.scans_all_cells:
             return
         for sequence, age in self._residents.idle(IDLE_TOKENS):
-            if self._backup.holds(sequence, self._residents.owner(sequence), self._residents.tokens(sequence)):
-                self._demote(sequence)
-            elif age >= UNSAVED_IDLE_TOKENS and self._backup.save_now(sequence):
-                self._demote(sequence)
+            due = self._backup.awaits(sequence)
+            if due and age < UNSAVED_IDLE_TOKENS:
+                continue
+            if due:
+                self._backup.save_now(sequence)
+            if self._backup.holds(self._residents.owner(sequence), self._residents.tokens(sequence)):
+                self._residents.drop(sequence)
+                self._forget(sequence)
+            else:
+                # What no other tier has at hand is worth its cells.
+                self._residents.settle(sequence)
+            if due:
                 return
-            elif not self._backup.awaits(sequence):
-                # What is in no other tier is worth its cells; asking again in every step is not.
-                self._residents.touch(sequence)
 
     def _widen(self, choice: ServedChoice) -> None:
         """Claim what is free for the tokens to come before the claim is used up: guesses take claimed cells alone."""
@@ -287,11 +292,13 @@ class KvMemory:
             return 0
         return cut_length(count_common(choice.tokens[:-1], other.tokens), self._grain)
 
-    def _sequence_free(self, spare: Shared | None) -> bool:
-        """Whether one more sequence may be opened, evicting a resident (never `spare`) where the limit is reached."""
-        while len(self._ledger) >= self._model.spec.sequences:
+    def _sequence_free(self, spare: Shared | None, count: int = 1) -> bool:
+        """Whether so many more sequences may be opened, evicting residents (never `spare`) where the limit is
+        reached."""
+        while len(self._ledger) + count > self._model.spec.sequences:
             victim = self._residents.coldest()
             if victim is None or (spare is not None and victim == spare.sequence):
+                self.short = True
                 return False
             self._evict(victim)
         return True
@@ -313,7 +320,10 @@ class KvMemory:
             self._prefixes.fetch(match.entry, self._arrived)
             return False
         need = len(choice.tokens) - match.length + self._headroom(choice)
-        if not self._sequence_free(None) or not self._make_room(match.length + need):
+        # What is cut at a mark is restored as a whole, and forked.
+        if not self._sequence_free(None, 2 if isinstance(self._model, Marks) else 1):
+            return False
+        if not self._make_room(match.length + need):
             return False
         tier = match.entry.tier
         # For a moment there are cells for all that was stored.
@@ -333,7 +343,7 @@ class KvMemory:
             return False
         try:
             sequence = self._model.restore(saved, choice.sampling, choice.tokens)
-        except EngineError:
+        except (EngineError, MemoryError):
             choice.computed = 0
             sequence = self._model.open(choice.sampling, choice.tokens)
         self._ledger.open(sequence)
@@ -387,11 +397,6 @@ class KvMemory:
         self._residents.drop(sequence)
         self._forget(sequence)
         self._evictions += 1
-
-    def _demote(self, sequence: SequenceId) -> None:
-        """What the sequence holds is held by another tier."""
-        self._residents.drop(sequence)
-        self._forget(sequence)
 
     def _forget(self, sequence: SequenceId) -> None:
         self._ledger.close(sequence)

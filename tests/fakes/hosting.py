@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -90,6 +91,10 @@ class HostDesk:
             await answer(host, tokens)
             raise AssertionError("the answer ended before the engine failed")
         self._before_step = lambda: None
+
+    def slow_down(self, seconds: float) -> None:
+        """Each step of the models takes so much longer from now on: what is asked meanwhile finds them at work."""
+        self._before_step = (lambda: time.sleep(seconds)) if seconds else (lambda: None)
 
     async def leave(self, host: Host, tokens: list[int], steps: int) -> None:
         """A client asks and leaves again: after so many steps, while the next one is computed."""

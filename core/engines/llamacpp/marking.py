@@ -105,11 +105,11 @@ def _put_rest(context: native.llama_context_p, sequence: SequenceId, mark: bytes
     return bool(native.llama_state_seq_set_data_ext(context, state, len(mark), sequence, flags))
 
 
-def _pack_marks(marks: Mapping[int, bytes]) -> bytes:
+def _pack_marks(marks: Mapping[int, bytes]) -> list[bytes]:
     packed = [MARKS_HEADER.pack(MARKS_MAGIC, len(marks))]
     for length, mark in marks.items():
         packed += [MARK_HEADER.pack(length, len(mark)), mark]
-    return b"".join(packed)
+    return packed
 
 
 def _unpack_marks(data: bytes) -> tuple[dict[int, bytes], int]:

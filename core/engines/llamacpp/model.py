@@ -220,19 +220,22 @@ class LlamaModel:
         return [self._finish(item, start) for item, start in zip(work, starts, strict=True)]
 
     def save(self, sequence: SequenceId) -> bytes:
-        return self._save_behind(b"", sequence)
+        return self._save_behind((), sequence)
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         return self._restore_from(data, 0, sampling, history)
 
-    def _save_behind(self, before: bytes, sequence: SequenceId) -> bytes:
+    def _save_behind(self, before: Sequence[bytes], sequence: SequenceId) -> bytes:
         """The sequence's state, with `before` in front."""
-        start = len(before) + SAVED_HEADER.size
+        parts = (*before, SAVED_HEADER.pack(SAVED_MAGIC, self._sequences[sequence].length))
+        start = sum(map(len, parts))
         size = native.llama_state_seq_get_size(self._context, sequence)
         # A state may be hundreds of megabytes, and the loop waits: it is written where it stays.
         data: bytes = _new_bytes(None, start + size)
-        front = before + SAVED_HEADER.pack(SAVED_MAGIC, self._sequences[sequence].length)
-        ctypes.memmove(_address(data), front, len(front))
+        at = _address(data)
+        for part in parts:
+            ctypes.memmove(at, part, len(part))
+            at += len(part)
         buffer = (ctypes.c_uint8 * size).from_address(_address(data) + start)
         written = native.llama_state_seq_get_data(self._context, buffer, size, sequence)
         if written == 0:

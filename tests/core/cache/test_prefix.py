@@ -115,3 +115,16 @@ def test_residents_are_idle_by_what_was_computed_since_they_were_of_use() -> Non
     assert residents.idle(15) == [(SequenceId(1), 25), (SequenceId(2), 15)]
     residents.drop(SequenceId(1))
     assert residents.idle(0) == [(SequenceId(2), 15), (SequenceId(0), 5)]
+
+
+def test_a_settled_resident_is_not_idle_until_it_is_of_use_and_stays_the_coldest() -> None:
+    residents = Residents()
+    for number, tokens in enumerate([(1, 2, 3), (4, 5, 6)]):
+        residents.keep("", tokens, SequenceId(number))
+    residents.settle(SequenceId(0))
+    residents.age(10)
+    assert residents.idle(10) == [(SequenceId(1), 10)]
+    assert residents.coldest() == SequenceId(0)
+    residents.match("", (1, 2))
+    residents.age(10)
+    assert residents.idle(10) == [(SequenceId(1), 20), (SequenceId(0), 10)]

@@ -9,6 +9,7 @@ from core.cache.store import PrefixStore
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
+from core.requests import Priority
 from core.serving.kv_backup import CHECKPOINT_TOKENS, TAIL_TOKENS, choose_checkpoint, is_checkpoint
 from core.snapshots import Tier
 from tests.fakes.architectures import write_random
@@ -150,6 +151,26 @@ async def test_what_was_computed_of_a_long_prompt_outlives_a_failure_of_the_engi
         text, usage = await answer(host, prompt)
         assert (text, usage.cached_tokens) == (expected, CHECKPOINT_TOKENS)
         assert store.stats()[0].entries == 1
+
+
+async def test_urgent_requests_take_all_slots_of_batch_ones_also_where_no_sequence_is_to_spare(desk: HostDesk) -> None:
+    async with desk.hosting(None) as host:
+        desk.slow_down(0.005)
+        batch = [
+            await host.submit(ask(prompt_of(40, seed), max_tokens=900, priority=Priority.BATCH)) for seed in (51, 53)
+        ]
+        reading = [aiter(running) for running in batch]
+        for events in reading:
+            await anext(events)
+        urgent = Priority.INTERACTIVE
+        long = await host.submit(ask(prompt_of(40, 57), max_tokens=900, priority=urgent, request_id="long"))
+        reading.append(aiter(long))
+        await anext(reading[-1])
+        await answer(host, prompt_of(40, 59), priority=urgent)
+        assert host.knows("long")
+        for running in (*batch, long):
+            running.cancel()
+    desk.slow_down(0.0)
 
 
 def test_chunks_end_where_a_state_is_to_be_stored() -> None:

@@ -87,3 +87,15 @@ async def test_a_conversation_that_goes_on_keeps_its_cells() -> None:
             tokens = [*tokens, *prompt(43 + seed, 60)]
             await answer(host, tokens)
         assert set(host.snapshot().cache.reused) == {Tier.RESIDENT}
+
+
+async def test_what_is_too_large_for_the_memory_tier_stays() -> None:
+    store = PrefixStore(1_000)
+    async with desk().hosting(store) as host:
+        first = prompt(31)
+        await answer(host, first)
+        for seed in (37, 41):
+            await answer(host, prompt(seed))
+        _, usage = await answer(host, [*first, 301])
+        assert usage.cached_tokens == len(first)
+        assert set(host.snapshot().cache.reused) == {Tier.RESIDENT}
