@@ -11,13 +11,13 @@ from core.serving.sequence import RequestJob
 class StepFailed(Exception):
     """A step of the engine failed, and the requests in it with it."""
 
-    def __init__(self, jobs: Sequence[RequestJob], error: Exception) -> None:
+    def __init__(self, jobs: Sequence[RequestJob], error: BaseException) -> None:
         super().__init__(str(error))
         self.jobs = jobs
         self.error = error
 
 
-def explain_step_failure(error: Exception) -> EngineFailed:
+def explain_step_failure(error: BaseException) -> EngineFailed:
     """What the requests are told that failed with a step, or with what was done for them outside of one."""
     if isinstance(error, MemoryError):
         return EngineFailed("The engine had not enough memory for what it was asked; ask for less at once.")

@@ -193,6 +193,8 @@ class Host:
             except ModelNotReady:
                 if self._reader is reader and self._state is ModelState.READY:
                     raise
+                # That the model is not ready may be on its way to this event loop still.
+                await asyncio.sleep(0)
 
     async def count(self, request: Generation) -> int:
         """Tokens of the request's prompt. Raises RequestError where the engine cannot count."""
@@ -416,7 +418,8 @@ class Host:
             loaded = self._take(self._loader(self._stop, self._note_progress))
         except BenchtopError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            # The edge of the engine, as when it was loaded first.
             log.exception("loading again failed", model=self.name)
             raise explain_load_failure(self.name, error, "Loading again") from error
         if not isinstance(loaded.model, TokenModel):

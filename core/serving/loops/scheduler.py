@@ -161,8 +161,9 @@ class ServingLoop(ModelLoop[RequestJob]):
                     self._rest()
             except StepFailed as failed:
                 self._recover(failed.jobs, failed.error)
-            except Exception as error:
-                # The edge of a turn: what failed outside of a step was done for one request, or for none.
+            except BaseException as error:
+                # The edge of a turn: what failed outside of a step was done for one request, or for none. What
+                # libraries in Rust raise where they panic is no Exception.
                 log.exception("a turn of the serving loop failed", model=self._name)
                 self._recover([self._at_hand] if self._at_hand is not None else [], error)
             self._at_hand = None
@@ -356,7 +357,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         except Interrupted:
             self._stopped([choice for choice, _ in work])
             return
-        except Exception as error:
+        except BaseException as error:
             # The edge of the engine: it may fail in any way, and only this step's requests must suffer.
             log.exception("engine step failed", model=self._name)
             raise StepFailed([choice.job for choice, _ in work], error) from error
@@ -364,7 +365,6 @@ class ServingLoop(ModelLoop[RequestJob]):
             with self._step_lock:
                 self._stepping = ()
                 self._model.interrupt(False)
-        self._failures = 0
         seconds = time.perf_counter() - began
         self._observe(work, steps, seconds)
         self._memory.relieve(sum(len(item.tokens) for _, item in work))
@@ -375,6 +375,7 @@ class ServingLoop(ModelLoop[RequestJob]):
                 self._at_hand = choice.job
                 self._deliver(choice, item, step)
         self._at_hand = None
+        self._failures = 0
 
     def _observe(self, work: Sequence[tuple[ServedChoice, Work]], steps: Sequence[Step], seconds: float) -> None:
         chunks = [(choice.computed, len(item.tokens)) for choice, item in work if len(item.tokens) > 1]
@@ -402,7 +403,7 @@ class ServingLoop(ModelLoop[RequestJob]):
         except RequestError as error:
             self._abandon([choice], error)
             return
-        except Exception as error:
+        except BaseException as error:
             # The edge of one request: what was drawn for the others must reach them.
             log.exception("an answer failed", model=self._name, request=choice.job.request_id)
             self._abandon([choice], explain_step_failure(error))
@@ -457,7 +458,7 @@ class ServingLoop(ModelLoop[RequestJob]):
                 self._retire(sibling, keep=False)
             self._close_job(choice.job, Failed(error))
 
-    def _recover(self, jobs: Sequence[RequestJob], error: Exception) -> None:
+    def _recover(self, jobs: Sequence[RequestJob], error: BaseException) -> None:
         """Fail these requests, load the model again, and let all others begin anew on it, from what they have drawn.
 
         Raises EngineFailed where that came too often, and what loading raises.

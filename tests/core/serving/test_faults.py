@@ -197,10 +197,23 @@ async def test_a_state_that_there_is_no_memory_to_copy_costs_no_request(expected
 
 
 @pytest.mark.parametrize("method", ["open", "step"])
-async def test_a_loop_that_is_killed_tells_everybody_and_is_down(method: str) -> None:
+async def test_a_panic_costs_what_it_was_done_for_and_no_more(expected: list[str], method: str) -> None:
     faults = Faults()
     async with FaultyDesk(faults).hosting() as host:
         faults.next(method, RustPanic("index out of range"))
+        found = await asyncio.gather(*(answer(host, text) for text in PROMPTS), return_exceptions=True)
+        told = [error for error in found if isinstance(error, EngineFailed)]
+        assert told
+        assert all("index out of range" in str(error) for error in told)
+        for reply, text in zip(found, expected, strict=True):
+            assert isinstance(reply, EngineFailed) or reply.choices[0].text == text  # type: ignore[union-attr]
+        assert len(told) < len(found)
+        assert host.state is ModelState.READY
+
+
+async def test_a_model_that_fails_in_every_step_is_given_up_and_everybody_told() -> None:
+    faults = Faults({("step", index): RustPanic("index out of range") for index in range(100)})
+    async with FaultyDesk(faults).hosting() as host:
         found = await asyncio.gather(*(answer(host, text) for text in PROMPTS), return_exceptions=True)
         assert all(isinstance(error, EngineFailed | ModelNotReady) for error in found)
         assert any("index out of range" in str(error) for error in found)

@@ -1,12 +1,14 @@
 """The planner decides by what it is told alone: these are its promises."""
 
 from collections.abc import Callable, Sequence
+from statistics import mode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.requests import Priority
+from core.serving.loops.costs import SIZES
 from core.serving.loops.plan import (
     FIRST_CHUNK_TOKENS,
     LEAST_CHUNK_TOKENS,
@@ -172,7 +174,11 @@ def test_a_prompt_beside_streams_is_slowed_to_half_its_pace_at_most_where_all_ti
     steps = compute(pace, 3000, constant(each), plain=plain, streams=streams)
     # A batch of many small tokens may not be long enough for that; the last chunk is what is left.
     fullest = plain / (BATCH - streams) + each
-    assert last_of(steps) <= 3000 * max(SLOWED_FACTOR * each, fullest) * 1.01 + 2 * plain
+    # Sizes that were never seen are tried once.
+    usual = mode(chunk for chunk, _ in steps)
+    tried = [step for step in steps if step[0] < usual]
+    assert len(tried) <= len(SIZES)
+    assert last_of(steps) <= 3000 * max(SLOWED_FACTOR * each, fullest) * 1.01 + 2 * plain + last_of(tried)
 
 
 @settings(max_examples=50)
