@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http.contract import declare_contract, reply_with
+from api.http.redact import drop_folders
 from core.snapshots import CacheStats, Cause, Snapshot, Tier, TierStats
 from core.workbench import Workbench
 
@@ -107,7 +108,7 @@ def _report_tier(tier: TierStats, reused: int) -> TierReport:
         _megabytes(tier.max_bytes),
         reused,
         tier.evictions,
-        tier.problem or None,
+        drop_folders(tier.problem) or None,
     )
 
 

@@ -87,7 +87,7 @@ class FormTrials:
             self._give_back(process)
             raise UnfitForm("It holds half a surrogate pair, which is no character; send text as UTF-8.") from error
         except ProcessUnstarted as error:
-            raise Overloaded(f"What the answer must be {error}; ask again later.") from error
+            raise Overloaded(f"The trial of the answer's form {error}; ask again later.") from error
         except ProcessEnded as error:
             return FormUnfit(f"Compiling it {error}; make it smaller or simpler."), time.monotonic() + ENDED_SECONDS
         self._give_back(process)

@@ -191,7 +191,9 @@ def test_a_form_is_not_blamed_where_no_process_can_be_started(monkeypatch: pytes
     trials = FormTrials()
     with monkeypatch.context() as patch:
         patch.setattr("sys.executable", "/nowhere/python")
-        with pytest.raises(Overloaded, match="has no process to run in: .*; ask again later"):
+        with pytest.raises(
+            Overloaded, match="trial of the answer's form has no process to run in: .*; ask again later"
+        ):
             trials.write_grammar(JsonObject())
     assert trials.write_grammar(JsonObject())
     trials.close()
