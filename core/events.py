@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.errors import BenchtopError
+from core.requests import ToolCall
 
 
 class FinishReason(Enum):
@@ -25,6 +26,8 @@ class FinishReason(Enum):
     """The context is full."""
     LOOP = "loop"
     """The same tokens came again and again, and the loop guard ended it."""
+    TOOL_CALLS = "tool_calls"
+    """The model ended its turn, and asked for tools to be called."""
 
 
 class TokenLogprob(Struct, frozen=True):
@@ -99,6 +102,44 @@ class TextDelta(Struct, frozen=True, tag="text"):
     """For requests that ask for it."""
 
 
+class ReasoningDelta(Struct, frozen=True, tag="reasoning"):
+    """More of what the model thinks before it answers. Its tokens' log-probabilities are told to nobody."""
+
+    index: int
+    text: str
+    tokens: int = 1
+    """As of a `TextDelta`."""
+    so_far: SoFar | None = None
+
+
+class CallBegun(Struct, frozen=True, tag="call_begun"):
+    """The model asks for a tool. A choice's calls come one after the other, numbered from zero."""
+
+    index: int
+    call: int
+    id: str
+    name: str
+    """One of the request's tools."""
+
+
+class CallArguments(Struct, frozen=True, tag="call_arguments"):
+    """More of a call's arguments; all of them together are one JSON object."""
+
+    index: int
+    call: int
+    text: str
+    tokens: int = 1
+    """As of a `TextDelta`."""
+    so_far: SoFar | None = None
+
+
+class CallEnded(Struct, frozen=True, tag="call_ended"):
+    """A call's arguments are whole."""
+
+    index: int
+    call: int
+
+
 class Finished(Struct, frozen=True, tag="finished"):
     """The last event of a choice."""
 
@@ -162,7 +203,8 @@ class Embedded(Struct, frozen=True, tag="embedded"):
     """Little-endian float32."""
 
 
-Event = Prefilled | TextDelta | Heard | Embedded | Finished | Failed
+CallEvent = CallBegun | CallArguments | CallEnded
+Event = Prefilled | TextDelta | ReasoningDelta | CallEvent | Heard | Embedded | Finished | Failed
 
 
 class ReplyChoice(Struct, frozen=True):
@@ -173,6 +215,8 @@ class ReplyChoice(Struct, frozen=True):
     reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] = ()
     stop: str | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 class Reply(Struct, frozen=True):
@@ -203,30 +247,52 @@ def sum_usage(finished: Iterable[Usage]) -> Usage:
 
 def fold_events(events: Iterable[Event]) -> Reply:
     """The unstreamed reply; raises the error of a `Failed`."""
-    texts: dict[int, list[str]] = {}
-    logprobs: dict[int, list[TokenLogprob]] = {}
+    choices: dict[int, _ChoiceFold] = {}
     ends: dict[int, Finished] = {}
     for event in events:
         match event:
-            case TextDelta(index=index, text=text, logprobs=more):
-                texts.setdefault(index, []).append(text)
-                logprobs.setdefault(index, []).extend(more)
             case Finished(index=index):
                 ends[index] = event
             case Failed(error=error):
                 raise error
+            case TextDelta() | ReasoningDelta() | CallBegun() | CallArguments() | CallEnded():
+                choices.setdefault(event.index, _ChoiceFold()).take(event)
     order = sorted(ends)
     return Reply(
-        choices=tuple(
-            ReplyChoice(
-                index=index,
-                text="".join(texts.get(index, ())),
-                reason=ends[index].reason,
-                logprobs=tuple(logprobs.get(index, ())),
-                stop=ends[index].stop,
-            )
-            for index in order
-        ),
+        choices=tuple(choices.get(index, _ChoiceFold()).end(ends[index]) for index in order),
         usage=sum_usage(ends[index].usage for index in order),
         timings=ends[order[0]].timings if order else Timings(),
     )
+
+
+class _ChoiceFold:
+    """One choice, as far as its events have come."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._calls: dict[int, tuple[CallBegun, list[str]]] = {}
+
+    def take(self, event: TextDelta | ReasoningDelta | CallEvent) -> None:
+        match event:
+            case TextDelta(text=text, logprobs=logprobs):
+                self._text.append(text)
+                self._logprobs.extend(logprobs)
+            case ReasoningDelta(text=text):
+                self._reasoning.append(text)
+            case CallBegun(call=call):
+                self._calls[call] = event, []
+            case CallArguments(call=call, text=text):
+                self._calls[call][1].append(text)
+
+    def end(self, last: Finished) -> ReplyChoice:
+        return ReplyChoice(
+            index=last.index,
+            text="".join(self._text),
+            reason=last.reason,
+            logprobs=tuple(self._logprobs),
+            stop=last.stop,
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(ToolCall(begun.id, begun.name, "".join(text)) for begun, text in self._calls.values()),
+        )

@@ -46,6 +46,28 @@ class Tool(Struct, frozen=True):
     description: str = ""
     parameters: str = "{}"
     """The JSON Schema of its arguments."""
+    strict: bool = False
+    """Whether calls of it must keep to `parameters`, whatever the model makes of them otherwise."""
+
+
+class Calling(Enum):
+    """Whether the model is to ask for tools."""
+
+    AUTO = "auto"
+    """As it sees fit."""
+    NONE = "none"
+    """Not; the tools stay in the prompt, so that what was cached of it holds."""
+    REQUIRED = "required"
+    """It asks for one at least."""
+
+
+class CallOf(Struct, frozen=True):
+    """The model asks for this tool."""
+
+    name: str
+
+
+ToolChoice = Calling | CallOf
 
 
 class Message(Struct, frozen=True):
@@ -58,6 +80,8 @@ class Message(Struct, frozen=True):
     """Of the assistant."""
     tool_call_id: str | None = None
     """Which call this is the result of."""
+    reasoning: str = ""
+    """What the assistant thought before it said this."""
 
     @property
     def text(self) -> str:
@@ -72,6 +96,8 @@ class Conversation(Struct, frozen=True, tag="conversation"):
     template_arguments: Mapping[str, Scalar] = field(default_factory=dict)
     """Extra variables for the template; reserved names are refused where they enter."""
     tools: tuple[Tool, ...] = ()
+    continued: bool = False
+    """The last message is the assistant's, and is to be gone on with."""
 
 
 class RawText(Struct, frozen=True, tag="text"):
@@ -87,6 +113,20 @@ class RawTokens(Struct, frozen=True, tag="tokens"):
 
 
 Prompt = Conversation | RawText | RawTokens
+
+
+class ReasoningWish(Struct, frozen=True):
+    """What a request says of the thinking before an answer. None leaves it to the model's chat template."""
+
+    think: bool | None = None
+    effort: str | None = None
+    """A word that chat templates know, as `low`."""
+    budget: int | None = None
+    """Tokens of thinking at most; the thought is then ended, and the answer begins."""
+    message: str = ""
+    """What the model is made to have thought last where the budget ends its thought."""
+    inline: bool = False
+    """Leave the thought in the answer's text, as the model wrote it."""
 
 
 class SamplingWish(Struct, frozen=True):
@@ -209,6 +249,11 @@ class Generation(Struct, frozen=True):
     stop: tuple[str, ...] = ()
     n: int = 1
     constraint: Constraint | None = None
+    tool_choice: ToolChoice = Calling.AUTO
+    """Of a conversation's tools."""
+    parallel_calls: bool = True
+    """Whether one answer may ask for several tools."""
+    reasoning: ReasoningWish = ReasoningWish()
     ignore_eos: bool = False
     """Go on past the model's end-of-generation tokens (for measuring)."""
     cache: bool = True

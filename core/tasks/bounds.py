@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.errors import ContextExceeded, RequestError
-from core.requests import Conversation, Generation, RawText, RawTokens, TextPart
+from core.requests import Conversation, Generation, Message, RawText, RawTokens, Tool
 
 SHORT_BYTES: Final = 64 * 1024
 """Bytes of text that is read in some milliseconds."""
@@ -38,17 +38,21 @@ def bound_bytes(context: int) -> int:
 def count_prompt_bytes(request: Generation) -> int:
     """Bytes of UTF-8 in a prompt, four for a token; quick."""
     match request.prompt:
-        case Conversation(messages=messages):
-            return sum(
-                count_text_bytes(part.text)
-                for message in messages
-                for part in message.parts
-                if isinstance(part, TextPart)
-            )
+        case Conversation(messages=messages, tools=tools):
+            return sum(map(_count_message_bytes, messages)) + sum(map(_count_tool_bytes, tools))
         case RawText(text=text):
             return count_text_bytes(text)
         case RawTokens(tokens=tokens):
             return 4 * len(tokens)
+
+
+def _count_message_bytes(message: Message) -> int:
+    calls = (text for call in message.tool_calls for text in (call.name, call.arguments))
+    return sum(map(count_text_bytes, (*(part.text for part in message.parts), message.reasoning, *calls)))
+
+
+def _count_tool_bytes(tool: Tool) -> int:
+    return sum(map(count_text_bytes, (tool.name, tool.description, tool.parameters)))
 
 
 def count_text_bytes(text: str) -> int:
