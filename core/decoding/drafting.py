@@ -71,6 +71,8 @@ class _Feed:
 class DraftModel:
     """Guesses with a model of its own, greedily. Its sequences follow those of the large model."""
 
+    reading = False
+
     def __init__(self, name: str, model: TrimmingModel, vocabulary: int) -> None:
         """`vocabulary`: token ids of the large model; the draft's may have more or fewer."""
         self.name = name
@@ -148,7 +150,9 @@ class DraftModel:
         feeds: dict[int, _Feed] = {}
         room = min(self._model.spec.batch, max(SMALLEST_CHUNK_TOKENS, int(self._rate * STALL_SECONDS)))
         for index, wish in enumerate(wishes):
-            if not room or not (self._fits(wish, wishes) or (self._drop_idle(wishes) and self._fits(wish, wishes))):
+            if not room or not wish.most:
+                continue
+            if not (self._fits(wish, wishes) or (self._drop_idle(wishes) and self._fits(wish, wishes))):
                 continue
             line = self._line(wish, wishes)
             if line is None:
@@ -171,7 +175,7 @@ class DraftModel:
         taken = {key: len(line.tokens) for key, line in self._lines.items()}
         taken |= {each.key: len(each.tokens) + each.most for each in wishes if each.key in taken}
         taken[wish.key] = length
-        return wish.most > 0 and length <= spec.context and sum(taken.values()) <= spec.cells
+        return length <= spec.context and sum(taken.values()) <= spec.cells
 
     def _drop_idle(self, wishes: Sequence[GuessWish]) -> bool:
         """Forget the sequences that no caller wants continued now; whether there were any."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from core.decoding.runs import Occurrence, RunIndex
-from core.decoding.speculate import PROMPT_LOOKUP, GuessWish
+from core.decoding.speculate import MOST_GUESSES, PROMPT_LOOKUP, GuessWish
 from core.decoding.text_pool import PooledRun, TextPool
 
 LEARNED_AT_ONCE_TOKENS = 8_192
-"""Of a long prompt, so that streams beside it wait for a few milliseconds at most."""
+"""In one step, of long prompts and of what is in the pool: streams wait for a few milliseconds at most."""
 FIRM_TOKENS = 8
 """While a run of so many tokens goes on, no longer one is looked for."""
 LEAD_TOKENS = 8
@@ -21,25 +21,27 @@ LEAD_TOKENS = 8
 
 
 class PromptLookup:
-    """Guesses by what was written before. The pool goes with it."""
+    """Guesses by what was written before."""
 
     name = PROMPT_LOOKUP
     promised = 0
 
-    def __init__(self, pool: TextPool | None = None) -> None:
-        self._pool = TextPool() if pool is None else pool
+    def __init__(self) -> None:
+        self._pool = TextPool()
         self._lines: dict[Hashable, _LookupLine] = {}
+        self.reading = False
 
     def weigh(self, wishes: Sequence[GuessWish]) -> list[int]:
-        return [self._line(wish).advance(wish, self._pool) for wish in wishes]
+        lines = [self._lines.setdefault(wish.key, _LookupLine()) for wish in wishes]
+        left = LEARNED_AT_ONCE_TOKENS
+        for waiting, line, wish in zip(range(len(wishes), 0, -1), lines, wishes, strict=True):
+            left -= line.learn(wish.tokens, left // waiting)
+        left -= self._pool.learn(left)
+        self.reading = LEARNED_AT_ONCE_TOKENS - left > len(wishes) * (1 + MOST_GUESSES)
+        return [line.advance(wish, self._pool) for line, wish in zip(lines, wishes, strict=True)]
 
     def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
-        found = []
-        for wish in wishes:
-            line = self._line(wish)
-            line.advance(wish, self._pool)
-            found.append(line.copy(wish, self._pool))
-        return found
+        return [self._lines[wish.key].copy(wish, self._pool) for wish in wishes]
 
     def forget(self, wish: GuessWish) -> None:
         """What was written stays in the pool."""
@@ -49,9 +51,7 @@ class PromptLookup:
 
     def shutdown(self) -> None:
         self._lines.clear()
-
-    def _line(self, wish: GuessWish) -> _LookupLine:
-        return self._lines.setdefault(wish.key, _LookupLine())
+        self._pool = TextPool()
 
 
 class _LookupLine:
@@ -69,15 +69,21 @@ class _LookupLine:
 
     @property
     def _length(self) -> int:
-        """Of the longest run; its own text's where both are alike."""
+        """Tokens of the longer run; zero without any."""
         return max(self._own.length if self._own else 0, self._pooled.length if self._pooled else 0)
+
+    def learn(self, tokens: Sequence[int], most: int) -> int:
+        """Learn the sequence's next tokens, at most so many; returns how many there were."""
+        # What the last token ends foretells nothing yet.
+        count = min(most, max(0, len(tokens) - 1 - self._index.learned))
+        self._index.learn(tokens, self._index.learned + count)
+        return count
 
     def advance(self, wish: GuessWish, pool: TextPool) -> int:
         """Find the runs at the sequence's end; returns the length of the longer one, zero without any."""
         tokens, drawn = wish.tokens, len(wish.tokens) - self._seen
         if drawn <= 0:
             return self._length
-        self._index.learn(tokens, min(len(tokens) - 1, self._index.learned + LEARNED_AT_ONCE_TOKENS))
         fresh = list(tokens[-drawn:]) if self._seen else []
         self._seen = len(tokens)
         own, pooled = self._own, self._pooled

@@ -32,13 +32,12 @@ class RunIndex:
         """For the end of each run, from the text's first on, where the same tokens ended the time before; -1 for never.
         So all places can be walked through, the latest first."""
 
-    @property
-    def learned(self) -> int:
+        self.learned = 0
         """Runs that end behind so many tokens or fewer are known."""
-        return len(self._before) + RUN_TOKENS - 1 if self._before else 0
 
     def learn(self, text: Sequence[int], end: int) -> None:
         """Know the runs of the text's first `end` tokens."""
+        self.learned = max(self.learned, end)
         first = len(self._before)
         if end - first < RUN_TOKENS:
             return

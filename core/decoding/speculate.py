@@ -14,6 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.contract.models import Model, Trims
 from core.decoding.balance import Balance
 from core.decoding.guess_plan import Odds, PassCosts, choose_counts
 from core.snapshots import DraftStats, PositionStats
@@ -25,8 +26,8 @@ MOST_GUESSES = 31
 FIRM_TOKENS = 8
 """Guesses that go by so many tokens are made while others rest."""
 SEARCH_SHARE = 0.005
-"""Of a plain step, for which it is looked while guesses rest whether a text is copied; a model that is so small that it
-takes longer is not held up."""
+"""Of the time, for which it is looked while guesses rest whether a text is copied: where a look takes a larger share of
+a step, there is none in each."""
 SMOOTHING_SHARE = 0.3
 
 
@@ -57,13 +58,19 @@ class Proposer(Protocol):
         """Bytes of memory that it will take in the end."""
         ...
 
+    @property
+    def reading(self) -> bool:
+        """Whether the last `weigh` took longer than usual, for it read what need not be read again."""
+        ...
+
     def weigh(self, wishes: Sequence[GuessWish]) -> list[int]:
         """How far there is something to go by: for each wish a number of tokens, the more the likelier the guesses;
         zero where there would be none. Cheap beside `propose`, if that is not cheap itself."""
         ...
 
     def propose(self, wishes: Sequence[GuessWish]) -> list[list[int]]:
-        """For each wish at most so many tokens, none where there is nothing to go by. Raises EngineError."""
+        """For each wish at most so many tokens, none where there is nothing to go by. The sequences are those that were
+        weighed last. Raises EngineError."""
         ...
 
     def forget(self, wish: GuessWish) -> None:
@@ -101,8 +108,8 @@ class Speculation:
         self._weighing = 0.0
         self._drafting = 0.0
         """Seconds that the guesses of the step took to choose, and to make."""
-        self._search = 0.0
-        """Seconds that choosing takes, smoothed."""
+        self._search_debt = 0.0
+        """Seconds that looking took while guesses rest, beyond SEARCH_SHARE of the steps since."""
         self._round = 0.0
         """Seconds that one guess for each sequence takes to make, smoothed."""
         self._stats = DraftStats(proposer.name)
@@ -123,14 +130,15 @@ class Speculation:
         self._running, self._weighing, self._drafting = len(wishes), 0.0, 0.0
         none: list[list[int]] = [[] for _ in wishes]
         balance = self._balance(len(wishes))
-        if not balance.guesses or (balance.rests and self._search > SEARCH_SHARE * balance.usual):
+        if not balance.guesses or (balance.rests and self._owes_time(balance)):
             return none
         began = time.perf_counter()
         runs = self._proposer.weigh(wishes)
         counts = self._counts(wishes, runs) if any(runs) else [0] * len(wishes)
         chosen = time.perf_counter()
         self._weighing = chosen - began
-        self._search += (self._weighing - self._search) * SMOOTHING_SHARE
+        if balance.rests and not self._proposer.reading:
+            self._search_debt = max(0.0, self._search_debt + self._weighing - SEARCH_SHARE * balance.usual)
         if not any(counts):
             return none
         self._runs = {wish.key: run for wish, run in zip(wishes, runs, strict=True)}
@@ -150,10 +158,7 @@ class Speculation:
             balance.plain(seconds, self._weighing)
             self._book(self.spent, outcomes)
             return
-        width = self._running + guessed
-        # A pass costs no more than its tokens one by one: what it took beyond that was a disturbance.
-        seconds = min(seconds, balance.usual * width / self._running)
-        self._pass_costs(self._running).learn(width, seconds / balance.usual)
+        self._pass_costs(self._running).learn(self._running + guessed, seconds / balance.usual)
         for outcome in outcomes:
             self._odds.learn(self._runs.get(outcome.key, 0), outcome.guessed, outcome.kept)
         self._book(balance.guessed(self.spent + seconds, kept), outcomes)
@@ -164,7 +169,16 @@ class Speculation:
             self._proposer.forget(wish)
 
     def shutdown(self) -> None:
+        self._wishes.clear()
+        self._runs.clear()
         self._proposer.shutdown()
+
+    def _owes_time(self, balance: Balance) -> bool:
+        """Whether there is to be no look in this step, for earlier ones took too long; the step pays for its share."""
+        if self._search_debt <= 0:
+            return False
+        self._search_debt -= SEARCH_SHARE * balance.usual
+        return True
 
     def _counts(self, wishes: Sequence[GuessWish], runs: Sequence[int]) -> list[int]:
         """How many guesses for each."""
@@ -186,7 +200,7 @@ class Speculation:
             return counts
         # What came true seldom may come true more often by now.
         tried = max((index for index in range(count) if most[index]), key=lambda index: runs[index], default=None)
-        return [int(index == tried and run > 0 and count < self._rows) for index, run in enumerate(runs)]
+        return [int(index == tried) for index in range(count)]
 
     def _book(self, lost: float, outcomes: Sequence[GuessOutcome]) -> None:
         """Count what came true, and the seconds lost, negative for gained ones."""
@@ -211,3 +225,12 @@ class Speculation:
 
     def _pass_costs(self, sequences: int) -> PassCosts:
         return self._costs.setdefault(sequences, PassCosts(sequences))
+
+
+def tell_why_unguessed(model: Model) -> str | None:
+    """Why nothing can be guessed ahead for a model, as a clause; None where it can."""
+    if not isinstance(model, Trims):
+        return "a wrong guess could not be taken back"
+    if model.spec.grain is not None:
+        return "what is to be reproducible is computed token by token"
+    return None

@@ -39,6 +39,8 @@ class TextPool:
         self._shelves: dict[str, _Shelf] = {}
         self._owners: OrderedDict[int, str] = OrderedDict()
         """By the text's number, those used longest ago first."""
+        self._behind: dict[str, None] = {}
+        """Owners of texts that are not learned yet, in the order in which they wrote them."""
         self._next = 0
         self._held = 0
 
@@ -48,8 +50,8 @@ class TextPool:
         return self._held
 
     def add(self, owner: str, tokens: Sequence[int]) -> None:
-        """Keep a text, and drop others for it. One that is there already becomes the latest; of one that is longer than
-        the pool, the end is kept."""
+        """Keep a text, and drop others for it; runs in it are found once it is learned. One that is there already
+        becomes the latest; of one that is longer than the pool, the end is kept."""
         text = array("i", tokens[-self._most :])
         shelf = self._shelves.get(owner)
         known = shelf.number(text) if shelf is not None else None
@@ -61,12 +63,24 @@ class TextPool:
             self._drop(next(iter(self._owners)))
         self._shelves.setdefault(owner, _Shelf()).add(self._next, text)
         self._owners[self._next] = owner
+        self._behind[owner] = None
         self._next += 1
         self._held += _cost(len(text))
 
+    def learn(self, most: int) -> int:
+        """Learn the next tokens of the texts, at most so many; returns how many there were."""
+        learned = 0
+        while self._behind and learned < most:
+            owner = next(iter(self._behind))
+            shelf = self._shelves[owner]
+            learned += shelf.learn(most - learned)
+            if not shelf.behind:
+                del self._behind[owner]
+        return learned
+
     def find(self, owner: str, tail: Sequence[int], near: PooledRun | None = None) -> PooledRun | None:
-        """The longest run at the end of `tail` that the owner's texts hold, with a token behind it; of runs alike the
-        one soonest behind `near`, else the latest."""
+        """The longest run at the end of `tail` that the owner's texts hold, as far as they are learned, with a token
+        behind it; of runs alike the one soonest behind `near`, else the latest."""
         shelf = self._shelves.get(owner)
         return shelf.find(tail, near) if shelf is not None else None
 
@@ -84,8 +98,11 @@ class TextPool:
         owner = self._owners.pop(number)
         shelf = self._shelves[owner]
         self._held -= _cost(shelf.remove(number))
+        if shelf.behind:
+            self._behind[owner] = None
         if shelf.empty:
             del self._shelves[owner]
+            self._behind.pop(owner, None)
 
 
 class _Shelf:
@@ -107,6 +124,17 @@ class _Shelf:
     @property
     def empty(self) -> bool:
         return not self._spans
+
+    @property
+    def behind(self) -> int:
+        """Tokens of the log that are not learned yet."""
+        return len(self._log) - self._index.learned
+
+    def learn(self, most: int) -> int:
+        """Learn the next tokens of the log, at most so many; returns how many there were."""
+        count = min(most, self.behind)
+        self._index.learn(self._log, self._index.learned + count)
+        return count
 
     def number(self, text: array[int]) -> int | None:
         return self._numbers.get(_digest(text))
@@ -150,10 +178,9 @@ class _Shelf:
         self._log.append(BREAK_INTEGER)
         self._whose.extend(array("i", [len(self._order)]) * (len(text) + 1))
         self._order.append(number)
-        self._index.learn(self._log, len(self._log))
 
     def _rebuild(self) -> None:
-        """Without the blanks."""
+        """Without the blanks. All is learned anew then, in parts: at once it would hold up streams."""
         texts = {number: self._log[begin:end] for number, (begin, end) in self._spans.items()}
         self._spans, self._log, self._whose, self._order = {}, array("i"), array("i"), []
         self._index, self._blank = RunIndex(), 0

@@ -11,7 +11,7 @@ from core.contract.models import Model, TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel, compare_sizes, compare_vocabularies
 from core.decoding.lookup import PromptLookup
-from core.decoding.speculate import NOTHING, PROMPT_LOOKUP
+from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, tell_why_unguessed
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, attach_paths
 from core.models.formats.read import read_header
 from core.serving.ability import find_kind
@@ -82,9 +82,10 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
     """
     if chosen is Simple.NOTHING or find_kind(loaded.model) is not ModelKind.CHAT:
         return loaded
-    if note := _tell_why_not(loaded):
+    if why := tell_why_unguessed(loaded.model):
         if chosen is Simple.USUAL:
             return loaded
+        note = f"Nothing is guessed ahead for it with {loaded.engine}: {why}."
         return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, note), identity=loaded.identity)
     if isinstance(chosen, Simple):
         return LoadedModel(loaded.model, loaded.engine, loaded.notes, PromptLookup(), loaded.identity)
@@ -100,15 +101,6 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
         loaded.shutdown()
         raise
     return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), proposer, loaded.identity)
-
-
-def _tell_why_not(loaded: LoadedModel) -> str | None:
-    """Why nothing can be guessed ahead for a model; None where it can."""
-    if not isinstance(loaded.model, Trims):
-        return f"Nothing is guessed ahead for it: with {loaded.engine} a wrong guess could not be taken back."
-    if loaded.model.spec.grain is not None:
-        return "Nothing is guessed ahead for it: what is to be reproducible is computed token by token."
-    return None
 
 
 def _options(model: Model) -> LoadOptions:

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from core.contract.models import TokenModel, Trims
+from core.contract.models import TokenModel
 from core.contract.step import Step, Work
-from core.decoding.speculate import GuessOutcome, GuessWish, Proposer, Speculation
-from core.models.fit.sizing import count_outputs
+from core.decoding.speculate import GuessOutcome, GuessWish, Proposer, Speculation, tell_why_unguessed
+from core.models.fit.sizing import count_drawn_rows
 from core.serving.sequence import ServedChoice
 from core.snapshots import DraftStats
 from core.telemetry.log import get_logger
@@ -24,13 +24,10 @@ class Guesser:
     """Belongs to the loop's thread, save `stats`. Without a proposer it does nothing."""
 
     def __init__(self, model: TokenModel, proposer: Proposer | None) -> None:
-        rows = min(model.spec.batch, count_outputs(model.spec))
-        self._speculation = Speculation(proposer, rows) if proposer is not None else None
+        self._speculation = Speculation(proposer, count_drawn_rows(model.spec)) if proposer is not None else None
         self._problem = ""
-        if self._speculation is not None and not isinstance(model, Trims):
-            self._give_up("this model cannot take back a wrong guess")
-        elif self._speculation is not None and model.spec.grain is not None:
-            self._give_up("what is reproducible is computed token by token")
+        if self._speculation is not None and (why := tell_why_unguessed(model)):
+            self._give_up(why)
 
     def stats(self) -> DraftStats | None:
         """From any thread."""

@@ -6,11 +6,11 @@ import time
 
 from msgspec import Struct
 
-from core.contract.models import TokenModel, Trims
+from core.contract.models import TokenModel
 from core.contract.step import SequenceId, Work
 from core.decoding.lookup import PromptLookup
-from core.decoding.speculate import GuessOutcome, GuessWish, Speculation
-from core.models.fit.sizing import count_outputs
+from core.decoding.speculate import GuessOutcome, GuessWish, Speculation, tell_why_unguessed
+from core.models.fit.sizing import count_drawn_rows
 from core.requests import Sampling
 
 BEGUN_TOKENS = 24
@@ -62,7 +62,7 @@ def count_room(copied: int) -> int:
 def measure_copying(model: TokenModel, copied: int) -> CopyRate | None:
     """Copy `copied` tokens of a text with prompt lookup. None where nothing is guessed for the model, or where its
     context is too small."""
-    if not isinstance(model, Trims) or model.spec.grain is not None:
+    if tell_why_unguessed(model):
         return None
     text = model.tokenizer.encode(TEXT, special=False, begin=True)
     prompt = text + model.tokenizer.encode(TEXT, special=False)[:BEGUN_TOKENS]
@@ -72,7 +72,7 @@ def measure_copying(model: TokenModel, copied: int) -> CopyRate | None:
     try:
         for start in range(0, len(prompt) - 1, model.spec.batch):
             model.step([Work(sequence, prompt[start : min(start + model.spec.batch, len(prompt) - 1)], sample=False)])
-        speculation = Speculation(PromptLookup(), min(model.spec.batch, count_outputs(model.spec)))
+        speculation = Speculation(PromptLookup(), count_drawn_rows(model.spec))
         tokens = list(prompt)
         _draw(model, sequence, tokens, speculation, WARM_UP_TOKENS)
         warm, began = len(tokens), time.perf_counter()

@@ -27,6 +27,7 @@ class GuessingStub:
 
     name = "stub"
     promised = 0
+    reading = False
 
     def weigh(self, wishes: Sequence[GuessWish]) -> list[int]:
         return [64] * len(wishes)

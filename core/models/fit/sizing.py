@@ -135,6 +135,11 @@ def count_outputs(spec: ModelSpec) -> int:
     return count_outputs_for(spec.sequences, spec.slots)
 
 
+def count_drawn_rows(spec: ModelSpec) -> int:
+    """Tokens that a step may draw behind, guessed ones and those that are due."""
+    return min(spec.batch, count_outputs(spec))
+
+
 def count_outputs_for(sequences: int, slots: int) -> int:
     """`count_outputs` of a model that is not loaded."""
     return max(sequences, slots * OUTPUTS_PER_SLOT)

@@ -164,6 +164,16 @@ def test_more_sequences_than_the_draft_model_holds_take_turns() -> None:
         assert [text(guess) for guess in draft.propose([GuessWish(key, PROMPT, 2)])] == ["ab"]
 
 
+def test_a_sequence_that_wants_no_guesses_takes_nothing_from_idle_ones() -> None:
+    model = Noting(LoadOptions(ctx_size=256, slots=1))
+    draft = drafted(model)
+    draft.propose([GuessWish("a", PROMPT, 2)])
+    assert draft.propose([GuessWish("b", PROMPT, 0)]) == [[]]
+    model.computed.clear()
+    draft.propose([GuessWish("a", [*PROMPT, *b"ab"], 1)])
+    assert sum(model.computed) < len(PROMPT)
+
+
 def test_a_guess_that_the_large_model_does_not_know_is_none() -> None:
     draft = DraftModel("echo", echo(), vocabulary=ord("c"))
     assert [text(guess) for guess in draft.propose([GuessWish("a", PROMPT, 5)])] == ["ab"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.decoding.lookup import FIRM_TOKENS, LEAD_TOKENS, PromptLookup
+from core.decoding.lookup import FIRM_TOKENS, LEAD_TOKENS, LEARNED_AT_ONCE_TOKENS, PromptLookup
 from core.decoding.runs import RUN_TOKENS
 from core.decoding.speculate import GuessWish
 
@@ -16,7 +16,9 @@ FILE = list(range(100, 140))
 def guess(
     lookup: PromptLookup, tokens: Sequence[int], most: int = 6, key: str = "a", owner: str | None = "me"
 ) -> list[int]:
-    (found,) = lookup.propose([GuessWish(key, tokens, most, owner=owner)])
+    wish = GuessWish(key, tokens, most, owner=owner)
+    lookup.weigh([wish])
+    (found,) = lookup.propose([wish])
     return found
 
 
@@ -138,3 +140,32 @@ def test_a_forgotten_sequence_leaves_nothing_of_itself_behind() -> None:
     guess(lookup, [1, 2, 3, 1, 2], key="a", owner=None)
     lookup.forget(GuessWish("a", [1, 2, 3, 1, 2], 0))
     assert guess(lookup, [1, 2, 3], key="a", owner=None) == []
+
+
+def test_a_shutdown_leaves_nothing_of_what_was_written() -> None:
+    lookup = PromptLookup()
+    lookup.forget(GuessWish("a", FILE, 0, owner="me"))
+    assert guess(lookup, FILE[:3], 2, key="b") == FILE[3:5]
+    lookup.shutdown()
+    assert guess(lookup, FILE[:3], 2, key="b") == []
+
+
+def test_long_prompts_share_what_is_read_in_one_step() -> None:
+    lookup = PromptLookup()
+    text = list(range(LEARNED_AT_ONCE_TOKENS * 3 // 4))
+    lengths = []
+    for copied in (3, 4, 5):
+        wishes = [GuessWish(key, [*text, *text[-9:][:copied]], 1) for key in "ab"]
+        lengths.append((lookup.weigh(wishes), lookup.reading))
+    assert lengths == [([0, 0], True), ([4, 4], True), ([5, 5], False)]
+
+
+def test_what_another_request_wrote_at_length_is_read_in_parts_too() -> None:
+    lookup = PromptLookup()
+    text = list(range(2 * LEARNED_AT_ONCE_TOKENS - 9))
+    lookup.forget(GuessWish("a", text, 0, owner="me"))
+    assert guess(lookup, text[-9:-6], 2, key="b") == []
+    assert lookup.reading
+    assert guess(lookup, text[-9:-5], 2, key="b") == text[-5:-3]
+    guess(lookup, text[-9:-4], 2, key="b")
+    assert not lookup.reading

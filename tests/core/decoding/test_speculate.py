@@ -4,7 +4,14 @@ import time
 from collections.abc import Sequence
 
 from core.decoding.balance import FIRST_PLAIN_STEPS
-from core.decoding.speculate import FIRM_TOKENS, MOST_GUESSES, GuessOutcome, GuessWish, Speculation
+from core.decoding.speculate import (
+    FIRM_TOKENS,
+    MOST_GUESSES,
+    SEARCH_SHARE,
+    GuessOutcome,
+    GuessWish,
+    Speculation,
+)
 from core.snapshots import PositionStats
 from tests.fakes.guessing import GuessingStub
 
@@ -116,6 +123,52 @@ def test_where_looking_takes_as_long_as_a_step_it_soon_is_done_seldom() -> None:
         assert speculation.guesses([GuessWish("a", [1], 9)]) == [[]]
         speculation.learn([GuessOutcome("a", 0, 0)], 0.001)
     assert proposer.looked < 5
+
+
+def test_a_look_that_took_long_is_followed_by_steps_without_one_that_pay_for_it() -> None:
+    proposer = Sevens()
+    speculation = warm(proposer)
+    speculation._balance(1).guessed(9.0, 0)
+    speculation._search_debt = 3.5 * SEARCH_SHARE
+    assert [bool(count) for count in run_steps(speculation, 5, right=True)] == [False] * 4 + [True]
+
+
+class Reading(Sevens):
+    """Takes long over a prompt, and says so."""
+
+    reading = True
+
+    def weigh(self, wishes: Sequence[GuessWish]) -> list[int]:
+        found = super().weigh(wishes)
+        if self.reading:
+            time.sleep(0.02)
+        return found
+
+
+def test_reading_a_prompt_is_no_reason_to_look_less_often_whether_a_text_is_copied() -> None:
+    proposer = Reading(0)
+    speculation = warm(proposer)
+    speculation._balance(1).guessed(9.0, 0)
+    assert run_steps(speculation, 1, right=True) == [0]
+    proposer.run, proposer.reading = 64, False
+    assert run_steps(speculation, 1, right=True) != [0]
+
+
+def test_a_step_that_took_longer_than_its_tokens_one_by_one_is_a_loss_all_the_same() -> None:
+    speculation = warm()
+    speculation.guesses([GuessWish("a", [1], 1)])
+    speculation.learn([GuessOutcome("a", 1, 1)], 3.0)
+    assert abs(speculation.stats.seconds_lost - 1.0) < 0.1
+    assert speculation.stats.seconds_gained == 0
+
+
+def test_a_shutdown_forgets_all_sequences() -> None:
+    proposer = Sevens()
+    speculation = warm(proposer)
+    run_steps(speculation, 1, right=True)
+    speculation.shutdown()
+    speculation.forget("a")
+    assert proposer.forgotten == []
 
 
 def test_a_sequence_is_forgotten_once_with_all_that_it_came_to_be() -> None:

@@ -274,7 +274,7 @@ async def test_a_model_that_takes_nothing_back_is_served_without_guesses() -> No
         stats = host.snapshot().draft
     assert stats is not None
     assert stats.guessed == 0
-    assert "cannot take back" in stats.problem
+    assert "could not be taken back" in stats.problem
 
 
 async def test_nothing_is_told_of_guesses_where_there_are_none() -> None:
