@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from operator import setitem
 from typing import Final
@@ -25,11 +25,22 @@ from api.http.replies import Headers
 from api.http.settle import JsonBody
 from api.openai.chat_writer import ChatDialect
 from api.openai.constraints import read_constraint
+from api.openai.generation_fields import (
+    build_unsupported,
+    is_timed,
+    list_dropped_common,
+    list_vain_common,
+    read_limit,
+    read_priority,
+    read_sampling,
+    read_stop,
+    refuse_unsupported_common,
+)
 from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, WireTextPart
 from core.chat.template import RESERVED
 from core.errors import RequestError
 from core.names import clean_name
-from core.requests import Conversation, Generation, Message, Priority, SamplingWish, Scalar
+from core.requests import Conversation, Generation, Message, Scalar
 from core.requests import TextPart as CoreText
 from core.serving.host import Traits
 from core.snapshots import ModelKind
@@ -45,13 +56,6 @@ FOR_TEMPLATES: Final = {
     "think": "enable_thinking",
 }
 """Fields that change the prompt where a chat template reads the variable."""
-TIERS: Final = {
-    "auto": Priority.NORMAL,
-    "default": Priority.NORMAL,
-    "flex": Priority.BATCH,
-    "priority": Priority.INTERACTIVE,
-}
-"""What `service_tier` asks for."""
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 BODY: Final = JsonBody(ChatRequest)
@@ -105,13 +109,9 @@ def list_dropped(body: ChatRequest) -> Iterator[str]:
         yield "tools"
     if body.functions:
         yield "functions"
-    if body.service_tier and body.service_tier not in TIERS:
-        yield "service_tier"
     if _is_outdone(body, "think"):
         yield "think"
-    other = body.max_completion_tokens or body.max_tokens
-    if other is not None and body.n_predict not in (None, other):
-        yield "n_predict"
+    yield from list_dropped_common(body)
 
 
 def _is_outdone(body: ChatRequest, field: str) -> bool:
@@ -126,10 +126,7 @@ def list_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
             asked = getattr(body, field) is not None and not _is_outdone(body, field)
             if asked and not re.search(rf"\b{variable}\b", traits.template):
                 yield field
-    if traits.vocabulary is not None and any(token >= traits.vocabulary for token, _ in _biases(body.logit_bias or {})):
-        yield "logit_bias"
-    if body.stream and not traits.stepwise:
-        yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
+    yield from list_vain_common(body, traits)
 
 
 def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = "") -> Generation:
@@ -138,18 +135,16 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
     """
     _refuse_unsupported(body)
-    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    options = body.stream_options
+    limit = read_limit(body)
     return Generation(
         model=clean_name(body.model) if body.model else "",
         prompt=Conversation(
             messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)),
             template_arguments=_template_arguments(body),
         ),
-        sampling=_sampling(body),
-        max_tokens=_max_tokens(body),
-        # An empty text stands everywhere, and so marks nothing.
-        stop=tuple(text for text in stop if text),
+        sampling=read_sampling(body, _count_logprobs(body)),
+        max_tokens=None if limit == -1 else limit,
+        stop=read_stop(body),
         n=body.n or 1,
         constraint=read_constraint(body),
         ignore_eos=bool(body.ignore_eos),
@@ -157,39 +152,25 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
         cache_salt=body.cache_salt or None,
         reproducible=bool(body.reproducible),
         tell_prefill=bool(body.stream and body.return_progress),
-        tell_timings=bool(body.stream and (body.timings_per_token or (options and options.continuous_usage_stats))),
+        tell_timings=is_timed(body),
         tenant=tenant,
-        priority=_priority(body),
+        priority=read_priority(body),
         request_id=request_id,
     )
-
-
-def _priority(body: ChatRequest) -> Priority:
-    if isinstance(body.priority, Priority):
-        return body.priority
-    if body.priority:
-        return Priority.BATCH if body.priority > 0 else Priority.INTERACTIVE
-    return TIERS.get(body.service_tier or "", Priority.NORMAL)
 
 
 def _refuse_unsupported(body: ChatRequest) -> None:
     tool_choice, function_call = _describe_value(body.tool_choice), _describe_value(body.function_call)
     # Tools that shall not be called change nothing.
     if tool_choice != "none" and any(_is_callable(tool) for tool in body.tools or ()):
-        raise _build_unsupported("tools", "tools")
+        raise build_unsupported("tools", "tools")
     if function_call != "none" and body.functions:
-        raise _build_unsupported("functions", "functions")
+        raise build_unsupported("functions", "functions")
     if tool_choice not in NO_CALL:
-        raise _build_unsupported("tool_choice", "a tool choice other than `none` and `auto`")
+        raise build_unsupported("tool_choice", "a tool choice other than `none` and `auto`")
     if function_call not in NO_CALL:
-        raise _build_unsupported("function_call", "a function call other than `none` and `auto`")
-    if body.best_of is not None and body.best_of not in (0, 1, body.n or 1):
-        raise _build_unsupported("best_of", "choosing the best of more answers than are asked for")
-    if body.min_tokens and not (body.ignore_eos and not body.stop):
-        raise RequestError(
-            "This server does not support `min_tokens` yet; send the request without it, or with `ignore_eos`.",
-            "min_tokens",
-        )
+        raise build_unsupported("function_call", "a function call other than `none` and `auto`")
+    refuse_unsupported_common(body)
 
 
 def _is_callable(tool: Raw) -> bool:
@@ -214,13 +195,9 @@ class _Tool(msgspec.Struct):
     type: str
 
 
-def _build_unsupported(field: str, what: str) -> RequestError:
-    return RequestError(f"This server does not support {what} yet; send the request without `{field}`.", field)
-
-
 def _message(message: ChatMessage, path: str) -> Message:
     if message.tool_calls:
-        raise _build_unsupported(f"{path}.tool_calls", "tool calls")
+        raise build_unsupported(f"{path}.tool_calls", "tool calls")
     return Message(role=message.role, parts=tuple(_parts(message, path)), name=message.name)
 
 
@@ -270,48 +247,7 @@ def _template_arguments(body: ChatRequest) -> dict[str, Scalar]:
     return arguments
 
 
-def _max_tokens(body: ChatRequest) -> int | None:
-    """None for any number."""
-    given = {
-        name: value
-        for name in ("max_completion_tokens", "max_tokens", "n_predict")
-        if (value := getattr(body, name)) is not None
-    }
-    for name, value in given.items():
-        if value == 0:
-            raise RequestError(f"The field `{name}` is wrong: expected at least 1, or -1 for as many as fit.", name)
-    old, new = body.max_tokens, body.max_completion_tokens
-    if old is not None and new is not None and old != new:
-        raise RequestError(
-            f"`max_tokens` is {old} and `max_completion_tokens` is {new}; send one of them.", "max_completion_tokens"
-        )
-    # llama.cpp's own name counts where OpenAI's are left out.
-    limit = next(iter(given.values()), -1)
-    return None if limit < 0 else limit
-
-
-def _sampling(body: ChatRequest) -> SamplingWish:
+def _count_logprobs(body: ChatRequest) -> int | None:
     if body.top_logprobs and not body.logprobs:
         raise RequestError("`top_logprobs` needs `logprobs` to be true.", "top_logprobs")
-    return SamplingWish(
-        temperature=body.temperature,
-        top_k=None if body.top_k is None else max(body.top_k, 0),
-        top_p=body.top_p,
-        min_p=body.min_p,
-        typical_p=body.typical_p,
-        repeat_penalty=body.repeat_penalty,
-        repeat_last_n=body.repeat_last_n,
-        frequency_penalty=body.frequency_penalty,
-        presence_penalty=body.presence_penalty,
-        logit_bias=None if body.logit_bias is None else tuple(_biases(body.logit_bias)),
-        seed=body.seed,
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-    )
-
-
-def _biases(biases: Mapping[str, float]) -> Iterator[tuple[int, float]]:
-    for token, bias in biases.items():
-        # The length keeps int() from the digits of a novel; no vocabulary has ids of ten digits.
-        if not (token.isascii() and token.isdigit() and len(token) < 10):
-            raise RequestError(f"`logit_bias` maps token ids to numbers; {token[:32]!r} is no token id.", "logit_bias")
-        yield int(token), bias
+    return (body.top_logprobs or 0) if body.logprobs else None

@@ -22,7 +22,8 @@ from api.http.field_rules import Json, tell_ignored
 from api.http.live import LiveStreams
 from api.http.settle import JsonBody, Wire
 from api.openai import fields
-from api.openai.wire import ModelName, Natural
+from api.openai.generation_fields import ModelName
+from api.openai.wire import Natural
 from core.errors import RequestError
 from core.events import Event
 from core.names import clean_name

@@ -13,20 +13,11 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from api.http.field_rules import Json
 from api.http.settle import Wire
 from api.openai import fields
-from api.openai.constraints import NEUTRAL, ConstraintFields
+from api.openai.generation_fields import ONE_LIMIT, GenerationFields
 from core.chat.template import RESERVED
-from core.requests import Priority, Role, Scalar
+from core.requests import Role, Scalar
 
 Natural = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
-"""A number of tokens; -1 stands for any number, as llama-server has it."""
-Share = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Bias = Annotated[float, Meta(ge=-100, le=100)]
-StopText = Annotated[str, Meta(max_length=1024)]
-ModelName = Annotated[str, Meta(max_length=1024)]
-"""Left out, or empty, it stands for the model that is served, see `RequestIntake.choose_model`."""
-
 _HOSTED: Final = {
     "items": {
         "type": "object",
@@ -39,12 +30,7 @@ _NONE: Final = {"maxItems": 0}
 Calling = Annotated[Raw, Meta(extra_json_schema={"enum": [None, "", "none", "auto"]})]
 """Whether the model is to call something."""
 _ARGUMENTS: Final = {"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(RESERVED)}}}
-_BIASES: Final = {"propertyNames": {"pattern": "^[0-9]{1,9}$"}}
 
-_ONE_LIMIT: Final[Json] = {
-    "anyOf": [{"properties": {name: {"type": "null"}}} for name in ("max_tokens", "max_completion_tokens")]
-}
-"""A client that sends both must give them the same value, which no schema can say."""
 _NEEDS_LOGPROBS: Final[Json] = {
     "anyOf": [
         {"properties": {"top_logprobs": {"enum": [None, 0]}}},
@@ -105,76 +91,23 @@ class ChatMessage(Wire, frozen=True):
     tool_calls: Annotated[list[Raw], Meta(extra_json_schema=_NONE)] | None = None
 
 
-class StreamOptions(Wire, frozen=True):
-    rules = fields.STREAM_OPTIONS
-
-    include_usage: bool | None = None
-    continuous_usage_stats: bool | None = None
-    """Each chunk tells the usage so far, as vLLM has it."""
-
-
-class ChatRequest(ConstraintFields, frozen=True):
+class ChatRequest(GenerationFields, frozen=True, kw_only=True):
     """The body of POST /v1/chat/completions."""
 
     rules = fields.CHAT
-    extra_neutral = {
-        **NEUTRAL,
-        "logit_bias": ([],),
-        "stream_options": ([],),
-        "reasoning_effort": ("",),
-    }
+    extra_neutral = {**GenerationFields.extra_neutral, "reasoning_effort": ("",)}
 
-    further_schema = {"allOf": [_ONE_LIMIT, _NEEDS_LOGPROBS]}
+    further_schema = {"allOf": [ONE_LIMIT, _NEEDS_LOGPROBS]}
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=65_536)]
-    model: ModelName | None = None
-
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Meta(ge=1, le=16)] | None = None
-    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
-    max_tokens: Extent | None = None
-    max_completion_tokens: Extent | None = None
-
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Share | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[str, Bias], Meta(max_length=1024, extra_json_schema=_BIASES)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     reasoning_effort: Annotated[str, Meta(max_length=32)] | None = None
     """For chat templates that read it."""
-
-    # Extensions of llama.cpp and others
-    n_predict: Extent | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    min_p: Share | None = None
-    typical_p: Share | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    repeat_last_n: Annotated[int, Meta(ge=-1, le=2**20)] | None = None
-    ignore_eos: bool | None = None
-    cache_prompt: bool | None = None
-    cache_salt: Annotated[str, Meta(max_length=256)] | None = None
-    """Only requests with the same salt share cached prefixes, as with vLLM."""
-    reproducible: bool | None = None
-    """The answer must not depend on other requests or on caches; refused where the model is not loaded for that."""
     chat_template_kwargs: Annotated[dict[str, Scalar], Meta(max_length=64, extra_json_schema=_ARGUMENTS)] | None = None
     enable_thinking: bool | None = None
     think: bool | None = None
     """The same by Ollama's name."""
-    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | Priority | None = None
-    """Above zero is batch, below zero interactive, as with vLLM; or the word."""
-    service_tier: Annotated[str, Meta(max_length=64)] | None = None
-    """OpenAI's: `flex` is batch, `priority` interactive; `priority` says more where both are given."""
-    return_progress: bool | None = None
-    """Chunks of a stream tell how far the prompt is computed."""
-    timings_per_token: bool | None = None
-    best_of: Annotated[int, Meta(ge=0, le=16, extra_json_schema={"maximum": 1})] | None = None
-    """As many as there are choices, or one."""
-    min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1, extra_json_schema={"maximum": 0})] | None = None
-    """Zero, or together with `ignore_eos`, under which no answer ends early."""
 
     # Nothing can be called here; see `api.openai.chat`.
     tools: Annotated[list[Raw], Meta(extra_json_schema=_HOSTED)] | None = None

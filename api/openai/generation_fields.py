@@ -1,0 +1,192 @@
+"""Fields that requests for text have in common, whatever their prompt: how tokens are drawn, where the answer ends, who
+goes first; and what they mean to the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from api.http.field_rules import Json
+from api.http.settle import Wire
+from api.openai import fields
+from api.openai.constraints import NEUTRAL, ConstraintFields
+from core.errors import RequestError
+from core.requests import Priority, SamplingWish
+from core.serving.host import Traits
+
+Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
+"""A number of tokens; -1 stands for any number, as llama-server has it."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+StopText = Annotated[str, Meta(max_length=1024)]
+ModelName = Annotated[str, Meta(max_length=1024)]
+"""Left out, or empty, it stands for the model that is served, see `RequestIntake.choose_model`."""
+LIMITS: Final = ("max_completion_tokens", "max_tokens", "n_predict")
+"""Names of one limit; the first that is given counts."""
+TIERS: Final = {
+    "auto": Priority.NORMAL,
+    "default": Priority.NORMAL,
+    "flex": Priority.BATCH,
+    "priority": Priority.INTERACTIVE,
+}
+"""What `service_tier` asks for."""
+_BIASES: Final = {"propertyNames": {"pattern": "^[0-9]{1,9}$"}}
+ONE_LIMIT: Final[Json] = {
+    "anyOf": [{"properties": {name: {"type": "null"}}} for name in ("max_tokens", "max_completion_tokens")]
+}
+"""A client that sends both must give them the same value, which no schema can say."""
+
+
+class StreamOptions(Wire, frozen=True):
+    rules = fields.STREAM_OPTIONS
+
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+    """Each chunk tells the usage so far, as vLLM has it."""
+
+
+class GenerationFields(ConstraintFields, frozen=True):
+    """What OpenAI has in all its requests for text, and the extensions of llama.cpp and others."""
+
+    extra_neutral = {**NEUTRAL, "logit_bias": ([],), "stream_options": ([],)}
+
+    further_schema = {"allOf": [ONE_LIMIT]}
+
+    model: ModelName | None = None
+
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=16)] | None = None
+    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
+    max_tokens: Extent | None = None
+    max_completion_tokens: Extent | None = None
+
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[str, Bias], Meta(max_length=1024, extra_json_schema=_BIASES)] | None = None
+
+    # Extensions of llama.cpp and others
+    n_predict: Extent | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Share | None = None
+    typical_p: Share | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    repeat_last_n: Annotated[int, Meta(ge=-1, le=2**20)] | None = None
+    ignore_eos: bool | None = None
+    cache_prompt: bool | None = None
+    cache_salt: Annotated[str, Meta(max_length=256)] | None = None
+    """Only requests with the same salt share cached prefixes, as with vLLM."""
+    reproducible: bool | None = None
+    """The answer must not depend on other requests or on caches; refused where the model is not loaded for that."""
+    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | Priority | None = None
+    """Above zero is batch, below zero interactive, as with vLLM; or the word."""
+    service_tier: Annotated[str, Meta(max_length=64)] | None = None
+    """OpenAI's: `flex` is batch, `priority` interactive; `priority` says more where both are given."""
+    return_progress: bool | None = None
+    """Chunks of a stream tell how far the prompt is computed."""
+    timings_per_token: bool | None = None
+    best_of: Annotated[int, Meta(ge=0, le=16, extra_json_schema={"maximum": 1})] | None = None
+    """As many as there are choices, or one."""
+    min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1, extra_json_schema={"maximum": 0})] | None = None
+    """Zero, or together with `ignore_eos`, under which no answer ends early."""
+
+
+def read_stop(body: GenerationFields) -> tuple[str, ...]:
+    """An empty text stands everywhere, and so marks nothing."""
+    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    return tuple(text for text in stop if text)
+
+
+def read_limit(body: GenerationFields) -> int | None:
+    """New tokens at most; -1 for any number, None where nothing is said. Raises RequestError for zero, and for two
+    limits that differ."""
+    given = {name: value for name in LIMITS if (value := getattr(body, name)) is not None}
+    for name, value in given.items():
+        if value == 0:
+            raise RequestError(f"The field `{name}` is wrong: expected at least 1, or -1 for as many as fit.", name)
+    old, new = body.max_tokens, body.max_completion_tokens
+    if old is not None and new is not None and old != new:
+        raise RequestError(
+            f"`max_tokens` is {old} and `max_completion_tokens` is {new}; send one of them.", "max_completion_tokens"
+        )
+    # llama.cpp's own name counts where OpenAI's are left out.
+    return next(iter(given.values()), None)
+
+
+def read_priority(body: GenerationFields) -> Priority:
+    if isinstance(body.priority, Priority):
+        return body.priority
+    if body.priority:
+        return Priority.BATCH if body.priority > 0 else Priority.INTERACTIVE
+    return TIERS.get(body.service_tier or "", Priority.NORMAL)
+
+
+def read_sampling(body: GenerationFields, logprobs: int | None) -> SamplingWish:
+    """`logprobs`: as `Sampling` has it."""
+    return SamplingWish(
+        temperature=body.temperature,
+        top_k=None if body.top_k is None else max(body.top_k, 0),
+        top_p=body.top_p,
+        min_p=body.min_p,
+        typical_p=body.typical_p,
+        repeat_penalty=body.repeat_penalty,
+        repeat_last_n=body.repeat_last_n,
+        frequency_penalty=body.frequency_penalty,
+        presence_penalty=body.presence_penalty,
+        logit_bias=None if body.logit_bias is None else tuple(read_biases(body.logit_bias)),
+        seed=body.seed,
+        logprobs=logprobs,
+    )
+
+
+def read_biases(biases: Mapping[str, float]) -> Iterator[tuple[int, float]]:
+    for token, bias in biases.items():
+        # The length keeps int() from the digits of a novel; no vocabulary has ids of ten digits.
+        if not (token.isascii() and token.isdigit() and len(token) < 10):
+            raise RequestError(f"`logit_bias` maps token ids to numbers; {token[:32]!r} is no token id.", "logit_bias")
+        yield int(token), bias
+
+
+def is_timed(body: GenerationFields) -> bool:
+    """Whether chunks of a stream say what their choice has taken so far."""
+    options = body.stream_options
+    return bool(body.stream and (body.timings_per_token or (options and options.continuous_usage_stats)))
+
+
+def list_dropped_common(body: GenerationFields) -> Iterator[str]:
+    """Fields of these that nothing can come of, whatever the model."""
+    if body.service_tier and body.service_tier not in TIERS:
+        yield "service_tier"
+    other = body.max_completion_tokens or body.max_tokens
+    if other is not None and body.n_predict not in (None, other):
+        yield "n_predict"
+
+
+def list_vain_common(body: GenerationFields, traits: Traits) -> Iterator[str]:
+    """Fields of these that nothing comes of with a model of these traits."""
+    biases = read_biases(body.logit_bias or {})
+    if traits.vocabulary is not None and any(token >= traits.vocabulary for token, _ in biases):
+        yield "logit_bias"
+    if body.stream and not traits.stepwise:
+        yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
+
+
+def refuse_unsupported_common(body: GenerationFields) -> None:
+    """Raises RequestError for values that nothing here can do."""
+    if body.best_of is not None and body.best_of not in (0, 1, body.n or 1):
+        raise build_unsupported("best_of", "choosing the best of more answers than are asked for")
+    if body.min_tokens and not (body.ignore_eos and not body.stop):
+        raise RequestError(
+            "This server does not support `min_tokens` yet; send the request without it, or with `ignore_eos`.",
+            "min_tokens",
+        )
+
+
+def build_unsupported(field: str, what: str) -> RequestError:
+    return RequestError(f"This server does not support {what} yet; send the request without `{field}`.", field)
