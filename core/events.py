@@ -100,6 +100,8 @@ class TextDelta(Struct, frozen=True, tag="text"):
     """Tokens drawn since the choice's event before; several when some of them gave no text yet."""
     so_far: SoFar | None = None
     """For requests that ask for it."""
+    ids: tuple[int, ...] = ()
+    """Of those tokens, for requests that ask for them."""
 
 
 class ReasoningDelta(Struct, frozen=True, tag="reasoning"):
@@ -215,6 +217,8 @@ class ReplyChoice(Struct, frozen=True):
     reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] = ()
     stop: str | None = None
+    ids: tuple[int, ...] = ()
+    """Of its tokens, where the request asked for them."""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
 
@@ -272,13 +276,15 @@ class _ChoiceFold:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._logprobs: list[TokenLogprob] = []
+        self._ids: list[int] = []
         self._calls: dict[int, tuple[CallBegun, list[str]]] = {}
 
     def take(self, event: TextDelta | ReasoningDelta | CallEvent) -> None:
         match event:
-            case TextDelta(text=text, logprobs=logprobs):
+            case TextDelta(text=text, logprobs=logprobs, ids=ids):
                 self._text.append(text)
                 self._logprobs.extend(logprobs)
+                self._ids.extend(ids)
             case ReasoningDelta(text=text):
                 self._reasoning.append(text)
             case CallBegun(call=call):
@@ -293,6 +299,7 @@ class _ChoiceFold:
             reason=last.reason,
             logprobs=tuple(self._logprobs),
             stop=last.stop,
+            ids=tuple(self._ids),
             reasoning="".join(self._reasoning),
             tool_calls=tuple(ToolCall(begun.id, begun.name, "".join(text)) for begun, text in self._calls.values()),
         )

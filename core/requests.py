@@ -112,7 +112,18 @@ class RawTokens(Struct, frozen=True, tag="tokens"):
     tokens: tuple[int, ...]
 
 
-Prompt = Conversation | RawText | RawTokens
+class Infill(Struct, frozen=True, tag="infill"):
+    """The text that belongs between two others, for models that were trained to fill gaps."""
+
+    before: str
+    after: str
+    files: tuple[tuple[str, str], ...] = ()
+    """Names and texts of other files that the model is shown first."""
+    begun: str = ""
+    """What the answer begins with already."""
+
+
+Prompt = Conversation | RawText | RawTokens | Infill
 
 
 class ReasoningWish(Struct, frozen=True):
@@ -262,6 +273,8 @@ class Generation(Struct, frozen=True):
     """Whether the answer must be the same alone and in company, after a cached prefix and without."""
     tell_prefill: bool = False
     """Tell how far the prompt is computed, by `Prefilled` events."""
+    tell_tokens: bool = False
+    """Have each `TextDelta` say which tokens were drawn."""
     tell_timings: bool = False
     """Have each `TextDelta` say what its choice has taken so far."""
     tenant: str = ""

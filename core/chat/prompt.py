@@ -50,6 +50,10 @@ class PromptEncoder:
             tokens += self._tokenizer.encode(piece.text, special=not piece.plain, begin=number == 0)
         return tokens
 
+    def unmark(self, text: str) -> str:
+        """A text that `write` made, as the model reads it."""
+        return "".join(piece.text for piece in self._marker.split(text))
+
     def close(self) -> None:
         """Nothing can be written afterwards; what is being written fails."""
         self._template.close()

@@ -196,15 +196,15 @@ class Host:
                 # That the model is not ready may be on its way to this event loop still.
                 await asyncio.sleep(0)
 
-    async def count(self, request: Generation) -> int:
-        """Tokens of the request's prompt. Raises RequestError where the engine cannot count."""
+    async def reader(self) -> PromptReader:
+        """What reads and counts the model's prompts. Raises RequestError where its engine does that by itself."""
         await self.ready()
         if self._reader is None:
             raise RequestError(
                 f"The engine {self.engine} cannot count the tokens of a prompt; the usage of an answer tells them.",
                 "model",
             )
-        return len((await self._reader.read(request)).tokens)
+        return self._reader
 
     def knows(self, request_id: str) -> bool:
         """Whether such a request is queued or running."""

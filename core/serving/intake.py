@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
@@ -12,6 +13,7 @@ from core.requests import Generation
 from core.serving.ability import Request, find_ability
 from core.serving.host import Traits
 from core.serving.pending import Arrivals
+from core.serving.prompts import PromptReader
 from core.serving.routing import AUTO, Route, choose_route
 from core.serving.served_models import ServedModels
 from core.serving.stream import Stream
@@ -103,9 +105,16 @@ class RequestIntake:
 
     async def count_tokens(self, request: Generation) -> int:
         """Tokens of the request's prompt. Raises as `submit` does."""
-        lease = await self._models.lease(request.model)
+        async with self.reading(request.model) as reader:
+            return len((await reader.read(request)).tokens)
+
+    @asynccontextmanager
+    async def reading(self, model: str) -> AsyncIterator[PromptReader]:
+        """What reads a model's prompts; the model is loaded where it is not, and stays meanwhile. Raises as `submit`
+        does, RequestError where the model's engine reads prompts by itself."""
+        lease = await self._models.lease(model)
         try:
-            return await lease.count(request)
+            yield await lease.reader()
         finally:
             lease.release()
 

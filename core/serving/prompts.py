@@ -9,9 +9,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 from msgspec import Struct
 
+from core.chat.infill import encode_gap
 from core.chat.process import ORDER_SECONDS
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate, Rendering
@@ -22,7 +24,7 @@ from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials
 from core.errors import ContextExceeded, EngineError, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
-from core.requests import Conversation, Embedding, Generation, RawText, RawTokens
+from core.requests import Conversation, Embedding, Generation, Infill, RawText, RawTokens
 from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
 from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
 from core.telemetry.log import get_logger
@@ -91,6 +93,39 @@ class PromptReader:
                 raise ModelNotReady(self._name, words) from error
             raise
 
+    async def write(self, request: Generation) -> str:
+        """The prompt's text as the model's chat template writes it. Raises as `read` does."""
+        written = await self._write(request)
+        return self._encoder.unmark(written.text)
+
+    async def encode(self, text: str, *, special: bool, begin: bool) -> list[int]:
+        """As `Tokenizer.encode`, of any length. Raises PromptTooLarge where no context could hold it."""
+        most = bound_bytes(self._context)
+        if (size := count_text_bytes(text)) > most:
+            raise PromptTooLarge(size, most, self._context)
+        lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
+        return await lane.run(self._tokenizer.encode, text, special=special, begin=begin)
+
+    async def decode(self, tokens: Sequence[int]) -> list[bytes]:
+        """The bytes of each token, control tokens by the way they are written. Raises RequestError for what is no
+        token of the model."""
+        self._check_tokens(tokens, "tokens")
+        lane = self._lanes.reading if len(tokens) <= SHORT_BYTES else self._lanes.long_reading
+        return await lane.run(self._decode, tokens)
+
+    def _decode(self, tokens: Sequence[int]) -> list[bytes]:
+        controls = self._controls_by_id
+        return [self._tokenizer.piece(token) or controls.get(token, b"") for token in tokens]
+
+    @cached_property
+    def _controls_by_id(self) -> dict[int, bytes]:
+        read = ((self._tokenizer.encode(text, special=True), text) for text in self._tokenizer.controls)
+        return {tokens[0]: text.encode() for tokens, text in read if len(tokens) == 1}
+
+    def _check_tokens(self, tokens: Sequence[int], field: str) -> None:
+        if any(not 0 <= token < self.vocabulary for token in tokens):
+            raise RequestError(f"Token ids must be between 0 and {self.vocabulary - 1}.", field)
+
     async def _read(self, request: Generation) -> ReadPrompt:
         most = bound_bytes(self._context)
         if (size := count_prompt_bytes(request)) > most:
@@ -121,7 +156,7 @@ class PromptReader:
                 )
             case RawText(text=text):
                 return Rendering(text)
-            case RawTokens():
+            case RawTokens() | Infill():
                 return Rendering("")
 
     def _write_in_turn(self, conversation: Conversation, asked: float) -> Rendering:
@@ -138,10 +173,11 @@ class PromptReader:
                 tokens = self._encoder.tokenise(text)
             case RawText():
                 tokens = self._tokenizer.encode(text, special=True, begin=True)
+            case Infill() as gap:
+                tokens = encode_gap(self._tokenizer, gap, self._name)
             case RawTokens(tokens=given):
                 tokens = list(given)
-                if any(not 0 <= token < self.vocabulary for token in tokens):
-                    raise RequestError(f"Token ids must be between 0 and {self.vocabulary - 1}.", "prompt")
+                self._check_tokens(tokens, "prompt")
         if not tokens:
             raise RequestError("The prompt is empty.", "messages")
         if len(tokens) >= self._context:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from core.errors import RequestError
-from core.requests import Conversation, Generation, RawText, RawTokens, Role
+from core.requests import Conversation, Generation, Infill, RawText, RawTokens, Role
 from core.settings.schema import Strategy
+from core.tasks.bounds import count_prompt_bytes
 
 AUTO = "auto"
 """The model's name in a request that wants to be routed."""
@@ -115,6 +116,8 @@ def estimate_tokens(request: Generation) -> int:
             return int(len(text) / CHARACTERS_PER_TOKEN)
         case RawTokens(tokens=given):
             return len(given)
+        case Infill():
+            return int(count_prompt_bytes(request) / CHARACTERS_PER_TOKEN)
 
 
 def choose_route(request: Generation, routes: Sequence[Route], strategy: Strategy, turn: int = 0) -> Decision:
@@ -150,5 +153,7 @@ def _asked(request: Generation) -> str:
             return said[-1] if said else ""
         case RawText(text=text):
             return text
+        case Infill(before=before):
+            return before
         case RawTokens():
             return ""

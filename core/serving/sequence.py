@@ -206,7 +206,9 @@ class ServedChoice:
         logprobs = self._released(final=reason is not None)
         if text or logprobs:
             so_far = SoFar(self.usage(), self._timings()) if self.job.request.tell_timings else None
-            events.append(TextDelta(self.index, text, logprobs, self.generated - self._told, so_far))
+            new = self.generated - self._told
+            ids = tuple(self.tokens[-new:]) if self.job.request.tell_tokens else ()
+            events.append(TextDelta(self.index, text, logprobs, new, so_far, ids))
             self._told = self.generated
         if reason is not None:
             self.ended = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.errors import ContextExceeded, RequestError
-from core.requests import Conversation, Generation, Message, RawText, RawTokens, Tool
+from core.requests import Conversation, Generation, Infill, Message, RawText, RawTokens, Tool
 
 SHORT_BYTES: Final = 64 * 1024
 """Bytes of text that is read in some milliseconds."""
@@ -44,6 +44,9 @@ def count_prompt_bytes(request: Generation) -> int:
             return count_text_bytes(text)
         case RawTokens(tokens=tokens):
             return 4 * len(tokens)
+        case Infill(before=before, after=after, files=files, begun=begun):
+            named = (text for file in files for text in file)
+            return sum(map(count_text_bytes, (before, after, begun, *named)))
 
 
 def _count_message_bytes(message: Message) -> int:

@@ -9,6 +9,7 @@ from contextlib import closing
 
 from msgspec.structs import replace
 
+from core.chat.infill import encode_gap
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate
 from core.contract.models import ModelSpec
@@ -19,7 +20,7 @@ from core.engines.executorch.wire import Draw, Drawn
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.errors import Cancelled, ContextExceeded, EngineError, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import Conversation, RawText, RawTokens, ResolvedGeneration
+from core.requests import Conversation, Infill, RawText, RawTokens, ResolvedGeneration
 
 
 class ExecutorchModel:
@@ -66,6 +67,8 @@ class ExecutorchModel:
                 tokens = self._tokenizer.encode(text, special=True, begin=True)
             case RawTokens(tokens=given):
                 tokens = list(given)
+            case Infill() as gap:
+                tokens = encode_gap(self._tokenizer, gap, request.model)
         if any(not 0 <= token < size for token in tokens):
             raise RequestError(f"Token ids must be between 0 and {size - 1}.", "prompt")
         for token, _ in request.sampling.logit_bias:

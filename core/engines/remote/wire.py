@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from core.errors import RequestError
-from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Sampling
+from core.requests import Conversation, Infill, Message, RawText, RawTokens, ResolvedGeneration, Sampling
 
 UNTOLD: Final = Sampling(
     temperature=math.nextafter(1.0, 2.0),
@@ -64,6 +64,9 @@ def _prompt(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
             yield "prompt", text
         case RawTokens(tokens=tokens):
             yield "prompt", tokens
+        case Infill(before=before, after=after):
+            yield "prompt", before
+            yield "suffix", after
 
 
 def _message(message: Message) -> dict[str, str]:

@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 from core.contract.artifact import NO_FILES, Artifact
 from core.contract.models import ModelSpec
 from core.errors import QueueFull
-from core.requests import Generation
 from core.serving.ability import Request
 from core.serving.host import Host, Traits
 from core.serving.pool.eviction import NoRoom
+from core.serving.prompts import PromptReader
 from core.serving.stream import Stream
 from core.settings.profile import Profile
 from core.sizes import format_size
@@ -155,9 +155,9 @@ class Lease:
         stream.when_over(self.release)
         return stream
 
-    async def count(self, request: Generation) -> int:
-        """As `Host.count`."""
-        return await self._host.count(request)
+    async def reader(self) -> PromptReader:
+        """As `Host.reader`."""
+        return await self._host.reader()
 
     def release(self) -> None:
         """Idempotent."""

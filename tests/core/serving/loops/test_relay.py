@@ -120,7 +120,7 @@ async def test_every_choice_comes_to_its_end() -> None:
 async def test_nothing_is_tokenised_here() -> None:
     async with relaying(flowing()) as host:
         with pytest.raises(RequestError, match="cannot count"):
-            await host.count(asks("hello"))
+            await host.reader()
         with pytest.raises(RequestError, match="cannot be measured"):
             _ = host.vocabulary
 
