@@ -50,6 +50,16 @@ class Declared(NamedTuple):
         return f"--{name.replace('_', '-')}"
 
     @property
+    def denies(self) -> bool:
+        """Whether the option says no: it sets the key to false, which is true without it."""
+        return self.kind is bool and self.option.startswith("--no-")
+
+    @property
+    def option_help(self) -> str:
+        """What the option of the command line is for."""
+        return f"do not {self.help.removesuffix(' (true)')}" if self.denies else self.help
+
+    @property
     def placeholder(self) -> str:
         """What stands for the value in the help: `SECONDS`."""
         return self.value or ("KEY" if self.secret else PLACEHOLDERS.get(self.kind, "NAME"))

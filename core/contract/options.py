@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 
 class KvElement(Enum):
@@ -72,13 +72,15 @@ class KvType(Enum):
     @classmethod
     def _missing_(cls, value: object) -> KvType | None:
         """A number of bits stands for the type that keeps keys and values so."""
-        return BITS.get(value) if isinstance(value, str) else None
+        return BITS.get(str(value))
 
 
 BLOCK_ELEMENTS: Final = 32
 """Elements that share a scale in the quantized types."""
 BITS: Final = {"0": KvType.F16, "8": KvType.Q8_0, "4": KvType.Q4_0}
 """What numbers of bits mean; 0 stands for no quantization."""
+KvBits = Literal[0, 4, 8]
+"""The same, for those who write them as numbers."""
 
 
 class Lora(Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,7 +136,7 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = None
     kv_type: Annotated[
-        KvType | None,
+        KvType | KvBits | None,
         Meta(
             description="type of the KV cache, or keys/values as in q8_0/q4_0; 8 means q8_0, 4 means q4_0 (f16)",
             extra={"also": "--kv-quant"},
@@ -166,6 +168,10 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str | None, Meta(description="the API key for a server at a URL (none)", extra={"secret": True})
     ] = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.kv_type, int):
+            force_setattr(self, "kv_type", KvType(self.kv_type))
+
     def overlaid_with(self, said: LoadSettings) -> Self:
         """These settings, with whatever of them `said` says in its place."""
         usual = LoadSettings()
@@ -192,7 +198,7 @@ class LoadOptions(LoadSettings, frozen=True):
     @property
     def cache_type(self) -> KvType:
         """Element type of the KV cache."""
-        return self.kv_type or KvType.F16
+        return self.kv_type if isinstance(self.kv_type, KvType) else KvType.F16
 
     @property
     def blockwise_attention(self) -> bool:

@@ -210,8 +210,8 @@ class _Translation:
                 return found
         known = ", ".join(f"{number} ({kind.value})" for number, kind in GGML_TYPES.items())
         self._notes.append(
-            f"model.type_k and model.type_v ({keys} and {values}) are not taken over: here are {known}, and pairs of "
-            "f16, q8_0 and q4_0; `kv_type` of the model sets it."
+            f"model.type_k and model.type_v ({keys} and {values}) are not taken over: known are {known} for "
+            "both, and pairs of f16, q8_0 and q4_0; choose one as `kv_type` of the model."
         )
         return None
 

@@ -89,8 +89,8 @@ def _place(table: Tree, kind: type[Struct], folder: Path) -> Tree:
     placed: dict[str, object] = {}
     for key, value in table.items():
         below = inner[key]
-        # A source may be a name or an address; what begins with a dot is neither.
-        if key in local or (key == "source" and str(value).startswith(".")):
+        # Models may be named or have an address; what begins with a dot is neither.
+        if key in local or (key in ("source", "draft") and str(value).startswith(".")):
             placed[key] = _place_paths(value, folder)
         elif key == "models" and isinstance(value, Mapping):
             placed[key] = {name: _place(each, Profile, folder) for name, each in value.items()}

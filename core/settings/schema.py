@@ -112,7 +112,7 @@ class CacheSettings(Struct, frozen=True, forbid_unknown_fields=True):
     disk: Annotated[
         bool,
         Meta(
-            description="keep prefixes on disk too, where they outlive the process (true)",
+            description="keep prefixes on disk, where they outlive the process (true)",
             extra={"called": "--no-disk-cache"},
         ),
     ] = True
@@ -160,7 +160,7 @@ class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
     memory_limit: Annotated[
         str | None,
         Meta(
-            description="what all models together may take: 12GB, 8GiB, 60% (all but 8 GB or a fifth)",
+            description="memory for all models together: 12GB, 8GiB, 60% (leaves a fifth to the system, 8 GB at most)",
             extra={"value": "SIZE"},
         ),
     ] = None

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
-from core.contract.options import KvType, LoadSettings
+from core.contract.options import KvBits, KvType, LoadSettings
 from core.errors import BenchtopError, Cancelled, LoadFailed
 from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.models.library.scan import LibraryEntry
@@ -134,7 +134,7 @@ class StillWorkbench:
         self.asked: list[Generation] = []
         self.cancelled: list[str] = []
         self.loaded: list[str] = []
-        self.wishes: list[tuple[int | None, KvType | None]] = []
+        self.wishes: list[tuple[int | None, KvType | KvBits | None]] = []
         self.closed = False
         self.store = StillStore()
 

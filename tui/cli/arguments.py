@@ -106,11 +106,10 @@ def add_setting(parser: argparse._ActionsContainer, section: str, setting: Decla
     dest = f"{section}.{setting.name}"
     names = [setting.option] if setting.also is None else [setting.option, setting.also]
     choices = f"; one of {', '.join(setting.choices)}" if setting.choices else ""
-    words = f"{setting.help}{choices}".replace("%", "%%")
-    if setting.kind is bool and setting.option.startswith("--no-"):
+    words = f"{setting.option_help}{choices}".replace("%", "%%")
+    if setting.denies:
         # The twin for true would say nothing that is not the default.
-        denied = f"do not {words.removesuffix(' (true)')}"
-        parser.add_argument(*names, dest=dest, action="store_const", const=False, help=denied)
+        parser.add_argument(*names, dest=dest, action="store_const", const=False, help=words)
         return
     if setting.kind is bool:
         parser.add_argument(*names, dest=dest, action=argparse.BooleanOptionalAction, help=words)

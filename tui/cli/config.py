@@ -85,7 +85,7 @@ def _table(place: str, rows: list[str]) -> list[str]:
 def _option_row(field: Declared, key: str) -> str:
     names = f"`{field.option}`" if field.kind is bool else f"`{field.option} {field.placeholder}`"
     names += f", `{field.also}`" if field.also else ""
-    return f"| {names} | `{key}` | {_values_in_words(field)} | {field.help} |"
+    return f"| {names} | `{key}` | {_values_in_words(field)} | {field.option_help} |"
 
 
 def _values_in_words(field: Declared) -> str:
@@ -95,6 +95,8 @@ def _values_in_words(field: Declared) -> str:
         return "true, false"
     if field.kind in (int, float):
         match field.least, field.most:
+            case None, None:
+                return "a number"
             case None, most:
                 return f"up to {most:,}"
             case least, None:

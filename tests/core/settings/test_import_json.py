@@ -204,7 +204,9 @@ def test_types_of_the_cache_that_cannot_be_had_are_told(tmp_path: Path, types: d
     loaded = read(tmp_path, {"model": {**LOCAL, **types}})
     assert loaded.settings.models["m"].kv_type is None
     (note,) = loaded.notes
-    assert "here are 0 (f32), 1 (f16), 2 (q4_0), 8 (q8_0), 30 (bf16), and pairs of f16, q8_0 and q4_0;" in note
+    assert (
+        ": known are 0 (f32), 1 (f16), 2 (q4_0), 8 (q8_0), 30 (bf16) for both, and pairs of f16, q8_0 and q4_0;" in note
+    )
 
 
 def test_files_are_looked_for_from_here_and_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
+import msgspec
 import pytest
 from msgspec import Meta, Struct
 
@@ -133,3 +134,21 @@ def test_bits_and_pairs_are_kv_types(tmp_path: Path, words: list[str], meant: Kv
     assert read_settings(config_file=path, environment={}).settings.models["m"].kv_type is meant
     flags = build_parser(WORKBENCH).parse(words).flags()
     assert read_settings(flags, config_file=path, environment={}).settings.model.kv_type is meant
+    named = read_settings(config_file=path, environment={"BENCHTOP_MODEL_KV_TYPE": words[1]}).settings
+    assert named.model.kv_type is meant
+
+
+@pytest.mark.parametrize("bits", [0, 4, 8])
+def test_bits_may_be_written_as_numbers(tmp_path: Path, bits: int) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"[model]\nkv_type = {bits}\n[models.m]\nkv_type = {bits}\n")
+    settings = read_settings(config_file=path, environment={}).settings
+    said = msgspec.json.decode(f'{{"kv_type": {bits}}}'.encode(), type=LoadSettings)
+    assert {settings.model.kv_type, settings.models["m"].kv_type, said.kv_type} == {KvType(str(bits))}
+
+
+def test_a_number_that_is_no_number_of_bits_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[model]\nkv_type = 5\n")
+    with pytest.raises(ConfigError, match=r"model\.kv_type: 5 is none of f16, .*, 0, 4, 8"):
+        read_settings(config_file=path, environment={})

@@ -54,9 +54,11 @@ folders = ["models", "~/models", '{elsewhere}']
 loras = ["a.gguf"]
 [models.one]
 source = "./one.gguf"
+draft = "../small.gguf"
 loras = [{{ path = "b.gguf", scale = 0.5 }}]
 [models.two]
 source = "two.gguf"
+draft = "prompt-lookup"
 """
     )
     settings = load_settings(config_file=path, environment={"BENCHTOP_MODEL_DRAFT": "one"})
@@ -69,6 +71,8 @@ source = "two.gguf"
     assert settings.models["two"].source == "two.gguf"
     said = load_settings({"cache": {"disk_folder": "here"}}, config_file=path, environment={})
     assert said.cache.disk_folder == "here"
+    assert said.models["one"].draft == str(tmp_path / "../small.gguf")
+    assert said.models["two"].draft == "prompt-lookup"
 
 
 def test_a_value_equal_to_the_default_still_overrides_the_file(config: Path) -> None:

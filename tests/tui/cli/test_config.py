@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -21,11 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
+from core.contract.declared import Declared
 from core.settings.load import LoadedSettings, read_settings
 from core.settings.schema import Settings
+from tui.cli.commands import WORKBENCH, build_parser
 from tui.cli.config import (
     HIDDEN,
     WIDTH_COLUMNS,
+    _values_in_words,
     format_lines,
     format_option_tables,
     map_options,
@@ -177,6 +180,19 @@ def test_the_documentation_has_every_option_with_the_words_of_its_declaration() 
     assert set(tables) <= set(document.split("\n\n"))
 
 
+def test_an_option_that_says_no_is_told_in_its_own_words_and_not_in_those_of_its_key() -> None:
+    rows = [row for row in format_option_tables() if row.startswith("| `--no-")]
+    assert len(rows) == 3
+    assert all(row.split(" | ")[-1].startswith("do not ") for row in rows)
+    helped = " ".join(build_parser(WORKBENCH).format_help().split())
+    assert all(row.split(" | ")[-1].removesuffix(" |") in helped for row in rows)
+
+
+def test_a_number_without_bounds_is_told_as_one() -> None:
+    assert _values_in_words(Declared("scale", float)) == "a number"
+    assert _values_in_words(Declared("scale", float, most=2)) == "up to 2"
+
+
 def test_every_option_that_is_a_setting_is_in_the_tables() -> None:
     tables = "\n".join(format_option_tables())
     assert [
@@ -218,6 +234,8 @@ def anything(hint: Any, bounds: list[Meta] | None = None) -> st.SearchStrategy[A
         return anything(parts[0], [part for part in parts[1:] if isinstance(part, Meta)])
     if origin in (Union, UnionType):
         return st.one_of([anything(part) for part in parts])
+    if origin is Literal:
+        return st.sampled_from(parts)
     if origin is tuple:
         return st.lists(anything(parts[0]), max_size=3).map(tuple)
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -236,6 +254,9 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     made = {key: anything(hint) for key, hint in hints.items()}
     for key in made.keys() & {"folders", "loras"}:
         made[key] = st.lists(st.sampled_from(["/models/a", "~/models"])).map(tuple)
+    for key in made.keys() & {"source", "draft"}:
+        # What begins with a dot is a path as seen from the file.
+        made[key] = made[key].filter(lambda name: not str(name).startswith("."))
     if "disk_folder" in made:
         made["disk_folder"] = st.sampled_from(["/cache", "~/cache", None])
     for key in made.keys() & {"memory_limit", "disk_size"}:
