@@ -7,11 +7,12 @@ was used last is told by its time of modification.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from msgspec import Struct
@@ -35,6 +36,8 @@ DEFAULT_SHARE = 0.1
 DEFAULT_MOST_BYTES = 20_000_000_000
 RETRY_SECONDS = 60.0
 """Without a try to write, after one that failed."""
+UNSEEN_SHARE = 1 / 16
+"""Of the limit, which a process writes before it looks again at what others wrote into the folder."""
 STALE_SECONDS = 600.0
 """A temporary file that nobody has written to for so long was left by a process that was killed."""
 PRIVATE_MODE = 0o700
@@ -53,7 +56,11 @@ class DiskFile(Struct, frozen=True):
 
 class DiskTier:
     """Belongs to one thread at a time. Where a file cannot be written, none is for a while, and then it is tried again;
-    reading goes on."""
+    reading goes on.
+
+    What the files take is counted at the start, and again after an error and after UNSEEN_SHARE of the limit was
+    written: in between several processes may be above the limit by that share each.
+    """
 
     def __init__(self, folder: Path, limit: int | None = None, *, retry: float = RETRY_SECONDS) -> None:
         """`limit`: bytes of all files together; None takes DEFAULT_SHARE of what is free, with what is used already.
@@ -63,12 +70,21 @@ class DiskTier:
         """Zero until the first files are looked for, where none is given."""
         self.problem = ""
         """Why nothing is written; empty while writing works."""
-        self.used = 0
         self._retry = retry
         self._next_try = 0.0
         """On the monotonic clock, where there is a problem."""
         self._bounded = limit is not None
+        self._known = _KnownFiles()
         self._counted = False
+        self._unseen = 0
+        """Bytes that were written since the files were counted."""
+        self._gone: set[Path] = set()
+        """Files that are no longer there, of which nobody was told yet."""
+
+    @property
+    def used(self) -> int:
+        """Bytes of all files. From any thread."""
+        return self._known.total
 
     @property
     def writable(self) -> bool:
@@ -88,6 +104,7 @@ class DiskTier:
             self._rest(error.strerror or str(error))
         found: list[tuple[Path, PrefixFile]] = []
         for file in list_stored_files(self.folder / model):
+            self._known.add(file)
             try:
                 found.append((file.path, read_stored(file.path)))
             except DamagedPrefix as error:
@@ -97,7 +114,7 @@ class DiskTier:
         return sorted(found, key=lambda each: len(each[1].tokens), reverse=True)
 
     def write(self, header: PrefixHeader, tokens: Tokens, state: bytes) -> tuple[Path, set[Path]] | None:
-        """Store a prefix; returns its file, and all files that there are now: some had to go for it, or for what other
+        """Store a prefix; returns its file, and those that are gone: they had to go for it, or for what other
         processes wrote. None when it is not stored."""
         if not self.writable:
             return None
@@ -108,19 +125,25 @@ class DiskTier:
             if size > self.limit:
                 return None
             self._make_folder(path.parent)
-            left = self._make_room(size, path)
+            self._known.forget(path)
+            self._make_room(size)
             write_prefix(path, header, tokens, state)
         except OSError as error:
+            self._counted = False
             self._rest(error.strerror or str(error))
             return None
         except MemoryError:
+            self._counted = False
             self._rest("there is not enough memory")
             return None
         if self.problem:
             self.problem = ""
             log.info("prefixes are stored on disk again", folder=str(self.folder))
-        self.used += size
-        return path, {path, *left}
+        if (made := _look_at(path)) is not None:
+            self._known.add(made)
+        self._unseen += size
+        gone, self._gone = self._gone - {path}, set()
+        return path, gone
 
     def give_up(self, why: str) -> None:
         """Write nothing any more, and say so."""
@@ -143,6 +166,7 @@ class DiskTier:
             state = read_state(path, header, tokens)
         except FileNotFoundError:
             # Another process needed the room.
+            self._known.forget(path)
             return None
         except DamagedPrefix as error:
             self.discard(path, str(error))
@@ -164,9 +188,8 @@ class DiskTier:
 
     def remove(self, path: Path) -> None:
         with contextlib.suppress(OSError):
-            size = path.stat().st_size
-            path.unlink()
-            self.used -= size
+            path.unlink(missing_ok=True)
+            self._known.forget(path)
 
     def path_of(self, header: PrefixHeader, tokens: Tokens) -> Path:
         """Where the prefix lies: named by all that tells it from others."""
@@ -174,30 +197,66 @@ class DiskTier:
         return self.folder / header.identity.digest / f"{name}{SUFFIX}"
 
     def _count(self) -> None:
-        """Look at the folder and the disk, once. The limit may be lower than it was at the last start."""
-        if self._counted:
+        """Look at the folder and the disk, where that is due. The limit may be lower than it was at the last start."""
+        if self._counted and self._unseen <= self.limit * UNSEEN_SHARE:
             return
         if not self._bounded:
-            self.limit = choose_disk_limit(self.folder)
+            self.limit, self._bounded = choose_disk_limit(self.folder), True
+        _sweep(self.folder)
+        known = _KnownFiles()
+        for file in list_stored_files(self.folder):
+            known.add(file)
+        self._gone |= self._known.paths - known.paths
+        self._known = known
+        self._counted, self._unseen = True, 0
         self._make_room(0)
-        self._counted = True
 
     def _make_folder(self, folder: Path) -> None:
         for each in (self.folder, folder):
             if not each.is_dir():
                 each.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
 
-    def _make_room(self, size: int, path: Path | None = None) -> list[Path]:
-        """Delete the files used longest ago until `path`, a new one or not, may have `size` bytes within the limit;
-        returns the others that are left."""
-        _sweep(self.folder)
-        others = [each for each in self.files() if each.path != path]
-        self.used = sum(each.size for each in others)
-        gone = 0
-        while gone < len(others) and self.used + size > self.limit:
-            self.remove(others[gone].path)
-            gone += 1
-        return [each.path for each in others[gone:]]
+    def _make_room(self, size: int) -> None:
+        """Delete the files used longest ago until one more may have `size` bytes within the limit."""
+        while self.used + size > self.limit and (path := self._known.pop_oldest()) is not None:
+            self.remove(path)
+            self._gone.add(path)
+
+
+class _KnownFiles:
+    """Files that were seen or written, and what they take together."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._sizes: dict[Path, int] = {}
+        self._by_use: list[tuple[float, Path]] = []
+        """A heap. Files may have been used since, or be known no longer."""
+
+    @property
+    def paths(self) -> Set[Path]:
+        return self._sizes.keys()
+
+    def add(self, file: DiskFile) -> None:
+        """Know a file, once."""
+        self.forget(file.path)
+        self._sizes[file.path] = file.size
+        self.total += file.size
+        heapq.heappush(self._by_use, (file.used, file.path))
+
+    def forget(self, path: Path) -> None:
+        self.total -= self._sizes.pop(path, 0)
+
+    def pop_oldest(self) -> Path | None:
+        """The file that was used longest ago, which is to be deleted; None where no other is left."""
+        while self._by_use:
+            used, path = heapq.heappop(self._by_use)
+            if path not in self._sizes:
+                continue
+            file = _look_at(path)
+            if file is None or file.used <= used:
+                return path
+            heapq.heappush(self._by_use, (file.used, path))
+        return None
 
 
 def list_stored_files(folder: Path) -> Iterator[DiskFile]:
@@ -205,9 +264,17 @@ def list_stored_files(folder: Path) -> Iterator[DiskFile]:
     for path in _walk(folder):
         if not path.name.endswith(SUFFIX) or path.name.startswith("."):
             continue
-        with contextlib.suppress(OSError):
-            found = path.stat()
-            yield DiskFile(path, found.st_size, found.st_mtime)
+        if (file := _look_at(path)) is not None:
+            yield file
+
+
+def _look_at(path: Path) -> DiskFile | None:
+    """None where there is no such file, or none that may be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return DiskFile(path, found.st_size, found.st_mtime)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -454,10 +454,10 @@ class PrefixStore:
         with self._changed:
             alive = self._due.pop(entry, None) is not None
             if written is not None:
-                path, there = written
+                path, gone = written
                 self._unneeded += [each for each in entry.replaces if each != path]
                 entry.replaces = []
-                for each in self._on_disk.keys() - there:
+                for each in self._on_disk.keys() & gone:
                     self._lost(each)
                 if alive:
                     entry.path = path

@@ -58,17 +58,20 @@ class FormTrials:
         report = self._remembered(form)
         if report is None:
             report, until = self._tried(form)
-            self._remember(form, report, until)
+            outcome = _weigh_outcome(form, report, until)
+            with self._lock:
+                self._remember(form, outcome)
         if isinstance(report, FormUnfit):
             raise UnfitForm(report.words)
         return report.grammar
 
     def refuse(self, form: AnswerForm, words: str) -> None:
         """Have `write_grammar` raise UnfitForm with these words for some time."""
+        outcome = _weigh_outcome(form, FormUnfit(words), time.monotonic() + ENDED_SECONDS)
         with self._lock:
             if form in self._outcomes:
                 self._forget(form)
-        self._remember(form, FormUnfit(words), time.monotonic() + ENDED_SECONDS)
+            self._remember(form, outcome)
 
     def close(self) -> None:
         """End the idle processes; those that work end with their form. Idempotent."""
@@ -117,15 +120,20 @@ class FormTrials:
             self._outcomes.move_to_end(form)
             return outcome.report
 
-    def _remember(self, form: AnswerForm, report: FormReport, until: float | None) -> None:
-        size = len(report.grammar if isinstance(report, FormFits) else report.words) + len(msgspec.msgpack.encode(form))
-        with self._lock:
-            if form in self._outcomes or size > MOST_KEPT_BYTES:
-                return
-            self._outcomes[form] = _FormOutcome(report, size, until)
-            self._size += size
-            while len(self._outcomes) > MOST_KEPT_FORMS or self._size > MOST_KEPT_BYTES:
-                self._forget(next(iter(self._outcomes)))
+    # With the lock held.
+
+    def _remember(self, form: AnswerForm, outcome: _FormOutcome) -> None:
+        if form in self._outcomes or outcome.size > MOST_KEPT_BYTES:
+            return
+        self._outcomes[form] = outcome
+        self._size += outcome.size
+        while len(self._outcomes) > MOST_KEPT_FORMS or self._size > MOST_KEPT_BYTES:
+            self._forget(next(iter(self._outcomes)))
 
     def _forget(self, form: AnswerForm) -> None:
         self._size -= self._outcomes.pop(form).size
+
+
+def _weigh_outcome(form: AnswerForm, report: FormReport, until: float | None) -> _FormOutcome:
+    said = report.grammar if isinstance(report, FormFits) else report.words
+    return _FormOutcome(report, len(said) + len(msgspec.msgpack.encode(form)), until)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.cache import disk
 from core.cache.container import read_stored
 from core.cache.disk import SUFFIX, DiskTier, list_stored_files
 from core.cache.identity import ModelIdentity
@@ -40,16 +41,86 @@ def test_the_files_used_longest_ago_make_room(tmp_path: Path) -> None:
     for number in range(3):
         written = tier.write(header_of(), (number,), bytes(1_000))
         assert written is not None
-        assert written[1] == {*paths, written[0]}
+        assert written[1] == set()
         os.utime(written[0], (number, number))
         paths.append(written[0])
     assert tier.read(paths[0], header_of(), (0,)) == bytes(1_000)
     written = tier.write(header_of(), (9,), bytes(1_000))
     assert written is not None
-    assert written[1] == {paths[0], paths[2], written[0]}
+    assert written[1] == {paths[1]}
     assert tier.used <= tier.limit
     assert tier.write(header_of(), (10,), bytes(5_001)) is None
     assert not tier.problem
+
+
+def _write(tier: DiskTier, number: int, used: float) -> Path:
+    """A file of a bit more than 1,000 bytes that was used then."""
+    written = tier.write(header_of(), (number,), bytes(1_000))
+    assert written is not None
+    os.utime(written[0], (used, used))
+    return written[0]
+
+
+def test_a_file_is_written_without_looking_through_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tier = DiskTier(tmp_path, 100_000)
+    first = _write(tier, 1, 0.0)
+    with monkeypatch.context() as patch:
+        patch.delattr(disk, "_walk")
+        second = _write(tier, 2, 1.0)
+    assert tier.used == first.stat().st_size + second.stat().st_size
+
+
+def test_room_is_made_without_looking_through_all_files_and_what_was_used_since_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "UNSEEN_SHARE", 1.0)
+    before = DiskTier(tmp_path, 100_000)
+    paths = [_write(before, number, float(number)) for number in range(8)]
+    tier = DiskTier(tmp_path, sum(path.stat().st_size for path in paths))
+    assert len(tier.load(IDENTITY.digest)) == 8
+    monkeypatch.delattr(disk, "_walk")
+    assert tier.read(paths[0], header_of(), (0,)) == bytes(1_000)
+    os.utime(paths[2], (4.5, 4.5))
+    paths[3].unlink()
+    gone: set[Path] = set()
+    for number in range(10, 14):
+        written = tier.write(header_of(), (number,), bytes(1_000))
+        assert written is not None
+        gone |= written[1]
+    assert {paths.index(path) for path in gone} == {1, 3, 4, 2}
+    assert sum(path.stat().st_size for path in paths[-1].parent.iterdir()) == tier.used <= tier.limit
+
+
+def test_what_other_processes_wrote_and_deleted_is_seen_after_a_while(tmp_path: Path) -> None:
+    tier, other = DiskTier(tmp_path, 100_000), DiskTier(tmp_path, 100_000)
+    lost = _write(tier, 0, 0.0)
+    for number in range(1, 5):
+        _write(other, number, 1.0)
+    lost.unlink()
+    gone: set[Path] = set()
+    for number in range(10, 18):
+        written = tier.write(header_of(), (number,), bytes(1_000))
+        assert written is not None
+        gone |= written[1]
+    assert gone == {lost}
+    assert tier.used == sum(file.size for file in list_stored_files(tmp_path))
+
+
+def test_after_an_error_the_files_are_counted_anew(tmp_path: Path) -> None:
+    tier = DiskTier(tmp_path, 100_000, retry=0.0)
+    lost = _write(tier, 0, 0.0)
+    _write(DiskTier(tmp_path, 100_000), 1, 1.0)
+    folder = lost.parent
+    folder.rename(tmp_path / "aside")
+    folder.write_text("in the way")
+    assert tier.write(header_of(), (2,), b"state") is None
+    folder.unlink()
+    (tmp_path / "aside").rename(folder)
+    lost.unlink()
+    written = tier.write(header_of(), (3,), bytes(1_000))
+    assert written is not None
+    assert written[1] == {lost}
+    assert tier.used == sum(file.size for file in list_stored_files(tmp_path))
 
 
 def test_a_lower_limit_than_at_the_last_start_is_kept_at_once(tmp_path: Path) -> None:

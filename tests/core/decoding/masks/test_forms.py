@@ -1,6 +1,9 @@
 """Forms other than schemas, drafts, what models think, and what hostile forms come to."""
 
 import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -185,6 +188,39 @@ def test_a_form_that_ended_its_process_is_remembered_for_a_while(monkeypatch: py
         assert trials._remembered(other) is None
     finally:
         trials.close()
+
+
+class _YieldingLock:
+    """A lock after which somebody else comes at once."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        self._lock = threading.Lock()
+        self._then: Callable[[], object] | None = then
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+
+
+def test_a_form_that_is_refused_stays_refused_whoever_tries_it_meanwhile() -> None:
+    trials = FormTrials()
+    form = RegexPattern("[ab]{9}")
+    trials.write_grammar(form)
+
+    def try_it() -> None:
+        with suppress(UnfitForm):
+            trials.write_grammar(form)
+
+    trials._lock = _YieldingLock(try_it)  # type: ignore[assignment]
+    trials.refuse(form, "It takes too long.")
+    with pytest.raises(UnfitForm, match="takes too long"):
+        trials.write_grammar(form)
+    trials.close()
 
 
 def test_a_form_is_not_blamed_where_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
