@@ -21,6 +21,7 @@ from api.native.requests import build_request_routes
 from api.native.search import build_search_routes
 from api.openai.audio import MAX_FORM, PATHS, build_audio_routes
 from api.openai.chat import build_chat_route
+from api.openai.completions import build_completion_route
 from api.openai.embeddings import build_embeddings_route
 from api.openai.models import build_model_routes
 from api.schema import configure_openapi
@@ -41,6 +42,7 @@ def create_app(
     fingerprint = f"benchtop-{read_version()}"
     handlers = [
         build_chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
+        build_completion_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
         *build_audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         build_embeddings_route(workbench, live, max_body=settings.server.max_body),
         *build_model_routes(workbench),

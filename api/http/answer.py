@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from litestar.types import Receive, Scope, Send
 
-    from api.http.live import LiveStreams
+    from api.http.live import EventStream, LiveStreams
     from core.events import Event
-    from core.serving.stream import Stream
 
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -69,7 +68,7 @@ class HttpAnswer:
 
     def __init__(
         self,
-        begin: Callable[[], Coroutine[object, object, Stream]],
+        begin: Callable[[], Coroutine[object, object, EventStream]],
         dialect: Dialect,
         live: LiveStreams,
         *,
@@ -89,8 +88,8 @@ class HttpAnswer:
         self._ping = ping
         self._media = media
         self._headers = headers
-        self._beginning: asyncio.Task[Stream] | None = None
-        self._stream: Stream | None = None
+        self._beginning: asyncio.Task[EventStream] | None = None
+        self._stream: EventStream | None = None
         self._started = False
         """Whether the headers are out, and pings may follow."""
         self._gone = False
@@ -155,7 +154,7 @@ class HttpAnswer:
             self._started = True
 
     @asynccontextmanager
-    async def _submitted(self, send: Send | None) -> AsyncIterator[Stream]:
+    async def _submitted(self, send: Send | None) -> AsyncIterator[EventStream]:
         """The request's stream, live inside. With `send`, the answer starts when its model takes long to load."""
         beginning = self._beginning = asyncio.create_task(self._begin())
         with self._live.expect(beginning):
@@ -171,7 +170,7 @@ class HttpAnswer:
                 stream.cancel()
             yield stream
 
-    async def _outcome(self, beginning: asyncio.Task[Stream]) -> Stream:
+    async def _outcome(self, beginning: asyncio.Task[EventStream]) -> EventStream:
         try:
             return await beginning
         except asyncio.CancelledError:

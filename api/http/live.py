@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from core.serving.stream import Stream
+    from core.events import Event
+
+
+class EventStream(Protocol):
+    """What an answer is made of: a request's stream, or those of several requests as one."""
+
+    async def admitted(self) -> None:
+        """Returns when it has left the queue. Raises what ended it before."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[list[Event]]:
+        """Batches of events, to the end. Leaving early cancels."""
+        ...
+
+    def cancel(self) -> None: ...
 
 
 class LiveStreams:
     def __init__(self) -> None:
-        self._streams: list[Stream] = []
-        self._beginnings: set[asyncio.Task[Stream]] = set()
+        self._streams: list[EventStream] = []
+        self._beginnings: set[asyncio.Task[EventStream]] = set()
         self._ending = False
 
     @property
@@ -23,7 +37,7 @@ class LiveStreams:
         return self._ending
 
     @contextmanager
-    def expect(self, beginning: asyncio.Task[Stream]) -> Iterator[None]:
+    def expect(self, beginning: asyncio.Task[EventStream]) -> Iterator[None]:
         """Inside, `cancel_all` cancels what is to bring a stream, as long as that takes."""
         self._beginnings.add(beginning)
         if self._ending:
@@ -35,7 +49,7 @@ class LiveStreams:
             beginning.cancel()
 
     @contextmanager
-    def hold(self, stream: Stream) -> Iterator[None]:
+    def hold(self, stream: EventStream) -> Iterator[None]:
         """The stream is live inside, and cancelled outside if it has not ended by itself."""
         self._streams.append(stream)
         if self._ending:

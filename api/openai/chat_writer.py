@@ -114,7 +114,7 @@ class ChatDialect:
                         index=choice.index,
                         message=AssistantMessage(content=choice.text),
                         finish_reason=FINISH[choice.reason],
-                        stop_reason=_stop_reason(choice.reason),
+                        stop_reason=name_stop_reason(choice.reason),
                         logprobs=_logprobs(choice.logprobs) if self._logprobs else None,
                     )
                     for choice in reply.choices
@@ -158,7 +158,7 @@ class ChatDialect:
     def _finish(self, event: Finished) -> Iterator[bytes]:
         self._finished[event.index] = event
         self._used[event.index] = event.usage
-        stop_reason = _stop_reason(event.reason)
+        stop_reason = name_stop_reason(event.reason)
         last = ChunkChoice(event.index, ChatDelta(), finish_reason=FINISH[event.reason], stop_reason=stop_reason)
         yield self._chunk(last, translate_timings(event.usage, event.timings))
         if len(self._finished) < self._choices:
@@ -201,7 +201,7 @@ class ChatDialect:
         )
 
 
-def _stop_reason(reason: FinishReason) -> str | UnsetType:
+def name_stop_reason(reason: FinishReason) -> str | UnsetType:
     """What ended an answer, where `finish_reason` has no word for it."""
     return reason.value if reason is FinishReason.LOOP else UNSET
 
@@ -246,15 +246,15 @@ def _logprobs(logprobs: Iterable[TokenLogprob]) -> ChoiceLogprobs:
         [
             WireLogprob(
                 token=each.token,
-                logprob=_make_finite(each.logprob),
+                logprob=make_finite(each.logprob),
                 bytes=list(each.data),
-                top_logprobs=[WireTopLogprob(top.token, _make_finite(top.logprob), list(top.data)) for top in each.top],
+                top_logprobs=[WireTopLogprob(top.token, make_finite(top.logprob), list(top.data)) for top in each.top],
             )
             for each in logprobs
         ]
     )
 
 
-def _make_finite(logprob: float) -> float:
+def make_finite(logprob: float) -> float:
     """JSON has no infinity; OpenAI's own floor stands for it."""
     return max(logprob, -9999.0)

@@ -205,6 +205,24 @@ CHAT: Final[Rules] = {
     "audio": allow_only(),
 }
 
+COMPLETION: Final[Rules] = {
+    **{
+        name: rule
+        for name, rule in {**_CHANGE_NO_ANSWER, **_CHANGE_THE_ANSWER}.items()
+        if name not in ("echo", "suffix")
+    },
+    # There is no template around the prompt, and so nothing that these could reach
+    "chat_template_kwargs": drop_field({}),
+    "enable_thinking": drop_field(),
+    "reasoning_effort": drop_field(""),
+    "think": drop_field(),
+    "tools": NO_LIST,
+    "tool_choice": allow_only("", "none", "auto"),
+    "top_logprobs": allow_only(0, instead="send `logprobs`"),
+    "messages": allow_only([], instead="send it to /v1/chat/completions"),
+}
+"""Of requests whose prompt stands as it is."""
+
 MESSAGE: Final[Rules] = {
     "function_call": allow_only({}, ""),
     "audio": allow_only(),

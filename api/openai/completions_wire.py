@@ -1,0 +1,65 @@
+"""Requests and replies of /v1/completions as they stand on the wire; see `api.openai.generation_fields`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from api.openai import fields
+from api.openai.generation_fields import GenerationFields
+from api.openai.wire import WireProgress, WireTimings, WireUsage
+
+MOST_PROMPTS: Final = 1024
+"""Prompts of one request."""
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Tokens = Annotated[list[TokenId], Meta(max_length=4_000_000)]
+PromptValue = str | Annotated[list[str | TokenId | Tokens], Meta(max_length=4_000_000)]
+"""A text, a list of token ids, or a list of texts and of lists of token ids."""
+
+
+class CompletionRequest(GenerationFields, frozen=True, kw_only=True):
+    """The body of POST /v1/completions."""
+
+    rules = fields.COMPLETION
+
+    prompt: PromptValue
+    suffix: str | None = None
+    """What follows the text that is asked for, for models that fill gaps."""
+    echo: bool | None = None
+    """The answer begins with the prompt."""
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    """So many of the likeliest tokens are told beside those drawn."""
+
+
+class CompletionLogprobs(Struct, frozen=True):
+    """Four parallel lists, an item a token."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+    """Characters before the token in the choice's text."""
+
+
+class CompletionChoice(Struct, frozen=True):
+    text: str
+    index: int
+    logprobs: CompletionLogprobs | None = None
+    finish_reason: str | None = None
+    stop_reason: str | UnsetType = UNSET
+    """As of a chat completion."""
+
+
+class Completion(Struct, frozen=True, kw_only=True):
+    """A whole reply, or a chunk of a stream."""
+
+    id: str
+    object: str = "text_completion"
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: WireUsage | UnsetType | None = UNSET
+    timings: WireTimings | UnsetType = UNSET
+    prompt_progress: WireProgress | UnsetType = UNSET
