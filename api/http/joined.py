@@ -12,7 +12,7 @@ from api.http.live import EventStream
 from core.errors import BenchtopError, Cancelled, QueueFull
 from core.events import Event, Failed
 
-MOST_AT_ONCE: Final = 16
+MOST_RUNNING_REQUESTS: Final = 16
 """Requests of one list that wait or run; the others have no seat in the model's queue yet, which others need too."""
 RETRY_SECONDS: Final = 0.5
 """Between tries to get a seat for a further request, while others of the list run."""
@@ -20,7 +20,7 @@ RETRY_SECONDS: Final = 0.5
 Begin = Callable[[], Coroutine[object, object, EventStream]]
 
 
-async def begin_all(begins: Sequence[Begin], choices: int) -> EventStream:
+async def submit_all(begins: Sequence[Begin], choices: int) -> EventStream:
     """Submit all requests of an answer, each of so many `choices`; returns when the first of them has its model.
 
     Raises as that one's submission does.
@@ -45,7 +45,7 @@ class JoinedStream:
         """`begins` submit the requests, in order, each with so many `choices`."""
         self._begins = begins
         self._choices = choices
-        self._seats = asyncio.Semaphore(MOST_AT_ONCE)
+        self._seats = asyncio.Semaphore(MOST_RUNNING_REQUESTS)
         self._streams: list[EventStream] = []
         self._admitted = asyncio.Event()
         self._ready = asyncio.Event()

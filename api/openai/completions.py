@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from api.http.answer import PING_SECONDS, HttpAnswer
 from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract
 from api.http.field_rules import tell_ignored
-from api.http.joined import begin_all
+from api.http.joined import submit_all
 from api.http.live import EventStream, LiveStreams
 from api.http.replies import Headers
 from api.http.settle import JsonBody
@@ -78,7 +78,7 @@ def build_completion_route(
         async def begin() -> EventStream:
             if body.echo:
                 echoes[:] = [await read_echo(workbench, each) for each in generations]
-            return await begin_all(list(_list_begins(workbench, generations, state, meet)), body.n or 1)
+            return await submit_all(list(_list_begins(workbench, generations, state, meet)), body.n or 1)
 
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 

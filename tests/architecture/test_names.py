@@ -34,8 +34,8 @@ VERBS = _words("""
     pick plan poll pool post prepare print provide put quote raise rank read receive refuse register rehearse
     release remove render repeat replay reply report require reset resolve rest restore resume retry reuse rotate
     run save scan seal search see seed select send serve set settle shorten show sign skip sort split start stop store
-    study suggest sum summarize supervise swap sync take tell tokenise train transcribe translate trim truncate try
-    unlink unpack unpermute update use verify wait walk watch wrap write
+    study submit suggest sum summarize supervise swap sync take tell tokenise train transcribe translate trim truncate
+    try unlink unpack unpermute update use verify wait walk watch wrap write
 """)
 """First words of public functions. A verb that is missing here is added; a noun is no verb."""
 QUESTIONS = frozenset({"is", "are", "has", "can", "may", "must", "needs", "looks", "passes"})
