@@ -231,10 +231,38 @@ class GbnfGrammar(Struct, frozen=True, tag="gbnf"):
 AnswerForm = JsonObject | JsonSchema | RegexPattern | TextChoice | LarkGrammar | GbnfGrammar
 
 
+class CallSchema(Struct, frozen=True):
+    """What a tool's arguments must be, or one of them."""
+
+    tool: str
+    schema: str
+    """A JSON Schema of an object, or of anything where `whole` is false."""
+    whole: bool = True
+    """Whether it is that of all the arguments, which are one object."""
+    firm: bool = True
+    """Whether it must be enforced; else anything of its kind will do where no mask enforces it."""
+
+
+class CallForm(Struct, frozen=True, tag="calls"):
+    """Calls of tools, as a family of models writes them."""
+
+    grammar: str
+    """Lark, in the dialect of llguidance, whose rule `calls` is one call or several. It refers to `marks` by their
+    numbers, as `@mark0`, and to `schemas` as `@schema0`."""
+    marks: tuple[str, ...] = ()
+    """Texts in which there may be control tokens of the model."""
+    schemas: tuple[CallSchema, ...] = ()
+    otherwise: AnswerForm | None = None
+    """What the answer may be in place of calls."""
+
+
+MaskForm = AnswerForm | CallForm
+
+
 class Constraint(Struct, frozen=True):
     """What an answer must be; a model's thinking before it is free."""
 
-    form: AnswerForm
+    form: MaskForm
     field: str = ""
     """The wire name of the field that asks for it, which errors name."""
 

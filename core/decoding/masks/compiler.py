@@ -7,12 +7,13 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from core.contract.models import Tokenizer
+from core.decoding.masks.calls import write_call_marks
 from core.decoding.masks.library import build_matcher, join_grammar
-from core.decoding.masks.thinking import Thinking, write_start
+from core.decoding.masks.thinking import Thinking, write_marks, write_start
 from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials, UnfitForm
 from core.errors import RequestError
-from core.requests import AnswerForm, Constraint
+from core.requests import CallForm, Constraint, MaskForm
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -27,7 +28,7 @@ BYTES_PER_CHARACTER: Final = 128
 SPECIAL: Final = b"\xff"
 """Before what is no text: the library allows it where a grammar names it alone."""
 
-Key = tuple[AnswerForm, Thinking | None]
+Key = tuple[MaskForm, Thinking | None]
 
 
 class MaskCompiler:
@@ -64,7 +65,10 @@ class MaskCompiler:
             grammar = self._trials.write_grammar(constraint.form)
         except UnfitForm as error:
             raise RequestError(f"`{constraint.field}` cannot be used. {error}", constraint.field) from error
-        matcher = build_matcher(self._read_vocabulary(), join_grammar(write_start(thinking, self._tokenizer), grammar))
+        parts = [grammar]
+        if isinstance(constraint.form, CallForm):
+            parts.extend(write_call_marks(constraint.form, lambda mark: write_marks(mark, self._tokenizer)))
+        matcher = build_matcher(self._read_vocabulary(), join_grammar(write_start(thinking, self._tokenizer), *parts))
         # The first mask fills what later ones and copies share, and costs most.
         matcher.compute_bitmask()
         if matcher.is_error():
@@ -79,7 +83,7 @@ class MaskCompiler:
     def _mask(self, matcher: LLMatcher, constraint: Constraint) -> TokenMask:
         return TokenMask(matcher.deep_copy(), constraint.field, lambda: self._note_slow(constraint.form))
 
-    def _note_slow(self, form: AnswerForm) -> None:
+    def _note_slow(self, form: MaskForm) -> None:
         """Refuse a form for a while whose masks took too long: those that others wait for would again."""
         self._trials.refuse(form, "Following it takes too long, and others would wait for it; make it simpler.")
         with self._lock:

@@ -43,27 +43,27 @@ def is_refusal(said: str) -> bool:
     return "doesn't satisfy the grammar" in said
 
 
-def join_grammar(start: str, main: str) -> str:
-    """`main`, which `write_main` made, below a Lark grammar that refers to it."""
-    return f'{{"grammars":[{json.dumps({"lark_grammar": start})},{main}]}}'
+def join_grammar(start: str, *parts: str) -> str:
+    """Grammars in JSON, as `write_main` makes them, below a Lark grammar that refers to them."""
+    return f'{{"grammars":[{",".join((json.dumps({"lark_grammar": start}), *parts))}]}}'
 
 
-def write_main(form: AnswerForm) -> str:
+def write_main(form: AnswerForm, name: str = MAIN) -> str:
     """The form as a grammar of the library's, in JSON.
 
     Raises SchemaRefused for a schema that cannot be enforced, ValueError for a GBNF grammar that cannot be read.
     """
-    return json.dumps({"name": MAIN, **_written(form)})
+    return json.dumps({"name": name, **_written(form)})
 
 
 def _written(form: AnswerForm) -> dict[str, Any]:
     match form:
         case JsonObject():
-            return {"json_schema": _json_schema({"type": "object"})}
+            return {"json_schema": write_json_schema({"type": "object"})}
         case JsonSchema(schema=schema):
             from core.decoding.masks.schema import prepare_schema
 
-            return {"json_schema": _json_schema(prepare_schema(schema))}
+            return {"json_schema": write_json_schema(prepare_schema(schema))}
         case RegexPattern(pattern=pattern):
             return {"lark_grammar": _whole(pattern)}
         case TextChoice(texts=texts):
@@ -74,8 +74,14 @@ def _written(form: AnswerForm) -> dict[str, Any]:
             return {"lark_grammar": _from_gbnf(grammar)}
 
 
-def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+def write_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """A prepared schema as the library is to follow it."""
     return {"x-guidance": {"whitespace_pattern": SPACES, "json_allowed_escapes": ESCAPES}, **schema}
+
+
+def write_letters(text: str) -> str:
+    """A text as a Lark grammar writes it."""
+    return json.dumps(text)
 
 
 def _whole(pattern: str) -> str:

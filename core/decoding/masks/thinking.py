@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final
 
 from msgspec import Struct
 
 from core.contract.models import Tokenizer
-from core.decoding.masks.library import FREE_TOKENS, MAIN, ONLY_MAIN
+from core.decoding.masks.library import FREE_TOKENS, MAIN, ONLY_MAIN, write_letters
 
 MARKS: Final = (
     ("<think>", "</think>"),
@@ -58,16 +59,26 @@ def write_start(thinking: Thinking | None, tokenizer: Tokenizer) -> str:
     """The Lark grammar above an answer's own."""
     if thinking is None:
         return ONLY_MAIN
-    begin, end = (_mark(mark, tokenizer) for mark in (thinking.begin, thinking.end))
+    begin, end = (write_mark(mark, tokenizer) for mark in (thinking.begin, thinking.end))
     thought = f"ANY {end}" if end.startswith("<[") else "thought"
     lazy = "" if end.startswith("<[") else f"thought[lazy]: ANY {end}\n"
     before = f"{thought} SPACE" if thinking.phase is ThinkingPhase.INSIDE else f"(SPACE {begin} {thought} SPACE)?"
     return f"{FREE_TOKENS}start: {before} @{MAIN}\n{lazy}{RULES}"
 
 
-def _mark(mark: str, tokenizer: Tokenizer) -> str:
-    """A control token by its number, and anything else by its letters."""
+def write_mark(mark: str, tokenizer: Tokenizer) -> str:
+    """What a Lark grammar calls a text: a control token by its number, and anything else by its letters."""
     tokens = tokenizer.encode(mark, special=True)
     if len(tokens) == 1 and not tokenizer.piece(tokens[0]):
         return f"<[{tokens[0]}]>"
-    return f'"{mark}"'
+    return write_letters(mark)
+
+
+def write_marks(text: str, tokenizer: Tokenizer) -> str:
+    """The same of a text in which there may be control tokens."""
+    held = [control for control in tokenizer.controls if control and control in text]
+    if not held:
+        return write_mark(text, tokenizer)
+    longest_first = sorted(held, key=lambda control: (-len(control), control))
+    parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", text)
+    return " ".join(write_mark(part, tokenizer) for part in parts if part)

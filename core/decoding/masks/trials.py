@@ -13,7 +13,7 @@ from msgspec import Struct
 from core.confined.process import ConfinedProcess, ProcessEnded, ProcessUnstarted
 from core.decoding.masks.wire import REPORT_BYTES, FormFits, FormReport, FormUnfit, TryForm
 from core.errors import Overloaded
-from core.requests import AnswerForm
+from core.requests import MaskForm
 
 FORM_SECONDS: Final = 3.0
 """That a form may take; a large one takes a tenth of it."""
@@ -46,11 +46,11 @@ class FormTrials:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._idle: list[ConfinedProcess[FormReport]] = []
-        self._outcomes: OrderedDict[AnswerForm, _FormOutcome] = OrderedDict()
+        self._outcomes: OrderedDict[MaskForm, _FormOutcome] = OrderedDict()
         self._size = 0
         self._closed = False
 
-    def write_grammar(self, form: AnswerForm) -> str:
+    def write_grammar(self, form: MaskForm) -> str:
         """The form as the library's grammar, which is known to compile.
 
         Raises UnfitForm, and Overloaded where the machine has no room for a process to try it in.
@@ -65,7 +65,7 @@ class FormTrials:
             raise UnfitForm(report.words)
         return report.grammar
 
-    def refuse(self, form: AnswerForm, words: str) -> None:
+    def refuse(self, form: MaskForm, words: str) -> None:
         """Have `write_grammar` raise UnfitForm with these words for some time."""
         outcome = _weigh_outcome(form, FormUnfit(words), time.monotonic() + ENDED_SECONDS)
         with self._lock:
@@ -81,7 +81,7 @@ class FormTrials:
         for process in idle:
             process.end()
 
-    def _tried(self, form: AnswerForm) -> tuple[FormReport, float | None]:
+    def _tried(self, form: MaskForm) -> tuple[FormReport, float | None]:
         try:
             process = self._process()
             report = process.ask(TryForm(form), self._seconds)
@@ -109,7 +109,7 @@ class FormTrials:
                 return self._idle.pop()
         return ConfinedProcess("core.decoding.masks.worker", FormReport, REPORT_BYTES)  # type: ignore[arg-type]
 
-    def _remembered(self, form: AnswerForm) -> FormReport | None:
+    def _remembered(self, form: MaskForm) -> FormReport | None:
         with self._lock:
             outcome = self._outcomes.get(form)
             if outcome is None:
@@ -122,7 +122,7 @@ class FormTrials:
 
     # With the lock held.
 
-    def _remember(self, form: AnswerForm, outcome: _FormOutcome) -> None:
+    def _remember(self, form: MaskForm, outcome: _FormOutcome) -> None:
         if form in self._outcomes or outcome.size > MOST_KEPT_BYTES:
             return
         self._outcomes[form] = outcome
@@ -130,10 +130,10 @@ class FormTrials:
         while len(self._outcomes) > MOST_KEPT_FORMS or self._size > MOST_KEPT_BYTES:
             self._forget(next(iter(self._outcomes)))
 
-    def _forget(self, form: AnswerForm) -> None:
+    def _forget(self, form: MaskForm) -> None:
         self._size -= self._outcomes.pop(form).size
 
 
-def _weigh_outcome(form: AnswerForm, report: FormReport, until: float | None) -> _FormOutcome:
+def _weigh_outcome(form: MaskForm, report: FormReport, until: float | None) -> _FormOutcome:
     said = report.grammar if isinstance(report, FormFits) else report.words
     return _FormOutcome(report, len(said) + len(msgspec.msgpack.encode(form)), until)

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.requests import AnswerForm
+from core.requests import MaskForm
 
 FORM_CHARACTERS: Final = 2_000_000
 """That a form may have."""
@@ -15,7 +15,7 @@ REPORT_BYTES: Final = 1 << 26
 
 
 class TryForm(Struct, frozen=True, tag="try"):
-    form: AnswerForm
+    form: MaskForm
 
 
 class FormFits(Struct, frozen=True, tag="fit"):

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 import msgspec
-from llguidance import LLTokenizer
+from llguidance import LLMatcher, LLTokenizer
 
 from core.confined.worker import serve_orders
-from core.decoding.masks.library import ONLY_MAIN, build_matcher, join_grammar, write_main
+from core.decoding.masks.calls import (
+    CallUnfit,
+    Schema,
+    allow_any,
+    prepare_call_schema,
+    write_call_marks,
+    write_calls,
+)
+from core.decoding.masks.library import (
+    MAIN,
+    ONLY_MAIN,
+    build_matcher,
+    join_grammar,
+    write_json_schema,
+    write_letters,
+    write_main,
+)
 from core.decoding.masks.schema import SchemaRefused
 from core.decoding.masks.wire import FORM_CHARACTERS, FormFits, FormReport, FormUnfit, TryForm
 from core.foreign_text import make_printable
-from core.requests import AnswerForm, GbnfGrammar, JsonObject, JsonSchema, LarkGrammar, RegexPattern, TextChoice
+from core.requests import (
+    AnswerForm,
+    CallForm,
+    CallSchema,
+    GbnfGrammar,
+    JsonObject,
+    JsonSchema,
+    LarkGrammar,
+    MaskForm,
+    RegexPattern,
+    TextChoice,
+)
 
 ORDER_BYTES: Final = 1 << 25
 STACK_BYTES: Final = 4 << 20
@@ -70,6 +99,12 @@ def _tried(tokenizer: LLTokenizer, data: bytes) -> FormReport:
     form = msgspec.msgpack.decode(data, type=TryForm).form
     if _characters(form) > FORM_CHARACTERS:
         return FormUnfit(f"The {_called(form)} is too large: {FORM_CHARACTERS:,} characters are the most.")
+    if isinstance(form, CallForm):
+        return _try_calls(tokenizer, form)
+    return _try_form(tokenizer, form)
+
+
+def _try_form(tokenizer: LLTokenizer, form: AnswerForm) -> FormReport:
     try:
         grammar = write_main(form)
     except SchemaRefused as error:
@@ -77,6 +112,42 @@ def _tried(tokenizer: LLTokenizer, data: bytes) -> FormReport:
     except ValueError as error:
         return FormUnfit(f"The {_called(form)} cannot be read: {_short(str(error))}.")
     matcher = build_matcher(tokenizer, join_grammar(ONLY_MAIN, grammar))
+    return _report(matcher, form, grammar)
+
+
+def _try_calls(tokenizer: LLTokenizer, form: CallForm) -> FormReport:
+    try:
+        schemas = [prepare_call_schema(schema) for schema in form.schemas]
+        grammar, matcher = _build_calls(tokenizer, form, schemas)
+        if matcher.is_error():
+            # The library does not say which of the tools is at fault.
+            schemas = [_settle_schema(tokenizer, *each) for each in zip(form.schemas, schemas, strict=True)]
+            grammar, matcher = _build_calls(tokenizer, form, schemas)
+    except (CallUnfit, SchemaRefused) as error:
+        return FormUnfit(make_printable(str(error)))
+    except ValueError as error:
+        return FormUnfit(f"The {_called(form)} cannot be read: {_short(str(error))}.")
+    return _report(matcher, form, grammar)
+
+
+def _build_calls(tokenizer: LLTokenizer, form: CallForm, schemas: Sequence[Schema]) -> tuple[str, LLMatcher]:
+    grammar = write_calls(form, schemas)
+    return grammar, build_matcher(tokenizer, join_grammar(ONLY_MAIN, grammar, *write_call_marks(form, write_letters)))
+
+
+def _settle_schema(tokenizer: LLTokenizer, schema: CallSchema, prepared: Schema) -> Schema:
+    """The schema of one tool, or a looser one. Raises CallUnfit."""
+    alone = json.dumps({"name": MAIN, "json_schema": write_json_schema(prepared)})
+    matcher = build_matcher(tokenizer, join_grammar(ONLY_MAIN, alone))
+    if not matcher.is_error():
+        return prepared
+    if schema.firm:
+        raise CallUnfit(schema.tool, _explained(JsonSchema(schema.schema), matcher.get_error()))
+    return allow_any(schema)
+
+
+def _report(matcher: LLMatcher, form: MaskForm, grammar: str) -> FormReport:
+    """What came of the form. Goes on with the matcher."""
     if not matcher.is_error():
         first = matcher.compute_bitmask()
         if matcher.is_stopped() and not matcher.is_accepting() and not _went_wrong(matcher.get_error()):
@@ -102,7 +173,7 @@ def _went_wrong(said: str) -> bool:
     return bool(said) and not said.startswith("NoExtension")
 
 
-def _explained(form: AnswerForm, said: str) -> str:
+def _explained(form: MaskForm, said: str) -> str:
     if any(words in said for words in TOO_LARGE):
         return f"The {_called(form)} is too complex to be enforced; make it smaller."
     if isinstance(form, JsonSchema):
@@ -121,7 +192,7 @@ def _short(said: str) -> str:
     return make_printable(words)[:MOST_WORDS_CHARACTERS].rstrip(". ")
 
 
-def _called(form: AnswerForm) -> str:
+def _called(form: MaskForm) -> str:
     match form:
         case JsonObject() | JsonSchema():
             return "schema"
@@ -131,9 +202,11 @@ def _called(form: AnswerForm) -> str:
             return "list of texts"
         case LarkGrammar() | GbnfGrammar():
             return "grammar"
+        case CallForm():
+            return "list of tools"
 
 
-def _characters(form: AnswerForm) -> int:
+def _characters(form: MaskForm) -> int:
     match form:
         case JsonObject():
             return 0
@@ -143,6 +216,9 @@ def _characters(form: AnswerForm) -> int:
             return len(text)
         case TextChoice(texts=texts):
             return sum(map(len, texts))
+        case CallForm(grammar=grammar, schemas=schemas, otherwise=otherwise):
+            rest = 0 if otherwise is None else _characters(otherwise)
+            return len(grammar) + sum(len(each.schema) for each in schemas) + rest
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from core.decoding.masks.compiler import MaskCompiler
 from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials
 from core.engines.echo import EchoTokenizer
-from core.requests import AnswerForm, Constraint
+from core.requests import Constraint, MaskForm
 
-Compile = Callable[[AnswerForm], TokenMask]
+Compile = Callable[[MaskForm], TokenMask]
 
 
 @pytest.fixture(scope="package")
