@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from core.cache.model_prefixes import ModelPrefixes
 from core.cache.store import PrefixStore
+from core.chat.answer import AnswerPlan, AnswerReader, plan_answer
+from core.chat.parsers.registry import choose_family
 from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenModel, Transcriber
 from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
@@ -166,9 +168,10 @@ class Host:
         is within `arrival`; RequestError for what the model cannot take.
         """
         with nullcontext() if arrived else self._queue.arrival():
-            job, prompt_tokens = await self._read(request)
+            job, prompt_tokens, plan = await self._read(request)
             loop = self._serving
             assert loop is not None
+            reader = AnswerReader(plan, request.n, job.remarks.append, request.request_id) if plan is not None else None
             job.stream = Stream(
                 request.request_id,
                 prompt_tokens,
@@ -176,11 +179,12 @@ class Host:
                 timeout=self._timeout,
                 withdraw=lambda: loop.withdraw(job),
                 cancel=lambda: loop.cancel(job),
+                reader=reader,
             )
             loop.submit(job)
             return job.stream
 
-    async def _read(self, request: Request) -> tuple[LoopJob, int]:
+    async def _read(self, request: Request) -> tuple[LoopJob, int, AnswerPlan | None]:
         """As `_job`, once the model is there. A prompt that was being read when the engine failed is read again."""
         while True:
             await self.ready()
@@ -285,9 +289,9 @@ class Host:
             notes=(*self._loaded.notes, *spec.notes),
         )
 
-    async def _job(self, request: Request) -> tuple[LoopJob, int]:
-        """The request as its loop takes it, with the number of its prompt's tokens; zero where that is not known
-        here.
+    async def _job(self, request: Request) -> tuple[LoopJob, int, AnswerPlan | None]:
+        """The request as its loop takes it, with the number of its prompt's tokens, zero where that is not known
+        here, and how its answer is read.
 
         Raises RequestError for what the model cannot take.
         """
@@ -295,23 +299,30 @@ class Host:
         require_able(model, self.name, request)
         match request:
             case Transcription():
-                return Relayed(request), 0
+                return Relayed(request), 0, None
             case Embedding():
                 assert isinstance(model, Embedder)
                 embedding = EmbedJob(request, await read_inputs(model, request, self._lanes))
-                return embedding, embedding.tokens
+                return embedding, embedding.tokens, None
             case Generation():
                 resolved = self._resolved(request)
                 self._refuse_irreproducible(resolved)
                 if self._reader is None:
                     self._refuse_constraint(resolved)
-                    return Relayed(resolved), 0
+                    # What it makes of the prompt is not known here; a server elsewhere tells no template either.
+                    return Relayed(resolved), 0, plan_answer(choose_family(model.spec.template), resolved, "")
                 prompt = await self._reader.read(resolved)
                 guard = self._answers.loop_guard
                 job = RequestJob(
-                    resolved, prompt.tokens, self.spec.context, prompt.notes, prompt.mask, loop_guard=guard
+                    resolved,
+                    prompt.tokens,
+                    self.spec.context,
+                    prompt.notes,
+                    prompt.mask,
+                    shown=self._reader.shown if prompt.plan is not None else {},
+                    loop_guard=guard,
                 )
-                return job, len(prompt.tokens)
+                return job, len(prompt.tokens), prompt.plan
             case _:
                 assert_never(request)
 

@@ -17,6 +17,8 @@ class LoopJob(ABC):
     def __init__(self, request: ResolvedGeneration | Transcription | Embedding) -> None:
         self.request = request
         self.stream: Stream
+        self.remarks: list[str] = []
+        """Sentences about its answer, from the event loop."""
         self.priority = request.priority if isinstance(request, ResolvedGeneration) else Priority.NORMAL
         self.submitted = time.monotonic()
         self.turn = find_turn(self.submitted, self.priority)
@@ -47,5 +49,6 @@ class LoopJob(ABC):
             waited=self.waited(now),
             elapsed=now - self.submitted,
             priority=self.priority,
+            notes=tuple(self.remarks),
             route=request.route if isinstance(request, ResolvedGeneration) else "",
         )

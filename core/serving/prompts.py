@@ -13,7 +13,10 @@ from functools import cached_property
 
 from msgspec import Struct
 
+from core.chat.answer import AnswerPlan, plan_answer
 from core.chat.infill import encode_gap
+from core.chat.parsers.family import ChatFamily
+from core.chat.parsers.registry import choose_family
 from core.chat.process import ORDER_SECONDS
 from core.chat.prompt import PromptEncoder
 from core.chat.template import ChatTemplate, Rendering
@@ -42,6 +45,8 @@ class ReadPrompt(Struct, frozen=True):
     """Sentences about how it came to be."""
     mask: TokenMask | None
     """What holds the answer to its constraint, where there is one."""
+    plan: AnswerPlan | None
+    """How the answer is read; None where it is all words."""
 
 
 class PromptReader:
@@ -50,7 +55,7 @@ class PromptReader:
     def __init__(self, name: str, spec: ModelSpec, tokenizer: Tokenizer, lanes: WorkLanes, trials: FormTrials) -> None:
         """Tries the model's chat template out; what it cannot do is in `notes`."""
         self._name = name
-        self._written_by = spec.template
+        self._family = choose_family(spec.template)
         self._masks = MaskCompiler(tokenizer, trials)
         self._context = spec.context
         self._tokenizer = tokenizer
@@ -62,6 +67,8 @@ class PromptReader:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"template {name}")
         """Waits for the chat template. A template that takes long holds up no other model."""
         self._closed = False
+        self.shown = find_shown(self._family, tokenizer)
+        """Control tokens that a parser of answers must see, with their letters."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -135,14 +142,15 @@ class PromptReader:
             raise PromptTooLarge(size, most, self._context)
         lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
         tokens = await lane.run(self._tokenise, request, written.text)
-        return ReadPrompt(tokens, written.notes, await self._compile(request, written.text))
+        plan = plan_answer(self._family, request, written.text)
+        return ReadPrompt(tokens, written.notes, await self._compile(request, written.text), plan)
 
     async def _compile(self, request: Generation, text: str) -> TokenMask | None:
         if request.constraint is None:
             return None
         # Only behind its own template does a model know that it is to think.
-        template = self._written_by if isinstance(request.prompt, Conversation) else None
-        thinking = find_thinking(template, text)
+        family = self._family if isinstance(request.prompt, Conversation) else None
+        thinking = find_thinking(family, text)
         # What is known already waits for nothing that is new.
         known = self._masks.find(request.constraint, thinking)
         return known or await self._lanes.compiling.run(self._masks.compile, request.constraint, thinking)
@@ -183,6 +191,13 @@ class PromptReader:
         if len(tokens) >= self._context:
             raise ContextExceeded(len(tokens), self._context)
         return tokens
+
+
+def find_shown(family: ChatFamily | None, tokenizer: Tokenizer) -> dict[int, bytes]:
+    """Control tokens among a family's marks: what they stand for in an answer that is read for thoughts and calls."""
+    marks = family.marks if family is not None else frozenset()
+    tokens = {mark: tokenizer.encode(mark, special=True) for mark in marks & tokenizer.controls}
+    return {ids[0]: mark.encode() for mark, ids in tokens.items() if len(ids) == 1 and not tokenizer.is_end(ids[0])}
 
 
 async def read_inputs(model: Embedder, request: Embedding, lanes: WorkLanes) -> list[Sequence[int]]:

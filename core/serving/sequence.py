@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -32,11 +34,14 @@ class RequestJob(LoopJob):
         notes: tuple[str, ...] = (),
         mask: TokenMask | None = None,
         *,
+        shown: Mapping[int, bytes] = MappingProxyType({}),
         loop_guard: int = 0,
     ) -> None:
-        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint. An answer ends
-        whose last `loop_guard` tokens are one cycle; zero lets it go on."""
+        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint; `shown` are
+        control tokens that stand in its text, as those bytes. An answer ends whose last `loop_guard` tokens are one
+        cycle; zero lets it go on."""
         super().__init__(request)
+        self.shown = shown
         self.mask = mask
         self.loop_guard = loop_guard
         self.prompt = prompt
@@ -63,7 +68,7 @@ class RequestJob(LoopJob):
             prefilled=min(first.computed, len(self.prompt)),
             completion_tokens=generated,
             rate=(generated - len(self.choices)) / spent if spent > 0 else 0.0,
-            notes=self.notes,
+            notes=(*self.notes, *self.remarks),
             reuse=self.reuse,
         )
 
@@ -104,6 +109,7 @@ class ServedChoice:
         """What it may write; goes on from where it is after a pre-emption, and on a model that was loaded again."""
         self._guard = LoopGuard(job.loop_guard) if job.loop_guard else None
         self._text = TextStream(request.stop)
+        self._shown = job.shown
         self._told = 0
         """Tokens that events have told of."""
         self._held: list[tuple[int, TokenLogprob]] = []
@@ -153,7 +159,7 @@ class ServedChoice:
             self.generated += 1
             end = tokenizer.is_end(token) and not self.job.request.ignore_eos
             if not end:
-                piece = tokenizer.piece(token)
+                piece = tokenizer.piece(token) or self._shown.get(token, b"")
                 if logprobs:
                     self._held.append((self._text.seen, name_tokens(token, logprobs[index], tokenizer)))
                 text.append(self._text.push(piece))

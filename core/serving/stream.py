@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 
+from core.chat.answer import AnswerReader
 from core.errors import BenchtopError, QueueTimeout
 from core.events import Event, Failed, Finished, Reply, fold_events
 from core.telemetry.log import get_logger
@@ -37,10 +38,13 @@ class Stream:
         timeout: float | None,
         withdraw: Callable[[], bool],
         cancel: Callable[[], None],
+        reader: AnswerReader | None = None,
     ) -> None:
+        """`reader` tells words, thoughts and calls of tools apart; None where all is words."""
         self.request_id = request_id
         self.prompt_tokens = prompt_tokens
         self.loop = asyncio.get_running_loop()
+        self._reader = reader
         self._timeout = timeout
         self._withdraw = withdraw
         self._cancel = cancel
@@ -116,6 +120,8 @@ class Stream:
     def deliver(self, events: Sequence[Event]) -> None:
         if self._over:
             return
+        if self._reader is not None:
+            events = self._reader.read(events)
         self._events.extend(events)
         for event in events:
             match event:

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import re
-from enum import Enum
 from typing import Final
 
 from msgspec import Struct
 
+from core.chat.parsers.family import ChatFamily, ThinkingPhase
 from core.contract.models import Tokenizer
 from core.decoding.masks.library import FREE_TOKENS, MAIN, ONLY_MAIN, write_letters
 
-MARKS: Final = (
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<seed:think>", "</seed:think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-)
-"""What models write before and after what they think."""
 RULES: Final = """
 SPACE: /[ \\t\\r\\n]{0,8}/
 ANY: /(?s:.*)/
 """
-
-
-class ThinkingPhase(Enum):
-    """What a prompt leaves to the model."""
-
-    BEFORE = "before"
-    """It may think or answer."""
-    INSIDE = "inside"
-    """It thinks already."""
 
 
 class Thinking(Struct, frozen=True):
@@ -42,17 +25,13 @@ class Thinking(Struct, frozen=True):
     end: str
 
 
-def find_thinking(template: str | None, prompt: str) -> Thinking | None:
-    """What a model whose chat template is `template` may write before the answer to `prompt`; None for nothing."""
-    for begin, end in MARKS:
-        if template is None or begin not in template or end not in template:
-            continue
-        written = prompt.rstrip()
-        if written.endswith(end):
-            # The template has written an empty thought: the model is not to think.
-            return None
-        return Thinking(ThinkingPhase.INSIDE if written.endswith(begin) else ThinkingPhase.BEFORE, begin, end)
-    return None
+def find_thinking(family: ChatFamily | None, prompt: str) -> Thinking | None:
+    """What a model of a family may write before the answer to `prompt`; None for nothing."""
+    if family is None or family.thought is None:
+        return None
+    phase = family.find_phase(prompt)
+    # Behind an empty thought that the template has written the model is not to think.
+    return None if phase is ThinkingPhase.BEHIND else Thinking(phase, family.thought.begin, family.thought.end)
 
 
 def write_start(thinking: Thinking | None, tokenizer: Tokenizer) -> str:

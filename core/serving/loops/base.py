@@ -41,7 +41,8 @@ class ModelLoop(ABC, Generic[AnyJob]):
         """Tokens drawn."""
         self.prefilled = RateMeter()
         """Prompt tokens computed."""
-        self._ended: deque[RequestRow] = deque(maxlen=ROWS_KEPT)
+        self._ended: deque[tuple[RequestRow, list[str]]] = deque(maxlen=ROWS_KEPT)
+        """With the remarks on its answer, the last of which may still come."""
 
     def submit(self, job: AnyJob) -> None:
         self._queue.put(job, job.turn)
@@ -78,7 +79,10 @@ class ModelLoop(ABC, Generic[AnyJob]):
         job = self.find(request_id)
         if job is not None:
             return self._row(job, time.monotonic())
-        return next((row for row in reversed(tuple(self._ended)) if row.id == request_id), None)
+        for row, remarks in reversed(tuple(self._ended)):
+            if row.id == request_id:
+                return replace(row, notes=tuple(dict.fromkeys((*row.notes, *remarks))))
+        return None
 
     @property
     @abstractmethod
@@ -146,7 +150,7 @@ class ModelLoop(ABC, Generic[AnyJob]):
     def _note_end(self, job: AnyJob) -> None:
         """Keep the row of a request that has ended, and write it down."""
         row = replace(job.row(time.monotonic()), state=RequestState.ENDED)
-        self._ended.append(row)
+        self._ended.append((row, job.remarks))
         reuse = row.reuse
         log.info(
             "request ended",

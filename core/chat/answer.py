@@ -1,0 +1,235 @@
+"""From the events of a model's raw text to those of thoughts, words and calls: one reader for every dialect."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.chat.arguments import fit_arguments
+from core.chat.parsers.family import ChatFamily, ThinkingPhase
+from core.chat.parsers.pieces import AnswerPiece, CallPiece, RejectedPiece, SaidPiece, ThoughtPiece
+from core.chat.parsers.unread import UnreadText
+from core.events import (
+    CallArguments,
+    CallBegun,
+    CallEnded,
+    Event,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    SoFar,
+    TextDelta,
+    TokenLogprob,
+)
+from core.foreign_text import make_printable
+from core.requests import Calling, Conversation, Generation, Tool
+from core.telemetry.log import get_logger
+
+MOST_NOTES: Final = 8
+"""Notes on one request."""
+SHOWN_NAME_CHARACTERS: Final = 60
+CALL_ID_BYTES: Final = 12
+FAULTY: Final = "The answer could not be read any further; the rest is as the model wrote it."
+
+log = get_logger(__name__)
+
+
+def make_call_id() -> str:
+    return f"call_{secrets.token_hex(CALL_ID_BYTES)}"
+
+
+class AnswerPlan(Struct, frozen=True):
+    """How the answers to one request are to be read."""
+
+    family: ChatFamily
+    phase: ThinkingPhase
+    tools: Mapping[str, Tool]
+    """Those that may be called."""
+    parallel: bool = True
+    inline: bool = False
+    """Thoughts are left in the text."""
+
+
+def plan_answer(family: ChatFamily | None, request: Generation, prompt: str) -> AnswerPlan | None:
+    """How to read the answer to a prompt's text; None where it is all words."""
+    conversation = request.prompt
+    if family is None or not isinstance(conversation, Conversation):
+        return None
+    called = family.calls is not None and request.tool_choice is not Calling.NONE
+    tools = {tool.name: tool for tool in conversation.tools} if called else {}
+    if not tools and (family.thought is None or request.reasoning.inline):
+        return None
+    return AnswerPlan(family, family.find_phase(prompt), tools, request.parallel_calls, request.reasoning.inline)
+
+
+class AnswerReader:
+    """Reads the answers to one request, as their events come. Belongs to the event loop.
+
+    An event that is words and nothing else goes through as it is.
+    """
+
+    def __init__(self, plan: AnswerPlan, choices: int, note: Callable[[str], None], request_id: str = "") -> None:
+        """`note` is given sentences for whoever watches the request."""
+        self._choices = [_ChoiceReader(plan, index, self._note) for index in range(choices)]
+        self._tell = note
+        self._told: set[str] = set()
+        self._request_id = request_id
+
+    def read(self, events: Sequence[Event]) -> list[Event]:
+        """What these events tell."""
+        out: list[Event] = []
+        for event in events:
+            if isinstance(event, TextDelta | Finished):
+                self._read_of(self._choices[event.index], event, out)
+            else:
+                out.append(event)
+        return out
+
+    def _read_of(self, choice: _ChoiceReader, event: TextDelta | Finished, out: list[Event]) -> None:
+        try:
+            if isinstance(event, Finished):
+                choice.finish(event, out)
+            else:
+                choice.read(event, out)
+        except Exception:
+            # The edge of a parser: what a model wrote must reach its client, whatever it was.
+            log.exception("an answer could not be read", request=self._request_id)
+            self._note(FAULTY)
+            choice.give_up(event, out)
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self._told and len(self._told) < MOST_NOTES:
+            self._told.add(sentence)
+            self._tell(sentence)
+
+
+class _ChoiceReader:
+    """One choice's answer."""
+
+    def __init__(self, plan: AnswerPlan, index: int, note: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._index = index
+        self._note = note
+        self._unread = UnreadText(tidy=bool(plan.tools), inline=plan.inline)
+        self._parser = plan.family.parse(self._unread, plan.phase, calls=bool(plan.tools))
+        # A thought that the prompt has begun is under way before the first text.
+        self._advance()
+        self._failed = False
+        self._calls = 0
+        self._reasoned = 0
+        """Tokens of thoughts."""
+        self._tokens = 0
+        """That no event has told of."""
+        self._logprobs: list[TokenLogprob] = []
+        """Of words that are held back."""
+        self._so_far: SoFar | None = None
+
+    def read(self, event: TextDelta, out: list[Event]) -> None:
+        unread = self._unread
+        if self._failed:
+            out.append(event)
+            return
+        if unread.plain is not None and not self._tokens and unread.plain.search(event.text) is None:
+            if not unread.thinking or unread.inline:
+                out.append(event if not self._reasoned else self._with_reasoned(event))
+                return
+            self._reasoned += event.tokens
+            if event.text:
+                out.append(ReasoningDelta(self._index, event.text, event.tokens, self._counted(event.so_far)))
+            return
+        thought = unread.thinking
+        unread.push(event.text)
+        self._advance()
+        if thought or unread.thinking or any(isinstance(piece, ThoughtPiece) for piece in unread.pieces):
+            self._reasoned += event.tokens
+        self._tokens += event.tokens
+        self._logprobs += event.logprobs
+        self._so_far = self._counted(event.so_far)
+        self._tell(out)
+
+    def finish(self, event: Finished, out: list[Event]) -> None:
+        if not self._failed:
+            self._unread.close(cut=event.reason not in (FinishReason.STOP, FinishReason.STOP_SEQUENCE))
+            self._advance()
+            self._tell(out)
+            if self._logprobs:
+                out.append(TextDelta(self._index, "", tuple(self._logprobs), self._tokens))
+        calls = event.reason is FinishReason.STOP and self._calls
+        reason = FinishReason.TOOL_CALLS if calls else event.reason
+        out.append(replace(event, reason=reason, usage=replace(event.usage, reasoning_tokens=self._reasoned)))
+
+    def give_up(self, event: TextDelta | Finished, out: list[Event]) -> None:
+        """From now on everything is words."""
+        self._failed = True
+        text = self._unread.rest()
+        self._tell(out)
+        if text:
+            self._say(text, out)
+        if isinstance(event, Finished):
+            self.finish(event, out)
+
+    def _advance(self) -> None:
+        """Let the parser read what there is."""
+        for _ in self._parser:
+            if not self._unread.closed:
+                return
+
+    def _tell(self, out: list[Event]) -> None:
+        pieces, self._unread.pieces = self._unread.pieces, []
+        for piece in pieces:
+            self._tell_piece(piece, out)
+
+    def _tell_piece(self, piece: AnswerPiece, out: list[Event]) -> None:
+        match piece:
+            case SaidPiece(text=text):
+                self._say(text, out)
+            case ThoughtPiece(text=text):
+                self._logprobs.clear()
+                out.append(ReasoningDelta(self._index, text, self._take_tokens(), self._so_far))
+            case RejectedPiece(text=text, why=why):
+                self._note(why)
+                self._say(text, out)
+            case CallPiece():
+                self._call(piece, out)
+
+    def _say(self, text: str, out: list[Event]) -> None:
+        logprobs, self._logprobs = tuple(self._logprobs), []
+        out.append(TextDelta(self._index, text, logprobs, self._take_tokens(), self._so_far))
+
+    def _call(self, piece: CallPiece, out: list[Event]) -> None:
+        tool = self._plan.tools.get(piece.name)
+        name = make_printable(piece.name[:SHOWN_NAME_CHARACTERS])
+        if tool is None:
+            self._note(f"The model called {name}, which is none of the request's tools; the call is left in the text.")
+            self._say(piece.written, out)
+            return
+        if self._calls and not self._plan.parallel:
+            self._note("The model called several tools, and one was asked for; the others are left in the text.")
+            self._say(piece.written, out)
+            return
+        arguments, problem = fit_arguments(piece.arguments, tool.parameters, typed=piece.typed)
+        if problem:
+            self._note(f"A call of {name} does not keep to its schema: {problem}.")
+        self._logprobs.clear()
+        call, self._calls = self._calls, self._calls + 1
+        out += (
+            CallBegun(self._index, call, make_call_id(), piece.name),
+            CallArguments(self._index, call, arguments, self._take_tokens(), self._so_far),
+            CallEnded(self._index, call),
+        )
+
+    def _take_tokens(self) -> int:
+        tokens, self._tokens = self._tokens, 0
+        return tokens
+
+    def _counted(self, so_far: SoFar | None) -> SoFar | None:
+        if so_far is None:
+            return None
+        return replace(so_far, usage=replace(so_far.usage, reasoning_tokens=self._reasoned))
+
+    def _with_reasoned(self, event: TextDelta) -> TextDelta:
+        return event if event.so_far is None else replace(event, so_far=self._counted(event.so_far))

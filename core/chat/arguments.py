@@ -1,0 +1,141 @@
+"""A call's arguments beside the schema of its tool: what loses nothing is set right, what breaks it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+MOST_LEVELS: Final = 100
+"""Of lists and objects in one another that are looked into."""
+TRUTHS: Final = {"true": True, "false": False}
+
+
+def fit_arguments(arguments: str, parameters: str, *, typed: bool) -> tuple[str, str]:
+    """The JSON object of a call's arguments, and what breaks the JSON Schema `parameters` in words, if anything does.
+
+    A float that is whole becomes the integer that is asked for; where the model wrote no types, a text becomes what it
+    spells. The text stays as it is where nothing is changed. Types, members that must be there or must not, and values
+    to choose from are checked.
+    """
+    try:
+        schema = msgspec.json.decode(parameters)
+        value = msgspec.json.decode(arguments)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return arguments, ""
+    fitted, changed = _fit(value, schema, typed, 0)
+    problem = next(_find_problems(fitted, schema, "", 0), "")
+    return msgspec.json.encode(fitted).decode() if changed else arguments, problem
+
+
+def _fit(value: Any, schema: Any, typed: bool, level: int) -> tuple[Any, bool]:
+    """The value as the schema wants it, and whether that is another one."""
+    if not isinstance(schema, Mapping) or level > MOST_LEVELS:
+        return value, False
+    types = _types(schema)
+    if isinstance(value, dict):
+        properties = schema.get("properties")
+        rest = schema.get("additionalProperties")
+        known = properties if isinstance(properties, Mapping) else {}
+        parts = {name: _fit(item, known.get(name, rest), typed, level + 1) for name, item in value.items()}
+        return {name: item for name, (item, _) in parts.items()}, any(changed for _, changed in parts.values())
+    if isinstance(value, list):
+        items = [_fit(item, schema.get("items"), typed, level + 1) for item in value]
+        return [item for item, _ in items], any(changed for _, changed in items)
+    if types and not any(_is_of(value, type_) for type_ in types):
+        for type_ in types:
+            fitted = _converted(value, type_, typed)
+            if fitted is not None:
+                return fitted, True
+    return value, False
+
+
+def _converted(value: Any, type_: str, typed: bool) -> Any:
+    """None where something would be lost."""
+    match value, type_:
+        case float(), "integer" if value.is_integer():
+            return int(value)
+        case str(), "integer" | "number" | "boolean" | "array" | "object" if not typed:
+            return _spelled(value.strip(), type_)
+        case (bool() | int() | float()), "string" if not typed:
+            return msgspec.json.encode(value).decode()
+    return None
+
+
+def _spelled(text: str, type_: str) -> Any:
+    if type_ == "boolean":
+        return TRUTHS.get(text.lower())
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    if type_ == "integer" and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if _is_of(value, type_) else None
+
+
+def _find_problems(value: Any, schema: Any, path: str, level: int) -> Iterator[str]:
+    """What breaks the schema, in words."""
+    if not isinstance(schema, Mapping) or level > MOST_LEVELS:
+        return
+    place = f"`{path}`" if path else "the whole"
+    types = _types(schema)
+    if types and not any(_is_of(value, type_) for type_ in types):
+        yield f"{place} is not of type {' or '.join(types)}"
+        return
+    allowed = schema.get("enum")
+    if isinstance(allowed, list) and value not in allowed:
+        yield f"{place} is none of the values to choose from"
+    if isinstance(value, dict):
+        yield from _find_in_object(value, schema, path, level)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _find_problems(item, schema.get("items"), f"{path}[{index}]", level + 1)
+
+
+def _find_in_object(value: dict[str, Any], schema: Mapping[str, Any], path: str, level: int) -> Iterator[str]:
+    required = schema.get("required")
+    for name in required if isinstance(required, list) else ():
+        if name not in value:
+            yield f"`{_join(path, name)}` is missing"
+    properties = schema.get("properties")
+    known = properties if isinstance(properties, Mapping) else {}
+    rest = schema.get("additionalProperties")
+    for name, item in value.items():
+        if name not in known and rest is False:
+            yield f"`{_join(path, name)}` is not known to it"
+        else:
+            yield from _find_problems(item, known.get(name, rest), _join(path, name), level + 1)
+
+
+def _join(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    match schema.get("type"):
+        case str(type_):
+            return [type_]
+        case list(types):
+            return [type_ for type_ in types if isinstance(type_, str)]
+    return []
+
+
+def _is_of(value: Any, type_: str) -> bool:
+    match type_:
+        case "string":
+            return isinstance(value, str)
+        case "integer":
+            return isinstance(value, int) and not isinstance(value, bool)
+        case "number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "boolean":
+            return isinstance(value, bool)
+        case "array":
+            return isinstance(value, list)
+        case "object":
+            return isinstance(value, dict)
+        case "null":
+            return value is None
+    return True

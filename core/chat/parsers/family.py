@@ -1,0 +1,140 @@
+"""A family of models: how they think, and how they call tools."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import Enum
+from typing import ClassVar, Protocol
+
+from msgspec import Struct
+
+from core.chat.parsers.pieces import NotACall
+from core.chat.parsers.unread import MarkSet, Reading, UnreadText
+from core.requests import Tool
+
+
+class ThoughtMarks(Struct, frozen=True):
+    """What stands before and after a thought."""
+
+    begin: str
+    end: str
+
+
+class ThinkingPhase(Enum):
+    """What a prompt leaves to the model."""
+
+    BEFORE = "before"
+    """It may think or answer."""
+    INSIDE = "inside"
+    """It thinks already."""
+    BEHIND = "behind"
+    """An empty thought is written: it is to answer."""
+
+
+class GrammarTerms(Protocol):
+    """What grammars of calls are made of, as the masks of one request write it in Lark, in llguidance's dialect."""
+
+    def mark(self, text: str) -> str:
+        """A term for a text, its control tokens by number."""
+        ...
+
+    def arguments(self, tool: Tool) -> str:
+        """A rule for the JSON object of a tool's arguments."""
+        ...
+
+    def value(self, schema: object) -> str:
+        """A rule for the JSON of a value under a schema, which is a decoded part of a tool's parameters."""
+        ...
+
+
+class CallSyntax(ABC):
+    """How calls are written."""
+
+    begins: ClassVar[tuple[str, ...]] = ()
+    """What a call begins with, or several of them do, wherever it stands in an answer."""
+    starts: ClassVar[tuple[str, ...]] = ()
+    """The same, where it counts only at the beginning of an answer, and behind thoughts and calls."""
+    marks: ClassVar[tuple[str, ...]] = ()
+    """All texts it looks for that may be control tokens, `begins` among them."""
+
+    @abstractmethod
+    def read(self, mark: str, unread: UnreadText) -> Reading[None]:
+        """Read one call or several, whose beginning `mark` was read, and tell of each when it is whole.
+
+        Raises NotACall where what stands here is none; what was read and not told is words then.
+        """
+
+    @abstractmethod
+    def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
+        """Lark rules of a call of one of the tools, or of several calls; the first is named `calls`, and begins with
+        one of `begins` or `starts`."""
+
+
+class ChatFamily(Struct, frozen=True):
+    """Reads answers as an ordered run of words, thoughts and calls."""
+
+    name: str
+    thought: ThoughtMarks | None = None
+    calls: CallSyntax | None = None
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """Texts that a parser must see, where they are control tokens, too."""
+        thought = {self.thought.begin, self.thought.end} if self.thought is not None else set()
+        return frozenset({*thought, *(self.calls.marks if self.calls is not None else ())})
+
+    def find_phase(self, prompt: str) -> ThinkingPhase:
+        """What a prompt's text leaves to the model."""
+        written = prompt.rstrip()
+        if self.thought is None or written.endswith(self.thought.end):
+            return ThinkingPhase.BEHIND
+        return ThinkingPhase.INSIDE if written.endswith(self.thought.begin) else ThinkingPhase.BEFORE
+
+    def parse(self, unread: UnreadText, phase: ThinkingPhase, *, calls: bool) -> Reading[None]:
+        """The whole answer. `calls`: whether tools may be called."""
+        syntax = self.calls if calls else None
+        anywhere = MarkSet(syntax.begins if syntax is not None else ())
+        here = (*anywhere.marks, *(syntax.starts if syntax is not None else ()))
+        if self.thought is not None:
+            here = (self.thought.begin, *here)
+        if phase is ThinkingPhase.INSIDE:
+            yield from self._think(unread)
+        first, fresh = phase is not ThinkingPhase.INSIDE, True
+        while True:
+            mark: str | None = None
+            if fresh:
+                yield from unread.skip_blanks()
+                mark = yield from unread.literal(*here)
+                if mark is None and first:
+                    unread.say_read()
+                elif mark is None:
+                    unread.drop()
+            mark = mark or (yield from unread.say_until(anywhere))
+            if not mark:
+                break
+            if self.thought is not None and mark == self.thought.begin:
+                yield from self._think(unread)
+                fresh = True
+            else:
+                assert syntax is not None
+                fresh = yield from read_calls(syntax, mark, unread)
+            first = False
+        unread.end()
+
+    def _think(self, unread: UnreadText) -> Reading[None]:
+        assert self.thought is not None
+        unread.begin_thought()
+        yield from unread.think_until(MarkSet((self.thought.end,)))
+        unread.end_thought()
+
+
+def read_calls(syntax: CallSyntax, mark: str, unread: UnreadText) -> Reading[bool]:
+    """Whether calls stand here; else what was read has been told as words."""
+    try:
+        yield from syntax.read(mark, unread)
+    except NotACall as problem:
+        unread.reject(str(problem))
+        return False
+    unread.drop()
+    return True
