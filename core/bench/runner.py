@@ -13,7 +13,7 @@ from enum import Enum
 import psutil
 from msgspec import Struct
 
-from core.events import Failed, Finished, TextDelta
+from core.events import Failed, Finished, ReasoningDelta, TextDelta
 from core.requests import Generation, RawTokens, Sampling
 from core.serving.stream import Stream
 
@@ -184,7 +184,7 @@ async def _run(submit: Submit, request: Generation, tally: _Tally) -> None:
     async for batch in stream:
         for event in batch:
             match event:
-                case TextDelta(tokens=tokens):
+                case TextDelta(tokens=tokens) | ReasoningDelta(tokens=tokens):
                     tally.drawn(tokens)
                 case Finished():
                     tally.finished(submitted, event)

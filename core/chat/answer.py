@@ -126,6 +126,8 @@ class _ChoiceReader:
         """That no event has told of."""
         self._logprobs: list[TokenLogprob] = []
         """Of words that are held back."""
+        self._ids: list[int] = []
+        """Of the same."""
         self._so_far: SoFar | None = None
 
     def read(self, event: TextDelta, out: list[Event]) -> None:
@@ -144,10 +146,17 @@ class _ChoiceReader:
         thought = unread.thinking
         unread.push(event.text)
         self._advance()
-        if thought or unread.thinking or any(isinstance(piece, ThoughtPiece) for piece in unread.pieces):
+        thought = thought or unread.thinking or any(isinstance(piece, ThoughtPiece) for piece in unread.pieces)
+        if thought:
             self._reasoned += event.tokens
+        said = any(isinstance(piece, SaidPiece | RejectedPiece) for piece in unread.pieces)
+        if unread.dropped or (thought and not said):
+            self._forget_words()
+        unread.dropped = False
+        if said or not thought:
+            self._logprobs += event.logprobs
+            self._ids += event.ids
         self._tokens += event.tokens
-        self._logprobs += event.logprobs
         self._so_far = self._counted(event.so_far)
         self._tell(out)
 
@@ -156,8 +165,8 @@ class _ChoiceReader:
             self._unread.close(cut=event.reason not in (FinishReason.STOP, FinishReason.STOP_SEQUENCE))
             self._advance()
             self._tell(out)
-            if self._logprobs:
-                out.append(TextDelta(self._index, "", tuple(self._logprobs), self._tokens))
+            if self._logprobs or self._ids:
+                self._say("", out)
         calls = event.reason is FinishReason.STOP and self._calls
         reason = FinishReason.TOOL_CALLS if calls else event.reason
         out.append(replace(event, reason=reason, usage=replace(event.usage, reasoning_tokens=self._reasoned)))
@@ -188,7 +197,7 @@ class _ChoiceReader:
             case SaidPiece(text=text):
                 self._say(text, out)
             case ThoughtPiece(text=text):
-                self._logprobs.clear()
+                self._forget_words()
                 out.append(ReasoningDelta(self._index, text, self._take_tokens(), self._so_far))
             case RejectedPiece(text=text, why=why):
                 self._note(why)
@@ -197,8 +206,13 @@ class _ChoiceReader:
                 self._call(piece, out)
 
     def _say(self, text: str, out: list[Event]) -> None:
-        logprobs, self._logprobs = tuple(self._logprobs), []
-        out.append(TextDelta(self._index, text, logprobs, self._take_tokens(), self._so_far))
+        logprobs, ids = tuple(self._logprobs), tuple(self._ids)
+        self._forget_words()
+        out.append(TextDelta(self._index, text, logprobs, self._take_tokens(), self._so_far, ids))
+
+    def _forget_words(self) -> None:
+        self._logprobs.clear()
+        self._ids.clear()
 
     def _call(self, piece: CallPiece, out: list[Event]) -> None:
         tool = self._plan.tools.get(piece.name)
@@ -214,7 +228,7 @@ class _ChoiceReader:
         arguments, problem = fit_arguments(piece.arguments, tool.parameters, typed=piece.typed)
         if problem:
             self._note(f"A call of {name} does not keep to its schema: {problem}.")
-        self._logprobs.clear()
+        self._forget_words()
         call, self._calls = self._calls, self._calls + 1
         out += (
             CallBegun(self._index, call, make_call_id(), piece.name),

@@ -58,7 +58,7 @@ def _converted(value: Any, type_: str, typed: bool) -> Any:
             return int(value)
         case str(), "integer" | "number" | "boolean" | "array" | "object" if not typed:
             return _spelled(value.strip(), type_)
-        case (bool() | int() | float()), "string" if not typed:
+        case ((bool() | int() | float()), "string") if not typed:
             return msgspec.json.encode(value).decode()
     return None
 

@@ -85,7 +85,9 @@ class _Echoed:
 class EchoModel:
     """Follows `script`. Keeps cells like a real unified KV cache, and fails where a real one would be full."""
 
-    def __init__(self, options: LoadOptions = LoadOptions(), script: Script = repeat_text) -> None:
+    def __init__(
+        self, options: LoadOptions = LoadOptions(), script: Script = repeat_text, template: str = CHATML
+    ) -> None:
         context = options.ctx_size or 8192
         slots = options.slots or 32
         self.tokenizer = EchoTokenizer()
@@ -102,7 +104,7 @@ class EchoModel:
             threads=1,
             weight_bytes=0,
             kv_bytes_per_token=CELL_BYTES,
-            template=CHATML,
+            template=template,
             eos=SPECIALS[TURN_END],
             sampling=Sampling(temperature=0.0),
         )
@@ -242,11 +244,13 @@ class EchoEngine:
     state_format = "1"
     priority = 1000
 
-    def __init__(self, script: Script = repeat_text) -> None:
+    def __init__(self, script: Script = repeat_text, template: str = CHATML) -> None:
+        """`template`: as conversations are to be written, with control tokens of ChatML."""
         self._script = script
+        self._template = template
 
     def availability(self) -> Availability:
         return Available("1")
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
-        return EchoModel(options, self._script)
+        return EchoModel(options, self._script, self._template)

@@ -14,7 +14,7 @@ from core.chat.parsers.unread import Reading, UnreadText
 DEEPEST_LEVELS: Final = 100
 """Of lists and objects in one another."""
 NAME_KEYS: Final = ("name", "tool_name", "function_name", "function", "tool", "action")
-ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "params", "input", "tool_arguments", "kwargs", "action_input")
+ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "params", "input", "tool_arguments", "kwargs")
 MIDST: Final = "The answer ends in the midst of a call."
 UNREADABLE: Final = "A call is not written in JSON that can be read."
 NAMELESS: Final = "A call names no tool."
@@ -98,13 +98,16 @@ Members = dict[str, msgspec.Raw]
 
 def _read_members(text: str) -> list[Members]:
     """Of an object, or of each object of a list. JSON with line ends in its strings is read, too."""
-    type_ = list[Members] if text.startswith("[") else Members
     try:
-        decoded = msgspec.json.decode(text, type=type_)
+        return _decode_members(text)
     except msgspec.MsgspecError:
-        strict = msgspec.json.encode(json.loads(text, strict=False, parse_constant=_refuse_constant))
-        decoded = msgspec.json.decode(strict, type=type_)
-    return decoded if isinstance(decoded, list) else [decoded]
+        return _decode_members(msgspec.json.encode(json.loads(text, strict=False, parse_constant=_refuse_constant)))
+
+
+def _decode_members(text: str | bytes) -> list[Members]:
+    if text[:1] in ("[", b"["):
+        return msgspec.json.decode(text, type=list[Members])
+    return [msgspec.json.decode(text, type=Members)]
 
 
 def _describe(members: Members) -> tuple[str, str]:

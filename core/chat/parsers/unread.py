@@ -74,6 +74,8 @@ class UnreadText:
         self.plain: re.Pattern[str] | None = None
         """While the parser waits amid words or a thought: text in which this finds nothing is more of the same."""
         self.thinking = False
+        self.dropped = False
+        """Something was told to nobody; whoever takes note of it sets it back."""
         self.inline = inline
         self.tidy = tidy
         self._thought_of = False
@@ -169,7 +171,7 @@ class UnreadText:
                 return mark
             if self.closed:
                 return ""
-            if told and end == len(self._text) and not self._blanks:
+            if told and end == len(self._text) and not self._blanks and self._thought_of >= self.thinking:
                 self.plain = marks.tidy_plain if self.tidy or self.thinking else marks.plain
             yield
             self.plain = None
@@ -238,6 +240,7 @@ class UnreadText:
 
     def drop(self) -> None:
         """What was read, and blanks before it, are told to nobody."""
+        self.dropped = self.dropped or bool(self._read or self._blanks)
         self._read.clear()
         self._blanks.clear()
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from core.contract.models import StreamModel, Transcriber
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
-from core.events import Event, Failed, Finished, Heard, TextDelta, Usage
+from core.events import CallArguments, Event, Failed, Finished, Heard, ReasoningDelta, TextDelta, Usage
 from core.requests import ResolvedGeneration, Transcription
 from core.serving.job import LoopJob
 from core.serving.loops.base import ModelLoop
@@ -54,7 +54,7 @@ class Relayed(LoopJob):
     def note(self, event: Event) -> Event:
         """Take account of an event; returns it as it is to be told, with the time it has waited here."""
         match event:
-            case TextDelta(tokens=tokens):
+            case TextDelta(tokens=tokens) | ReasoningDelta(tokens=tokens) | CallArguments(tokens=tokens):
                 if tokens and not self._first_token:
                     self._first_token = time.monotonic()
                 self._generated += tokens
@@ -216,7 +216,7 @@ class RelayLoop(ModelLoop[Relayed]):
             self._fail(job, event.error, outbox)
             return
         told = job.note(event)
-        if isinstance(event, TextDelta) and event.tokens:
+        if isinstance(event, TextDelta | ReasoningDelta | CallArguments) and event.tokens:
             self.decoded.add(event.tokens)
         if not job.open_choices:
             self._retire(job, cancelled=False)

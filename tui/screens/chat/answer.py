@@ -21,6 +21,10 @@ from tui.widgets.plain import Plain
 
 _HALF = re.compile("(?:\r|[0-9#*]\ufe0f|\U0001f3f4[\U000e0020-\U000e007f]*)$")
 """What may go on: a newline of two characters, a key cap, a flag."""
+THOUGHT_LINES = 3
+"""Lines of a thought that are shown while it goes on."""
+THOUGHT_PIECES = 200
+"""Of its end, in which those lines are looked for."""
 TICK_SECONDS = 1 / 10
 """Seconds between two drawings: about what the eye follows, and cheap beside decoding."""
 
@@ -40,11 +44,15 @@ class AnswerView(Vertical):
         """The last piece that was committed ended in the middle of a list or of code."""
         self._half = ""
         self._note = ""
+        self._thought_drawn = 0, 0, False
+        """Pieces of the thought and calls that are drawn, and whether the thought is over."""
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield Plain(self.exchange.model, classes="who")
+        yield Plain(classes="thought")
         yield Plain(classes="tail")
+        yield Plain(classes="calls")
         yield Plain(classes="stats")
 
     async def on_mount(self) -> None:
@@ -61,6 +69,7 @@ class AnswerView(Vertical):
         ended = self.exchange.outcome is not Outcome.WRITING
         if not ended and self._away():
             return
+        self._show_thought(ended)
         pieces = self.exchange.pieces
         if len(pieces) > self._taken:
             self._take("".join(pieces[self._taken :]), ended)
@@ -71,6 +80,25 @@ class AnswerView(Vertical):
             await self._show_tail(ended)
         if ended:
             self._finish()
+
+    def _show_thought(self, ended: bool) -> None:
+        """The end of the thought while it goes on, then one line about it; and a line for each call."""
+        thoughts, calls = self.exchange.thoughts, self.exchange.calls
+        over = ended or bool(self.exchange.pieces or calls)
+        if (len(thoughts), len(calls), over) == self._thought_drawn:
+            return
+        self._thought_drawn = len(thoughts), len(calls), over
+        if self._note and (thoughts or calls):
+            self.note("")
+        if over and thoughts:
+            words = len(self.exchange.thought.split())
+            shown = f"thought for {words} {'word' if words == 1 else 'words'}"
+        else:
+            shown = "\n".join("".join(thoughts[-THOUGHT_PIECES:]).strip().splitlines()[-THOUGHT_LINES:])
+        for place, text in ((".thought", shown), (".calls", "\n".join(calls))):
+            line = self.query_one(place, Static)
+            line.display = bool(text)
+            line.update(text)
 
     def _take(self, text: str, ended: bool) -> None:
         """Put new text behind the tail, but for the half of a sign whose other half is still to come."""

@@ -6,7 +6,7 @@ from enum import Enum
 
 from msgspec import Struct, field
 
-from core.events import Finished, FinishReason
+from core.events import CallArguments, CallBegun, Event, Finished, FinishReason, ReasoningDelta, TextDelta
 from core.requests import Conversation, Generation, Message, Priority, Role, TextPart
 from tui import format as fmt
 
@@ -28,6 +28,10 @@ class Exchange(Struct):
     question: str
     model: str = ""
     pieces: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    """What the model thought before the answer, piece by piece."""
+    calls: list[str] = field(default_factory=list)
+    """Tools that it asked for: a name and arguments each."""
     outcome: Outcome = Outcome.WRITING
     end: Finished | None = None
     tokens_so_far: int = 0
@@ -39,6 +43,24 @@ class Exchange(Struct):
     @property
     def answer(self) -> str:
         return "".join(self.pieces)
+
+    @property
+    def thought(self) -> str:
+        return "".join(self.thoughts)
+
+    def take(self, event: Event) -> None:
+        """More of the answer."""
+        match event:
+            case TextDelta(text=text):
+                self.pieces.append(text)
+            case ReasoningDelta(text=text):
+                self.thoughts.append(text)
+            case CallBegun(name=name):
+                self.calls.append(f"{name} ")
+            case CallArguments(text=text):
+                self.calls[-1] += text
+            case Finished():
+                self.end = event
 
     @property
     def tokens(self) -> int:
@@ -133,6 +155,7 @@ REASONS = {
     FinishReason.STOP_SEQUENCE: "stop sequence",
     FinishReason.LENGTH: "token limit reached",
     FinishReason.CONTEXT: "cut: the context is full",
+    FinishReason.TOOL_CALLS: "tools asked for",
     FinishReason.LOOP: "cut: it went round in a circle",
 }
 

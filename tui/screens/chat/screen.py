@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from core.errors import BenchtopError, Cancelled
-from core.events import Failed, Finished, TextDelta
+from core.events import Failed
 from core.foreign_text import make_printable
 from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
@@ -195,13 +195,9 @@ class ChatScreen(WorkbenchScreen):
         self._note(f"reading {fmt.format_count(stream.prompt_tokens)} tokens")
         async for batch in stream:
             for event in batch:
-                match event:
-                    case TextDelta(text=text):
-                        exchange.pieces.append(text)
-                    case Finished():
-                        exchange.end = event
-                    case Failed(error=error):
-                        raise error
+                if isinstance(event, Failed):
+                    raise event.error
+                exchange.take(event)
         exchange.outcome = Outcome.DONE
 
     def _note(self, text: str) -> None:

@@ -11,10 +11,12 @@ import jsonschema
 import psutil
 import pytest
 
+from core.chat.parsers.family import ThinkingPhase
+from core.chat.parsers.registry import choose_family
 from core.contract.models import Tokenizer
 from core.decoding.masks import trials as trying
 from core.decoding.masks.compiler import MOST_KEPT_FORMS, MaskCompiler
-from core.decoding.masks.thinking import Thinking, ThinkingPhase, find_thinking
+from core.decoding.masks.thinking import Thinking, find_thinking
 from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials, UnfitForm
 from core.engines.echo import TURN_END, EchoTokenizer
@@ -299,7 +301,7 @@ def test_a_form_that_becomes_too_complex_amid_the_answer_says_so(compiled: Compi
 def test_a_prompt_tells_whether_its_model_thinks_first(
     template: str | None, prompt: str, found: ThinkingPhase | None
 ) -> None:
-    thinking = find_thinking(template, prompt)
+    thinking = find_thinking(choose_family(template), prompt)
     assert (thinking.phase if thinking else None) is found
 
 
