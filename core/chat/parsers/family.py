@@ -43,8 +43,8 @@ class GrammarTerms(Protocol):
         """A rule for the JSON object of a tool's arguments."""
         ...
 
-    def value(self, schema: object) -> str:
-        """A rule for the JSON of a value under a schema, which is a decoded part of a tool's parameters."""
+    def value(self, tool: Tool, schema: object) -> str:
+        """A rule for the JSON of a value under a schema, which is a decoded part of the tool's parameters."""
         ...
 
 

@@ -7,9 +7,10 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from core.chat.parsers.family import ThinkingPhase
 from core.decoding.masks.calls import CallTerms
 from core.decoding.masks.compiler import MaskCompiler
-from core.decoding.masks.thinking import Thinking, ThinkingPhase
+from core.decoding.masks.thinking import Thinking
 from core.decoding.masks.trials import FormTrials
 from core.engines.echo import TURN_END, EchoTokenizer
 from core.errors import RequestError
