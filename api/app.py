@@ -6,11 +6,14 @@ from itertools import chain
 
 from litestar import Litestar
 
+from api.anthropic.errors import choose_errors
+from api.anthropic.messages import build_messages_routes
 from api.http.answer import PING_SECONDS
 from api.http.errors import answer_error
 from api.http.guards import Guard
 from api.http.live import LiveStreams
 from api.http.methods import build_options_routes
+from api.model_routes import build_model_routes
 from api.native.cache import build_cache_route
 from api.native.downloads import build_download_routes
 from api.native.engines import build_engines_route
@@ -23,7 +26,6 @@ from api.openai.audio import MAX_FORM, PATHS, build_audio_routes
 from api.openai.chat import build_chat_route
 from api.openai.completions import build_completion_route
 from api.openai.embeddings import build_embeddings_route
-from api.openai.models import build_model_routes
 from api.schema import configure_openapi
 from api.version import read_version
 from core.settings.schema import Settings
@@ -43,6 +45,7 @@ def create_app(
     handlers = [
         build_chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
         build_completion_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
+        *build_messages_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         *build_audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         build_embeddings_route(workbench, live, max_body=settings.server.max_body),
         *build_model_routes(workbench),
@@ -63,5 +66,7 @@ def create_app(
     )
     # Litestar's own middleware does not see requests that match no route, and those need an id and a key as well.
     audio = max(MAX_FORM, settings.server.max_body)
-    app.asgi_handler = Guard(app.asgi_handler, settings.server, dict.fromkeys(chain(*PATHS.values()), audio))
+    app.asgi_handler = Guard(
+        app.asgi_handler, settings.server, dict.fromkeys(chain(*PATHS.values()), audio), choose_errors
+    )
     return app

@@ -38,12 +38,11 @@ FORM: Final = "multipart/form-data"
 GROUNDS: Final = (MALFORMED, NO_HOST, BODY_INCOMPLETE, TOO_SLOW, TARGET_TOO_LONG, HEAD_TOO_LARGE, CROWDED)
 """On which a connection is ended before any route is asked."""
 AT_THE_DOOR: Final = (
-    *((each.status, each.code) for each in GROUNDS),
     *((400, "repeated_header"), (403, "host_not_allowed"), (403, "origin_not_allowed"), (500, "internal")),
     *(BodyTooLarge, UnknownCoding, ServerStopping),
 )
 WITHOUT_KEY: Final = ((401, "missing_api_key"), (401, "invalid_api_key"))
-WORDS: Final = {CLIENT_CLOSED_STATUS: "The request was cancelled"}
+WORDS: Final = {CLIENT_CLOSED_STATUS: "The request was cancelled", 529: "Overloaded"}
 """What statuses mean that are not HTTP's own."""
 
 
@@ -101,6 +100,7 @@ def _list_declared(routes: Iterable[HTTPRoute]) -> Iterator[tuple[tuple[str, str
 def _kinds(contract: Contract) -> Iterator[type[Struct]]:
     for reply in contract.replies:
         yield from (kind for kind in reply.forms.values() if kind is not None)
+    yield contract.errors.body
     if isinstance(contract.body, JsonBody):
         yield contract.body.kind
 
@@ -154,10 +154,7 @@ def _successes(replies: Iterable[RouteReply], refer: Mapping[type, Schema]) -> d
     return {
         status: {
             "description": "; ".join(told),
-            "content": {
-                media: {"schema": each[0] if len(each) == 1 else {"anyOf": each}}
-                for media, each in forms[status].items()
-            },
+            "content": {media: {"schema": _join_schemas(each)} for media, each in forms[status].items()},
         }
         for status, told in words.items()
     }
@@ -165,11 +162,27 @@ def _successes(replies: Iterable[RouteReply], refer: Mapping[type, Schema]) -> d
 
 def _errors(contract: Contract, refer: Mapping[type, Schema]) -> dict[str, Schema]:
     codes: defaultdict[int, set[str]] = defaultdict(set)
+    bodies: defaultdict[int, dict[type[Struct], Schema]] = defaultdict(dict)
     door = (*AT_THE_DOOR, *(WITHOUT_KEY if contract.needs_key else ()))
+    for ground in GROUNDS:
+        # Of such a request it is not known yet which dialect it is in.
+        codes[ground.status].add(ground.code)
+        bodies[ground.status][ErrorBody] = refer[ErrorBody]
     for status, code in map(find_status, (*door, *contract.outcomes)):
-        codes[status] |= {code} if code else set()
-    content = {JSON: {"schema": refer[ErrorBody]}}
-    return {str(status): {"description": _words(status, sorted(codes[status])), "content": content} for status in codes}
+        own = contract.errors.choose_status(status)
+        codes[own] |= {code} if code and contract.errors.tells_codes else set()
+        bodies[own][contract.errors.body] = refer[contract.errors.body]
+    return {
+        str(status): {
+            "description": _words(status, sorted(codes[status])),
+            "content": {JSON: {"schema": _join_schemas([*known.values()])}},
+        }
+        for status, known in bodies.items()
+    }
+
+
+def _join_schemas(schemas: list[Schema]) -> Schema:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _words(status: int, codes: list[str]) -> str:

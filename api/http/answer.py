@@ -37,6 +37,11 @@ def frame_event(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
+def frame_named_event(name: bytes, data: bytes) -> bytes:
+    """One event with its name, for dialects whose clients go by that."""
+    return b"event: " + name + b"\ndata: " + data + b"\n\n"
+
+
 OffLoop = Callable[[Callable[["Sequence[Event]"], bytes], "Sequence[Event]"], Coroutine[object, object, bytes]]
 """Has a thread write an answer."""
 
@@ -74,18 +79,21 @@ class HttpAnswer:
         *,
         streamed: bool,
         ping: float = PING_SECONDS,
+        ping_frame: bytes = PING,
         media: bytes = b"application/json",
         headers: Callable[[], Headers] = tuple,
         off_loop: OffLoop | None = None,
     ) -> None:
-        """`begin` submits the request, and waits while its model loads; `media` is the unstreamed body's type;
-        `headers` is asked when the answer begins; `off_loop` writes an unstreamed answer that is long to write."""
+        """`begin` submits the request, and waits while its model loads; `ping_frame` is what keeps an idle stream alive
+        in its dialect; `media` is the unstreamed body's type; `headers` is asked when the answer begins; `off_loop`
+        writes an unstreamed answer that is long to write."""
         self._off_loop = off_loop
         self._begin = begin
         self._dialect = dialect
         self._live = live
         self._streamed = streamed
         self._ping = ping
+        self._ping_frame = ping_frame
         self._media = media
         self._headers = headers
         self._beginning: asyncio.Task[EventStream] | None = None
@@ -113,6 +121,9 @@ class HttpAnswer:
                         data = self._dialect.write([self._told(event) for event in events])
                         if self._dialect.over:
                             last = data
+                            continue
+                        if not data:
+                            # Nothing to tell yet, so pings go on.
                             continue
                         self._written = clock()
                         await send({"type": "http.response.body", "body": data, "more_body": True})
@@ -163,7 +174,7 @@ class HttpAnswer:
             if not done and send is not None:
                 await self._start(send)
                 # The headers alone stay in the server's buffer.
-                await send({"type": "http.response.body", "body": PING, "more_body": True})
+                await send({"type": "http.response.body", "body": self._ping_frame, "more_body": True})
             stream = self._stream = await self._outcome(beginning)
         with self._live.hold(stream):
             if self._gone:
@@ -199,14 +210,14 @@ class HttpAnswer:
                     message = await receive()
             except TimeoutError:
                 if self._started and clock() - self._written >= self._ping:
-                    await send({"type": "http.response.body", "body": PING, "more_body": True})
+                    await send({"type": "http.response.body", "body": self._ping_frame, "more_body": True})
                 continue
             if message["type"] == "http.disconnect":
                 self._leave()
                 return
             if self._started:
                 # Its last byte came: whether it has left or listens still shows when something is sent to it.
-                await send({"type": "http.response.body", "body": PING, "more_body": True})
+                await send({"type": "http.response.body", "body": self._ping_frame, "more_body": True})
 
     def _leave(self) -> None:
         self._gone = True

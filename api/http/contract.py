@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from api.http.errors import ANSWERS, BodyTooLarge
+from api.http.errors import ANSWERS, OPENAI_ERRORS, BodyTooLarge, ErrorDialect
 from api.http.field_rules import Json
 from api.http.forms import FormBody
 from api.http.settle import JsonBody
@@ -75,6 +75,7 @@ class Contract(Struct, frozen=True):
     parameters: Mapping[str, Mapping[str, Json]] = {}
     """What the schemas of parameters say beside their types."""
     needs_key: bool = True
+    errors: ErrorDialect = OPENAI_ERRORS
 
 
 def declare_contract(
@@ -83,9 +84,10 @@ def declare_contract(
     body: JsonBody[Struct] | FormBody | None = None,
     parameters: Mapping[str, Mapping[str, Json]] | None = None,
     needs_key: bool = True,
+    errors: ErrorDialect = OPENAI_ERRORS,
 ) -> dict[str, object]:
     """The `opt` of a route's handler."""
-    return {KEY: Contract(replies, outcomes, body, parameters or {}, needs_key)}
+    return {KEY: Contract(replies, outcomes, body, parameters or {}, needs_key, errors)}
 
 
 def reply_with(kind: type[Struct], words: str, status: int = 200) -> RouteReply:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
 from api.http.redact import drop_folders
+from api.http.replies import Headers
 from core.errors import (
     BenchtopError,
     Busy,
@@ -77,6 +78,29 @@ class Refusal(Struct, frozen=True):
 
     def encode(self) -> bytes:
         return msgspec.json.encode(ErrorBody(self.error))
+
+
+class ErrorReply(Struct, frozen=True):
+    """An error as it goes over the wire."""
+
+    status: int
+    body: bytes
+    headers: Headers = ()
+
+
+class ErrorDialect(Struct, frozen=True):
+    """How the API of one vendor tells errors."""
+
+    write: Callable[[Exception, str], ErrorReply]
+    """Given the error and the request's id."""
+    body: type[Struct]
+    """What is written."""
+    choose_status: Callable[[int], int]
+    """Its own status in place of one of `ANSWERS`."""
+    tells_codes: bool = True
+    """Whether the codes of `ANSWERS` are in the body."""
+    id_headers: tuple[bytes, ...] = (b"x-request-id",)
+    """In which every answer has its request's id."""
 
 
 class BodyTooLarge(RequestError):
@@ -229,12 +253,27 @@ def _parameter(error: HTTPException) -> str | None:
     return missing[1] if missing else None
 
 
-def answer_error(_: Connection, error: Exception) -> Response[bytes]:
-    """Litestar's exception handler for everything."""
+def write_error(error: Exception, _: str = "") -> ErrorReply:
+    """As OpenAI has it."""
     refused = translate_error(error)
+    return ErrorReply(refused.status, refused.encode(), encode_headers(refused))
+
+
+def encode_headers(refused: Refusal) -> Headers:
+    return tuple((name.encode(), value.encode()) for name, value in refused.headers)
+
+
+OPENAI_ERRORS = ErrorDialect(write_error, ErrorBody, choose_status=int)
+
+
+def answer_error(request: Connection, error: Exception) -> Response[bytes]:
+    """Litestar's exception handler for everything, in the dialect that the guard has found the request to be in."""
+    state = request.scope["state"]
+    dialect: ErrorDialect = state.get("errors", OPENAI_ERRORS)
+    written = dialect.write(error, str(state.get("request_id", "")))
     return Response(
-        refused.encode(),
-        status_code=refused.status,
+        written.body,
+        status_code=written.status,
         media_type="application/json",
-        headers=dict(refused.headers),
+        headers={name.decode(): value.decode() for name, value in written.headers},
     )

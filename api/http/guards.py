@@ -8,13 +8,13 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from api.http.codings import Inflated, read_coding
-from api.http.errors import BodyTooLarge, Denied, translate_error
+from api.http.errors import OPENAI_ERRORS, BodyTooLarge, Denied, ErrorDialect
 from api.http.origins import grant_headers, grant_preflight, is_origin_allowed, may_read
 from api.http.replies import send_bytes
 from core.errors import BenchtopError, ServerStopping
@@ -36,10 +36,14 @@ _SINGLE = frozenset(
 )
 """Headers that a request has once: of two, who stands before this server and the server itself may believe another."""
 _WANTED = _SINGLE | {
+    b"anthropic-version",
     b"access-control-request-method",
     b"access-control-request-headers",
     b"access-control-request-private-network",
 }
+
+ChooseErrors = Callable[[str, Mapping[bytes, bytes]], ErrorDialect]
+"""From a request's path and headers to the dialect of its errors."""
 
 log = get_logger(__name__)
 
@@ -64,9 +68,16 @@ def choose_request_id(headers: Mapping[bytes, bytes]) -> str:
 class Guard:
     """Wraps the whole application, its own 404s included."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, limits: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        limits: Mapping[str, int] | None = None,
+        errors: ChooseErrors = lambda *_: OPENAI_ERRORS,
+    ) -> None:
         """`limits`: bytes that a body may have at some paths, where that is not `max_body`."""
         self._app = app
+        self._errors = errors
         self._key = None if settings.api_key is None else settings.api_key.encode()
         self._local = is_loopback(settings.host)
         bound = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
@@ -87,6 +98,7 @@ class Guard:
         state["tenant"] = digest_key(find_key(headers))
         request_id_in_log.set(identity)
         path, method = scope["path"], scope["method"]
+        errors = state["errors"] = self._errors(path, headers)
         origin = headers.get(b"origin")
         started = time.perf_counter()
         status = 0
@@ -97,8 +109,8 @@ class Guard:
                 status = message["status"]
                 answer = [_with_head(*header) for header in message["headers"]]
                 # The workbench may have called it otherwise meanwhile, as another one went by that id already.
-                named = (b"x-request-id", str(state["request_id"]).encode())
-                message["headers"] = [*answer, named, *grant_headers(origin, self._origins, answer)]
+                named = ((name, str(state["request_id"]).encode()) for name in errors.id_headers)
+                message["headers"] = [*answer, *named, *grant_headers(origin, self._origins, answer)]
             elif method == "HEAD" and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)
@@ -111,7 +123,7 @@ class Guard:
         except asyncio.CancelledError:
             # Only a server that stops cancels the task of a request.
             if not status:
-                await _refuse(send_on, ServerStopping())
+                await _refuse(send_on, ServerStopping(), scope)
         finally:
             request_id_in_log.set(str(state["request_id"]))
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
@@ -132,7 +144,7 @@ class Guard:
             limit = self._check_body(path, headers)
             coding = read_coding(value for name, value in scope["headers"] if name == b"content-encoding")
         except BenchtopError as error:
-            await _refuse(send, error)
+            await _refuse(send, error, scope)
             return
         await self._app(scope, receive if coding is None else Inflated(receive, coding, limit), send)
 
@@ -192,10 +204,11 @@ def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     return b"allow", b", ".join(sorted(methods | {b"HEAD"} if b"GET" in methods else methods))
 
 
-async def _refuse(send: Send, error: BenchtopError) -> None:
-    refused = translate_error(error)
-    encoded = tuple((name.encode(), value.encode()) for name, value in refused.headers)
-    await send_bytes(send, refused.status, b"application/json", refused.encode(), encoded)
+async def _refuse(send: Send, error: BenchtopError, scope: HTTPScope) -> None:
+    state = scope["state"]
+    dialect: ErrorDialect = state["errors"]
+    written = dialect.write(error, str(state["request_id"]))
+    await send_bytes(send, written.status, b"application/json", written.body, written.headers)
 
 
 def _make_legible(path: str) -> str:

@@ -9,7 +9,7 @@ from api.http.replies import Headers
 from core.hosts import is_loopback
 from core.settings.schema import LOCAL_ORIGINS, read_origin
 
-EXPOSED = (b"x-request-id", b"retry-after", b"x-should-retry", b"x-benchtop-ignored")
+EXPOSED = (b"x-request-id", b"request-id", b"retry-after", b"x-should-retry", b"x-benchtop-ignored")
 """Headers that pages may read; so may they all that begin with `OWN`."""
 OWN = b"x-benchtop-"
 METHODS = b"GET, HEAD, POST, DELETE"

@@ -30,6 +30,8 @@ ROUTES: Final = (
     "/v1/embeddings",
     "/v1/engines",
     "/v1/fit",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
     "/v1/models",
     "/v1/models/load",
     "/v1/models/pin",

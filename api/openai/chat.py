@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from operator import setitem
 from typing import Final
-from urllib.parse import quote
 
 import msgspec
 from litestar import Request, post
@@ -22,6 +21,7 @@ from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, decl
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
 from api.http.replies import Headers
+from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
 from api.openai.chat_writer import ChatDialect
 from api.openai.constraints import read_constraint
@@ -93,14 +93,6 @@ def build_chat_route(
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
     return create_chat_completion
-
-
-def build_route_headers(request: Generation) -> Headers:
-    """What tells a client which model was chosen for it, and why."""
-    if not request.route:
-        return ()
-    model = quote(request.model, safe="/:@ ")
-    return (b"x-benchtop-model", model.encode()), (b"x-benchtop-route", request.route.encode("ascii", "replace"))
 
 
 def list_dropped(body: ChatRequest) -> Iterator[str]:

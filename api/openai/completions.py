@@ -19,8 +19,8 @@ from api.http.field_rules import tell_ignored
 from api.http.joined import submit_all
 from api.http.live import EventStream, LiveStreams
 from api.http.replies import Headers
+from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
-from api.openai.chat import build_route_headers
 from api.openai.completions_wire import MOST_PROMPTS, Completion, CompletionRequest, PromptValue
 from api.openai.completions_writer import CompletionDialect
 from api.openai.constraints import read_constraint

@@ -1,17 +1,12 @@
-"""GET /v1/models and /v1/models/{id}: what is loaded, being loaded, or loaded by a request."""
+"""Cards of the models that are loaded, being loaded, or loaded by a request."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
 
-from litestar import get
-from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
-
-from api.http.contract import declare_contract, reply_with
 from api.http.redact import drop_folders
-from api.openai.wire import DraftCard, DraftPosition, ModelCard, ModelList, ModelMeta
+from api.openai.wire import DraftCard, DraftPosition, ModelCard, ModelMeta
 from core.errors import ModelNotFound
 from core.models.library.on_demand import Loadable
 from core.names import are_same, clean_name, shorten_name
@@ -24,40 +19,16 @@ FAILED = ModelState.FAILED.value
 """The state of one that could not be loaded; a request tries again."""
 
 
-def build_model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
-    @get(
-        ["/v1/models", "/models"],
-        summary="The models that are served",
-        opt=declare_contract(reply_with(ModelList, "Those that are loaded first")),
-    )
-    async def list_models() -> ModelList:
-        return ModelList(data=await build_all_cards(workbench))
-
-    # A name may contain slashes, as the ids of the Hub do.
-    @get(
-        ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
-        summary="One model that is served",
-        opt=declare_contract(reply_with(ModelCard, "The model"), outcomes=(ModelNotFound,)),
-    )
-    async def retrieve_model(model_id: FromPath[str]) -> ModelCard:
-        name = model_id.removeprefix("/")
-        # Those that are known are found without a look at the disk.
-        known = build_cards(workbench.snapshot(), workbench.models.paths)
-        return find_card(known if _is_among(known, name) else await build_all_cards(workbench), name)
-
-    return [list_models, retrieve_model]
-
-
 async def build_all_cards(workbench: Workbench) -> list[ModelCard]:
     """Of the models that are known, and behind them of those that a request would load."""
     more = await workbench.models.loadable()
     snapshot = workbench.snapshot()
     known = build_cards(snapshot, workbench.models.paths)
     created = _created(snapshot)
-    return [*known, *(_of_library(each, created) for each in more if not _is_among(known, each.name))]
+    return [*known, *(_of_library(each, created) for each in more if not is_among(known, each.name))]
 
 
-def _is_among(cards: Collection[ModelCard], name: str) -> bool:
+def is_among(cards: Collection[ModelCard], name: str) -> bool:
     return any(are_same(card.id, name) for card in cards)
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
-from core.errors import ModelNotFound, RequestError
+from core.errors import ContextExceeded, ModelNotFound, RequestError
 from core.names import clean_name
 from core.requests import Generation
 from core.serving.ability import Request, find_ability
@@ -20,6 +20,7 @@ from core.serving.stream import Stream
 from core.settings.schema import RouteSettings
 from core.snapshots import ModelKind, RequestRow, RequestState
 from core.supervision import Witness
+from core.tasks.bounds import PromptTooLarge
 
 
 def _ignore(_: object) -> None:
@@ -104,9 +105,15 @@ class RequestIntake:
             return await lease.submit(request)
 
     async def count_tokens(self, request: Generation) -> int:
-        """Tokens of the request's prompt. Raises as `submit` does."""
+        """Tokens of the request's prompt, also where they are more than the context holds. Raises as `submit` does
+        otherwise, PromptTooLarge for a text that is not read at all."""
         async with self.reading(request.model) as reader:
-            return len((await reader.read(request)).tokens)
+            try:
+                return len((await reader.read(request)).tokens)
+            except PromptTooLarge:
+                raise
+            except ContextExceeded as error:
+                return error.prompt_tokens
 
     @asynccontextmanager
     async def reading(self, model: str) -> AsyncIterator[PromptReader]:

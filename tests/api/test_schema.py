@@ -27,7 +27,7 @@ async def document(echo: Served) -> Document:
 
 def schema_of(document: Document, method: str, path: str, status: int) -> Document:
     content = document["paths"][path][method]["responses"][str(status)]["content"]["application/json"]["schema"]
-    return {"$ref": content["$ref"], "components": document["components"]} if "$ref" in content else content
+    return {**content, "components": document["components"]}
 
 
 async def test_every_route_stands_in_the_document_under_one_path(
@@ -57,6 +57,8 @@ async def test_every_post_with_a_body_tells_it(document: Document) -> None:
         "/v1/completions",
         "/v1/downloads",
         "/v1/embeddings",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
         "/v1/models/load",
         "/v1/models/pin",
         "/v1/models/unload",
@@ -69,7 +71,11 @@ async def test_all_errors_have_the_error_body(document: Document) -> None:
             for status in operation["responses"]:
                 if int(status) >= 400 and (path, status) != ("/health", "503"):
                     schema = schema_of(document, method, path, int(status))
-                    assert schema["$ref"] == "#/components/schemas/ErrorBody", (path, status)
+                    told = {each["$ref"].rpartition("/")[2] for each in schema.get("anyOf", [schema])}
+                    own = "MessagesErrorBody" if path.startswith("/v1/messages") else "ErrorBody"
+                    # Of bytes that are no request, no dialect is known.
+                    assert told <= {own, "ErrorBody"}, (path, status)
+                    assert own in told or int(status) in (408, 414, 431, 503), (path, status)
 
 
 ASKED: list[tuple[str, str, dict[str, Any]]] = [
@@ -80,6 +86,12 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ("post", "/v1/chat/completions", {"content": b"x" * (17 << 20)}),
     ("post", "/v1/completions", {"json": {"model": "echo", "prompt": ["a", [98]]}}),
     ("post", "/v1/completions", {"json": {"model": "echo", "prompt": []}}),
+    ("post", "/v1/messages", {"json": chat_body(max_tokens=3)}),
+    ("post", "/v1/messages", {"json": chat_body()}),
+    ("post", "/v1/messages", {"json": chat_body(max_tokens=3, model="nothing")}),
+    ("post", "/v1/messages", {"content": b"x" * (17 << 20)}),
+    ("post", "/v1/messages/count_tokens", {"json": chat_body()}),
+    ("get", "/v1/models", {"headers": {"anthropic-version": "2023-06-01"}}),
     ("post", "/v1/embeddings", {"json": {"input": "x", "model": "echo"}}),
     ("post", "/v1/embeddings", {"json": {"input": "x"}}),
     ("post", "/v1/models/load", {"json": {"model": "nothing"}}),
@@ -124,6 +136,19 @@ async def test_options_and_refusals_tell_all_methods_of_a_path(echo: Served, doc
             response = await echo.http.request(method, at)
             allowed = {each.lower() for each in response.headers["allow"].split(", ")} - {"options", "head"}
             assert allowed == set(methods), (path, method)
+
+
+async def test_the_schema_of_a_message_takes_what_is_taken_and_no_more(document: Document) -> None:
+    asked = {"$ref": "#/components/schemas/MessagesRequest", "components": document["components"]}
+    taken: list[dict[str, object]] = [{}, {"speed": "fast"}, {"thinking": {"type": "adaptive"}}, {"container": None}]
+    taken += [{"tools": [{"type": "bash_20250124", "name": "bash"}]}, {"tool_choice": {"type": "any"}}]
+    for fields in taken:
+        jsonschema.validate(chat_body(max_tokens=1, **fields), asked)
+    wrong: list[dict[str, object]] = [{"max_tokens": None}, {"unheard_of": 1}, {"container": "c"}]
+    wrong += [{"messages": user([{"type": "image"}])}, {"thinking": {"type": "enabled"}}, {"messages": []}]
+    for refused in wrong:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(chat_body() | {"max_tokens": 1} | refused, asked)
 
 
 async def test_the_schema_of_a_chat_takes_what_is_taken_and_no_more(document: Document) -> None:

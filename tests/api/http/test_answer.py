@@ -11,12 +11,14 @@ from typing import cast
 import pytest
 from litestar.types import HTTPDisconnectEvent, Message, Scope
 
+from api.anthropic.writer import PING as MESSAGES_PING
+from api.anthropic.writer import MessagesDialect
 from api.http.answer import PING, HttpAnswer
 from api.http.live import LiveStreams
 from api.openai.chat_writer import ChatDialect
 from api.openai.wire import ChatMessage, ChatRequest
 from core.errors import Cancelled, EngineFailed, LoadFailed
-from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
+from core.events import Failed, Finished, FinishReason, Prefilled, TextDelta, Timings, Usage
 from core.requests import Role
 from core.serving.stream import Stream
 from tests.api.conftest import ENDLESS, PATIENCE, Served, chat_body, raw_request, serving, settings_of, until, user
@@ -192,6 +194,28 @@ async def test_an_idle_stream_is_kept_alive_also_before_its_first_token() -> Non
     stream.deliver([TextDelta(0, "a"), END])
     await task
     assert client.sent.qsize() >= 1
+
+
+async def test_an_idle_stream_is_kept_alive_in_its_own_dialect_while_there_is_nothing_to_tell() -> None:
+    client, stream = Client(), stream_of(asyncio.Event())
+    stream.admit()
+    dialect = MessagesDialect("echo", lambda: "req_1")
+
+    async def begin() -> Stream:
+        return stream
+
+    answer = HttpAnswer(begin, dialect, LiveStreams(), streamed=True, ping=0.01, ping_frame=MESSAGES_PING)
+    task = asyncio.create_task(answered(answer, client))
+    await client.next()
+    assert await client.body() == MESSAGES_PING
+    stream.deliver([Prefilled(0, 9, 0, 4, 0.0)])
+    while (told := await client.body()) == MESSAGES_PING:
+        pass
+    assert told.startswith(b"event: message_start\n")
+    stream.deliver([Prefilled(0, 9, 0, 8, 0.0)])
+    assert await client.body() == MESSAGES_PING
+    stream.deliver([TextDelta(0, "a"), END])
+    await task
 
 
 async def test_nothing_is_sent_while_the_request_waits_in_the_queue() -> None:
