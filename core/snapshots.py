@@ -119,6 +119,10 @@ class RequestRow(Struct, frozen=True):
     """What was done to the prompt that its sender may not expect, in sentences."""
     reuse: Reuse = Reuse()
     """How much of the prompt was reused, and why no more."""
+    guessed_tokens: int = 0
+    """That were guessed ahead."""
+    kept_tokens: int = 0
+    """Guesses that came true; they count among `completion_tokens`."""
 
 
 class QueueStats(Struct, frozen=True):
@@ -240,7 +244,15 @@ class ModelState(Enum):
     READY = "ready"
     RESTARTING = "restarting"
     """Its engine failed; it is being loaded again."""
+    BROKEN = "broken"
+    """It broke down after it was loaded, and was given up; the next request loads it anew."""
     FAILED = "failed"
+    """It could not be loaded; the next request tries again."""
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it serves nothing, and nothing is under way that would change that."""
+        return self in (ModelState.BROKEN, ModelState.FAILED)
 
 
 class ModelSnapshot(Struct, frozen=True):

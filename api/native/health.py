@@ -20,6 +20,7 @@ OF_STATE: dict[ModelState, Status] = {
     ModelState.READY: "ok",
     ModelState.LOADING: "loading",
     ModelState.RESTARTING: "degraded",
+    ModelState.BROKEN: "degraded",
     ModelState.FAILED: "failed",
 }
 
@@ -27,8 +28,8 @@ OF_STATE: dict[ModelState, Status] = {
 class Health(Struct, frozen=True):
     status: Status
     """Of the default model: `ok` when a request for it would be answered, also by loading it first; `loading` while it
-    is on its way; `failed` when it could not be loaded or broke down; `degraded` when it restarts, when another model
-    has failed, or when there is none."""
+    is on its way; `failed` when it could not be loaded; `degraded` when it restarts, when it broke down and a request
+    loads it again, when another model is down, or when there is none."""
     engine: str | None
     model: str | None
     uptime_seconds: float
@@ -84,7 +85,9 @@ def judge_health(snapshot: Snapshot, default: str | None) -> tuple[Health, bool]
         status, detail = "loading", f"looking for {', '.join(snapshot.opening)}"
     else:
         status, detail = _without_any(snapshot, absent)
-    ready = status == "ok"
+    if shown is not None and shown.state is ModelState.BROKEN:
+        detail = f"{detail}. A request loads {shown.name} again."
+    ready = status == "ok" or (shown is not None and shown.state is ModelState.BROKEN)
     if ready and _has_failures(snapshot):
         status = "degraded"
     if ready and not detail:
@@ -116,7 +119,6 @@ def _without_any(snapshot: Snapshot, default: Absent | None) -> tuple[Status, st
 
 def _has_failures(snapshot: Snapshot) -> bool:
     """Whether any of the models that are served is not as it should be."""
-    broken = (ModelState.FAILED, ModelState.RESTARTING)
-    return any(model.state in broken for model in snapshot.models) or any(
+    return any(model.state.is_down or model.state is ModelState.RESTARTING for model in snapshot.models) or any(
         model.problem for model in snapshot.pool.absent
     )

@@ -278,7 +278,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     engine: str | None = None
     """Null while unknown, as are the fields below: before the model is loaded, or where its engine does not tell."""
     state: str
-    """`ready`, `loading`, `restarting`, `failed`, or `unloaded`: then a request for it loads it."""
+    """`ready`, `loading`, `restarting`, `failed`, or `broken` and `unloaded`: then a request for it loads it."""
     architecture: str | None = None
     quantization: str | None = None
     parameters: int | None = None

@@ -188,7 +188,7 @@ class Host:
         """As `_job`, once the model is there. A prompt that was being read when the engine failed is read again."""
         while True:
             await self.ready()
-            if self._state is ModelState.FAILED or self._stop.is_set():
+            if self._state.is_down or self._stop.is_set():
                 why = self._detail or "it is being unloaded"
                 raise ModelNotReady(self.name, f"The model {self.name} is not running: {why}.")
             reader = self._reader
@@ -234,7 +234,7 @@ class Host:
     @property
     def never_loaded(self) -> bool:
         """Whether loading it failed."""
-        return self._state is ModelState.FAILED and self._loaded is None
+        return self._state.is_down and self._loaded is None
 
     def begin_stop(self) -> None:
         """Fail what is left, free the model, end the thread; see `ended`."""
@@ -472,7 +472,9 @@ class Host:
 
     def _note_broken(self, error: BenchtopError) -> None:
         self._close_reader()
-        self._state, self._detail = ModelState.FAILED, str(error).rstrip(".")
+        # Where it was on its way back, it is loading it that failed.
+        self._state = ModelState.FAILED if self._state is ModelState.RESTARTING else ModelState.BROKEN
+        self._detail = str(error).rstrip(".")
         post_call(self._event_loop, self._ready.set)
 
     def _close_reader(self) -> None:

@@ -55,6 +55,10 @@ class RequestJob(LoopJob):
         full = request.max_tokens is None or request.max_tokens > room
         self.choices = [ServedChoice(self, index, limit, full=full) for index in range(request.n)]
         self.open_choices = request.n
+        self.guessed = 0
+        """Tokens that were guessed ahead, over all choices."""
+        self.kept = 0
+        """Those of them that came true."""
 
     def row(self, now: float) -> RequestRow:
         first = self.choices[0]
@@ -67,6 +71,8 @@ class RequestJob(LoopJob):
             cached_tokens=first.cached,
             prefilled=min(first.computed, len(self.prompt)),
             completion_tokens=generated,
+            guessed_tokens=self.guessed,
+            kept_tokens=self.kept,
             rate=(generated - len(self.choices)) / spent if spent > 0 else 0.0,
             notes=(*self.notes, *self.remarks),
             reuse=self.reuse,

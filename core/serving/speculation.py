@@ -61,10 +61,12 @@ class Guesser:
         """Take account of what the step drew, and of its seconds."""
         if self._idle or any(len(item.tokens) > 1 for _, item in work):
             return
-        outcomes = [
-            GuessOutcome(choice, len(item.draft), len(step.tokens) - 1)
-            for (choice, item), step in zip(work, steps, strict=True)
-        ]
+        outcomes = []
+        for (choice, item), step in zip(work, steps, strict=True):
+            kept = len(step.tokens) - 1 if item.draft else 0
+            outcomes.append(GuessOutcome(choice, len(item.draft), kept))
+            choice.job.guessed += len(item.draft)
+            choice.job.kept += kept
         self._guarded(lambda speculation: speculation.learn(outcomes, seconds))
 
     def forget(self, choice: ServedChoice) -> None:

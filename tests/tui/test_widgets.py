@@ -171,3 +171,11 @@ async def test_an_empty_plot_says_what_to_do() -> None:
         assert plot.render().plain == "Nothing yet."
         plot.push(10.0)
         assert "11.5" in plot.render().plain
+
+
+async def test_a_plot_of_zeros_is_labelled_at_its_axis_alone() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 24)):
+        plot = app.query_one(Plot)
+        plot.push(0.0)
+        assert plot.render().plain.count("0") == 1

@@ -54,6 +54,18 @@ def draw_line(values: Sequence[float], top: float, height: int, *, braille: bool
 
 HEADROOM_FACTOR = 1.15
 """Room above the largest value, so that a steady line does not stick to the top."""
+TALL_ROWS = 5
+"""Of a chart, from which its middle is labelled too."""
+
+
+def label_rows(top: float, height: int) -> list[str]:
+    """What stands beside the rows of a chart from zero to `top`, the highest first; nothing where all is zero, which
+    the axis below tells."""
+    labels = [""] * height
+    if top > 0:
+        for row in {0, height // 2} if height >= TALL_ROWS else {0}:
+            labels[row] = fmt.format_rate(top * (height - row) / height)
+    return labels
 
 
 class Trend(Widget):
@@ -113,10 +125,8 @@ class Plot(Widget):
         marks = glyphs.find_glyphs(self)
         height = max(2, self.size.height - 1)
         top = max(self.values) * HEADROOM_FACTOR
-        labels = [""] * height
-        for column in {0, height // 2} if height >= 5 else {0}:
-            labels[column] = fmt.format_rate(top * (height - column) / height)
-        gutter = max(len(label) for label in labels)
+        labels = label_rows(top, height)
+        gutter = max(1, *map(len, labels))
         width = max(4, self.size.width - gutter - 2)
         values = fit_columns(self.values, width * 2 if marks.braille else width)
         drawn = draw_line(values, top, height, braille=marks.braille)

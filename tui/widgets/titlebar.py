@@ -19,6 +19,7 @@ _STYLES = {
     ModelState.READY: "$gauge-ok",
     ModelState.LOADING: "$gauge-warn",
     ModelState.RESTARTING: "$gauge-warn",
+    ModelState.BROKEN: "$gauge-full",
     ModelState.FAILED: "$gauge-full",
 }
 

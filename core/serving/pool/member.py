@@ -59,7 +59,7 @@ class Member:
 
     @property
     def loaded(self) -> bool:
-        return self.host is not None and self.host.state is not ModelState.FAILED
+        return self.host is not None and not self.host.state.is_down
 
     def is_there(self) -> bool:
         """Whether there is still something to load. Touches the disk for a moment."""
@@ -79,10 +79,10 @@ class Member:
 
     @property
     def broken(self) -> bool:
-        """Whether it failed after it had been loaded, and was not told to end yet."""
+        """Whether it went down after it had been loaded, and was not told to end yet."""
         host = self.host
-        failed = host is not None and host.state is ModelState.FAILED and not host.never_loaded
-        return failed and self.stopping is None
+        down = host is not None and host.state.is_down and not host.never_loaded
+        return down and self.stopping is None
 
     @property
     def leaving(self) -> bool:

@@ -15,6 +15,7 @@ from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.registry import Engines
 from core.errors import LoadFailed
+from core.serving.loops.scheduler import MOST_RESTARTS
 from core.settings.schema import CacheSettings
 from tests.api.conftest import Served, serving, settings_of, until, user
 from tests.fakes.faults import Faults, RustPanic
@@ -104,6 +105,26 @@ async def test_a_model_that_cannot_be_loaded_again_is_failed_until_a_request_loa
         assert refused.status_code >= 500
         assert "not enough memory" in refused.json()["error"]["message"]
         engine.refusal = ""
+        assert (await served.chat(messages=user(KNOWN))).json()["choices"][0]["message"]["content"] == KNOWN
+        assert await health(served) == (200, "ok", "")
+
+
+async def test_a_model_that_was_given_up_is_broken_and_the_next_request_loads_it_anew(tmp_path: Path) -> None:
+    engines, engine = faulty()
+    async with serving(tmp_path, engines=engines) as served:
+        assert (await served.chat(messages=user(KNOWN))).status_code == 200
+        for _ in range(MOST_RESTARTS + 1):
+            engine.faults.next("step", RuntimeError("a fault in native code"))
+            assert (await served.chat()).status_code == 500
+
+        async def broken() -> bool:
+            return str((await served.http.get("/v1/models/echo")).json()["state"]) == "broken"
+
+        await until(broken)
+        status, word, detail = await health(served)
+        assert (status, word) == (200, "degraded")
+        assert "a fault in native code" in detail
+        assert detail.endswith(". A request loads echo again.")
         assert (await served.chat(messages=user(KNOWN))).json()["choices"][0]["message"]["content"] == KNOWN
         assert await health(served) == (200, "ok", "")
 

@@ -155,6 +155,8 @@ async def test_before_the_first_names_are_looked_up_health_is_loading_and_reques
         ([ModelState.READY, ModelState.LOADING], "ok", True),
         ([ModelState.RESTARTING], "degraded", False),
         ([ModelState.FAILED], "failed", False),
+        ([ModelState.BROKEN], "degraded", True),
+        ([ModelState.READY, ModelState.BROKEN], "degraded", True),
         ([ModelState.LOADING, ModelState.FAILED], "loading", False),
         ([ModelState.READY, ModelState.FAILED], "degraded", True),
         ([], "degraded", False),

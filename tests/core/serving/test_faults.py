@@ -217,7 +217,7 @@ async def test_a_model_that_fails_in_every_step_is_given_up_and_everybody_told()
         found = await asyncio.gather(*(answer(host, text) for text in PROMPTS), return_exceptions=True)
         assert all(isinstance(error, EngineFailed | ModelNotReady) for error in found)
         assert any("index out of range" in str(error) for error in found)
-        await until(lambda: host.state is ModelState.FAILED)
+        await until(lambda: host.state is ModelState.BROKEN)
         assert "index out of range" in host.snapshot().detail
         await until(lambda: unused(host))
 

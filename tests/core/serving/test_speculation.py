@@ -117,13 +117,17 @@ async def test_right_guesses_save_steps() -> None:
     async with hosting(plain, None) as host:
         expected = await ask(host)
     async with hosting(guessed, Oracle(SAID)) as host:
-        reply = await ask(host)
+        request = asks(SAID)
+        reply = await ask(host, request)
         stats = host.snapshot().draft
+        row = host.row(request.request_id)
     assert reply.choices[0].text == expected.choices[0].text == SAID
     assert reply.usage == expected.usage
     assert stats is not None
     assert (stats.by, stats.kept) == ("oracle", stats.guessed)
     assert stats.kept > len(SAID) // 2
+    assert row is not None
+    assert (row.guessed_tokens, row.kept_tokens) == (stats.guessed, stats.kept)
     assert guessed.steps < plain.steps // 4
 
 

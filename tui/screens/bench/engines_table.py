@@ -8,7 +8,7 @@ from tui import format as fmt
 from tui import glyphs
 from tui.screens.bench.run import Case, CaseState, Lineup, abbreviate_setting, list_swept
 from tui.widgets.gauge import draw_bar
-from tui.widgets.plot import HEADROOM_FACTOR, Plot, draw_line, fit_columns
+from tui.widgets.plot import HEADROOM_FACTOR, Plot, draw_line, fit_columns, label_rows
 from tui.widgets.table import WIDE_COLUMNS, Cell, Column, RowTable
 
 COLUMNS = (
@@ -131,10 +131,8 @@ class Course(Plot):
         marks = glyphs.find_glyphs(self)
         height = max(2, self.size.height - 2)
         top = peak * HEADROOM_FACTOR
-        labels = [""] * height
-        for row in {0, height // 2} if height >= 5 else {0}:
-            labels[row] = fmt.format_rate(top * (height - row) / height)
-        gutter = max(len(label) for label in labels)
+        labels = label_rows(top, height)
+        gutter = max(1, *map(len, labels))
         room = max(self.LEAST_CELLS, self.size.width - gutter - 2)
         stretch = max(self.LEAST_CELLS, room // max(1, lineup.total))
         shown = lineup.cases[-(room // stretch) :]

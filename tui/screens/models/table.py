@@ -145,7 +145,7 @@ def _ailing(item: Item, entry: LibraryEntry) -> str:
 def _loaded(state: ModelState, *, pinned: bool) -> Content:
     if state is ModelState.READY:
         return Content.styled("pinned" if pinned else state.value, "$gauge-ok")
-    return Content.styled(state.value, "$gauge-full" if state is ModelState.FAILED else "$gauge-warn")
+    return Content.styled(state.value, "$gauge-full" if state.is_down else "$gauge-warn")
 
 
 def _fetched(moving: DownloadItem) -> Content:

@@ -17,6 +17,7 @@ COLUMNS = (
     Column("prompt", 6, right=True),
     Column("cached", 6, right=True),
     Column("made", 6, right=True),
+    Column("guessed", 9, right=True, wide_only=True),
     Column("tok/s", 6, right=True),
     Column("ETA", 6, right=True),
     Column("elapsed", 7, right=True),
@@ -65,6 +66,7 @@ def _cells(request: RequestRow) -> list[Cell]:
         fmt.shorten_count(request.prompt_tokens),
         fmt.shorten_count(request.cached_tokens),
         fmt.shorten_count(request.completion_tokens),
+        _guesses(request),
         rate,
         eta,
         fmt.format_seconds(request.elapsed),
@@ -82,6 +84,21 @@ def list_notes(request: RequestRow) -> tuple[str, ...]:
     if left is None:
         return (*request.notes, f"{said}.")
     return (*request.notes, f"{said}, at token {fmt.format_count(left.token)}: {left.asked!r} for {left.known!r}.")
+
+
+def describe_guesses(request: RequestRow) -> str:
+    """A sentence on what was guessed ahead of its answer; empty where nothing was."""
+    if not request.guessed_tokens:
+        return ""
+    kept, guessed = fmt.format_count(request.kept_tokens), fmt.format_plural(request.guessed_tokens, "guessed token")
+    return f"{kept} of {guessed} came true."
+
+
+def _guesses(request: RequestRow) -> str:
+    """Those that came true, of all."""
+    if not request.guessed_tokens:
+        return "-"
+    return f"{fmt.shorten_count(request.kept_tokens)}/{fmt.shorten_count(request.guessed_tokens)}"
 
 
 def _state(request: RequestRow) -> str:

@@ -18,7 +18,7 @@ from tui import glyphs
 from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
-from tui.screens.serve.requests import Board, list_notes
+from tui.screens.serve.requests import Board, describe_guesses, list_notes
 from tui.session import find_model
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain, make_drawable
@@ -165,11 +165,13 @@ class ServeScreen(WorkbenchScreen):
         )
 
     def _draw_note(self, snapshot: Snapshot) -> None:
-        """How the selected request's prompt came to be, where there is anything to say; else what is amiss."""
+        """How the selected request's prompt came to be, where there is anything to say, else what is amiss; and what
+        was guessed ahead."""
         selected = self.query_one(Board).selected
-        problem = snapshot.prefixes_on_disk.problem
-        told = next((list_notes(each) for each in snapshot.requests if each.id == selected), ())
-        notes = told or ((problem,) if problem else ())
+        request = next((each for each in snapshot.requests if each.id == selected), None)
+        guesses = describe_guesses(request) if request is not None else ""
+        told = list_notes(request) if request is not None else ()
+        notes = [note for note in (guesses, *(told or (snapshot.prefixes_on_disk.problem,))) if note]
         line = self.query_one("#request-note", Plain)
         line.display = bool(notes)
         line.update(" ".join(notes))

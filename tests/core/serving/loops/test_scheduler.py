@@ -448,7 +448,7 @@ async def test_a_model_that_fails_again_and_again_is_given_up_and_health_can_tel
         for _ in range(4):
             with pytest.raises(EngineFailed):
                 await (await host.submit(asks("x"))).reply()
-        await until(lambda: host.state is ModelState.FAILED)
+        await until(lambda: host.state is ModelState.BROKEN)
         with pytest.raises(ModelNotReady, match="not running"):
             await host.submit(asks("x"))
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from textual.app import App, ComposeResult
 
 from core.snapshots import Cause, Departure, RequestRow, RequestState, Reuse, Tier
-from tui.screens.serve.requests import Board, list_notes
+from tui.screens.serve.requests import Board, describe_guesses, list_notes
 
 
 class Bare(App[None]):
@@ -26,6 +26,25 @@ async def test_a_request_is_shown_in_whatever_state_it_is() -> None:
         assert board.row_count == len(RequestState)
         shown = {str(board.get_row_at(row)[1]) for row in range(board.row_count)}
         assert shown >= {"loading", "queued"}
+
+
+def test_what_was_guessed_ahead_of_an_answer_is_told_in_a_line_where_anything_was() -> None:
+    row = RequestRow("a", "m", RequestState.DECODE)
+    assert describe_guesses(row) == ""
+    assert describe_guesses(replace(row, guessed_tokens=1)) == "0 of 1 guessed token came true."
+    many = describe_guesses(replace(row, guessed_tokens=1_234_567, kept_tokens=1_234_000))
+    assert many == "1,234,000 of 1,234,567 guessed tokens came true."
+    assert len(many) < 76
+
+
+async def test_a_wide_board_shows_how_many_guesses_came_true() -> None:
+    app = Bare()
+    async with app.run_test(size=(120, 24)) as pilot:
+        board = app.query_one(Board)
+        quiet = RequestRow("a", "m", RequestState.DECODE)
+        board.show_requests([quiet, replace(quiet, id="b", guessed_tokens=64, kept_tokens=41)])
+        await pilot.pause()
+        assert [str(board.get_cell(row, "guessed")).strip() for row in "ab"] == ["-", "41/64"]
 
 
 def test_a_note_says_why_a_prompt_is_computed_again_and_where_it_left_what_is_known() -> None:
