@@ -13,6 +13,9 @@ from api.http.errors import answer_error
 from api.http.guards import Guard
 from api.http.live import LiveStreams
 from api.http.methods import build_options_routes
+from api.llama_cpp.completion import build_native_routes
+from api.llama_cpp.state import build_state_routes
+from api.llama_cpp.tokens import build_token_routes
 from api.model_routes import build_model_routes
 from api.native.cache import build_cache_route
 from api.native.downloads import build_download_routes
@@ -46,6 +49,9 @@ def create_app(
         build_chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
         build_completion_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
         *build_messages_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
+        *build_native_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
+        *build_token_routes(workbench, max_body=settings.server.max_body),
+        *build_state_routes(workbench, build=fingerprint),
         *build_audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         build_embeddings_route(workbench, live, max_body=settings.server.max_body),
         *build_model_routes(workbench),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -92,9 +92,16 @@ def _list_declared(routes: Iterable[HTTPRoute]) -> Iterator[tuple[tuple[str, str
     for route in routes:
         for handler in route.route_handlers:
             contract = handler.opt.get(KEY)
-            if isinstance(contract, Contract) and (route.path.startswith("/v1/") or len(handler.paths) == 1):
+            if isinstance(contract, Contract) and _is_listed(route.path, handler.paths):
                 for method in handler.http_methods:
                     yield (route.path_format, str(method)), (handler, contract)
+
+
+def _is_listed(path: str, paths: Collection[str]) -> bool:
+    """Of a handler's paths the one below `/v1/` stands in the document, and the first where there is none."""
+    if any(each.startswith("/v1/") for each in paths):
+        return path.startswith("/v1/")
+    return path == min(paths)
 
 
 def _kinds(contract: Contract) -> Iterator[type[Struct]]:
@@ -150,7 +157,8 @@ def _successes(replies: Iterable[RouteReply], refer: Mapping[type, Schema]) -> d
     for reply in replies:
         words[str(reply.status)].append(reply.words)
         for media, kind in reply.forms.items():
-            forms[str(reply.status)][media].append({"type": "string"} if kind is None else refer[kind])
+            one: Schema = {"type": "string"} if kind is None else refer[kind]
+            forms[str(reply.status)][media].append({"type": "array", "items": one} if reply.listed else one)
     return {
         status: {
             "description": "; ".join(told),

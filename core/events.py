@@ -39,6 +39,8 @@ class TokenLogprob(Struct, frozen=True):
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
     """The likeliest tokens here, the best first."""
+    id: int | None = None
+    """Of the model's vocabulary; None where a server elsewhere does not tell."""
 
 
 class Usage(Struct, frozen=True):

@@ -65,6 +65,8 @@ class RouteReply(Struct, frozen=True):
     forms: Mapping[str, type[Struct] | None]
     """By media type; None for plain text."""
     status: int = 200
+    listed: bool = False
+    """A list of such documents."""
 
 
 class Contract(Struct, frozen=True):

@@ -23,7 +23,7 @@ from core.settings.schema import ServerSettings, read_host_name
 from core.telemetry.log import get_logger
 from core.telemetry.log import request_id as request_id_in_log
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/healthz"})
 """Answered without a key: load balancers and process managers have none."""
 
 MOST_LENGTH_DIGITS = 18

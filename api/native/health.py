@@ -42,7 +42,7 @@ class Health(Struct, frozen=True):
 
 def build_health_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
-        "/health",
+        ["/health", "/healthz"],
         summary="Whether requests would be answered",
         opt=declare_contract(
             reply_with(Health, "Requests are answered"), reply_with(Health, "They are not", 503), needs_key=False

@@ -78,14 +78,14 @@ def build_completion_route(
         async def begin() -> EventStream:
             if body.echo:
                 echoes[:] = [await read_echo(workbench, each) for each in generations]
-            return await submit_all(list(_list_begins(workbench, generations, state, meet)), body.n or 1)
+            return await submit_all(list(list_begins(workbench, generations, state, meet)), body.n or 1)
 
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
     return create_completion
 
 
-def _list_begins(
+def list_begins(
     workbench: Workbench, generations: Sequence[Generation], state: dict[str, object], meet: Callable[[Traits], None]
 ) -> Iterator[Callable[[], Coroutine[object, object, EventStream]]]:
     """Submissions of the prompts; the first one's id is the answer's."""
@@ -105,7 +105,7 @@ async def read_echo(workbench: Workbench, request: Generation) -> str:
             return text
         case RawTokens(tokens=tokens):
             async with workbench.requests.reading(request.model) as reader:
-                return b"".join(await reader.decode(tokens)).decode("utf-8", "replace")
+                return b"".join(await reader.decode(tokens, "prompt")).decode("utf-8", "replace")
         case _:
             return ""
 

@@ -223,6 +223,23 @@ COMPLETION: Final[Rules] = {
 }
 """Of requests whose prompt stands as it is."""
 
+NATIVE: Final[Rules] = {
+    **{name: rule for name, rule in COMPLETION.items() if name not in ("n_probs", "response_fields", "return_tokens")},
+    "suffix": allow_only("", instead="ask /infill"),
+    "echo": OFF,
+    "logprobs": allow_only(False, 0, instead="send `n_probs`"),
+}
+"""Of llama.cpp's own requests for text."""
+
+BOXED_PROMPT: Final[Rules] = {"multimodal_data": NO_LIST}
+
+TOKENS: Final[Rules] = {
+    "user": drop_field(""),
+    "messages": allow_only([], instead="send the text of /apply-template"),
+    "add_generation_prompt": allow_only(True),
+    "return_token_strs": allow_only(False, instead="send `with_pieces`"),
+}
+
 MESSAGE: Final[Rules] = {
     "function_call": allow_only({}, ""),
     "audio": allow_only(),

@@ -18,7 +18,7 @@ from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenM
 from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
 from core.lanes import WorkLanes
-from core.requests import Constraint, Embedding, Generation, JsonObject, ResolvedGeneration, Transcription
+from core.requests import Constraint, Embedding, Generation, JsonObject, ResolvedGeneration, Sampling, Transcription
 from core.serving.ability import Request, find_ability, find_kind, require_able
 from core.serving.failures import explain_load_failure
 from core.serving.job import LoopJob
@@ -49,6 +49,8 @@ class Traits(Struct, frozen=True):
     """Whether this workbench computes its prompts and draws its tokens."""
     vocabulary: int | None
     """Number of token ids; None where that is not known here."""
+    sampling: Sampling = Sampling()
+    """How tokens are drawn for requests that do not say it."""
 
 
 class Host:
@@ -130,7 +132,12 @@ class Host:
     def traits(self) -> Traits:
         """Raises ModelNotReady while there is no model."""
         reader = self._reader
-        return Traits(self.spec.template, reader is not None, reader.vocabulary if reader is not None else None)
+        vocabulary = reader.vocabulary if reader is not None else None
+        return Traits(self.spec.template, reader is not None, vocabulary, self._base_sampling)
+
+    @property
+    def _base_sampling(self) -> Sampling:
+        return self._sampling.over(self.spec.sampling)
 
     @property
     def vocabulary(self) -> int:
@@ -348,7 +355,7 @@ class Host:
         if self._answers.json_mode and request.constraint is None:
             request = replace(request, constraint=Constraint(JsonObject(), "--json-mode"))
         wanted = request if self._reuse else replace(request, cache=False)
-        resolved = wanted.resolved(self._sampling.over(self.spec.sampling))
+        resolved = wanted.resolved(self._base_sampling)
         if self._reader is None or not resolved.sampling.logit_bias:
             return resolved
         size = self._reader.vocabulary

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from core.contract.models import ModelSpec
 from core.errors import ContextExceeded, ModelNotFound, RequestError
 from core.names import clean_name
 from core.requests import Generation
@@ -25,6 +27,14 @@ from core.tasks.bounds import PromptTooLarge
 
 def _ignore(_: object) -> None:
     pass
+
+
+class ModelFacts(Struct, frozen=True):
+    """What a client may know of a model."""
+
+    name: str
+    spec: ModelSpec
+    traits: Traits
 
 
 class RequestIntake:
@@ -114,6 +124,14 @@ class RequestIntake:
                 raise
             except ContextExceeded as error:
                 return error.prompt_tokens
+
+    async def describe(self, model: str) -> ModelFacts:
+        """A model, which is loaded where it is not. Raises as `submit` does."""
+        lease = await self._models.lease(model)
+        try:
+            return ModelFacts(model, lease.spec, lease.traits)
+        finally:
+            lease.release()
 
     @asynccontextmanager
     async def reading(self, model: str) -> AsyncIterator[PromptReader]:

@@ -79,6 +79,11 @@ class PromptReader:
         """Number of token ids."""
         return self._tokenizer.size
 
+    @property
+    def context(self) -> int:
+        """Tokens that one request may hold."""
+        return self._context
+
     def close(self) -> None:
         """Fail what is being read. Idempotent, from any thread."""
         self._closed = True
@@ -113,10 +118,10 @@ class PromptReader:
         lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
         return await lane.run(self._tokenizer.encode, text, special=special, begin=begin)
 
-    async def decode(self, tokens: Sequence[int]) -> list[bytes]:
-        """The bytes of each token, control tokens by the way they are written. Raises RequestError for what is no
-        token of the model."""
-        self._check_tokens(tokens, "tokens")
+    async def decode(self, tokens: Sequence[int], field: str = "tokens") -> list[bytes]:
+        """The bytes of each token, control tokens by the way they are written. Raises RequestError, which names
+        `field`, for what is no token of the model."""
+        self._check_tokens(tokens, field)
         lane = self._lanes.reading if len(tokens) <= SHORT_BYTES else self._lanes.long_reading
         return await lane.run(self._decode, tokens)
 

@@ -258,6 +258,6 @@ def name_tokens(token: int, logprob: StepLogprob, tokenizer: Tokenizer) -> Token
 
     def one(token: int, value: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
         data = tokenizer.piece(token)
-        return TokenLogprob(data.decode("utf-8", "replace"), data, value, top)
+        return TokenLogprob(data.decode("utf-8", "replace"), data, value, top, token)
 
     return one(token, logprob.chosen, tuple(one(other.token, other.logprob) for other in logprob.top))

@@ -1,0 +1,197 @@
+"""POST /completion and /infill, as llama.cpp's server has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from litestar import Request, post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+from msgspec import Struct
+from msgspec.structs import replace
+
+from api.http.answer import PING_SECONDS, HttpAnswer
+from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract
+from api.http.field_rules import tell_ignored
+from api.http.joined import submit_all
+from api.http.live import EventStream, LiveStreams
+from api.http.replies import Headers
+from api.http.routed import build_route_headers
+from api.http.settle import JsonBody, SettledBody
+from api.llama_cpp.wire import (
+    BoxedPrompt,
+    InfillRequest,
+    NativeChunk,
+    NativeCompletion,
+    NativeFields,
+    NativePrompt,
+    NativeRequest,
+    Piece,
+)
+from api.llama_cpp.writer import NativeDialect
+from api.openai.completions import list_begins, read_echo
+from api.openai.completions_wire import MOST_PROMPTS
+from api.openai.constraints import read_constraint
+from api.openai.generation_fields import (
+    is_timed,
+    list_dropped_common,
+    list_vain_common,
+    read_limit,
+    read_priority,
+    read_sampling,
+    read_stop,
+    refuse_unsupported_common,
+)
+from core.errors import RequestError
+from core.names import clean_name
+from core.requests import Generation, Infill, Prompt, RawText, RawTokens
+from core.serving.host import Traits
+from core.snapshots import ModelKind
+from core.workbench import Workbench
+
+COMPLETION_PATHS: Final = ("/completion", "/completions")
+INFILL_PATHS: Final = ("/infill",)
+BODY: Final = JsonBody(NativeRequest)
+INFILL_BODY: Final = JsonBody(InfillRequest)
+CONTEXT_NAME: Final = "snippet"
+"""Stands for the name of a file that has none."""
+
+
+class MixedPrompt(Struct, frozen=True):
+    """Texts and token ids that are one prompt; its model's tokenizer makes it tokens."""
+
+    pieces: tuple[str | int, ...]
+
+
+def build_native_routes(
+    workbench: Workbench, live: LiveStreams, *, max_body: int, ping: float = PING_SECONDS
+) -> list[HTTPRouteHandler]:
+    outcomes = (*READING, *ANSWERING)
+    replies = RouteReply(
+        "One JSON document, or events where `stream` is true", {JSON: NativeCompletion, EVENTS: NativeChunk}
+    )
+    several = RouteReply("A list of them for several prompts", {JSON: NativeCompletion}, listed=True)
+
+    def answer(
+        asked: SettledBody[NativeFields], prompts: Sequence[Prompt | MixedPrompt], state: dict[str, object]
+    ) -> ASGIApp:
+        body = asked.body
+        refuse_unsupported_common(body)
+        generation = _translate(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
+        model = generation.model or workbench.requests.choose_model(ModelKind.CHAT)
+        generation = workbench.requests.route(replace(generation, model=model))
+        generations = [generation] * len(prompts)
+        texts = [""] * len(prompts)
+        ignored = [*asked.ignored, *list_dropped_common(body)]
+        dialect = NativeDialect(body, generations, texts)
+
+        def meet(traits: Traits) -> None:
+            dialect.sampling = traits.sampling
+            ignored.extend(list_vain_common(body, traits))
+
+        def headers() -> Headers:
+            return *build_route_headers(generation), *tell_ignored(ignored)
+
+        async def begin() -> EventStream:
+            read = [replace(generation, prompt=await _resolve(workbench, generation.model, each)) for each in prompts]
+            texts[:] = [await read_echo(workbench, each) for each in read]
+            return await submit_all(list(list_begins(workbench, read, state, meet)), generation.n)
+
+        return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
+
+    @post(
+        list(COMPLETION_PATHS),
+        status_code=200,
+        summary="Go on with a text, as llama.cpp's server does",
+        opt=declare_contract(replies, several, body=BODY, outcomes=outcomes),
+    )
+    async def create_native_completion(request: Request[object, object, State]) -> ASGIApp:
+        asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
+        return answer(asked, list_native_prompts(asked.body.prompt), request.scope["state"])
+
+    @post(
+        list(INFILL_PATHS),
+        status_code=200,
+        summary="Fill a gap in a text, as llama.cpp's server does",
+        opt=declare_contract(replies, several, body=INFILL_BODY, outcomes=outcomes),
+    )
+    async def create_infill(request: Request[object, object, State]) -> ASGIApp:
+        asked = await INFILL_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
+        body = asked.body
+        files = tuple((each.filename or CONTEXT_NAME, each.text) for each in body.input_extra or ())
+        gap = Infill(body.input_prefix, body.input_suffix, files, body.prompt or "")
+        return answer(asked, [gap], request.scope["state"])
+
+    return [create_native_completion, create_infill]
+
+
+async def _resolve(workbench: Workbench, model: str, prompt: Prompt | MixedPrompt) -> Prompt:
+    if not isinstance(prompt, MixedPrompt):
+        return prompt
+    tokens: list[int] = []
+    async with workbench.requests.reading(model) as reader:
+        for number, piece in enumerate(prompt.pieces):
+            if isinstance(piece, int):
+                tokens.append(piece)
+            else:
+                tokens += await reader.encode(piece, special=True, begin=number == 0)
+    return RawTokens(tuple(tokens))
+
+
+def _translate(body: NativeFields, *, tenant: str, request_id: str) -> Generation:
+    """All but the prompt. Raises RequestError, which names the field."""
+    limit = read_limit(body)
+    return Generation(
+        model=clean_name(body.model) if body.model else "",
+        prompt=RawText(""),
+        sampling=read_sampling(body, body.n_probs or None),
+        max_tokens=None if limit == -1 else limit,
+        stop=read_stop(body),
+        n=body.n or 1,
+        constraint=read_constraint(body),
+        ignore_eos=bool(body.ignore_eos),
+        cache=body.cache_prompt is not False,
+        cache_salt=body.cache_salt or None,
+        reproducible=bool(body.reproducible),
+        tell_prefill=bool(body.stream and body.return_progress),
+        tell_tokens=bool(body.stream or body.return_tokens),
+        tell_timings=is_timed(body),
+        tenant=tenant,
+        priority=read_priority(body),
+        request_id=request_id,
+    )
+
+
+def list_native_prompts(given: NativePrompt) -> list[Prompt | MixedPrompt]:
+    """One prompt or several: a list is several where it holds a list or a box, or texts alone.
+
+    Raises RequestError for an empty list, and too long a one.
+    """
+    if isinstance(given, str):
+        return [RawText(given)]
+    if isinstance(given, BoxedPrompt):
+        return [RawText(given.prompt_string)]
+    if not given:
+        raise RequestError("`prompt` is an empty list; send a text, token ids, or a list of them.", "prompt")
+    plain = [each for each in given if isinstance(each, str | int)]
+    if len(plain) == len(given) and any(isinstance(each, int) for each in plain):
+        ids = [each for each in plain if isinstance(each, int)]
+        return [RawTokens(tuple(ids)) if len(ids) == len(plain) else MixedPrompt(tuple(plain))]
+    if len(given) > MOST_PROMPTS:
+        raise RequestError(f"`prompt` has {len(given)} prompts, and {MOST_PROMPTS} are the most at once.", "prompt")
+    return list(_each_prompt(given))
+
+
+def _each_prompt(given: Sequence[Piece]) -> Iterator[Prompt]:
+    for each in given:
+        match each:
+            case str():
+                yield RawText(each)
+            case BoxedPrompt(prompt_string=text):
+                yield RawText(text)
+            case list():
+                yield RawTokens(tuple(each))
+            case _:
+                raise RequestError("`prompt` mixes prompts with token ids; put these into lists.", "prompt")

@@ -1,0 +1,92 @@
+"""GET /props and /slots: what llama.cpp's clients ask of a server before they use it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery
+
+from api.http.contract import JSON, LOADING, RouteReply, declare_contract, reply_with
+from api.llama_cpp.wire import DefaultSettings, NextToken, Props, Slot
+from api.llama_cpp.writer import build_settings
+from core.names import clean_name
+from core.requests import Generation, RawText
+from core.snapshots import ModelKind, ModelSnapshot, RequestRow, RequestState
+from core.workbench import Workbench
+
+RUNNING: Final = (RequestState.PREFILL, RequestState.DECODE)
+
+
+def build_state_routes(workbench: Workbench, *, build: str) -> list[HTTPRouteHandler]:
+    """`build` names the program and its version."""
+
+    def choose(model: str | None) -> str:
+        return clean_name(model) if model else workbench.requests.choose_model(ModelKind.CHAT)
+
+    @get(
+        "/props",
+        summary="What a model is and how it answers, as llama.cpp's server tells it",
+        opt=declare_contract(reply_with(Props, "The model, which is loaded where it is not"), outcomes=LOADING),
+    )
+    async def show_props(model: FromQuery[str | None] = None) -> Props:
+        facts = await workbench.requests.describe(choose(model))
+        spec, traits = facts.spec, facts.traits
+        request = Generation(model=facts.name, prompt=RawText(""))
+        return Props(
+            default_generation_settings=DefaultSettings(
+                n_ctx=spec.context or None, params=build_settings(request, traits.sampling, 0, stream=False)
+            ),
+            total_slots=spec.slots,
+            model_alias=facts.name,
+            model_path=facts.name,
+            chat_template=traits.template or "",
+            bos_token=spec.bos,
+            eos_token=spec.eos,
+            build_info=build,
+        )
+
+    @get(
+        "/slots",
+        summary="The places at which requests run, as llama.cpp's server tells them",
+        opt=declare_contract(
+            RouteReply("An item a slot, of the model or of all that are loaded", {JSON: Slot}, listed=True)
+        ),
+    )
+    async def list_slots(model: FromQuery[str | None] = None) -> list[Slot]:
+        wanted = clean_name(model) if model else None
+        return [
+            slot
+            for each in workbench.snapshot().models
+            if wanted in (None, each.name)
+            for slot in list_model_slots(each)
+        ]
+
+    return [show_props, list_slots]
+
+
+def list_model_slots(model: ModelSnapshot) -> list[Slot]:
+    """A slot for each request that runs, and free ones up to the model's number."""
+    running = [row for row in model.requests if row.state in RUNNING]
+    return [
+        _describe_slot(number, model, running[number] if number < len(running) else None)
+        for number in range(max(model.slots, len(running)))
+    ]
+
+
+def _describe_slot(number: int, model: ModelSnapshot, row: RequestRow | None) -> Slot:
+    speculative = model.draft is not None
+    if row is None:
+        return Slot(id=number, n_ctx=model.context, speculative=speculative, is_processing=False)
+    return Slot(
+        id=number,
+        n_ctx=model.context,
+        speculative=speculative,
+        is_processing=True,
+        id_task=row.id,
+        n_prompt_tokens=row.prompt_tokens,
+        n_prompt_tokens_processed=row.prefilled,
+        n_prompt_tokens_cache=row.cached_tokens,
+        next_token=[NextToken(row.completion_tokens)],
+    )

@@ -1,0 +1,100 @@
+"""POST /tokenize, /detokenize and /apply-template: what a model's tokenizer and chat template make of texts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from litestar import Request, Response, post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+
+from api.http.contract import ANSWERING, READING, declare_contract, reply_with
+from api.http.field_rules import tell_ignored
+from api.http.replies import add_headers
+from api.http.settle import JsonBody
+from api.llama_cpp.wire import (
+    DetokenizeReply,
+    DetokenizeRequest,
+    TokenizeReply,
+    TokenizeRequest,
+    TokenPiece,
+    WrittenPrompt,
+)
+from api.openai.chat import BODY as CHAT_BODY
+from api.openai.chat import translate_request
+from core.errors import RequestError
+from core.names import clean_name
+from core.snapshots import ModelKind
+from core.workbench import Workbench
+
+BODY: Final = JsonBody(TokenizeRequest)
+BACK_BODY: Final = JsonBody(DetokenizeRequest)
+
+
+def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRouteHandler]:
+    lane = workbench.lanes.long_reading
+    outcomes = (*READING, *ANSWERING)
+
+    def choose(model: str | None) -> str:
+        return clean_name(model) if model else workbench.requests.choose_model(ModelKind.CHAT)
+
+    @post(
+        "/tokenize",
+        status_code=200,
+        summary="The tokens of a text",
+        opt=declare_contract(
+            reply_with(TokenizeReply, "Token ids, with their texts on demand"), body=BODY, outcomes=outcomes
+        ),
+    )
+    async def tokenise_text(request: Request[object, object, State]) -> Response[TokenizeReply]:
+        asked = await BODY.read(request.receive, max_body, lane)
+        body = asked.body
+        text = body.content if body.content is not None else body.prompt
+        if text is None:
+            raise RequestError("The field `content` is missing: the text to tokenise.", "content")
+        begin = body.add_special if body.add_special is not None else bool(body.add_special_tokens)
+        special = body.parse_special is not False
+        async with workbench.requests.reading(choose(body.model)) as reader:
+            tokens = await reader.encode(text, special=special, begin=begin)
+            pieces = await reader.decode(tokens) if body.with_pieces else []
+            context = reader.context
+        shown: list[int | TokenPiece] = [*tokens]
+        if body.with_pieces:
+            shown = [TokenPiece(token, show_piece(data)) for token, data in zip(tokens, pieces, strict=True)]
+        reply = TokenizeReply(tokens=shown, count=len(tokens), max_model_len=context)
+        return add_headers(reply, tell_ignored(asked.ignored))
+
+    @post(
+        "/detokenize",
+        status_code=200,
+        summary="The text of tokens",
+        opt=declare_contract(reply_with(DetokenizeReply, "The text"), body=BACK_BODY, outcomes=outcomes),
+    )
+    async def detokenise_tokens(request: Request[object, object, State]) -> Response[DetokenizeReply]:
+        asked = await BACK_BODY.read(request.receive, max_body, lane)
+        async with workbench.requests.reading(choose(asked.body.model)) as reader:
+            text = b"".join(await reader.decode(asked.body.tokens)).decode("utf-8", "replace")
+        return add_headers(DetokenizeReply(content=text, prompt=text), tell_ignored(asked.ignored))
+
+    @post(
+        "/apply-template",
+        status_code=200,
+        summary="A conversation as the model's chat template writes it",
+        opt=declare_contract(reply_with(WrittenPrompt, "The prompt's text"), body=CHAT_BODY, outcomes=outcomes),
+    )
+    async def apply_template(request: Request[object, object, State]) -> Response[WrittenPrompt]:
+        asked = await CHAT_BODY.read(request.receive, max_body, lane)
+        generation = translate_request(asked.body)
+        async with workbench.requests.reading(generation.model or choose(None)) as reader:
+            text = await reader.write(generation)
+        return add_headers(WrittenPrompt(text), tell_ignored(asked.ignored))
+
+    return [tokenise_text, detokenise_tokens, apply_template]
+
+
+def show_piece(data: bytes) -> str | list[int]:
+    """A token's text; its bytes where they are none."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return list(data)
