@@ -29,6 +29,8 @@ from api.openai.audio import MAX_FORM, PATHS, build_audio_routes
 from api.openai.chat import build_chat_route
 from api.openai.completions import build_completion_route
 from api.openai.embeddings import build_embeddings_route
+from api.openai.responses.routes import build_response_routes
+from api.openai.responses.service import ResponseService
 from api.schema import configure_openapi
 from api.version import read_version
 from core.settings.schema import Settings
@@ -45,6 +47,7 @@ def create_app(
     """The whole HTTP side of `workbench`. `live` is told of the streams that are being answered; `ping`: seconds."""
     live = LiveStreams() if live is None else live
     fingerprint = f"benchtop-{read_version()}"
+    responses = ResponseService(workbench, live)
     handlers = [
         build_chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
         build_completion_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
@@ -52,6 +55,7 @@ def create_app(
         *build_native_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         *build_token_routes(workbench, max_body=settings.server.max_body),
         *build_state_routes(workbench, build=fingerprint),
+        *build_response_routes(responses, live, max_body=settings.server.max_body, ping=ping),
         *build_audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         build_embeddings_route(workbench, live, max_body=settings.server.max_body),
         *build_model_routes(workbench),

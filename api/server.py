@@ -139,6 +139,8 @@ class HttpServer:
         return not self.running
 
     def _release(self) -> None:
+        # What is answered in the background has no connection by which it would end.
+        self._live.cancel_all()
         for each in self._sockets:
             each.close()
         self._sockets = []

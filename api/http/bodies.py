@@ -40,14 +40,14 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             return b"".join(parts)
 
 
-def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
-    """Raises RequestError; nothing that a client sends can raise anything else. Of two keys of one name, the last one
-    counts, as with all who read JSON."""
+def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Body], at: str = "") -> Body:
+    """`at`: where in a body this part of it stands. Raises RequestError; nothing that a client sends can raise anything
+    else. Of two keys of one name, the last one counts, as with all who read JSON."""
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        raise _wrong_field(str(error), decoder.type) from None
+        raise _wrong_field(str(error), decoder.type, at) from None
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise _no_json(raw, error) from None
 
@@ -71,12 +71,13 @@ def _no_json(raw: bytes, error: UnicodeDecodeError | msgspec.DecodeError | Recur
     return RequestError(f"The body is not JSON: {_lower_first(str(error))}.")
 
 
-def _wrong_field(message: str, kind: type[msgspec.Struct]) -> RequestError:
+def _wrong_field(message: str, kind: type[msgspec.Struct], at: str) -> RequestError:
     """Turn msgspec's "Expected `int` >= 1 - at `$.n`" into a sentence about the field `n`."""
     found = _PATH.search(message)
-    path = found["path"].replace("[...]", "") if found else ""
+    inner = found["path"].replace("[...]", "") if found else ""
+    path = _join_path(at, inner) if at and inner else at or inner
     what = message[: found.start()] if found else message
-    known = kind.__struct_fields__ if not path else ()
+    known = kind.__struct_fields__ if not inner else ()
     if unknown := _UNKNOWN.match(what):
         return refuse_unknown_field(_join_path(path, unknown["name"]), known)
     if missing := _MISSING.match(what):
@@ -84,7 +85,7 @@ def _wrong_field(message: str, kind: type[msgspec.Struct]) -> RequestError:
         return RequestError(f"The field `{name}` is missing.", name)
     if not path:
         return RequestError(f"The body is wrong: {explain_value(what, 'it')}.")
-    choices = tuple(list_choices(find_type(kind, path.split("."))))
+    choices = tuple(list_choices(find_type(kind, inner.split(".")))) if inner else ()
     return RequestError(f"The field `{path}` is wrong: {explain_value(what, 'it', choices)}.", path)
 
 

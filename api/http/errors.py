@@ -123,6 +123,26 @@ class UnknownCoding(RequestError):
         )
 
 
+class ResponseNotFound(BenchtopError):
+    """No response of that id is kept for this key."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(
+            f"There is no response {response_id[:128]!r}: it was not stored, was deleted, or made room for newer ones."
+        )
+
+
+class PreviousResponseNotFound(RequestError):
+    """What a request goes on from is not kept for this key."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(
+            f"There is no previous response {response_id[:128]!r}: it was not stored, was deleted, or made room for "
+            "newer ones; send the whole conversation as `input`.",
+            "previous_response_id",
+        )
+
+
 class Denied(BenchtopError):
     """The guard turned the request away before anything looked at it."""
 
@@ -137,6 +157,8 @@ ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     ModelUnable: (404, CLIENT, "model_unable"),
     BodyTooLarge: (413, CLIENT, "request_too_large"),
     UnknownCoding: (415, CLIENT, "unsupported_encoding"),
+    PreviousResponseNotFound: (400, CLIENT, "previous_response_not_found"),
+    ResponseNotFound: (404, CLIENT, "response_not_found"),
     UsageError: (400, CLIENT, None),
     ModelNotFound: (404, CLIENT, "model_not_found"),
     # Of all the causes of a bad gateway it is what came with a download, neither the client nor this server.

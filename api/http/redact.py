@@ -38,6 +38,8 @@ ROUTES: Final = (
     "/v1/models/unload",
     "/v1/queue/stats",
     "/v1/requests",
+    "/v1/responses",
+    "/v1/responses/input_tokens",
     "/v1/search",
 )
 """Paths of HTTP servers that sentences tell of: of this one, and of those it passes requests on to."""

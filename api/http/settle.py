@@ -78,22 +78,25 @@ class JsonBody(Generic[Body]):
         raw = await read_body(receive, limit)
         return self.decode(raw) if lane is None or len(raw) <= LONG_BODY_BYTES else await lane.run(self.decode, raw)
 
-    def decode(self, raw: bytes) -> SettledBody[Body]:
-        """Raises RequestError; nothing that a client sends can raise anything else."""
+    def decode(self, raw: bytes, path: str = "", name: str = "") -> SettledBody[Body]:
+        """A body, or a part of one that stands at `path`, and is called `name` in the header of what was dropped.
+
+        Raises RequestError; nothing that a client sends can raise anything else.
+        """
         if len(raw) > LONG_BODY_BYTES and _has_too_many_values(raw):
             raise RequestError("The body has too many values; send less at once.")
         try:
-            return SettledBody(decode_body(raw, self._decoder), ())
+            return SettledBody(decode_body(raw, self._decoder, path), ())
         except RequestError as error:
             if _has_too_many_parts(raw):
                 raise
             ignored: list[str] = []
             try:
-                settled = _Settling(ignored).settle(raw.removeprefix(_BOM), self._type, "", "")
+                settled = _Settling(ignored).settle(raw.removeprefix(_BOM), self._type, path, name)
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 # Decoding may have ended at a name before it came to what is no JSON.
                 raise find_fault(raw.removeprefix(_BOM)) or error from None
-        return SettledBody(decode_body(settled, self._decoder), tuple(dict.fromkeys(ignored)))
+        return SettledBody(decode_body(settled, self._decoder, path), tuple(dict.fromkeys(ignored)))
 
 
 class _Settling:
@@ -210,7 +213,7 @@ def _flatten_kinds(kind: inspect.Type) -> Iterator[inspect.Type]:
 
 def _choose_struct(known: list[inspect.StructType], given: Mapping[str, Raw]) -> inspect.StructType | None:
     """The one that an object is of; None where its tag is none of theirs, which decoding tells."""
-    if len(known) == 1 and known[0].tag_field is None:
+    if len(known) == 1 and known[0].tag_field not in given:
         return known[0]
     for each in known:
         if each.tag_field in given and _VALUE.decode(given[str(each.tag_field)]) == each.tag:

@@ -31,6 +31,7 @@ TIERS: Final = {
     "default": Priority.NORMAL,
     "flex": Priority.BATCH,
     "priority": Priority.INTERACTIVE,
+    "fast": Priority.INTERACTIVE,
 }
 """What `service_tier` asks for."""
 _BIASES: Final = {"propertyNames": {"pattern": "^[0-9]{1,9}$"}}

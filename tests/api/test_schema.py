@@ -71,6 +71,8 @@ async def test_every_post_with_a_body_tells_it(document: Document) -> None:
         "/v1/models/load",
         "/v1/models/pin",
         "/v1/models/unload",
+        "/v1/responses",
+        "/v1/responses/input_tokens",
     }
 
 
@@ -111,6 +113,10 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ("get", "/slots", {}),
     ("post", "/v1/embeddings", {"json": {"input": "x", "model": "echo"}}),
     ("post", "/v1/embeddings", {"json": {"input": "x"}}),
+    ("post", "/v1/responses", {"json": {"model": "echo", "input": "hello"}}),
+    ("post", "/v1/responses", {"json": {"model": "echo", "input": "x" * 9000}}),
+    ("post", "/v1/responses", {"json": {"input": [{"type": "input_image"}]}}),
+    ("post", "/v1/responses/input_tokens", {"json": {"model": "echo", "input": "hello"}}),
     ("post", "/v1/models/load", {"json": {"model": "nothing"}}),
     ("post", "/v1/models/load", {"json": {}}),
     ("post", "/v1/models/pin", {"json": {"model": "echo", "pinned": False}}),
@@ -148,7 +154,12 @@ async def test_a_missing_key_is_answered_as_documented(
 
 async def test_options_and_refusals_tell_all_methods_of_a_path(echo: Served, document: Document) -> None:
     for path, methods in document["paths"].items():
-        at = path.replace("{model_id}", "x").replace("{request_id}", "x").replace("{download_id}", "x")
+        at = (
+            path.replace("{model_id}", "x")
+            .replace("{request_id}", "x")
+            .replace("{download_id}", "x")
+            .replace("{response_id}", "x")
+        )
         for method in ("OPTIONS", "PATCH"):
             response = await echo.http.request(method, at)
             allowed = {each.lower() for each in response.headers["allow"].split(", ")} - {"options", "head"}

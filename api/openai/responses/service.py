@@ -1,0 +1,144 @@
+"""What becomes of a request for a response, whether it came over HTTP or a WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from api.http.live import LiveStreams
+from api.http.settle import JsonBody
+from api.openai.responses.background import BackgroundRun, BackgroundRuns
+from api.openai.responses.frames import Framing
+from api.openai.responses.resource import ResponseResource
+from api.openai.responses.store import ResponseStore, StoredResponse
+from api.openai.responses.translation import (
+    SEALED,
+    ReadRequest,
+    build_draft,
+    find_summary,
+    list_vain,
+    read_logprobs,
+    read_request,
+    tell_sampling,
+    translate_response,
+)
+from api.openai.responses.wire import InputItem, ReferenceItem, ResponseRequest
+from api.openai.responses.writer import ResponseWriter, WantedDetails
+from core.errors import ContextExceeded
+from core.requests import Generation
+from core.serving.host import Traits
+from core.serving.stream import Stream
+from core.snapshots import ModelKind
+from core.workbench import Workbench
+
+BODY = JsonBody(ResponseRequest)
+
+Begin = Callable[[], Coroutine[object, object, Stream]]
+
+
+class ResponseClient(Struct, frozen=True):
+    """Whose request it is."""
+
+    tenant: str
+    request_id: str
+    called: Callable[[str], None] = lambda _: None
+    """Told which id the request goes by."""
+    connection: str = ""
+    """The owner of what only this connection may go on from; empty where there is no such thing."""
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        return (self.connection, self.tenant) if self.connection else (self.tenant,)
+
+
+class Prepared(Struct, frozen=True):
+    """A request that is ready to be answered."""
+
+    generation: Generation
+    writer: ResponseWriter
+    kept: StoredResponse
+    begin: Begin
+    ignored: list[str]
+    """Names of what was dropped of the request; there may be more once its model is known."""
+
+
+class ResponseService:
+    """Belongs to the event loop."""
+
+    def __init__(self, workbench: Workbench, live: LiveStreams, store: ResponseStore | None = None) -> None:
+        self.workbench = workbench
+        self.store = ResponseStore() if store is None else store
+        self.runs = BackgroundRuns(live)
+
+    def read(self, raw: bytes) -> ReadRequest:
+        """From any thread. Raises RequestError."""
+        settled = BODY.decode(raw)
+        return read_request(settled.body, settled.ignored)
+
+    def prepare(self, read: ReadRequest, client: ResponseClient, framing: Framing | None) -> Prepared:
+        """Raises RequestError, ModelNotFound; nothing is loaded yet."""
+        body = read.body
+        previous = None
+        if body.previous_response_id:
+            previous = self.store.find_previous(client.owners, body.previous_response_id)
+        items = tuple(self._resolve(read, client))
+        before = [] if previous is None else previous.list_conversation()
+        generation = translate_response(
+            read, [*before, *items], tenant=client.tenant, request_id=client.request_id, before=len(before)
+        )
+        if not generation.model:
+            chosen = self.workbench.requests.choose_model(ModelKind.CHAT)
+            generation = replace(generation, model=chosen)
+        draft = build_draft(read, generation.model)
+        generation = self.workbench.requests.route(generation)
+        kept = StoredResponse(draft, items, previous)
+        telling = WantedDetails(
+            logprobs=read_logprobs(body) is not None,
+            summary=find_summary(body) is not None,
+            sealed=SEALED in (body.include or ()),
+        )
+        writer = ResponseWriter(draft, read.tools.known, telling, framing, partial(self._keep, client, kept))
+        ignored = list(read.ignored)
+
+        def meet(traits: Traits) -> None:
+            ignored.extend(list_vain(body, traits))
+            writer.amend(partial(tell_sampling, wish=generation.sampling, base=traits.sampling))
+
+        async def begin() -> Stream:
+            try:
+                return await self.workbench.requests.submit(generation, called=client.called, meets=meet)
+            except ContextExceeded as error:
+                error.field = "input"
+                raise
+
+        return Prepared(generation, writer, kept, begin, ignored)
+
+    def start_background(self, prepared: Prepared, client: ResponseClient) -> BackgroundRun:
+        """Raises Busy."""
+        run = self.runs.start(prepared.writer, prepared.begin)
+        kept = prepared.kept
+        kept.resource = prepared.writer.resource
+        kept.leaves = partial(self.runs.forget, kept.resource.id)
+        self.store.keep(client.tenant, kept)
+        return run
+
+    def _resolve(self, read: ReadRequest, client: ResponseClient) -> Iterator[InputItem]:
+        for at, item in enumerate(read.items.items):
+            if isinstance(item, ReferenceItem):
+                yield self.store.find_item(client.owners, item.id, f"input[{at}].id")
+            else:
+                yield item
+
+    def _keep(self, client: ResponseClient, kept: StoredResponse, resource: ResponseResource) -> None:
+        """What has ended. A failed response that nobody asked to be kept in the background is of no use."""
+        kept.resource = resource
+        if resource.background:
+            self.store.update(client.tenant, kept)
+        elif resource.status in ("completed", "incomplete"):
+            if resource.store:
+                self.store.keep(client.tenant, kept)
+            elif client.connection:
+                self.store.keep(client.connection, kept)
