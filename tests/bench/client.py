@@ -1,6 +1,8 @@
-"""A client in a process of its own: streams chat completions and counts tokens, doing as little else as it can.
+"""A client in a process of its own: streams answers and counts tokens, doing as little else as it can.
 
-    python -m tests.bench.client HOST PORT MODEL STREAMS TOKENS
+    python -m tests.bench.client HOST PORT MODEL STREAMS TOKENS [DIALECT]
+
+DIALECT is `chat`, which it is where none is given, or `messages`.
 
 Prints one line of JSON: tokens after each stream's first, and seconds from the first of any to the last of all.
 """
@@ -12,8 +14,30 @@ import json
 import re
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-USAGE = re.compile(rb'"completion_tokens":\s*(\d+)')
+
+@dataclass(frozen=True)
+class Asking:
+    """How one dialect is asked, and how its stream is read."""
+
+    path: str
+    first: bytes
+    """Stands in the first event that has text."""
+    usage: re.Pattern[bytes]
+    fields: Mapping[str, object]
+
+
+ASKINGS = {
+    "chat": Asking(
+        "/v1/chat/completions",
+        b'"content":"',
+        re.compile(rb'"completion_tokens":\s*(\d+)'),
+        {"stream_options": {"include_usage": True}},
+    ),
+    "messages": Asking("/v1/messages", b"text_delta", re.compile(rb'"output_tokens":\s*(\d+)'), {}),
+}
 TAIL = 4096
 """Bytes of a reply's end in which its usage is looked for."""
 
@@ -27,9 +51,9 @@ class Count:
         self.last = 0.0
 
 
-async def stream(host: str, port: int, body: bytes, count: Count) -> None:
+async def stream(host: str, port: int, asking: Asking, body: bytes, count: Count) -> None:
     reader, writer = await asyncio.open_connection(host, port)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+    head = f"POST {asking.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     await writer.drain()
     status = await reader.readline()
@@ -39,17 +63,17 @@ async def stream(host: str, port: int, body: bytes, count: Count) -> None:
     started = False
     while chunk := await reader.read(65_536):
         now = time.perf_counter()
-        if not started and b'"content":"' in chunk:
+        if not started and asking.first in chunk:
             started = True
             count.first = count.first or now
         if started:
             count.last = now
         tail = (tail + chunk)[-TAIL:]
     writer.close()
-    count.tokens += int(USAGE.findall(tail)[-1])
+    count.tokens += int(asking.usage.findall(tail)[-1])
 
 
-async def main(host: str, port: int, model: str, streams: int, tokens: int) -> None:
+async def main(host: str, port: int, model: str, streams: int, tokens: int, dialect: str = "chat") -> None:
     count = Count()
     bodies = [
         {
@@ -59,14 +83,14 @@ async def main(host: str, port: int, model: str, streams: int, tokens: int) -> N
             "temperature": 0,
             "ignore_eos": True,
             "stream": True,
-            "stream_options": {"include_usage": True},
+            **ASKINGS[dialect].fields,
         }
         for number in range(streams)
     ]
-    await asyncio.gather(*(stream(host, port, json.dumps(body).encode(), count) for body in bodies))
+    await asyncio.gather(*(stream(host, port, ASKINGS[dialect], json.dumps(body).encode(), count) for body in bodies))
     print(json.dumps({"tokens": count.tokens - streams, "seconds": count.last - count.first}))
 
 
 if __name__ == "__main__":
-    host, port, model, streams, tokens = sys.argv[1:]
-    asyncio.run(main(host, int(port), model, int(streams), int(tokens)))
+    host, port, model, streams, tokens, *dialect = sys.argv[1:]
+    asyncio.run(main(host, int(port), model, int(streams), int(tokens), *dialect))

@@ -144,10 +144,20 @@ async def core_rate(workbench: Workbench, name: str, streams: int, tokens: int) 
     return drawn / (time.perf_counter() - min(firsts))
 
 
-async def client(port: int, model: str, streams: int, tokens: int) -> float:
+async def client(port: int, model: str, streams: int, tokens: int, dialect: str = "chat") -> float:
     """Through HTTP, from a process of its own."""
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.client", "127.0.0.1", str(port), model, str(streams), str(tokens)),
+        *(
+            sys.executable,
+            "-m",
+            "tests.bench.client",
+            "127.0.0.1",
+            str(port),
+            model,
+            str(streams),
+            str(tokens),
+            dialect,
+        ),
         stdout=subprocess.PIPE,
     )
     output, _ = await child.communicate()
