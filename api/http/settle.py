@@ -48,6 +48,8 @@ class Wire(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Values beyond null with which a field of this part is as good as left out."""
     refused: ClassVar[bool] = False
     """Known, so that it can be refused in plain words."""
+    others_dropped: ClassVar[bool] = False
+    """Of a list's members, those whose tag nobody here knows are dropped and told; where this is false, refused."""
     field_schemas: ClassVar[Mapping[str, Json]] = {}
     """The JSON Schemas of fields whose types say too little."""
     further_schema: ClassVar[Mapping[str, Json]] = {}
@@ -146,8 +148,13 @@ class _Settling:
         if not any(isinstance(each, inspect.StructType) for each in _members(item)):
             # Numbers alone: what looks like one cannot stand in a text.
             return _POINT_NOUGHT.sub(b"", raw) if _holds_integers(item) and b'"' not in raw else raw
-        items = (self.settle(bytes(each), item, f"{path}[{at}]", name) for at, each in enumerate(_LIST.decode(raw)))
-        return b"[" + b",".join(items) + b"]"
+        parts = [(at, bytes(each).strip()) for at, each in enumerate(_LIST.decode(raw))]
+        if (tags := _read_droppable_tags(item)) is not None:
+            kept = [each for each in parts if tags.knows(each[1])]
+            if len(kept) < len(parts):
+                self._ignored.append(name)
+            parts = kept
+        return b"[" + b",".join(self.settle(each, item, f"{path}[{at}]", name) for at, each in parts) + b"]"
 
     def _is_absent(self, kind: type[Wire], key: str, raw: bytes) -> bool:
         if raw == b"null":
@@ -219,6 +226,28 @@ def _choose_struct(known: list[inspect.StructType], given: Mapping[str, Raw]) ->
         if each.tag_field in given and _VALUE.decode(given[str(each.tag_field)]) == each.tag:
             return each
     return None
+
+
+class _KnownTags(Struct):
+    """The tags of a list's members, where others are dropped."""
+
+    field: str
+    tags: frozenset[str]
+
+    def knows(self, raw: bytes) -> bool:
+        """Whether a member is one that is read, or one that is wrong."""
+        if not raw.startswith(b"{"):
+            return True
+        tag = _OBJECT.decode(raw).get(self.field)
+        value = None if tag is None else _VALUE.decode(tag)
+        return not isinstance(value, str) or value in self.tags
+
+
+def _read_droppable_tags(kind: inspect.Type) -> _KnownTags | None:
+    known = [each for each in _members(kind) if isinstance(each, inspect.StructType)]
+    if not any(issubclass(each.cls, Wire) and each.cls.others_dropped for each in known):
+        return None
+    return _KnownTags(str(known[0].tag_field), frozenset(str(each.tag) for each in known))
 
 
 def _wants_integer(kind: inspect.Type) -> bool:

@@ -8,12 +8,10 @@ from functools import partial
 from operator import setitem
 from typing import Final
 
-import msgspec
 from litestar import Request, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
-from msgspec import Raw, UnsetType
 from msgspec.structs import replace
 
 from api.http.answer import PING_SECONDS, HttpAnswer
@@ -26,7 +24,6 @@ from api.http.settle import JsonBody
 from api.openai.chat_writer import ChatDialect
 from api.openai.constraints import read_constraint
 from api.openai.generation_fields import (
-    build_unsupported,
     is_timed,
     list_dropped_common,
     list_vain_common,
@@ -36,26 +33,26 @@ from api.openai.generation_fields import (
     read_stop,
     refuse_unsupported_common,
 )
-from api.openai.wire import ChatChunk, ChatCompletion, ChatMessage, ChatRequest, RefusalPart, WireTextPart
+from api.openai.messages import is_continued, read_messages
+from api.openai.reasoning_fields import (
+    check_reasoning,
+    list_outdone_reasoning,
+    list_vain_reasoning,
+    read_reasoning,
+)
+from api.openai.tools import ChosenTools, read_functions, read_tools
+from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest
 from core.chat.template import RESERVED
 from core.errors import RequestError
 from core.names import clean_name
-from core.requests import Conversation, Generation, Message, Scalar
-from core.requests import TextPart as CoreText
+from core.requests import Conversation, Generation, Scalar
 from core.serving.host import Traits
 from core.snapshots import ModelKind
 from core.workbench import Workbench
 
 PATHS: Final = ("/v1/chat/completions", "/chat/completions")
-NO_CALL: Final = (None, "", "none", "auto")
-CALLABLE: Final = ("function", "custom")
-"""Types of tools that a client runs; all other types are run by a hosted service."""
-FOR_TEMPLATES: Final = {
-    "reasoning_effort": "reasoning_effort",
-    "enable_thinking": "enable_thinking",
-    "think": "enable_thinking",
-}
-"""Fields that change the prompt where a chat template reads the variable."""
+TOOLS: Final = re.compile(r"\b(?:tools|functions)\b")
+"""Found in every chat template that tells of tools."""
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 BODY: Final = JsonBody(ChatRequest)
@@ -97,27 +94,15 @@ def build_chat_route(
 
 def list_dropped(body: ChatRequest) -> Iterator[str]:
     """Fields that nothing can come of, whatever the model."""
-    if body.tools:
-        yield "tools"
-    if body.functions:
-        yield "functions"
-    if _is_outdone(body, "think"):
-        yield "think"
+    yield from list_outdone_reasoning(body)
     yield from list_dropped_common(body)
-
-
-def _is_outdone(body: ChatRequest, field: str) -> bool:
-    """Whether another field says something else of the same, and goes first."""
-    return field == "think" and body.think is not None and body.enable_thinking not in (None, body.think)
 
 
 def list_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
     """Fields that nothing comes of with a model of these traits."""
-    if traits.template is not None:
-        for field, variable in FOR_TEMPLATES.items():
-            asked = getattr(body, field) is not None and not _is_outdone(body, field)
-            if asked and not re.search(rf"\b{variable}\b", traits.template):
-                yield field
+    if traits.template is not None and not TOOLS.search(traits.template):
+        yield from (name for name in ("tools", "functions") if getattr(body, name))
+    yield from list_vain_reasoning(body, traits)
     yield from list_vain_common(body, traits)
 
 
@@ -126,19 +111,25 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
     """
-    _refuse_unsupported(body)
+    refuse_unsupported_common(body)
     limit = read_limit(body)
+    chosen = _read_tools(body)
     return Generation(
         model=clean_name(body.model) if body.model else "",
         prompt=Conversation(
-            messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)),
+            messages=read_messages(body.messages),
             template_arguments=_template_arguments(body),
+            tools=chosen.tools,
+            continued=_is_continued(body),
         ),
         sampling=read_sampling(body, _count_logprobs(body)),
         max_tokens=None if limit == -1 else limit,
         stop=read_stop(body),
         n=body.n or 1,
         constraint=read_constraint(body),
+        tool_choice=chosen.choice,
+        parallel_calls=body.parallel_tool_calls is not False and not body.functions,
+        reasoning=read_reasoning(body),
         ignore_eos=bool(body.ignore_eos),
         cache=body.cache_prompt is not False,
         cache_salt=body.cache_salt or None,
@@ -151,66 +142,37 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
     )
 
 
-def _refuse_unsupported(body: ChatRequest) -> None:
-    tool_choice, function_call = _describe_value(body.tool_choice), _describe_value(body.function_call)
-    # Tools that shall not be called change nothing.
-    if tool_choice != "none" and any(_is_callable(tool) for tool in body.tools or ()):
-        raise build_unsupported("tools", "tools")
-    if function_call != "none" and body.functions:
-        raise build_unsupported("functions", "functions")
-    if tool_choice not in NO_CALL:
-        raise build_unsupported("tool_choice", "a tool choice other than `none` and `auto`")
-    if function_call not in NO_CALL:
-        raise build_unsupported("function_call", "a function call other than `none` and `auto`")
-    refuse_unsupported_common(body)
+def _read_tools(body: ChatRequest) -> ChosenTools:
+    if not body.functions:
+        if body.function_call not in (None, "none", "auto"):
+            raise RequestError("`function_call` asks for a call, and there are no `functions`.", "function_call")
+        return read_tools(body.tools or (), body.tool_choice)
+    if body.tools:
+        raise RequestError("`tools` and `functions` both list what may be called; send one of them.", "functions")
+    return read_functions(body.functions, body.function_call)
 
 
-def _is_callable(tool: Raw) -> bool:
-    """Whether a tool is one that the client would run. What has no type is a function's bare description."""
-    try:
-        return msgspec.json.decode(tool, type=_Tool).type in CALLABLE
-    except (msgspec.MsgspecError, UnicodeError):
-        return True
-
-
-def _describe_value(value: Raw | UnsetType) -> str | None:
-    """What a field holds: None for nothing, its text for a string, "..." for anything larger."""
-    if isinstance(value, UnsetType) or bytes(value).strip() == b"null":
-        return None
-    try:
-        return msgspec.json.decode(value, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "..."
-
-
-class _Tool(msgspec.Struct):
-    type: str
-
-
-def _message(message: ChatMessage, path: str) -> Message:
-    if message.tool_calls:
-        raise build_unsupported(f"{path}.tool_calls", "tool calls")
-    return Message(role=message.role, parts=tuple(_parts(message, path)), name=message.name)
-
-
-def _parts(message: ChatMessage, path: str) -> Iterator[CoreText]:
-    if message.content is None:
-        if message.refusal:
-            yield CoreText(message.refusal)
-        return
-    if isinstance(message.content, str):
-        yield CoreText(message.content)
-        return
-    for i, part in enumerate(message.content):
-        match part:
-            case WireTextPart(text=text) | RefusalPart(refusal=text):
-                yield CoreText(text)
-            case _:
-                kind = str(part.__struct_config__.tag)
-                raise RequestError(
-                    f"The model takes text alone, so a content part of type `{kind}` cannot be used.",
-                    f"{path}.content[{i}]",
-                )
+def _is_continued(body: ChatRequest) -> bool:
+    """Whether the answer goes on with the last message. Raises RequestError where it is to, and cannot."""
+    said: dict[str, bool] = {}
+    if body.continue_final_message is not None:
+        said["continue_final_message"] = body.continue_final_message
+    if body.add_generation_prompt is not None:
+        said["add_generation_prompt"] = not body.add_generation_prompt
+    last = body.messages[-1]
+    for name in ("prefix", "partial"):
+        if getattr(last, name):
+            said[f"messages[{len(body.messages) - 1}].{name}"] = True
+    if len(set(said.values())) > 1:
+        first, *_, other = said
+        raise RequestError(f"`{first}` and `{other}` say the opposite of each other; send one of them.", other)
+    can = is_continued(body.messages)
+    if not said:
+        return can
+    field, wanted = next(iter(said.items()))
+    if wanted and not can:
+        raise RequestError(f"`{field}` goes on with the last message, which must be the assistant's words.", field)
+    return wanted
 
 
 def _template_arguments(body: ChatRequest) -> dict[str, Scalar]:
@@ -226,16 +188,7 @@ def _template_arguments(body: ChatRequest) -> dict[str, Scalar]:
                 f"`chat_template_kwargs` has {name[:64]!r}, which is no name for a template's variable.",
                 "chat_template_kwargs",
             )
-    for field, variable in FOR_TEMPLATES.items():
-        value: Scalar = getattr(body, field)
-        if value is None or _is_outdone(body, field):
-            continue
-        if arguments.setdefault(variable, value) != value:
-            raise RequestError(
-                f"`{field}` is {value!r}, and the request says {arguments[variable]!r} of the same elsewhere; "
-                "send one of them.",
-                field,
-            )
+    check_reasoning(body, arguments)
     return arguments
 
 

@@ -12,8 +12,10 @@ from msgspec import UNSET, UnsetType
 
 from api.http.answer import DONE, frame_event
 from api.http.errors import translate_error
+from api.openai.reasoning_fields import is_reasoning_hidden
 from api.openai.wire import (
     AssistantMessage,
+    ChatCallDelta,
     ChatChoice,
     ChatChunk,
     ChatCompletion,
@@ -22,7 +24,10 @@ from api.openai.wire import (
     ChoiceLogprobs,
     ChunkChoice,
     CompletionDetails,
+    FunctionDelta,
     PromptDetails,
+    ReplyCall,
+    ReplyFunction,
     WireLogprob,
     WireProgress,
     WireTimings,
@@ -30,11 +35,15 @@ from api.openai.wire import (
     WireUsage,
 )
 from core.events import (
+    CallArguments,
+    CallBegun,
     Event,
     Failed,
     Finished,
     FinishReason,
     Prefilled,
+    ReasoningDelta,
+    ReplyChoice,
     TextDelta,
     Timings,
     TokenLogprob,
@@ -49,16 +58,19 @@ FINISH: Final = {
     FinishReason.LENGTH: "length",
     FinishReason.CONTEXT: "length",
     FinishReason.LOOP: "length",
+    FinishReason.TOOL_CALLS: "tool_calls",
 }
 
 ENCODER = msgspec.json.Encoder()
+MARK: Final = "\N{SYMBOL FOR NULL}"
+"""Stands for text in chunks that are made to be cut there."""
 
 
 class ChatDialect:
     """Writes one request's events as `chat.completion.chunk` frames, or its reply as one `chat.completion`.
 
-    A chunk of plain text is the hot path: all of it but the text is encoded once for each choice. Chunks that tell
-    usage or timings so far are encoded one by one.
+    Chunks of words, of thoughts and of arguments are the hot path: all of them but the text is encoded once for each
+    choice and call. Chunks that tell usage or timings so far are encoded one by one.
     """
 
     def __init__(self, body: ChatRequest, fingerprint: str, model: str | None = None) -> None:
@@ -74,7 +86,14 @@ class ChatDialect:
         self._usage = bool(options and options.include_usage)
         self._running_usage = bool(options and options.continuous_usage_stats)
         self._running_timings = bool(body.timings_per_token)
-        self._frames: dict[int, tuple[bytes, bytes]] = {}
+        self._thoughts = not is_reasoning_hidden(body)
+        self._old = bool(body.functions)
+        """Whether calls are told in the form before there were tools."""
+        self._begun: set[int] = set()
+        self._words: dict[int, tuple[bytes, ...]] = {}
+        """The bytes around a choice's text, once there is some; so are the next two."""
+        self._thinking: dict[int, tuple[bytes, ...]] = {}
+        self._arguments: dict[tuple[int, int], tuple[bytes, ...]] = {}
         self._used: dict[int, Usage] = {}
         """By each choice, as far as was told."""
         self._finished: dict[int, Finished] = {}
@@ -85,20 +104,43 @@ class ChatDialect:
             match event:
                 case TextDelta(index=index, text=text, logprobs=(), so_far=None):
                     if text:
-                        before, after = self._frames.get(index) or self._begin(index, out)
+                        before, after = self._words.get(index) or self._frame_words(index, out)
                         out += (before, ENCODER.encode(text), after)
-                case TextDelta():
-                    self._write_text(event, out)
-                case Prefilled(index=index):
-                    self._begin(index, out, event)
-                    out.append(self._progress(event))
-                case Finished(index=index):
-                    self._begin(index, out)
-                    out += self._finish(event)
-                case Failed(error=error):
-                    self.over = True
-                    out += (frame_event(translate_error(error).encode()), DONE)
+                case ReasoningDelta(index=index, text=text, so_far=None):
+                    if text and self._thoughts:
+                        before, between, after = self._thinking.get(index) or self._frame_thoughts(index, out)
+                        encoded = ENCODER.encode(text)
+                        out += (before, encoded, between, encoded, after)
+                case CallArguments(index=index, call=call, text=text, so_far=None):
+                    if text:
+                        before, after = self._arguments.get((index, call)) or self._frame_arguments(index, call)
+                        out += (before, ENCODER.encode(text), after)
+                case _:
+                    self._write_other(event, out)
         return b"".join(out)
+
+    def _write_other(self, event: Event, out: list[bytes]) -> None:
+        match event:
+            case TextDelta(text=text):
+                self._write_delta(event, ChatDelta(content=text), out)
+            case ReasoningDelta(text=text):
+                told = ChatDelta(reasoning_content=text, reasoning=text) if self._thoughts else ChatDelta()
+                self._write_delta(event, told, out)
+            case CallArguments(call=call, text=text):
+                self._write_delta(event, self._call_delta(call, FunctionDelta(arguments=text)), out)
+            case CallBegun(index=index, call=call, id=name, name=function):
+                self._begin(index, out, content=None)
+                told = self._call_delta(call, FunctionDelta(function, ""), name)
+                out.append(self._chunk(ChunkChoice(index, told)))
+            case Prefilled(index=index):
+                self._begin(index, out, event)
+                out.append(self._progress(event))
+            case Finished(index=index):
+                self._begin(index, out)
+                out += self._finish(event)
+            case Failed(error=error):
+                self.over = True
+                out += (frame_event(translate_error(error).encode()), DONE)
 
     def reply(self, events: Sequence[Event]) -> bytes:
         reply = fold_events(events)
@@ -112,8 +154,8 @@ class ChatDialect:
                 choices=[
                     ChatChoice(
                         index=choice.index,
-                        message=AssistantMessage(content=choice.text),
-                        finish_reason=FINISH[choice.reason],
+                        message=self._message(choice),
+                        finish_reason=self._name_reason(choice.reason),
                         stop_reason=name_stop_reason(choice.reason),
                         logprobs=_logprobs(choice.logprobs) if self._logprobs else None,
                     )
@@ -124,7 +166,30 @@ class ChatDialect:
             )
         )
 
-    def _write_text(self, event: TextDelta, out: list[bytes]) -> None:
+    def _message(self, choice: ReplyChoice) -> AssistantMessage:
+        thought = choice.reasoning if choice.reasoning and self._thoughts else UNSET
+        calls = [ReplyCall(id=call.id, function=ReplyFunction(call.name, call.arguments)) for call in choice.tool_calls]
+        return AssistantMessage(
+            content=choice.text if choice.text or not calls else None,
+            reasoning_content=thought,
+            reasoning=thought,
+            tool_calls=calls if calls and not self._old else UNSET,
+            function_call=calls[0].function if calls and self._old else UNSET,
+        )
+
+    def _name_reason(self, reason: FinishReason) -> str:
+        return "function_call" if self._old and reason is FinishReason.TOOL_CALLS else FINISH[reason]
+
+    def _call_delta(self, call: int, function: FunctionDelta, name: str | UnsetType = UNSET) -> ChatDelta:
+        """`name`: the call's id, where it begins."""
+        if self._old:
+            return ChatDelta(function_call=function)
+        kind: str | UnsetType = UNSET if name is UNSET else "function"
+        return ChatDelta(tool_calls=[ChatCallDelta(index=call, id=name, type=kind, function=function)])
+
+    def _write_delta(
+        self, event: TextDelta | ReasoningDelta | CallArguments, delta: ChatDelta, out: list[bytes]
+    ) -> None:
         """A chunk that carries more than text. With usage so far, one without text is written as well."""
         if event.so_far is not None and event.index not in self._used:
             # The chunk that begins a choice tells what the prompt has taken.
@@ -135,19 +200,37 @@ class ChatDialect:
             self._used[event.index] = event.so_far.usage
             if self._running_timings:
                 timings = translate_timings(event.so_far.usage, event.so_far.timings)
-        logprobs = _logprobs(event.logprobs) if self._logprobs else None
-        out.append(self._chunk(ChunkChoice(event.index, ChatDelta(content=event.text), logprobs), timings))
+        logprobs = _logprobs(event.logprobs) if self._logprobs and isinstance(event, TextDelta) else None
+        out.append(self._chunk(ChunkChoice(event.index, delta, logprobs), timings))
 
-    def _begin(self, index: int, out: list[bytes], prefilled: Prefilled | None = None) -> tuple[bytes, bytes]:
-        """The bytes around a choice's text; its first chunk, which carries the role, is written if it was not yet."""
-        if index not in self._frames:
+    def _begin(
+        self, index: int, out: list[bytes], prefilled: Prefilled | None = None, content: str | None = ""
+    ) -> None:
+        """A choice's first chunk, which carries the role, is written if it was not yet."""
+        if index not in self._begun:
+            self._begun.add(index)
             if prefilled is not None:
                 self._used.setdefault(index, Usage(prefilled.total, prefilled.cached))
-            out.append(self._chunk(ChunkChoice(index, ChatDelta(role="assistant", content=""))))
-            mark = "\N{SYMBOL FOR NULL}"
-            before, after = self._chunk(ChunkChoice(index, ChatDelta(content=mark))).rsplit(ENCODER.encode(mark), 1)
-            self._frames[index] = before, after
-        return self._frames[index]
+            out.append(self._chunk(ChunkChoice(index, ChatDelta(role="assistant", content=content))))
+
+    def _frame_words(self, index: int, out: list[bytes]) -> tuple[bytes, ...]:
+        self._begin(index, out)
+        self._words[index] = framed = self._frame(index, ChatDelta(content=MARK))
+        return framed
+
+    def _frame_thoughts(self, index: int, out: list[bytes]) -> tuple[bytes, ...]:
+        self._begin(index, out)
+        self._thinking[index] = framed = self._frame(index, ChatDelta(reasoning_content=MARK, reasoning=MARK), 2)
+        return framed
+
+    def _frame_arguments(self, index: int, call: int) -> tuple[bytes, ...]:
+        delta = self._call_delta(call, FunctionDelta(arguments=MARK))
+        self._arguments[index, call] = framed = self._frame(index, delta)
+        return framed
+
+    def _frame(self, index: int, delta: ChatDelta, marks: int = 1) -> tuple[bytes, ...]:
+        """The bytes before, between and after the marks of a chunk. Names before them may hold the same text."""
+        return tuple(self._chunk(ChunkChoice(index, delta)).rsplit(ENCODER.encode(MARK), marks))
 
     def _progress(self, event: Prefilled) -> bytes:
         chunk = self._with(
@@ -159,7 +242,9 @@ class ChatDialect:
         self._finished[event.index] = event
         self._used[event.index] = event.usage
         stop_reason = name_stop_reason(event.reason)
-        last = ChunkChoice(event.index, ChatDelta(), finish_reason=FINISH[event.reason], stop_reason=stop_reason)
+        last = ChunkChoice(
+            event.index, ChatDelta(), finish_reason=self._name_reason(event.reason), stop_reason=stop_reason
+        )
         yield self._chunk(last, translate_timings(event.usage, event.timings))
         if len(self._finished) < self._choices:
             return

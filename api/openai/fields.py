@@ -55,7 +55,6 @@ _CHANGE_NO_ANSWER: Final[Rules] = {
     "speculative.n_min": drop_field(),
     "speculative.p_min": drop_field(),
     "backend_sampling": drop_field(False),
-    # Nothing is to be called, so it does not matter how.
     "parallel_tool_calls": drop_field(),
     "max_tool_calls": drop_field(),
     "parse_tool_calls": drop_field(),
@@ -198,9 +197,16 @@ _CHANGE_THE_ANSWER: Final[Rules] = {
     "vllm_xargs": allow_only({}),
 }
 
+_READ_IN_CHATS: Final = frozenset(
+    {
+        *("parallel_tool_calls", "add_generation_prompt", "continue_final_message"),
+        *("reasoning", "thinking", "thinking_budget", "reasoning_budget", "reasoning_budget_tokens"),
+        *("thinking_budget_tokens", "reasoning_format", "include_reasoning", "separate_reasoning"),
+    }
+)
+
 CHAT: Final[Rules] = {
-    **_CHANGE_NO_ANSWER,
-    **_CHANGE_THE_ANSWER,
+    **{name: rule for name, rule in {**_CHANGE_NO_ANSWER, **_CHANGE_THE_ANSWER}.items() if name not in _READ_IN_CHATS},
     "modalities": allow_only([], ["text"]),
     "audio": allow_only(),
 }
@@ -241,10 +247,7 @@ TOKENS: Final[Rules] = {
 }
 
 MESSAGE: Final[Rules] = {
-    "function_call": allow_only({}, ""),
     "audio": allow_only(),
-    "prefix": OFF,
-    "partial": OFF,
     "images": NO_LIST,
     "files": NO_LIST,
     "attachments": NO_LIST,
@@ -259,18 +262,55 @@ MESSAGE: Final[Rules] = {
     "model": drop_field(""),
     "phase": drop_field(""),
     "provider_specific_fields": drop_field({}),
-    "reasoning": drop_field(""),
-    "reasoning_content": drop_field(""),
     "reasoning_details": drop_field([]),
     "reasoning_text": drop_field(""),
     "status": drop_field(""),
     "thinking": drop_field(""),
     "thinking_blocks": drop_field([]),
     "timestamp": drop_field(),
-    "tool_call_id": drop_field(""),
     "weight": drop_field(),
 }
-"""What a model thought in turns that are over is not told to it again; what else stands here, templates do not read."""
+"""Templates read nothing of this."""
+
+CALL: Final[Rules] = {
+    "index": drop_field(),
+    "cache_control": drop_field({}),
+    "caller": drop_field({}),
+    "extra_content": drop_field({}),
+    "metadata": drop_field({}),
+    "provider_specific_fields": drop_field({}),
+    "status": drop_field(""),
+    "thought_signature": drop_field(""),
+}
+"""Of a tool call in a message."""
+
+FUNCTION: Final[Rules] = {
+    "annotations": drop_field({}),
+    "cache_control": drop_field({}),
+    "defer_loading": drop_field(False),
+    "examples": drop_field([]),
+    "input_examples": drop_field([]),
+    "metadata": drop_field({}),
+    "output_schema": drop_field({}),
+    "response": drop_field({}),
+    "return": drop_field({}),
+    "returns": drop_field({}),
+    "title": drop_field(""),
+    "type": drop_field(""),
+}
+"""Of a function that may be called."""
+
+TOOL: Final[Rules] = {
+    "cache_control": drop_field({}),
+    "defer_loading": drop_field(False),
+    "eager_input_streaming": drop_field(False),
+    "metadata": drop_field({}),
+    "provider_options": drop_field({}),
+    "strict": drop_field(False),
+}
+TOOL_CHOICE: Final[Rules] = {"disable_parallel_tool_use": OFF}
+REASONING: Final[Rules] = {"summary": drop_field(""), "generate_summary": drop_field("")}
+THINKING: Final[Rules] = {"clear_thinking": drop_field(), "display": drop_field("")}
 
 PART: Final[Rules] = {
     "annotations": drop_field([]),

@@ -8,27 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.http.field_rules import Json
-from api.http.settle import Wire
 from api.openai import fields
 from api.openai.generation_fields import ONE_LIMIT, GenerationFields
+from api.openai.message_wire import ChatMessage
+from api.openai.reasoning_fields import ReasoningFields
+from api.openai.tools_wire import MOST_TOOLS, Choice, FunctionChoice, FunctionSpec, Tools
 from core.chat.template import RESERVED
-from core.requests import Role, Scalar
+from core.requests import Scalar
 
 Natural = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-_HOSTED: Final = {
-    "items": {
-        "type": "object",
-        "required": ["type"],
-        "properties": {"type": {"type": "string", "not": {"enum": ["function", "custom"]}}},
-    }
-}
-"""A schema of tools that no client can be asked to run."""
-_NONE: Final = {"maxItems": 0}
-Calling = Annotated[Raw, Meta(extra_json_schema={"enum": [None, "", "none", "auto"]})]
-"""Whether the model is to call something."""
 _ARGUMENTS: Final = {"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(RESERVED)}}}
 
 _NEEDS_LOGPROBS: Final[Json] = {
@@ -39,81 +30,40 @@ _NEEDS_LOGPROBS: Final[Json] = {
 }
 
 
-class WireTextPart(Wire, frozen=True, tag="text"):
-    rules = fields.PART
-
-    text: str
-
-
-class RefusalPart(Wire, frozen=True, tag="refusal"):
-    rules = fields.PART
-
-    refusal: str
-
-
-class ImagePart(Wire, frozen=True, tag="image_url"):
-    """An image, which the model cannot take; nor can it take the parts below."""
-
-    refused = True
-
-    image_url: Raw | UnsetType = UNSET
-
-
-class AudioPart(Wire, frozen=True, tag="input_audio"):
-    refused = True
-
-    input_audio: Raw | UnsetType = UNSET
-
-
-class VideoPart(Wire, frozen=True, tag="video_url"):
-    refused = True
-
-    video_url: Raw | UnsetType = UNSET
-
-
-class FilePart(Wire, frozen=True, tag="file"):
-    refused = True
-
-    file: Raw | UnsetType = UNSET
-
-
-ContentPart = WireTextPart | RefusalPart | ImagePart | AudioPart | VideoPart | FilePart
-Content = str | Annotated[list[ContentPart], Meta(max_length=4096)] | None
-
-
-class ChatMessage(Wire, frozen=True):
-    rules = fields.MESSAGE
-
-    role: Role
-    content: Content = None
-    name: Annotated[str, Meta(max_length=256)] | None = None
-    refusal: str | None = None
-    tool_calls: Annotated[list[Raw], Meta(extra_json_schema=_NONE)] | None = None
-
-
-class ChatRequest(GenerationFields, frozen=True, kw_only=True):
+class ChatRequest(ReasoningFields, frozen=True, kw_only=True):
     """The body of POST /v1/chat/completions."""
 
     rules = fields.CHAT
-    extra_neutral = {**GenerationFields.extra_neutral, "reasoning_effort": ("",)}
+    extra_neutral = {
+        **GenerationFields.extra_neutral,
+        "reasoning_effort": ("",),
+        "reasoning_format": ("",),
+        "think": ("",),
+        "reasoning": ({},),
+        "thinking": ({},),
+        "tool_choice": ("", {}),
+        "function_call": ("", {}),
+        "continue_final_message": ("none",),
+    }
 
     further_schema = {"allOf": [ONE_LIMIT, _NEEDS_LOGPROBS]}
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=65_536)]
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    reasoning_effort: Annotated[str, Meta(max_length=32)] | None = None
-    """For chat templates that read it."""
     chat_template_kwargs: Annotated[dict[str, Scalar], Meta(max_length=64, extra_json_schema=_ARGUMENTS)] | None = None
-    enable_thinking: bool | None = None
-    think: bool | None = None
-    """The same by Ollama's name."""
+    continue_final_message: bool | None = None
+    """Whether the last message, which is the assistant's, is to be gone on with, as vLLM has it. It is unless this says
+    no."""
+    add_generation_prompt: bool | None = None
+    """The opposite of the same."""
 
-    # Nothing can be called here; see `api.openai.chat`.
-    tools: Annotated[list[Raw], Meta(extra_json_schema=_HOSTED)] | None = None
-    tool_choice: Calling | UnsetType = UNSET
-    functions: Annotated[list[Raw], Meta(extra_json_schema=_NONE)] | None = None
-    function_call: Calling | UnsetType = UNSET
+    tools: Tools | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Annotated[list[FunctionSpec], Meta(max_length=MOST_TOOLS)] | None = None
+    """The form before there were tools; so is the next."""
+    function_call: FunctionChoice | None = None
 
 
 class PromptDetails(Struct, frozen=True):
@@ -176,9 +126,28 @@ class ChoiceLogprobs(Struct, frozen=True):
     refusal: None = None
 
 
+class FunctionDelta(Struct, frozen=True):
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class ChatCallDelta(Struct, frozen=True, kw_only=True):
+    """A call's beginning, with id and name, or more of its arguments."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    function: FunctionDelta
+
+
 class ChatDelta(Struct, frozen=True):
     role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    """The same by OpenRouter's and vLLM's name."""
+    tool_calls: list[ChatCallDelta] | UnsetType = UNSET
+    function_call: FunctionDelta | UnsetType = UNSET
 
 
 class ChunkChoice(Struct, frozen=True):
@@ -203,10 +172,29 @@ class ChatChunk(Struct, frozen=True, kw_only=True):
     prompt_progress: WireProgress | UnsetType = UNSET
 
 
+class ReplyFunction(Struct, frozen=True):
+    name: str
+    arguments: str
+    """A JSON object."""
+
+
+class ReplyCall(Struct, frozen=True, kw_only=True):
+    id: str
+    type: str = "function"
+    function: ReplyFunction
+
+
 class AssistantMessage(Struct, frozen=True, kw_only=True):
     role: str = "assistant"
-    content: str
+    content: str | None
+    """Null where nothing was said beside calls."""
     refusal: None = None
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    """The same by OpenRouter's and vLLM's name."""
+    tool_calls: list[ReplyCall] | UnsetType = UNSET
+    function_call: ReplyFunction | UnsetType = UNSET
+    """For requests in the form before there were tools."""
 
 
 class ChatChoice(Struct, frozen=True):

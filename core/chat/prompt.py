@@ -40,7 +40,6 @@ class PromptEncoder:
             conversation.messages,
             conversation.template_arguments,
             tools=conversation.tools,
-            continued=conversation.continued,
             writing=self._writing,
         )
 

@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Struct
 
 from core.chat.chatml import CHATML
-from core.chat.sources import DEFAULT, choose_templates
 from core.contract.artifact import SCRIPT, Artifact
 from core.contract.engine import Availability, Available
 from core.contract.models import ModelSpec
@@ -105,7 +104,7 @@ class EchoModel:
             threads=1,
             weight_bytes=0,
             kv_bytes_per_token=CELL_BYTES,
-            template=choose_templates({DEFAULT: template}, options.chat_template, "echo").usual,
+            template=template,
             eos=SPECIALS[TURN_END],
             sampling=Sampling(temperature=0.0),
         )

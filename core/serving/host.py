@@ -326,7 +326,7 @@ class Host:
                     self.spec.context,
                     prompt.notes,
                     prompt.mask,
-                    shown=prompt.shown,
+                    shown=self._reader.shown if prompt.plan is not None else {},
                     loop_guard=guard,
                 )
                 return job, len(prompt.tokens), prompt.plan

@@ -16,6 +16,5 @@ class ModelSettings(LoadSettings, frozen=True):
         str | None, Meta(description="force an engine; `tui doctor` lists them (chosen)", extra={"also": "-e"})
     ] = None
     draft: Annotated[
-        str | None,
-        Meta(description="guess ahead: none, prompt-lookup, mtp, or a smaller model's name (prompt-lookup; mtp too)"),
+        str | None, Meta(description="guess ahead: none, prompt-lookup, or a smaller model's name (prompt-lookup)")
     ] = None

@@ -54,7 +54,7 @@ WORTH_IT_FACTOR = 1.05
 USUAL = "its usual settings"
 SECRETS = tuple(each.name for each in list_fields(LoadOptions) if each.secret)
 """Options are kept with verdicts and told to child processes, where a key has no business."""
-UNTRIED = ("ctx_size", "slots", "memory", "chat_template", *SECRETS)
+UNTRIED = ("ctx_size", "slots", "memory", *SECRETS)
 """Options that do not change whether an engine survives a model, so that one verdict holds for all their values."""
 log = get_logger(__name__)
 
@@ -152,8 +152,6 @@ def describe_settings(options: LoadOptions) -> str:
         words.append(f"batch {options.step_tokens}")
     if options.pass_tokens != options.step_tokens:
         words.append(f"micro-batch {options.pass_tokens}")
-    if options.mtp:
-        words.append("heads that guess ahead")
     if options.threads is not None:
         words.append(f"{options.threads} thread{'s'[: options.threads != 1]}")
     return " and ".join(words)

@@ -164,3 +164,11 @@ async def guide(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
     settings = settings_of(model=ModelSettings(engine="llamacpp"))
     async with serving(tmp_path_factory.mktemp("guide"), settings, model="guide") as served:
         yield served
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def caller(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """The echo model with a template that knows thoughts and tools: what the user says is what the model writes."""
+    engines = Engines({"echo": "tests.fakes.callers:CallingEcho"})
+    async with serving(tmp_path_factory.mktemp("caller"), engines=engines) as served:
+        yield served

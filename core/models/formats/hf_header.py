@@ -101,8 +101,7 @@ def _parameters(tensors: Mapping[str, SafeTensor], bits: int | None) -> int:
 
 
 def _has_template(files: Files) -> bool:
-    own = ("chat_template.jinja", "chat_template.json")
-    return any(name in files.sizes for name in own) or _mentions(files, "tokenizer_config.json", (b'"chat_template"',))
+    return "chat_template.jinja" in files.sizes or _mentions(files, "tokenizer_config.json", (b'"chat_template"',))
 
 
 def _mentions(files: Files, path: str, words: Iterable[bytes]) -> bool:

@@ -16,10 +16,10 @@ from api.anthropic.writer import MessagesDialect
 from api.http.answer import PING, HttpAnswer
 from api.http.live import LiveStreams
 from api.openai.chat_writer import ChatDialect
-from api.openai.wire import ChatMessage, ChatRequest
+from api.openai.message_wire import ChatMessage
+from api.openai.wire import ChatRequest
 from core.errors import Cancelled, EngineFailed, LoadFailed
 from core.events import Failed, Finished, FinishReason, Prefilled, TextDelta, Timings, Usage
-from core.requests import Role
 from core.serving.stream import Stream
 from tests.api.conftest import ENDLESS, PATIENCE, Served, chat_body, raw_request, serving, settings_of, until, user
 
@@ -157,7 +157,7 @@ def answer_to(stream: Stream, *, ping: float = 15.0) -> HttpAnswer:
 
 
 def answer_begun_by(begin: Callable[[], Coroutine[object, object, Stream]], *, ping: float = 15.0) -> HttpAnswer:
-    body = ChatRequest(model="echo", messages=[ChatMessage(role=Role.USER, content="x")], stream=True)
+    body = ChatRequest(model="echo", messages=[ChatMessage(role="user", content="x")], stream=True)
     return HttpAnswer(begin, ChatDialect(body, "FP"), LiveStreams(), streamed=True, ping=ping)
 
 

@@ -13,6 +13,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 USER = {"role": "user", "content": "hello"}
 
+
+def tool(name: str, **fields: object) -> dict[str, object]:
+    return {"type": "function", "function": {"name": name, **fields}}
+
+
+def call(name: str, arguments: object = "{}") -> dict[str, object]:
+    return {"id": "x", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+ARGUMENTS = "messages[0].tool_calls[0].function.arguments"
+
 WRONG_FIELDS = [
     ({"temperature": 2.5}, "temperature"),
     ({"temperature": -0.1}, "temperature"),
@@ -65,17 +76,63 @@ WRONG_FIELDS = [
     ({"chat_template_kwargs": {"add_generation_prompt": False}}, "chat_template_kwargs.add_generation_prompt"),
     ({"chat_template_kwargs": {"a b": 1}}, "chat_template_kwargs"),
     ({"chat_template_kwargs": {"a": {"b": 1}}}, "chat_template_kwargs"),
+    ({"tools": 5}, "tools"),
+    ({"tools": [5]}, "tools[0]"),
+    ({"tools": [{"name": "f"}]}, "tools[0].type"),
+    ({"tools": [{"type": "function"}]}, "tools[0].function"),
+    ({"tools": [tool("")]}, "tools[0].function.name"),
+    ({"tools": [tool("a b")]}, "tools[0].function.name"),
+    ({"tools": [tool("f\n")]}, "tools[0].function.name"),
+    ({"tools": [tool("f" * 1_000_000)]}, "tools[0].function.name"),
+    ({"tools": [tool("f", parameters=5)]}, "tools[0].function.parameters"),
+    ({"tools": [tool("f", parameters="{}")]}, "tools[0].function.parameters"),
+    ({"tools": [tool("f", strict="yes")]}, "tools[0].function.strict"),
+    ({"tools": [tool("f", shape=1)]}, "tools[0].function.shape"),
+    ({"tools": [tool("f"), tool("f", description="another")]}, "tools[1].function.name"),
+    ({"tools": [tool("f")], "tool_choice": "perhaps"}, "tool_choice"),
+    ({"tools": [tool("f")], "tool_choice": 5}, "tool_choice"),
+    ({"tools": [tool("f")], "tool_choice": {"type": "function"}}, "tool_choice"),
+    ({"tools": [tool("f")], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice"),
+    ({"tools": [tool("f")], "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
+    (
+        {"tools": [tool("f")], "tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": [tool("g")]}}},
+        "tool_choice.allowed_tools.tools[0]",
+    ),
+    (
+        {
+            "tools": [tool("f")],
+            "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}},
+        },
+        "tool_choice.allowed_tools.tools",
+    ),
+    ({"tools": [tool("f")], "functions": [{"name": "f"}]}, "functions"),
+    ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call"),
+    ({"functions": [{"name": "f"}], "function_call": "perhaps"}, "function_call"),
+    ({"parallel_tool_calls": "yes"}, "parallel_tool_calls"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]}, "messages[0].tool_calls[0].function"),
+    ({"messages": [{"role": "user", "content": "x", "tool_calls": [call("f")]}]}, "messages[0].tool_calls"),
+    ({"messages": [{"role": "assistant", "tool_calls": [call("f", 5)]}]}, ARGUMENTS),
+    ({"messages": [{"role": "assistant", "tool_calls": [call("")]}]}, "messages[0].tool_calls[0].function.name"),
+    ({"messages": [{"role": "tool", "content": "x", "tool_call_id": 5}]}, "messages[0].tool_call_id"),
+    ({"messages": [{"role": "assistant", "content": "x", "reasoning_content": 5}]}, "messages[0].reasoning_content"),
+    ({"reasoning": {"effort": 5}}, "reasoning.effort"),
+    ({"reasoning": {"max_tokens": 10**10}}, "reasoning.max_tokens"),
+    ({"reasoning": {"deep": True}}, "reasoning.deep"),
+    ({"reasoning_budget": -2}, "reasoning_budget"),
+    ({"reasoning_format": "xml"}, "reasoning_format"),
+    ({"thinking": {"type": "maybe"}}, "thinking.type"),
+    ({"thinking_token_budget": 1.5}, "thinking_token_budget"),
+    ({"continue_final_message": True}, "continue_final_message"),
+    ({"add_generation_prompt": False}, "add_generation_prompt"),
 ]
 
 UNSUPPORTED = [
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0]"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
-    ({"functions": [{"name": "f"}]}, "functions"),
     ({"function_call": {"name": "f"}}, "function_call"),
     ({"modalities": ["text", "audio"]}, "modalities"),
     ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
-    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]}, "messages[0].tool_calls"),
     (
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
         "messages[0].content[0]",

@@ -10,6 +10,7 @@ import pytest
 
 from api.openai import fields as known
 from api.openai.chat import BODY, translate_request
+from core.requests import ReasoningWish
 from core.settings.model import ModelSettings
 from tests.api.conftest import Served, chat_body, serving, settings_of, text_of, user
 
@@ -39,6 +40,9 @@ NEUTRAL: list[dict[str, object]] = [
     {"response_format": {}},
     {"response_format": None},
     {"tools": [], "tool_choice": "auto", "functions": [], "function_call": "none"},
+    {"tools": None, "tool_choice": {}, "function_call": ""},
+    {"parallel_tool_calls": True, "reasoning": {}, "thinking": {}, "reasoning_format": "auto"},
+    {"reasoning_budget": -1, "thinking_budget": -1, "include_reasoning": True, "separate_reasoning": True},
     {"stream_options": {"include_usage": True}},
     {"stream_options": {"include_usage": None, "unheard_of": None}},
     {"stop": []},
@@ -63,9 +67,12 @@ DROPPED: list[tuple[dict[str, object], set[str]]] = [
     ({"service_tier": "scale", "prompt_cache_key": "k"}, {"service_tier", "prompt_cache_key"}),
     ({"keep_alive": "5m", "ttl": 60, "draft_model": "x"}, {"keep_alive", "ttl", "draft_model"}),
     ({"id_slot": 3, "n_keep": -1}, {"id_slot", "n_keep"}),
-    ({"parallel_tool_calls": True}, {"parallel_tool_calls"}),
     ({"max_tokens": 5, "n_predict": 6}, {"n_predict"}),
     ({"think": True, "enable_thinking": False}, {"think", "enable_thinking"}),
+    ({"think": "low", "reasoning": {"effort": "high"}}, {"think", "reasoning.effort"}),
+    ({"thinking": {"type": "enabled", "budget_tokens": 9}}, {"thinking.type", "thinking.budget_tokens"}),
+    ({"tools": [{"type": "function", "function": {"name": "f", "title": "F"}}]}, {"tools", "tools.function.title"}),
+    ({"functions": [{"name": "f"}]}, {"functions"}),
     ({"logit_bias": {"65": 1, "999999": -100}}, {"logit_bias"}),
     ({"tools": [{"type": "web_search"}]}, {"tools"}),
     ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"}, {"tools"}),
@@ -81,11 +88,11 @@ DROPPED: list[tuple[dict[str, object], set[str]]] = [
     (
         {
             "messages": [
-                {"role": "assistant", "content": "x", "reasoning_content": "hm", "tool_calls": [], "refusal": None},
+                {"role": "assistant", "content": "x", "phase": "x", "tool_calls": [], "refusal": None},
                 {"role": "user", "content": "hello", "function_call": None, "name": None, "tool_call_id": "1"},
             ]
         },
-        {"messages.reasoning_content", "messages.tool_call_id"},
+        {"messages.phase"},
     ),
 ]
 
@@ -107,7 +114,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}}, "reasoning_effort"),
     ({"messages": [{"role": "user", "content": "x", "prefix": True}]}, "messages[0].prefix"),
     ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "bold": 1}]}]}, PART),
-    ({"tools": [{"name": "f"}]}, "tools"),
+    ({"tools": [{"name": "f"}]}, "tools[0].type"),
     ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
     ({"stream_options": {"continuous_usage": True}}, "stream_options.continuous_usage"),
 ]
@@ -156,8 +163,7 @@ async def test_a_field_that_the_template_reads_is_not_told_as_ignored(guide: Ser
     response = await guide.chat(model="guide", max_tokens=1, chat_template_kwargs={"unread": 1}, user="u")
     assert response.headers[IGNORED] == "user"
     body = BODY.decode(json.dumps(chat_body(reasoning_effort="high", think=False)).encode()).body
-    prompt: Any = translate_request(body).prompt
-    assert prompt.template_arguments == {"reasoning_effort": "high", "enable_thinking": False}
+    assert translate_request(body).reasoning == ReasoningWish(think=False, effort="high")
 
 
 async def test_usage_so_far_stands_in_each_chunk_when_asked_for(echo: Served) -> None:

@@ -139,6 +139,7 @@ def test_what_would_change_answers_is_told_as_that(tmp_path: Path, key: str) -> 
     samples: dict[str, object] = {
         "mtmd": {"mmproj_path": "p.gguf"},
         "response_schema": {"type": "object"},
+        "chat_template": ["{{ bos_token }}", "{{ messages[0].content }}"],
         "kv_overrides": {"a": 1},
         "vocab_only": True,
     }
@@ -158,7 +159,7 @@ NOTES = {
     "n_batch": ({"n_batch": 8}, "model.n_batch is taken as 32, not 8; it may be 32 to 16384."),
     "n_seq_max": ({"n_seq_max": 256}, "model.n_seq_max is taken as 200"),
     "drafts": (
-        {"draft_model": "eagle.gguf", "draft_model_num_pred_tokens": 2},
+        {"draft_model": "draft-mtp", "draft_model_num_pred_tokens": 2},
         "model.draft_model, model.draft_model_num_pred_tokens: not taken over",
     ),
     "details of drafts": (
@@ -179,12 +180,6 @@ def test_a_disk_cache_is_translated(tmp_path: Path) -> None:
     cache = read(tmp_path, hub("a.gguf") | {"disk_cache": disk}).settings.cache
     folder = str(Path.cwd() / ".cache/sequences")
     assert (cache.disk_folder, cache.disk_size, cache.disk_min_tokens) == (folder, "1073741824", 256)
-
-
-@pytest.mark.parametrize("template", ["{{ messages }}", ["{{ bos_token }}", "{{ messages[0].content }}\n"]])
-def test_a_chat_template_comes_along_in_one_piece_or_several(tmp_path: Path, template: str | list[str]) -> None:
-    found = profile(tmp_path, {"chat_template": template}).chat_template
-    assert found == (template if isinstance(template, str) else tuple(template))
 
 
 def test_other_places_of_files_are_told(tmp_path: Path) -> None:

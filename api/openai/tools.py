@@ -1,0 +1,137 @@
+"""From the tools of a chat request to the core's, and who chooses among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct, UnsetType
+
+from api.openai.tools_wire import (
+    AllowedTool,
+    Choice,
+    CustomChatTool,
+    FunctionChoice,
+    FunctionSpec,
+    NamedFunction,
+    ToolChoiceBox,
+    WireTool,
+)
+from core.errors import RequestError
+from core.requests import Calling, CallOf, Tool, ToolChoice
+
+NO_PARAMETERS: Final = '{"type":"object","properties":{}}'
+WORDS: Final[Mapping[str, Calling]] = {
+    "": Calling.AUTO,
+    "auto": Calling.AUTO,
+    "none": Calling.NONE,
+    "required": Calling.REQUIRED,
+    "any": Calling.REQUIRED,
+}
+"""What a choice says in one word; `any` is Mistral's for `required`."""
+
+
+class ChosenTools(Struct, frozen=True):
+    """The tools that the model is told of, and what it is to do with them."""
+
+    tools: tuple[Tool, ...] = ()
+    choice: ToolChoice = Calling.AUTO
+
+
+def read_tools(tools: Sequence[WireTool], choice: Choice | None) -> ChosenTools:
+    """Raises RequestError, which names the tool or the choice."""
+    read = _collect((_read_tool(tool, f"tools[{at}]"), f"tools[{at}].function.name") for at, tool in enumerate(tools))
+    if choice is None:
+        return ChosenTools(read)
+    if isinstance(choice, str):
+        return _with_word(read, choice, "tool_choice")
+    if choice.type in WORDS:
+        return _with_word(read, choice.type, "tool_choice.type")
+    if choice.type == "allowed_tools":
+        return _with_allowed(read, choice)
+    if choice.type not in ("function", "tool"):
+        raise RequestError(
+            f"A tool of type {choice.type[:32]!r} cannot be called here; choose one that the client runs.",
+            "tool_choice.type",
+        )
+    return ChosenTools(read, CallOf(_find(read, choice.function, choice.name, "tool_choice")))
+
+
+def read_functions(functions: Sequence[FunctionSpec], choice: FunctionChoice | None) -> ChosenTools:
+    """The same in the form before there were tools. Raises RequestError."""
+    read = _collect(
+        (_read_function(each, f"functions[{at}]"), f"functions[{at}].name") for at, each in enumerate(functions)
+    )
+    if isinstance(choice, NamedFunction):
+        return ChosenTools(read, CallOf(_find(read, choice, None, "function_call")))
+    return ChosenTools(read) if choice is None else _with_word(read, choice, "function_call")
+
+
+def _collect(each: Iterable[tuple[Tool, str]]) -> tuple[Tool, ...]:
+    """All of them once. Raises RequestError for two of one name that differ."""
+    found: dict[str, Tool] = {}
+    for tool, path in each:
+        if found.setdefault(tool.name, tool) != tool:
+            raise RequestError(f"There are two tools of the name {tool.name!r}; give each its own.", path)
+    return tuple(found.values())
+
+
+def _read_tool(tool: WireTool, path: str) -> Tool:
+    if isinstance(tool, CustomChatTool):
+        raise RequestError(
+            "This server does not support tools of type `custom` here; send a function with one text as its argument, "
+            "or use /v1/responses.",
+            path,
+        )
+    return _read_function(tool.function, f"{path}.function")
+
+
+def _read_function(spec: FunctionSpec, path: str) -> Tool:
+    return Tool(spec.name, spec.description or "", _read_parameters(spec, path), bool(spec.strict))
+
+
+def _read_parameters(spec: FunctionSpec, path: str) -> str:
+    if isinstance(spec.parameters, UnsetType):
+        return NO_PARAMETERS
+    text = bytes(spec.parameters).strip()
+    if text in (b"null", b"{}"):
+        return NO_PARAMETERS
+    if not text.startswith(b"{"):
+        raise RequestError(f"The field `{path}.parameters` is wrong: expected an object.", f"{path}.parameters")
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise RequestError(f"The field `{path}.parameters` is not UTF-8.", f"{path}.parameters") from None
+
+
+def _with_word(tools: tuple[Tool, ...], word: str, field: str) -> ChosenTools:
+    calling = WORDS.get(word)
+    if calling is None:
+        raise RequestError(f"The field `{field}` is wrong: give `none`, `auto`, `required`, or name a function.", field)
+    if calling is Calling.REQUIRED and not tools:
+        raise RequestError(f"`{field}` asks for a tool to be called, and there is none that could be.", field)
+    return ChosenTools(tools, calling)
+
+
+def _with_allowed(tools: tuple[Tool, ...], choice: ToolChoiceBox) -> ChosenTools:
+    """Only those that are allowed: the model is not told of the others."""
+    box = choice.allowed_tools
+    field = "tool_choice.tools" if box is None else "tool_choice.allowed_tools.tools"
+    names = frozenset(_list_allowed(tools, (choice.tools or ()) if box is None else box.tools, field))
+    mode = (choice.mode if box is None else box.mode) or "auto"
+    return _with_word(tuple(tool for tool in tools if tool.name in names), mode, field)
+
+
+def _list_allowed(tools: Sequence[Tool], allowed: Sequence[AllowedTool], field: str) -> Iterator[str]:
+    for at, each in enumerate(allowed):
+        if each.type in (None, "function"):
+            yield _find(tools, each.function, each.name, f"{field}[{at}]")
+
+
+def _find(tools: Sequence[Tool], boxed: NamedFunction | None, flat: str | None, field: str) -> str:
+    name = flat if boxed is None else boxed.name
+    if name is None:
+        raise RequestError(f"`{field}` does not say which function; give its name in `function.name`.", field)
+    if not any(tool.name == name for tool in tools):
+        raise RequestError(f"`{field}` names {name[:64]!r}, which is none of the request's functions.", field)
+    return name

@@ -1,0 +1,374 @@
+"""Tools, calls and thoughts in chat completions, from the request to the last chunk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from api.openai.chat import BODY, translate_request
+from api.openai.chat_writer import ChatDialect
+from core.errors import EngineFailed
+from core.events import (
+    CallArguments,
+    CallBegun,
+    CallEnded,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    SoFar,
+    TextDelta,
+    Timings,
+    Usage,
+)
+from core.requests import Calling, CallOf, Conversation, Generation, Message, ReasoningWish, Role, Tool, ToolCall
+from tests.api.conftest import Served, chat_body, text_of, usage_of, user
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Tells the weather.", "parameters": SCHEMA},
+}
+CLOCK: dict[str, Any] = {"type": "function", "function": {"name": "clock"}}
+BONN = '{"city": "Bonn {}"}'
+CALL = f'<tool_call>\n{{"name": "weather", "arguments": {BONN}}}\n</tool_call>'
+TIME = '<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>'
+CALLS: list[Event] = [
+    ReasoningDelta(0, "h"),
+    ReasoningDelta(0, "m"),
+    CallBegun(0, 0, "call_a", "weather"),
+    CallArguments(0, 0, '{"city":'),
+    CallArguments(0, 0, ' "Bonn"}'),
+    CallEnded(0, 0),
+    CallBegun(0, 1, "call_b", "clock"),
+    CallArguments(0, 1, "{}"),
+    CallEnded(0, 1),
+    Finished(0, FinishReason.TOOL_CALLS, Usage(5, 0, 9, 2), Timings()),
+]
+
+
+def translated(**fields: object) -> Generation:
+    return translate_request(BODY.decode(json.dumps(chat_body(**fields)).encode()).body)
+
+
+def tools_of(request: Generation) -> tuple[Tool, ...]:
+    assert isinstance(request.prompt, Conversation)
+    return request.prompt.tools
+
+
+def dialect_for(**fields: object) -> ChatDialect:
+    return ChatDialect(BODY.decode(json.dumps(chat_body(**fields)).encode()).body, "FP")
+
+
+def deltas_of(stream: bytes) -> list[dict[str, Any]]:
+    frames = [json.loads(frame[6:]) for frame in stream.decode().split("\n\n") if frame.startswith("data: {")]
+    return [frame["choices"][0]["delta"] for frame in frames if frame["choices"]]
+
+
+async def test_tools_become_the_cores_and_a_function_without_parameters_takes_none() -> None:
+    strict = {"type": "function", "function": {"name": "strict", "parameters": SCHEMA, "strict": True}}
+    weather, clock, last = tools_of(translated(tools=[WEATHER, CLOCK, strict, CLOCK]))
+    assert (weather.name, weather.description, json.loads(weather.parameters)) == (
+        "weather",
+        "Tells the weather.",
+        SCHEMA,
+    )
+    assert clock == Tool("clock", parameters='{"type":"object","properties":{}}')
+    assert (last.name, last.strict) == ("strict", True)
+
+
+@pytest.mark.parametrize(
+    ("choice", "meant"),
+    [
+        (None, Calling.AUTO),
+        ("auto", Calling.AUTO),
+        ("none", Calling.NONE),
+        ("required", Calling.REQUIRED),
+        ("any", Calling.REQUIRED),
+        ({"type": "auto"}, Calling.AUTO),
+        ({"type": "function", "function": {"name": "clock"}}, CallOf("clock")),
+        ({"type": "function", "name": "clock"}, CallOf("clock")),
+    ],
+    ids=str,
+)
+async def test_who_chooses_the_tool(choice: object, meant: object) -> None:
+    request = translated(tools=[WEATHER, CLOCK], tool_choice=choice)
+    assert request.tool_choice == meant
+    assert len(tools_of(request)) == 2
+
+
+@pytest.mark.parametrize("boxed", [True, False])
+@pytest.mark.parametrize(("mode", "meant"), [("auto", Calling.AUTO), ("required", Calling.REQUIRED)])
+async def test_of_allowed_tools_the_model_is_told_alone(mode: str, meant: Calling, boxed: bool) -> None:
+    box = {"mode": mode, "tools": [{"type": "function", "function": {"name": "clock"}}, {"type": "mcp"}]}
+    choice = {"type": "allowed_tools", **({"allowed_tools": box} if boxed else box)}
+    request = translated(tools=[WEATHER, CLOCK], tool_choice=choice)
+    assert ([tool.name for tool in tools_of(request)], request.tool_choice) == (["clock"], meant)
+
+
+async def test_the_old_form_of_functions_asks_for_one_call() -> None:
+    request = translated(functions=[WEATHER["function"]], function_call={"name": "weather"})
+    assert ([tool.name for tool in tools_of(request)], request.tool_choice) == (["weather"], CallOf("weather"))
+    assert not request.parallel_calls
+    assert translated(tools=[WEATHER]).parallel_calls
+    assert not translated(tools=[WEATHER], parallel_tool_calls=False).parallel_calls
+
+
+async def test_calls_thoughts_and_results_in_the_history_keep_what_they_are() -> None:
+    request = translated(
+        messages=[
+            *user("What is it like in Bonn?"),
+            {
+                "role": "assistant",
+                "content": None,
+                "reasoning_content": "Hm.",
+                "tool_calls": [
+                    {
+                        "id": "call_a",
+                        "type": "function",
+                        "index": 0,
+                        "function": {"name": "weather", "arguments": BONN},
+                    },
+                    {"function": {"name": "clock", "arguments": {}}},
+                ],
+            },
+            {"role": "tool", "tool_call_id": "call_a", "content": [{"type": "text", "text": "Rain."}]},
+            {
+                "role": "assistant",
+                "content": "",
+                "reasoning": "So.",
+                "function_call": {"name": "clock", "arguments": ""},
+            },
+            {"role": "function", "name": "clock", "content": "noon"},
+        ]
+    )
+    assert isinstance(request.prompt, Conversation)
+    _, called, result, old, told = request.prompt.messages
+    assert called == Message(
+        Role.ASSISTANT,
+        (),
+        tool_calls=(ToolCall("call_a", "weather", BONN), ToolCall("call_1", "clock", "{}")),
+        reasoning="Hm.",
+    )
+    assert (result.role, result.text, result.tool_call_id) == (Role.TOOL, "Rain.", "call_a")
+    assert (old.tool_calls, old.reasoning) == ((ToolCall("call_3", "clock", "{}"),), "So.")
+    assert (told.role, told.name, told.tool_call_id) == (Role.TOOL, "clock", "call_3")
+
+
+@pytest.mark.parametrize(
+    ("fields", "wish"),
+    [
+        ({}, ReasoningWish()),
+        ({"reasoning_effort": "none"}, ReasoningWish(effort="none")),
+        ({"reasoning": {"effort": "high", "max_tokens": 100}}, ReasoningWish(effort="high", budget=100)),
+        ({"think": "low"}, ReasoningWish(effort="low")),
+        ({"think": False}, ReasoningWish(think=False)),
+        ({"enable_thinking": True, "think": False}, ReasoningWish(think=True)),
+        ({"thinking": {"type": "enabled", "budget_tokens": 64}}, ReasoningWish(think=True, budget=64)),
+        ({"thinking": {"type": "disabled"}}, ReasoningWish(think=False)),
+        ({"reasoning_budget": 0, "reasoning_budget_message": "So."}, ReasoningWish(budget=0, message="So.")),
+        ({"thinking_token_budget": 7, "reasoning_budget": -1}, ReasoningWish(budget=7)),
+        ({"reasoning_format": "none"}, ReasoningWish(inline=True)),
+        ({"reasoning_format": "deepseek"}, ReasoningWish()),
+        ({"separate_reasoning": False}, ReasoningWish(inline=True)),
+    ],
+    ids=str,
+)
+async def test_what_is_wished_of_thinking_has_many_names(fields: dict[str, object], wish: ReasoningWish) -> None:
+    assert translated(**fields).reasoning == wish
+
+
+@pytest.mark.parametrize(
+    ("fields", "continued"),
+    [
+        ({}, False),
+        ({"messages": [*user("x"), {"role": "assistant", "content": "y"}]}, True),
+        ({"messages": [*user("x"), {"role": "assistant", "content": "y", "prefix": True}]}, True),
+        ({"messages": [*user("x"), {"role": "assistant", "content": "y"}], "continue_final_message": False}, False),
+        ({"messages": [*user("x"), {"role": "assistant", "content": "y"}], "add_generation_prompt": True}, False),
+        ({"messages": [*user("x"), {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]}, False),
+    ],
+    ids=str,
+)
+async def test_a_last_message_of_the_assistant_is_gone_on_with_unless_it_calls(
+    fields: dict[str, object], continued: bool
+) -> None:
+    prompt = translated(**fields).prompt
+    assert isinstance(prompt, Conversation)
+    assert prompt.continued is continued
+
+
+async def test_id_and_name_of_a_call_come_once_its_arguments_in_pieces_and_its_index_always() -> None:
+    stream = dialect_for(stream=True, tools=[WEATHER, CLOCK]).write(CALLS)
+    assert stream.endswith(b"data: [DONE]\n\n")
+    assert deltas_of(stream) == [
+        {"role": "assistant", "content": ""},
+        {"reasoning_content": "h", "reasoning": "h"},
+        {"reasoning_content": "m", "reasoning": "m"},
+        {"tool_calls": [began(0, "call_a", "weather")]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": ' "Bonn"}'}}]},
+        {"tool_calls": [began(1, "call_b", "clock")]},
+        {"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]},
+        {},
+    ]
+    ends = [json.loads(frame[6:])["choices"][0]["finish_reason"] for frame in stream.decode().split("\n\n")[:-2]]
+    assert ends == [None] * 8 + ["tool_calls"]
+
+
+def began(index: int, name: str, function: str) -> dict[str, object]:
+    return {"index": index, "id": name, "type": "function", "function": {"name": function, "arguments": ""}}
+
+
+async def test_an_answer_that_begins_with_a_call_has_null_for_content() -> None:
+    assert deltas_of(dialect_for(stream=True).write(CALLS[2:3]))[0] == {"role": "assistant", "content": None}
+
+
+async def test_a_whole_reply_says_the_same_as_its_stream() -> None:
+    reply = json.loads(dialect_for(tools=[WEATHER]).reply(CALLS))
+    (choice,) = reply["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": None,
+        "refusal": None,
+        "reasoning_content": "hm",
+        "reasoning": "hm",
+        "tool_calls": [
+            {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bonn"}'}},
+            {"id": "call_b", "type": "function", "function": {"name": "clock", "arguments": "{}"}},
+        ],
+    }
+    assert reply["usage"]["completion_tokens_details"]["reasoning_tokens"] == 2
+
+
+async def test_words_beside_calls_are_content() -> None:
+    message = json.loads(dialect_for().reply([TextDelta(0, "Let me see."), *CALLS]))["choices"][0]["message"]
+    assert message["content"] == "Let me see."
+    assert len(message["tool_calls"]) == 2
+
+
+async def test_who_asked_in_the_old_form_is_answered_in_it() -> None:
+    fields: dict[str, Any] = {"functions": [WEATHER["function"]]}
+    one = [*CALLS[2:6], CALLS[-1]]
+    choice = json.loads(dialect_for(**fields).reply(one))["choices"][0]
+    assert choice["message"]["function_call"] == {"name": "weather", "arguments": '{"city": "Bonn"}'}
+    assert choice["finish_reason"] == "function_call"
+    assert "tool_calls" not in choice["message"]
+    stream = dialect_for(stream=True, **fields).write(one)
+    calls = [delta["function_call"] for delta in deltas_of(stream) if "function_call" in delta]
+    assert calls == [
+        {"name": "weather", "arguments": ""},
+        {"arguments": '{"city":'},
+        {"arguments": ' "Bonn"}'},
+    ]
+    assert b'"finish_reason":"function_call"' in stream
+
+
+@pytest.mark.parametrize("fields", [{"include_reasoning": False}, {"reasoning": {"exclude": True}}])
+async def test_thoughts_are_not_told_to_who_does_not_want_them(fields: dict[str, object]) -> None:
+    assert b"reasoning_content" not in dialect_for(stream=True, **fields).write(CALLS)
+    reply = json.loads(dialect_for(**fields).reply(CALLS))
+    assert "reasoning_content" not in reply["choices"][0]["message"]
+    assert reply["usage"]["completion_tokens_details"]["reasoning_tokens"] == 2
+
+
+async def test_usage_so_far_stands_in_chunks_of_thoughts_and_calls_too() -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    dialect = dialect_for(stream=True, stream_options=options)
+    so_far = [SoFar(Usage(5, 0, count, 1), Timings()) for count in (1, 2)]
+    stream = dialect.write(
+        [ReasoningDelta(0, "hm", 1, so_far[0]), CALLS[2], CallArguments(0, 0, "{}", 1, so_far[1]), CALLS[5], CALLS[-1]]
+    )
+    frames = [json.loads(frame[6:]) for frame in stream.decode().split("\n\n")[:-2]]
+    assert [frame["usage"]["completion_tokens"] for frame in frames] == [0, 1, 1, 2, 9, 9]
+    assert frames[3]["choices"][0]["delta"] == {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}
+
+
+async def test_choices_that_call_and_choices_that_talk_may_interleave() -> None:
+    end = [
+        Finished(i, reason, Usage(2, 1, 3), Timings())
+        for i, reason in enumerate((FinishReason.TOOL_CALLS, FinishReason.STOP))
+    ]
+    dialect = dialect_for(n=2, stream=True)
+    stream = dialect.write(
+        [CallBegun(0, 0, "a", "f"), TextDelta(1, "x"), CallArguments(0, 0, "{}"), ReasoningDelta(1, "y"), *end]
+    )
+    frames = [json.loads(frame[6:])["choices"][0] for frame in stream.decode().split("\n\n")[:-2]]
+    assert [frame["index"] for frame in frames] == [0, 0, 1, 1, 0, 1, 0, 1]
+    assert [frame["finish_reason"] for frame in frames[-2:]] == ["tool_calls", "stop"]
+    assert dialect.over
+
+
+async def test_a_failure_amid_a_call_is_an_error_event() -> None:
+    stream = dialect_for(stream=True).write([CALLS[2], CALLS[3], Failed(EngineFailed("broke"))])
+    *_, error, done, _ = stream.decode().split("\n\n")
+    assert json.loads(error[6:])["error"]["message"] == "broke"
+    assert done == "data: [DONE]"
+
+
+async def test_thoughts_words_and_calls_are_told_apart_streamed_or_not(caller: Served) -> None:
+    asked = {"messages": user(f"<think>\nhm\n</think>\n\nLet me see.\n{CALL}\n{TIME}"), "tools": [WEATHER, CLOCK]}
+    reply = await caller.complete(**asked)
+    message: Any = reply.choices[0].message
+    assert (message.content, message.reasoning_content) == ("Let me see.", "hm")
+    assert [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls] == [
+        ("weather", json.loads(BONN)),
+        ("clock", {}),
+    ]
+    assert reply.choices[0].finish_reason == "tool_calls"
+    assert reply.model == "echo"
+    details = usage_of(reply).completion_tokens_details
+    assert details is not None
+    assert details.reasoning_tokens
+    chunks = await caller.chunks(**asked)
+    assert text_of(chunks) == "Let me see."
+    begun = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or [] if call.id]
+    assert [call.index for call in begun] == [0, 1]
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+async def test_a_result_goes_back_and_is_answered(caller: Served) -> None:
+    first = (await caller.complete(messages=user(CALL), tools=[WEATHER])).choices[0].message
+    assert first.tool_calls
+    history = [
+        *user(CALL),
+        first.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "Rain."},
+    ]
+    second = await caller.complete(messages=history, tools=[WEATHER])
+    assert (second.choices[0].message.content, second.choices[0].finish_reason) == ("It says: Rain.", "stop")
+
+
+async def test_text_that_is_no_call_is_content(caller: Served) -> None:
+    for text in ("<tool_call>oops", f"<tool_call>{{}}</tool_call> {CALL.replace('weather', 'nothing')}"):
+        reply = await caller.complete(messages=user(text), tools=[WEATHER])
+        assert reply.choices[0].message.content == text
+        assert reply.choices[0].finish_reason == "stop"
+
+
+async def test_a_limit_amid_a_call_is_told_as_length(caller: Served) -> None:
+    reply = await caller.complete(messages=user(CALL), tools=[WEATHER], max_tokens=40)
+    assert reply.choices[0].finish_reason == "length"
+    assert reply.choices[0].message.content == CALL[:40]
+
+
+async def test_ten_thousand_tools_and_a_megabyte_of_schema_hold_nobody_up(caller: Served) -> None:
+    many = [{"type": "function", "function": {"name": f"tool{i}", "strict": i == 7}} for i in range(10_000)]
+    large = {"name": "x", "parameters": {**SCHEMA, "description": "x" * 1_000_000}}
+    heavy = [
+        asyncio.create_task(caller.chat(tools=many)),
+        asyncio.create_task(caller.chat(tools=[WEATHER, {"type": "function", "function": large}])),
+    ]
+    for _ in range(5):
+        assert text_of(await caller.chunks(messages=user("I am served."))) == "I am served."
+    for response in await asyncio.gather(*heavy):
+        # Their prompts are longer than the context.
+        assert response.status_code == 400
+        assert response.json()["error"]["code"] == "context_length_exceeded"
