@@ -73,7 +73,8 @@ class TitleBar(Horizontal):
         self._shown = wanted
         word = state.value if state is not None else "unloaded" if unloaded else "starting"
         style = _STYLES[state] if state is not None else "$quiet"
-        mark = marks.running if state is ModelState.READY else marks.no if failed else marks.idle
+        down = state is not None and state.is_down
+        mark = marks.running if state is ModelState.READY else marks.no if down else marks.idle
         label = Content.assemble(
             fmt.clip_text(name.rsplit("/", 1)[-1], MODEL_CELLS - len(word) - 3, marks.cut),
             " ",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from core.settings.schema import ServerSettings
-from tests.tui.conftest import until
+from tests.tui.conftest import quiet, until
+from tests.tui.still import GUIDE, StillWorkbench
 from tui.app import BenchtopApp
+from tui.screens.serve.requests import Board
 
 KEY = "a key that is nobody's business"
 
@@ -31,3 +33,19 @@ async def test_the_api_key_is_shown_only_when_asked_for(echo_app: BenchtopApp) -
         await until(pilot, lambda: KEY not in text())
         await pilot.press("k")
         assert app.clipboard == KEY
+
+
+async def test_below_the_board_stands_what_was_guessed_ahead_for_the_selected_request() -> None:
+    guessed = replace(GUIDE.requests[0], guessed_tokens=64, kept_tokens=41)
+    app = quiet(StillWorkbench((replace(GUIDE, requests=(guessed, GUIDE.requests[1])),)))
+    async with app.run_test(size=(80, 24)) as pilot:
+
+        def text() -> str:
+            return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("f3")
+        await until(pilot, lambda: "41 of 64 guessed tokens came true." in text())
+        app.screen.query_one(Board).focus()
+        await pilot.press("down")
+        await until(pilot, lambda: "guessed tokens" not in text())
