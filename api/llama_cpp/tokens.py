@@ -32,7 +32,6 @@ BACK_BODY: Final = JsonBody(DetokenizeRequest)
 
 
 def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRouteHandler]:
-    lane = workbench.lanes.long_reading
     outcomes = (*READING, *ANSWERING)
 
     def choose(model: str | None) -> str:
@@ -47,7 +46,7 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
         ),
     )
     async def tokenise_text(request: Request[object, object, State]) -> Response[TokenizeReply]:
-        asked = await BODY.read(request.receive, max_body, lane)
+        asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body = asked.body
         text = body.content if body.content is not None else body.prompt
         if text is None:
@@ -71,7 +70,7 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
         opt=declare_contract(reply_with(DetokenizeReply, "The text"), body=BACK_BODY, outcomes=outcomes),
     )
     async def detokenise_tokens(request: Request[object, object, State]) -> Response[DetokenizeReply]:
-        asked = await BACK_BODY.read(request.receive, max_body, lane)
+        asked = await BACK_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         async with workbench.requests.reading(choose(asked.body.model)) as reader:
             text = b"".join(await reader.decode(asked.body.tokens)).decode("utf-8", "replace")
         return add_headers(DetokenizeReply(content=text, prompt=text), tell_ignored(asked.ignored))
@@ -83,7 +82,7 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
         opt=declare_contract(reply_with(WrittenPrompt, "The prompt's text"), body=CHAT_BODY, outcomes=outcomes),
     )
     async def apply_template(request: Request[object, object, State]) -> Response[WrittenPrompt]:
-        asked = await CHAT_BODY.read(request.receive, max_body, lane)
+        asked = await CHAT_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         generation = translate_request(asked.body)
         async with workbench.requests.reading(generation.model or choose(None)) as reader:
             text = await reader.write(generation)
