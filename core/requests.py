@@ -252,6 +252,8 @@ class CallForm(Struct, frozen=True, tag="calls"):
     marks: tuple[str, ...] = ()
     """Texts in which there may be control tokens of the model."""
     schemas: tuple[CallSchema, ...] = ()
+    ends: tuple[str, ...] = ()
+    """Texts before which anything may stand: `@end0` is all up to the first such text, and the text."""
     otherwise: AnswerForm | None = None
     """What the answer may be in place of calls."""
 

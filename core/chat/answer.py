@@ -61,7 +61,8 @@ def plan_answer(family: ChatFamily | None, request: Generation, prompt: str) -> 
         return None
     called = family.calls is not None and request.tool_choice is not Calling.NONE
     tools = {tool.name: tool for tool in conversation.tools} if called else {}
-    if not tools and (family.thought is None or request.reasoning.inline):
+    thoughts = family.thought is not None and not request.reasoning.inline
+    if not (tools or thoughts or family.always):
         return None
     return AnswerPlan(family, family.find_phase(prompt), tools, request.parallel_calls, request.reasoning.inline)
 
@@ -200,7 +201,8 @@ class _ChoiceReader:
                 self._forget_words()
                 out.append(ReasoningDelta(self._index, text, self._take_tokens(), self._so_far))
             case RejectedPiece(text=text, why=why):
-                self._note(why)
+                if why:
+                    self._note(why)
                 self._say(text, out)
             case CallPiece():
                 self._call(piece, out)

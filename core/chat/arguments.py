@@ -34,6 +34,9 @@ def _fit(value: Any, schema: Any, typed: bool, level: int) -> tuple[Any, bool]:
     if not isinstance(schema, Mapping) or level > MOST_LEVELS:
         return value, False
     types = _types(schema)
+    if isinstance(value, str) and not typed:
+        read = _read_untyped(value, types)
+        return read, read is not value
     if isinstance(value, dict):
         properties = schema.get("properties")
         rest = schema.get("additionalProperties")
@@ -45,22 +48,22 @@ def _fit(value: Any, schema: Any, typed: bool, level: int) -> tuple[Any, bool]:
         return [item for item, _ in items], any(changed for _, changed in items)
     if types and not any(_is_of(value, type_) for type_ in types):
         for type_ in types:
-            fitted = _converted(value, type_, typed)
-            if fitted is not None:
-                return fitted, True
+            if type_ == "integer" and isinstance(value, float) and value.is_integer():
+                return int(value), True
     return value, False
 
 
-def _converted(value: Any, type_: str, typed: bool) -> Any:
-    """None where something would be lost."""
-    match value, type_:
-        case float(), "integer" if value.is_integer():
-            return int(value)
-        case str(), "integer" | "number" | "boolean" | "array" | "object" if not typed:
-            return _spelled(value.strip(), type_)
-        case ((bool() | int() | float()), "string") if not typed:
-            return msgspec.json.encode(value).decode()
-    return None
+def _read_untyped(text: str, types: list[str]) -> Any:
+    """What a text spells that the model wrote without a type; the text itself where it is none of the types."""
+    bare = text.strip()
+    # Where nothing says what it is, what is written as an object or a list is one.
+    for type_ in types or ("object", "array"):
+        if type_ == "null" and bare == "null":
+            return None
+        value = _spelled(bare, type_) if type_ not in ("string", "null") else None
+        if value is not None:
+            return value
+    return text
 
 
 def _spelled(text: str, type_: str) -> Any:
@@ -119,7 +122,13 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
             return [type_]
         case list(types):
             return [type_ for type_ in types if isinstance(type_, str)]
-    return []
+    for key in ("anyOf", "oneOf"):
+        options = schema.get(key)
+        if isinstance(options, list) and all(isinstance(option, Mapping) for option in options):
+            found = [_types(option) for option in options]
+            return [type_ for types in found for type_ in types] if all(found) else []
+    allowed = schema.get("enum")
+    return ["string"] if isinstance(allowed, list) and all(isinstance(value, str) for value in allowed) else []
 
 
 def _is_of(value: Any, type_: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -39,6 +39,10 @@ class GrammarTerms(Protocol):
         """A term for a text, its control tokens by number."""
         ...
 
+    def until(self, text: str) -> str:
+        """A rule for anything up to the first such text, and the text."""
+        ...
+
     def arguments(self, tool: Tool) -> str:
         """A rule for the JSON object of a tool's arguments."""
         ...
@@ -51,11 +55,11 @@ class GrammarTerms(Protocol):
 class CallSyntax(ABC):
     """How calls are written."""
 
-    begins: ClassVar[tuple[str, ...]] = ()
+    begins: tuple[str, ...] = ()
     """What a call begins with, or several of them do, wherever it stands in an answer."""
-    starts: ClassVar[tuple[str, ...]] = ()
+    starts: tuple[str, ...] = ()
     """The same, where it counts only at the beginning of an answer, and behind thoughts and calls."""
-    marks: ClassVar[tuple[str, ...]] = ()
+    marks: tuple[str, ...] = ()
     """All texts it looks for that may be control tokens, `begins` among them."""
 
     @abstractmethod
@@ -77,12 +81,19 @@ class ChatFamily(Struct, frozen=True):
     name: str
     thought: ThoughtMarks | None = None
     calls: CallSyntax | None = None
+    frames: tuple[str, ...] = ()
+    """Texts around words, which nobody is told."""
 
     @property
     def marks(self) -> frozenset[str]:
         """Texts that a parser must see, where they are control tokens, too."""
         thought = {self.thought.begin, self.thought.end} if self.thought is not None else set()
-        return frozenset({*thought, *(self.calls.marks if self.calls is not None else ())})
+        return frozenset({*thought, *self.frames, *(self.calls.marks if self.calls is not None else ())})
+
+    @property
+    def always(self) -> bool:
+        """Whether its answers are read even where there are neither thoughts nor tools."""
+        return bool(self.frames)
 
     def find_phase(self, prompt: str) -> ThinkingPhase:
         """What a prompt's text leaves to the model."""
@@ -94,13 +105,14 @@ class ChatFamily(Struct, frozen=True):
     def parse(self, unread: UnreadText, phase: ThinkingPhase, *, calls: bool) -> Reading[None]:
         """The whole answer. `calls`: whether tools may be called."""
         syntax = self.calls if calls else None
-        anywhere = MarkSet(syntax.begins if syntax is not None else ())
+        anywhere = MarkSet((*self.frames, *(syntax.begins if syntax is not None else ())))
         here = (*anywhere.marks, *(syntax.starts if syntax is not None else ()))
         if self.thought is not None:
             here = (self.thought.begin, *here)
-        if phase is ThinkingPhase.INSIDE:
+        inside = phase is ThinkingPhase.INSIDE and self.thought is not None
+        if inside:
             yield from self._think(unread)
-        first, fresh = phase is not ThinkingPhase.INSIDE, True
+        first, fresh = not inside, True
         while True:
             mark: str | None = None
             if fresh:
@@ -115,6 +127,9 @@ class ChatFamily(Struct, frozen=True):
                 break
             if self.thought is not None and mark == self.thought.begin:
                 yield from self._think(unread)
+                fresh = True
+            elif mark in self.frames:
+                unread.drop()
                 fresh = True
             else:
                 assert syntax is not None

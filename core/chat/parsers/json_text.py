@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -35,7 +35,7 @@ def read_json(unread: UnreadText) -> Reading[str]:
         if not letter:
             raise NotACall(MIDST)
         if letter == '"' and open_:
-            parts.append((yield from _read_string(unread)))
+            parts.append((yield from read_string(unread)))
         elif letter in _CLOSING:
             if len(open_) == DEEPEST_LEVELS:
                 raise NotACall("A call's arguments are nested too deep.")
@@ -52,7 +52,8 @@ def read_json(unread: UnreadText) -> Reading[str]:
             raise NotACall(UNREADABLE)
 
 
-def _read_string(unread: UnreadText) -> Reading[str]:
+def read_string(unread: UnreadText) -> Reading[str]:
+    """The JSON of a string that stands here. Raises NotACall where it has no end."""
     parts = [unread.take(1)]
     while True:
         parts.append(unread.lexeme(_QUOTED))
@@ -90,6 +91,14 @@ def decode_arguments(text: str) -> str:
     try:
         return _as_object(msgspec.Raw(text.encode()))
     except (msgspec.MsgspecError, ValueError, UnicodeError, RecursionError) as error:
+        raise NotACall(UNREADABLE) from error
+
+
+def encode_arguments(arguments: dict[str, Any]) -> str:
+    """Raises NotACall where they are no JSON: half a surrogate pair."""
+    try:
+        return msgspec.json.encode(arguments).decode()
+    except (UnicodeError, RecursionError, msgspec.MsgspecError) as error:
         raise NotACall(UNREADABLE) from error
 
 

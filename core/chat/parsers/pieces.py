@@ -34,7 +34,7 @@ class RejectedPiece(Struct, frozen=True):
 
     text: str
     why: str
-    """A sentence."""
+    """A sentence; empty where nobody need be told."""
 
 
 AnswerPiece = SaidPiece | ThoughtPiece | CallPiece | RejectedPiece

@@ -186,6 +186,10 @@ class UnreadText:
         """Reads so many characters, which are there."""
         return self._advance(self._at + characters)
 
+    def put_back(self) -> None:
+        """What was read and not told is still to be read."""
+        self._text, self._at = self._written() + self._text[self._at :], 0
+
     def lexeme(self, pattern: re.Pattern[str]) -> str:
         """What the pattern matches here, which is read; empty where it matches nothing. Never waits."""
         found = pattern.match(self._text, self._at)

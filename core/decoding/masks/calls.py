@@ -13,6 +13,7 @@ from core.decoding.masks.schema import SchemaRefused, prepare_schema
 from core.requests import AnswerForm, CallForm, CallSchema, Tool
 
 Schema = dict[str, Any]
+ANYTHING = "ANY: /(?s:.*)/\n"
 WriteMark = Callable[[str], str]
 """From the text of a mark to what a Lark grammar calls it."""
 
@@ -31,11 +32,16 @@ class CallTerms:
         """`firm`: the names of the tools whose schemas must be enforced."""
         self._firm = firm
         self._marks: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
         self._schemas: dict[CallSchema, int] = {}
 
     def mark(self, text: str) -> str:
         """A term for a text, its control tokens by number."""
         return f"@mark{self._marks.setdefault(text, len(self._marks))}"
+
+    def until(self, text: str) -> str:
+        """A rule for anything up to the first such text, and the text."""
+        return f"@end{self._ends.setdefault(text, len(self._ends))}"
 
     def arguments(self, tool: Tool) -> str:
         """A rule for the JSON object of a tool's arguments."""
@@ -48,7 +54,7 @@ class CallTerms:
 
     def make_form(self, grammar: str, otherwise: AnswerForm | None = None) -> CallForm:
         """The form of a grammar that was written with these terms."""
-        return CallForm(grammar, tuple(self._marks), tuple(self._schemas), otherwise)
+        return CallForm(grammar, tuple(self._marks), tuple(self._schemas), tuple(self._ends), otherwise)
 
     def _schema(self, schema: CallSchema) -> str:
         return f"@schema{self._schemas.setdefault(schema, len(self._schemas))}"
@@ -96,7 +102,19 @@ def _write_parts(form: CallForm, schemas: Sequence[Schema]) -> Iterator[str]:
 
 def write_call_marks(form: CallForm, write_mark: WriteMark) -> list[str]:
     """The grammars that `write_calls` leaves out, each in JSON."""
-    return [
+    marks = [
         json.dumps({"name": f"mark{number}", "lark_grammar": f"start: {write_mark(mark)}"})
         for number, mark in enumerate(form.marks)
     ]
+    ends = [
+        json.dumps({"name": f"end{number}", "lark_grammar": _write_end(write_mark(end))})
+        for number, end in enumerate(form.ends)
+    ]
+    return [*marks, *ends]
+
+
+def _write_end(end: str) -> str:
+    """Anything before an end; where that has a control token, nothing else can be taken for it."""
+    if "<[" in end:
+        return f"start: ANY {end}\n{ANYTHING}"
+    return f"start: lazy\nlazy[lazy]: ANY {end}\n{ANYTHING}"

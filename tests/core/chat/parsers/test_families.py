@@ -5,130 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Struct
 
+from core.chat.answer import FAULTY
 from core.chat.parsers.family import ChatFamily, ThinkingPhase
 from core.chat.parsers.registry import choose_family
 from core.events import FinishReason
-from core.requests import Tool
-from tests.fakes.answers import Call, ReadAnswer, cut_text, read_pieces
-
-TOOLS = (
-    Tool(
-        "get_weather",
-        "The weather of a place.",
-        '{"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer"}},"required":["city"]}',
-    ),
-    Tool("write_file", "", '{"type":"object","properties":{"path":{"type":"string"},"text":{"type":"string"}}}'),
-    Tool("now", "", '{"type":"object","properties":{}}'),
-)
-HERMES = "{% if tools %}<tool_call>{% endif %}<think></think>"
-
-
-class Written(Struct, frozen=True):
-    """A text, and what is to come of it."""
-
-    template: str
-    text: str
-    read: ReadAnswer
-    phase: ThinkingPhase = ThinkingPhase.BEFORE
-    reason: FinishReason = FinishReason.STOP
-
-
-def called(*calls: Call, said: str = "", thought: str = "", notes: tuple[str, ...] = ()) -> ReadAnswer:
-    return ReadAnswer(said, thought, calls, notes, FinishReason.TOOL_CALLS)
-
-
-PARIS = ("get_weather", '{"city": "Paris"}')
-ROME = ("get_weather", '{"city": "Rome"}')
-EXAMPLES = {
-    "hermes: words": Written(HERMES, "Hello <there>\n", ReadAnswer("Hello <there>\n")),
-    "hermes: a thought": Written(HERMES, "<think>\nhm\n\nso\n</think>\n\nYes.", ReadAnswer("Yes.", "hm\n\nso")),
-    "hermes: a thought that the prompt began": Written(
-        HERMES, "\nhm\n</think>\n\nYes.", ReadAnswer("Yes.", "hm"), ThinkingPhase.INSIDE
-    ),
-    "hermes: a thought without an end": Written(
-        HERMES, "hm <tool_call>", ReadAnswer("", "hm <tool_call>"), ThinkingPhase.INSIDE
-    ),
-    "hermes: marks of thoughts amid words": Written(
-        HERMES, "Write <think> and </think>.", ReadAnswer("Write <think> and </think>.")
-    ),
-    "hermes: a call": Written(
-        HERMES,
-        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>',
-        called(PARIS),
-    ),
-    "hermes: a call inside a thought is thought": Written(
-        HERMES,
-        '<think>I could <tool_call>{"name": "now"}</tool_call></think>No.',
-        ReadAnswer("No.", 'I could <tool_call>{"name": "now"}</tool_call>'),
-    ),
-    "hermes: words around two calls": Written(
-        HERMES,
-        'Let me see.\n\n<tool_call>\n{"arguments": {"city": "Paris"}, "name": "get_weather"}\n</tool_call>\n'
-        '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>\nDone.\n',
-        called(PARIS, ("now", "{}"), said="Let me see.Done.\n"),
-    ),
-    "hermes: brackets, quotes and marks in texts": Written(
-        HERMES,
-        '<tool_call>{"name": "write_file", "arguments": {"path": "a}", "text": "{\\"x\\": [\\\\\\"]}</tool_call>"}}'
-        "</tool_call>",
-        called(("write_file", '{"path": "a}", "text": "{\\"x\\": [\\\\\\"]}</tool_call>"}')),
-    ),
-    "hermes: a whole float for an integer": Written(
-        HERMES,
-        '<tool_call>{"name": "get_weather", "arguments": {"days": 5.0, "city": "Paris"}}</tool_call>',
-        called(("get_weather", '{"days":5,"city":"Paris"}')),
-    ),
-    "hermes: an argument of another type": Written(
-        HERMES,
-        '<tool_call>{"name": "get_weather", "arguments": {"city": 5}}</tool_call>',
-        called(
-            ("get_weather", '{"city": 5}'),
-            notes=("A call of get_weather does not keep to its schema: `city` is not of type string.",),
-        ),
-    ),
-    "hermes: lines in a text": Written(
-        HERMES,
-        '<tool_call>{"name": "write_file", "arguments": {"text": "a\nb"}}</tool_call>',
-        called(("write_file", '{"text":"a\\nb"}')),
-    ),
-    "hermes: arguments as a text": Written(
-        HERMES,
-        '<tool_call>{"name": "get_weather", "arguments": "{\\"city\\": \\"Paris\\"}"}</tool_call>',
-        called(PARIS),
-    ),
-    "hermes: no closing mark": Written(
-        HERMES, '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}}', called(PARIS)
-    ),
-    "hermes: an unknown tool": Written(
-        HERMES,
-        'So:\n<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
-        ReadAnswer(
-            'So:\n<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
-            notes=("The model called rm, which is none of the request's tools; the call is left in the text.",),
-        ),
-    ),
-    "hermes: no JSON, and a call behind it": Written(
-        HERMES,
-        'Use <tool_call>oops</tool_call>\n<tool_call>{"name": "now"}</tool_call>',
-        called(
-            ("now", "{}"),
-            said="Use <tool_call>oops</tool_call>",
-            notes=("A call is not written in JSON that can be read.",),
-        ),
-    ),
-    "hermes: cut by the limit": Written(
-        HERMES,
-        '<tool_call>\n{"name": "get_weather", "argum',
-        ReadAnswer(
-            '<tool_call>\n{"name": "get_weather", "argum',
-            notes=("The answer ends in the midst of a call.",),
-            reason=FinishReason.LENGTH,
-        ),
-        reason=FinishReason.LENGTH,
-    ),
-}
+from tests.core.chat.parsers.examples import EXAMPLES, TOOLS, Written
+from tests.fakes.answers import ReadAnswer, cut_text, read_pieces
 
 
 def family_of(template: str) -> ChatFamily:
@@ -153,6 +36,7 @@ def test_it_is_told_the_same_however_it_is_cut(example: Written) -> None:
 
 
 TEMPLATES = sorted({example.template for example in EXAMPLES.values()})
+DAMAGES = "<>{}[]\"'\\,:=| \na\ud800"
 SCRAPS = sorted({scrap for example in EXAMPLES.values() for scrap in cut_text(example.text, 9)})
 
 
@@ -175,3 +59,18 @@ def test_whatever_a_model_writes_is_read_alike_in_any_pieces(
         pieces.append(text[at : at + size])
         at += size
     assert read(written, pieces) == read(written, [text])
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(sorted(EXAMPLES)),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 8), st.text(DAMAGES, max_size=3)), max_size=4),
+)
+def test_a_damaged_answer_is_read_alike_in_any_pieces(name: str, damages: list[tuple[int, int, str]]) -> None:
+    example = EXAMPLES[name]
+    text = example.text
+    for at, gone, instead in damages:
+        text = f"{text[:at]}{instead}{text[at + gone :]}"
+    told = read(example, [text])
+    assert read(example, list(text)) == told
+    assert FAULTY not in told.notes

@@ -104,7 +104,7 @@ def test_what_a_grammar_refers_to_is_written_once() -> None:
             CallSchema("clock", "{}", firm=False),
             CallSchema("clock", '{"type":"integer"}', whole=False, firm=False),
         ),
-        JsonObject(),
+        otherwise=JsonObject(),
     )
 
 

@@ -1,0 +1,12 @@
+"""ServiceNow's Apriel and MiniMax M1: JSON within `<tool_calls>`, as a list or a line each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.chat.parsers.grammar import WrittenJson
+from core.chat.parsers.json_calls import JsonCalls
+
+APRIEL: Final = JsonCalls(
+    WrittenJson("<tool_calls>", "</tool_calls>", listed=True), ("<tool_calls>",), ("</tool_calls>",)
+)
