@@ -29,8 +29,10 @@ from api.openai.audio import MAX_FORM, PATHS, build_audio_routes
 from api.openai.chat import build_chat_route
 from api.openai.completions import build_completion_route
 from api.openai.embeddings import build_embeddings_route
+from api.openai.responses.routes import PATHS as RESPONSES
 from api.openai.responses.routes import build_response_routes
 from api.openai.responses.service import ResponseService
+from api.openai.responses.socket import ResponseSockets
 from api.schema import configure_openapi
 from api.version import read_version
 from core.settings.schema import Settings
@@ -77,6 +79,10 @@ def create_app(
     # Litestar's own middleware does not see requests that match no route, and those need an id and a key as well.
     audio = max(MAX_FORM, settings.server.max_body)
     app.asgi_handler = Guard(
-        app.asgi_handler, settings.server, dict.fromkeys(chain(*PATHS.values()), audio), choose_errors
+        app.asgi_handler,
+        settings.server,
+        dict.fromkeys(chain(*PATHS.values()), audio),
+        choose_errors,
+        dict.fromkeys(RESPONSES, ResponseSockets(responses, live)),
     )
     return app

@@ -151,4 +151,4 @@ class HttpServer:
         from api.transport.uvicorn_guest import EmbeddedUvicorn
 
         app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping)
-        return EmbeddedUvicorn(app, self._limits)
+        return EmbeddedUvicorn(app, self._limits, self._settings.server.max_body)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Set
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 from api.http.codings import Inflated, read_coding
 from api.http.errors import OPENAI_ERRORS, BodyTooLarge, Denied, ErrorDialect
@@ -74,9 +74,12 @@ class Guard:
         settings: ServerSettings,
         limits: Mapping[str, int] | None = None,
         errors: ChooseErrors = lambda *_: OPENAI_ERRORS,
+        sockets: Mapping[str, ASGIApp] | None = None,
     ) -> None:
-        """`limits`: bytes that a body may have at some paths, where that is not `max_body`."""
+        """`limits`: bytes that a body may have at some paths, where that is not `max_body`; `sockets`: what answers
+        WebSockets, by path."""
         self._app = app
+        self._sockets = sockets or {}
         self._errors = errors
         self._key = None if settings.api_key is None else settings.api_key.encode()
         self._local = is_loopback(settings.host)
@@ -88,8 +91,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
-            # No route takes WebSockets, and one that comes to must not find the door open.
-            await send({"type": "websocket.close", "code": 1008, "reason": "WebSockets are not served here."})
+            await self._open_socket(scope, receive, send)
             return
         headers, repeated = _sorted_out(scope["headers"])
         identity = choose_request_id(headers)
@@ -134,9 +136,7 @@ class Guard:
     ) -> None:
         path = scope["path"]
         try:
-            if repeated:
-                told = min(repeated).decode("ascii")
-                raise Denied(400, "repeated_header", f"The request has more than one {told} header; send one.")
+            _check_repeated(repeated)
             self._check_sender(headers)
             if self._is_preflight(scope["method"], headers):
                 await send_bytes(send, 200, b"text/plain", b"", grant_preflight(headers))
@@ -147,6 +147,46 @@ class Guard:
             await _refuse(send, error, scope)
             return
         await self._app(scope, receive if coding is None else Inflated(receive, coding, limit), send)
+
+    async def _open_socket(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+        """The same door: browsers let any page open a WebSocket, so its Origin counts all the more."""
+        headers, repeated = _sorted_out(scope["headers"])
+        state = scope.setdefault("state", {})
+        state["request_id"] = identity = choose_request_id(headers)
+        state["tenant"] = digest_key(find_key(headers))
+        request_id_in_log.set(identity)
+        path = scope["path"]
+        errors = state["errors"] = self._errors(path, headers)
+        started = time.perf_counter()
+        status = 101
+
+        async def send_on(message: Message) -> None:
+            if message["type"] in ("websocket.accept", "websocket.http.response.start"):
+                named = ((name, identity.encode()) for name in errors.id_headers)
+                message["headers"] = [*message["headers"], *named]
+            await send(message)
+
+        try:
+            _check_repeated(repeated)
+            self._check_sender(headers)
+            self._check_body(path, headers)
+            if (app := self._sockets.get(path)) is None:
+                raise Denied(404, "not_found", "There is no WebSocket at this path; /v1/responses has one.")
+            await app(scope, receive, send_on)
+        except BenchtopError as error:
+            refused = errors.write(error, identity)
+            status = refused.status
+            typed = (b"content-type", b"application/json")
+            headed: Message = {
+                "type": "websocket.http.response.start",
+                "status": status,
+                "headers": [typed, *refused.headers],
+            }
+            await send_on(headed)
+            await send_on({"type": "websocket.http.response.body", "body": refused.body, "more_body": False})
+        finally:
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            log.info("websocket", path=_make_legible(path), status=status, ms=milliseconds)
 
     def _check_sender(self, headers: Mapping[bytes, bytes]) -> None:
         """Raises Denied."""
@@ -194,6 +234,13 @@ def _sorted_out(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, byt
                 repeated.add(name)
             found[name] = value
     return found, repeated
+
+
+def _check_repeated(repeated: Set[bytes]) -> None:
+    """Raises Denied."""
+    if repeated:
+        told = min(repeated).decode("ascii")
+        raise Denied(400, "repeated_header", f"The request has more than one {told} header; send one.")
 
 
 def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from core.events import Event
+from core.errors import BenchtopError, Cancelled, ServerStopping
+from core.events import Event, Failed
 
 
 class EventStream(Protocol):
@@ -35,6 +35,14 @@ class LiveStreams:
     def ending(self) -> bool:
         """Whether a request that is cancelled now was cancelled because the server ends."""
         return self._ending
+
+    def blame(self, error: BenchtopError) -> BenchtopError:
+        """The error by its true author: nobody but the server has cancelled a request that ends with it."""
+        return ServerStopping() if isinstance(error, Cancelled) and self._ending else error
+
+    def retell(self, events: Iterable[Event]) -> list[Event]:
+        """The same events, with errors by their true author."""
+        return [Failed(self.blame(event.error)) if isinstance(event, Failed) else event for event in events]
 
     @contextmanager
     def expect(self, beginning: asyncio.Task[EventStream]) -> Iterator[None]:

@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 from api.transport.far_end import has_ended
 from api.transport.half_closed import HalfClosed, find_descriptor
 from api.transport.limits import ConnectionLimits
+from api.transport.rank import Rank
 from api.transport.refused import (
     BAD_FRAMING,
     BODY_INCOMPLETE,
@@ -27,7 +28,9 @@ from api.transport.refused import (
     RequestRefused,
     write_refusal,
 )
-from api.transport.request_head import check_head, find_framing, read_target
+from api.transport.request_head import check_head, find_framing, is_websocket_offer, read_target
+from api.transport.stalling import StallWatch
+from api.transport.websocket import LONGEST_LINE_BYTES, MOST_HEADERS
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -41,15 +44,6 @@ class Parsing(Enum):
     BODY = "body"
 
 
-class Rank(Enum):
-    """Which connections make room first."""
-
-    REFUSED = 0
-    IDLE = 1
-    UNASKED = 2
-    BUSY = 3
-
-
 class Connection(HttpToolsProtocol):
     """Tells `left` when it has ended."""
 
@@ -60,11 +54,16 @@ class Connection(HttpToolsProtocol):
         limits: ConnectionLimits,
         admit: Callable[[Connection], bool],
         left: Callable[[Connection], None],
+        upgrade: Callable[[], asyncio.Protocol],
     ) -> None:
+        """`upgrade` makes what takes over where the client asks for a WebSocket."""
         super().__init__(config, state, {}, asyncio.get_running_loop())
         self._limits = limits
         self._admit = admit
         self._left = left
+        self._upgrade = upgrade
+        self._upgrading = False
+        """Whether what follows the head is a WebSocket's."""
         self._parsing = Parsing.NOTHING
         self._since = self.loop.time()
         """When it connected, began its head, its body or its wait for the next request, or was refused."""
@@ -85,7 +84,7 @@ class Connection(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self.half_closed: HalfClosed | None = None
         """Of a client that has sent its last byte while it waited for an answer."""
-        self._unwritten = (0, 0.0)
+        self._stalled = StallWatch(limits.write_seconds)
 
     # What the transport tells.
 
@@ -122,8 +121,12 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if self._upgrading:
+                self._hand_over(rest)
+                return
             self._stay()
-            if rest := data[upgrade.args[0] :]:
+            if rest:
                 self._feed(rest)
             return
         if self._parsing is Parsing.NOTHING or self._fed or self._began:
@@ -132,6 +135,15 @@ class Connection(HttpToolsProtocol):
         self._unparsed += len(data)
         if self._unparsed > self._limits.head_bytes:
             raise RequestRefused(HEAD_TOO_LARGE if self._parsing is Parsing.HEAD else BAD_FRAMING)
+
+    def _hand_over(self, rest: bytes) -> None:
+        self._left(self)
+        self.connections.discard(self)
+        taker = self._upgrade()
+        taker.connection_made(self.transport)
+        lines = [b"GET %b HTTP/1.1" % self.url, *(b"%b: %b" % header for header in self.headers)]
+        self.transport.set_protocol(taker)
+        taker.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def _stay(self) -> None:
         """Go on in the old protocol: whether to change it is for the server to decide (RFC 9110, section 7.8). Clients
@@ -201,6 +213,9 @@ class Connection(HttpToolsProtocol):
         scope["method"] = method.decode("ascii")
         scope["http_version"] = version
         self._set_target()
+        if self._asks_for_websocket(version, method):
+            self._upgrading = True
+            return
         self._offered = find_framing(self.headers) if self.parser.should_upgrade() else None
         self._parsing, self._lines, self._head = Parsing.BODY, 0, 0
         previous, now = self.cycle, self.loop.time()
@@ -225,6 +240,18 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _asks_for_websocket(self, version: str, method: bytes) -> bool:
+        """Whether nothing but that is asked for, so that it need not be answered as a request."""
+        idle = self._running is None and not self.pipeline and self.half_closed is None
+        return (
+            idle
+            and self.parser.should_upgrade()
+            and is_websocket_offer(version, method, self.headers)
+            and self.url.isascii()
+            and max(len(self.url), *(len(name) + len(value) for name, value in self.headers)) < LONGEST_LINE_BYTES
+            and len(self.headers) <= MOST_HEADERS
+        )
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application, now: float) -> None:
         self._running, self._since, self._fed_at, self._body = cycle, now, now, len(cycle.body)
@@ -251,7 +278,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._offered is not None:
+        if self._offered is not None or self._upgrading:
             return
         super().on_message_complete()
         self._parsing = Parsing.NOTHING
@@ -337,7 +364,7 @@ class Connection(HttpToolsProtocol):
         """Close it if it has had its time."""
         limits, waited = self._limits, now - self._since
         cycle = self._running
-        if self._has_stalled(now):
+        if self._stalled.has_stalled(self.transport, now):
             self.transport.abort()
         elif cycle is not None:
             self._check_request(cycle, now)
@@ -366,15 +393,6 @@ class Connection(HttpToolsProtocol):
             waited > limits.body_seconds and self._body < waited * limits.body_rate
         ):
             self._refuse(TOO_SLOW)
-
-    def _has_stalled(self, now: float) -> bool:
-        """Whether the client has read nothing for too long of what is ready for it."""
-        size, since = self._unwritten
-        waiting = self.transport.get_write_buffer_size()
-        if waiting == 0 or waiting != size:
-            self._unwritten = (waiting, now)
-            return False
-        return now - since > self._limits.write_seconds
 
     def look_for_client(self, now: float) -> None:
         """Whether a client that has sent its last byte is there still; if not, its request is over."""

@@ -9,6 +9,7 @@ from uvicorn.server import ServerState
 
 from api.transport.connection import Connection
 from api.transport.limits import ConnectionLimits
+from api.transport.websocket import WebSocketConnection
 from core.telemetry.log import get_logger
 
 TICK_SECONDS = 0.1
@@ -22,11 +23,17 @@ class Crowd:
         self._config = config
         self._state = state
         self._limits = limits
-        self._all: set[Connection] = set()
+        self._all: set[Connection | WebSocketConnection] = set()
 
     def connect(self) -> Connection:
         """A protocol for a connection that was just taken."""
-        return Connection(self._config, self._state, self._limits, self._admit, self._all.discard)
+        return Connection(self._config, self._state, self._limits, self._admit, self._all.discard, self._upgrade)
+
+    def _upgrade(self) -> WebSocketConnection:
+        """A protocol for a connection that leaves HTTP."""
+        taker = WebSocketConnection(self._config, self._state, self._limits, self._all.discard)
+        self._all.add(taker)
+        return taker
 
     async def tend(self) -> None:
         """Look after all connections, until cancelled."""

@@ -46,6 +46,12 @@ def find_framing(headers: HeaderList) -> bytes | None:
     return None
 
 
+def is_websocket_offer(version: str, method: bytes, headers: HeaderList) -> bool:
+    """Whether a request without a body offers that protocol, and no other (RFC 6455, section 4.1)."""
+    offered = [value.strip().lower() for name, value in headers if name == b"upgrade"]
+    return version == "1.1" and method == b"GET" and offered == [b"websocket"] and find_framing(headers) is None
+
+
 def read_target(url: bytes) -> Target:
     """Raises RequestRefused for what is neither a path nor a whole address (RFC 9112, section 3.2)."""
     try:

@@ -17,13 +17,18 @@ from api.transport.limits import ConnectionLimits
 class EmbeddedUvicorn(uvicorn.Server):
     """Leaves signals to the host, says when it listens, and bounds what connections may take."""
 
-    def __init__(self, app: Litestar, limits: ConnectionLimits) -> None:
+    def __init__(self, app: Litestar, limits: ConnectionLimits, largest_message: int) -> None:
+        """`largest_message`: bytes that one may have which comes over a WebSocket."""
         config = uvicorn.Config(
             app,
             interface="asgi3",
             http="httptools",
             loop="none",
+            # `api.transport.connection` changes over to it.
             ws="none",
+            ws_max_size=largest_message,
+            ws_per_message_deflate=False,
+            ws_ping_timeout=None,
             lifespan="off",
             log_config=None,
             access_log=False,

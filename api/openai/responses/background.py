@@ -12,7 +12,7 @@ from api.http.answer import DONE, HEADERS, PING
 from api.http.leaving import run_while_connected
 from api.http.live import LiveStreams
 from api.openai.responses.writer import ResponseWriter
-from core.errors import BenchtopError, Busy, Cancelled, RequestError, ServerStopping
+from core.errors import BenchtopError, Busy, Cancelled, RequestError
 from core.events import Failed
 from core.telemetry.log import get_logger
 
@@ -127,13 +127,11 @@ class BackgroundRun:
             await stream.admitted()
             self._add(self.writer.start())
             async for events in stream:
-                self._add(self.writer.write(events))
+                self._add(self.writer.write(events if self._cancelled else self._live.retell(events)))
 
     def _fail(self, error: BenchtopError) -> None:
-        if self._live.ending and isinstance(error, Cancelled) and not self._cancelled:
-            error = ServerStopping()
         if not self.writer.over:
-            self._add(self.writer.write([Failed(error)]))
+            self._add(self.writer.write([Failed(error if self._cancelled else self._live.blame(error))]))
 
     def _add(self, frames: list[bytes]) -> None:
         self.events.add(frames, ended=self.writer.over)

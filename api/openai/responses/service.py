@@ -12,6 +12,7 @@ from api.http.live import LiveStreams
 from api.http.settle import JsonBody
 from api.openai.responses.background import BackgroundRun, BackgroundRuns
 from api.openai.responses.frames import Framing
+from api.openai.responses.kinds import KIND
 from api.openai.responses.resource import ResponseResource
 from api.openai.responses.store import ResponseStore, StoredResponse
 from api.openai.responses.translation import (
@@ -25,9 +26,9 @@ from api.openai.responses.translation import (
     tell_sampling,
     translate_response,
 )
-from api.openai.responses.wire import InputItem, ReferenceItem, ResponseRequest
+from api.openai.responses.wire import InputItem, ReferenceItem, ResponseRequest, SocketRequest
 from api.openai.responses.writer import ResponseWriter, WantedDetails
-from core.errors import ContextExceeded
+from core.errors import ContextExceeded, RequestError
 from core.requests import Generation
 from core.serving.host import Traits
 from core.serving.stream import Stream
@@ -35,6 +36,7 @@ from core.snapshots import ModelKind
 from core.workbench import Workbench
 
 BODY = JsonBody(ResponseRequest)
+MESSAGE = JsonBody(SocketRequest)
 
 Begin = Callable[[], Coroutine[object, object, Stream]]
 
@@ -52,6 +54,12 @@ class ResponseClient(Struct, frozen=True):
     @property
     def owners(self) -> tuple[str, ...]:
         return (self.connection, self.tenant) if self.connection else (self.tenant,)
+
+
+class SocketRead(Struct, frozen=True):
+    read: ReadRequest
+    generates: bool
+    """Whether an answer is wanted; else the input is kept for the next request to go on from."""
 
 
 class Prepared(Struct, frozen=True):
@@ -77,6 +85,18 @@ class ResponseService:
         """From any thread. Raises RequestError."""
         settled = BODY.decode(raw)
         return read_request(settled.body, settled.ignored)
+
+    def read_message(self, raw: bytes) -> SocketRead:
+        """The same for a message of a WebSocket, as whose part errors are told in the stream that it names."""
+        kind = KIND.decode(raw).body.type
+        if kind != "response.create":
+            told = "none" if kind is None else repr(kind[:64])
+            raise RequestError(f"The message's type is {told}; this server takes `response.create`.", "type")
+        settled = MESSAGE.decode(raw)
+        body = settled.body
+        if body.background:
+            raise RequestError("Over a WebSocket nothing is answered in the background; leave it out.", "background")
+        return SocketRead(read_request(body, settled.ignored), generates=body.generate is not False)
 
     def prepare(self, read: ReadRequest, client: ResponseClient, framing: Framing | None) -> Prepared:
         """Raises RequestError, ModelNotFound; nothing is loaded yet."""

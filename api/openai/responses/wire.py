@@ -261,3 +261,12 @@ class ResponseRequest(GenerationFields, frozen=True):
     safety_identifier: Annotated[str, Meta(max_length=1024)] | None = None
     user: Annotated[str, Meta(max_length=1024)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+
+class SocketRequest(ResponseRequest, frozen=True):
+    """A message of a WebSocket that asks for a response."""
+
+    type: Literal["response.create"] = "response.create"
+    stream_id: Annotated[str, Meta(min_length=1, max_length=256, pattern="^[A-Za-z0-9_.-]+$")] | None = None
+    """Which of several streams of answers this is a part of; answers of one stream come one after the other."""
+    generate: bool | None = None

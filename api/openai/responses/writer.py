@@ -79,7 +79,8 @@ class ResponseWriter:
         self._telling = telling
         self._events = EventWriter(framing)
         self._done = done
-        self._begun = False
+        self.begun = False
+        """Whether anything was written."""
         self._items: list[OutputItem] = []
         self._open: OpenItem | None = None
 
@@ -89,15 +90,15 @@ class ResponseWriter:
 
     def begin(self) -> list[bytes]:
         """The events that come before all others, where they were not written yet."""
-        if not self._begun:
-            self._begun = True
+        if not self.begun:
+            self.begun = True
             self._tell("response.created")
             self._tell("response.in_progress")
         return self._events.take()
 
     def queue(self) -> list[bytes]:
         """The same for a response that waits for its turn."""
-        self._begun = True
+        self.begun = True
         self.resource = replace(self.resource, status="queued")
         self._tell("response.created")
         self._tell("response.queued")

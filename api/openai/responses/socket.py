@@ -1,0 +1,208 @@
+"""/v1/responses over a WebSocket: messages ask for responses, whose events come back as messages.
+
+Answers of one stream come one after the other; a client may name several streams, which run side by side. What is not
+to be stored can still be gone on from, over the same connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from api.http.errors import Detail, translate_error
+from api.http.live import LiveStreams
+from api.http.settle import LONG_BODY_BYTES
+from api.http.sockets import KEY, SocketWork
+from api.openai.responses.frames import MESSAGES, Framing, frame_lane
+from api.openai.responses.resource import ENCODER
+from api.openai.responses.service import Prepared, ResponseClient, ResponseService, SocketRead
+from core.errors import BenchtopError, Busy, Cancelled, RequestError
+from core.events import Failed
+from core.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Scope, Send
+
+MOST_REQUESTS: Final = 32
+"""Requests of one connection that may run or wait for others of it."""
+MOST_WAITING_BYTES: Final = 32 * 1024 * 1024
+"""Of their messages."""
+
+log = get_logger(__name__)
+
+
+class _Lane(Struct):
+    stream_id: object = None
+
+
+class SocketError(Struct, kw_only=True):
+    """What a client is told instead of a response's events."""
+
+    type: str = "error"
+    status: int
+    error: Detail
+    headers: Mapping[str, str] | UnsetType = UNSET
+    stream_id: str | UnsetType = UNSET
+
+
+class ResponseSockets:
+    """An ASGI application for the WebSockets of all clients."""
+
+    def __init__(self, service: ResponseService, live: LiveStreams) -> None:
+        self._service = service
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message: Any = await receive()
+        if message["type"] != "websocket.connect":
+            return
+        accept: Any = {"type": "websocket.accept", "subprotocol": None, "headers": []}
+        await send(accept)
+        state = scope["state"]
+        tenant = str(state["tenant"])
+        client = ResponseClient(tenant, str(state["request_id"]), connection=f"{tenant}/{secrets.token_hex(8)}")
+        session = ResponseSession(self._service, self._live, client, state[KEY], send)
+        try:
+            await session.serve(receive)
+        finally:
+            await session.end()
+
+
+class ResponseSession:
+    """One connection."""
+
+    def __init__(
+        self, service: ResponseService, live: LiveStreams, client: ResponseClient, work: SocketWork, send: Send
+    ) -> None:
+        self._service = service
+        self._live = live
+        self._client = client
+        self._work = work
+        self._send = send
+        self._last: dict[str | None, asyncio.Task[None]] = {}
+        """The newest answer of each stream, which the next one waits for."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting_bytes = 0
+
+    async def serve(self, receive: Receive) -> None:
+        """Returns when the client has left."""
+        while True:
+            message: Any = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                await self._tell(RequestError("A message must be text, JSON in UTF-8."), None)
+            else:
+                await self._take(text.encode())
+
+    async def end(self) -> None:
+        """Cancel what is being answered, and forget what this connection alone could go on from."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._service.store.forget(self._client.connection)
+
+    async def _take(self, raw: bytes) -> None:
+        lane = None
+        try:
+            lane = _find_lane(raw)
+            if len(self._tasks) >= MOST_REQUESTS or self._waiting_bytes + len(raw) > MOST_WAITING_BYTES:
+                raise Busy("answering this connection", len(self._tasks), 1)
+            asked = await self._read(raw)
+        except BenchtopError as error:
+            await self._tell(error, lane)
+            return
+        task = asyncio.create_task(self._answer(asked, lane, self._last.get(lane)), name="websocket-response")
+        self._last[lane] = task
+        self._tasks.add(task)
+        self._waiting_bytes += len(raw)
+        task.add_done_callback(lambda done: self._finish(done, lane, len(raw)))
+
+    def _finish(self, task: asyncio.Task[None], lane: str | None, size: int) -> None:
+        self._tasks.discard(task)
+        self._waiting_bytes -= size
+        if self._last.get(lane) is task:
+            del self._last[lane]
+
+    async def _read(self, raw: bytes) -> SocketRead:
+        if len(raw) <= LONG_BODY_BYTES:
+            return self._service.read_message(raw)
+        return await self._service.workbench.lanes.long_reading.run(self._service.read_message, raw)
+
+    async def _answer(self, asked: SocketRead, lane: str | None, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        # A client that has left is told nothing.
+        with self._work.run(), suppress(OSError):
+            try:
+                framing = MESSAGES if lane is None else frame_lane(lane)
+                await self._stream(asked, framing)
+            except BenchtopError as error:
+                await self._tell(error, lane)
+            except Exception as error:
+                if isinstance(error, OSError):
+                    raise
+                log.error("a response over a WebSocket failed", cause=error)
+                await self._tell(BenchtopError("The server failed unexpectedly; its log says why."), lane)
+
+    async def _stream(self, asked: SocketRead, framing: Framing) -> None:
+        """Raises BenchtopError for what fails before the first event."""
+        prepared = self._service.prepare(asked.read, self._client, framing)
+        if not asked.generates:
+            await self._send_all(prepared.writer.finish_empty())
+            return
+        try:
+            await self._generate(prepared)
+        except BenchtopError as error:
+            blamed = self._live.blame(error)
+            if not prepared.writer.begun:
+                raise blamed from error
+            await self._send_all(prepared.writer.write([Failed(blamed)]))
+
+    async def _generate(self, prepared: Prepared) -> None:
+        beginning = asyncio.create_task(prepared.begin())
+        with self._live.expect(beginning):
+            try:
+                stream = await beginning
+            except asyncio.CancelledError:
+                if self._live.ending and beginning.cancelled():
+                    raise Cancelled from None
+                raise
+        with self._live.hold(stream):
+            await stream.admitted()
+            await self._send_all(prepared.writer.begin())
+            async for events in stream:
+                await self._send_all(prepared.writer.write(self._live.retell(events)))
+
+    async def _send_all(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            message: Any = {"type": "websocket.send", "text": frame.decode(), "bytes": None}
+            await self._send(message)
+
+    async def _tell(self, error: BenchtopError, lane: str | None) -> None:
+        refused = translate_error(error)
+        told = SocketError(
+            status=refused.status,
+            error=refused.error,
+            headers=dict(refused.headers) or UNSET,
+            stream_id=UNSET if lane is None else lane,
+        )
+        with suppress(OSError):
+            await self._send_all([ENCODER.encode(told)])
+
+
+def _find_lane(raw: bytes) -> str | None:
+    """The stream that a message names, so that it can be told there what is wrong with the message."""
+    try:
+        lane = msgspec.json.decode(raw, type=_Lane).stream_id
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return lane if isinstance(lane, str) and len(lane) <= 256 else None
