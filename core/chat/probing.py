@@ -7,20 +7,26 @@ does not know may fail, or write Python's idea of a list, or silently leave the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import product
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.chat.plain import NoTools, TemplateForm
-from core.chat.wire import Rendered, TemplateBroken, TemplateRefused, TemplateReply
+from core.chat.plain import NoTools, TemplateForm, ThoughtPlace
+from core.chat.reasoning import WATCHED_WORDS, Sample, ThinkingControl, Try, find_switches_on, study_thinking
+from core.chat.wire import Compiled, Rendered, TemplateBroken, TemplateRefused, TemplateReply
 from core.requests import Message, Role, TextPart, Tool, ToolCall
 
 SYSTEM_WORDS, USER_WORDS, MORE_WORDS = "quietharbour", "copperlantern", "velvetorchard"
 ASSISTANT_WORDS, RESULT_WORDS, ARGUMENT_WORDS = "marblefalcon", "saffronglacier", "amberwillow"
+THOUGHT_WORDS = "emberthicket"
+LOOKED_FOR: Final = tuple(sorted({*WATCHED_WORDS, Role.DEVELOPER.value}))
+"""Words that are looked for among a template's texts."""
 RAW: Final = re.compile(
     rf"""["']text["']\s*:\s*["'](?:{SYSTEM_WORDS}|{USER_WORDS}|{MORE_WORDS}|{ASSISTANT_WORDS}|{RESULT_WORDS})"""
+    rf"""|["']thinking["']\s*:\s*["']{THOUGHT_WORDS}"""
 )
 """How a list of parts looks where a template writes the list itself and not its texts."""
 GO: Final = re.compile(r"\{\{-?\s*(?:(?:range|if|with|template|block|define)\s+[.$\"]|else\b|end\b|[.$]\w)")
@@ -32,9 +38,8 @@ TOOL: Final = Tool(
     '{"type":"object","properties":{"topic":{"type":"string","description":"What to look up."}},"required":["topic"]}',
 )
 CALL: Final = ToolCall("call00001", "look_up", f'{{"topic":"{ARGUMENT_WORDS}"}}')
-
-Try = Callable[[Sequence[Message], TemplateForm, Sequence[Tool]], TemplateReply]
-"""Renders a conversation in a form, with tools; may raise what the process raises."""
+OTHER_CALL: Final = replace(CALL, id="call00002")
+LONG_CALL: Final = replace(CALL, id="call_0123456789abcdef")
 
 
 class Study(Struct, frozen=True):
@@ -45,10 +50,11 @@ class Study(Struct, frozen=True):
     """Why the template cannot be used at all."""
     loses: bool = False
     """It renders, and nothing of what the user said is in it."""
+    control: ThinkingControl = ThinkingControl()
 
 
-def study_template(source: str, attempt: Try, *, developer: bool) -> Study:
-    """`developer` tells that the template names that role."""
+def study_template(source: str, attempt: Try, compiled: Compiled = Compiled()) -> Study:
+    """`compiled` is what was read of the template."""
     said: list[TemplateReply] = []
     for no_tools in NoTools:
         form, replies = _content(
@@ -67,12 +73,13 @@ def study_template(source: str, attempt: Try, *, developer: bool) -> Study:
     )
     form = _content(attempt, form, Role.ASSISTANT, turns)[0] or form
     form = _with_tools(attempt, form)
-    if developer:
+    if Role.DEVELOPER.value in compiled.words:
         knowing = replace(form, developer=True)
         asked = (_build_message(Role.DEVELOPER, SYSTEM_WORDS), _build_message(Role.USER, USER_WORDS))
-        if _keeps_words(attempt(asked, knowing, ()), SYSTEM_WORDS, USER_WORDS):
+        if _keeps_words(attempt(Sample(asked), knowing), SYSTEM_WORDS, USER_WORDS):
             form = knowing
-    return Study(form)
+    form = _with_thoughts(attempt, form, compiled)
+    return Study(form, control=study_thinking(attempt, form, compiled))
 
 
 def _build_unheard(source: str, replies: Sequence[TemplateReply]) -> Study:
@@ -94,12 +101,12 @@ def _content(
     words = [message.text for message in messages if message.role is role]
     listed = replace(form, parts=form.parts | {role}, lists=form.lists - {role})
     several = replace(form, lists=form.lists | {role})
-    as_text = attempt(messages, form, tools)
-    as_several = attempt([_double_message(message, role) for message in messages], several, tools)
+    as_text = attempt(Sample(messages, tools), form)
+    as_several = attempt(Sample([_double_message(message, role) for message in messages], tools), several)
     takes_several = _keeps_words(as_several, *words, *(f"{word}too" for word in words))
     if _keeps_words(as_text, *words):
         return (several if takes_several else form), ()
-    as_list = attempt(messages, listed, tools)
+    as_list = attempt(Sample(messages, tools), listed)
     if _keeps_words(as_list, *words):
         return (replace(several, parts=listed.parts) if takes_several else listed), ()
     return None, (as_text, as_list)
@@ -112,16 +119,47 @@ def _with_system(attempt: Try, form: TemplateForm) -> TemplateForm:
 
 
 def _with_tools(attempt: Try, form: TemplateForm) -> TemplateForm:
-    calling = Message(Role.ASSISTANT, (), tool_calls=(CALL,))
-    result = replace(_build_message(Role.TOOL, RESULT_WORDS), name=CALL.name, tool_call_id=CALL.id)
-    asked = (_build_message(Role.USER, USER_WORDS), calling, result)
-    written = replace(form, objects=False)
-    as_object = attempt(asked, form, (TOOL,))
-    if not _keeps_words(as_object, ARGUMENT_WORDS, USER_WORDS) or _is_python(as_object):
-        as_json = attempt(asked, written, (TOOL,))
-        if _keeps_words(as_json, ARGUMENT_WORDS, USER_WORDS):
+    asked = _call_tool(CALL)
+    for null, objects in product((False, True), (True, False)):
+        written = replace(form, null=null, objects=objects)
+        reply = attempt(Sample(asked, (TOOL,)), written)
+        if _keeps_words(reply, ARGUMENT_WORDS, USER_WORDS) and not _is_python(reply):
             form = written
+            break
+    if isinstance(attempt(Sample(asked, (TOOL,)), form), Rendered):
+        long = attempt(Sample(_call_tool(LONG_CALL), (TOOL,)), form)
+        form = replace(form, short_ids=not isinstance(long, Rendered))
+        several = Sample(_call_tool(CALL, OTHER_CALL), (TOOL,))
+        single = replace(form, single_calls=True)
+        if not isinstance(attempt(several, form), Rendered) and isinstance(attempt(several, single), Rendered):
+            form = single
     return _content(attempt, form, Role.TOOL, asked, (TOOL,))[0] or form
+
+
+def _with_thoughts(attempt: Try, form: TemplateForm, compiled: Compiled) -> TemplateForm:
+    """The form with the place where thoughts are looked for: before a call, where most templates keep them, or in the
+    last message."""
+    on = find_switches_on(compiled)
+    said = replace(_build_message(Role.ASSISTANT, ASSISTANT_WORDS), reasoning=THOUGHT_WORDS)
+    samples = (
+        Sample(_call_tool(CALL, thought=THOUGHT_WORDS), (TOOL,), on),
+        Sample((_build_message(Role.USER, USER_WORDS), said), arguments=on, prompt=False),
+    )
+    for place in ThoughtPlace:
+        placed = replace(form, thought=place)
+        if place is not ThoughtPlace.NOWHERE and any(
+            _keeps_words(attempt(sample, placed), THOUGHT_WORDS, USER_WORDS) for sample in samples
+        ):
+            return placed
+    return form
+
+
+def _call_tool(*calls: ToolCall, thought: str = "") -> tuple[Message, ...]:
+    """A question, calls, and their results."""
+    calling = Message(Role.ASSISTANT, (), tool_calls=calls, reasoning=thought)
+    result = _build_message(Role.TOOL, RESULT_WORDS)
+    results = (replace(result, name=call.name, tool_call_id=call.id) for call in calls)
+    return _build_message(Role.USER, USER_WORDS), calling, *results
 
 
 def _is_python(reply: TemplateReply) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 from core.chat.wire import (
@@ -31,9 +32,10 @@ class TemplateProcess:
     Orders are served one at a time; `close` may be called from any thread, and ends one under way.
     """
 
-    def __init__(self, source: str, seconds: float = ORDER_SECONDS) -> None:
-        """`seconds` are those that an order may take."""
+    def __init__(self, source: str, seconds: float = ORDER_SECONDS, words: Sequence[str] = ()) -> None:
+        """`seconds` are those that an order may take; `words` are looked for among the source's texts."""
         self._source = source
+        self._words = tuple(words)
         self._seconds = seconds
         self._turn = threading.Lock()
         self._closed = False
@@ -84,7 +86,7 @@ class TemplateProcess:
         return ConfinedProcess("core.chat.worker", Report, REPORT_BYTES)  # type: ignore[arg-type]
 
     def _compiled(self, child: ConfinedProcess[Report]) -> Compiled | TemplateBroken:
-        match self._ask(child, Compile(self._source)):
+        match self._ask(child, Compile(self._source, self._words)):
             case Compiled() as compiled:
                 self._compiles = True
                 return compiled

@@ -40,6 +40,7 @@ class PromptEncoder:
             conversation.messages,
             conversation.template_arguments,
             tools=conversation.tools,
+            continued=conversation.continued,
             writing=self._writing,
         )
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NoReturn
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension, LoopControlExtension
 from jinja2.parser import Parser
 from jinja2.runtime import Macro
@@ -20,10 +20,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from core.chat.marks import BREAK, CLOSE, OPEN
-from core.chat.wire import MOST_CHARACTERS, Compiled, Rendered, TemplateBroken, TemplateRefused
+from core.chat.wire import MOST_CHARACTERS, MOST_VARIABLES, Compiled, Rendered, TemplateBroken, TemplateRefused
 
 FOLDING: Final = frozenset({"lower", "upper", "capitalize", "title", "swapcase", "casefold"})
 SPLITTING: Final = frozenset({"replace", "split", "rsplit", "partition", "rpartition"})
+LONGEST_NAME_CHARACTERS: Final = 64
 BEYOND_ASCII: Final = re.compile(f"[^\x00-\x7f{OPEN}{CLOSE}{BREAK}]")
 
 
@@ -79,10 +80,16 @@ class Sandbox:
         self._environment = _environment()
         self._template: jinja2.Template | None = None
 
-    def compile(self, source: str) -> Compiled | TemplateBroken:
+    def compile(self, source: str, words: Sequence[str] = ()) -> Compiled | TemplateBroken:
+        """Of `words` it is told which ones stand in the source as texts."""
         try:
             tree = self._environment.parse(source)
-            told = Compiled(tuple(dict.fromkeys(_find_replaced(tree))), _folds(tree), _names_developer(tree))
+            told = Compiled(
+                tuple(dict.fromkeys(_find_replaced(tree))),
+                _folds(tree),
+                _find_words(tree, words),
+                _find_variables(tree),
+            )
             self._template = self._environment.from_string(source)
         except Exception as error:  # noqa: BLE001 -- the edge of code that is not ours: whatever it raises is told
             return TemplateBroken(_describe_error(error))
@@ -182,5 +189,12 @@ def _folds(tree: nodes.Template) -> bool:
     return bool(FOLDING & (called | {each.name for each in tree.find_all(nodes.Filter)}))
 
 
-def _names_developer(tree: nodes.Template) -> bool:
-    return any(each.value == "developer" for each in tree.find_all(nodes.Const))
+def _find_words(tree: nodes.Template, words: Sequence[str]) -> tuple[str, ...]:
+    texts = {each.value for each in tree.find_all(nodes.Const) if isinstance(each.value, str)}
+    return tuple(word for word in words if word in texts)
+
+
+def _find_variables(tree: nodes.Template) -> tuple[str, ...]:
+    return tuple(sorted(name for name in meta.find_undeclared_variables(tree) if len(name) < LONGEST_NAME_CHARACTERS))[
+        :MOST_VARIABLES
+    ]

@@ -8,6 +8,7 @@ made; one that is of no use is told of then, and ChatML is written instead.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import Final
 
 from msgspec import Struct
@@ -15,13 +16,14 @@ from msgspec.structs import replace
 
 from core.chat.chatml import SPELLINGS, write_chatml
 from core.chat.plain import GUIDING, TemplateForm, Writing, fold_system, write_messages, write_tools
-from core.chat.probing import study_template
+from core.chat.probing import LOOKED_FOR, study_template
 from core.chat.process import ORDER_SECONDS, TemplateProcess
+from core.chat.reasoning import Sample, ThinkingControl
 from core.chat.wire import Compiled, Render, Rendered, TemplateBroken, TemplateRefused, TemplateReply
 from core.confined.process import ProcessEnded
 from core.errors import RequestError, TemplateFailed
 from core.foreign_text import make_printable
-from core.requests import Message, Role, Scalar, Tool
+from core.requests import Message, Role, Scalar, TextPart, Tool
 from core.telemetry.log import get_logger
 
 RESERVED: Final = frozenset(
@@ -44,6 +46,8 @@ NO_SYSTEM: Final = "Its chat template takes no system message: one goes before t
 LOSES: Final = "Its chat template leaves out what the user says."
 MOVED: Final = "The chat template takes no system message; it stands before the user's words."
 LOST: Final = "The chat template leaves out or rewrites some of the words that were sent."
+STAND_IN: Final = "velvetorchard"
+"""Stands for words that are put in later; letters alone, so that no template does anything with it."""
 SENDERS: Final = frozenset({Role.USER.value, *(role.value for role in GUIDING)})
 """Roles whose words are all to be in the prompt."""
 
@@ -55,6 +59,8 @@ class Rendering(Struct, frozen=True):
 
     text: str
     notes: tuple[str, ...] = ()
+    thinking: bool = False
+    """Whether it ends amid a thought that is to be continued."""
 
 
 class ChatTemplate:
@@ -80,6 +86,8 @@ class ChatTemplate:
         self._process: TemplateProcess | None = None
         """None where ChatML is written."""
         self._compiled = Compiled()
+        self.control = ThinkingControl()
+        """What it lets one say of thinking."""
         self.notes: tuple[str, ...] = ()
         if not source or not source.strip():
             self.notes = (ABSENT,)
@@ -103,12 +111,14 @@ class ChatTemplate:
         *,
         tools: Sequence[Tool] = (),
         add_generation_prompt: bool = True,
+        continued: bool = False,
         writing: Writing = Writing(),
     ) -> Rendering:
-        """The prompt's text, up to where the assistant is to speak.
+        """The prompt's text, up to where the assistant is to speak; where the last message is `continued`, up to its
+        last word.
 
-        Raises RequestError where the template refuses the messages or cannot take an argument, TemplateFailed where
-        the fault is the template's own.
+        Raises RequestError where the template refuses the messages, cannot take an argument or leaves out what is to be
+        continued, TemplateFailed where the fault is the template's own.
         """
         for name in arguments or {}:
             if name in RESERVED:
@@ -116,7 +126,7 @@ class ChatTemplate:
         extra = {name: writing.text(it) if isinstance(it, str) else it for name, it in (arguments or {}).items()}
         asked = _RenderKey(messages, extra, tools, add_generation_prompt, writing)
         try:
-            return self._rendered(asked)
+            return self._continue_last(asked) if continued else self._rendered(asked)
         except UnicodeEncodeError as error:
             raise RequestError(
                 "A message holds half a surrogate pair, which is no character; send text as UTF-8.", "messages"
@@ -138,25 +148,56 @@ class ChatTemplate:
         try:
             # Half a surrogate in a source is no reason to do without the rest.
             source = source.encode("utf-8", "replace").decode()
-            self._process = TemplateProcess(source, seconds)
+            self._process = TemplateProcess(source, seconds, LOOKED_FOR)
             compiled = self._process.compile()
             if isinstance(compiled, Compiled):
                 self._compiled = compiled
-                study = study_template(source, self._attempt, developer=compiled.developer)
-                self._form, problem = study.form, study.problem
+                study = study_template(source, self._attempt, compiled)
+                self._form, self.control, problem = study.form, study.control, study.problem
                 self.notes = (*((LOSES,) if study.loses else ()), *(() if study.form.system else (NO_SYSTEM,)))
             else:
                 problem = f"it is no Jinja that can be read: {compiled.words}"
-                problem = study_template(source, lambda *_: compiled, developer=False).problem or problem
+                problem = study_template(source, lambda *_: compiled).problem or problem
         except ProcessEnded as error:
             problem = f"it {error}"
         if problem:
             self.close()
             self._process, self._form, self._compiled = None, TemplateForm(), Compiled()
+            self.control = ThinkingControl()
             self.notes = (UNUSABLE.format(_quote_words(problem)),)
 
-    def _attempt(self, messages: Sequence[Message], form: TemplateForm, tools: Sequence[Tool]) -> TemplateReply:
-        return self._tried(_RenderKey(messages, {}, tools, True, Writing()), form).reply
+    def _attempt(self, sample: Sample, form: TemplateForm) -> TemplateReply:
+        asked = _RenderKey(sample.messages, sample.arguments, sample.tools, sample.prompt, Writing())
+        return self._tried(asked, form).reply
+
+    def _continue_last(self, asked: _RenderKey) -> Rendering:
+        """Render the last message with other words in place of its own, and cut there: a template may trim them, or end
+        the turn behind them."""
+        *before, last = asked.messages
+        if last.role is not Role.ASSISTANT or last.tool_calls:
+            raise RequestError(
+                "Only a last message of the assistant's can be continued, and none that asks for tools.", "messages"
+            )
+        if not last.text and not last.reasoning:
+            return self._rendered(replace(asked, messages=before, add_generation_prompt=True))
+        stand_in = f"{STAND_IN}{token_hex(8)}"
+        thinking = not last.text
+        words = asked.writing.text(last.reasoning if thinking else last.text)
+        other = (
+            replace(last, parts=(TextPart(STAND_IN),), reasoning=stand_in)
+            if thinking
+            else replace(last, parts=(TextPart(stand_in),))
+        )
+        rendering = self._rendered(replace(asked, messages=(*before, other), add_generation_prompt=False))
+        at = rendering.text.rfind(stand_in)
+        if at < 0:
+            what = "thinks" if thinking else "says"
+            raise RequestError(
+                f"The chat template of {self._model} leaves out what the assistant {what} last, so it cannot be "
+                "continued.",
+                "messages",
+            )
+        return replace(rendering, text=rendering.text[:at] + words, thinking=thinking)
 
     def _rendered(self, asked: _RenderKey) -> Rendering:
         guided = any(message.role in GUIDING for message in asked.messages)

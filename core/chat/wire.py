@@ -13,6 +13,8 @@ MOST_SOURCE_CHARACTERS: Final = 1_000_000
 """Characters that a template may have; the longest in use have some twenty thousand."""
 REPORT_BYTES: Final = 4 * MOST_CHARACTERS + 1024
 """More than any report that keeps to MOST_CHARACTERS."""
+MOST_VARIABLES: Final = 500
+"""Of a template that are told."""
 MOST_WORDS_CHARACTERS: Final = 600
 """Characters of a template's complaint that are passed on."""
 
@@ -21,6 +23,8 @@ class Compile(Struct, frozen=True, tag="compile"):
     """Take this Jinja source for all that follow."""
 
     source: str
+    words: tuple[str, ...] = ()
+    """To look for among its texts."""
 
 
 class Render(Struct, frozen=True, tag="render"):
@@ -36,8 +40,10 @@ class Compiled(Struct, frozen=True, tag="compiled"):
     """What it replaces or splits texts at, with what it puts there."""
     folds: bool = False
     """It writes some text in other cases."""
-    developer: bool = False
-    """It names the role of that name."""
+    words: tuple[str, ...] = ()
+    """Of the words that were to be looked for, those that it names."""
+    variables: tuple[str, ...] = ()
+    """Names that it reads and that are no names of its own, or not everywhere."""
 
 
 class Rendered(Struct, frozen=True, tag="rendered"):

@@ -35,7 +35,7 @@ def _obey_order(sandbox: Sandbox, order: Order) -> Report:
             return TemplateBroken(
                 f"it has {len(order.source):,} characters; {MOST_SOURCE_CHARACTERS:,} are the most a template may have"
             )
-        return sandbox.compile(order.source)
+        return sandbox.compile(order.source, order.words)
     return sandbox.render(order.variables)
 
 

@@ -70,6 +70,8 @@ class ModelSpec(Struct, frozen=True):
     kv_bytes_per_token: int
     template: str | None
     """The Jinja source of the chat template."""
+    tool_template: str | None = None
+    """That for requests with tools, where it is another one."""
     bos: str = ""
     eos: str = ""
     sampling: Sampling = Sampling()

@@ -164,6 +164,13 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Lora | str, ...],
         Meta(description="files of low-rank adapters to add (none)", extra={"local": True}),
     ] = ()
+    chat_template: Annotated[
+        str | tuple[str, ...] | None,
+        Meta(
+            description="the chat template: a file, a name of several that the model has, or Jinja (the model's own)",
+            extra={"local": True, "value": "FILE", "llama_cpp": "chat_template"},
+        ),
+    ] = None
     remote_api_key: Annotated[
         str | None, Meta(description="the API key for a server at a URL (none)", extra={"secret": True})
     ] = None
@@ -223,6 +230,11 @@ class LoadOptions(LoadSettings, frozen=True):
 
         given = (Lora(lora) if isinstance(lora, str) else lora for lora in self.loras)
         return tuple(replace(lora, path=str(Path(lora.path).expanduser())) for lora in given)
+
+
+def is_template_path(text: str) -> bool:
+    """Whether what is said of a chat template is the path of a file, and neither Jinja nor a template's name."""
+    return "{" not in text and "\n" not in text and any(each in text for each in "./\\~")
 
 
 LoadProgress = Callable[[float], bool]

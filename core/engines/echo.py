@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from core.chat.chatml import CHATML
+from core.chat.sources import DEFAULT, choose_templates
 from core.contract.artifact import SCRIPT, Artifact
 from core.contract.engine import Availability, Available
 from core.contract.models import ModelSpec
@@ -104,7 +105,7 @@ class EchoModel:
             threads=1,
             weight_bytes=0,
             kv_bytes_per_token=CELL_BYTES,
-            template=template,
+            template=choose_templates({DEFAULT: template}, options.chat_template, "echo").usual,
             eos=SPECIALS[TURN_END],
             sampling=Sampling(temperature=0.0),
         )

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from core.chat.sources import TemplateChoice, choose_templates, read_templates
+from core.contract.options import LoadOptions
 from core.errors import ArtifactError
 from core.requests import Sampling
 
@@ -50,17 +52,9 @@ class HfFolder:
                 return value
         return fallback
 
-    @property
-    def template(self) -> str | None:
-        """The Jinja source of the chat template: a file of its own, or a field; `default` where there are several."""
-        path = self.root / "chat_template.jinja"
-        if path.is_file():
-            return path.read_text(encoding="utf-8-sig")
-        found = self.tokenizer_config.get("chat_template")
-        if isinstance(found, list):
-            named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
-            found = named.get("default") or next(iter(named.values()), None)
-        return found if isinstance(found, str) else None
+    def choose_templates(self, options: LoadOptions) -> TemplateChoice:
+        """The chat templates, or what the user wants in their place."""
+        return choose_templates(read_templates(self.root, self.tokenizer_config), options.chat_template, self.name)
 
     def special(self, role: str) -> str:
         """How the `bos` or `eos` token is written; empty where there is none."""

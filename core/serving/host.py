@@ -326,7 +326,7 @@ class Host:
                     self.spec.context,
                     prompt.notes,
                     prompt.mask,
-                    shown=self._reader.shown if prompt.plan is not None else {},
+                    shown=prompt.shown,
                     loop_guard=guard,
                 )
                 return job, len(prompt.tokens), prompt.plan

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -15,11 +15,9 @@ from msgspec import Struct
 
 from core.chat.answer import AnswerPlan, plan_answer
 from core.chat.infill import encode_gap
-from core.chat.parsers.family import ChatFamily
-from core.chat.parsers.registry import choose_family
 from core.chat.process import ORDER_SECONDS
-from core.chat.prompt import PromptEncoder
-from core.chat.template import ChatTemplate, Rendering
+from core.chat.template import Rendering
+from core.chat.voice import ChatVoice
 from core.contract.models import Embedder, ModelSpec, Tokenizer
 from core.decoding.masks.compiler import MaskCompiler
 from core.decoding.masks.thinking import find_thinking
@@ -47,6 +45,8 @@ class ReadPrompt(Struct, frozen=True):
     """What holds the answer to its constraint, where there is one."""
     plan: AnswerPlan | None
     """How the answer is read; None where it is all words."""
+    shown: Mapping[int, bytes]
+    """Control tokens that stand in its text for that, with their letters."""
 
 
 class PromptReader:
@@ -55,24 +55,21 @@ class PromptReader:
     def __init__(self, name: str, spec: ModelSpec, tokenizer: Tokenizer, lanes: WorkLanes, trials: FormTrials) -> None:
         """Tries the model's chat template out; what it cannot do is in `notes`."""
         self._name = name
-        self._family = choose_family(spec.template)
+        self._spec = spec
         self._masks = MaskCompiler(tokenizer, trials)
         self._context = spec.context
         self._tokenizer = tokenizer
         self._lanes = lanes
-        template = ChatTemplate(spec.template, spec.bos, spec.eos, model=name)
-        for note in template.notes:
-            log.warning("about the chat template", model=name, note=note)
-        self._encoder = PromptEncoder(template, tokenizer)
+        self._voice = self._make_voice(spec.template)
+        self._tool_voice: ChatVoice | None = None
+        """Made with the first request that needs it, where the model has a template of its own for tools."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"template {name}")
         """Waits for the chat template. A template that takes long holds up no other model."""
         self._closed = False
-        self.shown = find_shown(self._family, tokenizer)
-        """Control tokens that a parser of answers must see, with their letters."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self._encoder.notes
+        return self._voice.encoder.notes
 
     @property
     def vocabulary(self) -> int:
@@ -84,10 +81,22 @@ class PromptReader:
         """Tokens that one request may hold."""
         return self._context
 
+    def _make_voice(self, source: str | None) -> ChatVoice:
+        voice = ChatVoice(source, self._spec, self._tokenizer, self._name)
+        for note in voice.encoder.notes:
+            log.warning("about the chat template", model=self._name, note=note)
+        return voice
+
+    def _choose_voice(self, request: Generation) -> ChatVoice:
+        """The one that has written the request's prompt, or will."""
+        return self._tool_voice if self._tool_voice and _has_tools(request) else self._voice
+
     def close(self) -> None:
         """Fail what is being read. Idempotent, from any thread."""
         self._closed = True
-        self._encoder.close()
+        self._voice.close()
+        if self._tool_voice is not None:
+            self._tool_voice.close()
         self._writer.shutdown(wait=False)
 
     async def read(self, request: Generation) -> ReadPrompt:
@@ -108,7 +117,7 @@ class PromptReader:
     async def write(self, request: Generation) -> str:
         """The prompt's text as the model's chat template writes it. Raises as `read` does."""
         written = await self._write(request)
-        return self._encoder.unmark(written.text)
+        return self._choose_voice(request).encoder.unmark(written.text)
 
     async def encode(self, text: str, *, special: bool, begin: bool) -> list[int]:
         """As `Tokenizer.encode`, of any length. Raises PromptTooLarge where no context could hold it."""
@@ -147,15 +156,17 @@ class PromptReader:
             raise PromptTooLarge(size, most, self._context)
         lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
         tokens = await lane.run(self._tokenise, request, written.text)
-        plan = plan_answer(self._family, request, written.text)
-        return ReadPrompt(tokens, written.notes, await self._compile(request, written.text), plan)
+        voice = self._choose_voice(request)
+        phase = voice.show_phase(written)
+        plan = plan_answer(voice.family, request, phase)
+        shown = voice.shown if plan is not None else {}
+        return ReadPrompt(tokens, written.notes, await self._compile(request, voice, phase), plan, shown)
 
-    async def _compile(self, request: Generation, text: str) -> TokenMask | None:
+    async def _compile(self, request: Generation, voice: ChatVoice, phase: str) -> TokenMask | None:
         if request.constraint is None:
             return None
         # Only behind its own template does a model know that it is to think.
-        family = self._family if isinstance(request.prompt, Conversation) else None
-        thinking = find_thinking(family, text)
+        thinking = find_thinking(voice.family if isinstance(request.prompt, Conversation) else None, phase)
         # What is known already waits for nothing that is new.
         known = self._masks.find(request.constraint, thinking)
         return known or await self._lanes.compiling.run(self._masks.compile, request.constraint, thinking)
@@ -164,26 +175,29 @@ class PromptReader:
         """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens."""
         match request.prompt:
             case Conversation() as conversation:
-                return await asyncio.wrap_future(
-                    self._writer.submit(self._write_in_turn, conversation, time.monotonic())
-                )
+                asked = time.monotonic()
+                return await asyncio.wrap_future(self._writer.submit(self._write_in_turn, request, conversation, asked))
             case RawText(text=text):
                 return Rendering(text)
             case RawTokens() | Infill():
                 return Rendering("")
 
-    def _write_in_turn(self, conversation: Conversation, asked: float) -> Rendering:
+    def _write_in_turn(self, request: Generation, conversation: Conversation, asked: float) -> Rendering:
         """On the writer's thread. A template that takes too long for one conversation must not do so for each of
         those that wait behind it."""
         if time.monotonic() - asked > TEMPLATE_SECONDS:
             raise Overloaded(f"The chat template of {self._name} is held up by other conversations; ask again later.")
-        return self._encoder.write(conversation)
+        if self._spec.tool_template and self._tool_voice is None and _has_tools(request):
+            self._tool_voice = self._make_voice(self._spec.tool_template)
+            if self._closed:
+                self._tool_voice.close()
+        return self._choose_voice(request).encoder.write(conversation)
 
     def _tokenise(self, request: Generation, text: str) -> list[int]:
         """The prompt's tokens. `text` is what `_write` made of it."""
         match request.prompt:
             case Conversation():
-                tokens = self._encoder.tokenise(text)
+                tokens = self._choose_voice(request).encoder.tokenise(text)
             case RawText():
                 tokens = self._tokenizer.encode(text, special=True, begin=True)
             case Infill() as gap:
@@ -198,11 +212,8 @@ class PromptReader:
         return tokens
 
 
-def find_shown(family: ChatFamily | None, tokenizer: Tokenizer) -> dict[int, bytes]:
-    """Control tokens among a family's marks: what they stand for in an answer that is read for thoughts and calls."""
-    marks = family.marks if family is not None else frozenset()
-    tokens = {mark: tokenizer.encode(mark, special=True) for mark in marks & tokenizer.controls}
-    return {ids[0]: mark.encode() for mark, ids in tokens.items() if len(ids) == 1 and not tokenizer.is_end(ids[0])}
+def _has_tools(request: Generation) -> bool:
+    return isinstance(request.prompt, Conversation) and bool(request.prompt.tools)
 
 
 async def read_inputs(model: Embedder, request: Embedding, lanes: WorkLanes) -> list[Sequence[int]]:

@@ -75,7 +75,9 @@ def _no_such_variable(variable: str, known: tuple[str, ...]) -> ConfigError:
 
 
 def _is_list(hint: object) -> bool:
-    return get_origin(hint) in (tuple, list) or any(_is_list(part) for part in get_args(hint))
+    """What may be a text as well is taken for one, commas and all."""
+    parts = get_args(hint)
+    return get_origin(hint) in (tuple, list) or (str not in parts and any(_is_list(part) for part in parts))
 
 
 def _split(value: str) -> list[str]:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.declared import list_fields
+from core.contract.options import is_template_path
 from core.errors import ConfigError
 from core.hosts import parse_host
 from core.settings.check import build_error, convert_values
@@ -26,6 +27,9 @@ from core.wrong_values import list_structs
 
 SHARED = {**{key: ("model", key) for key in ModelSettings.__struct_fields__}, "ttl": ("pool", "model_ttl")}
 """Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
+
+TEMPLATE = "chat_template"
+"""A key whose value may be a path, and may be something else."""
 
 
 class LoadedSettings(Struct, frozen=True):
@@ -90,7 +94,9 @@ def _place(table: Tree, kind: type[Struct], folder: Path) -> Tree:
     for key, value in table.items():
         below = inner[key]
         # Models may be named or have an address; what begins with a dot is neither.
-        if key in local or (key in ("source", "draft") and str(value).startswith(".")):
+        if key == TEMPLATE:
+            placed[key] = _place_paths(value, folder) if is_template_path(str(value)) else value
+        elif key in local or (key in ("source", "draft") and str(value).startswith(".")):
             placed[key] = _place_paths(value, folder)
         elif key == "models" and isinstance(value, Mapping):
             placed[key] = {name: _place(each, Profile, folder) for name, each in value.items()}

@@ -15,6 +15,7 @@ from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, EngineError, EngineFailed, LoadFailed
 
 if TYPE_CHECKING:
+    from core.chat.sources import TemplateChoice
     from core.engines.executorch.process import RuntimeProcess
     from core.engines.executorch.wire import ProgramReady
     from core.engines.hf_folder import HfFolder
@@ -95,6 +96,7 @@ def find_program(artifact: Artifact) -> Path:
 
 def describe_model(folder: HfFolder, program: Path, ready: ProgramReady, options: LoadOptions) -> ModelSpec:
     context = min(options.ctx_size or ready.context, ready.context)
+    templates = folder.choose_templates(options)
     return ModelSpec(
         architecture=str(folder.read("config.json").get("model_type") or "executorch"),
         parameters=0,
@@ -108,19 +110,20 @@ def describe_model(folder: HfFolder, program: Path, ready: ProgramReady, options
         threads=0,
         weight_bytes=program.stat().st_size,
         kv_bytes_per_token=0,
-        template=folder.template,
+        template=templates.usual,
+        tool_template=templates.with_tools,
         bos=folder.special("bos"),
         eos=folder.special("eos"),
         sampling=folder.sampling,
-        notes=tuple(_notes(folder, ready, options)),
+        notes=tuple(_notes(templates, ready, options)),
     )
 
 
-def _notes(folder: HfFolder, ready: ProgramReady, options: LoadOptions) -> list[str]:
+def _notes(templates: TemplateChoice, ready: ProgramReady, options: LoadOptions) -> list[str]:
     notes = ["An executorch program runs one request at a time; others wait."]
     if options.ctx_size is not None and options.ctx_size > ready.context:
         notes.append(f"The context is {ready.context} tokens, not {options.ctx_size}: it is fixed in the program.")
-    if folder.template is None:
+    if templates.usual is None:
         notes.append("No chat template lies beside the program, so conversations are written as ChatML.")
     if options.threads is not None:
         notes.append("The executorch runtime chooses its own number of threads.")

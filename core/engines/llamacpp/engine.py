@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 PACKAGE = Package("llama_cpp", "llama-cpp-python", "uv pip install llama-cpp-python")
 WARNING_LEVEL = 3
+TEMPLATE_KEY = "tokenizer.chat_template"
+"""Of the chat template; behind a dot may follow the name of a further one."""
+KEY_BYTES = 256
+"""Keys that are longer are none that we look for."""
 """ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
 
 
@@ -258,6 +262,7 @@ def _describe(
 ) -> ModelSpec:
     import llama_cpp as native
 
+    from core.chat.sources import choose_templates
     from core.hardware import describe_machine, measure_available_memory
     from core.models.fit.sizing import choose_sizes
 
@@ -270,6 +275,7 @@ def _describe(
     sizes: Sizes = choose_sizes(
         options, trained, token_bytes, measure_available_memory(), weights=weights, residents=residents
     )
+    templates = choose_templates(metadata.templates(), options.chat_template, artifact.name)
     return ModelSpec(
         architecture=architecture,
         parameters=native.llama_model_n_params(model),
@@ -284,7 +290,8 @@ def _describe(
         weight_bytes=weights,
         kv_bytes_per_token=token_bytes,
         kv_type=kv_type,
-        template=metadata.text("tokenizer.chat_template") or None,
+        template=templates.usual,
+        tool_template=templates.with_tools,
         bos=tokenizer.text(native.llama_vocab_bos(tokenizer.vocab)),
         eos=tokenizer.text(native.llama_vocab_eos(tokenizer.vocab)),
         sampling=_recommended(metadata),
@@ -363,6 +370,21 @@ class _GgufMetadata:
             if length < room:
                 return buffer.value.decode("utf-8", "replace")
             room = length + 1
+
+    def templates(self) -> dict[str, str]:
+        """The chat templates by their names."""
+        import llama_cpp as native
+
+        from core.chat.sources import DEFAULT
+
+        found = {DEFAULT: text} if (text := self.text(TEMPLATE_KEY)) else {}
+        buffer = ctypes.create_string_buffer(KEY_BYTES)
+        for index in range(native.llama_model_meta_count(self._model)):
+            length = native.llama_model_meta_key_by_index(self._model, index, buffer, KEY_BYTES)
+            key = buffer.value.decode("utf-8", "replace")
+            if 0 < length < KEY_BYTES and key.startswith(f"{TEMPLATE_KEY}."):
+                found[key.removeprefix(f"{TEMPLATE_KEY}.")] = self.text(key)
+        return found
 
     def integer(self, key: str) -> int | None:
         text = self.text(key)

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.chat.sources import read_templates
 from core.contract.artifact import Artifact
 from core.errors import ArtifactError
 from core.requests import Sampling
@@ -28,13 +29,14 @@ SAMPLING = {
 
 
 class MlxFolder(Struct, frozen=True):
-    """config.json, generation_config.json, tokenizer_config.json and the chat template."""
+    """config.json, generation_config.json, tokenizer_config.json and the chat templates."""
 
     path: Path
     config: Mapping[str, Any]
     generation: Mapping[str, Any]
     tokenizer: Mapping[str, Any]
-    template: str | None
+    templates: Mapping[str, str]
+    """By their names."""
 
     @property
     def architecture(self) -> str:
@@ -95,20 +97,8 @@ def read_folder(artifact: Artifact) -> MlxFolder:
         config=_json(artifact, path / "config.json", required=True),
         generation=_json(artifact, path / "generation_config.json", required=False),
         tokenizer=tokenizer,
-        template=_template(path, tokenizer),
+        templates=read_templates(path, tokenizer),
     )
-
-
-def _template(path: Path, tokenizer: Mapping[str, Any]) -> str | None:
-    """chat_template.jinja goes before the tokenizer's configuration, where there may be several by name."""
-    file = path / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text("utf-8-sig", "replace")
-    found = tokenizer.get("chat_template")
-    if isinstance(found, list):
-        named = {each.get("name"): each.get("template") for each in found if isinstance(each, Mapping)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
 
 
 def _json(artifact: Artifact, path: Path, *, required: bool) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import mlx.core as mx
 from msgspec import Struct
 
+from core.chat.sources import choose_templates
 from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec
 from core.contract.options import KvType, LoadOptions, LoadProgress
@@ -191,6 +192,7 @@ def _describe(
     sizes = choose_sizes(
         options, trained, token_bytes, measure_available_memory(), weights=weight_bytes, residents=tried.plain
     )
+    templates = choose_templates(folder.templates, options.chat_template, folder.path.name)
     return ModelSpec(
         architecture=folder.architecture,
         parameters=int(utils.get_total_parameters(network)),
@@ -206,7 +208,8 @@ def _describe(
         weight_bytes=weight_bytes,
         kv_bytes_per_token=token_bytes,
         kv_type=kv_type,
-        template=folder.template,
+        template=templates.usual,
+        tool_template=templates.with_tools,
         bos=folder.token("bos"),
         eos=folder.token("eos"),
         sampling=folder.sampling(),

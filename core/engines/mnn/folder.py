@@ -14,7 +14,9 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.chat.sources import TemplateChoice, choose_templates, read_templates
 from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions
 from core.errors import ArtifactError, LoadFailed
 from core.requests import Sampling
 
@@ -94,10 +96,9 @@ class MnnFolder(Struct, frozen=True):
         parts = (self.weights, self.embeddings)
         return sum(part.stat().st_size for part in parts if part is not None)
 
-    @property
-    def template(self) -> str | None:
-        found = self._jinja.get("chat_template")
-        return found if isinstance(found, str) and found else None
+    def choose_templates(self, options: LoadOptions) -> TemplateChoice:
+        """The chat templates, or what the user wants in their place."""
+        return choose_templates(read_templates(self.path, self._jinja), options.chat_template, self.name)
 
     def special(self, role: str) -> str:
         """How the `bos` or `eos` token is written; empty where the folder does not tell."""

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from core.chat.sources import TemplateChoice
 from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.options import LoadOptions, LoadProgress
@@ -103,6 +104,7 @@ def _describe(folder: MnnFolder, options: LoadOptions) -> ModelSpec:
     token_bytes = FLOAT_BYTES * folder.kv_elements
     trained = folder.trained_context or options.ctx_size or DEFAULT_CONTEXT_TOKENS
     sizes = choose_sizes(options, trained, token_bytes, measure_available_memory())
+    templates = folder.choose_templates(options)
     return ModelSpec(
         architecture=folder.architecture,
         parameters=0,
@@ -116,21 +118,22 @@ def _describe(folder: MnnFolder, options: LoadOptions) -> ModelSpec:
         threads=_threads(options),
         weight_bytes=folder.weight_bytes,
         kv_bytes_per_token=token_bytes,
-        template=folder.template,
+        template=templates.usual,
+        tool_template=templates.with_tools,
         bos=folder.special("bos"),
         eos=folder.special("eos"),
         sampling=folder.sampling,
-        notes=(*_notes(folder, options), *sizes.notes),
+        notes=(*_notes(folder, templates, options), *sizes.notes),
     )
 
 
-def _notes(folder: MnnFolder, options: LoadOptions) -> tuple[str, ...]:
+def _notes(folder: MnnFolder, templates: TemplateChoice, options: LoadOptions) -> tuple[str, ...]:
     notes = ["MNN computes one sequence after another, and everything else in this program waits for each step."]
     if folder.trained_context is None:
         notes.append("The folder does not tell what context the model was trained on; see --ctx-size.")
     if not folder.kv_elements:
         notes.append("The folder does not tell how large its KV cache is, so the context was not fitted to the memory.")
-    if folder.template is None:
+    if templates.usual is None:
         notes.append("The folder has no chat template; ChatML is used.")
     if options.kv_type is not None:
         notes.append("MNN chooses the type of its KV cache itself; --kv-type has no effect on it.")

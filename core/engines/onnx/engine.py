@@ -219,6 +219,7 @@ def _describe(
         options = replace(options, ctx_size=trained)
     sizes = choose_sizes(options, trained, token_bytes, measure_available_memory(), weights=variant.size)
     vocabulary = graph.vocabulary or tokenizer.size
+    templates = folder.choose_templates(options)
     bound = sizes.batch if graph.limits_logits else max(1, MOST_LOGITS_BYTES // (4 * vocabulary))
     return ModelSpec(
         architecture=folder.architecture,
@@ -234,7 +235,8 @@ def _describe(
         weight_bytes=variant.size,
         kv_bytes_per_token=token_bytes,
         kv_type=graph.kv_type,
-        template=folder.template,
+        template=templates.usual,
+        tool_template=templates.with_tools,
         bos=folder.special("bos"),
         eos=folder.special("eos"),
         sampling=folder.sampling,

@@ -133,6 +133,7 @@ def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> M
         notes.append(f"The context is {trained} tokens, not {options.ctx_size}: the folder allows no more.")
     asked = replace(options, ctx_size=min(options.ctx_size, trained) if options.ctx_size else None)
     sizes = choose_sizes(asked, trained, token_bytes, measure_available_memory(), weights=folder.bytes_of_graphs)
+    templates = folder.choose_templates(options)
     return ModelSpec(
         architecture=folder.architecture,
         parameters=0,
@@ -146,7 +147,8 @@ def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> M
         threads=threads,
         weight_bytes=folder.bytes_of_graphs,
         kv_bytes_per_token=token_bytes,
-        template=folder.template,
+        template=templates.usual,
+        tool_template=templates.with_tools,
         bos=folder.special("bos"),
         eos=folder.special("eos"),
         sampling=folder.sampling,

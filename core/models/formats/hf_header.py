@@ -101,7 +101,8 @@ def _parameters(tensors: Mapping[str, SafeTensor], bits: int | None) -> int:
 
 
 def _has_template(files: Files) -> bool:
-    return "chat_template.jinja" in files.sizes or _mentions(files, "tokenizer_config.json", (b'"chat_template"',))
+    own = ("chat_template.jinja", "chat_template.json")
+    return any(name in files.sizes for name in own) or _mentions(files, "tokenizer_config.json", (b'"chat_template"',))
 
 
 def _mentions(files: Files, path: str, words: Iterable[bytes]) -> bool:

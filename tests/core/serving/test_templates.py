@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from core.chat.template import ABSENT, MOVED, NO_SYSTEM
+from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.errors import ModelNotReady, Overloaded, RequestError, TemplateFailed
-from core.requests import Conversation, Role
+from core.requests import Conversation, Role, Tool
 from core.serving import prompts
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
@@ -47,6 +48,30 @@ async def test_a_model_without_a_template_says_so_wherever_it_is_shown() -> None
 async def test_a_model_whose_template_says_chatml_has_nothing_to_tell() -> None:
     async with serving(EchoModel().spec.template) as host:
         assert host.snapshot().notes == ()
+
+
+async def test_requests_with_tools_are_written_with_the_template_for_them() -> None:
+    model = EchoModel()
+    model.spec = replace(model.spec, tool_template=WRITTEN.replace("{{ m.content }}", "{{ tools|length }} tools"))
+    prompt = Conversation((said("hello"),), tools=(Tool("look"),))
+    async with serving(WRITTEN, model) as host:
+        assert await text_of(await host.submit(asks("hello"))) == "hello"
+        assert await text_of(await host.submit(asks("", prompt=prompt))) == "1 tools"
+        assert await text_of(await host.submit(asks("hello"))) == "hello"
+
+
+async def test_the_users_own_template_goes_before_the_models() -> None:
+    model = EchoModel(LoadOptions(chat_template=(WRITTEN.replace("{{ m.content }}", "{{ m.content|upper }}"),)))
+    async with serving(model.spec.template, model) as host:
+        assert await text_of(await host.submit(asks("hello"))) == "HELLO"
+
+
+async def test_a_last_message_of_the_assistants_is_gone_on_with() -> None:
+    prompt = Conversation((said("abc"), said("ab", Role.ASSISTANT)), continued=True)
+    async with serving(EchoModel().spec.template) as host:
+        assert await (await host.reader()).write(asks("", prompt=prompt)) == (
+            "<|im_start|>user\nabc<|im_end|>\n<|im_start|>assistant\nab"
+        )
 
 
 async def test_the_board_tells_of_a_system_message_that_was_moved() -> None:

@@ -139,7 +139,6 @@ def test_what_would_change_answers_is_told_as_that(tmp_path: Path, key: str) -> 
     samples: dict[str, object] = {
         "mtmd": {"mmproj_path": "p.gguf"},
         "response_schema": {"type": "object"},
-        "chat_template": ["{{ bos_token }}", "{{ messages[0].content }}"],
         "kv_overrides": {"a": 1},
         "vocab_only": True,
     }
@@ -180,6 +179,12 @@ def test_a_disk_cache_is_translated(tmp_path: Path) -> None:
     cache = read(tmp_path, hub("a.gguf") | {"disk_cache": disk}).settings.cache
     folder = str(Path.cwd() / ".cache/sequences")
     assert (cache.disk_folder, cache.disk_size, cache.disk_min_tokens) == (folder, "1073741824", 256)
+
+
+@pytest.mark.parametrize("template", ["{{ messages }}", ["{{ bos_token }}", "{{ messages[0].content }}\n"]])
+def test_a_chat_template_comes_along_in_one_piece_or_several(tmp_path: Path, template: str | list[str]) -> None:
+    found = profile(tmp_path, {"chat_template": template}).chat_template
+    assert found == (template if isinstance(template, str) else tuple(template))
 
 
 def test_other_places_of_files_are_told(tmp_path: Path) -> None:

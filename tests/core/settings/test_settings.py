@@ -41,6 +41,32 @@ def test_flags_beat_environment_beats_file_beats_defaults(config: Path) -> None:
     assert settings.model.kv_type is KvType.Q8_0
 
 
+def test_a_chat_template_may_be_a_path_a_name_a_text_or_a_list_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """[model]
+chat_template = "./mine.jinja"
+[models.one]
+chat_template = "tool_use"
+[models.two]
+chat_template = '{% for m in messages %}{{ m.content }}./{% endfor %}'
+[models.three]
+chat_template = ["{{ bos_token }}", "{{ messages }}"]
+"""
+    )
+    settings = load_settings(config_file=path, environment={})
+    assert settings.model.chat_template == str(tmp_path / "mine.jinja")
+    said = [settings.models[name].chat_template for name in ("one", "two", "three")]
+    assert said == [
+        "tool_use",
+        "{% for m in messages %}{{ m.content }}./{% endfor %}",
+        ("{{ bos_token }}", "{{ messages }}"),
+    ]
+    # Commas divide the variables of lists, and not a text that might be one.
+    jinja = "{{ messages[0].content, 1 }}"
+    assert load_settings(environment={"BENCHTOP_MODEL_CHAT_TEMPLATE": jinja}).model.chat_template == jinja
+
+
 def test_paths_in_the_file_are_seen_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(tmp_path.anchor))
     elsewhere = str(tmp_path.parent / "elsewhere")

@@ -257,6 +257,8 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     for key in made.keys() & {"source", "draft"}:
         # What begins with a dot is a path as seen from the file.
         made[key] = made[key].filter(lambda name: not str(name).startswith("."))
+    if "chat_template" in made:
+        made["chat_template"] = st.sampled_from(["/a.jinja", "~/a.jinja", "rag", "{{ x }}", ("{{ x", " }}"), None])
     if "disk_folder" in made:
         made["disk_folder"] = st.sampled_from(["/cache", "~/cache", None])
     for key in made.keys() & {"memory_limit", "disk_size"}:

@@ -33,11 +33,11 @@ def test_recommended_sampling_goes_over_the_defaults(tmp_path: Path) -> None:
     assert (sampling.temperature, sampling.top_k, sampling.repeat_penalty, sampling.top_p) == (1.0, 20, 1.05, 0.95)
 
 
-def test_a_template_file_goes_before_the_configuration_and_a_list_is_asked_for_its_default(tmp_path: Path) -> None:
+def test_a_template_file_goes_before_the_configuration_and_all_are_known_by_their_names(tmp_path: Path) -> None:
     several = [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]
-    assert folder(tmp_path, tokenizer_config={"chat_template": several}).template == "D"
+    assert folder(tmp_path, tokenizer_config={"chat_template": several}).templates == {"tool_use": "T", "default": "D"}
     (tmp_path / "chat_template.jinja").write_text("J")
-    assert folder(tmp_path).template == "J"
+    assert folder(tmp_path).templates["default"] == "J"
 
 
 def test_quantization_is_named_as_people_name_it(tmp_path: Path) -> None:

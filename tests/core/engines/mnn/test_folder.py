@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.contract.options import LoadOptions
 from core.engines.mnn.folder import MnnFolder, read_folder
 from core.errors import ArtifactError, LoadFailed, ModelError
 from core.models.resolve import resolve_own
@@ -46,7 +47,8 @@ def test_both_configurations_are_read(tmp_path: Path) -> None:
     assert folder.architecture == "qwen2"
     assert folder.kv_elements == 2 * 3 * 4 * 8
     assert folder.weight_bytes == 100 + HIDDEN * 6
-    assert (folder.template, folder.special("eos"), folder.special("bos")) == ("{{ messages }}", "<end>", "<begin>")
+    assert folder.choose_templates(LoadOptions()).usual == "{{ messages }}"
+    assert (folder.special("eos"), folder.special("bos")) == ("<end>", "<begin>")
     assert (folder.sampling.temperature, folder.sampling.top_k, folder.sampling.repeat_penalty) == (0.5, 7, 1.25)
     assert (folder.trained_context, folder.quantization) == (None, "unknown")
     assert read_folder(artifact(folder_in(tmp_path, sampler_type="greedy", penalty=2))).sampling.greedy
