@@ -11,9 +11,10 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from core.decoding.detokenize import CutEnd
+from core.engines.remote.calls import CallFragment, CallStream
 from core.engines.remote.refusals import clean_words, read_message
 from core.errors import EngineFailed
-from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
+from core.events import Event, Finished, FinishReason, ReasoningDelta, TextDelta, Timings, TokenLogprob, Usage
 
 BURST_SECONDS = 0.0002
 """Chunks that come closer together than this, on the whole, were made before they were sent."""
@@ -48,6 +49,7 @@ class _Delta(Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     """What some servers call `reasoning_content`."""
+    tool_calls: list[CallFragment] | None = None
 
 
 class _Choice(Struct):
@@ -95,7 +97,8 @@ BROKEN = ("abort", "error")
 class _ChoiceProgress:
     """One choice so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self.calls = CallStream(index)
         self.tokens = 0
         self.chunks = 0
         self.first = 0.0
@@ -120,7 +123,7 @@ class RemoteAnswer:
     def __init__(self, address: str, choices: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = address
         self._clock = clock
-        self._choices = [_ChoiceProgress() for _ in range(choices)]
+        self._choices = [_ChoiceProgress(index) for index in range(choices)]
         self._usage: _Usage | None = None
         self.submitted = self.accepted = clock()
 
@@ -147,7 +150,7 @@ class RemoteAnswer:
             assert choice.reason is not None
             yield Finished(index, choice.reason, usage, self._timings(choice), choice.stop)
 
-    def _read_choice(self, choice: _Choice) -> Iterator[TextDelta]:
+    def _read_choice(self, choice: _Choice) -> Iterator[Event]:
         if choice.index >= len(self._choices):
             raise EngineFailed(f"The server at {self._address} sent a choice that it was not asked for.")
         progress = self._choices[choice.index]
@@ -160,15 +163,19 @@ class RemoteAnswer:
             tokens = len(logprobs) or int(bool(written))
             progress.drew(tokens, self._clock())
             yield TextDelta(choice.index, text, logprobs, tokens)
-        elif choice.delta and (choice.delta.reasoning_content or choice.delta.reasoning):
-            # There is no event for a model's reasoning yet; an empty delta shows that the model is at work.
+        if choice.delta and (thought := choice.delta.reasoning_content or choice.delta.reasoning):
             progress.drew(1, self._clock())
-            yield TextDelta(choice.index, "")
+            yield ReasoningDelta(choice.index, thought)
+        if choice.delta and choice.delta.tool_calls:
+            progress.drew(1, self._clock())
+            yield from progress.calls.read(choice.delta.tool_calls)
         if choice.finish_reason in BROKEN:
             raise EngineFailed(f"The server at {self._address} gave the answer up ({choice.finish_reason}).")
         if choice.finish_reason:
+            yield from progress.calls.end()
             stop = choice.stop_reason if isinstance(choice.stop_reason, str) else None
-            usual = REASONS.get(choice.finish_reason, FinishReason.STOP)
+            ended = FinishReason.TOOL_CALLS if progress.calls.made else FinishReason.STOP
+            usual = REASONS.get(choice.finish_reason, ended)
             progress.reason, progress.stop = (FinishReason.STOP_SEQUENCE if stop else usual), stop
 
     def _usages(self) -> list[Usage]:

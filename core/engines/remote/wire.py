@@ -8,9 +8,22 @@ from enum import Enum
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 from core.errors import RequestError
-from core.requests import Conversation, Infill, Message, RawText, RawTokens, ResolvedGeneration, Sampling
+from core.requests import (
+    Calling,
+    CallOf,
+    Conversation,
+    Infill,
+    Message,
+    RawText,
+    RawTokens,
+    ReasoningWish,
+    ResolvedGeneration,
+    Sampling,
+    Tool,
+)
 
 UNTOLD: Final = Sampling(
     temperature=math.nextafter(1.0, 2.0),
@@ -56,10 +69,13 @@ def build_body(request: ResolvedGeneration, model: str, kind: Kind) -> bytes:
 
 def _prompt(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
     match request.prompt:
-        case Conversation(messages=messages, template_arguments=arguments):
-            yield "messages", [_message(message) for message in messages]
-            if arguments:
-                yield "chat_template_kwargs", dict(arguments)
+        case Conversation() as conversation:
+            yield "messages", [_message(message) for message in conversation.messages]
+            yield from _calling(conversation, request)
+            yield from _thinking(conversation, request.reasoning)
+            if conversation.continued:
+                yield "add_generation_prompt", False
+                yield "continue_final_message", True
         case RawText(text=text):
             yield "prompt", text
         case RawTokens(tokens=tokens):
@@ -69,11 +85,62 @@ def _prompt(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
             yield "suffix", after
 
 
-def _message(message: Message) -> dict[str, str]:
-    written = {"role": message.role.value, "content": message.text}
+def _message(message: Message) -> dict[str, object]:
+    written: dict[str, object] = {"role": message.role.value, "content": message.text}
     if message.name is not None:
         written["name"] = message.name
+    if message.reasoning:
+        written["reasoning_content"] = message.reasoning
+    if message.tool_call_id is not None:
+        written["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        written["content"] = message.text or None
+        written["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
     return written
+
+
+def _calling(conversation: Conversation, request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
+    if not conversation.tools:
+        return
+    yield "tools", [_tool(tool) for tool in conversation.tools]
+    match request.tool_choice:
+        case CallOf(name=name):
+            yield "tool_choice", {"type": "function", "function": {"name": name}}
+        case Calling.AUTO:
+            pass
+        case Calling() as choice:
+            yield "tool_choice", choice.value
+    if not request.parallel_calls:
+        yield "parallel_tool_calls", False
+
+
+def _tool(tool: Tool) -> dict[str, object]:
+    function: dict[str, object] = {"name": tool.name, "parameters": Raw(tool.parameters.encode())}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.strict:
+        function["strict"] = True
+    return {"type": "function", "function": function}
+
+
+def _thinking(conversation: Conversation, wish: ReasoningWish) -> Iterator[tuple[str, object]]:
+    """Raises RequestError for what only the server that draws the tokens could do."""
+    if wish.budget is not None:
+        raise RequestError(
+            "The model runs on a server elsewhere, so nothing here can bound the tokens of its thought; send "
+            "`reasoning_effort`, or leave out the budget.",
+            "reasoning_budget",
+        )
+    arguments = dict(conversation.template_arguments)
+    if wish.think is not None:
+        arguments.setdefault("enable_thinking", wish.think)
+    if wish.effort is not None:
+        yield "reasoning_effort", wish.effort
+    if arguments:
+        yield "chat_template_kwargs", arguments
 
 
 def _extent(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
