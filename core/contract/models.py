@@ -253,6 +253,43 @@ class Marks(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesBack(Protocol):
+    """A model whose sequences cannot be cut, but which takes back the wrong ones of a few guesses."""
+
+    @property
+    def most_taken_back(self) -> int:
+        """Guesses that a sequence may have in one step."""
+        ...
+
+
+class AheadWish(Struct, frozen=True):
+    """A sequence of which the model is to guess the next tokens."""
+
+    sequence: SequenceId
+    due: int
+    """The token behind those that the sequence has; it is drawn, and not computed yet."""
+    most: int
+    """Guesses at what follows it."""
+
+
+@runtime_checkable
+class PredictsAhead(Protocol):
+    """A model with heads of its own that guess several tokens ahead (multi-token prediction). Its sequences may be
+    given drafts."""
+
+    @property
+    def most_ahead(self) -> int | None:
+        """Guesses that it can make for a sequence at once; None where there is no bound."""
+        ...
+
+    def guess_ahead(self, wishes: Sequence[AheadWish]) -> list[list[int]]:
+        """The likeliest tokens behind the due one of each, at most so many as are wished for; fewer behind an end of
+        the generation. All together, with the due ones, they are no more than a step draws behind. Nothing of it is
+        kept in the sequences. Raises EngineFailed."""
+        ...
+
+
 Model = TokenModel | StreamModel | Transcriber | Embedder
 
 

@@ -191,6 +191,9 @@ class LoadOptions(LoadSettings, frozen=True):
 
     memory: int | None = None
     """Bytes the model may take, weights and all, where less is to be used than is free."""
+    mtp: bool = False
+    """Load the heads that guess several tokens ahead, which the model has (`Header.mtp_layers`); it is
+    `core.contract.models.PredictsAhead` then."""
 
     @property
     def step_tokens(self) -> int:

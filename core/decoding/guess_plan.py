@@ -93,15 +93,16 @@ def choose_counts(
     odds: Odds,
     widths: Sequence[tuple[int, float]],
     *,
-    drafting: float = 0.0,
+    drafting: Sequence[float] = (),
     least_gain: float = 1.0,
 ) -> list[int]:
     """How many guesses for each sequence make the most tokens a second; zeros where that is less than `least_gain`
     times as many as without.
 
     Guesses are taken in the order of their chances, whichever sequence they are for. `runs`: lengths of the runs that
-    the guesses go by; `most` guesses for each; `widths`: passes and their costs; `drafting`: what each round of guesses
-    costs to make, in passes without guesses.
+    the guesses go by; `most` guesses for each; `widths`: passes and their costs; `drafting`: what each guess for
+    a sequence costs to make, in passes without guesses; none costs anything where it is empty, and those for several
+    sequences are made together.
     """
     count = len(runs)
     ranked = sorted(
@@ -115,7 +116,7 @@ def choose_counts(
             gained += chance
             rounds[index] += 1
             taken += 1
-        rate = gained / (cost + drafting * max(rounds))
+        rate = gained / (cost + max((each * made for each, made in zip(drafting, rounds, strict=False)), default=0.0))
         if taken and rate > best_rate:
             best, best_rate = taken, rate
         if taken == len(ranked):

@@ -14,12 +14,14 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.models import Model, Trims
+from core.contract.models import Model, TakesBack, Trims
+from core.contract.step import SequenceId
 from core.decoding.balance import Balance
 from core.decoding.guess_plan import Odds, PassCosts, choose_counts
 from core.snapshots import DraftStats, PositionStats
 
 PROMPT_LOOKUP = "prompt-lookup"
+MTP = "mtp"
 NOTHING = "none"
 MOST_GUESSES = 31
 """For one sequence in one step: with the token due they are 32, to which the tiles of matrix kernels divide."""
@@ -45,6 +47,8 @@ class GuessWish(Struct, frozen=True):
     owner: str | None = None
     """Whose it is: what is written for one owner helps to guess for no other. None: what it writes is not kept, and
     nothing that was kept is used."""
+    sequence: SequenceId | None = None
+    """What the model knows it by."""
 
 
 class Proposer(Protocol):
@@ -110,8 +114,9 @@ class Speculation:
         """Seconds that the guesses of the step took to choose, and to make."""
         self._search_debt = 0.0
         """Seconds that looking took while guesses rest, beyond SEARCH_SHARE of the steps since."""
-        self._round = 0.0
-        """Seconds that one guess for each sequence takes to make, smoothed."""
+        self._rounds: dict[bool, float] = {}
+        """Seconds that one guess for each sequence takes to make, smoothed; by whether it goes by a firm run. Some
+        proposers look these up, and compute the others."""
         self._stats = DraftStats(proposer.name)
 
     @property
@@ -144,8 +149,7 @@ class Speculation:
         self._runs = {wish.key: run for wish, run in zip(wishes, runs, strict=True)}
         found = self._proposer.propose([replace(wish, most=count) for wish, count in zip(wishes, counts, strict=True)])
         self._drafting = time.perf_counter() - chosen
-        if longest := max(map(len, found)):
-            self._round += (self._drafting / longest - self._round) * (SMOOTHING_SHARE if self._round else 1.0)
+        self._learn_round(runs, found)
         return found
 
     def learn(self, outcomes: Sequence[GuessOutcome], seconds: float) -> None:
@@ -173,6 +177,21 @@ class Speculation:
         self._runs.clear()
         self._proposer.shutdown()
 
+    def _learn_round(self, runs: Sequence[int], found: Sequence[Sequence[int]]) -> None:
+        longest = {False: 0, True: 0}
+        for run, guesses in zip(runs, found, strict=True):
+            longest[run >= FIRM_TOKENS] = max(longest[run >= FIRM_TOKENS], len(guesses))
+        # Where there are both, those by firm runs took less.
+        firm = not longest[False]
+        if longest[firm]:
+            seconds = self._drafting / longest[firm]
+            before = self._rounds.get(firm, seconds)
+            self._rounds[firm] = before + (seconds - before) * SMOOTHING_SHARE
+
+    def _round(self, run: int) -> float:
+        firm = run >= FIRM_TOKENS
+        return self._rounds.get(firm, self._rounds.get(not firm, 0.0))
+
     def _owes_time(self, balance: Balance) -> bool:
         """Whether there is to be no look in this step, for earlier ones took too long; the step pays for its share."""
         if self._search_debt <= 0:
@@ -193,9 +212,8 @@ class Speculation:
             for wish, run in zip(wishes, runs, strict=True)
         ]
         widths = self._pass_costs(count).list_widths(self._rows)
-        counts = choose_counts(
-            runs, most, self._odds, widths, drafting=self._round / balance.usual, least_gain=balance.least_gain
-        )
+        drafting = [self._round(run) / balance.usual for run in runs]
+        counts = choose_counts(runs, most, self._odds, widths, drafting=drafting, least_gain=balance.least_gain)
         if any(counts) or not balance.affords_trial:
             return counts
         # What came true seldom may come true more often by now.
@@ -227,9 +245,16 @@ class Speculation:
         return self._costs.setdefault(sequences, PassCosts(sequences))
 
 
+def count_retractable(model: Model) -> int:
+    """Guesses for a sequence in one step of which the model takes back those that are wrong."""
+    if isinstance(model, Trims):
+        return MOST_GUESSES
+    return model.most_taken_back if isinstance(model, TakesBack) else 0
+
+
 def tell_why_unguessed(model: Model) -> str | None:
     """Why nothing can be guessed ahead for a model, as a clause; None where it can."""
-    if not isinstance(model, Trims):
+    if not count_retractable(model):
         return "a wrong guess could not be taken back"
     if model.spec.grain is not None:
         return "what is to be reproducible is computed token by token"

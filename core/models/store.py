@@ -29,6 +29,7 @@ from core.models.fit.estimate import (
     find_largest_context,
     judge_fit,
 )
+from core.models.fit.mtp import choose_mtp
 from core.models.fit.records import FitRecord, FitRecords
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
@@ -190,6 +191,7 @@ class Store:
         """
         there = memory or list_devices()
         options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
+        options = replace(options, mtp=choose_mtp(header, options, self._settings.model.draft))
         setup = _setup(header, options, max(each.free for each in there))
         correct = self._correction(header)
         fit = judge_fit(header, setup, there, correct)
@@ -211,6 +213,8 @@ class Store:
         except ArtifactError:
             return artifact.size
         options = self._options.overlaid_with(profile)
+        draft = profile.draft or self._settings.model.draft
+        options = replace(options, mtp=choose_mtp(header, options, draft))
         engine = self._find_engine(artifact.format)
         if engine is not None:
             options = settled(self._engines.get(engine), artifact, options)

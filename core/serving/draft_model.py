@@ -7,17 +7,19 @@ from difflib import get_close_matches
 from enum import Enum
 
 from core.contract.artifact import Artifact
-from core.contract.models import Model, TokenModel, Trims
+from core.contract.models import Model, PredictsAhead, TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel, compare_sizes, compare_vocabularies
 from core.decoding.lookup import PromptLookup
-from core.decoding.speculate import NOTHING, PROMPT_LOOKUP, tell_why_unguessed
+from core.decoding.mtp import LookupOrMtp, MtpDraft
+from core.decoding.speculate import MTP, NOTHING, PROMPT_LOOKUP, Proposer, tell_why_unguessed
 from core.errors import ArtifactError, BenchtopError, LoadFailed, ModelNotFound, NotDownloaded, attach_paths
 from core.models.formats.read import read_header
 from core.serving.ability import find_kind
 from core.serving.loaded import LoadedModel
 from core.snapshots import ModelKind
 
+NO_HEADS = "It has no heads that guess ahead (MTP), or none that can be used here; prompt lookup guesses instead."
 Find = Callable[[str], Artifact]
 """From a model's name to its files. Raises ModelNotFound; downloads nothing."""
 LoadDraft = Callable[[Artifact, LoadOptions], LoadedModel]
@@ -28,8 +30,10 @@ class Simple(Enum):
 
     NOTHING = NOTHING
     LOOKUP = PROMPT_LOOKUP
+    MTP = MTP
     USUAL = "usual"
-    """Nobody asked: prompt lookup where it can be had, and no word where it cannot."""
+    """Nobody asked: prompt lookup where it can be had, with the model's own heads where they were loaded, and no word
+    where nothing can be guessed."""
 
 
 Way = Simple | Artifact
@@ -44,6 +48,8 @@ def choose_way(artifact: Artifact, wish: str | None, find: Find) -> Way:
         return Simple.NOTHING
     if wish == PROMPT_LOOKUP:
         return Simple.LOOKUP
+    if wish == MTP:
+        return Simple.MTP
     try:
         draft = find(wish)
     except BenchtopError as error:
@@ -88,19 +94,29 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
         note = f"Nothing is guessed ahead for it with {loaded.engine}: {why}."
         return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, note), identity=loaded.identity)
     if isinstance(chosen, Simple):
-        return LoadedModel(loaded.model, loaded.engine, loaded.notes, PromptLookup(), loaded.identity)
+        proposer, notes = _simple_proposer(loaded.model, chosen)
+        return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, *notes), proposer, loaded.identity)
     try:
         drafting = load(chosen, _options(loaded.model))
     except BaseException:
         loaded.shutdown()
         raise
     try:
-        proposer = _proposer(drafting.model, chosen.name, loaded.model, model)
+        drafter = _proposer(drafting.model, chosen.name, loaded.model, model)
     except BaseException:
         drafting.shutdown()
         loaded.shutdown()
         raise
-    return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), proposer, loaded.identity)
+    return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), drafter, loaded.identity)
+
+
+def _simple_proposer(model: Model, chosen: Simple) -> tuple[Proposer, tuple[str, ...]]:
+    """What guesses without further files, and what should be known of it."""
+    if not isinstance(model, PredictsAhead):
+        return PromptLookup(), (NO_HEADS,) if chosen is Simple.MTP else ()
+    if chosen is Simple.MTP:
+        return MtpDraft(model), ()
+    return (LookupOrMtp(MtpDraft(model)) if chosen is Simple.USUAL else PromptLookup()), ()
 
 
 def _options(model: Model) -> LoadOptions:

@@ -9,7 +9,14 @@ from msgspec.structs import replace
 
 from core.contract.models import TokenModel
 from core.contract.step import Step, Work
-from core.decoding.speculate import GuessOutcome, GuessWish, Proposer, Speculation, tell_why_unguessed
+from core.decoding.speculate import (
+    GuessOutcome,
+    GuessWish,
+    Proposer,
+    Speculation,
+    count_retractable,
+    tell_why_unguessed,
+)
 from core.models.fit.sizing import count_drawn_rows
 from core.serving.sequence import ServedChoice
 from core.snapshots import DraftStats
@@ -26,6 +33,7 @@ class Guesser:
     def __init__(self, model: TokenModel, proposer: Proposer | None) -> None:
         self._speculation = Speculation(proposer, count_drawn_rows(model.spec)) if proposer is not None else None
         self._problem = ""
+        self._most = count_retractable(model)
         if self._speculation is not None and (why := tell_why_unguessed(model)):
             self._give_up(why)
 
@@ -51,7 +59,7 @@ class Guesser:
         """
         if self._idle or not work or any(len(item.tokens) > 1 for _, item in work):
             return work
-        wishes = [_wish(choice) for choice, _ in work]
+        wishes = [self._wish(choice) for choice, _ in work]
         guesses = self._guarded(lambda speculation: speculation.guesses(wishes))
         if guesses is None:
             return work
@@ -77,6 +85,11 @@ class Guesser:
         """Free the draft model; idempotent."""
         self._guarded(lambda speculation: speculation.shutdown())
 
+    def _wish(self, choice: ServedChoice) -> GuessWish:
+        job = choice.job
+        owner = job.owner if job.request.cache else None
+        return GuessWish(choice, choice.tokens, min(choice.spare, self._most), len(job.prompt), owner, choice.sequence)
+
     def _guarded(self, act: Callable[[Speculation], Result]) -> Result | None:
         """What `act` returns. None where nothing is guessed, and where `act` fails: nothing is guessed afterwards."""
         if self._speculation is None or self._problem:
@@ -97,8 +110,3 @@ class Guesser:
         except Exception:
             # As above; its memory stays taken until the process ends.
             log.exception("draft was not freed", draft=self._speculation.stats.by)
-
-
-def _wish(choice: ServedChoice) -> GuessWish:
-    job = choice.job
-    return GuessWish(choice, choice.tokens, choice.spare, len(job.prompt), job.owner if job.request.cache else None)

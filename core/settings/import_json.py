@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from core.contract.declared import Declared
 from core.contract.options import KvType
-from core.decoding.speculate import PROMPT_LOOKUP
+from core.decoding.speculate import MTP, PROMPT_LOOKUP
 from core.errors import ConfigError, ModelNotFound
 from core.settings.check import build_error, convert_values
 from core.settings.llama_cpp_server import (
@@ -24,6 +24,7 @@ from core.settings.llama_cpp_server import (
     CHANGES_SPEED,
     DECLARED,
     GGML_TYPES,
+    HEADS,
     LOOKUP,
     MODEL,
     DiskCache,
@@ -35,6 +36,8 @@ from core.settings.merge import Tree
 from core.wrong_values import list_structs
 
 SMALLEST_CONTEXT_TOKENS: Final = 16
+DRAFTS: Final = {LOOKUP: PROMPT_LOOKUP, HEADS: MTP}
+"""What guesses ahead, by its name there."""
 
 
 class Imported(Struct, frozen=True):
@@ -94,7 +97,7 @@ class _Translation:
             "ctx_size": self._context(),
             "kv_type": self._kv_type(),
             "loras": self._loras(),
-            "draft": PROMPT_LOOKUP if model.draft_model == LOOKUP else None,
+            "draft": DRAFTS.get(model.draft_model or ""),
         }
         server = {"server": asdict(self._config.server)} if self._config.server else {}
         name = model.alias or _stem(model)
@@ -140,8 +143,8 @@ class _Translation:
         given = [
             key for key in model.__struct_fields__ if key.startswith("draft_model") and getattr(model, key) is not None
         ]
-        names = ", ".join(f"model.{key}" for key in given if model.draft_model != LOOKUP or key != "draft_model")
-        if model.draft_model not in (None, LOOKUP):
+        names = ", ".join(f"model.{key}" for key in given if model.draft_model not in DRAFTS or key != "draft_model")
+        if model.draft_model not in (None, *DRAFTS):
             self._notes.append(f"{names}: not taken over; `draft` of a model may name a smaller model here.")
         elif names:
             self._notes.append(f"{names}: not taken over; how much is guessed follows what comes true.")

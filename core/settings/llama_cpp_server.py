@@ -14,6 +14,7 @@ from core.contract.options import KvElement, LoadSettings
 
 Context = Annotated[int, Meta(ge=0, le=16_777_216)]
 LOOKUP: Final = "prompt-lookup-decoding"
+HEADS: Final = "draft-mtp"
 
 GGML_TYPES: Final = {
     0: KvElement.F32,

@@ -16,5 +16,6 @@ class ModelSettings(LoadSettings, frozen=True):
         str | None, Meta(description="force an engine; `tui doctor` lists them (chosen)", extra={"also": "-e"})
     ] = None
     draft: Annotated[
-        str | None, Meta(description="guess ahead: none, prompt-lookup, or a smaller model's name (prompt-lookup)")
+        str | None,
+        Meta(description="guess ahead: none, prompt-lookup, mtp, or a smaller model's name (prompt-lookup; mtp too)"),
     ] = None

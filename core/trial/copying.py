@@ -9,7 +9,7 @@ from msgspec import Struct
 from core.contract.models import TokenModel
 from core.contract.step import SequenceId, Work
 from core.decoding.lookup import PromptLookup
-from core.decoding.speculate import GuessOutcome, GuessWish, Speculation, tell_why_unguessed
+from core.decoding.speculate import GuessOutcome, GuessWish, Speculation, count_retractable, tell_why_unguessed
 from core.models.fit.sizing import count_drawn_rows
 from core.requests import Sampling
 
@@ -87,7 +87,8 @@ def _draw(model: TokenModel, sequence: SequenceId, tokens: list[int], speculatio
     """Append so many tokens to the sequence."""
     end = len(tokens) + count
     while (left := end - len(tokens)) > 0:
-        (guesses,) = speculation.guesses([GuessWish(sequence, tokens, left - 1)])
+        most = min(left - 1, count_retractable(model))
+        (guesses,) = speculation.guesses([GuessWish(sequence, tokens, most)])
         began = time.perf_counter()
         (step,) = model.step([Work(sequence, tokens[-1:], sample=True, draft=guesses)])
         seconds = time.perf_counter() - began

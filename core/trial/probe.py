@@ -152,6 +152,8 @@ def describe_settings(options: LoadOptions) -> str:
         words.append(f"batch {options.step_tokens}")
     if options.pass_tokens != options.step_tokens:
         words.append(f"micro-batch {options.pass_tokens}")
+    if options.mtp:
+        words.append("heads that guess ahead")
     if options.threads is not None:
         words.append(f"{options.threads} thread{'s'[: options.threads != 1]}")
     return " and ".join(words)

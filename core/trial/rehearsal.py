@@ -15,7 +15,17 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from core.contract.models import Embedder, Model, StreamModel, Tokenizer, TokenModel, Transcriber, Trims
+from core.contract.models import (
+    AheadWish,
+    Embedder,
+    Model,
+    PredictsAhead,
+    StreamModel,
+    Tokenizer,
+    TokenModel,
+    Transcriber,
+    Trims,
+)
 from core.contract.step import SequenceId, Work
 from core.errors import BenchtopError
 from core.requests import (
@@ -135,10 +145,18 @@ def _decode(model: TokenModel, prompt: Sequence[int]) -> None:
         model.close(opened.pop())
         back = model.restore(data, sampling)
         opened.append(back)
-        _step(model, back, [token])
+        token = _step(model, back, [token])
+        _guess(model, back, token)
     finally:
         for sequence in opened:
             model.close(sequence)
+
+
+def _guess(model: TokenModel, sequence: SequenceId, token: int) -> None:
+    """Guess with the model's own heads, and verify it."""
+    if isinstance(model, PredictsAhead):
+        (guesses,) = model.guess_ahead([AheadWish(sequence, token, 2)])
+        model.step([Work(sequence, [token], sample=True, draft=_check_tokens(guesses, model.tokenizer.size))])
 
 
 def _branch(model: TokenModel, sequence: SequenceId, length: int, sampling: Sampling) -> SequenceId:

@@ -18,6 +18,7 @@ def guess_always(monkeypatch: pytest.MonkeyPatch) -> None:
         return [count // len(runs) if run else 0 for run, count in zip(runs, most, strict=True)]
 
     monkeypatch.setattr(Balance, "guesses", True)
+    monkeypatch.setattr(Balance, "rests", False)
     monkeypatch.setattr(Balance, "usual", 1.0)
     monkeypatch.setattr(speculate, "choose_counts", choose_all)
 

@@ -18,13 +18,15 @@ from core.contract.models import ModelSpec, TokenModel
 from core.contract.options import KvElement, KvType, LoadOptions, LoadProgress, Lora, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
-from core.models.fit.sizing import GRAIN_TOKENS
+from core.models.fit.sizing import GRAIN_TOKENS, ROLLBACK_TOKENS
 from core.requests import Sampling
+from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     import llama_cpp as native
 
     from core.engines.llamacpp.model import LlamaTokenizer
+    from core.engines.llamacpp.predicting import PredictingMarkingModel, PredictingTrimmingModel
     from core.engines.llamacpp.tiles import SlowRows
     from core.models.fit.sizing import Sizes
 
@@ -44,6 +46,7 @@ TELLING = ("error", "unknown", "insufficient memory", "failed to")
 MEMORY_DIVISOR = 64
 """The part of the machine's memory, 1 / MEMORY_DIVISOR, that a micro-batch found by measuring may take beyond the usual
 one."""
+log = get_logger(__name__)
 
 
 class _LlamaLog:
@@ -95,9 +98,12 @@ class LlamaCppEngine:
         return check_packages(PACKAGE)
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
-        """First without extra buffer types, whose kernels (AMX, repacking) fault on some machines; then one thread."""
+        """First without extra buffer types, whose kernels (AMX, repacking) fault on some machines; then without heads
+        that guess ahead, for which llama.cpp takes much for granted; then one thread."""
         if options.repacks:
             return replace(options, extra_buffers=False)
+        if options.mtp:
+            return replace(options, mtp=False)
         if options.threads != 1:
             return replace(options, threads=1, batch_threads=1)
         return None
@@ -148,6 +154,7 @@ class LlamaCppEngine:
         from core.engines.llamacpp.tiles import TILE_ROWS
 
         _refuse_kv_conflict(artifact, options)
+        options = replace(options, mtp=_has_heads(artifact, options))
         _native_log().lines.clear()
         model = self._open(artifact, options, progress)
         try:
@@ -161,7 +168,8 @@ class LlamaCppEngine:
                     f"out --reproducible{'' if recurrent else ' or --no-swa-full'}.",
                 )
             spec = _describe(artifact, model, tokenizer, options, residents=not rigid)
-            context = self._context(artifact, model, spec, options)
+            parameters = _context_parameters(spec, options, rollback=recurrent and options.mtp)
+            context = self._context(artifact, model, spec, parameters)
             if adapters := options.adapters:
                 add_adapters(artifact.name, model, context, adapters, _native_log().reason)
                 spec = replace(spec, notes=(*spec.notes, *(_adapted(lora) for lora in adapters)))
@@ -170,9 +178,14 @@ class LlamaCppEngine:
             raise
         if options.reproducible:
             return ReproducibleLlamaModel(model, context, tokenizer, spec)
-        if rigid:
+        if options.mtp and (predicting := _add_heads(model, context, tokenizer, spec, parameters, rigid=rigid)):
+            if not isinstance(predicting, TrimmingLlamaModel):
+                return predicting
+            trimming: TrimmingLlamaModel = predicting
+        elif rigid:
             return MarkingLlamaModel(model, context, tokenizer, spec)
-        trimming = TrimmingLlamaModel(model, context, tokenizer, spec)
+        else:
+            trimming = TrimmingLlamaModel(model, context, tokenizer, spec)
         in_tiles = options.flash_attention is not False and options.cache_type is KvType.F16
         if in_tiles and native.llama_n_ubatch(context) >= TILE_ROWS:
             trimming.slow_rows = _find_slow_rows(model, spec)
@@ -193,6 +206,7 @@ class LlamaCppEngine:
 
         parameters = native.llama_model_default_params()
         parameters.use_extra_bufts = options.repacks
+        parameters.load_mtp = options.mtp
         parameters.use_mmap = is_mapped(artifact.path, measure_available_memory())
         parameters.progress_callback = native.llama_progress_callback(report)
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
@@ -207,30 +221,14 @@ class LlamaCppEngine:
         return model
 
     def _context(
-        self, artifact: Artifact, model: native.llama_model_p, spec: ModelSpec, options: LoadOptions
+        self,
+        artifact: Artifact,
+        model: native.llama_model_p,
+        spec: ModelSpec,
+        parameters: native.llama_context_params,
     ) -> native.llama_context_p:
         import llama_cpp as native
 
-        from core.hardware import describe_machine
-        from core.models.fit.sizing import count_outputs
-
-        parameters = native.llama_context_default_params()
-        parameters.n_ctx = spec.cells
-        parameters.n_batch = spec.batch
-        parameters.n_ubatch = spec.grain or min(spec.batch, options.micro_batch or spec.batch)
-        parameters.n_seq_max = spec.sequences
-        parameters.n_threads = spec.threads
-        parameters.n_threads_batch = options.batch_threads or describe_machine().cores
-        # Cells of other sequences between a sequence's own change the order in which attention is summed up.
-        parameters.kv_unified = spec.grain is None
-        parameters.swa_full = not options.cuts_windows
-        parameters.no_perf = True
-        # Only what is drawn from needs logits; without this bound the output buffer is sized for a whole batch.
-        parameters.n_outputs_max = count_outputs(spec)
-        if options.flash_attention is not None or spec.grain:
-            parameters.flash_attn_type = int(options.blockwise_attention)
-        parameters.type_k = _ggml_type(options.cache_type.of_keys)
-        parameters.type_v = _ggml_type(options.cache_type.of_values)
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:
             raise LoadFailed(
@@ -246,6 +244,70 @@ class LlamaCppEngine:
                 "take a folder with its ONNX file, for instance sentence-transformers/all-MiniLM-L6-v2.",
             )
         return context
+
+
+def _context_parameters(spec: ModelSpec, options: LoadOptions, *, rollback: bool) -> native.llama_context_params:
+    """With `rollback`, recurrent states of the last tokens are kept, so that wrong guesses can be taken back."""
+    import llama_cpp as native
+
+    from core.hardware import describe_machine
+    from core.models.fit.sizing import count_outputs
+
+    parameters: native.llama_context_params = native.llama_context_default_params()
+    parameters.n_ctx = spec.cells
+    parameters.n_batch = spec.batch
+    parameters.n_ubatch = spec.grain or min(spec.batch, options.micro_batch or spec.batch)
+    parameters.n_seq_max = spec.sequences
+    parameters.n_threads = spec.threads
+    parameters.n_threads_batch = options.batch_threads or describe_machine().cores
+    # Cells of other sequences between a sequence's own change the order in which attention is summed up.
+    parameters.kv_unified = spec.grain is None
+    parameters.swa_full = not options.cuts_windows
+    parameters.no_perf = True
+    # Only what is drawn from needs logits; without this bound the output buffer is sized for a whole batch.
+    parameters.n_outputs_max = count_outputs(spec)
+    parameters.n_rs_seq = ROLLBACK_TOKENS if rollback else 0
+    if options.flash_attention is not None or spec.grain:
+        parameters.flash_attn_type = int(options.blockwise_attention)
+    parameters.type_k = _ggml_type(options.cache_type.of_keys)
+    parameters.type_v = _ggml_type(options.cache_type.of_values)
+    return parameters
+
+
+def _has_heads(artifact: Artifact, options: LoadOptions) -> bool:
+    """Whether heads that guess ahead are to be loaded, and can be used."""
+    from core.models.fit.mtp import can_use_mtp
+    from core.models.formats.read import read_header
+
+    if not options.mtp or not can_use_mtp(read_header(artifact), options):
+        return False
+    try:
+        import llama_cpp.llama_cpp_ext  # noqa: F401
+    except (ImportError, AttributeError):
+        # The bindings promise neither the module nor what it looks up in the library.
+        return False
+    return True
+
+
+def _add_heads(
+    model: native.llama_model_p,
+    context: native.llama_context_p,
+    tokenizer: LlamaTokenizer,
+    spec: ModelSpec,
+    parameters: native.llama_context_params,
+    *,
+    rigid: bool,
+) -> PredictingMarkingModel | PredictingTrimmingModel | None:
+    """The model with its heads; None where llama.cpp makes no context for them, which is logged."""
+    from core.engines.llamacpp.mtp import make_heads
+    from core.engines.llamacpp.predicting import PredictingMarkingModel, PredictingTrimmingModel
+
+    heads = make_heads(model, context, spec, parameters)
+    if heads is None:
+        log.warning("heads that guess ahead are not used", architecture=spec.architecture, why=_native_log().reason())
+        return None
+    kind = PredictingMarkingModel if rigid else PredictingTrimmingModel
+    return kind(model, context, tokenizer, spec, heads)
 
 
 def _refuse_kv_conflict(artifact: Artifact, options: LoadOptions) -> None:
@@ -269,7 +331,8 @@ def _describe(
     metadata = _GgufMetadata(model)
     architecture = metadata.text("general.architecture")
     kv_type = options.cache_type
-    token_bytes = _kv_bytes(model, metadata, kv_type) if residents else _kv_of_hybrid(artifact, kv_type)
+    told = options.mtp or not residents
+    token_bytes = _kv_by_header(artifact, options) if told else _kv_bytes(model, metadata, kv_type)
     weights = native.llama_model_size(model)
     trained = native.llama_model_n_ctx_train(model)
     sizes: Sizes = choose_sizes(
@@ -344,11 +407,12 @@ def _kv_bytes(model: native.llama_model_p, metadata: _GgufMetadata, kv: KvType) 
     )
 
 
-def _kv_of_hybrid(artifact: Artifact, kv: KvType) -> int:
-    """Of one token, by the file's own header: llama.cpp tells the heads of the first layer, which may have none."""
+def _kv_by_header(artifact: Artifact, options: LoadOptions) -> int:
+    """Of one token, by the file's own header: llama.cpp tells the heads of the first layer, which may have none, and
+    leaves out layers that guess ahead."""
     from core.models.formats.read import read_header
 
-    return read_header(artifact).kv_bytes_per_token(kv)
+    return read_header(artifact).kv_bytes_per_token(options.cache_type, mtp=options.mtp)
 
 
 class _GgufMetadata:

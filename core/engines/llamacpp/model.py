@@ -17,6 +17,7 @@ from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
 from core.decoding.masks.bits import unpack_mask
 from core.decoding.sampling import find_likely
 from core.decoding.verify import verify_draft
+from core.engines.llamacpp.batch import NativeBatch
 from core.engines.llamacpp.samplers import AbortFlag, CandidateTokens, build_chain, count_enough, seed_draw
 from core.engines.llamacpp.tiles import SlowRows
 from core.errors import EngineError, EngineFailed, Interrupted, LogitsBroken
@@ -54,7 +55,7 @@ class LlamaTokenizer:
         self.vocab = native.llama_model_get_vocab(model)
         self.size: int = native.llama_vocab_n_tokens(self.vocab)
         self._pieces: dict[int, bytes] = {}
-        self._ends = frozenset(token for token in range(self.size) if native.llama_vocab_is_eog(self.vocab, token))
+        self.ends = frozenset(token for token in range(self.size) if native.llama_vocab_is_eog(self.vocab, token))
         self._first = self._tokenize("", special=True, begin=True)
         self.controls = frozenset(self.text(token) for token in range(self.size) if self._is_control(token)) - {""}
 
@@ -79,7 +80,7 @@ class LlamaTokenizer:
         return found
 
     def is_end(self, token: int) -> bool:
-        return token in self._ends
+        return token in self.ends
 
     def text(self, token: int) -> str:
         """How the vocabulary writes a token, control tokens too; empty where there is no such token."""
@@ -126,42 +127,6 @@ class LlamaTokenizer:
             room = -count
 
 
-class _Batch:
-    """A llama_batch over numpy arrays, so that filling it costs a few slice assignments."""
-
-    def __init__(self, size: int) -> None:
-        self.tokens = np.zeros(size, np.int32)
-        self.positions = np.zeros(size, np.int32)
-        self.sequences = np.zeros(size, np.int32)
-        self.outputs = np.zeros(size, np.int8)
-        self._ones = np.ones(size, np.int32)
-        base = self.sequences.ctypes.data
-        self._pointers = base + np.arange(size, dtype=np.uint64) * np.uint64(self.sequences.itemsize)
-        self.native = native.llama_batch(
-            0,
-            self._pointer(self.tokens, native.llama_token),
-            None,
-            self._pointer(self.positions, native.llama_pos),
-            self._pointer(self._ones, ctypes.c_int32),
-            ctypes.cast(self._pointers.ctypes.data, ctypes.POINTER(ctypes.POINTER(native.llama_seq_id))),
-            self._pointer(self.outputs, ctypes.c_int8),
-        )
-
-    def fill(self, at: int, tokens: Sequence[int], position: int, sequence: int, outputs: int) -> int:
-        """Append `tokens` of a sequence; the last `count_outputs` of them get logits. Returns where the next begins."""
-        end = at + len(tokens)
-        self.tokens[at:end] = tokens
-        self.positions[at:end] = range(position, position + len(tokens))
-        self.sequences[at:end] = sequence
-        self.outputs[at:end] = 0
-        self.outputs[end - outputs : end] = 1
-        return end
-
-    @staticmethod
-    def _pointer(array: npt.NDArray[np.int32] | npt.NDArray[np.int8], kind: type) -> object:
-        return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
-
-
 class _LlamaSequence:
     """A sequence: how many tokens it has, how it samples, and the native chain that does."""
 
@@ -185,7 +150,7 @@ class LlamaModel:
         self._model: native.llama_model_p | None = model
         self._context = context
         self._memory = native.llama_get_memory(context)
-        self._batch = _Batch(spec.batch)
+        self._batch = NativeBatch(spec.batch)
         self._candidates = CandidateTokens(tokenizer.size)
         self._outputs = count_outputs(spec)
         self._free = list(range(spec.sequences - 1, -1, -1))
@@ -302,8 +267,9 @@ class LlamaModel:
             return Step()
         drawn = verify_draft(work, lambda index, mask: self._draw(state, start, index, mask))
         state.length += len(drawn) - 1
-        if work.draft:
-            native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1)
+        wrong = len(work.draft) + 1 - len(drawn)
+        if wrong and not native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1):
+            raise EngineFailed(f"llama.cpp could not take back {wrong} guesses.")
         wanted = state.sampling.logprobs
         if wanted is None:
             return Step(drawn)

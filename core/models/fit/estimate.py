@@ -26,6 +26,7 @@ from core.models.fit.sizing import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_SLOTS,
     GRAIN_TOKENS,
+    ROLLBACK_TOKENS,
     ROUNDING_CELLS,
     choose_sizes,
     count_cells,
@@ -78,6 +79,8 @@ class Setup(Struct, frozen=True):
     """The KV cache takes memory as it fills (MLX, onnxruntime); llama.cpp sets all of it aside and clears it."""
     reproducible: bool = False
     """Every sequence has a whole context."""
+    mtp: bool = False
+    """The heads that guess several tokens ahead are loaded; they are computed in a context of their own."""
     rearranged: frozenset[str] = frozenset()
     """Types of which a copy is kept, see `list_rearranged_types`."""
 
@@ -159,7 +162,7 @@ def choose_setup(header: Header, options: LoadOptions, available: int, features:
     sizes = choose_sizes(
         options,
         header.trained_context or DEFAULT_CONTEXT_TOKENS,
-        header.kv_bytes_per_token(options.cache_type),
+        header.kv_bytes_per_token(options.cache_type, mtp=options.mtp),
         max(0, available - header.weight_bytes),
         residents=not header.recurrent and not (options.cuts_windows and header.window),
     )
@@ -172,6 +175,7 @@ def choose_setup(header: Header, options: LoadOptions, available: int, features:
         flash_attention=options.blockwise_attention,
         windowed=options.cuts_windows,
         reproducible=bool(options.reproducible),
+        mtp=options.mtp and bool(header.mtp_layers),
         rearranged=list_rearranged_types(features, extra_buffers=options.repacks),
     )
 
@@ -214,12 +218,14 @@ def estimate_parts(header: Header, setup: Setup) -> Parts:
     full = compute_bytes(header, seen, computed, outputs, flash_attention=flash)
     # llama.cpp sets a window aside for each sequence; MLX has what runs.
     others = 0 if setup.grows else (header.window or 0) * (sequences - 1)
-    kv = header.kv_bytes(cells, setup.kv, windowed=setup.windowed, ahead=others + batch)
+    kv = header.kv_bytes(cells, setup.kv, windowed=setup.windowed, ahead=others + batch, mtp=setup.mtp)
+    # One layer and the logits of each sequence, computed apart; and the hidden states that go from here to there.
+    ahead = FLOAT_BYTES * (sequences * header.vocabulary + 2 * batch * header.width) if setup.mtp else 0
     return Parts(
-        weights=header.weight_bytes,
+        weights=header.weight_bytes - (0 if setup.mtp else header.mtp_bytes),
         copies=sum(portion.bytes for portion in header.portions if portion.type in setup.rearranged),
-        kv=header.state_bytes(sequences) + (0 if setup.grows else kv),
-        compute=empty,
+        kv=header.state_bytes(sequences) * (1 + ROLLBACK_TOKENS * setup.mtp) + (0 if setup.grows else kv),
+        compute=empty + ahead,
         filling=full - empty + (kv if setup.grows else 0),
         output=outputs * header.vocabulary * FLOAT_BYTES,
         vocabulary=header.vocabulary * WORD_BYTES + header.merges * MERGE_BYTES,

@@ -33,6 +33,9 @@ GRAIN_TOKENS = 64
 """Tokens of the passes that a prompt is divided into where a model is reproducible. Larger passes are faster; smaller
 ones reuse more of a prefix, and hold up running streams less."""
 
+ROLLBACK_TOKENS = 3
+"""Tokens that a recurrent model can take back where its heads guess ahead: it keeps so many copies of its state."""
+
 OUTPUTS_PER_SLOT = 8
 """Rows of logits that a sequence may draw from in one step: that of its token, and those of its guesses."""
 

@@ -10,7 +10,7 @@ from core.contract.options import LoadOptions
 from core.models.formats.format import Format
 from core.models.formats.gguf_facts import Whole, describe_header
 from core.models.formats.gguf_files import label_gguf, list_model_files
-from core.models.formats.gguf_header import MAGIC, check_version, read_gguf
+from core.models.formats.gguf_header import MAGIC, Tensor, check_version, read_gguf
 from core.models.formats.header import Header
 from core.models.formats.kv_conflict import explain_kv_conflict
 from core.models.formats.listing import FileListing, Group, list_names, sum_bytes
@@ -64,4 +64,8 @@ class GgufFormat(Format):
         count = int(found[2])
         if len(paths) != count:
             raise Damaged(f"it is split into {count} files, of which {len(paths)} are there")
-        return describe_header(header, name, Whole(count, sum_bytes(paths, files.sizes)))
+        others: tuple[Tensor, ...] = ()
+        if any(key.endswith(".nextn_predict_layers") and value for key, value in header.pairs.items()):
+            # The heads are the last layers, if they are there at all.
+            others = read_gguf(files.open(paths[-1])).tensors
+        return describe_header(header, name, Whole(count, sum_bytes(paths, files.sizes)), others)

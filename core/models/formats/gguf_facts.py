@@ -7,12 +7,13 @@ Which keys mean what, and what an architecture does that no key tells, is as lla
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from core.models.formats.gguf_header import GgufHeader, Tensor, Value
+from core.models.formats.gguf_mtp import count_mtp_layers, sum_mtp_bytes
 from core.models.formats.header import Header, Layer, Portion
 from core.models.formats.source import Damaged
 
@@ -89,8 +90,9 @@ class Whole(Struct, frozen=True):
     """Of all files."""
 
 
-def describe_header(found: GgufHeader, name: str, whole: Whole | None = None) -> Header:
-    """The model of which `found` is the header, or that of the first of its parts. Raises Damaged."""
+def describe_header(found: GgufHeader, name: str, whole: Whole | None = None, others: Sequence[Tensor] = ()) -> Header:
+    """The model of which `found` is the header, or that of the first of its parts; `others` are tensors of the last of
+    several. Raises Damaged."""
     pairs = found.pairs
     architecture = str(pairs.get("general.architecture") or "")
     if not architecture:
@@ -98,6 +100,7 @@ def describe_header(found: GgufHeader, name: str, whole: Whole | None = None) ->
     facts = _Facts(pairs, architecture)
     notes: list[str] = []
     layers = _layers(facts, notes)
+    mtp = count_mtp_layers(found, architecture, others)
     parameters, weights = _weights(found, whole, notes)
     used = facts.number("expert_used_count")
     return Header(
@@ -117,6 +120,8 @@ def describe_header(found: GgufHeader, name: str, whole: Whole | None = None) ->
         experts=facts.number("expert_count"),
         experts_used=used,
         template="tokenizer.chat_template" in pairs,
+        mtp_layers=_mtp_layers(facts, len(layers), mtp),
+        mtp_bytes=sum_mtp_bytes((*found.tensors, *others), len(layers), mtp),
         portions=_portions(found.tensors, weights),
         notes=tuple(notes),
     )
@@ -134,8 +139,13 @@ def _layers(facts: _Facts, notes: list[str]) -> tuple[Layer, ...]:
     state = _state(facts)
     windows = _windows(facts, count, notes)
     keeping = _keeping(facts, count)
+    drafting = count - facts.number("nextn_predict_layers")
     made = []
     for index in range(count):
+        if index >= drafting:
+            # It is computed apart, if at all; see `mtp_layers`.
+            made.append(Layer())
+            continue
         attends, recurs = _kind(facts, index, kv_heads[index])
         windowed = windows[index] is not None
         layer = Layer(
@@ -154,6 +164,17 @@ def _layers(facts: _Facts, notes: list[str]) -> tuple[Layer, ...]:
     elif any(_kind(facts, index, kv_heads[index])[1] for index in range(count)):
         notes.append(f"The state that {facts.architecture}'s recurrent layers keep is not told and not counted.")
     return tuple(made)
+
+
+def _mtp_layers(facts: _Facts, count: int, mtp: int) -> tuple[Layer, ...]:
+    """The last `mtp` of so many layers, which attend whatever the others do."""
+    heads = facts.number("attention.head_count")
+    kv_heads = facts.each("attention.head_count_kv", count, heads)
+    value = 0 if _latent(facts) else _length(facts, "value", heads, windowed=False)
+    return tuple(
+        Layer(kv_heads[index] or max(kv_heads), _length(facts, "key", heads, windowed=False), value)
+        for index in range(count - mtp, count)
+    )
 
 
 def _kind(facts: _Facts, index: int, kv_heads: int) -> tuple[bool, bool]:
@@ -214,7 +235,7 @@ def _windows(facts: _Facts, count: int, notes: list[str]) -> list[int | None]:
 
 
 def _keeping(facts: _Facts, count: int) -> int:
-    """How many layers, from the first, keep keys and values of their own; the rest use theirs, or only draft."""
+    """How many layers, from the first, keep keys and values of their own; the rest use theirs."""
     shared = facts.number("attention.shared_kv_layers")
     if facts.architecture == "gemma3n" and not shared:
         return min(count, GEMMA3N_LAYERS)

@@ -62,6 +62,10 @@ class Header(Struct, frozen=True):
     """For each token."""
     template: bool = False
     """Whether a chat template came with it."""
+    mtp_layers: tuple[Layer, ...] = ()
+    """Layers beside the others that only guess several tokens ahead, where the engine can run them."""
+    mtp_bytes: int = 0
+    """Of their weights, a part of `weight_bytes` that is loaded only where they are used."""
     portions: tuple[Portion, ...] = ()
     """Weights by type, where the file tells; see Portion."""
     notes: tuple[str, ...] = ()
@@ -82,14 +86,16 @@ class Header(Struct, frozen=True):
         """The shortest that any layer looks back; None where all see everything."""
         return min((layer.window for layer in self.layers if layer.window is not None), default=None)
 
-    def kv_bytes_per_token(self, kv: KvType) -> int:
+    def kv_bytes_per_token(self, kv: KvType, *, mtp: bool = False) -> int:
         """KV bytes = sum over layers of kv_heads * (key_length * bytes of a key's element + value_length * those of a
         value's); no window counted."""
-        return self.kv_bytes(1, kv)
+        return self.kv_bytes(1, kv, mtp=mtp)
 
-    def kv_bytes(self, cells: int, kv: KvType, *, windowed: bool = False, ahead: int = 0) -> int:
-        """Bytes for `cells` tokens. `windowed`: layers with a window keep only it and `ahead` tokens of a batch."""
-        kept = [(layer, layer.kv_heads * _kept(layer, cells, windowed, ahead)) for layer in self.layers]
+    def kv_bytes(self, cells: int, kv: KvType, *, windowed: bool = False, ahead: int = 0, mtp: bool = False) -> int:
+        """Bytes for `cells` tokens. `windowed`: layers with a window keep only it and `ahead` tokens of a batch. With
+        `mtp`, those of `mtp_layers` too."""
+        layers = (*self.layers, *self.mtp_layers) if mtp else self.layers
+        kept = [(layer, layer.kv_heads * _kept(layer, cells, windowed, ahead)) for layer in layers]
         keys = sum(heads * layer.key_length for layer, heads in kept)
         return kv.count_bytes(keys, sum(heads * layer.value_length for layer, heads in kept))
 

@@ -13,12 +13,14 @@ from core.cache.identity import ModelIdentity
 from core.contract.abilities import KeepsStates, Reproduces
 from core.contract.artifact import SCRIPT, URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
-from core.contract.models import Model
+from core.contract.models import Model, PredictsAhead
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
+from core.models.fit.mtp import choose_mtp
 from core.models.formats.detect import find_newest_write, fingerprint_model
 from core.models.formats.parts import list_parts
+from core.models.formats.read import read_header
 from core.models.library.variants import list_formats, provide_variant
 from core.models.resolve import resolve_own
 from core.serving.draft_model import Find, Way, add_draft, choose_way, refuse_unlike
@@ -93,7 +95,7 @@ class ModelLoader:
         failures: list[BenchtopError] = []
         fresh = self._settings.bench.fresh and artifact.path not in self._measured
         self._measured.add(artifact.path)
-        options = replace(self._options.overlaid_with(profile), memory=memory)
+        options = replace(self._choose_options(artifact, profile), memory=memory)
         for candidate in self._in_order(candidates, options, stop, tell, fresh=fresh):
             try:
                 loaded = self._load(candidate, options, stop, tell, fresh=fresh and len(candidates) == 1)
@@ -106,6 +108,15 @@ class ModelLoader:
         if len(failures) == 1:
             raise failures[0]
         raise LoadFailed(artifact.name, " ".join(str(error) for error in failures))
+
+    def _choose_options(self, artifact: Artifact, profile: Profile) -> LoadOptions:
+        """Those asked for, with the model's own heads where these are to guess ahead."""
+        options = self._options.overlaid_with(profile)
+        try:
+            header = read_header(artifact)
+        except ArtifactError:
+            return options
+        return replace(options, mtp=choose_mtp(header, options, profile.draft or self._settings.model.draft))
 
     def guessing(self, artifact: Artifact, profile: Profile) -> Way:
         """How the model's tokens are to be guessed. Raises LoadFailed when the model that is to draft is not here."""
@@ -162,7 +173,7 @@ class ModelLoader:
             self._engines.choose(artifact, self._forced(profile))
         if artifact.format == URL:
             raise UsageError(f"{artifact.name} runs on another machine; only what runs here can be measured.")
-        options = self._options.overlaid_with(profile)
+        options = self._choose_options(artifact, profile)
         return [(candidate, self._tried(candidate, options, stop)) for candidate in candidates]
 
     def _load_draft(
@@ -257,12 +268,13 @@ def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, mod
     version = availability.version if isinstance(availability, Available) else "unknown"
     flash = {None: "as usual", True: "on", False: "off"}[options.flash_attention]
     apart = ", reproducible" if options.reproducible else ""
+    heads = ", with heads" if isinstance(model, PredictsAhead) else ""
     return ModelIdentity(
         weights=weights,
         engine=engine.name,
         version=f"{version}, states {engine.state_format}",
         settings=f"context {model.spec.context}, KV {options.cache_type.value}, flash attention {flash}, "
-        f"windows {'cut' if options.cuts_windows else 'whole'}{apart}",
+        f"windows {'cut' if options.cuts_windows else 'whole'}{apart}{heads}",
         adapters=", ".join(adapters),
     )
 

@@ -60,7 +60,7 @@ def test_where_a_pass_costs_as_much_as_its_tokens_nothing_is_guessed() -> None:
 
 
 def test_what_drafting_costs_counts() -> None:
-    assert choose_counts([20], [9], Odds(), FREE, drafting=1.0) == [0]
+    assert choose_counts([20], [9], Odds(), FREE, drafting=[1.0]) == [0]
 
 
 def test_there_is_nothing_to_go_by_without_a_run() -> None:

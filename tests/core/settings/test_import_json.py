@@ -158,7 +158,7 @@ NOTES = {
     "n_batch": ({"n_batch": 8}, "model.n_batch is taken as 32, not 8; it may be 32 to 16384."),
     "n_seq_max": ({"n_seq_max": 256}, "model.n_seq_max is taken as 200"),
     "drafts": (
-        {"draft_model": "draft-mtp", "draft_model_num_pred_tokens": 2},
+        {"draft_model": "eagle.gguf", "draft_model_num_pred_tokens": 2},
         "model.draft_model, model.draft_model_num_pred_tokens: not taken over",
     ),
     "details of drafts": (

@@ -10,9 +10,10 @@ import pytest
 from core.contract.artifact import Artifact
 from core.contract.options import KvType
 from core.models.fit.estimate import compute_bytes
+from core.models.fit.sizing import ROLLBACK_TOKENS
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
-from tests.fakes.architectures import BATCH, CELLS, FAMILIES, SEQUENCES, Reserved, write
+from tests.fakes.architectures import BATCH, CELLS, FAMILIES, FORESEEING, SEQUENCES, Reserved, write
 
 ROOT = Path(__file__).parents[4]
 MEBI = 1 << 20
@@ -24,12 +25,16 @@ def header_of(path: Path) -> Header:
     return read_header(Artifact(path.stem, "gguf", path, 0))
 
 
+def set_aside(path: Path, *words: str) -> Reserved:
+    command = [sys.executable, "-m", "tests.fakes.architectures", str(path), *words]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    return msgspec.json.decode(done.stdout, type=Reserved)
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Header, Reserved]:
     path = write(request.param, tmp_path_factory.mktemp("family"))
-    command = [sys.executable, "-m", "tests.fakes.architectures", str(path)]
-    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
-    return header_of(path), msgspec.json.decode(done.stdout, type=Reserved)
+    return header_of(path), set_aside(path)
 
 
 def test_the_kv_cache_is_as_large_as_llama_cpp_makes_it(told: tuple[Header, Reserved]) -> None:
@@ -48,6 +53,15 @@ def test_the_compute_buffer_is_estimated_within_a_tenth(told: tuple[Header, Rese
         pytest.skip("what recurrent layers compute with is not counted, as the header's notes say")
     estimated = compute_bytes(header, CELLS, BATCH, SEQUENCES) / MEBI
     assert estimated == pytest.approx(reserved.compute, rel=0.1)
+
+
+@pytest.mark.parametrize("family", FORESEEING)
+def test_heads_that_guess_ahead_keep_keys_and_values_of_their_own(family: str, tmp_path: Path) -> None:
+    path = write(family, tmp_path)
+    header, reserved = header_of(path), set_aside(path, "ahead")
+    assert header.kv_bytes(CELLS, KvType.F16, mtp=True) / MEBI == pytest.approx(reserved.kv, abs=2 * ROUNDED)
+    kept = (1 + ROLLBACK_TOKENS) * header.state_bytes(SEQUENCES)
+    assert kept / MEBI == pytest.approx(reserved.state, abs=ROUNDED)
 
 
 def test_five_of_six_layers_of_gemma3_look_back_a_window(tmp_path: Path) -> None:
