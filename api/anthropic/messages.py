@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from operator import setitem
 from typing import Final
@@ -23,7 +24,7 @@ from api.anthropic.replies import (
     MessageStop,
     TokenCount,
 )
-from api.anthropic.translation import list_dropped, translate_counted, translate_messages
+from api.anthropic.translation import count_blocks, list_dropped, translate_counted, translate_messages
 from api.anthropic.wire import CountRequest, MessagesRequest, ThinkingConfig
 from api.anthropic.writer import PING, MessagesDialect
 from api.http.answer import PING_SECONDS, HttpAnswer
@@ -39,6 +40,8 @@ from core.workbench import Workbench
 
 BODY: Final = JsonBody(MessagesRequest)
 COUNT_BODY: Final = JsonBody(CountRequest)
+MANY_BLOCKS: Final = 1000
+"""Blocks of content, from which a conversation is long."""
 STREAMED: Final = (MessageStart, BlockStart, BlockDelta, BlockStop, MessageDelta, MessageStop)
 
 
@@ -49,6 +52,10 @@ def build_messages_routes(
         if not generation.model:
             generation = replace(generation, model=workbench.requests.choose_model(ModelKind.CHAT))
         return generation
+
+    async def translate(body: CountRequest, make: Callable[[], Generation]) -> Generation:
+        """A long conversation is translated off the event loop."""
+        return await workbench.lanes.long_reading.run(make) if count_blocks(body) > MANY_BLOCKS else make()
 
     @post(
         PATH,
@@ -67,8 +74,9 @@ def build_messages_routes(
         body = asked.body
         state = request.scope["state"]
         # What is wrong with the request is told before a model is loaded for it.
+        tenant, identity = str(state["tenant"]), str(state["request_id"])
         generation = choose_model(
-            translate_messages(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
+            await translate(body, partial(translate_messages, body, tenant=tenant, request_id=identity))
         )
         dialect = MessagesDialect(
             generation.model,
@@ -98,7 +106,8 @@ def build_messages_routes(
     async def count_message_tokens(request: Request[object, object, State]) -> Response[TokenCount]:
         asked = await COUNT_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         tenant = str(request.scope["state"]["tenant"])
-        generation = workbench.requests.route(choose_model(translate_counted(asked.body, tenant=tenant)))
+        counted = await translate(asked.body, partial(translate_counted, asked.body, tenant=tenant))
+        generation = workbench.requests.route(choose_model(counted))
         tokens = await workbench.requests.count_tokens(generation)
         ignored = tell_ignored([*asked.ignored, *list_dropped(asked.body)])
         return add_headers(TokenCount(tokens), (*build_route_headers(generation), *ignored))

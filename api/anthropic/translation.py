@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Final
 
 from msgspec import UnsetType
@@ -59,8 +60,6 @@ from core.requests import (
 BILLING: Final = "x-anthropic-billing-header:"
 """How a block of `system` begins that Claude Code addresses to the service. It differs with each request, so that no
 prompt would begin as the one before."""
-EFFORTS: Final = {"xhigh": "high", "max": "high"}
-"""Words of this API that chat templates do not know, and the nearest that they know."""
 ROLES: Final = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 ASSISTANTS: Final = (ThinkingBlock, RedactedThinkingBlock, ToolUseBlock)
 """Blocks that only the assistant's messages have."""
@@ -115,6 +114,12 @@ def translate_counted(body: CountRequest, *, tenant: str = "") -> Generation:
     )
 
 
+def count_blocks(body: CountRequest) -> int:
+    """Blocks of content, and tools."""
+    messages = sum(1 if isinstance(message.content, str) else 1 + len(message.content) for message in body.messages)
+    return messages + len(body.tools or ())
+
+
 def list_dropped(body: CountRequest) -> Iterator[str]:
     """Fields that nothing comes of, whatever the model."""
     if any(tool.hosted for tool in body.tools or ()):
@@ -132,15 +137,7 @@ def list_dropped(body: CountRequest) -> Iterator[str]:
 
 def _read_messages(body: CountRequest) -> tuple[Message, ...]:
     """All turns in order; those of one role that follow each other are one, as templates want it."""
-    turns: list[Message] = []
-    if system := tuple(_read_system(body.system)):
-        turns.append(Message(Role.SYSTEM, system))
-    for number, message in enumerate(body.messages):
-        for turn in _read_turns(message, f"messages[{number}]"):
-            if turns and turns[-1].role is turn.role and turn.role is not Role.TOOL:
-                turns[-1] = _join_turns(turns[-1], turn)
-            else:
-                turns.append(turn)
+    turns = [_join_turns([*run]) for _, run in groupby(_read_all_turns(body), key=_tell_apart)]
     if len(turns) > 1 and turns[-1] == Message(Role.ASSISTANT, turns[-1].parts) and not turns[-1].text:
         # The beginning of an answer that says nothing.
         turns.pop()
@@ -148,6 +145,18 @@ def _read_messages(body: CountRequest) -> tuple[Message, ...]:
         where = f"messages[{len(body.messages) - 1}]"
         raise RequestError(f"`{where}` ends with a `tool_use`; send its `tool_result` behind it.", where)
     return tuple(turns)
+
+
+def _read_all_turns(body: CountRequest) -> Iterator[Message]:
+    if system := tuple(_read_system(body.system)):
+        yield Message(Role.SYSTEM, system)
+    for number, message in enumerate(body.messages):
+        yield from _read_turns(message, f"messages[{number}]")
+
+
+def _tell_apart(message: Message) -> object:
+    """Turns that follow each other with the same of it are one; a tool's result is always one of its own."""
+    return object() if message.role is Role.TOOL else message.role
 
 
 def _read_system(system: str | Sequence[TextBlock] | None) -> Iterator[TextPart]:
@@ -244,13 +253,15 @@ def _read_calls(content: Iterable[MessageBlock], path: str) -> Iterator[ToolCall
             yield ToolCall(block.id, block.name, arguments)
 
 
-def _join_turns(one: Message, other: Message) -> Message:
-    reasoning = "\n".join(filter(None, (one.reasoning, other.reasoning)))
+def _join_turns(turns: Sequence[Message]) -> Message:
+    """`turns` are of one role."""
+    if len(turns) == 1:
+        return turns[0]
     return replace(
-        one,
-        parts=(*one.parts, *other.parts),
-        tool_calls=(*one.tool_calls, *other.tool_calls),
-        reasoning=reasoning,
+        turns[0],
+        parts=tuple(part for turn in turns for part in turn.parts),
+        tool_calls=tuple(call for turn in turns for call in turn.tool_calls),
+        reasoning="\n".join(turn.reasoning for turn in turns if turn.reasoning),
     )
 
 
@@ -273,6 +284,9 @@ def _read_tools(tools: Sequence[ToolParam]) -> Iterator[Tool]:
         if tool.name in seen:
             raise RequestError(f"`{where}` has the name of a tool before it; send each once.", f"{where}.name")
         seen.add(tool.name)
+        if known := tool.known:
+            yield replace(known, name=tool.name)
+            continue
         if isinstance(tool.input_schema, UnsetType):
             raise RequestError(f"The field `{where}.input_schema` is missing.", f"{where}.input_schema")
         schema = bytes(tool.input_schema).strip().decode()
@@ -304,7 +318,7 @@ def _read_choice(body: CountRequest, tools: Sequence[Tool]) -> ToolChoice:
 
 def _read_thinking(body: CountRequest, messages: Sequence[Message]) -> ReasoningWish:
     effort = body.output_config.effort if body.output_config else None
-    wish = ReasoningWish(effort=EFFORTS.get(effort, effort) if effort else None)
+    wish = ReasoningWish(effort=effort)
     match body.thinking:
         case ThinkingEnabled(budget_tokens=budget):
             return replace(wish, think=True, budget=budget)

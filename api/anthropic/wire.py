@@ -11,9 +11,10 @@ from typing import Annotated, Final, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from api.anthropic import fields
+from api.anthropic.known_tools import find_known_tool
 from api.http.settle import Wire
 from api.openai.generation_fields import ModelName, Penalty, Share, StopText
-from core.requests import Priority
+from core.requests import Priority, Tool
 
 ToolName = Annotated[str, Meta(min_length=1, max_length=256)]
 CallId = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -231,8 +232,14 @@ class ToolParam(Wire, frozen=True):
     allowed_callers: Anything | UnsetType = UNSET
 
     @property
+    def known(self) -> Tool | None:
+        """What it is, where its type says that."""
+        return find_known_tool(self.type or "")
+
+    @property
     def hosted(self) -> bool:
-        return self.type not in (None, "custom")
+        """Whether it is not the client that runs it."""
+        return self.type not in (None, "custom") and self.known is None
 
 
 class ChoiceAuto(Wire, frozen=True, tag="auto"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 
 from api.anthropic.messages import BODY
@@ -102,6 +103,11 @@ def test_turns_of_one_role_that_follow_each_other_are_one() -> None:
     assert [message.parts for message in messages.messages] == [text("a", "b"), text("c"), text("d")]
 
 
+def test_each_result_is_a_turn_even_where_a_client_sends_one_twice() -> None:
+    messages = conversation(messages=[*user("x"), assistant(USE), *user([RESULT, RESULT])]).messages
+    assert [message.role for message in messages[2:]] == [Role.TOOL, Role.TOOL]
+
+
 def test_a_system_message_in_the_middle_keeps_its_place() -> None:
     messages = conversation(messages=[*user("a"), {"role": "system", "content": "French."}, *user("b")]).messages
     assert [message.role for message in messages] == [Role.USER, Role.SYSTEM, Role.USER]
@@ -138,6 +144,16 @@ def test_tools_of_the_client_are_taken_and_those_of_services_dropped() -> None:
     assert tools == (Tool("weather", "Tells the weather.", schema, strict=True),)
 
 
+def test_tools_that_the_client_runs_are_told_to_the_model_though_their_type_alone_names_them() -> None:
+    editor = {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 100}
+    computer = {"type": "computer_20250124", "name": "computer", "display_width_px": 9, "display_height_px": 9}
+    tools = conversation(tools=[{"type": "bash_20250124", "name": "bash"}, editor, computer]).tools
+    assert [tool.name for tool in tools] == ["bash", "str_replace_based_edit_tool"]
+    for tool in tools:
+        jsonschema.Draft202012Validator.check_schema(json.loads(tool.parameters))
+        assert "command" in json.loads(tool.parameters)["properties"]
+
+
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
@@ -162,7 +178,7 @@ def test_a_choice_of_tools_and_whether_several_may_be_called(said: dict[str, obj
         ({"thinking": {"type": "adaptive", "display": "omitted"}}, ReasoningWish(think=True)),
         ({"thinking": {"type": "between_tools"}}, ReasoningWish(think=False)),
         ({"output_config": {"effort": "low"}}, ReasoningWish(effort="low")),
-        ({"output_config": {"effort": "max"}}, ReasoningWish(effort="high")),
+        ({"output_config": {"effort": "max"}}, ReasoningWish(effort="max")),
     ],
 )
 def test_wishes_about_thinking(fields: dict[str, object], wish: ReasoningWish) -> None:
