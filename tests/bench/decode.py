@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from api.server import HttpServer
 from core.contract.options import LoadOptions
+from core.decoding.speculate import NOTHING
 from core.requests import Conversation, Generation, Message, Role, Sampling, TextPart
 from core.settings.model import ModelSettings
 from core.settings.schema import Folders, ProbeSettings, QueueSettings, ServerSettings, Settings
@@ -96,7 +97,8 @@ async def serve_model(setup: DecodeSetup, streams: int) -> AsyncIterator[tuple[W
     settings = Settings(
         server=ServerSettings(port=0),
         queue=QueueSettings(max_queue=0),
-        model=ModelSettings(ctx_size=setup.context, slots=streams, threads=setup.threads),
+        # Random weights repeat themselves, and nobody else here guesses.
+        model=ModelSettings(ctx_size=setup.context, slots=streams, threads=setup.threads, draft=NOTHING),
         probe=ProbeSettings(enabled=False),
     )
     with tempfile.TemporaryDirectory() as home:

@@ -41,8 +41,10 @@ KEY_BYTES = 256
 
 GGML_TYPE_BF16 = 30
 """ggml's number for it, which the bindings do not name."""
-TELLING = ("error", "unknown", "insufficient memory", "failed to")
+TELLING = ("error", "unknown", "insufficient memory", "out of memory", "failed to")
 """What a line has that says why something could not be done."""
+MEMORY_SHORT = ("insufficient memory", "out of memory")
+"""What a line has where that was for want of memory: the machine's, and an accelerator's."""
 MEMORY_DIVISOR = 64
 """The part of the machine's memory, 1 / MEMORY_DIVISOR, that a micro-batch found by measuring may take beyond the usual
 one."""
@@ -71,6 +73,10 @@ class _LlamaLog:
         for said_before in ("llama_model_load: ", "error loading model: ", "ggml_aligned_malloc: "):
             line = line.removeprefix(said_before)
         return line
+
+    @property
+    def lacked_memory(self) -> bool:
+        return any(words in line for line in self.lines for words in MEMORY_SHORT)
 
 
 @cache
@@ -207,11 +213,19 @@ class LlamaCppEngine:
         parameters = native.llama_model_default_params()
         parameters.use_extra_bufts = options.repacks
         parameters.load_mtp = options.mtp
-        parameters.use_mmap = is_mapped(artifact.path, measure_available_memory())
+        # By itself llama.cpp maps the file wherever the devices can read it so.
+        mapped = is_mapped(artifact.path, measure_available_memory())
+        parameters.load_mode = native.LLAMA_LOAD_MODE_AUTO if mapped else native.LLAMA_LOAD_MODE_NONE
         parameters.progress_callback = native.llama_progress_callback(report)
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
         if given_up:
             raise Cancelled(f"Loading {artifact.name} was stopped.")
+        if model is None and _native_log().lacked_memory:
+            raise LoadFailed(
+                artifact.name,
+                f"There is no memory for the weights of {artifact.name}: {_native_log().reason()}. "
+                "Unload another model, or take a smaller quantization.",
+            )
         if model is None:
             raise ArtifactError(
                 artifact.name,

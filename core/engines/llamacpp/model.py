@@ -182,6 +182,8 @@ class LlamaModel:
             # llama.cpp would abort the process.
             raise EngineFailed(f"A step draws {self._outputs} tokens at most.")
         self._compute(end, work)
+        if all(self._takes_likeliest(item) for item in work):
+            return self._draw_likeliest(work)
         return [self._finish(item, start) for item, start in zip(work, starts, strict=True)]
 
     def save(self, sequence: SequenceId) -> bytes:
@@ -258,6 +260,32 @@ class LlamaModel:
         if result != 0:
             why = FAILURES.get(result, "it did not say why")
             raise EngineFailed(f"llama.cpp could not compute {count} tokens: {why} (code {result}).")
+
+    def _takes_likeliest(self, work: Work) -> bool:
+        """Whether all that the step draws for it is the likeliest token."""
+        state = self._sequences[work.sequence]
+        plain = not work.draft and not work.masks and state.sampling.logprobs is None
+        return not work.sample or (plain and state.enough == 1)
+
+    def _draw_likeliest(self, work: Sequence[Work]) -> list[Step]:
+        """The steps of such work. One call looks at all logits: each one gives the interpreter's lock away, and waits
+        while the event loop has it."""
+        drawing = sum(item.sample for item in work)
+        tokens = iter(self._find_likeliest(drawing)) if drawing else iter(())
+        for item in work:
+            self._sequences[item.sequence].length += len(item.tokens)
+        return [Step((next(tokens),)) if item.sample else Step() for item in work]
+
+    def _find_likeliest(self, count: int) -> list[int]:
+        """In each of the step's `count` rows of logits."""
+        pointer = native.llama_get_logits(self._context)
+        rows = np.ctypeslib.as_array(pointer, (count, self.tokenizer.size))
+        likeliest = rows.argmax(axis=1)
+        if np.isnan(rows[np.arange(count), likeliest]).any():
+            # The largest of anything with a NaN in it is the NaN.
+            raise LogitsBroken
+        found: list[int] = likeliest.tolist()
+        return found
 
     def _finish(self, work: Work, start: int) -> Step:
         """Book the tokens, draw where asked, take back the guesses that did not come true."""

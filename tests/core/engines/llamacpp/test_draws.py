@@ -22,7 +22,7 @@ TOKENS = 24
 @pytest.fixture(scope="module")
 def model() -> Iterator[TokenModel]:
     artifact = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
-    loaded = LlamaCppEngine().load(artifact, LoadOptions(ctx_size=256, slots=1, threads=1, extra_buffers=False))
+    loaded = LlamaCppEngine().load(artifact, LoadOptions(ctx_size=256, slots=4, threads=1, extra_buffers=False))
     assert isinstance(loaded, TokenModel)
     yield loaded
     loaded.shutdown()
@@ -63,3 +63,32 @@ def test_what_is_drawn_from_the_likeliest_is_what_all_tokens_give(model: TokenMo
 )
 def test_all_tokens_count_where_what_is_far_down_may_come_up(fields: dict[str, object]) -> None:
     assert count_enough(replace(Sampling(), **fields)) is None
+
+
+def test_a_step_of_readers_and_writers_draws_for_each_what_it_draws_alone(model: TokenModel) -> None:
+    """All likeliest tokens are found at once; so are they beside others, one by one."""
+    questions = ["What is a KV cache?", "What is a token?", "Hello.", "What is a GGUF file?"]
+    prompts = [model.tokenizer.encode(question, special=True, begin=True) for question in questions]
+    greedy, open_to_all = Sampling(temperature=0.0), Sampling(temperature=0.0, logit_bias=NO_BIAS)
+
+    def drawn(samplings: list[Sampling]) -> list[tuple[int, ...]]:
+        sequences = [model.open(sampling) for sampling in samplings]
+        reads = [index % 2 == 0 for index in range(len(prompts))]
+        work = [
+            Work(sequence, prompt[:-1] if reading else prompt, sample=not reading)
+            for sequence, prompt, reading in zip(sequences, prompts, reads, strict=True)
+        ]
+        first = model.step(work)
+        due = [
+            prompt[-1:] if reading else step.tokens for prompt, reading, step in zip(prompts, reads, first, strict=True)
+        ]
+        second = model.step(
+            [Work(sequence, tokens, sample=True) for sequence, tokens in zip(sequences, due, strict=True)]
+        )
+        for sequence in sequences:
+            model.close(sequence)
+        return [(*one.tokens, *other.tokens) for one, other in zip(first, second, strict=True)]
+
+    together = drawn([greedy] * 4)
+    assert [len(tokens) for tokens in together] == [1, 2, 1, 2]
+    assert together == drawn([open_to_all] * 4) == drawn([greedy, open_to_all] * 2)
