@@ -89,7 +89,9 @@ def _setup(given: argparse.Namespace) -> decode.DecodeSetup:
 def _draft(given: argparse.Namespace) -> Iterator[str]:
     tokens = 2 * given.tokens
     if given.model is None:
-        yield asyncio.run(drafting.run(given.folder, given.threads, tokens, given.rounds))
+        yield asyncio.run(
+            drafting.run(given.folder, given.threads, tokens, given.rounds, extra_buffers=not given.plain_buffers)
+        )
         return
     setup = drafting.RealSetup(
         given.model, given.draft, given.threads, tokens, given.rounds, extra_buffers=not given.plain_buffers

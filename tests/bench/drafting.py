@@ -2,8 +2,9 @@
 
 With random weights: where all come true and where none does. The model is of 1.5 B shape. What drafts for it in the
 best case are its own first layers: the others add nothing, so that every guess comes true; for prompt lookup it is a
-model that repeats itself. With a real model (`--model`): a file of code that is to be returned with a change, the same
-once more in a later request, and texts that repeat nothing; the same with a draft model (`--draft`).
+model that repeats itself, and so for heads of the model's own, that know it or do not. With a real model (`--model`): a
+file of code that is to be returned with a change, the same once more in a later request, and texts that repeat nothing;
+the same with a draft model (`--draft`), and with heads that the file has.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from pathlib import Path
 from statistics import median
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
-from core.contract.models import TokenModel, Trims
+from core.contract.models import PredictsAhead, TokenModel, Trims
 from core.contract.options import LoadOptions
 from core.decoding.drafting import DraftModel
 from core.decoding.lookup import PromptLookup
+from core.decoding.mtp import MtpDraft
 from core.decoding.speculate import GuessWish, Proposer
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.events import Finished
+from core.models.formats.read import read_header
 from core.requests import Conversation, Generation, Message, Prompt, RawText, Role, SamplingWish, TextPart
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
@@ -39,6 +43,7 @@ LAYERS = 2
 """Of the model that drafts; the large one has 28."""
 CONTEXT = 1024
 GREEDY = SamplingWish(temperature=0.0)
+HEADS = "its own heads"
 HEAD = ("what guesses", "text", "came true", "tokens/s without", "with", "ratio")
 
 EDIT = (
@@ -55,6 +60,9 @@ TEXTS = {
     "new code": ("Write a Python class for an LRU cache with a time to live for each entry, with tests.", GREEDY),
 }
 REAL_CONTEXT = 3072
+
+
+Make = Callable[[TokenModel], Proposer]
 
 
 class Wrong(GuessingStub):
@@ -77,26 +85,32 @@ class RealSetup(Struct, frozen=True):
     extra_buffers: bool
 
 
-async def run(folder: Path, threads: int, tokens: int, rounds: int) -> str:
+async def run(folder: Path, threads: int, tokens: int, rounds: int, *, extra_buffers: bool) -> str:
     """The table of random weights, in Markdown. `folder` keeps them for the next time."""
     large, small = (write(SHAPE, folder, LAYERS) for write in (shapes.write_speaking, shapes.write_layers))
     repeating = shapes.write_speaking(SHAPE, folder, 0)
-    options = LoadOptions(ctx_size=CONTEXT, slots=1, threads=threads, batch_threads=threads)
-    ways: dict[str, tuple[str, Path, Callable[[], Proposer]]] = {
-        f"draft model of {LAYERS} layers": ("all true", large, lambda: _draft(small, options)),
-        "prompt lookup": ("repeats itself", repeating, PromptLookup),
-        "prompt lookup ": ("nothing repeats", large, PromptLookup),
-        "wrong guesses": ("any", large, Wrong),
-    }
+    options = LoadOptions(
+        ctx_size=CONTEXT, slots=1, threads=threads, batch_threads=threads, extra_buffers=extra_buffers
+    )
+    right, wrong = (shapes.write_foreseeing(SHAPE, folder, right=right) for right in (True, False))
+    ways: list[tuple[str, str, Path, Make]] = [
+        (f"draft model of {LAYERS} layers", "all true", large, lambda _: _draft(small, options)),
+        ("prompt lookup", "repeats itself", repeating, _look_up),
+        ("prompt lookup", "nothing repeats", large, _look_up),
+        ("wrong guesses", "any", large, lambda _: Wrong()),
+        (HEADS, "all true", right, _ask_heads),
+        (HEADS, "none true", wrong, _ask_heads),
+    ]
     rows = []
-    for way, (text, path, make) in ways.items():
-        async with _hosting(_load(path, options), None) as plain, _hosting(_load(path, options), make()) as guessing:
+    for way, text, path, make in ways:
+        model = _load(path, replace(options, mtp=way == HEADS))
+        async with _hosting(_load(path, options), None) as plain, _hosting(model, make(model)) as guessing:
             without, guessed = [], []
             for number in range(rounds + 1):
                 request = _asks(RawText(PROMPT), f"{number}", tokens, ignore_eos=True)
                 without.append(await _rate(plain, request))
                 guessed.append(await _rate(guessing, request))
-            rows.append(_row(way.strip(), text, guessing.snapshot().draft, without[1:], guessed[1:]))
+            rows.append(_row(way, text, guessing.snapshot().draft, without[1:], guessed[1:]))
     what = f"random weights of {SHAPE} shape in Q8_0, {threads} thread(s), {tokens} tokens, {rounds} rounds"
     return table(f"Guessing ahead, {what}, one stream", HEAD, rows)
 
@@ -114,12 +128,15 @@ async def run_real(setup: RealSetup) -> str:
         extra_buffers=setup.extra_buffers,
     )
     rows, below = [], []
-    makes: dict[str, Callable[[], Proposer]] = {"prompt lookup": PromptLookup}
+    makes: dict[str, Make] = {"prompt lookup": _look_up}
     if (path := setup.draft) is not None:
-        makes = {path.stem: lambda: _draft(path, options)}
+        makes = {path.stem: lambda _: _draft(path, options)}
+    elif read_header(_artifact(setup.model)).mtp_layers:
+        makes[HEADS] = _ask_heads
     async with _hosting(_load(setup.model, options), None) as plain:
         for way, make in makes.items():
-            async with _hosting(_load(setup.model, options), make()) as guessing:
+            model = _load(setup.model, replace(options, mtp=way == HEADS))
+            async with _hosting(model, make(model)) as guessing:
                 await _rate(guessing, _asks(_said("Count from one to thirty."), "warm", 40))
                 for name, (text, sampling) in TEXTS.items():
                     before = guessing.snapshot().draft or DraftStats(way)
@@ -140,7 +157,20 @@ async def run_real(setup: RealSetup) -> str:
 
 
 def _load(path: Path, options: LoadOptions) -> TokenModel:
-    return LlamaCppEngine().load(Artifact(path.stem, "gguf", path, path.stat().st_size), options)
+    return LlamaCppEngine().load(_artifact(path), options)
+
+
+def _artifact(path: Path) -> Artifact:
+    return Artifact(path.stem, "gguf", path, path.stat().st_size)
+
+
+def _look_up(_: TokenModel) -> Proposer:
+    return PromptLookup()
+
+
+def _ask_heads(model: TokenModel) -> Proposer:
+    assert isinstance(model, PredictsAhead)
+    return MtpDraft(model)
 
 
 def _draft(path: Path, options: LoadOptions) -> DraftModel:

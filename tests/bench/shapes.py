@@ -18,6 +18,8 @@ from core.guide import WEIGHTS
 
 BLOCK = 32
 """Weights in a block of Q8_0: a 16-bit scale and 32 signed bytes."""
+HEADED = "mimo2"
+"""A dense architecture of which llama.cpp knows heads that guess ahead."""
 
 
 class BenchShape(Struct, frozen=True):
@@ -61,30 +63,55 @@ def write_layers(name: str, folder: Path, layers: int) -> Path:
     return _write(shape, folder / f"random-{name}-{layers}-layers-q8_0.gguf")
 
 
-def _write(shape: BenchShape, path: Path, *, half: bool = False, silent_from: int | None = None) -> Path:
+def write_foreseeing(name: str, folder: Path, *, right: bool) -> Path:
+    """A model of that shape in Q8_0 that repeats its last token, with one layer more that guesses ahead, always `right`
+    or never. As `write` does."""
+    path = folder / f"random-{name}-{'right' if right else 'wrong'}-head-q8_0.gguf"
+    return _write(SHAPES[name], path, silent_from=0, head_right=right)
+
+
+def _write(
+    shape: BenchShape,
+    path: Path,
+    *,
+    half: bool = False,
+    silent_from: int | None = None,
+    head_right: bool | None = None,
+) -> Path:
+    """With `head_right` given, behind the layers one that guesses ahead."""
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    writer = gguf.GGUFWriter(part, "llama")
-    _header(writer, shape, half=half)
+    headed = head_right is not None
+    writer = gguf.GGUFWriter(part, HEADED if headed else "llama")
+    _header(writer, shape, half=half, headed=headed)
     _tokenizer(writer, shape.vocabulary)
     random = np.random.default_rng(0)
+    if headed:
+        shape = replace(shape, layers=shape.layers + 1)
+    embedding = np.empty(0, np.uint8)
     silent = {
         f"blk.{layer}.{last}.weight"
         for layer in range(shape.layers if silent_from is None else silent_from, shape.layers)
         for last in ("attn_output", "ffn_down")
     }
-    for tensor, rows, columns in _matrices(shape):
-        if tensor in silent:
+    for tensor, rows, columns in _matrices(shape, headed=headed):
+        if head_right and tensor.endswith("eh_proj.weight"):
+            writer.add_tensor(tensor, _identity(rows, columns), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        elif tensor in silent:
             nothing = np.zeros((rows, columns // BLOCK * (2 + BLOCK)), np.uint8)
             writer.add_tensor(tensor, nothing, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
         elif half:
             values = random.normal(0, 1 / np.sqrt(columns), (rows, columns)).astype(np.float16)
             writer.add_tensor(tensor, values)
+        elif tensor == "output.weight":
+            writer.add_tensor(tensor, embedding, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
         else:
-            writer.add_tensor(tensor, _blocks(random, rows, columns), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-    for tensor in _norms(shape):
+            blocks = _blocks(random, rows, columns)
+            embedding = blocks if tensor == "token_embd.weight" else embedding
+            writer.add_tensor(tensor, blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    for tensor in _norms(shape, headed=headed):
         writer.add_tensor(tensor, np.ones(shape.width, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -93,11 +120,18 @@ def _write(shape: BenchShape, path: Path, *, half: bool = False, silent_from: in
     return part.rename(path)
 
 
-def _header(writer: gguf.GGUFWriter, shape: BenchShape, *, half: bool) -> None:
+def _header(writer: gguf.GGUFWriter, shape: BenchShape, *, half: bool, headed: bool) -> None:
     writer.add_name("random")
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
-    writer.add_block_count(shape.layers)
+    writer.add_block_count(shape.layers + headed)
+    if headed:
+        writer.add_nextn_predict_layers(1)
+        writer.add_expert_count(0)
+        writer.add_expert_feed_forward_length(shape.hidden)
+        # It wants some layer with a window.
+        writer.add_sliding_window(shape.context)
+        writer.add_sliding_window_pattern([True] + [False] * shape.layers)
     writer.add_feed_forward_length(shape.hidden)
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
@@ -125,15 +159,24 @@ def _tokenizer(writer: gguf.GGUFWriter, size: int) -> None:
     writer.add_chat_template(fields["tokenizer.chat_template"].contents())
 
 
-def _matrices(shape: BenchShape) -> list[tuple[str, int, int]]:
-    """(name, rows, columns) of every quantized tensor; the embedding serves as the output too."""
+def _matrices(shape: BenchShape, *, headed: bool) -> list[tuple[str, int, int]]:
+    """(name, rows, columns) of every quantized tensor; the embedding serves as the output too, save where there is a
+    head that guesses ahead, which is the last layer then."""
     kv_width = shape.width // shape.heads * shape.kv_heads
     found = [("token_embd.weight", shape.vocabulary, shape.width)]
+    if headed:
+        last = f"blk.{shape.layers - 1}"
+        found.append(("output.weight", shape.vocabulary, shape.width))
+        found.append((f"{last}.nextn.eh_proj.weight", shape.width, 2 * shape.width))
+        found.append((f"{last}.attn_qkv.weight", shape.width + 2 * kv_width, shape.width))
     for layer in range(shape.layers):
+        if not (headed and layer == shape.layers - 1):
+            found += [
+                (f"blk.{layer}.attn_q.weight", shape.width, shape.width),
+                (f"blk.{layer}.attn_k.weight", kv_width, shape.width),
+                (f"blk.{layer}.attn_v.weight", kv_width, shape.width),
+            ]
         found += [
-            (f"blk.{layer}.attn_q.weight", shape.width, shape.width),
-            (f"blk.{layer}.attn_k.weight", kv_width, shape.width),
-            (f"blk.{layer}.attn_v.weight", kv_width, shape.width),
             (f"blk.{layer}.attn_output.weight", shape.width, shape.width),
             (f"blk.{layer}.ffn_gate.weight", shape.hidden, shape.width),
             (f"blk.{layer}.ffn_up.weight", shape.hidden, shape.width),
@@ -142,11 +185,23 @@ def _matrices(shape: BenchShape) -> list[tuple[str, int, int]]:
     return found
 
 
-def _norms(shape: BenchShape) -> list[str]:
+def _norms(shape: BenchShape, *, headed: bool) -> list[str]:
     names = ["output_norm.weight"]
+    if headed:
+        names += [f"blk.{shape.layers - 1}.nextn.{name}norm.weight" for name in ("e", "h")]
     for layer in range(shape.layers):
         names += [f"blk.{layer}.attn_norm.weight", f"blk.{layer}.ffn_norm.weight"]
     return names
+
+
+def _identity(rows: int, columns: int) -> npt.NDArray[np.uint8]:
+    """Q8_0 blocks of ones on the diagonal and zeros elsewhere."""
+    weights = np.zeros((rows, columns), np.int8)
+    np.fill_diagonal(weights, 64)
+    blocks = np.empty((rows * columns // BLOCK, 2 + BLOCK), np.uint8)
+    blocks[:, :2] = np.frombuffer(np.float16(1 / 64).tobytes(), np.uint8)
+    blocks[:, 2:] = weights.reshape(-1, BLOCK).view(np.uint8)
+    return blocks.reshape(rows, -1)
 
 
 def _blocks(random: np.random.Generator, rows: int, columns: int) -> npt.NDArray[np.uint8]:
