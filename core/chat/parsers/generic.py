@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.chat.parsers.grammar import WrittenJson
-from core.chat.parsers.json_calls import JsonCalls
-from core.chat.parsers.llama import FENCE
+from core.chat.parsers.json_calls import FENCE, JsonCalls
 
 _FRAMES: Final = ("tool_call", "tool_calls", "function_call", "function_calls", "tool_code")
 GENERIC: Final = JsonCalls(

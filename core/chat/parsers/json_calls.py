@@ -15,6 +15,8 @@ from core.requests import Tool
 
 FIRST_KEYS: Final = tuple(json.dumps(key) for key in (*NAME_KEYS, *ARGUMENT_KEYS, "type", "id", "tool_call_id"))
 """What the object of a call may begin with, where no mark says that it is one."""
+FENCE: Final = "```json\n"
+"""What some models write in place of their family's mark."""
 Decode = Callable[[str], Sequence[tuple[str, str]]]
 
 

@@ -74,7 +74,7 @@ def decode_calls(text: str) -> list[tuple[str, str]]:
     Raises NotACall where it tells of none.
     """
     try:
-        decoded = _read_members(text)
+        decoded = _read_members(_halve_braces(text))
     except (msgspec.MsgspecError, ValueError, UnicodeError, RecursionError) as error:
         raise NotACall(UNREADABLE) from error
     calls = [_describe(members) for members in decoded]
@@ -100,6 +100,13 @@ def encode_arguments(arguments: dict[str, Any]) -> str:
         return msgspec.json.encode(arguments).decode()
     except (UnicodeError, RecursionError, msgspec.MsgspecError) as error:
         raise NotACall(UNREADABLE) from error
+
+
+def _halve_braces(text: str) -> str:
+    """No JSON begins with two braces; Qwen 2.5's template shows its calls that way, and its models write what they
+    see."""
+    doubled = text.startswith("{{") and text.endswith("}}")
+    return text[1:-1] if doubled else text
 
 
 Members = dict[str, msgspec.Raw]

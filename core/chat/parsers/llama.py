@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.chat.parsers.grammar import WrittenJson
-from core.chat.parsers.json_calls import JsonCalls
+from core.chat.parsers.json_calls import FENCE, JsonCalls
 from core.chat.parsers.json_text import encode_arguments
 from core.chat.parsers.python_text import read_python_arguments
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
@@ -13,7 +13,6 @@ from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 PYTHON_TAG: Final = "<|python_tag|>"
 CODE_TOOL: Final = "code_interpreter"
 """Takes what is Python and no call, as `code`."""
-FENCE: Final = "```json\n"
 _BUILT_IN: Final = ".call("
 _NOTHING: Final = MarkSet(())
 

@@ -61,6 +61,17 @@ HERMES_EXAMPLES = {
         '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>',
         called(PARIS),
     ),
+    "hermes: a fence in place of the marks": Written(
+        HERMES,
+        '```json\n{\n  "name": "get_weather",\n  "arguments": {"city": "Paris"}\n}\n```',
+        called(PARIS),
+    ),
+    "hermes: no marks, and the braces that the template shows": Written(
+        HERMES, '{{"name": "get_weather", "arguments": {"city": "Paris"}}}', called(PARIS)
+    ),
+    "hermes: JSON that is an answer": Written(
+        HERMES, '{"city": "Paris", "name": "Ann"}', ReadAnswer('{"city": "Paris", "name": "Ann"}')
+    ),
     "hermes: a call inside a thought is thought": Written(
         HERMES,
         '<think>I could <tool_call>{"name": "now"}</tool_call></think>No.',
