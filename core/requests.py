@@ -139,6 +139,16 @@ class ReasoningWish(Struct, frozen=True):
     inline: bool = False
     """Leave the thought in the answer's text, as the model wrote it."""
 
+    def over(self, base: ReasoningWish) -> ReasoningWish:
+        """What is said here, and what `base` says of the rest."""
+        told = self.think is not None or self.effort is not None
+        return replace(
+            self,
+            effort=self.effort if told else base.effort,
+            budget=base.budget if self.budget is None else self.budget,
+            message=self.message or base.message,
+        )
+
 
 class SamplingWish(Struct, frozen=True):
     """What a request says of how its tokens are drawn. None leaves a field to the model's settings and its makers."""

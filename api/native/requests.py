@@ -1,15 +1,18 @@
-"""GET /v1/requests: the request board. GET /v1/requests/{id} tells of one, DELETE cancels it."""
+"""GET /v1/requests: the request board. GET /v1/requests/{id} tells of one, DELETE cancels it, POST
+/v1/requests/{id}/end_thinking has it answer."""
 
 from __future__ import annotations
 
-from litestar import delete, get
+from typing import Final
+
+from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
 from api.http.contract import declare_contract, reply_with
 from api.http.errors import Denied
-from core.snapshots import RequestRow
+from core.snapshots import RequestRow, RequestState
 from core.workbench import Workbench
 
 
@@ -20,6 +23,14 @@ class RequestBoard(Struct, frozen=True):
 class CancelReport(Struct, frozen=True):
     id: str
     cancelled: bool = True
+
+
+END_THINKING: Final = "/end_thinking"
+
+
+class EndThinkingReport(Struct, frozen=True):
+    id: str
+    ended: bool = True
 
 
 def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
@@ -58,4 +69,24 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here.")
         return CancelReport(name)
 
-    return [list_requests, show_request, cancel_request]
+    @post(
+        # Ids may hold slashes, so what stands behind one is part of the parameter.
+        "/v1/requests/{request_id:path}",
+        status_code=200,
+        summary="Behind an id, /end_thinking: have the request end its thoughts and answer",
+        opt=declare_contract(
+            reply_with(EndThinkingReport, "Its thought ends with the next token, or as soon as it begins"),
+            outcomes=((404, "request_not_found"), (409, "not_thinking")),
+        ),
+    )
+    async def end_thinking(request_id: FromPath[str]) -> EndThinkingReport:
+        name = request_id.removeprefix("/").removesuffix(END_THINKING)
+        asked = request_id.endswith(END_THINKING)
+        if asked and workbench.requests.end_thinking(name):
+            return EndThinkingReport(name)
+        row = workbench.requests.row(name)
+        if not asked or row is None or row.state is RequestState.ENDED:
+            raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here.")
+        raise Denied(409, "not_thinking", f"The request {name[:128]!r} has no thought that could be ended.")
+
+    return [list_requests, show_request, cancel_request, end_thinking]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -25,8 +24,6 @@ BUDGETS: Final = (
     *("thinking_token_budget", "thinking.budget_tokens", "reasoning.max_tokens"),
 )
 """Names of one wish; the first that is given counts."""
-THINKS: Final = re.compile("think|reasoning", re.IGNORECASE)
-"""Found in every chat template whose model thinks."""
 
 
 class ReasoningBox(Wire, frozen=True):
@@ -115,10 +112,16 @@ def list_outdone_reasoning(body: ReasoningFields) -> Iterator[str]:
 
 def list_vain_reasoning(body: ReasoningFields, traits: Traits) -> Iterator[str]:
     """Fields that nothing comes of with a model of these traits."""
-    if traits.template is not None and not THINKS.search(traits.template):
-        outdone = {*list_outdone_reasoning(body)}
-        each = {**_read_efforts(body), **_read_switches(body), **_read_budgets(body)}
-        yield from (name for name in each if name not in outdone)
+    if traits.voice is None:
+        return
+    outdone = {*list_outdone_reasoning(body)}
+    said: dict[str, Iterable[str]] = {
+        "effort": _read_efforts(body),
+        "think": _read_switches(body),
+        "budget": _read_budgets(body),
+    }
+    for wish in traits.voice.list_ignored(read_reasoning(body)):
+        yield from (name for name in said[wish] if name not in outdone)
 
 
 def _read_efforts(body: ReasoningFields) -> dict[str, str]:

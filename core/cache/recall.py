@@ -43,12 +43,13 @@ def outline_request(request: Generation, template: str | None) -> Outline:
     """`template` is the source of the model's chat template."""
     if not isinstance(request.prompt, Conversation):
         return Outline()
+    wish = request.reasoning
     system: list[str] = []
     messages: list[str] = []
     for message in request.prompt.messages:
         (system if message.role in (Role.SYSTEM, Role.DEVELOPER) else messages).append(_digest(message))
     return Outline(
-        template=_digest((template, sorted(request.prompt.template_arguments.items()))),
+        template=_digest((template, sorted(request.prompt.template_arguments.items()), wish.think, wish.effort)),
         tools=_digest(request.prompt.tools),
         system=_digest(system),
         messages=tuple(messages),

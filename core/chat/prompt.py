@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from core.chat.marks import Marker
 from core.chat.plain import Writing
+from core.chat.reasoning import ThinkingControl
 from core.chat.template import ChatTemplate, Rendering
 from core.contract.models import Tokenizer
 from core.requests import Conversation, Message, Scalar, Tool
@@ -24,6 +25,11 @@ class PromptEncoder:
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the model's chat template."""
         return self._template.notes
+
+    @property
+    def control(self) -> ThinkingControl:
+        """What the chat template lets one say of thinking."""
+        return self._template.control
 
     def encode(
         self, messages: Sequence[Message], arguments: Mapping[str, Scalar], tools: Sequence[Tool] = ()

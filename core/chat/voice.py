@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from core.chat.parsers.family import ChatFamily
+from msgspec.structs import replace
+
+from core.chat.parsers.family import ChatFamily, ThinkingPhase, ThoughtMarks
 from core.chat.parsers.registry import choose_family
 from core.chat.prompt import PromptEncoder
+from core.chat.reasoning import choose_thinking
 from core.chat.template import ChatTemplate, Rendering
 from core.contract.models import ModelSpec, Tokenizer
+from core.requests import Conversation, ReasoningWish
 
 
 class ChatVoice:
@@ -18,6 +22,65 @@ class ChatVoice:
         self.family = choose_family(source)
         self.shown = find_shown(self.family, tokenizer)
         """Control tokens that a parser of answers must see, with their letters."""
+
+    def write(self, conversation: Conversation, wish: ReasoningWish = ReasoningWish()) -> Rendering:
+        """The prompt's text, with marks in it, under what is wished of thinking: by the template's own variables, or
+        with an empty thought behind it where the template cannot keep its model from thinking. What the client says to
+        the template itself goes before.
+
+        Raises as `PromptEncoder.write`.
+        """
+        said = {**self.encoder.control.write_arguments(wish), **conversation.template_arguments}
+        written = self.encoder.write(replace(conversation, template_arguments=said))
+        if choose_thinking(wish) is not False or self.encoder.control.off or conversation.continued:
+            return written
+        empty = self._write_empty_thought(written.text, conversation)
+        return replace(written, text=written.text + empty) if empty else written
+
+    def list_ignored(self, wish: ReasoningWish) -> tuple[str, ...]:
+        """Of a wish's fields, those that nothing comes of."""
+        control, thinks = self.encoder.control, self._thought is not None
+        wanted = choose_thinking(wish)
+        # A model that thinks, and cannot be told to, does so anyway; and one can be kept from it by an empty thought.
+        heard = thinks or bool(control.on if wanted else control.off)
+        ignored = {
+            "think": wish.think is not None and not heard,
+            "effort": wish.effort is not None and not (bool(control.effort or control.on) if wanted else heard),
+            "budget": wish.budget is not None and not (thinks or control.budget or (wish.budget == 0 and heard)),
+        }
+        return tuple(name for name, vain in ignored.items() if vain)
+
+    def write_ending(self, wish: ReasoningWish, prompt: str, *, tools: bool) -> tuple[str, str] | None:
+        """What a thought is ended with behind a prompt: last words, which are text whatever they look like, and what
+        the model writes between a thought and what follows, with control tokens; None where it does not think. With
+        tools, what follows is left to the model where an answer and calls begin differently."""
+        if self._thought is None or self.family is None or self.family.find_phase(prompt) is ThinkingPhase.BEHIND:
+            return None
+        return wish.message, self._choose_close(tools=tools)
+
+    @property
+    def _thought(self) -> ThoughtMarks | None:
+        return self.family.thought if self.family is not None else None
+
+    def _choose_close(self, *, tools: bool) -> str:
+        """What goes between a thought and the answer."""
+        assert self._thought is not None
+        end, close = self._thought.end, self.encoder.control.end
+        if end not in close:
+            return f"\n{end}\n\n"
+        through = close.index(end) + len(end)
+        return close[:through] if tools and close[through:].strip() else close
+
+    def _write_empty_thought(self, text: str, conversation: Conversation) -> str:
+        """What has a model think no more whose prompt is `text`; empty where nothing does."""
+        if self._thought is None or self.family is None:
+            return ""
+        phase = self.family.find_phase(text)
+        if phase is ThinkingPhase.BEHIND:
+            return ""
+        begin = "" if phase is ThinkingPhase.INSIDE else self.encoder.control.begin or f"{self._thought.begin}\n"
+        empty = begin + self._choose_close(tools=bool(conversation.tools))
+        return empty if self.family.find_phase(text + empty) is ThinkingPhase.BEHIND else ""
 
     def show_phase(self, written: Rendering) -> str:
         """The prompt's text as it tells whether the model thinks: one that ends amid a thought, like one that begins

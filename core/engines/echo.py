@@ -27,6 +27,7 @@ from core.requests import Sampling
 
 TURN_BEGIN, TURN_END = 256, 257
 SPECIALS = {TURN_BEGIN: "<|im_start|>", TURN_END: "<|im_end|>"}
+THOUGHT_END = b"</think>"
 ENDING = b'"}],:0'
 """What ends a value of JSON, or begins a short one; what is first is taken first."""
 CELL_BYTES = 4
@@ -70,6 +71,7 @@ class EchoTokenizer:
 class _Saved(Struct):
     tokens: list[int]
     prompt: list[int]
+    skipped: int = 0
 
 
 class _Echoed:
@@ -81,6 +83,8 @@ class _Echoed:
         self.tokens: list[int] = []
         self.cells: list[int] = []
         self.reply: list[int] | None = None
+        self.skipped = 0
+        """Tokens of the reply that were passed over, since its thought was ended before."""
 
 
 class EchoModel:
@@ -146,7 +150,7 @@ class EchoModel:
 
     def save(self, sequence: SequenceId) -> bytes:
         state = self._sequences[sequence]
-        return msgspec.msgpack.encode(_Saved(state.tokens, state.prompt))
+        return msgspec.msgpack.encode(_Saved(state.tokens, state.prompt, state.skipped))
 
     def restore(self, data: bytes, sampling: Sampling, history: Sequence[int] = ()) -> SequenceId:
         try:
@@ -156,9 +160,12 @@ class EchoModel:
         # The same reply goes on, or its whole text is the beginning of another prompt.
         reply = [*self._script(find_last_said(saved.prompt)).encode(), TURN_END]
         begun = list(history[len(saved.prompt) :])
-        goes_on = list(history[: len(saved.prompt)]) == saved.prompt and reply[: len(begun)] == begun
+        goes_on = list(history[: len(saved.prompt)]) == saved.prompt and (
+            saved.skipped != 0 or reply[: len(begun)] == begun
+        )
         sequence = self.open(sampling, saved.prompt if goes_on else history)
         self._append(self._sequences[sequence], saved.tokens)
+        self._sequences[sequence].skipped = saved.skipped if goes_on else 0
         return sequence
 
     def close(self, sequence: SequenceId) -> None:
@@ -176,6 +183,8 @@ class EchoModel:
     def _advance(self, work: Work) -> Step:
         state = self._sequences[work.sequence]
         self._append(state, work.tokens)
+        if state.reply is not None and len(work.tokens) > 1:
+            _skip_thought(state, work.tokens)
         if not work.sample:
             return Step()
 
@@ -192,7 +201,7 @@ class EchoModel:
         if state.reply is None:
             state.prompt = list(prompt)
             state.reply = [*self._script(find_last_said(prompt)).encode(), TURN_END]
-        index = len(state.tokens) - len(state.prompt)
+        index = len(state.tokens) - len(state.prompt) + state.skipped
         return state.reply[index] if index < len(state.reply) else TURN_END
 
     def _append(self, state: _Echoed, tokens: Sequence[int]) -> None:
@@ -221,6 +230,18 @@ def find_last_said(prompt: Sequence[int]) -> str:
         if text.startswith(header):
             return text[len(header) :].decode("utf-8", "replace")
     return bytes(token for token in prompt if token < 256).decode("utf-8", "replace")
+
+
+def _skip_thought(state: _Echoed, written: Sequence[int]) -> None:
+    """Where the end of a thought was written for it, the reply goes on behind its own."""
+    assert state.reply is not None
+    text = bytes(token for token in written if token < TURN_BEGIN)
+    reply = bytes(token for token in state.reply if token < TURN_BEGIN)
+    if THOUGHT_END not in text or THOUGHT_END not in reply:
+        return
+    answer = reply[reply.index(THOUGHT_END) + len(THOUGHT_END) :]
+    at = len(reply) - len(answer.lstrip())
+    state.skipped = at - (len(state.tokens) - len(state.prompt))
 
 
 def _allowed(token: int, mask: bytes | None) -> int:

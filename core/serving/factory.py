@@ -13,6 +13,7 @@ from core.decoding.masks.trials import FormTrials
 from core.errors import LoadFailed, ModelNotReady, attach_paths
 from core.lanes import WorkLanes
 from core.models.store import Settled, Store
+from core.requests import ReasoningWish
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel, Loader
 from core.serving.pool.loader import ModelLoader
@@ -63,10 +64,21 @@ class ModelFactory:
             slots=member.profile.slots or self._settings.model.slots,
             sampling=member.profile.sampling,
             answers=self._settings.answers,
+            reasoning=self._wish_reasoning(member.profile),
             lanes=self._lanes,
             store=self._prefixes,
             reuse=self._settings.cache.enabled,
             trials=self._trials,
+        )
+
+    def _wish_reasoning(self, profile: Profile) -> ReasoningWish:
+        """How a model thinks for requests that do not say it."""
+        common = self._settings.model
+        budget = profile.reasoning_budget if profile.reasoning_budget is not None else common.reasoning_budget
+        return ReasoningWish(
+            effort=profile.reasoning_effort or common.reasoning_effort,
+            budget=None if budget is None or budget < 0 else budget,
+            message=profile.reasoning_message or common.reasoning_message or "",
         )
 
     def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> LoadedModel:

@@ -14,11 +14,21 @@ from core.cache.model_prefixes import ModelPrefixes
 from core.cache.store import PrefixStore
 from core.chat.answer import AnswerPlan, AnswerReader, plan_answer
 from core.chat.parsers.registry import choose_family
+from core.chat.voice import ChatVoice
 from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenModel, Transcriber
 from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
 from core.lanes import WorkLanes
-from core.requests import Constraint, Embedding, Generation, JsonObject, ResolvedGeneration, Sampling, Transcription
+from core.requests import (
+    Constraint,
+    Embedding,
+    Generation,
+    JsonObject,
+    ReasoningWish,
+    ResolvedGeneration,
+    Sampling,
+    Transcription,
+)
 from core.serving.ability import Request, find_ability, find_kind, require_able
 from core.serving.failures import explain_load_failure
 from core.serving.job import LoopJob
@@ -51,6 +61,8 @@ class Traits(Struct, frozen=True):
     """Number of token ids; None where that is not known here."""
     sampling: Sampling = Sampling()
     """How tokens are drawn for requests that do not say it."""
+    voice: ChatVoice | None = None
+    """What its chat template lets one say; None where prompts are rendered elsewhere."""
 
 
 class Host:
@@ -66,6 +78,7 @@ class Host:
         slots: int | None,
         sampling: SamplingDefaults = SamplingDefaults(),
         answers: AnswerSettings = AnswerSettings(),
+        reasoning: ReasoningWish = ReasoningWish(),
         lanes: WorkLanes | None = None,
         trials: FormTrials | None = None,
         store: PrefixStore | None = None,
@@ -73,11 +86,13 @@ class Host:
         prefill_share: float = 0.9,
     ) -> None:
         """`sampling` and `answers`: how requests are sampled that do not say it, before what the model's makers
-        recommend, and what their answers are; `lanes`: where prompts are read, `trials`: where constraints are tried,
-        its own where it is given none; `store`: where prefixes are kept that the model's KV cache does not hold;
-        `reuse`: whether any are reused; `prefill_share`: as `PrefillPace` has it."""
+        recommend, and what their answers are; `reasoning`: how models think for requests that do not say it; `lanes`:
+        where prompts are read, `trials`: where constraints are tried, its own where it is given none; `store`: where
+        prefixes are kept that the model's KV cache does not hold; `reuse`: whether any are reused; `prefill_share`: as
+        `PrefillPace` has it."""
         self._prefill_share = prefill_share
         self._answers = answers
+        self._reasoning = reasoning
         self._store = store
         self._reuse = reuse
         self.name = name
@@ -133,7 +148,8 @@ class Host:
         """Raises ModelNotReady while there is no model."""
         reader = self._reader
         vocabulary = reader.vocabulary if reader is not None else None
-        return Traits(self.spec.template, reader is not None, vocabulary, self._base_sampling)
+        voice = reader.voice if reader is not None else None
+        return Traits(self.spec.template, reader is not None, vocabulary, self._base_sampling, voice)
 
     @property
     def _base_sampling(self) -> Sampling:
@@ -233,6 +249,15 @@ class Host:
         self._serving.cancel(job)
         return True
 
+    def end_thinking(self, request_id: str) -> bool:
+        """Have a request's thoughts end, those under way and those to come. False where no such request is queued or
+        running, or where none of its thoughts can be told apart here."""
+        job = self._serving.find(request_id) if self._serving else None
+        if not isinstance(job, RequestJob) or job.ending is None:
+            return False
+        job.hurried = True
+        return True
+
     @property
     def failure(self) -> BenchtopError | None:
         """What kept it from loading."""
@@ -327,6 +352,7 @@ class Host:
                     prompt.notes,
                     prompt.mask,
                     shown=prompt.shown,
+                    ending=prompt.ending,
                     loop_guard=guard,
                 )
                 return job, len(prompt.tokens), prompt.plan
@@ -354,6 +380,7 @@ class Host:
         JSON where answers are to be that."""
         if self._answers.json_mode and request.constraint is None:
             request = replace(request, constraint=Constraint(JsonObject(), "--json-mode"))
+        request = replace(request, reasoning=request.reasoning.over(self._reasoning))
         wanted = request if self._reuse else replace(request, cache=False)
         resolved = wanted.resolved(self._base_sampling)
         if self._reader is None or not resolved.sampling.logit_bias:
@@ -449,7 +476,9 @@ class Host:
         model = loaded.model
         if isinstance(model, TokenModel):
             try:
-                self._reader = PromptReader(self.name, model.spec, model.tokenizer, self._lanes, self._trials)
+                self._reader = PromptReader(
+                    self.name, model.spec, model.tokenizer, self._lanes, self._trials, self._reasoning
+                )
             except Exception:
                 # Free the model here: its loader has given it away already.
                 loaded.shutdown()

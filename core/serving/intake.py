@@ -147,6 +147,11 @@ class RequestIntake:
         """False when no such request waits, for its model or for a slot, or runs."""
         return self._arrivals.cancel(request_id) or any(host.cancel(request_id) for host in self._models.hosts)
 
+    def end_thinking(self, request_id: str) -> bool:
+        """Have a request end its thoughts and answer. False where no such request waits or runs with a model that is
+        loaded, or where its model has no thoughts."""
+        return any(host.end_thinking(request_id) for host in self._models.hosts)
+
     def rows(self) -> tuple[RequestRow, ...]:
         """The requests that no model has yet."""
         return self._arrivals.rows()

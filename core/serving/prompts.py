@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.chat.answer import AnswerPlan, plan_answer
 from core.chat.infill import encode_gap
+from core.chat.parsers.family import ThinkingPhase
 from core.chat.process import ORDER_SECONDS
 from core.chat.template import Rendering
 from core.chat.voice import ChatVoice
@@ -25,7 +27,8 @@ from core.decoding.masks.token_mask import TokenMask
 from core.decoding.masks.trials import FormTrials
 from core.errors import ContextExceeded, EngineError, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
-from core.requests import Conversation, Embedding, Generation, Infill, RawText, RawTokens
+from core.requests import Conversation, Embedding, Generation, Infill, RawText, RawTokens, ReasoningWish
+from core.serving.thoughts import ThoughtEnding
 from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
 from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
 from core.telemetry.log import get_logger
@@ -47,13 +50,25 @@ class ReadPrompt(Struct, frozen=True):
     """How the answer is read; None where it is all words."""
     shown: Mapping[int, bytes]
     """Control tokens that stand in its text for that, with their letters."""
+    ending: ThoughtEnding | None
+    """How its thoughts can be ended; None where there will be none."""
 
 
 class PromptReader:
     """Renders and tokenises the prompts of one loaded model. Made on any thread, used on the event loop."""
 
-    def __init__(self, name: str, spec: ModelSpec, tokenizer: Tokenizer, lanes: WorkLanes, trials: FormTrials) -> None:
-        """Tries the model's chat template out; what it cannot do is in `notes`."""
+    def __init__(
+        self,
+        name: str,
+        spec: ModelSpec,
+        tokenizer: Tokenizer,
+        lanes: WorkLanes,
+        trials: FormTrials,
+        reasoning: ReasoningWish = ReasoningWish(),
+    ) -> None:
+        """Tries the model's chat template out; what it cannot do is in `notes`. `reasoning`: how the model thinks for
+        requests that do not say it."""
+        self._reasoning = reasoning
         self._name = name
         self._spec = spec
         self._masks = MaskCompiler(tokenizer, trials)
@@ -91,6 +106,11 @@ class PromptReader:
         """The one that has written the request's prompt, or will."""
         return self._tool_voice if self._tool_voice and _has_tools(request) else self._voice
 
+    @property
+    def voice(self) -> ChatVoice:
+        """How conversations without tools are written, and what the chat template lets one say."""
+        return self._voice
+
     def close(self) -> None:
         """Fail what is being read. Idempotent, from any thread."""
         self._closed = True
@@ -116,7 +136,7 @@ class PromptReader:
 
     async def write(self, request: Generation) -> str:
         """The prompt's text as the model's chat template writes it. Raises as `read` does."""
-        written = await self._write(request)
+        written = await self._write(replace(request, reasoning=request.reasoning.over(self._reasoning)))
         return self._choose_voice(request).encoder.unmark(written.text)
 
     async def encode(self, text: str, *, special: bool, begin: bool) -> list[int]:
@@ -160,7 +180,27 @@ class PromptReader:
         phase = voice.show_phase(written)
         plan = plan_answer(voice.family, request, phase)
         shown = voice.shown if plan is not None else {}
-        return ReadPrompt(tokens, written.notes, await self._compile(request, voice, phase), plan, shown)
+        mask = await self._compile(request, voice, phase)
+        return ReadPrompt(tokens, written.notes, mask, plan, shown, self._find_ending(request, voice, phase))
+
+    def _find_ending(self, request: Generation, voice: ChatVoice, phase: str) -> ThoughtEnding | None:
+        conversation = request.prompt
+        if not isinstance(conversation, Conversation) or voice.family is None or voice.family.thought is None:
+            return None
+        ending = voice.write_ending(request.reasoning, phase, tools=bool(conversation.tools))
+        if ending is None:
+            return None
+        words, close = ending
+        written = self._tokenizer.encode(words, special=False) if words else []
+        marks = voice.family.thought
+        return ThoughtEnding(
+            marks.begin.encode(),
+            marks.end.encode(),
+            voice.family.find_phase(phase) is ThinkingPhase.INSIDE,
+            (*written, *self._tokenizer.encode(close, special=True)),
+            request.reasoning.budget,
+            voice.shown,
+        )
 
     async def _compile(self, request: Generation, voice: ChatVoice, phase: str) -> TokenMask | None:
         if request.constraint is None:
@@ -191,7 +231,7 @@ class PromptReader:
             self._tool_voice = self._make_voice(self._spec.tool_template)
             if self._closed:
                 self._tool_voice.close()
-        return self._choose_voice(request).encoder.write(conversation)
+        return self._choose_voice(request).write(conversation, request.reasoning)
 
     def _tokenise(self, request: Generation, text: str) -> list[int]:
         """The prompt's tokens. `text` is what `_write` made of it."""

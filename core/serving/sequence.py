@@ -18,6 +18,7 @@ from core.decoding.repetition import LoopGuard
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import ResolvedGeneration
 from core.serving.job import LoopJob
+from core.serving.thoughts import ThoughtEnding, ThoughtWatch
 from core.snapshots import RequestRow, RequestState, Reuse
 
 
@@ -35,13 +36,17 @@ class RequestJob(LoopJob):
         mask: TokenMask | None = None,
         *,
         shown: Mapping[int, bytes] = MappingProxyType({}),
+        ending: ThoughtEnding | None = None,
         loop_guard: int = 0,
     ) -> None:
         """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint; `shown` are
-        control tokens that stand in its text, as those bytes. An answer ends whose last `loop_guard` tokens are one
-        cycle; zero lets it go on."""
+        control tokens that stand in its text, as those bytes; `ending` tells how its thoughts can be ended. An answer
+        ends whose last `loop_guard` tokens are one cycle; zero lets it go on."""
         super().__init__(request)
         self.shown = shown
+        self.ending = ending
+        self.hurried = False
+        """Somebody wants its thoughts to end; set from any thread."""
         self.mask = mask
         self.loop_guard = loop_guard
         self.prompt = prompt
@@ -116,6 +121,11 @@ class ServedChoice:
         self._guard = LoopGuard(job.loop_guard) if job.loop_guard else None
         self._text = TextStream(request.stop)
         self._shown = job.shown
+        ending = job.ending
+        self._watch = ThoughtWatch(ending, ending.budget) if ending is not None and ending.budget is not None else None
+        self._hurried = False
+        self.taken = 0
+        """Of the tokens that the last step drew, those that became part of it."""
         self._told = 0
         """Tokens that events have told of."""
         self._held: list[tuple[int, TokenLogprob]] = []
@@ -158,23 +168,58 @@ class ServedChoice:
         now = time.monotonic()
         self.first_token = self.first_token or now
         self.last_token = now
+        if self.job.hurried and not self._hurried:
+            self._hurry(tokenizer)
         text: list[str] = []
         reason: FinishReason | None = None
+        self.taken = 0
         for index, token in enumerate(tokens):
-            self.tokens.append(token)
-            self.generated += 1
+            self.taken += 1
             end = tokenizer.is_end(token) and not self.job.request.ignore_eos
-            if not end:
-                piece = tokenizer.piece(token) or self._shown.get(token, b"")
-                if logprobs:
-                    self._held.append((self._text.seen, name_tokens(token, logprobs[index], tokenizer)))
-                text.append(self._text.push(piece))
-            reason = self._reason(end or self._is_whole_with(token))
+            if not end and logprobs:
+                self._held.append((self._text.seen, name_tokens(token, logprobs[index], tokenizer)))
+            reason = self._take(token, tokenizer, text, end=end)
+            if reason is None and self._watch is not None and self._watch.take(self._letters(token, tokenizer)):
+                reason = self._end_thought(tokenizer, text)
+                break
             if reason is not None:
                 break
         if reason is not None and self._text.stopped is None:
             text.append(self._text.finish())
         return self._events("".join(text), reason)
+
+    def _take(self, token: int, tokenizer: Tokenizer, text: list[str], *, end: bool) -> FinishReason | None:
+        """Make the token part of the answer; `end` tells that it ends it."""
+        self.tokens.append(token)
+        self.generated += 1
+        if not end:
+            text.append(self._text.push(tokenizer.piece(token) or self._shown.get(token, b"")))
+        return self._reason(end or self._is_whole_with(token))
+
+    def _end_thought(self, tokenizer: Tokenizer, text: list[str]) -> FinishReason | None:
+        """Have the model have ended its thought. What was drawn behind is void."""
+        assert self.job.ending is not None
+        for token in self.job.ending.written:
+            reason = self._take(token, tokenizer, text, end=False)
+            if reason is not None:
+                return reason
+        return None
+
+    def _hurry(self, tokenizer: Tokenizer) -> None:
+        """Have its thought end with the next token, wherever it is."""
+        self._hurried = True
+        if self.job.ending is None:
+            return
+        watch = ThoughtWatch(self.job.ending, self.limit)
+        for token in self.tokens[len(self.job.prompt) :]:
+            watch.take(self._letters(token, tokenizer))
+        watch.budget = 0
+        self._watch = watch
+
+    def _letters(self, token: int, tokenizer: Tokenizer) -> bytes:
+        """Those of marks that are control tokens, too."""
+        assert self.job.ending is not None
+        return tokenizer.piece(token) or self.job.ending.shown.get(token, b"")
 
     @property
     def tells_prefill(self) -> bool:

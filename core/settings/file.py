@@ -15,6 +15,8 @@ from core.settings.merge import Tree
 from core.text_files import decode_text
 from core.wrong_values import list_structs
 
+TEMPLATE = "chat_template"
+"""A key whose value may be a path, and may be a text in which blanks count."""
 MOST_FILE_BYTES = 4 * 1024 * 1024
 """Bytes of a config file; a larger file is no config file."""
 
@@ -71,6 +73,8 @@ def _given(table: Tree, kind: type[Struct] | None) -> dict[str, object]:
             }
         elif isinstance(value, Mapping):
             given[key] = _given(value, inner)
+        elif key == TEMPLATE and value and not _is_blank(value):
+            given[key] = value
         elif isinstance(value, list):
             given[key] = [each.strip() if isinstance(each, str) else each for each in value if not _is_blank(each)]
         elif not (_is_blank(value) and key in hints):

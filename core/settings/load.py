@@ -17,7 +17,7 @@ from core.errors import ConfigError
 from core.hosts import parse_host
 from core.settings.check import build_error, convert_values
 from core.settings.environment import list_given_variables
-from core.settings.file import is_there, read_config
+from core.settings.file import TEMPLATE, is_there, read_config
 from core.settings.merge import DEFAULT, Key, Origin, OriginKind, SettingsSource, Tree, drop_overruled, merge_sources
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
@@ -27,9 +27,6 @@ from core.wrong_values import list_structs
 
 SHARED = {**{key: ("model", key) for key in ModelSettings.__struct_fields__}, "ttl": ("pool", "model_ttl")}
 """Keys of `[models.NAME]`, and the settings that hold for models which say nothing of their own."""
-
-TEMPLATE = "chat_template"
-"""A key whose value may be a path, and may be something else."""
 
 
 class LoadedSettings(Struct, frozen=True):

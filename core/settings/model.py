@@ -15,6 +15,24 @@ class ModelSettings(LoadSettings, frozen=True):
     engine: Annotated[
         str | None, Meta(description="force an engine; `tui doctor` lists them (chosen)", extra={"also": "-e"})
     ] = None
+    reasoning_effort: Annotated[
+        str | None,
+        Meta(description="how much to think, where a model can be told: none, low, medium, high (its own)"),
+    ] = None
+    reasoning_budget: Annotated[
+        Annotated[int, Meta(ge=-1, le=16_777_216)] | None,
+        Meta(
+            description="tokens of thinking before an answer; the thought is ended then; -1 any number (-1)",
+            extra={"value": "TOKENS"},
+        ),
+    ] = None
+    reasoning_message: Annotated[
+        str | None,
+        Meta(
+            description="last words of a thought whose budget is used up (none)",
+            extra={"value": "TEXT"},
+        ),
+    ] = None
     draft: Annotated[
         str | None,
         Meta(description="guess ahead: none, prompt-lookup, mtp, or a smaller model's name (prompt-lookup; mtp too)"),

@@ -396,7 +396,6 @@ class ServingLoop(ModelLoop[RequestJob]):
             if choice.tells_prefill:
                 self._outbox.add(choice.job.stream, [choice.prefilled()])
             return
-        before = choice.generated
         whole = [choice.prefilled(all_of_it=True)] if choice.tells_prefill else []
         try:
             events = [*whole, *choice.accept(step.tokens, step.logprobs, self._model.tokenizer)]
@@ -408,8 +407,8 @@ class ServingLoop(ModelLoop[RequestJob]):
             log.exception("an answer failed", model=self._name, request=choice.job.request_id)
             self._abandon([choice], explain_step_failure(error))
             return
-        # All drawn tokens but the last are in the KV cache; of those behind the end of the answer it is unknown.
-        kept = min(choice.generated - before, len(step.tokens) - 1)
+        # All drawn tokens but the last are in the KV cache; of those that were not taken it is unknown.
+        kept = min(choice.taken, len(step.tokens) - 1)
         self._memory.grew(choice, len(item.tokens) + kept)
         if kept < len(step.tokens) - 1:
             self._memory.rewind(choice)

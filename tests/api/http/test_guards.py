@@ -244,7 +244,7 @@ async def test_head_is_refused_where_get_is_and_a_connection_goes_on_after_it(ec
         ("/health", "GET, HEAD, OPTIONS"),
         ("/v1/models", "GET, HEAD, OPTIONS"),
         ("/v1/chat/completions", "OPTIONS, POST"),
-        ("/v1/requests/x", "DELETE, GET, HEAD, OPTIONS"),
+        ("/v1/requests/x", "DELETE, GET, HEAD, OPTIONS, POST"),
     ],
 )
 async def test_what_a_path_allows_is_told_to_who_asks_and_to_who_does_not(

@@ -51,7 +51,7 @@ chat_template = "tool_use"
 [models.two]
 chat_template = '{% for m in messages %}{{ m.content }}./{% endfor %}'
 [models.three]
-chat_template = ["{{ bos_token }}", "{{ messages }}"]
+chat_template = ["{{ bos_token }}\\n", "  {{ messages }} "]
 """
     )
     settings = load_settings(config_file=path, environment={})
@@ -60,7 +60,7 @@ chat_template = ["{{ bos_token }}", "{{ messages }}"]
     assert said == [
         "tool_use",
         "{% for m in messages %}{{ m.content }}./{% endfor %}",
-        ("{{ bos_token }}", "{{ messages }}"),
+        ("{{ bos_token }}\n", "  {{ messages }} "),
     ]
     # Commas divide the variables of lists, and not a text that might be one.
     jinja = "{{ messages[0].content, 1 }}"

@@ -1,0 +1,101 @@
+"""Thoughts that are ended for a model: after a budget of tokens, or when somebody has heard enough.
+
+The model is made to have written the end of its thought, as tokens of its own answer: they are computed with the next
+step, told to the client, counted, and kept in the prefix cache as if they had been drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+from msgspec import Struct
+
+UTF8_TAIL_BYTES: Final = 3
+"""Bytes of a character that may lack its last one."""
+
+
+class ThoughtEnding(Struct, frozen=True):
+    """How the thoughts of one request are told from the rest, and ended."""
+
+    begin: bytes
+    end: bytes
+    """What stands before a thought and behind it."""
+    inside: bool
+    """Whether the prompt has begun one."""
+    written: tuple[int, ...]
+    """Tokens that end it: last words, what stands behind a thought, and what leads to the answer."""
+    budget: int | None = None
+    """Tokens that a thought may have; None for any number."""
+    shown: Mapping[int, bytes] = {}
+    """Control tokens among the marks, with their letters."""
+
+
+class ThoughtStage(Enum):
+    BEFORE = auto()
+    INSIDE = auto()
+    OVER = auto()
+
+
+class ThoughtWatch:
+    """Follows the text of one choice up to the end of its thought. Belongs to the loop's thread."""
+
+    def __init__(self, ending: ThoughtEnding, budget: int) -> None:
+        self._ending = ending
+        self.budget = budget
+        """Tokens that the thought may have."""
+        self._stage = ThoughtStage.INSIDE if ending.inside else ThoughtStage.BEFORE
+        self._tail = b""
+        """What may be part of a mark."""
+        self._tokens = 0
+        """Of the thought."""
+        self._waited = 0
+        """Of them, those behind its budget."""
+
+    def take(self, piece: bytes) -> bool:
+        """The next token's bytes. Whether the thought has to end behind it."""
+        if self._stage is ThoughtStage.OVER:
+            return False
+        self._tail += piece
+        if self._stage is ThoughtStage.BEFORE:
+            self._look_for_begin()
+            return False
+        self._tokens += 1
+        end = self._ending.end
+        if end in self._tail:
+            self._stage = ThoughtStage.OVER
+            return False
+        self._tail = self._tail[-max(len(end) - 1, UTF8_TAIL_BYTES) :]
+        over = self._tokens - self.budget
+        if over < 0:
+            return False
+        # Half a mark or half a character may become a whole one, but not for ever.
+        self._waited += 1
+        due = self._waited > len(end) or not (_ends_in_part(self._tail, end) or _is_cut(self._tail))
+        if due:
+            self._stage = ThoughtStage.OVER
+        return due
+
+    def _look_for_begin(self) -> None:
+        begin = self._ending.begin
+        text = self._tail.lstrip()
+        if text.startswith(begin):
+            self._stage, self._tail = ThoughtStage.INSIDE, text[len(begin) :]
+        elif not begin.startswith(text):
+            self._stage = ThoughtStage.OVER
+
+
+def _ends_in_part(text: bytes, mark: bytes) -> bool:
+    return any(text.endswith(mark[:length]) for length in range(1, len(mark)))
+
+
+def _is_cut(text: bytes) -> bool:
+    """Whether the last character of UTF-8 is not whole."""
+    for back in range(1, min(UTF8_TAIL_BYTES, len(text)) + 1):
+        byte = text[-back]
+        if byte < 0x80:
+            return False
+        if byte >= 0xC0:
+            return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
+    return False

@@ -1,0 +1,50 @@
+"""POST /v1/requests/{id}/end_thinking: a model that has thought enough answers."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.chat.chatml import CHATML_WITH_TOOLS
+from core.engines.echo import EchoEngine
+from core.engines.registry import Engines
+from core.settings.model import ModelSettings
+from tests.api.conftest import Served, serving, settings_of, until, user
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+class Brooding(EchoEngine):
+    """Thinks for a hundred thousand tokens before it answers."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: "<think>\n" + "hm " * 33_000 + "\n</think>\n\n42", CHATML_WITH_TOOLS)
+
+
+async def test_a_thought_under_way_is_ended_and_answered(tmp_path: Path) -> None:
+    engines = Engines({"echo": f"{__name__}:Brooding"})
+    settings = settings_of(model=ModelSettings(ctx_size=200_000, slots=2, reasoning_message=" Enough."))
+    async with serving(tmp_path, settings, engines=engines) as served:
+        asked = asyncio.create_task(served.chat(messages=user("x")))
+        found: list[str] = []
+
+        async def begun() -> bool:
+            rows = (await served.http.get("/v1/requests")).json()["requests"]
+            found[:] = [row["id"] for row in rows if row["completion_tokens"] > 20]
+            return bool(found)
+
+        await until(begun)
+        response = await served.http.post(f"/v1/requests/{found[0]}/end_thinking")
+        assert response.json() == {"id": found[0], "ended": True}
+        message = (await asked).json()["choices"][0]["message"]
+        assert message["content"] == "42"
+        assert message["reasoning_content"].endswith("Enough.")
+        assert (await served.http.post(f"/v1/requests/{found[0]}/end_thinking")).status_code == 404
+
+
+async def test_only_a_request_that_thinks_can_be_hurried(echo: Served) -> None:
+    response = await echo.http.post("/v1/requests/none/end_thinking")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "request_not_found")
+    assert (await echo.http.post("/v1/requests/none")).status_code == 404
