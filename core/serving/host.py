@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, assert_never
@@ -344,6 +345,7 @@ class Host:
                     # What it makes of the prompt is not known here; a server elsewhere tells no template either.
                     return Relayed(resolved), 0, plan_answer(choose_family(model.spec.template), resolved, "")
                 prompt = await self._reader.read(resolved)
+                resolved = _without(resolved, prompt.banned)
                 guard = self._answers.loop_guard
                 job = RequestJob(
                     resolved,
@@ -516,3 +518,11 @@ class Host:
     def _close_reader(self) -> None:
         if self._reader is not None:
             self._reader.close()
+
+
+def _without(request: ResolvedGeneration, banned: tuple[int, ...]) -> ResolvedGeneration:
+    """A request that draws none of these tokens."""
+    if not banned:
+        return request
+    biases = (*request.sampling.logit_bias, *((token, -math.inf) for token in banned))
+    return replace(request, sampling=replace(request.sampling, logit_bias=biases))

@@ -16,16 +16,18 @@ from msgspec.structs import replace
 
 from core.chat.answer import AnswerPlan, plan_answer
 from core.chat.infill import encode_gap
-from core.chat.parsers.family import ThinkingPhase
+from core.chat.parsers.family import ChatFamily, ThinkingPhase
 from core.chat.process import ORDER_SECONDS
 from core.chat.template import Rendering
 from core.chat.voice import ChatVoice
 from core.contract.models import Embedder, ModelSpec, Tokenizer
+from core.decoding.masks.call_mask import AwaitedCalls, CallMask
 from core.decoding.masks.compiler import MaskCompiler
 from core.decoding.masks.thinking import find_thinking
-from core.decoding.masks.token_mask import TokenMask
+from core.decoding.masks.token_mask import AnswerMask
+from core.decoding.masks.tools import MOST_FREE_TOOLS, find_call_tokens, plan_mask
 from core.decoding.masks.trials import FormTrials
-from core.errors import ContextExceeded, EngineError, ModelNotReady, Overloaded, RequestError, TemplateFailed
+from core.errors import Busy, ContextExceeded, EngineError, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
 from core.requests import Conversation, Embedding, Generation, Infill, RawText, RawTokens, ReasoningWish
 from core.serving.thoughts import ThoughtEnding
@@ -44,14 +46,16 @@ class ReadPrompt(Struct, frozen=True):
     tokens: list[int]
     notes: tuple[str, ...]
     """Sentences about how it came to be."""
-    mask: TokenMask | None
-    """What holds the answer to its constraint, where there is one."""
+    mask: AnswerMask | None
+    """What holds the answer to its constraint, and its calls of tools to their form, where there is something."""
     plan: AnswerPlan | None
     """How the answer is read; None where it is all words."""
     shown: Mapping[int, bytes]
     """Control tokens that stand in its text for that, with their letters."""
     ending: ThoughtEnding | None
     """How its thoughts can be ended; None where there will be none."""
+    banned: tuple[int, ...] = ()
+    """Tokens that are not to be drawn."""
 
 
 class PromptReader:
@@ -181,7 +185,9 @@ class PromptReader:
         plan = plan_answer(voice.family, request, phase)
         shown = voice.shown if plan is not None else {}
         mask = await self._compile(request, voice, phase)
-        return ReadPrompt(tokens, written.notes, mask, plan, shown, self._find_ending(request, voice, phase))
+        ending = self._find_ending(request, voice, phase)
+        banned = find_call_tokens(voice.family, request, self._tokenizer)
+        return ReadPrompt(tokens, written.notes, mask, plan, shown, ending, banned)
 
     def _find_ending(self, request: Generation, voice: ChatVoice, phase: str) -> ThoughtEnding | None:
         conversation = request.prompt
@@ -202,14 +208,39 @@ class PromptReader:
             voice.shown,
         )
 
-    async def _compile(self, request: Generation, voice: ChatVoice, phase: str) -> TokenMask | None:
-        if request.constraint is None:
+    async def _compile(self, request: Generation, voice: ChatVoice, phase: str) -> AnswerMask | None:
+        conversation = request.prompt
+        # Only behind its own template does a model know that it is to think, and of tools.
+        family = voice.family if isinstance(conversation, Conversation) else None
+        if isinstance(conversation, Conversation) and len(conversation.tools) > MOST_FREE_TOOLS:
+            plan = await self._lanes.compiling.run(plan_mask, family, request, self._name)
+        else:
+            plan = plan_mask(family, request, self._name)
+        if plan is None:
             return None
-        # Only behind its own template does a model know that it is to think.
-        thinking = find_thinking(voice.family if isinstance(request.prompt, Conversation) else None, phase)
+        thinking = None if plan.awaits else find_thinking(family, phase)
         # What is known already waits for nothing that is new.
-        known = self._masks.find(request.constraint, thinking)
-        return known or await self._lanes.compiling.run(self._masks.compile, request.constraint, thinking)
+        mask = self._masks.find(plan.constraint, thinking)
+        try:
+            if mask is None:
+                mask = await self._lanes.compiling.run(self._masks.compile, plan.constraint, thinking)
+        except (RequestError, Overloaded, Busy) as error:
+            if plan.firm:
+                raise
+            log.debug("calls of tools are not held to their form", model=self._name, why=str(error))
+            return None
+        return CallMask(mask, self._await_calls(voice, family, phase)) if plan.awaits and family is not None else mask
+
+    def _await_calls(self, voice: ChatVoice, family: ChatFamily, phase: str) -> AwaitedCalls:
+        """How calls show behind a prompt."""
+        thought = family.thought
+        return AwaitedCalls(
+            begins=tuple(begin.encode() for begin in family.calls.begins) if family.calls is not None else (),
+            thought=(thought.begin.encode(), thought.end.encode()) if thought is not None else None,
+            thinking=family.find_phase(phase) is ThinkingPhase.INSIDE,
+            show=lambda token: voice.shown.get(token) or self._tokenizer.piece(token),
+            encode=lambda text: self._tokenizer.encode(text, special=True) if text else (),
+        )
 
     async def _write(self, request: Generation) -> Rendering:
         """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens."""

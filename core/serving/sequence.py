@@ -13,7 +13,7 @@ from core.cache.identity import digest_owner
 from core.contract.models import Tokenizer
 from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
-from core.decoding.masks.token_mask import TokenMask
+from core.decoding.masks.token_mask import AnswerMask
 from core.decoding.repetition import LoopGuard
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import ResolvedGeneration
@@ -33,7 +33,7 @@ class RequestJob(LoopJob):
         prompt: list[int],
         context: int,
         notes: tuple[str, ...] = (),
-        mask: TokenMask | None = None,
+        mask: AnswerMask | None = None,
         *,
         shown: Mapping[int, bytes] = MappingProxyType({}),
         ending: ThoughtEnding | None = None,

@@ -170,5 +170,6 @@ async def guide(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
 async def caller(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     """The echo model with a template that knows thoughts and tools: what the user says is what the model writes."""
     engines = Engines({"echo": "tests.fakes.callers:CallingEcho"})
-    async with serving(tmp_path_factory.mktemp("caller"), engines=engines) as served:
+    settings = settings_of(model=ModelSettings(ctx_size=65_536))
+    async with serving(tmp_path_factory.mktemp("caller"), settings, engines=engines) as served:
         yield served

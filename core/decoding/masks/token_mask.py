@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from core.decoding.masks.library import is_refusal
 from core.errors import RequestError
@@ -17,6 +17,19 @@ MASK_SECONDS: Final = 0.005
 CREDIT_SECONDS: Final = 0.1
 """That masks may be behind that, for a few that cost more. Most cost a tenth of a millisecond; but the library bounds
 what a mask makes, and not what it looks at, so that in ambiguous grammars some take a hundred."""
+
+
+class AnswerMask(Protocol):
+    """What one choice may write. Belongs to one thread at a time; see `TokenMask`."""
+
+    def copy(self) -> AnswerMask: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    def follow(self, draft: Sequence[int]) -> tuple[list[int], tuple[bytes, ...]]: ...
+
+    def take(self, token: int) -> None: ...
 
 
 class TokenMask:

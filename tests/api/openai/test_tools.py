@@ -10,6 +10,7 @@ import pytest
 
 from api.openai.chat import BODY, translate_request
 from api.openai.chat_writer import ChatDialect
+from core.decoding.masks.tools import MOST_FREE_TOOLS
 from core.errors import EngineFailed
 from core.events import (
     CallArguments,
@@ -347,8 +348,9 @@ async def test_a_result_goes_back_and_is_answered(caller: Served) -> None:
 
 
 async def test_text_that_is_no_call_is_content(caller: Served) -> None:
+    many = [{"type": "function", "function": {"name": f"tool{i}"}} for i in range(MOST_FREE_TOOLS)]
     for text in ("<tool_call>oops", f"<tool_call>{{}}</tool_call> {CALL.replace('weather', 'nothing')}"):
-        reply = await caller.complete(messages=user(text), tools=[WEATHER])
+        reply = await caller.complete(messages=user(text), tools=[WEATHER, *many])
         assert reply.choices[0].message.content == text
         assert reply.choices[0].finish_reason == "stop"
 
@@ -357,6 +359,35 @@ async def test_a_limit_amid_a_call_is_told_as_length(caller: Served) -> None:
     reply = await caller.complete(messages=user(CALL), tools=[WEATHER], max_tokens=40)
     assert reply.choices[0].finish_reason == "length"
     assert reply.choices[0].message.content == CALL[:40]
+
+
+async def test_a_call_that_is_asked_for_or_strict_cannot_come_out_wrong(caller: Served) -> None:
+    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
+    wrong = CALL.replace("weather", "nothing").replace("Bonn", "")
+    for fields in (
+        {"tools": [WEATHER, CLOCK], "tool_choice": "required"},
+        {"tools": [WEATHER, CLOCK], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+        {"tools": [strict], "parallel_tool_calls": False},
+    ):
+        reply = await caller.complete(messages=user(wrong), **fields)
+        assert reply.choices[0].finish_reason == "tool_calls"
+        calls: Any = reply.choices[0].message.tool_calls
+        assert [call.function.name in ("weather", "clock") for call in calls] == [True]
+        assert isinstance(json.loads(calls[0].function.arguments), dict)
+
+
+async def test_a_tool_that_cannot_be_enforced_is_named(caller: Served) -> None:
+    odd = {"type": "function", "function": {"name": "odd", "parameters": {"properties": {"a": {"not": {}}}}}}
+    response = await caller.chat(tools=[odd], tool_choice="required")
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "tool_choice"
+    assert "In the tool `odd`: The schema's keyword `not` at properties.a" in response.json()["error"]["message"]
+
+
+async def test_a_model_without_calls_is_not_asked_for_them(echo: Served) -> None:
+    response = await echo.chat(tools=[WEATHER], tool_choice="required")
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "tool_choice"
 
 
 async def test_ten_thousand_tools_and_a_megabyte_of_schema_hold_nobody_up(caller: Served) -> None:

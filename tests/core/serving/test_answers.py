@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from core.chat.chatml import CHATML_WITH_TOOLS
 from core.contract.options import LoadOptions
+from core.decoding.masks.tools import MOST_FREE_TOOLS
 from core.engines.echo import EchoModel, Script
 from core.events import Event, FinishReason, Reply, SoFar, TextDelta, fold_events
 from core.requests import Calling, Conversation, Generation, ReasoningWish, SamplingWish, Tool
@@ -13,12 +14,14 @@ from core.serving.loaded import LoadedModel
 from tests.fakes.support import said
 
 NOW = Tool("now", "The time.", '{"type":"object","properties":{"zone":{"type":"string"}}}')
+MANY = tuple(Tool(f"tool{number}") for number in range(MOST_FREE_TOOLS))
+"""So many that nothing holds a model's calls to their form."""
 CALL = '<tool_call>\n{"name": "now", "arguments": {"zone": "CET"}}\n</tool_call>'
 
 
 @asynccontextmanager
 async def serving(script: Script) -> AsyncIterator[Host]:
-    model = EchoModel(LoadOptions(), script, CHATML_WITH_TOOLS)
+    model = EchoModel(LoadOptions(ctx_size=65_536), script, CHATML_WITH_TOOLS)
     host = Host("m", lambda *_: LoadedModel(model, "echo"), max_queue=32, queue_timeout=60.0, slots=None)
     host.start()
     await host.ready()
@@ -78,7 +81,7 @@ async def test_where_the_template_writes_an_empty_thought_the_answer_follows() -
 
 async def test_the_board_tells_of_a_call_that_is_none() -> None:
     async with serving(lambda _: "<tool_call>oops") as host:
-        choice = (await reply_of(host, asks_tools("hello", NOW))).choices[0]
+        choice = (await reply_of(host, asks_tools("hello", NOW, *MANY))).choices[0]
         row = host.row("r")
         assert choice.text == "<tool_call>oops"
         assert row is not None

@@ -1,0 +1,80 @@
+"""Calls of tools that are asked for cannot come out wrong, whatever the model would write."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.errors import RequestError
+from core.events import FinishReason
+from core.requests import Calling, CallOf, Constraint, JsonObject, Tool
+from tests.core.serving.test_answers import CALL, NOW, asks_tools, reply_of, serving
+
+WHEN = Tool(
+    "when",
+    parameters='{"type":"object","properties":{"at":{"enum":["noon"]}},"required":["at"],"additionalProperties":false}',
+)
+STRICT = Tool("when", parameters=WHEN.parameters, strict=True)
+ODD = Tool("odd", parameters='{"type":"object","properties":{"a":{"not":{}}}}')
+UNTHINKING = {"template_arguments": {"enable_thinking": False}}
+WRONG = '<tool_call>\n{"name": "when", "arguments": {"at": "night", "why": 5}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("said", ["I would rather chat.", "<tool_call>oops", WRONG, "<think>hm</think>\n\nNo."])
+@pytest.mark.parametrize("choice", [Calling.REQUIRED, CallOf("when")], ids=str)
+async def test_a_call_that_is_asked_for_comes_and_keeps_to_its_schema(said: str, choice: Calling | CallOf) -> None:
+    async with serving(lambda _: said) as host:
+        request = asks_tools("x", WHEN, tool_choice=choice, template_arguments={"enable_thinking": "<think>" in said})
+        (reply,) = (await reply_of(host, request)).choices
+        assert (reply.text, reply.reason) == ("", FinishReason.TOOL_CALLS)
+        assert reply.reasoning == ("hm" if "hm" in said else "")
+        (call,) = reply.tool_calls
+        assert (call.name, json.loads(call.arguments)) == ("when", {"at": "noon"})
+
+
+async def test_the_tool_that_is_named_is_called_whatever_the_model_would_call() -> None:
+    async with serving(lambda _: CALL) as host:
+        (reply,) = (await reply_of(host, asks_tools("x", NOW, WHEN, tool_choice=CallOf("when")))).choices
+        assert [call.name for call in reply.tool_calls] == ["when"]
+
+
+@pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
+async def test_an_answer_ends_behind_one_call_where_no_more_are_wanted(parallel: bool, count: int) -> None:
+    async with serving(lambda _: f"{CALL}\n{CALL}") as host:
+        for choice in (Calling.REQUIRED, Calling.AUTO):
+            request = asks_tools("x", NOW, tool_choice=choice, parallel_calls=parallel)
+            (reply,) = (await reply_of(host, request)).choices
+            assert (len(reply.tool_calls), reply.text) == (count, "")
+
+
+async def test_of_itself_a_model_may_talk_and_what_it_calls_keeps_to_the_schema() -> None:
+    for tool in (WHEN, STRICT):
+        async with serving(lambda _: f"Let me see.\n{WRONG}") as host:
+            (reply,) = (await reply_of(host, asks_tools("x", tool))).choices
+            assert reply.text == "Let me see."
+            assert json.loads(reply.tool_calls[0].arguments) == {"at": "noon"}
+    async with serving(lambda _: "Just words.") as host:
+        assert (await reply_of(host, asks_tools("x", STRICT))).choices[0].text == "Just words."
+
+
+async def test_beside_a_form_for_the_answer_a_model_may_call_or_answer_in_it() -> None:
+    form = Constraint(JsonObject(), "response_format")
+    for said, calls in ((CALL, 1), ('{"a": 1} and more', 0)):
+        async with serving(lambda _, said=said: said) as host:  # type: ignore[misc]
+            (reply,) = (await reply_of(host, asks_tools("x", NOW, constraint=form, **UNTHINKING))).choices
+            assert len(reply.tool_calls) == calls
+            assert reply.text == ("" if calls else '{"a": 1}')
+
+
+async def test_a_schema_that_no_mask_enforces_is_refused_where_it_must_be_and_taken_loosely_elsewhere() -> None:
+    said = '<tool_call>\n{"name": "odd", "arguments": {"a": 1}}\n</tool_call>'
+    async with serving(lambda _: said) as host:
+        (reply,) = (await reply_of(host, asks_tools("x", ODD))).choices
+        assert json.loads(reply.tool_calls[0].arguments) == {"a": 1}
+        with pytest.raises(RequestError, match="In the tool `odd`: The schema's keyword `not`") as caught:
+            await reply_of(host, asks_tools("x", ODD, tool_choice=Calling.REQUIRED))
+        assert caught.value.field == "tool_choice"
+        with pytest.raises(RequestError, match="In the tool `odd`") as caught:
+            await reply_of(host, asks_tools("x", Tool("odd", parameters=ODD.parameters, strict=True)))
+        assert caught.value.field == "tools"
