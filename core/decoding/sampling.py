@@ -122,18 +122,32 @@ def truncate_logits(logits: Logits, sampling: Sampling) -> Ids:
 
 
 def find_likely(logits: Logits, count: int) -> Ids:
-    """Ids of at least the `count` likeliest tokens, and of few more, in ascending order. No logit may be NaN.
+    """Ids of at least the `count` likeliest tokens, and of few more, in ascending order. Raises LogitsBroken.
 
     The vocabulary is cut into groups. Where `count` groups have a largest logit of at least some value, so many tokens
-    reach that value, and none below it is among the likeliest. A twelfth of the time that a partial sort takes.
+    reach that value, and none below it is among the likeliest; nor need other groups be looked at. So all logits are
+    read but once: a fifth of the time that a partial sort takes.
     """
     group = min(GROUP_TOKENS, len(logits) // (count * GROUPS_EACH))
     if group < SMALLEST_GROUP_TOKENS:
+        _check_whole(logits)
         return np.arange(len(logits))
     groups = len(logits) // group
-    largest = logits[: groups * group].reshape(group, groups).max(axis=0)
-    found: Ids = np.flatnonzero(logits >= np.partition(largest, groups - count)[groups - count])
+    table, rest = logits[: groups * group].reshape(group, groups), logits[groups * group :]
+    largest = table.max(axis=0)
+    _check_whole(largest)
+    _check_whole(rest)
+    least = np.partition(largest, groups - count)[groups - count]
+    columns = np.flatnonzero(largest >= least)
+    rows, places = np.nonzero(table[:, columns] >= least)
+    found: Ids = np.concatenate((rows * groups + columns[places], groups * group + np.flatnonzero(rest >= least)))
     return found
+
+
+def _check_whole(logits: Logits) -> None:
+    """Raises LogitsBroken where one of them is no number: the largest of anything with a NaN in it is the NaN."""
+    if len(logits) and np.isnan(logits.max()):
+        raise LogitsBroken
 
 
 def compute_logprob(logits: Logits, drawn: int, wanted: int) -> StepLogprob:

@@ -322,13 +322,13 @@ class LlamaModel:
             logits[np.flatnonzero(~allowed)] = -np.inf
         if state.enough is None:
             return self._sample(state, output)
+        if state.enough > 1:
+            return self._candidates.draw(state.chain, logits, find_likely(logits, state.enough))
         likeliest = int(logits.argmax())
         if np.isnan(logits[likeliest]):
             # The largest of anything with a NaN in it is the NaN.
             raise LogitsBroken
-        if state.enough == 1:
-            return likeliest
-        return self._candidates.draw(state.chain, logits, find_likely(logits, state.enough))
+        return likeliest
 
     def _sample(self, state: _LlamaSequence, output: int) -> int:
         token: int = native.llama_sampler_sample(state.chain, self._context, output)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from core.decoding.sampling import Sampler, compute_logprob, find_likely, truncate_logits
-from core.errors import EngineFailed
+from core.errors import EngineFailed, LogitsBroken
 from core.requests import Sampling
 
 NEUTRAL = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=7)
@@ -55,11 +55,21 @@ def test_the_likeliest_are_all_found_whatever_is_equal_or_banned(logits: Logits,
     found = find_likely(logits, count)
     missed = np.delete(logits, found)
     assert len(found) >= min(count, len(logits))
+    assert (np.diff(found) > 0).all()
     assert not len(missed) or missed.max() < np.partition(logits, len(logits) - count)[len(logits) - count]
 
 
 def test_few_others_are_found_beside_the_likeliest_of_a_large_vocabulary() -> None:
     assert len(find_likely(np.random.default_rng(3).normal(size=150_000).astype(np.float32), 40)) < 80
+
+
+@pytest.mark.parametrize("place", [0, 70, 999, 1000])
+@pytest.mark.parametrize("count", [2, 400])
+def test_logits_with_one_that_is_no_number_are_broken_wherever_it_lies(place: int, count: int) -> None:
+    logits = np.random.default_rng(1).normal(size=1001).astype(np.float32)
+    logits[place] = np.nan
+    with pytest.raises(LogitsBroken):
+        find_likely(logits, count)
 
 
 def test_top_k_beyond_the_vocabulary_keeps_all() -> None:
