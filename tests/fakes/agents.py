@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from core.chat.chatml import CHATML_WITH_TOOLS
@@ -25,18 +26,21 @@ def write_notes(path: str) -> str:
     return f"FILE:{path}\n{OLD}\n"
 
 
-def follow_task(said: str, read: str, edit: str, keys: tuple[str, str, str]) -> str:
-    """`read` and `edit` are tools, `keys` the names of the arguments path, old text and new text."""
+def follow_task(said: str, read: str, edit: str, keys: tuple[str, str, str], listed: str = "") -> str:
+    """`read` and `edit` are tools, `keys` the names of the arguments path, old text and new text; `listed`: under which
+    name `read` takes a list of them."""
     found = _FILE.search(said)
     if found is None or NEW in said:
         return SAID
     path, old, new = keys
     if OLD in said:
         return _call(edit, {path: found[1], old: OLD, new: NEW})
-    return _call(read, {path: found[1]}) if "<tool_response>" not in said else SAID
+    if "<tool_response>" in said:
+        return SAID
+    return _call(read, {listed: [{path: found[1]}]} if listed else {path: found[1]})
 
 
-def _call(name: str, arguments: dict[str, str]) -> str:
+def _call(name: str, arguments: Mapping[str, object]) -> str:
     called = json.dumps({"name": name, "arguments": arguments})
     return f"<think>\nI see to it.\n</think>\n\nLet me see.\n<tool_call>\n{called}\n</tool_call>"
 
@@ -47,5 +51,34 @@ class ClaudeCodeEngine(EchoEngine):
     def __init__(self) -> None:
         super().__init__(
             lambda said: follow_task(said, "Read", "Edit", ("file_path", "old_string", "new_string")),
+            CHATML_WITH_TOOLS,
+        )
+
+
+class OpencodeEngine(EchoEngine):
+    """Calls those of opencode."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda said: follow_task(said, "read", "edit", ("filePath", "oldString", "newString")), CHATML_WITH_TOOLS
+        )
+
+
+class QwenEngine(EchoEngine):
+    """Calls those of Qwen Code."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda said: follow_task(said, "read_file", "edit", ("file_path", "old_string", "new_string")),
+            CHATML_WITH_TOOLS,
+        )
+
+
+class ClineEngine(EchoEngine):
+    """Calls those of Cline."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda said: follow_task(said, "read_files", "editor", ("path", "old_text", "new_text"), "files"),
             CHATML_WITH_TOOLS,
         )
