@@ -24,7 +24,7 @@ from api.anthropic.replies import (
     MessageStop,
     TokenCount,
 )
-from api.anthropic.translation import count_blocks, list_dropped, translate_counted, translate_messages
+from api.anthropic.translation import count_blocks, list_dropped, list_vain, translate_counted, translate_messages
 from api.anthropic.wire import CountRequest, MessagesRequest, ThinkingConfig
 from api.anthropic.writer import PING, MessagesDialect
 from api.http.answer import PING_SECONDS, HttpAnswer
@@ -35,6 +35,7 @@ from api.http.replies import Headers, add_headers
 from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
 from core.requests import Generation
+from core.serving.host import Traits
 from core.snapshots import ModelKind
 from core.workbench import Workbench
 
@@ -86,10 +87,15 @@ def build_messages_routes(
         )
         generation = workbench.requests.route(generation)
 
-        def headers() -> Headers:
-            return *build_route_headers(generation), *tell_ignored([*asked.ignored, *list_dropped(body)])
+        ignored = [*asked.ignored, *list_dropped(body)]
 
-        begin = partial(workbench.requests.submit, generation, called=partial(setitem, state, "request_id"))
+        def meet(traits: Traits) -> None:
+            ignored.extend(list_vain(body, generation.reasoning, traits))
+
+        def headers() -> Headers:
+            return *build_route_headers(generation), *tell_ignored(ignored)
+
+        begin = partial(workbench.requests.submit, generation, called=partial(setitem, state, "request_id"), meets=meet)
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, ping_frame=PING, headers=headers)
 
     @post(

@@ -37,6 +37,8 @@ from api.anthropic.wire import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from api.openai.chat import TOOLS
+from api.openai.template_arguments import read_template_arguments
 from core.errors import RequestError
 from core.names import clean_name
 from core.requests import (
@@ -56,10 +58,13 @@ from core.requests import (
     ToolCall,
     ToolChoice,
 )
+from core.serving.host import Traits
 
 BILLING: Final = "x-anthropic-billing-header:"
 """How a block of `system` begins that Claude Code addresses to the service. It differs with each request, so that no
 prompt would begin as the one before."""
+WISHES: Final = {"effort": "output_config.effort", "think": "thinking", "budget": "thinking.budget_tokens"}
+"""The fields from which wishes about thinking come."""
 ROLES: Final = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 ASSISTANTS: Final = (ThinkingBlock, RedactedThinkingBlock, ToolUseBlock)
 """Blocks that only the assistant's messages have."""
@@ -106,7 +111,9 @@ def translate_counted(body: CountRequest, *, tenant: str = "") -> Generation:
     tools = tuple(_read_tools(body.tools or ()))
     return Generation(
         model=clean_name(body.model) if body.model else "",
-        prompt=Conversation(messages, tools=tools, continued=_is_continued(messages)),
+        prompt=Conversation(
+            messages, read_template_arguments(body.chat_template_kwargs), tools, continued=_is_continued(messages)
+        ),
         tool_choice=_read_choice(body, tools),
         parallel_calls=not (body.tool_choice and body.tool_choice.disable_parallel_tool_use),
         reasoning=_read_thinking(body, messages),
@@ -130,6 +137,14 @@ def list_dropped(body: CountRequest) -> Iterator[str]:
     blocks = (block for message in body.messages for block in message.content if not isinstance(block, str))
     if any(isinstance(block, HostedBlock | RedactedThinkingBlock) for block in blocks):
         yield "messages.content"
+
+
+def list_vain(body: CountRequest, wish: ReasoningWish, traits: Traits) -> Iterator[str]:
+    """Fields that nothing comes of with a model of these traits. `wish`: what the request says of thinking."""
+    if traits.template is not None and body.tools and not TOOLS.search(traits.template):
+        yield "tools"
+    if traits.voice is not None:
+        yield from map(WISHES.__getitem__, traits.voice.list_ignored(wish))
 
 
 # --- messages --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from api.anthropic import fields
 from api.anthropic.known_tools import find_known_tool
 from api.http.settle import Wire
 from api.openai.generation_fields import ModelName, Penalty, Share, StopText
+from api.openai.template_arguments import TemplateArguments
 from core.requests import Priority, Tool
 
 ToolName = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -310,6 +311,7 @@ class CountRequest(Wire, frozen=True):
     cache_control: CacheControl | None = None
     context_management: Anything | UnsetType = UNSET
     """What a service would leave out of a prompt that is too long; nothing is left out here."""
+    chat_template_kwargs: TemplateArguments | None = None
     metadata: Anything | UnsetType = UNSET
 
 

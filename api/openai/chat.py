@@ -40,9 +40,9 @@ from api.openai.reasoning_fields import (
     list_vain_reasoning,
     read_reasoning,
 )
+from api.openai.template_arguments import read_template_arguments
 from api.openai.tools import ChosenTools, read_functions, read_tools
 from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest
-from core.chat.template import RESERVED
 from core.errors import RequestError
 from core.names import clean_name
 from core.requests import Conversation, Generation, Scalar
@@ -53,7 +53,6 @@ from core.workbench import Workbench
 PATHS: Final = ("/v1/chat/completions", "/chat/completions")
 TOOLS: Final = re.compile(r"\b(?:tools|functions)\b")
 """Found in every chat template that tells of tools."""
-VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 BODY: Final = JsonBody(ChatRequest)
 
@@ -176,18 +175,7 @@ def _is_continued(body: ChatRequest) -> bool:
 
 
 def _template_arguments(body: ChatRequest) -> dict[str, Scalar]:
-    arguments: dict[str, Scalar] = dict(body.chat_template_kwargs or {})
-    for name in arguments:
-        if name in RESERVED:
-            raise RequestError(
-                f"`chat_template_kwargs` may not set `{name}`, which the server sets itself.",
-                f"chat_template_kwargs.{name}",
-            )
-        if not VARIABLE.fullmatch(name):
-            raise RequestError(
-                f"`chat_template_kwargs` has {name[:64]!r}, which is no name for a template's variable.",
-                "chat_template_kwargs",
-            )
+    arguments = read_template_arguments(body.chat_template_kwargs)
     check_reasoning(body, arguments)
     return arguments
 

@@ -15,12 +15,10 @@ from api.openai import fields
 from api.openai.generation_fields import ONE_LIMIT, GenerationFields
 from api.openai.message_wire import ChatMessage
 from api.openai.reasoning_fields import ReasoningFields
+from api.openai.template_arguments import TemplateArguments
 from api.openai.tools_wire import MOST_TOOLS, Choice, FunctionChoice, FunctionSpec, Tools
-from core.chat.template import RESERVED
-from core.requests import Scalar
 
 Natural = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-_ARGUMENTS: Final = {"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(RESERVED)}}}
 
 _NEEDS_LOGPROBS: Final[Json] = {
     "anyOf": [
@@ -51,7 +49,7 @@ class ChatRequest(ReasoningFields, frozen=True, kw_only=True):
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=65_536)]
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    chat_template_kwargs: Annotated[dict[str, Scalar], Meta(max_length=64, extra_json_schema=_ARGUMENTS)] | None = None
+    chat_template_kwargs: TemplateArguments | None = None
     continue_final_message: bool | None = None
     """Whether the last message, which is the assistant's, is to be gone on with, as vLLM has it. It is unless this says
     no."""

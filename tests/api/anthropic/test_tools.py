@@ -87,6 +87,14 @@ async def test_a_thought_that_is_omitted_reaches_the_model_again(editor: Served)
     assert await count_next("omitted") == await count_next("summarized")
 
 
+async def test_whether_to_think_reaches_the_template(editor: Served) -> None:
+    async def count(**fields: object) -> int:
+        body = {"model": "echo", "messages": user("hello"), **fields}
+        return int((await editor.http.post("/v1/messages/count_tokens", json=body)).json()["input_tokens"])
+
+    assert await count(thinking={"type": "disabled"}) > await count(thinking={"type": "adaptive"}) == await count()
+
+
 async def test_a_last_message_of_the_assistant_is_gone_on_with(editor: Served) -> None:
     async def count(*messages: dict[str, object]) -> int:
         body = {"model": "echo", "messages": [*user("hello"), *messages]}
@@ -102,3 +110,13 @@ async def test_where_no_tool_is_to_be_called_the_prompt_still_has_the_tools(edit
     assert held["stop_reason"] == "end_turn"
     assert "tool_use" not in [block["type"] for block in held["content"]]
     assert held["usage"]["cache_read_input_tokens"] > held["usage"]["input_tokens"] == 1
+
+
+async def test_a_thought_ends_where_its_budget_does(editor: Served) -> None:
+    asked = {**ASKED, "messages": user(write_task("/n.txt"))}
+    free = (await post_message(editor, **asked)).json()
+    held = (await post_message(editor, **asked, thinking={"type": "enabled", "budget_tokens": 6})).json()
+    assert free["content"][0]["thinking"].startswith(held["content"][0]["thinking"])
+    assert len(held["content"][0]["thinking"]) <= 6
+    told = [reply["usage"]["output_tokens_details"]["thinking_tokens"] for reply in (held, free)]
+    assert 0 < told[0] < told[1]
