@@ -10,6 +10,7 @@ from core.contract.artifact import Artifact
 from core.contract.models import Marks, PredictsAhead, Trims
 from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
+from core.events import Reply
 from core.requests import Generation, RawTokens, Sampling
 from core.serving.draft_model import NO_HEADS
 from core.settings.model import ModelSettings
@@ -47,10 +48,15 @@ async def bench(tmp_path: Path, path: Path, draft: str | None, *, probe: bool = 
         await workbench.close()
 
 
+async def ask(workbench: Workbench, prompt: tuple[int, ...], n: int = 1) -> Reply:
+    """Choices that run side by side."""
+    asked = Generation("m", RawTokens(prompt), sampling=Sampling(temperature=0.0), max_tokens=30, ignore_eos=True, n=n)
+    return await (await workbench.requests.submit(asked)).reply()
+
+
 async def answers(workbench: Workbench, n: int = 2) -> tuple[list[str], ModelSnapshot]:
-    """Texts of choices that run side by side, and how the model stands then."""
-    asked = Generation("m", RawTokens(PROMPT), sampling=Sampling(temperature=0.0), max_tokens=30, ignore_eos=True, n=n)
-    reply = await (await workbench.requests.submit(asked)).reply()
+    """Their texts, and how the model stands then."""
+    reply = await ask(workbench, PROMPT, n)
     (model,) = workbench.snapshot().models
     return [choice.text for choice in reply.choices], model
 
@@ -84,6 +90,28 @@ async def test_without_a_word_heads_guess_beside_the_lookup_save_those_of_hybrid
         _, model = await answers(workbench)
     assert (model.draft.by if model.draft else None) == by
     assert not any("ahead" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("family", FORESEEING)
+async def test_the_next_turn_goes_on_from_what_was_stored_with_its_heads(family: str, tmp_path: Path) -> None:
+    path, second = write_foreseeing(family, tmp_path), (*PROMPT, *PROMPT[:40])
+    async with bench(tmp_path / "plain", path, "none") as workbench:
+        expected = (await ask(workbench, second)).choices[0].text
+    async with bench(tmp_path, path, "mtp") as workbench:
+        await ask(workbench, PROMPT)
+    # After a restart it is the disk that has it.
+    async with bench(tmp_path, path, "mtp") as workbench:
+        for _ in range(2):
+            reply = await ask(workbench, second)
+            assert reply.usage.cached_tokens >= 128
+            assert reply.choices[0].text == expected
+        (model,) = workbench.snapshot().models
+    assert model.draft is not None
+    assert 0 < model.draft.kept < model.draft.guessed
+    # A model without heads does not take what was stored with some.
+    async with bench(tmp_path, path, "none") as workbench:
+        reply = await ask(workbench, second)
+        assert (reply.usage.cached_tokens, reply.choices[0].text) == (0, expected)
 
 
 async def test_a_model_without_heads_looks_up_instead_and_says_so(tmp_path: Path) -> None:
