@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -33,6 +34,7 @@ MOST_NOTES: Final = 8
 """Notes on one request."""
 SHOWN_NAME_CHARACTERS: Final = 60
 CALL_ID_BYTES: Final = 12
+WORDS: Final = (SaidPiece, RejectedPiece)
 FAULTY: Final = "The answer could not be read any further; the rest is as the model wrote it."
 
 log = get_logger(__name__)
@@ -84,7 +86,14 @@ class AnswerReader:
         """What these events tell."""
         out: list[Event] = []
         for event in events:
-            if isinstance(event, TextDelta | Finished):
+            if isinstance(event, TextDelta):
+                choice = self._choices[event.index]
+                plain = choice.plain
+                if plain is not None and plain.search(event.text) is None and event.so_far is None:
+                    out.append(event)
+                else:
+                    self._read_of(choice, event, out)
+            elif isinstance(event, Finished):
                 self._read_of(self._choices[event.index], event, out)
             else:
                 out.append(event)
@@ -101,6 +110,7 @@ class AnswerReader:
             log.exception("an answer could not be read", request=self._request_id)
             self._note(FAULTY)
             choice.give_up(event, out)
+        choice.settle()
 
     def _note(self, sentence: str) -> None:
         if sentence not in self._told and len(self._told) < MOST_NOTES:
@@ -120,6 +130,8 @@ class _ChoiceReader:
         # A thought that the prompt has begun is under way before the first text.
         self._advance()
         self._failed = False
+        self.plain: re.Pattern[str] | None = None
+        """Where this finds nothing in an event's text, the event goes through as it is."""
         self._calls = 0
         self._reasoned = 0
         """Tokens of thoughts."""
@@ -136,12 +148,12 @@ class _ChoiceReader:
         if self._failed:
             out.append(event)
             return
-        if unread.plain is not None and not self._tokens and unread.plain.search(event.text) is None:
-            if not unread.thinking or unread.inline:
-                out.append(event if not self._reasoned else self._with_reasoned(event))
-                return
+        plain = unread.plain
+        if plain is not None and not self._tokens and unread.thinking and plain.search(event.text) is None:
             self._reasoned += event.tokens
-            if event.text:
+            if unread.inline:
+                out.append(event)
+            elif event.text:
                 out.append(ReasoningDelta(self._index, event.text, event.tokens, self._counted(event.so_far)))
             return
         thought = unread.thinking
@@ -150,7 +162,7 @@ class _ChoiceReader:
         thought = thought or unread.thinking or any(isinstance(piece, ThoughtPiece) for piece in unread.pieces)
         if thought:
             self._reasoned += event.tokens
-        said = any(isinstance(piece, SaidPiece | RejectedPiece) for piece in unread.pieces)
+        said = any(isinstance(piece, WORDS) for piece in unread.pieces)
         if unread.dropped or (thought and not said):
             self._forget_words()
         unread.dropped = False
@@ -160,6 +172,11 @@ class _ChoiceReader:
         self._tokens += event.tokens
         self._so_far = self._counted(event.so_far)
         self._tell(out)
+
+    def settle(self) -> None:
+        """Between two events."""
+        unread = self._unread
+        self.plain = None if unread.thinking or self._tokens or self._failed else unread.plain
 
     def finish(self, event: Finished, out: list[Event]) -> None:
         if not self._failed:
@@ -246,6 +263,3 @@ class _ChoiceReader:
         if so_far is None:
             return None
         return replace(so_far, usage=replace(so_far.usage, reasoning_tokens=self._reasoned))
-
-    def _with_reasoned(self, event: TextDelta) -> TextDelta:
-        return event if event.so_far is None else replace(event, so_far=self._counted(event.so_far))

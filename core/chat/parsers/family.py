@@ -95,6 +95,11 @@ class ChatFamily(Struct, frozen=True):
         """Whether its answers are read even where there are neither thoughts nor tools."""
         return bool(self.frames)
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether its parser is to see all control tokens."""
+        return False
+
     def find_phase(self, prompt: str) -> ThinkingPhase:
         """What a prompt's text leaves to the model."""
         written = prompt.rstrip()
