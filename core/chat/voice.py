@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from core.chat.parsers.family import ChatFamily, ThinkingPhase, ThoughtMarks
 from core.chat.parsers.registry import choose_family
+from core.chat.parsers.response_schema import ResponseSchema, apply_schema
 from core.chat.prompt import PromptEncoder
 from core.chat.reasoning import choose_thinking
 from core.chat.template import ChatTemplate, Rendering
@@ -16,10 +17,18 @@ from core.requests import Conversation, ReasoningWish
 class ChatVoice:
     """Safe to call from any thread. Making one tries the template out; whoever made it closes it."""
 
-    def __init__(self, source: str | None, spec: ModelSpec, tokenizer: Tokenizer, model: str) -> None:
-        """`spec` and `tokenizer` are those of the model whose name is `model`."""
+    def __init__(
+        self,
+        source: str | None,
+        spec: ModelSpec,
+        tokenizer: Tokenizer,
+        model: str,
+        schema: ResponseSchema | None = None,
+    ) -> None:
+        """`spec` and `tokenizer` are those of the model whose name is `model`; answers are read by `schema` where there
+        is one."""
         self.encoder = PromptEncoder(ChatTemplate(source, spec.bos, spec.eos, model=model), tokenizer)
-        self.family = choose_family(source)
+        self.family = apply_schema(choose_family(source), schema)
         self.shown = find_shown(self.family, tokenizer)
         """Control tokens that a parser of answers must see, with their letters."""
 
@@ -96,6 +105,8 @@ class ChatVoice:
 
 def find_shown(family: ChatFamily | None, tokenizer: Tokenizer) -> dict[int, bytes]:
     """Control tokens among a family's marks: what they stand for in an answer that is read for thoughts and calls."""
-    marks = family.marks if family is not None else frozenset()
-    tokens = {mark: tokenizer.encode(mark, special=True) for mark in marks & tokenizer.controls}
+    if family is None:
+        return {}
+    marks = tokenizer.controls if family.sees_all else family.marks & tokenizer.controls
+    tokens = {mark: tokenizer.encode(mark, special=True) for mark in marks}
     return {ids[0]: mark.encode() for mark, ids in tokens.items() if len(ids) == 1 and not tokenizer.is_end(ids[0])}

@@ -171,6 +171,13 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"local": True, "value": "FILE", "llama_cpp": "chat_template"},
         ),
     ] = None
+    response_schema: Annotated[
+        str | None,
+        Meta(
+            description="a schema that answers are read by, in place of the model's own way: a file, or JSON (none)",
+            extra={"local": True, "value": "FILE"},
+        ),
+    ] = None
     remote_api_key: Annotated[
         str | None, Meta(description="the API key for a server at a URL (none)", extra={"secret": True})
     ] = None

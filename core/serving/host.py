@@ -15,6 +15,7 @@ from core.cache.model_prefixes import ModelPrefixes
 from core.cache.store import PrefixStore
 from core.chat.answer import AnswerPlan, AnswerReader, plan_answer
 from core.chat.parsers.registry import choose_family
+from core.chat.parsers.response_schema import apply_schema
 from core.chat.voice import ChatVoice
 from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenModel, Transcriber
 from core.decoding.masks.trials import FormTrials
@@ -343,7 +344,9 @@ class Host:
                 if self._reader is None:
                     self._refuse_constraint(resolved)
                     # What it makes of the prompt is not known here; a server elsewhere tells no template either.
-                    return Relayed(resolved), 0, plan_answer(choose_family(model.spec.template), resolved, "")
+                    assert self._loaded is not None
+                    family = apply_schema(choose_family(model.spec.template), self._loaded.schema)
+                    return Relayed(resolved), 0, plan_answer(family, resolved, "")
                 prompt = await self._reader.read(resolved)
                 resolved = _without(resolved, prompt.banned)
                 guard = self._answers.loop_guard
@@ -479,7 +482,13 @@ class Host:
         if isinstance(model, TokenModel):
             try:
                 self._reader = PromptReader(
-                    self.name, model.spec, model.tokenizer, self._lanes, self._trials, self._reasoning
+                    self.name,
+                    model.spec,
+                    model.tokenizer,
+                    self._lanes,
+                    self._trials,
+                    self._reasoning,
+                    loaded.schema,
                 )
             except Exception:
                 # Free the model here: its loader has given it away already.

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from core.cache.identity import ModelIdentity
+from core.chat.parsers.response_schema import ResponseSchema
 from core.contract.models import Model
 from core.decoding.speculate import Proposer
 
@@ -14,7 +15,8 @@ class LoadedModel:
     """A model with what a user should know about how it came to run this way.
 
     `proposer` guesses what a model that decodes step by step will write; it is freed with the model. `identity` says
-    whose states are the model's own; None for a model whose states cannot be kept.
+    whose states are the model's own; None for a model whose states cannot be kept. `schema` is what its answers are
+    read by in place of its family's way.
     """
 
     def __init__(
@@ -24,12 +26,14 @@ class LoadedModel:
         notes: tuple[str, ...] = (),
         proposer: Proposer | None = None,
         identity: ModelIdentity | None = None,
+        schema: ResponseSchema | None = None,
     ) -> None:
         self.model = model
         self.engine = engine
         self.notes = notes
         self.proposer = proposer
         self.identity = identity
+        self.schema = schema
 
     @property
     def promised(self) -> int:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from core.chat.answer import AnswerPlan, plan_answer
 from core.chat.infill import encode_gap
 from core.chat.parsers.family import ChatFamily, ThinkingPhase
+from core.chat.parsers.response_schema import ResponseSchema
 from core.chat.process import ORDER_SECONDS
 from core.chat.template import Rendering
 from core.chat.voice import ChatVoice
@@ -69,10 +70,12 @@ class PromptReader:
         lanes: WorkLanes,
         trials: FormTrials,
         reasoning: ReasoningWish = ReasoningWish(),
+        schema: ResponseSchema | None = None,
     ) -> None:
         """Tries the model's chat template out; what it cannot do is in `notes`. `reasoning`: how the model thinks for
-        requests that do not say it."""
+        requests that do not say it; `schema`: what its answers are read by in place of its family's way."""
         self._reasoning = reasoning
+        self._schema = schema
         self._name = name
         self._spec = spec
         self._masks = MaskCompiler(tokenizer, trials)
@@ -101,7 +104,7 @@ class PromptReader:
         return self._context
 
     def _make_voice(self, source: str | None) -> ChatVoice:
-        voice = ChatVoice(source, self._spec, self._tokenizer, self._name)
+        voice = ChatVoice(source, self._spec, self._tokenizer, self._name, self._schema)
         for note in voice.encoder.notes:
             log.warning("about the chat template", model=self._name, note=note)
         return voice

@@ -17,6 +17,8 @@ from core.wrong_values import list_structs
 
 TEMPLATE = "chat_template"
 """A key whose value may be a path, and may be a text in which blanks count."""
+SCHEMA = "response_schema"
+"""A key whose value may be a path, and may be JSON."""
 MOST_FILE_BYTES = 4 * 1024 * 1024
 """Bytes of a config file; a larger file is no config file."""
 

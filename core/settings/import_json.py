@@ -5,6 +5,7 @@ A note tells of each key that is not taken over, or not as it was.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, cast, get_type_hints
@@ -97,6 +98,7 @@ class _Translation:
             "ctx_size": self._context(),
             "kv_type": self._kv_type(),
             "loras": self._loras(),
+            "response_schema": json.dumps(model.response_schema) if model.response_schema else None,
             "draft": DRAFTS.get(model.draft_model or ""),
         }
         server = {"server": asdict(self._config.server)} if self._config.server else {}

@@ -27,7 +27,6 @@ GGML_TYPES: Final = {
 
 CHANGES_ANSWERS: Final[Mapping[str, str]] = {
     "mtmd": "images, sound and video in prompts",
-    "response_schema": "parsing answers by a schema",
     "max_output_tokens": "a bound on answers whose requests set none",
     "pooling_type": "another pooling of embeddings",
     "attention_type": "another kind of attention",
@@ -117,9 +116,9 @@ class ModelOptions(Struct, frozen=True, forbid_unknown_fields=True):
     type_v: int | None = None
     loras: tuple[LoraOptions, ...] | None = None
     chat_template: str | tuple[str, ...] | None = None
+    response_schema: dict[str, object] | None = None
     # What would change the answers.
     mtmd: dict[str, object] | None = None
-    response_schema: dict[str, object] | None = None
     max_output_tokens: int | None = None
     pooling_type: int | None = None
     attention_type: int | None = None

@@ -17,7 +17,7 @@ from core.errors import ConfigError
 from core.hosts import parse_host
 from core.settings.check import build_error, convert_values
 from core.settings.environment import list_given_variables
-from core.settings.file import TEMPLATE, is_there, read_config
+from core.settings.file import SCHEMA, TEMPLATE, is_there, read_config
 from core.settings.merge import DEFAULT, Key, Origin, OriginKind, SettingsSource, Tree, drop_overruled, merge_sources
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
@@ -93,6 +93,8 @@ def _place(table: Tree, kind: type[Struct], folder: Path) -> Tree:
         # Models may be named or have an address; what begins with a dot is neither.
         if key == TEMPLATE:
             placed[key] = _place_paths(value, folder) if is_template_path(str(value)) else value
+        elif key == SCHEMA:
+            placed[key] = _place_paths(value, folder) if str(value).endswith(".json") else value
         elif key in local or (key in ("source", "draft") and str(value).startswith(".")):
             placed[key] = _place_paths(value, folder)
         elif key == "models" and isinstance(value, Mapping):

@@ -230,6 +230,15 @@ class SchemaFamily(ChatFamily, frozen=True, kw_only=True):
             unread.pieces += pieces
 
 
+def apply_schema(family: ChatFamily | None, schema: ResponseSchema | None) -> ChatFamily | None:
+    """The family, its answers read by the schema where there is one."""
+    if schema is None:
+        return family
+    if family is None:
+        return SchemaFamily("response schema", schema=schema)
+    return SchemaFamily(family.name, family.thought, family.calls, schema=schema)
+
+
 def _tell_message(message: Mapping[str, Any]) -> Iterator[ThoughtPiece | SaidPiece | CallPiece]:
     """Raises SchemaUnfit, NotACall for what is no message."""
     thought = next((message[key] for key in THOUGHT_KEYS if isinstance(message.get(key), str)), "")

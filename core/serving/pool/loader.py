@@ -10,8 +10,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from core.cache.identity import ModelIdentity
+from core.chat.schemas import read_response_schema
 from core.contract.abilities import KeepsStates, Reproduces
-from core.contract.artifact import SCRIPT, URL, Artifact, FormatName
+from core.contract.artifact import NO_FILES, SCRIPT, URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
 from core.contract.models import Model, PredictsAhead
 from core.contract.options import LoadOptions
@@ -245,8 +246,11 @@ class ModelLoader:
             return not stop.is_set()
 
         progress(0.0)
+        place = None if artifact.format in NO_FILES else artifact.path
+        schema, about = read_response_schema(options.response_schema, artifact.name, place)
         model = engine.load(artifact, options, progress)
-        return LoadedModel(model, engine.name, notes, identity=identify_model(engine, artifact, options, model))
+        identity = identify_model(engine, artifact, options, model)
+        return LoadedModel(model, engine.name, (*notes, *about), identity=identity, schema=schema)
 
 
 def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:

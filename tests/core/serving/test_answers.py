@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from core.chat.chatml import CHATML_WITH_TOOLS
+from core.chat.parsers.response_schema import ResponseSchema
 from core.contract.options import LoadOptions
 from core.decoding.masks.tools import MOST_FREE_TOOLS
 from core.engines.echo import EchoModel, Script
@@ -20,9 +21,10 @@ CALL = '<tool_call>\n{"name": "now", "arguments": {"zone": "CET"}}\n</tool_call>
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[Host]:
+async def serving(script: Script, schema: ResponseSchema | None = None) -> AsyncIterator[Host]:
     model = EchoModel(LoadOptions(ctx_size=65_536), script, CHATML_WITH_TOOLS)
-    host = Host("m", lambda *_: LoadedModel(model, "echo"), max_queue=32, queue_timeout=60.0, slots=None)
+    loaded = LoadedModel(model, "echo", schema=schema)
+    host = Host("m", lambda *_: loaded, max_queue=32, queue_timeout=60.0, slots=None)
     host.start()
     await host.ready()
     try:
@@ -101,3 +103,13 @@ async def test_reasoning_tokens_are_counted_while_the_answer_is_written() -> Non
         told = [event.so_far for event in events if isinstance(event, TextDelta)]
         assert told
         assert all(isinstance(each, SoFar) and each.usage.reasoning_tokens == 11 for each in told)
+
+
+async def test_a_response_schema_goes_before_the_models_family() -> None:
+    schema = ResponseSchema(
+        '{"type": "object", "properties": {"content": {"type": "string", "x-regex": "<(.*?)>"}, "thinking": '
+        '{"type": "string", "x-regex": "^(.*?)<"}}}'
+    )
+    async with serving(lambda _: "hm<yes>no", schema) as host:
+        choice = (await reply_of(host, asks_tools("hello"))).choices[0]
+        assert (choice.reasoning, choice.text) == ("hm", "yes")

@@ -134,11 +134,15 @@ def test_the_other_parts_of_a_divided_model_come_along_in_silence(tmp_path: Path
     assert read(tmp_path, hub(parts[0], additional_files=parts[1:])).notes == ()
 
 
+def test_a_response_schema_comes_along_as_json(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"content": {"x-regex": "(.*)"}}}
+    assert json.loads(profile(tmp_path, {"response_schema": schema}).response_schema or "") == schema
+
+
 @pytest.mark.parametrize("key", sorted(CHANGES_ANSWERS))
 def test_what_would_change_answers_is_told_as_that(tmp_path: Path, key: str) -> None:
     samples: dict[str, object] = {
         "mtmd": {"mmproj_path": "p.gguf"},
-        "response_schema": {"type": "object"},
         "kv_overrides": {"a": 1},
         "vocab_only": True,
     }
@@ -198,7 +202,18 @@ def test_other_places_of_files_are_told(tmp_path: Path) -> None:
 
 
 def test_every_key_of_a_model_is_translated_or_told() -> None:
-    translated = {"path", "from_pretrained", "alias", "n_ctx", "max_seq_len", "type_k", "type_v", "loras", *DECLARED}
+    translated = {
+        "path",
+        "from_pretrained",
+        "alias",
+        "n_ctx",
+        "max_seq_len",
+        "type_k",
+        "type_v",
+        "loras",
+        *DECLARED,
+        "response_schema",
+    }
     drafts = {key for key in MODEL.__struct_fields__ if key.startswith("draft_model")}
     assert translated | CHANGES_ANSWERS.keys() | CHANGES_SPEED.keys() | drafts == set(MODEL.__struct_fields__)
     assert DECLARED.keys() >= {"n_batch", "n_ubatch", "n_seq_max", "threads", "threads_batch", "flash_attn"}
