@@ -2,7 +2,7 @@
 
     python -m tests.bench.client HOST PORT MODEL STREAMS TOKENS [DIALECT]
 
-DIALECT is `chat`, which it is where none is given, or `messages`.
+DIALECT is `chat`, which it is where none is given, `messages` or `responses`.
 
 Prints one line of JSON: tokens after each stream's first, and seconds from the first of any to the last of all.
 """
@@ -27,6 +27,8 @@ class Asking:
     """Stands in the first event that has text."""
     usage: re.Pattern[bytes]
     fields: Mapping[str, object]
+    messages: str = "messages"
+    """The name of the field that has them."""
 
 
 ASKINGS = {
@@ -37,6 +39,9 @@ ASKINGS = {
         {"stream_options": {"include_usage": True}},
     ),
     "messages": Asking("/v1/messages", b"text_delta", re.compile(rb'"output_tokens":\s*(\d+)'), {}),
+    "responses": Asking(
+        "/v1/responses", b"output_text.delta", re.compile(rb'"output_tokens":\s*(\d+)'), {"store": False}, "input"
+    ),
 }
 TAIL = 4096
 """Bytes of a reply's end in which its usage is looked for."""
@@ -73,21 +78,30 @@ async def stream(host: str, port: int, asking: Asking, body: bytes, count: Count
     count.tokens += int(asking.usage.findall(tail)[-1])
 
 
+def write_words(model: str, number: int, tokens: int) -> str:
+    """What is said to a model. Echo says it again, a letter a token, and must not run out of letters: what comes then
+    has no text, and is not written to anybody."""
+    if model == "echo":
+        return f"{number} {'and so on ' * (tokens // 10 + 1)}"
+    return f"Count to a hundred, please, as number {number} of all."
+
+
 async def main(host: str, port: int, model: str, streams: int, tokens: int, dialect: str = "chat") -> None:
     count = Count()
+    asking = ASKINGS[dialect]
     bodies = [
         {
             "model": model,
-            "messages": [{"role": "user", "content": f"Count to a hundred, please, as number {number} of all."}],
+            asking.messages: [{"role": "user", "content": write_words(model, number, tokens)}],
             "max_tokens": tokens,
             "temperature": 0,
             "ignore_eos": True,
             "stream": True,
-            **ASKINGS[dialect].fields,
+            **asking.fields,
         }
         for number in range(streams)
     ]
-    await asyncio.gather(*(stream(host, port, ASKINGS[dialect], json.dumps(body).encode(), count) for body in bodies))
+    await asyncio.gather(*(stream(host, port, asking, json.dumps(body).encode(), count) for body in bodies))
     print(json.dumps({"tokens": count.tokens - streams, "seconds": count.last - count.first}))
 
 

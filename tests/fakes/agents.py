@@ -82,3 +82,20 @@ class ClineEngine(EchoEngine):
             lambda said: follow_task(said, "read_files", "editor", ("path", "old_text", "new_text"), "files"),
             CHATML_WITH_TOOLS,
         )
+
+
+def follow_task_in_shell(said: str) -> str:
+    """As `follow_task`, by a tool that runs commands."""
+    found = _FILE.search(said)
+    if found is None or NEW in said:
+        return SAID
+    patch = f"*** Begin Patch\n*** Update File: {found[1]}\n@@\n-{OLD}\n+{NEW}\n*** End Patch"
+    command = f"apply_patch <<'EOF'\n{patch}\nEOF" if OLD in said else f"cat {found[1]}"
+    return _call("exec_command", {"cmd": command})
+
+
+class CodexEngine(EchoEngine):
+    """Calls the tools of Codex."""
+
+    def __init__(self) -> None:
+        super().__init__(follow_task_in_shell, CHATML_WITH_TOOLS)

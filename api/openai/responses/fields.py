@@ -6,6 +6,7 @@ from typing import Final
 
 from api.http.field_rules import Rules, allow_only, drop_field
 from api.openai.fields import CHAT
+from api.openai.fields import REASONING as BOX
 
 RESPONSE: Final[Rules] = {
     **CHAT,
@@ -24,7 +25,6 @@ RESPONSE: Final[Rules] = {
     "functions": allow_only([], instead="send `tools`"),
     "function_call": allow_only("", instead="send `tool_choice`"),
     "logprobs": allow_only(False, instead="send `include` with `message.output_text.logprobs`"),
-    "reasoning_effort": allow_only("", instead="send `reasoning`"),
 }
 
 _OF_ITEMS: Final[Rules] = {
@@ -53,12 +53,9 @@ TOOL: Final[Rules] = {
 }
 TEXT: Final[Rules] = {"verbosity": drop_field("", "medium")}
 REASONING_WISH: Final[Rules] = {
+    **BOX,
     "context": drop_field("", "auto"),
     "mode": drop_field("", "standard"),
-    # OpenRouter's
-    "enabled": allow_only(True, instead="send an `effort` of `none`"),
-    "exclude": allow_only(False),
-    "max_tokens": allow_only(),
 }
 INCLUDED: Final = (
     "message.output_text.logprobs",

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from api.http.live import LiveStreams
 from api.http.settle import JsonBody
+from api.openai.reasoning_fields import is_reasoning_hidden
 from api.openai.responses.background import BackgroundRun, BackgroundRuns
 from api.openai.responses.frames import Framing
 from api.openai.responses.kinds import KIND
@@ -115,12 +116,13 @@ class ResponseService:
         draft = build_draft(read, generation.model)
         generation = self.workbench.requests.route(generation)
         kept = StoredResponse(draft, items, previous)
-        telling = WantedDetails(
+        details = WantedDetails(
             logprobs=read_logprobs(body) is not None,
+            thoughts=not is_reasoning_hidden(body),
             summary=find_summary(body) is not None,
             sealed=SEALED in (body.include or ()),
         )
-        writer = ResponseWriter(draft, read.tools.known, telling, framing, partial(self._keep, client, kept))
+        writer = ResponseWriter(draft, read.tools.known, details, framing, partial(self._keep, client, kept))
         ignored = list(read.ignored)
 
         def meet(traits: Traits) -> None:

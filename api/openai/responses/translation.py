@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct, UnsetType
 from msgspec.structs import replace
 
+from api.openai.chat import TOOLS
 from api.openai.constraints import read_constraint
 from api.openai.generation_fields import (
     TIERS,
@@ -21,6 +22,7 @@ from api.openai.generation_fields import (
     read_stop,
     refuse_unsupported_common,
 )
+from api.openai.reasoning_fields import list_outdone_reasoning, list_vain_reasoning, read_reasoning
 from api.openai.responses import fields
 from api.openai.responses.items import ReadItems, build_messages, make_id, read_items
 from api.openai.responses.resource import ENCODER, ReasoningEcho, ResponseResource, TextEcho
@@ -34,7 +36,6 @@ from core.requests import (
     Generation,
     JsonObject,
     JsonSchema,
-    ReasoningWish,
     Sampling,
     SamplingWish,
 )
@@ -76,6 +77,7 @@ def read_request(body: ResponseRequest, ignored: Sequence[str] = ()) -> ReadRequ
 
 def _list_dropped(body: ResponseRequest) -> Iterator[str]:
     yield from list_dropped_common(body)
+    yield from list_outdone_reasoning(body)
     yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
     if body.max_tool_calls is not None:
         yield "max_tool_calls"
@@ -103,7 +105,7 @@ def translate_response(
         constraint=read.constraint,
         tool_choice=read.tools.choice,
         parallel_calls=body.parallel_tool_calls is not False,
-        reasoning=ReasoningWish(effort=(body.reasoning or EffortWish()).effort or None),
+        reasoning=read_reasoning(body),
         ignore_eos=bool(body.ignore_eos),
         cache=body.cache_prompt is not False,
         cache_salt=body.cache_salt or None,
@@ -117,7 +119,6 @@ def translate_response(
 def build_draft(read: ReadRequest, model: str) -> ResponseResource:
     """The response as it stands before anything was answered."""
     body = read.body
-    wish = body.reasoning or EffortWish()
     tier = "priority" if body.service_tier == "fast" else body.service_tier or ""
     return ResponseResource(
         id=make_id("resp"),
@@ -134,7 +135,7 @@ def build_draft(read: ReadRequest, model: str) -> ResponseResource:
         parallel_tool_calls=body.parallel_tool_calls is not False,
         max_tool_calls=body.max_tool_calls,
         text=TextEcho(_echo_format(body.text.format if body.text else None)),
-        reasoning=ReasoningEcho(wish.effort, find_summary(body)),
+        reasoning=ReasoningEcho(read_reasoning(body).effort, find_summary(body)),
         max_output_tokens=_read_limit(body),
         top_logprobs=body.top_logprobs or 0,
         service_tier=tier if tier in TIERS and tier != "auto" else "default",
@@ -172,6 +173,9 @@ def find_summary(body: ResponseRequest) -> str | None:
 def list_vain(body: ResponseRequest, traits: Traits) -> Iterator[str]:
     """Fields that nothing comes of with a model of these traits."""
     yield from list_vain_common(body, traits)
+    yield from list_vain_reasoning(body, traits)
+    if body.tools and traits.template is not None and not TOOLS.search(traits.template):
+        yield "tools"
 
 
 def _check_limit(body: ResponseRequest) -> None:

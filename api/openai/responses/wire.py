@@ -13,7 +13,8 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from api.http.field_rules import Json
 from api.http.settle import Wire
 from api.openai.constraints import SchemaValue
-from api.openai.generation_fields import Extent, GenerationFields
+from api.openai.generation_fields import Extent
+from api.openai.reasoning_fields import ReasoningBox, ReasoningFields
 from api.openai.responses import fields
 
 ItemId = Annotated[str, Meta(max_length=256)]
@@ -227,20 +228,19 @@ class TextWish(Wire, frozen=True):
     format: TextFormat | None = None
 
 
-class EffortWish(Wire, frozen=True):
+class EffortWish(ReasoningBox, frozen=True):
     rules = fields.REASONING_WISH
 
-    effort: Annotated[str, Meta(max_length=32)] | None = None
     summary: Literal["auto", "concise", "detailed", "none"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     """The same by its older name."""
 
 
-class ResponseRequest(GenerationFields, frozen=True):
+class ResponseRequest(ReasoningFields, frozen=True, kw_only=True):
     """The body of POST /v1/responses, and of `response.create` over a WebSocket."""
 
     rules = fields.RESPONSE
-    extra_neutral = {**GenerationFields.extra_neutral, "tool_choice": ("",), "text": ({},), "reasoning": ({},)}
+    extra_neutral = {**ReasoningFields.extra_neutral, "tool_choice": ("",), "text": ({},), "reasoning": ({},)}
 
     input: str | Objects | None = None
     instructions: str | None = None

@@ -55,6 +55,7 @@ class WantedDetails(Struct, frozen=True):
     """What a request wants to be told beside the answer."""
 
     logprobs: bool = False
+    thoughts: bool = True
     summary: bool = False
     """Thoughts as a summary, instead of as what they are."""
     sealed: bool = False
@@ -68,7 +69,7 @@ class ResponseWriter:
         self,
         draft: ResponseResource,
         tools: Mapping[str, KnownTool],
-        telling: WantedDetails,
+        details: WantedDetails,
         framing: Framing | None,
         done: Callable[[ResponseResource], None] = lambda _: None,
     ) -> None:
@@ -76,7 +77,7 @@ class ResponseWriter:
         self.resource = draft
         self.over = False
         self._tools = tools
-        self._telling = telling
+        self._details = details
         self._events = EventWriter(framing)
         self._done = done
         self.begun = False
@@ -138,7 +139,7 @@ class ResponseWriter:
         return frames + self._events.take()
 
     def _say(self, event: TextDelta) -> None:
-        logprobs = event.logprobs if self._telling.logprobs else ()
+        logprobs = event.logprobs if self._details.logprobs else ()
         if event.text or logprobs:
             self._open_message().add(event.text, logprobs, self._events)
 
@@ -151,14 +152,14 @@ class ResponseWriter:
     def _open_thought(self) -> OpenThought:
         if not isinstance(self._open, OpenThought):
             self._close()
-            telling = self._telling
+            details = self._details
             self._open = OpenThought(
-                make_id("rs"), len(self._items), self._events, summary=telling.summary, sealed=telling.sealed
+                make_id("rs"), len(self._items), self._events, summary=details.summary, sealed=details.sealed
             )
         return self._open
 
     def _think(self, text: str) -> None:
-        if text:
+        if text and self._details.thoughts:
             self._open_thought().add(text, self._events)
 
     def _call(self, event: CallEvent) -> None:

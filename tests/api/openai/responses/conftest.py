@@ -1,12 +1,20 @@
-"""Responses over HTTP, each of whose events is held against the models of OpenAI's own client."""
+"""Responses over HTTP, each of whose events is held against the models of OpenAI's own client, and against OpenAI's
+published API description.
+
+`openai_schema.json` is the part of that description (2.3.0, of August 2026) that is about responses, without words and
+without what no server but OpenAI's own can have: hosted tools, moderation, prompts that are kept elsewhere.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
@@ -14,6 +22,10 @@ from tests.api.conftest import Served
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 Document = dict[str, Any]
+SCHEMAS: Document = json.loads((Path(__file__).parent / "openai_schema.json").read_text(encoding="utf-8"))
+NOT_NULLABLE = frozenset({"usage", "user", "safety_identifier", "prompt_cache_key"})
+"""Fields of a response that are null where nothing is known, as OpenAI's own are and the schema of Open Responses wants
+it, while OpenAI's description forgets it."""
 
 
 def response_body(**fields: object) -> dict[str, object]:
@@ -63,13 +75,36 @@ def check_events(events: Sequence[Document], first: int = 0) -> list[Document]:
     for number, event in enumerate(events, first):
         assert event["sequence_number"] == number
         EVENT.validate_python(event, strict=True)
+        find_validator(find_schema(event["type"])).validate(without_nulls(event))
         if "response" in event:
             check_response(event["response"])
     return list(events)
 
 
+@cache
+def find_validator(name: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator({**SCHEMAS, "$ref": f"#/components/schemas/{name}"})
+
+
+@cache
+def find_schema(kind: str) -> str:
+    """The name of the schema of events of a type."""
+    named = SCHEMAS["components"]["schemas"].items()
+    (found,) = [name for name, each in named if kind in each.get("properties", {}).get("type", {}).get("enum", ())]
+    return str(found)
+
+
+def without_nulls(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    response = event.get("response")
+    if response is None:
+        return event
+    kept = {name: value for name, value in response.items() if value is not None or name not in NOT_NULLABLE}
+    return {**event, "response": kept}
+
+
 def check_response(told: Mapping[str, Any]) -> None:
     Response.model_validate(told, strict=True)
+    find_validator("Response").validate(without_nulls({"response": told})["response"])
     missing = REQUIRED - told.keys()
     assert not missing, missing
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.openai.responses.frames import MESSAGES, SERVER_SENT, Framing, frame_lane
@@ -182,6 +182,7 @@ def test_server_sent_events_carry_their_names() -> None:
         assert json.loads(data.removeprefix("data: "))["type"] == name.removeprefix("event: ")
 
 
+@settings(max_examples=30)
 @given(st.text(), st.lists(st.text(max_size=3), max_size=8))
 def test_any_text_arrives_as_it_was_written(thought: str, texts: list[str]) -> None:
     safe = [text.encode("utf-8", "replace").decode() for text in (thought, *texts)]
