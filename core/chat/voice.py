@@ -89,7 +89,7 @@ class ChatVoice:
             return ""
         begin = "" if phase is ThinkingPhase.INSIDE else self.encoder.control.begin or f"{self._thought.begin}\n"
         empty = begin + self._choose_close(tools=bool(conversation.tools))
-        return empty if self.family.find_phase(text + empty) is ThinkingPhase.BEHIND else ""
+        return "" if self.family.find_phase(text + empty) is ThinkingPhase.INSIDE else empty
 
     def show_phase(self, written: Rendering) -> str:
         """The prompt's text as it tells whether the model thinks: one that ends amid a thought, like one that begins

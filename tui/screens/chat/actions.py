@@ -15,6 +15,15 @@ ACTIONS = (
         "esc",
     ),
     Action(
+        "chat.enough",
+        "End the thought",
+        "end_thought",
+        ("alt+t",),
+        "Have the model answer now; what it has thought so far stays.",
+        "enough",
+        "alt+t",
+    ),
+    Action(
         "chat.leave",
         "Leave the message",
         "leave",

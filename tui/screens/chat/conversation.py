@@ -48,6 +48,11 @@ class Exchange(Struct):
     def thought(self) -> str:
         return "".join(self.thoughts)
 
+    @property
+    def thinking(self) -> bool:
+        """Whether a thought is what is being written."""
+        return self.outcome is Outcome.WRITING and bool(self.thoughts) and not self.pieces and not self.calls
+
     def take(self, event: Event) -> None:
         """More of the answer."""
         match event:

@@ -194,10 +194,13 @@ class ChatScreen(WorkbenchScreen):
         await stream.admitted()
         self._note(f"reading {fmt.format_count(stream.prompt_tokens)} tokens")
         async for batch in stream:
+            thinking = exchange.thinking
             for event in batch:
                 if isinstance(event, Failed):
                     raise event.error
                 exchange.take(event)
+            if exchange.thinking is not thinking:
+                self.refresh_bindings()
         exchange.outcome = Outcome.DONE
 
     def _note(self, text: str) -> None:
@@ -238,6 +241,8 @@ class ChatScreen(WorkbenchScreen):
         """What makes no sense while an answer is being written, or while none is, has no key and no place below."""
         if action == "stop":
             return self._writing is not None
+        if action == "end_thought":
+            return self._writing is not None and self._writing.thinking
         if action in ("leave", "regenerate", "other_answer", "export"):
             return self._writing is None
         return True
@@ -252,6 +257,11 @@ class ChatScreen(WorkbenchScreen):
             self._stream.cancel()
         else:
             self.workers.cancel_group(self, "generate")
+
+    def action_end_thought(self) -> None:
+        """Where there is nothing to end the answer goes on as it is."""
+        if self._stream is not None and self.desk.workbench.requests.end_thinking(self._stream.request_id):
+            self._note("the model is to answer now")
 
     def action_leave(self) -> None:
         self.query_one(TranscriptView).focus()
