@@ -35,6 +35,7 @@ from tests.bench import (
     overhead,
     own,
     prefixes,
+    reading,
     reproducible,
     selection,
     shapes,
@@ -116,6 +117,7 @@ def _fit(given: argparse.Namespace) -> Iterator[str]:
 MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "startup": lambda given: [startup.run()],
     "selection": lambda given: [selection.run(max(5, given.rounds))],
+    "reading": lambda given: [asyncio.run(reading.run())],
     "overhead": lambda given: [asyncio.run(overhead.run())],
     "decode": lambda given: [asyncio.run(decode.run(_setup(given)))],
     "steady": lambda given: [asyncio.run(steady.run(_setup(given)))],

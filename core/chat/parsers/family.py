@@ -19,6 +19,10 @@ class ThoughtMarks(Struct, frozen=True):
 
     begin: str
     end: str
+    turn: str = ""
+    """What comes between a thought and what follows it."""
+    lead: str = ""
+    """What comes before an answer, thought or none."""
 
 
 class ThinkingPhase(Enum):

@@ -14,9 +14,9 @@ from core.requests import Tool
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
 ENDS: Final = ("<|end|>", "<|return|>", "<|call|>")
-THOUGHT: Final = ThoughtMarks(f"{CHANNEL}analysis{MESSAGE}", "<|end|>")
-ANSWER: Final = f"{CHANNEL}final{MESSAGE}"
-TURN: Final = f"{START}assistant"
+THOUGHT: Final = ThoughtMarks(
+    f"{CHANNEL}analysis{MESSAGE}", "<|end|>", turn=f"{START}assistant", lead=f"{CHANNEL}final{MESSAGE}"
+)
 LONGEST_HEAD_CHARACTERS: Final = 200
 _HEADS: Final = (CHANNEL, START, " to=")
 _HEAD_ENDS: Final = MarkSet((MESSAGE, *ENDS))

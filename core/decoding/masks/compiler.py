@@ -66,9 +66,11 @@ class MaskCompiler:
         except UnfitForm as error:
             raise RequestError(f"`{constraint.field}` cannot be used. {error}", constraint.field) from error
         parts = [grammar]
+        calls = isinstance(constraint.form, CallForm)
         if isinstance(constraint.form, CallForm):
             parts.extend(write_call_marks(constraint.form, lambda mark: write_marks(mark, self._tokenizer)))
-        matcher = build_matcher(self._read_vocabulary(), join_grammar(write_start(thinking, self._tokenizer), *parts))
+        start = write_start(thinking, self._tokenizer, calls=calls)
+        matcher = build_matcher(self._read_vocabulary(), join_grammar(start, *parts))
         # The first mask fills what later ones and copies share, and costs most.
         matcher.compute_bitmask()
         if matcher.is_error():

@@ -23,6 +23,10 @@ class Thinking(Struct, frozen=True):
     phase: ThinkingPhase
     begin: str
     end: str
+    turn: str = ""
+    """What comes between a thought and what follows it."""
+    lead: str = ""
+    """What comes before an answer that is no call."""
 
 
 def find_thinking(family: ChatFamily | None, prompt: str) -> Thinking | None:
@@ -30,19 +34,24 @@ def find_thinking(family: ChatFamily | None, prompt: str) -> Thinking | None:
     if family is None or family.thought is None:
         return None
     phase = family.find_phase(prompt)
-    # Behind an empty thought that the template has written the model is not to think.
-    return None if phase is ThinkingPhase.BEHIND else Thinking(phase, family.thought.begin, family.thought.end)
+    if phase is ThinkingPhase.BEHIND:
+        # The template has written an empty thought: the model is not to think.
+        return None
+    marks = family.thought
+    return Thinking(phase, marks.begin, marks.end, marks.turn, marks.lead)
 
 
-def write_start(thinking: Thinking | None, tokenizer: Tokenizer) -> str:
-    """The Lark grammar above an answer's own."""
+def write_start(thinking: Thinking | None, tokenizer: Tokenizer, *, calls: bool = False) -> str:
+    """The Lark grammar above an answer's own, or above that of `calls`."""
     if thinking is None:
         return ONLY_MAIN
-    begin, end = (write_mark(mark, tokenizer) for mark in (thinking.begin, thinking.end))
+    begin, end = (write_marks(mark, tokenizer) for mark in (thinking.begin, thinking.end))
+    turn = write_marks(thinking.turn, tokenizer) if thinking.turn else "SPACE"
+    lead = write_marks(thinking.lead, tokenizer) if thinking.lead and not calls else ""
     thought = f"ANY {end}" if end.startswith("<[") else "thought"
     lazy = "" if end.startswith("<[") else f"thought[lazy]: ANY {end}\n"
-    before = f"{thought} SPACE" if thinking.phase is ThinkingPhase.INSIDE else f"(SPACE {begin} {thought} SPACE)?"
-    return f"{FREE_TOKENS}start: {before} @{MAIN}\n{lazy}{RULES}"
+    before = f"{thought} {turn}" if thinking.phase is ThinkingPhase.INSIDE else f"(SPACE {begin} {thought} {turn})?"
+    return f"{FREE_TOKENS}start: {before} {lead} @{MAIN}\n{lazy}{RULES}"
 
 
 def write_mark(mark: str, tokenizer: Tokenizer) -> str:

@@ -7,7 +7,11 @@ import pytest
 from core.chat.parsers.family import ChatFamily
 from core.chat.parsers.registry import choose_family
 from core.decoding.masks.calls import CallTerms
-from core.requests import Tool
+from core.decoding.masks.compiler import MaskCompiler
+from core.decoding.masks.thinking import find_thinking
+from core.decoding.masks.trials import FormTrials
+from core.engines.echo import EchoTokenizer
+from core.requests import Constraint, JsonObject, Tool
 from tests.core.chat.parsers import examples as written
 from tests.core.decoding.masks.conftest import Compile
 from tests.core.decoding.masks.test_forms import writes
@@ -107,6 +111,24 @@ TEXTS = {
     written.HARMONY: f"<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{ROME}",
     "tools": f"<tool_call>\n{ONE}\n</tool_call>\n<tool_call>\n{TWO}\n</tool_call>",
 }
+
+
+def test_an_answer_in_a_form_stands_in_the_channel_for_answers(trials: FormTrials) -> None:
+    family = family_of(written.HARMONY)
+    compiler = MaskCompiler(EchoTokenizer(), trials)
+    thought = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant"
+    mask = compiler.compile(Constraint(JsonObject()), find_thinking(family, "<|start|>assistant"))
+    for text in ("<|channel|>final<|message|>{}", f"{thought}<|channel|>final<|message|>{{}}"):
+        assert writes(mask.copy(), text)
+        assert read_pieces(family, [text]).said == "{}"
+    assert not writes(mask.copy(), "{}")
+    assert family.calls is not None
+    terms = CallTerms(frozenset({"now"}))
+    form = terms.make_form(family.calls.write_grammar((NOW,), terms, several=False))
+    called = compiler.compile(Constraint(form), find_thinking(family, "<|start|>assistant"))
+    text = f"{thought}<|channel|>commentary to=functions.now <|constrain|>json<|message|>{{}}"
+    assert writes(called, text)
+    assert read_pieces(family, [text], (NOW,)).calls == (("now", "{}"),)
 
 
 def family_of(template: str) -> ChatFamily:
