@@ -30,7 +30,7 @@ from api.openai.responses.translation import (
 from api.openai.responses.wire import InputItem, ReferenceItem, ResponseRequest, SocketRequest
 from api.openai.responses.writer import ResponseWriter, WantedDetails
 from core.errors import ContextExceeded, RequestError
-from core.requests import Generation
+from core.requests import Calling, Generation
 from core.serving.host import Traits
 from core.serving.stream import Stream
 from core.snapshots import ModelKind
@@ -99,8 +99,11 @@ class ResponseService:
             raise RequestError("Over a WebSocket nothing is answered in the background; leave it out.", "background")
         return SocketRead(read_request(body, settled.ignored), generates=body.generate is not False)
 
-    def prepare(self, read: ReadRequest, client: ResponseClient, framing: Framing | None) -> Prepared:
-        """Raises RequestError, ModelNotFound; nothing is loaded yet."""
+    def prepare(
+        self, read: ReadRequest, client: ResponseClient, framing: Framing | None, *, generates: bool = True
+    ) -> Prepared:
+        """Raises RequestError, ModelNotFound; nothing is loaded yet. Where no answer is wanted, the model reads the
+        prompt all the same, so that the next request finds it in the prefix cache."""
         body = read.body
         previous = None
         if body.previous_response_id:
@@ -115,8 +118,12 @@ class ResponseService:
             generation = replace(generation, model=chosen)
         draft = build_draft(read, generation.model)
         generation = self.workbench.requests.route(generation)
+        if not generates:
+            # What is drawn is told to nobody, so it need not be of any form.
+            generation = replace(generation, max_tokens=1, constraint=None, tool_choice=Calling.AUTO, stop=())
         kept = StoredResponse(draft, items, previous)
         details = WantedDetails(
+            answer=generates,
             logprobs=read_logprobs(body) is not None,
             thoughts=not is_reasoning_hidden(body),
             summary=find_summary(body) is not None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -54,6 +54,8 @@ KNOWN_CODES: Final = frozenset({"context_length_exceeded"})
 class WantedDetails(Struct, frozen=True):
     """What a request wants to be told beside the answer."""
 
+    answer: bool = True
+    """Else nothing but the end is told: the prompt was to be read, and no more."""
     logprobs: bool = False
     thoughts: bool = True
     summary: bool = False
@@ -114,7 +116,7 @@ class ResponseWriter:
     def write(self, events: Sequence[Event]) -> list[bytes]:
         """The frames of a batch of events, one for each event of the wire."""
         frames = self.begin()
-        for event in events:
+        for event in events if self._details.answer else _drop_answer(events):
             match event:
                 case TextDelta():
                     self._say(event)
@@ -131,12 +133,6 @@ class ResponseWriter:
     def snapshot(self) -> ResponseResource:
         """As far as it has come: items that are whole."""
         return self.resource if self.over else replace(self.resource, output=list(self._items))
-
-    def finish_empty(self) -> list[bytes]:
-        """End it without an answer, where none was wanted."""
-        frames = self.begin()
-        self._end(replace(self.resource, status="completed", completed_at=int(time.time()), usage=_usage(Usage())))
-        return frames + self._events.take()
 
     def _say(self, event: TextDelta) -> None:
         logprobs = event.logprobs if self._details.logprobs else ()
@@ -181,7 +177,7 @@ class ResponseWriter:
 
     def _finish(self, event: Finished) -> None:
         cut = CUT_SHORT.get(event.reason)
-        if self._open is None and not self._items:
+        if self._open is None and not self._items and self._details.answer:
             # Whoever reads messages alone finds one, though nothing was said.
             self._open_message()
         self._close(cut=cut is not None)
@@ -242,6 +238,17 @@ class ResponseDialect:
             raise failed
         self._writer.write(events)
         return ENCODER.encode(self._writer.resource)
+
+
+def _drop_answer(events: Sequence[Event]) -> Iterator[Event]:
+    """The ends alone, as if nothing had been drawn."""
+    for event in events:
+        match event:
+            case Finished(usage=usage):
+                usage = replace(usage, completion_tokens=0, reasoning_tokens=0)
+                yield replace(event, reason=FinishReason.STOP, usage=usage)
+            case Failed():
+                yield event
 
 
 def _usage(usage: Usage) -> ResponseUsage:

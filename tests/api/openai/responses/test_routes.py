@@ -141,3 +141,39 @@ async def test_what_is_too_long_is_told_as_that(echo: Served) -> None:
 async def test_the_tokens_of_an_input_are_counted(echo: Served) -> None:
     counted = await echo.client.responses.input_tokens.count(model="echo", input="hello")
     assert counted.input_tokens == (await ask(echo))["usage"]["input_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"model":"echo","input":' + b"[" * 100_000, None),
+        (b'{"model":"echo","input":[' + b'{"a":' * 100_000, None),
+        (b'{"model":"echo","input":"x","temperature":NaN}', None),
+        (b'{"model":"echo","input":"x","max_output_tokens":1e10}', "max_output_tokens"),
+        (b'{"model":"echo","input":"x","max_output_tokens":"many"}', "max_output_tokens"),
+        (b'{"model":"echo","input":[{"role":"user","content":"\xff"}]}', None),
+        (
+            b'{"model":"echo","input":"x","tools":[{"type":"function","name":"' + b"n" * 1_000_000 + b'"}]}',
+            "tools[0].name",
+        ),
+        (b'{"model":"echo","input":"x","tools":[5]}', "tools[0]"),
+        (b'{"model":"echo","input":"x","previous_response_id":"' + b"r" * 1000 + b'"}', "previous_response_id"),
+        (b'{"model":"echo","input":"x","metadata":{"a":[]}}', "metadata"),
+        (b'{"model":"echo","input":"x","tool_choice":{"type":"function","name":5}}', "tool_choice.name"),
+    ],
+)
+async def test_what_is_wrong_with_a_body_is_told_by_the_name_of_its_field(
+    echo: Served, body: bytes, field: str | None
+) -> None:
+    answered = await echo.http.post("/v1/responses", content=body)
+    assert answered.status_code == 400
+    error = answered.json()["error"]
+    assert (error["type"], (error["param"] or "").partition(".a")[0] or None) == ("invalid_request_error", field)
+    assert len(error["message"]) < 400
+
+
+async def test_many_tools_do_not_hold_up_others(echo: Served) -> None:
+    tools = [{"type": "function", "name": f"tool_{at}", "parameters": {"type": "object"}} for at in range(9000)]
+    answered = await echo.http.post("/v1/responses", json=response_body(tools=tools, store=False))
+    assert answered.status_code == 200, answered.text
+    assert "tools" in answered.headers["x-benchtop-ignored"]

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from api.transport.limits import ConnectionLimits
 from core.settings.schema import ServerSettings, Settings
 from tests.api.conftest import ENDLESS, PATIENCE, Served, exchange, serving, settings_of, until
 from tests.api.openai.responses.conftest import ask, check_events, kinds_of, response_body, text_of
@@ -106,12 +107,42 @@ async def test_what_is_stored_is_there_for_all_connections_and_over_http(echo: S
     assert (await echo.http.get(f"/v1/responses/{told['id']}")).json()["id"] == told["id"]
 
 
-async def test_input_is_kept_without_an_answer_where_none_is_wanted(echo: Served) -> None:
+async def test_where_no_answer_is_wanted_the_prompt_is_read_for_the_next_request(echo: Served) -> None:
+    first = "What this test alone says first, at some length."
     async with opened(echo) as socket:
-        warm = await turn(socket, input="one", generate=False, store=False)
-        assert (warm["status"], warm["output"]) == ("completed", [])
+        warm = await turn(socket, input=first, generate=False, store=False)
+        assert (warm["status"], warm["output"], warm["usage"]["output_tokens"]) == ("completed", [], 0)
         told = await turn(socket, input="two", store=False, previous_response_id=warm["id"])
     assert told["output"][0]["content"][0]["text"] == "two"
+    assert told["usage"]["input_tokens_details"]["cached_tokens"] >= len(first)
+
+
+async def test_a_prompt_that_cannot_be_read_is_told_where_no_answer_is_wanted(echo: Served) -> None:
+    async with opened(echo) as socket:
+        told = await fault(socket, input="x" * 9000, generate=False)
+    assert told["error"]["code"] == "context_length_exceeded"
+
+
+async def test_a_client_that_never_reads_is_ended_and_its_requests_with_it(tmp_path: Path) -> None:
+    settings, limits = settings_of(model=ENDLESS), ConnectionLimits(write_seconds=0.2)
+    async with serving(tmp_path, settings, limits=limits) as served:
+        reader, writer = await served.raw()
+        writer.write(HEAD)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        body = json.dumps({"type": "response.create"} | response_body(input="all that comes back " * 5000)).encode()
+        writer.write(b"\x81\xff" + len(body).to_bytes(8, "big") + bytes(4) + body)
+        await writer.drain()
+
+        async def asked() -> bool:
+            return bool((await served.http.get("/v1/requests")).json()["requests"])
+
+        async def idle() -> bool:
+            return not await asked()
+
+        await until(asked)
+        await until(idle)
+        writer.close()
 
 
 async def test_requests_of_one_stream_are_answered_one_after_the_other(echo: Served) -> None:
