@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from core.chat.parsers.family import ChatFamily, ThinkingPhase, ThoughtMarks
@@ -12,6 +14,8 @@ from core.chat.reasoning import choose_thinking
 from core.chat.template import ChatTemplate, Rendering
 from core.contract.models import ModelSpec, Tokenizer
 from core.requests import Conversation, ReasoningWish
+
+PARAGRAPH: Final = "\n\n"
 
 
 class ChatVoice:
@@ -65,7 +69,9 @@ class ChatVoice:
         tools, what follows is left to the model where an answer and calls begin differently."""
         if self._thought is None or self.family is None or self.family.find_phase(prompt) is ThinkingPhase.BEHIND:
             return None
-        return wish.message, self._choose_close(tools=tools)
+        # A thought may be cut amid a sentence.
+        apart = PARAGRAPH if wish.message and not wish.message[0].isspace() else ""
+        return apart + wish.message, self._choose_close(tools=tools)
 
     @property
     def _thought(self) -> ThoughtMarks | None:

@@ -54,9 +54,9 @@ def test_a_thought_in_a_channel_ends_where_the_answers_channel_begins(speak: Spe
     asked = Conversation((said("x"),))
     prompt = voice.write(asked).text
     final = "<|start|>assistant<|channel|>final<|message|>"
-    assert voice.write_ending(ReasoningWish(message="so"), prompt, tools=False) == ("so", f"<|end|>{final}")
+    assert voice.write_ending(ReasoningWish(message="so"), prompt, tools=False) == ("\n\nso", f"<|end|>{final}")
     # Calls go to channels of their own, so what follows the thought is left to the model.
-    assert voice.write_ending(ReasoningWish(message="so"), prompt, tools=True) == ("so", "<|end|>")
+    assert voice.write_ending(ReasoningWish(message="so"), prompt, tools=True) == ("\n\nso", "<|end|>")
     assert voice.write(asked, NO_THOUGHT).text == f"{prompt}<|channel|>analysis<|message|><|end|>{final}"
 
 

@@ -220,10 +220,10 @@ async def test_what_was_guessed_behind_the_end_of_a_thought_is_void(monkeypatch:
     guess_always(monkeypatch)
     async with serving(proposer=Foresight()) as host:
         for budget in range(1, len(THOUGHT)):
-            reply = await answer(host, reasoning=ReasoningWish(budget=budget, message="."), cache=False)
+            reply = await answer(host, reasoning=ReasoningWish(budget=budget, message=" ."), cache=False)
             (choice,) = reply.choices
             assert choice.text == "42"
-            assert choice.reasoning.strip() == THOUGHT[: budget - 1] + "."
+            assert choice.reasoning.strip() == f"{THOUGHT[: budget - 1]} .".strip()
         stats = host.snapshot().draft
         assert stats is not None
         assert stats.kept > 0
@@ -233,10 +233,10 @@ async def test_thoughts_end_where_requests_are_put_aside_for_want_of_memory() ->
     model = EchoModel(LoadOptions(ctx_size=256, slots=2), script)
     model.spec = replace(model.spec, cells=150)
     async with serving(model=model) as host:
-        wish = ReasoningWish(budget=10, message="." * 60)
+        wish = ReasoningWish(budget=10, message=" " + "." * 60)
         replies = await asyncio.gather(*(answer(host, reasoning=wish, cache=False) for _ in range(6)))
         assert {reply.choices[0].text for reply in replies} == {"42"}
-        assert {reply.choices[0].reasoning.strip() for reply in replies} == {"one two t" + "." * 60}
+        assert {reply.choices[0].reasoning.strip() for reply in replies} == {"one two t " + "." * 60}
 
 
 MARKED = ThoughtEnding(b"<think>", b"</think>", inside=True, written=(1,))
