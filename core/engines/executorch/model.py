@@ -10,8 +10,7 @@ from contextlib import closing
 from msgspec.structs import replace
 
 from core.chat.infill import encode_gap
-from core.chat.prompt import PromptEncoder
-from core.chat.template import ChatTemplate
+from core.chat.voice import ChatVoice
 from core.contract.models import ModelSpec
 from core.contract.step import StepLogprob
 from core.decoding.detokenize import TextStream
@@ -33,9 +32,8 @@ class ExecutorchModel:
         self, spec: ModelSpec, tokenizer: JsonTokenizer, process: RuntimeProcess, launch: Callable[[], RuntimeProcess]
     ) -> None:
         self._tokenizer = tokenizer
-        template = ChatTemplate(spec.template, spec.bos, spec.eos)
-        self.spec = replace(spec, notes=(*spec.notes, *template.notes))
-        self._encoder = PromptEncoder(template, tokenizer)
+        self._voice = ChatVoice(spec.template, spec, tokenizer, "the model")
+        self.spec = replace(spec, notes=(*spec.notes, *self._voice.encoder.notes))
         self._ends = tuple(token for token in range(tokenizer.size) if tokenizer.is_end(token))
         self._process = process
         self._launch = launch
@@ -54,7 +52,7 @@ class ExecutorchModel:
 
     def shutdown(self) -> None:
         self._over = True
-        self._encoder.close()
+        self._voice.close()
         self._process.close()
 
     def _prompt(self, request: ResolvedGeneration) -> list[int]:
@@ -62,7 +60,7 @@ class ExecutorchModel:
         size = self._tokenizer.size
         match request.prompt:
             case Conversation() as conversation:
-                tokens = self._encoder.tokenise(self._encoder.write(conversation).text)
+                tokens = self._voice.encoder.tokenise(self._voice.write(conversation, request.reasoning).text)
             case RawText(text=text):
                 tokens = self._tokenizer.encode(text, special=True, begin=True)
             case RawTokens(tokens=given):
