@@ -76,13 +76,13 @@ class AgentTask:
 
 
 @asynccontextmanager
-async def given_task(tmp_path: Path, engine: str) -> AsyncIterator[AgentTask]:
-    """`engine`: a class of `tests.fakes.agents`."""
+async def given_task(tmp_path: Path, engine: str, context: int = CONTEXT) -> AsyncIterator[AgentTask]:
+    """`engine`: a class of `tests.fakes.agents`; `context`: tokens."""
     work = tmp_path / "work"
     work.mkdir()
     file = work / "notes.txt"
     file.write_text(write_notes(str(file)), encoding="utf-8")
     engines = Engines({"echo": f"tests.fakes.agents:{engine}"})
-    settings = settings_of(model=ModelSettings(ctx_size=CONTEXT, slots=4))
+    settings = settings_of(model=ModelSettings(ctx_size=context, slots=4))
     async with serving(tmp_path / "served", settings, engines=engines) as served:
         yield AgentTask(served, tmp_path, file)
