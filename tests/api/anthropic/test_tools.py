@@ -120,3 +120,15 @@ async def test_a_thought_ends_where_its_budget_does(editor: Served) -> None:
     assert len(held["content"][0]["thinking"]) <= 6
     told = [reply["usage"]["output_tokens_details"]["thinking_tokens"] for reply in (held, free)]
     assert 0 < told[0] < told[1]
+
+
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "Edit"}])
+async def test_a_tool_that_must_be_called_is_whatever_the_model_would_say(
+    editor: Served, choice: dict[str, object]
+) -> None:
+    asked = {**ASKED, "messages": user("hello"), "thinking": {"type": "disabled"}, "tool_choice": choice}
+    reply = (await post_message(editor, **asked)).json()
+    calls = [block for block in reply["content"] if block["type"] == "tool_use"]
+    assert reply["stop_reason"] == "tool_use"
+    assert calls[0]["name"] == choice.get("name", calls[0]["name"])
+    assert calls[0]["input"].keys() >= ({"file_path", "old_string"} if calls[0]["name"] == "Edit" else set())
