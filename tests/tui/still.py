@@ -14,7 +14,7 @@ from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
 from core.contract.options import KvBits, KvType, LoadSettings
 from core.errors import BenchtopError, Cancelled, LoadFailed
-from core.events import Failed, Finished, FinishReason, TextDelta, Timings, Usage
+from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.models.library.scan import LibraryEntry
 from core.requests import Generation
 from core.serving.stream import Stream
@@ -114,6 +114,7 @@ class StillWorkbench:
         models: tuple[ModelSnapshot, ...] = (GUIDE,),
         *,
         answer: str = ANSWER,
+        before: Sequence[Event] = (),
         gate: asyncio.Event | None = None,
         problem: BenchtopError | None = None,
         hold_stream: bool = False,
@@ -125,6 +126,8 @@ class StillWorkbench:
         self.shown = models
         """The snapshots of its models."""
         self.answer = answer
+        self.before = before
+        """Events that come before the answer's words."""
         self.gate = gate
         self.problem = problem
         self.hold_stream = hold_stream
@@ -168,7 +171,7 @@ class StillWorkbench:
         stream = Stream(
             f"req-{len(self.asked)}", 42, 1, timeout=None, withdraw=lambda: False, cancel=lambda: self._cut(stream)
         )
-        pieces = [TextDelta(0, piece) for piece in stretch(self.answer)]
+        pieces: list[Event] = [*self.before, *(TextDelta(0, piece) for piece in stretch(self.answer))]
         if self.hold_stream:
             stream.deliver(pieces[: len(pieces) // 2])
             return stream

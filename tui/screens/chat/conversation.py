@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from core.events import CallArguments, CallBegun, Event, Finished, FinishReason, ReasoningDelta, TextDelta
 from core.requests import Conversation, Generation, Message, Priority, Role, TextPart
@@ -113,7 +114,8 @@ class Chat(Struct):
         messages: list[Message] = []
         for exchange in self.exchanges[:-1]:
             if exchange.answer.strip():
-                messages += [_message(Role.USER, exchange.question), _message(Role.ASSISTANT, exchange.answer)]
+                answer = replace(_message(Role.ASSISTANT, exchange.answer), reasoning=exchange.thought)
+                messages += [_message(Role.USER, exchange.question), answer]
         messages.append(_message(Role.USER, self.exchanges[-1].question))
         return Generation(model=model, prompt=Conversation(tuple(messages)), priority=Priority.INTERACTIVE)
 

@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from core.errors import LoadFailed
+from core.events import CallArguments, CallBegun, CallEnded, Event, ReasoningDelta
 from core.snapshots import RequestRow, RequestState
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import ANSWER, GUIDE, StillWorkbench
@@ -74,6 +75,29 @@ async def test_an_answer_is_drawn_as_markdown() -> None:
         await until(pilot, lambda: screen.query("MarkdownFence"))
         assert len(screen.query("MarkdownBulletList")) == 1
         assert not screen.query_one(".tail", Static).display
+
+
+async def test_a_thought_is_one_line_once_the_answer_begins_and_a_call_is_another() -> None:
+    thought = [ReasoningDelta(0, f"step {number}\n") for number in range(5)]
+    call: list[Event] = [CallBegun(0, 0, "call_1", "now"), CallArguments(0, 0, '{"zone": "CET"}'), CallEnded(0, 0)]
+    app = quiet(StillWorkbench(before=[*thought, *call]))
+    async with app.run_test() as pilot:
+        await pilot.press(*"when?", "enter")
+        screen = chat_of(app)
+        await until(pilot, lambda: finished(screen))
+        await until(pilot, lambda: shown(app, ".thought") == "thought for 10 words")
+        assert shown(app, ".calls") == 'now {"zone": "CET"}'
+        exchange = screen.chat.exchanges[0]
+        assert (exchange.answer, exchange.thought.splitlines()[-1]) == (ANSWER, "step 4")
+
+
+async def test_the_end_of_a_thought_is_shown_while_it_goes_on() -> None:
+    thought = [ReasoningDelta(0, f"step {number}\n") for number in range(5)]
+    app = quiet(StillWorkbench(answer="", before=thought, hold_stream=True))
+    async with app.run_test() as pilot:
+        await pilot.press(*"when?", "enter")
+        await until(pilot, lambda: "step" in shown(app, ".thought"))
+        assert shown(app, ".thought") == "step 0\nstep 1"
 
 
 async def test_escape_stops_an_answer_and_keeps_what_was_said() -> None:
