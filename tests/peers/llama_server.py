@@ -95,11 +95,16 @@ def map_arguments(given: argparse.Namespace) -> list[str]:
         arguments += ["--ctx-size", str(given.ctx_size // slots), "--slots", str(slots)]
     for option, value in (
         ("--api-key", given.api_key),
-        ("--chat-template", given.chat_template_file or given.chat_template),
+        ("--chat-template", given.chat_template_file or choose_template(given.chat_template)),
     ):
         if value:
             arguments += [option, value]
     return arguments
+
+
+def choose_template(given: str | None) -> str | None:
+    """A template of the user's; names of those that llama-server has built in mean nothing here."""
+    return given if given and "{" in given else None
 
 
 def find_model(given: argparse.Namespace) -> str:
