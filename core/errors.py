@@ -43,11 +43,11 @@ class ModelUnable(RequestError):
 class ContextExceeded(RequestError):
     """The prompt leaves no room for a single new token."""
 
-    def __init__(self, prompt_tokens: int, context: int) -> None:
+    def __init__(self, prompt_tokens: int, context: int, field: str = "messages") -> None:
         super().__init__(
             f"The prompt has {prompt_tokens} tokens and the context holds {context}, "
             "of which one must be left for the answer; shorten the prompt or load the model with a larger --ctx-size.",
-            "messages",
+            field,
         )
         self.prompt_tokens = prompt_tokens
         self.context = context

@@ -126,6 +126,11 @@ class Infill(Struct, frozen=True, tag="infill"):
 Prompt = Conversation | RawText | RawTokens | Infill
 
 
+def name_prompt_field(prompt: Prompt) -> str:
+    """The field of a request that a prompt stands in, for errors to name."""
+    return "messages" if isinstance(prompt, Conversation) else "prompt"
+
+
 class ReasoningWish(Struct, frozen=True):
     """What a request says of the thinking before an answer. None leaves it to the model's chat template."""
 

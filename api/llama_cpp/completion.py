@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from litestar import Request, post
@@ -55,6 +55,7 @@ COMPLETION_PATHS: Final = ("/completion", "/completions")
 INFILL_PATHS: Final = ("/infill",)
 BODY: Final = JsonBody(NativeRequest)
 INFILL_BODY: Final = JsonBody(InfillRequest)
+INFILL_NAMES: Final[Mapping[str, str]] = {"prompt": "input_prefix", "suffix": "input_suffix"}
 CONTEXT_NAME: Final = "snippet"
 """Stands for the name of a file that has none."""
 
@@ -75,8 +76,12 @@ def build_native_routes(
     several = RouteReply("A list of them for several prompts", {JSON: NativeCompletion}, listed=True)
 
     def answer(
-        asked: SettledBody[NativeFields], prompts: Sequence[Prompt | MixedPrompt], state: dict[str, object]
+        asked: SettledBody[NativeFields],
+        prompts: Sequence[Prompt | MixedPrompt],
+        state: dict[str, object],
+        names: Mapping[str, str] = {},
     ) -> ASGIApp:
+        """`names`: what the request's own fields are called that hold what errors call otherwise."""
         body = asked.body
         refuse_unsupported_common(body)
         generation = _translate(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
@@ -97,7 +102,11 @@ def build_native_routes(
         async def begin() -> EventStream:
             read = [replace(generation, prompt=await _resolve(workbench, generation.model, each)) for each in prompts]
             texts[:] = [await read_echo(workbench, each) for each in read]
-            return await submit_all(list(list_begins(workbench, read, state, meet)), generation.n)
+            try:
+                return await submit_all(list(list_begins(workbench, read, state, meet)), generation.n)
+            except RequestError as error:
+                error.field = names.get(error.field or "", error.field)
+                raise
 
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
@@ -122,7 +131,7 @@ def build_native_routes(
         body = asked.body
         files = tuple((each.filename or CONTEXT_NAME, each.text) for each in body.input_extra or ())
         gap = Infill(body.input_prefix, body.input_suffix, files, body.prompt or "")
-        return answer(asked, [gap], request.scope["state"])
+        return answer(asked, [gap], request.scope["state"], INFILL_NAMES)
 
     return [create_native_completion, create_infill]
 
@@ -136,7 +145,7 @@ async def _resolve(workbench: Workbench, model: str, prompt: Prompt | MixedPromp
             if isinstance(piece, int):
                 tokens.append(piece)
             else:
-                tokens += await reader.encode(piece, special=True, begin=number == 0)
+                tokens += await reader.encode(piece, "prompt", special=True, begin=number == 0)
     return RawTokens(tuple(tokens))
 
 

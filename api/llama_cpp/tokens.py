@@ -48,13 +48,13 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
     async def tokenise_text(request: Request[object, object, State]) -> Response[TokenizeReply]:
         asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body = asked.body
-        text = body.content if body.content is not None else body.prompt
+        field, text = ("content", body.content) if body.content is not None else ("prompt", body.prompt)
         if text is None:
             raise RequestError("The field `content` is missing: the text to tokenise.", "content")
         begin = body.add_special if body.add_special is not None else bool(body.add_special_tokens)
         special = body.parse_special is not False
         async with workbench.requests.reading(choose(body.model)) as reader:
-            tokens = await reader.encode(text, special=special, begin=begin)
+            tokens = await reader.encode(text, field, special=special, begin=begin)
             pieces = await reader.decode(tokens) if body.with_pieces else []
             context = reader.context
         shown: list[int | TokenPiece] = [*tokens]

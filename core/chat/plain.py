@@ -210,6 +210,8 @@ def _call(call: ToolCall, form: TemplateForm, writing: Writing) -> dict[str, obj
             arguments = writing.value(msgspec.json.decode(call.arguments or "{}", type=dict[str, object]))
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise RequestError("A tool call's arguments are no JSON object.", "messages") from error
+        except RecursionError as error:
+            raise RequestError("A tool call's arguments are nested too deeply.", "messages") from error
     function = {"name": writing.name(call.name), "arguments": arguments}
     return {"id": _write_id(call.id, form, writing), "type": "function", "function": function}
 
@@ -220,12 +222,14 @@ def _write_id(given: str, form: TemplateForm, writing: Writing) -> str:
 
 def _tool(tool: Tool, writing: Writing) -> dict[str, object]:
     try:
-        parameters = msgspec.json.decode(tool.parameters, type=dict[str, object])
+        parameters = writing.value(msgspec.json.decode(tool.parameters, type=dict[str, object]))
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise RequestError("A tool's parameters are no JSON Schema.", "tools") from error
+    except RecursionError as error:
+        raise RequestError("A tool's parameters are nested too deeply.", "tools") from error
     function = {
         "name": writing.name(tool.name),
         "description": writing.text(tool.description),
-        "parameters": writing.value(parameters),
+        "parameters": parameters,
     }
     return {"type": "function", "function": function}

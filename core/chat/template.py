@@ -50,6 +50,8 @@ STAND_IN: Final = "velvetorchard"
 """Stands for words that are put in later; letters alone, so that no template does anything with it."""
 SENDERS: Final = frozenset({Role.USER.value, *(role.value for role in GUIDING)})
 """Roles whose words are all to be in the prompt."""
+MOST_LOST_TEXTS: Final = 100
+"""Texts that are counted where a template leaves out what was said."""
 
 log = get_logger(__name__)
 
@@ -127,6 +129,10 @@ class ChatTemplate:
         asked = _RenderKey(messages, extra, tools, add_generation_prompt, writing)
         try:
             return self._continue_last(asked) if continued else self._rendered(asked)
+        except RecursionError as error:
+            raise RequestError(
+                "A tool's parameters or a call's arguments are nested too deeply.", "messages"
+            ) from error
         except UnicodeEncodeError as error:
             raise RequestError(
                 "A message holds half a surrogate pair, which is no character; send text as UTF-8.", "messages"
@@ -280,10 +286,22 @@ class _Tried(Struct, frozen=True):
 
 
 def _count_lost(written: _Written, text: str) -> int:
-    """How many of the texts that users and systems wrote are not in the prompt as they were sent."""
-    return sum(
-        said.strip() not in text for message in written if message["role"] in SENDERS for said in _texts(message)
-    )
+    """How many of the texts that users and systems wrote are not in the prompt as they were sent; counts no further
+    than MOST_LOST_TEXTS.
+
+    Each is looked for from where the one before it was found: a search of the whole for every message would take
+    seconds for a long conversation.
+    """
+    lost = at = 0
+    for said in (said.strip() for message in written if message["role"] in SENDERS for said in _texts(message)):
+        found = text.find(said, at)
+        if found >= 0:
+            at = found
+        elif said not in text:
+            lost += 1
+            if lost == MOST_LOST_TEXTS:
+                break
+    return lost
 
 
 def _texts(message: Mapping[str, object]) -> Sequence[str]:

@@ -30,7 +30,16 @@ from core.decoding.masks.tools import MOST_FREE_TOOLS, find_call_tokens, plan_ma
 from core.decoding.masks.trials import FormTrials
 from core.errors import Busy, ContextExceeded, EngineError, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
-from core.requests import Conversation, Embedding, Generation, Infill, RawText, RawTokens, ReasoningWish
+from core.requests import (
+    Conversation,
+    Embedding,
+    Generation,
+    Infill,
+    RawText,
+    RawTokens,
+    ReasoningWish,
+    name_prompt_field,
+)
 from core.serving.thoughts import ThoughtEnding
 from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
 from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
@@ -146,11 +155,12 @@ class PromptReader:
         written = await self._write(replace(request, reasoning=request.reasoning.over(self._reasoning)))
         return self._choose_voice(request).encoder.unmark(written.text)
 
-    async def encode(self, text: str, *, special: bool, begin: bool) -> list[int]:
-        """As `Tokenizer.encode`, of any length. Raises PromptTooLarge where no context could hold it."""
+    async def encode(self, text: str, field: str, *, special: bool, begin: bool) -> list[int]:
+        """As `Tokenizer.encode`, of any length. Raises PromptTooLarge, which names `field`, where no context could hold
+        it."""
         most = bound_bytes(self._context)
         if (size := count_text_bytes(text)) > most:
-            raise PromptTooLarge(size, most, self._context)
+            raise PromptTooLarge(size, most, self._context, field)
         lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
         return await lane.run(self._tokenizer.encode, text, special=special, begin=begin)
 
@@ -176,11 +186,12 @@ class PromptReader:
 
     async def _read(self, request: Generation) -> ReadPrompt:
         most = bound_bytes(self._context)
+        field = name_prompt_field(request.prompt)
         if (size := count_prompt_bytes(request)) > most:
-            raise PromptTooLarge(size, most, self._context)
+            raise PromptTooLarge(size, most, self._context, field)
         written = await self._write(request)
         if (size := max(size, count_text_bytes(written.text))) > most:
-            raise PromptTooLarge(size, most, self._context)
+            raise PromptTooLarge(size, most, self._context, field)
         lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
         tokens = await lane.run(self._tokenise, request, written.text)
         voice = self._choose_voice(request)
@@ -280,9 +291,9 @@ class PromptReader:
                 tokens = list(given)
                 self._check_tokens(tokens, "prompt")
         if not tokens:
-            raise RequestError("The prompt is empty.", "messages")
+            raise RequestError("The prompt is empty.", name_prompt_field(request.prompt))
         if len(tokens) >= self._context:
-            raise ContextExceeded(len(tokens), self._context)
+            raise ContextExceeded(len(tokens), self._context, name_prompt_field(request.prompt))
         return tokens
 
 

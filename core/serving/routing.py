@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from core.errors import RequestError
-from core.requests import Conversation, Generation, Infill, RawText, RawTokens, Role
+from core.requests import Conversation, Generation, Infill, RawText, RawTokens, Role, name_prompt_field
 from core.settings.schema import Strategy
 from core.tasks.bounds import count_prompt_bytes
 
@@ -132,7 +132,7 @@ def choose_route(request: Generation, routes: Sequence[Route], strategy: Strateg
         raise RequestError(
             f"The prompt and its answer need about {need} tokens, and the largest context there is holds {largest}; "
             "shorten the prompt, or ask for fewer tokens.",
-            "messages",
+            name_prompt_field(request.prompt),
         )
     match strategy:
         case Strategy.COMPLEXITY:

@@ -32,7 +32,7 @@ VERBS = _words("""
     group guess hold identify ignore import join judge keep label leave limit list load lock log look lower main
     make map mark mask match measure mend merge move name normalise normalize open outline pack pair parse pass pause
     pick plan poll pool post prepare print provide put quote raise rank read receive refuse register rehearse
-    release remove render repeat replay reply report require reset resolve rest restore resume retry reuse rotate
+    release remove rename render repeat replay reply report require reset resolve rest restore resume retry reuse rotate
     run save scan seal search see seed select send serve set settle shorten show sign skip sort split start stop store
     study submit suggest sum summarize supervise swap sync take tell tokenise train transcribe translate trim truncate
     try unlink unpack unpermute update use verify wait walk watch wrap write

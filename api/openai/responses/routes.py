@@ -45,7 +45,7 @@ from api.openai.responses.resource import (
     ThoughtDelta,
     ThoughtDone,
 )
-from api.openai.responses.service import BODY, Prepared, ResponseClient, ResponseService
+from api.openai.responses.service import BODY, Prepared, ResponseClient, ResponseService, rename_fields
 from api.openai.responses.translation import ReadRequest
 from api.openai.responses.wire import InputItem
 from api.openai.responses.writer import ResponseDialect
@@ -116,7 +116,8 @@ def build_response_routes(
     )
     async def count_input_tokens(request: Connection) -> InputTokenCount:
         prepared = service.prepare(await _read(request, service, max_body), _find_client(request), None)
-        return InputTokenCount(await service.workbench.requests.count_tokens(prepared.generation))
+        with rename_fields():
+            return InputTokenCount(await service.workbench.requests.count_tokens(prepared.generation))
 
     return [create_response, count_input_tokens, *_build_kept_routes(service, ping)]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,7 +31,7 @@ from api.openai.responses.translation import (
 )
 from api.openai.responses.wire import InputItem, ReferenceItem, ResponseRequest, SocketRequest
 from api.openai.responses.writer import ResponseWriter, WantedDetails
-from core.errors import ContextExceeded, RequestError
+from core.errors import RequestError
 from core.requests import Calling, Generation
 from core.serving.host import Traits
 from core.serving.stream import Stream
@@ -38,6 +40,8 @@ from core.workbench import Workbench
 
 BODY = JsonBody(ResponseRequest)
 MESSAGE = JsonBody(SocketRequest)
+NAMES: Final[Mapping[str, str]] = {"messages": "input", "reasoning_effort": "reasoning.effort"}
+"""What fields are called here that errors call as chat does."""
 
 Begin = Callable[[], Coroutine[object, object, Stream]]
 
@@ -72,6 +76,16 @@ class Prepared(Struct, frozen=True):
     begin: Begin
     ignored: list[str]
     """Names of what was dropped of the request; there may be more once its model is known."""
+
+
+@contextmanager
+def rename_fields() -> Iterator[None]:
+    """Errors about fields leave it with the names that they have here."""
+    try:
+        yield
+    except RequestError as error:
+        error.field = NAMES.get(error.field or "", error.field)
+        raise
 
 
 class ResponseService:
@@ -137,11 +151,8 @@ class ResponseService:
             writer.amend(partial(tell_sampling, wish=generation.sampling, base=traits.sampling))
 
         async def begin() -> Stream:
-            try:
+            with rename_fields():
                 return await self.workbench.requests.submit(generation, called=client.called, meets=meet)
-            except ContextExceeded as error:
-                error.field = "input"
-                raise
 
         return Prepared(generation, writer, kept, begin, ignored)
 

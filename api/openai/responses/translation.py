@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from api.openai.chat import TOOLS
 from api.openai.constraints import read_constraint
 from api.openai.generation_fields import (
+    LIMITS,
     TIERS,
     list_dropped_common,
     list_vain_common,
@@ -185,8 +186,9 @@ def _check_limit(body: ResponseRequest) -> None:
             "The field `max_output_tokens` is wrong: expected at least 1, or -1 for as many as fit.",
             "max_output_tokens",
         )
-    if limit is not None and read_limit(body) not in (None, limit):
-        raise RequestError("`max_output_tokens` and `max_tokens` differ; send one of them.", "max_output_tokens")
+    other = next((name for name in LIMITS if getattr(body, name) not in (None, limit)), None)
+    if limit is not None and other is not None:
+        raise RequestError(f"`max_output_tokens` and `{other}` differ; send one of them.", other)
 
 
 def _read_limit(body: ResponseRequest) -> int | None:

@@ -19,7 +19,7 @@ from core.engines.executorch.wire import Draw, Drawn
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.errors import Cancelled, ContextExceeded, EngineError, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import Conversation, Infill, RawText, RawTokens, ResolvedGeneration
+from core.requests import Conversation, Infill, RawText, RawTokens, ResolvedGeneration, name_prompt_field
 
 
 class ExecutorchModel:
@@ -73,9 +73,9 @@ class ExecutorchModel:
             if not 0 <= token < size:
                 raise RequestError(f"logit_bias names token {token}; the model has {size}.", "logit_bias")
         if not tokens:
-            raise RequestError("The prompt is empty.", "messages")
+            raise RequestError("The prompt is empty.", name_prompt_field(request.prompt))
         if len(tokens) >= self.spec.context:
-            raise ContextExceeded(len(tokens), self.spec.context)
+            raise ContextExceeded(len(tokens), self.spec.context, name_prompt_field(request.prompt))
         return tokens
 
     def _choice(

@@ -103,6 +103,8 @@ async def test_a_reply_has_the_fields_that_were_asked_for(echo: Served) -> None:
         ({"prompt": []}, "prompt"),
         ({"prompt": [[1], 2]}, "prompt"),
         ({"prompt": [300]}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": "a" * 9000}, "prompt"),
         ({"prompt": {"prompt_string": "a", "multimodal_data": ["aGk="]}}, "prompt.multimodal_data"),
         ({"prompt": "a", "n_probs": -1}, "n_probs"),
         ({"prompt": "a", "mirostat": 2}, "mirostat"),
@@ -145,6 +147,7 @@ async def test_a_template_is_applied_without_a_token_being_drawn(echo: Served) -
 async def test_a_model_that_fills_no_gaps_says_so(echo: Served) -> None:
     error = await refused(echo, "/infill", input_prefix="a", input_suffix="b")
     assert "not trained to fill gaps" in error["message"]
+    assert error["param"] == "input_suffix"
     assert (await refused(echo, "/infill", input_prefix="a"))["param"] == "input_suffix"
     assert (
         "input_extra[0]"

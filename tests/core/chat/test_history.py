@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from core.chat.marks import Marker
 from core.chat.plain import SHORT_ID_CHARACTERS, TemplateForm, ThoughtPlace, Writing, pair_calls, shorten_id
 from core.chat.plain import write_messages as write
 from core.errors import RequestError
@@ -114,3 +115,18 @@ def test_arguments_that_are_no_object_are_refused_by_name() -> None:
     call = Message(Role.ASSISTANT, (), tool_calls=(ToolCall("a", "look", "[1]"),))
     with pytest.raises(RequestError, match="no JSON object"):
         write((call,), TemplateForm(), Writing())
+
+
+@pytest.mark.parametrize("levels", [800, 100_000])
+def test_what_is_nested_too_deeply_is_refused_by_name(levels: int, opened: Open) -> None:
+    template = opened(WORDS)
+    deep = '{"a":' * levels + "1" + "}" * levels
+    mark = Marker(["<|end|>"])
+    writing = Writing(mark.mark, mark.mark_name, mark.mark_all)
+    asked = Message(Role.ASSISTANT, (), tool_calls=(ToolCall("c", "look", deep),))
+    with pytest.raises(RequestError, match="arguments are nested too deeply") as refused:
+        template.render((said("go"), asked), writing=writing)
+    assert refused.value.field == "messages"
+    with pytest.raises(RequestError, match="parameters are nested too deeply") as refused:
+        template.render((said("go"),), tools=[Tool("look", "", deep)], writing=writing)
+    assert refused.value.field == "tools"

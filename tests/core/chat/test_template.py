@@ -158,6 +158,11 @@ def test_a_template_that_leaves_out_the_users_words_is_told_of(opened: Open) -> 
     assert template.render([said("x")]).notes == (LOST,)
 
 
+def test_no_words_count_as_left_out_where_a_template_writes_them_in_another_order(opened: Open) -> None:
+    template = opened("{% for m in messages|reverse %}{{ m.content }}{% endfor %}")
+    assert template.render([said("one"), said("two"), said("three")]).notes == ()
+
+
 def test_generation_tags_render_what_is_inside(opened: Open) -> None:
     source = (
         "{% for m in messages %}{% if m.role == 'assistant' %}"

@@ -135,7 +135,7 @@ async def test_a_response_that_is_not_to_be_stored_is_not(echo: Served) -> None:
 
 async def test_what_is_too_long_is_told_as_that(echo: Served) -> None:
     error = await refuse(echo, input="x" * 9000)
-    assert (error["status"], error["code"]) == (400, "context_length_exceeded")
+    assert (error["status"], error["code"], error["param"]) == (400, "context_length_exceeded", "input")
 
 
 async def test_the_tokens_of_an_input_are_counted(echo: Served) -> None:

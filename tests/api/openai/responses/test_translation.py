@@ -214,6 +214,7 @@ def test_only_allowed_tools_are_offered() -> None:
         ({"n": 2}, "n"),
         ({"temperature": 3}, "temperature"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"max_output_tokens": 3, "n_predict": 4}, "n_predict"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"text": {"format": {"type": "json_schema", "name": "s"}}}, "text.format.schema"),
