@@ -45,7 +45,8 @@ async def test_traffic_of_all_kinds_leaves_nothing_behind(tmp_path: Path) -> Non
                     if seed == 0 and number == acts // 2:
                         await client.reload()
                 assert not client.odd
-                assert (await http.get("/health")).json()["status"] == "ok"
+                # One of them has the model loaded anew.
+                assert (await http.get("/health")).json()["status"] in ("ok", "loading")
 
         await play(99, 1)
         await until_at_rest(lambda: is_at_rest(workbench))

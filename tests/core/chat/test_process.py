@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,17 @@ SECONDS = 1.0
 """That templates have here; those that are to end do so at once."""
 
 
-def running() -> set[int]:
+Running = Callable[[], set[int]]
+
+
+@pytest.fixture
+def running() -> Running:
+    """Process ids of the children that render chat templates, but for those of models that other tests still serve."""
+    others = find_children()
+    return lambda: find_children() - others
+
+
+def find_children() -> set[int]:
     """Process ids of the children that render chat templates."""
     return {
         child.pid
@@ -49,7 +60,9 @@ def test_a_template_that_takes_for_ever_is_found_when_it_is_loaded(hostile: str,
 
 
 @pytest.mark.parametrize("hostile", [ENDLESS, "{{ 9**(9**(8 + messages|length)) }}"], ids=["loops", "power"])
-def test_one_that_takes_for_ever_only_when_asked_is_ended_and_starts_anew(hostile: str, opened: Open) -> None:
+def test_one_that_takes_for_ever_only_when_asked_is_ended_and_starts_anew(
+    hostile: str, opened: Open, running: Running
+) -> None:
     template = opened(WHEN_ASKED.replace("HOSTILE", hostile), seconds=SECONDS, model="m")
     assert template.notes == ()
     before = running()
@@ -106,11 +119,11 @@ def test_one_that_fails_only_when_asked_is_told_in_a_sentence(hostile: str, open
     assert template.render([said("x")]).text == "<user>x"
 
 
-def test_a_process_that_the_system_ends_is_told_and_started_again(opened: Open) -> None:
+def test_a_process_that_the_system_ends_is_told_and_started_again(opened: Open, running: Running) -> None:
     process = TemplateProcess("{{ x }}")
     try:
         process.compile()
-        (child,) = psutil.Process().children()
+        (child,) = map(psutil.Process, running())
         child.kill()
         with pytest.raises(ProcessEnded, match="SIGKILL|exit code"):
             process.render(Render({"x": 1}))
@@ -119,11 +132,11 @@ def test_a_process_that_the_system_ends_is_told_and_started_again(opened: Open) 
         process.close()
 
 
-def test_a_stopped_process_is_ended_like_one_that_computes() -> None:
+def test_a_stopped_process_is_ended_like_one_that_computes(running: Running) -> None:
     process = TemplateProcess("{{ x }}", seconds=SECONDS)
     try:
         process.compile()
-        (child,) = psutil.Process().children()
+        (child,) = map(psutil.Process, running())
         child.suspend()
         with pytest.raises(ProcessEnded, match="takes longer"):
             process.render(Render({"x": "x" * 1_000_000}))
@@ -152,7 +165,9 @@ def test_closing_ends_a_rendering_under_way_and_all_after_it() -> None:
     process.close()
 
 
-def test_the_process_knows_no_secrets_and_has_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_process_knows_no_secrets_and_has_no_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, running: Running
+) -> None:
     monkeypatch.setenv("BENCHTOP_API_KEY", "sesame")
     monkeypatch.setenv("HF_TOKEN", "sesame")
     with (tmp_path / "open").open("w") as file:
@@ -160,7 +175,7 @@ def test_the_process_knows_no_secrets_and_has_no_files(monkeypatch: pytest.Monke
         process = TemplateProcess("{{ x }}")
         try:
             process.compile()
-            (child,) = psutil.Process().children()
+            (child,) = map(psutil.Process, running())
             assert "sesame" not in json.dumps(child.environ())
             assert not [each for each in child.open_files() if each.path.startswith(str(tmp_path))]
             assert os.getsid(child.pid) != os.getsid(0)
