@@ -14,7 +14,8 @@ _BOUND: Final = re.compile(r"Expected `(?:int|float)(?: \| [^`]+)?` (?P<sign>[<>
 _LENGTH: Final = re.compile(
     r"Expected `(?P<kind>str|array|object)(?: \| [^`]+)?` of length (?P<sign>[<>]=) (?P<count>\d+)"
 )
-_CHOICE: Final = re.compile(r"Invalid enum value .*", re.DOTALL)
+_CHOICE: Final = re.compile(r"Invalid (?:enum )?value .*", re.DOTALL)
+_PATTERN: Final = re.compile(r"Expected `str(?: \| [^`]+)?` matching regex '(?P<pattern>.*)'", re.DOTALL)
 _KINDS: Final = {
     "int": "a whole number",
     "float": "a number",
@@ -43,6 +44,9 @@ def explain_value(said: str, shown: str, choices: Sequence[object] = ()) -> str:
         return f"{shown} is {wrong}; {_SIGNS[found['sign']]} {int(found['count']):,} {part}"
     if choices and _CHOICE.fullmatch(said):
         return f"{shown} is none of {', '.join(map(str, choices))}"
+    if found := _PATTERN.fullmatch(said):
+        pattern = found["pattern"].replace("\\\\", "\\")
+        return f"{shown} has characters that may not stand there, or none; the pattern is {pattern}"
     if found := _TYPE.fullmatch(said):
         return f"expected {_name_kinds(found['wanted'])}, got {_name_kinds(found['got'])}"
     return said[:1].lower() + said[1:]

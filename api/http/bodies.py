@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from litestar.types import Receive
 from api.http.body_faults import explain_body
 from api.http.errors import BodyTooLarge
 from core.errors import Cancelled, RequestError
-from core.wrong_values import explain_value, find_type, list_choices
+from core.wrong_values import explain_value, find_type, list_choices, list_structs
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -85,8 +85,18 @@ def _wrong_field(message: str, kind: type[msgspec.Struct], at: str) -> RequestEr
         return RequestError(f"The field `{name}` is missing.", name)
     if not path:
         return RequestError(f"The body is wrong: {explain_value(what, 'it')}.")
-    choices = tuple(list_choices(find_type(kind, inner.split(".")))) if inner else ()
+    choices = tuple(_list_allowed(kind, inner.split("."))) if inner else ()
     return RequestError(f"The field `{path}` is wrong: {explain_value(what, 'it', choices)}.", path)
+
+
+def _list_allowed(kind: type[msgspec.Struct], parts: list[str]) -> Iterator[object]:
+    """The values there are at a path of names, where only some are valid; a tag is one of those that are not refused
+    anyway."""
+    yield from list_choices(find_type(kind, parts))
+    for struct in list_structs(find_type(kind, parts[:-1])) if parts[1:] else ():
+        config = struct.__struct_config__
+        if config.tag_field == parts[-1] and not getattr(struct, "refused", False):
+            yield config.tag
 
 
 def refuse_unknown_field(name: str, known: Sequence[str]) -> RequestError:

@@ -58,5 +58,10 @@ def test_a_wrong_value_is_told_without_the_names_of_types(given: dict[str, objec
     assert explain_value(said, "it", choices) == told
 
 
+def test_a_pattern_is_told_as_it_was_written() -> None:
+    told = explain_value(r"Expected `str` matching regex '^[\\w-]+$'", "it")
+    assert told == r"it has characters that may not stand there, or none; the pattern is ^[\w-]+$"
+
+
 def test_what_is_not_known_here_is_passed_on() -> None:
-    assert explain_value("Expected `str` matching regex '^a$'", "it") == "expected `str` matching regex '^a$'"
+    assert explain_value("Expected a miracle", "it") == "expected a miracle"

@@ -208,6 +208,14 @@ async def test_a_missing_field_is_named(echo: Served, missing: str) -> None:
         ({"stop": 5}, "`stop` is wrong: expected a text or a list, got a whole number."),
         ({"messages": []}, "`messages` is wrong: it is too short; at least 1 item."),
         ({"guided_choice": "yes"}, "`guided_choice` is wrong: expected a list, got a text."),
+        (
+            {"tools": [tool("a b")]},
+            "`tools[0].function.name` is wrong: it has characters that may not stand there, or none; the pattern is ",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "words", "text": "a"}]}]},
+            "`messages[0].content[0].type` is wrong: it is none of text",
+        ),
     ],
 )
 async def test_a_wrong_value_is_told_in_words_of_json(echo: Served, fields: dict[str, object], said: str) -> None:
