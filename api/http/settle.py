@@ -86,7 +86,10 @@ class JsonBody(Generic[Body]):
         Raises RequestError; nothing that a client sends can raise anything else.
         """
         if len(raw) > LONG_BODY_BYTES and _has_too_many_values(raw):
-            raise RequestError("The body has too many values; send less at once.")
+            raise RequestError(
+                f"The body has too many values: at most {MOST_CONTAINERS:,} objects and lists, and "
+                f"{MOST_VALUES:,} others; send less at once."
+            )
         try:
             return SettledBody(decode_body(raw, self._decoder, path), ())
         except RequestError as error:
