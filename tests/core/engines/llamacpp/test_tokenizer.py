@@ -28,3 +28,12 @@ def test_texts_that_are_read_while_the_model_is_freed_are_read_to_the_end_and_la
         with pytest.raises(EngineError, match="freed"):
             read()
     model.shutdown()
+
+
+def test_a_vocabulary_without_a_token_for_beginnings_has_no_ordinary_one_in_its_place() -> None:
+    artifact = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
+    model = LlamaCppEngine().load(artifact, LoadOptions(ctx_size=256, slots=1, threads=1, extra_buffers=False))
+    try:
+        assert (model.spec.bos, model.spec.eos) == ("", "<|im_end|>")
+    finally:
+        model.shutdown()
