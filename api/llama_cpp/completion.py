@@ -35,7 +35,6 @@ from api.openai.completions import list_begins, read_echo
 from api.openai.completions_wire import MOST_PROMPTS
 from api.openai.constraints import read_constraint
 from api.openai.generation_fields import (
-    is_timed,
     list_dropped_common,
     list_vain_common,
     read_limit,
@@ -166,7 +165,8 @@ def _translate(body: NativeFields, *, tenant: str, request_id: str) -> Generatio
         reproducible=bool(body.reproducible),
         tell_prefill=bool(body.stream and body.return_progress),
         tell_tokens=bool(body.stream or body.return_tokens),
-        tell_timings=is_timed(body),
+        # Each event of a stream tells the prompt's tokens.
+        tell_timings=bool(body.stream),
         tenant=tenant,
         priority=read_priority(body),
         request_id=request_id,

@@ -47,7 +47,7 @@ class GemmaCalls(CallSyntax):
             raise NotACall(UNGEMMA)
         arguments = encode_arguments((yield from _read_members(unread, 0)))
         yield from unread.skip_blanks()
-        yield from unread.literal(_END)
+        yield from unread.closing(_END)
         unread.call(name, arguments)
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:

@@ -54,7 +54,7 @@ class JsonCalls(CallSyntax):
             yield from unread.skip_blanks()
             if (yield from unread.more(1)) not in ("{", "["):
                 break
-        yield from unread.literal(*self._ends)
+        yield from unread.closing(*self._ends)
         for name, arguments in calls:
             unread.call(name, arguments)
 

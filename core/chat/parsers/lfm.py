@@ -25,7 +25,7 @@ class PythonCalls(CallSyntax):
         yield from unread.skip_blanks()
         calls = yield from self._read_calls(unread)
         yield from unread.skip_blanks()
-        yield from unread.literal(_END)
+        yield from unread.closing(_END)
         for name, arguments in calls:
             unread.call(name, arguments)
 

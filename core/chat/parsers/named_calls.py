@@ -59,11 +59,11 @@ class NamedCalls(CallSyntax):
             arguments = yield from self.read_arguments(unread)
             yield from unread.skip_blanks()
             if self._end:
-                yield from unread.literal(self._end)
+                yield from unread.closing(self._end)
             unread.call(name, arguments)
             begun = False
         if marks.section_end:
-            yield from unread.literal(marks.section_end)
+            yield from unread.closing(marks.section_end)
 
     def read_name(self, unread: UnreadText) -> Reading[str]:
         """The name, and what parts it from the arguments."""

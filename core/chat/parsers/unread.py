@@ -127,6 +127,13 @@ class UnreadText:
             self._advance(self._at + len(found))
         return found
 
+    def closing(self, *options: str) -> Reading[None]:
+        """Reads the longest of the options that stands here, or the beginning of one, where a limit cut it."""
+        if (yield from self.literal(*options)) is None and self.cut:
+            rest = self._text[self._at :]
+            if any(option.startswith(rest) for option in options):
+                self._advance(len(self._text))
+
     def take_while(self, run: re.Pattern[str], most: int) -> Reading[str]:
         """The longest run here of a pattern that matches each of its own beginnings; `most` characters of it."""
         taken: list[str] = []

@@ -90,7 +90,7 @@ class LlamaTokenizer:
             return (native.llama_vocab_get_text(self.vocab, token) or b"").decode("utf-8", "replace")
 
     def special_text(self, token: int) -> str:
-        """The same of a token that is no ordinary text: llama.cpp names some ordinary one where a file tells of none."""
+        """The same of a token that is no ordinary text: llama.cpp names an ordinary one where a file tells of none."""
         text = self.text(token)
         ordinary = text and native.llama_vocab_get_attr(self.vocab, token) & native.LLAMA_TOKEN_ATTR_NORMAL
         return "" if ordinary else text

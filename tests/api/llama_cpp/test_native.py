@@ -53,6 +53,7 @@ async def test_a_stream_is_events_that_do_not_stop_and_one_that_does(echo: Serve
     assert [event["stop"] for event in events] == [False] * (len(events) - 1) + [True]
     assert [token for event in events[:-1] for token in event["tokens"]] == list(b"hello")
     assert [event["tokens_predicted"] for event in events[:-1]] == list(range(1, len(events)))
+    assert {event["tokens_evaluated"] for event in events} == {5}
     assert events[-1]["generation_settings"]["stream"] is True
 
 

@@ -132,6 +132,12 @@ HERMES_EXAMPLES = {
             notes=("A call is not written in JSON that can be read.",),
         ),
     ),
+    "hermes: cut by the limit behind a call": Written(
+        HERMES,
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</to',
+        ReadAnswer(calls=(PARIS,), reason=FinishReason.LENGTH),
+        reason=FinishReason.LENGTH,
+    ),
     "hermes: cut by the limit": Written(
         HERMES,
         '<tool_call>\n{"name": "get_weather", "argum',
