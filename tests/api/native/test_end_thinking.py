@@ -7,25 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from core.chat.chatml import CHATML_WITH_TOOLS
-from core.engines.echo import EchoEngine
 from core.engines.registry import Engines
 from core.settings.model import ModelSettings
 from tests.api.conftest import Served, serving, settings_of, until, user
+from tests.fakes.brooding import ANSWER
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-class Brooding(EchoEngine):
-    """Thinks for a hundred thousand tokens before it answers."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda _: "<think>\n" + "hm " * 33_000 + "\n</think>\n\n42", CHATML_WITH_TOOLS)
-
-
 async def test_a_thought_under_way_is_ended_and_answered(tmp_path: Path) -> None:
-    engines = Engines({"echo": f"{__name__}:Brooding"})
-    settings = settings_of(model=ModelSettings(ctx_size=200_000, slots=2, reasoning_message=" Enough."))
+    engines = Engines({"echo": "tests.fakes.brooding:BroodingEngine"})
+    settings = settings_of(model=ModelSettings(ctx_size=200_000, slots=2, draft="none", reasoning_message=" Enough."))
     async with serving(tmp_path, settings, engines=engines) as served:
         asked = asyncio.create_task(served.chat(messages=user("x")))
         found: list[str] = []
@@ -39,7 +31,7 @@ async def test_a_thought_under_way_is_ended_and_answered(tmp_path: Path) -> None
         response = await served.http.post(f"/v1/requests/{found[0]}/end_thinking")
         assert response.json() == {"id": found[0], "ended": True}
         message = (await asked).json()["choices"][0]["message"]
-        assert message["content"] == "42"
+        assert message["content"] == ANSWER
         assert message["reasoning_content"].endswith("Enough.")
         assert (await served.http.post(f"/v1/requests/{found[0]}/end_thinking")).status_code == 404
 

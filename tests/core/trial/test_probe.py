@@ -167,11 +167,12 @@ def test_a_damaged_verdict_is_found_anew(prober: Prober, tmp_path: Path) -> None
 
 
 def test_stopping_ends_the_child(prober: Prober) -> None:
+    before = set(psutil.Process().children(recursive=True))
     stop = threading.Event()
     threading.Timer(0.5, stop.set).start()
     with pytest.raises(Cancelled):
         prober.probe(Hanging(), f"{__name__}:Hanging", GUIDE, LoadOptions(), stop)
-    assert not psutil.Process().children(recursive=True)
+    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 def test_llama_cpp_runs_the_built_in_model_in_a_child(prober: Prober) -> None:

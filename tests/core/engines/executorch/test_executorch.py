@@ -165,7 +165,7 @@ def test_a_cancelled_request_leaves_the_runtime_ready_for_the_next(loaded: Strea
     ("request_", "field"),
     [
         (ResolvedGeneration("guide", RawTokens((99999,))), "prompt"),
-        (ResolvedGeneration("guide", RawText("")), "messages"),
+        (ResolvedGeneration("guide", RawText("")), "prompt"),
         (asked(sampling=Sampling(logit_bias=((99999, 1.0),))), "logit_bias"),
     ],
 )
