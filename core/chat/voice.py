@@ -10,7 +10,7 @@ from core.chat.parsers.family import ChatFamily, ThinkingPhase, ThoughtMarks
 from core.chat.parsers.registry import choose_family
 from core.chat.parsers.response_schema import ResponseSchema, apply_schema
 from core.chat.prompt import PromptEncoder
-from core.chat.reasoning import choose_thinking
+from core.chat.reasoning import WATCHED_WORDS, choose_thinking
 from core.chat.template import ChatTemplate, Rendering
 from core.contract.models import ModelSpec, Tokenizer
 from core.requests import Conversation, ReasoningWish
@@ -56,9 +56,11 @@ class ChatVoice:
         wanted = choose_thinking(wish)
         # A model that thinks, and cannot be told to, does so anyway; and one can be kept from it by an empty thought.
         heard = thinks or bool(control.on if wanted else control.off)
+        # A template that tells of the effort may have words of its own for it; a switch has none.
+        weighed = bool(control.effort or (control.on and wish.effort in WATCHED_WORDS))
         ignored = {
             "think": wish.think is not None and not heard,
-            "effort": wish.effort is not None and not (bool(control.effort or control.on) if wanted else heard),
+            "effort": wish.effort is not None and not (weighed if wanted else heard),
             "budget": wish.budget is not None and not (thinks or control.budget or (wish.budget == 0 and heard)),
         }
         return tuple(name for name, vain in ignored.items() if vain)

@@ -73,6 +73,14 @@ def test_a_continued_answer_is_given_no_thought(speak: Speak) -> None:
     assert speak(EITHER).write(begun, NO_THOUGHT).text.endswith("<|im_start|>assistant\nso")
 
 
+def test_of_a_word_that_is_no_effort_a_switch_makes_nothing(speak: Speak) -> None:
+    switch = speak(TURNS + "{% if enable_thinking == false %}<think></think>{% endif %}")
+    assert switch.list_ignored(ReasoningWish(effort="high")) == ()
+    assert switch.list_ignored(ReasoningWish(effort="hihg")) == ("effort",)
+    own_words = speak(TURNS + "{{ reasoning_effort or 'medium' }}")
+    assert own_words.list_ignored(ReasoningWish(effort="own word")) == ()
+
+
 def test_a_model_that_never_thinks_hears_nothing_of_it(speak: Speak) -> None:
     voice = speak(TURNS)
     tools = Conversation((said("x"),), tools=(Tool("look"),))
