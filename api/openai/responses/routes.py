@@ -94,7 +94,7 @@ def build_response_routes(
         client = _find_client(request)
         read = await _read(request, service, max_body)
         stream = bool(read.body.stream)
-        prepared = service.prepare(read, client, SERVER_SENT if stream or read.body.background else None)
+        prepared = await service.prepare(read, client, SERVER_SENT if stream or read.body.background else None)
         if read.body.background:
             run = service.start_background(prepared, client)
             if stream:
@@ -115,7 +115,7 @@ def build_response_routes(
         ),
     )
     async def count_input_tokens(request: Connection) -> InputTokenCount:
-        prepared = service.prepare(await _read(request, service, max_body), _find_client(request), None)
+        prepared = await service.prepare(await _read(request, service, max_body), _find_client(request), None)
         with rename_fields():
             return InputTokenCount(await service.workbench.requests.count_tokens(prepared.generation))
 

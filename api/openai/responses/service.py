@@ -40,6 +40,8 @@ from core.workbench import Workbench
 
 BODY = JsonBody(ResponseRequest)
 MESSAGE = JsonBody(SocketRequest)
+MANY_ITEMS: Final = 1000
+"""Items, from which a conversation is long."""
 NAMES: Final[Mapping[str, str]] = {"messages": "input", "reasoning_effort": "reasoning.effort"}
 """What fields are called here that errors call as chat does."""
 
@@ -113,20 +115,28 @@ class ResponseService:
             raise RequestError("Over a WebSocket nothing is answered in the background; leave it out.", "background")
         return SocketRead(read_request(body, settled.ignored), generates=body.generate is not False)
 
-    def prepare(
+    async def prepare(
         self, read: ReadRequest, client: ResponseClient, framing: Framing | None, *, generates: bool = True
     ) -> Prepared:
-        """Raises RequestError, ModelNotFound; nothing is loaded yet. Where no answer is wanted, the model reads the
-        prompt all the same, so that the next request finds it in the prefix cache."""
+        """Raises RequestError, ModelNotFound, Busy; nothing is loaded yet. Where no answer is wanted, the model reads
+        the prompt all the same, so that the next request finds it in the prefix cache."""
         body = read.body
         previous = None
         if body.previous_response_id:
             previous = self.store.find_previous(client.owners, body.previous_response_id)
         items = tuple(self._resolve(read, client))
         before = [] if previous is None else previous.list_conversation()
-        generation = translate_response(
-            read, [*before, *items], tenant=client.tenant, request_id=client.request_id, before=len(before)
+        conversation = [*before, *items]
+        translate = partial(
+            translate_response,
+            read,
+            conversation,
+            tenant=client.tenant,
+            request_id=client.request_id,
+            before=len(before),
         )
+        long = len(conversation) > MANY_ITEMS
+        generation = await self.workbench.lanes.long_reading.run(translate) if long else translate()
         if not generation.model:
             chosen = self.workbench.requests.choose_model(ModelKind.CHAT)
             generation = replace(generation, model=chosen)

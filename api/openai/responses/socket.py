@@ -155,7 +155,7 @@ class ResponseSession:
 
     async def _stream(self, asked: SocketRead, framing: Framing) -> None:
         """Raises BenchtopError for what fails before the first event."""
-        prepared = self._service.prepare(asked.read, self._client, framing, generates=asked.generates)
+        prepared = await self._service.prepare(asked.read, self._client, framing, generates=asked.generates)
         try:
             await self._generate(prepared)
         except BenchtopError as error:

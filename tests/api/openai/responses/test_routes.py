@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import openai
 import pytest
 from openai.types.responses import ResponseItemList
 from pydantic import BaseModel, TypeAdapter
 
+from api.openai.responses.service import MANY_ITEMS
+from api.openai.responses.translation import translate_response
+from core.requests import Generation
 from tests.api.conftest import Served
 from tests.api.openai.responses.conftest import ask, kinds_of, refuse, response_body, stream, text_of
 
@@ -51,6 +57,25 @@ class City(BaseModel):
 async def test_structured_output_is_parsed_by_the_client_of_openai(echo: Served) -> None:
     parsed = await echo.client.responses.parse(model="echo", input='{"name":"Rome"}', text_format=City)
     assert parsed.output_parsed == City(name="Rome")
+
+
+async def test_a_long_conversation_is_translated_off_the_event_loop(
+    echo: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def translate(*given: Any, **named: Any) -> Generation:
+        threads.append(threading.get_ident())
+        return translate_response(*given, **named)
+
+    monkeypatch.setattr("api.openai.responses.service.translate_response", translate)
+    turn = {"role": "user", "content": ""}
+    for items in (1, MANY_ITEMS + 1):
+        body = response_body(input=[turn] * items)
+        counted = await echo.http.post("/v1/responses/input_tokens", json=body)
+        assert counted.status_code == 200, counted.text
+    here = threading.get_ident()
+    assert [each == here for each in threads] == [True, False]
 
 
 async def test_what_is_cut_short_is_incomplete(echo: Served) -> None:
