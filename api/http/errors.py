@@ -50,6 +50,7 @@ MISSING = re.compile(r"Missing required query parameter '(\w{1,40})'")
 """How Litestar says so."""
 CLIENT = "invalid_request_error"
 SERVER = "server_error"
+UNEXPECTED = "The server failed unexpectedly; its log says why."
 
 CODINGS = "gzip, deflate"
 """How a body may be compressed."""
@@ -198,7 +199,7 @@ def translate_error(error: Exception) -> Refusal:
             return _translate_core_error(error)
         case _:
             log.error("unexpected error", cause=error)
-            return Refusal(500, Detail("The server failed unexpectedly; its log says why.", SERVER, code="internal"))
+            return Refusal(500, Detail(UNEXPECTED, SERVER, code="internal"))
 
 
 def _translate_core_error(error: BenchtopError) -> Refusal:
@@ -254,7 +255,7 @@ def _translate_routing_error(error: HTTPException) -> Refusal:
     headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("unexpected error", cause=error)
-        return Refusal(500, Detail("The server failed unexpectedly; its log says why.", SERVER, code="internal"))
+        return Refusal(500, Detail(UNEXPECTED, SERVER, code="internal"))
     messages = {
         HTTPStatus.NOT_FOUND: ("There is nothing at this path; /schema/openapi.json lists what there is.", "not_found"),
         HTTPStatus.METHOD_NOT_ALLOWED: ("This path does not take this method.", "method_not_allowed"),

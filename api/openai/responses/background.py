@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from api.http.answer import DONE, HEADERS, PING
+from api.http.errors import UNEXPECTED
 from api.http.leaving import run_while_connected
 from api.http.live import LiveStreams
 from api.openai.responses.writer import ResponseWriter
@@ -113,7 +114,7 @@ class BackgroundRun:
             self._fail(Cancelled())
         except Exception as error:  # noqa: BLE001 - nobody waits for this task, so it tells itself what has failed
             log.error("a response in the background failed", cause=error)
-            self._fail(BenchtopError("The server failed unexpectedly; its log says why."))
+            self._fail(BenchtopError(UNEXPECTED))
 
     async def _answer(self) -> None:
         beginning = self._beginning = asyncio.create_task(self._begin())

@@ -24,7 +24,6 @@ from api.openai.responses.resource import ENCODER
 from api.openai.responses.service import Prepared, ResponseClient, ResponseService, SocketRead
 from core.errors import BenchtopError, Busy, Cancelled, RequestError
 from core.events import Failed
-from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
@@ -34,7 +33,9 @@ MOST_REQUESTS: Final = 32
 MOST_WAITING_BYTES: Final = 32 * 1024 * 1024
 """Of their messages."""
 
-log = get_logger(__name__)
+
+class ClientLeft(Exception):
+    """Whatever is sent over this connection reaches nobody."""
 
 
 class _Lane(Struct):
@@ -140,18 +141,12 @@ class ResponseSession:
     async def _answer(self, asked: SocketRead, lane: str | None, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait({before})
-        # A client that has left is told nothing.
-        with self._work.run(), suppress(OSError):
+        with self._work.run():
             try:
-                framing = MESSAGES if lane is None else frame_lane(lane)
-                await self._stream(asked, framing)
-            except BenchtopError as error:
+                with suppress(ClientLeft):
+                    await self._stream(asked, MESSAGES if lane is None else frame_lane(lane))
+            except Exception as error:  # noqa: BLE001 - nobody waits for this task, so it tells itself what has failed
                 await self._tell(error, lane)
-            except Exception as error:
-                if isinstance(error, OSError):
-                    raise
-                log.error("a response over a WebSocket failed", cause=error)
-                await self._tell(BenchtopError("The server failed unexpectedly; its log says why."), lane)
 
     async def _stream(self, asked: SocketRead, framing: Framing) -> None:
         """Raises BenchtopError for what fails before the first event."""
@@ -180,11 +175,16 @@ class ResponseSession:
                 await self._send_all(prepared.writer.write(self._live.retell(events)))
 
     async def _send_all(self, frames: list[bytes]) -> None:
+        """Raises ClientLeft."""
         for frame in frames:
             message: Any = {"type": "websocket.send", "text": frame.decode(), "bytes": None}
-            await self._send(message)
+            try:
+                await self._send(message)
+            except OSError as error:
+                raise ClientLeft from error
 
-    async def _tell(self, error: BenchtopError, lane: str | None) -> None:
+    async def _tell(self, error: Exception, lane: str | None) -> None:
+        """What is none of ours is logged."""
         refused = translate_error(error)
         told = SocketError(
             status=refused.status,
@@ -192,7 +192,7 @@ class ResponseSession:
             headers=dict(refused.headers) or UNSET,
             stream_id=UNSET if lane is None else lane,
         )
-        with suppress(OSError):
+        with suppress(ClientLeft):
             await self._send_all([ENCODER.encode(told)])
 
 

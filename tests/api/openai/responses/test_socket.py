@@ -306,3 +306,18 @@ async def test_a_server_that_is_in_a_hurry_tells_why_a_response_has_failed(tmp_p
         assert event["type"] == "response.failed"
         assert "being stopped" in event["response"]["error"]["message"]
         await stopping
+
+
+async def test_what_fails_unexpectedly_is_told_and_logged_whatever_its_kind(
+    echo: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(echo.workbench.requests, "submit", fail)
+    async with opened(echo) as socket:
+        await send(socket)
+        (told,) = await receive_all(socket)
+    assert (told["status"], told["error"]["code"]) == (500, "internal")
+    assert "no space" not in told["error"]["message"]
+    assert "unexpected error" in caplog.text
