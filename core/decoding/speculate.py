@@ -230,7 +230,7 @@ class Speculation:
                 old = positions[index]
                 positions[index] = PositionStats(old.guessed + 1, old.kept + (index < outcome.kept))
         self._stats = DraftStats(
-            before.by,
+            self._proposer.name,
             before.guessed + sum(outcome.guessed for outcome in outcomes),
             before.kept + sum(outcome.kept for outcome in outcomes),
             tuple(positions),

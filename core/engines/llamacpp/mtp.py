@@ -111,10 +111,16 @@ class MtpHeads:
     def working(self) -> bool:
         return not self._problem
 
-    def read_states(self, main: native.llama_context_p, count: int) -> Rows:
-        """The hidden states of the `count` tokens that the model's own context computed last."""
-        pointer = extension.llama_get_embeddings_nextn(main)
-        return np.array(np.ctypeslib.as_array(pointer, (count, self._width)))
+    def read_states(self, main: native.llama_context_p, count: int) -> Rows | None:
+        """The hidden states of the `count` tokens that the model's own context computed last, as they lie there until
+        the next pass. None where there are none, and where the heads have failed."""
+        if self._problem:
+            return None
+        try:
+            return _view_rows(extension.llama_get_embeddings_nextn(main), count, self._width)
+        except EngineFailed as error:
+            self._problem = str(error)
+            return None
 
     def learn(self, sequence: SequenceId, tokens: Sequence[int], states: Rows) -> None:
         """The model has computed these tokens of the sequence, with these hidden states."""
@@ -304,10 +310,10 @@ class MtpHeads:
 
     def _take(self, draft: _Draft, row: int) -> None:
         """Take the likeliest token as a guess, and the state that its successor follows from."""
-        logits = np.ctypeslib.as_array(native.llama_get_logits_ith(self._context, row), (self._size,))
+        logits = _view_rows(native.llama_get_logits_ith(self._context, row), 1, self._size)
         draft.guesses.append(int(logits.argmax()))
-        state = np.ctypeslib.as_array(extension.llama_get_embeddings_nextn_ith(self._context, row), (1, self._width))
-        draft.states.append(np.array(state))
+        state = _view_rows(extension.llama_get_embeddings_nextn_ith(self._context, row), 1, self._width)
+        draft.states.append(state.copy())
 
     def _keep_due(self, draft: _Draft) -> None:
         """Take back what was computed from guesses. The due token stays, which no guess went into; of several heads
@@ -338,6 +344,13 @@ class MtpHeads:
 
     def _cut(self, sequence: SequenceId, length: int) -> None:
         native.llama_memory_seq_rm(self._memory, sequence, length, -1)
+
+
+def _view_rows(pointer: ctypes._Pointer[ctypes.c_float], count: int, width: int) -> Rows:
+    """Raises EngineFailed where llama.cpp has none."""
+    if not pointer:
+        raise EngineFailed("llama.cpp computed nothing that the model's own heads could guess from.")
+    return np.ctypeslib.as_array(pointer, (count, width))
 
 
 def make_heads(

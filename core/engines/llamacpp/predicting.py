@@ -45,9 +45,9 @@ class PredictingLlamaModel(LlamaModel):
 
     def step(self, work: Sequence[Work]) -> Sequence[Step]:
         steps = super().step(work)
-        if not self._heads.working:
-            return steps
         states = self._heads.read_states(self._context, sum(len(item.tokens) + len(item.draft) for item in work))
+        if states is None:
+            return steps
         at = 0
         for item, step in zip(work, steps, strict=True):
             tokens = [*item.tokens, *item.draft[: max(0, len(step.tokens) - 1)]]

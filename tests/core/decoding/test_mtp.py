@@ -7,7 +7,9 @@ import pytest
 from core.contract.models import AheadWish
 from core.contract.step import SequenceId
 from core.decoding.mtp import RUN_TOKENS, LookupOrMtp, MtpDraft
-from core.decoding.speculate import FIRM_TOKENS, GuessWish
+from core.decoding.speculate import FIRM_TOKENS, MTP, PROMPT_LOOKUP, GuessOutcome, GuessWish, Speculation
+from core.errors import EngineError, EngineFailed
+from tests.fakes.guessing import guess_always
 
 TEXT = list(range(100, 140))
 
@@ -22,6 +24,11 @@ class CountingHeads:
     def guess_ahead(self, wishes: Sequence[AheadWish]) -> list[list[int]]:
         self.asked = list(wishes)
         return [[wish.due + 1 + index for index in range(wish.most)] for wish in wishes]
+
+
+class FailingHeads(CountingHeads):
+    def guess_ahead(self, wishes: Sequence[AheadWish]) -> list[list[int]]:
+        raise EngineFailed("The heads failed.")
 
 
 def wish(key: str, tokens: list[int], most: int, sequence: int | None = 0) -> GuessWish:
@@ -70,3 +77,21 @@ def test_what_ended_helps_its_owner_later() -> None:
     assert both.propose([second]) == [TEXT[12:16]]
     both.shutdown()
     assert heads.asked == []
+
+
+def test_where_the_heads_fail_what_is_copied_is_looked_up_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    guess_always(monkeypatch)
+    speculation = Speculation(LookupOrMtp(MtpDraft(FailingHeads())))
+    copies, writes = wish("copies", [*TEXT, 1, *TEXT[:10]], 12, 1), wish("writes", [7, 8, 9], 3, 2)
+    assert speculation.stats.by == f"{PROMPT_LOOKUP}, {MTP}"
+    assert speculation.guesses([writes]) == [[]]
+    assert speculation.guesses([copies]) == [TEXT[10:20]]
+    speculation.learn([GuessOutcome("copies", 10, 10)], 0.1)
+    assert speculation.stats.by == PROMPT_LOOKUP
+    # Short runs are not left to anybody then.
+    assert speculation.guesses([wish("short", [*TEXT, 1, *TEXT[:3]], 2)]) == [TEXT[3:5]]
+
+
+def test_heads_that_guess_alone_tell_that_they_failed() -> None:
+    with pytest.raises(EngineError, match="The heads failed."):
+        MtpDraft(FailingHeads()).propose([wish("a", [1], 2)])

@@ -4,6 +4,7 @@ Their weights are made up so that a token all but tells the next one, which is w
 were trained are not to be had in this size.
 """
 
+import ctypes
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llama_cpp import llama_cpp_ext as extension
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -202,6 +204,16 @@ def test_heads_that_fail_are_told_of_and_the_model_goes_on(both: Both, monkeypat
         both.ahead.guess_ahead([])
     assert generate(both.ahead, PROMPT[:60], 5) == generate(both.plain, PROMPT[:60], 5)
     assert not heads._lines
+
+
+def test_without_hidden_states_nothing_is_guessed_and_the_model_goes_on(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(both.ahead._heads, "_problem", "")
+    monkeypatch.setattr(extension, "llama_get_embeddings_nextn", lambda _: ctypes.POINTER(ctypes.c_float)())
+    assert generate(both.ahead, PROMPT[:60], 5) == generate(both.plain, PROMPT[:60], 5)
+    with pytest.raises(EngineFailed, match="nothing that the model's own heads could guess from"):
+        both.ahead.guess_ahead([])
 
 
 def test_without_room_in_their_cache_the_heads_forget_and_go_on(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
