@@ -19,7 +19,6 @@ from core.contract.options import KvElement, KvType, LoadOptions, LoadProgress, 
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.models.fit.sizing import GRAIN_TOKENS, ROLLBACK_TOKENS
-from core.requests import Sampling
 from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -28,17 +27,10 @@ if TYPE_CHECKING:
     from core.engines.llamacpp.model import LlamaTokenizer
     from core.engines.llamacpp.predicting import PredictingMarkingModel, PredictingTrimmingModel
     from core.engines.llamacpp.tiles import SlowRows
-    from core.models.fit.sizing import Sizes
 
 PACKAGE = Package("llama_cpp", "llama-cpp-python", "uv pip install llama-cpp-python")
 WARNING_LEVEL = 3
-TEMPLATE_KEY = "tokenizer.chat_template"
-"""Of the chat template; behind a dot may follow the name of a further one."""
-KEY_BYTES = 256
-"""Keys that are longer are none that we look for."""
 """ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
-
-
 GGML_TYPE_BF16 = 30
 """ggml's number for it, which the bindings do not name."""
 TELLING = ("error", "unknown", "insufficient memory", "out of memory", "failed to")
@@ -157,6 +149,7 @@ class LlamaCppEngine:
         from core.engines.llamacpp.marking import MarkingLlamaModel
         from core.engines.llamacpp.model import LlamaTokenizer, TrimmingLlamaModel
         from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
+        from core.engines.llamacpp.spec import describe_model
         from core.engines.llamacpp.tiles import TILE_ROWS
 
         _refuse_kv_conflict(artifact, options)
@@ -173,7 +166,7 @@ class LlamaCppEngine:
                     f"{artifact.name} keeps a state that cannot be cut where a reproducible answer must begin; leave "
                     f"out --reproducible{'' if recurrent else ' or --no-swa-full'}.",
                 )
-            spec = _describe(artifact, model, tokenizer, options, residents=not rigid)
+            spec = describe_model(artifact, model, tokenizer, options, residents=not rigid)
             parameters = _context_parameters(spec, options, rollback=recurrent and options.mtp)
             context = self._context(artifact, model, spec, parameters)
             if adapters := options.adapters:
@@ -333,63 +326,18 @@ def _refuse_kv_conflict(artifact: Artifact, options: LoadOptions) -> None:
         raise LoadFailed(artifact.name, conflict)
 
 
-def _describe(
-    artifact: Artifact, model: native.llama_model_p, tokenizer: LlamaTokenizer, options: LoadOptions, *, residents: bool
-) -> ModelSpec:
-    import llama_cpp as native
-
-    from core.chat.sources import choose_templates
-    from core.hardware import describe_machine, measure_available_memory
-    from core.models.fit.sizing import choose_sizes
-
-    metadata = _GgufMetadata(model)
-    architecture = metadata.text("general.architecture")
-    kv_type = options.cache_type
-    told = options.mtp or not residents
-    token_bytes = _kv_by_header(artifact, options) if told else _kv_bytes(model, metadata, kv_type)
-    weights = native.llama_model_size(model)
-    trained = native.llama_model_n_ctx_train(model)
-    sizes: Sizes = choose_sizes(
-        options, trained, token_bytes, measure_available_memory(), weights=weights, residents=residents
-    )
-    templates = choose_templates(metadata.templates(), options.chat_template, artifact.name)
-    return ModelSpec(
-        architecture=architecture,
-        parameters=native.llama_model_n_params(model),
-        quantization=_quantization(model),
-        context=sizes.context,
-        trained_context=trained,
-        slots=sizes.slots,
-        sequences=sizes.sequences,
-        cells=sizes.cells,
-        batch=sizes.batch,
-        threads=options.threads or describe_machine().cores,
-        weight_bytes=weights,
-        kv_bytes_per_token=token_bytes,
-        kv_type=kv_type,
-        template=templates.usual,
-        tool_template=templates.with_tools,
-        bos=tokenizer.special_text(native.llama_vocab_bos(tokenizer.vocab)),
-        eos=tokenizer.special_text(native.llama_vocab_eos(tokenizer.vocab)),
-        sampling=_recommended(metadata),
-        notes=(*sizes.notes, *filter(None, [kv_type.caution])),
-        grain=GRAIN_TOKENS if options.reproducible else None,
-        # The kernels for accelerators leave out what is masked, or are too fast for it to matter.
-        scans_all_cells=not options.reproducible and not native.llama_supports_gpu_offload(),
-    )
-
-
 def _find_slow_rows(model: native.llama_model_p, spec: ModelSpec) -> SlowRows | None:
     """Of a model whose attention is computed in blocks."""
     import llama_cpp as native
 
+    from core.engines.llamacpp.spec import GgufMetadata
     from core.engines.llamacpp.tiles import find_slow_rows
     from core.hardware import describe_machine
 
     if native.llama_supports_gpu_offload():
         return None
     heads = native.llama_model_n_head(model)
-    size = _GgufMetadata(model).integer(f"{spec.architecture}.attention.key_length")
+    size = GgufMetadata(model).integer(f"{spec.architecture}.attention.key_length")
     return find_slow_rows(
         describe_machine().features,
         native.llama_print_system_info().decode(),
@@ -402,103 +350,6 @@ def _find_slow_rows(model: native.llama_model_p, spec: ModelSpec) -> SlowRows | 
 
 def _adapted(lora: Lora) -> str:
     return f"The adapter {Path(lora.path).name} is added, times {lora.scale:g}."
-
-
-def _kv_bytes(model: native.llama_model_p, metadata: _GgufMetadata, kv: KvType) -> int:
-    """Of one token, where all layers are alike."""
-    import llama_cpp as native
-
-    from core.models.fit.sizing import count_token_bytes
-
-    architecture = metadata.text("general.architecture")
-    head_size = native.llama_model_n_embd(model) // max(1, native.llama_model_n_head(model))
-    return count_token_bytes(
-        native.llama_model_n_layer(model),
-        native.llama_model_n_head_kv(model),
-        metadata.integer(f"{architecture}.attention.key_length") or head_size,
-        metadata.integer(f"{architecture}.attention.value_length") or head_size,
-        kv,
-    )
-
-
-def _kv_by_header(artifact: Artifact, options: LoadOptions) -> int:
-    """Of one token, by the file's own header: llama.cpp tells the heads of the first layer, which may have none, and
-    leaves out layers that guess ahead."""
-    from core.models.formats.read import read_header
-
-    return read_header(artifact).kv_bytes_per_token(options.cache_type, mtp=options.mtp)
-
-
-class _GgufMetadata:
-    """Key-value pairs of a GGUF header, through the loaded model."""
-
-    def __init__(self, model: native.llama_model_p) -> None:
-        self._model = model
-
-    def text(self, key: str) -> str:
-        """Empty when the key is not there."""
-        import llama_cpp as native
-
-        room = 256
-        while True:
-            buffer = ctypes.create_string_buffer(room)
-            length = native.llama_model_meta_val_str(self._model, key.encode(), buffer, room)
-            if length < 0:
-                return ""
-            if length < room:
-                return buffer.value.decode("utf-8", "replace")
-            room = length + 1
-
-    def templates(self) -> dict[str, str]:
-        """The chat templates by their names."""
-        import llama_cpp as native
-
-        from core.chat.sources import DEFAULT
-
-        found = {DEFAULT: text} if (text := self.text(TEMPLATE_KEY)) else {}
-        buffer = ctypes.create_string_buffer(KEY_BYTES)
-        for index in range(native.llama_model_meta_count(self._model)):
-            length = native.llama_model_meta_key_by_index(self._model, index, buffer, KEY_BYTES)
-            key = buffer.value.decode("utf-8", "replace")
-            if 0 < length < KEY_BYTES and key.startswith(f"{TEMPLATE_KEY}."):
-                found[key.removeprefix(f"{TEMPLATE_KEY}.")] = self.text(key)
-        return found
-
-    def integer(self, key: str) -> int | None:
-        text = self.text(key)
-        return int(text) if text.isdigit() else None
-
-    def number(self, key: str) -> float | None:
-        try:
-            return float(self.text(key))
-        except ValueError:
-            return None
-
-
-def _recommended(metadata: _GgufMetadata) -> Sampling:
-    """Sampling that the model's makers wrote into the header (`general.sampling.*`), over the defaults."""
-    default = Sampling()
-    temperature, top_p = metadata.number("general.sampling.temp"), metadata.number("general.sampling.top_p")
-    top_k, min_p = metadata.integer("general.sampling.top_k"), metadata.number("general.sampling.min_p")
-    penalty = metadata.number("general.sampling.penalty_repeat")
-    return replace(
-        default,
-        temperature=default.temperature if temperature is None else temperature,
-        top_p=default.top_p if top_p is None else top_p,
-        top_k=default.top_k if top_k is None else top_k,
-        min_p=default.min_p if min_p is None else min_p,
-        repeat_penalty=default.repeat_penalty if penalty is None else penalty,
-    )
-
-
-def _quantization(model: native.llama_model_p) -> str:
-    """llama.cpp describes a model as 'architecture size quantization', for instance 'llama 1B Q4_K - Medium'."""
-    import llama_cpp as native
-
-    buffer = ctypes.create_string_buffer(256)
-    native.llama_model_desc(model, buffer, len(buffer))
-    parts = buffer.value.decode("utf-8", "replace").split(maxsplit=2)
-    return parts[2] if len(parts) == 3 else "unknown"
 
 
 def _ggml_type(element: KvElement) -> int:

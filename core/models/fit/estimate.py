@@ -163,7 +163,7 @@ def choose_setup(header: Header, options: LoadOptions, available: int, features:
         options,
         header.trained_context or DEFAULT_CONTEXT_TOKENS,
         header.kv_bytes_per_token(options.cache_type, mtp=options.mtp),
-        max(0, available - header.weight_bytes),
+        max(0, available - header.loaded_bytes(mtp=options.mtp)),
         residents=not header.recurrent and not (options.cuts_windows and header.window),
     )
     return Setup(
@@ -222,7 +222,7 @@ def estimate_parts(header: Header, setup: Setup) -> Parts:
     # One layer and the logits of each sequence, computed apart; and the hidden states that go from here to there.
     ahead = FLOAT_BYTES * (sequences * header.vocabulary + 2 * batch * header.width) if setup.mtp else 0
     return Parts(
-        weights=header.weight_bytes - (0 if setup.mtp else header.mtp_bytes),
+        weights=header.loaded_bytes(mtp=setup.mtp),
         copies=sum(portion.bytes for portion in header.portions if portion.type in setup.rearranged),
         kv=header.state_bytes(sequences) * (1 + ROLLBACK_TOKENS * setup.mtp) + (0 if setup.grows else kv),
         compute=empty + ahead,

@@ -81,6 +81,10 @@ class Header(Struct, frozen=True):
         """The most that any layer has."""
         return max((layer.kv_heads for layer in self.layers), default=0)
 
+    def loaded_bytes(self, *, mtp: bool) -> int:
+        """Of the weights, those that come into memory."""
+        return self.weight_bytes - (0 if mtp else self.mtp_bytes)
+
     @property
     def window(self) -> int | None:
         """The shortest that any layer looks back; None where all see everything."""

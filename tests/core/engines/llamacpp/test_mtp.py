@@ -26,6 +26,7 @@ from core.engines.llamacpp.mtp import PENDING_TOKENS
 from core.engines.llamacpp.predicting import PredictingLlamaModel
 from core.errors import EngineError, EngineFailed
 from core.models.fit.sizing import ROLLBACK_TOKENS
+from core.models.formats.read import read_header
 from tests.contract.test_token_model import GREEDY, feed, generate
 from tests.fakes.architectures import FORESEEING, write_foreseeing, write_random
 
@@ -38,6 +39,7 @@ class Both(Struct, frozen=True):
 
     ahead: PredictingLlamaModel
     plain: TokenModel
+    artifact: Artifact
 
 
 @pytest.fixture(scope="module", params=FORESEEING)
@@ -47,7 +49,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ahead = engine.load(artifact, replace(OPTIONS, mtp=True))
     assert isinstance(ahead, PredictingLlamaModel)
     plain = engine.load(artifact, OPTIONS)
-    yield Both(ahead, plain)
+    yield Both(ahead, plain, artifact)
     ahead.shutdown()
     plain.shutdown()
 
@@ -214,6 +216,12 @@ def test_without_hidden_states_nothing_is_guessed_and_the_model_goes_on(
     assert generate(both.ahead, PROMPT[:60], 5) == generate(both.plain, PROMPT[:60], 5)
     with pytest.raises(EngineFailed, match="nothing that the model's own heads could guess from"):
         both.ahead.guess_ahead([])
+
+
+def test_heads_that_are_not_loaded_are_no_part_of_the_weights(both: Both) -> None:
+    header = read_header(both.artifact)
+    assert both.plain.spec.weight_bytes == header.weight_bytes - header.mtp_bytes
+    assert both.ahead.spec.weight_bytes == header.weight_bytes > both.plain.spec.weight_bytes
 
 
 def test_without_room_in_their_cache_the_heads_forget_and_go_on(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,6 +236,12 @@ def test_what_the_options_leave_open_is_chosen_as_loading_does() -> None:
     assert choose_setup(HEADER, LoadOptions(ctx_size=777, slots=3), 9 * GIB, ()).context == 777
 
 
+def test_heads_that_are_not_loaded_leave_their_room_to_the_context() -> None:
+    heads = replace(HEADER, weight_bytes=4 * GIB, mtp_bytes=3 * GIB, mtp_layers=HEADER.layers[:1])
+    without, loaded = (choose_setup(heads, LoadOptions(mtp=mtp), 4 * GIB, ()) for mtp in (False, True))
+    assert without.context == choose_setup(HEADER, LoadOptions(), 1 * GIB + 3 * GIB, ()).context > loaded.context
+
+
 def test_activations_are_those_of_a_micro_batch() -> None:
     whole = estimate_parts(HEADER, replace(SETUP, batch=2048))
     divided = estimate_parts(HEADER, replace(SETUP, batch=2048, micro_batch=256))
