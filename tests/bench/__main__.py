@@ -1,13 +1,11 @@
 """`uv run python -m tests.bench [PART...]`: print tables of what is measured.
 
-The parts are startup, selection, overhead, decode, own, draft, fit, filter and prefixes; without a name all of these.
-`hybrid` by its name alone, with a model whose layers look back a window as --model.
-`downloads` by its name alone, since it writes some 14 GB, and `kills`, which kills 200 writers of prefixes.
-`steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm` and `widths` by their names alone as well, on real
-weights: `--model`. `draft` takes these too. `soak` takes `--minutes`, on the built-in model where none is named.
-`steady`, `masks`, `reproducible`, `kv`, `storing`, `warm` and `widths` by their names alone as well, on real weights:
-`--model`. `draft` takes these too.
-So are `gaps` and `contexts`: streams beside a long prompt, and what long contexts cost outside the model.
+Without a name: startup, selection, overhead, decode, own, draft, fit, filter and prefixes. All others by their names
+alone. On real weights, `--model`: `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm` and `widths`,
+and `draft` too; `hybrid` with a model whose layers look back a window. `gaps` and `contexts` are streams beside a long
+prompt, and what long contexts cost outside the model; `reading` is what it costs to tell thoughts, words and calls
+apart. `soak` takes `--minutes`, on the built-in model where none is named. `downloads` writes some 14 GB; `kills` kills
+200 writers of prefixes.
 """
 
 from __future__ import annotations
@@ -69,6 +67,8 @@ def main() -> None:
     parser.add_argument("--embedder", type=Path, help="a model of sentence embeddings for `soak`; none when left out")
     parser.add_argument("--size", type=int, default=2_000_000_000, help="bytes that `downloads` fetches each time")
     arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - MEASURED.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}; the parts are {', '.join(MEASURED)}")
     print(where() + "\n")
     for part in arguments.parts:
         for text in MEASURED[part](arguments):
