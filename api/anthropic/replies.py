@@ -28,8 +28,8 @@ class ThinkingCount(Struct, frozen=True):
     thinking_tokens: int
 
 
-class MessagesUsage(Struct, frozen=True, kw_only=True):
-    """The prompt's tokens are the sum of the first three."""
+class DeltaUsage(Struct, frozen=True, kw_only=True):
+    """At the end of a stream. The prompt's tokens are the sum of the first three."""
 
     input_tokens: int
     """That were computed."""
@@ -38,17 +38,12 @@ class MessagesUsage(Struct, frozen=True, kw_only=True):
     cache_read_input_tokens: int
     output_tokens: int
     output_tokens_details: ThinkingCount
+
+
+class MessagesUsage(DeltaUsage, frozen=True, kw_only=True):
+    """The same with a message."""
+
     service_tier: str = "standard"
-
-
-class DeltaUsage(Struct, frozen=True, kw_only=True):
-    """The same at the end of a stream."""
-
-    input_tokens: int
-    cache_creation_input_tokens: int = 0
-    cache_read_input_tokens: int
-    output_tokens: int
-    output_tokens_details: ThinkingCount
 
 
 class MessageReply(Struct, frozen=True, tag_field="type", tag="message", kw_only=True):

@@ -33,11 +33,16 @@ class CacheControl(Wire, frozen=True):
     ttl: Literal["5m", "1h"] | None = None
 
 
-class TextBlock(Wire, frozen=True, tag="text"):
+class MarkedBlock(Wire, frozen=True, kw_only=True):
+    """A block at which a client may mark the end of a prefix."""
+
     rules = fields.BLOCK
 
-    text: str
     cache_control: CacheControl | None = None
+
+
+class TextBlock(MarkedBlock, frozen=True, tag="text"):
+    text: str
     citations: Anything | UnsetType = UNSET
 
 
@@ -80,31 +85,22 @@ class UploadedSource(Wire, frozen=True, tag="file"):
     file_id: Anything | UnsetType = UNSET
 
 
-class DocumentBlock(Wire, frozen=True, tag="document"):
-    rules = fields.BLOCK
-
+class DocumentBlock(MarkedBlock, frozen=True, tag="document"):
     source: TextSource | BlockSource | Base64Source | UrlSource | UploadedSource
     title: str | None = None
     context: str | None = None
     citations: Anything | UnsetType = UNSET
-    cache_control: CacheControl | None = None
 
 
-class SearchResultBlock(Wire, frozen=True, tag="search_result"):
-    rules = fields.BLOCK
-
+class SearchResultBlock(MarkedBlock, frozen=True, tag="search_result"):
     content: Annotated[list[TextBlock], Meta(max_length=4096)]
     source: str
     title: str
     citations: Anything | UnsetType = UNSET
-    cache_control: CacheControl | None = None
 
 
-class ToolReferenceBlock(Wire, frozen=True, tag="tool_reference"):
-    rules = fields.BLOCK
-
+class ToolReferenceBlock(MarkedBlock, frozen=True, tag="tool_reference"):
     tool_name: ToolName
-    cache_control: CacheControl | None = None
 
 
 class ThinkingBlock(Wire, frozen=True, tag="thinking"):
@@ -122,26 +118,20 @@ class RedactedThinkingBlock(Wire, frozen=True, tag="redacted_thinking"):
     data: str
 
 
-class ToolUseBlock(Wire, frozen=True, tag="tool_use"):
-    rules = fields.BLOCK
-
+class ToolUseBlock(MarkedBlock, frozen=True, tag="tool_use"):
     id: CallId
     name: ToolName
     input: JsonObjectValue
     caller: Anything | UnsetType = UNSET
-    cache_control: CacheControl | None = None
 
 
 ResultPart = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock
 
 
-class ToolResultBlock(Wire, frozen=True, tag="tool_result"):
-    rules = fields.BLOCK
-
+class ToolResultBlock(MarkedBlock, frozen=True, tag="tool_result"):
     tool_use_id: CallId
     content: str | Annotated[list[ResultPart], Meta(max_length=4096)] | None = None
     is_error: bool | None = None
-    cache_control: CacheControl | None = None
 
 
 class HostedBlock(Struct, frozen=True):
@@ -243,38 +233,44 @@ class ToolParam(Wire, frozen=True):
         return self.type not in (None, "custom") and self.known is None
 
 
-class ChoiceAuto(Wire, frozen=True, tag="auto"):
+class ChoiceFields(Wire, frozen=True, kw_only=True):
     disable_parallel_tool_use: bool | None = None
 
 
-class ChoiceAny(Wire, frozen=True, tag="any"):
-    disable_parallel_tool_use: bool | None = None
+class ChoiceAuto(ChoiceFields, frozen=True, tag="auto"):
+    pass
 
 
-class ChoiceTool(Wire, frozen=True, tag="tool"):
+class ChoiceAny(ChoiceFields, frozen=True, tag="any"):
+    pass
+
+
+class ChoiceTool(ChoiceFields, frozen=True, tag="tool"):
     name: ToolName
-    disable_parallel_tool_use: bool | None = None
 
 
-class ChoiceNone(Wire, frozen=True, tag="none"):
-    disable_parallel_tool_use: bool | None = None
+class ChoiceNone(ChoiceFields, frozen=True, tag="none"):
+    pass
 
 
-class ThinkingEnabled(Wire, frozen=True, tag="enabled"):
+class ThinkingFields(Wire, frozen=True, kw_only=True):
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class ThinkingEnabled(ThinkingFields, frozen=True, tag="enabled"):
     budget_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)]
-    display: Literal["summarized", "omitted"] | None = None
 
 
-class ThinkingAdaptive(Wire, frozen=True, tag="adaptive"):
-    display: Literal["summarized", "omitted"] | None = None
+class ThinkingAdaptive(ThinkingFields, frozen=True, tag="adaptive"):
+    pass
 
 
-class ThinkingBetweenTools(Wire, frozen=True, tag="between_tools"):
-    display: Literal["summarized", "omitted"] | None = None
+class ThinkingBetweenTools(ThinkingFields, frozen=True, tag="between_tools"):
+    pass
 
 
-class ThinkingDisabled(Wire, frozen=True, tag="disabled"):
-    display: Literal["summarized", "omitted"] | None = None
+class ThinkingDisabled(ThinkingFields, frozen=True, tag="disabled"):
+    pass
 
 
 ThinkingConfig = ThinkingEnabled | ThinkingAdaptive | ThinkingBetweenTools | ThinkingDisabled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -62,6 +62,7 @@ STOP_REASONS: Final = {
 }
 NO_INPUT: Final = Raw(b"{}")
 ENCODER: Final = msgspec.json.Encoder()
+UsageReply = TypeVar("UsageReply", bound=DeltaUsage)
 
 
 class BlockKind(Enum):
@@ -207,7 +208,7 @@ class MessagesDialect:
         end = self._settle(event)
         self._begin(out, end.usage)
         self._close(out)
-        delta = MessageDelta(MessageEnd(STOP_REASONS[end.reason], end.stop), translate_delta_usage(end.usage))
+        delta = MessageDelta(MessageEnd(STOP_REASONS[end.reason], end.stop), translate_usage(end.usage, DeltaUsage))
         out += (frame_stream_event(delta), frame_stream_event(MessageStop()))
 
     def _settle(self, end: Finished) -> Finished:
@@ -225,7 +226,7 @@ class MessagesDialect:
             content=content,
             stop_reason=STOP_REASONS[end.reason] if end else None,
             stop_sequence=end.stop if end else None,
-            usage=translate_messages_usage(end.usage if end else usage),
+            usage=translate_usage(end.usage if end else usage, MessagesUsage),
         )
 
 
@@ -277,17 +278,8 @@ def frame_stream_event(event: StreamEvent) -> bytes:
     return frame_named_event(str(event.__struct_config__.tag).encode(), ENCODER.encode(event))
 
 
-def translate_messages_usage(usage: Usage) -> MessagesUsage:
-    return MessagesUsage(
-        input_tokens=usage.prompt_tokens - usage.cached_tokens,
-        cache_read_input_tokens=usage.cached_tokens,
-        output_tokens=usage.completion_tokens,
-        output_tokens_details=ThinkingCount(usage.reasoning_tokens),
-    )
-
-
-def translate_delta_usage(usage: Usage) -> DeltaUsage:
-    return DeltaUsage(
+def translate_usage(usage: Usage, kind: type[UsageReply]) -> UsageReply:
+    return kind(
         input_tokens=usage.prompt_tokens - usage.cached_tokens,
         cache_read_input_tokens=usage.cached_tokens,
         output_tokens=usage.completion_tokens,

@@ -33,16 +33,16 @@ from api.openai.responses.wire import (
     CustomCallItem,
     CustomOutputItem,
     InputItem,
-    InputText,
     MessageItem,
+    OutputFields,
     OutputRefusal,
     OutputText,
     Parts,
-    PlainText,
     ReasoningItem,
     ReasoningText,
     ReferenceItem,
     SummaryText,
+    TextOfPart,
 )
 from core.errors import RequestError
 from core.requests import Message, Role, TextPart, ToolCall
@@ -164,7 +164,7 @@ class _Conversation:
                 self._call(ToolCall(id, name_model_tool(name, space), arguments))
             case CustomCallItem(call_id=id, name=name, namespace=space, input=text):
                 self._call(ToolCall(id, name_model_tool(name, space), name_custom_input(text)))
-            case CallOutputItem(call_id=id, output=output) | CustomOutputItem(call_id=id, output=output):
+            case OutputFields(call_id=id, output=output):
                 self._answer_call(id, tuple(_read_parts(output, f"{path}.output")), path)
 
     def end_turn(self) -> None:
@@ -208,9 +208,7 @@ def _read_parts(content: str | Parts, path: str) -> Iterator[TextPart]:
         return
     for at, part in enumerate(content):
         match part:
-            case InputText(text=text) | OutputText(text=text) | PlainText(text=text) | OutputRefusal(refusal=text):
-                yield TextPart(text)
-            case SummaryText(text=text) | ReasoningText(text=text):
+            case TextOfPart(text=text) | OutputRefusal(refusal=text):
                 yield TextPart(text)
             case _:
                 kind = str(part.__struct_config__.tag)

@@ -61,36 +61,35 @@ class ThoughtItem(Struct, frozen=True, kw_only=True, tag="reasoning"):
     status: ItemStatus
 
 
-class FunctionCallItem(Struct, frozen=True, kw_only=True, tag="function_call"):
+class ToolCallItem(Struct, frozen=True, kw_only=True):
     id: str
     call_id: str
     name: str
+    namespace: str | UnsetType = UNSET
+    status: ItemStatus
+
+
+class FunctionCallItem(ToolCallItem, frozen=True, kw_only=True, tag="function_call"):
     arguments: str
-    namespace: str | UnsetType = UNSET
-    status: ItemStatus
 
 
-class CustomToolCallItem(Struct, frozen=True, kw_only=True, tag="custom_tool_call"):
-    id: str
-    call_id: str
-    name: str
+class CustomToolCallItem(ToolCallItem, frozen=True, kw_only=True, tag="custom_tool_call"):
     input: str
-    namespace: str | UnsetType = UNSET
-    status: ItemStatus
 
 
-class FunctionResultItem(Struct, frozen=True, kw_only=True, tag="function_call_output"):
+class ToolResultItem(Struct, frozen=True, kw_only=True):
     id: str
     call_id: str
     output: str
     status: ItemStatus = "completed"
 
 
-class CustomResultItem(Struct, frozen=True, kw_only=True, tag="custom_tool_call_output"):
-    id: str
-    call_id: str
-    output: str
-    status: ItemStatus = "completed"
+class FunctionResultItem(ToolResultItem, frozen=True, tag="function_call_output"):
+    pass
+
+
+class CustomResultItem(ToolResultItem, frozen=True, tag="custom_tool_call_output"):
+    pass
 
 
 OutputItem = SaidItem | ThoughtItem | FunctionCallItem | CustomToolCallItem
@@ -205,80 +204,65 @@ class ItemEvent(StreamEvent, kw_only=True):
     item: OutputItem
 
 
-class PartEvent(StreamEvent, kw_only=True):
+class PlacedEvent(StreamEvent, kw_only=True):
+    """About an item that is being written."""
+
     item_id: str
     output_index: int
+
+
+class ContentEvent(PlacedEvent, kw_only=True):
     content_index: int = 0
+
+
+class SummaryEvent(PlacedEvent, kw_only=True):
+    summary_index: int = 0
+
+
+class PartEvent(ContentEvent, kw_only=True):
     part: OutputTextPart | ThoughtPart
 
 
-class SummaryPartEvent(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
-    summary_index: int = 0
+class SummaryPartEvent(SummaryEvent, kw_only=True):
     part: SummaryPart
 
 
-class SaidDelta(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
-    content_index: int = 0
+class SaidDelta(ContentEvent, kw_only=True):
     delta: str
     logprobs: list[TokenLogprobs] = []
 
 
-class SaidDone(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
-    content_index: int = 0
+class SaidDone(ContentEvent, kw_only=True):
     text: str
     logprobs: list[TokenLogprobs] = []
 
 
-class ThoughtDelta(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
-    content_index: int = 0
+class ThoughtDelta(ContentEvent, kw_only=True):
     delta: str
 
 
-class ThoughtDone(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
-    content_index: int = 0
+class ThoughtDone(ContentEvent, kw_only=True):
     text: str
 
 
-class SummaryDelta(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
-    summary_index: int = 0
+class SummaryDelta(SummaryEvent, kw_only=True):
     delta: str
 
 
-class SummaryDone(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
-    summary_index: int = 0
+class SummaryDone(SummaryEvent, kw_only=True):
     text: str
 
 
-class CallDelta(StreamEvent, kw_only=True):
+class CallDelta(PlacedEvent, kw_only=True):
     """More of a function's arguments, or of a custom tool's input."""
 
-    item_id: str
-    output_index: int
     delta: str
 
 
-class ArgumentsDone(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
+class ArgumentsDone(PlacedEvent, kw_only=True):
     name: str
     arguments: str
 
 
-class CustomInputDone(StreamEvent, kw_only=True):
-    item_id: str
-    output_index: int
+class CustomInputDone(PlacedEvent, kw_only=True):
     input: str

@@ -27,22 +27,24 @@ Objects = Annotated[list[Raw], Meta(max_length=65_536, extra_json_schema={"items
 _CHOICE: Final[Json] = {"anyOf": [{"enum": [None, "none", "auto", "required"]}, {"type": "object"}]}
 
 
-class InputText(Wire, frozen=True, tag="input_text"):
+class TextOfPart(Wire, frozen=True):
+    """A part that is text, whatever it is called."""
+
     rules = fields.PART
 
     text: str
 
 
-class OutputText(Wire, frozen=True, tag="output_text"):
-    rules = fields.PART
-
-    text: str
+class InputText(TextOfPart, frozen=True, tag="input_text"):
+    pass
 
 
-class PlainText(Wire, frozen=True, tag="text"):
-    rules = fields.PART
+class OutputText(TextOfPart, frozen=True, tag="output_text"):
+    pass
 
-    text: str
+
+class PlainText(TextOfPart, frozen=True, tag="text"):
+    pass
 
 
 class OutputRefusal(Wire, frozen=True, tag="refusal"):
@@ -51,16 +53,12 @@ class OutputRefusal(Wire, frozen=True, tag="refusal"):
     refusal: str
 
 
-class SummaryText(Wire, frozen=True, tag="summary_text"):
-    rules = fields.PART
-
-    text: str
+class SummaryText(TextOfPart, frozen=True, tag="summary_text"):
+    pass
 
 
-class ReasoningText(Wire, frozen=True, tag="reasoning_text"):
-    rules = fields.PART
-
-    text: str
+class ReasoningText(TextOfPart, frozen=True, tag="reasoning_text"):
+    pass
 
 
 class InputImage(Wire, frozen=True, tag="input_image"):
@@ -114,18 +112,21 @@ class ReasoningItem(Wire, frozen=True, tag="reasoning"):
     status: Status | None = None
 
 
-class CallItem(Wire, frozen=True, tag="function_call"):
+class CallFields(Wire, frozen=True, kw_only=True):
     rules = fields.CALL
 
     call_id: CallId
     name: ToolName
+    namespace: ToolName | None = None
+    id: ItemId | None = None
+    status: Status | None = None
+
+
+class CallItem(CallFields, frozen=True, tag="function_call"):
     arguments: str
-    namespace: ToolName | None = None
-    id: ItemId | None = None
-    status: Status | None = None
 
 
-class CallOutputItem(Wire, frozen=True, tag="function_call_output"):
+class OutputFields(Wire, frozen=True):
     rules = fields.OUTPUT
 
     call_id: CallId
@@ -134,24 +135,16 @@ class CallOutputItem(Wire, frozen=True, tag="function_call_output"):
     status: Status | None = None
 
 
-class CustomCallItem(Wire, frozen=True, tag="custom_tool_call"):
-    rules = fields.CALL
+class CallOutputItem(OutputFields, frozen=True, tag="function_call_output"):
+    pass
 
-    call_id: CallId
-    name: ToolName
+
+class CustomCallItem(CallFields, frozen=True, tag="custom_tool_call"):
     input: str
-    namespace: ToolName | None = None
-    id: ItemId | None = None
-    status: Status | None = None
 
 
-class CustomOutputItem(Wire, frozen=True, tag="custom_tool_call_output"):
-    rules = fields.OUTPUT
-
-    call_id: CallId
-    output: str | Parts
-    id: ItemId | None = None
-    status: Status | None = None
+class CustomOutputItem(OutputFields, frozen=True, tag="custom_tool_call_output"):
+    pass
 
 
 class ReferenceItem(Wire, frozen=True, tag="item_reference"):
