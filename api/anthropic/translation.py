@@ -37,8 +37,8 @@ from api.anthropic.wire import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from api.openai.chat import TOOLS
 from api.openai.template_arguments import read_template_arguments
+from api.openai.tools import can_tell_tools
 from core.errors import RequestError
 from core.names import clean_name
 from core.requests import (
@@ -141,7 +141,7 @@ def list_dropped(body: CountRequest) -> Iterator[str]:
 
 def list_vain(body: CountRequest, wish: ReasoningWish, traits: Traits) -> Iterator[str]:
     """Fields that nothing comes of with a model of these traits. `wish`: what the request says of thinking."""
-    if traits.template is not None and body.tools and not TOOLS.search(traits.template):
+    if body.tools and not can_tell_tools(traits):
         yield "tools"
     if traits.voice is not None:
         yield from map(WISHES.__getitem__, traits.voice.list_ignored(wish))

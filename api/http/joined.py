@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -11,6 +12,9 @@ from msgspec.structs import replace
 from api.http.live import EventStream
 from core.errors import BenchtopError, Cancelled, QueueFull
 from core.events import Event, Failed
+from core.requests import Generation
+from core.serving.host import Traits
+from core.serving.intake import RequestIntake
 
 MOST_RUNNING_REQUESTS: Final = 16
 """Requests of one list that wait or run; the others have no seat in the model's queue yet, which others need too."""
@@ -20,19 +24,20 @@ RETRY_SECONDS: Final = 0.5
 Begin = Callable[[], Coroutine[object, object, EventStream]]
 
 
-async def submit_all(begins: Sequence[Begin], choices: int) -> EventStream:
-    """Submit all requests of an answer, each of so many `choices`; returns when the first of them has its model.
+async def submit_all(
+    intake: RequestIntake,
+    generations: Sequence[Generation],
+    *,
+    called: Callable[[str], None],
+    meets: Callable[[Traits], None],
+) -> EventStream:
+    """Submit all requests of an answer, each of as many choices; returns when the first of them has its model.
 
-    Raises as that one's submission does.
+    The first one's id is the answer's. Raises as that one's submission does.
     """
-    first = await begins[0]()
-    if len(begins) == 1:
-        return first
-
-    async def get_first() -> EventStream:
-        return first
-
-    return JoinedStream([get_first, *begins[1:]], choices)
+    first, *others = generations
+    stream = await intake.submit(first, called=called, meets=meets)
+    return JoinedStream(stream, [partial(intake.submit, each) for each in others], first.n) if others else stream
 
 
 class JoinedStream:
@@ -41,19 +46,22 @@ class JoinedStream:
     A request that fails ends all of them. Belongs to one event loop.
     """
 
-    def __init__(self, begins: Sequence[Begin], choices: int) -> None:
-        """`begins` submit the requests, in order, each with so many `choices`."""
-        self._begins = begins
+    def __init__(self, first: EventStream, others: Sequence[Begin], choices: int) -> None:
+        """`others` submit the requests that follow the `first`, in order; each has so many `choices`."""
+        self._others = others
         self._choices = choices
         self._seats = asyncio.Semaphore(MOST_RUNNING_REQUESTS)
-        self._streams: list[EventStream] = []
+        self._streams = {0: first}
+        """Of requests that have a seat and are not over, by their numbers."""
         self._admitted = asyncio.Event()
         self._ready = asyncio.Event()
         self._events: list[Event] = []
-        self._left = len(begins)
-        self._error: BenchtopError | None = None
-        self._cancelled = False
-        self._tasks = [asyncio.create_task(self._serve(number)) for number in range(len(begins))]
+        self._error: BaseException | None = None
+        """The first that came; it is the answer's."""
+        self._tasks = [asyncio.create_task(self._serve(number)) for number in range(1 + len(others))]
+        self._left = len(self._tasks)
+        for task in self._tasks:
+            task.add_done_callback(self._end)
 
     async def admitted(self) -> None:
         """Returns when one of the requests has left the queue. Raises what ended one before that."""
@@ -75,50 +83,40 @@ class JoinedStream:
                 batch, self._events = self._events, []
                 if batch:
                     yield batch
+            if self._error is not None and not isinstance(self._error, BenchtopError):
+                raise self._error
         finally:
             if self._left:
                 self.cancel()
 
     def cancel(self) -> None:
-        self._cancelled = True
-        for stream in tuple(self._streams):
-            stream.cancel()
-        if not self._streams:
-            for task in self._tasks:
+        """End those that run, and those that wait for a seat or for their model."""
+        for number, task in enumerate(self._tasks):
+            stream = self._streams.get(number)
+            if stream is None:
                 task.cancel()
+            else:
+                stream.cancel()
 
     async def _serve(self, number: int) -> None:
         """One request, from its seat to its end."""
-        try:
-            async with self._seats:
-                if self._cancelled or self._error is not None:
-                    return
-                stream = await self._begin(number)
-                self._streams.append(stream)
-                try:
-                    if self._cancelled or self._error is not None:
-                        stream.cancel()
-                    await stream.admitted()
-                    self._admitted.set()
-                    async for batch in stream:
-                        self._take([self._renumber(event, number) for event in batch])
-                finally:
-                    self._streams.remove(stream)
-        except BenchtopError as error:
-            self._fail(error)
-        except asyncio.CancelledError:
-            # The client left, or the server ends, while the request waited for its seat or its model.
-            self._fail(Cancelled())
-        finally:
-            self._left -= 1
-            self._admitted.set()
-            self._ready.set()
+        async with self._seats:
+            if number not in self._streams:
+                self._streams[number] = await self._begin(self._others[number - 1])
+            stream = self._streams[number]
+            try:
+                await stream.admitted()
+                self._admitted.set()
+                async for batch in stream:
+                    self._take([self._renumber(event, number) for event in batch])
+            finally:
+                del self._streams[number]
 
-    async def _begin(self, number: int) -> EventStream:
+    async def _begin(self, submit: Begin) -> EventStream:
         """Waits for a seat in the queue as long as others of the list run, which will give theirs back."""
         while True:
             try:
-                return await self._begins[number]()
+                return await submit()
             except QueueFull:
                 if not self._streams:
                     raise
@@ -139,13 +137,20 @@ class JoinedStream:
         self._events += events
         self._ready.set()
 
-    def _fail(self, error: BenchtopError) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._left -= 1
+        # One is cancelled when the client leaves, or the server ends, while it waits for its seat or its model.
+        error = Cancelled() if task.cancelled() else task.exception()
+        if error is not None:
+            self._fail(error)
+        self._admitted.set()
+        self._ready.set()
+
+    def _fail(self, error: BaseException) -> None:
         """The first failure is told, and ends the others."""
         if self._error is not None:
             return
         self._error = error
-        if self._admitted.is_set():
+        if self._admitted.is_set() and isinstance(error, BenchtopError):
             self._events.append(Failed(error))
-        for stream in tuple(self._streams):
-            stream.cancel()
-        self._ready.set()
+        self.cancel()

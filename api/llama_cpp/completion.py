@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from operator import setitem
 from typing import Final
 
 from litestar import Request, post
@@ -31,22 +34,12 @@ from api.llama_cpp.wire import (
     Piece,
 )
 from api.llama_cpp.writer import NativeDialect
-from api.openai.completions import list_begins, read_echo
-from api.openai.completions_wire import MOST_PROMPTS
-from api.openai.constraints import read_constraint
-from api.openai.generation_fields import (
-    list_dropped_common,
-    list_vain_common,
-    read_limit,
-    read_priority,
-    read_sampling,
-    read_stop,
-    refuse_unsupported_common,
-)
+from api.openai.generation_fields import list_dropped_fields, list_vain_fields, translate_fields
+from api.openai.prompts import check_number, read_text
 from core.errors import RequestError
-from core.names import clean_name
 from core.requests import Generation, Infill, Prompt, RawText, RawTokens
 from core.serving.host import Traits
+from core.serving.routing import estimate_tokens
 from core.snapshots import ModelKind
 from core.workbench import Workbench
 
@@ -82,30 +75,29 @@ def build_native_routes(
     ) -> ASGIApp:
         """`names`: what the request's own fields are called that hold what errors call otherwise."""
         body = asked.body
-        refuse_unsupported_common(body)
         generation = _translate(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
         model = generation.model or workbench.requests.choose_model(ModelKind.CHAT)
-        generation = workbench.requests.route(replace(generation, model=model))
-        generations = [generation] * len(prompts)
+        wanted = [replace(generation, model=model, prompt=_sketch(each)) for each in prompts]
+        with _name_fields(names):
+            # One model answers them all.
+            routed = workbench.requests.route(max(wanted, key=estimate_tokens))
         texts = [""] * len(prompts)
-        ignored = [*asked.ignored, *list_dropped_common(body)]
-        dialect = NativeDialect(body, generations, texts)
+        ignored = [*asked.ignored, *list_dropped_fields(body)]
+        dialect = NativeDialect(body, routed, texts)
 
         def meet(traits: Traits) -> None:
             dialect.sampling = traits.sampling
-            ignored.extend(list_vain_common(body, traits))
+            ignored.extend(list_vain_fields(body, traits))
 
         def headers() -> Headers:
-            return *build_route_headers(generation), *tell_ignored(ignored)
+            return *build_route_headers(routed), *tell_ignored(ignored)
 
         async def begin() -> EventStream:
-            read = [replace(generation, prompt=await _resolve(workbench, generation.model, each)) for each in prompts]
-            texts[:] = [await read_echo(workbench, each) for each in read]
-            try:
-                return await submit_all(list(list_begins(workbench, read, state, meet)), generation.n)
-            except RequestError as error:
-                error.field = names.get(error.field or "", error.field)
-                raise
+            with _name_fields(names):
+                read = [replace(routed, prompt=await _resolve(workbench, routed.model, each)) for each in prompts]
+                texts[:] = [await read_text(workbench.requests, each) for each in read]
+                called = partial(setitem, state, "request_id")
+                return await submit_all(workbench.requests, read, called=called, meets=meet)
 
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
@@ -135,6 +127,23 @@ def build_native_routes(
     return [create_native_completion, create_infill]
 
 
+@contextmanager
+def _name_fields(names: Mapping[str, str]) -> Iterator[None]:
+    """An error inside names the request's own field."""
+    try:
+        yield
+    except RequestError as error:
+        error.field = names.get(error.field or "", error.field)
+        raise
+
+
+def _sketch(prompt: Prompt | MixedPrompt) -> Prompt:
+    """What a model is chosen by before there is one whose tokenizer could say more."""
+    if not isinstance(prompt, MixedPrompt):
+        return prompt
+    return RawText("".join(each for each in prompt.pieces if isinstance(each, str)))
+
+
 async def _resolve(workbench: Workbench, model: str, prompt: Prompt | MixedPrompt) -> Prompt:
     if not isinstance(prompt, MixedPrompt):
         return prompt
@@ -150,27 +159,9 @@ async def _resolve(workbench: Workbench, model: str, prompt: Prompt | MixedPromp
 
 def _translate(body: NativeFields, *, tenant: str, request_id: str) -> Generation:
     """All but the prompt. Raises RequestError, which names the field."""
-    limit = read_limit(body)
-    return Generation(
-        model=clean_name(body.model) if body.model else "",
-        prompt=RawText(""),
-        sampling=read_sampling(body, body.n_probs or None),
-        max_tokens=None if limit == -1 else limit,
-        stop=read_stop(body),
-        n=body.n or 1,
-        constraint=read_constraint(body),
-        ignore_eos=bool(body.ignore_eos),
-        cache=body.cache_prompt is not False,
-        cache_salt=body.cache_salt or None,
-        reproducible=bool(body.reproducible),
-        tell_prefill=bool(body.stream and body.return_progress),
-        tell_tokens=bool(body.stream or body.return_tokens),
-        # Each event of a stream tells the prompt's tokens.
-        tell_timings=bool(body.stream),
-        tenant=tenant,
-        priority=read_priority(body),
-        request_id=request_id,
-    )
+    generation = translate_fields(body, logprobs=body.n_probs or None, tenant=tenant, request_id=request_id)
+    # Each event of a stream tells the prompt's tokens.
+    return replace(generation, tell_tokens=bool(body.stream or body.return_tokens), tell_timings=bool(body.stream))
 
 
 def list_native_prompts(given: NativePrompt) -> list[Prompt | MixedPrompt]:
@@ -182,14 +173,11 @@ def list_native_prompts(given: NativePrompt) -> list[Prompt | MixedPrompt]:
         return [RawText(given)]
     if isinstance(given, BoxedPrompt):
         return [RawText(given.prompt_string)]
-    if not given:
-        raise RequestError("`prompt` is an empty list; send a text, token ids, or a list of them.", "prompt")
     plain = [each for each in given if isinstance(each, str | int)]
     if len(plain) == len(given) and any(isinstance(each, int) for each in plain):
         ids = [each for each in plain if isinstance(each, int)]
         return [RawTokens(tuple(ids)) if len(ids) == len(plain) else MixedPrompt(tuple(plain))]
-    if len(given) > MOST_PROMPTS:
-        raise RequestError(f"`prompt` has {len(given)} prompts, and {MOST_PROMPTS} are the most at once.", "prompt")
+    check_number(len(given), "prompt")
     return list(_each_prompt(given))
 
 

@@ -47,15 +47,15 @@ ENCODER = msgspec.json.Encoder()
 class NativeDialect:
     """Writes one request's events, or those of a list of prompts, whose replies are a list then."""
 
-    def __init__(self, body: NativeFields, generations: Sequence[Generation], prompts: Sequence[str]) -> None:
-        """`prompts`: the texts of those that `generations` have."""
+    def __init__(self, body: NativeFields, request: Generation, prompts: Sequence[str]) -> None:
+        """`request`: what all of them have beside their prompts; `prompts`: the texts of these."""
         self.over = False
         self.sampling = Sampling()
         """How tokens are drawn for what a request does not say; known once its model is."""
         self._body = body
-        self._generations = generations
+        self._request = request
         self._prompts = prompts
-        self._each = generations[0].n
+        self._each = request.n
         self._probabilities = bool(body.n_probs)
         self._running_timings = bool(body.timings_per_token)
         self._predicted: dict[int, int] = {}
@@ -63,7 +63,7 @@ class NativeDialect:
         self._newline: set[int] = set()
         """Choices whose text has a line feed."""
         self._evaluated: dict[int, int] = {}
-        self._left = len(generations) * self._each
+        self._left = len(prompts) * self._each
 
     def write(self, events: Sequence[Event]) -> bytes:
         out: list[bytes] = []
@@ -132,19 +132,18 @@ class NativeDialect:
         )
 
     def _completion(self, choice: ReplyChoice, end: Finished, *, newline: bool) -> NativeCompletion:
-        number = choice.index // self._each
         usage = end.usage
         return NativeCompletion(
             index=choice.index,
             content=choice.text,
             tokens=[],
-            model=self._generations[number].model,
+            model=self._request.model,
             tokens_predicted=usage.completion_tokens,
             tokens_evaluated=usage.prompt_tokens,
             generation_settings=build_settings(
-                self._generations[number], self.sampling, self._body.n_probs or 0, stream=bool(self._body.stream)
+                self._request, self.sampling, self._body.n_probs or 0, stream=bool(self._body.stream)
             ),
-            prompt=self._prompts[number],
+            prompt=self._prompts[choice.index // self._each],
             has_new_line=newline,
             stop_type=STOP_TYPES[end.reason],
             stopping_word=end.stop or "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from operator import setitem
@@ -22,17 +21,7 @@ from api.http.replies import Headers
 from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
 from api.openai.chat_writer import ChatDialect
-from api.openai.constraints import read_constraint
-from api.openai.generation_fields import (
-    is_timed,
-    list_dropped_common,
-    list_vain_common,
-    read_limit,
-    read_priority,
-    read_sampling,
-    read_stop,
-    refuse_unsupported_common,
-)
+from api.openai.generation_fields import list_dropped_fields, list_vain_fields, translate_fields
 from api.openai.messages import is_continued, read_messages
 from api.openai.reasoning_fields import (
     check_reasoning,
@@ -41,19 +30,15 @@ from api.openai.reasoning_fields import (
     read_reasoning,
 )
 from api.openai.template_arguments import read_template_arguments
-from api.openai.tools import ChosenTools, read_functions, read_tools
+from api.openai.tools import ChosenTools, can_tell_tools, read_functions, read_tools
 from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest
 from core.errors import RequestError
-from core.names import clean_name
 from core.requests import Conversation, Generation, Scalar
 from core.serving.host import Traits
 from core.snapshots import ModelKind
 from core.workbench import Workbench
 
 PATHS: Final = ("/v1/chat/completions", "/chat/completions")
-TOOLS: Final = re.compile(r"\b(?:tools|functions)\b")
-"""Found in every chat template that tells of tools."""
-
 BODY: Final = JsonBody(ChatRequest)
 
 
@@ -94,15 +79,15 @@ def build_chat_route(
 def list_dropped(body: ChatRequest) -> Iterator[str]:
     """Fields that nothing can come of, whatever the model."""
     yield from list_outdone_reasoning(body)
-    yield from list_dropped_common(body)
+    yield from list_dropped_fields(body)
 
 
 def list_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
     """Fields that nothing comes of with a model of these traits."""
-    if traits.template is not None and not TOOLS.search(traits.template):
+    if not can_tell_tools(traits):
         yield from (name for name in ("tools", "functions") if getattr(body, name))
     yield from list_vain_reasoning(body, traits)
-    yield from list_vain_common(body, traits)
+    yield from list_vain_fields(body, traits)
 
 
 def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = "") -> Generation:
@@ -110,34 +95,19 @@ def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = 
 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
     """
-    refuse_unsupported_common(body)
-    limit = read_limit(body)
+    generation = translate_fields(body, logprobs=_count_logprobs(body), tenant=tenant, request_id=request_id)
     chosen = _read_tools(body)
-    return Generation(
-        model=clean_name(body.model) if body.model else "",
+    return replace(
+        generation,
         prompt=Conversation(
             messages=read_messages(body.messages),
             template_arguments=_template_arguments(body),
             tools=chosen.tools,
             continued=_is_continued(body),
         ),
-        sampling=read_sampling(body, _count_logprobs(body)),
-        max_tokens=None if limit == -1 else limit,
-        stop=read_stop(body),
-        n=body.n or 1,
-        constraint=read_constraint(body),
         tool_choice=chosen.choice,
         parallel_calls=body.parallel_tool_calls is not False and not body.functions,
         reasoning=read_reasoning(body),
-        ignore_eos=bool(body.ignore_eos),
-        cache=body.cache_prompt is not False,
-        cache_salt=body.cache_salt or None,
-        reproducible=bool(body.reproducible),
-        tell_prefill=bool(body.stream and body.return_progress),
-        tell_timings=is_timed(body),
-        tenant=tenant,
-        priority=read_priority(body),
-        request_id=request_id,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -10,8 +10,6 @@ from api.openai import fields
 from api.openai.generation_fields import GenerationFields
 from api.openai.wire import WireProgress, WireTimings, WireUsage
 
-MOST_PROMPTS: Final = 1024
-"""Prompts of one request."""
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Tokens = Annotated[list[TokenId], Meta(max_length=4_000_000)]
 PromptValue = str | Annotated[list[str | TokenId | Tokens], Meta(max_length=4_000_000)]

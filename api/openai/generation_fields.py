@@ -11,9 +11,10 @@ from msgspec import Meta
 from api.http.field_rules import Json
 from api.http.settle import Wire
 from api.openai import fields
-from api.openai.constraints import NEUTRAL, ConstraintFields
+from api.openai.constraints import NEUTRAL, ConstraintFields, read_constraint
 from core.errors import RequestError
-from core.requests import Priority, SamplingWish
+from core.names import clean_name
+from core.requests import Generation, Priority, RawText, SamplingWish
 from core.serving.host import Traits
 
 Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
@@ -98,6 +99,36 @@ class GenerationFields(ConstraintFields, frozen=True):
     """Zero, or together with `ignore_eos`, under which no answer ends early."""
 
 
+def translate_fields(
+    body: GenerationFields, *, logprobs: int | None, limit: int | None = None, tenant: str, request_id: str
+) -> Generation:
+    """The canonical request but for its prompt. Raises RequestError, which names the field, for what cannot be done.
+
+    `logprobs`: as `Sampling` has it; `limit`: new tokens where the request does not say how many. The model is empty
+    where the request names none. Raises ModelNotFound for a name of blanks alone.
+    """
+    refuse_unsupported_fields(body)
+    said = limit if (given := read_limit(body)) is None else given
+    return Generation(
+        model=clean_name(body.model) if body.model else "",
+        prompt=RawText(""),
+        sampling=read_sampling(body, logprobs),
+        max_tokens=None if said == -1 else said,
+        stop=read_stop(body),
+        n=body.n or 1,
+        constraint=read_constraint(body),
+        ignore_eos=bool(body.ignore_eos),
+        cache=body.cache_prompt is not False,
+        cache_salt=body.cache_salt or None,
+        reproducible=bool(body.reproducible),
+        tell_prefill=bool(body.stream and body.return_progress),
+        tell_timings=is_timed(body),
+        tenant=tenant,
+        priority=read_priority(body),
+        request_id=request_id,
+    )
+
+
 def read_stop(body: GenerationFields) -> tuple[str, ...]:
     """An empty text stands everywhere, and so marks nothing."""
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
@@ -160,7 +191,7 @@ def is_timed(body: GenerationFields) -> bool:
     return bool(body.stream and (body.timings_per_token or (options and options.continuous_usage_stats)))
 
 
-def list_dropped_common(body: GenerationFields) -> Iterator[str]:
+def list_dropped_fields(body: GenerationFields) -> Iterator[str]:
     """Fields of these that nothing can come of, whatever the model."""
     if body.service_tier and body.service_tier not in TIERS:
         yield "service_tier"
@@ -169,7 +200,7 @@ def list_dropped_common(body: GenerationFields) -> Iterator[str]:
         yield "n_predict"
 
 
-def list_vain_common(body: GenerationFields, traits: Traits) -> Iterator[str]:
+def list_vain_fields(body: GenerationFields, traits: Traits) -> Iterator[str]:
     """Fields of these that nothing comes of with a model of these traits."""
     biases = read_biases(body.logit_bias or {})
     if traits.vocabulary is not None and any(token >= traits.vocabulary for token, _ in biases):
@@ -178,7 +209,7 @@ def list_vain_common(body: GenerationFields, traits: Traits) -> Iterator[str]:
         yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
 
 
-def refuse_unsupported_common(body: GenerationFields) -> None:
+def refuse_unsupported_fields(body: GenerationFields) -> None:
     """Raises RequestError for values that nothing here can do."""
     if body.best_of is not None and body.best_of not in (0, 1, body.n or 1):
         raise build_unsupported("best_of", "choosing the best of more answers than are asked for")

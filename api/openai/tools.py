@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -19,7 +20,10 @@ from api.openai.tools_wire import (
 )
 from core.errors import RequestError
 from core.requests import Calling, CallOf, Tool, ToolChoice
+from core.serving.host import Traits
 
+_TOLD: Final = re.compile(r"\b(?:tools|functions)\b")
+"""Found in every chat template that tells of tools."""
 NO_PARAMETERS: Final = '{"type":"object","properties":{}}'
 WORDS: Final[Mapping[str, Calling]] = {
     "": Calling.AUTO,
@@ -36,6 +40,11 @@ class ChosenTools(Struct, frozen=True):
 
     tools: tuple[Tool, ...] = ()
     choice: ToolChoice = Calling.AUTO
+
+
+def can_tell_tools(traits: Traits) -> bool:
+    """Whether the model's chat template may tell it of tools."""
+    return traits.template is None or bool(_TOLD.search(traits.template))
 
 
 def read_tools(tools: Sequence[WireTool], choice: Choice | None) -> ChosenTools:

@@ -65,6 +65,20 @@ async def test_only_models_that_write_answer_for_auto(shelf: Served) -> None:
         assert answer.headers["x-benchtop-model"] == "talks"
 
 
+async def test_auto_goes_by_the_longest_prompt_of_llama_cpps_requests_too(shelf: Served) -> None:
+    long = "a" * 3000
+    asked: list[tuple[str, dict[str, object], str]] = [
+        ("/completion", {"prompt": ["Hi", long]}, "prompt"),
+        ("/infill", {"input_prefix": long, "input_suffix": ""}, "input_prefix"),
+    ]
+    for path, fields, named in asked:
+        answer = await shelf.http.post(path, json={"model": "auto", "n_predict": 4} | fields)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, named)
+        assert "the largest context there is holds 512" in answer.json()["error"]["message"]
+    answer = await shelf.http.post("/completion", json={"model": "auto", "n_predict": 4, "prompt": ["Hi", "Ho"]})
+    assert (answer.status_code, answer.headers["x-benchtop-model"]) == (200, "talks")
+
+
 async def test_a_name_too_long_for_a_path_is_an_unknown_model(shelf: Served) -> None:
     answer = await shelf.chat(**chat_body(model="a" * 300))
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

@@ -10,18 +10,17 @@ import msgspec
 from msgspec import Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from api.openai.chat import TOOLS
 from api.openai.constraints import read_constraint
 from api.openai.generation_fields import (
     LIMITS,
     TIERS,
-    list_dropped_common,
-    list_vain_common,
+    list_dropped_fields,
+    list_vain_fields,
     read_limit,
     read_priority,
     read_sampling,
     read_stop,
-    refuse_unsupported_common,
+    refuse_unsupported_fields,
 )
 from api.openai.reasoning_fields import list_outdone_reasoning, list_vain_reasoning, read_reasoning
 from api.openai.responses import fields
@@ -29,6 +28,7 @@ from api.openai.responses.items import ReadItems, build_messages, make_id, read_
 from api.openai.responses.resource import ENCODER, ReasoningEcho, ResponseResource, TextEcho
 from api.openai.responses.tools import ReadTools, read_tools
 from api.openai.responses.wire import EffortWish, InputItem, ResponseRequest, TextFormat
+from api.openai.tools import can_tell_tools
 from core.errors import RequestError
 from core.names import clean_name
 from core.requests import (
@@ -70,14 +70,14 @@ def read_request(body: ResponseRequest, ignored: Sequence[str] = ()) -> ReadRequ
     if body.n not in (None, 1):
         raise RequestError("There is one answer to a request for a response; send it again for another.", "n")
     _check_limit(body)
-    refuse_unsupported_common(body)
+    refuse_unsupported_fields(body)
     items, tools = read_items(body.input), read_tools(body.tools or (), body.tool_choice)
     dropped = (*ignored, *items.ignored, *tools.ignored, *_list_dropped(body))
     return ReadRequest(body, items, tools, _constraint(body), tuple(dict.fromkeys(dropped)))
 
 
 def _list_dropped(body: ResponseRequest) -> Iterator[str]:
-    yield from list_dropped_common(body)
+    yield from list_dropped_fields(body)
     yield from list_outdone_reasoning(body)
     yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
     if body.max_tool_calls is not None:
@@ -173,9 +173,9 @@ def find_summary(body: ResponseRequest) -> str | None:
 
 def list_vain(body: ResponseRequest, traits: Traits) -> Iterator[str]:
     """Fields that nothing comes of with a model of these traits."""
-    yield from list_vain_common(body, traits)
+    yield from list_vain_fields(body, traits)
     yield from list_vain_reasoning(body, traits)
-    if body.tools and traits.template is not None and not TOOLS.search(traits.template):
+    if body.tools and not can_tell_tools(traits):
         yield "tools"
 
 
