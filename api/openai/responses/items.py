@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from api.http.settle import JsonBody, SettledBody, Wire
@@ -251,10 +251,14 @@ def list_item(item: InputItem) -> ListedItem:
                 content=[ThoughtPart(part.text) for part in thoughts or ()],
                 status="completed",
             )
-        case CallItem(call_id=call, name=name, arguments=arguments):
-            return FunctionCallItem(id=known, call_id=call, name=name, arguments=arguments, status="completed")
-        case CustomCallItem(call_id=call, name=name, input=text):
-            return CustomToolCallItem(id=known, call_id=call, name=name, input=text, status="completed")
+        case CallItem(call_id=call, name=name, namespace=space, arguments=arguments):
+            return FunctionCallItem(
+                id=known, call_id=call, name=name, namespace=space or UNSET, arguments=arguments, status="completed"
+            )
+        case CustomCallItem(call_id=call, name=name, namespace=space, input=text):
+            return CustomToolCallItem(
+                id=known, call_id=call, name=name, namespace=space or UNSET, input=text, status="completed"
+            )
         case CallOutputItem(call_id=call, output=output):
             return FunctionResultItem(id=known, call_id=call, output=_join_parts(output))
         case CustomOutputItem(call_id=call, output=output):

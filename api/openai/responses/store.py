@@ -60,7 +60,8 @@ class ResponseStore:
         self._most = most
         self._most_bytes = most_bytes
         self._listed: OrderedDict[tuple[str, str], StoredResponse] = OrderedDict()
-        self._items: dict[tuple[str, str], InputItem] = {}
+        self._items: dict[tuple[str, str], tuple[StoredResponse, InputItem]] = {}
+        """Each with the response that brought it last: clients send items again under the ids that they have."""
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -85,7 +86,7 @@ class ResponseStore:
 
     def _index(self, owner: str, response: StoredResponse) -> None:
         for item in _own_items(response):
-            self._items[owner, item.id or ""] = item
+            self._items[owner, item.id or ""] = response, item
 
     def _make_room(self) -> None:
         while self._listed and (len(self._listed) > self._most or self.bytes > self._most_bytes):
@@ -116,7 +117,7 @@ class ResponseStore:
         """Raises RequestError, which names `path`."""
         for owner in owners:
             if (found := self._items.get((owner, item_id))) is not None:
-                return found
+                return found[1]
         raise RequestError(f"There is no item {item_id[:128]!r} in the responses that are stored; send the item.", path)
 
     def delete(self, owner: str, response_id: str) -> StoredResponse:
@@ -135,7 +136,9 @@ class ResponseStore:
         if response is None:
             return
         for item in _own_items(response):
-            self._items.pop((place[0], item.id or ""), None)
+            named = place[0], item.id or ""
+            if (found := self._items.get(named)) is not None and found[0] is response:
+                del self._items[named]
         self._release(response)
         response.leaves()
 

@@ -77,6 +77,18 @@ def test_what_is_larger_than_the_store_is_not_kept() -> None:
     assert (len(store), store.bytes) == (0, 0)
 
 
+def test_an_item_that_was_sent_again_is_found_when_the_response_that_first_brought_it_has_left() -> None:
+    store = ResponseStore()
+    first, second = stored("a", "A"), stored("a", "B")
+    store.keep("k", first)
+    store.keep("k", second)
+    store.delete("k", first.resource.id)
+    assert store.find_item(("k",), "msg_a", "input[0].id") is second.items[0]
+    store.delete("k", second.resource.id)
+    with pytest.raises(RequestError):
+        store.find_item(("k",), "msg_a", "input[0].id")
+
+
 def test_only_its_owner_finds_a_response_or_its_items() -> None:
     store = ResponseStore()
     one = stored("a", "A")

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
-from api.openai.responses.items import keep_output
+from api.openai.responses.items import keep_output, list_item
 from api.openai.responses.resource import (
+    CustomToolCallItem,
     FunctionCallItem,
     OutputItem,
     OutputTextPart,
@@ -19,7 +21,7 @@ from api.openai.responses.resource import (
 from api.openai.responses.sealing import seal_thought
 from api.openai.responses.service import BODY
 from api.openai.responses.translation import build_draft, read_request, translate_response
-from api.openai.responses.wire import InputItem, ReferenceItem
+from api.openai.responses.wire import CallItem, CustomCallItem, InputItem, ReferenceItem
 from core.errors import RequestError
 from core.requests import (
     Calling,
@@ -267,3 +269,17 @@ def test_a_response_repeats_its_tools_with_all_their_fields() -> None:
     ).body
     tools = json.loads(bytes(build_draft(read_request(body), "m").tools))
     assert tools == [{"type": "function", "name": "a", "description": None, "parameters": None, "strict": None}]
+
+
+def test_a_call_is_listed_with_the_namespace_that_it_came_with() -> None:
+    calls = (
+        CallItem(call_id="c", name="read", arguments="{}", namespace="files", id="fc_1"),
+        CustomCallItem(call_id="c", name="patch", input="x", namespace="files", id="ctc_1"),
+    )
+    for call in calls:
+        listed = list_item(call)
+        assert isinstance(listed, FunctionCallItem | CustomToolCallItem)
+        assert listed.namespace == "files"
+    plain = list_item(CallItem(call_id="c", name="read", arguments="{}"))
+    assert isinstance(plain, FunctionCallItem)
+    assert plain.namespace is UNSET
