@@ -25,7 +25,6 @@ from api.openai.responses.resource import (
     ThoughtItem,
     ThoughtPart,
 )
-from api.openai.responses.sealing import open_thought
 from api.openai.responses.tools import name_custom_input, name_model_tool
 from api.openai.responses.wire import (
     CallItem,
@@ -44,6 +43,7 @@ from api.openai.responses.wire import (
     SummaryText,
     TextOfPart,
 )
+from api.sealing import open_thought
 from core.errors import RequestError
 from core.requests import Message, Role, TextPart, ToolCall
 

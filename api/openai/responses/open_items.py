@@ -33,8 +33,8 @@ from api.openai.responses.resource import (
     ThoughtPart,
     TokenLogprobs,
 )
-from api.openai.responses.sealing import seal_thought
 from api.openai.responses.tools import KnownTool, ToolKind, read_custom_input
+from api.sealing import seal_thought
 from core.events import TokenLogprob
 
 LEAST_LOGPROB = -9999.0

@@ -107,7 +107,7 @@ class ReasoningItem(Wire, frozen=True, tag="reasoning"):
     summary: Annotated[list[SummaryText], Meta(max_length=4096)] = []
     content: Annotated[list[ReasoningText | PlainText], Meta(max_length=4096)] | None = None
     encrypted_content: str | None = None
-    """Of this server's making, see `api.openai.responses.sealing`; another's cannot be read, and is left out."""
+    """Of this server's making, see `api.sealing`; another's cannot be read, and is left out."""
     id: ItemId | None = None
     status: Status | None = None
 

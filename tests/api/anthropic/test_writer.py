@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.anthropic.thoughts import SIGNATURE, read_thought, sign_thought
+from api.anthropic.thoughts import read_thought, sign_thought
 from api.anthropic.wire import ThinkingBlock
 from api.anthropic.writer import MessagesDialect
+from api.sealing import MARK
 from core.errors import EngineFailed, QueueFull
 from core.events import (
     CallArguments,
@@ -99,7 +100,7 @@ ANSWER: list[Event] = [
 def test_thoughts_text_and_calls_are_blocks_in_their_order() -> None:
     events, reply = told(ANSWER)
     assert reply["content"] == [
-        {"type": "thinking", "thinking": "Let me see.", "signature": SIGNATURE},
+        {"type": "thinking", "thinking": "Let me see.", "signature": MARK},
         {"type": "text", "text": "It is here:"},
         {"type": "tool_use", "id": "toolu_0", "name": "read", "input": {"path": "a"}},
         {"type": "tool_use", "id": "toolu_1", "name": "now", "input": {}},
@@ -158,7 +159,7 @@ def test_a_thought_that_is_omitted_comes_back_in_its_signature() -> None:
     assert read_thought(ThinkingBlock(thinking="", signature=block["signature"])) == "Let me see."
 
 
-@pytest.mark.parametrize("signature", [None, "", "EqQBCkYIBxgC", f"{SIGNATURE}!!", f"{SIGNATURE}/w=="])
+@pytest.mark.parametrize("signature", [None, "", "EqQBCkYIBxgC", f"{MARK}!!", f"{MARK}/w=="])
 def test_a_thought_that_another_service_has_sealed_is_none(signature: str | None) -> None:
     assert read_thought(ThinkingBlock(thinking="", signature=signature)) == ""
     assert read_thought(ThinkingBlock(thinking="Aha.", signature=signature)) == "Aha."

@@ -18,10 +18,10 @@ from api.openai.responses.resource import (
     ThoughtItem,
     ThoughtPart,
 )
-from api.openai.responses.sealing import seal_thought
 from api.openai.responses.service import BODY
 from api.openai.responses.translation import build_draft, read_request, translate_response
 from api.openai.responses.wire import CallItem, CustomCallItem, InputItem, ReferenceItem
+from api.sealing import seal_thought
 from core.errors import RequestError
 from core.requests import (
     Calling,

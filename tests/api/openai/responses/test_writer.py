@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.openai.responses.frames import MESSAGES, SERVER_SENT, Framing, frame_lane
-from api.openai.responses.sealing import open_thought, seal_thought
 from api.openai.responses.service import BODY
 from api.openai.responses.tools import name_custom_input
 from api.openai.responses.translation import build_draft, read_request
 from api.openai.responses.writer import ResponseDialect, ResponseWriter, WantedDetails
+from api.sealing import open_thought
 from core.errors import Cancelled, ContextExceeded, EngineError
 from core.events import (
     CallArguments,
@@ -189,9 +189,3 @@ def test_any_text_arrives_as_it_was_written(thought: str, texts: list[str]) -> N
     events = written([ReasoningDelta(0, safe[0]), *(TextDelta(0, text) for text in safe[1:]), end()])
     assert text_of(events, "reasoning_text") == safe[0]
     assert text_of(events) == "".join(safe[1:])
-    assert open_thought(seal_thought(safe[0])) == safe[0]
-
-
-@pytest.mark.parametrize("sealed", ["", "gAAAA", "benchtop1:%%", "benchtop1:/w=="])
-def test_a_thought_that_was_sealed_elsewhere_is_none(sealed: str) -> None:
-    assert open_thought(sealed) == ""

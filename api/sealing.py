@@ -1,6 +1,6 @@
 """Thoughts as clients carry them from one request to the next where nothing is stored here.
 
-OpenAI encrypts them, to be read by nobody else. Here they are the user's own, so they are wrapped, not hidden: what
+Vendors encrypt them, to be read by nobody else. Here they are the user's own, so they are wrapped, not hidden: what
 matters is that they come back whole, and that what another server has sealed is told apart.
 """
 
