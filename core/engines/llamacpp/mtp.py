@@ -236,9 +236,10 @@ class MtpHeads:
         start = self._unknown.nbytes
         if len(data) <= start:
             return
-        state = (ctypes.c_uint8 * (len(data) - start)).from_buffer_copy(data, start)
-        if native.llama_state_seq_set_data(self._context, state, len(state), sequence):
-            line.before = np.frombuffer(data[:start], np.float32)
+        # llama.cpp only reads them, and `data` outlives the call.
+        state = np.frombuffer(data, np.uint8, offset=start).ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        if native.llama_state_seq_set_data(self._context, state, len(data) - start, sequence):
+            line.before = np.frombuffer(data, np.float32, self._width).copy()
 
     def set_threads(self, decode: int, batch: int) -> None:
         native.llama_set_n_threads(self._context, decode, batch)

@@ -72,7 +72,11 @@ class PredictingLlamaModel(LlamaModel):
         if magic != AHEAD_MAGIC or size > len(data) - begin:
             raise EngineError("The saved state is not one of llama.cpp's sequences with heads.")
         sequence = super()._restore_from(data, begin + size, sampling, history)
-        self._heads.restore(sequence, self._sequences[sequence].length, data[begin : begin + size])
+        try:
+            self._heads.restore(sequence, self._sequences[sequence].length, data[begin : begin + size])
+        except MemoryError:
+            self.close(sequence)
+            raise
         return sequence
 
     def set_threads(self, decode: int, batch: int) -> None:

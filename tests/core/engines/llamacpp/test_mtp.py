@@ -175,6 +175,21 @@ def test_a_state_of_a_model_without_heads_is_refused(both: Both) -> None:
             both.ahead.restore(foreign, GREEDY)
 
 
+def test_a_state_for_whose_heads_there_is_no_memory_leaves_no_sequence_open(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: object) -> None:
+        raise MemoryError
+
+    sequence, _ = read(both.ahead, PROMPT[:20])
+    data = both.ahead.save(sequence)
+    both.ahead.close(sequence)
+    monkeypatch.setattr(both.ahead._heads, "restore", run_out)
+    for _ in range(both.ahead.spec.sequences + 1):
+        with pytest.raises(MemoryError):
+            both.ahead.restore(data, GREEDY)
+
+
 def test_a_fork_guesses_as_the_sequence_it_came_from(erratic: PredictingLlamaModel) -> None:
     sequence, due = read(erratic, PROMPT)
     if isinstance(erratic, Marks):
