@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from core.decoding.runs import Occurrence, RunIndex
-from core.decoding.speculate import MOST_GUESSES, PROMPT_LOOKUP, GuessWish
+from core.decoding.speculate import FIRM_TOKENS, MOST_GUESSES, PROMPT_LOOKUP, GuessWish
 from core.decoding.text_pool import PooledRun, TextPool
 
 LEARNED_AT_ONCE_TOKENS = 8_192
 """In one step, of long prompts and of what is in the pool: streams wait for a few milliseconds at most."""
-FIRM_TOKENS = 8
-"""While a run of so many tokens goes on, no longer one is looked for."""
 LEAD_TOKENS = 8
 """Of the prompt's end that are kept with what was written behind it: how answers begin can be told from them."""
 

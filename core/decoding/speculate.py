@@ -26,7 +26,8 @@ NOTHING = "none"
 MOST_GUESSES = 31
 """For one sequence in one step: with the token due they are 32, to which the tiles of matrix kernels divide."""
 FIRM_TOKENS = 8
-"""Guesses that go by so many tokens are made while others rest."""
+"""A run so long is firm: while it goes on no longer one is looked for, and guesses that go by it are made while others
+rest."""
 SEARCH_SHARE = 0.005
 """Of the time, for which it is looked while guesses rest whether a text is copied: where a look takes a larger share of
 a step, there is none in each."""

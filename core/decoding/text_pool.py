@@ -154,12 +154,8 @@ class _Shelf:
         return end - begin
 
     def find(self, tail: Sequence[int], near: PooledRun | None) -> PooledRun | None:
-        begin, _ = (
-            self._spans.get(near.text, (BREAK_INTEGER, BREAK_INTEGER))
-            if near is not None
-            else (BREAK_INTEGER, BREAK_INTEGER)
-        )
-        after = begin + near.end if near is not None and begin >= 0 else -1
+        span = self._spans.get(near.text) if near is not None else None
+        after = span[0] + near.end if near is not None and span is not None else -1
         found = self._index.find(self._log, tail, after)
         if found is None:
             return None

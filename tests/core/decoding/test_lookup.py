@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.decoding.lookup import FIRM_TOKENS, LEAD_TOKENS, LEARNED_AT_ONCE_TOKENS, PromptLookup
+from core.decoding.lookup import LEAD_TOKENS, LEARNED_AT_ONCE_TOKENS, PromptLookup
 from core.decoding.runs import RUN_TOKENS
-from core.decoding.speculate import GuessWish
+from core.decoding.speculate import FIRM_TOKENS, GuessWish
 
 TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 FILE = list(range(100, 140))
