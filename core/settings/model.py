@@ -35,5 +35,8 @@ class ModelSettings(LoadSettings, frozen=True):
     ] = None
     draft: Annotated[
         str | None,
-        Meta(description="guess ahead: none, prompt-lookup, mtp, or a smaller model's name (prompt-lookup; mtp too)"),
+        Meta(
+            description="guess ahead: none, prompt-lookup, mtp (heads of the model), or a smaller model's name "
+            "(prompt-lookup and mtp)"
+        ),
     ] = None
