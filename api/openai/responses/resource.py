@@ -173,6 +173,8 @@ class ResponseResource(Struct, frozen=True, kw_only=True):
     user: str | None = None
     timings: WireTimings | UnsetType = UNSET
     """llama.cpp's, when the response has ended."""
+    ignored: list[str] | UnsetType = UNSET
+    """Names of what was dropped of the request, once its model is known: where no headers come that could tell it."""
 
 
 class DeletedResponse(Struct, frozen=True):

@@ -159,6 +159,8 @@ class ResponseService:
         def meet(traits: Traits) -> None:
             ignored.extend(list_vain(body, traits))
             writer.amend(partial(tell_sampling, wish=generation.sampling, base=traits.sampling))
+            if ignored and (client.connection or body.background):
+                writer.amend(partial(replace, ignored=list(dict.fromkeys(ignored))))
 
         async def begin() -> Stream:
             with rename_fields():

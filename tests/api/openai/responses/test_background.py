@@ -60,6 +60,12 @@ async def test_a_response_in_the_background_is_told_at_once_and_retrieved_when_i
     assert goes_on["status"] == "completed"
 
 
+async def test_what_was_dropped_of_a_request_stands_in_the_response_that_comes_later(echo: Served) -> None:
+    last = (await stream(echo, background=True, truncation="auto"))[-1]["response"]
+    assert last["ignored"] == ["truncation"]
+    assert "ignored" not in (await stream(echo, truncation="auto"))[-1]["response"]
+
+
 async def test_its_events_can_be_followed_from_any_number_also_when_it_has_ended(echo: Served) -> None:
     events = await stream(echo, background=True)
     assert kinds_of(events)[:3] == ["created", "queued", "in_progress"]

@@ -321,3 +321,9 @@ async def test_what_fails_unexpectedly_is_told_and_logged_whatever_its_kind(
     assert (told["status"], told["error"]["code"]) == (500, "internal")
     assert "no space" not in told["error"]["message"]
     assert "unexpected error" in caplog.text
+
+
+async def test_what_was_dropped_of_a_message_stands_in_its_response(echo: Served) -> None:
+    async with opened(echo) as socket:
+        assert (await turn(socket, truncation="auto"))["ignored"] == ["truncation"]
+        assert "ignored" not in await turn(socket)
