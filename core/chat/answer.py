@@ -157,12 +157,13 @@ class _ChoiceReader:
                 out.append(ReasoningDelta(self._index, event.text, event.tokens, self._counted(event.so_far)))
             return
         thought = unread.thinking
-        unread.push(event.text)
-        self._advance()
-        thought = thought or unread.thinking or any(isinstance(piece, ThoughtPiece) for piece in unread.pieces)
+        if unread.push(event.text):
+            self._advance()
+        kinds = {type(piece) for piece in unread.pieces}
+        thought = thought or unread.thinking or ThoughtPiece in kinds
         if thought:
             self._reasoned += event.tokens
-        said = any(isinstance(piece, WORDS) for piece in unread.pieces)
+        said = not kinds.isdisjoint(WORDS)
         if unread.dropped or (thought and not said):
             self._forget_words()
         unread.dropped = False

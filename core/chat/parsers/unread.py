@@ -80,15 +80,25 @@ class UnreadText:
         self.tidy = tidy
         self._thought_of = False
         """Whether some of the thought under way was told."""
+        self._more: tuple[MarkSet, Callable[[str], None]] | None = None
+        """While the parser waits amid words or a thought with nothing half read: what ends them, and where more of
+        them goes."""
         self._text = ""
         self._at = 0
         self._read: list[str] = []
         self._blanks: list[str] = []
         """The end of what is said or thought; told when something follows it."""
 
-    def push(self, text: str) -> None:
+    def push(self, text: str) -> bool:
+        """Whether the parser has something to read in what came; else it was more of the same, which was told."""
+        if self._more is not None and self._more[0].plain.search(text) is None:
+            marks, take = self._more
+            take(text)
+            self._await_more(marks, take)
+            return False
         self._text = self._text[self._at :] + text
         self._at = 0
+        return True
 
     def close(self, *, cut: bool) -> None:
         self.closed, self.cut = True, cut
@@ -178,10 +188,15 @@ class UnreadText:
                 return mark
             if self.closed:
                 return ""
-            if told and end == len(self._text) and not self._blanks and self._thought_of >= self.thinking:
-                self.plain = marks.tidy_plain if self.tidy or self.thinking else marks.plain
+            if told and end == len(self._text):
+                self._await_more(marks, take)
             yield
-            self.plain = None
+            self.plain = self._more = None
+
+    def _await_more(self, marks: MarkSet, take: Callable[[str], None]) -> None:
+        self._more = marks, take
+        held = self._blanks or self._thought_of < self.thinking
+        self.plain = None if held else marks.tidy_plain if self.tidy or self.thinking else marks.plain
 
     def more(self, characters: int) -> Reading[str]:
         """So many characters that come next, which are not read; fewer where the text ends."""
