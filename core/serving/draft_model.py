@@ -6,6 +6,8 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from enum import Enum
 
+from msgspec.structs import replace
+
 from core.contract.artifact import Artifact
 from core.contract.models import Model, PredictsAhead, TokenModel, Trims
 from core.contract.options import LoadOptions
@@ -92,10 +94,10 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
         if chosen is Simple.USUAL:
             return loaded
         note = f"Nothing is guessed ahead for it with {loaded.engine}: {why}."
-        return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, note), identity=loaded.identity)
+        return replace(loaded, notes=(*loaded.notes, note))
     if isinstance(chosen, Simple):
         proposer, notes = _simple_proposer(loaded.model, chosen)
-        return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, *notes), proposer, loaded.identity)
+        return replace(loaded, notes=(*loaded.notes, *notes), proposer=proposer)
     try:
         drafting = load(chosen, _options(loaded.model))
     except BaseException:
@@ -107,7 +109,7 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
         drafting.shutdown()
         loaded.shutdown()
         raise
-    return LoadedModel(loaded.model, loaded.engine, (*loaded.notes, *drafting.notes), drafter, loaded.identity)
+    return replace(loaded, notes=(*loaded.notes, *drafting.notes), proposer=drafter)
 
 
 def _simple_proposer(model: Model, chosen: Simple) -> tuple[Proposer, tuple[str, ...]]:

@@ -5,35 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from core.cache.identity import ModelIdentity
 from core.chat.parsers.response_schema import ResponseSchema
 from core.contract.models import Model
 from core.decoding.speculate import Proposer
 
 
-class LoadedModel:
-    """A model with what a user should know about how it came to run this way.
+class LoadedModel(Struct, eq=False):
+    """A model with what a user should know about how it came to run this way."""
 
-    `proposer` guesses what a model that decodes step by step will write; it is freed with the model. `identity` says
-    whose states are the model's own; None for a model whose states cannot be kept. `schema` is what its answers are
-    read by in place of its family's way.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        engine: str,
-        notes: tuple[str, ...] = (),
-        proposer: Proposer | None = None,
-        identity: ModelIdentity | None = None,
-        schema: ResponseSchema | None = None,
-    ) -> None:
-        self.model = model
-        self.engine = engine
-        self.notes = notes
-        self.proposer = proposer
-        self.identity = identity
-        self.schema = schema
+    model: Model
+    engine: str
+    notes: tuple[str, ...] = ()
+    proposer: Proposer | None = None
+    """What guesses what a model that decodes step by step will write; freed with the model."""
+    identity: ModelIdentity | None = None
+    """Whose its states are; None for a model whose states cannot be kept."""
+    schema: ResponseSchema | None = None
+    """What its answers are read by in place of its family's way."""
 
     @property
     def promised(self) -> int:

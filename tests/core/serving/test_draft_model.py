@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from core.chat.parsers.response_schema import ResponseSchema
 from core.engines.echo import ARTIFACT, EchoModel
 from core.errors import LoadFailed
 from core.guide import WEIGHTS
 from core.models.resolve import resolve_own
-from core.serving.draft_model import add_draft
+from core.serving.draft_model import Simple, Way, add_draft
 from core.serving.loaded import LoadedModel
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
@@ -123,3 +124,13 @@ def test_a_model_whose_draft_fails_is_freed(trouble: LoadFailed | None) -> None:
         add_draft(LoadedModel(large, "echo"), "large", ARTIFACT, load)
     assert large.freed
     assert small.freed is (trouble is None)
+
+
+@pytest.mark.parametrize("way", [Simple.USUAL, Simple.MTP, ARTIFACT])
+def test_whatever_guesses_for_a_model_its_answers_are_read_by_its_own_schema(way: Way) -> None:
+    schema = ResponseSchema('{"type": "object"}')
+    loaded = LoadedModel(EchoModel(), "echo", schema=schema)
+    drafted = add_draft(loaded, "guide", way, lambda *_: LoadedModel(EchoModel(), "echo"))
+    assert drafted.proposer is not None
+    assert drafted.schema is schema
+    drafted.shutdown()
