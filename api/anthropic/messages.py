@@ -35,7 +35,7 @@ from api.http.replies import Headers, add_headers
 from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
 from core.requests import Generation
-from core.serving.host import Traits
+from core.serving.ready import Traits
 from core.snapshots import ModelKind
 from core.workbench import Workbench
 

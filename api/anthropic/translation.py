@@ -58,7 +58,7 @@ from core.requests import (
     ToolCall,
     ToolChoice,
 )
-from core.serving.host import Traits
+from core.serving.ready import Traits
 
 BILLING: Final = "x-anthropic-billing-header:"
 """How a block of `system` begins that Claude Code addresses to the service. It differs with each request, so that no

@@ -38,7 +38,7 @@ from api.openai.generation_fields import list_dropped_fields, list_vain_fields, 
 from api.openai.prompts import check_number, read_text
 from core.errors import RequestError
 from core.requests import Generation, Infill, Prompt, RawText, RawTokens
-from core.serving.host import Traits
+from core.serving.ready import Traits
 from core.serving.routing import estimate_tokens
 from core.snapshots import ModelKind
 from core.workbench import Workbench

@@ -34,7 +34,7 @@ from api.openai.tools import ChosenTools, can_tell_tools, read_functions, read_t
 from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest
 from core.errors import RequestError
 from core.requests import Conversation, Generation, Scalar
-from core.serving.host import Traits
+from core.serving.ready import Traits
 from core.snapshots import ModelKind
 from core.workbench import Workbench
 

@@ -15,7 +15,7 @@ from api.openai.constraints import NEUTRAL, ConstraintFields, read_constraint
 from core.errors import RequestError
 from core.names import clean_name
 from core.requests import Generation, Priority, RawText, SamplingWish
-from core.serving.host import Traits
+from core.serving.ready import Traits
 
 Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
 """A number of tokens; -1 stands for any number, as llama-server has it."""

@@ -12,7 +12,7 @@ from api.openai import fields
 from api.openai.generation_fields import GenerationFields
 from core.errors import RequestError
 from core.requests import ReasoningWish, Scalar
-from core.serving.host import Traits
+from core.serving.ready import Traits
 
 Effort = Annotated[str, Meta(max_length=32)]
 Budget = Annotated[int, Meta(ge=-1, le=2**31 - 1)]

@@ -1,7 +1,7 @@
 """The kinds of models and of requests: which model answers which request, and the words that tell it.
 
-A new kind of model or request makes the type checker point at each `match` here, in `core.serving.host`, in the loops
-and in the trial runs.
+A new kind of model or request makes the type checker point at each `match` here, in `core.serving.ready` and `host`, in
+the loops and in the trial runs.
 """
 
 from __future__ import annotations

@@ -3,68 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, assert_never
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from core.cache.model_prefixes import ModelPrefixes
 from core.cache.store import PrefixStore
-from core.chat.answer import AnswerPlan, AnswerReader, plan_answer
-from core.chat.parsers.registry import choose_family
-from core.chat.parsers.response_schema import apply_schema
-from core.chat.voice import ChatVoice
-from core.contract.models import Embedder, Model, ModelSpec, StreamModel, TokenModel, Transcriber
+from core.chat.answer import AnswerReader
+from core.contract.models import Embedder, ModelSpec, StreamModel, TokenModel, Transcriber
 from core.decoding.masks.trials import FormTrials
-from core.errors import BenchtopError, LoadFailed, ModelNotReady, RequestError
+from core.errors import BenchtopError, LoadFailed, ModelNotReady
 from core.lanes import WorkLanes
-from core.requests import (
-    Constraint,
-    Embedding,
-    Generation,
-    JsonObject,
-    ReasoningWish,
-    ResolvedGeneration,
-    Sampling,
-    Transcription,
-)
-from core.serving.ability import Request, find_ability, find_kind, require_able
+from core.requests import ReasoningWish
+from core.serving.ability import Request, find_kind
 from core.serving.failures import explain_load_failure
-from core.serving.job import LoopJob
 from core.serving.loaded import LoadedModel, Loader
 from core.serving.loops.base import ModelLoop
-from core.serving.loops.embedder import EmbeddingLoop, EmbedJob
-from core.serving.loops.relay import Relayed, RelayLoop
+from core.serving.loops.embedder import EmbeddingLoop
+from core.serving.loops.relay import RelayLoop
 from core.serving.loops.scheduler import LoopModel, ServingLoop
-from core.serving.prompts import PromptReader, read_inputs
+from core.serving.prompts import PromptReader
 from core.serving.queue import AdmissionQueue
+from core.serving.ready import ReadyJob, ReadyModel, RequestDefaults, Traits
 from core.serving.sequence import RequestJob
 from core.serving.stream import Stream, post_call
 from core.settings.profile import SamplingDefaults
 from core.settings.schema import AnswerSettings
-from core.snapshots import ModelKind, ModelSnapshot, ModelState, RequestRow
+from core.snapshots import ModelSnapshot, ModelState, RequestRow
 from core.telemetry.log import get_logger
 
 JOIN_SECONDS = 30.0
 log = get_logger(__name__)
-
-
-class Traits(Struct, frozen=True):
-    """What decides which fields of a request can have an effect with a model."""
-
-    template: str | None
-    """The source of its chat template; None where it has none, and where a server elsewhere renders prompts."""
-    stepwise: bool
-    """Whether this workbench computes its prompts and draws its tokens."""
-    vocabulary: int | None
-    """Number of token ids; None where that is not known here."""
-    sampling: Sampling = Sampling()
-    """How tokens are drawn for requests that do not say it."""
-    voice: ChatVoice | None = None
-    """What its chat template lets one say; None where prompts are rendered elsewhere."""
 
 
 class Host:
@@ -93,12 +64,9 @@ class Host:
         prefixes are kept that the model's KV cache does not hold; `reuse`: whether any are reused; `prefill_share`: as
         `PrefillPace` has it."""
         self._prefill_share = prefill_share
-        self._answers = answers
-        self._reasoning = reasoning
+        self._defaults = RequestDefaults(sampling, answers, reasoning, reuse)
         self._store = store
-        self._reuse = reuse
         self.name = name
-        self._sampling = sampling
         self._lanes = lanes or WorkLanes()
         self._trials = trials or FormTrials()
         self._loader = loader
@@ -111,9 +79,7 @@ class Host:
         self._fault = ""
         """Why it is being loaded again, while it is."""
         self._error: BenchtopError | None = None
-        self._loaded: LoadedModel | None = None
-        self._reader: PromptReader | None = None
-        """None for a model that renders and tokenises its prompts by itself."""
+        self._current: ReadyModel | None = None
         self._serving: ModelLoop[Any] | None = None
         """None until the model is loaded."""
         self._ready = asyncio.Event()
@@ -135,52 +101,35 @@ class Host:
         return self._state
 
     @property
-    def spec(self) -> ModelSpec:
+    def _model(self) -> ReadyModel:
         """Raises ModelNotReady while there is none."""
-        return self._model.spec
+        if self._current is None:
+            raise ModelNotReady(self.name, f"The model {self.name} is still being loaded; ask again in a moment.")
+        return self._current
 
     @property
-    def _model(self) -> Model:
-        if self._loaded is None:
-            raise ModelNotReady(self.name, f"The model {self.name} is still being loaded; ask again in a moment.")
-        return self._loaded.model
+    def spec(self) -> ModelSpec:
+        """Raises ModelNotReady while there is no model."""
+        return self._model.spec
 
     @property
     def traits(self) -> Traits:
         """Raises ModelNotReady while there is no model."""
-        reader = self._reader
-        vocabulary = reader.vocabulary if reader is not None else None
-        voice = reader.voice if reader is not None else None
-        return Traits(self.spec.template, reader is not None, vocabulary, self._base_sampling, voice)
-
-    @property
-    def _base_sampling(self) -> Sampling:
-        return self._sampling.over(self.spec.sampling)
+        return self._model.traits
 
     @property
     def vocabulary(self) -> int:
-        """Number of token ids. Raises ModelNotReady while no model is there, RequestError where it is not known."""
-        kind = find_kind(self._model)
-        if kind is not ModelKind.CHAT:
-            raise RequestError(
-                f"The model {self.name} {find_ability(kind).does} and decodes no tokens; measure it with `tui bench`.",
-                "model",
-            )
-        if self._reader is None:
-            raise RequestError(
-                f"The model {self.name} cannot be measured: the engine {self.engine} does not tell its vocabulary.",
-                "model",
-            )
-        return self._reader.vocabulary
+        """Number of token ids. Raises ModelNotReady while there is no model, RequestError where it is not known."""
+        return self._model.vocabulary
 
     @property
     def context(self) -> int | None:
         """Tokens that one request may hold; None where that is not known."""
-        return self._loaded.model.spec.context or None if self._loaded else None
+        return self._current.spec.context or None if self._current else None
 
     @property
     def engine(self) -> str | None:
-        return self._loaded.engine if self._loaded else None
+        return self._current.engine if self._current else None
 
     def arrival(self) -> AbstractContextManager[None]:
         """Holds a seat in the queue for a request on its way to `submit`. Raises QueueFull when there is none."""
@@ -193,13 +142,13 @@ class Host:
         is within `arrival`; RequestError for what the model cannot take.
         """
         with nullcontext() if arrived else self._queue.arrival():
-            job, prompt_tokens, plan = await self._read(request)
-            loop = self._serving
+            made = await self._read(request)
+            job, plan, loop = made.job, made.plan, self._serving
             assert loop is not None
             reader = AnswerReader(plan, request.n, job.remarks.append, request.request_id) if plan is not None else None
             job.stream = Stream(
                 request.request_id,
-                prompt_tokens,
+                made.prompt_tokens,
                 request.n,
                 timeout=self._timeout,
                 withdraw=lambda: loop.withdraw(job),
@@ -209,18 +158,19 @@ class Host:
             loop.submit(job)
             return job.stream
 
-    async def _read(self, request: Request) -> tuple[LoopJob, int, AnswerPlan | None]:
-        """As `_job`, once the model is there. A prompt that was being read when the engine failed is read again."""
+    async def _read(self, request: Request) -> ReadyJob:
+        """As `ReadyModel.make_job`, once there is a model. A prompt that was being read when the engine failed is read
+        again."""
         while True:
             await self.ready()
             if self._state.is_down or self._stop.is_set():
                 why = self._detail or "it is being unloaded"
                 raise ModelNotReady(self.name, f"The model {self.name} is not running: {why}.")
-            reader = self._reader
+            model = self._model
             try:
-                return await self._job(request)
+                return await model.make_job(request)
             except ModelNotReady:
-                if self._reader is reader and self._state is ModelState.READY:
+                if self._current is model and self._state is ModelState.READY:
                     raise
                 # That the model is not ready may be on its way to this event loop still.
                 await asyncio.sleep(0)
@@ -228,12 +178,7 @@ class Host:
     async def reader(self) -> PromptReader:
         """What reads and counts the model's prompts. Raises RequestError where its engine does that by itself."""
         await self.ready()
-        if self._reader is None:
-            raise RequestError(
-                f"The engine {self.engine} cannot count the tokens of a prompt; the usage of an answer tells them.",
-                "model",
-            )
-        return self._reader
+        return self._model.require_reader()
 
     def knows(self, request_id: str) -> bool:
         """Whether such a request is queued or running."""
@@ -268,7 +213,7 @@ class Host:
     @property
     def never_loaded(self) -> bool:
         """Whether loading it failed."""
-        return self._state.is_down and self._loaded is None
+        return self._state.is_down and self._current is None
 
     def begin_stop(self) -> None:
         """Fail what is left, free the model, end the thread; see `ended`."""
@@ -295,18 +240,19 @@ class Host:
             detail="being unloaded" if self._stop.is_set() and not self._detail else self._detail,
             queue=self._queue.stats(),
         )
-        if self._loaded is None or self._serving is None or self._state is ModelState.LOADING:
+        current = self._current
+        if current is None or self._serving is None or self._state is ModelState.LOADING:
             return base
-        spec = self._loaded.model.spec
+        spec = current.spec
         return replace(
             base,
-            kind=find_kind(self._loaded.model),
+            kind=find_kind(current.model),
             architecture=spec.architecture,
             quantization=spec.quantization,
             parameters=spec.parameters,
             context=self.context,
             trained_context=spec.trained_context,
-            vocabulary=self._reader.vocabulary if self._reader is not None else 0,
+            vocabulary=current.reader.vocabulary if current.reader is not None else 0,
             slots=spec.slots,
             slots_used=self._serving.active,
             threads=spec.threads,
@@ -320,79 +266,8 @@ class Host:
             requests=tuple(self._serving.rows()),
             decode_rate=self._serving.decoded.rate(),
             prefill_rate=self._serving.prefilled.rate(),
-            notes=(*self._loaded.notes, *spec.notes),
+            notes=current.notes,
         )
-
-    async def _job(self, request: Request) -> tuple[LoopJob, int, AnswerPlan | None]:
-        """The request as its loop takes it, with the number of its prompt's tokens, zero where that is not known
-        here, and how its answer is read.
-
-        Raises RequestError for what the model cannot take.
-        """
-        model = self._model
-        require_able(model, self.name, request)
-        match request:
-            case Transcription():
-                return Relayed(request), 0, None
-            case Embedding():
-                assert isinstance(model, Embedder)
-                embedding = EmbedJob(request, await read_inputs(model, request, self._lanes))
-                return embedding, embedding.tokens, None
-            case Generation():
-                resolved = self._resolved(request)
-                self._refuse_irreproducible(resolved)
-                if self._reader is None:
-                    self._refuse_constraint(resolved)
-                    # What it makes of the prompt is not known here; a server elsewhere tells no template either.
-                    assert self._loaded is not None
-                    family = apply_schema(choose_family(model.spec.template), self._loaded.schema)
-                    return Relayed(resolved), 0, plan_answer(family, resolved, "")
-                prompt = await self._reader.read(resolved)
-                resolved = _without(resolved, prompt.banned)
-                guard = self._answers.loop_guard
-                job = RequestJob(
-                    resolved,
-                    prompt.tokens,
-                    self.spec.context,
-                    prompt.notes,
-                    prompt.mask,
-                    shown=prompt.shown,
-                    ending=prompt.ending,
-                    loop_guard=guard,
-                )
-                return job, len(prompt.tokens), prompt.plan
-            case _:
-                assert_never(request)
-
-    def _refuse_irreproducible(self, request: Generation) -> None:
-        if request.reproducible and self.spec.grain is None:
-            raise RequestError(
-                f"The model {self.name} was not loaded to be reproducible, so its answers may depend on what else it "
-                "serves; load it with --reproducible on an engine that can (llamacpp), or leave out `reproducible`.",
-                "reproducible",
-            )
-
-    def _refuse_constraint(self, request: Generation) -> None:
-        if request.constraint is not None:
-            raise RequestError(
-                f"The engine {self.engine}, which runs {self.name}, draws its tokens itself, so nothing here can hold "
-                f"its answers to `{request.constraint.field}`; choose a model that another engine runs.",
-                request.constraint.field,
-            )
-
-    def _resolved(self, request: Generation) -> ResolvedGeneration:
-        """The request with its sampling in full, without biases on tokens that the model does not have, and held to
-        JSON where answers are to be that."""
-        if self._answers.json_mode and request.constraint is None:
-            request = replace(request, constraint=Constraint(JsonObject(), "--json-mode"))
-        request = replace(request, reasoning=request.reasoning.over(self._reasoning))
-        wanted = request if self._reuse else replace(request, cache=False)
-        resolved = wanted.resolved(self._base_sampling)
-        if self._reader is None or not resolved.sampling.logit_bias:
-            return resolved
-        size = self._reader.vocabulary
-        known = tuple((token, bias) for token, bias in resolved.sampling.logit_bias if 0 <= token < size)
-        return replace(resolved, sampling=replace(resolved.sampling, logit_bias=known))
 
     # On the model's thread.
 
@@ -430,7 +305,8 @@ class Host:
         try:
             return self._loop_for(loaded)
         except Exception:
-            self._loaded = None
+            self._close_reader()
+            self._current = None
             loaded.shutdown()
             raise
 
@@ -478,24 +354,12 @@ class Host:
 
     def _take(self, loaded: LoadedModel) -> LoadedModel:
         """From now on this is the model; also after a restart, since the old one's vocabulary is gone with it."""
-        model = loaded.model
-        if isinstance(model, TokenModel):
-            try:
-                self._reader = PromptReader(
-                    self.name,
-                    model.spec,
-                    model.tokenizer,
-                    self._lanes,
-                    self._trials,
-                    self._reasoning,
-                    loaded.schema,
-                )
-            except Exception:
-                # Free the model here: its loader has given it away already.
-                loaded.shutdown()
-                raise
-            loaded.notes = (*loaded.notes, *self._reader.notes)
-        self._loaded = loaded
+        try:
+            self._current = ReadyModel(self.name, loaded, self._defaults, self._lanes, self._trials)
+        except Exception:
+            # Free the model here: its loader has given it away already.
+            loaded.shutdown()
+            raise
         return loaded
 
     def _fail(self, error: BenchtopError) -> None:
@@ -525,13 +389,5 @@ class Host:
         post_call(self._event_loop, self._ready.set)
 
     def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-
-
-def _without(request: ResolvedGeneration, banned: tuple[int, ...]) -> ResolvedGeneration:
-    """A request that draws none of these tokens."""
-    if not banned:
-        return request
-    biases = (*request.sampling.logit_bias, *((token, -math.inf) for token in banned))
-    return replace(request, sampling=replace(request.sampling, logit_bias=biases))
+        if self._current is not None:
+            self._current.close()

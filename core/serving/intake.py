@@ -13,9 +13,9 @@ from core.errors import ContextExceeded, ModelNotFound, RequestError
 from core.names import clean_name
 from core.requests import Generation
 from core.serving.ability import Request, find_ability
-from core.serving.host import Traits
 from core.serving.pending import Arrivals
 from core.serving.prompts import PromptReader
+from core.serving.ready import Traits
 from core.serving.routing import AUTO, Route, choose_route
 from core.serving.served_models import ServedModels
 from core.serving.stream import Stream

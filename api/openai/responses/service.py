@@ -33,7 +33,7 @@ from api.openai.responses.wire import InputItem, ReferenceItem, ResponseRequest,
 from api.openai.responses.writer import ResponseWriter, WantedDetails
 from core.errors import RequestError
 from core.requests import Calling, Generation
-from core.serving.host import Traits
+from core.serving.ready import Traits
 from core.serving.stream import Stream
 from core.snapshots import ModelKind
 from core.workbench import Workbench

@@ -40,7 +40,7 @@ from core.requests import (
     Sampling,
     SamplingWish,
 )
-from core.serving.host import Traits
+from core.serving.ready import Traits
 
 LOGPROBS: Final = "message.output_text.logprobs"
 SEALED: Final = "reasoning.encrypted_content"

@@ -12,9 +12,10 @@ from core.contract.artifact import NO_FILES, Artifact
 from core.contract.models import ModelSpec
 from core.errors import QueueFull
 from core.serving.ability import Request
-from core.serving.host import Host, Traits
+from core.serving.host import Host
 from core.serving.pool.eviction import NoRoom
 from core.serving.prompts import PromptReader
+from core.serving.ready import Traits
 from core.serving.stream import Stream
 from core.settings.profile import Profile
 from core.sizes import format_size
