@@ -1,4 +1,4 @@
-"""ServiceNow's Apriel and MiniMax M1: JSON within `<tool_calls>`, as a list or a line each."""
+"""ServiceNow's Apriel: a list of JSON within `<tool_calls>`."""
 
 from __future__ import annotations
 

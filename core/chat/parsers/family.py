@@ -117,7 +117,7 @@ class ChatFamily(Struct, frozen=True):
         anywhere = MarkSet((*self.frames, *(syntax.begins if syntax is not None else ())))
         here = (*anywhere.marks, *(syntax.starts if syntax is not None else ()))
         if self.thought is not None:
-            here = (self.thought.begin, *here)
+            here = (self.thought.begin, self.thought.end, *here)
         inside = phase is ThinkingPhase.INSIDE and self.thought is not None
         if inside:
             yield from self._think(unread)
@@ -134,8 +134,8 @@ class ChatFamily(Struct, frozen=True):
             mark = mark or (yield from unread.say_until(anywhere))
             if not mark:
                 break
-            if self.thought is not None and mark == self.thought.begin:
-                yield from self._think(unread)
+            if self.thought is not None and mark in (self.thought.begin, self.thought.end):
+                yield from self._think(unread, mark)
                 fresh = True
             elif mark in self.frames:
                 unread.drop()
@@ -146,10 +146,12 @@ class ChatFamily(Struct, frozen=True):
             first = False
         unread.end()
 
-    def _think(self, unread: UnreadText) -> Reading[None]:
+    def _think(self, unread: UnreadText, mark: str = "") -> Reading[None]:
+        """Read the thought behind its mark; some models say by the mark of its end alone that they do not think."""
         assert self.thought is not None
-        unread.begin_thought()
-        yield from unread.think_until(MarkSet((self.thought.end,)))
+        if mark != self.thought.end:
+            unread.begin_thought()
+            yield from unread.think_until(MarkSet((self.thought.end,)))
         unread.end_thought()
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from core.chat.parsers.family import CallSyntax, GrammarTerms, ThoughtMarks
 from core.chat.parsers.grammar import join_choices, list_arguments, may_be_text, write_chain, write_text
-from core.chat.parsers.json_text import DEEPEST_LEVELS, MIDST, NAMELESS, encode_arguments, read_string
+from core.chat.parsers.json_text import DEEPEST_LEVELS, MIDST, NAMELESS, TOO_DEEP, encode_arguments, read_string
 from core.chat.parsers.named_calls import LONGEST_NAME_CHARACTERS, read_tool_name
 from core.chat.parsers.pieces import NotACall
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
@@ -104,7 +104,7 @@ def _read_key(unread: UnreadText) -> Reading[str]:
 
 def _read_value(unread: UnreadText, level: int) -> Reading[Any]:
     if level > DEEPEST_LEVELS:
-        raise NotACall("A call's arguments are nested too deep.")
+        raise NotACall(TOO_DEEP)
     yield from unread.skip_blanks()
     opening = yield from unread.literal(_QUOTE, "{", "[")
     if opening == "{":

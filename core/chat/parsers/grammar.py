@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +21,9 @@ class WrittenJson(Struct, frozen=True):
     listed: bool = False
     """Whether all calls are members of one list."""
     keys: tuple[str, str] = ("name", "arguments")
+    frame: str = ""
+    """Before all calls, where they are no list."""
+    frame_end: str = ""
 
 
 def write_json_calls(tools: Sequence[Tool], terms: GrammarTerms, written: WrittenJson, *, several: bool) -> str:
@@ -37,7 +39,8 @@ def write_json_calls(tools: Sequence[Tool], terms: GrammarTerms, written: Writte
         begin, end = terms.mark(f"{written.begin}["), terms.mark(f"]{written.end}")
         return f"calls: {begin} call{more} {end}\ncall: {inner}\n"
     call = f"call: {mark_term(written.begin, terms)} {members} {mark_term('}' + written.end, terms)}\n"
-    return f"calls: call{repeat_rule('call', written.between, terms, several=several)}\n{call}"
+    begin, end = mark_term(written.frame, terms), mark_term(written.frame_end, terms)
+    return f"calls: {begin} call{repeat_rule('call', written.between, terms, several=several)} {end}\n{call}"
 
 
 def repeat_rule(rule: str, between: str, terms: GrammarTerms, *, several: bool) -> str:
@@ -100,9 +103,13 @@ def may_be_text(schema: object) -> bool:
 
 def list_arguments(tool: Tool) -> list[ToolArgument]:
     """In the order in which the tool's schema names them."""
-    schema: Any = msgspec.json.decode(tool.parameters)
+    return list_members(msgspec.json.decode(tool.parameters))
+
+
+def list_members(schema: object) -> list[ToolArgument]:
+    """Those that the schema of an object names, in its order."""
     properties = schema.get("properties") if isinstance(schema, dict) else None
-    if not isinstance(properties, dict):
+    if not isinstance(schema, dict) or not isinstance(properties, dict):
         return []
     required = schema.get("required")
     needed = set(map(str, required)) if isinstance(required, list) else set()

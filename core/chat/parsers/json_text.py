@@ -15,6 +15,7 @@ DEEPEST_LEVELS: Final = 100
 """Of lists and objects in one another."""
 NAME_KEYS: Final = ("name", "tool_name", "function_name", "function", "tool", "action")
 ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "params", "input", "tool_arguments", "kwargs")
+TOO_DEEP: Final = "A call's arguments are nested too deep."
 MIDST: Final = "The answer ends in the midst of a call."
 UNREADABLE: Final = "A call is not written in JSON that can be read."
 NAMELESS: Final = "A call names no tool."
@@ -38,7 +39,7 @@ def read_json(unread: UnreadText) -> Reading[str]:
             parts.append((yield from read_string(unread)))
         elif letter in _CLOSING:
             if len(open_) == DEEPEST_LEVELS:
-                raise NotACall("A call's arguments are nested too deep.")
+                raise NotACall(TOO_DEEP)
             open_.append(_CLOSING[letter])
             parts.append(unread.take(1))
         elif open_ and letter == open_[-1]:

@@ -22,7 +22,7 @@ from core.chat.parsers.kimi import KIMI
 from core.chat.parsers.lfm import PYTHONIC
 from core.chat.parsers.llama import LLAMA, PYTHON_TAG
 from core.chat.parsers.minicpm import MINICPM
-from core.chat.parsers.minimax import MINIMAX
+from core.chat.parsers.minimax import MINIMAX, MINIMAX_LINES, MINIMAX_TREES, TREE_MARK
 from core.chat.parsers.mistral import MistralCalls
 from core.chat.parsers.nemotron import NEMOTRON
 from core.chat.parsers.phi import FUNCTOOLS, PHI
@@ -58,6 +58,7 @@ FAMILIES: Final = (
     FamilySigns("deepseek-v3.2", DEEPSEEK_V32, (DSML,)),
     FamilySigns("deepseek-v3", DEEPSEEK_V3, (SECTION, "```json")),
     FamilySigns("deepseek-v3.1", DEEPSEEK_V31, (SECTION,)),
+    FamilySigns("minimax-m3", MINIMAX_TREES, (TREE_MARK, "<invoke name=")),
     FamilySigns("minimax", MINIMAX, ("<minimax:tool_call>",)),
     FamilySigns("seed", SEED, ("<seed:tool_call>",)),
     FamilySigns("glm", GLM_LINES, ("<arg_key>", "</arg_key>\\n")),
@@ -76,6 +77,7 @@ FAMILIES: Final = (
     FamilySigns("lfm", PYTHONIC, ("<|tool_list_start|>",)),
     FamilySigns("lfm", PYTHONIC, ("List of tools: [", "keep_past_thinking")),
     FamilySigns("nemotron", NEMOTRON, ("<TOOLCALL>",)),
+    FamilySigns("minimax-m1", MINIMAX_LINES, ("<tool_calls>\\n{",)),
     FamilySigns("apriel", APRIEL, ("<tool_calls>",)),
     FamilySigns("phi", PHI, ("<|tool_call|>", "<|/tool_call|>")),
     FamilySigns("granite", granite.GRANITE, ("<|tool_call|>", "<|start_of_role|>"), granite.FRAMES),

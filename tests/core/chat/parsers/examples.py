@@ -42,6 +42,15 @@ def called(*calls: Call, said: str = "", thought: str = "", notes: tuple[str, ..
     return ReadAnswer(said, thought, calls, notes, FinishReason.TOOL_CALLS)
 
 
+def tree(*calls: str) -> str:
+    """Calls of MiniMax M3, which has its mark before each tag; it stands as a bar in the calls."""
+    return "".join(("|<tool_call>\n", *calls, "|</tool_call>")).replace("|", "]<]minimax[>[")
+
+
+def tree_call(name: str, members: str) -> str:
+    return f'|<invoke name="{name}">|{members}</invoke>\n'
+
+
 PARIS = ("get_weather", '{"city": "Paris"}')
 ROME = ("get_weather", '{"city": "Rome"}')
 HERMES_EXAMPLES = {
@@ -156,6 +165,8 @@ CODE_JSON = '"def f(a=\\"{}\\"):\\n    return [a]\\n"'
 QWEN_CODER = "tools <tool_call><function=x><parameter=y>"
 SEED = "tools <seed:tool_call><function=x><parameter=y> <seed:think></seed:think>"
 MINIMAX = "tools <minimax:tool_call> <think></think>"
+MINIMAX_LINES = "tools <tool_calls>\\n{"
+MINIMAX_TREES = "tools ]<]minimax[>[ <invoke name= <tool_call> <mm:think></mm:think>"
 MINICPM = "tools <function name= <param name= <think></think>"
 DSML = f"tools {BAR}DSML{BAR}function_calls> <think></think>"
 DEEPSEEK = f"tools <{BAR}tool▁calls▁begin{BAR}>"
@@ -246,6 +257,32 @@ OTHERS = {
         "<seed:think>hm</seed:think>\n<seed:tool_call>\n<function=get_weather>\n<parameter=city>Paris</parameter>\n"
         "</function>\n</seed:tool_call>\n<seed:tool_call>\n<function=now>\n</function>\n</seed:tool_call>",
         called(PARIS_DENSE, ("now", "{}"), thought="hm"),
+    ),
+    "minimax: a tag for each member, and no thought": Written(
+        MINIMAX_TREES,
+        "</mm:think>So:"
+        + tree(
+            tree_call("get_weather", "<city>Paris|</city>|<days>2|</days>|"),
+            tree_call("now", ""),
+            tree_call(
+                "set_many",
+                "<tags>|<item>a < b|</item>|<item>|<x>1|</x>|</item>|</tags>|<either>|<a>\n\n|</a>|</either>|",
+            ),
+        ),
+        called(
+            ("get_weather", '{"city":"Paris","days":2}'),
+            ("now", "{}"),
+            ("set_many", '{"tags":["a < b",{"x":"1"}],"either":{"a":"\\n\\n"}}'),
+            said="So:",
+        ),
+    ),
+    "minimax: words between tags": Written(
+        MINIMAX_TREES,
+        tree(tree_call("set_many", "<tags>|<item>a|</item> and |<item>b|</item>|</tags>|")),
+        ReadAnswer(
+            tree(tree_call("set_many", "<tags>|<item>a|</item> and |<item>b|</item>|</tags>|")),
+            notes=("A call is not written in the tags that belong around its arguments.",),
+        ),
     ),
     "minimax: two calls in one frame": Written(
         MINIMAX,
@@ -388,8 +425,8 @@ OTHERS = {
         called(PARIS, thought="hm"),
         ThinkingPhase.INSIDE,
     ),
-    "apriel: a line each": Written(
-        "tools <tool_calls>",
+    "minimax: a line of JSON each": Written(
+        MINIMAX_LINES,
         '<tool_calls>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n{"name": "now", "arguments": {}}\n'
         "</tool_calls>",
         called(PARIS, ("now", "{}")),

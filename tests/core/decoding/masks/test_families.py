@@ -51,6 +51,11 @@ TEXTS = {
         "<function=now>\n</function>\n</seed:tool_call>"
     ),
     written.MINIMAX: f'<minimax:tool_call>\n{INVOKED}\n<invoke name="now">\n</invoke>\n</minimax:tool_call>',
+    written.MINIMAX_LINES: f"<tool_calls>\n{ONE}\n{TWO}\n</tool_calls>",
+    written.MINIMAX_TREES: written.tree(
+        written.tree_call("get_weather", "<city>Rome|</city>|<days>2|</days>|<unit>C|</unit>|"),
+        written.tree_call("now", ""),
+    ),
     written.MINICPM: (
         '<function name="get_weather"><param name="city">Rome</param><param name="days">2</param>'
         '<param name="unit">C</param></function><function name="now"></function>'
@@ -135,6 +140,26 @@ def family_of(template: str) -> ChatFamily:
     family = choose_family(template)
     assert family is not None
     return family
+
+
+def test_a_tree_of_tags_is_held_to_the_schemas_of_its_members(compiled: Compile) -> None:
+    family = family_of(written.MINIMAX_TREES)
+    assert family.calls is not None
+    tool = Tool(
+        "plan",
+        "",
+        '{"type":"object","properties":{"days":{"type":"array","items":{"type":"object","properties":{"hour":{"type":'
+        '"integer"},"what":{"type":"string"}},"required":["hour"]}},"open":{"type":"boolean"}}}',
+    )
+    terms = CallTerms(frozenset({"plan"}))
+    mask = compiled(terms.make_form(family.calls.write_grammar((tool,), terms, several=False)))
+    members = "<days>|<item>|<hour>8|</hour>|<what>a < b|</what>|</item>|<item>|<hour>9|</hour>|</item>|</days>|"
+    text = written.tree(written.tree_call("plan", f"{members}<open>true|</open>|"))
+    assert writes(mask.copy(), text)
+    arguments = '{"days":[{"hour":8,"what":"a < b"},{"hour":9}],"open":true}'
+    assert read_pieces(family, [text], (tool,)).calls == (("plan", arguments),)
+    for wrong in (("8", "eight"), ("true", "yes"), ("<hour>", "<time>"), ("<item>", "<day>")):
+        assert not writes(mask.copy(), text.replace(*wrong, 1))
 
 
 @pytest.mark.parametrize(("template", "text"), TEXTS.items(), ids=[family_of(template).name for template in TEXTS])
