@@ -13,8 +13,8 @@ from api.http.live import EventStream
 from core.errors import BenchtopError, Cancelled, QueueFull
 from core.events import Event, Failed
 from core.requests import Generation
-from core.serving.host import Traits
 from core.serving.intake import RequestIntake
+from core.serving.ready import Traits
 
 MOST_RUNNING_REQUESTS: Final = 16
 """Requests of one list that wait or run; the others have no seat in the model's queue yet, which others need too."""

@@ -20,7 +20,7 @@ from api.openai.tools_wire import (
 )
 from core.errors import RequestError
 from core.requests import Calling, CallOf, Tool, ToolChoice
-from core.serving.host import Traits
+from core.serving.ready import Traits
 
 _TOLD: Final = re.compile(r"\b(?:tools|functions)\b")
 """Found in every chat template that tells of tools."""
