@@ -80,9 +80,20 @@ def _prompt(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
             yield "prompt", text
         case RawTokens(tokens=tokens):
             yield "prompt", tokens
-        case Infill(before=before, after=after):
-            yield "prompt", before
-            yield "suffix", after
+        case Infill() as gap:
+            yield from _gap(gap)
+
+
+def _gap(gap: Infill) -> Iterator[tuple[str, object]]:
+    """As OpenAI has it. Raises RequestError for what llama.cpp has beside that."""
+    if gap.files:
+        raise RequestError(
+            "The model runs on a server elsewhere, which is sent the texts around a gap and no other files; send the "
+            "request without `input_extra`.",
+            "input_extra",
+        )
+    yield "prompt", gap.before + gap.begun
+    yield "suffix", gap.after
 
 
 def _message(message: Message) -> dict[str, object]:

@@ -15,6 +15,7 @@ from core.requests import (
     Calling,
     CallOf,
     Conversation,
+    Infill,
     Message,
     ReasoningWish,
     Role,
@@ -96,6 +97,16 @@ async def test_wishes_about_thinking_are_sent_and_a_budget_is_refused_by_name() 
     assert told.value.field == "reasoning_budget"
     assert server.bodies[0]["chat_template_kwargs"] == {"enable_thinking": False}
     assert server.bodies[0]["reasoning_effort"] == "low"
+
+
+async def test_a_gap_is_sent_as_openai_has_it_and_files_beside_it_are_refused_by_name() -> None:
+    async with elsewhere(answer_fully) as server, hosting(server.url) as host:
+        await (await host.submit(asks("", "m", prompt=Infill("def f():", "f()", begun="    ret")))).reply()
+        with pytest.raises(RequestError, match="no other files") as told:
+            await (await host.submit(asks("", "m", prompt=Infill("a", "b", files=(("c.py", "d"),))))).reply()
+    assert told.value.field == "input_extra"
+    (body,) = server.bodies
+    assert (server.asked[-1].path, body["prompt"], body["suffix"]) == ("/v1/completions", "def f():    ret", "f()")
 
 
 fragments = st.builds(
