@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from api.http.replies import Headers, send_bytes
-from core.errors import BenchtopError, Cancelled, ServerStopping
+from core.errors import BenchtopError, Cancelled
 from core.events import Failed
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class HttpAnswer:
 
     def _blamed(self, error: BenchtopError) -> BenchtopError:
         """The error by its true author: a client does not cancel its request by the server's being stopped."""
-        return ServerStopping() if isinstance(error, Cancelled) and self._live.ending and not self._gone else error
+        return error if self._gone else self._live.blame(error)
 
     async def _start(self, send: Send) -> None:
         if not self._started:

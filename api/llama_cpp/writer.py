@@ -18,7 +18,7 @@ from api.llama_cpp.wire import (
     PlaceChances,
     TokenChance,
 )
-from api.openai.chat_writer import make_finite, translate_progress, translate_timings
+from api.openai.accounts import make_finite, translate_progress, translate_timings
 from api.openai.wire import WireTimings
 from core.events import (
     Event,

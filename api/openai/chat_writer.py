@@ -12,6 +12,15 @@ from msgspec import UNSET, UnsetType
 
 from api.http.answer import DONE, frame_event
 from api.http.errors import translate_error
+from api.openai.accounts import (
+    FINISH,
+    AnswerAccount,
+    make_finite,
+    name_stop_reason,
+    translate_progress,
+    translate_timings,
+    translate_usage,
+)
 from api.openai.reasoning_fields import is_reasoning_hidden
 from api.openai.wire import (
     AssistantMessage,
@@ -23,9 +32,7 @@ from api.openai.wire import (
     ChatRequest,
     ChoiceLogprobs,
     ChunkChoice,
-    CompletionDetails,
     FunctionDelta,
-    PromptDetails,
     ReplyCall,
     ReplyFunction,
     WireLogprob,
@@ -45,21 +52,10 @@ from core.events import (
     ReasoningDelta,
     ReplyChoice,
     TextDelta,
-    Timings,
     TokenLogprob,
     Usage,
     fold_events,
-    sum_usage,
 )
-
-FINISH: Final = {
-    FinishReason.STOP: "stop",
-    FinishReason.STOP_SEQUENCE: "stop",
-    FinishReason.LENGTH: "length",
-    FinishReason.CONTEXT: "length",
-    FinishReason.LOOP: "length",
-    FinishReason.TOOL_CALLS: "tool_calls",
-}
 
 ENCODER = msgspec.json.Encoder()
 MARK: Final = "\N{SYMBOL FOR NULL}"
@@ -75,17 +71,13 @@ class ChatDialect:
 
     def __init__(self, body: ChatRequest, fingerprint: str, model: str | None = None) -> None:
         """`model`: what the reply calls it, where that is not as the request has it."""
-        options = body.stream_options
         self.id = f"chatcmpl-{secrets.token_hex(12)}"
         self.created = int(time.time())
         self.over = False
         self._model = model or body.model or ""
         self._fingerprint = fingerprint
-        self._choices = body.n or 1
+        self._account = AnswerAccount(body)
         self._logprobs = bool(body.logprobs)
-        self._usage = bool(options and options.include_usage)
-        self._running_usage = bool(options and options.continuous_usage_stats)
-        self._running_timings = bool(body.timings_per_token)
         self._thoughts = not is_reasoning_hidden(body)
         self._old = bool(body.functions)
         """Whether calls are told in the form before there were tools."""
@@ -94,9 +86,6 @@ class ChatDialect:
         """The bytes around a choice's text, once there is some; so are the next two."""
         self._thinking: dict[int, tuple[bytes, ...]] = {}
         self._arguments: dict[tuple[int, int], tuple[bytes, ...]] = {}
-        self._used: dict[int, Usage] = {}
-        """By each choice, as far as was told."""
-        self._finished: dict[int, Finished] = {}
 
     def write(self, events: Sequence[Event]) -> bytes:
         out: list[bytes] = []
@@ -191,15 +180,11 @@ class ChatDialect:
         self, event: TextDelta | ReasoningDelta | CallArguments, delta: ChatDelta, out: list[bytes]
     ) -> None:
         """A chunk that carries more than text. With usage so far, one without text is written as well."""
-        if event.so_far is not None and event.index not in self._used:
-            # The chunk that begins a choice tells what the prompt has taken.
-            self._used[event.index] = msgspec.structs.replace(event.so_far.usage, completion_tokens=0)
-        self._begin(event.index, out)
-        timings: WireTimings | UnsetType = UNSET
         if event.so_far is not None:
-            self._used[event.index] = event.so_far.usage
-            if self._running_timings:
-                timings = translate_timings(event.so_far.usage, event.so_far.timings)
+            # The chunk that begins a choice tells what the prompt has taken.
+            self._account.begin(event.index, event.so_far.usage)
+        self._begin(event.index, out)
+        timings = self._account.advance(event.index, event.so_far)
         logprobs = _logprobs(event.logprobs) if self._logprobs and isinstance(event, TextDelta) else None
         out.append(self._chunk(ChunkChoice(event.index, delta, logprobs), timings))
 
@@ -210,7 +195,7 @@ class ChatDialect:
         if index not in self._begun:
             self._begun.add(index)
             if prefilled is not None:
-                self._used.setdefault(index, Usage(prefilled.total, prefilled.cached))
+                self._account.begin(index, Usage(prefilled.total, prefilled.cached))
             out.append(self._chunk(ChunkChoice(index, ChatDelta(role="assistant", content=content))))
 
     def _frame_words(self, index: int, out: list[bytes]) -> tuple[bytes, ...]:
@@ -234,38 +219,29 @@ class ChatDialect:
 
     def _progress(self, event: Prefilled) -> bytes:
         chunk = self._with(
-            [ChunkChoice(event.index, ChatDelta())], usage=self._usage_now(), progress=translate_progress(event)
+            [ChunkChoice(event.index, ChatDelta())],
+            usage=self._account.tell_usage(),
+            progress=translate_progress(event),
         )
         return frame_event(ENCODER.encode(chunk))
 
     def _finish(self, event: Finished) -> Iterator[bytes]:
-        self._finished[event.index] = event
-        self._used[event.index] = event.usage
+        timings = self._account.end(event)
         stop_reason = name_stop_reason(event.reason)
         last = ChunkChoice(
             event.index, ChatDelta(), finish_reason=self._name_reason(event.reason), stop_reason=stop_reason
         )
-        yield self._chunk(last, translate_timings(event.usage, event.timings))
-        if len(self._finished) < self._choices:
+        yield self._chunk(last, timings)
+        if not self._account.complete:
             return
         self.over = True
-        if self._usage:
-            first = self._finished[min(self._finished)]
-            whole = self._with([], usage=self._total(), timings=translate_timings(first.usage, first.timings))
+        if self._account.wanted:
+            whole = self._with([], usage=self._account.tell_total(), timings=self._account.tell_timings())
             yield frame_event(ENCODER.encode(whole))
         yield DONE
 
-    def _total(self) -> WireUsage:
-        return translate_usage(sum_usage(self._used[index] for index in sorted(self._used)))
-
-    def _usage_now(self) -> WireUsage | UnsetType | None:
-        """What a chunk says of usage; null where it is only told at the end, or not known yet."""
-        if self._running_usage and self._used:
-            return self._total()
-        return None if self._usage or self._running_usage else UNSET
-
     def _chunk(self, choice: ChunkChoice, timings: WireTimings | UnsetType = UNSET) -> bytes:
-        return frame_event(ENCODER.encode(self._with([choice], usage=self._usage_now(), timings=timings)))
+        return frame_event(ENCODER.encode(self._with([choice], usage=self._account.tell_usage(), timings=timings)))
 
     def _with(
         self,
@@ -286,46 +262,6 @@ class ChatDialect:
         )
 
 
-def name_stop_reason(reason: FinishReason) -> str | UnsetType:
-    """What ended an answer, where `finish_reason` has no word for it."""
-    return reason.value if reason is FinishReason.LOOP else UNSET
-
-
-def translate_usage(usage: Usage) -> WireUsage:
-    return WireUsage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        prompt_tokens_details=PromptDetails(usage.cached_tokens),
-        completion_tokens_details=CompletionDetails(usage.reasoning_tokens),
-    )
-
-
-def translate_progress(event: Prefilled) -> WireProgress:
-    return WireProgress(
-        total=event.total, cache=event.cached, processed=event.computed, time_ms=_milliseconds(event.seconds)
-    )
-
-
-def translate_timings(usage: Usage, timings: Timings) -> WireTimings:
-    """Of one choice."""
-    computed = usage.prompt_tokens - usage.cached_tokens
-    return WireTimings(
-        prompt_n=computed,
-        cache_n=usage.cached_tokens,
-        prompt_ms=_milliseconds(timings.prefill),
-        prompt_per_second=round(timings.prefill_rate(computed), 2),
-        predicted_n=usage.completion_tokens,
-        predicted_ms=_milliseconds(timings.decode),
-        predicted_per_second=round(timings.decode_rate(usage.completion_tokens), 2),
-        queue_ms=_milliseconds(timings.queued),
-    )
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
-
-
 def _logprobs(logprobs: Iterable[TokenLogprob]) -> ChoiceLogprobs:
     return ChoiceLogprobs(
         [
@@ -338,8 +274,3 @@ def _logprobs(logprobs: Iterable[TokenLogprob]) -> ChoiceLogprobs:
             for each in logprobs
         ]
     )
-
-
-def make_finite(logprob: float) -> float:
-    """JSON has no infinity; OpenAI's own floor stands for it."""
-    return max(logprob, -9999.0)

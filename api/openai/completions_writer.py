@@ -8,21 +8,13 @@ from collections.abc import Sequence
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 
 from api.http.answer import DONE, frame_event
 from api.http.errors import translate_error
-from api.openai.chat_writer import (
-    FINISH,
-    make_finite,
-    name_stop_reason,
-    translate_progress,
-    translate_timings,
-    translate_usage,
-)
+from api.openai.accounts import FINISH, AnswerAccount, make_finite, name_stop_reason, translate_progress
 from api.openai.completions_wire import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from api.openai.wire import WireProgress, WireTimings, WireUsage
-from core.events import Event, Failed, Finished, Prefilled, TextDelta, TokenLogprob, Usage, fold_events, sum_usage
+from core.events import Event, Failed, Finished, Prefilled, TextDelta, TokenLogprob, fold_events
 
 ENCODER = msgspec.json.Encoder()
 
@@ -35,7 +27,6 @@ class CompletionDialect:
 
     def __init__(self, body: CompletionRequest, fingerprint: str, model: str, echoes: Sequence[str]) -> None:
         """`model`: what the reply calls it; `echoes`: what the choices of each prompt begin with."""
-        options = body.stream_options
         self.id = f"cmpl-{secrets.token_hex(12)}"
         self.created = int(time.time())
         self.over = False
@@ -43,17 +34,11 @@ class CompletionDialect:
         self._fingerprint = fingerprint
         self._each = body.n or 1
         self._echoes = echoes
-        self._choices = self._each * len(echoes)
+        self._account = AnswerAccount(body, len(echoes))
         self._logprobs = body.logprobs is not None
-        self._usage = bool(options and options.include_usage)
-        self._running_usage = bool(options and options.continuous_usage_stats)
-        self._running_timings = bool(body.timings_per_token)
         self._frames: dict[int, tuple[bytes, bytes]] = {}
         self._offsets: dict[int, int] = {}
         """Characters of each choice that were written."""
-        self._used: dict[int, Usage] = {}
-        """By each choice, as far as was told."""
-        self._finished: dict[int, Finished] = {}
 
     def write(self, events: Sequence[Event]) -> bytes:
         out: list[bytes] = []
@@ -66,7 +51,7 @@ class CompletionDialect:
                 case TextDelta():
                     self._write_text(event, out)
                 case Prefilled():
-                    out.append(self._frame([], usage=self._usage_now(), progress=translate_progress(event)))
+                    out.append(self._frame([], usage=self._account.tell_usage(), progress=translate_progress(event)))
                 case Finished():
                     self._finish(event, out)
                 case Failed(error=error):
@@ -76,8 +61,9 @@ class CompletionDialect:
 
     def reply(self, events: Sequence[Event]) -> bytes:
         reply = fold_events(events)
-        self._finished = {event.index: event for event in events if isinstance(event, Finished)}
-        self._used = {index: event.usage for index, event in self._finished.items()}
+        for event in events:
+            if isinstance(event, Finished):
+                self._account.end(event)
         choices: list[CompletionChoice] = []
         for choice in reply.choices:
             echo = self._echo(choice.index)
@@ -91,7 +77,9 @@ class CompletionDialect:
                     name_stop_reason(choice.reason),
                 )
             )
-        return ENCODER.encode(self._with(choices, usage=self._total(), timings=self._first_timings()))
+        return ENCODER.encode(
+            self._with(choices, usage=self._account.tell_total(), timings=self._account.tell_timings())
+        )
 
     def _echo(self, index: int) -> str:
         return self._echoes[index // self._each]
@@ -99,14 +87,10 @@ class CompletionDialect:
     def _write_text(self, event: TextDelta, out: list[bytes]) -> None:
         """A chunk that carries more than text."""
         self._begin(event.index, out)
-        timings: WireTimings | UnsetType = UNSET
-        if event.so_far is not None:
-            self._used[event.index] = event.so_far.usage
-            if self._running_timings:
-                timings = translate_timings(event.so_far.usage, event.so_far.timings)
+        timings = self._account.advance(event.index, event.so_far)
         logprobs = self._parallel(event.index, event.logprobs) if self._logprobs else None
         choice = CompletionChoice(event.text, event.index, logprobs)
-        out.append(self._frame([choice], usage=self._usage_now(), timings=timings))
+        out.append(self._frame([choice], usage=self._account.tell_usage(), timings=timings))
 
     def _begin(self, index: int, out: list[bytes]) -> tuple[bytes, bytes]:
         """The bytes around a choice's text; what it echoes is written if it was not yet."""
@@ -114,50 +98,24 @@ class CompletionDialect:
             echo = self._echo(index)
             self._offsets[index] = len(echo)
             if echo:
-                out.append(self._frame([CompletionChoice(echo, index)], usage=self._usage_now()))
+                out.append(self._frame([CompletionChoice(echo, index)], usage=self._account.tell_usage()))
             mark = "\N{SYMBOL FOR NULL}"
-            whole = self._frame([CompletionChoice(mark, index)], usage=None if self._usage else UNSET)
+            whole = self._frame([CompletionChoice(mark, index)], usage=self._account.tell_usage())
             before, after = whole.split(ENCODER.encode(mark), 1)
             self._frames[index] = before, after
         return self._frames[index]
 
     def _finish(self, event: Finished, out: list[bytes]) -> None:
         self._begin(event.index, out)
-        self._finished[event.index] = event
-        self._used[event.index] = event.usage
+        timings = self._account.end(event)
         last = CompletionChoice("", event.index, None, FINISH[event.reason], name_stop_reason(event.reason))
-        timings = translate_timings(event.usage, event.timings)
-        out.append(self._frame([last], usage=self._usage_now(), timings=timings))
-        if len(self._finished) < self._choices:
+        out.append(self._frame([last], usage=self._account.tell_usage(), timings=timings))
+        if not self._account.complete:
             return
         self.over = True
-        if self._usage:
-            out.append(self._frame([], usage=self._total(), timings=self._first_timings()))
+        if self._account.wanted:
+            out.append(self._frame([], usage=self._account.tell_total(), timings=self._account.tell_timings()))
         out.append(DONE)
-
-    def _first_timings(self) -> WireTimings:
-        first = self._finished[min(self._finished)]
-        return translate_timings(first.usage, first.timings)
-
-    def _total(self) -> WireUsage:
-        """The choices of one prompt share it, and prompts add up."""
-        total = Usage()
-        for number in range(len(self._echoes)):
-            indexes = range(number * self._each, (number + 1) * self._each)
-            used = sum_usage(self._used[index] for index in indexes if index in self._used)
-            total = replace(
-                total,
-                prompt_tokens=total.prompt_tokens + used.prompt_tokens,
-                cached_tokens=total.cached_tokens + used.cached_tokens,
-                completion_tokens=total.completion_tokens + used.completion_tokens,
-            )
-        return translate_usage(total)
-
-    def _usage_now(self) -> WireUsage | UnsetType | None:
-        """What a chunk says of usage; null where it is only told at the end, or not known yet."""
-        if self._running_usage and self._used:
-            return self._total()
-        return None if self._usage or self._running_usage else UNSET
 
     def _parallel(self, index: int, logprobs: Sequence[TokenLogprob]) -> CompletionLogprobs:
         offsets: list[int] = []

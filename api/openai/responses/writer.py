@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from api.http.answer import DONE
 from api.http.errors import CLIENT, translate_error
-from api.openai.chat_writer import translate_timings
+from api.openai.accounts import translate_timings
 from api.openai.responses.frames import EventWriter, Framing
 from api.openai.responses.items import make_id
 from api.openai.responses.open_items import OpenCall, OpenItem, OpenMessage, OpenThought
