@@ -1,8 +1,11 @@
 """Stands in for llama-server, so that llama.cpp's own tests of its server can be run against this one.
 
 Its command line is mapped to `tui --serve`; models are local ones in place of those that the tests download:
-BENCHTOP_TEST_WEIGHTS names their folder. llama.cpp's tests run a program, so a script that calls
-`python -m tests.peers.llama_server "$@"` is named in LLAMA_SERVER_BIN_PATH:
+BENCHTOP_TEST_WEIGHTS names their folder. llama.cpp's tests run a program, so LLAMA_SERVER_BIN_PATH names a script of
+two lines, REPOSITORY being this one; it stays in the folder that it is run in, where their templates are looked for:
+
+    #!/bin/sh
+    PYTHONPATH=REPOSITORY exec REPOSITORY/.venv/bin/python -m tests.peers.llama_server "$@"
 
     LLAMA_SERVER_BIN_PATH=SCRIPT pytest unit     # in llama.cpp's tools/server/tests
 
