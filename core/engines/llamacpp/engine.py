@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import deque
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,8 +156,9 @@ class LlamaCppEngine:
         _refuse_kv_conflict(artifact, options)
         options = replace(options, mtp=_has_heads(artifact, options))
         _native_log().lines.clear()
-        model = self._open(artifact, options, progress)
-        try:
+        with ExitStack() as undo:
+            model = self._open(artifact, options, progress)
+            undo.callback(native.llama_model_free, model)
             tokenizer = LlamaTokenizer(model)
             recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
             rigid = recurrent or (options.cuts_windows and native.llama_model_n_swa(model) > 0)
@@ -169,12 +171,11 @@ class LlamaCppEngine:
             spec = describe_model(artifact, model, tokenizer, options, residents=not rigid)
             parameters = _context_parameters(spec, options, rollback=recurrent and options.mtp)
             context = self._context(artifact, model, spec, parameters)
+            undo.callback(native.llama_free, context)
             if adapters := options.adapters:
                 add_adapters(artifact.name, model, context, adapters, _native_log().reason)
                 spec = replace(spec, notes=(*spec.notes, *(_adapted(lora) for lora in adapters)))
-        except BaseException:
-            native.llama_model_free(model)
-            raise
+            undo.pop_all()
         if options.reproducible:
             return ReproducibleLlamaModel(model, context, tokenizer, spec)
         if options.mtp and (predicting := _add_heads(model, context, tokenizer, spec, parameters, rigid=rigid)):

@@ -1,9 +1,11 @@
 """LoRA adapters on llama.cpp, made by the tests for the built-in model."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
+import llama_cpp as native
 import numpy as np
 import pytest
 
@@ -85,6 +87,23 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_an_adapter_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"nowhere\.gguf of guide is not there"):
         words(Lora(str(tmp_path / "nowhere.gguf")))
+
+
+def test_a_load_that_an_adapter_ends_gives_back_the_weights_and_the_kv_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed: list[str] = []
+    for name in ("llama_free", "llama_model_free"):
+        real = getattr(native, name)
+
+        def free(pointer: object, name: str = name, real: Callable[[object], None] = real) -> None:
+            freed.append(name)
+            real(pointer)
+
+        monkeypatch.setattr(native, name, free)
+    with pytest.raises(ArtifactError):
+        words(Lora(str(tmp_path / "nowhere.gguf")))
+    assert freed == ["llama_free", "llama_model_free"]
 
 
 def loader(folder: Path) -> ModelLoader:
