@@ -48,6 +48,7 @@ from tests.bench.report import where
 
 PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter", "prefixes")
 """Those that are measured where none is named."""
+MODEL_NEEDED = frozenset({"kv", "masks", "widths"})
 
 
 def main() -> None:
@@ -69,6 +70,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - MEASURED.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}; the parts are {', '.join(MEASURED)}")
+    if arguments.model is None and (bare := MODEL_NEEDED.intersection(arguments.parts)):
+        parser.error(f"{', '.join(sorted(bare))} needs real weights: name them with --model")
     print(where() + "\n")
     for part in arguments.parts:
         for text in MEASURED[part](arguments):

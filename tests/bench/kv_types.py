@@ -103,10 +103,8 @@ class TypeTrial:
         return tuple(drawn)
 
 
-def run(path: Path | None, threads: int, tokens: int, rounds: int) -> str:
+def run(path: Path, threads: int, tokens: int, rounds: int) -> str:
     """The table, in Markdown. `tokens` are decoded for each answer and each timing."""
-    if path is None:
-        raise SystemExit("Random weights say nothing of quality; name a model that makes sense with --model.")
     artifact = Artifact(path.stem, "gguf", path, path.stat().st_size)
     context = max(DEPTHS) + tokens + 64
     trials = [TypeTrial(artifact, kv, context, threads) for kv in KV_TYPES]
