@@ -157,20 +157,23 @@ class _ChoiceReader:
                 out.append(ReasoningDelta(self._index, event.text, event.tokens, self._counted(event.so_far)))
             return
         thought = unread.thinking
+        # Whatever becomes of reading it: its tokens are told.
+        logprobs, ids = len(self._logprobs), len(self._ids)
+        self._logprobs += event.logprobs
+        self._ids += event.ids
+        self._tokens += event.tokens
         if unread.push(event.text):
             self._advance()
         kinds = {type(piece) for piece in unread.pieces}
         thought = thought or unread.thinking or ThoughtPiece in kinds
         if thought:
             self._reasoned += event.tokens
-        said = not kinds.isdisjoint(WORDS)
-        if unread.dropped or (thought and not said):
+        if thought and kinds.isdisjoint(WORDS):
             self._forget_words()
+        elif unread.dropped:
+            del self._logprobs[:logprobs]
+            del self._ids[:ids]
         unread.dropped = False
-        if said or not thought:
-            self._logprobs += event.logprobs
-            self._ids += event.ids
-        self._tokens += event.tokens
         self._so_far = self._counted(event.so_far)
         self._tell(out)
 
@@ -193,9 +196,11 @@ class _ChoiceReader:
     def give_up(self, event: TextDelta | Finished, out: list[Event]) -> None:
         """From now on everything is words."""
         self._failed = True
-        text = self._unread.rest()
+        left = self._unread.pieces
+        left[:] = [SaidPiece(piece.written) if isinstance(piece, CallPiece) else piece for piece in left]
         self._tell(out)
-        if text:
+        text = self._unread.rest()
+        if text or self._tokens:
             self._say(text, out)
         if isinstance(event, Finished):
             self.finish(event, out)
@@ -207,9 +212,10 @@ class _ChoiceReader:
                 return
 
     def _tell(self, out: list[Event]) -> None:
-        pieces, self._unread.pieces = self._unread.pieces, []
-        for piece in pieces:
-            self._tell_piece(piece, out)
+        pieces = self._unread.pieces
+        while pieces:
+            self._tell_piece(pieces[0], out)
+            del pieces[0]
 
     def _tell_piece(self, piece: AnswerPiece, out: list[Event]) -> None:
         match piece:
