@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from core.chat.parsers.family import GrammarTerms
-from core.chat.parsers.grammar import join_choices
 from core.chat.parsers.named_calls import NamedCalls, NamedMarks
 from core.chat.parsers.unread import Reading, UnreadText
-from core.requests import Tool
 
-_ARGUMENTS: Final = "<|tool_call_argument_begin|>"
+_BEGIN, _ARGUMENTS, _PREFIX = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "functions."
 
 
 class KimiCalls(NamedCalls):
@@ -21,26 +18,17 @@ class KimiCalls(NamedCalls):
         name = yield from super().read_name(unread)
         return name.rpartition(":")[0] or name
 
-    def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
-        told = [
-            f"{terms.mark(f'<|tool_call_begin|>functions.{tool.name}:')} NUMBER {terms.mark(_ARGUMENTS)} "
-            f"{terms.arguments(tool)}"
-            for tool in tools
-        ]
-        begin, end = terms.mark("<|tool_calls_section_begin|>"), terms.mark("<|tool_calls_section_end|>")
-        return (
-            f"calls: {begin} call{' call*' if several else ''} {end}\n"
-            f"call: ({join_choices(told)}) {terms.mark('<|tool_call_end|>')}\nNUMBER: /[0-9]+/\n"
-        )
+    def write_name(self, name: str, terms: GrammarTerms) -> str:
+        return f"{terms.mark(f'{_BEGIN}{_PREFIX}{name}:')} /[0-9]+/ {terms.mark(_ARGUMENTS)}"
 
 
 KIMI: Final = KimiCalls(
     NamedMarks(
-        "<|tool_call_begin|>",
+        _BEGIN,
         _ARGUMENTS,
         "<|tool_call_end|>",
         "<|tool_calls_section_begin|>",
         "<|tool_calls_section_end|>",
-        prefix="functions.",
+        prefix=_PREFIX,
     )
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.chat.parsers.family import CallSyntax, GrammarTerms
-from core.chat.parsers.grammar import WrittenJson, join_choices, write_json_calls
+from core.chat.parsers.grammar import WrittenJson, join_choices
 from core.chat.parsers.json_calls import JsonCalls
 from core.chat.parsers.json_text import NAMELESS, decode_arguments, read_json
 from core.chat.parsers.named_calls import read_tool_name
@@ -52,7 +52,7 @@ class MistralCalls(CallSyntax):
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
         if not self._named:
-            return write_json_calls(tools, terms, WrittenJson(BEGIN, listed=True), several=several)
+            return _OLD.write_grammar(tools, terms, several=several)
         identity = f"{terms.mark(IDENTITY)} ID " if self._numbered else ""
         told = [
             f"{terms.mark(f'{BEGIN}{tool.name}')} {identity}{terms.mark(ARGUMENTS)} {terms.arguments(tool)}"

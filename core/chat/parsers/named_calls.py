@@ -78,13 +78,15 @@ class NamedCalls(CallSyntax):
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
         marks = self._marks
-        told = [
-            f"{terms.mark(f'{marks.begin}{marks.prefix}{tool.name}{marks.between}')} {terms.arguments(tool)}"
-            for tool in tools
-        ]
+        told = [f"{self.write_name(tool.name, terms)} {terms.arguments(tool)}" for tool in tools]
         more = repeat_rule("call", "", terms, several=several)
         begin, end = mark_term(marks.section, terms), mark_term(marks.section_end, terms)
         return f"calls: {begin} call{more} {end}\ncall: ({join_choices(told)}) {mark_term(marks.end, terms)}\n"
+
+    def write_name(self, name: str, terms: GrammarTerms) -> str:
+        """Terms for all that goes before a call's arguments."""
+        marks = self._marks
+        return terms.mark(f"{marks.begin}{marks.prefix}{name}{marks.between}")
 
 
 def read_tool_name(unread: UnreadText) -> Reading[str]:
