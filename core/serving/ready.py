@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import assert_never
 
 from msgspec import Struct
@@ -109,7 +110,8 @@ class ReadyModel:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of it, in sentences."""
-        return (*self.loaded.notes, *(self.reader.notes if self.reader is not None else ()), *self.spec.notes)
+        read = self.reader.notes if self.reader is not None else tuple(self._list_unheld())
+        return (*self.loaded.notes, *read, *self.spec.notes)
 
     @property
     def traits(self) -> Traits:
@@ -200,6 +202,14 @@ class ReadyModel:
                 request.constraint.field,
             )
 
+    def _list_unheld(self) -> Iterator[str]:
+        """What the settings ask for and nobody here can see to, in sentences."""
+        if self._defaults.reasoning.budget is not None and find_kind(self.model) is ModelKind.CHAT:
+            yield (
+                f"The engine {self.engine} draws its tokens itself, so the reasoning budget of the settings does not "
+                "bound its thoughts."
+            )
+
     @property
     def _sampling(self) -> Sampling:
         return self._defaults.sampling.over(self.spec.sampling)
@@ -210,7 +220,9 @@ class ReadyModel:
         defaults = self._defaults
         if defaults.answers.json_mode and request.constraint is None:
             request = replace(request, constraint=Constraint(JsonObject(), "--json-mode"))
-        request = replace(request, reasoning=request.reasoning.over(defaults.reasoning))
+        # A budget that nothing can hold is refused to those alone who ask for it.
+        reasoning = defaults.reasoning if self.reader is not None else replace(defaults.reasoning, budget=None)
+        request = replace(request, reasoning=request.reasoning.over(reasoning))
         wanted = request if defaults.reuse else replace(request, cache=False)
         resolved = wanted.resolved(self._sampling)
         if self.reader is None or not resolved.sampling.logit_bias:

@@ -11,6 +11,7 @@ from core.contract.options import LoadOptions
 from core.engines.remote.engine import RemoteEngine, RemoteModel
 from core.engines.remote.wire import UNTOLD
 from core.models.resolve import resolve_own
+from core.requests import ReasoningWish
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from tests.fakes.support import asks
@@ -129,9 +130,9 @@ async def load(url: str, options: LoadOptions = LoadOptions()) -> RemoteModel:
 
 
 @asynccontextmanager
-async def hosting(url: str) -> AsyncIterator[Host]:
+async def hosting(url: str, reasoning: ReasoningWish = ReasoningWish()) -> AsyncIterator[Host]:
     host = Host("m", lambda *_: LoadedModel(RemoteEngine().load(resolve_own(url), LoadOptions()), "remote"),
-                max_queue=8, queue_timeout=60.0, slots=None)  # fmt: skip
+                max_queue=8, queue_timeout=60.0, slots=None, reasoning=reasoning)  # fmt: skip
     host.start()
     await host.ready()
     try:

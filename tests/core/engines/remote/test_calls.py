@@ -99,6 +99,13 @@ async def test_wishes_about_thinking_are_sent_and_a_budget_is_refused_by_name() 
     assert server.bodies[0]["reasoning_effort"] == "low"
 
 
+async def test_a_budget_of_the_settings_keeps_no_request_from_a_server_elsewhere() -> None:
+    async with elsewhere(answer_fully) as server, hosting(server.url, ReasoningWish(effort="low", budget=9)) as host:
+        await (await host.submit(asks("hello", "m"))).reply()
+        assert any("does not bound its thoughts" in note for note in host.snapshot().notes)
+    assert server.bodies[0]["reasoning_effort"] == "low"
+
+
 async def test_a_gap_is_sent_as_openai_has_it_and_files_beside_it_are_refused_by_name() -> None:
     async with elsewhere(answer_fully) as server, hosting(server.url) as host:
         await (await host.submit(asks("", "m", prompt=Infill("def f():", "f()", begun="    ret")))).reply()
