@@ -7,10 +7,12 @@ from typing import Final
 from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import replace
 
 from api.http.contract import ANSWERING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
 from api.http.replies import add_headers
+from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
 from api.llama_cpp.wire import (
     DetokenizeReply,
@@ -21,7 +23,7 @@ from api.llama_cpp.wire import (
     WrittenPrompt,
 )
 from api.openai.chat import BODY as CHAT_BODY
-from api.openai.chat import translate_request
+from api.openai.chat import list_dropped, translate_request
 from core.errors import RequestError
 from core.names import clean_name
 from core.snapshots import ModelKind
@@ -84,9 +86,11 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
     async def apply_template(request: Request[object, object, State]) -> Response[WrittenPrompt]:
         asked = await CHAT_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         generation = translate_request(asked.body)
-        async with workbench.requests.reading(generation.model or choose(None)) as reader:
+        generation = workbench.requests.route(replace(generation, model=generation.model or choose(None)))
+        async with workbench.requests.reading(generation.model) as reader:
             text = await reader.write(generation)
-        return add_headers(WrittenPrompt(text), tell_ignored(asked.ignored))
+        ignored = tell_ignored([*asked.ignored, *list_dropped(asked.body)])
+        return add_headers(WrittenPrompt(text), (*build_route_headers(generation), *ignored))
 
     return [tokenise_text, detokenise_tokens, apply_template]
 

@@ -79,6 +79,12 @@ async def test_auto_goes_by_the_longest_prompt_of_llama_cpps_requests_too(shelf:
     assert (answer.status_code, answer.headers["x-benchtop-model"]) == (200, "talks")
 
 
+async def test_a_template_is_that_of_the_model_that_would_answer(shelf: Served) -> None:
+    answer = await shelf.http.post("/apply-template", json={"model": "auto", "messages": user("Hi")})
+    assert (answer.status_code, answer.headers["x-benchtop-model"]) == (200, "talks")
+    assert "Hi" in answer.json()["prompt"]
+
+
 async def test_a_name_too_long_for_a_path_is_an_unknown_model(shelf: Served) -> None:
     answer = await shelf.chat(**chat_body(model="a" * 300))
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
