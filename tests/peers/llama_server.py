@@ -30,19 +30,6 @@ MODELS: Final = {
     "models": "all-minilm-l6-v2",
 }
 """By the last part of a repository's name."""
-SILENT: Final = (
-    *("--offline", "--cont-batching", "--jinja", "--no-jinja", "--slots", "--no-slots", "--kv-unified", "--no-ui"),
-    *(
-        "--metrics",
-        "--verbose",
-        "--no-mmproj",
-        "--embedding",
-        "--reranking",
-        "--context-shift",
-        "--no-cache-idle-slots",
-    ),
-)
-"""Options without a value that change nothing here, or stand for what is not there."""
 
 
 def main() -> None:
@@ -55,14 +42,12 @@ def main() -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """What is mapped; other options stay unread."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for option in SILENT:
-        parser.add_argument(option, action="store_true")
-    for option in ("--hf-repo", "--hf-file", "--model", "--alias", "--api-key", "--chat-template", "--cors-origins"):
+    parser.add_argument("--offline", action="store_true")
+    for option in ("--hf-repo", "--alias", "--api-key", "--chat-template", "--chat-template-file"):
         parser.add_argument(option)
-    for option in ("--chat-template-file", "--reasoning-format", "--reasoning", "-ctk", "-ctv", "-fa"):
-        parser.add_argument(option)
-    for option in ("--ctx-size", "--parallel", "--n-predict", "--batch-size", "--threads", "--seed"):
+    for option in ("--ctx-size", "--parallel", "--seed"):
         parser.add_argument(option, type=int)
     parser.add_argument("--temp", type=float)
     parser.add_argument("--host", default="127.0.0.1")
