@@ -68,8 +68,9 @@ class TreeCalls(CallSyntax):
             if end != '">' or not name.strip():
                 raise NotACall(NAMELESS)
             arguments = yield from _read_value(unread, "invoke", 0)
-            members = dict(arguments) if isinstance(arguments, list) else {}
-            made = {key: _build_value(value) for key, value in members.items()}
+            if isinstance(arguments, str) and arguments.strip():
+                raise NotACall(UNTAGGED)
+            made = {key: _build_value(value) for key, value in arguments} if isinstance(arguments, list) else {}
             unread.call(name.strip(), encode_arguments(made), typed=False)
         if not begun:
             raise NotACall(UNTAGGED)

@@ -276,6 +276,14 @@ OTHERS = {
             said="So:",
         ),
     ),
+    "minimax: words in place of members": Written(
+        MINIMAX_TREES,
+        tree(tree_call("now", "").replace("|</", "soon|</")),
+        ReadAnswer(
+            tree(tree_call("now", "").replace("|</", "soon|</")),
+            notes=("A call is not written in the tags that belong around its arguments.",),
+        ),
+    ),
     "minimax: words between tags": Written(
         MINIMAX_TREES,
         tree(tree_call("set_many", "<tags>|<item>a|</item> and |<item>b|</item>|</tags>|")),
