@@ -80,6 +80,7 @@ class Host:
         """Why it is being loaded again, while it is."""
         self._error: BenchtopError | None = None
         self._current: ReadyModel | None = None
+        """The model that is there; closed, and no other yet, while it is loaded again."""
         self._serving: ModelLoop[Any] | None = None
         """None until the model is loaded."""
         self._ready = asyncio.Event()
@@ -218,7 +219,7 @@ class Host:
     def begin_stop(self) -> None:
         """Fail what is left, free the model, end the thread; see `ended`."""
         self._stop.set()
-        self._close_reader()
+        self._close_current()
         if self._serving is not None:
             self._serving.stop()
 
@@ -275,7 +276,7 @@ class Host:
         try:
             self._live()
         finally:
-            self._close_reader()
+            self._close_current()
             post_call(self._event_loop, self._over.set)
 
     def _live(self) -> None:
@@ -305,7 +306,7 @@ class Host:
         try:
             return self._loop_for(loaded)
         except Exception:
-            self._close_reader()
+            self._close_current()
             self._current = None
             loaded.shutdown()
             raise
@@ -349,6 +350,7 @@ class Host:
             log.exception("loading again failed", model=self.name)
             raise explain_load_failure(self.name, error, "Loading again") from error
         if not isinstance(loaded.model, TokenModel):
+            loaded.shutdown()
             raise LoadFailed(self.name, f"The model {self.name} was loaded again by another kind of engine.")
         return self._to_serve(loaded, loaded.model)
 
@@ -375,19 +377,19 @@ class Host:
         if why is not None:
             # Requests that come now wait: the vocabulary goes with the model.
             post_call(self._event_loop, self._ready.clear)
-            self._close_reader()
+            self._close_current()
         self._state = ModelState.READY if why is None else ModelState.RESTARTING
         self._detail = why or ""
         if why is None:
             post_call(self._event_loop, self._ready.set)
 
     def _note_broken(self, error: BenchtopError) -> None:
-        self._close_reader()
+        self._close_current()
         # Where it was on its way back, it is loading it that failed.
         self._state = ModelState.FAILED if self._state is ModelState.RESTARTING else ModelState.BROKEN
         self._detail = str(error).rstrip(".")
         post_call(self._event_loop, self._ready.set)
 
-    def _close_reader(self) -> None:
+    def _close_current(self) -> None:
         if self._current is not None:
             self._current.close()

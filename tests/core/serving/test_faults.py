@@ -24,6 +24,7 @@ from core.requests import Generation, RawText, Sampling
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.snapshots import ModelState, Tier
+from tests.core.serving.loops.test_relay import flowing
 from tests.fakes.faults import Faults, RustPanic
 from tests.fakes.prefixes import IDENTITY
 
@@ -232,6 +233,22 @@ async def test_a_panic_while_loading_is_told_to_those_that_wait() -> None:
         with pytest.raises(LoadFailed, match="index out of range"):
             await host.ready()
     assert host.state is ModelState.FAILED
+
+
+async def test_a_model_of_another_kind_in_its_place_is_freed_and_told_of() -> None:
+    faults, other = Faults(), flowing()
+    desk = FaultyDesk(faults)
+    loaders: list[Callable[[], LoadedModel]] = [desk._load, lambda: LoadedModel(other, "scripted")]
+    host = Host("guide", lambda *_: loaders.pop(0)(), max_queue=2, queue_timeout=60.0, slots=None)
+    host.start()
+    await host.ready()
+    faults.next("step", RuntimeError("a fault in native code"))
+    with pytest.raises(BenchtopError):
+        await answer(host, "Hello")
+    await until(lambda: host.state is ModelState.FAILED)
+    assert "another kind of engine" in host.snapshot().detail
+    assert other.closed.is_set()
+    await host.stop()
 
 
 @pytest.mark.parametrize(
