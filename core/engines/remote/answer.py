@@ -159,13 +159,14 @@ class RemoteAnswer:
         text = progress.end.push(written)
         if choice.finish_reason:
             text += progress.end.finish(cut=choice.finish_reason in REASONS)
+        if choice.delta and (thought := choice.delta.reasoning_content or choice.delta.reasoning):
+            # A chunk of both is the end of a thought, and the first of what it led to.
+            progress.drew(1, self._clock())
+            yield ReasoningDelta(choice.index, thought)
         if written or text or logprobs:
             tokens = len(logprobs) or int(bool(written))
             progress.drew(tokens, self._clock())
             yield TextDelta(choice.index, text, logprobs, tokens)
-        if choice.delta and (thought := choice.delta.reasoning_content or choice.delta.reasoning):
-            progress.drew(1, self._clock())
-            yield ReasoningDelta(choice.index, thought)
         if choice.delta and choice.delta.tool_calls:
             progress.drew(1, self._clock())
             yield from progress.calls.read(choice.delta.tool_calls)

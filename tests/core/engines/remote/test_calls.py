@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.engines.remote.answer import RemoteAnswer
 from core.engines.remote.calls import CallFragment, CallStream, FunctionFragment
 from core.errors import RequestError
-from core.events import CallArguments, CallBegun, CallEnded, CallEvent, FinishReason
+from core.events import CallArguments, CallBegun, CallEnded, CallEvent, FinishReason, ReasoningDelta, TextDelta
 from core.requests import (
     Calling,
     CallOf,
@@ -55,6 +56,12 @@ async def test_thoughts_and_calls_of_a_server_elsewhere_are_events_of_their_own(
     assert (choice.reasoning, choice.text) == ("I must look.", "Looking.")
     assert choice.tool_calls == (ToolCall("c9", "read", '{"path": "b"}'), ToolCall("c10", "read", "{}"))
     assert choice.reason is FinishReason.TOOL_CALLS
+
+
+def test_a_chunk_of_a_thought_and_of_words_tells_the_thought_first() -> None:
+    answer = RemoteAnswer("there", 1)
+    told = answer.read('{"choices": [{"index": 0, "delta": {"content": "Yes.", "reasoning_content": "So it is."}}]}')
+    assert [type(event) for event in told] == [ReasoningDelta, TextDelta]
 
 
 async def test_tools_calls_and_results_are_sent_as_openai_has_them() -> None:
