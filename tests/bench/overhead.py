@@ -52,13 +52,12 @@ async def _http(port: int, streams: int, dialect: str) -> float:
 
 async def _core(workbench: Workbench, streams: int) -> float:
     """Microseconds a token, from submitting to the last event."""
-    tokens = TOKENS
 
     async def one(number: int) -> None:
-        request = Generation(model="echo", prompt=RawText(f"{number}"), max_tokens=tokens, ignore_eos=True)
+        request = Generation(model="echo", prompt=RawText(f"{number}"), max_tokens=TOKENS, ignore_eos=True)
         async for _ in await workbench.requests.submit(request):
             pass
 
     began = time.perf_counter()
     await asyncio.gather(*(one(number) for number in range(streams)))
-    return (time.perf_counter() - began) * 1e6 / (tokens * streams)
+    return (time.perf_counter() - began) * 1e6 / (TOKENS * streams)
