@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, assert_never
 
@@ -154,6 +155,7 @@ class Host:
                 timeout=self._timeout,
                 withdraw=lambda: loop.withdraw(job),
                 cancel=lambda: loop.cancel(job),
+                row=lambda: job.row(time.monotonic()),
                 reader=reader,
             )
             loop.submit(job)

@@ -16,6 +16,7 @@ from core.serving.ability import Request, find_ability
 from core.serving.pending import Arrivals
 from core.serving.prompts import PromptReader
 from core.serving.ready import Traits
+from core.serving.report import Observer, RequestReports
 from core.serving.routing import AUTO, Route, choose_route
 from core.serving.served_models import ServedModels
 from core.serving.stream import Stream
@@ -45,6 +46,7 @@ class RequestIntake:
         self._routes = routes
         self._witness = witness
         self._arrivals = Arrivals()
+        self._reports = RequestReports()
         self._routed = 0
         """Requests for `auto` so far."""
 
@@ -103,7 +105,7 @@ class RequestIntake:
         """
         request = replace(request, request_id=self._arrivals.unique(request.request_id, self._has_arrived))
         called(request.request_id)
-        with self._arrivals.bring(request) as arrival:
+        with self._reports.following(request) as follow, self._arrivals.bring(request) as arrival:
             lease = await self._models.lease(request.model)
             arrival.state = RequestState.QUEUED
             self._witness.asked(request.model)
@@ -112,7 +114,13 @@ class RequestIntake:
             except BaseException:
                 lease.release()
                 raise
-            return await lease.submit(request)
+            stream = await lease.submit(request)
+            follow(stream)
+            return stream
+
+    def observe(self, observer: Observer) -> None:
+        """From now on it is told of each request that has ended."""
+        self._reports.add(observer)
 
     async def count_tokens(self, request: Generation) -> int:
         """Tokens of the request's prompt, also where they are more than the context holds. Raises as `submit` does

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 
 from core.chat.answer import AnswerReader
 from core.errors import BenchtopError, QueueTimeout
-from core.events import Event, Failed, Finished, Reply, fold_events
+from core.events import Event, Failed, Finished, Prefilled, Reply, fold_events
+from core.snapshots import RequestRow
 from core.telemetry.log import get_logger
 
 log = get_logger(__name__)
@@ -21,6 +23,19 @@ def post_call(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> Non
     except RuntimeError:
         # The front end's event loop has been closed: no client is left.
         log.debug("dropped events of a closed event loop")
+
+
+class StreamEnd:
+    """When a stream's request came to what, in `time.monotonic`'s seconds, and how its choices ended."""
+
+    def __init__(self) -> None:
+        self.admitted: float | None = None
+        """None where it never left the queue."""
+        self.first: float | None = None
+        """When the first of its answer was there."""
+        self.finished: list[Finished] = []
+        self.error: BenchtopError | None = None
+        """What ended it as a whole."""
 
 
 class Stream:
@@ -38,12 +53,16 @@ class Stream:
         timeout: float | None,
         withdraw: Callable[[], bool],
         cancel: Callable[[], None],
+        row: Callable[[], RequestRow],
         reader: AnswerReader | None = None,
     ) -> None:
-        """`reader` tells words, thoughts and calls of tools apart; None where all is words."""
+        """`row`: what the request board shows of it; `reader` tells words, thoughts and calls of tools apart, None
+        where all is words."""
         self.request_id = request_id
         self.prompt_tokens = prompt_tokens
         self.loop = asyncio.get_running_loop()
+        self.row = row
+        self.end = StreamEnd()
         self._reader = reader
         self._timeout = timeout
         self._withdraw = withdraw
@@ -74,8 +93,9 @@ class Stream:
         except TimeoutError:
             # The loop's thread may have admitted it in this very moment; then the time-out came too late.
             if self._withdraw():
-                self._end()
-                raise QueueTimeout(self._timeout or 0.0) from None
+                self.end.error = QueueTimeout(self._timeout or 0.0)
+                self._close()
+                raise self.end.error from None
             await self._admitted.wait()
         except asyncio.CancelledError:
             self.cancel()
@@ -115,6 +135,7 @@ class Stream:
         post_call(self.loop, partial(self.deliver, events))
 
     def admit(self) -> None:
+        self.end.admitted = time.monotonic()
         self._admitted.set()
 
     def deliver(self, events: Sequence[Event]) -> None:
@@ -123,22 +144,33 @@ class Stream:
         if self._reader is not None:
             events = self._reader.read(events)
         self._events.extend(events)
+        if self.end.first is None:
+            self._note_first(events)
         for event in events:
             match event:
                 case Finished():
+                    self.end.finished.append(event)
                     self._open_choices -= 1
                     self._over = self._over or self._open_choices == 0
                 case Failed(error=error):
                     self._over = True
+                    self.end.error = error
                     if not self._admitted.is_set():
                         self._error = error
                         self._events.clear()
         self._admitted.set()
         self._ready.set()
         if self._over:
-            self._end()
+            self._close()
 
-    def _end(self) -> None:
+    def _note_first(self, events: Sequence[Event]) -> None:
+        now = time.monotonic()
+        if self.end.admitted is None and any(not isinstance(event, Failed) for event in events):
+            self.end.admitted = now
+        if any(not isinstance(event, Prefilled | Failed) for event in events):
+            self.end.first = now
+
+    def _close(self) -> None:
         self._over = True
         told, self._last = self._last, []
         for tell in told:

@@ -10,6 +10,7 @@ from core.engines.echo import EchoModel, Script, repeat_text
 from core.errors import Interrupted
 from core.requests import Conversation, Generation, Message, Role, TextPart
 from core.settings.schema import Folders
+from core.snapshots import RequestRow, RequestState
 
 
 def folders_in(path: Path) -> Folders:
@@ -24,6 +25,11 @@ def asks(text: str, model: str = "echo", **fields: object) -> Generation:
     """A chat request with one user message."""
     fields.setdefault("prompt", Conversation((said(text),)))
     return Generation(model=model, **fields)  # type: ignore[arg-type]
+
+
+def show_row() -> RequestRow:
+    """What a board would show of a stream that a test makes by itself."""
+    return RequestRow("one", "echo", RequestState.DECODE)
 
 
 class GatedEcho(EchoModel):

@@ -29,6 +29,7 @@ from core.snapshots import (
     RequestState,
     Snapshot,
 )
+from tests.fakes.support import show_row
 from tests.tui.still_store import StillDownloads, StillStore
 
 MEGA = 1_000_000
@@ -169,7 +170,13 @@ class StillWorkbench:
     async def submit(self, request: Generation) -> Stream:
         self.asked.append(request)
         stream = Stream(
-            f"req-{len(self.asked)}", 42, 1, timeout=None, withdraw=lambda: False, cancel=lambda: self._cut(stream)
+            f"req-{len(self.asked)}",
+            42,
+            1,
+            timeout=None,
+            withdraw=lambda: False,
+            cancel=lambda: self._cut(stream),
+            row=show_row,
         )
         pieces: list[Event] = [*self.before, *(TextDelta(0, piece) for piece in stretch(self.answer))]
         if self.hold_stream:
