@@ -1,0 +1,204 @@
+"""A SQLite file of state that may be lost, written by one thread, so that nobody waits for a disk.
+
+What is put comes into the file within a second, in one transaction with all that came meanwhile; write-ahead logging
+keeps each of them whole whatever the process dies of, and lets several processes share a file. A damaged file is set
+aside and begun anew. While the disk is full, read-only or the file locked, what was put waits, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from core.telemetry.log import get_logger
+
+GATHER_SECONDS: Final = 0.5
+"""That writes are gathered for."""
+RETRY_SECONDS: Final = 5.0
+"""Between two tries to write to a file that could not be written."""
+LOCKED_SECONDS: Final = 5.0
+"""That another process may hold the file."""
+MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""Of writes that wait; of more, the oldest are given up."""
+
+Value = str | bytes | int | float | None
+Write = Callable[[sqlite3.Connection], object]
+_Waiting = tuple[int, Write]
+"""Bytes, and what holds them."""
+log = get_logger(__name__)
+
+
+class KeptDatabase:
+    """`put` is for any thread, and never waits; `read` waits for the disk. The thread begins with the first `put`."""
+
+    def __init__(self, path: Path, schema: Sequence[str], version: int) -> None:
+        """`schema`: statements that make an empty file ours; `version` of it, from one. A file of another version is
+        set aside as a damaged one is. Nothing is opened yet."""
+        self.path = path
+        self._schema = schema
+        self._version = version
+        self._waiting: deque[_Waiting] = deque()
+        self.waiting_bytes = 0
+        """Of what is to be written still."""
+        self._given_up = 0
+        self._told: set[str] = set()
+        self._changed = threading.Condition()
+        self._writing = False
+        self._flushing = 0
+        """Callers that wait for the writer now, so that it gathers no more."""
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._database: sqlite3.Connection | None = None
+        """The writer's own."""
+
+    def put(self, write: Write, size: int = 100) -> None:
+        """Have `write` done in one of the next transactions. `size`: bytes that it holds until then."""
+        with self._changed:
+            if self._closing:
+                return
+            self._waiting.append((size, write))
+            self.waiting_bytes += size
+            while self.waiting_bytes > MOST_WAITING_BYTES and len(self._waiting) > 1:
+                lost, _ = self._waiting.popleft()
+                self.waiting_bytes -= lost
+                self._given_up += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=f"writer of {self.path.name}", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def read(self, query: str, values: Sequence[Value] = ()) -> list[tuple[Value, ...]]:
+        """The rows of a query, of what was written up to now. Raises sqlite3.Error, OSError; empty where there is no
+        file."""
+        if not self.path.exists():
+            return []
+        with closing(self._open()) as database:
+            return database.execute(query, values).fetchall()
+
+    def flush(self, seconds: float = LOCKED_SECONDS) -> bool:
+        """Wait until what was put is written; False where that took longer."""
+        with self._changed:
+            self._flushing += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: not self._waiting and not self._writing, seconds)
+            finally:
+                self._flushing -= 1
+
+    def close(self, seconds: float = LOCKED_SECONDS) -> None:
+        """Write what waits, for so long at most. Nothing is taken any more."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _open(self) -> sqlite3.Connection:
+        """The file, made where there is none, readable for nobody else. Raises sqlite3.Error, OSError."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        database = sqlite3.connect(self.path, timeout=LOCKED_SECONDS, isolation_level=None)
+        try:
+            self._make_ours(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _make_ours(self, database: sqlite3.Connection) -> None:
+        if _read_version(database) == self._version:
+            return
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("BEGIN IMMEDIATE")
+        # Another process may have made it meanwhile.
+        found = _read_version(database)
+        if found not in (0, self._version):
+            raise sqlite3.DatabaseError(f"its version is {found}, not {self._version}")
+        if not found:
+            for statement in self._schema:
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {self._version}")
+        database.execute("COMMIT")
+
+    # On the writer's thread.
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not (pause and self._closing):
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, pause)
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    break
+                self._changed.wait_for(lambda: self._closing or self._flushing > 0, GATHER_SECONDS)
+                batch = list(self._waiting)
+                self._waiting.clear()
+                self.waiting_bytes, self._writing = 0, True
+            batch, pause = self._try(batch)
+            with self._changed:
+                self._waiting.extendleft(reversed(batch))
+                self.waiting_bytes += sum(size for size, _ in batch)
+                self._writing = False
+                self._changed.notify_all()
+        self._release()
+
+    def _try(self, batch: list[_Waiting]) -> tuple[list[_Waiting], float]:
+        """What is to be written once more, and after how many seconds."""
+        try:
+            if self._database is None:
+                self._database = self._open()
+            self._write(self._database, batch)
+        except (sqlite3.OperationalError, OSError) as error:
+            self._tell("a file cannot be written now; what belongs there waits", error)
+            return batch, RETRY_SECONDS
+        except Exception as error:
+            if type(error) is not sqlite3.DatabaseError:
+                # The edge of the thread: a write that cannot be done must not keep the others waiting for ever.
+                log.exception("writes to a file failed, and are given up", file=self.path.name, writes=len(batch))
+                return [], 0.0
+            # No subclass: SQLite says so of a file that is no database, or is damaged.
+            self._tell("a file is damaged; it is set aside, and a new one begun", error)
+            self._release()
+            self._set_aside()
+            return batch, 0.0
+        self._told.clear()
+        return [], 0.0
+
+    def _release(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _write(self, database: sqlite3.Connection, batch: Sequence[_Waiting]) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            for _, write in batch:
+                write(database)
+            database.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
+            raise
+
+    def _set_aside(self) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                Path(f"{self.path}{suffix}").replace(f"{self.path}.damaged-{stamp}{suffix}")
+
+    def _tell(self, what: str, error: Exception) -> None:
+        """Once for a reason, until a write succeeds."""
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            log.warning(what, file=self.path.name, why=str(error), given_up=self._given_up)
+
+
+def _read_version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])

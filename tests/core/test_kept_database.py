@@ -1,0 +1,145 @@
+"""A file that one thread writes, whatever happens to the file or the process."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from core.kept_database import KeptDatabase
+
+SCHEMA = ("CREATE TABLE words (word TEXT NOT NULL)",)
+
+
+def note(word: str, database: sqlite3.Connection) -> None:
+    database.execute("INSERT INTO words VALUES (?)", (word,))
+
+
+def words_in(kept: KeptDatabase) -> list[object]:
+    assert kept.flush()
+    return [word for (word,) in kept.read("SELECT word FROM words ORDER BY rowid")]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[KeptDatabase]:
+    made = KeptDatabase(tmp_path / "state" / "words.sqlite3", SCHEMA, 1)
+    yield made
+    made.close()
+
+
+def test_what_was_put_is_there_for_another_process_once_it_is_flushed(kept: KeptDatabase) -> None:
+    assert kept.read("SELECT word FROM words") == []
+    for word in "abc":
+        kept.put(partial(note, word))
+    assert words_in(kept) == ["a", "b", "c"]
+    again = KeptDatabase(kept.path, SCHEMA, 1)
+    assert again.read("SELECT count(*) FROM words") == [(3,)]
+
+
+def test_nobody_else_may_read_the_file(kept: KeptDatabase) -> None:
+    kept.put(partial(note, "a"))
+    assert kept.flush()
+    assert {path.stat().st_mode & 0o077 for path in kept.path.parent.iterdir()} == {0}
+
+
+def test_what_was_put_is_written_before_the_end(kept: KeptDatabase) -> None:
+    kept.put(partial(note, "last"))
+    kept.close()
+    assert kept.read("SELECT word FROM words") == [("last",)]
+    kept.put(partial(note, "too late"))
+    assert kept.read("SELECT count(*) FROM words") == [(1,)]
+
+
+def test_two_that_share_a_file_lose_nothing(kept: KeptDatabase) -> None:
+    other = KeptDatabase(kept.path, SCHEMA, 1)
+    for number in range(200):
+        (kept if number % 2 else other).put(partial(note, str(number)))
+    assert other.flush()
+    assert sorted(map(int, map(str, words_in(kept)))) == list(range(200))
+    other.close()
+
+
+@pytest.mark.parametrize("damage", [b"no database at all" * 100, b""])
+def test_a_damaged_file_is_set_aside_and_begun_anew(kept: KeptDatabase, damage: bytes) -> None:
+    kept.path.parent.mkdir(parents=True)
+    kept.path.write_bytes(damage)
+    kept.put(partial(note, "after"))
+    assert words_in(kept) == ["after"]
+    aside = [path for path in kept.path.parent.iterdir() if "damaged" in path.name]
+    assert [path.read_bytes() for path in aside] == ([damage] if damage else [])
+
+
+def test_a_file_of_another_version_is_set_aside(kept: KeptDatabase) -> None:
+    later = KeptDatabase(kept.path, ("CREATE TABLE other (thing TEXT)",), 2)
+    later.put(lambda database: database.execute("INSERT INTO other VALUES ('x')"))
+    assert later.flush()
+    later.close()
+    kept.put(partial(note, "mine"))
+    assert words_in(kept) == ["mine"]
+    assert any("damaged" in path.name for path in kept.path.parent.iterdir())
+
+
+def test_a_write_that_cannot_be_done_stops_no_other(kept: KeptDatabase) -> None:
+    kept.put(lambda _: 1 / 0)
+    assert kept.flush()
+    kept.put(partial(note, "next"))
+    assert words_in(kept) == ["next"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="the superuser may write anywhere")
+def test_a_folder_that_cannot_be_written_holds_nobody_up(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    kept = KeptDatabase(folder / "words.sqlite3", SCHEMA, 1)
+    kept.put(partial(note, "a"))
+    kept.close(0.1)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_holds_nobody_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    kept = KeptDatabase(tmp_path / "file" / "words.sqlite3", SCHEMA, 1)
+    kept.put(partial(note, "a"))
+    kept.close(10.0)
+    assert not kept.flush(0)
+
+
+def test_of_more_than_memory_may_hold_the_oldest_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    kept = KeptDatabase(tmp_path / "file" / "words.sqlite3", SCHEMA, 1)
+    for word in "abcd":
+        kept.put(partial(note, word), size=30_000_000)
+    assert kept.waiting_bytes <= 64 * 1024 * 1024
+    kept.close()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from core.kept_database import KeptDatabase
+kept = KeptDatabase(Path(sys.argv[1]), ("CREATE TABLE words (word TEXT NOT NULL)",), 1)
+number = 0
+while True:
+    number += 1
+    kept.put(lambda database, word=str(number): database.execute("INSERT INTO words VALUES (?)", (word,)))
+    kept.flush()
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+def test_what_was_flushed_outlives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "words.sqlite3"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        told = [int(child.stdout.readline()) for _ in range(3)]
+        child.kill()
+    kept = KeptDatabase(path, SCHEMA, 1)
+    found = [int(str(word)) for (word,) in kept.read("SELECT word FROM words ORDER BY rowid")]
+    assert found[:3] == told
+    assert found == list(range(1, len(found) + 1))
