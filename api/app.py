@@ -9,6 +9,7 @@ from litestar import Litestar
 from api.anthropic.errors import choose_errors
 from api.anthropic.messages import build_messages_routes
 from api.http.answer import PING_SECONDS
+from api.http.capturing import Capturing
 from api.http.errors import answer_error
 from api.http.guards import Guard
 from api.http.live import LiveStreams
@@ -78,8 +79,9 @@ def create_app(
     )
     # Litestar's own middleware does not see requests that match no route, and those need an id and a key as well.
     audio = max(MAX_FORM, settings.server.max_body)
+    captures = workbench.captures
     app.asgi_handler = Guard(
-        app.asgi_handler,
+        Capturing(app.asgi_handler, captures) if captures.is_on else app.asgi_handler,
         settings.server,
         dict.fromkeys(chain(*PATHS.values()), audio),
         choose_errors,

@@ -10,6 +10,7 @@ import psutil
 
 from core.bench.engine_bench import EngineBench
 from core.bench.results import History
+from core.capture.ring import CaptureRing
 from core.contract.options import LoadOptions
 from core.decoding.masks.trials import FormTrials
 from core.engines.registry import Engines
@@ -84,6 +85,8 @@ class Workbench:
         """Those that are served, and in its store those that one could have."""
         self.requests = RequestIntake(self.models, settings.route, witness)
         """The way in for requests, and their cancelling."""
+        self.captures = CaptureRing(self.folders, settings.capture)
+        """The last requests as they came over HTTP, where the user wants them kept."""
         self.bench = EngineBench(
             found,
             prober,
@@ -105,6 +108,7 @@ class Workbench:
         """Unload everything, and stop the downloads where they are. Nothing is loaded afterwards."""
         await self.models.close()
         await asyncio.to_thread(self._prefixes.close, self.settings.server.drain_timeout)
+        await asyncio.to_thread(self.captures.close)
         self.lanes.close()
         self._trials.close()
         await asyncio.to_thread(self.models.store.close)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, field
 
 from core.environment import clean_value
+from core.settings.capture import CaptureSettings
 from core.settings.environment import HOME
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
@@ -258,6 +259,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     models: Mapping[str, Profile] = field(default_factory=dict)
     """Models by the names they are served under, with what is wanted of each."""
     cache: CacheSettings = CacheSettings()
+    capture: CaptureSettings = CaptureSettings()
     answers: AnswerSettings = AnswerSettings()
     pool: PoolSettings = PoolSettings()
     route: RouteSettings = RouteSettings()

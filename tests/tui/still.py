@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
+from core.capture.ring import CaptureRing
 from core.contract.options import KvBits, KvType, LoadSettings
 from core.errors import BenchtopError, Cancelled, LoadFailed
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, Usage
@@ -121,6 +122,7 @@ class StillWorkbench:
         hold_stream: bool = False,
         hold_suite: str | None = None,
         suite_problem: Exception | None = None,
+        captures: CaptureRing | None = None,
     ) -> None:
         """The suite stands still at the engine `hold_suite` until it is stopped; it raises `suite_problem`."""
         self.models = self.requests = self.bench = self
@@ -141,6 +143,7 @@ class StillWorkbench:
         self.wishes: list[tuple[int | None, KvType | KvBits | None]] = []
         self.closed = False
         self.store = StillStore()
+        self.captures = captures
 
     @property
     def downloads(self) -> StillDownloads:

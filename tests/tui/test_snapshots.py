@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from api.curl import format_curl
+from core.capture.ring import CaptureRing
 from core.models.downloads.status import DownloadItem, DownloadState
+from core.settings.capture import CaptureSettings
+from tests.fakes.captured import exchange_of
+from tests.fakes.support import folders_in
 from tests.tui.conftest import quiet, until
 from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench
 from tests.tui.still_store import QWEN
@@ -159,6 +166,25 @@ async def on_help(pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
+async def on_captured(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    app = app_of(pilot)
+    with tempfile.TemporaryDirectory() as folder:
+        ring = CaptureRing(folders_in(Path(folder)), CaptureSettings(requests=10))
+        noon = time.mktime((2026, 1, 2, 12, 0, 0, 0, 0, -1))
+        for number, text in enumerate(("You are brief.\nToday is Monday.", "You are brief.\nToday is Tuesday.")):
+            body = {"model": "guide", "messages": [{"role": "system", "content": text}], "stream": False}
+            reply = b'{"choices": [{"message": {"content": "Good morning."}}]}'
+            ring.add(exchange_of(f"req-{number}", body, reply=reply, began=noon + number, first=0.25))
+        ring.list_lines()
+        cast("Any", app.desk.workbench).captures = ring
+        await pilot.press("3", "i")
+        await until(pilot, lambda: "Tuesday" in str(app.screen.query_one("#detail", Static).render()))
+        await pilot.press("space", "down")
+        await until(pilot, lambda: "+" in str(app.screen.query_one("#detail", Static).render()))
+        ring.close()
+
+
 SCREENS: dict[str, Step] = {
     "welcome": opened,
     "chat": answered,
@@ -172,6 +198,7 @@ SCREENS: dict[str, Step] = {
     "bench-contest": on_contest,
     "bench-under-way": on_contest_under_way,
     "serve": on_serve,
+    "captured": on_captured,
     "help": on_help,
 }
 

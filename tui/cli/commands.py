@@ -15,6 +15,7 @@ from tui.cli.arguments import (
     find_nearest,
     read_file_path,
     read_filled,
+    read_number,
     read_whole,
 )
 
@@ -179,6 +180,55 @@ def _add_cache_rm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all prefixes of all models")
 
 
+def _add_requests(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--last", type=read_whole, default=50, metavar="N", help="the last so many (50)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name", type=read_filled, metavar="REQUEST", help="its number, its id, or how that begins or ends"
+    )
+    parser.add_argument("--raw", action="store_true", help="the reply as it was sent, in place of its text")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_comparison(parser: argparse.ArgumentParser) -> None:
+    for name in ("name", "other"):
+        parser.add_argument(name, type=read_filled, metavar="REQUEST", help="its number or id")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", type=read_filled, metavar="REQUEST", help="numbers or ids; all if none")
+    parser.add_argument(
+        "--scenario", type=read_file_path, metavar="FILE", help="write a file for `tui replay`, in place of curl lines"
+    )
+
+
+def _add_requests_rm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", type=read_filled, metavar="REQUEST", help="its number or id")
+    parser.add_argument("--all", action="store_true", help="all of them")
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", type=read_filled, metavar="REQUEST|FILE", help="as `tui requests` lists it, or a scenario's file"
+    )
+    parser.add_argument("--model", type=read_filled, metavar="MODEL", help="ask this model in place of the same one")
+    parser.add_argument(
+        "--server", type=read_filled, metavar="URL", help="where to send it (the address of the settings)"
+    )
+    parser.add_argument(
+        "--speed",
+        type=read_number,
+        default=1.0,
+        metavar="X",
+        help="of a scenario: times as fast; 0 sends all at once (1)",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_named(parser, "server.api_key")
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--show-secrets", action="store_true", help="print keys as they are, instead of ***")
@@ -253,6 +303,48 @@ COMMANDS: Final = (
         "read all stored prefixes, and delete those that are damaged",
         _add_nothing,
         "tui.cli.cache:verify_prefixes",
+    ),
+    Command(
+        "requests",
+        "[options]",
+        "list the requests that a server with --capture kept, the newest first",
+        _add_requests,
+        "tui.cli.requests:list_requests",
+    ),
+    Command(
+        "requests show",
+        "REQUEST [options]",
+        "print a captured request with its reply",
+        _add_request,
+        "tui.cli.requests:show_request",
+    ),
+    Command(
+        "requests diff",
+        "REQUEST REQUEST",
+        "print where two captured requests differ, and where their answers do",
+        _add_comparison,
+        "tui.cli.requests:compare_requests",
+    ),
+    Command(
+        "requests export",
+        "[REQUEST ...] [options]",
+        "print captured requests as curl lines, or write them as a scenario",
+        _add_export,
+        "tui.cli.requests:export_requests",
+    ),
+    Command(
+        "requests rm",
+        "REQUEST | --all",
+        "forget captured requests",
+        _add_requests_rm,
+        "tui.cli.requests:remove_requests",
+    ),
+    Command(
+        "replay",
+        "REQUEST|FILE [options]",
+        "send a captured request again, or a scenario, to the same model or another",
+        _add_replay,
+        "tui.cli.replay:run_replay",
     ),
     Command(
         "config",

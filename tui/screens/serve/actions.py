@@ -30,6 +30,13 @@ ACTIONS = (
         "From the button to the list of requests.",
         palette=False,
     ),
+    Action(
+        "serve.captured",
+        "Captured requests",
+        "show_captured",
+        ("i",),
+        "What clients really sent and were answered, compared and copied as curl lines; kept with --capture.",
+    ),
     Action("serve.key", "Copy the API key", "copy_key", ("k",), "The key that clients must send."),
     Action("serve.reveal", "Show or hide the API key", "reveal_key", ("v",), "It is hidden until this key is pressed."),
 )

@@ -10,6 +10,7 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Button, Static
 
+from api.curl import KEY_VARIABLE
 from core.errors import BenchtopError
 from core.sizes import format_size
 from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, Snapshot
@@ -18,6 +19,7 @@ from tui import glyphs
 from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
+from tui.screens.serve.captures import CapturesScreen
 from tui.screens.serve.requests import Board, describe_guesses, list_notes
 from tui.session import find_model
 from tui.widgets.gauge import Gauge
@@ -224,6 +226,13 @@ class ServeScreen(WorkbenchScreen):
             return
         self.app.copy_to_clipboard(server.curl(self.desk.model, self._kind))
         self.notify("The curl line is in the clipboard.")
+
+    def action_show_captured(self) -> None:
+        server = self.desk.live_server
+        settings = self.desk.settings.server
+        url = server.url if server is not None else f"http://{settings.host}:{settings.port}"
+        needs_key = server.api_key is not None if server is not None else settings.api_key is not None
+        self.app.push_screen(CapturesScreen(self.desk.workbench.captures, url, KEY_VARIABLE if needs_key else None))
 
     def action_reveal_key(self) -> None:
         if self.desk.live_server is None or self.desk.live_server.api_key is None:

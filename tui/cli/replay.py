@@ -1,0 +1,118 @@
+"""`tui replay`: a captured request, or a scenario of them, sent again, to the same model or another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from rich import box
+from rich.table import Table
+
+from core.capture.export import ScenarioStep, make_scenario, read_scenario
+from core.capture.legible import compare_lines, read_answer
+from core.capture.replay import Replayed, Replayer, count_answer_tokens
+from core.hosts import is_loopback
+from core.settings.schema import ServerSettings
+from tui import format as fmt
+from tui.cli.arguments import Arguments
+from tui.cli.console import Paper
+from tui.cli.output import write_json, write_text
+from tui.cli.requests import open_ring, print_diff
+
+FAILED_STATUS = 1
+
+
+def run_replay(given: Arguments) -> int:
+    """Send it, print what came of it; 1 where a request failed. Raises BenchtopError."""
+    settings, ring = open_ring(given)
+    url = (given.server or find_url(settings.server)).rstrip("/").removesuffix("/v1")
+    # A key of the settings is for the server of the settings; another one is given it only by hand.
+    own = given.server is None or "api_key" in given.flags().get("server", {})
+    replayer = Replayer(url, key=settings.server.api_key if own else None, model=given.model)
+    path = Path(given.what)
+    if path.is_file():
+        return _replay_scenario(given, replayer, read_scenario(path))
+    _, exchange = ring.find(given.what)
+    (step,) = make_scenario([exchange])
+    replayed = asyncio.run(replayer.send(step))
+    if given.json:
+        write_json(_describe(replayed))
+        return 0 if replayed.ok else FAILED_STATUS
+    before, after = read_answer(exchange), replayed.answer
+    write_text(after or replayed.exchange.reply.decode("utf-8", "replace"))
+    paper = Paper()
+    if replayed.ok and before != after:
+        write_text("")
+        print_diff(paper, compare_lines(before.splitlines(), after.splitlines(), ("then", "now")))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for heading in ("status", "first byte", "whole", "tokens", "tokens/s"):
+        table.add_column(heading, justify="right")
+    then = Replayed(exchange, count_answer_tokens(exchange))
+    for name, each in (("then", then), ("now", replayed)):
+        table.add_row(name, *_cells(each))
+    paper.print(table)
+    if replayed.ok and before == after:
+        write_text("The answer is the same.")
+    return 0 if replayed.ok else FAILED_STATUS
+
+
+def find_url(server: ServerSettings) -> str:
+    """Where a server with these settings is asked from this machine."""
+    host = server.host if is_loopback(server.host) or server.host not in ("0.0.0.0", "::", "[::]") else "127.0.0.1"  # noqa: S104
+    bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"http://{bracketed}:{server.port}"
+
+
+def _replay_scenario(given: Arguments, replayer: Replayer, steps: Sequence[ScenarioStep]) -> int:
+    done = asyncio.run(replayer.run(steps, speed=given.speed))
+    failed = [each for each in done if not each.ok]
+    if given.json:
+        write_json([_describe(each) for each in done])
+        return FAILED_STATUS if failed else 0
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("path")
+    for heading in ("status", "first byte", "whole", "tokens", "tokens/s"):
+        table.add_column(heading, justify="right")
+    for each in done:
+        table.add_row(fmt.clip_text(each.exchange.path, 32), *_cells(each))
+    paper = Paper()
+    paper.print(table)
+    began = min(each.exchange.began for each in done)
+    seconds = max(each.exchange.began + each.exchange.seconds for each in done) - began
+    tokens = sum(each.tokens or 0 for each in done)
+    firsts = [each.exchange.first for each in done if each.exchange.first is not None]
+    rate = fmt.format_rate(tokens / seconds if seconds else 0.0)
+    usual = fmt.format_seconds(median(firsts)) if firsts else "-"
+    paper.tell(
+        f"{fmt.format_plural(len(done), 'request')} in {fmt.format_seconds(seconds)}, {len(failed)} failed; "
+        f"{fmt.format_plural(tokens, 'token')}, {rate} a second; first byte after {usual} in the median."
+    )
+    return FAILED_STATUS if failed else 0
+
+
+def _cells(replayed: Replayed) -> tuple[str, ...]:
+    exchange, rate = replayed.exchange, replayed.rate
+    return (
+        str(exchange.status or "-"),
+        fmt.format_seconds(exchange.first) if exchange.first is not None else "-",
+        fmt.format_seconds(exchange.seconds),
+        fmt.format_count(replayed.tokens) if replayed.tokens is not None else "-",
+        fmt.format_rate(rate) if rate is not None else "-",
+    )
+
+
+def _describe(replayed: Replayed) -> dict[str, object]:
+    exchange = replayed.exchange
+    return {
+        "request_id": exchange.request_id,
+        "path": exchange.path,
+        "status": exchange.status,
+        "first": exchange.first,
+        "seconds": exchange.seconds,
+        "tokens": replayed.tokens,
+        "rate": replayed.rate,
+        "answer": replayed.answer,
+    }
