@@ -117,7 +117,8 @@ class ReasoningDelta(Struct, frozen=True, tag="reasoning"):
 
 
 class CallBegun(Struct, frozen=True, tag="call_begun"):
-    """The model asks for a tool. A choice's calls come one after the other, numbered from zero."""
+    """The model asks for a tool, whose arguments follow as they are written. A choice's calls come one after the
+    other, numbered from zero."""
 
     index: int
     call: int
@@ -127,7 +128,7 @@ class CallBegun(Struct, frozen=True, tag="call_begun"):
 
 
 class CallArguments(Struct, frozen=True, tag="call_arguments"):
-    """More of a call's arguments; all of them together are one JSON object."""
+    """More of a call's arguments; all of them together are one JSON object, where the call ends as whole."""
 
     index: int
     call: int
@@ -138,10 +139,13 @@ class CallArguments(Struct, frozen=True, tag="call_arguments"):
 
 
 class CallEnded(Struct, frozen=True, tag="call_ended"):
-    """A call's arguments are whole."""
+    """No more of a call will come. Each call that has begun ends, before its choice finishes."""
 
     index: int
     call: int
+    whole: bool = True
+    """Whether its arguments are one JSON object. Else the answer ended in their midst, by a limit as a rule, or they go
+    on in a way that is none, which is handed out as the model wrote it."""
 
 
 class Finished(Struct, frozen=True, tag="finished"):

@@ -61,6 +61,8 @@ STOP_REASONS: Final = {
     FinishReason.TOOL_CALLS: "tool_use",
 }
 NO_INPUT: Final = Raw(b"{}")
+BROKEN_INPUT: Final = "INVALID_JSON"
+"""The member that holds arguments that are no JSON object."""
 ENCODER: Final = msgspec.json.Encoder()
 UsageReply = TypeVar("UsageReply", bound=DeltaUsage)
 
@@ -266,12 +268,15 @@ def name_call(identity: str) -> str:
 
 
 def read_input(arguments: str) -> Raw:
-    """A call's arguments. Those that were cut off, as the answer came to its limit, are none."""
-    try:
-        msgspec.json.decode(arguments or "{}", type=dict[str, Raw])
-    except (msgspec.MsgspecError, UnicodeError):
+    """A call's arguments. Those that are no JSON object, since they were cut off as a rule, stand in one as a text, in
+    the way that Anthropic tells clients to write them."""
+    if not arguments:
         return NO_INPUT
-    return Raw((arguments or "{}").encode())
+    try:
+        msgspec.json.decode(arguments, type=dict[str, Raw])
+    except (msgspec.MsgspecError, UnicodeError):
+        return Raw(ENCODER.encode({BROKEN_INPUT: arguments}))
+    return Raw(arguments.encode())
 
 
 def frame_stream_event(event: StreamEvent) -> bytes:

@@ -10,9 +10,17 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.chat.arguments import fit_arguments
 from core.chat.parsers.family import ChatFamily, ThinkingPhase
-from core.chat.parsers.pieces import AnswerPiece, CallPiece, RejectedPiece, SaidPiece, ThoughtPiece
+from core.chat.parsers.pieces import (
+    AnswerPiece,
+    ArgumentsPiece,
+    CallBegunPiece,
+    CallEndedPiece,
+    RejectedPiece,
+    SaidPiece,
+    ThoughtPiece,
+)
+from core.chat.parsers.tool_gate import ToolGate
 from core.chat.parsers.unread import UnreadText
 from core.events import (
     CallArguments,
@@ -26,13 +34,11 @@ from core.events import (
     TextDelta,
     TokenLogprob,
 )
-from core.foreign_text import make_printable
 from core.requests import Calling, Conversation, Generation, Tool
 from core.telemetry.log import get_logger
 
 MOST_NOTES: Final = 8
 """Notes on one request."""
-SHOWN_NAME_CHARACTERS: Final = 60
 CALL_ID_BYTES: Final = 12
 WORDS: Final = (SaidPiece, RejectedPiece)
 FAULTY: Final = "The answer could not be read any further; the rest is as the model wrote it."
@@ -125,7 +131,8 @@ class _ChoiceReader:
         self._plan = plan
         self._index = index
         self._note = note
-        self._unread = UnreadText(tidy=bool(plan.tools), inline=plan.inline)
+        gate = ToolGate(plan.tools, parallel=plan.parallel)
+        self._unread = UnreadText(tidy=bool(plan.tools), inline=plan.inline, gate=gate)
         self._parser = plan.family.parse(self._unread, plan.phase, calls=bool(plan.tools))
         # A thought that the prompt has begun is under way before the first text.
         self._advance()
@@ -168,7 +175,8 @@ class _ChoiceReader:
         thought = thought or unread.thinking or ThoughtPiece in kinds
         if thought:
             self._reasoned += event.tokens
-        if thought and kinds.isdisjoint(WORDS):
+        silent = thought or unread.calling or (unread.dropped and unread.all_told)
+        if silent and kinds.isdisjoint(WORDS):
             self._forget_words()
         elif unread.dropped:
             del self._logprobs[:logprobs]
@@ -196,8 +204,7 @@ class _ChoiceReader:
     def give_up(self, event: TextDelta | Finished, out: list[Event]) -> None:
         """From now on everything is words."""
         self._failed = True
-        left = self._unread.pieces
-        left[:] = [SaidPiece(piece.written) if isinstance(piece, CallPiece) else piece for piece in left]
+        self._unread.give_up()
         self._tell(out)
         text = self._unread.rest()
         if text or self._tokens:
@@ -213,9 +220,16 @@ class _ChoiceReader:
 
     def _tell(self, out: list[Event]) -> None:
         pieces = self._unread.pieces
+        arguments: list[str] = []
         while pieces:
-            self._tell_piece(pieces[0], out)
+            piece = pieces[0]
+            if isinstance(piece, ArgumentsPiece):
+                arguments.append(piece.text)
+            else:
+                self._tell_arguments(arguments, out)
+                self._tell_piece(piece, out)
             del pieces[0]
+        self._tell_arguments(arguments, out)
 
     def _tell_piece(self, piece: AnswerPiece, out: list[Event]) -> None:
         match piece:
@@ -228,8 +242,22 @@ class _ChoiceReader:
                 if why:
                     self._note(why)
                 self._say(text, out)
-            case CallPiece():
-                self._call(piece, out)
+            case CallBegunPiece(name=name):
+                self._forget_words()
+                out.append(CallBegun(self._index, self._calls, make_call_id(), name))
+                self._calls += 1
+            case CallEndedPiece(why=why, whole=whole):
+                if why:
+                    self._note(why)
+                out.append(CallEnded(self._index, self._calls - 1, whole))
+
+    def _tell_arguments(self, texts: list[str], out: list[Event]) -> None:
+        """All that came at once, of one call."""
+        if texts:
+            self._forget_words()
+            told = CallArguments(self._index, self._calls - 1, "".join(texts), self._take_tokens(), self._so_far)
+            out.append(told)
+            texts.clear()
 
     def _say(self, text: str, out: list[Event]) -> None:
         logprobs, ids = tuple(self._logprobs), tuple(self._ids)
@@ -239,28 +267,6 @@ class _ChoiceReader:
     def _forget_words(self) -> None:
         self._logprobs.clear()
         self._ids.clear()
-
-    def _call(self, piece: CallPiece, out: list[Event]) -> None:
-        tool = self._plan.tools.get(piece.name)
-        name = make_printable(piece.name[:SHOWN_NAME_CHARACTERS])
-        if tool is None:
-            self._note(f"The model called {name}, which is none of the request's tools; the call is left in the text.")
-            self._say(piece.written, out)
-            return
-        if self._calls and not self._plan.parallel:
-            self._note("The model called several tools, and one was asked for; the others are left in the text.")
-            self._say(piece.written, out)
-            return
-        arguments, problem = fit_arguments(piece.arguments, tool.parameters, typed=piece.typed)
-        if problem:
-            self._note(f"A call of {name} does not keep to its schema: {problem}.")
-        self._forget_words()
-        call, self._calls = self._calls, self._calls + 1
-        out += (
-            CallBegun(self._index, call, make_call_id(), piece.name),
-            CallArguments(self._index, call, arguments, self._take_tokens(), self._so_far),
-            CallEnded(self._index, call),
-        )
 
     def _take_tokens(self) -> int:
         tokens, self._tokens = self._tokens, 0

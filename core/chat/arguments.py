@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -10,23 +11,66 @@ import msgspec
 MOST_LEVELS: Final = 100
 """Of lists and objects in one another that are looked into."""
 TRUTHS: Final = {"true": True, "false": False}
+SCALAR: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
+SPELLED_OTHERWISE: Final = {"True": "true", "False": "false", "None": "null"}
+"""Words that models take over from Python."""
 
 
-def fit_arguments(arguments: str, parameters: str, *, typed: bool) -> tuple[str, str]:
-    """The JSON object of a call's arguments, and what breaks the JSON Schema `parameters` in words, if anything does.
+def fit_arguments(arguments: str, schema: object, *, typed: bool) -> str:
+    """The JSON of a call's arguments, or of a part of them, as a decoded JSON Schema wants it.
 
     A float that is whole becomes the integer that is asked for; where the model wrote no types, a text becomes what it
-    spells. The text stays as it is where nothing is changed. Types, members that must be there or must not, and values
-    to choose from are checked.
+    spells. The text stays as it is where nothing is changed.
     """
     try:
-        schema = msgspec.json.decode(parameters)
+        fitted, changed = _fit(msgspec.json.decode(arguments), schema, typed, 0)
+        return msgspec.json.encode(fitted).decode() if changed else arguments
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return arguments
+
+
+def fit_value(value: Any, schema: object, *, typed: bool) -> Any:
+    """The same of a value under its own schema."""
+    return _fit(value, schema, typed, 0)[0]
+
+
+def fit_scalar(text: str, schema: object) -> str:
+    """The JSON of a number or a word as its schema wants it. Raises ValueError for what is none."""
+    text = SPELLED_OTHERWISE.get(text, text)
+    if SCALAR.fullmatch(text) is None:
+        raise ValueError("neither a number nor a word")
+    return fit_arguments(text, schema, typed=True)
+
+
+def find_member(schema: object, name: str) -> object:
+    """What an object's schema says of a member."""
+    if not isinstance(schema, Mapping):
+        return None
+    known = schema.get("properties")
+    rest = schema.get("additionalProperties")
+    return known.get(name, rest) if isinstance(known, Mapping) else rest
+
+
+def find_items(schema: object) -> object:
+    """What a list's schema says of its items."""
+    return schema.get("items") if isinstance(schema, Mapping) else None
+
+
+def is_text_alone(schema: object) -> bool:
+    """Whether nothing but a text is of the schema."""
+    return isinstance(schema, Mapping) and set(_types(schema)) == {"string"}
+
+
+def find_problem(arguments: str, schema: object) -> str:
+    """What breaks the schema in the JSON of a call's arguments, in words; empty where nothing does.
+
+    Types, members that must be there or must not, and values to choose from are checked.
+    """
+    try:
         value = msgspec.json.decode(arguments)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return arguments, ""
-    fitted, changed = _fit(value, schema, typed, 0)
-    problem = next(_find_problems(fitted, schema, "", 0), "")
-    return msgspec.json.encode(fitted).decode() if changed else arguments, problem
+        return ""
+    return next(_find_problems(value, schema, "", 0), "")
 
 
 def _fit(value: Any, schema: Any, typed: bool, level: int) -> tuple[Any, bool]:
@@ -38,10 +82,7 @@ def _fit(value: Any, schema: Any, typed: bool, level: int) -> tuple[Any, bool]:
         read = _read_untyped(value, types)
         return read, read is not value
     if isinstance(value, dict):
-        properties = schema.get("properties")
-        rest = schema.get("additionalProperties")
-        known = properties if isinstance(properties, Mapping) else {}
-        parts = {name: _fit(item, known.get(name, rest), typed, level + 1) for name, item in value.items()}
+        parts = {name: _fit(item, find_member(schema, name), typed, level + 1) for name, item in value.items()}
         return {name: item for name, (item, _) in parts.items()}, any(changed for _, changed in parts.values())
     if isinstance(value, list):
         items = [_fit(item, schema.get("items"), typed, level + 1) for item in value]

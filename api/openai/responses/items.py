@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from api.http.settle import JsonBody, SettledBody, Wire
+from api.openai.responses.custom_input import wrap_custom_input
 from api.openai.responses.kinds import KIND
 from api.openai.responses.resource import (
     CustomResultItem,
@@ -25,7 +26,7 @@ from api.openai.responses.resource import (
     ThoughtItem,
     ThoughtPart,
 )
-from api.openai.responses.tools import name_custom_input, name_model_tool
+from api.openai.responses.tools import name_model_tool
 from api.openai.responses.wire import (
     CallItem,
     CallOutputItem,
@@ -163,7 +164,7 @@ class _Conversation:
             case CallItem(call_id=id, name=name, namespace=space, arguments=arguments):
                 self._call(ToolCall(id, name_model_tool(name, space), arguments))
             case CustomCallItem(call_id=id, name=name, namespace=space, input=text):
-                self._call(ToolCall(id, name_model_tool(name, space), name_custom_input(text)))
+                self._call(ToolCall(id, name_model_tool(name, space), wrap_custom_input(text)))
             case OutputFields(call_id=id, output=output):
                 self._answer_call(id, tuple(_read_parts(output, f"{path}.output")), path)
 

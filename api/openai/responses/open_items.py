@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import UNSET
 
+from api.openai.responses.custom_input import CustomInput
 from api.openai.responses.frames import SPLIT, EventWriter
 from api.openai.responses.items import make_id
 from api.openai.responses.resource import (
@@ -33,7 +34,7 @@ from api.openai.responses.resource import (
     ThoughtPart,
     TokenLogprobs,
 )
-from api.openai.responses.tools import KnownTool, ToolKind, read_custom_input
+from api.openai.responses.tools import KnownTool, ToolKind
 from api.sealing import seal_thought
 from core.events import TokenLogprob
 
@@ -142,7 +143,7 @@ class OpenThought:
 
 
 class OpenCall:
-    """A custom tool's input comes in one piece, since it is wrapped as a function's only argument."""
+    """A custom tool's input is taken out of the function's only argument that it is wrapped as."""
 
     def __init__(self, call_id: str, tool: KnownTool, index: int, events: EventWriter) -> None:
         self._custom = tool.kind is ToolKind.CUSTOM
@@ -151,6 +152,7 @@ class OpenCall:
         self._tool = tool
         self._index = index
         self._text: list[str] = []
+        self._input = CustomInput()
         events.write(_added(index, self._item("", "in_progress")))
         kind = "custom_tool_call_input" if self._custom else "function_call_arguments"
         self._frame = events.prepare(
@@ -158,15 +160,19 @@ class OpenCall:
         )
 
     def add(self, text: str, events: EventWriter) -> None:
-        self._text.append(text)
-        if text and not self._custom:
+        if self._custom:
+            text = self._input.add(text)
+        else:
+            self._text.append(text)
+        if text:
             events.write_delta(self._frame, text)
 
     def end(self, status: ItemStatus, events: EventWriter) -> OutputItem:
         item_id, index, text = self._id, self._index, "".join(self._text)
         if self._custom:
-            text = read_custom_input(text)
-            events.write_delta(self._frame, text)
+            rest, text = self._input.end()
+            if rest:
+                events.write_delta(self._frame, rest)
             done = CustomInputDone(
                 type="response.custom_tool_call_input.done", item_id=item_id, output_index=index, input=text
             )

@@ -25,8 +25,6 @@ KINDS: Final[Mapping[str, JsonBody[Wire]]] = {
 }
 NAMED: Final = JsonBody(NamedTool)
 ALLOWED: Final = JsonBody(AllowedTools)
-CUSTOM_INPUT: Final = "input"
-"""The only argument of a custom tool."""
 CUSTOM_PARAMETERS: Final = (
     '{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
 )
@@ -55,26 +53,9 @@ class ReadTools(Struct, frozen=True):
     ignored: tuple[str, ...] = ()
 
 
-class _CustomInput(Struct):
-    input: str
-
-
 def name_model_tool(name: str, namespace: str | None) -> str:
     """What the model calls a tool."""
     return f"{namespace}__{name}" if namespace else name
-
-
-def name_custom_input(text: str) -> str:
-    """The arguments that stand for a custom tool's input."""
-    return msgspec.json.encode(_CustomInput(text)).decode()
-
-
-def read_custom_input(arguments: str) -> str:
-    """The input of a custom tool; the arguments as they stand where they are something else."""
-    try:
-        return msgspec.json.decode(arguments.encode(), type=_CustomInput).input
-    except (msgspec.MsgspecError, UnicodeError):
-        return arguments
 
 
 def read_tools(given: Sequence[Raw], choice: Raw | UnsetType) -> ReadTools:

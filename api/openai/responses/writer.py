@@ -167,8 +167,8 @@ class ResponseWriter:
             case CallArguments(text=text):
                 assert isinstance(self._open, OpenCall), "arguments come between a call's beginning and its end"
                 self._open.add(text, self._events)
-            case CallEnded():
-                self._close()
+            case CallEnded(whole=whole):
+                self._close(cut=not whole)
 
     def _close(self, *, cut: bool = False) -> None:
         if self._open is not None:

@@ -6,30 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from core.chat.parsers.family import GrammarTerms
 from core.chat.parsers.grammar import WrittenJson, join_choices, write_text
 from core.chat.parsers.json_calls import JsonCalls
-from core.chat.parsers.json_text import NAMELESS, UNREADABLE, decode_arguments, decode_calls
-from core.chat.parsers.pieces import NotACall
 from core.requests import Tool
 
 _BEGIN, _END = "<|tools_prefix|>", "<|tools_suffix|>"
-
-
-def decode_keyed(text: str) -> list[tuple[str, str]]:
-    """The calls of a list of objects with one member each. Raises NotACall where it is none."""
-    try:
-        members = msgspec.json.decode(text, type=list[dict[str, msgspec.Raw]])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise NotACall(UNREADABLE) from error
-    if any("name" in each and "arguments" in each for each in members):
-        return decode_calls(text)
-    calls = [(name, decode_arguments(bytes(raw).decode())) for each in members for name, raw in each.items()]
-    if not calls:
-        raise NotACall(NAMELESS)
-    return calls
 
 
 class ApertusCalls(JsonCalls):
@@ -42,4 +24,4 @@ class ApertusCalls(JsonCalls):
         )
 
 
-APERTUS: Final = ApertusCalls(WrittenJson(_BEGIN, _END, listed=True), (_BEGIN,), (_END,), decode=decode_keyed)
+APERTUS: Final = ApertusCalls(WrittenJson(_BEGIN, _END, listed=True), (_BEGIN,), (_END,), keyed=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from core.chat.parsers.grammar import CallTags
-from core.chat.parsers.json_text import NAMELESS, decode_arguments, read_json
+from core.chat.parsers.json_arguments import read_call_arguments
+from core.chat.parsers.json_text import NAMELESS
 from core.chat.parsers.named_calls import NamedCalls, NamedMarks, read_tool_name
 from core.chat.parsers.pieces import NotACall
 from core.chat.parsers.tagged_calls import TaggedCalls
@@ -33,14 +34,13 @@ class _FencedCalls(NamedCalls):
             name = yield from read_tool_name(unread)
         return name
 
-    def read_arguments(self, unread: UnreadText) -> Reading[str]:
+    def read_arguments(self, unread: UnreadText, name: str) -> Reading[None]:
         fence = yield from unread.literal("```json", "```")
         yield from unread.skip_blanks()
-        arguments = decode_arguments((yield from read_json(unread)))
+        yield from read_call_arguments(unread, name)
         if fence is not None:
             yield from unread.skip_blanks()
             yield from unread.literal("```")
-        return arguments
 
 
 DEEPSEEK_V3: Final = _FencedCalls(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from core.chat.parsers.pieces import NotACall
+from core.chat.parsers.pieces import CallCut, NotACall
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 from core.requests import Tool
 
@@ -63,14 +63,19 @@ class CallSyntax(ABC):
     """What a call begins with, or several of them do, wherever it stands in an answer."""
     starts: tuple[str, ...] = ()
     """The same, where it counts only at the beginning of an answer, and behind thoughts and calls."""
+    ends: tuple[str, ...] = ()
+    """What a call ends with."""
+    turns: tuple[str, ...] = ()
+    """What something else begins with, wherever it stands."""
     marks: tuple[str, ...] = ()
-    """All texts it looks for that may be control tokens, `begins` among them."""
+    """All texts it looks for that may be control tokens, those above among them."""
 
     @abstractmethod
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
-        """Read one call or several, whose beginning `mark` was read, and tell of each when it is whole.
+        """Read one call or several, whose beginning `mark` was read, and hand each out as it grows.
 
-        Raises NotACall where what stands here is none; what was read and not told is words then.
+        Raises NotACall where what stands here is none: what was read and not told is words then, or in a call that has
+        begun its arguments, up to what ends it. Raises CallCut where the text ends in the midst of one.
         """
 
     @abstractmethod
@@ -159,8 +164,27 @@ def read_calls(syntax: CallSyntax, mark: str, unread: UnreadText) -> Reading[boo
     """Whether calls stand here; else what was read has been told as words."""
     try:
         yield from syntax.read(mark, unread)
-    except NotACall as problem:
+    except CallCut as problem:
         unread.reject(str(problem))
         return False
-    unread.drop()
+    except NotACall as problem:
+        if unread.calling:
+            yield from _read_broken(syntax, unread)
+            unread.reject(str(problem))
+            return True
+        unread.reject(str(problem))
+        return False
+    unread.end_calls()
     return True
+
+
+def _read_broken(syntax: CallSyntax, unread: UnreadText) -> Reading[None]:
+    """The rest of a call whose arguments go on as nothing that can be read. They are handed out as they were written:
+    a client that is told of them can tell the model."""
+    unread.tell_read_arguments()
+    mark = yield from unread.write_until(MarkSet((*syntax.ends, *syntax.begins, *syntax.turns)), unread.tell_arguments)
+    if mark not in syntax.ends:
+        unread.put_back()
+        return
+    yield from unread.skip_blanks()
+    yield from unread.closing(*syntax.ends)

@@ -7,7 +7,7 @@ from typing import Final
 
 from core.chat.parsers.family import ChatFamily, GrammarTerms, ThinkingPhase, read_calls
 from core.chat.parsers.grammar import join_choices
-from core.chat.parsers.json_text import decode_arguments, read_json
+from core.chat.parsers.json_arguments import read_call_arguments
 from core.chat.parsers.named_calls import NamedCalls, NamedMarks, read_tool_name
 from core.chat.parsers.pieces import NotACall
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
@@ -29,7 +29,7 @@ class RecipientCalls(NamedCalls):
         if (yield from unread.literal("\n")) is None:
             raise NotACall("")
         yield from unread.skip_blanks()
-        unread.call(name, decode_arguments((yield from read_json(unread))))
+        yield from read_call_arguments(unread, name)
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
         told = [f"{terms.mark(f'{tool.name}' + chr(10))} {terms.arguments(tool)}" for tool in tools]

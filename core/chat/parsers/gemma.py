@@ -10,9 +10,10 @@ import msgspec
 
 from core.chat.parsers.family import CallSyntax, GrammarTerms, ThoughtMarks
 from core.chat.parsers.grammar import join_choices, list_arguments, may_be_text, write_chain, write_text
-from core.chat.parsers.json_text import DEEPEST_LEVELS, MIDST, NAMELESS, TOO_DEEP, encode_arguments, read_string
+from core.chat.parsers.json_text import DEEPEST_LEVELS, NAMELESS, TOO_DEEP, decode_text, read_string
 from core.chat.parsers.named_calls import LONGEST_NAME_CHARACTERS, read_tool_name
-from core.chat.parsers.pieces import NotACall
+from core.chat.parsers.open_call import MemberWriter
+from core.chat.parsers.pieces import CallCut, NotACall
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 from core.requests import Tool
 
@@ -35,6 +36,7 @@ class GemmaCalls(CallSyntax):
     """Texts stand between marks of their own, keys stand bare."""
 
     begins = (_BEGIN,)
+    ends = (_END,)
     marks = (_BEGIN, _END, _QUOTE, "<|channel>", "<channel|>")
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
@@ -45,10 +47,13 @@ class GemmaCalls(CallSyntax):
         yield from unread.skip_blanks()
         if (yield from unread.literal("{")) is None:
             raise NotACall(UNGEMMA)
-        arguments = encode_arguments((yield from _read_members(unread, 0)))
+        arguments = MemberWriter(unread, name, typed=True)
+        while (key := (yield from _read_key(unread))) is not None:
+            yield from _read_argument(unread, arguments, key)
+            yield from _end_member(unread, "}")
+        arguments.end()
         yield from unread.skip_blanks()
         yield from unread.closing(_END)
-        unread.call(name, arguments)
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
         rules: list[str] = []
@@ -79,27 +84,41 @@ def _value_term(tool: Tool, schema: object, choices: Sequence[str], terms: Gramm
     return "list" if kind == "array" else "members" if kind == "object" else "any"
 
 
+def _read_argument(unread: UnreadText, arguments: MemberWriter, key: str) -> Reading[None]:
+    """A text is handed out as it grows."""
+    yield from unread.skip_blanks()
+    if (yield from unread.literal(_QUOTE)) is None:
+        arguments.add(key, (yield from _read_value(unread, 1)))
+        return
+    arguments.begin_text(key)
+    if not (yield from unread.write_until(_QUOTES, arguments.add_text)):
+        raise CallCut
+    arguments.end_text()
+
+
 def _read_members(unread: UnreadText, level: int) -> Reading[dict[str, Any]]:
     members: dict[str, Any] = {}
-    while True:
-        yield from unread.skip_blanks()
-        if (yield from unread.literal("}")) is not None:
-            return members
-        key = yield from _read_key(unread)
-        yield from unread.skip_blanks()
-        if (yield from unread.literal(":")) is None:
-            raise NotACall(UNGEMMA)
+    while (key := (yield from _read_key(unread))) is not None:
         members[key] = yield from _read_value(unread, level + 1)
         yield from _end_member(unread, "}")
+    return members
 
 
-def _read_key(unread: UnreadText) -> Reading[str]:
+def _read_key(unread: UnreadText) -> Reading[str | None]:
+    """The name of the next member, whose colon is read as well; None at the end of them."""
+    yield from unread.skip_blanks()
+    if (yield from unread.literal("}")) is not None:
+        return None
     if (yield from unread.literal(_QUOTE)) is not None:
         key, _ = yield from unread.text_until(_QUOTES)
-        return key
-    if (yield from unread.more(1)) == '"':
-        return str(msgspec.json.decode((yield from read_string(unread))))
-    return (yield from unread.take_while(_KEY, LONGEST_NAME_CHARACTERS))
+    elif (yield from unread.more(1)) == '"':
+        key = decode_text((yield from read_string(unread)))
+    else:
+        key = yield from unread.take_while(_KEY, LONGEST_NAME_CHARACTERS)
+    yield from unread.skip_blanks()
+    if (yield from unread.literal(":")) is None:
+        raise CallCut() if (yield from unread.at_end()) else NotACall(UNGEMMA)
+    return key
 
 
 def _read_value(unread: UnreadText, level: int) -> Reading[Any]:
@@ -118,7 +137,7 @@ def _read_value(unread: UnreadText, level: int) -> Reading[Any]:
     if opening == _QUOTE:
         text, mark = yield from unread.text_until(_QUOTES)
         if not mark:
-            raise NotACall(MIDST)
+            raise CallCut
         return text
     return (yield from _read_bare(unread))
 
@@ -146,7 +165,7 @@ def _end_member(unread: UnreadText, closing: str) -> Reading[None]:
     if letter == ",":
         unread.take(1)
     elif letter != closing:
-        raise NotACall(UNGEMMA if letter else MIDST)
+        raise NotACall(UNGEMMA) if letter else CallCut()
 
 
 GEMMA: Final = GemmaCalls()

@@ -8,7 +8,7 @@ from typing import Final
 
 from core.chat.parsers.family import CallSyntax, ChatFamily, GrammarTerms, ThinkingPhase, ThoughtMarks, read_calls
 from core.chat.parsers.grammar import join_choices
-from core.chat.parsers.json_text import decode_arguments, read_json
+from core.chat.parsers.json_arguments import read_call_arguments
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 from core.requests import Tool
 
@@ -29,15 +29,16 @@ _NOBODY: Final = frozenset({"", "assistant", "user", "all"})
 class HarmonyCalls(CallSyntax):
     """One message to a tool; its arguments are JSON."""
 
+    ends = ENDS
+    turns = (START,)
     marks = (START, CHANNEL, MESSAGE, CONSTRAIN, *ENDS)
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
         """`mark`: the recipient."""
         yield from unread.skip_blanks()
-        arguments = decode_arguments((yield from read_json(unread)))
+        yield from read_call_arguments(unread, mark.removeprefix("functions."))
         yield from unread.skip_blanks()
         yield from unread.literal(*ENDS)
-        unread.call(mark.removeprefix("functions."), arguments)
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
         told = [

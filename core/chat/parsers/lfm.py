@@ -6,41 +6,38 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.chat.parsers.family import CallSyntax, GrammarTerms
-from core.chat.parsers.grammar import join_choices, list_arguments, write_chain, write_text
-from core.chat.parsers.json_text import decode_calls, read_json
+from core.chat.parsers.grammar import WrittenJson, join_choices, list_arguments, write_chain, write_text
+from core.chat.parsers.json_calls import JsonCalls
 from core.chat.parsers.python_text import read_python_call, require_comma
 from core.chat.parsers.unread import Reading, UnreadText
 from core.requests import Tool
 
 _BEGIN, _END = "<|tool_call_start|>", "<|tool_call_end|>"
+_JSON: Final = JsonCalls(WrittenJson(_BEGIN, _END, listed=True), (_BEGIN,), (_END,))
 
 
 class PythonCalls(CallSyntax):
     """`[name(a="b"), other()]`; some of these models write JSON there."""
 
     begins = (_BEGIN,)
+    ends = (_END,)
     marks = (_BEGIN, _END)
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
         yield from unread.skip_blanks()
-        calls = yield from self._read_calls(unread)
-        yield from unread.skip_blanks()
-        yield from unread.closing(_END)
-        for name, arguments in calls:
-            unread.call(name, arguments)
-
-    def _read_calls(self, unread: UnreadText) -> Reading[list[tuple[str, str]]]:
         if (yield from _looks_like_json(unread)):
-            return decode_calls((yield from read_json(unread)))
+            yield from _JSON.read(mark, unread)
+            return
         listed = (yield from unread.literal("[")) is not None
-        calls = [(yield from read_python_call(unread))]
+        yield from read_python_call(unread)
         while listed:
             yield from require_comma(unread, "]")
             yield from unread.skip_blanks()
             if (yield from unread.literal("]")) is not None:
                 break
-            calls.append((yield from read_python_call(unread)))
-        return calls
+            yield from read_python_call(unread)
+        yield from unread.skip_blanks()
+        yield from unread.closing(_END)
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
         rules: list[str] = []

@@ -6,7 +6,8 @@ from typing import Final
 
 from core.chat.parsers.grammar import WrittenJson
 from core.chat.parsers.json_calls import FENCE, JsonCalls
-from core.chat.parsers.json_text import encode_arguments
+from core.chat.parsers.open_call import MemberWriter
+from core.chat.parsers.pieces import CallCut
 from core.chat.parsers.python_text import read_python_arguments
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 
@@ -32,10 +33,16 @@ class LlamaCalls(JsonCalls):
             return
         name, found = yield from unread.text_until(MarkSet((_BUILT_IN, "(", " ", "\n")))
         if found == _BUILT_IN:
-            unread.call(name, (yield from read_python_arguments(unread)))
+            yield from read_python_arguments(unread, name)
             return
-        rest, _ = yield from unread.text_until(_NOTHING)
-        unread.call(CODE_TOOL, encode_arguments({"code": f"{name}{found}{rest}"}))
+        code = MemberWriter(unread, CODE_TOOL, typed=True)
+        code.begin_text("code")
+        code.add_text(f"{name}{found}")
+        yield from unread.write_until(_NOTHING, code.add_text)
+        if unread.cut:
+            raise CallCut
+        code.end_text()
+        code.end()
 
 
 LLAMA: Final = LlamaCalls()

@@ -19,8 +19,9 @@ from core.chat.parsers.grammar import (
     write_text,
 )
 from core.chat.parsers.json_calls import JsonCalls
-from core.chat.parsers.json_text import DEEPEST_LEVELS, MIDST, NAMELESS, TOO_DEEP, encode_arguments
-from core.chat.parsers.pieces import NotACall
+from core.chat.parsers.json_text import DEEPEST_LEVELS, NAMELESS, TOO_DEEP
+from core.chat.parsers.open_call import MemberWriter
+from core.chat.parsers.pieces import CallCut, NotACall
 from core.chat.parsers.tagged_calls import UNTAGGED, TaggedCalls
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 from core.requests import Tool
@@ -55,6 +56,7 @@ class TreeCalls(CallSyntax):
     """Each object is a tag for each of its members, each list one for each of its items; all else is text."""
 
     begins = (_FRAME,)
+    ends = (f"{TREE_MARK}</invoke>", _FRAME_END)
     marks = (_FRAME, TREE_MARK, "<tool_call>", "</tool_call>")
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
@@ -67,11 +69,10 @@ class TreeCalls(CallSyntax):
             name, end = yield from unread.text_until(_NAME_ENDS)
             if end != '">' or not name.strip():
                 raise NotACall(NAMELESS)
-            arguments = yield from _read_value(unread, "invoke", 0)
-            if isinstance(arguments, str) and arguments.strip():
-                raise NotACall(UNTAGGED)
-            made = {key: _build_value(value) for key, value in arguments} if isinstance(arguments, list) else {}
-            unread.call(name.strip(), encode_arguments(made), typed=False)
+            arguments = MemberWriter(unread, name.strip(), typed=False)
+            while (tag := (yield from _read_tag(unread))) is not None:
+                yield from _read_member(unread, arguments, tag)
+            arguments.end()
         if not begun:
             raise NotACall(UNTAGGED)
         yield from unread.closing(_FRAME_END)
@@ -91,6 +92,39 @@ _Value = str | list[tuple[str, "_Value"]]
 """A text, or the members with their tags."""
 
 
+def _read_tag(unread: UnreadText) -> Reading[str | None]:
+    """The name of the member that a call goes on with; None where it ends."""
+    text, mark = yield from unread.text_until(_TREE_MARKS)
+    if not mark:
+        raise CallCut
+    if text.strip():
+        raise NotACall(UNTAGGED)
+    if (yield from unread.literal("</invoke>")) is not None:
+        return None
+    return (yield from _open_tag(unread))
+
+
+def _open_tag(unread: UnreadText) -> Reading[str]:
+    if (yield from unread.literal("<")) is None:
+        raise CallCut() if (yield from unread.at_end()) else NotACall(UNTAGGED)
+    name, end = yield from unread.text_until(_TAG_ENDS)
+    if end != ">" or not name:
+        raise NotACall(UNTAGGED) if end else CallCut()
+    return name
+
+
+def _read_member(unread: UnreadText, arguments: MemberWriter, tag: str) -> Reading[None]:
+    if not arguments.is_text(tag):
+        arguments.add(tag, _build_value((yield from _read_value(unread, tag, 1))))
+        return
+    arguments.begin_text(tag)
+    if not (yield from unread.write_until(_TREE_MARKS, arguments.add_text)):
+        raise CallCut
+    if (yield from unread.literal(f"</{tag}>")) is None:
+        raise CallCut() if (yield from unread.at_end()) else NotACall(UNTAGGED)
+    arguments.end_text()
+
+
 def _read_value(unread: UnreadText, tag: str, level: int) -> Reading[_Value]:
     """What stands up to the end of `tag`, and the end."""
     if level > DEEPEST_LEVELS:
@@ -99,7 +133,7 @@ def _read_value(unread: UnreadText, tag: str, level: int) -> Reading[_Value]:
     while True:
         text, mark = yield from unread.text_until(_TREE_MARKS)
         if not mark:
-            raise NotACall(MIDST)
+            raise CallCut
         closed = (yield from unread.literal(f"</{tag}>")) is not None
         if closed and not members:
             return text
@@ -107,11 +141,7 @@ def _read_value(unread: UnreadText, tag: str, level: int) -> Reading[_Value]:
             raise NotACall(UNTAGGED)
         if closed:
             return members
-        if (yield from unread.literal("<")) is None:
-            raise NotACall(MIDST if (yield from unread.at_end()) else UNTAGGED)
-        name, end = yield from unread.text_until(_TAG_ENDS)
-        if end != ">" or not name:
-            raise NotACall(UNTAGGED if end else MIDST)
+        name = yield from _open_tag(unread)
         members.append((name, (yield from _read_value(unread, name, level + 1))))
 
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from core.chat.parsers.family import CallSyntax, GrammarTerms
 from core.chat.parsers.grammar import WrittenJson, join_choices
+from core.chat.parsers.json_arguments import read_call_arguments
 from core.chat.parsers.json_calls import JsonCalls
-from core.chat.parsers.json_text import NAMELESS, decode_arguments, read_json
+from core.chat.parsers.json_text import NAMELESS
 from core.chat.parsers.named_calls import read_tool_name
 from core.chat.parsers.pieces import NotACall
 from core.chat.parsers.unread import Reading, UnreadText
@@ -44,7 +45,7 @@ class MistralCalls(CallSyntax):
         if (yield from unread.literal(ARGUMENTS)) is None and (yield from unread.more(1)) != "{":
             raise NotACall(NAMELESS)
         yield from unread.skip_blanks()
-        unread.call(name, decode_arguments((yield from read_json(unread))))
+        yield from read_call_arguments(unread, name)
 
     def _is_json(self, unread: UnreadText) -> Reading[bool]:
         """Rather than a mark."""

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from core.chat.parsers.family import CallSyntax, GrammarTerms
 from core.chat.parsers.grammar import join_choices, mark_term, repeat_rule
-from core.chat.parsers.json_text import NAMELESS, decode_arguments, read_json
+from core.chat.parsers.json_arguments import read_call_arguments
+from core.chat.parsers.json_text import NAMELESS
 from core.chat.parsers.pieces import NotACall
 from core.chat.parsers.unread import Reading, UnreadText
 from core.requests import Tool
@@ -43,7 +44,9 @@ class NamedCalls(CallSyntax):
         self._marks = marks
         self._end = end or marks.end
         self.begins = tuple(filter(None, (marks.section, marks.begin)))
-        self.marks = tuple(mark.strip() for mark in (*self.begins, marks.between, marks.end, marks.section_end) if mark)
+        self.ends = tuple(filter(None, (self._end, marks.section_end)))
+        told = (*self.begins, marks.between, marks.end, marks.section_end)
+        self.marks = tuple(mark.strip() for mark in told if mark.strip())
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
         marks = self._marks
@@ -56,11 +59,11 @@ class NamedCalls(CallSyntax):
                 break
             name = yield from self.read_name(unread)
             yield from unread.skip_blanks()
-            arguments = yield from self.read_arguments(unread)
+            yield from self.read_arguments(unread, name)
             yield from unread.skip_blanks()
             if self._end:
                 yield from unread.closing(self._end)
-            unread.call(name, arguments)
+            unread.drop()
             begun = False
         if marks.section_end:
             yield from unread.closing(marks.section_end)
@@ -73,8 +76,9 @@ class NamedCalls(CallSyntax):
             raise NotACall(NAMELESS)
         return name.removeprefix(self._marks.prefix)
 
-    def read_arguments(self, unread: UnreadText) -> Reading[str]:
-        return decode_arguments((yield from read_json(unread)))
+    def read_arguments(self, unread: UnreadText, name: str) -> Reading[None]:
+        """Hands the call out."""
+        yield from read_call_arguments(unread, name)
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
         marks = self._marks

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from core.chat.parsers.json_text import DEEPEST_LEVELS, MIDST, NAMELESS, encode_arguments
+from core.chat.parsers.json_text import DEEPEST_LEVELS, NAMELESS
 from core.chat.parsers.named_calls import read_tool_name
-from core.chat.parsers.pieces import NotACall
+from core.chat.parsers.open_call import MemberWriter
+from core.chat.parsers.pieces import CallCut, NotACall
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 
 PYTHON_UNREADABLE: Final = "A call is not written in Python that can be read."
@@ -30,28 +32,38 @@ _ESCAPES: Final = {
 _HEX_DIGITS: Final = {"x": 2, "u": 4, "U": 8}
 
 
-def read_python_call(unread: UnreadText) -> Reading[tuple[str, str]]:
-    """A name and the JSON of the arguments, which are given by name. Raises NotACall where none stands here."""
+def read_python_call(unread: UnreadText) -> Reading[None]:
+    """Hands out a call whose arguments are given by name. Raises NotACall where none stands here."""
     name = yield from read_tool_name(unread)
     yield from unread.skip_blanks()
     if (yield from unread.literal("(")) is None:
         raise NotACall(NAMELESS)
-    return name, (yield from read_python_arguments(unread))
+    yield from read_python_arguments(unread, name)
 
 
-def read_python_arguments(unread: UnreadText) -> Reading[str]:
-    """What stands behind the opening bracket, the closing one too, as JSON."""
-    arguments: dict[str, Any] = {}
+def read_python_arguments(unread: UnreadText, name: str) -> Reading[None]:
+    """The same from behind the opening bracket."""
+    arguments = MemberWriter(unread, name, typed=True)
     while True:
         yield from unread.skip_blanks()
         if (yield from unread.literal(")")) is not None:
-            return encode_arguments(arguments)
+            break
+        if (yield from unread.at_end()):
+            raise CallCut
         key = yield from read_tool_name(unread)
         yield from unread.skip_blanks()
         if (yield from unread.literal("=")) is None:
-            raise NotACall(PYTHON_UNREADABLE)
-        arguments[key] = yield from read_python_value(unread, 0)
+            raise CallCut() if (yield from unread.at_end()) else NotACall(PYTHON_UNREADABLE)
+        yield from unread.skip_blanks()
+        quote = yield from unread.literal(*_QUOTES)
+        if quote is None:
+            arguments.add(key, (yield from read_python_value(unread, 0)))
+        else:
+            arguments.begin_text(key)
+            yield from _write_python_string(unread, _QUOTES[quote], arguments.add_text)
+            arguments.end_text()
         yield from require_comma(unread, ")")
+    arguments.end()
 
 
 def require_comma(unread: UnreadText, closing: str) -> Reading[None]:
@@ -61,7 +73,7 @@ def require_comma(unread: UnreadText, closing: str) -> Reading[None]:
     if letter == ",":
         unread.take(1)
     elif letter != closing:
-        raise NotACall(PYTHON_UNREADABLE if letter else MIDST)
+        raise NotACall(PYTHON_UNREADABLE) if letter else CallCut()
 
 
 def read_python_value(unread: UnreadText, level: int) -> Reading[Any]:
@@ -112,20 +124,24 @@ def _read_word(unread: UnreadText) -> Reading[Any]:
 
 def _read_python_string(unread: UnreadText, ends: MarkSet) -> Reading[str]:
     parts: list[str] = []
+    yield from _write_python_string(unread, ends, parts.append)
+    return "".join(parts)
+
+
+def _write_python_string(unread: UnreadText, ends: MarkSet, write: Callable[[str], None]) -> Reading[None]:
     while True:
-        text, mark = yield from unread.text_until(ends)
-        parts.append(text)
+        mark = yield from unread.write_until(ends, write)
         if not mark:
-            raise NotACall(MIDST)
+            raise CallCut
         if mark != "\\":
-            return "".join(parts)
-        parts.append((yield from _read_escape(unread)))
+            return
+        write((yield from _read_escape(unread)))
 
 
 def _read_escape(unread: UnreadText) -> Reading[str]:
     letter = yield from unread.more(1)
     if not letter:
-        raise NotACall(MIDST)
+        raise CallCut
     unread.take(1)
     if letter in _HEX_DIGITS:
         digits = yield from unread.more(_HEX_DIGITS[letter])

@@ -18,7 +18,8 @@ from msgspec import UNSET, Struct, field
 
 from core.chat.parsers.family import ChatFamily, ThinkingPhase
 from core.chat.parsers.json_text import encode_arguments
-from core.chat.parsers.pieces import CallPiece, NotACall, SaidPiece, ThoughtPiece
+from core.chat.parsers.open_call import tell_call
+from core.chat.parsers.pieces import NotACall, SaidPiece, ThoughtPiece
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 
 MOST_SECONDS: Final = 0.1
@@ -220,14 +221,18 @@ class SchemaFamily(ChatFamily, frozen=True, kw_only=True):
             # Schemas are written for answers that are whole.
             text = f"{self.thought.begin}{text}"
         try:
-            pieces = list(_tell_message(self.schema.parse(text)))
+            message = list(_read_message(self.schema.parse(text)))
         except TimeoutError:
             unread.reject(TOO_LONG)
         except (SchemaUnfit, NotACall):
             unread.reject(UNFIT)
         else:
             unread.drop()
-            unread.pieces += pieces
+            for piece in message:
+                if isinstance(piece, _WrittenCall):
+                    tell_call(unread, piece.name, piece.arguments, written=f"{piece.name}({piece.arguments})")
+                else:
+                    unread.pieces.append(piece)
 
 
 def apply_schema(family: ChatFamily | None, schema: ResponseSchema | None) -> ChatFamily | None:
@@ -239,7 +244,12 @@ def apply_schema(family: ChatFamily | None, schema: ResponseSchema | None) -> Ch
     return SchemaFamily(family.name, family.thought, family.calls, schema=schema)
 
 
-def _tell_message(message: Mapping[str, Any]) -> Iterator[ThoughtPiece | SaidPiece | CallPiece]:
+class _WrittenCall(Struct, frozen=True):
+    name: str
+    arguments: str
+
+
+def _read_message(message: Mapping[str, Any]) -> Iterator[ThoughtPiece | SaidPiece | _WrittenCall]:
     """Raises SchemaUnfit, NotACall for what is no message."""
     thought = next((message[key] for key in THOUGHT_KEYS if isinstance(message.get(key), str)), "")
     if thought:
@@ -254,4 +264,4 @@ def _tell_message(message: Mapping[str, Any]) -> Iterator[ThoughtPiece | SaidPie
         if not isinstance(name, str):
             raise SchemaUnfit(UNFIT)
         written = arguments if isinstance(arguments, str) else encode_arguments(arguments)
-        yield CallPiece(name, written, f"{name}({written})")
+        yield _WrittenCall(name, written)

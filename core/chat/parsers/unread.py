@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable
+from enum import Enum, auto
 from typing import Final, TypeVar
 
-from core.chat.parsers.pieces import AnswerPiece, CallPiece, RejectedPiece, SaidPiece, ThoughtPiece
+from core.chat.parsers.pieces import (
+    AnswerPiece,
+    ArgumentsPiece,
+    CallBegunPiece,
+    CallEndedPiece,
+    RejectedPiece,
+    SaidPiece,
+    ThoughtPiece,
+)
+from core.chat.parsers.tool_gate import ToolGate
 
 Value = TypeVar("Value")
 Reading = Generator[None, None, Value]
@@ -57,14 +67,27 @@ class MarkSet:
         )
 
 
+class Waiting(Enum):
+    """What a parser does with the text that it waits for."""
+
+    SAYING = auto()
+    """Tells it, as words or as a thought."""
+    WRITING = auto()
+    """Hands it out within a call's arguments."""
+    READING = auto()
+    """Keeps it until there is all of it."""
+
+
 class UnreadText:
     """One answer. `push` and `close` belong to its front end, all else to the parser.
 
     What was read and not told yet is remembered as it was written, so that it can be told as text in the end.
     """
 
-    def __init__(self, *, tidy: bool, inline: bool = False) -> None:
-        """`tidy`: blanks before a call are left out of what is said. `inline`: thoughts are said, with their marks."""
+    def __init__(self, *, tidy: bool, inline: bool = False, gate: ToolGate | None = None) -> None:
+        """`tidy`: blanks before a call are left out of what is said. `inline`: thoughts are said, with their marks.
+        `gate`: which calls are handed out; none are without it."""
+        self.gate = gate or ToolGate({})
         self.pieces: list[AnswerPiece] = []
         """Made of what was read so far; whoever takes them clears the list."""
         self.closed = False
@@ -74,15 +97,19 @@ class UnreadText:
         self.plain: re.Pattern[str] | None = None
         """While the parser waits amid words or a thought: text in which this finds nothing is more of the same."""
         self.thinking = False
+        self.calling = False
+        """Whether a call has begun and not ended."""
         self.dropped = False
         """Something was told to nobody; whoever takes note of it sets it back."""
         self.inline = inline
         self.tidy = tidy
         self._thought_of = False
         """Whether some of the thought under way was told."""
-        self._more: tuple[MarkSet, Callable[[str], None]] | None = None
-        """While the parser waits amid words or a thought with nothing half read: what ends them, and where more of
-        them goes."""
+        self._refused = False
+        """Whether the last call was refused, so that what stands behind it is words as well."""
+        self._more: tuple[MarkSet, Callable[[str], None], Waiting] | None = None
+        """While the parser waits amid words, a thought or a text of a call's arguments with nothing half read: what
+        ends them, and where more of them goes."""
         self._text = ""
         self._at = 0
         self._read: list[str] = []
@@ -92,9 +119,9 @@ class UnreadText:
     def push(self, text: str) -> bool:
         """Whether the parser has something to read in what came; else it was more of the same, which was told."""
         if self._more is not None and self._more[0].plain.search(text) is None:
-            marks, take = self._more
+            marks, take, waiting = self._more
             take(text)
-            self._await_more(marks, take)
+            self._await_more(marks, take, waiting)
             return False
         self._text = self._text[self._at :] + text
         self._at = 0
@@ -102,6 +129,11 @@ class UnreadText:
 
     def close(self, *, cut: bool) -> None:
         self.closed, self.cut = True, cut
+
+    @property
+    def all_told(self) -> bool:
+        """Whether nothing that came is still to be told or dropped."""
+        return self._at == len(self._text) and not self._read and not self._blanks
 
     def rest(self) -> str:
         """All that was not told yet, as it was written; for when the parser is of no use any more."""
@@ -160,11 +192,20 @@ class UnreadText:
 
     def say_until(self, marks: MarkSet) -> Reading[str]:
         """Says the text up to the next mark, which is read and returned; empty at the end of the text."""
-        return (yield from self._until(marks, self.say, told=True))
+        return (yield from self._until(marks, self.say, Waiting.SAYING))
 
     def think_until(self, marks: MarkSet) -> Reading[str]:
         """The same of a thought."""
-        return (yield from self._until(marks, self.think, told=True))
+        return (yield from self._until(marks, self.think, Waiting.SAYING))
+
+    def write_until(self, marks: MarkSet, write: Callable[[str], None]) -> Reading[str]:
+        """Gives `write` a text of a call's arguments, in parts, up to the next mark, which is read and returned."""
+
+        def take(text: str) -> None:
+            self._read.append(text)
+            write(text)
+
+        return (yield from self._until(marks, take, Waiting.WRITING))
 
     def text_until(self, marks: MarkSet) -> Reading[tuple[str, str]]:
         """The text up to the next mark, and the mark, both read; an empty mark at the end of the text."""
@@ -174,12 +215,13 @@ class UnreadText:
             taken.append(text)
             self._read.append(text)
 
-        mark = yield from self._until(marks, take, told=False)
+        mark = yield from self._until(marks, take, Waiting.READING)
         return "".join(taken), mark
 
-    def _until(self, marks: MarkSet, take: Callable[[str], None], *, told: bool) -> Reading[str]:
+    def _until(self, marks: MarkSet, take: Callable[[str], None], waiting: Waiting) -> Reading[str]:
         while True:
-            end, mark = marks.find(self._text, self._at, whole=self.closed)
+            # Of a call's arguments that a limit cut, the beginning of a mark behind them is no part.
+            end, mark = marks.find(self._text, self._at, whole=self.closed and not (self.cut and self.calling))
             if end > self._at:
                 text, self._at = self._text[self._at : end], end
                 take(text)
@@ -187,15 +229,16 @@ class UnreadText:
                 self._advance(end + len(mark))
                 return mark
             if self.closed:
+                self._advance(len(self._text))
                 return ""
-            if told and end == len(self._text):
-                self._await_more(marks, take)
+            if end == len(self._text) and waiting is not Waiting.READING:
+                self._await_more(marks, take, waiting)
             yield
             self.plain = self._more = None
 
-    def _await_more(self, marks: MarkSet, take: Callable[[str], None]) -> None:
-        self._more = marks, take
-        held = self._blanks or self._thought_of < self.thinking
+    def _await_more(self, marks: MarkSet, take: Callable[[str], None], waiting: Waiting) -> None:
+        self._more = marks, take, waiting
+        held = self._blanks or self._thought_of < self.thinking or waiting is Waiting.WRITING
         self.plain = None if held else marks.tidy_plain if self.tidy or self.thinking else marks.plain
 
     def more(self, characters: int) -> Reading[str]:
@@ -222,6 +265,10 @@ class UnreadText:
         if read:
             self._read.append(read)
         return read
+
+    def pretend(self, text: str) -> None:
+        """Take a text as read."""
+        self._read.append(text)
 
     # Telling.
 
@@ -265,19 +312,62 @@ class UnreadText:
         self.say(self._written())
 
     def drop(self) -> None:
-        """What was read, and blanks before it, are told to nobody."""
+        """What was read, and blanks before it, are told to nobody; behind a call that was refused it is words."""
+        if self._refused:
+            self.say_read()
+            return
         self.dropped = self.dropped or bool(self._read or self._blanks)
         self._read.clear()
         self._blanks.clear()
 
-    def call(self, name: str, arguments: str, *, typed: bool = True) -> None:
-        """What was read is a call."""
-        self.pieces.append(CallPiece(name, arguments, self._take_blanks() + self._written(), typed))
+    def end_calls(self) -> None:
+        """What was read is the end of one call or several."""
+        self.drop()
+        self._refused = False
+
+    def begin_call(self, name: str) -> None:
+        """What was read is the beginning of a call of one of the tools."""
+        self._refused = False
+        self.drop()
+        self.gate.count_call()
+        self.calling = True
+        self.pieces.append(CallBegunPiece(name))
+
+    def tell_arguments(self, text: str) -> None:
+        """What was read is more of its arguments, whose JSON is `text`."""
+        self._read.clear()
+        self.pieces.append(ArgumentsPiece(text))
+
+    def end_call(self, why: str) -> None:
+        """Its arguments are whole; `why`: what is wrong with them, if anything is."""
+        self.calling = False
+        self.pieces.append(CallEndedPiece(why))
+
+    def refuse(self, why: str) -> None:
+        """What was read is a call that is not handed out."""
+        self.reject(why)
+        self._refused = True
+
+    def tell_read_arguments(self) -> None:
+        """What was read is arguments as well, such as they are."""
+        if text := self._written():
+            self.pieces.append(ArgumentsPiece(text))
 
     def reject(self, why: str) -> None:
-        """What was read began as a call does."""
-        if text := self._take_blanks() + self._written():
+        """What was read began as a call does. Where one is open it ends, and nothing that it can be told by is left."""
+        self._refused = False
+        if self.calling:
+            self.calling = False
+            self.pieces.append(CallEndedPiece(why, whole=False))
+            self.drop()
+        elif text := self._take_blanks() + self._written():
             self.pieces.append(RejectedPiece(text, why))
+
+    def give_up(self) -> None:
+        """The parser is of no use any more: a call that is open ends."""
+        if self.calling:
+            self.calling = False
+            self.pieces.append(CallEndedPiece(whole=False))
 
     def end(self) -> None:
         """The text is over: blanks at its end are told."""

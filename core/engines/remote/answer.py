@@ -173,7 +173,7 @@ class RemoteAnswer:
         if choice.finish_reason in BROKEN:
             raise EngineFailed(f"The server at {self._address} gave the answer up ({choice.finish_reason}).")
         if choice.finish_reason:
-            yield from progress.calls.end()
+            yield from progress.calls.end(whole=choice.finish_reason not in REASONS)
             stop = choice.stop_reason if isinstance(choice.stop_reason, str) else None
             ended = FinishReason.TOOL_CALLS if progress.calls.made else FinishReason.STOP
             usual = REASONS.get(choice.finish_reason, ended)

@@ -67,12 +67,13 @@ class CallStream:
                 text, call.held = "".join(call.held), []
                 yield CallArguments(self._index, call.number, text)
 
-    def end(self) -> Iterator[CallEvent]:
-        """The call that is open, if any, is whole; one without a name was none."""
+    def end(self, *, whole: bool = True) -> Iterator[CallEvent]:
+        """No more of the call that is open will come, if one is; one without a name was none. `whole`: nothing cut it
+        off."""
         call, self._open = self._open, None
         if call is None:
             return
         if call.begun:
-            yield CallEnded(self._index, call.number)
+            yield CallEnded(self._index, call.number, whole)
         else:
             self._made -= 1

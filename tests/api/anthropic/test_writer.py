@@ -145,10 +145,14 @@ def test_an_answer_of_nothing_has_no_blocks() -> None:
     assert [event["type"] for event in events] == ["message_start", "message_delta", "message_stop"]
 
 
-def test_arguments_that_were_cut_off_are_an_empty_object_in_a_whole_message() -> None:
-    cut: list[Event] = [CallBegun(0, 0, "call_0", "read"), CallArguments(0, 0, '{"path": "'), end(FinishReason.LENGTH)]
-    reply = json.loads(dialect().reply(cut))
-    assert reply["content"][0]["input"] == {}
+def test_arguments_that_were_cut_off_stand_as_a_text_in_a_whole_message() -> None:
+    cut: list[Event] = [CallBegun(0, 0, "call_0", "read"), CallArguments(0, 0, '{"path": "'), CallEnded(0, 0, False)]
+    reply = json.loads(dialect().reply([*cut, end(FinishReason.LENGTH)]))
+    assert reply["content"][0]["input"] == {"INVALID_JSON": '{"path": "'}
+    assert reply["stop_reason"] == "max_tokens"
+    frames = dialect().write([*cut, end(FinishReason.LENGTH)]).decode()
+    assert '"partial_json":"{\\"path\\": \\""' in frames
+    assert frames.index("content_block_stop") < frames.index('"stop_reason":"max_tokens"')
 
 
 def test_a_thought_that_is_omitted_comes_back_in_its_signature() -> None:

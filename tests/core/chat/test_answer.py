@@ -8,15 +8,26 @@ import pytest
 
 from core.chat.answer import FAULTY, AnswerPlan, AnswerReader
 from core.chat.parsers.family import CallSyntax, ChatFamily, GrammarTerms, ThinkingPhase
+from core.chat.parsers.open_call import GrowingCall
 from core.chat.parsers.unread import Reading, UnreadText
-from core.events import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
+from core.events import (
+    CallArguments,
+    CallEnded,
+    Event,
+    Finished,
+    FinishReason,
+    TextDelta,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 from core.requests import Tool
 
 TOOL = Tool("now", "", "{}")
 
 
 class Faulty(CallSyntax):
-    """Fails at a call's third letter, after it has told of a call where it is to."""
+    """Fails at a call's third letter, after it has begun a call where it is to."""
 
     begins = ("<call>",)
     marks = begins
@@ -28,7 +39,7 @@ class Faulty(CallSyntax):
         yield from unread.more(3)
         if self._telling:
             unread.take(2)
-            unread.call("now", "{}")
+            GrowingCall(unread, "now").write("{")
         raise ZeroDivisionError
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
@@ -50,10 +61,13 @@ def test_an_answer_that_cannot_be_read_loses_neither_words_nor_tokens(telling: b
         events += reader.read([TextDelta(0, text, (logprob_of(number),), 1, None, (number,))])
     events += reader.read([Finished(0, FinishReason.STOP, Usage(), Timings())])
     told = [event for event in events if isinstance(event, TextDelta)]
-    assert "".join(event.text for event in told) == "".join(texts)
-    assert sum(event.tokens for event in told) == len(texts)
-    assert [logprob.id for event in told for logprob in event.logprobs] == list(range(len(texts)))
-    assert [token for event in told for token in event.ids] == list(range(len(texts)))
+    calls = [event for event in events if isinstance(event, CallArguments)]
+    assert "".join(event.text for event in told) == ("Soz end" if telling else "".join(texts))
+    assert sum(event.tokens for event in told) + sum(event.tokens for event in calls) == len(texts)
+    of_words = [0, 4] if telling else list(range(len(texts)))
+    assert [logprob.id for event in told for logprob in event.logprobs] == of_words
+    assert [token for event in told for token in event.ids] == of_words
     assert notes == [FAULTY]
+    assert [event.whole for event in events if isinstance(event, CallEnded)] == [False] * telling
     assert isinstance(events[-1], Finished)
-    assert events[-1].reason is FinishReason.STOP
+    assert events[-1].reason is (FinishReason.TOOL_CALLS if telling else FinishReason.STOP)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.openai.responses.custom_input import wrap_custom_input
 from api.openai.responses.frames import MESSAGES, SERVER_SENT, Framing, frame_lane
 from api.openai.responses.service import BODY
-from api.openai.responses.tools import name_custom_input
 from api.openai.responses.translation import build_draft, read_request
 from api.openai.responses.writer import ResponseDialect, ResponseWriter, WantedDetails
 from api.sealing import open_thought
@@ -114,13 +114,34 @@ def test_calls_after_one_another_are_items_of_their_own_and_text_after_them_too(
 
 
 def test_a_custom_tool_gets_its_input_without_the_wrapping() -> None:
-    text = '*** "begin"\n'
-    events = written([*call("patch", *name_custom_input(text)), end(FinishReason.TOOL_CALLS)])
-    assert kinds_of(events)[2:6] == [
-        *("output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done", "output_item.done"),
-    ]
+    text = '*** "begin"\n\N{CHEESE WEDGE}'
+    arguments = json.dumps({"input": text})
+    events = written([*call("patch", *arguments), end(FinishReason.TOOL_CALLS)])
+    assert kinds_of(events)[2] == "output_item.added"
+    assert kinds_of(events)[-3:] == ["custom_tool_call_input.done", "output_item.done", "completed"]
+    deltas = [event["delta"] for event in events if event["type"].endswith("input.delta")]
+    assert (len(deltas), "".join(deltas)) == (len(text), text)
     item = events[-1]["response"]["output"][0]
     assert (item["type"], item["input"], item["id"][:4]) == ("custom_tool_call", text, "ctc_")
+
+
+@pytest.mark.parametrize("written_so_far", [wrap_custom_input("*** beg")[:-2], wrap_custom_input("*** beg") + "}"])
+def test_an_input_that_is_not_whole_is_told_as_far_as_it_goes(written_so_far: str) -> None:
+    events = written([*call("patch", *written_so_far)[:-1], CallEnded(0, 0, False), end(FinishReason.LENGTH)])
+    item = events[-1]["response"]["output"][0]
+    assert (item["input"], item["status"]) == ("*** beg", "incomplete")
+    assert text_of(events, "custom_tool_call_input") == "*** beg"
+
+
+def test_an_input_in_another_form_is_told_as_it_stands() -> None:
+    events = written([*call("patch", '{"in', 'put": 5}'), end(FinishReason.TOOL_CALLS)])
+    assert events[-1]["response"]["output"][0]["input"] == text_of(events, "custom_tool_call_input") == '{"input": 5}'
+
+
+def test_a_call_that_is_cut_is_an_item_that_is_incomplete() -> None:
+    events = written([*call("look", '{"a": "b')[:-1], CallEnded(0, 0, False), end(FinishReason.LENGTH)])
+    item = events[-1]["response"]["output"][0]
+    assert (events[-1]["type"], item["status"], item["arguments"]) == ("response.incomplete", "incomplete", '{"a": "b')
 
 
 def test_an_answer_of_nothing_is_an_empty_message() -> None:

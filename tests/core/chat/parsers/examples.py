@@ -25,6 +25,7 @@ TOOLS = (
     Tool("code_interpreter"),
     Tool("now", "", '{"type":"object","properties":{}}'),
 )
+MIDST = "The answer ends in the midst of a call."
 HERMES = "{% if tools %}<tool_call>{% endif %}<think></think>"
 
 
@@ -101,7 +102,7 @@ HERMES_EXAMPLES = {
     "hermes: a whole float for an integer": Written(
         HERMES,
         '<tool_call>{"name": "get_weather", "arguments": {"days": 5.0, "city": "Paris"}}</tool_call>',
-        called(("get_weather", '{"days":5,"city":"Paris"}')),
+        called(("get_weather", '{"days": 5, "city": "Paris"}')),
     ),
     "hermes: an argument of another type": Written(
         HERMES,
@@ -114,7 +115,7 @@ HERMES_EXAMPLES = {
     "hermes: lines in a text": Written(
         HERMES,
         '<tool_call>{"name": "write_file", "arguments": {"text": "a\nb"}}</tool_call>',
-        called(("write_file", '{"text":"a\\nb"}')),
+        called(("write_file", '{"text": "a\\nb"}')),
     ),
     "hermes: arguments as a text": Written(
         HERMES,
@@ -146,6 +147,47 @@ HERMES_EXAMPLES = {
         '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</to',
         ReadAnswer(calls=(PARIS,), reason=FinishReason.LENGTH),
         reason=FinishReason.LENGTH,
+    ),
+    "hermes: cut by the limit amid the arguments": Written(
+        HERMES,
+        '<tool_call>\n{"name": "write_file", "arguments": {"path": "a.py", "text": "caf\\u00',
+        ReadAnswer(
+            calls=(("write_file", '{"path": "a.py", "text": "caf\\u00'),), notes=(MIDST,), reason=FinishReason.LENGTH
+        ),
+        reason=FinishReason.LENGTH,
+    ),
+    "hermes: arguments that are no JSON behind their beginning": Written(
+        HERMES,
+        '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris", days: 2}}</tool_call>\nSo',
+        called(
+            ("get_weather", '{"city": "Paris", days: 2}}'),
+            said="So",
+            notes=("A call is not written in JSON that can be read.",),
+        ),
+    ),
+    "hermes: JSON that can be set right": Written(
+        HERMES,
+        '<tool_call>{"name": "set_many", "arguments": {"on": True, "kind": "a", "tags": ["\\d", "it\\\'s", '
+        '"\\ud83d"],}}</tool_call>',
+        called(("set_many", '{"on": true, "kind": "a", "tags": ["\\\\d", "it\'s", "\\ufffd"]}')),
+    ),
+    "hermes: as OpenAI has it": Written(
+        HERMES,
+        '<tool_call>{"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}'
+        "}</tool_call>",
+        called(PARIS),
+    ),
+    "hermes: nothing behind the arguments": Written(
+        HERMES, '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}', called(PARIS)
+    ),
+    "hermes: a second call under another name": Written(
+        HERMES,
+        '<tool_call>[{"name": "now", "arguments": {}}, {"name": "rm", "arguments": {}}]</tool_call>',
+        called(
+            ("now", "{}"),
+            said='{"name": "rm", "arguments": {}}]</tool_call>',
+            notes=("The model called rm, which is none of the request's tools; the call is left in the text.",),
+        ),
     ),
     "hermes: cut by the limit": Written(
         HERMES,
@@ -193,7 +235,6 @@ MANY = ("set_many", '{"count":null,"on":true,"tags":["a",{"b":1}],"kind":"a","ei
 PARIS_DENSE = ("get_weather", '{"city":"Paris"}')
 PARIS_DAYS = ("get_weather", '{"days":2,"city":"Paris"}')
 UNTAGGED = "A call is not written in the tags that belong around its arguments."
-MIDST = "The answer ends in the midst of a call."
 
 
 def dsml(*calls: str) -> str:
@@ -244,12 +285,15 @@ OTHERS = {
         "<tool_call>\n<function=now>\nplease</function>",
         ReadAnswer("<tool_call>\n<function=now>\nplease</function>", notes=(UNTAGGED,)),
     ),
+    "qwen-coder: words between the tags": Written(
+        QWEN_CODER,
+        "<tool_call>\n<function=write_file>\n<parameter=path>\na\n</parameter>\nplease\n</function>\n</tool_call>",
+        called(("write_file", '{"path":"a"\nplease\n'), notes=(UNTAGGED,)),
+    ),
     "qwen-coder: cut": Written(
         QWEN_CODER,
-        "<tool_call>\n<function=write_file>\n<parameter=text>\nab",
-        ReadAnswer(
-            "<tool_call>\n<function=write_file>\n<parameter=text>\nab", notes=(MIDST,), reason=FinishReason.LENGTH
-        ),
+        "<tool_call>\n<function=write_file>\n<parameter=text>\nab\n</para",
+        ReadAnswer(calls=(("write_file", '{"text":"ab'),), notes=(MIDST,), reason=FinishReason.LENGTH),
         reason=FinishReason.LENGTH,
     ),
     "seed: a thought and two calls": Written(
