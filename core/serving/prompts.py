@@ -40,7 +40,8 @@ from core.requests import (
     ReasoningWish,
     name_prompt_field,
 )
-from core.serving.thoughts import ThoughtEnding
+from core.serving.thoughts import ThoughtEnding, choose_thought_budget
+from core.settings.schema import AnswerSettings
 from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
 from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
 from core.telemetry.log import get_logger
@@ -80,10 +81,12 @@ class PromptReader:
         trials: FormTrials,
         reasoning: ReasoningWish = ReasoningWish(),
         schema: ResponseSchema | None = None,
+        answers: AnswerSettings = AnswerSettings(),
     ) -> None:
         """Tries the model's chat template out; what it cannot do is in `notes`. `reasoning`: how the model thinks for
         requests that do not say it; `schema`: what its answers are read by in place of its family's way."""
         self._reasoning = reasoning
+        self._answers = answers
         self._schema = schema
         self._name = name
         self._spec = spec
@@ -199,11 +202,17 @@ class PromptReader:
         plan = plan_answer(voice.family, request, phase)
         shown = voice.shown if plan is not None else {}
         mask = await self._compile(request, voice, phase)
-        ending = self._find_ending(request, voice, phase)
+        budget = choose_thought_budget(request, self._context - len(tokens), self._answers.call_reasoning_budget)
+        ending = self._find_ending(request, voice, phase, budget)
         banned = find_call_tokens(voice.family, request, self._tokenizer)
-        return ReadPrompt(tokens, written.notes, mask, plan, shown, ending, banned)
+        notes = written.notes
+        if ending is not None and budget != request.reasoning.budget:
+            notes = (*notes, f"A tool must be called, so a thought before it may have {budget:,} tokens.")
+        return ReadPrompt(tokens, notes, mask, plan, shown, ending, banned)
 
-    def _find_ending(self, request: Generation, voice: ChatVoice, phase: str) -> ThoughtEnding | None:
+    def _find_ending(
+        self, request: Generation, voice: ChatVoice, phase: str, budget: int | None
+    ) -> ThoughtEnding | None:
         conversation = request.prompt
         if not isinstance(conversation, Conversation) or voice.family is None or voice.family.thought is None:
             return None
@@ -218,7 +227,7 @@ class PromptReader:
             marks.end.encode(),
             voice.family.find_phase(phase) is ThinkingPhase.INSIDE,
             (*written, *self._tokenizer.encode(close, special=True)),
-            request.reasoning.budget,
+            budget,
             voice.shown,
         )
 

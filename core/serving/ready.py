@@ -92,7 +92,7 @@ class ReadyModel:
         model = loaded.model
         if isinstance(model, TokenModel):
             self.reader = PromptReader(
-                name, model.spec, model.tokenizer, lanes, trials, defaults.reasoning, loaded.schema
+                name, model.spec, model.tokenizer, lanes, trials, defaults.reasoning, loaded.schema, defaults.answers
             )
 
     @property

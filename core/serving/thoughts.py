@@ -12,6 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from core.requests import Calling, CallOf, Conversation, Generation
+
 UTF8_TAIL_BYTES: Final = 3
 """Bytes of a character that may lack its last one."""
 
@@ -84,6 +86,19 @@ class ThoughtWatch:
             self._stage, self._tail = ThoughtStage.INSIDE, text[len(begin) :]
         elif not begin.startswith(text):
             self._stage = ThoughtStage.OVER
+
+
+def choose_thought_budget(request: Generation, room: int, usual: int) -> int | None:
+    """Tokens that a thought of an answer to `request` may have; None for any number.
+
+    Where a call must come and nothing else bounds the thought, it may have `usual` tokens, and half of those that the
+    answer may have at most: of `room` tokens, which the context has left, or of the request's own limit.
+    """
+    required = request.tool_choice is Calling.REQUIRED or isinstance(request.tool_choice, CallOf)
+    told = isinstance(request.prompt, Conversation) and request.prompt.tools
+    if not (required and told) or request.reasoning.budget is not None:
+        return request.reasoning.budget
+    return min(usual, min(room, request.max_tokens or room) // 2)
 
 
 def _ends_in_part(text: bytes, mark: bytes) -> bool:

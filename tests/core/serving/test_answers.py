@@ -12,6 +12,7 @@ from core.events import Event, FinishReason, Reply, SoFar, TextDelta, fold_event
 from core.requests import Calling, Conversation, Generation, ReasoningWish, SamplingWish, Tool
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
+from core.settings.schema import AnswerSettings
 from tests.fakes.support import said
 
 NOW = Tool("now", "The time.", '{"type":"object","properties":{"zone":{"type":"string"}}}')
@@ -21,10 +22,12 @@ CALL = '<tool_call>\n{"name": "now", "arguments": {"zone": "CET"}}\n</tool_call>
 
 
 @asynccontextmanager
-async def serving(script: Script, schema: ResponseSchema | None = None) -> AsyncIterator[Host]:
+async def serving(
+    script: Script, schema: ResponseSchema | None = None, answers: AnswerSettings = AnswerSettings()
+) -> AsyncIterator[Host]:
     model = EchoModel(LoadOptions(ctx_size=65_536), script, CHATML_WITH_TOOLS)
     loaded = LoadedModel(model, "echo", schema=schema)
-    host = Host("m", lambda *_: loaded, max_queue=32, queue_timeout=60.0, slots=None)
+    host = Host("m", lambda *_: loaded, max_queue=32, queue_timeout=60.0, slots=None, answers=answers)
     host.start()
     await host.ready()
     try:

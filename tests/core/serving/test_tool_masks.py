@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from core.errors import RequestError
 from core.events import FinishReason
-from core.requests import Calling, CallOf, Constraint, JsonObject, Tool
+from core.requests import Calling, CallOf, Constraint, JsonObject, ReasoningWish, Tool
+from core.settings.schema import AnswerSettings
 from tests.core.serving.test_answers import CALL, NOW, asks_tools, reply_of, serving
 
 WHEN = Tool(
@@ -31,6 +33,21 @@ async def test_a_call_that_is_asked_for_comes_and_keeps_to_its_schema(said: str,
         assert reply.reasoning == ("hm" if "hm" in said else "")
         (call,) = reply.tool_calls
         assert (call.name, json.loads(call.arguments)) == ("when", {"at": "noon"})
+
+
+@pytest.mark.parametrize(("limits", "most"), [({"max_tokens": 300}, 150), ({}, 40)])
+async def test_a_thought_without_an_end_keeps_no_call_from_coming(limits: dict[str, int], most: int) -> None:
+    answers = AnswerSettings(call_reasoning_budget=200 if limits else 40)
+    async with serving(lambda _: "<think>" + "round and " * 100, answers=answers) as host:
+        request = asks_tools("x", WHEN, tool_choice=Calling.REQUIRED, **limits)
+        stream = await host.submit(request)
+        reply = await stream.reply()
+        (choice,) = reply.choices
+        assert [call.name for call in choice.tool_calls] == ["when"]
+        assert choice.reason is FinishReason.TOOL_CALLS
+        assert most - 20 < len(choice.reasoning) <= most
+        own = await reply_of(host, replace(request, reasoning=ReasoningWish(budget=9)))
+        assert len(own.choices[0].reasoning) <= 9
 
 
 async def test_the_tool_that_is_named_is_called_whatever_the_model_would_call() -> None:
