@@ -6,8 +6,8 @@ from itertools import chain
 
 from litestar import Litestar
 
-from api.anthropic.errors import choose_errors
 from api.anthropic.messages import build_messages_routes
+from api.error_dialects import choose_errors
 from api.http.answer import PING_SECONDS
 from api.http.capturing import Capturing
 from api.http.errors import answer_error
@@ -26,6 +26,11 @@ from api.native.models import pool_routes
 from api.native.queue import build_queue_route
 from api.native.requests import build_request_routes
 from api.native.search import build_search_routes
+from api.ollama.answering import build_answer_routes
+from api.ollama.embedding import build_vector_routes
+from api.ollama.fixed import build_fixed_routes
+from api.ollama.models import build_listing_routes
+from api.ollama.pulling import build_pull_route
 from api.openai.audio import MAX_FORM, PATHS, build_audio_routes
 from api.openai.chat import build_chat_route
 from api.openai.completions import build_completion_route
@@ -58,6 +63,11 @@ def create_app(
         *build_native_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         *build_token_routes(workbench, max_body=settings.server.max_body),
         *build_state_routes(workbench, build=fingerprint),
+        *build_answer_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
+        *build_vector_routes(workbench, live, max_body=settings.server.max_body),
+        *build_listing_routes(workbench),
+        build_pull_route(workbench),
+        *build_fixed_routes(build=fingerprint),
         *build_response_routes(responses, live, max_body=settings.server.max_body, ping=ping),
         *build_audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         build_embeddings_route(workbench, live, max_body=settings.server.max_body),

@@ -11,14 +11,12 @@ from msgspec.structs import replace
 from api.curl import format_curl
 from api.http.live import LiveStreams
 from api.transport.limits import ConnectionLimits, choose_limits, count_descriptors
-from api.transport.listening import adopt_sockets, open_sockets
+from api.transport.listening import ServerSockets, adopt_sockets, open_server_sockets, read_port
 from core.errors import ServerError
 from core.hosts import find_reachable, is_loopback, quote_host
 from core.snapshots import ModelKind
 
 if TYPE_CHECKING:
-    import socket
-
     from api.transport.uvicorn_guest import EmbeddedUvicorn
     from core.settings.schema import Settings
     from core.supervision import Handover
@@ -48,7 +46,7 @@ class HttpServer:
         supervisor holds for the server."""
         if handover is not None:
             server = replace(settings.server, port=handover.port, api_key=handover.made_key or settings.server.api_key)
-            settings = replace(settings, server=server)
+            settings = replace(settings, server=server, ollama=replace(settings.ollama, port=handover.ollama_port))
         given = settings.server.api_key or None  # no client can send an empty key
         made = given is None and not is_loopback(settings.server.host)
         self.key_generated = made or (handover is not None and handover.made_key is not None)
@@ -60,8 +58,7 @@ class HttpServer:
         self._ping = ping
         self._limits = choose_limits(count_descriptors()) if limits is None else limits
         self._live = LiveStreams()
-        self._sockets: list[socket.socket] = []
-        """One for each address that the host stands for."""
+        self._sockets = ServerSockets()
         self._uvicorn: EmbeddedUvicorn | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -72,14 +69,22 @@ class HttpServer:
     @property
     def port(self) -> int:
         """The port that is bound, also where port 0 was asked for; the one in the settings while nothing is."""
-        if not self._sockets:
-            return self._settings.server.port
-        return int(self._sockets[0].getsockname()[1])
+        bound = read_port(self._sockets.main)
+        return self._settings.server.port if bound is None else bound
 
     @property
     def url(self) -> str:
         """An address that works from this machine, without a path."""
-        return f"http://{quote_host(find_reachable(self._settings.server.host))}:{self.port}"
+        return self._write_url(self.port)
+
+    @property
+    def ollama_url(self) -> str | None:
+        """The same for Ollama's clients, where the server listens on a port of theirs."""
+        bound = read_port(self._sockets.ollama)
+        return None if bound is None else self._write_url(bound)
+
+    def _write_url(self, port: int) -> str:
+        return f"http://{quote_host(find_reachable(self._settings.server.host))}:{port}"
 
     def curl(self, model: str, kind: ModelKind = ModelKind.CHAT) -> str:
         """A line for the shell that asks `model` something that models of its kind answer. It holds the key only where
@@ -91,14 +96,15 @@ class HttpServer:
         if self.running:
             return
         if self._held is not None and self._held.sockets:
-            self._sockets = adopt_sockets(self._held.sockets)
+            self._sockets = ServerSockets(adopt_sockets(self._held.sockets), adopt_sockets(self._held.ollama_sockets))
         else:
-            self._sockets = open_sockets(self._settings.server.host, self._settings.server.port)
+            server = self._settings.server
+            self._sockets = open_server_sockets(server.host, server.port, self._settings.ollama.port)
         self._live.open()
         try:
             # Importing Litestar takes the better part of a second, in which a screen would stand still.
             self._uvicorn = await asyncio.to_thread(self._build)
-            self._task = asyncio.create_task(self._uvicorn.serve(sockets=self._sockets), name="http-server")
+            self._task = asyncio.create_task(self._uvicorn.serve(sockets=self._sockets.all), name="http-server")
             listening = asyncio.create_task(self._uvicorn.listening.wait())
             await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
             listening.cancel()
@@ -141,9 +147,8 @@ class HttpServer:
     def _release(self) -> None:
         # What is answered in the background has no connection by which it would end.
         self._live.cancel_all()
-        for each in self._sockets:
-            each.close()
-        self._sockets = []
+        self._sockets.close()
+        self._sockets = ServerSockets()
         self._uvicorn = self._task = None
 
     def _build(self) -> EmbeddedUvicorn:

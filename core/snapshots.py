@@ -5,6 +5,7 @@ Rates are tokens a second, sizes bytes, times seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import TypeVar
@@ -299,6 +300,8 @@ class ModelSnapshot(Struct, frozen=True):
     """Requests that hold it, also while it loads."""
     idle: float = 0.0
     """Seconds since a request for it last began or ended."""
+    idle_limit: float = math.inf
+    """Seconds that it may be idle before it is unloaded."""
 
 
 class Absent(Struct, frozen=True):

@@ -41,6 +41,10 @@ class Handover(Struct, frozen=True):
     """The one to listen on, also where a free one was asked for."""
     sockets: tuple[int, ...] = ()
     """Descriptors that listen already; none where they cannot be inherited."""
+    ollama_port: int | None = None
+    """The one for Ollama's clients, where they have one."""
+    ollama_sockets: tuple[int, ...] = ()
+    """Descriptors that listen there."""
     made_key: str | None = None
     """The key of this run, where none was given and one is needed."""
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from api.http.errors import OPENAI_ERRORS, ErrorDialect, ErrorReply, Refusal, encode_headers, translate_error
+from api.http.errors import ErrorDialect, ErrorReply, Refusal, encode_headers, translate_error
 from core.errors import ContextExceeded
 
 PATH: Final = "/v1/messages"
@@ -37,11 +37,6 @@ class MessagesError(Struct, frozen=True):
 class MessagesErrorBody(Struct, frozen=True, tag_field="type", tag="error"):
     error: MessagesError
     request_id: str | None = None
-
-
-def choose_errors(path: str, headers: Mapping[bytes, bytes]) -> ErrorDialect:
-    """The dialect in which a request's errors are told."""
-    return ANTHROPIC_ERRORS if path.startswith(PATH) or VERSION in headers else OPENAI_ERRORS
 
 
 def write_messages_error(error: Exception, request_id: str) -> ErrorReply:

@@ -25,11 +25,10 @@ PING_SECONDS = 15.0
 LOADING_SECONDS = 5.0
 """How long a model may load before a streamed answer begins; most failures come sooner, with a status of their own."""
 
-HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+UNHELD = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+"""Headers by which nobody on the way keeps a part of a stream back."""
+HEADERS = [(b"content-type", EVENT_STREAM), *UNHELD]
 
 
 def frame_event(data: bytes) -> bytes:
@@ -80,13 +79,14 @@ class HttpAnswer:
         streamed: bool,
         ping: float = PING_SECONDS,
         ping_frame: bytes = PING,
+        stream_media: bytes = EVENT_STREAM,
         media: bytes = b"application/json",
         headers: Callable[[], Headers] = tuple,
         off_loop: OffLoop | None = None,
     ) -> None:
         """`begin` submits the request, and waits while its model loads; `ping_frame` is what keeps an idle stream alive
-        in its dialect; `media` is the unstreamed body's type; `headers` is asked when the answer begins; `off_loop`
-        writes an unstreamed answer that is long to write."""
+        in its dialect; `stream_media` is the stream's type, `media` the unstreamed body's; `headers` is asked when the
+        answer begins; `off_loop` writes an unstreamed answer that is long to write."""
         self._off_loop = off_loop
         self._begin = begin
         self._dialect = dialect
@@ -94,6 +94,7 @@ class HttpAnswer:
         self._streamed = streamed
         self._ping = ping
         self._ping_frame = ping_frame
+        self._stream_media = stream_media
         self._media = media
         self._headers = headers
         self._beginning: asyncio.Task[EventStream] | None = None
@@ -160,7 +161,8 @@ class HttpAnswer:
 
     async def _start(self, send: Send) -> None:
         if not self._started:
-            await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *self._headers()]})
+            typed = (b"content-type", self._stream_media)
+            await send({"type": "http.response.start", "status": 200, "headers": [typed, *UNHELD, *self._headers()]})
             self._written = asyncio.get_running_loop().time()
             self._started = True
 

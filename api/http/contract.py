@@ -42,6 +42,8 @@ KEY: Final = "contract"
 """Where a handler's `opt` holds its contract."""
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
+LINES: Final = "application/x-ndjson"
+"""A JSON document a line."""
 PLAIN: Final = "text/plain; charset=utf-8"
 
 Outcome = type[BenchtopError] | tuple[int, str]

@@ -20,6 +20,11 @@ from core.models.hub.cache import find_cache_folder
 from core.settings.schema import find_folders
 
 ROUTES: Final = (
+    "/api/blobs",
+    "/api/chat",
+    "/api/copy",
+    "/api/create",
+    "/api/push",
     "/schema/openapi.json",
     "/v1/audio/transcriptions",
     "/v1/audio/translations",

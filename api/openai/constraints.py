@@ -177,7 +177,8 @@ def _schema_text(raw: Raw | UnsetType, field: str) -> str | None:
         return None
     try:
         text = data.decode()
-        return msgspec.json.decode(data, type=str) if text.startswith('"') else text
+        # An empty text asks for nothing.
+        return (msgspec.json.decode(data, type=str) or None) if text.startswith('"') else text
     except (UnicodeDecodeError, msgspec.DecodeError):
         raise RequestError(f"The field `{field}` is no JSON Schema.", field) from None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import Raw, UnsetType
 
-from api.openai.message_wire import CalledFunction, ChatMessage, RefusalPart, WireCall, WireTextPart
+from api.openai.message_wire import ChatMessage, RefusalPart, WireCall, WireTextPart
 from core.errors import RequestError
 from core.requests import Message, Role, TextPart, ToolCall
 
@@ -72,17 +72,19 @@ def _read_calls(message: ChatMessage, path: str, last_call: str) -> Iterator[Too
     for at, call in enumerate(message.tool_calls or ()):
         yield _read_call(call, f"{path}.tool_calls[{at}]", at)
     if message.function_call is not None:
-        arguments = _read_arguments(message.function_call, f"{path}.function_call")
+        arguments = read_arguments(message.function_call.arguments, f"{path}.function_call")
         yield ToolCall(last_call, message.function_call.name, arguments)
 
 
 def _read_call(call: WireCall, path: str, at: int) -> ToolCall:
-    return ToolCall(call.id or f"call_{at}", call.function.name, _read_arguments(call.function, f"{path}.function"))
+    return ToolCall(
+        call.id or f"call_{at}", call.function.name, read_arguments(call.function.arguments, f"{path}.function")
+    )
 
 
-def _read_arguments(function: CalledFunction, path: str) -> str:
-    """As JSON. What another model wrote there wrongly is the template's to judge."""
-    raw = function.arguments
+def read_arguments(raw: Raw | UnsetType, path: str) -> str:
+    """A call's arguments as JSON, of the function at `path`. What another model wrote there wrongly is the template's
+    to judge. Raises RequestError."""
     if isinstance(raw, UnsetType) or (data := bytes(raw).strip()) == b"null":
         return "{}"
     try:

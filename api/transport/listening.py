@@ -5,22 +5,27 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Final
+
+from msgspec import Struct
 
 from api.transport.limits import BACKLOG_CONNECTIONS
 from core.errors import ServerError
 from core.hosts import LOCAL_NAMES, LOOPBACK
 
+PORT_OPTION: Final = "--port"
+OLLAMA_OPTION: Final = "--ollama-port"
 PORT_TRIES: Final = 16
 """Free ports that are looked at until one is free on every address."""
 ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 """Error numbers of binding an address that this machine does not have, such as an IPv6 address without IPv6."""
 
 
-def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets, one at least, all on the same port; 0 takes one that is free on every address.
+def open_sockets(host: str, port: int, option: str = PORT_OPTION) -> list[socket.socket]:
+    """Listening sockets, one at least, all on the same port; 0 takes one that is free on every address. `option` is
+    what sets the port.
 
     Raises ServerError, which names the mend, when the address cannot be had.
     """
@@ -31,8 +36,40 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE and port == 0 and tries > 1
             if not taken:
-                raise ServerError(_explain_failure(host, port, error)) from error
+                raise ServerError(_explain_failure(host, port, error, option)) from error
     raise AssertionError("the last try returns or raises")
+
+
+class ServerSockets(Struct, frozen=True):
+    """All that a server listens on. Each list has a socket for each address that the host stands for."""
+
+    main: list[socket.socket] = []
+    ollama: list[socket.socket] = []
+    """On the port where Ollama's clients look; none where the server has no such port."""
+
+    @property
+    def all(self) -> list[socket.socket]:
+        return [*self.main, *self.ollama]
+
+    def close(self) -> None:
+        for each in self.all:
+            each.close()
+
+
+def open_server_sockets(host: str, port: int, ollama_port: int | None) -> ServerSockets:
+    """Raises as `open_sockets`, with no socket left open."""
+    opened = ServerSockets(open_sockets(host, port))
+    try:
+        ollama = [] if ollama_port is None else open_sockets(host, ollama_port, OLLAMA_OPTION)
+    except ServerError:
+        opened.close()
+        raise
+    return ServerSockets(opened.main, ollama)
+
+
+def read_port(sockets: Sequence[socket.socket]) -> int | None:
+    """The port that is bound; None where nothing is."""
+    return int(sockets[0].getsockname()[1]) if sockets else None
 
 
 def adopt_sockets(descriptors: Iterable[int]) -> list[socket.socket]:
@@ -108,11 +145,12 @@ def _bind(address: str, port: int) -> socket.socket:
     return bound
 
 
-def _explain_failure(host: str, port: int, error: OSError) -> str:
+def _explain_failure(host: str, port: int, error: OSError, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is in use by another program; choose another with --port (0 takes a free one)."
+        other = "another program, perhaps Ollama itself" if option == OLLAMA_OPTION else "another program"
+        return f"Port {port} on {host} is in use by {other}; choose another with {option} (0 takes a free one)."
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} on {host} may not be bound by this user; choose one above 1023 with --port."
+        return f"Port {port} on {host} may not be bound by this user; choose one above 1023 with {option}."
     if error.errno in ABSENT:
         return f"The host {host!r} is no address of this machine; choose another with --host."
-    return f"Port {port} on {host} cannot be bound: {error.strerror}; choose another with --host or --port."
+    return f"Port {port} on {host} cannot be bound: {error.strerror}; choose another with --host or {option}."

@@ -37,7 +37,7 @@ from core.models.formats.registry import load_formats
 from core.models.hub.hub import Hub
 from core.models.hub.repository import Quant, Repository
 from core.models.hub.search import Filters, Page
-from core.models.library.delete import delete_model, find_repo
+from core.models.library.delete import check_deletable, delete_model, find_repo
 from core.models.library.scan import Library, LibraryEntry, build_user_library
 from core.models.library.servers import ask_servers
 from core.models.resolve import find_quant, read_asked, read_own, resolve_name
@@ -150,6 +150,10 @@ class Store:
         if (repo := find_repo(entry)) is not None:
             self.downloads.forget_deleted(repo.partition("@")[0])
         return freed
+
+    def check_deletable(self, entry: LibraryEntry) -> None:
+        """Raises UsageError for a model that is not ours to delete."""
+        check_deletable(self.shelf, entry)
 
     def search(self, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:
         """Raises HubError."""

@@ -124,6 +124,17 @@ class ServedModels:
         """
         return await self._pool.lease(await self._find_asked(name))
 
+    def keep(self, name: str, seconds: float) -> None:
+        """Let a model that is loaded be idle for so long before it is unloaded, whatever the settings say; infinite
+        for ever, zero for not at all. It holds until the model is unloaded. Raises ModelNotFound."""
+        self._pool.keep(self._known(name), seconds)
+
+    async def let_go(self, name: str) -> None:
+        """Unload a model, now or when its requests have ended; one that is pinned stays. Raises ModelNotFound."""
+        member = self._known(name)
+        self._pool.keep(member, 0.0)
+        await self._pool.let_go(member)
+
     async def unload(self, name: str) -> None:
         """Stop serving a model and free it; its requests fail. A model that was named at the start may be loaded again,
         as its settings say: options that it was loaded with beside them are forgotten.
@@ -217,7 +228,7 @@ class ServedModels:
         entries = await self._shelf.entries()
         members = self.members
         known = {member.name for member in members}
-        configured = tuple(Loadable(name, 0) for name in self._settings.models if name not in known)
+        configured = tuple(Loadable(name, 0, None, None) for name in self._settings.models if name not in known)
         names = {*known, *self._settings.models}
         files = {member.artifact.path for member in members}
         return *configured, *list_loadable(entries, names, files, self._settings.model.engine)
@@ -264,7 +275,13 @@ class ServedModels:
             raise ModelNotReady("", "The models of this server are still being looked up; ask again in a moment.")
 
     async def _find_asked(self, text: str) -> Member:
-        """The model that a request names: a known model, one of the settings, or one of this machine's.
+        """The model that a request names. Raises as `examine`."""
+        return self._add(await self.examine(text))
+
+    async def examine(self, text: str) -> Member:
+        """The model that a request for a name would get: a known model, one of the settings, or one of this machine's.
+        It is not loaded for this, and not known afterwards where it was not. Raises as `lease` does for a name that is
+        none.
 
         Never a path or an address: clients may be strangers, who have no business in the file system or with servers
         of their choice. Their words are parsed as theirs, so that they cannot stand for either.
@@ -276,10 +293,10 @@ class ServedModels:
         if not self._settings.pool.on_demand:
             return self._known(text)
         if (configured := self._configured(text)) is not None:
-            return self._add(await self._resolve(configured))
+            return await self._resolve(configured)
         name = self.store.read_asked(text)
         try:
-            return self._add(await self._member(name))
+            return await self._member(name)
         except NotDownloaded as error:
             coming = await self._lanes.disk.run(self.store.coming, error.repositories)
             said = str(error) if coming is None else f"{name} is being downloaded, {coming:.0%} of it are here."

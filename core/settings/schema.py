@@ -19,6 +19,7 @@ from core.environment import clean_value
 from core.settings.capture import CaptureSettings
 from core.settings.environment import HOME
 from core.settings.model import ModelSettings
+from core.settings.ollama import OllamaSettings
 from core.settings.profile import Profile
 from core.telemetry.log import LogLevel
 
@@ -264,6 +265,7 @@ class Folders(Struct, frozen=True):
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
+    ollama: OllamaSettings = OllamaSettings()
     queue: QueueSettings = QueueSettings()
     model: ModelSettings = ModelSettings()
     models: Mapping[str, Profile] = field(default_factory=dict)

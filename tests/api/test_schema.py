@@ -55,6 +55,12 @@ async def test_every_route_stands_in_the_document_under_one_path(
 async def test_every_post_with_a_body_tells_it(document: Document) -> None:
     bodies = {path for path, methods in document["paths"].items() if "requestBody" in methods.get("post", {})}
     assert bodies == {
+        "/api/chat",
+        "/api/embed",
+        "/api/embeddings",
+        "/api/generate",
+        "/api/pull",
+        "/api/show",
         "/apply-template",
         "/completion",
         "/detokenize",
@@ -83,7 +89,8 @@ async def test_all_errors_have_the_error_body(document: Document) -> None:
                 if int(status) >= 400 and (path, status) != ("/health", "503"):
                     schema = schema_of(document, method, path, int(status))
                     told = {each["$ref"].rpartition("/")[2] for each in schema.get("anyOf", [schema])}
-                    own = "MessagesErrorBody" if path.startswith("/v1/messages") else "ErrorBody"
+                    dialects = {"/v1/messages": "MessagesErrorBody", "/api/": "OllamaError"}
+                    own = next((name for at, name in dialects.items() if path.startswith(at)), "ErrorBody")
                     # Of bytes that are no request, no dialect is known.
                     assert told <= {own, "ErrorBody"}, (path, status)
                     assert own in told or int(status) in (408, 414, 431, 503), (path, status)
@@ -111,6 +118,21 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ("post", "/apply-template", {"json": {"messages": user("hello")}}),
     ("get", "/props", {}),
     ("get", "/slots", {}),
+    ("post", "/api/chat", {"json": chat_body(stream=False, logprobs=True, top_logprobs=1)}),
+    ("post", "/api/chat", {"json": {"model": "echo"}}),
+    ("post", "/api/chat", {"json": chat_body(model="nothing")}),
+    ("post", "/api/generate", {"json": {"model": "echo", "prompt": "hello", "stream": False}}),
+    ("post", "/api/generate", {"json": {"model": "echo", "prompt": "hello", "template": "x"}}),
+    ("post", "/api/embed", {"json": {"model": "echo", "input": "hello"}}),
+    ("post", "/api/embed", {"json": {"model": "echo"}}),
+    ("post", "/api/embeddings", {"json": {"model": "echo"}}),
+    ("post", "/api/show", {"json": {"model": "guide"}}),
+    ("post", "/api/show", {"json": {"model": "nothing"}}),
+    ("post", "/api/pull", {"json": {"model": "guide", "stream": False}}),
+    ("post", "/api/create", {"json": {}}),
+    ("get", "/api/tags", {}),
+    ("get", "/api/ps", {}),
+    ("get", "/api/version", {}),
     ("post", "/v1/embeddings", {"json": {"input": "x", "model": "echo"}}),
     ("post", "/v1/embeddings", {"json": {"input": "x"}}),
     ("post", "/v1/responses", {"json": {"model": "echo", "input": "hello"}}),

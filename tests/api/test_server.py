@@ -13,6 +13,7 @@ import pytest
 
 from api.server import HttpServer
 from core.errors import ServerError
+from core.settings.ollama import OllamaSettings
 from core.settings.schema import ServerSettings, Settings
 from core.workbench import Workbench
 from tests.api.conftest import (
@@ -64,6 +65,36 @@ async def test_a_port_in_use_is_told_with_its_number_and_the_mend(tmp_path: Path
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=rf"Port {port} on 127\.0\.0\.1 is in use .*--port"):
             await server_of(tmp_path, ServerSettings(port=port)).start()
+
+
+async def test_ollamas_clients_have_a_port_of_their_own_with_the_same_door(tmp_path: Path) -> None:
+    settings = Settings(server=ServerSettings(port=0, api_key="k"), ollama=OllamaSettings(port=0))
+    async with serving(tmp_path, settings) as served:
+        url = served.server.ollama_url
+        assert url is not None
+        assert url != served.server.url
+        async with httpx.AsyncClient(base_url=url) as http:
+            assert (await http.get("/api/version")).status_code == 401
+            keyed = {"authorization": "Bearer k"}
+            assert (await http.get("/api/version", headers=keyed)).status_code == 200
+            assert (await http.get("/v1/models", headers=keyed)).status_code == 200
+            foreign = await http.get("/api/tags", headers=keyed | {"host": "evil.example"})
+            assert (foreign.status_code, foreign.json().keys()) == (403, {"error"})
+        await served.server.stop()
+        assert served.server.ollama_url is None
+        await served.server.start()
+        assert served.server.ollama_url is not None
+
+
+async def test_a_port_of_ollamas_in_use_is_told_and_leaves_the_other_one_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        port, free = taken.getsockname()[1], other.getsockname()[1]
+        other.close()
+        settings = Settings(server=ServerSettings(port=free), ollama=OllamaSettings(port=port))
+        server = HttpServer(Workbench(settings, folders_in(tmp_path)), settings)
+        with pytest.raises(ServerError, match=rf"Port {port} .* perhaps Ollama itself; .*--ollama-port"):
+            await server.start()
+        socket.create_server(("127.0.0.1", free)).close()
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid"])

@@ -114,6 +114,8 @@ def _announce(server: HttpServer, workbench: Workbench) -> None:
     model = workbench.models.default or ""
     serving = f"{model} with {workbench.models.active_engine}" if model else "no model"
     lines = [f"Serving {serving} at {server.url}/v1"]
+    if server.ollama_url is not None:
+        lines.append(f"Ollama's clients find it at {server.ollama_url}")
     others = [name for name in _all(workbench.settings, model) if name not in workbench.models.loaded_names()]
     if others:
         lines.append(f"Loaded when a request names them: {', '.join(others)}")

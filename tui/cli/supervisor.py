@@ -24,14 +24,13 @@ from typing import IO, TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
-from api.transport.listening import open_sockets
+from api.transport.listening import ServerSockets, open_server_sockets, read_port
 from core.foreign_text import make_printable
 from core.hosts import is_loopback
 from core.supervision import VARIABLE, Handover, Note, Past, read_note
 from tui.cli.output import pass_on, write_error
 
 if TYPE_CHECKING:
-    import socket
     from types import FrameType
 
     from core.settings.schema import Settings
@@ -115,7 +114,7 @@ def supervise_server(words: Sequence[str], settings: Settings) -> int:
 
     Raises ServerError when the port cannot be had.
     """
-    sockets = open_sockets(settings.server.host, settings.server.port)
+    sockets = open_server_sockets(settings.server.host, settings.server.port, settings.ollama.port)
     given = settings.server.api_key or None
     key = secrets.token_urlsafe(24) if given is None and not is_loopback(settings.server.host) else None
     handle, name = tempfile.mkstemp(prefix="benchtop-", suffix=".journal")
@@ -124,17 +123,17 @@ def supervise_server(words: Sequence[str], settings: Settings) -> int:
         return _Supervisor(words, sockets, key, Path(name)).run()
     finally:
         Path(name).unlink(missing_ok=True)
-        for each in sockets:
-            each.close()
+        sockets.close()
 
 
 class _Supervisor:
-    def __init__(self, words: Sequence[str], sockets: list[socket.socket], key: str | None, journal: Path) -> None:
+    def __init__(self, words: Sequence[str], sockets: ServerSockets, key: str | None, journal: Path) -> None:
         self._command = [sys.executable, "-P", "-m", "tui.cli.main", *words]
         self._sockets = sockets
         self._key = key
         self._journal = journal
-        self._port = int(sockets[0].getsockname()[1])
+        self._port = read_port(sockets.main) or 0
+        self._ollama_port = read_port(sockets.ollama)
         self._blame = Blame()
         self._restarts = 0
         self._last = ""
@@ -175,11 +174,13 @@ class _Supervisor:
         self._journal.write_bytes(b"")
         inherits = sys.platform != "win32"
         if not inherits:
-            for each in self._sockets:
-                each.close()
-        numbers = tuple(each.fileno() for each in self._sockets) if inherits else ()
+            self._sockets.close()
+        main, ollama = (
+            tuple(each.fileno() for each in sockets) if inherits else ()
+            for sockets in (self._sockets.main, self._sockets.ollama)
+        )
         past = Past(self._restarts, self._last, self._blame.refused)
-        handover = Handover(past, str(self._journal), self._port, numbers, self._key)
+        handover = Handover(past, str(self._journal), self._port, main, self._ollama_port, ollama, self._key)
         child = subprocess.Popen(
             self._command,
             # ggml's own backtrace takes a debugger, in which an aborting process may hang instead of ending.
@@ -187,7 +188,7 @@ class _Supervisor:
             # It reads its end of this to the end of us: a server without a supervisor drains and goes.
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=numbers,
+            pass_fds=(*main, *ollama),
             # A terminal's Ctrl-C goes to every process of a group, and a server takes the second one as a hurry.
             start_new_session=inherits,
         )
@@ -219,8 +220,7 @@ class _Supervisor:
         self._woken.set()
         if self._child is not None:
             # Refuse clients from now on: no server will answer them.
-            for each in self._sockets:
-                each.close()
+            self._sockets.close()
             self._child.send_signal(number)
 
     def _end(self, code: int) -> int:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from core.contract.artifact import FormatName
 from core.contract.options import LoadOptions
 from core.models.catalog import Task
+from core.models.formats.folder_template import read_folder_template
 from core.models.formats.header import Header
 from core.models.formats.listing import FileListing, Group, count_weight_bytes
 from core.models.formats.source import Damaged, Files
@@ -79,6 +80,11 @@ class Format(Protocol):
     def explain_kv_conflict(self, header: Header, options: LoadOptions) -> str | None:
         """A sentence about what its engines would refuse of the KV type; None where nothing conflicts."""
         return None
+
+    def read_template(self, files: Files) -> str | None:
+        """The Jinja source of the chat template that came with a model made of `files`; None where none did. Raises
+        Damaged, and what reading `files` raises."""
+        return read_folder_template(files)
 
     def read_header(self, name: str, files: Files) -> Header:
         """The facts of the model `name`, which is made of `files`. Raises Damaged, and what reading `files` raises."""

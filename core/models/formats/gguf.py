@@ -53,6 +53,11 @@ class GgufFormat(Format):
     def explain_kv_conflict(self, header: Header, options: LoadOptions) -> str | None:
         return explain_kv_conflict(header, options)
 
+    def read_template(self, files: Files) -> str | None:
+        paths = sorted(path for path in files.sizes if path.lower().endswith(".gguf"))
+        found = read_gguf(files.open(paths[0])).pairs.get("tokenizer.chat_template") if paths else None
+        return found if isinstance(found, str) else None
+
     def read_header(self, name: str, files: Files) -> Header:
         paths = sorted(path for path in files.sizes if path.lower().endswith(".gguf"))
         if not paths:

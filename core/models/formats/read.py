@@ -13,16 +13,30 @@ from core.models.formats.source import Damaged, Files, FolderFiles
 
 def read_header(artifact: Artifact) -> Header:
     """Of a model on this machine. Raises ArtifactError for what is missing or damaged."""
-    path = artifact.path
     try:
-        if path.is_dir():
-            files = FolderFiles(path)
-        else:
-            there = [part.name for part in list_parts(path) if part.is_file()]
-            files = FolderFiles(path.parent, tuple(there or [path.name]))
-        return describe_files(artifact.format, artifact.name, files)
+        return describe_files(artifact.format, artifact.name, _list_files(artifact))
     except OSError as error:
-        raise ArtifactError(artifact.name, f"The file {path} cannot be read: {error.strerror}.") from error
+        raise ArtifactError(artifact.name, f"The file {artifact.path} cannot be read: {error.strerror}.") from error
+
+
+def read_template(artifact: Artifact) -> str | None:
+    """The Jinja source of the chat template that came with a model on this machine; None where none did, or none can
+    be read."""
+    formats = load_formats()
+    known = formats.get(artifact.format)
+    try:
+        return None if known is None else formats.ask(known, None, known.read_template, _list_files(artifact))
+    except (OSError, Damaged):
+        return None
+
+
+def _list_files(artifact: Artifact) -> FolderFiles:
+    """Raises OSError."""
+    path = artifact.path
+    if path.is_dir():
+        return FolderFiles(path)
+    there = [part.name for part in list_parts(path) if part.is_file()]
+    return FolderFiles(path.parent, tuple(there or [path.name]))
 
 
 def describe_files(format_: FormatName, name: str, files: Files) -> Header:

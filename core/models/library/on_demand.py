@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.contract.artifact import URL
+from core.contract.artifact import URL, Artifact, FormatName
 from core.errors import BenchtopError
 from core.lanes import WorkLane
 from core.models.library.scan import LibraryEntry, Location
@@ -32,6 +32,16 @@ class Loadable(Struct, frozen=True):
     """What a request calls it."""
     size: int
     """Bytes on disk."""
+    path: Path | None
+    """Where it lies; None where the settings alone name it."""
+    format: FormatName | None
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """What would be loaded; None where that was not looked up."""
+        if self.path is None or self.format is None:
+            return None
+        return Artifact(self.name, self.format, self.path, self.size)
 
 
 class Shelf:
@@ -79,7 +89,7 @@ def list_loadable(
         runs = engine in entry.engines if engine else bool(entry.engines)
         known = entry.path in files or any(are_same(entry.short, name) for name in names)
         if usable and runs and not known and unique and _can_be_asked_for(entry.short):
-            yield Loadable(entry.short, entry.size)
+            yield Loadable(entry.short, entry.size, entry.path, entry.format)
 
 
 def _can_be_asked_for(name: str) -> bool:

@@ -58,7 +58,7 @@ class Ending:
         finally:
             self.freed_bytes += held
             self._members.remember_totals(host)
-            member.host, member.seated, member.stopping = None, False, None
+            member.host, member.seated, member.stopping, member.stay = None, False, None, None
             member.open_door()
             self._members.changed.set()
             self._members.forget(member)

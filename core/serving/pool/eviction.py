@@ -5,6 +5,7 @@ Sizes are bytes, times seconds of one clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
@@ -23,8 +24,8 @@ class Occupant(Struct, frozen=True):
     """When a request for it last began or ended."""
     busy: bool = False
     pinned: bool = False
-    ttl: float = 0.0
-    """Seconds it may be idle; zero for ever."""
+    ttl: float = math.inf
+    """Seconds it may be idle."""
 
 
 class EvictionPlan(Struct, frozen=True):
@@ -77,11 +78,7 @@ def make_room(occupants: Sequence[Occupant], need: int, limit: int) -> EvictionP
 
 def list_expired(occupants: Iterable[Occupant], now: float) -> list[str]:
     """The models that have been idle longer than they may."""
-    return [
-        each.name
-        for each in occupants
-        if each.ttl > 0 and not each.busy and not each.pinned and now - each.used >= each.ttl
-    ]
+    return [each.name for each in occupants if not each.busy and not each.pinned and now - each.used >= each.ttl]
 
 
 def find_coldest(occupants: Iterable[Occupant]) -> str | None:

@@ -42,6 +42,8 @@ class Member:
         self.kind = kind
         """What its files promise; a request finds out what it really does."""
         self.pinned = profile.pin
+        self.stay: float | None = None
+        """Seconds it may be idle, as a request has said since it was loaded; None leaves it to the settings."""
         self.host: Host | None = None
         self.leases = 0
         self.used = time.monotonic()

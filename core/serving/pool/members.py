@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 
@@ -95,11 +96,17 @@ class Members:
                 member.used,
                 busy=member.busy,
                 pinned=member.pinned or member.stopping is not None,
-                ttl=self._ttl if member.profile.ttl is None else member.profile.ttl,
+                ttl=self.limit_idleness(member),
             )
             for member in self
             if member.occupies and member is not but
         ]
+
+    def limit_idleness(self, member: Member) -> float:
+        """Seconds that the model may be idle before it is unloaded; infinite for ever."""
+        if member.stay is not None:
+            return member.stay
+        return (self._ttl if member.profile.ttl is None else member.profile.ttl) or math.inf
 
     def absent(self) -> tuple[Absent, ...]:
         """The models that are not loaded now."""

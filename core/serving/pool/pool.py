@@ -74,6 +74,8 @@ class Pool:
         self._room = RoomMaker(self._members, self._ending, lane, limit=limit, expect=factory.expect, resident=resident)
         self._turn = LoadTurn(factory.load, self._room, self._ending, resident)
         self._sweeper: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Unload what no request wants any more."""
         self._closed = False
 
     def __iter__(self) -> Iterator[Member]:
@@ -122,7 +124,7 @@ class Pool:
                 # It was not the client that cancelled.
                 raise ModelNotReady(member.name, f"The model {member.name} was unloaded; ask again later.") from error
             raise
-        return Lease(host, seat, lambda: self._members.release(member))
+        return Lease(host, seat, lambda: self._release(member))
 
     async def load(self, member: Member) -> None:
         """Returns when the model is loaded. Raises what kept it from that."""
@@ -148,11 +150,20 @@ class Pool:
         member.pinned = on
         self._members.changed.set()
 
+    def keep(self, member: Member, seconds: float) -> None:
+        """Let a model be idle for so long before it is unloaded, until it is; infinite for ever."""
+        member.stay = seconds
+        self._members.changed.set()
+
+    async def let_go(self, member: Member) -> None:
+        """Unload a model unless it is in use or pinned; a request for it loads it again."""
+        await self._room.evict(member.name)
+
     async def close(self) -> None:
         """Unload everything, for good."""
         self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for task in (*self._leaving, *([self._sweeper] if self._sweeper is not None else ())):
+            task.cancel()
         await self._ending.end(*(member for member in self if member.host is not None))
         self._members.clear()
 
@@ -177,6 +188,7 @@ class Pool:
                 pinned=member.pinned,
                 in_use=member.leases,
                 idle=now - member.used,
+                idle_limit=self._members.limit_idleness(member),
             )
             for member in self
             if member.host is not None
@@ -186,6 +198,14 @@ class Pool:
         """Returns when it is loaded. Raises what keeps it from that."""
         await host.ready()
         self._members.forget_failure(member)
+
+    def _release(self, member: Member) -> None:
+        self._members.release(member)
+        if member.stay == 0 and not self._closed:
+            # The sweeper would come to it in a moment, but who said so looks at once whether it is gone.
+            task = asyncio.create_task(self._room.evict_idle())
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def _let_in(self, member: Member) -> None:
         """Wait while the model is leaving. One that broke down goes first, so that it is loaded anew."""

@@ -100,3 +100,28 @@ async def test_pydantic_ai(caller: Served) -> None:
 async def test_instructor(caller: Served) -> None:
     told = await use(caller, "use_instructor.py", "instructor", CALL)
     assert told == {"TOOLS": CITY, "JSON": CITY, "JSON_SCHEMA": CITY}
+
+
+OLLAMA = {
+    "called": ["weather", CITY],
+    "thought": "hm",
+    "answer": "It says: Rain.",
+    "streamed": [["weather", CITY]],
+    "streamed_thought": "hm",
+    "last": [True, "stop", True, True],
+    "parsed": CITY,
+    "listed": ["echo:latest"],
+    "shown": ["completion", "tools", "thinking"],
+    "running": ["echo:latest"],
+    "failure": 404,
+}
+
+
+async def test_ollama_for_python(caller: Served) -> None:
+    told = await use(caller, "use_ollama.py", "ollama", THOUGHTFUL)
+    assert told == OLLAMA | {"generated": ["one", "two"], "grown": True}
+
+
+async def test_ollama_for_javascript(caller: Served) -> None:
+    told = await use(caller, "use_ollama.mjs", "ollama", THOUGHTFUL)
+    assert told == OLLAMA | {"generated": "one"}

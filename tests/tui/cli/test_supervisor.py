@@ -77,14 +77,19 @@ def supervised(folder: Path, *words: str, **environ: str) -> Iterator[Supervised
         process.communicate()
 
 
-def test_a_server_that_was_killed_comes_back_on_its_port_and_says_what_it_died_of(tmp_path: Path) -> None:
-    with supervised(tmp_path, "guide") as under:
+def test_a_server_that_was_killed_comes_back_on_its_ports_and_says_what_it_died_of(tmp_path: Path) -> None:
+    with supervised(tmp_path, "guide", "--ollama-port", "0") as under:
+        assert under.process.stdout is not None
+        told = next(line for line in under.process.stdout if "Ollama" in line)
+        ollama = told.split(" at ")[1].strip()
+        assert httpx.get(ollama).text == "Ollama is running"
         before = under.health()
         assert (before["restarts"], before["last_death"]) == (0, "")
         under.killed(signal.SIGKILL)
         after = under.health()
         assert after["restarts"] == 1
         assert "died of SIGKILL" in str(after["last_death"])
+        assert httpx.get(ollama, timeout=PATIENCE_SECONDS).text == "Ollama is running"
         reply = under.ask("guide")
         assert reply.status_code == 200
         under.process.send_signal(signal.SIGTERM)

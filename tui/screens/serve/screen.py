@@ -112,6 +112,7 @@ class ServeScreen(WorkbenchScreen):
                 ("  ", ""),
                 (f"{server.url}/v1", "bold"),
                 ("  no API key needed" if key is None else f"  API key: v {verb} it", "$quiet"),
+                (f"  for Ollama's clients {server.ollama_url}" if server.ollama_url else "", "$quiet"),
             )
         )
         line = Content.assemble(("$ ", "$quiet"), server.curl(model, self._kind))

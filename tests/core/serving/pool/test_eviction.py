@@ -52,10 +52,11 @@ def test_only_idle_unpinned_models_with_a_time_to_live_expire() -> None:
         idle("gone", 1, 0.0, ttl=10.0),
         idle("fresh", 1, 95.0, ttl=10.0),
         idle("kept", 1, 0.0),
+        idle("at once", 1, 100.0, ttl=0.0),
         idle("busy", 1, 0.0, ttl=10.0, busy=True),
         idle("pinned", 1, 0.0, ttl=10.0, pinned=True),
     ]
-    assert list_expired(there, 100.0) == ["gone"]
+    assert list_expired(there, 100.0) == ["gone", "at once"]
     assert find_coldest([idle("b", 1, 2.0), idle("a", 1, 1.0, pinned=True)]) == "b"
     assert find_coldest([]) is None
 

@@ -1,6 +1,7 @@
 """Models that come and go within a limit of memory. The models are echo's; what they take is told by the test."""
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -386,3 +387,32 @@ async def test_a_draft_is_freed_when_its_model_turns_out_too_large(shelves: Shel
     with pytest.raises(LoadFailed):
         await shelf.pool.load(member)
     assert follower.freed
+
+
+async def test_a_model_is_kept_as_long_as_was_said_last_and_by_the_settings_after_it_went(shelves: Shelves) -> None:
+    shelf = shelves(100, a=10)
+    member = shelf.member("a", Profile(ttl=3600))
+    await shelf.ask("a")
+    assert [each.idle_limit for each in shelf.pool.models()] == [3600]
+    shelf.pool.keep(member, math.inf)
+    assert [each.idle_limit for each in shelf.pool.models()] == [math.inf]
+    shelf.pool.keep(member, 0.0)
+    await shelf.ask("a")
+    await until(lambda: not shelf.loaded())
+    await shelf.ask("a")
+    assert [each.idle_limit for each in shelf.pool.models()] == [3600]
+
+
+async def test_a_model_that_is_let_go_stays_while_it_answers_and_while_it_is_pinned(shelves: Shelves) -> None:
+    shelf = shelves(100, a=10)
+    member = shelf.member("a")
+    lease = await shelf.pool.lease(member)
+    await shelf.pool.let_go(member)
+    assert shelf.loaded() == {"a"}
+    lease.release()
+    shelf.pool.pin(member, True)
+    await shelf.pool.let_go(member)
+    assert shelf.loaded() == {"a"}
+    shelf.pool.pin(member, False)
+    await shelf.pool.let_go(member)
+    assert shelf.loaded() == set()
