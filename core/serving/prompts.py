@@ -22,7 +22,7 @@ from core.chat.process import ORDER_SECONDS
 from core.chat.template import Rendering
 from core.chat.voice import ChatVoice
 from core.contract.models import Embedder, ModelSpec, Tokenizer
-from core.decoding.masks.call_mask import AwaitedCalls, CallMask
+from core.decoding.masks.call_mask import AwaitedCalls, CallMask, build_openings
 from core.decoding.masks.compiler import MaskCompiler
 from core.decoding.masks.thinking import find_thinking
 from core.decoding.masks.token_mask import AnswerMask
@@ -38,6 +38,7 @@ from core.requests import (
     RawText,
     RawTokens,
     ReasoningWish,
+    Tool,
     name_prompt_field,
 )
 from core.serving.thoughts import ThoughtEnding, choose_thought_budget
@@ -252,17 +253,22 @@ class PromptReader:
                 raise
             log.debug("calls of tools are not held to their form", model=self._name, why=str(error))
             return None
-        return CallMask(mask, self._await_calls(voice, family, phase)) if plan.awaits and family is not None else mask
+        if not plan.awaits or family is None:
+            return mask
+        assert isinstance(conversation, Conversation), "only a conversation has tools"
+        return CallMask(mask, self._await_calls(voice, family, phase, conversation.tools))
 
-    def _await_calls(self, voice: ChatVoice, family: ChatFamily, phase: str) -> AwaitedCalls:
+    def _await_calls(self, voice: ChatVoice, family: ChatFamily, phase: str, tools: Sequence[Tool]) -> AwaitedCalls:
         """How calls show behind a prompt."""
         thought = family.thought
+        openings = family.calls.openings if family.calls is not None else ()
         return AwaitedCalls(
             begins=tuple(begin.encode() for begin in family.calls.begins) if family.calls is not None else (),
             thought=(thought.begin.encode(), thought.end.encode()) if thought is not None else None,
             thinking=family.find_phase(phase) is ThinkingPhase.INSIDE,
             show=lambda token: voice.shown.get(token) or self._tokenizer.piece(token),
             encode=lambda text: self._tokenizer.encode(text, special=True) if text else (),
+            openings=build_openings(openings, tools),
         )
 
     async def _write(self, request: Generation) -> Rendering:

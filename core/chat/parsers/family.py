@@ -56,6 +56,17 @@ class GrammarTerms(Protocol):
         ...
 
 
+class CallOpening(Struct, frozen=True):
+    """How it shows that a tool is called, where no mark says so: by what stands up to the tool's name, as a rule."""
+
+    pattern: str
+    """A regular expression, with a group `name`."""
+    written: str
+    """What the grammar of calls has by then; the name stands for `NAME`."""
+    anywhere: bool = True
+    """Whether it counts wherever it stands; else at the beginning of an answer and behind thoughts."""
+
+
 class CallSyntax(ABC):
     """How calls are written."""
 
@@ -65,6 +76,8 @@ class CallSyntax(ABC):
     """The same, where it counts only at the beginning of an answer, and behind thoughts and calls."""
     ends: tuple[str, ...] = ()
     """What a call ends with."""
+    openings: tuple[CallOpening, ...] = ()
+    """How calls show that begin with none of `begins`, behind which there is nothing but a call."""
     turns: tuple[str, ...] = ()
     """What something else begins with, wherever it stands."""
     marks: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from core.chat.parsers.family import ChatFamily, GrammarTerms, ThinkingPhase, read_calls
+from core.chat.parsers.family import CallOpening, ChatFamily, GrammarTerms, ThinkingPhase, read_calls
 from core.chat.parsers.grammar import join_choices
 from core.chat.parsers.json_arguments import read_call_arguments
 from core.chat.parsers.named_calls import NamedCalls, NamedMarks, read_tool_name
@@ -21,8 +21,15 @@ FUNCTIONARY_31: Final = NamedCalls(NamedMarks("<function=", ">", "</function>"))
 class RecipientCalls(NamedCalls):
     """`>>>name`, a line end, and the arguments. The prompt has written the first mark."""
 
+    openings = (
+        CallOpening(r"\s*(?P<name>[^\s<>]{1,256})\n", "NAME\n", anywhere=False),
+        CallOpening(r">>>\s*(?P<name>[^\s<>]{1,256})\n", "NAME\n"),
+    )
+
     def __init__(self) -> None:
         super().__init__(NamedMarks(TURN, "\n"))
+        # What it begins is a turn to a tool or to everybody.
+        self.begins, self.turns = (), (TURN,)
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
         name = yield from read_tool_name(unread)

@@ -43,6 +43,12 @@ def write_json_calls(tools: Sequence[Tool], terms: GrammarTerms, written: Writte
     return f"calls: {begin} call{repeat_rule('call', written.between, terms, several=several)} {end}\n{call}"
 
 
+def write_json_opening(written: WrittenJson) -> str:
+    """What `write_json_calls` has a call begin with, up to the name of its tool, which stands for `NAME`."""
+    listed = "[" if written.listed else ""
+    return f'{written.frame}{written.begin}{listed}{{{json.dumps(written.keys[0])}: "NAME"'
+
+
 def repeat_rule(rule: str, between: str, terms: GrammarTerms, *, several: bool) -> str:
     """What may follow the first of several."""
     if not several:

@@ -6,7 +6,15 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from core.chat.parsers.family import CallSyntax, ChatFamily, GrammarTerms, ThinkingPhase, ThoughtMarks, read_calls
+from core.chat.parsers.family import (
+    CallOpening,
+    CallSyntax,
+    ChatFamily,
+    GrammarTerms,
+    ThinkingPhase,
+    ThoughtMarks,
+    read_calls,
+)
 from core.chat.parsers.grammar import join_choices
 from core.chat.parsers.json_arguments import read_call_arguments
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
@@ -30,6 +38,13 @@ class HarmonyCalls(CallSyntax):
     """One message to a tool; its arguments are JSON."""
 
     ends = ENDS
+    openings = (
+        CallOpening(
+            r"to=functions\.(?P<name>[^\s<]{1,256})[^<]{0,64}(?:<\|channel\|>[^<]{0,64})?(?:<\|constrain\|>[^<]{0,64})?"
+            r"<\|message\|>",
+            f"{CHANNEL}commentary to=functions.NAME {CONSTRAIN}json{MESSAGE}",
+        ),
+    )
     turns = (START,)
     marks = (START, CHANNEL, MESSAGE, CONSTRAIN, *ENDS)
 

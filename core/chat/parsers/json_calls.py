@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from core.chat.parsers.family import CallSyntax, GrammarTerms
-from core.chat.parsers.grammar import WrittenJson, write_json_calls
+from core.chat.parsers.family import CallOpening, CallSyntax, GrammarTerms
+from core.chat.parsers.grammar import WrittenJson, write_json_calls, write_json_opening
 from core.chat.parsers.json_arguments import mend_arguments, read_call_arguments
 from core.chat.parsers.json_text import NAMELESS, UNREADABLE, decode_text, read_string, read_value
 from core.chat.parsers.open_call import tell_call
@@ -21,6 +21,12 @@ FIRST_KEYS: Final = tuple(json.dumps(key) for key in (*NAME_KEYS, *ARGUMENT_KEYS
 """What the object of a call may begin with, where no mark says that it is one."""
 FENCE: Final = "```json\n"
 """What some models write in place of their family's mark."""
+BARE_CALL: Final = (
+    r'\s*(?:```json\n)?\s*\[?\s*\{\{?\s*(?:"(?:type|id|tool_call_id)"\s*:\s*"[^"]*"\s*,\s*)*'
+    r'(?:"function"\s*:\s*\{\s*)?"(?:name|tool_name|function_name|function|tool|action)"\s*:\s*'
+    r'"(?P<name>[^"\\]{1,256})"'
+)
+"""The beginning of an object that is a call where the name is that of a tool, whatever follows."""
 NO_OBJECT: Final = "A call's arguments are no JSON object."
 
 
@@ -45,6 +51,8 @@ class JsonCalls(CallSyntax):
         self.starts = starts
         self.marks = (*begins, *ends)
         self._written = written
+        if starts:
+            self.openings = (CallOpening(BARE_CALL, write_json_opening(written), anywhere=False),)
         self.ends = ends
         self._keyed = keyed
 
@@ -52,6 +60,7 @@ class JsonCalls(CallSyntax):
         if mark in self.starts:
             yield from _require_key(unread)
             unread.put_back()
+            yield from unread.skip_blanks()
             yield from unread.literal(*(start for start in self.starts if start not in "{["))
         lists = 0
         while True:

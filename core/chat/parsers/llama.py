@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from msgspec.structs import replace
 
 from core.chat.parsers.grammar import WrittenJson
 from core.chat.parsers.json_calls import FENCE, JsonCalls
@@ -22,6 +25,8 @@ class LlamaCalls(JsonCalls):
     def __init__(self) -> None:
         written = WrittenJson("", keys=("name", "parameters"), between="; ")
         super().__init__(written, (PYTHON_TAG,), ("```",), starts=("{", FENCE))
+        (bare,) = self.openings
+        self.openings = (replace(bare, pattern=rf"(?:{re.escape(PYTHON_TAG)})?{bare.pattern}"),)
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
         if mark != PYTHON_TAG:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 
+from core.chat.parsers.family import CallOpening
 from core.decoding.masks.token_mask import TokenMask
 from core.errors import RequestError
+from core.requests import Tool
 
 BLANKS = b" \t\r\n"
+LONGEST_OPENING_BYTES: Final = 512
+"""In which a call shows that begins with no mark."""
+
+
+class AwaitedOpening(Struct, frozen=True):
+    """How a call shows that begins with no mark."""
+
+    pattern: re.Pattern[bytes]
+    """With a group `name`."""
+    written: Mapping[bytes, str]
+    """What the mask is to have taken by then, by the name of each tool."""
+    anywhere: bool
+    """Whether it counts wherever it stands; else where nothing was written, but for a thought."""
 
 
 class AwaitedCalls(Struct, frozen=True):
     """How it is told that calls begin."""
 
     begins: tuple[bytes, ...]
-    """What a call may begin with; not empty."""
+    """What a call may begin with."""
     thought: tuple[bytes, bytes] | None
     """What stands before and after a thought, in which nothing is called."""
     thinking: bool
@@ -25,6 +42,7 @@ class AwaitedCalls(Struct, frozen=True):
     """The bytes of a token, those of control tokens too."""
     encode: Callable[[str], Sequence[int]]
     """A text as tokens, with control tokens."""
+    openings: tuple[AwaitedOpening, ...] = ()
 
 
 class CallMask:
@@ -35,7 +53,11 @@ class CallMask:
         self._calls = calls
         self._awaited = awaited
         marks = [*awaited.begins, *(awaited.thought or ())]
-        self._reach = max(map(len, marks)) - 1
+        self._reach = max(map(len, marks), default=1) - 1
+        if any(opening.anywhere for opening in awaited.openings):
+            self._reach = max(self._reach, LONGEST_OPENING_BYTES)
+        self._head: bytes | None = None if awaited.thinking else b""
+        """All that was written, or all behind a thought, where a call may show in it that counts there alone."""
         self._tail = b""
         """The end of what was written, in which a mark may have begun."""
         self._blank = True
@@ -49,7 +71,7 @@ class CallMask:
         """Another one at the same place, which goes its own way."""
         made = CallMask(self._calls.copy(), self._awaited)
         made._tail, made._blank, made._thinking = self._tail, self._blank, self._thinking
-        made._begun, made._free = self._begun, self._free
+        made._begun, made._free, made._head = self._begun, self._free, self._head
         return made
 
     @property
@@ -63,12 +85,17 @@ class CallMask:
             return self._calls.follow(draft)
         if self._free or not draft:
             return list(draft), ()
-        text = self._tail
+        text, head = self._tail, self._head
+        thought = self._awaited.thought
         for at, guess in enumerate(draft):
-            text += self._awaited.show(guess)
-            if any(begin in text for begin in self._awaited.begins):
-                # What comes behind the beginning is drawn under a mask, which a guess has none of.
+            piece = self._awaited.show(guess)
+            text += piece
+            head = None if head is None else head + piece
+            # What comes behind the beginning of a call is drawn under a mask, which a guess has none of.
+            if any(begin in text for begin in self._awaited.begins) or self._find_opening(head, text) is not None:
                 return list(draft[:at]), ()
+            if self._awaited.openings and self._thinking and thought is not None and thought[1] in text:
+                return list(draft[: at + 1]), ()
         return list(draft), ()
 
     def take(self, token: int) -> None:
@@ -76,7 +103,10 @@ class CallMask:
         if self._begun:
             self._calls.take(token)
         elif not self._free:
-            self._read(self._tail + self._awaited.show(token))
+            piece = self._awaited.show(token)
+            if self._head is not None:
+                self._head = self._head + piece if len(self._head) < LONGEST_OPENING_BYTES else None
+            self._read(self._tail + piece)
 
     def _read(self, text: bytes) -> None:
         thought = self._awaited.thought
@@ -85,11 +115,15 @@ class CallMask:
             if not mark:
                 break
             if mark in self._awaited.begins and not self._thinking:
-                self._begin(mark, behind)
-                return
-            self._thinking = not self._thinking
-            self._blank = not self._thinking
+                if self._begin(mark.decode("utf-8", "replace"), behind):
+                    return
+            else:
+                self._thinking = not self._thinking
+                self._blank = not self._thinking
+                self._head = None if self._thinking else behind
             text = behind
+        if not self._thinking and (found := self._find_opening(self._head, text)) is not None and self._begin(*found):
+            return
         begun = text.lstrip(BLANKS)
         self._blank = self._blank and (not begun or bool(thought and thought[0].startswith(begun)))
         self._tail = text[-self._reach :] if self._reach else b""
@@ -110,15 +144,43 @@ class CallMask:
         at, _, mark = min(found)
         return mark, text[at + len(mark) :]
 
-    def _begin(self, mark: bytes, behind: bytes) -> None:
-        """Take what was written of the call. Where a token reaches from its beginning to what the mask would not have
-        allowed, the call is left to its reader."""
+    def _find_opening(self, head: bytes | None, text: bytes) -> tuple[str, bytes] | None:
+        """What a call that shows in one of these has written by then, and what stands behind that."""
+        for opening in self._awaited.openings:
+            searched = text if opening.anywhere else head
+            if searched is None:
+                continue
+            found = opening.pattern.search(searched) if opening.anywhere else opening.pattern.match(searched)
+            if found is not None and (written := opening.written.get(found["name"])) is not None:
+                return written, searched[found.end() :]
+        return None
+
+    def _begin(self, written: str, behind: bytes) -> bool:
+        """Take what was written of the call. Whether it is one of those that the mask knows. Where a token reaches from
+        its beginning to what the mask would not have allowed, the call is left to its reader."""
         calls = self._calls.copy()
         try:
-            for written in (mark, behind):
-                for token in self._awaited.encode(written.decode("utf-8", "replace")):
-                    calls.take(token)
+            for token in self._awaited.encode(written):
+                calls.take(token)
+        except RequestError:
+            return False
+        try:
+            for token in self._awaited.encode(behind.decode("utf-8", "replace")):
+                calls.take(token)
         except RequestError:
             self._free = True
-            return
-        self._calls, self._begun = calls, True
+        else:
+            self._calls, self._begun = calls, True
+        return True
+
+
+def build_openings(openings: Sequence[CallOpening], tools: Sequence[Tool]) -> tuple[AwaitedOpening, ...]:
+    """How calls of these tools show that begin with no mark."""
+    return tuple(
+        AwaitedOpening(
+            re.compile(opening.pattern.encode()),
+            {tool.name.encode(): opening.written.replace("NAME", tool.name) for tool in tools},
+            opening.anywhere,
+        )
+        for opening in openings
+    )

@@ -69,7 +69,7 @@ def _plan_free(family: ChatFamily | None, request: Generation, tools: Sequence[T
     if constraint is not None and not isinstance(constraint.form, CallForm):
         form = _write(family, tools, strict, request.parallel_calls, constraint.form)
         return MaskPlan(Constraint(form, constraint.field))
-    if not family.calls.begins:
+    if not (family.calls.begins or family.calls.openings):
         # Nothing tells calls from words before they are whole.
         return None
     if not strict and (

@@ -75,6 +75,17 @@ async def test_of_itself_a_model_may_talk_and_what_it_calls_keeps_to_the_schema(
         assert (await reply_of(host, asks_tools("x", STRICT))).choices[0].text == "Just words."
 
 
+async def test_a_call_without_its_mark_keeps_to_the_schema_and_json_that_is_an_answer_is_let_be() -> None:
+    bare = WRONG.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>")
+    async with serving(lambda _: bare) as host:
+        (reply,) = (await reply_of(host, asks_tools("x", STRICT))).choices
+        assert [json.loads(call.arguments) for call in reply.tool_calls] == [{"at": "noon"}]
+    answer = '{"name": "Ann", "at": "night"}'
+    async with serving(lambda _: answer) as host:
+        (reply,) = (await reply_of(host, asks_tools("x", STRICT))).choices
+        assert (reply.text, reply.tool_calls) == (answer, ())
+
+
 async def test_beside_a_form_for_the_answer_a_model_may_call_or_answer_in_it() -> None:
     form = Constraint(JsonObject(), "response_format")
     for said, calls in ((CALL, 1), ('{"a": 1} and more', 0)):

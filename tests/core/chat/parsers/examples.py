@@ -76,6 +76,11 @@ HERMES_EXAMPLES = {
         '```json\n{\n  "name": "get_weather",\n  "arguments": {"city": "Paris"}\n}\n```',
         called(PARIS),
     ),
+    "hermes: a fence behind a thought": Written(
+        HERMES,
+        '<think>hm</think>\n\n```json\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n```',
+        called(PARIS, thought="hm"),
+    ),
     "hermes: no marks, and the braces that the template shows": Written(
         HERMES, '{{"name": "get_weather", "arguments": {"city": "Paris"}}}', called(PARIS)
     ),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from core.decoding.masks.call_mask import AwaitedCalls, CallMask
+from core.chat.parsers.registry import choose_family
+from core.decoding.masks.call_mask import AwaitedCalls, CallMask, build_openings
+from core.decoding.masks.calls import CallTerms
 from core.decoding.masks.compiler import MaskCompiler
 from core.decoding.masks.trials import FormTrials
 from core.engines.echo import TURN_END, EchoTokenizer
 from core.errors import RequestError
-from core.requests import Constraint
+from core.requests import Constraint, Tool
+from tests.core.chat.parsers import examples as written
 from tests.core.decoding.masks.test_calls import CLOCK, FORM
 from tests.core.decoding.masks.test_keywords import allows
+from tests.fakes.answers import read_pieces
 
 THOUGHT = (b"<think>", b"</think>")
 
@@ -87,3 +91,59 @@ def test_a_token_that_reaches_into_a_call_that_is_none_leaves_it_to_its_reader(t
     odd.take(0)
     odd.take(0)
     assert (odd.follow([1]), odd.complete) == (([1], ()), False)
+
+
+BARE = {
+    "hermes": (written.HERMES, '<think>{"name": "clock"</think>\n```json\n[{"type": "function", "name": "clock"'),
+    "llama": (written.LLAMA, '<|python_tag|>{"name":"clock"'),
+    "generic": ("{{ tools }}", '{"function": {"name": "clock"'),
+    "harmony": (written.HARMONY, "<|channel|>commentary to=functions.clock json<|message|>"),
+    "functionary": (written.FUNCTIONARY, "all\nSo.\n>>>clock\n"),
+    "functionary, at once": (written.FUNCTIONARY, "clock\n"),
+}
+FREE = '{"name": "Ann", "at": 5} or clock'
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_a_call_without_a_mark_is_held_to_its_schema_from_its_name_on(name: str, trials: FormTrials) -> None:
+    template, text = BARE[name]
+    tool = Tool("clock", "", '{"type":"object","properties":{"at":{"enum":["noon"]}},"required":["at"]}', strict=True)
+    mask = await_calls(template, tool, trials)
+    free = mask.copy()
+    take(free, FREE)
+    assert free.follow(()) == ([], ())
+    take(mask, text[:-1])
+    assert mask.follow(()) == ([], ())
+    drafted, masks = mask.follow([*text[-1:].encode(), *b"{"])
+    assert (drafted, masks) == ([], ())
+    take(mask, text[-1:])
+    assert mask.follow(())[1] != ()
+    odd = mask.copy()
+    with pytest.raises(RequestError):
+        take(odd, ', "arguments": {"at": "night"}')
+    family = choose_family(template)
+    assert family is not None
+    key = ', "parameters": ' if name == "llama" else "" if "{" not in text else ', "arguments": '
+    rest = f'{key}{{"at": "noon"}}'
+    take(mask, rest)
+    (call,) = read_pieces(family, [text + rest], (tool,)).calls
+    assert call == ("clock", '{"at": "noon"}')
+
+
+def await_calls(template: str, tool: Tool, trials: FormTrials) -> CallMask:
+    family = choose_family(template)
+    assert family is not None
+    assert family.calls is not None
+    tokenizer = EchoTokenizer()
+    terms = CallTerms(frozenset({tool.name}))
+    form = terms.make_form(family.calls.write_grammar((tool,), terms, several=False))
+    thought = family.thought
+    awaited = AwaitedCalls(
+        tuple(begin.encode() for begin in family.calls.begins),
+        (thought.begin.encode(), thought.end.encode()) if thought is not None else None,
+        False,
+        tokenizer.piece,
+        lambda text: tokenizer.encode(text, special=True),
+        build_openings(family.calls.openings, (tool,)),
+    )
+    return CallMask(MaskCompiler(tokenizer, trials).compile(Constraint(form, "tools")), awaited)
