@@ -10,7 +10,9 @@ from api.anthropic.messages import build_messages_routes
 from api.error_dialects import choose_errors
 from api.http.answer import PING_SECONDS
 from api.http.capturing import Capturing
+from api.http.contract import require_admin
 from api.http.errors import answer_error
+from api.http.gatekeeper import Gatekeeper
 from api.http.guards import Guard
 from api.http.live import LiveStreams
 from api.http.methods import build_options_routes
@@ -41,6 +43,7 @@ from api.openai.responses.service import ResponseService
 from api.openai.responses.socket import ResponseSockets
 from api.schema import configure_openapi
 from api.version import read_version
+from core.settings.keys import list_keys
 from core.settings.schema import Settings
 from core.workbench import Workbench
 
@@ -51,8 +54,10 @@ def create_app(
     *,
     live: LiveStreams | None = None,
     ping: float = PING_SECONDS,
+    gate: Gatekeeper | None = None,
 ) -> Litestar:
-    """The whole HTTP side of `workbench`. `live` is told of the streams that are being answered; `ping`: seconds."""
+    """The whole HTTP side of `workbench`. `live` is told of the streams that are being answered; `ping`: seconds;
+    `gate`: who comes in, by the settings where none is given. Raises ConfigError for a file of keys that is wrong."""
     live = LiveStreams() if live is None else live
     fingerprint = f"benchtop-{read_version()}"
     responses = ResponseService(workbench, live)
@@ -84,6 +89,7 @@ def create_app(
     app = Litestar(
         route_handlers=[*build_options_routes(handlers), *handlers],
         exception_handlers={Exception: answer_error},
+        guards=[require_admin],
         openapi_config=configure_openapi(read_version()),
         logging_config=None,
     )
@@ -96,5 +102,6 @@ def create_app(
         dict.fromkeys(chain(*PATHS.values()), audio),
         choose_errors,
         dict.fromkeys(RESPONSES, ResponseSockets(responses, live)),
+        gate=Gatekeeper(list_keys(settings.server), settings.limits) if gate is None else gate,
     )
     return app

@@ -11,26 +11,24 @@ from typing import Final
 from core.settings.environment import name_variable
 from core.snapshots import ModelKind
 
-KEY_VARIABLE: Final = name_variable(("server", "api_key"))
+KEY_VARIABLE: Final = name_variable(("server", "api_keys"))
 """Stands in a line for a key of the user's own, which would go into scroll-back and service logs otherwise."""
 QUESTION: Final = "What is a KV cache?"
 RECORDING: Final = "speech.wav"
 
 
 def format_curl(
-    url: str, model: str, kind: ModelKind = ModelKind.CHAT, *, key: str | None = None, own: bool = True
+    url: str, model: str, kind: ModelKind = ModelKind.CHAT, *, asks_for_key: bool = False, made_key: str | None = None
 ) -> str:
     """A line that asks `model` at the server `url` (without a path) something.
 
-    `key` is what the server wants, if anything; where it is the user's `own`, the line takes it from the variable
-    that the settings are read from, so that it works where that is set. For `cmd.exe` on Windows, else for a POSIX
-    shell. `model` may hold anything.
+    Where the server asks for a key, that is one which was `made_key` for this run; the user's own is taken from the
+    variable that the settings are read from, so that the line works where a key stands there. For `cmd.exe` on Windows,
+    else for a POSIX shell. `model` may hold anything.
     """
     words = ["curl", f"{url}/v1/{_path(kind)}"]
-    if key and own:
-        words += ["-H", f"Authorization: Bearer {_MARK}"]
-    elif key:
-        words += ["-H", f"Authorization: Bearer {key}"]
+    if asks_for_key or made_key:
+        words += ["-H", f"Authorization: Bearer {made_key or _MARK}"]
     return _quote_words([*words, *_body(model, kind)])
 
 

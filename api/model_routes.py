@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from api.anthropic.errors import VERSION
 from api.anthropic.models import ModelInfo, ModelPage, cut_page, describe_model
+from api.http.callers import find_caller
 from api.http.contract import declare_contract, reply_with
 from api.openai.models import build_all_cards, build_cards, find_card, is_among
 from api.openai.wire import ModelCard, ModelList
@@ -29,7 +30,8 @@ def build_model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ),
     )
     async def list_models(request: Connection) -> ModelList | ModelPage:
-        cards = await build_all_cards(workbench)
+        caller = find_caller(request.scope["state"])
+        cards = [card for card in await build_all_cards(workbench) if caller.may_use(card.id)]
         if not _is_anthropic(request):
             return ModelList(data=cards)
         return cut_page([_describe_card(card) for card in cards], request.query_params)
@@ -48,7 +50,9 @@ def build_model_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         name = model_id.removeprefix("/")
         # Those that are known are found without a look at the disk.
         known = build_cards(workbench.snapshot(), workbench.models.paths)
-        card = find_card(known if is_among(known, name) else await build_all_cards(workbench), name)
+        cards = known if is_among(known, name) else await build_all_cards(workbench)
+        caller = find_caller(request.scope["state"])
+        card = find_card([card for card in cards if caller.may_use(card.id)], name)
         return _describe_card(card) if _is_anthropic(request) else card
 
     return [list_models, retrieve_model]

@@ -16,7 +16,7 @@ from litestar.routes import HTTPRoute
 from msgspec import Struct, inspect
 
 from api.http.contract import JSON, KEY, Contract, RouteReply, find_status
-from api.http.errors import CLIENT_CLOSED_STATUS, BodyTooLarge, ErrorBody, UnknownCoding
+from api.http.errors import CLIENT_CLOSED_STATUS, BodyTooLarge, ErrorBody, RateLimited, UnknownCoding
 from api.http.field_rules import NEUTRAL, Json, Rule, Rules
 from api.http.forms import FormBody
 from api.http.settle import JsonBody, Wire
@@ -41,7 +41,7 @@ AT_THE_DOOR: Final = (
     *((400, "repeated_header"), (403, "host_not_allowed"), (403, "origin_not_allowed"), (500, "internal")),
     *(BodyTooLarge, UnknownCoding, ServerStopping),
 )
-WITHOUT_KEY: Final = ((401, "missing_api_key"), (401, "invalid_api_key"))
+WITHOUT_KEY: Final = ((401, "missing_api_key"), (401, "invalid_api_key"), RateLimited)
 WORDS: Final = {CLIENT_CLOSED_STATUS: "The request was cancelled", 529: "Overloaded"}
 """What statuses mean that are not HTTP's own."""
 

@@ -14,9 +14,11 @@ from api.transport.limits import ConnectionLimits, choose_limits, count_descript
 from api.transport.listening import ServerSockets, adopt_sockets, open_server_sockets, read_port
 from core.errors import ServerError
 from core.hosts import find_reachable, is_loopback, quote_host
+from core.settings.keys import has_keys, list_keys
 from core.snapshots import ModelKind
 
 if TYPE_CHECKING:
+    from api.http.rates import Allowances
     from api.transport.uvicorn_guest import EmbeddedUvicorn
     from core.settings.schema import Settings
     from core.supervision import Handover
@@ -45,14 +47,19 @@ class HttpServer:
         """`ping` in seconds; `limits` of connections are by what the system allows, unless given; `handover` is what a
         supervisor holds for the server."""
         if handover is not None:
-            server = replace(settings.server, port=handover.port, api_key=handover.made_key or settings.server.api_key)
+            made = (handover.made_key,) if handover.made_key is not None else settings.server.api_keys
+            server = replace(settings.server, port=handover.port, api_keys=made)
             settings = replace(settings, server=server, ollama=replace(settings.ollama, port=handover.ollama_port))
-        given = settings.server.api_key or None  # no client can send an empty key
-        made = given is None and not is_loopback(settings.server.host)
-        self.key_generated = made or (handover is not None and handover.made_key is not None)
-        self.api_key = secrets.token_urlsafe(24) if made else given
-        """What clients must send; None where nothing is asked of them."""
-        self._settings = replace(settings, server=replace(settings.server, api_key=self.api_key))
+        self.key_generated = handover is not None and handover.made_key is not None
+        if not has_keys(settings.server) and not is_loopback(settings.server.host):
+            made = (secrets.token_urlsafe(24),)
+            settings = replace(settings, server=replace(settings.server, api_keys=made))
+            self.key_generated = True
+        self.api_key = next(iter(settings.server.api_keys), None)
+        """One that clients may send, where the settings tell any; those of a file are not for showing."""
+        self.asks_for_key = has_keys(settings.server)
+        """Whether clients must send one."""
+        self._settings = settings
         self._held = handover
         self._workbench = workbench
         self._ping = ping
@@ -61,6 +68,8 @@ class HttpServer:
         self._sockets = ServerSockets()
         self._uvicorn: EmbeddedUvicorn | None = None
         self._task: asyncio.Task[None] | None = None
+        self._allowances: Allowances | None = None
+        """Of the keys, while it runs."""
 
     @property
     def running(self) -> bool:
@@ -89,10 +98,12 @@ class HttpServer:
     def curl(self, model: str, kind: ModelKind = ModelKind.CHAT) -> str:
         """A line for the shell that asks `model` something that models of its kind answer. It holds the key only where
         that was made for this run; the user's own is taken from the environment."""
-        return format_curl(self.url, model, kind, key=self.api_key, own=not self.key_generated)
+        made = self.api_key if self.key_generated else None
+        return format_curl(self.url, model, kind, asks_for_key=self.asks_for_key, made_key=made)
 
     async def start(self) -> None:
-        """Returns when the server listens. Raises ServerError when it cannot; does nothing when it runs."""
+        """Returns when the server listens. Raises ServerError when it cannot, ConfigError for a file of keys that
+        is wrong; does nothing when it runs."""
         if self.running:
             return
         if self._held is not None and self._held.sockets:
@@ -104,6 +115,8 @@ class HttpServer:
         try:
             # Importing Litestar takes the better part of a second, in which a screen would stand still.
             self._uvicorn = await asyncio.to_thread(self._build)
+            if self._allowances is not None:
+                self._workbench.requests.observe(self._allowances)
             self._task = asyncio.create_task(self._uvicorn.serve(sockets=self._sockets.all), name="http-server")
             listening = asyncio.create_task(self._uvicorn.listening.wait())
             await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -150,10 +163,16 @@ class HttpServer:
         self._sockets.close()
         self._sockets = ServerSockets()
         self._uvicorn = self._task = None
+        if self._allowances is not None:
+            self._workbench.requests.leave_unobserved(self._allowances)
+            self._allowances = None
 
     def _build(self) -> EmbeddedUvicorn:
         from api.app import create_app
+        from api.http.gatekeeper import Gatekeeper
         from api.transport.uvicorn_guest import EmbeddedUvicorn
 
-        app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping)
+        gate = Gatekeeper(list_keys(self._settings.server), self._settings.limits)
+        self._allowances = gate.allowances
+        app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping, gate=gate)
         return EmbeddedUvicorn(app, self._limits, self._settings.server.max_body)

@@ -76,6 +76,10 @@ class NotDownloaded(ModelNotFound):
         self.repositories = repositories
 
 
+class ModelNotAllowed(ModelError):
+    """The key that came with the request is for other models."""
+
+
 class ModelNotReady(ModelError):
     """The model is being unloaded or restarted; asking again later may succeed."""
 

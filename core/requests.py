@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from fnmatch import fnmatchcase
 
 from msgspec import Struct, field
 from msgspec.structs import asdict, replace
@@ -294,6 +295,30 @@ class Priority(Enum):
     """Nobody waits."""
 
 
+class Caller(Struct, frozen=True):
+    """Who asks, by the key that came with the request, and what the holder of that key may."""
+
+    name: str = ""
+    """Of the key, for people; empty for this machine's own user, and for anybody where the server asks for no key."""
+    tenant: str = ""
+    """A digest that stands for the key. Caches are divided by tenant: who holds another key sees no hits of this
+    one."""
+    most_urgent: Priority = Priority.INTERACTIVE
+    """What its requests may ask at most."""
+    models: tuple[str, ...] = ()
+    """Names of models, where `*` stands for any letters: all that it may use. Empty: any at all."""
+    admin: bool = True
+    """Whether it may see and change what is not its own."""
+
+    def bound_priority(self, wanted: Priority) -> Priority:
+        """The priority that a request gets which wants this one."""
+        order = tuple(Priority)
+        return max(wanted, self.most_urgent, key=order.index)
+
+    def may_use(self, model: str) -> bool:
+        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
 class Generation(Struct, frozen=True):
     """A request to generate text from one prompt, in `n` independent choices."""
 
@@ -322,8 +347,7 @@ class Generation(Struct, frozen=True):
     """Have each `TextDelta` say which tokens were drawn."""
     tell_timings: bool = False
     """Have each `TextDelta` say what its choice has taken so far."""
-    tenant: str = ""
-    """Caches are divided by tenant: who holds another key sees no hits of this one."""
+    caller: Caller = Caller()
     cache_salt: str | None = None
     """Divides the tenant's cache further: only requests with the same salt share prefixes."""
     priority: Priority = Priority.NORMAL
@@ -352,7 +376,7 @@ class Embedding(Struct, frozen=True):
     """Keep so many numbers of each vector, and bring it to length one again; None keeps all as the model gives them."""
     truncate: bool = False
     """Cut what is longer than the model takes; it is refused otherwise."""
-    tenant: str = ""
+    caller: Caller = Caller()
     request_id: str = ""
 
     @property
@@ -379,7 +403,7 @@ class Transcription(Struct, frozen=True):
     """Hear again, with more and more temperature, what came out improbable or repetitive at temperature zero."""
     words: bool = False
     """Tell when each word is said."""
-    tenant: str = ""
+    caller: Caller = Caller()
     request_id: str = ""
 
     @property

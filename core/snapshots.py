@@ -114,6 +114,8 @@ class RequestRow(Struct, frozen=True):
     elapsed: float = 0.0
     """Seconds since it was submitted."""
     priority: Priority = Priority.NORMAL
+    key: str = ""
+    """The name of the API key that it came with; empty where there was none."""
     route: str = ""
     """Why this model answers, where the client left the choice to the workbench."""
     notes: tuple[str, ...] = ()

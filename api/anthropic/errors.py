@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from api.http.errors import ErrorDialect, ErrorReply, Refusal, encode_headers, translate_error
+from api.http.rate_headers import write_messages_rates
 from core.errors import ContextExceeded
 
 PATH: Final = "/v1/messages"
@@ -78,4 +79,5 @@ ANTHROPIC_ERRORS: Final = ErrorDialect(
     choose_messages_status,
     tells_codes=False,
     id_headers=(b"x-request-id", b"request-id"),
+    write_rates=write_messages_rates,
 )

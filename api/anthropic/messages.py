@@ -28,6 +28,7 @@ from api.anthropic.translation import count_blocks, list_dropped, list_vain, tra
 from api.anthropic.wire import CountRequest, MessagesRequest, ThinkingConfig
 from api.anthropic.writer import PING, MessagesDialect
 from api.http.answer import PING_SECONDS, HttpAnswer
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
@@ -51,7 +52,7 @@ def build_messages_routes(
 ) -> list[HTTPRouteHandler]:
     def choose_model(generation: Generation) -> Generation:
         if not generation.model:
-            generation = replace(generation, model=workbench.requests.choose_model(ModelKind.CHAT))
+            generation = replace(generation, model=workbench.requests.choose_model(ModelKind.CHAT, generation.caller))
         return generation
 
     async def translate(body: CountRequest, make: Callable[[], Generation]) -> Generation:
@@ -75,9 +76,9 @@ def build_messages_routes(
         body = asked.body
         state = request.scope["state"]
         # What is wrong with the request is told before a model is loaded for it.
-        tenant, identity = str(state["tenant"]), str(state["request_id"])
+        caller, identity = find_caller(state), str(state["request_id"])
         generation = choose_model(
-            await translate(body, partial(translate_messages, body, tenant=tenant, request_id=identity))
+            await translate(body, partial(translate_messages, body, caller=caller, request_id=identity))
         )
         dialect = MessagesDialect(
             generation.model,
@@ -111,8 +112,8 @@ def build_messages_routes(
     )
     async def count_message_tokens(request: Request[object, object, State]) -> Response[TokenCount]:
         asked = await COUNT_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
-        tenant = str(request.scope["state"]["tenant"])
-        counted = await translate(asked.body, partial(translate_counted, asked.body, tenant=tenant))
+        caller = find_caller(request.scope["state"])
+        counted = await translate(asked.body, partial(translate_counted, asked.body, caller=caller))
         generation = workbench.requests.route(choose_model(counted))
         tokens = await workbench.requests.count_tokens(generation)
         ignored = tell_ignored([*asked.ignored, *list_dropped(asked.body)])

@@ -42,6 +42,7 @@ from api.openai.tools import can_tell_tools
 from core.errors import RequestError
 from core.names import clean_name
 from core.requests import (
+    Caller,
     Calling,
     CallOf,
     Constraint,
@@ -72,13 +73,13 @@ NOTHING: Final = (b"null", b"{}")
 """Values of a field that say nothing."""
 
 
-def translate_messages(body: MessagesRequest, *, tenant: str = "", request_id: str = "") -> Generation:
+def translate_messages(body: MessagesRequest, *, caller: Caller = Caller(), request_id: str = "") -> Generation:
     """The canonical request. Raises RequestError, which names the field, for what cannot be done.
 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
     """
     return replace(
-        translate_counted(body, tenant=tenant),
+        translate_counted(body, caller=caller),
         sampling=SamplingWish(
             temperature=body.temperature,
             top_k=None if body.top_k is None else max(body.top_k, 0),
@@ -105,7 +106,7 @@ def translate_messages(body: MessagesRequest, *, tenant: str = "", request_id: s
     )
 
 
-def translate_counted(body: CountRequest, *, tenant: str = "") -> Generation:
+def translate_counted(body: CountRequest, *, caller: Caller = Caller()) -> Generation:
     """A request as far as its prompt depends on it. Raises as `translate_messages` does."""
     messages = _read_messages(body)
     tools = tuple(_read_tools(body.tools or ()))
@@ -117,7 +118,7 @@ def translate_counted(body: CountRequest, *, tenant: str = "") -> Generation:
         tool_choice=_read_choice(body, tools),
         parallel_calls=not (body.tool_choice and body.tool_choice.disable_parallel_tool_use),
         reasoning=_read_thinking(body, messages),
-        tenant=tenant,
+        caller=caller,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
-from api.http.guards import find_key
+from api.http.keys import find_key
 from core.capture.exchange import CapturedRequest, keep_headers
 from core.capture.ring import CaptureRing
 

@@ -7,11 +7,15 @@ document cannot say otherwise than the server does.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
-from api.http.errors import ANSWERS, OPENAI_ERRORS, BodyTooLarge, ErrorDialect
+from api.http.callers import find_caller
+from api.http.errors import ANSWERS, OPENAI_ERRORS, BodyTooLarge, Denied, ErrorDialect
 from api.http.field_rules import Json
 from api.http.forms import FormBody
 from api.http.settle import JsonBody
@@ -29,6 +33,7 @@ from core.errors import (
     HubError,
     HubUnreachable,
     LoadFailed,
+    ModelNotAllowed,
     ModelNotFound,
     ModelNotReady,
     ModelUnable,
@@ -37,6 +42,7 @@ from core.errors import (
     RepositoryNotFound,
     RequestError,
 )
+from core.requests import Caller
 
 KEY: Final = "contract"
 """Where a handler's `opt` holds its contract."""
@@ -49,9 +55,13 @@ PLAIN: Final = "text/plain; charset=utf-8"
 Outcome = type[BenchtopError] | tuple[int, str]
 """A class of errors, or a status with its code where the route itself decides."""
 
+ADMIN_ONLY: Final[tuple[int, str]] = (403, "admin_only")
 READING: Final[Collection[Outcome]] = (RequestError, BodyTooLarge, Busy, Cancelled)
 """What may be wrong with a body."""
-LOADING: Final[Collection[Outcome]] = (ModelNotFound, ModelNotReady, LoadFailed, EngineError, Cancelled)
+LOADING: Final[Collection[Outcome]] = (
+    *(ModelNotAllowed, ModelNotFound, ModelNotReady),
+    *(LoadFailed, EngineError, Cancelled),
+)
 ANSWERING: Final[Collection[Outcome]] = (*LOADING, ModelUnable, ContextExceeded, Busy, QueueFull, QueueTimeout)
 ASKING_HUB: Final[Collection[Outcome]] = (
     *(RequestError, ModelNotFound, RepositoryNotFound, GatedRepository),
@@ -80,6 +90,8 @@ class Contract(Struct, frozen=True):
     """What the schemas of parameters say beside their types."""
     needs_key: bool = True
     errors: ErrorDialect = OPENAI_ERRORS
+    admin: bool = False
+    """Whether only keys may ask that may see and change what is not their own."""
 
 
 def declare_contract(
@@ -89,9 +101,24 @@ def declare_contract(
     parameters: Mapping[str, Mapping[str, Json]] | None = None,
     needs_key: bool = True,
     errors: ErrorDialect = OPENAI_ERRORS,
+    admin: bool = False,
 ) -> dict[str, object]:
     """The `opt` of a route's handler."""
-    return {KEY: Contract(replies, outcomes, body, parameters or {}, needs_key, errors)}
+    outcomes = (*outcomes, ADMIN_ONLY) if admin else outcomes
+    return {KEY: Contract(replies, outcomes, body, parameters or {}, needs_key, errors, admin)}
+
+
+def require_admin(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
+    """A guard of Litestar's for all routes. Raises Denied."""
+    contract = handler.opt.get(KEY)
+    if isinstance(contract, Contract) and contract.admin:
+        check_admin(find_caller(connection.scope["state"]))
+
+
+def check_admin(caller: Caller) -> None:
+    """Raises Denied."""
+    if not caller.admin:
+        raise Denied(*ADMIN_ONLY, "This API key is for asking models; this takes one whose table says `admin = true`.")
 
 
 def reply_with(kind: type[Struct], words: str, status: int = 200) -> RouteReply:

@@ -13,6 +13,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
+from api.http.rate_headers import RateState, write_rates
 from api.http.redact import drop_folders
 from api.http.replies import Headers
 from core.errors import (
@@ -30,6 +31,7 @@ from core.errors import (
     HubError,
     HubUnreachable,
     ModelError,
+    ModelNotAllowed,
     ModelNotFound,
     ModelNotReady,
     ModelUnable,
@@ -55,6 +57,8 @@ UNEXPECTED = "The server failed unexpectedly; its log says why."
 CODINGS = "gzip, deflate"
 """How a body may be compressed."""
 
+MOST_PATIENCE_SECONDS = 120
+"""For longer no client is asked to wait by itself."""
 CLIENT_CLOSED_STATUS = 499
 """nginx's status for a request that ended at its client's wish; not one that SDKs retry."""
 
@@ -102,6 +106,8 @@ class ErrorDialect(Struct, frozen=True):
     """Whether the codes of `ANSWERS` are in the body."""
     id_headers: tuple[bytes, ...] = (b"x-request-id",)
     """In which every answer has its request's id."""
+    write_rates: Callable[[str, RateState], Headers] = write_rates
+    """Headers that tell what is left of a client's limits, of `requests` or of `tokens`."""
 
 
 class BodyTooLarge(RequestError):
@@ -153,6 +159,16 @@ class Denied(BenchtopError):
         self.code = code
 
 
+class RateLimited(BenchtopError):
+    """A client has asked for as much as it may, for now."""
+
+    def __init__(self, why: str, what: str, seconds: float) -> None:
+        """`what` there is no more of: `requests` or `tokens`; `seconds`, after which there is some again."""
+        self.retry_after = max(1, math.ceil(round(seconds, 3)))
+        self.what = what
+        super().__init__(f"{why}; try again in {self.retry_after} s.")
+
+
 ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     ContextExceeded: (400, CLIENT, "context_length_exceeded"),
     ModelUnable: (404, CLIENT, "model_unable"),
@@ -161,6 +177,8 @@ ANSWERS: Mapping[type[BenchtopError], tuple[int, str, str | None]] = {
     PreviousResponseNotFound: (400, CLIENT, "previous_response_not_found"),
     ResponseNotFound: (404, CLIENT, "response_not_found"),
     UsageError: (400, CLIENT, None),
+    RateLimited: (429, CLIENT, "rate_limit_exceeded"),
+    ModelNotAllowed: (403, CLIENT, "model_not_allowed"),
     ModelNotFound: (404, CLIENT, "model_not_found"),
     # Of all the causes of a bad gateway it is what came with a download, neither the client nor this server.
     TemplateFailed: (502, SERVER, "chat_template_failed"),
@@ -212,6 +230,9 @@ def _translate_core_error(error: BenchtopError) -> Refusal:
         # What is the client's fault may quote anything it sent, as often as it likes.
         note = log.warning if status >= HTTPStatus.INTERNAL_SERVER_ERROR else log.info
         note("refused, and folders were not told", why=whole)
+    if isinstance(error, RateLimited):
+        # OpenAI tells there of what there is no more.
+        kind = error.what
     return Refusal(status, Detail(told, kind, _find_param(error), code), _headers(error))
 
 
@@ -229,6 +250,9 @@ def _headers(error: BenchtopError) -> tuple[tuple[str, str], ...]:
     match error:
         case QueueFull(retry_after=seconds) | Busy(retry_after=seconds):
             return (("retry-after", str(max(1, seconds))),)
+        case RateLimited(retry_after=seconds):
+            patient = (("x-should-retry", "false"),) if seconds > MOST_PATIENCE_SECONDS else ()
+            return (("retry-after", str(seconds)), *patient)
         case ModelNotReady():
             return (("retry-after", "2"),)
         case ServerStopping():

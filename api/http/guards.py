@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import ExitStack
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
+from api.http.callers import CALLER, NOBODY, find_caller
 from api.http.codings import Inflated, read_coding
-from api.http.errors import OPENAI_ERRORS, BodyTooLarge, Denied, ErrorDialect
+from api.http.errors import OPENAI_ERRORS, BodyTooLarge, Denied, ErrorDialect, RateLimited
+from api.http.gatekeeper import Gatekeeper
+from api.http.keys import find_key
 from api.http.origins import grant_headers, grant_preflight, is_origin_allowed, may_read
+from api.http.rates import ALLOWANCE, find_allowance
 from api.http.replies import send_bytes
 from core.errors import BenchtopError, ServerStopping
 from core.hosts import is_loopback
@@ -48,17 +51,6 @@ ChooseErrors = Callable[[str, Mapping[bytes, bytes]], ErrorDialect]
 log = get_logger(__name__)
 
 
-def digest_key(key: bytes) -> str:
-    """A short digest that tells keys apart without holding them; "" where none was sent."""
-    return hashlib.sha256(key).hexdigest()[:16] if key else ""
-
-
-def find_key(headers: Mapping[bytes, bytes]) -> bytes:
-    """The key of `Authorization: Bearer` or `x-api-key`, or b""."""
-    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-    return token.strip() if scheme.lower() == b"bearer" and token else headers.get(b"x-api-key", b"")
-
-
 def choose_request_id(headers: Mapping[bytes, bytes]) -> str:
     """The client's id where it is sane, else a fresh one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -75,13 +67,15 @@ class Guard:
         limits: Mapping[str, int] | None = None,
         errors: ChooseErrors = lambda *_: OPENAI_ERRORS,
         sockets: Mapping[str, ASGIApp] | None = None,
+        *,
+        gate: Gatekeeper,
     ) -> None:
         """`limits`: bytes that a body may have at some paths, where that is not `max_body`; `sockets`: what answers
         WebSockets, by path."""
         self._app = app
         self._sockets = sockets or {}
         self._errors = errors
-        self._key = None if settings.api_key is None else settings.api_key.encode()
+        self._gate = gate
         self._local = is_loopback(settings.host)
         bound = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
         self._names = frozenset(map(read_host_name, (*_LOCAL_NAMES, bound, *settings.allowed_hosts))) - {""}
@@ -97,7 +91,8 @@ class Guard:
         identity = choose_request_id(headers)
         state = scope.setdefault("state", {})
         state["request_id"] = identity
-        state["tenant"] = digest_key(find_key(headers))
+        caller = state[CALLER] = self._gate.identify(find_key(headers)) or NOBODY
+        allowance = state[ALLOWANCE] = self._gate.allowances.find(caller.name)
         request_id_in_log.set(identity)
         path, method = scope["path"], scope["method"]
         errors = state["errors"] = self._errors(path, headers)
@@ -112,7 +107,9 @@ class Guard:
                 answer = [_with_head(*header) for header in message["headers"]]
                 # The workbench may have called it otherwise meanwhile, as another one went by that id already.
                 named = ((name, str(state["request_id"]).encode()) for name in errors.id_headers)
-                message["headers"] = [*answer, *named, *grant_headers(origin, self._origins, answer)]
+                left = allowance.describe() if method == "POST" and caller is not NOBODY else {}
+                rates = (header for what, state in left.items() for header in errors.write_rates(what, state))
+                message["headers"] = [*answer, *named, *rates, *grant_headers(origin, self._origins, answer)]
             elif method == "HEAD" and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)
@@ -129,31 +126,43 @@ class Guard:
         finally:
             request_id_in_log.set(str(state["request_id"]))
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            log.info("request", method=method, path=_make_legible(path), status=status, ms=milliseconds)
+            named = {"key": caller.name} if caller.name else {}
+            log.info("request", method=method, path=_make_legible(path), status=status, ms=milliseconds, **named)
 
     async def _pass(
         self, scope: HTTPScope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], repeated: Set[bytes]
     ) -> None:
-        path = scope["path"]
         try:
             _check_repeated(repeated)
             self._check_sender(headers)
             if self._is_preflight(scope["method"], headers):
                 await send_bytes(send, 200, b"text/plain", b"", grant_preflight(headers))
                 return
-            limit = self._check_body(path, headers)
+            limit = self._check_body(scope, headers)
             coding = read_coding(value for name, value in scope["headers"] if name == b"content-encoding")
         except BenchtopError as error:
             await _refuse(send, error, scope)
             return
-        await self._app(scope, receive if coding is None else Inflated(receive, coding, limit), send)
+        told = receive if coding is None else Inflated(receive, coding, limit)
+        if scope["method"] != "POST":
+            # Looking costs little, and what cannot be read again is not refused for having been read often.
+            await self._app(scope, told, send)
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(find_allowance(scope["state"]).admit())
+            except RateLimited as error:
+                await _refuse(send, error, scope)
+                return
+            await self._app(scope, told, send)
 
     async def _open_socket(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
         """The same door: browsers let any page open a WebSocket, so its Origin counts all the more."""
         headers, repeated = _sorted_out(scope["headers"])
         state = scope.setdefault("state", {})
         state["request_id"] = identity = choose_request_id(headers)
-        state["tenant"] = digest_key(find_key(headers))
+        caller = state[CALLER] = self._gate.identify(find_key(headers)) or NOBODY
+        state[ALLOWANCE] = self._gate.allowances.find(caller.name)
         request_id_in_log.set(identity)
         path = scope["path"]
         errors = state["errors"] = self._errors(path, headers)
@@ -169,7 +178,7 @@ class Guard:
         try:
             _check_repeated(repeated)
             self._check_sender(headers)
-            self._check_body(path, headers)
+            self._check_body(scope, headers)
             if (app := self._sockets.get(path)) is None:
                 raise Denied(404, "not_found", "There is no WebSocket at this path; /v1/responses has one.")
             await app(scope, receive, send_on)
@@ -186,7 +195,8 @@ class Guard:
             await send_on({"type": "websocket.http.response.body", "body": refused.body, "more_body": False})
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            log.info("websocket", path=_make_legible(path), status=status, ms=milliseconds)
+            named = {"key": caller.name} if caller.name else {}
+            log.info("websocket", path=_make_legible(path), status=status, ms=milliseconds, **named)
 
     def _check_sender(self, headers: Mapping[bytes, bytes]) -> None:
         """Raises Denied."""
@@ -207,10 +217,14 @@ class Guard:
                 f"Pages from {origin[:100]!r} may not call this server; add the origin to cors_origins in its config.",
             )
 
-    def _check_body(self, path: str, headers: Mapping[bytes, bytes]) -> int:
-        """The bytes a body may have. Raises Denied where the key is wrong, BodyTooLarge."""
-        if self._key is not None and path not in OPEN_PATHS:
-            _check_key(self._key, find_key(headers))
+    def _check_body(self, scope: HTTPScope | WebSocketScope, headers: Mapping[bytes, bytes]) -> int:
+        """The bytes a body may have. Raises as `Gatekeeper.check` does, BodyTooLarge."""
+        path = scope["path"]
+        if path not in OPEN_PATHS:
+            caller = find_caller(scope["state"])
+            client = scope.get("client")
+            address = client[0] if client is not None else ""
+            self._gate.check(None if caller is NOBODY else caller, find_key(headers), address)
         length = headers.get(b"content-length", b"")
         limit = self._limits.get(path, self._limit)
         # Python refuses to read numbers of thousands of digits.
@@ -261,10 +275,3 @@ async def _refuse(send: Send, error: BenchtopError, scope: HTTPScope) -> None:
 def _make_legible(path: str) -> str:
     """For a log that people read in terminals, which obey what clients may write into a path as `%1b`."""
     return path if path.isprintable() else ascii(path)
-
-
-def _check_key(wanted: bytes, given: bytes) -> None:
-    if not given:
-        raise Denied(401, "missing_api_key", "This server wants its key as `Authorization: Bearer KEY` or `x-api-key`.")
-    if not hmac.compare_digest(wanted, given):
-        raise Denied(401, "invalid_api_key", "The API key is not this server's.")

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http.answer import PING_SECONDS, HttpAnswer
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract
 from api.http.field_rules import tell_ignored
 from api.http.joined import submit_all
@@ -37,7 +38,7 @@ from api.llama_cpp.writer import NativeDialect
 from api.openai.generation_fields import list_dropped_fields, list_vain_fields, translate_fields
 from api.openai.prompts import check_number, read_text
 from core.errors import RequestError
-from core.requests import Generation, Infill, Prompt, RawText, RawTokens
+from core.requests import Caller, Generation, Infill, Prompt, RawText, RawTokens
 from core.serving.ready import Traits
 from core.serving.routing import estimate_tokens
 from core.snapshots import ModelKind
@@ -75,8 +76,8 @@ def build_native_routes(
     ) -> ASGIApp:
         """`names`: what the request's own fields are called that hold what errors call otherwise."""
         body = asked.body
-        generation = _translate(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
-        model = generation.model or workbench.requests.choose_model(ModelKind.CHAT)
+        generation = _translate(body, caller=find_caller(state), request_id=str(state["request_id"]))
+        model = generation.model or workbench.requests.choose_model(ModelKind.CHAT, generation.caller)
         wanted = [replace(generation, model=model, prompt=_sketch(each)) for each in prompts]
         with _name_fields(names):
             # One model answers them all.
@@ -94,7 +95,7 @@ def build_native_routes(
 
         async def begin() -> EventStream:
             with _name_fields(names):
-                read = [replace(routed, prompt=await _resolve(workbench, routed.model, each)) for each in prompts]
+                read = [replace(routed, prompt=await _resolve(workbench, routed, each)) for each in prompts]
                 texts[:] = [await read_text(workbench.requests, each) for each in read]
                 called = partial(setitem, state, "request_id")
                 return await submit_all(workbench.requests, read, called=called, meets=meet)
@@ -144,11 +145,11 @@ def _sketch(prompt: Prompt | MixedPrompt) -> Prompt:
     return RawText("".join(each for each in prompt.pieces if isinstance(each, str)))
 
 
-async def _resolve(workbench: Workbench, model: str, prompt: Prompt | MixedPrompt) -> Prompt:
+async def _resolve(workbench: Workbench, routed: Generation, prompt: Prompt | MixedPrompt) -> Prompt:
     if not isinstance(prompt, MixedPrompt):
         return prompt
     tokens: list[int] = []
-    async with workbench.requests.reading(model) as reader:
+    async with workbench.requests.reading(routed.model, routed.caller) as reader:
         for number, piece in enumerate(prompt.pieces):
             if isinstance(piece, int):
                 tokens.append(piece)
@@ -157,9 +158,9 @@ async def _resolve(workbench: Workbench, model: str, prompt: Prompt | MixedPromp
     return RawTokens(tuple(tokens))
 
 
-def _translate(body: NativeFields, *, tenant: str, request_id: str) -> Generation:
+def _translate(body: NativeFields, *, caller: Caller, request_id: str) -> Generation:
     """All but the prompt. Raises RequestError, which names the field."""
-    generation = translate_fields(body, logprobs=body.n_probs or None, tenant=tenant, request_id=request_id)
+    generation = translate_fields(body, logprobs=body.n_probs or None, caller=caller, request_id=request_id)
     # Each event of a stream tells the prompt's tokens.
     return replace(generation, tell_tokens=bool(body.stream or body.return_tokens), tell_timings=bool(body.stream))
 

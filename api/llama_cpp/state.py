@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from litestar import get
+from litestar import Request, get
+from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
+from api.http.callers import find_caller
 from api.http.contract import JSON, LOADING, RouteReply, declare_contract, reply_with
 from api.llama_cpp.wire import DefaultSettings, NextToken, Props, Slot
 from api.llama_cpp.writer import build_settings
@@ -22,21 +24,20 @@ RUNNING: Final = (RequestState.PREFILL, RequestState.DECODE)
 def build_state_routes(workbench: Workbench, *, build: str) -> list[HTTPRouteHandler]:
     """`build` names the program and its version."""
 
-    def choose(model: str | None) -> str:
-        return clean_name(model) if model else workbench.requests.choose_model(ModelKind.CHAT)
-
     @get(
         "/props",
         summary="What a model is and how it answers, as llama.cpp's server tells it",
         opt=declare_contract(reply_with(Props, "The model, which is loaded where it is not"), outcomes=LOADING),
     )
-    async def show_props(model: FromQuery[str | None] = None) -> Props:
-        facts = await workbench.requests.describe(choose(model))
+    async def show_props(request: Request[object, object, State], model: FromQuery[str | None] = None) -> Props:
+        caller = find_caller(request.scope["state"])
+        name = clean_name(model) if model else workbench.requests.choose_model(ModelKind.CHAT, caller)
+        facts = await workbench.requests.describe(name, caller)
         spec, traits = facts.spec, facts.traits
-        request = Generation(model=facts.name, prompt=RawText(""))
+        plain = Generation(model=facts.name, prompt=RawText(""))
         return Props(
             default_generation_settings=DefaultSettings(
-                n_ctx=spec.context or None, params=build_settings(request, traits.sampling, 0, stream=False)
+                n_ctx=spec.context or None, params=build_settings(plain, traits.sampling, 0, stream=False)
             ),
             total_slots=spec.slots,
             model_alias=facts.name,

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
 from api.http.replies import add_headers
@@ -26,6 +27,7 @@ from api.openai.chat import BODY as CHAT_BODY
 from api.openai.chat import list_dropped, translate_request
 from core.errors import RequestError
 from core.names import clean_name
+from core.requests import Caller
 from core.snapshots import ModelKind
 from core.workbench import Workbench
 
@@ -36,8 +38,8 @@ BACK_BODY: Final = JsonBody(DetokenizeRequest)
 def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRouteHandler]:
     outcomes = (*READING, *ANSWERING)
 
-    def choose(model: str | None) -> str:
-        return clean_name(model) if model else workbench.requests.choose_model(ModelKind.CHAT)
+    def choose(model: str | None, caller: Caller) -> str:
+        return clean_name(model) if model else workbench.requests.choose_model(ModelKind.CHAT, caller)
 
     @post(
         "/tokenize",
@@ -55,7 +57,8 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
             raise RequestError("The field `content` is missing: the text to tokenise.", "content")
         begin = body.add_special if body.add_special is not None else bool(body.add_special_tokens)
         special = body.parse_special is not False
-        async with workbench.requests.reading(choose(body.model)) as reader:
+        caller = find_caller(request.scope["state"])
+        async with workbench.requests.reading(choose(body.model, caller), caller) as reader:
             tokens = await reader.encode(text, field, special=special, begin=begin)
             pieces = await reader.decode(tokens) if body.with_pieces else []
             context = reader.context
@@ -73,7 +76,8 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
     )
     async def detokenise_tokens(request: Request[object, object, State]) -> Response[DetokenizeReply]:
         asked = await BACK_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
-        async with workbench.requests.reading(choose(asked.body.model)) as reader:
+        caller = find_caller(request.scope["state"])
+        async with workbench.requests.reading(choose(asked.body.model, caller), caller) as reader:
             text = b"".join(await reader.decode(asked.body.tokens)).decode("utf-8", "replace")
         return add_headers(DetokenizeReply(content=text, prompt=text), tell_ignored(asked.ignored))
 
@@ -85,9 +89,10 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
     )
     async def apply_template(request: Request[object, object, State]) -> Response[WrittenPrompt]:
         asked = await CHAT_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
-        generation = translate_request(asked.body)
-        generation = workbench.requests.route(replace(generation, model=generation.model or choose(None)))
-        async with workbench.requests.reading(generation.model) as reader:
+        caller = find_caller(request.scope["state"])
+        generation = translate_request(asked.body, caller=caller)
+        generation = workbench.requests.route(replace(generation, model=generation.model or choose(None, caller)))
+        async with workbench.requests.reading(generation.model, caller) as reader:
             text = await reader.write(generation)
         ignored = tell_ignored([*asked.ignored, *list_dropped(asked.body)])
         return add_headers(WrittenPrompt(text), (*build_route_headers(generation), *ignored))

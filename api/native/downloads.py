@@ -64,7 +64,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         "/v1/downloads",
         summary="The downloads, with their progress",
         opt=declare_contract(
-            reply_with(DownloadList, "In the order in which they are fetched"), outcomes=(DownloadError,)
+            reply_with(DownloadList, "In the order in which they are fetched"), outcomes=(DownloadError,), admin=True
         ),
     )
     async def list_downloads() -> DownloadList:
@@ -79,6 +79,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             reply_with(DownloadRow, "The download, queued", 202),
             body=BODY,
             outcomes=(*READING, *ASKING_HUB, *DOWNLOADING),
+            admin=True,
         ),
     )
     async def add_download(request: Request[object, object, State]) -> Response[DownloadRow]:
@@ -90,7 +91,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     @get(
         "/v1/downloads/{download_id:str}",
         summary="One download",
-        opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=(DownloadNotFound,)),
+        opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=(DownloadNotFound,), admin=True),
     )
     async def get_download(download_id: FromPath[str]) -> DownloadRow:
         return build_row(await workbench.lanes.disk.run(workbench.downloads.item, download_id))
@@ -100,7 +101,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         status_code=200,
         summary="Cancel a download, or unlist one that is over",
         opt=declare_contract(
-            reply_with(DownloadRow, "The download, as it is left"), outcomes=(RequestError, *DOWNLOADING)
+            reply_with(DownloadRow, "The download, as it is left"), outcomes=(RequestError, *DOWNLOADING), admin=True
         ),
     )
     async def cancel_download(download_id: FromPath[str], discard: FromQuery[bool] = False) -> DownloadRow:
@@ -110,7 +111,7 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         "/v1/downloads/{download_id:str}/pause",
         status_code=200,
         summary="Pause a download",
-        opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=DOWNLOADING),
+        opt=declare_contract(reply_with(DownloadRow, "The download"), outcomes=DOWNLOADING, admin=True),
     )
     async def pause_download(download_id: FromPath[str]) -> DownloadRow:
         return build_row(await workbench.lanes.disk.run(pause_item, workbench.downloads, download_id))
@@ -119,7 +120,9 @@ def build_download_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         "/v1/downloads/{download_id:str}/resume",
         status_code=202,
         summary="Go on with a download",
-        opt=declare_contract(reply_with(DownloadRow, "The download, queued again", 202), outcomes=DOWNLOADING),
+        opt=declare_contract(
+            reply_with(DownloadRow, "The download, queued again", 202), outcomes=DOWNLOADING, admin=True
+        ),
     )
     async def resume_download(download_id: FromPath[str]) -> DownloadRow:
         return build_row(await workbench.lanes.disk.run(resume_item, workbench.downloads, download_id))

@@ -82,7 +82,9 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ["/v1/models/load", "/models/load"],
         status_code=200,
         summary="Load a model as a request for it would, or anew with other options",
-        opt=declare_contract(reply_with(ModelCard, "The model, loaded"), body=LOAD_BODY, outcomes=(*READING, *LOADING)),
+        opt=declare_contract(
+            reply_with(ModelCard, "The model, loaded"), body=LOAD_BODY, outcomes=(*READING, *LOADING), admin=True
+        ),
     )
     async def load_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request, LOAD_BODY)
@@ -98,7 +100,10 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         status_code=200,
         summary="Free a model; its requests fail",
         opt=declare_contract(
-            reply_with(ModelRequest, "The name of the model"), body=UNLOAD_BODY, outcomes=(*READING, ModelNotFound)
+            reply_with(ModelRequest, "The name of the model"),
+            body=UNLOAD_BODY,
+            outcomes=(*READING, ModelNotFound),
+            admin=True,
         ),
     )
     async def unload_model(request: Request[object, object, State]) -> Response[ModelRequest]:
@@ -110,7 +115,9 @@ def pool_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ["/v1/models/pin", "/models/pin"],
         status_code=200,
         summary="Keep a model loaded, or no longer",
-        opt=declare_contract(reply_with(ModelCard, "The model"), body=PIN_BODY, outcomes=(*READING, ModelNotFound)),
+        opt=declare_contract(
+            reply_with(ModelCard, "The model"), body=PIN_BODY, outcomes=(*READING, ModelNotFound), admin=True
+        ),
     )
     async def pin_model(request: Request[object, object, State]) -> Response[ModelCard]:
         body, headers = await read(request, PIN_BODY)

@@ -15,7 +15,8 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from api.http.answer import PING_SECONDS, HttpAnswer
-from api.http.contract import ANSWERING, JSON, LINES, READING, RouteReply, declare_contract
+from api.http.callers import find_caller
+from api.http.contract import ANSWERING, JSON, LINES, READING, RouteReply, check_admin, declare_contract
 from api.http.field_rules import tell_ignored
 from api.http.leaving import run_while_connected
 from api.http.live import EventStream, LiveStreams
@@ -61,11 +62,11 @@ def build_answer_routes(
         began = time.perf_counter()
         asked = await CHAT_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body, state = asked.body, request.scope["state"]
-        generation = translate_chat(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
+        generation = translate_chat(body, caller=find_caller(state), request_id=str(state["request_id"]))
         generation = await service.choose_model(body, generation)
         dialect = ChatLines(body.model or generation.model, began)
         if not body.messages:
-            return await service.settle_model(request, body, generation.model, dialect)
+            return await service.settle_model(request, body, generation, dialect)
         return service.answer(request, body, generation, dialect, asked.ignored)
 
     @post(
@@ -85,13 +86,13 @@ def build_answer_routes(
         began = time.perf_counter()
         asked = await GENERATE_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body, state = asked.body, request.scope["state"]
-        generation = translate_generate(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
+        generation = translate_generate(body, caller=find_caller(state), request_id=str(state["request_id"]))
         generation = await service.choose_model(body, generation)
         prompt = generation.prompt
         past = prompt.messages if isinstance(prompt, Conversation) else None
         dialect = GenerateLines(body.model or generation.model, began, past)
         if not body.prompt:
-            return await service.settle_model(request, body, generation.model, dialect)
+            return await service.settle_model(request, body, generation, dialect)
         return service.answer(request, body, generation, dialect, asked.ignored)
 
     return [answer_chat, answer_prompt]
@@ -109,22 +110,25 @@ class AnswerService:
         """Raises as `RequestIntake.choose_model`, RequestError for a time that is none."""
         read_keep_alive(body.keep_alive)
         if not body.model:
-            return replace(generation, model=self._workbench.requests.choose_model(ModelKind.CHAT))
+            return replace(generation, model=self._workbench.requests.choose_model(ModelKind.CHAT, generation.caller))
         return replace(generation, model=await resolve_name(self._workbench.models, body.model))
 
     async def settle_model(
-        self, request: Request[object, object, State], body: AskedAnswer, model: str, dialect: OllamaDialect
+        self, request: Request[object, object, State], body: AskedAnswer, generation: Generation, dialect: OllamaDialect
     ) -> ASGIApp:
-        """Load the model, or unload it; nothing is asked of it."""
+        """Load the model, or unload it; nothing is asked of it. Raises Denied where its caller may not unload."""
         models, stay = self._workbench.models, read_keep_alive(body.keep_alive)
+        model, caller = generation.model, generation.caller
+        self._workbench.requests.check_model(model, caller)
         if stay == 0:
+            check_admin(caller)
             member = await models.examine(model)
             if member in models.members:
                 await models.let_go(member.name)
             vain = ("keep_alive",) if member.pinned else ()
             return JsonReply(dialect.say_nothing("unload"), tell_ignored(vain))
         name = await run_while_connected(request.receive, models.prepare(model))
-        if stay is not None:
+        if stay is not None and caller.admin:
             models.keep(name, stay)
         return JsonReply(dialect.say_nothing("load"))
 
@@ -139,8 +143,11 @@ class AnswerService:
         """Raises as `RequestIntake.route`."""
         intake, models = self._workbench.requests, self._workbench.models
         routed = intake.route(generation)
-        stay = read_keep_alive(body.keep_alive)
+        # How long a model stays is everybody's business.
+        stay = read_keep_alive(body.keep_alive) if routed.caller.admin else None
         ignored = [*dropped_fields]
+        if body.keep_alive is not None and stay is None:
+            ignored.append("keep_alive")
         left_out: list[int] = []
 
         def meet(traits: Traits) -> None:

@@ -18,6 +18,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from api.http.answer import HttpAnswer
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
 from api.http.leaving import run_while_connected
@@ -122,22 +123,25 @@ def build_vector_routes(workbench: Workbench, live: LiveStreams, *, max_body: in
     async def answer(
         request: Request[object, object, State], ask: EmbedAsk, writer: VectorWriter, dropped: tuple[str, ...]
     ) -> ASGIApp:
-        stay = read_keep_alive(ask.keep_alive)
-        model = workbench.requests.choose_model(ModelKind.EMBEDDING) if not ask.model else ""
+        state = request.scope["state"]
+        caller, stay = find_caller(state), read_keep_alive(ask.keep_alive)
+        if stay is not None and not caller.admin:
+            stay, dropped = None, (*dropped, "keep_alive")
+        model = workbench.requests.choose_model(ModelKind.EMBEDDING, caller) if not ask.model else ""
         name = model or await resolve_name(models, ask.model or "")
+        workbench.requests.check_model(name, caller)
         writer.model = ask.model or name
         if not ask.texts:
             served = await run_while_connected(request.receive, models.prepare(name))
             if stay is not None:
                 models.keep(served, stay)
             return JsonReply(writer.reply_without(), tell_ignored(dropped))
-        state = request.scope["state"]
         wanted = Embedding(
             model=name,
             inputs=tuple(map(RawText, ask.texts)),
             dimensions=ask.dimensions,
             truncate=ask.truncate,
-            tenant=str(state["tenant"]),
+            caller=caller,
             request_id=str(state["request_id"]),
         )
 

@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from api.http.callers import find_caller
 from api.http.contract import LOADING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
 from api.http.replies import add_headers
@@ -57,20 +58,21 @@ def build_listing_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         summary="The models of this machine, in Ollama's dialect",
         opt=declare_contract(reply_with(TagList, "Those that a request may name"), errors=OLLAMA_ERRORS),
     )
-    async def list_tags() -> TagList:
-        snapshot = workbench.snapshot()
+    async def list_tags(request: Request[object, object, State]) -> TagList:
+        snapshot, caller = workbench.snapshot(), find_caller(request.scope["state"])
         known = [KnownModel(each.name, each.artifact, each.kind) for each in models.members]
         more = [KnownModel(each.name, each.artifact) for each in await models.loadable()]
-        return TagList(await disk.run(_describe_all, shelf, [*known, *more], snapshot, workbench))
+        shown = [each for each in (*known, *more) if caller.may_use(each.name)]
+        return TagList(await disk.run(_describe_all, shelf, shown, snapshot, workbench))
 
     @get(
         "/api/ps",
         summary="The models that are in memory, in Ollama's dialect",
         opt=declare_contract(reply_with(RunningList, "Those that are loaded or being loaded"), errors=OLLAMA_ERRORS),
     )
-    async def list_running() -> RunningList:
-        snapshot = workbench.snapshot()
-        members = {each.name: each for each in models.members}
+    async def list_running(request: Request[object, object, State]) -> RunningList:
+        snapshot, caller = workbench.snapshot(), find_caller(request.scope["state"])
+        members = {each.name: each for each in models.members if caller.may_use(each.name)}
         there = [(each, members[each.name]) for each in snapshot.models if each.name in members]
         return RunningList(await disk.run(_describe_running, shelf, there, snapshot.taken))
 
@@ -87,7 +89,9 @@ def build_listing_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     )
     async def show_model(request: Request[object, object, State]) -> Response[ShownModel]:
         asked = await SHOW_BODY.read(request.receive, MOST_BODY_BYTES)
-        member = await models.examine(await resolve_name(models, asked.body.called))
+        named = await resolve_name(models, asked.body.called)
+        workbench.requests.check_model(named, find_caller(request.scope["state"]))
+        member = await models.examine(named)
         facts = await disk.run(shelf.examine, member.artifact)
         snapshot = workbench.snapshot()
         loaded = _find_loaded(snapshot, member.name)
@@ -114,6 +118,7 @@ def build_listing_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
             body=DELETE_BODY,
             outcomes=(*READING, *LOADING, UsageError, ArtifactError, DownloadError),
             errors=OLLAMA_ERRORS,
+            admin=True,
         ),
     )
     async def delete_files(request: Request[object, object, State]) -> Deleted:

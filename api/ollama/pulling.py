@@ -136,6 +136,7 @@ def build_pull_route(workbench: Workbench) -> HTTPRouteHandler:
             body=BODY,
             outcomes=(*READING, *ASKING_HUB, *DOWNLOADING),
             errors=OLLAMA_ERRORS,
+            admin=True,
         ),
     )
     async def pull_model(request: Request[object, object, State]) -> ASGIApp:

@@ -13,6 +13,7 @@ from api.openai.messages import read_arguments
 from api.openai.tools import read_tools
 from core.errors import RequestError
 from core.requests import (
+    Caller,
     Conversation,
     Generation,
     Infill,
@@ -27,7 +28,7 @@ from core.requests import (
 )
 
 
-def translate_chat(body: OllamaChat, *, tenant: str = "", request_id: str = "") -> Generation:
+def translate_chat(body: OllamaChat, *, caller: Caller = Caller(), request_id: str = "") -> Generation:
     """The canonical request, without its model. Raises RequestError, which names the field."""
     messages = body.messages or ()
     last = messages[-1] if messages else None
@@ -36,15 +37,15 @@ def translate_chat(body: OllamaChat, *, tenant: str = "", request_id: str = "") 
         tools=read_tools(body.tools or (), None).tools,
         continued=last is not None and last.role == "assistant" and not last.tool_calls,
     )
-    return replace(_translate_answer(body, tenant, request_id), prompt=prompt)
+    return replace(_translate_answer(body, caller, request_id), prompt=prompt)
 
 
-def translate_generate(body: OllamaGenerate, *, tenant: str = "", request_id: str = "") -> Generation:
+def translate_generate(body: OllamaGenerate, *, caller: Caller = Caller(), request_id: str = "") -> Generation:
     """As `translate_chat`."""
-    return replace(_translate_answer(body, tenant, request_id), prompt=_read_prompt(body))
+    return replace(_translate_answer(body, caller, request_id), prompt=_read_prompt(body))
 
 
-def _translate_answer(body: AskedAnswer, tenant: str, request_id: str) -> Generation:
+def _translate_answer(body: AskedAnswer, caller: Caller, request_id: str) -> Generation:
     options = body.options or OllamaOptions()
     limit = options.num_predict
     stop = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop or ())
@@ -56,7 +57,7 @@ def _translate_answer(body: AskedAnswer, tenant: str, request_id: str) -> Genera
         stop=tuple(text for text in stop if text),
         constraint=read_constraint(ConstraintFields(format=body.format)),
         reasoning=_read_thinking(body),
-        tenant=tenant,
+        caller=caller,
         request_id=request_id,
     )
 

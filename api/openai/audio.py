@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from api.http.answer import DONE, PING_SECONDS, HttpAnswer, frame_event
 from api.http.bodies import read_body
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, EVENTS, JSON, PLAIN, READING, RouteReply, declare_contract, reply_with
 from api.http.errors import BodyTooLarge, translate_error
 from api.http.field_rules import Json, tell_ignored
@@ -26,7 +27,7 @@ from api.http.live import LiveStreams
 from api.openai import fields
 from core.errors import RequestError
 from core.events import Event, Failed, Finished, Heard, SpeechSegment
-from core.requests import Transcription
+from core.requests import Caller, Transcription
 from core.snapshots import ModelKind
 from core.tasks.languages import LANGUAGES, find_code, name_of
 from core.tasks.transcribe import Transcript, compute_compression_ratio, fold_transcript, format_srt, format_vtt
@@ -165,11 +166,11 @@ def build_audio_routes(
         data = await read_body(request.receive, limit)
         form = FORMS[path].parse(request.headers.get("content-type", ""), data)
         state = request.scope["state"]
-        tenant, identity = str(state["tenant"]), str(state["request_id"])
+        caller, identity = find_caller(state), str(state["request_id"])
         wanted = read_wanted(form)
-        asked = translate_request(form, wanted, translate=path == TRANSLATIONS, tenant=tenant, request_id=identity)
+        asked = translate_request(form, wanted, translate=path == TRANSLATIONS, caller=caller, request_id=identity)
         if not asked.model:
-            asked = replace(asked, model=workbench.requests.choose_model(ModelKind.TRANSCRIPTION))
+            asked = replace(asked, model=workbench.requests.choose_model(ModelKind.TRANSCRIPTION, caller))
         media = b"application/json" if wanted.format.endswith("json") else b"text/plain; charset=utf-8"
         begin = partial(workbench.requests.submit, asked, called=partial(setitem, state, "request_id"))
         return HttpAnswer(
@@ -212,7 +213,7 @@ def build_audio_routes(
 
 
 def translate_request(
-    form: SubmittedForm, wanted: Wanted, *, translate: bool = False, tenant: str = "", request_id: str = ""
+    form: SubmittedForm, wanted: Wanted, *, translate: bool = False, caller: Caller = Caller(), request_id: str = ""
 ) -> Transcription:
     """The canonical request. Raises RequestError, which names the field; FileTooLarge.
 
@@ -231,7 +232,7 @@ def translate_request(
         prompt=prompt,
         temperature=_temperature(form),
         words=wanted.words,
-        tenant=tenant,
+        caller=caller,
         request_id=request_id,
     )
 

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from api.http.answer import PING_SECONDS, HttpAnswer
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
@@ -33,7 +34,7 @@ from api.openai.template_arguments import read_template_arguments
 from api.openai.tools import ChosenTools, can_tell_tools, read_functions, read_tools
 from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest
 from core.errors import RequestError
-from core.requests import Conversation, Generation, Scalar
+from core.requests import Caller, Conversation, Generation, Scalar
 from core.serving.ready import Traits
 from core.snapshots import ModelKind
 from core.workbench import Workbench
@@ -57,9 +58,9 @@ def build_chat_route(
         body = asked.body
         state = request.scope["state"]
         # What is wrong with the request is told before a model is loaded for it.
-        generation = translate_request(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
+        generation = translate_request(body, caller=find_caller(state), request_id=str(state["request_id"]))
         if not generation.model:
-            generation = replace(generation, model=workbench.requests.choose_model(ModelKind.CHAT))
+            generation = replace(generation, model=workbench.requests.choose_model(ModelKind.CHAT, generation.caller))
         dialect = ChatDialect(body, fingerprint, generation.model)
         generation = workbench.requests.route(generation)
         ignored = [*asked.ignored, *list_dropped(body)]
@@ -90,12 +91,12 @@ def list_vain(body: ChatRequest, traits: Traits) -> Iterator[str]:
     yield from list_vain_fields(body, traits)
 
 
-def translate_request(body: ChatRequest, *, tenant: str = "", request_id: str = "") -> Generation:
+def translate_request(body: ChatRequest, *, caller: Caller = Caller(), request_id: str = "") -> Generation:
     """The canonical request. Raises RequestError, which names the field, for what cannot be done.
 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
     """
-    generation = translate_fields(body, logprobs=_count_logprobs(body), tenant=tenant, request_id=request_id)
+    generation = translate_fields(body, logprobs=_count_logprobs(body), caller=caller, request_id=request_id)
     chosen = _read_tools(body)
     return replace(
         generation,

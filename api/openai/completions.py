@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from api.http.answer import PING_SECONDS, HttpAnswer
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract
 from api.http.field_rules import tell_ignored
 from api.http.joined import submit_all
@@ -25,7 +26,7 @@ from api.openai.completions_writer import CompletionDialect
 from api.openai.generation_fields import list_dropped_fields, list_vain_fields, translate_fields
 from api.openai.prompts import list_prompts, read_text
 from core.errors import RequestError
-from core.requests import Generation, Infill, Prompt, RawText
+from core.requests import Caller, Generation, Infill, Prompt, RawText
 from core.serving.ready import Traits
 from core.snapshots import ModelKind
 from core.workbench import Workbench
@@ -51,8 +52,8 @@ def build_completion_route(
         asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body = asked.body
         state = request.scope["state"]
-        generations = translate_prompts(body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
-        model = generations[0].model or workbench.requests.choose_model(ModelKind.CHAT)
+        generations = translate_prompts(body, caller=find_caller(state), request_id=str(state["request_id"]))
+        model = generations[0].model or workbench.requests.choose_model(ModelKind.CHAT, generations[0].caller)
         generations = [workbench.requests.route(replace(each, model=model)) for each in generations]
         ignored = [*asked.ignored, *list_dropped_fields(body)]
         echoes = [""] * len(generations)
@@ -75,7 +76,7 @@ def build_completion_route(
     return create_completion
 
 
-def translate_prompts(body: CompletionRequest, *, tenant: str = "", request_id: str = "") -> list[Generation]:
+def translate_prompts(body: CompletionRequest, *, caller: Caller = Caller(), request_id: str = "") -> list[Generation]:
     """The canonical requests, one for each prompt. Raises RequestError, which names the field, for what cannot be done.
 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
@@ -87,7 +88,7 @@ def translate_prompts(body: CompletionRequest, *, tenant: str = "", request_id: 
             "logprobs",
         )
     generation = translate_fields(
-        body, logprobs=body.logprobs, limit=DEFAULT_TOKENS, tenant=tenant, request_id=request_id
+        body, logprobs=body.logprobs, limit=DEFAULT_TOKENS, caller=caller, request_id=request_id
     )
     prompts = list_prompts(body.prompt, "prompt")
     return [replace(generation, prompt=_with_suffix(prompt, body.suffix)) for prompt in prompts]

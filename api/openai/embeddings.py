@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http.answer import HttpAnswer
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, READING, declare_contract, reply_with
 from api.http.field_rules import Json, tell_ignored
 from api.http.live import LiveStreams
@@ -27,7 +28,7 @@ from api.openai.wire import Natural
 from core.errors import RequestError
 from core.events import Event
 from core.names import clean_name
-from core.requests import Embedding, RawText, RawTokens
+from core.requests import Caller, Embedding, RawText, RawTokens
 from core.snapshots import ModelKind
 from core.tasks.embed import fold_embeddings, unpack_vector
 from core.workbench import Workbench
@@ -99,9 +100,9 @@ def build_embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body:
     async def create_embedding(request: Request[object, object, State]) -> ASGIApp:
         given = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         state = request.scope["state"]
-        asked = translate_request(given.body, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
+        asked = translate_request(given.body, caller=find_caller(state), request_id=str(state["request_id"]))
         if not asked.model:
-            asked = replace(asked, model=workbench.requests.choose_model(ModelKind.EMBEDDING))
+            asked = replace(asked, model=workbench.requests.choose_model(ModelKind.EMBEDDING, asked.caller))
         begin = partial(workbench.requests.submit, asked, called=partial(setitem, state, "request_id"))
         dialect = EmbeddingDialect(given.body, asked.model)
         ignored = given.ignored
@@ -113,7 +114,7 @@ def build_embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body:
     return create_embedding
 
 
-def translate_request(body: EmbeddingRequest, *, tenant: str = "", request_id: str = "") -> Embedding:
+def translate_request(body: EmbeddingRequest, *, caller: Caller = Caller(), request_id: str = "") -> Embedding:
     """The canonical request. Raises RequestError, which names the field.
 
     The model is empty where the request names none.
@@ -123,7 +124,7 @@ def translate_request(body: EmbeddingRequest, *, tenant: str = "", request_id: s
         inputs=tuple(_inputs(body.input)),
         dimensions=body.dimensions,
         truncate=bool(body.truncate or body.truncate_prompt_tokens),
-        tenant=tenant,
+        caller=caller,
         request_id=request_id,
     )
 

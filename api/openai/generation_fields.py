@@ -14,7 +14,7 @@ from api.openai import fields
 from api.openai.constraints import NEUTRAL, ConstraintFields, read_constraint
 from core.errors import RequestError
 from core.names import clean_name
-from core.requests import Generation, Priority, RawText, SamplingWish
+from core.requests import Caller, Generation, Priority, RawText, SamplingWish
 from core.serving.ready import Traits
 
 Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
@@ -100,7 +100,7 @@ class GenerationFields(ConstraintFields, frozen=True):
 
 
 def translate_fields(
-    body: GenerationFields, *, logprobs: int | None, limit: int | None = None, tenant: str, request_id: str
+    body: GenerationFields, *, logprobs: int | None, limit: int | None = None, caller: Caller, request_id: str
 ) -> Generation:
     """The canonical request but for its prompt. Raises RequestError, which names the field, for what cannot be done.
 
@@ -123,7 +123,7 @@ def translate_fields(
         reproducible=bool(body.reproducible),
         tell_prefill=bool(body.stream and body.return_progress),
         tell_timings=is_timed(body),
-        tenant=tenant,
+        caller=caller,
         priority=read_priority(body),
         request_id=request_id,
     )

@@ -40,7 +40,7 @@ async def read_text(intake: RequestIntake, request: Generation) -> str:
         case RawText(text=text) | Infill(before=text):
             return text
         case RawTokens(tokens=tokens):
-            async with intake.reading(request.model) as reader:
+            async with intake.reading(request.model, request.caller) as reader:
                 return b"".join(await reader.decode(tokens, "prompt")).decode("utf-8", "replace")
         case _:
             return ""

@@ -113,7 +113,7 @@ class AnswerReader:
                 choice.read(event, out)
         except Exception:
             # The edge of a parser: what a model wrote must reach its client, whatever it was.
-            log.exception("an answer could not be read", request=self._request_id)
+            log.exception("an answer could not be read", request_id=self._request_id)
             self._note(FAULTY)
             choice.give_up(event, out)
         choice.settle()

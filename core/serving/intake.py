@@ -9,11 +9,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.models import ModelSpec
-from core.errors import ContextExceeded, ModelNotFound, RequestError
-from core.names import clean_name
-from core.requests import Generation
+from core.errors import ContextExceeded, ModelNotAllowed, ModelNotFound, RequestError
+from core.names import clean_name, shorten_name
+from core.requests import Caller, Generation
 from core.serving.ability import Request, find_ability
 from core.serving.pending import Arrivals
+from core.serving.pool.member import Lease
 from core.serving.prompts import PromptReader
 from core.serving.ready import Traits
 from core.serving.report import Observer, RequestReports
@@ -50,21 +51,23 @@ class RequestIntake:
         self._routed = 0
         """Requests for `auto` so far."""
 
-    def choose_model(self, kind: ModelKind) -> str:
+    def choose_model(self, kind: ModelKind, caller: Caller = Caller()) -> str:
         """The model that answers requests of a kind that name none: the one that the user named first, of those that
-        can answer them, or the only one there is.
+        can answer them and that the caller may use, or the only one there is.
 
         Raises RequestError, which names what there is; ModelNotFound where none of them can; ModelNotReady.
         """
         self._models.expect_names()
-        members, names = self._models.members, self._models.names_in_words
+        members = [member for member in self._models.members if caller.may_use(member.name)]
+        names = ", ".join(member.name for member in members)
         able = [member for member in members if member.kind is kind]
         if members and not able:
             wish = find_ability(kind).wish
             raise ModelNotFound("", f"No model that is served can {wish}; served are: {names}.")
         chosen = next((member for member in able if member.named), able[0] if len(able) == 1 else None)
         if chosen is None:
-            there = f"name one of {names}" if members else "none is served yet, so name one"
+            mine = f"; this API key is for {', '.join(caller.models)}" if caller.models else ""
+            there = f"name one of {names}" if members else f"none is served yet, so name one{mine}"
             raise RequestError(f"The field `model` is missing; {there}.", "model")
         return chosen.name
 
@@ -79,7 +82,7 @@ class RequestIntake:
         routes = [
             Route(member.name, member.artifact.size, member.host.context if member.host else None)
             for member in members
-            if member.named and member.kind is ModelKind.CHAT
+            if member.named and member.kind is ModelKind.CHAT and request.caller.may_use(member.name)
         ]
         if not routes:
             raise ModelNotFound(
@@ -101,12 +104,15 @@ class RequestIntake:
 
         `core.tasks` folds the events of transcriptions and embeddings. Raises ModelNotFound, RequestError, QueueFull,
         and as `ServedModels.load` does; Cancelled where `cancel` was told its id meanwhile. Audio that cannot be
-        decoded fails the stream before it is admitted.
+        decoded fails the stream before it is admitted. ModelNotAllowed where its caller may not use the model, and a
+        priority that the caller may not ask becomes the most urgent one that it may.
         """
         request = replace(request, request_id=self._arrivals.unique(request.request_id, self._has_arrived))
+        if isinstance(request, Generation):
+            request = replace(request, priority=request.caller.bound_priority(request.priority))
         called(request.request_id)
         with self._reports.following(request) as follow, self._arrivals.bring(request) as arrival:
-            lease = await self._models.lease(request.model)
+            lease = await self._lease(request.model, request.caller)
             arrival.state = RequestState.QUEUED
             self._witness.asked(request.model)
             try:
@@ -122,10 +128,14 @@ class RequestIntake:
         """From now on it is told of each request that has ended."""
         self._reports.add(observer)
 
+    def leave_unobserved(self, observer: Observer) -> None:
+        """From now on it is told of none."""
+        self._reports.drop(observer)
+
     async def count_tokens(self, request: Generation) -> int:
         """Tokens of the request's prompt, also where they are more than the context holds. Raises as `submit` does
         otherwise, PromptTooLarge for a text that is not read at all."""
-        async with self.reading(request.model) as reader:
+        async with self.reading(request.model, request.caller) as reader:
             try:
                 return len((await reader.read(request)).tokens)
             except PromptTooLarge:
@@ -133,23 +143,34 @@ class RequestIntake:
             except ContextExceeded as error:
                 return error.prompt_tokens
 
-    async def describe(self, model: str) -> ModelFacts:
+    async def describe(self, model: str, caller: Caller = Caller()) -> ModelFacts:
         """A model, which is loaded where it is not. Raises as `submit` does."""
-        lease = await self._models.lease(model)
+        lease = await self._lease(model, caller)
         try:
             return ModelFacts(model, lease.spec, lease.traits)
         finally:
             lease.release()
 
     @asynccontextmanager
-    async def reading(self, model: str) -> AsyncIterator[PromptReader]:
+    async def reading(self, model: str, caller: Caller = Caller()) -> AsyncIterator[PromptReader]:
         """What reads a model's prompts; the model is loaded where it is not, and stays meanwhile. Raises as `submit`
         does, RequestError where the model's engine reads prompts by itself."""
-        lease = await self._models.lease(model)
+        lease = await self._lease(model, caller)
         try:
             yield await lease.reader()
         finally:
             lease.release()
+
+    def check_model(self, model: str, caller: Caller) -> None:
+        """Raises ModelNotAllowed where the caller may not use the model."""
+        if not caller.may_use(model):
+            allowed = ", ".join(caller.models)
+            raise ModelNotAllowed(model, f"This API key may not use {shorten_name(model)}; it is for {allowed}.")
+
+    async def _lease(self, model: str, caller: Caller) -> Lease:
+        """Nothing is looked up or loaded for a caller that may not use it."""
+        self.check_model(model, caller)
+        return await self._models.lease(model)
 
     def cancel(self, request_id: str) -> bool:
         """False when no such request waits, for its model or for a slot, or runs."""
@@ -166,8 +187,10 @@ class RequestIntake:
 
     def row(self, request_id: str) -> RequestRow | None:
         """Of a request that waits or runs, or that a model which is still loaded has ended lately."""
-        arriving = (row for row in self.rows() if row.id == request_id)
-        return next(arriving, None) or next((row for host in self._models.hosts if (row := host.row(request_id))), None)
+        rows = [row for row in self.rows() if row.id == request_id]
+        rows += [row for host in self._models.hosts if (row := host.row(request_id)) is not None]
+        # One that ended may have gone by the same id.
+        return next((row for row in rows if row.state is not RequestState.ENDED), rows[0] if rows else None)
 
     def _has_arrived(self, request_id: str) -> bool:
         return any(host.knows(request_id) for host in self._models.hosts)

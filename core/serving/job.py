@@ -49,6 +49,7 @@ class LoopJob(ABC):
             waited=self.waited(now),
             elapsed=now - self.submitted,
             priority=self.priority,
+            key=request.caller.name,
             notes=tuple(self.remarks),
             route=request.route if isinstance(request, ResolvedGeneration) else "",
         )

@@ -48,6 +48,7 @@ class Arrival:
             waited=waited,
             elapsed=waited,
             priority=self.request.priority if isinstance(self.request, Generation) else Priority.NORMAL,
+            key=self.request.caller.name,
             route=self.request.route if isinstance(self.request, Generation) else "",
         )
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from core.errors import BenchtopError, Cancelled
 from core.events import FinishReason, Timings, Usage
+from core.requests import Caller
 from core.serving.ability import Request, find_asked_kind
 from core.serving.stream import Stream
 from core.snapshots import ModelKind, RequestRow
@@ -31,7 +32,7 @@ class RequestReport(Struct, frozen=True):
     """As it is served; as it was asked for, where no such model was found."""
     kind: ModelKind
     """Of the model that is asked for."""
-    tenant: str
+    caller: Caller
     began: float
     """Unix time, seconds."""
     elapsed: float
@@ -68,6 +69,11 @@ class RequestReports:
         """From now on it is told of requests that end."""
         self._observers.append(observer)
 
+    def drop(self, observer: Observer) -> None:
+        """It is told of no more; one that was not added is left alone."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+
     @contextmanager
     def following(self, request: Request) -> Iterator[Callable[[Stream], None]]:
         """The way of a request to its model happens inside, and ends in an error or with a stream, which is given to
@@ -86,7 +92,7 @@ class RequestReports:
                     request.request_id,
                     request.model,
                     find_asked_kind(request),
-                    request.tenant,
+                    request.caller,
                     began,
                     time.monotonic() - since,
                     None,
@@ -99,12 +105,12 @@ class RequestReports:
             raise
 
     def _tell(self, report: RequestReport) -> None:
-        for observer in self._observers:
+        for observer in tuple(self._observers):
             try:
                 observer.note_end(report)
             except Exception:
                 # The edge of what merely watches: no request may suffer from it, nor another observer.
-                log.exception("an observer failed", request=report.request_id)
+                log.exception("an observer failed", request_id=report.request_id)
 
 
 def _describe_end(request: Request, stream: Stream, began: float, since: float) -> RequestReport:
@@ -125,7 +131,7 @@ def _describe_end(request: Request, stream: Stream, began: float, since: float) 
         request.request_id,
         request.model,
         find_asked_kind(request),
-        request.tenant,
+        request.caller,
         began,
         time.monotonic() - since,
         None if end.admitted is None else end.admitted - since,

@@ -50,7 +50,7 @@ class RequestJob(LoopJob):
         self.mask = mask
         self.loop_guard = loop_guard
         self.prompt = prompt
-        self.owner = digest_owner(request.tenant, request.cache_salt)
+        self.owner = digest_owner(request.caller.tenant, request.cache_salt)
         """Who may share its prefixes."""
         self.reuse = Reuse()
         """What of its prompt was reused; known once it is claimed."""

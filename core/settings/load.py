@@ -18,6 +18,7 @@ from core.hosts import parse_host
 from core.settings.check import build_error, convert_values
 from core.settings.environment import list_given_variables
 from core.settings.file import SCHEMA, TEMPLATE, is_there, read_config
+from core.settings.keys import check_key
 from core.settings.merge import DEFAULT, Key, Origin, OriginKind, SettingsSource, Tree, drop_overruled, merge_sources
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
@@ -171,10 +172,10 @@ def _checked(server: ServerSettings, source: str) -> ServerSettings:
         host = parse_host(server.host)
     except ValueError as error:
         raise build_error(source, f"server.host: {error}.") from error
-    key = None if server.api_key is None else server.api_key.strip()
-    if key is not None and not (key and key.isprintable()):
-        said = "it is empty; leave it out for none" if not key else "it holds characters that no header can carry"
-        raise build_error(source, f"server.api_key: {said}.")
+    try:
+        keys = tuple(map(check_key, server.api_keys))
+    except ValueError as error:
+        raise build_error(source, f"server.api_keys: {error}.") from None
     for name in server.allowed_hosts:
         if not read_host_name(name):
             said = f"{name!r} is no name of a host; write whole names, such as llm.example.org, without patterns."
@@ -183,4 +184,4 @@ def _checked(server: ServerSettings, source: str) -> ServerSettings:
         if (meant := read_origin(origin)) != origin:
             said = f"{origin!r} is no origin as browsers send it; write {meant}: a scheme and a host, without a path."
             raise build_error(source, f"server.cors_origins: {said}")
-    return replace(server, host=host, api_key=key)
+    return replace(server, host=host, api_keys=keys)

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct, field
 from core.environment import clean_value
 from core.settings.capture import CaptureSettings
 from core.settings.environment import HOME
+from core.settings.guards import LimitSettings
 from core.settings.model import ModelSettings
 from core.settings.ollama import OllamaSettings
 from core.settings.profile import Profile
@@ -55,8 +56,20 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port to bind; 0 takes a free one (8080)", extra={"also": "-p"})] = 8080
-    api_key: Annotated[
-        Secret | None, Meta(description="what clients must send as `Authorization: Bearer` or `x-api-key` (none)")
+    api_keys: Annotated[
+        tuple[Secret, ...],
+        Meta(
+            description="what clients must send as `Authorization: Bearer` or `x-api-key` (none)",
+            extra={"secret": True, "value": "KEY"},
+        ),
+    ] = ()
+    """Any of them opens the server, and may do anything there."""
+    api_key_file: Annotated[
+        str | None,
+        Meta(
+            description="further keys, with names and limits, in a TOML table each (none)",
+            extra={"called": "--api-keys", "value": "FILE", "local": True},
+        ),
     ] = None
     cors_origins: Annotated[
         tuple[str, ...],
@@ -266,6 +279,7 @@ class Folders(Struct, frozen=True):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     ollama: OllamaSettings = OllamaSettings()
+    limits: LimitSettings = LimitSettings()
     queue: QueueSettings = QueueSettings()
     model: ModelSettings = ModelSettings()
     models: Mapping[str, Profile] = field(default_factory=dict)

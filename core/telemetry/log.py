@@ -208,5 +208,6 @@ def _spread_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if identity := request_id.get():
-        event["request_id"] = identity
+        # A line of a thread that serves many tells the id itself.
+        event.setdefault("request_id", identity)
     return event

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_server_relays_to_another_one(tmp_path: Path) -> None:
-    key = ServerSettings(port=0, api_key="far key")
+    key = ServerSettings(port=0, api_keys=("far key",))
     async with serving(tmp_path / "far", settings_of(server=key)) as far:
         here = settings_of(model=ModelSettings(remote_api_key="far key"))
         async with serving(tmp_path / "near", here, model=far.server.url) as near:

@@ -167,7 +167,7 @@ async def test_what_is_answered_is_what_is_documented(
 async def test_a_missing_key_is_answered_as_documented(
     document: Document, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    settings = Settings(server=ServerSettings(port=0, api_key="k"))
+    settings = Settings(server=ServerSettings(port=0, api_keys=("k",)))
     async with serving(tmp_path_factory.mktemp("keyed"), settings) as served:
         response = await served.http.get("/v1/models")
     jsonschema.validate(response.json(), schema_of(document, "get", "/v1/models", response.status_code))

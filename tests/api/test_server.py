@@ -68,7 +68,7 @@ async def test_a_port_in_use_is_told_with_its_number_and_the_mend(tmp_path: Path
 
 
 async def test_ollamas_clients_have_a_port_of_their_own_with_the_same_door(tmp_path: Path) -> None:
-    settings = Settings(server=ServerSettings(port=0, api_key="k"), ollama=OllamaSettings(port=0))
+    settings = Settings(server=ServerSettings(port=0, api_keys=("k",)), ollama=OllamaSettings(port=0))
     async with serving(tmp_path, settings) as served:
         url = served.server.ollama_url
         assert url is not None
@@ -100,13 +100,13 @@ async def test_a_port_of_ollamas_in_use_is_told_and_leaves_the_other_one_free(tm
 @pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid"])
 async def test_an_address_that_is_not_ours_is_told(tmp_path: Path, host: str) -> None:
     with pytest.raises(ServerError, match="--host"):
-        await server_of(tmp_path, ServerSettings(port=0, host=host, api_key="k")).start()
+        await server_of(tmp_path, ServerSettings(port=0, host=host, api_keys=("k",))).start()
 
 
 async def test_a_key_is_made_where_others_can_reach_the_server(tmp_path: Path) -> None:
     local = server_of(tmp_path, ServerSettings(port=0))
     assert (local.api_key, local.key_generated) == (None, False)
-    given = server_of(tmp_path, ServerSettings(port=0, host="0.0.0.0", api_key="given"))
+    given = server_of(tmp_path, ServerSettings(port=0, host="0.0.0.0", api_keys=("given",)))
     assert (given.api_key, given.key_generated) == ("given", False)
     made = server_of(tmp_path, ServerSettings(port=0, host="0.0.0.0"))
     assert made.key_generated

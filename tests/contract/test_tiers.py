@@ -12,6 +12,7 @@ from core.cache.store import PrefixStore
 from core.contract.abilities import KeepsStates
 from core.contract.artifact import Artifact
 from core.engines.registry import Engines
+from core.requests import Caller
 from core.snapshots import Cause, RequestState, Reuse, Tier
 from tests.contract.conftest import Subject, artifact_of
 from tests.fakes.hosting import HostDesk, answer
@@ -147,11 +148,11 @@ async def test_tenants_and_salts_share_nothing_in_any_tier(
     store = PrefixStore(100_000_000, DiskTier(tmp_path, 100_000_000), min_tokens=1)
     async with desk.hosting(store) as host:
         prompt = desk.encode(SYSTEM)
-        await answer(host, prompt, tenant="one")
+        await answer(host, prompt, caller=Caller(tenant="one"))
     async with desk.hosting(store) as host:
-        assert (await answer(host, prompt, tenant="two"))[1].cached_tokens == 0
-        assert (await answer(host, prompt, tenant="one", cache_salt="salt"))[1].cached_tokens == 0
-        assert (await answer(host, prompt, tenant="one"))[1].cached_tokens == len(prompt) - 1
+        assert (await answer(host, prompt, caller=Caller(tenant="two")))[1].cached_tokens == 0
+        assert (await answer(host, prompt, caller=Caller(tenant="one"), cache_salt="salt"))[1].cached_tokens == 0
+        assert (await answer(host, prompt, caller=Caller(tenant="one")))[1].cached_tokens == len(prompt) - 1
     store.close(WAIT)
 
 

@@ -47,5 +47,5 @@ class Telling(EchoEngine):
     """Says what it was told of a key."""
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
-        os.write(2, f"error: the key is {os.environ.get('BENCHTOP_SERVER_API_KEY')}\n".encode())
+        os.write(2, f"error: the key is {os.environ.get('BENCHTOP_SERVER_API_KEYS')}\n".encode())
         os._exit(5)

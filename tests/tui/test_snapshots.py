@@ -138,7 +138,9 @@ async def on_serve(pilot: Pilot[None]) -> None:
     app = app_of(pilot)
     url = "http://127.0.0.1:8080"
     curl = partial(format_curl, url)
-    server = SimpleNamespace(url=url, ollama_url=None, api_key=None, running=True, stop=_nothing, curl=curl)
+    server = SimpleNamespace(
+        url=url, ollama_url=None, api_key=None, asks_for_key=False, running=True, stop=_nothing, curl=curl
+    )
     app.desk.server = cast("None", server)
     await pilot.press("3")
     await pilot.pause()

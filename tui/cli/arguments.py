@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from core.contract.declared import Declared
 
 SECTIONS: Final = (
-    *("server", "ollama", "queue", "model", "pool", "route", "answers", "cache", "capture", "bench", "log"),
+    *("server", "ollama", "limits", "queue", "model", "pool", "route", "answers", "cache", "capture", "bench", "log"),
 )
 """Those whose settings are options of the workbench, in the order of its help."""
 

@@ -226,7 +226,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         help="of a scenario: times as fast; 0 sends all at once (1)",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
-    add_named(parser, "server.api_key")
+    add_named(parser, "server.api_keys")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

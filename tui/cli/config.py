@@ -36,7 +36,7 @@ class SettingEntry(Struct, frozen=True):
     secret: bool = False
 
     def shown(self, *, secrets: bool) -> object:
-        return HIDDEN if self.secret and self.value is not None and not secrets else self.value
+        return HIDDEN if self.secret and self.value and not secrets else self.value
 
 
 class SettingsSection(Struct, frozen=True):

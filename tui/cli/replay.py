@@ -29,8 +29,8 @@ def run_replay(given: Arguments) -> int:
     settings, ring = open_ring(given)
     url = (given.server or find_url(settings.server)).rstrip("/").removesuffix("/v1")
     # A key of the settings is for the server of the settings; another one is given it only by hand.
-    own = given.server is None or "api_key" in given.flags().get("server", {})
-    replayer = Replayer(url, key=settings.server.api_key if own else None, model=given.model)
+    own = given.server is None or "api_keys" in given.flags().get("server", {})
+    replayer = Replayer(url, key=next(iter(settings.server.api_keys), None) if own else None, model=given.model)
     path = Path(given.what)
     if path.is_file():
         return _replay_scenario(given, replayer, read_scenario(path))

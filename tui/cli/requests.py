@@ -19,6 +19,7 @@ from core.capture.ring import CapturedLine, CaptureRing
 from core.errors import UsageError
 from core.files import write_atomically
 from core.foreign_text import make_printable
+from core.settings.keys import has_keys
 from core.settings.load import load_settings
 from core.settings.schema import Settings, find_folders
 from core.sizes import format_size
@@ -105,7 +106,7 @@ def export_requests(given: Arguments) -> int:
         raise UsageError("No requests are captured, so there is nothing to export.")
     if given.scenario is None:
         host = f"http://{settings.server.host}:{settings.server.port}"
-        key = KEY_VARIABLE if settings.server.api_key else None
+        key = KEY_VARIABLE if has_keys(settings.server) else None
         for exchange in exchanges:
             write_text(format_captured_curl(exchange, host, key_variable=key))
         return 0

@@ -27,6 +27,7 @@ from msgspec import Struct
 from api.transport.listening import ServerSockets, open_server_sockets, read_port
 from core.foreign_text import make_printable
 from core.hosts import is_loopback
+from core.settings.keys import has_keys
 from core.supervision import VARIABLE, Handover, Note, Past, read_note
 from tui.cli.output import pass_on, write_error
 
@@ -115,8 +116,8 @@ def supervise_server(words: Sequence[str], settings: Settings) -> int:
     Raises ServerError when the port cannot be had.
     """
     sockets = open_server_sockets(settings.server.host, settings.server.port, settings.ollama.port)
-    given = settings.server.api_key or None
-    key = secrets.token_urlsafe(24) if given is None and not is_loopback(settings.server.host) else None
+    needed = not has_keys(settings.server) and not is_loopback(settings.server.host)
+    key = secrets.token_urlsafe(24) if needed else None
     handle, name = tempfile.mkstemp(prefix="benchtop-", suffix=".journal")
     os.close(handle)
     try:

@@ -12,6 +12,7 @@ from api.http.answer import DONE, HEADERS, PING
 from api.http.errors import UNEXPECTED
 from api.http.leaving import run_while_connected
 from api.http.live import LiveStreams
+from api.http.rates import Allowance
 from api.openai.responses.writer import ResponseWriter
 from core.errors import BenchtopError, Busy, Cancelled, RequestError
 from core.events import Failed
@@ -79,8 +80,14 @@ class BackgroundRun:
     """One response on its way."""
 
     def __init__(
-        self, writer: ResponseWriter, begin: Callable[[], Coroutine[object, object, Stream]], live: LiveStreams
+        self,
+        writer: ResponseWriter,
+        begin: Callable[[], Coroutine[object, object, Stream]],
+        live: LiveStreams,
+        allowance: Allowance,
     ) -> None:
+        """`allowance`: of whom the response is for; as long as it is on its way it is one of the requests at once."""
+        self._allowance = allowance
         self.writer = writer
         self.events = EventLog()
         self._begin = begin
@@ -107,7 +114,8 @@ class BackgroundRun:
     async def answer(self) -> None:
         """Raises nothing: whatever goes wrong is told by the response."""
         try:
-            await self._answer()
+            with self._allowance.occupy():
+                await self._answer()
         except BenchtopError as error:
             self._fail(error)
         except asyncio.CancelledError:
@@ -147,12 +155,17 @@ class BackgroundRuns:
         """By the ids of their responses, the oldest first."""
         self._running: dict[str, asyncio.Task[None]] = {}
 
-    def start(self, writer: ResponseWriter, begin: Callable[[], Coroutine[object, object, Stream]]) -> BackgroundRun:
+    def start(
+        self,
+        writer: ResponseWriter,
+        begin: Callable[[], Coroutine[object, object, Stream]],
+        allowance: Allowance,
+    ) -> BackgroundRun:
         """Raises Busy."""
         if len(self._running) >= MOST_RUNS:
             raise Busy("answering in the background", len(self._running), 5)
         key = writer.resource.id
-        run = self._runs[key] = BackgroundRun(writer, begin, self._live)
+        run = self._runs[key] = BackgroundRun(writer, begin, self._live, allowance)
         task = self._running[key] = asyncio.create_task(run.answer(), name="background-response")
         task.add_done_callback(lambda _: self._end(key))
         return run

@@ -16,10 +16,12 @@ from msgspec import Struct
 
 from api.http.answer import PING_SECONDS, HttpAnswer
 from api.http.bodies import read_body
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract, reply_with
 from api.http.errors import PreviousResponseNotFound, ResponseNotFound
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
+from api.http.rates import find_allowance
 from api.http.replies import Headers, JsonReply
 from api.http.routed import build_route_headers
 from api.http.settle import LONG_BODY_BYTES
@@ -138,7 +140,7 @@ def _build_kept_routes(service: ResponseService, ping: float) -> Iterator[HTTPRo
         stream: FromQuery[bool] = False,
         starting_after: FromQuery[int] = -1,
     ) -> ASGIApp:
-        kept = service.store.find((_find_client(request).tenant,), response_id)
+        kept = service.store.find((_find_client(request).caller.tenant,), response_id)
         run = service.runs.find(response_id)
         if not stream:
             return JsonReply(ENCODER.encode(kept.resource if run is None else run.writer.snapshot()))
@@ -153,7 +155,7 @@ def _build_kept_routes(service: ResponseService, ping: float) -> Iterator[HTTPRo
         opt=declare_contract(reply_with(DeletedResponse, "It was deleted, and cancelled if it ran"), outcomes=KEPT),
     )
     async def delete_response(request: Connection, response_id: FromPath[str]) -> DeletedResponse:
-        service.store.delete(_find_client(request).tenant, response_id)
+        service.store.delete(_find_client(request).caller.tenant, response_id)
         return DeletedResponse(response_id)
 
     @post(
@@ -165,7 +167,7 @@ def _build_kept_routes(service: ResponseService, ping: float) -> Iterator[HTTPRo
         ),
     )
     async def cancel_response(request: Connection, response_id: FromPath[str]) -> ResponseResource:
-        kept = service.store.find((_find_client(request).tenant,), response_id)
+        kept = service.store.find((_find_client(request).caller.tenant,), response_id)
         if not kept.resource.background:
             raise RequestError(NOT_CANCELLABLE, "response_id")
         run = service.runs.find(response_id)
@@ -189,7 +191,7 @@ def _build_kept_routes(service: ResponseService, ping: float) -> Iterator[HTTPRo
         limit: FromQuery[int] = 20,
         order: FromQuery[str] = "desc",
     ) -> ItemList:
-        kept = service.store.find((_find_client(request).tenant,), response_id)
+        kept = service.store.find((_find_client(request).caller.tenant,), response_id)
         return _take_page(kept.list_input(), after, limit, order)
 
     yield from (retrieve_response, delete_response, cancel_response, list_input_items)
@@ -204,7 +206,9 @@ async def _read(request: Connection, service: ResponseService, max_body: int) ->
 
 def _find_client(request: Connection) -> ResponseClient:
     state = request.scope["state"]
-    return ResponseClient(str(state["tenant"]), str(state["request_id"]), partial(setitem, state, "request_id"))
+    return ResponseClient(
+        find_caller(state), str(state["request_id"]), partial(setitem, state, "request_id"), find_allowance(state)
+    )
 
 
 def _build_headers(prepared: Prepared) -> Headers:

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from api.http.live import LiveStreams
+from api.http.rates import Allowance
 from api.http.settle import JsonBody
 from api.openai.reasoning_fields import is_reasoning_hidden
 from api.openai.responses.background import BackgroundRun, BackgroundRuns
@@ -32,7 +33,7 @@ from api.openai.responses.translation import (
 from api.openai.responses.wire import InputItem, ReferenceItem, ResponseRequest, SocketRequest
 from api.openai.responses.writer import ResponseWriter, WantedDetails
 from core.errors import RequestError
-from core.requests import Calling, Generation
+from core.requests import Caller, Calling, Generation
 from core.serving.ready import Traits
 from core.serving.stream import Stream
 from core.snapshots import ModelKind
@@ -51,16 +52,18 @@ Begin = Callable[[], Coroutine[object, object, Stream]]
 class ResponseClient(Struct, frozen=True):
     """Whose request it is."""
 
-    tenant: str
+    caller: Caller
     request_id: str
     called: Callable[[str], None] = lambda _: None
     """Told which id the request goes by."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """What it may still ask."""
     connection: str = ""
     """The owner of what only this connection may go on from; empty where there is no such thing."""
 
     @property
     def owners(self) -> tuple[str, ...]:
-        return (self.connection, self.tenant) if self.connection else (self.tenant,)
+        return (self.connection, self.caller.tenant) if self.connection else (self.caller.tenant,)
 
 
 class SocketRead(Struct, frozen=True):
@@ -131,14 +134,14 @@ class ResponseService:
             translate_response,
             read,
             conversation,
-            tenant=client.tenant,
+            caller=client.caller,
             request_id=client.request_id,
             before=len(before),
         )
         long = len(conversation) > MANY_ITEMS
         generation = await self.workbench.lanes.long_reading.run(translate) if long else translate()
         if not generation.model:
-            chosen = self.workbench.requests.choose_model(ModelKind.CHAT)
+            chosen = self.workbench.requests.choose_model(ModelKind.CHAT, client.caller)
             generation = replace(generation, model=chosen)
         draft = build_draft(read, generation.model)
         generation = self.workbench.requests.route(generation)
@@ -170,11 +173,11 @@ class ResponseService:
 
     def start_background(self, prepared: Prepared, client: ResponseClient) -> BackgroundRun:
         """Raises Busy."""
-        run = self.runs.start(prepared.writer, prepared.begin)
+        run = self.runs.start(prepared.writer, prepared.begin, client.allowance)
         kept = prepared.kept
         kept.resource = prepared.writer.resource
         kept.leaves = partial(self.runs.forget, kept.resource.id)
-        self.store.keep(client.tenant, kept)
+        self.store.keep(client.caller.tenant, kept)
         return run
 
     def _resolve(self, read: ReadRequest, client: ResponseClient) -> Iterator[InputItem]:
@@ -188,9 +191,9 @@ class ResponseService:
         """What has ended. A failed response that nobody asked to be kept in the background is of no use."""
         kept.resource = resource
         if resource.background:
-            self.store.update(client.tenant, kept)
+            self.store.update(client.caller.tenant, kept)
         elif resource.status in ("completed", "incomplete"):
             if resource.store:
-                self.store.keep(client.tenant, kept)
+                self.store.keep(client.caller.tenant, kept)
             elif client.connection:
                 self.store.keep(client.connection, kept)

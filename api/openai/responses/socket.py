@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from api.http.callers import find_caller
 from api.http.errors import Detail, translate_error
 from api.http.live import LiveStreams
+from api.http.rates import find_allowance
 from api.http.settle import LONG_BODY_BYTES
 from api.http.sockets import KEY, SocketWork
 from api.openai.responses.frames import MESSAGES, Framing, frame_lane
@@ -66,8 +68,13 @@ class ResponseSockets:
         accept: Any = {"type": "websocket.accept", "subprotocol": None, "headers": []}
         await send(accept)
         state = scope["state"]
-        tenant = str(state["tenant"])
-        client = ResponseClient(tenant, str(state["request_id"]), connection=f"{tenant}/{secrets.token_hex(8)}")
+        caller = find_caller(state)
+        client = ResponseClient(
+            caller,
+            str(state["request_id"]),
+            allowance=find_allowance(state),
+            connection=f"{caller.tenant}/{secrets.token_hex(8)}",
+        )
         session = ResponseSession(self._service, self._live, client, state[KEY], send)
         try:
             await session.serve(receive)
@@ -143,7 +150,8 @@ class ResponseSession:
             await asyncio.wait({before})
         with self._work.run():
             try:
-                with suppress(ClientLeft):
+                # Each message is a request of its own, as far as its key's limits go.
+                with suppress(ClientLeft), self._client.allowance.admit():
                     await self._stream(asked, MESSAGES if lane is None else frame_lane(lane))
             except Exception as error:  # noqa: BLE001 - nobody waits for this task, so it tells itself what has failed
                 await self._tell(error, lane)

@@ -32,6 +32,7 @@ from api.openai.tools import can_tell_tools
 from core.errors import RequestError
 from core.names import clean_name
 from core.requests import (
+    Caller,
     Constraint,
     Conversation,
     Generation,
@@ -87,7 +88,7 @@ def _list_dropped(body: ResponseRequest) -> Iterator[str]:
 
 
 def translate_response(
-    read: ReadRequest, items: Sequence[InputItem], *, before: int = 0, tenant: str = "", request_id: str = ""
+    read: ReadRequest, items: Sequence[InputItem], *, before: int = 0, caller: Caller = Caller(), request_id: str = ""
 ) -> Generation:
     """The canonical request for an answer to `items`, of which those of earlier responses come first, `before` of them.
 
@@ -111,7 +112,7 @@ def translate_response(
         cache=body.cache_prompt is not False,
         cache_salt=body.cache_salt or None,
         reproducible=bool(body.reproducible),
-        tenant=tenant,
+        caller=caller,
         priority=read_priority(body),
         request_id=request_id,
     )

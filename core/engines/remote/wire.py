@@ -211,8 +211,8 @@ def _logprobs(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
 
 def _caching(request: ResolvedGeneration, kind: Kind) -> Iterator[tuple[str, object]]:
     if kind is Kind.VLLM:
-        if request.tenant or request.cache_salt:
+        if request.caller.tenant or request.cache_salt:
             # vLLM's own way of dividing its prefix cache: all our tenants come to it under one key.
-            yield "cache_salt", " ".join(filter(None, (request.tenant, request.cache_salt)))
+            yield "cache_salt", " ".join(filter(None, (request.caller.tenant, request.cache_salt)))
     elif not request.cache:
         yield "cache_prompt", False

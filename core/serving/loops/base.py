@@ -154,7 +154,7 @@ class ModelLoop(ABC, Generic[AnyJob]):
         reuse = row.reuse
         log.info(
             "request ended",
-            request=row.id,
+            request_id=row.id,
             model=self._name,
             prompt=row.prompt_tokens,
             reused=reuse.tokens,

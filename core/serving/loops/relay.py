@@ -158,7 +158,7 @@ class RelayLoop(ModelLoop[Relayed]):
         self._model.shutdown()
         for job in tuple(self._running):
             # Its generator does not end, but its client must not wait for that.
-            log.warning("a request does not end", model=self._name, request=job.request_id)
+            log.warning("a request does not end", model=self._name, request_id=job.request_id)
             self._fail(job, error, _Outbox(job.stream))
 
     # On the workers' threads.
@@ -195,7 +195,7 @@ class RelayLoop(ModelLoop[Relayed]):
         except BaseException as error:
             # The edge of the thread: a model may fail in any way, and only this request must suffer. What libraries in
             # Rust raise where they panic is no Exception.
-            log.exception("relayed request failed", model=self._name, request=job.request_id)
+            log.exception("relayed request failed", model=self._name, request_id=job.request_id)
             self._fail(job, EngineFailed(f"The model {self._name} failed: {error!r}."), outbox)
 
     def _events(self, job: Relayed) -> Iterator[Event]:
@@ -236,7 +236,7 @@ class RelayLoop(ModelLoop[Relayed]):
         if self._stopping.is_set():
             return self._unloading()
         if not isinstance(error, RequestError):
-            log.warning("relayed request failed", model=self._name, request=job.request_id, why=str(error))
+            log.warning("relayed request failed", model=self._name, request_id=job.request_id, why=str(error))
         return error
 
     def _retire(self, job: Relayed, *, cancelled: bool) -> None:

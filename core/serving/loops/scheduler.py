@@ -404,7 +404,7 @@ class ServingLoop(ModelLoop[RequestJob]):
             return
         except BaseException as error:
             # The edge of one request: what was drawn for the others must reach them.
-            log.exception("an answer failed", model=self._name, request=choice.job.request_id)
+            log.exception("an answer failed", model=self._name, request_id=choice.job.request_id)
             self._abandon([choice], explain_step_failure(error))
             return
         # All drawn tokens but the last are in the KV cache; of those that were not taken it is unknown.
@@ -416,7 +416,7 @@ class ServingLoop(ModelLoop[RequestJob]):
             self._outbox.add(choice.job.stream, events)
         if choice.looped:
             self._queue.count_loop()
-            log.info("an answer went round in a circle", model=self._name, request=choice.job.request_id)
+            log.info("an answer went round in a circle", model=self._name, request_id=choice.job.request_id)
         if choice.ended:
             self._retire(choice, keep=True)
             choice.job.open_choices -= 1

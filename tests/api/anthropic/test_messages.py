@@ -167,7 +167,7 @@ async def test_a_list_of_models_has_pages(echo: Served) -> None:
 
 
 async def test_the_guards_refuse_in_this_form_too(tmp_path: Path) -> None:
-    settings = settings_of(ServerSettings(port=0, api_key="k", max_body=2048))
+    settings = settings_of(ServerSettings(port=0, api_keys=("k",), max_body=2048))
     async with serving(tmp_path, settings) as served:
         denied = await post_message(served)
         assert (denied.status_code, denied.json()["error"]["type"]) == (401, "authentication_error")

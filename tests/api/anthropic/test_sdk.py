@@ -102,7 +102,7 @@ async def test_errors_are_of_the_classes_that_programs_catch(client: Client, tmp
         await client.messages.create(model="echo", max_tokens=1, messages=user("x" * 9000))
     with pytest.raises(anthropic.NotFoundError):
         await client.models.retrieve("nothing")
-    settings = settings_of(ServerSettings(port=0, api_key="k"))
+    settings = settings_of(ServerSettings(port=0, api_keys=("k",)))
     async with serving(tmp_path_factory.mktemp("keyed"), settings) as served:
         async with client_of(served, "wrong") as wrong:
             with pytest.raises(anthropic.AuthenticationError):

@@ -23,7 +23,7 @@ KEY = "a-key-of-this-test"
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def kept(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    settings = Settings(server=ServerSettings(port=0, api_key=KEY), capture=CaptureSettings(requests=1000, size=1))
+    settings = Settings(server=ServerSettings(port=0, api_keys=(KEY,)), capture=CaptureSettings(requests=1000, size=1))
     async with serving(tmp_path_factory.mktemp("kept"), settings) as served:
         served.http.headers["authorization"] = f"Bearer {KEY}"
         yield served

@@ -29,7 +29,7 @@ STRANGE += [
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    settings = settings_of(ServerSettings(port=0, api_key="k", cors_origins=("localhost",)))
+    settings = settings_of(ServerSettings(port=0, api_keys=("k",), cors_origins=("localhost",)))
     async with serving(tmp_path_factory.mktemp("local"), settings) as served:
         yield served
 

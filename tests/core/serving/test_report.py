@@ -9,7 +9,7 @@ import pytest
 from core.engines.registry import ENGINES, Engines
 from core.errors import BenchtopError, Cancelled, ContextExceeded, ModelNotFound, QueueTimeout
 from core.events import FinishReason
-from core.requests import Embedding, RawText, Sampling
+from core.requests import Caller, Embedding, RawText, Sampling
 from core.serving.report import RequestReport
 from core.settings.model import ModelSettings
 from core.settings.schema import BenchSettings, ProbeSettings, QueueSettings, Settings
@@ -17,6 +17,7 @@ from core.snapshots import ModelKind
 from core.workbench import Workbench
 from tests.fakes.support import asks, folders_in
 
+SOMEBODY = Caller("somebody", "digest")
 NAMES = {name: ENGINES[name] for name in ("llamacpp", "echo")}
 
 
@@ -61,10 +62,10 @@ def notes(workbench: Workbench) -> Notes:
 
 
 async def test_an_answered_request_is_told_once_with_its_tokens_and_times(workbench: Workbench, notes: Notes) -> None:
-    request = asks("What is a KV cache?", "guide", max_tokens=4, request_id="one", tenant="somebody", ignore_eos=True)
+    request = asks("What is a KV cache?", "guide", max_tokens=4, request_id="one", caller=SOMEBODY, ignore_eos=True)
     reply = await (await workbench.requests.submit(request)).reply()
     report = notes.only
-    assert (report.request_id, report.model, report.kind, report.tenant) == ("one", "guide", ModelKind.CHAT, "somebody")
+    assert (report.request_id, report.model, report.kind, report.caller) == ("one", "guide", ModelKind.CHAT, SOMEBODY)
     assert report.usage == reply.usage
     assert report.reasons == (FinishReason.LENGTH,)
     assert report.error is None
@@ -141,9 +142,9 @@ async def test_a_task_that_ends_while_its_model_is_loaded_is_told_as_cancelled(
 
 async def test_a_request_of_another_kind_is_told_by_the_kind_that_was_asked(workbench: Workbench, notes: Notes) -> None:
     with pytest.raises(BenchtopError):
-        await workbench.requests.submit(Embedding("guide", (RawText("hello"),), tenant="somebody"))
+        await workbench.requests.submit(Embedding("guide", (RawText("hello"),), caller=SOMEBODY))
     assert notes.only.kind is ModelKind.EMBEDDING
-    assert notes.only.tenant == "somebody"
+    assert notes.only.caller == SOMEBODY
 
 
 async def test_an_observer_that_fails_harms_neither_the_request_nor_another_observer(workbench: Workbench) -> None:

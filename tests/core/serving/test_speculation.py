@@ -22,7 +22,7 @@ from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import EngineFailed
 from core.events import FinishReason, Reply
 from core.guide import WEIGHTS
-from core.requests import Constraint, Generation, RawText, RegexPattern, Sampling
+from core.requests import Caller, Constraint, Generation, RawText, RegexPattern, Sampling
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.snapshots import ModelState
@@ -361,10 +361,10 @@ async def test_real_models_say_greedily_the_same_with_guesses_and_without(
 @pytest.mark.parametrize(
     ("later", "known"),
     [
-        (asks("again", tenant="me", cache_salt="mine"), True),
-        (asks("again", tenant="another", cache_salt="mine"), False),
-        (asks("again", tenant="me", cache_salt="other"), False),
-        (asks("again", tenant="me", cache_salt="mine", cache=False), False),
+        (asks("again", caller=Caller(tenant="me"), cache_salt="mine"), True),
+        (asks("again", caller=Caller(tenant="another"), cache_salt="mine"), False),
+        (asks("again", caller=Caller(tenant="me"), cache_salt="other"), False),
+        (asks("again", caller=Caller(tenant="me"), cache_salt="mine", cache=False), False),
     ],
     ids=["the same", "another key", "another salt", "without cache"],
 )
@@ -373,7 +373,7 @@ async def test_what_a_request_wrote_is_guessed_for_later_ones_of_its_owner(later
     reply = "abcdefghijklmnopqrstuvwxyz0123456789"
     model = EchoModel(LoadOptions(ctx_size=512, slots=1), lambda _: reply)
     async with hosting(model, PromptLookup()) as host:
-        await ask(host, asks("now", tenant="me", cache_salt="mine"))
+        await ask(host, asks("now", caller=Caller(tenant="me"), cache_salt="mine"))
         assert guessed_in(host) == 0
         assert (await ask(host, later)).choices[0].text == reply
         assert (guessed_in(host) > 0) == known

@@ -12,7 +12,7 @@ from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
 from core.engines.echo import EchoModel
 from core.errors import EngineFailed
-from core.requests import RawTokens
+from core.requests import Caller, RawTokens
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.snapshots import Cause, ModelState, Tier
@@ -166,7 +166,7 @@ async def test_mixed_requests_leave_nothing_behind_but_what_is_kept(tmp_path: Pa
         for turn in range(6):
             texts = [f"{WORDS} {number} {turn * number}" for number in range(9)]
             streams = [
-                await host.submit(asks(text, tenant=str(at % 2), request_id=f"{turn}-{at}"))
+                await host.submit(asks(text, caller=Caller(tenant=str(at % 2)), request_id=f"{turn}-{at}"))
                 for at, text in enumerate(texts)
             ]
             for at, stream in enumerate(streams):

@@ -294,7 +294,7 @@ def test_json_in_the_layout_of_the_toml_files_is_read_as_those_are(tmp_path: Pat
     settings = read(
         tmp_path,
         {
-            "server": {"port": 9000, "api_key": None},
+            "server": {"port": 9000, "api_key_file": None},
             "model": {"threads": 2, "ctx_size": None},
             "models": {"q": {"source": "./q.gguf", "slots": None, "sampling": {"top_k": 5}}},
         },

@@ -49,7 +49,7 @@ def test_what_a_child_said_before_it_died_is_told(engine: str, trouble: str) -> 
 
 
 def test_a_child_is_told_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHTOP_SERVER_API_KEY", "the key")
+    monkeypatch.setenv("BENCHTOP_SERVER_API_KEYS", "the key")
     request = TrialRequest(
         "tests.fakes.crashing:Telling", resolve_own("echo"), (LoadOptions(),), (1,), rounds=1, seconds=1
     )

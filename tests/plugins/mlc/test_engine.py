@@ -19,7 +19,17 @@ from core.contract.options import LoadOptions
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, RequestError
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, fold_events
 from core.models.formats.listing import FileListing
-from core.requests import Conversation, Message, RawText, RawTokens, ResolvedGeneration, Role, Sampling, TextPart
+from core.requests import (
+    Caller,
+    Conversation,
+    Message,
+    RawText,
+    RawTokens,
+    ResolvedGeneration,
+    Role,
+    Sampling,
+    TextPart,
+)
 
 DOCUMENTED = Path(__file__).with_name("documented")
 GREEDY = Sampling(temperature=0.0)
@@ -190,9 +200,9 @@ def test_a_cancelled_request_is_aborted(loaded: StreamModel) -> None:
 
 def test_no_tenant_hits_the_prompts_of_another(loaded: StreamModel) -> None:
     resets = []
-    for fields in ({"tenant": "a"}, {"tenant": "a"}, {"tenant": "b"}, {"tenant": "b", "cache": False}, {"tenant": "b"}):
+    for tenant, cache in (("a", True), ("a", True), ("b", True), ("b", False), ("b", True)):
         native(loaded).events.clear()
-        events(loaded, asked(**fields))
+        events(loaded, asked(caller=Caller(tenant=tenant), cache=cache))
         resets.append(native(loaded).events.count("reset"))
     assert resets == [1, 0, 1, 1, 1]
 

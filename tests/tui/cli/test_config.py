@@ -41,7 +41,7 @@ PATIENCE = 60.0
 CONFIG = """
 [server]
 port = 9000
-api_key = "hush"
+api_keys = ["hush"]
 [models.qwen]
 source = "~/qwen.gguf"
 [models.qwen.sampling]
@@ -104,18 +104,18 @@ def test_names_of_models_are_quoted_where_toml_wants_it(loaded: LoadedSettings) 
 def test_secrets_are_hidden_unless_asked_for(loaded: LoadedSettings, capsys: pytest.CaptureFixture[str]) -> None:
     assert "hush" not in text(loaded)
     (line,) = [line for line in text(loaded).splitlines() if "*" in line]
-    assert line.split() == ["#", "api_key", "=", f'"{HIDDEN}"', "#", "config", "file"]
-    assert 'api_key       = "hush"' in text(loaded, secrets=True)
+    assert line.split() == ["#", "api_keys", "=", f'"{HIDDEN}"', "#", "config", "file"]
+    assert 'api_keys       = ["hush"]' in text(loaded, secrets=True)
     show_json(loaded, secrets=False)
     out = capsys.readouterr().out
     assert "hush" not in out
-    assert json.loads(out)["settings"]["server"]["api_key"]["value"] == HIDDEN
+    assert json.loads(out)["settings"]["server"]["api_keys"]["value"] == HIDDEN
     show_json(loaded, secrets=True)
-    assert json.loads(capsys.readouterr().out)["settings"]["server"]["api_key"]["value"] == "hush"
+    assert json.loads(capsys.readouterr().out)["settings"]["server"]["api_keys"]["value"] == ["hush"]
 
 
 def test_what_is_hidden_is_not_taken_for_the_key_when_read_back(loaded: LoadedSettings) -> None:
-    assert "api_key" not in msgspec.toml.decode(text(loaded))["server"]
+    assert "api_keys" not in msgspec.toml.decode(text(loaded))["server"]
 
 
 def test_json_tells_values_and_origins(loaded: LoadedSettings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,7 +265,8 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
         made[key] = st.sampled_from(["12GB", "60%", None])
     if "allowed_hosts" in made:
         made["host"] = st.sampled_from(["127.0.0.1", "::1", "localhost", "*"])
-        made["api_key"] = st.sampled_from(["k", 'it\'s a "key"', None])
+        made["api_keys"] = st.lists(st.sampled_from(["k", 'it\'s a "key"'])).map(tuple)
+        made["api_key_file"] = st.sampled_from(["/keys.toml", "~/keys.toml", None])
         made["allowed_hosts"] = st.lists(st.sampled_from(["llm.example.org", "BOX:1", "[::1]"])).map(tuple)
     if "cors_origins" in made:
         made["cors_origins"] = st.lists(st.sampled_from(["https://a.example", "http://[::1]:1", "null"])).map(tuple)

@@ -12,6 +12,7 @@ from textual.widgets import Button, Static
 
 from api.curl import KEY_VARIABLE
 from core.errors import BenchtopError
+from core.settings.keys import has_keys
 from core.sizes import format_size
 from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, Snapshot
 from tui import format as fmt
@@ -106,12 +107,15 @@ class ServeScreen(WorkbenchScreen):
             curl.update(Content.styled(f"Press s to serve {model} at {where} to any OpenAI client.", "$quiet"))
             return
         key, verb = server.api_key, "hides" if self._revealed else "shows"
+        told = "no API key needed" if key is None else f"API key: v {verb} it"
+        if server.asks_for_key and key is None:
+            told = "API keys: those of the file"
         address.update(
             Content.assemble(
                 (f"{marks.running} {self._busy or 'serving'}", "$gauge-ok"),
                 ("  ", ""),
                 (f"{server.url}/v1", "bold"),
-                ("  no API key needed" if key is None else f"  API key: v {verb} it", "$quiet"),
+                (f"  {told}", "$quiet"),
                 (f"  for Ollama's clients {server.ollama_url}" if server.ollama_url else "", "$quiet"),
             )
         )
@@ -232,7 +236,7 @@ class ServeScreen(WorkbenchScreen):
         server = self.desk.live_server
         settings = self.desk.settings.server
         url = server.url if server is not None else f"http://{settings.host}:{settings.port}"
-        needs_key = server.api_key is not None if server is not None else settings.api_key is not None
+        needs_key = server.asks_for_key if server is not None else has_keys(settings)
         self.app.push_screen(CapturesScreen(self.desk.workbench.captures, url, KEY_VARIABLE if needs_key else None))
 
     def action_reveal_key(self) -> None:

@@ -273,7 +273,7 @@ async def test_other_paths_have_no_websocket(echo: Served) -> None:
 async def test_key_and_origin_are_wanted_as_of_any_request(
     tmp_path: Path, headers: dict[str, str], status: int
 ) -> None:
-    async with serving(tmp_path, Settings(server=ServerSettings(port=0, api_key="right"))) as served:
+    async with serving(tmp_path, Settings(server=ServerSettings(port=0, api_keys=("right",)))) as served:
         try:
             async with opened(served, **headers) as socket:
                 assert (await turn(socket))["status"] == "completed"

@@ -12,7 +12,7 @@ from core.engines.remote.answer import RemoteAnswer
 from core.engines.remote.wire import UNTOLD
 from core.errors import EngineFailed, Overloaded, QueueTimeout, RequestError
 from core.events import Failed, FinishReason, TextDelta, TokenLogprob
-from core.requests import Conversation, RawText, RawTokens, Role, Sampling
+from core.requests import Caller, Conversation, RawText, RawTokens, Role, Sampling
 from core.retry import Patience
 from tests.core.engines.elsewhere import QUIET, ServerExchange, answer_fully, elsewhere, hosting
 from tests.fakes.support import asks, said
@@ -109,7 +109,7 @@ async def test_vllm_is_spoken_to_by_its_own_names() -> None:
 
     async with elsewhere(answer_fully, models) as server, hosting(server.url) as host:
         sampling = Sampling(repeat_penalty=1.1)
-        await (await host.submit(asks("x", sampling=sampling, tenant="t", cache=False))).reply()
+        await (await host.submit(asks("x", sampling=sampling, caller=Caller(tenant="t"), cache=False))).reply()
         with pytest.raises(RequestError, match="vLLM, which serves this model, has no `typical_p`"):
             await (await host.submit(asks("x", sampling=Sampling(typical_p=0.5)))).reply()
     (body,) = server.bodies

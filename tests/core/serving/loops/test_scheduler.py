@@ -22,7 +22,7 @@ from core.errors import (
     RequestError,
 )
 from core.events import FinishReason, Reply, TextDelta
-from core.requests import Priority, RawText, RawTokens, Sampling
+from core.requests import Caller, Priority, RawText, RawTokens, Sampling
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
@@ -151,8 +151,8 @@ async def test_a_prefix_is_shared_at_any_token() -> None:
 
 async def test_tenants_share_no_prefix() -> None:
     async with hosting(model()) as host:
-        await (await host.submit(asks("a secret", tenant="one"))).reply()
-        other = await (await host.submit(asks("a secret", tenant="two"))).reply()
+        await (await host.submit(asks("a secret", caller=Caller(tenant="one")))).reply()
+        other = await (await host.submit(asks("a secret", caller=Caller(tenant="two")))).reply()
     assert other.usage.cached_tokens == 0
 
 

@@ -15,7 +15,7 @@ KEY = "a key that is nobody's business"
 
 async def test_the_api_key_is_shown_only_when_asked_for(echo_app: BenchtopApp) -> None:
     app = echo_app
-    app.settings = app.desk.settings = replace(app.settings, server=ServerSettings(port=0, api_key=KEY))
+    app.settings = app.desk.settings = replace(app.settings, server=ServerSettings(port=0, api_keys=(KEY,)))
     async with app.run_test(size=(80, 24)) as pilot:
 
         def text() -> str:

@@ -79,7 +79,7 @@ class MlcModel:
 
     def _divide(self, request: ResolvedGeneration) -> None:
         """Forget cached prompts where those of another tenant, or of a request that wants none kept, may be hit."""
-        tenant = request.tenant if request.cache else None
+        tenant = request.caller.tenant if request.cache else None
         if tenant is None or tenant != self._tenant:
             self._engine.reset()
         self._tenant = tenant
