@@ -26,8 +26,17 @@ class BatchSize(Struct, frozen=True):
 class Tunable(Protocol):
     """An engine with settings between which only measuring can choose."""
 
-    def variants(self, options: LoadOptions) -> Sequence[LoadOptions]:
-        """What is worth timing, the usual setting first; what `options` fix stays fixed."""
+    def variants(self, artifact: Artifact, options: LoadOptions) -> Sequence[LoadOptions]:
+        """What is worth timing, `options` themselves first; what they fix stays fixed. Of each other one a single
+        setting differs. None takes more memory than a small share of the machine's beyond the first.
+
+        Reads the model's header. Raises ArtifactError.
+        """
+        ...
+
+    def adapt(self, artifact: Artifact, chosen: LoadOptions, asked: LoadOptions) -> LoadOptions:
+        """What measuring `chosen` found best, so that it takes no more memory than that with the context and the slots
+        of now, which may be others than it was measured for. What is `asked` for stays. Raises as `variants` does."""
         ...
 
 

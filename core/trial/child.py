@@ -40,6 +40,13 @@ WARM_UP_TOKENS = 2
 BUSY, IDLE = 0.002, 0.006
 """Seconds the stand-in for the event loop computes and sleeps, over and over."""
 MARK = b"benchtop-trial:"
+DEEP_STEPS = 16
+"""Tokens that are decoded behind a long prompt."""
+DEEP_GRAIN_TOKENS = 64
+LEAST_DEEP_TOKENS = 256
+"""A shorter prompt would tell nothing new."""
+DEEP_SHARE = 0.35
+"""Of the time that is left, what one variant's long prompt may take: there are several, and loading takes its time."""
 
 
 class TrialRequest(Struct, frozen=True):
@@ -64,13 +71,19 @@ class TrialRequest(Struct, frozen=True):
     """Find out what the first variant takes, where the engine is Measurable."""
     copied: int = 0
     """Tokens of a text that are copied with guesses, see `core.trial.copying`; zero for none."""
+    deep: int = 0
+    """Decoding is timed once more behind so many tokens, or as many as there is time for; zero does without. Attention
+    that is fast behind a short prompt may be slow behind a long one."""
+    deepened: int = 0
+    """The same, to the token, as an earlier child had it."""
     rehearsed: bool = True
     """Do with the first variant what serving does besides computing, see `core.trial.rehearsal`."""
 
     @property
     def context(self) -> int:
         usual = self.depth + self.prompt + self.decoded + WARM_UP_TOKENS + 1
-        return max(usual, count_room(self.copied) if self.copied else 0)
+        behind = max(self.deep, self.deepened) + DEEP_STEPS + WARM_UP_TOKENS + 1
+        return max(usual, behind, count_room(self.copied) if self.copied else 0)
 
 
 class VariantLoaded(Struct, frozen=True, tag="loaded"):
@@ -89,6 +102,16 @@ class Sampled(Struct, frozen=True, tag="sampled"):
     decode: float
     first_token: float
     """Seconds from handing over the prompt to its first token."""
+
+
+class Deepened(Struct, frozen=True, tag="deepened"):
+    """How fast a variant decodes behind a long prompt."""
+
+    variant: int
+    depth: int
+    """Tokens of the prompt; the same for all variants that are compared."""
+    decode: float
+    """Tokens a second."""
 
 
 class Settled(Struct, frozen=True, tag="settled"):
@@ -124,7 +147,7 @@ class Copied(Struct, frozen=True, tag="copied"):
     copy_rate: CopyRate
 
 
-Line = VariantLoaded | Sampled | Copied | Settled | VariantTried | VariantRefused
+Line = VariantLoaded | Sampled | Deepened | Copied | Settled | VariantTried | VariantRefused
 Tell = Callable[[Line], None]
 
 
@@ -147,12 +170,14 @@ def main() -> None:
         if variant and time.monotonic() > end:
             return
         try:
-            _try(engine, request, variant, options, end, tell)
+            depth = _try(engine, request, variant, options, end, tell)
+            request = replace(request, deep=0, deepened=depth)
         except BenchtopError as error:
             tell(VariantRefused(variant, str(error)))
 
 
-def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> None:
+def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> int:
+    """Returns how long the prompt was behind which it was timed; zero where it was not, or came to no end."""
     weighed = request.weighed and variant == 0 and isinstance(engine, Measurable)
     context = max(request.context, options.step_tokens + WARM_UP_TOKENS) if weighed else request.context
     if isinstance(engine, Measurable):
@@ -164,13 +189,19 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
     tell(VariantLoaded(variant, time.monotonic() - began))
     if request.rehearsed and variant == 0:
         rehearse_model(model)
-    prefill = 0.0
+    prefill, fastest = 0.0, (0.0, 0)
     with _run_bystander():
         for number, (threads, prefill, decode, first_token) in enumerate(_rounds(model, request)):
             tell(Sampled(variant, threads, prefill, decode, first_token))
+            fastest = max(fastest, (decode, threads))
             complete = number + 1 >= len(request.threads)
             if time.monotonic() > end and (variant or complete):
                 break
+        depth = _choose_depth(request, prefill, end - time.monotonic())
+        if depth and isinstance(model, TokenModel):
+            if isinstance(model, Threaded) and request.threads:
+                model.set_threads(fastest[1], fastest[1])
+            tell(Deepened(variant, depth, _time_behind(model, depth)))
     copied = request.copied if time.monotonic() < end else 0
     if copied and isinstance(model, TokenModel) and (copy_rate := measure_copying(model, copied)) is not None:
         tell(Copied(variant, copy_rate))
@@ -178,6 +209,7 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
         tell(Settled(variant, context, measure_resident() - before))
     tell(VariantTried(variant, measure_resident()))
     model.shutdown()
+    return depth
 
 
 def _rounds(model: Model, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
@@ -222,6 +254,33 @@ def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, floa
     decoded = time.perf_counter() - began
     model.close(sequence)
     return request.prompt / max(first, 1e-9), request.decoded / max(decoded, 1e-9), first
+
+
+def _choose_depth(request: TrialRequest, prefill: float, left: float) -> int:
+    """Tokens of the long prompt; zero for none. `prefill`: tokens a second of a short one, of which long ones reach
+    less; `left`: seconds."""
+    if request.deepened:
+        return request.deepened if left > 0 else 0
+    fits = int(prefill * left * DEEP_SHARE)
+    depth = min(request.deep, fits - fits % DEEP_GRAIN_TOKENS)
+    return depth if depth >= LEAST_DEEP_TOKENS else 0
+
+
+def _time_behind(model: TokenModel, depth: int) -> float:
+    """Tokens a second behind a prompt of so many tokens; of two runs of them the faster one's, since a disturbance can
+    only slow one down."""
+    sequence = model.open(Sampling(temperature=0.0))
+    token = _feed(model, sequence, [index % model.tokenizer.size for index in range(1, depth + 1)])
+    for _ in range(WARM_UP_TOKENS):
+        token = _step(model, sequence, [token])
+    rates = []
+    for _ in range(2):
+        began = time.perf_counter()
+        for _ in range(DEEP_STEPS // 2):
+            token = _step(model, sequence, [token])
+        rates.append(DEEP_STEPS // 2 / max(time.perf_counter() - began, 1e-9))
+    model.close(sequence)
+    return max(rates)
 
 
 def _fill_batch(model: Model, most: float) -> bool:

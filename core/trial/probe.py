@@ -30,7 +30,7 @@ from core.hardware import describe_machine
 from core.kept import keep_value, load_kept
 from core.models.formats.detect import find_newest_write, mark_artifact
 from core.telemetry.log import get_logger
-from core.trial.child import Line, Sampled, Settled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
+from core.trial.child import Deepened, Line, Sampled, Settled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
 from core.trial.cpu_load import BUSY_SHARE, Times, measure_other_load, read_times
 from core.trial.parent import TrialOutcome, run_trial
 from core.trial.tuning import (
@@ -45,10 +45,12 @@ from core.trial.tuning import (
 )
 
 ROUNDS = 3
-REHEARSAL_VERSION = 1
+REHEARSAL_VERSION = 2
 """Goes up when trial runs learn to try more: the verdict of one that tried less says less."""
 ENDING_SECONDS = 0.25
 """Seconds in which a child is ended whose time is up."""
+MOST_DEEP_TOKENS = 1024
+"""Of the long prompt behind which settings are compared."""
 WORTH_IT_FACTOR = 1.05
 """More threads, or another setting than the first, must be faster by this factor."""
 USUAL = "its usual settings"
@@ -72,6 +74,8 @@ class Rate(Struct, frozen=True):
     """(largest - smallest) / median of the decode rates."""
     memory: int = 0
     """Resident bytes of the child."""
+    behind: float = 0.0
+    """What `decode` is behind a prompt of the verdict's `depth`; zero where that was not measured."""
 
 
 class Failure(Struct, frozen=True):
@@ -96,6 +100,8 @@ class ProbeVerdict(Struct, frozen=True):
     failures: tuple[Failure, ...] = ()
     sizes: tuple[SizeRate, ...] = ()
     """Of long prompts with `options`; none where there was no choice, or no time."""
+    depth: int = 0
+    """Tokens of the long prompt behind which settings were compared; zero where there was no time for one."""
     others: float = 0.0
     """Share of all processors that other programs took meanwhile, from 0 to 1."""
 
@@ -291,20 +297,20 @@ class _Trial:
         self._rates: list[Rate] = []
         self._failures: list[Failure] = []
         self._refused = False
+        self._tried: set[LoadOptions] = set()
+        self._depth = 0
+        """Tokens of the long prompt that settings are timed behind, once that is known."""
 
     def verdict(self, version: str) -> ProbeVerdict:
-        pending = list(self._engine.variants(self._asked)) if isinstance(self._engine, Tunable) else [self._asked]
+        pending = self._list_variants(self._asked)
         while pending:
-            reached, trouble = self._run(pending)
-            if trouble is None:
-                break
-            crashed = pending[min(reached, len(pending) - 1)]
-            log.warning("engine failed a trial run", engine=self._engine.name, model=self._artifact.name, how=trouble)
-            self._failures.append(Failure(crashed, trouble))
-            pending = pending[reached + 1 :]
-            if not pending and not self._rates and isinstance(self._engine, Native):
-                safer = self._engine.safer(crashed)
-                pending = [safer] if safer is not None else []
+            self._survive(pending)
+            best = self._fastest()
+            # What is faster with another setting may be faster still with a third: settings are tried one at a time.
+            late = self._left < 0 or best is None or not isinstance(self._engine, Tunable)
+            pending = (
+                [] if late or best is None else [each for each in self._list_variants(best) if each not in self._tried]
+            )
         options = self._fastest()
         if options is None:
             raise EngineFailed(
@@ -313,14 +319,53 @@ class _Trial:
             )
         name, model = self._engine.name, self._artifact.name
         rates, failures = tuple(self._rates), tuple(self._failures)
-        verdict = ProbeVerdict(name, version, model, describe_machine().fingerprint, options, rates, failures)
+        machine = describe_machine().fingerprint
+        verdict = ProbeVerdict(name, version, model, machine, options, rates, failures, depth=self._depth)
         plan = self._planned(verdict)
         return verdict if plan is None else self._tuned(verdict, plan)
+
+    def _list_variants(self, options: LoadOptions) -> list[LoadOptions]:
+        if not isinstance(self._engine, Tunable):
+            return [options]
+        try:
+            return list(self._engine.variants(self._artifact, options))
+        except ArtifactError:
+            # Loading it says what is wrong.
+            return [options]
+
+    def _survive(self, pending: list[LoadOptions]) -> None:
+        """Try settings, one child after another, as each dies of one of them; then safer ones, until some live."""
+        while pending:
+            reached, trouble = self._run(pending)
+            if trouble is None:
+                self._tried.update(pending)
+                break
+            self._tried.update(pending[:reached])
+            crashed = pending[min(reached, len(pending) - 1)]
+            log.warning("engine failed a trial run", engine=self._engine.name, model=self._artifact.name, how=trouble)
+            self._failures.append(Failure(crashed, trouble))
+            self._tried.add(crashed)
+            pending = pending[reached + 1 :]
+            if not self._rates and isinstance(self._engine, Native) and (safer := self._engine.safer(crashed)):
+                # What else has the setting that is given up comes last: it would most likely crash as well.
+                first = [each for each in self._list_variants(safer) if each not in self._tried]
+                pending = [*first, *(each for each in pending if each not in first)]
 
     def _run(self, variants: list[LoadOptions]) -> tuple[int, str | None]:
         """Run a child over the variants; returns the one it died in, and how, or None where it lived."""
         threads = list_thread_counts(self._asked)
-        request = TrialRequest(self._location, self._artifact, tuple(variants), threads, ROUNDS, self._budget)
+        compared = len(variants) > 1 or bool(self._rates)
+        request = TrialRequest(
+            self._location,
+            self._artifact,
+            tuple(variants),
+            threads,
+            ROUNDS,
+            self._budget if not self._rates else max(0.0, self._left),
+            deep=MOST_DEEP_TOKENS if compared and not self._rates else 0,
+            deepened=self._depth,
+            weighed=not self._rates,
+        )
         limit = None if self._end is None else max(0.0, self._end - time.monotonic())
         outcome = run_trial(request, self._timeout, self._stop, self._hear, limit)
         self._collect(variants, outcome)
@@ -337,6 +382,8 @@ class _Trial:
                 settled = replace(variants[line.variant], ctx_size=line.context, slots=1)
                 self._learn(self._engine.name, self._artifact, settled, line.grown)
         memory = {line.variant: line.memory for line in outcome.lines if isinstance(line, VariantTried)}
+        deepened = {line.variant: line for line in outcome.lines if isinstance(line, Deepened)}
+        self._depth = self._depth or next((line.depth for line in deepened.values()), 0)
         if outcome.late:
             memory = {line.variant: 0 for line in outcome.lines if isinstance(line, Sampled)} | memory
         for variant, resident in memory.items():
@@ -353,6 +400,7 @@ class _Trial:
                     first_token=median(sample.first_token for sample in mine),
                     spread=(max(decode) - min(decode)) / middle if middle else 0.0,
                     memory=resident,
+                    behind=deepened[variant].decode if variant in deepened else 0.0,
                 )
                 self._rates.append(rate)
 
@@ -392,12 +440,15 @@ class _Trial:
         return replace(verdict, failures=(*verdict.failures, Failure(crashed, outcome.trouble)))
 
     def _fastest(self) -> LoadOptions | None:
-        """The first of the settings that survived, unless another is clearly faster; None when none did."""
+        """The first of the settings that survived, unless another is clearly faster; None when none did. Behind a long
+        prompt, where all were timed there."""
         best: tuple[float, LoadOptions] | None = None
+        deep = all(rate.behind for rate in self._rates)
         for options in dict.fromkeys(rate.options for rate in self._rates):
-            rate = max(rate.decode for rate in self._rates if rate.options == options)
-            if best is None or rate > best[0] * WORTH_IT_FACTOR:
-                best = rate, options
+            mine = [rate for rate in self._rates if rate.options == options]
+            speed = max(rate.behind if deep else rate.decode for rate in mine)
+            if best is None or speed > best[0] * WORTH_IT_FACTOR:
+                best = speed, options
         if best is not None:
             return best[1]
         return self._asked if self._refused else None
@@ -416,7 +467,18 @@ def _version(engine: Engine) -> str:
 
 
 def apply_fitting(engine: Engine, artifact: Artifact, verdict: ProbeVerdict, options: LoadOptions) -> LoadOptions:
-    """As `apply_verdict`, without a batch that takes too much memory with this context and these slots."""
+    """As `apply_verdict`, without what takes too much memory with this context and these slots."""
+    if not isinstance(engine, Tunable):
+        return _without_large_batch(engine, artifact, verdict, options)
+    try:
+        return engine.adapt(artifact, _without_large_batch(engine, artifact, verdict, options), options)
+    except ArtifactError:
+        return apply_verdict(verdict, options)
+
+
+def _without_large_batch(
+    engine: Engine, artifact: Artifact, verdict: ProbeVerdict, options: LoadOptions
+) -> LoadOptions:
     chosen = verdict.chosen
     if isinstance(engine, Batched) and chosen.step_tokens > DEFAULT_BATCH_TOKENS:
         try:

@@ -41,7 +41,51 @@ MEMORY_SHORT = ("insufficient memory", "out of memory")
 MEMORY_DIVISOR = 64
 """The part of the machine's memory, 1 / MEMORY_DIVISOR, that a micro-batch found by measuring may take beyond the usual
 one."""
+SCORES_MEMORY_DIVISOR = 24
+"""The same, of what attention without flash attention may take beyond that with it."""
+LEAST_PASS_TOKENS = 128
+"""Smaller passes slow prompts down more than plain attention is worth."""
 log = get_logger(__name__)
+
+
+class _PassMemory:
+    """What forward passes take beside weights and KV cache. Raises ArtifactError where the header cannot be read."""
+
+    def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
+        from core.models.fit.sizing import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, count_cells
+        from core.models.formats.read import read_header
+
+        self._header = read_header(artifact)
+        usual = min(self._header.trained_context or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+        self.context = options.ctx_size or usual
+        self._slots = options.slots or DEFAULT_SLOTS
+        self._cells = count_cells(self.context, self._slots)
+
+    def count_bytes(self, size: int, *, flash: bool) -> int:
+        """With passes of `size` tokens."""
+        from core.models.fit.estimate import compute_bytes
+        from core.models.fit.sizing import count_outputs_for
+
+        outputs = count_outputs_for(self._slots, self._slots)
+        return compute_bytes(self._header, self._cells, size, outputs, flash_attention=flash)
+
+
+def _without_flash(artifact: Artifact, options: LoadOptions) -> LoadOptions | None:
+    """The options without flash attention, and with smaller passes where its scores would take too much memory; None
+    where that is no choice, or takes too much with the smallest passes too."""
+    from core.hardware import describe_machine
+
+    if options.flash_attention is not None or options.reproducible or options.cache_type.of_values.quantized:
+        return None
+    passes = _PassMemory(artifact, options)
+    room = passes.count_bytes(options.pass_tokens, flash=True) + describe_machine().memory // SCORES_MEMORY_DIVISOR
+    size = options.pass_tokens
+    while size >= min(LEAST_PASS_TOKENS, options.pass_tokens):
+        if passes.count_bytes(size, flash=False) <= room:
+            smaller = options.micro_batch if size == options.pass_tokens else size
+            return replace(options, flash_attention=False, micro_batch=smaller)
+        size //= 2
+    return None
 
 
 class _LlamaLog:
@@ -107,14 +151,21 @@ class LlamaCppEngine:
             return replace(options, threads=1, batch_threads=1)
         return None
 
-    def variants(self, options: LoadOptions) -> list[LoadOptions]:
-        """Repacked weights speed up some kernels and slow down others; flash attention likewise."""
+    def variants(self, artifact: Artifact, options: LoadOptions) -> list[LoadOptions]:
+        """Repacked weights speed up some kernels and slow down others. Flash attention saves memory and is faster for
+        prompts, and behind long ones much slower at decoding on some processors."""
         found = [options]
         if options.extra_buffers is None:
             found.append(replace(options, extra_buffers=False))
-        if options.flash_attention is None and not (options.reproducible or options.cache_type.of_values.quantized):
-            found.append(replace(options, flash_attention=False))
+        if (plain := _without_flash(artifact, options)) is not None:
+            found.append(plain)
         return found
+
+    def adapt(self, artifact: Artifact, chosen: LoadOptions, asked: LoadOptions) -> LoadOptions:
+        if chosen.flash_attention is not False or asked.flash_attention is not None:
+            return chosen
+        usual = replace(chosen, flash_attention=None)
+        return _without_flash(artifact, usual) or usual
 
     def sizes(self, artifact: Artifact, options: LoadOptions) -> list[BatchSize]:
         """Micro-batches change what a pass finds in the processor's caches; larger batches pay where there are many
@@ -122,26 +173,12 @@ class LlamaCppEngine:
         if options.reproducible:
             return [BatchSize(options.step_tokens, GRAIN_TOKENS)]
         from core.hardware import describe_machine
-        from core.models.fit.estimate import compute_bytes
-        from core.models.fit.sizing import (
-            DEFAULT_CONTEXT_TOKENS,
-            DEFAULT_SLOTS,
-            count_cells,
-            count_outputs_for,
-            list_batch_sizes,
-        )
-        from core.models.formats.read import read_header
+        from core.models.fit.sizing import list_batch_sizes
 
-        header = read_header(artifact)
-        context = options.ctx_size or min(header.trained_context or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
-        slots = options.slots or DEFAULT_SLOTS
-        cells, flash = count_cells(context, slots), options.flash_attention is not False
-
-        def taken(size: int) -> int:
-            return compute_bytes(header, cells, size, count_outputs_for(slots, slots), flash_attention=flash)
-
-        room = taken(options.pass_tokens) + describe_machine().memory // MEMORY_DIVISOR
-        return list_batch_sizes(options, context, lambda size: taken(size) <= room)
+        passes = _PassMemory(artifact, options)
+        flash = options.flash_attention is not False
+        room = passes.count_bytes(options.pass_tokens, flash=flash) + describe_machine().memory // MEMORY_DIVISOR
+        return list_batch_sizes(options, passes.context, lambda size: passes.count_bytes(size, flash=flash) <= room)
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> TokenModel:
         import llama_cpp as native

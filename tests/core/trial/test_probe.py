@@ -17,10 +17,10 @@ from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.errors import Cancelled, EngineFailed, LoadFailed
+from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 from core.guide import WEIGHTS
 from core.hardware import describe_machine
-from core.trial.child import Line, Sampled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
+from core.trial.child import Deepened, Line, Sampled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
 from core.trial.choose_engine import CandidateRow, Selection
 from core.trial.cpu_load import Times
 from core.trial.parent import run_trial
@@ -209,9 +209,12 @@ class Choosy(Troubled):
 
     name = "choosy"
 
-    def variants(self, options: LoadOptions) -> list[LoadOptions]:
+    def variants(self, artifact: Artifact, options: LoadOptions) -> list[LoadOptions]:
         usual = replace(options, extra_buffers=False)
         return [usual, replace(usual, flash_attention=True), replace(usual, flash_attention=False)]
+
+    def adapt(self, artifact: Artifact, chosen: LoadOptions, asked: LoadOptions) -> LoadOptions:
+        return chosen
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         if options.flash_attention:
@@ -231,8 +234,70 @@ def test_of_the_variants_that_survive_the_clearly_fastest_is_taken(prober: Probe
     verdict = prober.probe(Choosy(), location, GUIDE, LoadOptions(), threading.Event(), tell=told.append)
     assert verdict.options.flash_attention is False
     assert [failure.how for failure in verdict.failures] == ["ended with exit code 9"]
-    assert {type(line) for line in told} == {VariantLoaded, Sampled, VariantTried}
+    assert {type(line) for line in told} == {VariantLoaded, Sampled, Deepened, VariantTried}
     assert len({rate.options for rate in verdict.rates}) == 2
+
+
+class Tiring(EchoModel):
+    """Decodes slowly behind a prompt that came in a large step."""
+
+    def __init__(self, options: LoadOptions) -> None:
+        super().__init__(options)
+        self._tired = False
+
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        tokens = max(len(each.tokens) for each in work)
+        self._tired = tokens > 100 or (self._tired and tokens == 1)
+        time.sleep(0.004 if self._tired else 0.0)
+        return super().step(work)
+
+
+class Shallow(Troubled):
+    """Its usual setting is the faster one behind short prompts, and the slower one behind long ones. With the other
+    one, a third is faster still."""
+
+    name = "shallow"
+
+    def variants(self, artifact: Artifact, options: LoadOptions) -> list[LoadOptions]:
+        plain = replace(options, flash_attention=False)
+        return [options, plain] if options.flash_attention is None else [options, replace(options, micro_batch=64)]
+
+    def adapt(self, artifact: Artifact, chosen: LoadOptions, asked: LoadOptions) -> LoadOptions:
+        return chosen
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
+        if options.flash_attention is None:
+            return Tiring(options)
+        return EchoModel(options) if options.micro_batch else SlowEcho(options)
+
+
+class Declining(Choosy):
+    """Its second setting is refused in good order."""
+
+    name = "declining"
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
+        if options.flash_attention:
+            raise ArtifactError(artifact.name, "Not with this.")
+        return EchoModel(options)
+
+
+def test_what_is_fast_behind_short_prompts_alone_is_not_taken_and_settings_are_tried_one_upon_another(
+    prober: Prober,
+) -> None:
+    verdict = prober.probe(Shallow(), f"{__name__}:Shallow", GUIDE, LoadOptions(), threading.Event(), budget=20.0)
+    assert verdict.depth >= 256
+    assert (verdict.options.flash_attention, verdict.options.micro_batch) == (False, 64)
+    assert [rate.options.micro_batch for rate in verdict.rates if rate.threads == 1] == [None, None, 64]
+    assert all(rate.behind for rate in verdict.rates)
+
+
+def test_a_refused_setting_is_tried_once(prober: Prober) -> None:
+    told: list[Line] = []
+    location = f"{__name__}:Declining"
+    verdict = prober.probe(Declining(), location, GUIDE, LoadOptions(), threading.Event(), tell=told.append)
+    assert sum(isinstance(line, VariantRefused) for line in told) == 1
+    assert len(verdict.rates) == 2
 
 
 def test_a_fresh_trial_replaces_the_kept_verdict(prober: Prober) -> None:

@@ -138,6 +138,26 @@ def test_what_conflicts_is_refused_before_the_weights_are_read() -> None:
 
 
 def test_measuring_tries_no_setting_that_quantized_values_exclude() -> None:
-    variants = LlamaCppEngine().variants(LoadOptions(kv_type=KvType.Q8_0))
+    variants = LlamaCppEngine().variants(GUIDE, LoadOptions(kv_type=KvType.Q8_0))
     assert variants
     assert all(each.flash_attention is not False for each in variants)
+
+
+def test_plain_attention_takes_smaller_passes_in_large_contexts_and_gives_way_in_larger_ones() -> None:
+    engine = LlamaCppEngine()
+    measured = LoadOptions(flash_attention=False)
+    found: list[tuple[bool | None, int | None]] = []
+    for context in (4096, *(10**power for power in range(5, 9))):
+        asked = LoadOptions(ctx_size=context, slots=1)
+        adapted = engine.adapt(GUIDE, replace(measured, ctx_size=context, slots=1), asked)
+        assert adapted in (*engine.variants(GUIDE, asked), asked)
+        found.append((adapted.flash_attention, adapted.micro_batch))
+    assert found[0] == (False, None)
+    assert found[-1] == (None, None)
+    sizes = [512 if size is None else size for flash, size in found if flash is False]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_plain_attention_that_was_asked_for_is_not_taken_away() -> None:
+    asked = LoadOptions(flash_attention=False, ctx_size=10**8)
+    assert LlamaCppEngine().adapt(GUIDE, asked, asked) == asked
