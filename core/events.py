@@ -92,6 +92,17 @@ class Prefilled(Struct, frozen=True, tag="prefilled"):
     """Since the request left the queue."""
 
 
+class PromptScored(Struct, frozen=True, tag="prompt_scored"):
+    """How likely the prompt's own tokens are; told of the first choice alone, before its text, for requests that ask
+    for it."""
+
+    index: int
+    first: str
+    """The text of the prompt's first token, which follows nothing and so has no probability."""
+    logprobs: tuple[TokenLogprob, ...]
+    """Of each token behind it."""
+
+
 class TextDelta(Struct, frozen=True, tag="text"):
     """More text of a choice. `text` may be empty when only log-probabilities are due."""
 
@@ -212,7 +223,7 @@ class Embedded(Struct, frozen=True, tag="embedded"):
 
 
 CallEvent = CallBegun | CallArguments | CallEnded
-Event = Prefilled | TextDelta | ReasoningDelta | CallEvent | Heard | Embedded | Finished | Failed
+Event = Prefilled | PromptScored | TextDelta | ReasoningDelta | CallEvent | Heard | Embedded | Finished | Failed
 
 
 class ReplyChoice(Struct, frozen=True):

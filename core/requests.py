@@ -99,6 +99,8 @@ class Conversation(Struct, frozen=True, tag="conversation"):
     tools: tuple[Tool, ...] = ()
     continued: bool = False
     """The last message is the assistant's, and is to be gone on with."""
+    begun: bool = True
+    """The assistant's turn is begun behind the last message, where that is not gone on with."""
 
 
 class RawText(Struct, frozen=True, tag="text"):
@@ -326,7 +328,10 @@ class Generation(Struct, frozen=True):
     prompt: Prompt
     sampling: SamplingWish = SamplingWish()
     max_tokens: int | None = None
-    """New tokens per choice at most; None goes on until the model stops or the context is full."""
+    """New tokens per choice at most; None goes on until the model stops or the context is full. With zero the prompt is
+    computed, and that is all."""
+    biased_texts: tuple[tuple[str, float], ...] = ()
+    """As `sampling.logit_bias`, for each token of a text."""
     stop: tuple[str, ...] = ()
     n: int = 1
     constraint: Constraint | None = None
@@ -334,6 +339,8 @@ class Generation(Struct, frozen=True):
     """Of a conversation's tools."""
     parallel_calls: bool = True
     """Whether one answer may ask for several tools."""
+    parse_calls: bool = True
+    """Whether calls are told apart from the answer's text."""
     reasoning: ReasoningWish = ReasoningWish()
     ignore_eos: bool = False
     """Go on past the model's end-of-generation tokens (for measuring)."""
@@ -343,6 +350,9 @@ class Generation(Struct, frozen=True):
     """Whether the answer must be the same alone and in company, after a cached prefix and without."""
     tell_prefill: bool = False
     """Tell how far the prompt is computed, by `Prefilled` events."""
+    tell_prompt: bool = False
+    """Tell how likely the prompt's own tokens are, by `PromptScored`, with as many of the likeliest as
+    `sampling.logprobs` says."""
     tell_tokens: bool = False
     """Have each `TextDelta` say which tokens were drawn."""
     tell_timings: bool = False

@@ -68,9 +68,11 @@ def plan_answer(family: ChatFamily | None, request: Generation, prompt: str) -> 
     if family is None or not isinstance(conversation, Conversation):
         return None
     called = family.calls is not None and request.tool_choice is not Calling.NONE
-    tools = {tool.name: tool for tool in conversation.tools} if called else {}
+    tools = {tool.name: tool for tool in conversation.tools} if called and request.parse_calls else {}
     thoughts = family.thought is not None and not request.reasoning.inline
-    if not (tools or thoughts or family.always):
+    # Calls that stay in the text need its letters too.
+    left = called and bool(conversation.tools)
+    if not (tools or thoughts or left or family.always):
         return None
     return AnswerPlan(family, family.find_phase(prompt), tools, request.parallel_calls, request.reasoning.inline)
 

@@ -46,6 +46,7 @@ class PromptEncoder:
             conversation.messages,
             conversation.template_arguments,
             tools=conversation.tools,
+            add_generation_prompt=conversation.begun,
             continued=conversation.continued,
             writing=self._writing,
         )

@@ -45,7 +45,8 @@ class ChatVoice:
         """
         said = {**self.encoder.control.write_arguments(wish), **conversation.template_arguments}
         written = self.encoder.write(replace(conversation, template_arguments=said))
-        if choose_thinking(wish) is not False or self.encoder.control.off or conversation.continued:
+        silent = conversation.continued or not conversation.begun
+        if choose_thinking(wish) is not False or self.encoder.control.off or silent:
             return written
         empty = self._write_empty_thought(written.text, conversation)
         return replace(written, text=written.text + empty) if empty else written

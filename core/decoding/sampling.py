@@ -5,6 +5,7 @@ The order is llama.cpp's: bias, penalties, top-k, typical, top-p, min-p, tempera
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -151,14 +152,20 @@ def _check_whole(logits: Logits) -> None:
 
 
 def compute_logprob(logits: Logits, drawn: int, wanted: int) -> StepLogprob:
-    """Log-probability of the token drawn and of the `wanted` likeliest, from the model's raw logits."""
-    values = logits.astype(np.float64)
-    values -= values.max()
-    values -= np.log(np.exp(values).sum())
-    wanted = min(wanted, len(values))
-    best = np.argpartition(-values, wanted - 1)[:wanted] if wanted else np.empty(0, np.int64)
-    ordered = best[np.argsort(-values[best], kind="stable")]
-    return StepLogprob(float(values[drawn]), tuple(TokenText(int(t), float(values[t])) for t in ordered))
+    """Log-probability of the token drawn and of the `wanted` likeliest, from the model's raw logits (vocabulary,),
+    which are never sorted. Raises LogitsBroken."""
+    highest = logits.max()
+    if np.isnan(highest):
+        raise LogitsBroken
+    total = float(highest) + math.log(np.exp(logits - highest).sum(dtype=np.float64))
+    best = find_likely(logits, min(wanted, len(logits))) if wanted else np.empty(0, np.int64)
+    ordered = best[np.argsort(-logits[best], kind="stable")][:wanted]
+
+    def tell(token: int) -> float:
+        # What is certain must not be more than that by rounding.
+        return min(0.0, float(logits[token]) - total)
+
+    return StepLogprob(tell(drawn), tuple(TokenText(int(token), tell(int(token))) for token in ordered))
 
 
 def make_step(drawn: tuple[int, ...], rows: Iterable[Logits], wanted: int | None) -> Step:

@@ -177,6 +177,21 @@ class KvMemory:
         self._model.trim(choice.sequence, choice.computed)
         return True
 
+    def reopen(self, choice: ServedChoice) -> None:
+        """Have the choice draw by its own sampling from now on, in a sequence that is made for that."""
+        assert choice.sequence is not None
+        old, length = choice.sequence, choice.computed
+        if isinstance(self._model, Trims) and self._sequence_free(None):
+            choice.sequence = self._model.fork(old, length, choice.sampling, choice.tokens)
+            self._ledger.fork(old, choice.sequence, length)
+            self._forget(old)
+            return
+        state = self._model.save(old)
+        self._forget(old)
+        choice.sequence = self._model.restore(state, choice.sampling, choice.tokens)
+        self._ledger.open(choice.sequence)
+        self._ledger.extend(choice.sequence, length)
+
     def preempt(self, choice: ServedChoice) -> None:
         """Put the choice's KV state aside and free its cells; `place` brings it back, or has it computed anew where it
         could not be saved."""
@@ -259,7 +274,8 @@ class KvMemory:
 
     def _longest_shared(self, choice: ServedChoice) -> Shared | None:
         """The live sequence that shares most with the choice, leaving at least its last token to compute."""
-        if not isinstance(self._model, Trims | Marks):
+        # What is shared is not computed, and so not scored.
+        if choice.unscored or not isinstance(self._model, Trims | Marks):
             return None
         wanted = choice.tokens[:-1]
         best: Shared | None = None

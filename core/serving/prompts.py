@@ -6,6 +6,7 @@ A long text holds up neither short ones nor the event loop.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +50,8 @@ from core.telemetry.log import get_logger
 
 TEMPLATE_SECONDS = 2 * ORDER_SECONDS
 """How long a conversation may wait for its turn with the model's chat template."""
+MANY_MESSAGES = 2000
+"""Of a conversation whose bytes are not counted on the event loop."""
 log = get_logger(__name__)
 
 
@@ -66,8 +69,8 @@ class ReadPrompt(Struct, frozen=True):
     """Control tokens that stand in its text for that, with their letters."""
     ending: ThoughtEnding | None
     """How its thoughts can be ended; None where there will be none."""
-    banned: tuple[int, ...] = ()
-    """Tokens that are not to be drawn."""
+    biases: tuple[tuple[int, float], ...] = ()
+    """Of tokens, beside those that the request itself names."""
 
 
 class PromptReader:
@@ -191,7 +194,8 @@ class PromptReader:
     async def _read(self, request: Generation) -> ReadPrompt:
         most = bound_bytes(self._context)
         field = name_prompt_field(request.prompt)
-        if (size := count_prompt_bytes(request)) > most:
+        size = await self._count_bytes(request)
+        if size > most:
             raise PromptTooLarge(size, most, self._context, field)
         written = await self._write(request)
         if (size := max(size, count_text_bytes(written.text))) > most:
@@ -206,10 +210,26 @@ class PromptReader:
         budget = choose_thought_budget(request, self._context - len(tokens), self._answers.call_reasoning_budget)
         ending = self._find_ending(request, voice, phase, budget)
         banned = find_call_tokens(voice.family, request, self._tokenizer)
+        biases = (*await self._find_biases(request), *((token, -math.inf) for token in banned))
         notes = written.notes
         if ending is not None and budget != request.reasoning.budget:
             notes = (*notes, f"A tool must be called, so a thought before it may have {budget:,} tokens.")
-        return ReadPrompt(tokens, notes, mask, plan, shown, ending, banned)
+        return ReadPrompt(tokens, notes, mask, plan, shown, ending, biases)
+
+    async def _count_bytes(self, request: Generation) -> int:
+        conversation = request.prompt
+        if isinstance(conversation, Conversation) and len(conversation.messages) > MANY_MESSAGES:
+            return await self._lanes.long_reading.run(count_prompt_bytes, request)
+        return count_prompt_bytes(request)
+
+    async def _find_biases(self, request: Generation) -> Sequence[tuple[int, float]]:
+        """Those of the tokens of texts."""
+
+        def find() -> list[tuple[int, float]]:
+            each = ((self._tokenizer.encode(text, special=True), bias) for text, bias in request.biased_texts)
+            return [(token, bias) for tokens, bias in each for token in tokens]
+
+        return await self._lanes.reading.run(find) if request.biased_texts else ()
 
     def _find_ending(
         self, request: Generation, voice: ChatVoice, phase: str, budget: int | None

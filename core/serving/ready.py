@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import assert_never
 
@@ -170,12 +169,13 @@ class ReadyModel:
         self._refuse_irreproducible(resolved)
         if self.reader is None:
             self._refuse_constraint(resolved)
+            self._refuse_unspoken(resolved)
             # What it makes of the prompt is not known here; a server elsewhere tells no template either.
             family = apply_schema(choose_family(self.spec.template), self.loaded.schema)
             return ReadyJob(Relayed(resolved), plan=plan_answer(family, resolved, ""))
         prompt = await self.reader.read(resolved)
         job = RequestJob(
-            _without(resolved, prompt.banned),
+            _with_biases(resolved, prompt.biases),
             prompt.tokens,
             self.spec.context,
             prompt.notes,
@@ -202,6 +202,20 @@ class ReadyModel:
                 request.constraint.field,
             )
 
+    def _refuse_unspoken(self, request: Generation) -> None:
+        """What needs the model's own tokens, or its prompt without an answer."""
+        for asked, field, what in (
+            (request.tell_prompt, "logprobs", "tell how likely a prompt is"),
+            (request.max_tokens == 0, "max_tokens", "compute a prompt and no answer"),
+            (request.biased_texts, "logit_bias", "say which tokens a text has; name token ids"),
+        ):
+            if asked:
+                raise RequestError(
+                    f"The engine {self.engine}, which runs {self._name}, draws its tokens itself, so nothing here can "
+                    f"{what}, or choose a model that another engine runs.",
+                    field,
+                )
+
     def _list_unheld(self) -> Iterator[str]:
         """What the settings ask for and nobody here can see to, in sentences."""
         if self._defaults.reasoning.budget is not None and find_kind(self.model) is ModelKind.CHAT:
@@ -223,7 +237,8 @@ class ReadyModel:
         # A budget that nothing can hold is refused to those alone who ask for it.
         reasoning = defaults.reasoning if self.reader is not None else replace(defaults.reasoning, budget=None)
         request = replace(request, reasoning=request.reasoning.over(reasoning))
-        wanted = request if defaults.reuse else replace(request, cache=False)
+        # What is not computed anew cannot be scored.
+        wanted = request if defaults.reuse and not request.tell_prompt else replace(request, cache=False)
         resolved = wanted.resolved(self._sampling)
         if self.reader is None or not resolved.sampling.logit_bias:
             return resolved
@@ -232,9 +247,8 @@ class ReadyModel:
         return replace(resolved, sampling=replace(resolved.sampling, logit_bias=known))
 
 
-def _without(request: ResolvedGeneration, banned: tuple[int, ...]) -> ResolvedGeneration:
-    """A request that draws none of these tokens."""
-    if not banned:
+def _with_biases(request: ResolvedGeneration, biases: tuple[tuple[int, float], ...]) -> ResolvedGeneration:
+    """A request with these, beside its own."""
+    if not biases:
         return request
-    biases = (*request.sampling.logit_bias, *((token, -math.inf) for token in banned))
-    return replace(request, sampling=replace(request.sampling, logit_bias=biases))
+    return replace(request, sampling=replace(request.sampling, logit_bias=(*request.sampling.logit_bias, *biases)))

@@ -16,8 +16,9 @@ from core.decoding.detokenize import TextStream
 from core.decoding.masks.token_mask import AnswerMask
 from core.decoding.repetition import LoopGuard
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import ResolvedGeneration
+from core.requests import ResolvedGeneration, Sampling
 from core.serving.job import LoopJob
+from core.serving.scoring import PromptScores, name_tokens
 from core.serving.thoughts import ThoughtEnding, ThoughtWatch
 from core.snapshots import RequestRow, RequestState, Reuse
 
@@ -101,7 +102,8 @@ class ServedChoice:
         self.limit = limit
         """New tokens at most."""
         self._limit_reason = FinishReason.CONTEXT if full else FinishReason.LENGTH
-        self.sampling = request.sampling.choice(index)
+        self._sampling = request.sampling.choice(index)
+        self.scores = PromptScores(job.prompt) if request.tell_prompt and index == 0 else None
         self.tokens = list(job.prompt)
         self.sequence: SequenceId | None = None
         self.computed = 0
@@ -133,6 +135,21 @@ class ServedChoice:
         self.started = 0.0
         self.first_token = 0.0
         self.last_token = 0.0
+
+    @property
+    def sampling(self) -> Sampling:
+        """How its tokens are drawn; those of the prompt as nothing weighs on them, while they are scored."""
+        return Sampling(temperature=0.0, logprobs=self._sampling.logprobs) if self.unscored else self._sampling
+
+    @property
+    def unscored(self) -> int:
+        """Tokens of the prompt that are to be computed before all of it is scored; zero where nobody asks for that."""
+        return self.scores.count_left(self.computed) if self.scores is not None else 0
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether nothing of it is left to compute before a token is drawn."""
+        return not self.unscored and (not self.pending or self.scores is not None)
 
     @property
     def pending(self) -> int:
@@ -221,6 +238,11 @@ class ServedChoice:
         assert self.job.ending is not None
         return tokenizer.piece(token) or self.job.ending.shown.get(token, b"")
 
+    def end_unsaid(self) -> list[Event]:
+        """What there is to tell where no token is to be drawn, and the prompt is computed."""
+        self.first_token = self.last_token = time.monotonic()
+        return self._events("", self._limit_reason)
+
     @property
     def tells_prefill(self) -> bool:
         """Whether its client wants to hear how far the prompt is; not that of one that computes it anew."""
@@ -296,13 +318,3 @@ class ServedChoice:
 def cut_length(length: int, grain: int | None) -> int:
     """The last multiple of `grain` up to `length`; `length` itself where there is no grain."""
     return length if grain is None else length // grain * grain
-
-
-def name_tokens(token: int, logprob: StepLogprob, tokenizer: Tokenizer) -> TokenLogprob:
-    """A step's log-probabilities with the tokens' bytes in place of their ids."""
-
-    def one(token: int, value: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-        data = tokenizer.piece(token)
-        return TokenLogprob(data.decode("utf-8", "replace"), data, value, top, token)
-
-    return one(token, logprob.chosen, tuple(one(other.token, other.logprob) for other in logprob.top))

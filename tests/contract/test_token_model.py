@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -9,6 +10,7 @@ from core.contract.models import TokenModel, Trims
 from core.contract.step import SequenceId, Work
 from core.errors import EngineError, EngineFailed, Interrupted
 from core.requests import Sampling
+from core.serving.scoring import allow_token
 from tests.contract.conftest import CONTEXT, Subject
 
 GREEDY = Sampling(temperature=0.0)
@@ -359,3 +361,23 @@ def test_logprobs_are_the_models_own_whatever_the_mask(model: TokenModel, subjec
     free, masked = told
     assert [top.token for top in masked.top] == [top.token for top in free.top]
     assert masked.chosen < masked.top[0].logprob
+
+
+def test_a_text_that_masks_allow_alone_is_scored_as_the_model_finds_it(model: TokenModel) -> None:
+    if not isinstance(model, Trims):
+        pytest.skip("this model takes no guesses")
+    prompt = prompt_of(model)[:12]
+    told = Sampling(temperature=0.0, logprobs=2)
+    one_by_one = model.open(told, prompt)
+    wanted = []
+    for token, following in pairwise(prompt):
+        (step,) = model.step([Work(one_by_one, [token], sample=True, masks=[allow_token(following)])])
+        wanted.append(step.logprobs[0])
+    model.close(one_by_one)
+    together = model.open(told, prompt)
+    masks = [allow_token(token) for token in prompt[1:]]
+    (step,) = model.step([Work(together, prompt[:1], sample=True, draft=prompt[1:-1], masks=masks)])
+    model.close(together)
+    assert list(step.tokens) == prompt[1:]
+    assert [each.chosen for each in step.logprobs] == pytest.approx([each.chosen for each in wanted], abs=0.05)
+    assert [each.top[0].token for each in step.logprobs] == [each.top[0].token for each in wanted]

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contract.models import ModelSpec
-from core.contract.step import SequenceId, Step, StepLogprob, TokenText, Work
+from core.contract.step import SequenceId, Step, Work
 from core.decoding.masks.bits import unpack_mask
-from core.decoding.sampling import find_likely
+from core.decoding.sampling import find_likely, make_step
 from core.decoding.verify import verify_draft
 from core.engines.llamacpp.batch import NativeBatch
 from core.engines.llamacpp.samplers import AbortFlag, CandidateTokens, build_chain, count_enough, seed_draw
@@ -305,9 +305,8 @@ class LlamaModel:
         if wrong and not native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1):
             raise EngineFailed(f"llama.cpp could not take back {wrong} guesses.")
         wanted = state.sampling.logprobs
-        if wanted is None:
-            return Step(drawn)
-        return Step(drawn, tuple(self._logprob(start + i, token, wanted) for i, token in enumerate(drawn)))
+        rows = (self._logits(start + index) for index in range(len(drawn)))
+        return make_step(drawn, rows, wanted)
 
     def _draw(self, state: _LlamaSequence, start: int, index: int, mask: bytes | None) -> int:
         """The token behind the first `index` guesses; logits of the step's draws begin at `start`."""
@@ -344,15 +343,6 @@ class LlamaModel:
         """The model's raw logits (vocabulary,) as they lie in llama.cpp's memory."""
         pointer = native.llama_get_logits_ith(self._context, output)
         return np.ctypeslib.as_array(pointer, (self.tokenizer.size,))
-
-    def _logprob(self, output: int, drawn: int, wanted: int) -> StepLogprob:
-        """From the model's raw logits, so that they do not depend on how the token was drawn."""
-        logits = self._logits(output).astype(np.float64)
-        logits -= logits.max()
-        logits -= np.log(np.exp(logits).sum())
-        best = np.argpartition(-logits, wanted - 1)[:wanted] if wanted else np.empty(0, np.int64)
-        ordered = best[np.argsort(-logits[best], kind="stable")]
-        return StepLogprob(float(logits[drawn]), tuple(TokenText(int(t), float(logits[t])) for t in ordered))
 
 
 class TrimmingLlamaModel(LlamaModel):

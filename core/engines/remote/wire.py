@@ -76,6 +76,8 @@ def _prompt(request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
             if conversation.continued:
                 yield "add_generation_prompt", False
                 yield "continue_final_message", True
+            elif not conversation.begun:
+                yield "add_generation_prompt", False
         case RawText(text=text):
             yield "prompt", text
         case RawTokens(tokens=tokens):

@@ -16,7 +16,7 @@ from core.contract.models import TokenModel, Trims
 from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
 from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, RequestError
-from core.events import Failed
+from core.events import Event, Failed
 from core.serving.failures import StepFailed, explain_step_failure
 from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
@@ -24,6 +24,7 @@ from core.serving.loops.outbox import Outbox
 from core.serving.loops.plan import PrefillPace, plan_step, plan_whole_passes
 from core.serving.masking import mask_steps
 from core.serving.queue import AdmissionQueue, choose_yielding
+from core.serving.scoring import count_rows_each
 from core.serving.sequence import RequestJob, ServedChoice
 from core.serving.speculation import Guesser
 from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
@@ -228,9 +229,17 @@ class ServingLoop(ModelLoop[RequestJob]):
             self._outbox.hand_over()
         if work:
             # After the hand-over: what was drawn must not wait for guesses.
-            self._step(self._masked(self._guesser.extend(work)))
+            self._step(self._widened(work))
             self._store_beside()
         return bool(work)
+
+    def _widened(self, work: list[tuple[ServedChoice, Work]]) -> list[tuple[ServedChoice, Work]]:
+        """The step with guesses and under its choices' masks. Prompts that are scored are as they are to be, and leave
+        no room for guesses."""
+        scored = [(choice, item) for choice, item in work if choice.unscored]
+        if not scored:
+            return self._masked(self._guesser.extend(work))
+        return [*self._masked([(choice, item) for choice, item in work if not choice.unscored]), *scored]
 
     def _masked(self, work: list[tuple[ServedChoice, Work]]) -> list[tuple[ServedChoice, Work]]:
         """The step under its choices' masks; requests whose masks cannot be followed any further fail."""
@@ -241,7 +250,7 @@ class ServingLoop(ModelLoop[RequestJob]):
 
     def _may_hold(self, work: Sequence[tuple[ServedChoice, Work]]) -> bool:
         """Whether what there is to tell may wait for the step: for a short one only, and a prefill may be long."""
-        decoding = bool(work) and all(len(item.tokens) == 1 for _, item in work)
+        decoding = bool(work) and all(len(item.tokens) == 1 and not item.draft for _, item in work)
         return decoding and self._outbox.may_wait(self._pace)
 
     def _drop_cancelled(self) -> None:
@@ -325,8 +334,14 @@ class ServingLoop(ModelLoop[RequestJob]):
         spec = self._model.spec
         running = sorted(self._running, key=_turn)
         plan = plan_whole_passes if spec.grain else plan_step
-        chunks = plan([self._memory.chunk(choice) for choice in running], spec.batch, self._limit(running))
+        rows = count_rows_each(self._model, sum(choice.unscored > 0 for choice in running), len(running))
+        chunks = plan([self._due(choice, rows) for choice in running], spec.batch, self._limit(running))
         return [(choice, _work(choice, count)) for choice, count in zip(running, chunks, strict=True) if count]
+
+    def _due(self, choice: ServedChoice, rows: int) -> int:
+        """Tokens that the choice could compute in the next step; `rows` of them at most where they are scored."""
+        chunk = self._memory.chunk(choice)
+        return min(chunk, rows, choice.unscored) if choice.unscored else chunk
 
     def _limit(self, running: Sequence[ServedChoice]) -> int:
         """Tokens of prompts that the next step may compute beside the streams among `running`."""
@@ -368,7 +383,8 @@ class ServingLoop(ModelLoop[RequestJob]):
         seconds = time.perf_counter() - began
         self._observe(work, steps, seconds)
         self._memory.relieve(sum(len(item.tokens) for _, item in work))
-        self._guesser.learn(work, steps, seconds)
+        if not any(choice.unscored for choice, _ in work):
+            self._guesser.learn(work, steps, seconds)
         for (choice, item), step in zip(work, steps, strict=True):
             # Another choice of its request may have failed just now.
             if choice.job.open_choices:
@@ -378,10 +394,14 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._failures = 0
 
     def _observe(self, work: Sequence[tuple[ServedChoice, Work]], steps: Sequence[Step], seconds: float) -> None:
-        chunks = [(choice.computed, len(item.tokens)) for choice, item in work if len(item.tokens) > 1]
+        chunks = [
+            (choice.computed, count)
+            for choice, item in work
+            if (count := len(item.tokens) + (len(item.draft) if choice.unscored else 0)) > 1 or choice.unscored
+        ]
         prefill = sum(count for _, count in chunks)
         depth = sum((computed + count / 2) * count for computed, count in chunks) / (prefill or 1)
-        decoded = sum(len(step.tokens) for step in steps)
+        decoded = sum(len(step.tokens) for (choice, _), step in zip(work, steps, strict=True) if not choice.unscored)
         self._prefill.observe(prefill, depth, len(work) - len(chunks), seconds)
         if prefill:
             self._blocked = None
@@ -391,14 +411,13 @@ class ServingLoop(ModelLoop[RequestJob]):
             self.decoded.add(decoded)
 
     def _deliver(self, choice: ServedChoice, item: Work, step: Step) -> None:
-        if not step.tokens:
-            self._memory.grew(choice, len(item.tokens))
-            if choice.tells_prefill:
-                self._outbox.add(choice.job.stream, [choice.prefilled()])
+        if choice.unscored or not step.tokens:
+            self._advance(choice, item, step)
             return
         whole = [choice.prefilled(all_of_it=True)] if choice.tells_prefill else []
         try:
-            events = [*whole, *choice.accept(step.tokens, step.logprobs, self._model.tokenizer)]
+            scores = self._tell_scores(choice)
+            events = [*whole, *scores, *choice.accept(step.tokens, step.logprobs, self._model.tokenizer)]
         except RequestError as error:
             self._abandon([choice], error)
             return
@@ -418,11 +437,36 @@ class ServingLoop(ModelLoop[RequestJob]):
             self._queue.count_loop()
             log.info("an answer went round in a circle", model=self._name, request_id=choice.job.request_id)
         if choice.ended:
-            self._retire(choice, keep=True)
-            choice.job.open_choices -= 1
-            if choice.job.open_choices == 0:
-                self._note_end(choice.job)
-                self._queue.done(time.monotonic() - (choice.job.claimed or 0.0), cancelled=False)
+            self._end(choice)
+
+    def _advance(self, choice: ServedChoice, item: Work, step: Step) -> None:
+        """A part of a prompt was computed, and nothing was drawn behind it."""
+        scored = choice.unscored > 0
+        if choice.scores is not None and scored:
+            choice.scores.take(choice.computed, step.logprobs)
+        self._memory.grew(choice, len(item.tokens) + len(item.draft))
+        events: list[Event] = [choice.prefilled()] if choice.tells_prefill else []
+        if scored and not choice.unscored:
+            events += self._tell_scores(choice)
+            if choice.limit:
+                self._memory.reopen(choice)
+        if not choice.limit and choice.is_computed:
+            events += [*self._tell_scores(choice), *choice.end_unsaid()]
+            self._end(choice)
+        if events:
+            self._outbox.add(choice.job.stream, events)
+
+    def _tell_scores(self, choice: ServedChoice) -> list[Event]:
+        """Once, where somebody asked for them."""
+        scores = choice.scores
+        return [] if scores is None or scores.told else [scores.tell(choice.index, self._model.tokenizer)]
+
+    def _end(self, choice: ServedChoice) -> None:
+        self._retire(choice, keep=True)
+        choice.job.open_choices -= 1
+        if choice.job.open_choices == 0:
+            self._note_end(choice.job)
+            self._queue.done(time.monotonic() - (choice.job.claimed or 0.0), cancelled=False)
 
     def _retire(self, choice: ServedChoice, *, keep: bool) -> None:
         if choice in self._running:
@@ -493,5 +537,7 @@ def _turn(choice: ServedChoice) -> float:
 
 def _work(choice: ServedChoice, count: int) -> Work:
     assert choice.sequence is not None
+    if choice.scores is not None and choice.unscored:
+        return choice.scores.build_work(choice.sequence, choice.computed, count)
     tokens = choice.tokens[choice.computed : choice.computed + count]
-    return Work(choice.sequence, tokens, sample=count == choice.pending)
+    return Work(choice.sequence, tokens, sample=count == choice.pending and choice.limit > 0)
