@@ -32,6 +32,7 @@ from api.http.callers import find_caller
 from api.http.contract import ANSWERING, EVENTS, JSON, READING, RouteReply, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
+from api.http.long_work import run_by_length
 from api.http.replies import Headers, add_headers
 from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
@@ -42,8 +43,6 @@ from core.workbench import Workbench
 
 BODY: Final = JsonBody(MessagesRequest)
 COUNT_BODY: Final = JsonBody(CountRequest)
-MANY_BLOCKS: Final = 1000
-"""Blocks of content, from which a conversation is long."""
 STREAMED: Final = (MessageStart, BlockStart, BlockDelta, BlockStop, MessageDelta, MessageStop)
 
 
@@ -57,7 +56,7 @@ def build_messages_routes(
 
     async def translate(body: CountRequest, make: Callable[[], Generation]) -> Generation:
         """A long conversation is translated off the event loop."""
-        return await workbench.lanes.long_reading.run(make) if count_blocks(body) > MANY_BLOCKS else make()
+        return await run_by_length(workbench.lanes.long_reading, count_blocks(body), make)
 
     @post(
         PATH,

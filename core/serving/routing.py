@@ -16,6 +16,8 @@ AUTO = "auto"
 """The model's name in a request that wants to be routed."""
 CHARACTERS_PER_TOKEN = 3.0
 """A low estimate: a prompt is better taken to be too long for a context than found to be when the model reads it."""
+LOOKED_AT_CHARACTERS = 16_384
+"""Of what is asked: so much tells what it is like, and more would hold up the event loop."""
 LONG_PROMPT_TOKENS = 2000
 """Tokens at which a prompt counts as long in full."""
 
@@ -89,7 +91,7 @@ def extract_features(request: Generation) -> Features:
     """Of the last thing the user said, save the length, which is that of the whole prompt."""
     if isinstance(request.prompt, RawTokens):
         return Features(length=min(1.0, len(request.prompt.tokens) / LONG_PROMPT_TOKENS))
-    text = _asked(request)
+    text = _asked(request)[:LOOKED_AT_CHARACTERS]
     letters = sum(character.isalpha() for character in text) or 1
     return Features(
         length=min(1.0, estimate_tokens(request) / LONG_PROMPT_TOKENS),

@@ -13,6 +13,7 @@ from api.http.settle import JsonBody, SettledBody, Wire
 from api.openai.responses.custom_input import wrap_custom_input
 from api.openai.responses.kinds import KIND
 from api.openai.responses.resource import (
+    CompactedItem,
     CustomResultItem,
     CustomToolCallItem,
     FunctionCallItem,
@@ -30,6 +31,7 @@ from api.openai.responses.tools import name_model_tool
 from api.openai.responses.wire import (
     CallItem,
     CallOutputItem,
+    CompactionItem,
     CustomCallItem,
     CustomOutputItem,
     InputItem,
@@ -44,7 +46,7 @@ from api.openai.responses.wire import (
     SummaryText,
     TextOfPart,
 )
-from api.sealing import open_thought
+from api.sealing import open_text
 from core.errors import RequestError
 from core.requests import Message, Role, TextPart, ToolCall
 
@@ -55,6 +57,7 @@ KINDS: Final[Mapping[str, JsonBody[Wire]]] = {
     "function_call_output": JsonBody(CallOutputItem),
     "custom_tool_call": JsonBody(CustomCallItem),
     "custom_tool_call_output": JsonBody(CustomOutputItem),
+    "compaction": JsonBody(CompactionItem),
     "item_reference": JsonBody(ReferenceItem),
 }
 HOSTED: Final = frozenset(
@@ -72,6 +75,7 @@ PREFIXES: Final[Mapping[type[InputItem], str]] = {
     CallOutputItem: "fco",
     CustomCallItem: "ctc",
     CustomOutputItem: "cto",
+    CompactionItem: "cmp",
 }
 
 
@@ -167,6 +171,8 @@ class _Conversation:
                 self._call(ToolCall(id, name_model_tool(name, space), wrap_custom_input(text)))
             case OutputFields(call_id=id, output=output):
                 self._answer_call(id, tuple(_read_parts(output, f"{path}.output")), path)
+            case CompactionItem(encrypted_content=sealed):
+                self._sum_up(sealed, f"{path}.encrypted_content")
 
     def end_turn(self) -> None:
         """Write down what the assistant did."""
@@ -180,6 +186,23 @@ class _Conversation:
                 )
             )
         self._thoughts, self._said, self._calls = [], [], []
+
+    def _sum_up(self, sealed: str, path: str) -> None:
+        """What the user had said before is one turn then, and the summary is the assistant's: many templates want turns
+        to alternate."""
+        if not (summary := open_text(sealed)):
+            raise RequestError(
+                "This compaction was not made here, so nobody here can read what it stands for; send the conversation, "
+                "or have it compacted by this server.",
+                path,
+            )
+        self.end_turn()
+        said: list[Message] = []
+        while self.messages and self.messages[-1].role is Role.USER:
+            said.insert(0, self.messages.pop())
+        if said:
+            self.messages.append(Message(Role.USER, tuple(part for message in said for part in message.parts)))
+        self._said.append(TextPart(summary))
 
     def _call(self, call: ToolCall) -> None:
         self._called[call.id] = call.name
@@ -199,7 +222,7 @@ def read_thought(item: ReasoningItem) -> str:
     """The thought itself where it is there, else what was sealed of it, else its summary."""
     if item.content:
         return "".join(part.text for part in item.content)
-    sealed = open_thought(item.encrypted_content or "")
+    sealed = open_text(item.encrypted_content or "")
     return sealed or "\n\n".join(part.text for part in item.summary)
 
 
@@ -264,6 +287,8 @@ def list_item(item: InputItem) -> ListedItem:
             return FunctionResultItem(id=known, call_id=call, output=_join_parts(output))
         case CustomOutputItem(call_id=call, output=output):
             return CustomResultItem(id=known, call_id=call, output=_join_parts(output))
+        case CompactionItem(encrypted_content=sealed):
+            return CompactedItem(id=known, encrypted_content=sealed)
 
 
 def _join_parts(output: str | Parts) -> str:

@@ -35,7 +35,7 @@ from api.openai.responses.resource import (
     TokenLogprobs,
 )
 from api.openai.responses.tools import KnownTool, ToolKind
-from api.sealing import seal_thought
+from api.sealing import seal_text
 from core.events import TokenLogprob
 
 LEAST_LOGPROB = -9999.0
@@ -137,7 +137,7 @@ class OpenThought:
             id=self._id,
             summary=[SummaryPart(text)] if self._summary and begun else [],
             content=UNSET if self._summary else [ThoughtPart(text)] if begun else [],
-            encrypted_content=seal_thought(text) if self._sealed and begun else UNSET,
+            encrypted_content=seal_text(text) if self._sealed and begun else UNSET,
             status=status,
         )
 

@@ -92,8 +92,13 @@ class CustomResultItem(ToolResultItem, frozen=True, tag="custom_tool_call_output
     pass
 
 
+class CompactedItem(Struct, frozen=True, kw_only=True, tag="compaction"):
+    id: str
+    encrypted_content: str
+
+
 OutputItem = SaidItem | ThoughtItem | FunctionCallItem | CustomToolCallItem
-ListedItem = OutputItem | FunctionResultItem | CustomResultItem
+ListedItem = OutputItem | FunctionResultItem | CustomResultItem | CompactedItem
 
 
 class InputDetails(Struct, frozen=True):
@@ -112,6 +117,17 @@ class ResponseUsage(Struct, frozen=True):
     output_tokens: int
     output_tokens_details: OutputDetails
     total_tokens: int
+
+
+class CompactedResponse(Struct, frozen=True, kw_only=True):
+    """What a client is to send from now on in place of a long conversation."""
+
+    id: str
+    object: str = "response.compaction"
+    created_at: int
+    output: list[SaidItem | CompactedItem]
+    """What the user has said, and all else in the last item."""
+    usage: ResponseUsage
 
 
 class ResponseError(Struct, frozen=True):

@@ -32,6 +32,7 @@ from api.openai.responses.resource import (
     ENCODER,
     ArgumentsDone,
     CallDelta,
+    CompactedResponse,
     CustomInputDone,
     DeletedResponse,
     ItemEvent,
@@ -121,7 +122,23 @@ def build_response_routes(
         with rename_fields():
             return InputTokenCount(await service.workbench.requests.count_tokens(prepared.generation))
 
-    return [create_response, count_input_tokens, *_build_kept_routes(service, ping)]
+    @post(
+        [f"{path}/compact" for path in PATHS],
+        status_code=200,
+        summary="Sum a long conversation up, to go on from",
+        opt=declare_contract(
+            reply_with(CompactedResponse, "What to send from now on in its place"),
+            body=BODY,
+            outcomes=(*READING, *ANSWERING, PreviousResponseNotFound),
+        ),
+    )
+    async def compact_response(request: Connection) -> ASGIApp:
+        read = await _read(request, service, max_body)
+        prepared = await service.prepare_compaction(read, _find_client(request))
+        headers = (*build_route_headers(prepared.generation), *tell_ignored(prepared.ignored))
+        return HttpAnswer(prepared.begin, prepared.dialect, live, streamed=False, ping=ping, headers=lambda: headers)
+
+    return [create_response, count_input_tokens, compact_response, *_build_kept_routes(service, ping)]
 
 
 def _build_kept_routes(service: ResponseService, ping: float) -> Iterator[HTTPRouteHandler]:

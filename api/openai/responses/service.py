@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -11,10 +11,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from api.http.live import LiveStreams
+from api.http.long_work import run_by_length
 from api.http.rates import Allowance
 from api.http.settle import JsonBody
 from api.openai.reasoning_fields import is_reasoning_hidden
 from api.openai.responses.background import BackgroundRun, BackgroundRuns
+from api.openai.responses.compaction import CompactionDialect, ask_for_summary
 from api.openai.responses.frames import Framing
 from api.openai.responses.kinds import KIND
 from api.openai.responses.resource import ResponseResource
@@ -41,8 +43,6 @@ from core.workbench import Workbench
 
 BODY = JsonBody(ResponseRequest)
 MESSAGE = JsonBody(SocketRequest)
-MANY_ITEMS: Final = 1000
-"""Items, from which a conversation is long."""
 NAMES: Final[Mapping[str, str]] = {"messages": "input", "reasoning_effort": "reasoning.effort"}
 """What fields are called here that errors call as chat does."""
 
@@ -70,6 +70,31 @@ class SocketRead(Struct, frozen=True):
     read: ReadRequest
     generates: bool
     """Whether an answer is wanted; else the input is kept for the next request to go on from."""
+
+
+class GatheredItems(Struct, frozen=True):
+    """What a request is about."""
+
+    previous: StoredResponse | None
+    """That it goes on from."""
+    before: tuple[InputItem, ...]
+    """What that brings."""
+    items: tuple[InputItem, ...]
+    """What it brings itself."""
+
+    @property
+    def conversation(self) -> tuple[InputItem, ...]:
+        return *self.before, *self.items
+
+
+class PreparedCompaction(Struct, frozen=True):
+    """A request for a compaction that is ready to be answered."""
+
+    generation: Generation
+    dialect: CompactionDialect
+    begin: Begin
+    ignored: Sequence[str]
+    """Names of what was dropped of the request."""
 
 
 class Prepared(Struct, frozen=True):
@@ -124,31 +149,14 @@ class ResponseService:
         """Raises RequestError, ModelNotFound, Busy; nothing is loaded yet. Where no answer is wanted, the model reads
         the prompt all the same, so that the next request finds it in the prefix cache."""
         body = read.body
-        previous = None
-        if body.previous_response_id:
-            previous = self.store.find_previous(client.owners, body.previous_response_id)
-        items = tuple(self._resolve(read, client))
-        before = [] if previous is None else previous.list_conversation()
-        conversation = [*before, *items]
-        translate = partial(
-            translate_response,
-            read,
-            conversation,
-            caller=client.caller,
-            request_id=client.request_id,
-            before=len(before),
-        )
-        long = len(conversation) > MANY_ITEMS
-        generation = await self.workbench.lanes.long_reading.run(translate) if long else translate()
-        if not generation.model:
-            chosen = self.workbench.requests.choose_model(ModelKind.CHAT, client.caller)
-            generation = replace(generation, model=chosen)
+        gathered = self._gather(read, client)
+        generation = await self._translate(read, client, gathered)
         draft = build_draft(read, generation.model)
         generation = self.workbench.requests.route(generation)
         if not generates:
             # What is drawn is told to nobody, so it need not be of any form.
             generation = replace(generation, max_tokens=1, constraint=None, tool_choice=Calling.AUTO, stop=())
-        kept = StoredResponse(draft, items, previous)
+        kept = StoredResponse(draft, gathered.items, gathered.previous)
         details = WantedDetails(
             answer=generates,
             logprobs=read_logprobs(body) is not None,
@@ -170,6 +178,42 @@ class ResponseService:
                 return await self.workbench.requests.submit(generation, called=client.called, meets=meet)
 
         return Prepared(generation, writer, kept, begin, ignored)
+
+    async def prepare_compaction(self, read: ReadRequest, client: ResponseClient) -> PreparedCompaction:
+        """Raises as `prepare` does."""
+        if vain := next((name for name in ("stream", "background") if getattr(read.body, name)), None):
+            raise RequestError(f"A compaction comes whole and at once; leave `{vain}` out.", vain)
+        gathered = self._gather(read, client)
+        generation = ask_for_summary(await self._translate(read, client, gathered))
+        generation = self.workbench.requests.route(generation)
+
+        async def begin() -> Stream:
+            with rename_fields():
+                return await self.workbench.requests.submit(generation, called=client.called)
+
+        return PreparedCompaction(generation, CompactionDialect(gathered.conversation), begin, read.ignored)
+
+    def _gather(self, read: ReadRequest, client: ResponseClient) -> GatheredItems:
+        named = read.body.previous_response_id
+        previous = self.store.find_previous(client.owners, named) if named else None
+        before = () if previous is None else tuple(previous.list_conversation())
+        return GatheredItems(previous, before, tuple(self._resolve(read, client)))
+
+    async def _translate(self, read: ReadRequest, client: ResponseClient, gathered: GatheredItems) -> Generation:
+        """The request for an answer to these items, with the name of its model."""
+        conversation = gathered.conversation
+        translate = partial(
+            translate_response,
+            read,
+            conversation,
+            caller=client.caller,
+            request_id=client.request_id,
+            before=len(gathered.before),
+        )
+        generation = await run_by_length(self.workbench.lanes.long_reading, len(conversation), translate)
+        if generation.model:
+            return generation
+        return replace(generation, model=self.workbench.requests.choose_model(ModelKind.CHAT, client.caller))
 
     def start_background(self, prepared: Prepared, client: ResponseClient) -> BackgroundRun:
         """Raises Busy."""

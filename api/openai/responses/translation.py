@@ -20,6 +20,7 @@ from api.openai.generation_fields import (
     read_priority,
     read_sampling,
     read_stop,
+    read_text_biases,
     refuse_unsupported_fields,
 )
 from api.openai.reasoning_fields import list_outdone_reasoning, list_vain_reasoning, read_reasoning
@@ -103,6 +104,7 @@ def translate_response(
         prompt=Conversation(messages, tools=read.tools.tools),
         sampling=read_sampling(body, read_logprobs(body)),
         max_tokens=_read_limit(body),
+        biased_texts=tuple(read_text_biases(body)),
         stop=read_stop(body),
         constraint=read.constraint,
         tool_choice=read.tools.choice,

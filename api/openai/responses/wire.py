@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from api.http.field_rules import Json
 from api.http.settle import Wire
 from api.openai.constraints import SchemaValue
-from api.openai.generation_fields import Extent
+from api.openai.generation_fields import Room
 from api.openai.reasoning_fields import ReasoningBox, ReasoningFields
 from api.openai.responses import fields
 
@@ -147,13 +147,23 @@ class CustomOutputItem(OutputFields, frozen=True, tag="custom_tool_call_output")
     pass
 
 
+class CompactionItem(Wire, frozen=True, tag="compaction"):
+    """What took the place of a conversation that had become too long."""
+
+    rules = fields.REASONING
+
+    encrypted_content: Annotated[str, Meta(max_length=10_485_760)]
+    """Of this server's making, see `api.sealing`."""
+    id: ItemId | None = None
+
+
 class ReferenceItem(Wire, frozen=True, tag="item_reference"):
     """An item of an earlier response, by its id."""
 
     id: ItemId
 
 
-InputItem = MessageItem | ReasoningItem | CallItem | CallOutputItem | CustomCallItem | CustomOutputItem
+InputItem = MessageItem | ReasoningItem | CallItem | CallOutputItem | CustomCallItem | CustomOutputItem | CompactionItem
 """What a conversation is made of."""
 
 
@@ -248,7 +258,7 @@ class ResponseRequest(ReasoningFields, frozen=True, kw_only=True):
     """Of tools that a hosted service runs; there are none here."""
     text: TextWish | None = None
     reasoning: EffortWish | None = None
-    max_output_tokens: Extent | None = None
+    max_output_tokens: Room | None = None
     metadata: Metadata | None = None
     prompt_cache_key: Annotated[str, Meta(max_length=1024)] | None = None
     safety_identifier: Annotated[str, Meta(max_length=1024)] | None = None

@@ -187,7 +187,7 @@ class ResponseWriter:
                 status="completed" if cut is None else "incomplete",
                 completed_at=int(time.time()) if cut is None else None,
                 incomplete_details=cut,
-                usage=_usage(event.usage),
+                usage=translate_response_usage(event.usage),
                 timings=translate_timings(event.usage, event.timings),
             )
         )
@@ -251,7 +251,7 @@ def _drop_answer(events: Sequence[Event]) -> Iterator[Event]:
                 yield event
 
 
-def _usage(usage: Usage) -> ResponseUsage:
+def translate_response_usage(usage: Usage) -> ResponseUsage:
     return ResponseUsage(
         input_tokens=usage.prompt_tokens,
         input_tokens_details=InputDetails(usage.cached_tokens),

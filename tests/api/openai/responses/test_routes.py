@@ -10,7 +10,7 @@ import pytest
 from openai.types.responses import ResponseItemList
 from pydantic import BaseModel, TypeAdapter
 
-from api.openai.responses.service import MANY_ITEMS
+from api.http.long_work import MANY_PARTS
 from api.openai.responses.translation import translate_response
 from core.requests import Generation
 from tests.api.conftest import Served
@@ -70,7 +70,7 @@ async def test_a_long_conversation_is_translated_off_the_event_loop(
 
     monkeypatch.setattr("api.openai.responses.service.translate_response", translate)
     turn = {"role": "user", "content": ""}
-    for items in (1, MANY_ITEMS + 1):
+    for items in (1, MANY_PARTS + 1):
         body = response_body(input=[turn] * items)
         counted = await echo.http.post("/v1/responses/input_tokens", json=body)
         assert counted.status_code == 200, counted.text

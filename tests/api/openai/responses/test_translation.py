@@ -21,7 +21,7 @@ from api.openai.responses.resource import (
 from api.openai.responses.service import BODY
 from api.openai.responses.translation import build_draft, read_request, translate_response
 from api.openai.responses.wire import CallItem, CustomCallItem, InputItem, ReferenceItem
-from api.sealing import seal_thought
+from api.sealing import seal_text
 from core.errors import RequestError
 from core.requests import (
     Calling,
@@ -111,7 +111,7 @@ def test_a_sealed_thought_counts_for_more_than_its_summary() -> None:
     item = {
         "type": "reasoning",
         "summary": [{"type": "summary_text", "text": "short"}],
-        "encrypted_content": seal_thought("long"),
+        "encrypted_content": seal_text("long"),
     }
     assert messages_of(input=[item, {"role": "user", "content": "x"}])[0].reasoning == "long"
     foreign = item | {"encrypted_content": "gAAAAB"}

@@ -15,7 +15,7 @@ from api.openai.responses.frames import MESSAGES, SERVER_SENT, Framing, frame_la
 from api.openai.responses.service import BODY
 from api.openai.responses.translation import build_draft, read_request
 from api.openai.responses.writer import ResponseDialect, ResponseWriter, WantedDetails
-from api.sealing import open_thought
+from api.sealing import open_text
 from core.errors import Cancelled, ContextExceeded, EngineError
 from core.events import (
     CallArguments,
@@ -87,7 +87,7 @@ def test_thoughts_are_told_as_a_summary_where_one_is_wanted() -> None:
     ]
     thought = events[-1]["response"]["output"][0]
     assert thought["summary"] == [{"type": "summary_text", "text": "hm"}]
-    assert open_thought(thought["encrypted_content"]) == "hm"
+    assert open_text(thought["encrypted_content"]) == "hm"
 
 
 def test_the_arguments_of_a_call_come_in_pieces() -> None:
