@@ -34,7 +34,7 @@ from api.ollama.fixed import build_fixed_routes
 from api.ollama.models import build_listing_routes
 from api.ollama.pulling import build_pull_route
 from api.openai.audio import MAX_FORM, PATHS, build_audio_routes
-from api.openai.chat import build_chat_route
+from api.openai.chat import build_chat_routes
 from api.openai.completions import build_completion_route
 from api.openai.embeddings import build_embeddings_route
 from api.openai.responses.routes import PATHS as RESPONSES
@@ -62,7 +62,7 @@ def create_app(
     fingerprint = f"benchtop-{read_version()}"
     responses = ResponseService(workbench, live)
     handlers = [
-        build_chat_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
+        *build_chat_routes(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
         build_completion_route(workbench, live, max_body=settings.server.max_body, fingerprint=fingerprint, ping=ping),
         *build_messages_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         *build_native_routes(workbench, live, max_body=settings.server.max_body, ping=ping),

@@ -18,7 +18,7 @@ from core.wrong_values import explain_value, find_type, list_choices, list_struc
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
-_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
 _MOST_NAME_BYTES = 64

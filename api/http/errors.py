@@ -11,7 +11,8 @@ import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from api.http.rate_headers import RateState, write_rates
 from api.http.redact import drop_folders
@@ -68,6 +69,9 @@ class Detail(Struct, frozen=True):
     type: str
     param: str | None = None
     code: str | None = None
+    n_prompt_tokens: int | UnsetType = UNSET
+    """Where a prompt is too long, as llama.cpp has it; so is the next."""
+    n_ctx: int | UnsetType = UNSET
 
 
 class ErrorBody(Struct, frozen=True):
@@ -135,7 +139,8 @@ class ResponseNotFound(BenchtopError):
 
     def __init__(self, response_id: str) -> None:
         super().__init__(
-            f"There is no response {response_id[:128]!r}: it was not stored, was deleted, or made room for newer ones."
+            f"There is no response {response_id[:128]!r}: it was not stored, was deleted, made room for newer ones, or "
+            "was answered before this server was started, which keeps responses in memory; ask for it again."
         )
 
 
@@ -144,8 +149,9 @@ class PreviousResponseNotFound(RequestError):
 
     def __init__(self, response_id: str) -> None:
         super().__init__(
-            f"There is no previous response {response_id[:128]!r}: it was not stored, was deleted, or made room for "
-            "newer ones; send the whole conversation as `input`.",
+            f"There is no previous response {response_id[:128]!r}: it was not stored, was deleted, made room for newer "
+            "ones, or was answered before this server was started, which keeps responses in memory; send the whole "
+            "conversation as `input`.",
             "previous_response_id",
         )
 
@@ -233,7 +239,10 @@ def _translate_core_error(error: BenchtopError) -> Refusal:
     if isinstance(error, RateLimited):
         # OpenAI tells there of what there is no more.
         kind = error.what
-    return Refusal(status, Detail(told, kind, _find_param(error), code), _headers(error))
+    detail = Detail(told, kind, _find_param(error), code)
+    if isinstance(error, ContextExceeded):
+        detail = replace(detail, n_prompt_tokens=error.prompt_tokens, n_ctx=error.context)
+    return Refusal(status, detail, _headers(error))
 
 
 def _find_param(error: BenchtopError) -> str | None:

@@ -24,6 +24,7 @@ from api.http.live import EventStream, LiveStreams
 from api.http.replies import Headers
 from api.http.routed import build_route_headers
 from api.http.settle import JsonBody, SettledBody
+from api.llama_cpp.errors import NATIVE_ERRORS
 from api.llama_cpp.wire import (
     BoxedPrompt,
     InfillRequest,
@@ -106,7 +107,7 @@ def build_native_routes(
         list(COMPLETION_PATHS),
         status_code=200,
         summary="Go on with a text, as llama.cpp's server does",
-        opt=declare_contract(replies, several, body=BODY, outcomes=outcomes),
+        opt=declare_contract(replies, several, body=BODY, outcomes=outcomes, errors=NATIVE_ERRORS),
     )
     async def create_native_completion(request: Request[object, object, State]) -> ASGIApp:
         asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
@@ -116,7 +117,7 @@ def build_native_routes(
         list(INFILL_PATHS),
         status_code=200,
         summary="Fill a gap in a text, as llama.cpp's server does",
-        opt=declare_contract(replies, several, body=INFILL_BODY, outcomes=outcomes),
+        opt=declare_contract(replies, several, body=INFILL_BODY, outcomes=outcomes, errors=NATIVE_ERRORS),
     )
     async def create_infill(request: Request[object, object, State]) -> ASGIApp:
         asked = await INFILL_BODY.read(request.receive, max_body, workbench.lanes.long_reading)

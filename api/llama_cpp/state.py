@@ -11,6 +11,7 @@ from litestar.params import FromQuery
 
 from api.http.callers import find_caller
 from api.http.contract import JSON, LOADING, RouteReply, declare_contract, reply_with
+from api.llama_cpp.errors import NATIVE_ERRORS
 from api.llama_cpp.wire import DefaultSettings, NextToken, Props, Slot
 from api.llama_cpp.writer import build_settings
 from core.names import clean_name
@@ -27,7 +28,9 @@ def build_state_routes(workbench: Workbench, *, build: str) -> list[HTTPRouteHan
     @get(
         "/props",
         summary="What a model is and how it answers, as llama.cpp's server tells it",
-        opt=declare_contract(reply_with(Props, "The model, which is loaded where it is not"), outcomes=LOADING),
+        opt=declare_contract(
+            reply_with(Props, "The model, which is loaded where it is not"), outcomes=LOADING, errors=NATIVE_ERRORS
+        ),
     )
     async def show_props(request: Request[object, object, State], model: FromQuery[str | None] = None) -> Props:
         caller = find_caller(request.scope["state"])
@@ -52,7 +55,8 @@ def build_state_routes(workbench: Workbench, *, build: str) -> list[HTTPRouteHan
         "/slots",
         summary="The places at which requests run, as llama.cpp's server tells them",
         opt=declare_contract(
-            RouteReply("An item a slot, of the model or of all that are loaded", {JSON: Slot}, listed=True)
+            RouteReply("An item a slot, of the model or of all that are loaded", {JSON: Slot}, listed=True),
+            errors=NATIVE_ERRORS,
         ),
     )
     async def list_slots(model: FromQuery[str | None] = None) -> list[Slot]:

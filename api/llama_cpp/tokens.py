@@ -15,6 +15,7 @@ from api.http.field_rules import tell_ignored
 from api.http.replies import add_headers
 from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
+from api.llama_cpp.errors import NATIVE_ERRORS
 from api.llama_cpp.wire import (
     DetokenizeReply,
     DetokenizeRequest,
@@ -24,7 +25,7 @@ from api.llama_cpp.wire import (
     WrittenPrompt,
 )
 from api.openai.chat import BODY as CHAT_BODY
-from api.openai.chat import list_dropped, translate_request
+from api.openai.chat import list_dropped, translate_by_length
 from core.errors import RequestError
 from core.names import clean_name
 from core.requests import Caller
@@ -46,7 +47,10 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
         status_code=200,
         summary="The tokens of a text",
         opt=declare_contract(
-            reply_with(TokenizeReply, "Token ids, with their texts on demand"), body=BODY, outcomes=outcomes
+            reply_with(TokenizeReply, "Token ids, with their texts on demand"),
+            body=BODY,
+            outcomes=outcomes,
+            errors=NATIVE_ERRORS,
         ),
     )
     async def tokenise_text(request: Request[object, object, State]) -> Response[TokenizeReply]:
@@ -72,7 +76,9 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
         "/detokenize",
         status_code=200,
         summary="The text of tokens",
-        opt=declare_contract(reply_with(DetokenizeReply, "The text"), body=BACK_BODY, outcomes=outcomes),
+        opt=declare_contract(
+            reply_with(DetokenizeReply, "The text"), body=BACK_BODY, outcomes=outcomes, errors=NATIVE_ERRORS
+        ),
     )
     async def detokenise_tokens(request: Request[object, object, State]) -> Response[DetokenizeReply]:
         asked = await BACK_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
@@ -85,12 +91,14 @@ def build_token_routes(workbench: Workbench, *, max_body: int) -> list[HTTPRoute
         "/apply-template",
         status_code=200,
         summary="A conversation as the model's chat template writes it",
-        opt=declare_contract(reply_with(WrittenPrompt, "The prompt's text"), body=CHAT_BODY, outcomes=outcomes),
+        opt=declare_contract(
+            reply_with(WrittenPrompt, "The prompt's text"), body=CHAT_BODY, outcomes=outcomes, errors=NATIVE_ERRORS
+        ),
     )
     async def apply_template(request: Request[object, object, State]) -> Response[WrittenPrompt]:
         asked = await CHAT_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         caller = find_caller(request.scope["state"])
-        generation = translate_request(asked.body, caller=caller)
+        generation = await translate_by_length(workbench, asked.body, caller=caller)
         generation = workbench.requests.route(replace(generation, model=generation.model or choose(None, caller)))
         async with workbench.requests.reading(generation.model, caller) as reader:
             text = await reader.write(generation)

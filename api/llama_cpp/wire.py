@@ -8,8 +8,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.http.settle import Wire
 from api.openai import fields
-from api.openai.completions_wire import TokenId, Tokens
-from api.openai.generation_fields import GenerationFields, ModelName
+from api.openai.completions_wire import PromptFields, TokenId, Tokens
+from api.openai.generation_fields import ModelName
 from api.openai.wire import WireProgress, WireTimings
 
 MOST_FILES: Final = 1024
@@ -29,7 +29,7 @@ NativePrompt = str | BoxedPrompt | Annotated[list[Piece], Meta(max_length=4_000_
 """One prompt: a text, token ids, or both mixed; or a list of prompts."""
 
 
-class NativeFields(GenerationFields, frozen=True, kw_only=True):
+class NativeFields(PromptFields, frozen=True, kw_only=True):
     """What requests for text have in llama.cpp beside what they share with OpenAI's."""
 
     n_probs: Annotated[int, Meta(ge=0, le=100)] | None = None
@@ -89,6 +89,14 @@ class GenerationSettings(Struct, frozen=True, kw_only=True):
     n_probs: int
     logit_bias: list[tuple[int, float]] = []
     samplers: tuple[str, ...] = ("penalties", "top_k", "typ_p", "top_p", "min_p", "temperature")
+    mirostat: int = 0
+    """Off, as are all samplers below."""
+    dynatemp_range: float = 0.0
+    dry_multiplier: float = 0.0
+    xtc_probability: float = 0.0
+    top_n_sigma: float = -1.0
+    adaptive_target: float = -1.0
+    adaptive_decay: float = 0.0
 
 
 class TokenChance(Struct, frozen=True, kw_only=True):

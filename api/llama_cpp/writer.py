@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from api.http.answer import frame_event
-from api.http.errors import translate_error
+from api.llama_cpp.errors import write_native_error
 from api.llama_cpp.wire import (
     GenerationSettings,
     NativeChunk,
@@ -82,7 +82,7 @@ class NativeDialect:
                     self.over = self._left == 0
                 case Failed(error=error):
                     self.over = True
-                    out.append(frame_event(translate_error(error).encode()))
+                    out.append(frame_event(write_native_error(error).body))
         return b"".join(out)
 
     def reply(self, events: Sequence[Event]) -> bytes:

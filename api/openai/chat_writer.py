@@ -21,6 +21,7 @@ from api.openai.accounts import (
     translate_timings,
     translate_usage,
 )
+from api.openai.legacy_thoughts import LEGACY, ThoughtsInText
 from api.openai.reasoning_fields import is_reasoning_hidden
 from api.openai.wire import (
     AssistantMessage,
@@ -79,6 +80,7 @@ class ChatDialect:
         self._account = AnswerAccount(body)
         self._logprobs = bool(body.logprobs)
         self._thoughts = not is_reasoning_hidden(body)
+        self._legacy = ThoughtsInText() if body.reasoning_format == LEGACY else None
         self._old = bool(body.functions)
         """Whether calls are told in the form before there were tools."""
         self._begun: set[int] = set()
@@ -89,6 +91,8 @@ class ChatDialect:
 
     def write(self, events: Sequence[Event]) -> bytes:
         out: list[bytes] = []
+        if self._legacy is not None:
+            events = self._legacy.add(events)
         for event in events:
             match event:
                 case TextDelta(index=index, text=text, logprobs=(), so_far=None):
@@ -118,7 +122,7 @@ class ChatDialect:
             case CallArguments(call=call, text=text):
                 self._write_delta(event, self._call_delta(call, FunctionDelta(arguments=text)), out)
             case CallBegun(index=index, call=call, id=name, name=function):
-                self._begin(index, out, content=None)
+                self._begin(index, out)
                 told = self._call_delta(call, FunctionDelta(function, ""), name)
                 out.append(self._chunk(ChunkChoice(index, told)))
             case Prefilled(index=index):
@@ -132,6 +136,8 @@ class ChatDialect:
                 out += (frame_event(translate_error(error).encode()), DONE)
 
     def reply(self, events: Sequence[Event]) -> bytes:
+        if self._legacy is not None:
+            events = self._legacy.add(events)
         reply = fold_events(events)
         first = min((event for event in events if isinstance(event, Finished)), key=lambda event: event.index)
         return ENCODER.encode(
@@ -188,15 +194,13 @@ class ChatDialect:
         logprobs = _logprobs(event.logprobs) if self._logprobs and isinstance(event, TextDelta) else None
         out.append(self._chunk(ChunkChoice(event.index, delta, logprobs), timings))
 
-    def _begin(
-        self, index: int, out: list[bytes], prefilled: Prefilled | None = None, content: str | None = ""
-    ) -> None:
-        """A choice's first chunk, which carries the role, is written if it was not yet."""
+    def _begin(self, index: int, out: list[bytes], prefilled: Prefilled | None = None) -> None:
+        """A choice's first chunk, which carries the role and no words, is written if it was not yet."""
         if index not in self._begun:
             self._begun.add(index)
             if prefilled is not None:
                 self._account.begin(index, Usage(prefilled.total, prefilled.cached))
-            out.append(self._chunk(ChunkChoice(index, ChatDelta(role="assistant", content=content))))
+            out.append(self._chunk(ChunkChoice(index, ChatDelta(role="assistant", content=None))))
 
     def _frame_words(self, index: int, out: list[bytes]) -> tuple[bytes, ...]:
         self._begin(index, out)

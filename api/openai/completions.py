@@ -25,6 +25,7 @@ from api.openai.completions_wire import Completion, CompletionRequest
 from api.openai.completions_writer import CompletionDialect
 from api.openai.generation_fields import list_dropped_fields, list_vain_fields, translate_fields
 from api.openai.prompts import list_prompts, read_text
+from api.openai.scored_prompts import is_prompt_scored
 from core.errors import RequestError
 from core.requests import Caller, Generation, Infill, Prompt, RawText
 from core.serving.ready import Traits
@@ -81,17 +82,18 @@ def translate_prompts(body: CompletionRequest, *, caller: Caller = Caller(), req
 
     The model is empty where the request names none. Raises ModelNotFound for a name of blanks alone.
     """
-    if body.echo and body.logprobs is not None:
+    scored = is_prompt_scored(body)
+    if scored and body.suffix:
         raise RequestError(
-            "This server does not tell log-probabilities of a prompt's tokens, so it cannot give `logprobs` beside "
-            "`echo`; leave out one of them.",
-            "logprobs",
+            "`echo` with `logprobs` tells how likely the prompt is as it stands, and with a `suffix` the model reads "
+            "another one; leave out one of them.",
+            "suffix",
         )
     generation = translate_fields(
         body, logprobs=body.logprobs, limit=DEFAULT_TOKENS, caller=caller, request_id=request_id
     )
     prompts = list_prompts(body.prompt, "prompt")
-    return [replace(generation, prompt=_with_suffix(prompt, body.suffix)) for prompt in prompts]
+    return [replace(generation, prompt=_with_suffix(prompt, body.suffix), tell_prompt=scored) for prompt in prompts]
 
 
 def _with_suffix(prompt: Prompt, suffix: str | None) -> Prompt:

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.openai import fields
-from api.openai.generation_fields import GenerationFields
+from api.openai.generation_fields import Extent, GenerationFields
 from api.openai.wire import WireProgress, WireTimings, WireUsage
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -16,7 +16,17 @@ PromptValue = str | Annotated[list[str | TokenId | Tokens], Meta(max_length=4_00
 """A text, a list of token ids, or a list of texts and of lists of token ids."""
 
 
-class CompletionRequest(GenerationFields, frozen=True, kw_only=True):
+class PromptFields(GenerationFields, frozen=True, kw_only=True):
+    """Of requests whose prompt stands as it is. With zero new tokens the prompt is computed, and that is all."""
+
+    least_tokens = 0
+
+    max_tokens: Extent | None = None
+    max_completion_tokens: Extent | None = None
+    n_predict: Extent | None = None
+
+
+class CompletionRequest(PromptFields, frozen=True, kw_only=True):
     """The body of POST /v1/completions."""
 
     rules = fields.COMPLETION
@@ -25,7 +35,7 @@ class CompletionRequest(GenerationFields, frozen=True, kw_only=True):
     suffix: str | None = None
     """What follows the text that is asked for, for models that fill gaps."""
     echo: bool | None = None
-    """The answer begins with the prompt."""
+    """The answer begins with the prompt, and its log-probabilities with those of the prompt's tokens."""
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     """So many of the likeliest tokens are told beside those drawn."""
 
@@ -34,8 +44,9 @@ class CompletionLogprobs(Struct, frozen=True):
     """Four parallel lists, an item a token."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    """Null for the token that a prompt begins with; so is the next."""
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
     """Characters before the token in the choice's text."""
 

@@ -13,6 +13,7 @@ from api.http.answer import DONE, frame_event
 from api.http.errors import translate_error
 from api.openai.accounts import FINISH, AnswerAccount, make_finite, name_stop_reason, translate_progress
 from api.openai.completions_wire import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
+from api.openai.scored_prompts import ScoredPrompts, is_prompt_scored
 from api.openai.wire import WireProgress, WireTimings, WireUsage
 from core.events import Event, Failed, Finished, Prefilled, TextDelta, TokenLogprob, fold_events
 
@@ -36,13 +37,14 @@ class CompletionDialect:
         self._echoes = echoes
         self._account = AnswerAccount(body, len(echoes))
         self._logprobs = body.logprobs is not None
+        self._scored = ScoredPrompts(self._each) if is_prompt_scored(body) else None
         self._frames: dict[int, tuple[bytes, bytes]] = {}
         self._offsets: dict[int, int] = {}
         """Characters of each choice that were written."""
 
     def write(self, events: Sequence[Event]) -> bytes:
         out: list[bytes] = []
-        for event in events:
+        for event in events if self._scored is None else self._scored.pass_on(events):
             match event:
                 case TextDelta(index=index, text=text, logprobs=(), so_far=None):
                     if text:
@@ -61,18 +63,20 @@ class CompletionDialect:
 
     def reply(self, events: Sequence[Event]) -> bytes:
         reply = fold_events(events)
+        if self._scored is not None:
+            events = [*self._scored.pass_on(events)]
         for event in events:
             if isinstance(event, Finished):
                 self._account.end(event)
         choices: list[CompletionChoice] = []
         for choice in reply.choices:
-            echo = self._echo(choice.index)
-            self._offsets[choice.index] = len(echo)
+            echo, scores = self._begin_choice(choice.index)
+            logprobs = self._parallel(choice.index, choice.logprobs) if self._logprobs else None
             choices.append(
                 CompletionChoice(
                     echo + choice.text,
                     choice.index,
-                    self._parallel(choice.index, choice.logprobs) if self._logprobs else None,
+                    join_logprobs(scores, logprobs),
                     FINISH[choice.reason],
                     name_stop_reason(choice.reason),
                 )
@@ -81,8 +85,18 @@ class CompletionDialect:
             self._with(choices, usage=self._account.tell_total(), timings=self._account.tell_timings())
         )
 
-    def _echo(self, index: int) -> str:
-        return self._echoes[index // self._each]
+    def _begin_choice(self, index: int) -> tuple[str, CompletionLogprobs | None]:
+        """What a choice begins with: its prompt, and how likely that is."""
+        echo = self._echoes[index // self._each]
+        self._offsets[index] = 0
+        scores = None
+        if self._scored is not None:
+            scored = self._scored.find(index)
+            first = CompletionLogprobs([scored.first], [None], [None], [0])
+            self._offsets[index] = len(scored.first)
+            scores = join_logprobs(first, self._parallel(index, scored.logprobs))
+        self._offsets[index] = len(echo)
+        return echo, scores
 
     def _write_text(self, event: TextDelta, out: list[bytes]) -> None:
         """A chunk that carries more than text."""
@@ -95,10 +109,9 @@ class CompletionDialect:
     def _begin(self, index: int, out: list[bytes]) -> tuple[bytes, bytes]:
         """The bytes around a choice's text; what it echoes is written if it was not yet."""
         if index not in self._frames:
-            echo = self._echo(index)
-            self._offsets[index] = len(echo)
-            if echo:
-                out.append(self._frame([CompletionChoice(echo, index)], usage=self._account.tell_usage()))
+            echo, scores = self._begin_choice(index)
+            if echo or scores:
+                out.append(self._frame([CompletionChoice(echo, index, scores)], usage=self._account.tell_usage()))
             mark = "\N{SYMBOL FOR NULL}"
             whole = self._frame([CompletionChoice(mark, index)], usage=self._account.tell_usage())
             before, after = whole.split(ENCODER.encode(mark), 1)
@@ -155,6 +168,18 @@ class CompletionDialect:
             timings=timings,
             prompt_progress=progress,
         )
+
+
+def join_logprobs(one: CompletionLogprobs | None, other: CompletionLogprobs | None) -> CompletionLogprobs | None:
+    """Those of a text and of one that goes on with it."""
+    if one is None or other is None:
+        return one or other
+    return CompletionLogprobs(
+        tokens=one.tokens + other.tokens,
+        token_logprobs=one.token_logprobs + other.token_logprobs,
+        top_logprobs=one.top_logprobs + other.top_logprobs,
+        text_offset=one.text_offset + other.text_offset,
+    )
 
 
 def _as_mapping(token: TokenLogprob) -> dict[str, float]:

@@ -199,7 +199,7 @@ _CHANGE_THE_ANSWER: Final[Rules] = {
 
 _READ_IN_CHATS: Final = frozenset(
     {
-        *("parallel_tool_calls", "add_generation_prompt", "continue_final_message"),
+        *("parallel_tool_calls", "parse_tool_calls", "add_generation_prompt", "continue_final_message"),
         *("reasoning", "thinking", "thinking_budget", "reasoning_budget", "reasoning_budget_tokens"),
         *("thinking_budget_tokens", "reasoning_format", "include_reasoning", "separate_reasoning"),
     }

@@ -3,8 +3,9 @@ goes first; and what they mean to the core."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Final
+import math
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta
 
@@ -17,12 +18,17 @@ from core.names import clean_name
 from core.requests import Caller, Generation, Priority, RawText, SamplingWish
 from core.serving.ready import Traits
 
-Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
+Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 """A number of tokens; -1 stands for any number, as llama-server has it."""
+Room = Annotated[int, Meta(ge=-1, le=2**31 - 1, extra_json_schema={"not": {"const": 0}})]
+"""The same, and not zero."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Bias = Annotated[float, Meta(ge=-100, le=100)]
+Bias = Annotated[float, Meta(ge=-100, le=100)] | Annotated[bool, Meta(extra_json_schema={"const": False})]
+"""False is never, as llama.cpp has it."""
+BiasedText = Annotated[str, Meta(max_length=1024)]
 StopText = Annotated[str, Meta(max_length=1024)]
+TokenNumber = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 ModelName = Annotated[str, Meta(max_length=1024)]
 """Left out, or empty, it stands for the model that is served, see `RequestIntake.choose_model`."""
 LIMITS: Final = ("max_completion_tokens", "max_tokens", "n_predict")
@@ -35,7 +41,6 @@ TIERS: Final = {
     "fast": Priority.INTERACTIVE,
 }
 """What `service_tier` asks for."""
-_BIASES: Final = {"propertyNames": {"pattern": "^[0-9]{1,9}$"}}
 ONE_LIMIT: Final[Json] = {
     "anyOf": [{"properties": {name: {"type": "null"}}} for name in ("max_tokens", "max_completion_tokens")]
 }
@@ -56,6 +61,8 @@ class GenerationFields(ConstraintFields, frozen=True):
     extra_neutral = {**NEUTRAL, "logit_bias": ([],), "stream_options": ([],)}
 
     further_schema = {"allOf": [ONE_LIMIT]}
+    least_tokens: ClassVar[int] = 1
+    """New tokens that a request may ask for."""
 
     model: ModelName | None = None
 
@@ -63,18 +70,23 @@ class GenerationFields(ConstraintFields, frozen=True):
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=16)] | None = None
     stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
-    max_tokens: Extent | None = None
-    max_completion_tokens: Extent | None = None
+    max_tokens: Room | None = None
+    max_completion_tokens: Room | None = None
 
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Share | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[str, Bias], Meta(max_length=1024, extra_json_schema=_BIASES)] | None = None
+    logit_bias: (
+        Annotated[dict[BiasedText, Bias], Meta(max_length=1024)]
+        | Annotated[list[tuple[TokenNumber | BiasedText, Bias]], Meta(max_length=1024)]
+        | None
+    ) = None
+    """By token ids, as OpenAI has it; as llama.cpp has it by texts too, for each of their tokens, and as pairs."""
 
     # Extensions of llama.cpp and others
-    n_predict: Extent | None = None
+    n_predict: Room | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     min_p: Share | None = None
     typical_p: Share | None = None
@@ -114,6 +126,7 @@ def translate_fields(
         prompt=RawText(""),
         sampling=read_sampling(body, logprobs),
         max_tokens=None if said == -1 else said,
+        biased_texts=tuple(read_text_biases(body)),
         stop=read_stop(body),
         n=body.n or 1,
         constraint=read_constraint(body),
@@ -136,11 +149,11 @@ def read_stop(body: GenerationFields) -> tuple[str, ...]:
 
 
 def read_limit(body: GenerationFields) -> int | None:
-    """New tokens at most; -1 for any number, None where nothing is said. Raises RequestError for zero, and for two
-    limits that differ."""
+    """New tokens at most; -1 for any number, None where nothing is said. Raises RequestError for zero where that asks
+    for nothing, and for two limits that differ."""
     given = {name: value for name in LIMITS if (value := getattr(body, name)) is not None}
     for name, value in given.items():
-        if value == 0:
+        if value == 0 and body.least_tokens:
             raise RequestError(f"The field `{name}` is wrong: expected at least 1, or -1 for as many as fit.", name)
     old, new = body.max_tokens, body.max_completion_tokens
     if old is not None and new is not None and old != new:
@@ -171,18 +184,40 @@ def read_sampling(body: GenerationFields, logprobs: int | None) -> SamplingWish:
         repeat_last_n=body.repeat_last_n,
         frequency_penalty=body.frequency_penalty,
         presence_penalty=body.presence_penalty,
-        logit_bias=None if body.logit_bias is None else tuple(read_biases(body.logit_bias)),
+        logit_bias=None if body.logit_bias is None else tuple(read_biases(body)),
         seed=body.seed,
         logprobs=logprobs,
     )
 
 
-def read_biases(biases: Mapping[str, float]) -> Iterator[tuple[int, float]]:
-    for token, bias in biases.items():
-        # The length keeps int() from the digits of a novel; no vocabulary has ids of ten digits.
-        if not (token.isascii() and token.isdigit() and len(token) < 10):
-            raise RequestError(f"`logit_bias` maps token ids to numbers; {token[:32]!r} is no token id.", "logit_bias")
-        yield int(token), bias
+def read_biases(body: GenerationFields) -> Iterator[tuple[int, float]]:
+    """Those of token ids."""
+    for token, bias in _each_bias(body):
+        if isinstance(token, int):
+            yield token, bias
+
+
+def read_text_biases(body: GenerationFields) -> Iterator[tuple[str, float]]:
+    """Those of the tokens of texts."""
+    for text, bias in _each_bias(body):
+        if isinstance(text, str) and text:
+            yield text, bias
+
+
+def _each_bias(body: GenerationFields) -> Iterator[tuple[int | str, float]]:
+    """Raises RequestError."""
+    given = body.logit_bias or {}
+    for token, bias in given.items() if isinstance(given, dict) else given:
+        if bias is True:
+            raise RequestError("A bias in `logit_bias` is a number, or false for never.", "logit_bias")
+        yield _read_token(token) if isinstance(given, dict) else token, -math.inf if bias is False else bias
+
+
+def _read_token(name: int | str) -> int | str:
+    """An id as JSON's objects have it, or a text. The length keeps int() from the digits of a novel; no vocabulary has
+    ids of ten digits."""
+    number = isinstance(name, str) and len(name) < 10 and name.isascii() and name.isdigit()
+    return int(name) if number else name
 
 
 def is_timed(body: GenerationFields) -> bool:
@@ -195,15 +230,14 @@ def list_dropped_fields(body: GenerationFields) -> Iterator[str]:
     """Fields of these that nothing can come of, whatever the model."""
     if body.service_tier and body.service_tier not in TIERS:
         yield "service_tier"
-    other = body.max_completion_tokens or body.max_tokens
+    other = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     if other is not None and body.n_predict not in (None, other):
         yield "n_predict"
 
 
 def list_vain_fields(body: GenerationFields, traits: Traits) -> Iterator[str]:
     """Fields of these that nothing comes of with a model of these traits."""
-    biases = read_biases(body.logit_bias or {})
-    if traits.vocabulary is not None and any(token >= traits.vocabulary for token, _ in biases):
+    if traits.vocabulary is not None and any(token >= traits.vocabulary for token, _ in read_biases(body)):
         yield "logit_bias"
     if body.stream and not traits.stepwise:
         yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))

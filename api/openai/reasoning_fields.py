@@ -63,8 +63,8 @@ class ReasoningFields(GenerationFields, frozen=True, kw_only=True):
     thinking_token_budget: Budget | None = None
     reasoning_budget_message: Annotated[str, Meta(max_length=4096)] | None = None
     """What the model is made to have thought last where the budget ends its thought."""
-    reasoning_format: Literal["none", "auto", "deepseek"] | None = None
-    """llama.cpp's: `none` leaves thoughts in the answer's text."""
+    reasoning_format: Literal["none", "auto", "deepseek", "deepseek-legacy"] | None = None
+    """llama.cpp's: `none` leaves thoughts in the answer's text; `deepseek-legacy` tells them there too."""
     separate_reasoning: bool | None = None
     """SGLang's name: false leaves thoughts in the answer's text."""
     include_reasoning: bool | None = None

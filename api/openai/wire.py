@@ -54,14 +54,23 @@ class ChatRequest(ReasoningFields, frozen=True, kw_only=True):
     """Whether the last message, which is the assistant's, is to be gone on with, as vLLM has it. It is unless this says
     no."""
     add_generation_prompt: bool | None = None
-    """The opposite of the same."""
+    """The opposite of the same; where there is nothing to go on with, false leaves the assistant's turn unbegun."""
 
     tools: Tools | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
+    parse_tool_calls: bool | None = None
+    """llama.cpp's: false leaves calls in the answer's text."""
     functions: Annotated[list[FunctionSpec], Meta(max_length=MOST_TOOLS)] | None = None
     """The form before there were tools; so is the next."""
     function_call: FunctionChoice | None = None
+
+
+class TokenCount(Struct, frozen=True, kw_only=True):
+    """The reply to a request to count the tokens of a conversation."""
+
+    object: str = "chat.completion.input_tokens"
+    input_tokens: int
 
 
 class PromptDetails(Struct, frozen=True):

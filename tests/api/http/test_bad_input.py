@@ -57,8 +57,9 @@ WRONG_FIELDS = [
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"usage": True}}, "stream_options.usage"),
     ({"logit_bias": {"65": 101}}, "logit_bias"),
-    ({"logit_bias": {"A": 1}}, "logit_bias"),
-    ({"logit_bias": {"-1": 1}}, "logit_bias"),
+    ({"logit_bias": {"A": True}}, "logit_bias"),
+    ({"logit_bias": [[1, 2, 3]]}, "logit_bias[0]"),
+    ({"logit_bias": [[-1, 2]]}, "logit_bias[0][0]"),
     ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
     ({"top_logprobs": 2}, "top_logprobs"),
@@ -123,7 +124,7 @@ WRONG_FIELDS = [
     ({"thinking": {"type": "maybe"}}, "thinking.type"),
     ({"thinking_token_budget": 1.5}, "thinking_token_budget"),
     ({"continue_final_message": True}, "continue_final_message"),
-    ({"add_generation_prompt": False}, "add_generation_prompt"),
+    ({"add_generation_prompt": "no"}, "add_generation_prompt"),
 ]
 
 UNSUPPORTED = [

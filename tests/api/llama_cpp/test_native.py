@@ -173,3 +173,50 @@ async def test_slots_are_as_many_as_requests_may_run(echo: Served) -> None:
 
 async def test_healthz_is_health(echo: Served) -> None:
     assert (await echo.http.get("/healthz")).json()["status"] == "ok"
+
+
+async def test_a_prompt_that_is_too_long_is_told_in_llama_cpps_words_and_numbers(echo: Served) -> None:
+    told = await refused(echo, "/completion", prompt="a" * 9000)
+    assert (told["type"], told["code"]) == ("exceed_context_size_error", 400)
+    assert (told["n_prompt_tokens"], told["n_ctx"]) == (9000, 8192)
+    for path, kind, code in (
+        ("/chat/completions", "exceed_context_size_error", "context_length_exceeded"),
+        ("/v1/chat/completions", "invalid_request_error", "context_length_exceeded"),
+    ):
+        told = await refused(echo, path, messages=user("a" * 9000))
+        assert (told["type"], told["code"], told["n_ctx"]) == (kind, code, 8192)
+        assert told["n_prompt_tokens"] > 9000
+
+
+async def test_errors_have_the_status_as_their_code_and_llama_cpps_types(echo: Served) -> None:
+    assert (await refused(echo, "/completion", prompt="a", mirostat=2))["type"] == "invalid_request_error"
+    missing = await echo.http.post("/completion", json={"prompt": "a", "model": "nobody"})
+    assert missing.json()["error"]["type"] == "not_found_error"
+    assert missing.json()["error"]["code"] == missing.status_code == 404
+
+
+async def test_with_no_new_tokens_a_prompt_is_read_for_the_next_request(echo: Served) -> None:
+    body = await post(echo, "/completion", prompt="a prompt to be read", n_predict=0)
+    assert (body["content"], body["tokens_predicted"], body["stop_type"]) == ("", 0, "limit")
+    assert (await post(echo, "/completion", prompt="a prompt to be read", n_predict=1))["tokens_cached"] > 8
+
+
+@pytest.mark.parametrize("biases", [[["ab", False], [99, -5]], {"ab": False, "99": -5}], ids=["pairs", "names"])
+async def test_biases_are_for_ids_and_for_the_tokens_of_texts(echo: Served, biases: object) -> None:
+    body = await post(echo, "/completion", prompt="hi", logit_bias=biases, n_predict=1)
+    # Those of the request alone are its settings; how many tokens a text has is the model's to say.
+    assert body["generation_settings"]["logit_bias"] == [[99, -5.0]]
+
+
+async def test_the_tokens_of_a_conversation_are_counted_where_llama_cpp_does_it(echo: Served) -> None:
+    for path in ("/v1/chat/completions/input_tokens", "/chat/completions/input_tokens"):
+        counted = await post(echo, path, messages=user("hello"))
+        assert counted["input_tokens"] == len("user\nhello\nassistant\n") + 3
+
+
+async def test_the_assistants_turn_is_left_unbegun_where_that_is_said(echo: Served) -> None:
+    body = await post(echo, "/apply-template", messages=user("hi"), add_generation_prompt=False)
+    assert body["prompt"] == "<|im_start|>user\nhi<|im_end|>\n"
+    said = [*user("hi"), {"role": "assistant", "content": "yes, and"}]
+    body = await post(echo, "/apply-template", messages=said, add_generation_prompt=False)
+    assert body["prompt"].endswith("assistant\nyes, and")

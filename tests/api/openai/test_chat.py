@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Any
 
 import openai
 import pytest
@@ -10,6 +12,9 @@ from openai.types.chat.chat_completion import ChoiceLogprobs
 from openai.types.chat.chat_completion_chunk import ChoiceLogprobs as ChunkLogprobs
 from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob
 
+from api.http.long_work import MANY_PARTS
+from api.openai.chat import translate_request
+from core.requests import Generation
 from tests.api.conftest import Served, cached_of, text_of, usage_of, user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -180,6 +185,24 @@ async def test_every_role_and_additive_field_is_taken(echo: Served) -> None:
     )
     assert response.status_code == 200, response.text
     assert response.json()["choices"][0]["message"]["content"] == "last"
+
+
+async def test_a_long_conversation_is_translated_off_the_event_loop(
+    echo: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def translate(*given: Any, **named: Any) -> Generation:
+        threads.append(threading.get_ident())
+        return translate_request(*given, **named)
+
+    monkeypatch.setattr("api.openai.chat.translate_request", translate)
+    part = {"type": "text", "text": ""}
+    for messages in (user("a"), user("a") * (MANY_PARTS + 1), user([part] * (MANY_PARTS + 1))):
+        counted = await echo.http.post("/v1/chat/completions/input_tokens", json={"messages": messages})
+        assert counted.status_code == 200, counted.text
+    here = threading.get_ident()
+    assert [each == here for each in threads] == [True, False, False]
 
 
 async def test_thirty_two_clients_at_once_get_each_their_own_answer(echo: Served) -> None:

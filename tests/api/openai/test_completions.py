@@ -34,6 +34,17 @@ async def post(served: Served, **fields: object) -> dict[str, Any]:
     return body | {"status": response.status_code}
 
 
+async def logprobs_of(served: Served, **fields: object) -> dict[int, dict[str, list[object]]]:
+    """Of each choice, whether it came whole or in chunks."""
+    text = (await served.http.post("/v1/completions", json={"model": "echo"} | fields)).text
+    told: dict[int, dict[str, list[object]]] = {}
+    for frame in text.removesuffix("data: [DONE]\n\n").strip().split("\n\n"):
+        for choice in json.loads(frame.removeprefix("data: "))["choices"]:
+            for name, values in (choice["logprobs"] or {}).items():
+                told.setdefault(choice["index"], {}).setdefault(name, []).extend(values)
+    return told
+
+
 def texts(parts: list[Completion]) -> dict[int, str]:
     said: dict[int, str] = {}
     for part in parts:
@@ -105,6 +116,28 @@ async def test_log_probabilities_are_four_lists_of_one_length(echo: Served) -> N
     assert [(each.tokens, each.text_offset) for each in streamed if each] == [(["a"], [0]), (["b"], [1])]
 
 
+async def test_with_an_echo_the_prompts_tokens_have_their_log_probabilities_too(echo: Served) -> None:
+    for fields in ({}, {"stream": True}):
+        body = {"prompt": ["abc", [100, 101]], "echo": True, "logprobs": 1, "max_tokens": 2, "n": 2} | fields
+        told = await logprobs_of(echo, **body)
+        assert told[0] == told[1]
+        assert told[0]["tokens"] == [*"abcab"]
+        assert told[2]["tokens"] == [*"dede"]
+        # The first token follows nothing.
+        assert told[0]["token_logprobs"] == [None, 0.0, 0.0, 0.0, 0.0]
+        assert told[0]["top_logprobs"] == [None, {"b": 0.0}, {"c": 0.0}, {"a": 0.0}, {"b": 0.0}]
+        assert told[0]["text_offset"] == [0, 1, 2, 3, 4]
+
+
+async def test_with_no_new_tokens_a_prompt_is_scored_and_echoed_alone(echo: Served) -> None:
+    reply = await complete(echo, prompt=["abc", "d"], echo=True, logprobs=0, max_tokens=0)
+    assert [(choice.text, choice.finish_reason) for choice in reply.choices] == [("abc", "length"), ("d", "length")]
+    assert [choice.logprobs.tokens for choice in reply.choices if choice.logprobs] == [["a", "b", "c"], ["d"]]
+    assert reply.usage is not None
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (4, 0)
+    assert (await complete(echo, prompt="abc", max_tokens=0)).choices[0].text == ""
+
+
 async def test_usage_comes_in_a_chunk_of_its_own_where_it_is_asked_for(echo: Served) -> None:
     parts = await chunks(echo, prompt=["ab", "cd"], stream_options={"include_usage": True})
     assert all(part.usage is None for part in parts[:-1])
@@ -133,13 +166,13 @@ async def test_a_form_holds_for_a_bare_prompt(echo: Served) -> None:
         ({"prompt": "a" * 9000}, "prompt"),
         ({"prompt": "a" * 3_000_000}, "prompt"),
         ({"prompt": 5}, "prompt"),
-        ({"echo": True, "logprobs": 1}, "logprobs"),
+        ({"echo": True, "logprobs": 1, "suffix": "end"}, "suffix"),
         ({"logprobs": 21}, "logprobs"),
         ({"suffix": "end"}, "suffix"),
         ({"suffix": "end", "prompt": [1]}, "suffix"),
         ({"messages": [{"role": "user", "content": "hi"}]}, "messages"),
         ({"n": 10**9}, "n"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -2}, "max_tokens"),
         ({"best_of": 3}, "best_of"),
     ],
 )

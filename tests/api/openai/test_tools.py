@@ -209,7 +209,7 @@ async def test_id_and_name_of_a_call_come_once_its_arguments_in_pieces_and_its_i
     stream = dialect_for(stream=True, tools=[WEATHER, CLOCK]).write(CALLS)
     assert stream.endswith(b"data: [DONE]\n\n")
     assert deltas_of(stream) == [
-        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": None},
         {"reasoning_content": "h", "reasoning": "h"},
         {"reasoning_content": "m", "reasoning": "m"},
         {"tool_calls": [began(0, "call_a", "weather")]},
@@ -403,3 +403,25 @@ async def test_ten_thousand_tools_and_a_megabyte_of_schema_hold_nobody_up(caller
         # Their prompts are longer than the context.
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "context_length_exceeded"
+
+
+async def test_calls_stay_in_the_text_where_they_are_not_to_be_parsed(caller: Served) -> None:
+    text = f"Let me see.\n{CALL}"
+    reply = await caller.complete(
+        messages=user(text), tools=[WEATHER], extra_body={"parse_tool_calls": False, "reasoning_format": "none"}
+    )
+    message = reply.choices[0].message
+    assert (message.content, message.tool_calls, reply.choices[0].finish_reason) == (text, None, "stop")
+
+
+async def test_thoughts_stand_in_the_text_too_as_deepseeks_first_clients_expect_them(caller: Served) -> None:
+    asked: dict[str, Any] = {
+        "messages": user("<think>\nhm, so\n</think>\n\nLet me see."),
+        "extra_body": {"reasoning_format": "deepseek-legacy"},
+    }
+    message: Any = (await caller.complete(**asked)).choices[0].message
+    assert (message.content, message.reasoning_content) == ("<think>hm, so</think>Let me see.", "hm, so")
+    chunks: Any = await caller.chunks(**asked)
+    assert text_of(chunks) == message.content
+    thoughts = [getattr(choice.delta, "reasoning_content", None) for chunk in chunks for choice in chunk.choices]
+    assert "".join(each or "" for each in thoughts) == "hm, so"

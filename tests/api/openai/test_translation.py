@@ -141,7 +141,7 @@ def test_chunks_of_choices_may_interleave_and_end_apart() -> None:
     assert dialect.over
     frames = [json.loads(frame[6:]) for frame in (first + second).decode().split("\n\n") if frame.startswith("data: {")]
     said = [(frame["choices"][0]["index"], frame["choices"][0]["delta"].get("content")) for frame in frames]
-    assert said == [(1, ""), (1, "b"), (0, ""), (0, "a"), (1, None), (0, "c"), (0, None)]
+    assert said == [(1, None), (1, "b"), (0, None), (0, "a"), (1, None), (0, "c"), (0, None)]
     assert second.endswith(b"data: [DONE]\n\n")
 
 
