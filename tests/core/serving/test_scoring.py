@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from core.contract.options import LoadOptions
 from core.contract.step import Step, StepLogprob, TokenText, Work
@@ -41,7 +42,8 @@ class CountingEcho(EchoModel):
 
 
 def scored(text: str, **fields: object) -> Generation:
-    return asks("", **{"prompt": RawText(text), "sampling": TOLD, "tell_prompt": True} | fields)
+    asked = asks("", prompt=RawText(text), sampling=TOLD, tell_prompt=True)
+    return replace(asked, **fields)
 
 
 async def test_each_token_of_a_prompt_but_the_first_is_scored_once_and_in_order() -> None:

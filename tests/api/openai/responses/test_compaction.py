@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from api.openai.responses.compaction import ASK, MOST_KEPT_CHARACTERS, SUMMARY, 
 from api.openai.responses.items import build_messages, read_items
 from api.sealing import open_text, seal_text
 from core.errors import RequestError
-from core.events import Finished, FinishReason, TextDelta, Timings, Usage
+from core.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
 from core.requests import Role
 from tests.api.conftest import Served
 from tests.api.openai.responses.conftest import ask, response_body
@@ -71,7 +72,7 @@ async def test_what_another_server_has_compacted_is_refused_in_words() -> None:
 async def test_of_what_the_user_said_the_newest_is_kept() -> None:
     words = "w" * (MOST_KEPT_CHARACTERS // 3)
     items: Any = read_items([raw_of({"role": "user", "content": f"{at}{words}"}) for at in range(3)]).items
-    ends = [TextDelta(0, "all of it"), Finished(0, FinishReason.STOP, Usage(), Timings())]
+    ends: list[Event] = [TextDelta(0, "all of it"), Finished(0, FinishReason.STOP, Usage(), Timings())]
     output = json.loads(CompactionDialect(items).reply(ends))["output"]
     assert [item["content"][0]["text"][0] for item in output[:-1]] == ["1", "2"]
 
@@ -100,5 +101,5 @@ async def test_what_cannot_be_compacted_is_refused_by_field(
     assert (told.status_code, told.json()["error"]["param"]) == (400, named)
 
 
-def raw_of(item: dict[str, object]) -> Any:
+def raw_of(item: Mapping[str, object]) -> Any:
     return msgspec.Raw(msgspec.json.encode(item))
