@@ -34,7 +34,7 @@ from api.openai.reasoning_fields import (
 )
 from api.openai.template_arguments import read_template_arguments
 from api.openai.tools import ChosenTools, can_tell_tools, read_functions, read_tools
-from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest, TokenCount
+from api.openai.wire import ChatChunk, ChatCompletion, ChatRequest, ChatTokenCount
 from core.errors import RequestError
 from core.requests import Caller, Conversation, Generation, Scalar
 from core.serving.ready import Traits
@@ -84,18 +84,18 @@ def build_chat_routes(
         status_code=200,
         summary="The tokens of a conversation",
         opt=declare_contract(
-            reply_with(TokenCount, "Tokens, with what the chat template writes around the messages"),
+            reply_with(ChatTokenCount, "Tokens, with what the chat template writes around the messages"),
             body=BODY,
             outcomes=(*READING, *ANSWERING),
         ),
     )
-    async def count_chat_tokens(request: Request[object, object, State]) -> Response[TokenCount]:
+    async def count_chat_tokens(request: Request[object, object, State]) -> Response[ChatTokenCount]:
         asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         caller = find_caller(request.scope["state"])
         generation = await translate_by_length(workbench, asked.body, caller=caller)
         model = generation.model or workbench.requests.choose_model(ModelKind.CHAT, caller)
         generation = workbench.requests.route(replace(generation, model=model))
-        count = TokenCount(input_tokens=await workbench.requests.count_tokens(generation))
+        count = ChatTokenCount(input_tokens=await workbench.requests.count_tokens(generation))
         ignored = tell_ignored([*asked.ignored, *list_dropped(asked.body)])
         return add_headers(count, (*build_route_headers(generation), *ignored))
 

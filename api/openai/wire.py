@@ -66,7 +66,7 @@ class ChatRequest(ReasoningFields, frozen=True, kw_only=True):
     function_call: FunctionChoice | None = None
 
 
-class TokenCount(Struct, frozen=True, kw_only=True):
+class ChatTokenCount(Struct, frozen=True, kw_only=True):
     """The reply to a request to count the tokens of a conversation."""
 
     object: str = "chat.completion.input_tokens"
