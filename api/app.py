@@ -13,7 +13,7 @@ from api.http.capturing import Capturing
 from api.http.contract import require_admin
 from api.http.errors import answer_error
 from api.http.gatekeeper import Gatekeeper
-from api.http.guards import Guard
+from api.http.guards import OPEN_PATHS, Guard
 from api.http.live import LiveStreams
 from api.http.methods import build_options_routes
 from api.llama_cpp.completion import build_native_routes
@@ -24,6 +24,9 @@ from api.native.cache import build_cache_route
 from api.native.downloads import build_download_routes
 from api.native.engines import build_engines_route
 from api.native.health import build_health_route
+from api.native.logs import build_logs_route
+from api.native.metrics import PATH as METRICS
+from api.native.metrics import build_metrics_route
 from api.native.models import pool_routes
 from api.native.queue import build_queue_route
 from api.native.requests import build_request_routes
@@ -42,9 +45,9 @@ from api.openai.responses.routes import build_response_routes
 from api.openai.responses.service import ResponseService
 from api.openai.responses.socket import ResponseSockets
 from api.schema import configure_openapi
-from api.version import read_version
 from core.settings.keys import list_keys
 from core.settings.schema import Settings
+from core.version import read_version
 from core.workbench import Workbench
 
 
@@ -82,10 +85,14 @@ def create_app(
         build_queue_route(workbench),
         build_cache_route(workbench),
         *build_request_routes(workbench),
+        build_logs_route(workbench, live, ping=ping),
         *build_search_routes(workbench),
         *build_download_routes(workbench),
         build_health_route(workbench),
     ]
+    telemetry = settings.telemetry
+    if telemetry.metrics:
+        handlers.append(build_metrics_route(workbench, read_version(), needs_key=not telemetry.open_metrics))
     app = Litestar(
         route_handlers=[*build_options_routes(handlers), *handlers],
         exception_handlers={Exception: answer_error},
@@ -103,5 +110,7 @@ def create_app(
         choose_errors,
         dict.fromkeys(RESPONSES, ResponseSockets(responses, live)),
         gate=Gatekeeper(list_keys(settings.server), settings.limits) if gate is None else gate,
+        open_paths=OPEN_PATHS | {METRICS} if telemetry.open_metrics else OPEN_PATHS,
+        note=workbench.meter.note_response,
     )
     return app

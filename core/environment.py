@@ -24,7 +24,7 @@ NAMES: Final = frozenset(
 )
 """Read by the product or by the libraries it is made of, some of which take an empty one for a value, or fail."""
 
-SECRETS: Final = ("_API_KEY", "_API_KEYS", "_TOKEN", "_SECRET", "_PASSWORD")
+SECRETS: Final = ("_API_KEY", "_API_KEYS", "_TELEMETRY_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 """How the names of variables end that no child process of ours has any business with."""
 
 

@@ -170,9 +170,11 @@ class WorkLanes:
         self.disk = WorkLane("looking at files", 4, 256)
         """Names, folders, headers of files here, the list of downloads."""
         self.hub = WorkLane("asking the Hub", 4, 16)
+        self.metrics = WorkLane("writing metrics", 1, 16)
         self.loading = WorkLane("loading models", 2, None)
         """What loading does beside the model's own thread. The pool bounds it: models load one at a time."""
 
     def close(self) -> None:
-        for lane in (self.reading, self.long_reading, self.compiling, self.writing, self.disk, self.hub, self.loading):
+        work = (self.reading, self.long_reading, self.compiling, self.writing, self.metrics)
+        for lane in (*work, self.disk, self.hub, self.loading):
             lane.close()

@@ -327,6 +327,32 @@ class LoadFailure(Struct, frozen=True):
     """Seconds since then."""
 
 
+class UnloadCause(Enum):
+    """Why a loaded model was sent away."""
+
+    ASKED = "asked"
+    IDLE = "idle"
+    ROOM = "room"
+    """Another model wanted its memory."""
+    MEMORY = "memory"
+    """The process took more than all models may."""
+    BROKEN = "broken"
+    """It broke down, and a request had it loaded anew."""
+
+
+class LifeStats(Struct, frozen=True):
+    """What was counted of a model over all its loads; none of it goes back."""
+
+    name: str
+    """Empty for all the models together that are not counted one by one."""
+    loads: int = 0
+    load_seconds: float = 0.0
+    load_failures: int = 0
+    restarts: int = 0
+    """Loads because its engine had failed; they are among `loads`."""
+    unloads: Mapping[UnloadCause, int] = {}
+
+
 class PoolSnapshot(Struct, frozen=True):
     """The memory that all models share."""
 
@@ -341,6 +367,8 @@ class PoolSnapshot(Struct, frozen=True):
     """The totals of models that were unloaded or failed; nothing else of it counts."""
     past_cache: CacheStats = CacheStats()
     """The same of their prefix caches."""
+    lives: tuple[LifeStats, ...] = ()
+    """Of the models that were ever loaded."""
 
 
 class MachineSnapshot(Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -17,6 +18,8 @@ from core.engines.registry import Engines
 from core.lanes import WorkLanes
 from core.models.downloads.manager import Downloads
 from core.models.store import Store
+from core.observing.meter import Meter
+from core.observing.recent import RecentRequests
 from core.serving.factory import ModelFactory
 from core.serving.intake import RequestIntake
 from core.serving.pool.loader import ModelLoader
@@ -25,7 +28,20 @@ from core.serving.served_models import ServedModels
 from core.settings.schema import Folders, Settings, find_folders
 from core.snapshots import MachineSnapshot, Snapshot
 from core.supervision import NoWitness, Past, Witness
+from core.telemetry.model_log import ModelLogs
 from core.trial.probe import Prober
+
+if TYPE_CHECKING:
+    from core.observing.otlp.exporter import TelemetryExporter
+    from core.settings.telemetry import TelemetrySettings
+
+
+def _build_exporter(settings: TelemetrySettings, find_served: Callable[[str], str | None]) -> TelemetryExporter | None:
+    if settings.url is None:
+        return None
+    from core.observing.otlp.exporter import TelemetryExporter
+
+    return TelemetryExporter(settings.url, settings.headers, find_served)
 
 
 def _keep_silent(_: str) -> None:
@@ -81,12 +97,24 @@ class Workbench:
             witness=witness,
         )
         self._process = psutil.Process()
-        self.models = ServedModels(settings, store, factory, self.lanes, self._model_bytes)
+        self.logs = ModelLogs()
+        """What is said of each model."""
+        self.models = ServedModels(settings, store, factory, self.lanes, self._model_bytes, self.logs.attach)
         """Those that are served, and in its store those that one could have."""
         self.requests = RequestIntake(self.models, settings.route, witness)
         """The way in for requests, and their cancelling."""
         self.captures = CaptureRing(self.folders, settings.capture)
         """The last requests as they came over HTTP, where the user wants them kept."""
+        self.meter = Meter(self.models.find_served)
+        """Counts what requests were like."""
+        self.recent = RecentRequests()
+        """What became of the last requests."""
+        self.requests.observe(self.meter)
+        self.requests.observe(self.recent)
+        self.telemetry = _build_exporter(settings.telemetry, self.models.find_served)
+        """Tells a collector of requests; None where there is none, and then nothing of it is imported."""
+        if self.telemetry is not None:
+            self.requests.observe(self.telemetry)
         self.bench = EngineBench(
             found,
             prober,
@@ -107,8 +135,11 @@ class Workbench:
     async def close(self) -> None:
         """Unload everything, and stop the downloads where they are. Nothing is loaded afterwards."""
         await self.models.close()
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)
         await asyncio.to_thread(self._prefixes.close, self.settings.server.drain_timeout)
         await asyncio.to_thread(self.captures.close)
+        self.logs.detach()
         self.lanes.close()
         self._trials.close()
         await asyncio.to_thread(self.models.store.close)

@@ -25,6 +25,7 @@ from core.hosts import is_loopback
 from core.settings.schema import ServerSettings, read_host_name
 from core.telemetry.log import get_logger
 from core.telemetry.log import request_id as request_id_in_log
+from core.telemetry.origin import RequestOrigin, parse_traceparent, request_origin
 
 OPEN_PATHS = frozenset({"/health", "/healthz"})
 """Answered without a key: load balancers and process managers have none."""
@@ -33,6 +34,7 @@ MOST_LENGTH_DIGITS = 18
 """Digits of a Content-Length that may still be true."""
 
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_SLASHES = re.compile("/{2,}")
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _SINGLE = frozenset(
     {b"host", b"origin", b"authorization", b"x-api-key", b"content-length", b"content-type", b"x-request-id"}
@@ -40,11 +42,14 @@ _SINGLE = frozenset(
 """Headers that a request has once: of two, who stands before this server and the server itself may believe another."""
 _WANTED = _SINGLE | {
     b"anthropic-version",
+    b"traceparent",
     b"access-control-request-method",
     b"access-control-request-headers",
     b"access-control-request-private-network",
 }
 
+NoteResponse = Callable[[str, int], None]
+"""Told of the route that answered, as it is declared ("" for none), and of the status."""
 ChooseErrors = Callable[[str, Mapping[bytes, bytes]], ErrorDialect]
 """From a request's path and headers to the dialect of its errors."""
 
@@ -55,6 +60,13 @@ def choose_request_id(headers: Mapping[bytes, bytes]) -> str:
     """The client's id where it is sane, else a fresh one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
     return given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def find_origin(path: str, headers: Mapping[bytes, bytes]) -> RequestOrigin:
+    """What is told of a request when it has ended: `//v1/responses/` is asked at /v1/responses."""
+    endpoint = _SLASHES.sub("/", path).rstrip("/")
+    parent = headers.get(b"traceparent")
+    return RequestOrigin(endpoint, parse_traceparent(parent) if parent else None)
 
 
 class Guard:
@@ -69,13 +81,17 @@ class Guard:
         sockets: Mapping[str, ASGIApp] | None = None,
         *,
         gate: Gatekeeper,
+        open_paths: Set[str] = OPEN_PATHS,
+        note: NoteResponse = lambda *_: None,
     ) -> None:
         """`limits`: bytes that a body may have at some paths, where that is not `max_body`; `sockets`: what answers
-        WebSockets, by path."""
+        WebSockets, by path; `open_paths`: those that are answered without a key; `note` is told of each answer."""
         self._app = app
         self._sockets = sockets or {}
         self._errors = errors
         self._gate = gate
+        self._open_paths = open_paths
+        self._note = note
         self._local = is_loopback(settings.host)
         bound = f"[{settings.host}]" if ":" in settings.host and "[" not in settings.host else settings.host
         self._names = frozenset(map(read_host_name, (*_LOCAL_NAMES, bound, *settings.allowed_hosts))) - {""}
@@ -95,6 +111,7 @@ class Guard:
         allowance = state[ALLOWANCE] = self._gate.allowances.find(caller.name)
         request_id_in_log.set(identity)
         path, method = scope["path"], scope["method"]
+        request_origin.set(find_origin(path, headers))
         errors = state["errors"] = self._errors(path, headers)
         origin = headers.get(b"origin")
         started = time.perf_counter()
@@ -125,6 +142,7 @@ class Guard:
                 await _refuse(send_on, ServerStopping(), scope)
         finally:
             request_id_in_log.set(str(state["request_id"]))
+            self._note(str(scope.get("path_template", "")), status)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             named = {"key": caller.name} if caller.name else {}
             log.info("request", method=method, path=_make_legible(path), status=status, ms=milliseconds, **named)
@@ -165,6 +183,7 @@ class Guard:
         state[ALLOWANCE] = self._gate.allowances.find(caller.name)
         request_id_in_log.set(identity)
         path = scope["path"]
+        request_origin.set(find_origin(path, headers))
         errors = state["errors"] = self._errors(path, headers)
         started = time.perf_counter()
         status = 101
@@ -194,6 +213,7 @@ class Guard:
             await send_on(headed)
             await send_on({"type": "websocket.http.response.body", "body": refused.body, "more_body": False})
         finally:
+            self._note(path if path in self._sockets else "", status)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             named = {"key": caller.name} if caller.name else {}
             log.info("websocket", path=_make_legible(path), status=status, ms=milliseconds, **named)
@@ -220,7 +240,7 @@ class Guard:
     def _check_body(self, scope: HTTPScope | WebSocketScope, headers: Mapping[bytes, bytes]) -> int:
         """The bytes a body may have. Raises as `Gatekeeper.check` does, BodyTooLarge."""
         path = scope["path"]
-        if path not in OPEN_PATHS:
+        if path not in self._open_paths:
             caller = find_caller(scope["state"])
             client = scope.get("client")
             address = client[0] if client is not None else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -30,6 +30,28 @@ class LiveStreams:
         self._streams: list[EventStream] = []
         self._beginnings: set[asyncio.Task[EventStream]] = set()
         self._ending = False
+        self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def watching(self) -> int:
+        """How many watch without a request of theirs being answered."""
+        return len(self._watchers)
+
+    @contextmanager
+    def watch(self, end: Callable[[], None]) -> Iterator[None]:
+        """Inside, a connection is there that would last for ever; `end` is called as soon as the server is to stop."""
+        self._watchers.append(end)
+        if self._ending:
+            end()
+        try:
+            yield
+        finally:
+            self._watchers.remove(end)
+
+    def end_watching(self) -> None:
+        """Nobody waits for those who merely watch."""
+        for end in tuple(self._watchers):
+            end()
 
     @property
     def ending(self) -> bool:
@@ -75,6 +97,7 @@ class LiveStreams:
     def cancel_all(self) -> None:
         """Cancel every stream, those too that come to be held later: a request may be on its way here."""
         self._ending = True
+        self.end_watching()
         for beginning in self._beginnings:
             beginning.cancel()
         # Those that wait go first, lest they be admitted for nothing when the others leave.

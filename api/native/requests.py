@@ -10,13 +10,38 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from api.http.callers import find_caller
 from api.http.contract import declare_contract, reply_with
 from api.http.errors import Denied
+from api.http.redact import drop_folders
+from core.events import FinishReason
+from core.observing.outcomes import RequestOutcome
+from core.observing.recent import EndedRequest
 from core.requests import Caller
 from core.snapshots import RequestRow, RequestState
 from core.workbench import Workbench
+
+
+class RequestDetail(RequestRow, frozen=True, kw_only=True):
+    """A row of the board, and of a request that has ended its times: seconds from its arrival, but for `began`."""
+
+    began: float | None = None
+    """Unix time, seconds."""
+    endpoint: str | None = None
+    started: float | None = None
+    """When its model began to compute it."""
+    first_token: float | None = None
+    """When the first of its answer was there."""
+    prefill_seconds: float | None = None
+    decode_seconds: float | None = None
+    """Of the choice that took longest, from its first token to its last."""
+    reasoning_tokens: int = 0
+    finish_reasons: tuple[FinishReason, ...] = ()
+    outcome: RequestOutcome | None = None
+    """What became of it; None while it waits or runs."""
+    error: str | None = None
 
 
 class RequestBoard(Struct, frozen=True):
@@ -60,16 +85,20 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         "/v1/requests/{request_id:path}",
         summary="A request that waits or runs, or that has ended lately",
         opt=declare_contract(
-            reply_with(RequestRow, "How far it is, and what of its prompt was reused"),
+            reply_with(RequestDetail, "How far it is or what became of it, its times, what of its prompt was reused"),
             outcomes=((404, "request_not_found"),),
         ),
     )
-    async def show_request(request: Connection, request_id: FromPath[str]) -> RequestRow:
+    async def show_request(request: Connection, request_id: FromPath[str]) -> RequestDetail:
         name = request_id.removeprefix("/")
-        row = find_row(request, name)
-        if row is None:
+        caller = find_caller(request.scope["state"])
+        row, ended = find_row(request, name), workbench.recent.find_ended(name)
+        if row is not None and (row.state is not RequestState.ENDED or ended is None):
+            return RequestDetail(**asdict(row))
+        if ended is None or not is_shown(ended.row, caller):
             raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here, or ended lately.")
-        return row
+        error = drop_folders(ended.error, workbench.models.paths)
+        return describe_ended(replace(ended, row=row or ended.row, error=error))
 
     @delete(
         "/v1/requests/{request_id:path}",
@@ -104,3 +133,21 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         raise Denied(409, "not_thinking", f"The request {name[:128]!r} has no thought that could be ended.")
 
     return [list_requests, show_request, cancel_request, end_thinking]
+
+
+def describe_ended(ended: EndedRequest) -> RequestDetail:
+    timed = ended.timings.prefill > 0 or ended.timings.decode > 0
+    told = asdict(replace(ended.row, state=RequestState.ENDED, elapsed=ended.elapsed))
+    return RequestDetail(
+        **told,
+        began=ended.began,
+        endpoint=ended.endpoint or None,
+        started=ended.waited,
+        first_token=ended.first,
+        prefill_seconds=ended.timings.prefill if timed else None,
+        decode_seconds=ended.timings.decode if timed else None,
+        reasoning_tokens=ended.usage.reasoning_tokens,
+        finish_reasons=ended.reasons,
+        outcome=ended.outcome,
+        error=ended.error or None,
+    )

@@ -34,6 +34,7 @@ from core.settings.profile import SamplingDefaults
 from core.settings.schema import AnswerSettings
 from core.snapshots import ModelSnapshot, ModelState, RequestRow
 from core.telemetry.log import get_logger
+from core.telemetry.model_log import model_in_log, tell_said
 
 JOIN_SECONDS = 30.0
 log = get_logger(__name__)
@@ -275,6 +276,7 @@ class Host:
     # On the model's thread.
 
     def _run(self) -> None:
+        model_in_log.set(self.name)
         try:
             self._live()
         finally:
@@ -372,6 +374,8 @@ class Host:
         post_call(self._event_loop, self._ready.set)
 
     def _note_progress(self, words: str) -> None:
+        if not words.endswith("%"):
+            tell_said(words)
         self._detail = f"{self._fault} ({words})" if self._fault else words
 
     def _note_restart(self, why: str | None) -> None:

@@ -20,6 +20,7 @@ from core.serving.ability import Request, find_asked_kind
 from core.serving.stream import Stream
 from core.snapshots import ModelKind, RequestRow
 from core.telemetry.log import get_logger
+from core.telemetry.origin import NO_ORIGIN, RequestOrigin, request_origin
 
 log = get_logger(__name__)
 
@@ -33,6 +34,8 @@ class RequestReport(Struct, frozen=True):
     kind: ModelKind
     """Of the model that is asked for."""
     caller: Caller
+    asked: Request
+    """What was asked. It may be large, so an observer takes from it what it needs and keeps no hold of it."""
     began: float
     """Unix time, seconds."""
     elapsed: float
@@ -51,6 +54,7 @@ class RequestReport(Struct, frozen=True):
     """What ended it otherwise; `Cancelled` where its client left or somebody ended it."""
     row: RequestRow | None = None
     """What the request board showed of it last; None where it never reached its model."""
+    origin: RequestOrigin = NO_ORIGIN
 
 
 class Observer(Protocol):
@@ -78,10 +82,10 @@ class RequestReports:
     def following(self, request: Request) -> Iterator[Callable[[Stream], None]]:
         """The way of a request to its model happens inside, and ends in an error or with a stream, which is given to
         what this yields."""
-        began, since = time.time(), time.monotonic()
+        began, since, came = time.time(), time.monotonic(), request_origin.get()
 
         def follow(stream: Stream) -> None:
-            stream.when_over(lambda: self._tell(_describe_end(request, stream, began, since)))
+            stream.when_over(lambda: self._tell(_describe_end(request, stream, began, since, came)))
 
         try:
             yield follow
@@ -93,6 +97,7 @@ class RequestReports:
                     request.model,
                     find_asked_kind(request),
                     request.caller,
+                    request,
                     began,
                     time.monotonic() - since,
                     None,
@@ -100,6 +105,7 @@ class RequestReports:
                     Usage(),
                     Timings(),
                     error=ended,
+                    origin=came,
                 )
             )
             raise
@@ -113,7 +119,7 @@ class RequestReports:
                 log.exception("an observer failed", request_id=report.request_id)
 
 
-def _describe_end(request: Request, stream: Stream, began: float, since: float) -> RequestReport:
+def _describe_end(request: Request, stream: Stream, began: float, since: float, came: RequestOrigin) -> RequestReport:
     end, row = stream.end, stream.row()
     finished = end.finished
     if end.error is None and finished:
@@ -132,6 +138,7 @@ def _describe_end(request: Request, stream: Stream, began: float, since: float) 
         request.model,
         find_asked_kind(request),
         request.caller,
+        request,
         began,
         time.monotonic() - since,
         None if end.admitted is None else end.admitted - since,
@@ -141,4 +148,5 @@ def _describe_end(request: Request, stream: Stream, began: float, since: float) 
         tuple(each.reason for each in finished),
         end.error,
         row,
+        came,
     )

@@ -35,9 +35,17 @@ class ServedModels:
     """Belongs to one event loop, save where a method says that it touches the disk: those block, on any thread."""
 
     def __init__(
-        self, settings: Settings, store: Store, factory: ModelFactory, lanes: WorkLanes, resident: Callable[[], int]
+        self,
+        settings: Settings,
+        store: Store,
+        factory: ModelFactory,
+        lanes: WorkLanes,
+        resident: Callable[[], int],
+        opened: Callable[[], None],
     ) -> None:
-        """`resident`: bytes that this process takes now for models."""
+        """`resident`: bytes that this process takes now for models; `opened` is told before the first model is
+        known."""
+        self._opened = opened
         self._settings = settings
         self.store = store
         """The models that one could have."""
@@ -54,6 +62,7 @@ class ServedModels:
         """Made on the event loop, when the first model is asked for. Raises ModelNotReady after `close`."""
         if self._closed:
             raise ModelNotReady("", "The workbench is closed; start it again.")
+        self._opened()
         pool = self._settings.pool
         whole = psutil.virtual_memory().total
         return Pool(
@@ -168,6 +177,16 @@ class ServedModels:
     def hosts(self) -> tuple[Host, ...]:
         """Of the models that are loaded, loading or failed."""
         return tuple(self._pool.hosts)
+
+    def find_served(self, asked: str) -> str | None:
+        """The name under which a model is known that a request calls so; None where it is none of these."""
+        if "_pool" not in vars(self):
+            return None
+        try:
+            member = self._find(asked)
+        except ModelNotFound:
+            return None
+        return member.name if member is not None else None
 
     def loaded_names(self) -> tuple[str, ...]:
         return tuple(host.name for host in self.hosts)

@@ -23,6 +23,7 @@ from core.settings.merge import DEFAULT, Key, Origin, OriginKind, SettingsSource
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import ServerSettings, Settings, find_folders, read_host_name, read_origin
+from core.settings.telemetry import TelemetrySettings, parse_collector
 from core.sizes import parse_size
 from core.wrong_values import list_structs
 
@@ -154,7 +155,11 @@ def check_settings(values: Tree, source: str, *, strict: bool = True, order: lis
     # `models` that is no table stays, so that converting refuses it.
     rest = {**values, "models": {}} if isinstance(values.get("models"), Mapping) else values
     settings = replace(convert_values(rest, Settings, source, strict=strict), models=profiles)
-    settings = replace(settings, server=_checked(settings.server, source))
+    settings = replace(
+        settings,
+        server=_checked(settings.server, source),
+        telemetry=_check_telemetry(settings.telemetry, source),
+    )
     for key, size in (
         ("pool.memory_limit", settings.pool.memory_limit),
         ("cache.disk_size", settings.cache.disk_size),
@@ -185,3 +190,16 @@ def _checked(server: ServerSettings, source: str) -> ServerSettings:
             said = f"{origin!r} is no origin as browsers send it; write {meant}: a scheme and a host, without a path."
             raise build_error(source, f"server.cors_origins: {said}")
     return replace(server, host=host, api_keys=keys)
+
+
+def _check_telemetry(telemetry: TelemetrySettings, source: str) -> TelemetrySettings:
+    """The settings with the address as it is asked. Raises ConfigError for one that is none, and for a bad key."""
+    key = None if telemetry.key is None else telemetry.key.strip()
+    if key is not None and not (key and key.isascii() and key.isprintable()):
+        said = "it is empty; leave it out for none" if not key else "it holds characters that no header can carry"
+        raise build_error(source, f"telemetry.key: {said}.")
+    try:
+        url = None if telemetry.url is None else parse_collector(telemetry.url.strip())
+    except ValueError as error:
+        raise build_error(source, f"telemetry.url: {error}.") from error
+    return replace(telemetry, url=url, key=key)

@@ -22,6 +22,7 @@ from core.settings.guards import LimitSettings
 from core.settings.model import ModelSettings
 from core.settings.ollama import OllamaSettings
 from core.settings.profile import Profile
+from core.settings.telemetry import TelemetrySettings
 from core.telemetry.log import LogLevel
 
 
@@ -294,6 +295,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     downloads: DownloadSettings = DownloadSettings()
     library: LibrarySettings = LibrarySettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     ui: UiSettings = UiSettings()
 
     @property

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FRONT_ENDS = {"textual", "litestar", "uvicorn"}
 HEAVY = {"llama_cpp", "numpy", "onnxruntime", "mlx", "MNN", "_mnncengine", "torch", "litestar", "_pywhispercpp", "av"}
-HEAVY |= {"executorch", "mlc_llm", "onnxruntime_genai", "huggingface_hub"}
+HEAVY |= {"executorch", "mlc_llm", "onnxruntime_genai", "huggingface_hub", "prometheus_client", "opentelemetry"}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -24,7 +25,9 @@ def core_modules() -> list[str]:
     files = (ROOT / "core").rglob("*.py")
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files}
     # Training wants torch, which is no dependency.
-    scripts = ("core.guide.training", "core.guide.convert.executorch")
+    scripts: tuple[str, ...] = ("core.guide.training", "core.guide.convert.executorch")
+    # The thread that tells a collector imports it, and nothing else does.
+    scripts += () if find_spec("opentelemetry") else ("core.observing.otlp.wire",)
     return sorted(name for name in names if not name.startswith(scripts))
 
 

@@ -21,7 +21,7 @@ DEFAULT_MODEL: Final = "guide"
 def start_workbench(given: Arguments) -> int:
     """Open the workbench, or serve. Raises Misunderstood and BenchtopError."""
     if given.version:
-        from api.version import read_version
+        from core.version import read_version
 
         write_text(f"benchtop {read_version()}")
         return 0

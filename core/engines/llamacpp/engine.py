@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from collections import deque
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.models.fit.sizing import GRAIN_TOKENS, ROLLBACK_TOKENS
 from core.telemetry.log import get_logger
+from core.telemetry.model_log import tell_said
 
 if TYPE_CHECKING:
     import llama_cpp as native
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
     from core.engines.llamacpp.tiles import SlowRows
 
 PACKAGE = Package("llama_cpp", "llama-cpp-python", "uv pip install llama-cpp-python")
+INFO_LEVEL = 2
 WARNING_LEVEL = 3
 """ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
+SAID_LEVELS = {WARNING_LEVEL: logging.WARNING, 4: logging.ERROR}
 GGML_TYPE_BF16 = 30
 """ggml's number for it, which the bindings do not name."""
 TELLING = ("error", "unknown", "insufficient memory", "out of memory", "failed to")
@@ -97,8 +101,11 @@ class _LlamaLog:
         self.lines: deque[str] = deque(maxlen=40)
 
         def keep(level: int, text: bytes, _: ctypes.c_void_p) -> None:
-            if level >= WARNING_LEVEL and (line := text.decode("utf-8", "replace").strip(" .\n")):
+            if level < INFO_LEVEL or not (line := text.decode("utf-8", "replace").strip(" .\n")):
+                return
+            if level >= WARNING_LEVEL:
                 self.lines.append(line)
+            tell_said(line, SAID_LEVELS.get(level, logging.DEBUG))
 
         self._callback = native.llama_log_callback(keep)
         native.llama_log_set(self._callback, ctypes.c_void_p(0))

@@ -19,6 +19,7 @@ from core.hardware import describe_machine
 from core.models.formats.source import Damaged
 from core.models.formats.whisper import WhisperHeader, walk_file
 from core.requests import Sampling
+from core.telemetry.model_log import tell_said
 
 if TYPE_CHECKING:
     from core.engines.whisper.model import WhisperModel
@@ -47,6 +48,7 @@ class _WhisperLog:
     def _keep(self, level: int, text: str) -> None:
         if line := text.strip(" .\n"):
             self.lines.append((level, line))
+            tell_said(line)
 
     def complaint(self) -> str:
         """The last thing that went wrong."""

@@ -14,6 +14,7 @@ from core.errors import QueueFull
 from core.serving.ability import Request
 from core.serving.host import Host
 from core.serving.pool.eviction import NoRoom
+from core.serving.pool.life import ModelLife
 from core.serving.prompts import PromptReader
 from core.serving.ready import Traits
 from core.serving.stream import Stream
@@ -45,6 +46,8 @@ class Member:
         self.stay: float | None = None
         """Seconds it may be idle, as a request has said since it was loaded; None leaves it to the settings."""
         self.host: Host | None = None
+        self.life = ModelLife()
+        """Its own, until a pool knows it by its name."""
         self.leases = 0
         self.used = time.monotonic()
         self.size = 0

@@ -11,6 +11,7 @@ from core.contract.artifact import Artifact
 from core.errors import Cancelled
 from core.serving.host import Host
 from core.serving.pool.eviction import Occupant
+from core.serving.pool.life import Lives
 from core.serving.pool.member import Member
 from core.settings.profile import Profile
 from core.snapshots import Absent, CacheStats, LoadFailure, ModelKind, QueueStats
@@ -30,6 +31,7 @@ class Members:
         """Why a model could not be loaded, and when; until it can."""
         self.past_queue = QueueStats()
         self.past_cache = CacheStats()
+        self.lives = Lives()
         self.changed = asyncio.Event()
         """Set when a request has ended, a model was pinned, or a model is gone."""
 
@@ -48,6 +50,7 @@ class Members:
         member = self._members.get(artifact.name)
         if member is None:
             member = self._members[artifact.name] = Member(artifact, profile, kept=kept, kind=kind)
+            member.life = self.lives.find_life(member.name)
         member.kept = member.kept or kept
         member.named = member.named or kept
         return member

@@ -26,7 +26,7 @@ from core.serving.pool.members import Members
 from core.serving.pool.room import RoomMaker
 from core.serving.pool.turn import LoadTurn
 from core.settings.profile import Profile
-from core.snapshots import ModelKind, ModelSnapshot, PoolSnapshot
+from core.snapshots import ModelKind, ModelSnapshot, PoolSnapshot, UnloadCause
 from core.telemetry.log import get_logger
 
 SWEEP_SECONDS = 2.0
@@ -142,6 +142,8 @@ class Pool:
         """Free the model now; its requests fail. Afterwards it is forgotten, unless the user named it."""
         member.kept = member.named
         if member.host is not None:
+            if member.stopping is None and member.loaded:
+                member.life.unloads[UnloadCause.ASKED] += 1
             await self._ending.end(member)
         self._members.forget(member)
 
@@ -157,7 +159,7 @@ class Pool:
 
     async def let_go(self, member: Member) -> None:
         """Unload a model unless it is in use or pinned; a request for it loads it again."""
-        await self._room.evict(member.name)
+        await self._room.evict(member.name, UnloadCause.ASKED)
 
     async def close(self) -> None:
         """Unload everything, for good."""
@@ -176,6 +178,7 @@ class Pool:
             failures=self._members.failures(),
             past_queue=self._members.past_queue,
             past_cache=self._members.past_cache,
+            lives=self._members.lives.stats(),
         )
 
     def models(self) -> tuple[ModelSnapshot, ...]:
@@ -211,6 +214,7 @@ class Pool:
         """Wait while the model is leaving. One that broke down goes first, so that it is loaded anew."""
         while member.leaving or member.broken:
             if member.broken:
+                member.life.unloads[UnloadCause.BROKEN] += 1
                 self._ending.begin(member)
             await member.opened(self._max_queue)
 

@@ -19,6 +19,7 @@ from core.serving.pool.ending import Ending
 from core.serving.pool.eviction import NoRoom, find_coldest, list_expired, make_room
 from core.serving.pool.member import Member, explain_no_room
 from core.serving.pool.members import Members
+from core.snapshots import UnloadCause
 from core.telemetry.log import get_logger
 
 POLL_SECONDS = 0.1
@@ -70,20 +71,21 @@ class RoomMaker:
                 member.measured = False
                 raise LoadFailed(member.name, problem)
             if room.evict:
-                await self.evict(room.evict[0])
+                await self.evict(room.evict[0], UnloadCause.ROOM)
             elif room.drain:
                 tell(f"waiting for {', '.join(room.drain)} to finish what it is doing")
                 await self._drain([each for each in self._members if each.name in room.drain])
             else:
                 return
 
-    async def evict(self, name: str) -> None:
+    async def evict(self, name: str, cause: UnloadCause) -> None:
         """Unload a model for others, or for being idle, if it may still go; the next request loads it again."""
         member = self._members.find(name)
         if member is None or member.busy or member.pinned or not member.loaded:
             return
-        log.info("model evicted", model=member.name, bytes=member.size)
+        log.info("model evicted", model=member.name, bytes=member.size, cause=cause.value)
         self.evictions += 1
+        member.life.unloads[cause] += 1
         member.kept = True
         # It ends also where the model that wanted its room has given up. A model that does not end stays an occupant.
         await self._ending.end(member)
@@ -91,7 +93,7 @@ class RoomMaker:
     async def evict_idle(self) -> None:
         """Evict the models whose time is over."""
         for name in list_expired(self._members.occupants(), time.monotonic()):
-            await self.evict(name)
+            await self.evict(name, UnloadCause.IDLE)
 
     async def shrink(self, is_loading: Callable[[], bool]) -> None:
         """Evict while the process takes more than the limit beside what it took without models: caches grow with use.
@@ -100,7 +102,7 @@ class RoomMaker:
             there = self._members.occupants()
             if len(there) < 2 or (name := find_coldest(there)) is None:
                 return
-            await self.evict(name)
+            await self.evict(name, UnloadCause.MEMORY)
 
     async def _drain(self, members: Sequence[Member]) -> None:
         """Let models finish their requests and then go; new requests for them wait until they can be loaded again."""
@@ -113,7 +115,7 @@ class RoomMaker:
                     await self._change()
                     if any(each.pinned for each in members):
                         return
-                await self.evict(member.name)
+                await self.evict(member.name, UnloadCause.ROOM)
 
     async def _change(self) -> None:
         """Returns when members have changed, or after POLL_SECONDS: the end of a load does not set `changed`."""

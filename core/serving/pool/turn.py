@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 
@@ -49,9 +50,14 @@ class LoadTurn:
 
         def load(stop: threading.Event, tell: Tell) -> LoadedModel:
             nonlocal loaded_before
-            if loaded_before:
-                return self._load(member, stop, tell, self._room.share(member))
-            loaded = self._load_in_turn(member, stop, tell)
+            try:
+                member.life.restarts += loaded_before
+                load_now = self._load_timed if loaded_before else self._load_in_turn
+                loaded = load_now(member, stop, tell)
+            except BaseException as error:
+                member.life.load_failures += not isinstance(error, Cancelled)
+                raise
+            member.life.loads += 1
             loaded_before = True
             return loaded
 
@@ -70,7 +76,7 @@ class LoadTurn:
 
     def _load_measured(self, member: Member, stop: threading.Event, tell: Tell) -> LoadedModel:
         before = self._weight
-        loaded = self._load(member, stop, tell, self._room.share(member))
+        loaded = self._load_timed(member, stop, tell)
         try:
             self._await(member, self._weigh(member), stop)
             # Weights that are mapped from their file become resident page by page, and some caches grow into what was
@@ -82,6 +88,12 @@ class LoadTurn:
         except BaseException:
             loaded.shutdown()
             raise
+        return loaded
+
+    def _load_timed(self, member: Member, stop: threading.Event, tell: Tell) -> LoadedModel:
+        began = time.monotonic()
+        loaded = self._load(member, stop, tell, self._room.share(member))
+        member.life.load_seconds += time.monotonic() - began
         return loaded
 
     def _await(self, member: Member, work: Coroutine[object, object, None], stop: threading.Event) -> None:

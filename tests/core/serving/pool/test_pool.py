@@ -15,11 +15,12 @@ from core.engines.echo import EchoModel
 from core.errors import Cancelled, LoadFailed, ModelNotFound, ModelNotReady, QueueFull
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel, Loader
+from core.serving.pool import life
 from core.serving.pool import pool as pools
 from core.serving.pool.member import Member
 from core.serving.pool.pool import Pool
 from core.settings.profile import Profile
-from core.snapshots import ModelState
+from core.snapshots import ModelState, UnloadCause
 from tests.fakes.support import GatedEcho, asks
 
 PATIENCE = 10.0
@@ -416,3 +417,41 @@ async def test_a_model_that_is_let_go_stays_while_it_answers_and_while_it_is_pin
     shelf.pool.pin(member, False)
     await shelf.pool.let_go(member)
     assert shelf.loaded() == set()
+
+
+async def test_loads_and_unloads_are_counted_by_model_over_all_its_loads(shelves: Shelves) -> None:
+    shelf = shelves(100, a=40, b=40, c=40)
+    for name in ("a", "b", "a", "c", "b"):
+        await shelf.ask(name)
+    await shelf.pool.unload(shelf.member("b"))
+    shelf.failing.add("b")
+    with pytest.raises(LoadFailed):
+        await shelf.ask("b")
+    a, b, c = shelf.pool.snapshot().lives
+    assert (a.name, a.loads, a.unloads) == ("a", 1, {UnloadCause.ROOM: 1})
+    assert (b.name, b.loads, b.load_failures) == ("b", 2, 1)
+    assert b.unloads == {UnloadCause.ROOM: 1, UnloadCause.ASKED: 1}
+    assert (c.loads, c.load_failures, c.unloads) == (1, 0, {})
+    assert b.load_seconds > 0
+
+
+async def test_a_load_for_which_there_is_no_room_has_failed_and_a_cancelled_one_has_not(shelves: Shelves) -> None:
+    shelf = shelves(100, a=200, b=10)
+    with pytest.raises(LoadFailed):
+        await shelf.ask("a")
+    shelf.held.clear()
+    waiting = asyncio.create_task(shelf.ask("b"))
+    await until(lambda: shelf.member("b").loaded)
+    await shelf.pool.unload(shelf.member("b"))
+    with pytest.raises(ModelNotReady):
+        await waiting
+    (a,) = shelf.pool.snapshot().lives
+    assert (a.name, a.loads, a.load_failures) == ("a", 0, 1)
+
+
+async def test_models_beyond_the_bound_are_counted_together(shelves: Shelves, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "MOST_LIVES", 1)
+    shelf = shelves(100, a=10, b=10, c=10)
+    for name in ("a", "b", "c"):
+        await shelf.ask(name)
+    assert [(each.name, each.loads) for each in shelf.pool.snapshot().lives] == [("a", 1), ("", 2)]
