@@ -91,14 +91,10 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     )
     async def show_request(request: Connection, request_id: FromPath[str]) -> RequestDetail:
         name = request_id.removeprefix("/")
-        caller = find_caller(request.scope["state"])
-        row, ended = find_row(request, name), workbench.recent.find_ended(name)
-        if row is not None and (row.state is not RequestState.ENDED or ended is None):
-            return RequestDetail(**asdict(row))
-        if ended is None or not is_shown(ended.row, caller):
+        detail = find_detail(workbench, name)
+        if detail is None or not is_shown(detail, find_caller(request.scope["state"])):
             raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here, or ended lately.")
-        error = drop_folders(ended.error, workbench.models.paths)
-        return describe_ended(replace(ended, row=row or ended.row, error=error))
+        return detail
 
     @delete(
         "/v1/requests/{request_id:path}",
@@ -133,6 +129,17 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         raise Denied(409, "not_thinking", f"The request {name[:128]!r} has no thought that could be ended.")
 
     return [list_requests, show_request, cancel_request, end_thinking]
+
+
+def find_detail(workbench: Workbench, request_id: str) -> RequestDetail | None:
+    """Of a request that waits or runs, or that ended lately."""
+    row, ended = workbench.requests.row(request_id), workbench.recent.find_ended(request_id)
+    if row is not None and (row.state is not RequestState.ENDED or ended is None):
+        return RequestDetail(**asdict(row))
+    if ended is None:
+        return None
+    error = drop_folders(ended.error, workbench.models.paths)
+    return describe_ended(replace(ended, row=row or ended.row, error=error))
 
 
 def describe_ended(ended: EndedRequest) -> RequestDetail:

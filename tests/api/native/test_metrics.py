@@ -149,7 +149,7 @@ async def test_scrapers_that_ask_at_once_or_soon_again_share_one_page(tmp_path: 
 
 
 async def test_metrics_need_the_key_unless_they_are_open(tmp_path: Path) -> None:
-    settings = settings_of(ServerSettings(port=0, api_key=KEY))
+    settings = settings_of(ServerSettings(port=0, api_keys=(KEY,)))
     async with serving(tmp_path / "closed", settings) as served:
         assert (await served.http.get("/metrics")).status_code == 401
         assert (await served.http.get("/metrics", headers={"x-api-key": KEY})).status_code == 200
