@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
 
     from core.workbench import Workbench
+    from tui.launch.program import Launchable
 
 DEFAULT_THEME = "graphite"
 
@@ -188,6 +189,19 @@ class BenchtopApp(KeysInTurn):
                 self.notify(f"{served}: {note}", severity="warning", timeout=12)
         self.pulse()
 
+    @work(group="launch", exclusive=True)
+    async def launch(self, program: Launchable) -> None:
+        """Give the terminal to a program that talks with the model in use, and come back when it ends."""
+        from tui.launch.within import launch_within
+
+        try:
+            code = await launch_within(self, self.desk, program, self.log_file)
+        except BenchtopError as error:
+            self.notify(str(error), severity="error", timeout=12)
+        else:
+            if code:
+                self.notify(f"{program.title} ended with exit code {code}.", severity="warning")
+
     async def send_key(self, event: events.Key | events.Paste) -> None:
         """A field would write the letter of alt and a letter, and the key would never come to its action."""
         alt = event.key if isinstance(event, events.Key) and event.key.startswith("alt+") else ""
@@ -272,13 +286,17 @@ class BenchtopApp(KeysInTurn):
         await self.desk.close()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The actions of the screen in sight and of the app, then the themes by name."""
+        """The actions of the screen in sight and of the app, then the programs to launch and the themes by name."""
+        from tui.launch.programs.registry import PROGRAMS
+
         room = self.screen_stack[0]
         for action in room.ACTIONS if isinstance(room, WorkbenchScreen) else ():
             if not action.selects or room.check_action(action.method, ()) is not False:
                 yield from self._command(action, room)
         for action in EVERYWHERE:
             yield from self._command(action, self)
+        for program in PROGRAMS:
+            yield SystemCommand(f"Launch: {program.title}", "Run it on the model in use", partial(self.launch, program))
         for name in sorted(self.available_themes):
             yield SystemCommand(f"Theme: {name}", "Use these colours", self._themer(name))
 

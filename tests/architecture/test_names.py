@@ -29,7 +29,8 @@ VERBS = _words("""
     choose clean clip collate collect compare compute configure convert correct count create cut declare decode
     delete derive describe detect digest discard draw drop dump encode enqueue ensure estimate examine explain
     export extract fence fetch fill find fingerprint fit flatten fold forget format frame gather get give grant
-    group guess hide hold identify ignore import join judge keep label leave limit list load lock log look lower main
+    group guess hide hold identify ignore import join judge keep label launch leave limit list load lock log look lower
+    main
     make map mark mask match measure mend merge move name normalise normalize open outline pack pair parse pass pause
     pick plan poll pool post prepare print provide put quote raise rank read receive refuse register rehearse
     release remove rename render repeat replay reply report require reset resolve rest restore resume retry reuse rotate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from core.chat.chatml import CHATML_WITH_TOOLS
@@ -99,3 +100,18 @@ class CodexEngine(EchoEngine):
 
     def __init__(self) -> None:
         super().__init__(follow_task_in_shell, CHATML_WITH_TOOLS)
+
+
+def write_whole_file(said: str) -> str:
+    """As aider has files changed that a model is no master of: the whole file, under its name."""
+    found = _FILE.search(said)
+    if found is None or NEW in said:
+        return SAID
+    return f"{Path(found[1]).name}\n```\n{write_notes(found[1]).replace(OLD, NEW)}```\n"
+
+
+class AiderEngine(EchoEngine):
+    """Writes whole files, as aider reads them."""
+
+    def __init__(self) -> None:
+        super().__init__(write_whole_file, CHATML_WITH_TOOLS)

@@ -34,6 +34,8 @@ class Arguments(argparse.Namespace):
     """The config file to read in place of the usual one."""
     words: tuple[str, ...]
     """All words, as they were given."""
+    passed: tuple[str, ...] = ()
+    """Those behind `--`, of a command that passes them on."""
 
     def flags(self) -> dict[str, dict[str, object]]:
         """The settings that were given, by section."""
@@ -58,9 +60,12 @@ class Parser(argparse.ArgumentParser):
             raise Misunderstood(f"{missing} is missing; write `{self.usage}`.")
         raise Misunderstood(f"{message[:1].upper()}{message[1:]}; `{self.prog} --help` tells more.")
 
-    def parse(self, words: list[str]) -> Arguments:
-        """Raises Misunderstood; `--help` ends the process as argparse does."""
-        known, rest = self.parse_known_args(words, namespace=Arguments())
+    def parse(self, words: list[str], *, passes_on: bool = False) -> Arguments:
+        """Raises Misunderstood; `--help` ends the process as argparse does. `passes_on`: what stands behind `--` is
+        another program's."""
+        end = words.index("--") if passes_on and "--" in words else len(words)
+        known, rest = self.parse_known_args(words[:end], namespace=Arguments())
+        known.passed = tuple(words[end + 1 :])
         if rest:
             self._refuse(rest[0])
         return known

@@ -34,6 +34,8 @@ class Command(NamedTuple):
     """Adds its arguments."""
     handler: str
     """`module:function`; the function takes Arguments and returns the exit code. It raises BenchtopError."""
+    passes_on: bool = False
+    """What stands behind `--` is another program's."""
 
 
 def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:
@@ -173,6 +175,16 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=read_file_path, metavar="FILE", help=f"write the rows as {name}")
 
 
+def _add_launch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "program", nargs="?", type=read_filled, metavar="PROGRAM", help="without one, list what there is"
+    )
+    parser.add_argument("model", nargs="?", type=read_filled, metavar="MODEL", help="the model it talks with")
+    parser.add_argument("--print", action="store_true", help="show what would be set, as lines for a shell")
+    parser.add_argument("--pull", action="store_true", help="download the model first where it is not here")
+    add_settings(parser)
+
+
 def _add_cache_rm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", type=read_filled, metavar="NAME", help="of one prefix, or of a model with all"
@@ -282,6 +294,14 @@ COMMANDS: Final = (
         "measure the engines that can run a model here, side by side",
         _add_bench,
         "tui.cli.bench:run_bench",
+    ),
+    Command(
+        "launch",
+        "PROGRAM [MODEL] [options] [-- ARGUMENTS]",
+        "run a coding agent on a model of this machine: claude, codex, opencode, qwen, cline, aider, llm",
+        _add_launch,
+        "tui.cli.launch:run_launch",
+        passes_on=True,
     ),
     Command(
         "cache ls",

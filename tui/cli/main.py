@@ -40,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     command, rest = find_command(words)
     try:
-        given = build_parser(command).parse(rest)
+        given = build_parser(command).parse(rest, passes_on=command.passes_on)
     except Misunderstood as error:
         return _complain(f"{error}{guess_command(command, words)}", USAGE_STATUS)
     given.words = tuple(words)

@@ -70,6 +70,11 @@ def _possible(message: Message) -> bool:
 class SteadyDriver(LinuxDriver):
     """For Linux and macOS."""
 
+    def write(self, data: str) -> None:
+        """Nothing while another program has the terminal: the app goes on behind it, and is drawn anew afterwards."""
+        if self._writer_thread is not None and self._writer_thread.is_alive():
+            super().write(data)
+
     def run_input_thread(self) -> None:
         """Read until the app ends, or the terminal is gone; then the app ends too."""
         intake, keys = Intake(), KeyParser()

@@ -357,6 +357,7 @@ CONFIGURED = {
     "bench": ["bench", "guide"],
     "doctor": ["doctor"],
     "config": ["config"],
+    "launch": ["launch", "llm"],
 }
 
 

@@ -7,25 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.agents.conftest import find_program, given_task
 from tests.fakes.agents import SAID
+from tests.tui.launch.agents.conftest import given_task, require_program
 
-PROVIDER = '{{name="benchtop",base_url="{url}/v1",wire_api="responses",supports_websockets={sockets}}}'
+UNASKED = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
+PLAIN_HTTP = ("-c", "model_providers.benchtop.supports_websockets=false")
 
 
-@pytest.mark.parametrize("sockets", ["false", "true"])
-async def test_codex_reads_a_file_changes_it_and_says_so(tmp_path: Path, sockets: str) -> None:
-    program = find_program("codex")
-    home = tmp_path / "codex"
-    home.mkdir()
+@pytest.mark.parametrize("words", [(), PLAIN_HTTP], ids=["websocket", "http"])
+async def test_codex_reads_a_file_changes_it_and_says_so(tmp_path: Path, words: tuple[str, ...]) -> None:
+    require_program("codex")
     async with given_task(tmp_path, "CodexEngine") as task:
-        provider = PROVIDER.format(url=task.served.server.url, sockets=sockets)
-        output = await task.run(
-            program,
-            *("exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-m", "echo"),
-            *("-c", "model_provider=benchtop", "-c", f"model_providers.benchtop={provider}", task.words),
-            CODEX_HOME=str(home),
-        )
+        output = await task.launch("codex", *words, "exec", "--json", *UNASKED, task.words)
     task.check(output)
     told = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     said = [event["item"] for event in told if event["type"] == "item.completed"]

@@ -1,0 +1,1 @@
+"""Coding agents and other clients that are started on the server of this machine."""

@@ -1,0 +1,1 @@
+"""One file a program; `registry.py` is the table of them."""
