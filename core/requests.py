@@ -337,6 +337,9 @@ class Generation(Struct, frozen=True):
     constraint: Constraint | None = None
     tool_choice: ToolChoice = Calling.AUTO
     """Of a conversation's tools."""
+    allowed_tools: frozenset[str] | None = None
+    """The names of those that may be called; None allows all. The prompt tells of all of them, so that what was cached
+    of it holds."""
     parallel_calls: bool = True
     """Whether one answer may ask for several tools."""
     parse_calls: bool = True
@@ -364,6 +367,14 @@ class Generation(Struct, frozen=True):
     request_id: str = ""
     route: str = ""
     """Why this model was chosen, where the client left that to the workbench."""
+
+    @property
+    def callable_tools(self) -> tuple[Tool, ...]:
+        """Those of the conversation's tools that may be called."""
+        if not isinstance(self.prompt, Conversation) or self.tool_choice is Calling.NONE:
+            return ()
+        allowed = self.allowed_tools
+        return tuple(tool for tool in self.prompt.tools if allowed is None or tool.name in allowed)
 
     def resolved(self, base: Sampling) -> ResolvedGeneration:
         """The request as a model takes it: what it leaves open about its sampling is as in `base`."""

@@ -150,6 +150,7 @@ def translate_request(body: ChatRequest, *, caller: Caller = Caller(), request_i
             begun=continued or body.add_generation_prompt is not False,
         ),
         tool_choice=chosen.choice,
+        allowed_tools=chosen.allowed,
         parallel_calls=body.parallel_tool_calls is not False and not body.functions,
         parse_calls=body.parse_tool_calls is not False,
         reasoning=read_reasoning(body),

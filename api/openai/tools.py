@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct, UnsetType
+from msgspec.structs import replace
 
 from api.openai.tools_wire import (
     AllowedTool,
@@ -40,6 +41,8 @@ class ChosenTools(Struct, frozen=True):
 
     tools: tuple[Tool, ...] = ()
     choice: ToolChoice = Calling.AUTO
+    allowed: frozenset[str] | None = None
+    """The names of those that may be called; None for all."""
 
 
 def can_tell_tools(traits: Traits) -> bool:
@@ -123,12 +126,13 @@ def _with_word(tools: tuple[Tool, ...], word: str, field: str) -> ChosenTools:
 
 
 def _with_allowed(tools: tuple[Tool, ...], choice: ToolChoiceBox) -> ChosenTools:
-    """Only those that are allowed: the model is not told of the others."""
+    """The model is told of all, so that its prompt stays the same, and may call those that are allowed."""
     box = choice.allowed_tools
     field = "tool_choice.tools" if box is None else "tool_choice.allowed_tools.tools"
     names = frozenset(_list_allowed(tools, (choice.tools or ()) if box is None else box.tools, field))
     mode = (choice.mode if box is None else box.mode) or "auto"
-    return _with_word(tuple(tool for tool in tools if tool.name in names), mode, field)
+    callable_ = tuple(tool for tool in tools if tool.name in names)
+    return replace(_with_word(callable_, mode, field), tools=tools, allowed=names)
 
 
 def _list_allowed(tools: Sequence[Tool], allowed: Sequence[AllowedTool], field: str) -> Iterator[str]:

@@ -34,7 +34,7 @@ from core.events import (
     TextDelta,
     TokenLogprob,
 )
-from core.requests import Calling, Conversation, Generation, Tool
+from core.requests import Conversation, Generation, Tool
 from core.telemetry.log import get_logger
 
 MOST_NOTES: Final = 8
@@ -67,12 +67,11 @@ def plan_answer(family: ChatFamily | None, request: Generation, prompt: str) -> 
     conversation = request.prompt
     if family is None or not isinstance(conversation, Conversation):
         return None
-    called = family.calls is not None and request.tool_choice is not Calling.NONE
-    tools = {tool.name: tool for tool in conversation.tools} if called and request.parse_calls else {}
+    told = request.callable_tools if family.calls is not None else ()
+    tools = {tool.name: tool for tool in told} if request.parse_calls else {}
     thoughts = family.thought is not None and not request.reasoning.inline
     # Calls that stay in the text need its letters too.
-    left = called and bool(conversation.tools)
-    if not (tools or thoughts or left or family.always):
+    if not (told or thoughts or family.always):
         return None
     return AnswerPlan(family, family.find_phase(prompt), tools, request.parallel_calls, request.reasoning.inline)
 

@@ -275,8 +275,7 @@ class PromptReader:
             return None
         if not plan.awaits or family is None:
             return mask
-        assert isinstance(conversation, Conversation), "only a conversation has tools"
-        return CallMask(mask, self._await_calls(voice, family, phase, conversation.tools))
+        return CallMask(mask, self._await_calls(voice, family, phase, request.callable_tools))
 
     def _await_calls(self, voice: ChatVoice, family: ChatFamily, phase: str, tools: Sequence[Tool]) -> AwaitedCalls:
         """How calls show behind a prompt."""

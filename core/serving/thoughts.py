@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.requests import Calling, CallOf, Conversation, Generation
+from core.requests import Calling, CallOf, Generation
 
 UTF8_TAIL_BYTES: Final = 3
 """Bytes of a character that may lack its last one."""
@@ -95,8 +95,7 @@ def choose_thought_budget(request: Generation, room: int, usual: int) -> int | N
     answer may have at most: of `room` tokens, which the context has left, or of the request's own limit.
     """
     required = request.tool_choice is Calling.REQUIRED or isinstance(request.tool_choice, CallOf)
-    told = isinstance(request.prompt, Conversation) and request.prompt.tools
-    if not (required and told) or request.reasoning.budget is not None:
+    if not (required and request.callable_tools) or request.reasoning.budget is not None:
         return request.reasoning.budget
     return min(usual, min(room, request.max_tokens or room) // 2)
 

@@ -50,6 +50,8 @@ class ReadTools(Struct, frozen=True):
     known: Mapping[str, KnownTool] = {}
     """By the name that the model knows."""
     choice: ToolChoice = Calling.AUTO
+    allowed: frozenset[str] | None = None
+    """The names of those that may be called, as the model knows them; None for all."""
     ignored: tuple[str, ...] = ()
 
 
@@ -64,8 +66,7 @@ def read_tools(given: Sequence[Raw], choice: Raw | UnsetType) -> ReadTools:
     for at, raw in enumerate(given):
         reading.take(raw, f"tools[{at}]", None)
     calling, allowed = _read_choice(choice, reading.known)
-    kept = [tool for tool in reading.tools if allowed is None or tool.name in allowed]
-    return ReadTools(tuple(kept), reading.known, calling, tuple(dict.fromkeys(reading.ignored)))
+    return ReadTools(tuple(reading.tools), reading.known, calling, allowed, tuple(dict.fromkeys(reading.ignored)))
 
 
 class _Reading:

@@ -108,6 +108,7 @@ def translate_response(
         stop=read_stop(body),
         constraint=read.constraint,
         tool_choice=read.tools.choice,
+        allowed_tools=read.tools.allowed,
         parallel_calls=body.parallel_tool_calls is not False,
         reasoning=read_reasoning(body),
         ignore_eos=bool(body.ignore_eos),

@@ -31,10 +31,9 @@ class MaskPlan(Struct, frozen=True):
 
 def plan_mask(family: ChatFamily | None, request: Generation, model: str) -> MaskPlan | None:
     """None where the answer is free. Raises RequestError where a call is asked for that the model cannot write."""
-    conversation = request.prompt
-    tools = conversation.tools if isinstance(conversation, Conversation) else ()
+    tools = request.callable_tools
     given = MaskPlan(request.constraint) if request.constraint is not None else None
-    if not tools or request.tool_choice is Calling.NONE:
+    if not tools:
         return given
     if request.tool_choice is Calling.AUTO:
         return _plan_free(family, request, tools) or given
@@ -54,7 +53,7 @@ def find_call_tokens(family: ChatFamily | None, request: Generation, tokenizer: 
     """Tokens that begin a call where none is to be written, although the prompt tells of tools."""
     conversation = request.prompt
     told = isinstance(conversation, Conversation) and conversation.tools
-    if not told or request.tool_choice is not Calling.NONE or family is None or family.calls is None:
+    if not told or request.callable_tools or family is None or family.calls is None:
         return ()
     read = [tokenizer.encode(begin, special=True) for begin in family.calls.begins]
     return tuple(tokens[0] for tokens in read if len(tokens) == 1)
@@ -72,12 +71,13 @@ def _plan_free(family: ChatFamily | None, request: Generation, tools: Sequence[T
     if not (family.calls.begins or family.calls.openings):
         # Nothing tells calls from words before they are whole.
         return None
-    if not strict and (
+    firm = bool(strict) or request.allowed_tools is not None
+    if not firm and (
         len(tools) > MOST_FREE_TOOLS or sum(len(tool.parameters) for tool in tools) > MOST_FREE_CHARACTERS
     ):
         return None
     form = _write(family, tools, strict, request.parallel_calls)
-    return MaskPlan(Constraint(form, "tools"), awaits=True, firm=bool(strict))
+    return MaskPlan(Constraint(form, "tools"), awaits=True, firm=firm)
 
 
 def _write(

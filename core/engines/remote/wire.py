@@ -116,9 +116,11 @@ def _message(message: Message) -> dict[str, object]:
 
 
 def _calling(conversation: Conversation, request: ResolvedGeneration) -> Iterator[tuple[str, object]]:
-    if not conversation.tools:
+    # No mask reaches there, so that server is told of those alone that may be called.
+    tools = conversation.tools if request.allowed_tools is None else request.callable_tools
+    if not tools:
         return
-    yield "tools", [_tool(tool) for tool in conversation.tools]
+    yield "tools", [_tool(tool) for tool in tools]
     match request.tool_choice:
         case CallOf(name=name):
             yield "tool_choice", {"type": "function", "function": {"name": name}}

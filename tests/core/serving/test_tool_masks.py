@@ -56,6 +56,23 @@ async def test_the_tool_that_is_named_is_called_whatever_the_model_would_call() 
         assert [call.name for call in reply.tool_calls] == ["when"]
 
 
+@pytest.mark.parametrize("choice", [Calling.AUTO, Calling.REQUIRED])
+async def test_a_tool_that_is_not_allowed_cannot_be_called_and_the_prompt_stays_the_same(choice: Calling) -> None:
+    async with serving(lambda _: CALL) as host:
+        free = asks_tools("x", NOW, WHEN)
+        assert [call.name for call in (await reply_of(host, free)).choices[0].tool_calls] == ["now"]
+        held = replace(free, allowed_tools=frozenset({"when"}), tool_choice=choice)
+        reply = await reply_of(host, held)
+        assert [call.name for call in reply.choices[0].tool_calls] == ["when"]
+        assert reply.usage.cached_tokens >= reply.usage.prompt_tokens - 1
+
+
+async def test_where_no_tool_is_allowed_none_is_called() -> None:
+    async with serving(lambda _: CALL) as host:
+        request = replace(asks_tools("x", NOW, WHEN), allowed_tools=frozenset())
+        assert (await reply_of(host, request)).choices[0].tool_calls == ()
+
+
 @pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
 async def test_an_answer_ends_behind_one_call_where_no_more_are_wanted(parallel: bool, count: int) -> None:
     async with serving(lambda _: f"{CALL}\n{CALL}") as host:

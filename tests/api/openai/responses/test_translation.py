@@ -192,10 +192,11 @@ def test_the_choice_of_a_tool_is_the_cores(choice: object, meant: object) -> Non
     assert translated(tools=[LOOK], tool_choice=choice).tool_choice == meant
 
 
-def test_only_allowed_tools_are_offered() -> None:
+def test_only_allowed_tools_may_be_called_and_the_model_is_told_of_all() -> None:
     allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "b"}]}
     asked = translated(tools=[LOOK | {"name": "a"}, LOOK | {"name": "b"}], tool_choice=allowed)
-    assert [tool.name for tool in asked.prompt.tools] == ["b"]  # type: ignore[union-attr]
+    assert [tool.name for tool in asked.prompt.tools] == ["a", "b"]  # type: ignore[union-attr]
+    assert [tool.name for tool in asked.callable_tools] == ["b"]
     assert asked.tool_choice is Calling.REQUIRED
 
 
