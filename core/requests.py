@@ -333,6 +333,7 @@ class Generation(Struct, frozen=True):
     biased_texts: tuple[tuple[str, float], ...] = ()
     """As `sampling.logit_bias`, for each token of a text."""
     stop: tuple[str, ...] = ()
+    """Texts that end an answer where they come up; not in a thought before it."""
     n: int = 1
     constraint: Constraint | None = None
     tool_choice: ToolChoice = Calling.AUTO

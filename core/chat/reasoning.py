@@ -36,6 +36,8 @@ NO_EFFORTS: Final = ("none", "no_think", "off")
 """Words for not at all."""
 WATCHED_WORDS: Final = frozenset({*EFFORTS, *NO_EFFORTS})
 """Of these it is told which ones a template names."""
+OWN_WORD: Final = "velvetharbor"
+"""Which no template knows."""
 QUESTION, THOUGHT, ANSWER = "copperlantern", "emberthicket", "marblefalcon"
 LONGEST_BETWEEN_CHARACTERS: Final = 200
 """That may stand between a thought and the answer behind it."""
@@ -66,6 +68,8 @@ class ThinkingControl(Struct, frozen=True):
     """The variable for how much to think; empty where there is none."""
     efforts: tuple[str, ...] = ()
     """The words that the variable takes, the least first."""
+    free: bool = False
+    """Whether any word reaches the model by that variable."""
     budget: bool = False
     """Whether it reads BUDGET_VARIABLE."""
     begin: str = ""
@@ -110,10 +114,13 @@ def study_thinking(attempt: Try, form: TemplateForm, compiled: Compiled) -> Thin
     begin, end = find_surroundings(attempt, form, on)
     variable = next((name for name in EFFORT_VARIABLES if name in compiled.variables), "")
     efforts: tuple[str, ...] = ()
+    free = False
     if variable:
         efforts, none = _find_efforts(attempt, form, compiled, variable, begin)
         off |= {variable: none} if none and not off else {}
-    return ThinkingControl(on, off, variable, efforts, BUDGET_VARIABLE in compiled.variables, begin, end)
+        own = attempt(Sample(_ask(), arguments={variable: OWN_WORD}), form)
+        free = isinstance(own, Rendered) and OWN_WORD in own.text
+    return ThinkingControl(on, off, variable, efforts, free, BUDGET_VARIABLE in compiled.variables, begin, end)
 
 
 def find_switches_on(compiled: Compiled) -> dict[str, Scalar]:

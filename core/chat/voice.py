@@ -32,6 +32,7 @@ class ChatVoice:
         """`spec` and `tokenizer` are those of the model whose name is `model`; answers are read by `schema` where there
         is one."""
         self.encoder = PromptEncoder(ChatTemplate(source, spec.bos, spec.eos, model=model), tokenizer)
+        self._source = source or ""
         self.family = apply_schema(choose_family(source), schema)
         self.shown = find_shown(self.family, tokenizer)
         """Control tokens that a parser of answers must see, with their letters."""
@@ -58,7 +59,13 @@ class ChatVoice:
         # A model that thinks, and cannot be told to, does so anyway; and one can be kept from it by an empty thought.
         heard = thinks or bool(control.on if wanted else control.off)
         # A template that tells of the effort may have words of its own for it; a switch has none.
-        weighed = bool(control.effort or (control.on and wish.effort in WATCHED_WORDS))
+        word = wish.effort or ""
+        known = (
+            word in WATCHED_WORDS
+            or control.free
+            or any(quoted in self._source for quoted in (f"'{word}'", f'"{word}"'))
+        )
+        weighed = known if control.effort else bool(control.on and word in WATCHED_WORDS)
         ignored = {
             "think": wish.think is not None and not heard,
             "effort": wish.effort is not None and not (weighed if wanted else heard),

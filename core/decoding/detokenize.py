@@ -77,6 +77,12 @@ class TextStream:
         """More bytes; returns the text that may now be shown, perhaps none."""
         return self._advance(self._decoder.decode(data))
 
+    def push_free(self, data: bytes) -> str:
+        """The same of bytes in which no stop string counts, and before which nothing is held back."""
+        text = self._decoder.decode(data)
+        self.emitted += len(text)
+        return text
+
     def finish(self) -> str:
         """No more will come: what was held back, save the beginning of a character. Nothing after a stop string."""
         held, self._held = self._held, ""

@@ -19,7 +19,7 @@ from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDel
 from core.requests import ResolvedGeneration, Sampling
 from core.serving.job import LoopJob
 from core.serving.scoring import PromptScores, name_tokens
-from core.serving.thoughts import ThoughtEnding, ThoughtWatch
+from core.serving.thoughts import AnswerScope, ThoughtEnding, ThoughtWatch
 from core.snapshots import RequestRow, RequestState, Reuse
 
 
@@ -125,6 +125,8 @@ class ServedChoice:
         self._shown = job.shown
         ending = job.ending
         self._watch = ThoughtWatch(ending, ending.budget) if ending is not None and ending.budget is not None else None
+        self._scope = AnswerScope(ending) if ending is not None and request.stop else None
+        """Where stop strings count, if not in all that is written."""
         self._hurried = False
         self.taken = 0
         """Of the tokens that the last step drew, those that became part of it."""
@@ -202,6 +204,8 @@ class ServedChoice:
             if reason is not None:
                 break
         if reason is not None and self._text.stopped is None:
+            if self._scope is not None:
+                text.append(self._text.push_free(self._scope.finish()))
             text.append(self._text.finish())
         return self._events("".join(text), reason)
 
@@ -210,8 +214,15 @@ class ServedChoice:
         self.tokens.append(token)
         self.generated += 1
         if not end:
-            text.append(self._text.push(tokenizer.piece(token) or self._shown.get(token, b"")))
+            text.append(self._decode(token, tokenizer))
         return self._reason(end or self._is_whole_with(token))
+
+    def _decode(self, token: int, tokenizer: Tokenizer) -> str:
+        piece = tokenizer.piece(token) or self._shown.get(token, b"")
+        if self._scope is None:
+            return self._text.push(piece)
+        thought, words = self._scope.split(piece, self._letters(token, tokenizer))
+        return self._text.push_free(thought) + self._text.push(words)
 
     def _end_thought(self, tokenizer: Tokenizer, text: list[str]) -> FinishReason | None:
         """Have the model have ended its thought. What was drawn behind is void."""

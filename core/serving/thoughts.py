@@ -88,6 +88,60 @@ class ThoughtWatch:
             self._stage = ThoughtStage.OVER
 
 
+class AnswerScope:
+    """Tells the words of an answer from the thought before them, as the text of one choice comes. Belongs to the loop's
+    thread."""
+
+    def __init__(self, ending: ThoughtEnding) -> None:
+        self._begin, self._end = ending.begin, ending.end
+        self._stage = ThoughtStage.INSIDE if ending.inside else ThoughtStage.BEFORE
+        self._tail = b""
+        """What may be part of a mark."""
+        self._undecided = b""
+        """What may be the beginning of a thought, or of the words."""
+        self._blank = False
+        """Whether nothing but blanks came behind the thought."""
+
+    def split(self, data: bytes, letters: bytes) -> tuple[bytes, bytes]:
+        """Of more text, what belongs to the thought, with the blanks behind it, and what to the words. `letters` is the
+        same with those of marks that are control tokens."""
+        if self._stage is ThoughtStage.INSIDE:
+            return self._look_for_end(data, letters)
+        if self._stage is ThoughtStage.OVER:
+            return self._skip_blanks(data)
+        self._tail += letters
+        self._undecided += data
+        text = self._tail.lstrip()
+        if not text.startswith(self._begin) and self._begin.startswith(text):
+            return b"", b""
+        undecided = self.finish()
+        if not text.startswith(self._begin):
+            self._stage = ThoughtStage.OVER
+            return b"", undecided
+        self._stage, self._tail = ThoughtStage.INSIDE, b""
+        return self._look_for_end(undecided, text[len(self._begin) :])
+
+    def finish(self) -> bytes:
+        """What is still undecided."""
+        undecided, self._undecided = self._undecided, b""
+        return undecided
+
+    def _look_for_end(self, data: bytes, letters: bytes) -> tuple[bytes, bytes]:
+        self._tail += letters
+        _, end, behind = self._tail.partition(self._end)
+        if not end:
+            self._tail = self._tail[-max(len(self._end) - 1, 1) :]
+            return data, b""
+        self._stage, self._blank = ThoughtStage.OVER, True
+        _, words = self._skip_blanks(behind)
+        return data[: len(data) - len(words)], words
+
+    def _skip_blanks(self, data: bytes) -> tuple[bytes, bytes]:
+        words = data.lstrip() if self._blank else data
+        self._blank = self._blank and not words
+        return data[: len(data) - len(words)], words
+
+
 def choose_thought_budget(request: Generation, room: int, usual: int) -> int | None:
     """Tokens that a thought of an answer to `request` may have; None for any number.
 

@@ -106,7 +106,9 @@ async def test_who_chooses_the_tool(choice: object, meant: object) -> None:
 
 @pytest.mark.parametrize("boxed", [True, False])
 @pytest.mark.parametrize(("mode", "meant"), [("auto", Calling.AUTO), ("required", Calling.REQUIRED)])
-async def test_the_model_is_told_of_all_tools_and_may_call_the_allowed_ones(mode: str, meant: Calling, boxed: bool) -> None:
+async def test_the_model_is_told_of_all_tools_and_may_call_the_allowed_ones(
+    mode: str, meant: Calling, boxed: bool
+) -> None:
     box = {"mode": mode, "tools": [{"type": "function", "function": {"name": "clock"}}, {"type": "mcp"}]}
     choice = {"type": "allowed_tools", **({"allowed_tools": box} if boxed else box)}
     request = translated(tools=[WEATHER, CLOCK], tool_choice=choice)

@@ -158,6 +158,44 @@ async def test_what_a_model_does_not_hear_is_told() -> None:
         assert voice.list_ignored(ReasoningWish(think=True, effort="low", budget=9)) == ("think", "effort", "budget")
 
 
+@pytest.mark.parametrize(
+    ("template", "ignored"),
+    [
+        ("{{ reasoning_effort }}", ()),
+        ("{% if reasoning_effort == 'velvet' %}x{% endif %}", ()),
+        ("{% if reasoning_effort == 'high' %}x{% endif %}", ("effort",)),
+    ],
+)
+async def test_a_word_for_the_effort_that_a_template_does_not_know_is_told(
+    template: str, ignored: tuple[str, ...]
+) -> None:
+    async with serving(template + CHATML_WITH_TOOLS) as host:
+        voice = host.traits.voice
+        assert voice is not None
+        assert voice.list_ignored(ReasoningWish(effort="velvet")) == ignored
+        assert voice.list_ignored(ReasoningWish(effort="medium")) == ()
+
+
+@pytest.mark.parametrize("template", [CHATML_WITH_TOOLS, INSIDE])
+async def test_what_stops_an_answer_stops_no_thought(template: str) -> None:
+    inside = template is INSIDE
+    said = f"{'' if inside else '<think>'}\n{THOUGHT}\n\n42!\n</think>\n\nIt is 42\n\nor so."
+    async with serving(template, reply=lambda _: said) as host:
+        (choice,) = (await answer(host, stop=("\n\n", "two"))).choices
+        assert choice.reasoning.strip() == f"{THOUGHT}\n\n42!"
+        assert (choice.text, choice.reason, choice.stop) == ("It is 42", FinishReason.STOP_SEQUENCE, "\n\n")
+        (ended,) = (await answer(host, stop=("42",), reasoning=ReasoningWish(budget=8))).choices
+        assert (ended.text, ended.stop) == ("It is ", "42")
+
+
+async def test_an_answer_without_a_thought_is_stopped_at_its_first_letters() -> None:
+    async with serving(reply=lambda _: "<thin air>") as host:
+        (choice,) = (await answer(host, stop=("<th",))).choices
+        assert (choice.text, choice.reason) == ("", FinishReason.STOP_SEQUENCE)
+        (whole,) = (await answer(host, stop=("x",), max_tokens=4)).choices
+        assert whole.text == "<thi"
+
+
 async def until(stream: Stream, done: Callable[[str], bool]) -> AsyncIterator[str]:
     thought = ""
     async for batch in stream:
