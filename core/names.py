@@ -34,6 +34,8 @@ SPLIT: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 """How parts of a split file are called; the first holds the metadata."""
 
 
+LATEST: Final = "latest"
+"""The usual tag of Ollama's names."""
 GUIDE: Final = "guide"
 ECHO: Final = "echo"
 BUILT_IN: Final = (GUIDE, ECHO)
@@ -199,6 +201,11 @@ def clean_name(text: str) -> str:
     if start == end:
         raise ModelNotFound(text, "A model's name is empty; give one, for instance guide.")
     return text[start:end]
+
+
+def drop_latest(name: str) -> str:
+    """A name without the tag that clients of Ollama put behind every name that has none."""
+    return name.removesuffix(f":{LATEST}")
 
 
 def are_same(one: str, other: str) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from core.names import Alias, clean_name
+from core.names import LATEST, Alias, clean_name, drop_latest
 from core.serving.served_models import ServedModels
 
-LATEST: Final = "latest"
 LIBRARIES: Final = ("registry.ollama.ai/library/", "ollama.com/library/", "library/")
 """What may stand before a name of Ollama's own library."""
 
@@ -42,10 +41,6 @@ def list_forms(name: str) -> Iterator[str]:
         yield f"{family}-{tag}"
         if dash:
             yield f"{family}-{size}:{variant}"
-
-
-def drop_latest(name: str) -> str:
-    return name.removesuffix(f":{LATEST}")
 
 
 def show_name(name: str) -> str:

@@ -9,7 +9,7 @@ from api.http.redact import drop_folders
 from api.openai.wire import DraftCard, DraftPosition, ModelCard, ModelMeta
 from core.errors import ModelNotFound
 from core.models.library.on_demand import Loadable
-from core.names import are_same, clean_name, shorten_name
+from core.names import are_same, clean_name, drop_latest, shorten_name
 from core.snapshots import DraftStats, ModelSnapshot, ModelState, Snapshot
 from core.workbench import Workbench
 
@@ -67,9 +67,9 @@ def build_cards(snapshot: Snapshot, paths: Collection[Path]) -> list[ModelCard]:
 def find_card(cards: list[ModelCard], name: str) -> ModelCard:
     """Raises ModelNotFound, which names what there is."""
     wanted = clean_name(name)
-    for card in cards:
-        if are_same(card.id, wanted):
-            return card
+    for form in (wanted, drop_latest(wanted)):
+        if found := next((card for card in cards if are_same(card.id, form)), None):
+            return found
     there = ", ".join(f"`{card.id}`" for card in cards) or "none"
     raise ModelNotFound(name, f"No model named {shorten_name(wanted)} is served here; there is {there}.")
 

@@ -19,7 +19,7 @@ from core.lanes import WorkLanes
 from core.models.library.on_demand import Loadable, Shelf, list_loadable
 from core.models.library.scan import LibraryEntry
 from core.models.store import Store
-from core.names import Name, are_same, clean_name, shorten_name
+from core.names import Name, are_same, clean_name, drop_latest, shorten_name
 from core.serving.factory import ModelFactory
 from core.serving.host import Host
 from core.serving.pool.eviction import choose_memory_limit
@@ -285,7 +285,11 @@ class ServedModels:
     def _find(self, text: str) -> Member | None:
         """A model that is known by a name as it came from outside. Raises ModelNotFound for what can be no name."""
         name = clean_name(text)
-        return self._pool.find(name) or next((each for each in self._pool if are_same(each.name, name)), None)
+        for form in (name, drop_latest(name)):
+            found = self._pool.find(form) or next((each for each in self._pool if are_same(each.name, form)), None)
+            if found is not None:
+                return found
+        return None
 
     def expect_names(self) -> None:
         """Raises ModelNotReady while models are still looked up that are to be served, as after a start, or the first
@@ -311,6 +315,7 @@ class ServedModels:
         self.expect_names()
         if not self._settings.pool.on_demand:
             return self._known(text)
+        text = drop_latest(clean_name(text))
         if (configured := self._configured(text)) is not None:
             return await self._resolve(configured)
         name = self.store.read_asked(text)

@@ -164,3 +164,12 @@ async def test_what_is_not_the_users_to_delete_is_refused(echo: Served) -> None:
         assert told == status, body
         assert body.keys() == {"error"}
     assert WEIGHTS.exists()
+
+
+async def test_a_name_as_it_is_listed_is_one_in_every_dialect(shelf: Served) -> None:
+    for name in ("guide:latest", "Small-Model:latest"):
+        assert (await shelf.chat(model=name, max_tokens=1)).json()["model"] == name
+        asked = chat_body(model=name, max_tokens=1)
+        assert (await shelf.http.post("/v1/messages", json=asked)).status_code == 200
+        assert (await shelf.http.get(f"/v1/models/{name}")).json()["id"] == name.removesuffix(":latest")
+    assert (await shelf.chat(model="nothing:latest")).status_code == 404
