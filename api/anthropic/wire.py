@@ -294,6 +294,7 @@ class CountRequest(Wire, frozen=True):
     """The body of POST /v1/messages/count_tokens: what a prompt is made of."""
 
     rules = fields.COUNT
+    bulky = ("tools",)
 
     messages: Annotated[list[MessageParam], Meta(min_length=1, max_length=100_000)]
     model: ModelName | None = None

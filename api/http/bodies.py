@@ -22,6 +22,8 @@ _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
 _MOST_NAME_BYTES = 64
+_READING: msgspec.json.Decoder[object] = msgspec.json.Decoder()
+_SKIMMING: msgspec.json.Decoder[object] = msgspec.json.Decoder(msgspec.Raw)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -52,10 +54,11 @@ def decode_body(raw: bytes, decoder: msgspec.json.Decoder[Body], at: str = "") -
         raise _no_json(raw, error) from None
 
 
-def find_fault(raw: bytes) -> RequestError | None:
-    """Why a body is no JSON, also where no route would read it; None where it is JSON."""
+def find_fault(raw: bytes, *, skim: bool = False) -> RequestError | None:
+    """Why a body is no JSON, also where no route would read it; None where it is JSON. To `skim` one of very many
+    values makes no objects of them, and does not look at the letters of its texts."""
     try:
-        msgspec.json.decode(raw)
+        (_SKIMMING if skim else _READING).decode(raw)
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         return _no_json(raw, error)
     return None

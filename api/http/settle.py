@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import Annotated, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 from litestar.types import Receive
-from msgspec import Raw, Struct, inspect
+from msgspec import Meta, Raw, Struct, inspect
+from msgspec.structs import asdict
 
 from api.http.bodies import decode_body, find_fault, read_body, refuse_unknown_field
+from api.http.body_values import ValueCount, bound_values, count_values
 from api.http.field_rules import Json, Rule, Rules, is_neutral
 from core.errors import RequestError
 from core.lanes import WorkLane
@@ -31,11 +33,15 @@ MOST_VALUES: Final = 2_000_000
 """Values of any body: a million token ids are made into objects in some hundredths of a second."""
 MOST_CONTAINERS: Final = 50_000
 """Objects and lists of any body; each is looked at again and again by Python's collector of garbage."""
-_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+MOST_BULK_CONTAINERS: Final = 500_000
+"""The same of fields that stay raw JSON inside, which makes no objects: 10,000 tools with fifty in each."""
+MOST_BULK_PARTS: Final = 10_000
+"""Outermost parts of such a field."""
 _WHOLE: Final = re.compile(rb"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _POINT_NOUGHT: Final = re.compile(rb"(?<=\d)\.0+(?![\d.eE])")
 _BOM: Final = b"\xef\xbb\xbf"
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
+_BulkField = Annotated[list[Raw], Meta(max_length=MOST_BULK_PARTS)] | None
 _LIST: Final = msgspec.json.Decoder(list[Raw])
 _VALUE: Final[msgspec.json.Decoder[Json]] = msgspec.json.Decoder()
 
@@ -46,6 +52,8 @@ class Wire(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     rules: ClassVar[Rules] = {}
     extra_neutral: ClassVar[Mapping[str, tuple[Json, ...]]] = {}
     """Values beyond null with which a field of this part is as good as left out."""
+    bulky: ClassVar[tuple[str, ...]] = ()
+    """Fields of a whole body in which all but the outermost parts stay raw JSON, so that they may have many."""
     refused: ClassVar[bool] = False
     """Known, so that it can be refused in plain words."""
     others_dropped: ClassVar[bool] = False
@@ -73,6 +81,10 @@ class JsonBody(Generic[Body]):
         self.kind = kind
         self._decoder = msgspec.json.Decoder(kind)
         self._type = inspect.type_info(kind)
+        self._bulky = kind.bulky if issubclass(kind, Wire) else ()
+        self._bulk = msgspec.json.Decoder(
+            msgspec.defstruct(f"{kind.__name__}Bulk", [(name, _BulkField, None) for name in self._bulky])
+        )
 
     async def read(self, receive: Receive, limit: int, lane: WorkLane | None = None) -> SettledBody[Body]:
         """`limit`: bytes; `lane` takes what is long to read. Raises RequestError, BodyTooLarge, Busy, and Cancelled
@@ -85,11 +97,8 @@ class JsonBody(Generic[Body]):
 
         Raises RequestError; nothing that a client sends can raise anything else.
         """
-        if len(raw) > LONG_BODY_BYTES and _has_too_many_values(raw):
-            raise RequestError(
-                f"The body has too many values: at most {MOST_CONTAINERS:,} objects and lists, and "
-                f"{MOST_VALUES:,} others; send less at once."
-            )
+        # A part of a body was counted with it.
+        many = not path and len(raw) > LONG_BODY_BYTES and self._has_many_values(raw)
         try:
             return SettledBody(decode_body(raw, self._decoder, path), ())
         except RequestError as error:
@@ -100,8 +109,27 @@ class JsonBody(Generic[Body]):
                 settled = _Settling(ignored).settle(raw.removeprefix(_BOM), self._type, path, name)
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 # Decoding may have ended at a name before it came to what is no JSON.
-                raise find_fault(raw.removeprefix(_BOM)) or error from None
+                raise find_fault(raw.removeprefix(_BOM), skim=many) or error from None
         return SettledBody(decode_body(settled, self._decoder, path), tuple(dict.fromkeys(ignored)))
+
+    def _has_many_values(self, raw: bytes) -> bool:
+        """Whether it has so many that only a bulky field can hold them. Raises RequestError for more than that."""
+        if _keeps_to(bound_values(raw), MOST_CONTAINERS):
+            return False
+        count = count_values(raw)
+        if _keeps_to(count, MOST_CONTAINERS):
+            return False
+        if self._bulky and _keeps_to(count, MOST_BULK_CONTAINERS):
+            fields = asdict(decode_body(raw, self._bulk)).values()
+            inside = sum(count_values(bytes(part)).containers for field in fields for part in field or ())
+            if count.containers - inside <= MOST_CONTAINERS:
+                return True
+        bulk = f"{MOST_BULK_CONTAINERS:,} objects and lists in {' and '.join(self._bulky)}, " if self._bulky else ""
+        elsewhere = " elsewhere" if self._bulky else " objects and lists"
+        raise RequestError(
+            f"The body has too many values: at most {bulk}{MOST_CONTAINERS:,}{elsewhere}, and {MOST_VALUES:,} others; "
+            "send less at once."
+        )
 
 
 class _Settling:
@@ -192,17 +220,12 @@ def refuse_value(field: str, rule: Rule) -> RequestError:
     )
 
 
-def _has_too_many_values(raw: bytes) -> bool:
-    """Told from the bytes: decoding cannot be interrupted, and would hold up everybody else for seconds."""
-    return _exceeds(raw) and _exceeds(_TEXT.sub(b"", raw))
-
-
-def _exceeds(raw: bytes) -> bool:
-    return raw.count(b",") > MOST_VALUES or raw.count(b"[") + raw.count(b"{") > MOST_CONTAINERS
+def _keeps_to(count: ValueCount, containers: int) -> bool:
+    return count.commas <= MOST_VALUES and count.containers <= containers
 
 
 def _has_too_many_parts(raw: bytes) -> bool:
-    return raw.count(b",") > MOST_PARTS and _TEXT.sub(b"", raw).count(b",") > MOST_PARTS
+    return bound_values(raw).commas > MOST_PARTS and count_values(raw).commas > MOST_PARTS
 
 
 def _members(kind: inspect.Type) -> tuple[inspect.Type, ...]:

@@ -32,6 +32,7 @@ class ChatRequest(ReasoningFields, frozen=True, kw_only=True):
     """The body of POST /v1/chat/completions."""
 
     rules = fields.CHAT
+    bulky = ("tools", "functions")
     extra_neutral = {
         **GenerationFields.extra_neutral,
         "reasoning_effort": ("",),

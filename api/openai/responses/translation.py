@@ -57,6 +57,8 @@ class ReadRequest(Struct, frozen=True):
     items: ReadItems
     tools: ReadTools
     constraint: Constraint | None
+    told_tools: Raw
+    """The tools as the response repeats them."""
     ignored: tuple[str, ...]
     """Names of what was dropped of it."""
 
@@ -75,7 +77,8 @@ def read_request(body: ResponseRequest, ignored: Sequence[str] = ()) -> ReadRequ
     refuse_unsupported_fields(body)
     items, tools = read_items(body.input), read_tools(body.tools or (), body.tool_choice)
     dropped = (*ignored, *items.ignored, *tools.ignored, *_list_dropped(body))
-    return ReadRequest(body, items, tools, _constraint(body), tuple(dict.fromkeys(dropped)))
+    told = Raw(ENCODER.encode([_complete_tool(tool) for tool in body.tools])) if body.tools else NO_TOOLS
+    return ReadRequest(body, items, tools, _constraint(body), told, tuple(dict.fromkeys(dropped)))
 
 
 def _list_dropped(body: ResponseRequest) -> Iterator[str]:
@@ -135,7 +138,7 @@ def build_draft(read: ReadRequest, model: str) -> ResponseResource:
         background=bool(body.background),
         store=body.store is not False,
         metadata=dict(body.metadata or {}),
-        tools=Raw(ENCODER.encode([_complete_tool(tool) for tool in body.tools])) if body.tools else NO_TOOLS,
+        tools=read.told_tools,
         tool_choice=_echo_choice(body.tool_choice),
         parallel_tool_calls=body.parallel_tool_calls is not False,
         max_tool_calls=body.max_tool_calls,

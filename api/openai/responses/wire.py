@@ -243,6 +243,7 @@ class ResponseRequest(ReasoningFields, frozen=True, kw_only=True):
     """The body of POST /v1/responses, and of `response.create` over a WebSocket."""
 
     rules = fields.RESPONSE
+    bulky = ("tools",)
     extra_neutral = {**ReasoningFields.extra_neutral, "tool_choice": ("",), "text": ({},), "reasoning": ({},)}
 
     input: str | Objects | None = None

@@ -7,13 +7,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
-from tests.api.conftest import Served, serving, until
+from tests.api.conftest import Served, serving, until, user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -81,7 +82,8 @@ async def test_a_body_of_more_parts_than_any_needs_is_not_made_into_objects(echo
         body = b'{"model": "echo", "' + field + b'": ' + inside + b"}"
         answer = await echo.http.post(path, content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 400
-        assert "too many values: at most 50,000 objects and lists" in answer.json()["error"]["message"]
+        told = "50,000 objects and lists" if field == b"input" else "500,000 objects and lists in tools and functions"
+        assert f"too many values: at most {told}" in answer.json()["error"]["message"]
 
 
 async def test_commas_and_brackets_within_a_text_are_no_parts(echo: Served) -> None:
@@ -89,3 +91,40 @@ async def test_commas_and_brackets_within_a_text_are_no_parts(echo: Served) -> N
     answer = await echo.chat(messages=[{"role": "user", "content": said}], max_tokens=1)
     assert "too many values" not in answer.json()["error"]["message"]
     assert answer.json()["error"]["code"] == "context_length_exceeded"
+
+
+def make_tools(count: int, lists: int) -> list[dict[str, Any]]:
+    """Tools of chat with so many lists in each."""
+    schema = {"type": "object", "properties": {"kind": {"enum": [[]] * lists}}}
+    return [
+        {"type": "function", "function": {"name": f"tool_{number}", "parameters": schema}} for number in range(count)
+    ]
+
+
+async def test_ten_thousand_tools_with_schemas_are_taken_in_every_dialect(echo: Served) -> None:
+    tools = make_tools(10_000, 2)
+    flat = [{"type": "function", **tool["function"]} for tool in tools]
+    known = [{"name": tool["name"], "input_schema": tool["parameters"]} for tool in flat]
+    said: dict[str, Any] = {"model": "echo", "max_tokens": 1}
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": user("hi"), "tools": tools},
+        "/v1/responses": {"input": "hi", "tools": flat, "max_tokens": None, "max_output_tokens": 1},
+        "/v1/messages": {"messages": user("hi"), "tools": known},
+    }
+    for path, body in bodies.items():
+        answer = await echo.http.post(path, json=said | body)
+        assert answer.status_code == 200, answer.text
+        # The model's template has no place for them.
+        assert "tools" in answer.headers["x-benchtop-ignored"]
+
+
+async def test_more_tools_and_more_in_them_than_anybody_has_are_refused_by_name(echo: Served) -> None:
+    answer = await echo.chat(tools=make_tools(10_001, 2))
+    assert answer.json()["error"]["message"] == "The field `tools` is wrong: it is too long; at most 10,000 items."
+    answer = await echo.chat(tools=make_tools(1, 500_001))
+    assert "at most 500,000 objects and lists in tools" in answer.json()["error"]["message"]
+
+
+async def test_many_values_have_a_place_in_tools_alone(echo: Served) -> None:
+    answer = await echo.chat(tools=make_tools(1, 10), messages=user([{"type": "text", "text": ""}] * 60_000))
+    assert "50,000 elsewhere" in answer.json()["error"]["message"]
