@@ -23,6 +23,10 @@ LONG_TOKEN_CHARACTERS: Final = 200
 """Characters of a control token that is not looked for letter by letter."""
 STRIDE_CHARACTERS: Final = 1 << 16
 """Characters that are searched at once."""
+ESCAPED: Final = '"\\/\b\f\n\r\t'
+"""What JSON writes with a backslash, beside what it writes by number."""
+SHALLOW_LEVELS: Final = 200
+"""Objects and lists in one another that everybody can take."""
 MOST_PAIRS: Final = 32
 """Replacements of a template that are reckoned with; those in use have four."""
 
@@ -60,10 +64,18 @@ class Marker:
         if whole := self._controls - {cut for cut, _ in replaced}:
             marked += [f"{OPEN}({_any_of(whole)})", f"({_any_of(whole)}){CLOSE}"]
         self._marked = re.compile("|".join((*marked, MARKS)))
+        initials = sorted({self._folded(token)[0] for token in self._controls})
+        found = f"{MARKS}|[{''.join(map(re.escape, initials))}]" if initials else MARKS
+        self._initial = re.compile(found, re.IGNORECASE if folds else 0)
+        # A backslash may stand for a letter that a token begins with.
+        hidden = r"\\" if any(self._initial.match(letter) for letter in ESCAPED) else r"\\u"
+        self._initial_in_json = re.compile(f"{found}|{hidden}", re.IGNORECASE if folds else 0)
+        self._puts_none = not any(self._initial.search(put) for _, put in self._replaced)
+        """Whether no token can begin in what the template puts in; then none does in a text without its letter."""
 
     def mark(self, text: str) -> str:
         """What a template may be given of a text that others wrote."""
-        if not self._controls:
+        if not self._controls or self._begins_none(text, self._initial):
             return text
         marked = self._around(text)
         if self._replaced and self._made_by_cutting(text):
@@ -89,6 +101,12 @@ class Marker:
             case _:
                 return value
 
+    def mark_json(self, text: str, value: object) -> object:
+        """The same for the value that a JSON text stands for; most have nothing to mark, which the text tells. Raises
+        RecursionError where it is nested too deeply."""
+        shallow = text.count("{") + text.count("[") <= SHALLOW_LEVELS
+        return value if shallow and self._begins_none(text, self._initial_in_json) else self.mark_all(value)
+
     def split(self, text: str) -> list[PromptPiece]:
         """A rendered text as it is to be tokenised; marks are gone. The first piece is the template's, if empty."""
         if not self._controls:
@@ -102,6 +120,10 @@ class Marker:
             done = found.end()
         pieces.append(PromptPiece(text[done:], plain=False))
         return [piece for number, piece in enumerate(pieces) if piece.text or number == 0]
+
+    def _begins_none(self, text: str, initial: re.Pattern[str]) -> bool:
+        """Whether there is no letter in a short text that a control token or a mark begins with."""
+        return self._puts_none and len(text) <= STRIDE_CHARACTERS and initial.search(text) is None
 
     def _around(self, text: str) -> str:
         """The text with marks around what is suspect."""

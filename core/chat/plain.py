@@ -76,7 +76,8 @@ class Writing(Struct, frozen=True):
 
     text: Callable[[str], str] = str
     name: Callable[[str], str] = str
-    value: Callable[[object], object] = lambda value: value
+    value: Callable[[str, object], object] = lambda _, value: value
+    """Is given the value's JSON, too."""
 
 
 def write_messages(messages: Sequence[Message], form: TemplateForm, writing: Writing) -> list[dict[str, object]]:
@@ -140,14 +141,17 @@ def _divide_message(message: Message) -> tuple[Message, ...]:
     return replace(message, tool_calls=()), replace(message, parts=(), reasoning="")
 
 
-def write_tools(tools: Sequence[Tool], form: TemplateForm, writing: Writing) -> dict[str, object]:
-    """The variables that tell of tools, which are listed as OpenAI lists them. Raises RequestError for parameters
-    that are no JSON object."""
-    written = [_tool(tool, writing) for tool in tools]
+def write_tools(
+    tools: Sequence[Tool], form: TemplateForm, writing: Writing, pack: Callable[[object], object] = lambda tool: tool
+) -> dict[str, object]:
+    """The variables that tell of tools, which are listed as OpenAI lists them, each as `pack` makes it: thousands of
+    them need not be there as objects at the same time. Raises RequestError for parameters that are no JSON object."""
+    packed = [pack(_tool(tool, writing)) for tool in tools]
     if form.no_tools is NoTools.FUNCTIONS:
-        functions = msgspec.json.format(msgspec.json.encode(written), indent=2).decode()
-        return {"tools": written, "functions": functions, "datetime": datetime.now().strftime("%b %d %Y")}
-    return {"tools": written or (None if form.no_tools is NoTools.NONE else [])}
+        written = msgspec.json.encode([_tool(tool, writing) for tool in tools])
+        functions = msgspec.json.format(written, indent=2).decode()
+        return {"tools": packed, "functions": functions, "datetime": datetime.now().strftime("%b %d %Y")}
+    return {"tools": packed or (None if form.no_tools is NoTools.NONE else [])}
 
 
 def fold_system(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -207,7 +211,7 @@ def _call(call: ToolCall, form: TemplateForm, writing: Writing) -> dict[str, obj
     arguments: object = writing.text(call.arguments)
     if form.objects:
         try:
-            arguments = writing.value(msgspec.json.decode(call.arguments or "{}", type=dict[str, object]))
+            arguments = _read_object(call.arguments or "{}", writing)
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise RequestError("A tool call's arguments are no JSON object.", "messages") from error
         except RecursionError as error:
@@ -216,13 +220,17 @@ def _call(call: ToolCall, form: TemplateForm, writing: Writing) -> dict[str, obj
     return {"id": _write_id(call.id, form, writing), "type": "function", "function": function}
 
 
+def _read_object(text: str, writing: Writing) -> object:
+    return writing.value(text, msgspec.json.decode(text, type=dict[str, object]))
+
+
 def _write_id(given: str, form: TemplateForm, writing: Writing) -> str:
     return shorten_id(given) if form.short_ids else writing.name(given)
 
 
 def _tool(tool: Tool, writing: Writing) -> dict[str, object]:
     try:
-        parameters = writing.value(msgspec.json.decode(tool.parameters, type=dict[str, object]))
+        parameters = _read_object(tool.parameters, writing)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise RequestError("A tool's parameters are no JSON Schema.", "tools") from error
     except RecursionError as error:

@@ -19,7 +19,7 @@ class PromptEncoder:
         self._template = template
         self._tokenizer = tokenizer
         self._marker = Marker(tokenizer.controls, template.replaced, folds=template.folds)
-        self._writing = Writing(self._marker.mark, self._marker.mark_name, self._marker.mark_all)
+        self._writing = Writing(self._marker.mark, self._marker.mark_name, self._marker.mark_json)
 
     @property
     def notes(self) -> tuple[str, ...]:

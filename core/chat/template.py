@@ -19,7 +19,15 @@ from core.chat.plain import GUIDING, TemplateForm, Writing, fold_system, write_m
 from core.chat.probing import LOOKED_FOR, study_template
 from core.chat.process import ORDER_SECONDS, TemplateProcess
 from core.chat.reasoning import Sample, ThinkingControl
-from core.chat.wire import Compiled, Render, Rendered, TemplateBroken, TemplateRefused, TemplateReply
+from core.chat.wire import (
+    Compiled,
+    Render,
+    Rendered,
+    TemplateBroken,
+    TemplateRefused,
+    TemplateReply,
+    pack_variable,
+)
 from core.confined.process import ProcessEnded
 from core.errors import RequestError, TemplateFailed
 from core.foreign_text import make_printable
@@ -255,7 +263,7 @@ class ChatTemplate:
             turns = ((str(message["role"]), str(message["content"])) for message in messages)
             return _Tried(messages, Rendered(write_chatml(turns, add_generation_prompt=asked.add_generation_prompt)))
         variables: dict[str, object] = {
-            **write_tools(asked.tools, form, asked.writing),
+            **write_tools(asked.tools, form, asked.writing, pack_variable),
             **asked.extra,
             **self._tokens,
             "messages": messages,

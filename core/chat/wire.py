@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 MOST_CHARACTERS: Final = 16_000_000
 """What a template may write at most."""
@@ -28,9 +29,14 @@ class Compile(Struct, frozen=True, tag="compile"):
 
 
 class Render(Struct, frozen=True, tag="render"):
-    """Render with these variables, which are plain JSON."""
+    """Render with these variables, which are plain JSON, or parts that `pack_variable` made."""
 
     variables: Mapping[str, object]
+
+
+def pack_variable(value: object) -> object:
+    """A part of a variable as it is sent. Raises UnicodeEncodeError for a text with half a surrogate."""
+    return Raw(msgspec.msgpack.encode(value))
 
 
 class Compiled(Struct, frozen=True, tag="compiled"):

@@ -50,8 +50,8 @@ from core.telemetry.log import get_logger
 
 TEMPLATE_SECONDS = 2 * ORDER_SECONDS
 """How long a conversation may wait for its turn with the model's chat template."""
-MANY_MESSAGES = 2000
-"""Of a conversation whose bytes are not counted on the event loop."""
+MANY_PARTS = 2000
+"""Messages and tools of a conversation whose bytes are not counted on the event loop."""
 log = get_logger(__name__)
 
 
@@ -218,7 +218,7 @@ class PromptReader:
 
     async def _count_bytes(self, request: Generation) -> int:
         conversation = request.prompt
-        if isinstance(conversation, Conversation) and len(conversation.messages) > MANY_MESSAGES:
+        if isinstance(conversation, Conversation) and _count_parts(conversation) > MANY_PARTS:
             return await self._lanes.long_reading.run(count_prompt_bytes, request)
         return count_prompt_bytes(request)
 
@@ -329,6 +329,10 @@ class PromptReader:
         if len(tokens) >= self._context:
             raise ContextExceeded(len(tokens), self._context, name_prompt_field(request.prompt))
         return tokens
+
+
+def _count_parts(conversation: Conversation) -> int:
+    return len(conversation.messages) + len(conversation.tools)
 
 
 def _has_tools(request: Generation) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -66,6 +67,9 @@ async def _serve(settings: Settings, model: str) -> int:
         # The port comes first: one that is taken should be told before a model has been loaded for a minute, and
         # /health can say `loading` meanwhile.
         await server.start()
+        # What is there by now stays. To look through it for garbage, whenever a request brings many objects, would hold
+        # up all streams.
+        gc.freeze()
         if await signals.unless(_load(workbench, model)):
             _announce(server, workbench)
             if await signals.unless(server.wait()):

@@ -26,6 +26,8 @@ from core.requests import Sampling
 
 SAVED_HEADER = struct.Struct("<4sI")
 SAVED_MAGIC = b"BTS1"
+LISTED_TOKENS = 65_536
+"""Tokens of a text that are made into a list at once."""
 NO_SLOT, ABORTED = 1, 2
 """What llama_decode returns when the KV cache has no room, and when the abort callback said stop."""
 FAILURES = {-1: "it refused the batch", -2: "there was not enough memory", -3: "the computation failed"}
@@ -119,7 +121,11 @@ class LlamaTokenizer:
             with self._reading():
                 count = native.llama_tokenize(self.vocab, data, len(data), buffer, room, begin, special)
             if count >= 0:
-                return buffer[:count]
+                # By strides: to make a list lets no other thread run.
+                tokens: list[int] = []
+                for at in range(0, count, LISTED_TOKENS):
+                    tokens += buffer[at : min(count, at + LISTED_TOKENS)]
+                return tokens
             room = -count
 
     def _read_piece(self, token: int) -> bytes:

@@ -122,7 +122,7 @@ def test_what_is_nested_too_deeply_is_refused_by_name(levels: int, opened: Open)
     template = opened(WORDS)
     deep = '{"a":' * levels + "1" + "}" * levels
     mark = Marker(["<|end|>"])
-    writing = Writing(mark.mark, mark.mark_name, mark.mark_all)
+    writing = Writing(mark.mark, mark.mark_name, mark.mark_json)
     asked = Message(Role.ASSISTANT, (), tool_calls=(ToolCall("c", "look", deep),))
     with pytest.raises(RequestError, match="arguments are nested too deeply") as refused:
         template.render((said("go"), asked), writing=writing)

@@ -1,5 +1,7 @@
 """Marks are found again wherever they stand, and cost the same however many control tokens there are."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,28 @@ def test_a_text_comes_back_whole_and_no_control_token_in_it_counts(text: str) ->
     pieces = MARKER.split(MARKER.mark(text))
     assert "".join(piece.text for piece in pieces) == text
     assert not [piece for piece in pieces if not piece.plain and any(token in piece.text for token in CONTROLS)]
+
+
+JSON_TEXTS = st.lists(st.sampled_from([*CONTROLS, OPEN, "<", "s>", "x", " ", "\n", "\n\n", "é"])).map("".join)
+
+
+@given(
+    st.recursive(
+        JSON_TEXTS | st.integers(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(JSON_TEXTS, inner, max_size=3),
+        max_leaves=6,
+    ),
+    st.booleans(),
+    st.sampled_from([[], ["\n\n!"], ["é"], ["X"]]),
+    st.sampled_from([[], [("x", "<")], [("x", "")]]),
+)
+def test_in_the_json_of_a_value_all_is_marked_that_is_in_its_texts(
+    value: object, ascii_only: bool, more: list[str], replaced: list[tuple[str, str]]
+) -> None:
+    for folds in (False, True):
+        marker = Marker([*CONTROLS, *more], replaced, folds=folds)
+        text = json.dumps(value, ensure_ascii=ascii_only)
+        assert marker.mark_json(text, value) == marker.mark_all(value)
 
 
 @pytest.mark.parametrize(
