@@ -4,8 +4,8 @@ Without a name: startup, selection, overhead, decode, own, draft, fit, filter an
 alone. On real weights, `--model`: `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm` and `widths`,
 and `draft` too; `hybrid` with a model whose layers look back a window. `gaps` and `contexts` are streams beside a long
 prompt, and what long contexts cost outside the model; `reading` is what it costs to tell thoughts, words and calls
-apart. `soak` takes `--minutes`, on the built-in model where none is named. `downloads` writes some 14 GB; `kills` kills
-200 writers of prefixes.
+apart; `bystanders` is what very many tools do to a stream beside them. `soak` takes `--minutes`, on the built-in model
+where none is named. `downloads` writes some 14 GB; `kills` kills 200 writers of prefixes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from core.guide import WEIGHTS as GUIDE
 from core.hardware import describe_machine
 from tests.bench import (
+    bystanders,
     contexts,
     decode,
     downloads,
@@ -120,6 +121,7 @@ def _fit(given: argparse.Namespace) -> Iterator[str]:
 MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "startup": lambda given: [startup.run()],
     "selection": lambda given: [selection.run(max(5, given.rounds))],
+    "bystanders": lambda given: [asyncio.run(bystanders.run(given.model))],
     "reading": lambda given: [asyncio.run(reading.run())],
     "overhead": lambda given: [asyncio.run(overhead.run())],
     "decode": lambda given: [asyncio.run(decode.run(_setup(given)))],

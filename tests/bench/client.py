@@ -4,7 +4,8 @@
 
 DIALECT is `chat`, which it is where none is given, `messages` or `responses`.
 
-Prints one line of JSON: tokens after each stream's first, and seconds from the first of any to the last of all.
+Prints one line of JSON: tokens after each stream's first, seconds from the first of any to the last of all, and the
+pauses between two deliveries of a stream: that of which 99 in 100 were shorter, and the longest.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ TAIL = 4096
 
 
 class Count:
-    """Tokens of all streams, and when the first and the last came."""
+    """Tokens of all streams, when the first and the last came, and how long each delivery was waited for."""
 
     def __init__(self) -> None:
         self.tokens = 0
         self.first = 0.0
         self.last = 0.0
+        self.pauses: list[float] = []
 
 
 async def stream(host: str, port: int, asking: Asking, body: bytes, count: Count) -> None:
@@ -65,14 +67,15 @@ async def stream(host: str, port: int, asking: Asking, body: bytes, count: Count
     if b" 200 " not in status:
         raise SystemExit(f"{status!r} {(await reader.read())[-500:]!r}")
     tail = b""
-    started = False
+    before = 0.0
     while chunk := await reader.read(65_536):
         now = time.perf_counter()
-        if not started and asking.first in chunk:
-            started = True
+        if before:
+            count.pauses.append(now - before)
+            count.last = before = now
+        elif asking.first in chunk:
             count.first = count.first or now
-        if started:
-            count.last = now
+            count.last = before = now
         tail = (tail + chunk)[-TAIL:]
     writer.close()
     count.tokens += int(asking.usage.findall(tail)[-1])
@@ -102,7 +105,9 @@ async def main(host: str, port: int, model: str, streams: int, tokens: int, dial
         for number in range(streams)
     ]
     await asyncio.gather(*(stream(host, port, asking, json.dumps(body).encode(), count) for body in bodies))
-    print(json.dumps({"tokens": count.tokens - streams, "seconds": count.last - count.first}))
+    pauses = sorted(count.pauses)
+    seen = {"pause": pauses[len(pauses) * 99 // 100], "longest": pauses[-1]}
+    print(json.dumps({"tokens": count.tokens - streams, "seconds": count.last - count.first, **seen}))
 
 
 if __name__ == "__main__":

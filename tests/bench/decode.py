@@ -8,7 +8,6 @@ LLAMA_SERVER names its binary.
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from core.settings.schema import Folders, ProbeSettings, QueueSettings, ServerSe
 from core.workbench import Workbench
 from tests.bench.peer import serve_peer
 from tests.bench.report import table
+from tests.bench.streaming import stream_answers
 
 STREAMS = (1, 8, 32)
 CONTEXT = 2048
@@ -72,9 +72,10 @@ async def _rates(setup: DecodeSetup, streams: int) -> dict[str, list[float]]:
             for _ in range(setup.rounds):
                 rates["raw"].append(await asyncio.to_thread(_raw, setup, streams))
                 rates["core"].append(await core_rate(workbench, name, streams, setup.tokens))
-                rates["HTTP"].append(await client(port, name, streams, setup.tokens))
+                rates["HTTP"].append((await stream_answers(port, name, streams, setup.tokens)).rate)
                 if peer is not None:
-                    rates["llama-server"].append(await client(peer, "m", streams, setup.tokens))
+                    seen = await stream_answers(peer.port, peer.model, streams, setup.tokens)
+                    rates["llama-server"].append(seen.rate)
     return rates
 
 
@@ -144,24 +145,3 @@ async def core_rate(workbench: Workbench, name: str, streams: int, tokens: int) 
 
     drawn = sum(await asyncio.gather(*(one(text) for text in prompts)))
     return drawn / (time.perf_counter() - min(firsts))
-
-
-async def client(port: int, model: str, streams: int, tokens: int, dialect: str = "chat") -> float:
-    """Through HTTP, from a process of its own."""
-    child = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "tests.bench.client",
-            "127.0.0.1",
-            str(port),
-            model,
-            str(streams),
-            str(tokens),
-            dialect,
-        ),
-        stdout=subprocess.PIPE,
-    )
-    output, _ = await child.communicate()
-    found = json.loads(output)
-    return float(found["tokens"] / found["seconds"])

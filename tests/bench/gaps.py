@@ -45,7 +45,9 @@ async def run(setup: DecodeSetup) -> str:
         setup.path, setup.threads, context=CONTEXT_TOKENS, slots=SLOTS, extra_buffers=setup.extra_buffers
     ) as peer:
         if peer is not None:
-            met += [("llama-server", streams, await _meet(peer, "m", streams)) for streams in setup.streams[:2]]
+            met += [
+                ("llama-server", streams, await _meet(peer.port, peer.model, streams)) for streams in setup.streams[:2]
+            ]
     alone = {way: meeting.seconds for way, streams, meeting in met if not streams}
     rows = [
         (way, streams, each.prompt, *_spread(each.pauses), each.seconds, each.seconds / alone[way])

@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench.served import ServedProcess
+
 SERVER_VARIABLE = "LLAMA_SERVER"
 
 
 @contextmanager
-def serve_peer(model: Path, threads: int, *, context: int, slots: int, extra_buffers: bool) -> Iterator[int | None]:
-    """Its port while it serves the file, with `context` tokens a slot; None where there is no such server."""
+def serve_peer(
+    model: Path, threads: int, *, context: int, slots: int, extra_buffers: bool
+) -> Iterator[ServedProcess | None]:
+    """It while it serves the file, with `context` tokens a slot; None where there is no such server."""
     binary = os.environ.get(SERVER_VARIABLE)
     if not binary:
         yield None
@@ -40,7 +44,7 @@ def serve_peer(model: Path, threads: int, *, context: int, slots: int, extra_buf
     ) as server:
         try:
             _wait(port, server)
-            yield port
+            yield ServedProcess(port, "m", server.pid)
         finally:
             server.terminate()
 

@@ -63,7 +63,7 @@ async def run(model: Path, threads: int, rounds: int) -> str:
     reused: dict[tuple[str, str], int] = {}
     async with _ours(model, threads) as (port, name), run_asker() as asker:
         with serve_peer(model, threads, context=CONTEXT, slots=1, extra_buffers=False) as peer:
-            servers = [("ours", port, name), *([("llama-server", peer, "m")] if peer is not None else [])]
+            servers = [("ours", port, name), *([("llama-server", peer.port, peer.model)] if peer is not None else [])]
 
             async def ask(what: str, question: str) -> None:
                 for server, at, called in servers:
