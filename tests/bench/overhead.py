@@ -44,7 +44,7 @@ WANTED: Final = {"chat": 20_000, "messages": 10_000, "responses": 10_000}
 HEAD: Final = ("tokens/s", "tokens/s and core", "us of the processor a token", "pause p99, ms", "longest, ms")
 
 
-class Measured(Struct, frozen=True):
+class ServerFigures(Struct, frozen=True):
     """Some rounds of streams against one server."""
 
     seen: Sequence[StreamFigures]
@@ -123,7 +123,7 @@ async def _measure_beside_peer(home: Path) -> str:
     return table(title, ("streams", "dialect", "server", *HEAD), rows)
 
 
-async def _measure_peer(peer: ServedProcess, streams: int, dialect: str) -> Measured | None:
+async def _measure_peer(peer: ServedProcess, streams: int, dialect: str) -> ServerFigures | None:
     """None where it does not know the dialect."""
     try:
         return await _measure(peer, streams, MODEL_TOKENS, dialect)
@@ -132,11 +132,11 @@ async def _measure_peer(peer: ServedProcess, streams: int, dialect: str) -> Meas
         return None
 
 
-async def _measure(served: ServedProcess, streams: int, tokens: int, dialect: str) -> Measured:
+async def _measure(served: ServedProcess, streams: int, tokens: int, dialect: str) -> ServerFigures:
     seen: list[StreamFigures] = []
     spent: list[float] = []
     for _ in range(ROUNDS):
         began = served.read_cpu_seconds()
         seen.append(await stream_answers(served.port, served.model, streams, tokens, dialect))
         spent.append((served.read_cpu_seconds() - began) / (streams * tokens))
-    return Measured(seen, spent)
+    return ServerFigures(seen, spent)
