@@ -23,6 +23,7 @@ class ModelKind(Enum):
 
     CHAT = "chat"
     EMBEDDING = "embedding"
+    RERANKING = "reranking"
     TRANSCRIPTION = "transcription"
 
 

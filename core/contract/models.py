@@ -185,8 +185,8 @@ class Embedder(Protocol):
 
     @property
     def spec(self) -> ModelSpec:
-        """`context` is what one text may hold, `batch` how many tokens a pass takes at most, padding counted, and
-        `slots` how many requests are computed side by side."""
+        """`context` is what one text may hold, `batch` how many tokens a pass takes at most, padding counted where it
+        is `padded`, and `slots` how many requests are computed side by side."""
         ...
 
     @property
@@ -204,10 +204,73 @@ class Embedder(Protocol):
         tokens in all. Safe to call from any thread."""
         ...
 
+    @property
+    def padded(self) -> bool:
+        """Whether a pass is a rectangle, as long as its longest input; else inputs lie one behind another."""
+        ...
+
     def embed(self, inputs: Sequence[Sequence[int]]) -> Sequence[bytes]:
         """A vector for each input, in order, computed in one forward pass: `width` little-endian float32 each.
 
         An input may be larger than `spec.batch`, and is alone then. Raises Interrupted when `interrupt` was called,
+        EngineFailed when the pass failed.
+        """
+        ...
+
+    def interrupt(self, on: bool) -> None:
+        """Make the running or next pass raise Interrupted as soon as it can, until switched off. From any thread."""
+        ...
+
+    def shutdown(self) -> None:
+        """Free everything; idempotent."""
+        ...
+
+
+class TokenPair(Struct, frozen=True):
+    """A question and a text that may answer it, in one sequence of tokens."""
+
+    tokens: Sequence[int]
+    second: int
+    """Where the text begins, for models that are told so by token types."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """A model that tells how well a text answers a question. Everything but `encode_pair` and `interrupt` belongs to
+    one thread."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """As that of an Embedder: `context` is what one pair may hold."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        ...
+
+    @property
+    def padded(self) -> bool:
+        """As that of an Embedder."""
+        ...
+
+    @property
+    def bounded(self) -> bool:
+        """Whether scores are from 0 to 1; else they are logits, of which the logistic function makes that."""
+        ...
+
+    def encode_pair(self, query: str, document: str, *, limit: int | None = None) -> TokenPair:
+        """The tokens of a pair with those that the model wants around it; with `limit`, the document is cut so that it
+        has that many tokens in all, unless the query alone has more. Safe to call from any thread."""
+        ...
+
+    def score(self, pairs: Sequence[TokenPair]) -> Sequence[float]:
+        """A score for each pair, in order, computed in one forward pass; larger is better.
+
+        A pair may be larger than `spec.batch`, and is alone then. Raises Interrupted when `interrupt` was called,
         EngineFailed when the pass failed.
         """
         ...
@@ -290,7 +353,7 @@ class PredictsAhead(Protocol):
         ...
 
 
-Model = TokenModel | StreamModel | Transcriber | Embedder
+Model = TokenModel | StreamModel | Transcriber | Embedder | Reranker
 
 
 @runtime_checkable

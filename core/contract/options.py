@@ -75,6 +75,17 @@ class KvType(Enum):
         return BITS.get(str(value))
 
 
+class Pooling(Enum):
+    """How a model that reads a whole text at once makes one thing of the vectors of its tokens."""
+
+    MEAN = "mean"
+    CLS = "cls"
+    """The first token's."""
+    LAST = "last"
+    RANK = "rank"
+    """A score, by a head that was trained to tell how well a text answers another."""
+
+
 BLOCK_ELEMENTS: Final = 32
 """Elements that share a scale in the quantized types."""
 BITS: Final = {"0": KvType.F16, "8": KvType.Q8_0, "4": KvType.Q4_0}
@@ -164,6 +175,12 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Lora | str, ...],
         Meta(description="files of low-rank adapters to add (none)", extra={"local": True}),
     ] = ()
+    pooling: Annotated[
+        Pooling | None,
+        Meta(
+            description="make vectors of texts, pooling their tokens so; rank scores pairs (as the model says)"
+        ),
+    ] = None
     chat_template: Annotated[
         str | tuple[str, ...] | None,
         Meta(

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Engine
-from core.contract.options import KvType, LoadOptions, LoadSettings
+from core.contract.options import KvType, LoadOptions, LoadSettings, Pooling
 from core.devices import Device, list_devices
 from core.errors import ArtifactError
 from core.hardware import describe_machine, measure_available_memory
@@ -47,8 +47,15 @@ from core.settings.schema import Folders, Settings
 from core.snapshots import ModelKind
 from core.telemetry.log import get_logger
 
-EMBEDDER_WORDS = ("embed", "rerank")
-"""Parts of the names of files of embedders: a decoder that was trained to embed has the header of any other."""
+KIND_WORDS = {"rerank": ModelKind.RERANKING, "embed": ModelKind.EMBEDDING}
+"""Parts of the names of files, and what their models do where nothing else tells it: a decoder that was trained to
+embed may have the header of any other."""
+KIND_OF_TASK = {
+    Task.EMBEDDING: ModelKind.EMBEDDING,
+    Task.RERANK: ModelKind.RERANKING,
+    Task.SPEECH: ModelKind.TRANSCRIPTION,
+}
+"""What the models of a format do that has no others."""
 Settled = Callable[[Engine, Artifact, LoadOptions], LoadOptions]
 log = get_logger(__name__)
 
@@ -225,21 +232,18 @@ class Store:
         setup = _setup(header, options, min(memory, measure_available_memory()))
         return self._correction(header)(estimate_parts(header, setup)).loaded
 
-    def expect_kind(self, artifact: Artifact) -> ModelKind:
-        """What a model here does, as far as its header or its name tells; quick where its format has no encoders."""
+    def expect_kind(self, artifact: Artifact, profile: Profile = Profile()) -> ModelKind:
+        """What a model here does, as far as the settings, its header or its name tell; quick where its format has no
+        headers that do."""
         known = load_formats().get(artifact.format)
-        if known is not None and known.task is Task.SPEECH:
-            return ModelKind.TRANSCRIPTION
-        embeds = known is not None and known.task is Task.EMBEDDING
-        if embeds or any(word in artifact.path.name.lower() for word in EMBEDDER_WORDS):
-            return ModelKind.EMBEDDING
-        if known is None or not known.encoders:
-            return ModelKind.CHAT
-        try:
-            embeds = read_header(artifact).architecture.endswith(known.encoders)
-        except ArtifactError:
-            return ModelKind.CHAT
-        return ModelKind.EMBEDDING if embeds else ModelKind.CHAT
+        if known is not None and (kind := KIND_OF_TASK.get(known.task)) is not None:
+            return kind
+        if known is not None and known.tells_pooling:
+            pooling = self._options.overlaid_with(profile).pooling or _read_pooling(artifact)
+            if pooling is not None:
+                return ModelKind.RERANKING if pooling is Pooling.RANK else ModelKind.EMBEDDING
+        name = artifact.path.name.lower()
+        return next((kind for word, kind in KIND_WORDS.items() if word in name), ModelKind.CHAT)
 
     def learn(self, engine: str, artifact: Artifact, options: LoadOptions, taken: int) -> None:
         """Record what loading a model with these options really took, in bytes, beside what is estimated for it.
@@ -275,6 +279,14 @@ class Store:
             self.downloads.close()
         if "hub" in vars(self):
             self.hub.close()
+
+
+def _read_pooling(artifact: Artifact) -> Pooling | None:
+    try:
+        return read_header(artifact).pooling
+    except ArtifactError:
+        # Loading says what is wrong with it.
+        return None
 
 
 def _setup(header: Header, options: LoadOptions, available: int) -> Setup:

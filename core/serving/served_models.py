@@ -349,7 +349,7 @@ class ServedModels:
         if called is not None:
             artifact = replace(artifact, name=called)
         with attach_paths(artifact.path):
-            kind = await self._lanes.disk.run(self.store.expect_kind, artifact)
+            kind = await self._lanes.disk.run(self.store.expect_kind, artifact, profile)
         return self._pool.find(artifact.name) or Member(artifact, profile, kept=False, kind=kind)
 
     def _add(self, found: Member, *, kept: bool = False) -> Member:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from core.contract.abilities import BatchSize
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
-from core.contract.models import ModelSpec, TokenModel
+from core.contract.models import Embedder, ModelSpec, Reranker, TokenModel
 from core.contract.options import KvElement, KvType, LoadOptions, LoadProgress, Lora, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, LoadFailed
@@ -59,8 +59,8 @@ class _PassMemory:
         from core.models.fit.sizing import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, count_cells
         from core.models.formats.read import read_header
 
-        self._header = read_header(artifact)
-        usual = min(self._header.trained_context or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+        self.header = read_header(artifact)
+        usual = min(self.header.trained_context or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
         self.context = options.ctx_size or usual
         self._slots = options.slots or DEFAULT_SLOTS
         self._cells = count_cells(self.context, self._slots)
@@ -71,7 +71,7 @@ class _PassMemory:
         from core.models.fit.sizing import count_outputs_for
 
         outputs = count_outputs_for(self._slots, self._slots)
-        return compute_bytes(self._header, self._cells, size, outputs, flash_attention=flash)
+        return compute_bytes(self.header, self._cells, size, outputs, flash_attention=flash)
 
 
 def _without_flash(artifact: Artifact, options: LoadOptions) -> LoadOptions | None:
@@ -82,6 +82,9 @@ def _without_flash(artifact: Artifact, options: LoadOptions) -> LoadOptions | No
     if options.flash_attention is not None or options.reproducible or options.cache_type.of_values.quantized:
         return None
     passes = _PassMemory(artifact, options)
+    if options.pooling or passes.header.pooling:
+        # Passes over many texts at once, which a trial has none of, are slower without.
+        return None
     room = passes.count_bytes(options.pass_tokens, flash=True) + describe_machine().memory // SCORES_MEMORY_DIVISOR
     size = options.pass_tokens
     while size >= min(LEAST_PASS_TOKENS, options.pass_tokens):
@@ -183,16 +186,21 @@ class LlamaCppEngine:
         from core.models.fit.sizing import list_batch_sizes
 
         passes = _PassMemory(artifact, options)
+        if options.pooling or passes.header.pooling:
+            return [BatchSize(options.step_tokens, options.pass_tokens)]
         flash = options.flash_attention is not False
         room = passes.count_bytes(options.pass_tokens, flash=flash) + describe_machine().memory // MEMORY_DIVISOR
         return list_batch_sizes(options, passes.context, lambda size: passes.count_bytes(size, flash=flash) <= room)
 
-    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> TokenModel:
+    def load(
+        self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress
+    ) -> TokenModel | Embedder | Reranker:
         import llama_cpp as native
 
         from core.engines.llamacpp.adapters import add_adapters
         from core.engines.llamacpp.marking import MarkingLlamaModel
         from core.engines.llamacpp.model import LlamaTokenizer, TrimmingLlamaModel
+        from core.engines.llamacpp.pooled import make_pooled_model, read_pooling
         from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
         from core.engines.llamacpp.spec import describe_model
         from core.engines.llamacpp.tiles import TILE_ROWS
@@ -203,6 +211,10 @@ class LlamaCppEngine:
         with ExitStack() as undo:
             model = self._open(artifact, options, progress)
             undo.callback(native.llama_model_free, model)
+            if (pooling := read_pooling(model, options)) is not None:
+                pooled = make_pooled_model(artifact, model, options, pooling, _native_log().reason)
+                undo.pop_all()
+                return pooled
             tokenizer = LlamaTokenizer(model)
             recurrent = native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model)
             rigid = recurrent or (options.cuts_windows and native.llama_model_n_swa(model) > 0)
@@ -292,8 +304,8 @@ class LlamaCppEngine:
             native.llama_free(context)
             raise LoadFailed(
                 artifact.name,
-                f"{artifact.name} is an encoder, which generates no text, and llamacpp runs none here; for embeddings "
-                "take a folder with its ONNX file, for instance sentence-transformers/all-MiniLM-L6-v2.",
+                f"{artifact.name} ({spec.architecture}) does not write its text token by token, and llamacpp runs no "
+                "such models here; for vectors of texts load it with --pooling.",
             )
         return context
 

@@ -44,7 +44,7 @@ def describe_model(
     return ModelSpec(
         architecture=architecture,
         parameters=native.llama_model_n_params(model),
-        quantization=_quantization(model),
+        quantization=describe_quantization(model),
         context=sizes.context,
         trained_context=trained,
         slots=sizes.slots,
@@ -153,7 +153,7 @@ def _recommended(metadata: GgufMetadata) -> Sampling:
     )
 
 
-def _quantization(model: native.llama_model_p) -> str:
+def describe_quantization(model: native.llama_model_p) -> str:
     """llama.cpp describes a model as 'architecture size quantization', for instance 'llama 1B Q4_K - Medium'."""
     buffer = ctypes.create_string_buffer(256)
     native.llama_model_desc(model, buffer, len(buffer))

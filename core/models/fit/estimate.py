@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from core.contract.options import DEFAULT_BATCH_TOKENS, KvType, LoadOptions
 from core.devices import Device, DeviceKind
+from core.models.fit.pooled import choose_pooled_sizes, count_attention_bytes, count_logit_bytes
 from core.models.fit.sizing import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_SLOTS,
@@ -81,6 +82,8 @@ class Setup(Struct, frozen=True):
     """Every sequence has a whole context."""
     mtp: bool = False
     """The heads that guess several tokens ahead are loaded; they are computed in a context of their own."""
+    pooled: bool = False
+    """It makes vectors or scores of whole texts, and keeps nothing between passes."""
     rearranged: frozenset[str] = frozenset()
     """Types of which a copy is kept, see `list_rearranged_types`."""
 
@@ -159,6 +162,8 @@ def judge_fit(header: Header, setup: Setup, memory: Sequence[Device], correct: C
 def choose_setup(header: Header, options: LoadOptions, available: int, features: Collection[str]) -> Setup:
     """What loading with these options chooses of what they leave open, with `available` bytes free now on a processor
     with `features`."""
+    if header.pooling or options.pooling:
+        return _choose_pooled_setup(header, options, available, features)
     sizes = choose_sizes(
         options,
         header.trained_context or DEFAULT_CONTEXT_TOKENS,
@@ -176,6 +181,19 @@ def choose_setup(header: Header, options: LoadOptions, available: int, features:
         windowed=options.cuts_windows,
         reproducible=bool(options.reproducible),
         mtp=options.mtp and bool(header.mtp_layers),
+        rearranged=list_rearranged_types(features, extra_buffers=options.repacks),
+    )
+
+
+def _choose_pooled_setup(header: Header, options: LoadOptions, available: int, features: Collection[str]) -> Setup:
+    left = max(0, available - header.weight_bytes)
+    sizes = choose_pooled_sizes(options, header.trained_context, header.vocabulary, left)
+    return Setup(
+        context=sizes.context,
+        slots=1,
+        batch=sizes.batch,
+        flash_attention=options.blockwise_attention,
+        pooled=True,
         rearranged=list_rearranged_types(features, extra_buffers=options.repacks),
     )
 
@@ -204,6 +222,8 @@ def estimate_parts(header: Header, setup: Setup) -> Parts:
 
     For other engines it is rougher: weights and KV cache are the same, what they compute with is not.
     """
+    if setup.pooled:
+        return _estimate_pooled_parts(header, setup)
     cells = count_cells(setup.context, setup.slots, apart=setup.reproducible)
     rigid = header.recurrent or (setup.windowed and not setup.grows and header.window is not None)
     sequences = count_sequences(setup.slots, residents=not rigid and not setup.reproducible)
@@ -228,6 +248,28 @@ def estimate_parts(header: Header, setup: Setup) -> Parts:
         compute=empty + ahead,
         filling=full - empty + (kv if setup.grows else 0),
         output=outputs * header.vocabulary * FLOAT_BYTES,
+        vocabulary=header.vocabulary * WORD_BYTES + header.merges * MERGE_BYTES,
+        overhead=OVERHEAD_BYTES,
+    )
+
+
+def _estimate_pooled_parts(header: Header, setup: Setup) -> Parts:
+    """Of a model that computes a text in one pass. What passes of the longest text take is touched with the first such
+    text."""
+    longest = max(setup.context, setup.batch)
+
+    def taken(tokens: int) -> int:
+        attention = count_attention_bytes(header.heads, tokens, flash_attention=setup.flash_attention)
+        return max(compute_bytes(header, tokens, tokens, 0), attention)
+
+    logits = count_logit_bytes(header.vocabulary, setup.batch)
+    return Parts(
+        weights=header.weight_bytes,
+        copies=sum(portion.bytes for portion in header.portions if portion.type in setup.rearranged),
+        kv=header.kv_bytes(longest, KvType.F16),
+        compute=taken(setup.batch),
+        filling=taken(longest) - taken(setup.batch) + count_logit_bytes(header.vocabulary, longest) - logits,
+        output=logits,
         vocabulary=header.vocabulary * WORD_BYTES + header.merges * MERGE_BYTES,
         overhead=OVERHEAD_BYTES,
     )

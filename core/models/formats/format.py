@@ -38,9 +38,9 @@ class Format(Protocol):
     checked_ending: str | None = None
     """The ending of the files that `check_file` can check."""
 
-    encoders: tuple[str, ...] = ()
-    """Ends of the names of architectures, as headers have them, that make vectors of texts, where models of `task` may
-    do so too; a header that is asked for this is quick to read."""
+    tells_pooling: bool = False
+    """A model may make vectors or scores of texts in place of what `task` says, and its header says so
+    (`Header.pooling`); a header that is asked for this is quick to read."""
     sets_kv_aside: bool = False
     """Its engines set memory for the whole KV cache aside at once, and divide steps into micro-batches; elsewhere the
     KV cache takes memory as it fills."""

@@ -25,7 +25,7 @@ class GgufFormat(Format):
     hub_tag = "gguf"
     patterns = ("*.gguf",)
     checked_ending = ".gguf"
-    encoders = ("bert", "bert-moe", "bert-v2", "bert-v3", "t5encoder", "-embedding", "-embd")
+    tells_pooling = True
     sets_kv_aside = True
     takes_kv_types = True
 

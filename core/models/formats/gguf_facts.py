@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from core.models.formats.gguf_header import GgufHeader, Tensor, Value
 from core.models.formats.gguf_mtp import count_mtp_layers, sum_mtp_bytes
+from core.models.formats.gguf_pooling import find_pooling, is_encoder
 from core.models.formats.header import Header, Layer, Portion
 from core.models.formats.source import Damaged
 
@@ -123,6 +124,7 @@ def describe_header(found: GgufHeader, name: str, whole: Whole | None = None, ot
         mtp_layers=_mtp_layers(facts, len(layers), mtp),
         mtp_bytes=sum_mtp_bytes((*found.tensors, *others), len(layers), mtp),
         portions=_portions(found.tensors, weights),
+        pooling=find_pooling(architecture, facts.raw("pooling_type")),
         notes=tuple(notes),
     )
 
@@ -131,7 +133,7 @@ def _layers(facts: _Facts, notes: list[str]) -> tuple[Layer, ...]:
     count = facts.number("block_count")
     if count > MOST_LAYERS:
         raise Damaged(f"its header claims {count} layers")
-    if facts.raw("attention.causal") is False:
+    if facts.raw("attention.causal") is False or is_encoder(facts.architecture):
         notes.append("An encoder: it keeps no keys and values between steps.")
         return (Layer(),) * count
     heads = facts.number("attention.head_count")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from core.contract.artifact import FormatName
-from core.contract.options import KvType
+from core.contract.options import KvType, Pooling
 
 
 class Layer(Struct, frozen=True):
@@ -68,6 +68,8 @@ class Header(Struct, frozen=True):
     """Of their weights, a part of `weight_bytes` that is loaded only where they are used."""
     portions: tuple[Portion, ...] = ()
     """Weights by type, where the file tells; see Portion."""
+    pooling: Pooling | None = None
+    """Of a model that makes vectors or scores of whole texts, where its file tells."""
     notes: tuple[str, ...] = ()
     """Where the facts are incomplete or an upper bound."""
 

@@ -126,6 +126,6 @@ def _grouped(format_: Format, listing: FileListing) -> list[Group]:
 def _check(made: Format) -> str | None:
     if missing := list_missing_members(made, Format):
         return f"it is no format, for it has no {', '.join(missing)}"
-    words = (made.name, *made.patterns, *made.encoders, *filter(None, (made.hub_tag, made.checked_ending)))
+    words = (made.name, *made.patterns, *filter(None, (made.hub_tag, made.checked_ending)))
     typed = all(isinstance(each, str) for each in words) and isinstance(made.task, Task)
     return None if typed else "its names and patterns are not all texts, or its task is no Task"

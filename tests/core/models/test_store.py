@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.engine import Engine
-from core.contract.options import KvType, LoadOptions
+from core.contract.options import KvType, LoadOptions, Pooling
 from core.engines.registry import Engines
 from core.errors import NotDownloaded
 from core.models.fit.records import ENOUGH_LOADS
@@ -132,17 +132,20 @@ def test_gguf_is_preferred_to_other_formats_off_a_mac(tmp_path: Path, monkeypatc
         assert store.formats[:2] == ("mlx", "gguf")
 
 
+POOLINGS = {"encoder": Pooling.MEAN, "judge": Pooling.RANK}
+
+
 class OdeFormat(Format):
     """As a plugin may bring it."""
 
     name = "ode"
-    encoders = ("-ode",)
+    tells_pooling = True
     sets_kv_aside = True
 
     def read_header(self, name: str, files: Files) -> Header:
         layer = Layer(kv_heads=2, key_length=64, value_length=64)
-        architecture = "greek-ode" if name == "encoder" else "greek"
-        return Header(self.name, architecture, name, "none", 0, 1000, (layer,), 4096, width=64, vocabulary=10)
+        header = Header(self.name, "greek", name, "none", 0, 1000, (layer,), 4096, width=64, vocabulary=10)
+        return replace(header, pooling=POOLINGS.get(name))
 
 
 def test_a_plugins_format_says_what_its_models_do_and_how_their_kv_memory_grows(
@@ -153,9 +156,11 @@ def test_a_plugins_format_says_what_its_models_do_and_how_their_kv_memory_grows(
         monkeypatch.setattr(f"{module}.load_formats", lambda: formats)
     path = tmp_path / "some.ode"
     path.touch()
-    encoder, decoder = Artifact("encoder", "ode", path, 1), Artifact("decoder", "ode", path, 1)
+    encoder, judge, decoder = (Artifact(name, "ode", path, 1) for name in ("encoder", "judge", "decoder"))
     assert store.expect_kind(encoder) is ModelKind.EMBEDDING
+    assert store.expect_kind(judge) is ModelKind.RERANKING
     assert store.expect_kind(decoder) is ModelKind.CHAT
+    assert store.expect_kind(decoder, Profile(pooling=Pooling.LAST)) is ModelKind.EMBEDDING
     aside = store.judge(store.header(decoder)).fit.parts
     monkeypatch.setattr(OdeFormat, "sets_kv_aside", False)
     grown = store.judge(store.header(decoder)).fit.parts
