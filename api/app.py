@@ -44,6 +44,8 @@ from api.openai.responses.routes import PATHS as RESPONSES
 from api.openai.responses.routes import build_response_routes
 from api.openai.responses.service import ResponseService
 from api.openai.responses.socket import ResponseSockets
+from api.reranking.rerank import build_rerank_routes
+from api.reranking.tei import build_embed_route
 from api.schema import configure_openapi
 from core.settings.keys import list_keys
 from core.settings.schema import Settings
@@ -79,6 +81,8 @@ def create_app(
         *build_response_routes(responses, live, max_body=settings.server.max_body, ping=ping),
         *build_audio_routes(workbench, live, max_body=settings.server.max_body, ping=ping),
         build_embeddings_route(workbench, live, max_body=settings.server.max_body),
+        *build_rerank_routes(workbench, live, max_body=settings.server.max_body),
+        build_embed_route(workbench, live, max_body=settings.server.max_body),
         *build_model_routes(workbench),
         *pool_routes(workbench),
         build_engines_route(workbench),

@@ -14,6 +14,7 @@ from core.snapshots import ModelKind
 KEY_VARIABLE: Final = name_variable(("server", "api_keys"))
 """Stands in a line for a key of the user's own, which would go into scroll-back and service logs otherwise."""
 QUESTION: Final = "What is a KV cache?"
+DOCUMENTS: Final = ("It keeps keys and values of tokens.", "Cats sleep a lot.")
 RECORDING: Final = "speech.wav"
 
 
@@ -41,6 +42,8 @@ def _path(kind: ModelKind) -> str:
             return "chat/completions"
         case ModelKind.EMBEDDING:
             return "embeddings"
+        case ModelKind.RERANKING:
+            return "rerank"
         case ModelKind.TRANSCRIPTION:
             return "audio/transcriptions"
 
@@ -55,6 +58,8 @@ def _body(model: str, kind: ModelKind) -> list[str]:
             return ["-F", f"file=@{RECORDING}", *named]
         case ModelKind.EMBEDDING:
             body: dict[str, object] = {"model": model, "input": QUESTION}
+        case ModelKind.RERANKING:
+            body = {"model": model, "query": QUESTION, "documents": list(DOCUMENTS)}
         case ModelKind.CHAT:
             body = {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
     return ["-H", "Content-Type: application/json", "-d", json.dumps(body)]

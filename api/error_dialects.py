@@ -8,6 +8,7 @@ from api.anthropic.errors import ANTHROPIC_ERRORS, PATH, VERSION
 from api.http.errors import OPENAI_ERRORS, ErrorDialect
 from api.llama_cpp.errors import CHAT_PATHS, NATIVE_CHAT_ERRORS, NATIVE_ERRORS, PATHS
 from api.ollama.errors import OLLAMA_ERRORS, PREFIX
+from api.reranking.errors import find_rerank_errors
 
 
 def choose_errors(path: str, headers: Mapping[bytes, bytes]) -> ErrorDialect:
@@ -18,4 +19,4 @@ def choose_errors(path: str, headers: Mapping[bytes, bytes]) -> ErrorDialect:
         return ANTHROPIC_ERRORS
     if path in CHAT_PATHS:
         return NATIVE_CHAT_ERRORS
-    return NATIVE_ERRORS if path in PATHS else OPENAI_ERRORS
+    return find_rerank_errors(path) or (NATIVE_ERRORS if path in PATHS else OPENAI_ERRORS)

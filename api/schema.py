@@ -104,7 +104,7 @@ def _is_listed(path: str, paths: Collection[str]) -> bool:
     return path == min(paths)
 
 
-def _kinds(contract: Contract) -> Iterator[type[Struct]]:
+def _kinds(contract: Contract) -> Iterator[type]:
     for reply in contract.replies:
         yield from (kind for kind in reply.forms.values() if kind is not None)
     yield contract.errors.body

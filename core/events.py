@@ -222,8 +222,20 @@ class Embedded(Struct, frozen=True, tag="embedded"):
     """Little-endian float32."""
 
 
+class Scored(Struct, frozen=True, tag="scored"):
+    """How well each document of a request answers its query, in order."""
+
+    index: int
+    scores: tuple[float, ...]
+    """As the model gives them; larger is better."""
+    bounded: bool
+    """Whether they are from 0 to 1; else they are logits, of which the logistic function makes that."""
+
+
 CallEvent = CallBegun | CallArguments | CallEnded
-Event = Prefilled | PromptScored | TextDelta | ReasoningDelta | CallEvent | Heard | Embedded | Finished | Failed
+Event = (
+    Prefilled | PromptScored | TextDelta | ReasoningDelta | CallEvent | Heard | Embedded | Scored | Finished | Failed
+)
 
 
 class ReplyChoice(Struct, frozen=True):

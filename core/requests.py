@@ -398,6 +398,31 @@ class Embedding(Struct, frozen=True):
     """Keep so many numbers of each vector, and bring it to length one again; None keeps all as the model gives them."""
     truncate: bool = False
     """Cut what is longer than the model takes; it is refused otherwise."""
+    field: str = "input"
+    """The wire name of the field that holds the inputs, which errors name."""
+    cache: bool = True
+    """Whether vectors may be those that were computed before for the same tenant, and are kept for it."""
+    caller: Caller = Caller()
+    request_id: str = ""
+
+    @property
+    def n(self) -> int:
+        """Choices: there is always one."""
+        return 1
+
+
+class Reranking(Struct, frozen=True):
+    """A request to tell how well each of several texts answers a query."""
+
+    model: str
+    query: str
+    documents: tuple[str, ...]
+    truncate: bool = False
+    """Cut documents that are longer, with the query, than the model takes; they are refused otherwise."""
+    field: str = "documents"
+    """The wire name of the field that holds the documents, which errors name."""
+    cache: bool = True
+    """Whether scores may be those that were computed before for the same tenant, and are kept for it."""
     caller: Caller = Caller()
     request_id: str = ""
 

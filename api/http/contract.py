@@ -74,7 +74,7 @@ class RouteReply(Struct, frozen=True):
     """A successful answer, in one of several forms."""
 
     words: str
-    forms: Mapping[str, type[Struct] | None]
+    forms: Mapping[str, type | None]
     """By media type; None for plain text."""
     status: int = 200
     listed: bool = False

@@ -43,9 +43,12 @@ ROUTES: Final = (
     "/v1/models/unload",
     "/v1/queue/stats",
     "/v1/requests",
+    "/v1/rerank",
+    "/v1/reranking",
     "/v1/responses",
     "/v1/responses/input_tokens",
     "/v1/search",
+    "/v2/rerank",
 )
 """Paths of HTTP servers that sentences tell of: of this one, and of those it passes requests on to."""
 

@@ -177,9 +177,7 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
     pooling: Annotated[
         Pooling | None,
-        Meta(
-            description="make vectors of texts, pooling their tokens so; rank scores pairs (as the model says)"
-        ),
+        Meta(description="make vectors of texts, pooling their tokens so; rank scores pairs (as the model says)"),
     ] = None
     chat_template: Annotated[
         str | tuple[str, ...] | None,

@@ -69,6 +69,19 @@ class JsonTokenizer:
         end = tokens[len(tokens) - behind :]
         return [*tokens[: max(0, limit - behind)], *end][:limit]
 
+    def framed_pair(self, first: str, second: str, limit: int | None = None) -> tuple[list[int], int]:
+        """Two texts with all that the post-processor puts around them, and where the token type changes; the second
+        text is cut so that there are `limit` tokens in all, if the rest has no more."""
+        clean = [text.encode("utf-8", "replace").decode() for text in (first, second)]
+        (made,) = self._special.encode_batch([(clean[0], clean[1])], add_special_tokens=True)
+        tokens: list[int] = made.ids
+        if limit is not None and (over := len(tokens) - limit) > 0:
+            own = [index for index, text in enumerate(made.sequence_ids) if text == 1]
+            cut = frozenset(own[max(0, len(own) - over) :])
+            tokens = [token for index, token in enumerate(tokens) if index not in cut]
+        changes = next((index for index, kind in enumerate(made.type_ids) if kind), len(tokens))
+        return tokens, min(changes, len(tokens))
+
     def piece(self, token: int) -> bytes:
         found = self._pieces.get(token)
         if found is None:

@@ -139,7 +139,7 @@ def load_builtin_catalog() -> Catalog:
 
 
 def _entry(alias: str, row: Row) -> CatalogEntry:
-    onnx = "onnx" if row.task is Task.CHAT else "onnx-embedder"
+    onnx = {Task.CHAT: "onnx", Task.RERANK: "onnx-reranker"}.get(row.task, "onnx-embedder")
     offers: Mapping[FormatName, Offer | None] = {
         "gguf": row.gguf,
         "mlx": row.mlx,

@@ -10,12 +10,12 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from core.contract.models import Embedder, Model, StreamModel, TokenModel, Transcriber
+from core.contract.models import Embedder, Model, Reranker, StreamModel, TokenModel, Transcriber
 from core.errors import ModelUnable
-from core.requests import Embedding, Generation, Transcription
+from core.requests import Embedding, Generation, Reranking, Transcription
 from core.snapshots import ModelKind
 
-Request = Generation | Transcription | Embedding
+Request = Generation | Transcription | Embedding | Reranking
 
 
 class Ability(Struct, frozen=True):
@@ -35,6 +35,8 @@ def find_kind(model: Model) -> ModelKind:
             return ModelKind.TRANSCRIPTION
         case Embedder():
             return ModelKind.EMBEDDING
+        case Reranker():
+            return ModelKind.RERANKING
         case StreamModel() | TokenModel():
             return ModelKind.CHAT
         case _:
@@ -48,6 +50,8 @@ def find_asked_kind(request: Request) -> ModelKind:
             return ModelKind.TRANSCRIPTION
         case Embedding():
             return ModelKind.EMBEDDING
+        case Reranking():
+            return ModelKind.RERANKING
         case Generation():
             return ModelKind.CHAT
         case _:
@@ -60,6 +64,8 @@ def find_ability(kind: ModelKind) -> Ability:
             return Ability("transcribes speech", "transcribe speech", "/v1/audio/transcriptions")
         case ModelKind.EMBEDDING:
             return Ability("makes embeddings", "make embeddings", "/v1/embeddings")
+        case ModelKind.RERANKING:
+            return Ability("ranks documents", "rank documents", "/v1/rerank")
         case ModelKind.CHAT:
             return Ability("generates text", "generate text", "/v1/chat/completions")
         case _:

@@ -61,6 +61,7 @@ class ModelFactory:
             max_queue=queue.max_queue,
             queue_timeout=queue.queue_timeout,
             prefill_share=queue.prefill_share,
+            encoding=self._settings.encoding,
             slots=member.profile.slots or self._settings.model.slots,
             sampling=member.profile.sampling,
             answers=self._settings.answers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, assert_never
 
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from core.cache.model_prefixes import ModelPrefixes
 from core.cache.store import PrefixStore
 from core.chat.answer import AnswerReader
-from core.contract.models import Embedder, ModelSpec, StreamModel, TokenModel, Transcriber
+from core.contract.models import Embedder, ModelSpec, Reranker, StreamModel, TokenModel, Transcriber
 from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady
 from core.lanes import WorkLanes
@@ -22,7 +23,7 @@ from core.serving.ability import Request, find_kind
 from core.serving.failures import explain_load_failure
 from core.serving.loaded import LoadedModel, Loader
 from core.serving.loops.base import ModelLoop
-from core.serving.loops.embedder import EmbeddingLoop
+from core.serving.loops.encoding import EncodingLoop
 from core.serving.loops.relay import RelayLoop
 from core.serving.loops.scheduler import LoopModel, ServingLoop
 from core.serving.prompts import PromptReader
@@ -30,6 +31,7 @@ from core.serving.queue import AdmissionQueue
 from core.serving.ready import ReadyJob, ReadyModel, RequestDefaults, Traits
 from core.serving.sequence import RequestJob
 from core.serving.stream import Stream, post_call
+from core.settings.encoding import EncodingSettings
 from core.settings.profile import SamplingDefaults
 from core.settings.schema import AnswerSettings
 from core.snapshots import ModelSnapshot, ModelState, RequestRow
@@ -59,13 +61,15 @@ class Host:
         store: PrefixStore | None = None,
         reuse: bool = True,
         prefill_share: float = 0.9,
+        encoding: EncodingSettings = EncodingSettings(),
     ) -> None:
         """`sampling` and `answers`: how requests are sampled that do not say it, before what the model's makers
         recommend, and what their answers are; `reasoning`: how models think for requests that do not say it; `lanes`:
         where prompts are read, `trials`: where constraints are tried, its own where it is given none; `store`: where
         prefixes are kept that the model's KV cache does not hold; `reuse`: whether any are reused; `prefill_share`: as
-        `PrefillPace` has it."""
+        `PrefillPace` has it; `encoding`: how passes over texts are put together."""
         self._prefill_share = prefill_share
+        self._encoding = encoding
         self._defaults = RequestDefaults(sampling, answers, reasoning, reuse)
         self._store = store
         self.name = name
@@ -320,7 +324,9 @@ class Host:
         self._queue.set_slots(max(1, model.spec.slots))
         match model:
             case Embedder():
-                return EmbeddingLoop(self.name, model, self._queue, broken=self._note_broken)
+                return self._encoding_loop(model, model.embed)
+            case Reranker():
+                return self._encoding_loop(model, model.score)
             case StreamModel() | Transcriber():
                 return RelayLoop(self.name, model, self._queue, broken=self._note_broken)
             case TokenModel():
@@ -336,6 +342,11 @@ class Host:
                 return loop
             case _:
                 assert_never(model)
+
+    def _encoding_loop(
+        self, model: Embedder | Reranker, compute: Callable[[Sequence[Any]], Sequence[Any]]
+    ) -> ModelLoop[Any]:
+        return EncodingLoop(self.name, model, compute, self._queue, broken=self._note_broken, settings=self._encoding)
 
     def _to_serve(self, loaded: LoadedModel, model: TokenModel) -> LoopModel:
         """Reads what is stored of the model's prefixes."""

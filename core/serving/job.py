@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 
-from core.requests import Embedding, Priority, ResolvedGeneration, Transcription
+from core.requests import Embedding, Priority, Reranking, ResolvedGeneration, Transcription
 from core.serving.queue import find_turn
 from core.serving.stream import Stream
 from core.snapshots import RequestRow, RequestState
@@ -14,7 +14,7 @@ from core.snapshots import RequestRow, RequestState
 class LoopJob(ABC):
     """A request while it is served. Its loop's thread writes, any thread may read."""
 
-    def __init__(self, request: ResolvedGeneration | Transcription | Embedding) -> None:
+    def __init__(self, request: ResolvedGeneration | Transcription | Embedding | Reranking) -> None:
         self.request = request
         self.stream: Stream
         self.remarks: list[str] = []

@@ -22,7 +22,7 @@ from core.chat.parsers.response_schema import ResponseSchema
 from core.chat.process import ORDER_SECONDS
 from core.chat.template import Rendering
 from core.chat.voice import ChatVoice
-from core.contract.models import Embedder, ModelSpec, Tokenizer
+from core.contract.models import ModelSpec, Tokenizer
 from core.decoding.masks.call_mask import AwaitedCalls, CallMask, build_openings
 from core.decoding.masks.compiler import MaskCompiler
 from core.decoding.masks.thinking import find_thinking
@@ -33,7 +33,6 @@ from core.errors import Busy, ContextExceeded, EngineError, ModelNotReady, Overl
 from core.lanes import WorkLanes
 from core.requests import (
     Conversation,
-    Embedding,
     Generation,
     Infill,
     RawText,
@@ -45,7 +44,6 @@ from core.requests import (
 from core.serving.thoughts import ThoughtEnding, choose_thought_budget
 from core.settings.schema import AnswerSettings
 from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
-from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
 from core.telemetry.log import get_logger
 
 TEMPLATE_SECONDS = 2 * ORDER_SECONDS
@@ -337,16 +335,3 @@ def _count_parts(conversation: Conversation) -> int:
 
 def _has_tools(request: Generation) -> bool:
     return isinstance(request.prompt, Conversation) and bool(request.prompt.tools)
-
-
-async def read_inputs(model: Embedder, request: Embedding, lanes: WorkLanes) -> list[Sequence[int]]:
-    """The tokens of each input. They are read in portions, so that a large request does not hold up the others.
-
-    Raises RequestError for what the model cannot take.
-    """
-    check_embedding(model, request)
-    made: list[Sequence[int]] = []
-    for portion in split_inputs(request, SHORT_BYTES):
-        lane = lanes.reading if portion.small else lanes.long_reading
-        made += await lane.run(tokenise_inputs, model, request, portion.indices)
-    return made

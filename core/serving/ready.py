@@ -12,7 +12,7 @@ from core.chat.answer import AnswerPlan, plan_answer
 from core.chat.parsers.registry import choose_family
 from core.chat.parsers.response_schema import apply_schema
 from core.chat.voice import ChatVoice
-from core.contract.models import Embedder, Model, ModelSpec, TokenModel
+from core.contract.models import Embedder, Model, ModelSpec, Reranker, TokenModel
 from core.decoding.masks.trials import FormTrials
 from core.errors import RequestError
 from core.lanes import WorkLanes
@@ -22,6 +22,7 @@ from core.requests import (
     Generation,
     JsonObject,
     ReasoningWish,
+    Reranking,
     ResolvedGeneration,
     Sampling,
     Transcription,
@@ -29,10 +30,11 @@ from core.requests import (
 from core.serving.ability import Request, find_ability, find_kind, require_able
 from core.serving.job import LoopJob
 from core.serving.loaded import LoadedModel
-from core.serving.loops.embedder import EmbedJob
+from core.serving.loops.encoding import EmbedJob, RankJob
 from core.serving.loops.relay import Relayed
-from core.serving.prompts import PromptReader, read_inputs
+from core.serving.prompts import PromptReader
 from core.serving.sequence import RequestJob
+from core.serving.texts import read_inputs, read_pairs
 from core.settings.profile import SamplingDefaults
 from core.settings.schema import AnswerSettings
 from core.snapshots import ModelKind
@@ -155,6 +157,11 @@ class ReadyModel:
                 assert isinstance(model, Embedder)
                 embedding = EmbedJob(request, await read_inputs(model, request, self._lanes))
                 return ReadyJob(embedding, embedding.tokens)
+            case Reranking():
+                assert isinstance(model, Reranker)
+                pairs = await read_pairs(model, request, self._lanes)
+                ranking = RankJob(request, pairs, bounded=model.bounded)
+                return ReadyJob(ranking, ranking.tokens)
             case Generation():
                 return await self._make_generation(self._resolved(request))
             case _:

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field
 
 from core.environment import clean_value
 from core.settings.capture import CaptureSettings
+from core.settings.encoding import EncodingSettings
 from core.settings.environment import HOME
 from core.settings.guards import LimitSettings
 from core.settings.model import ModelSettings
@@ -288,6 +289,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     cache: CacheSettings = CacheSettings()
     capture: CaptureSettings = CaptureSettings()
     answers: AnswerSettings = AnswerSettings()
+    encoding: EncodingSettings = EncodingSettings()
     pool: PoolSettings = PoolSettings()
     route: RouteSettings = RouteSettings()
     probe: ProbeSettings = ProbeSettings()

@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from core.requests import Embedding, RawTokens
 
 
+SMALL_INPUTS = 64
+"""Inputs up to which a request is a small one."""
+
+
 class InputTooLong(ContextExceeded):
     """A text has more tokens than the model takes."""
 
-    def __init__(self, index: int, tokens: int, context: int) -> None:
+    def __init__(self, index: int, tokens: int, context: int, field: str = "input") -> None:
+        """`field`: the wire name of the list that the text is in."""
         RequestError.__init__(
             self,
-            f"The input at index {index} has {tokens} tokens and the model takes {context}; shorten it, or ask for "
-            "it to be cut with `truncate`.",
-            f"input[{index}]",
+            f"The text at index {index} of `{field}` has {tokens} tokens and the model takes {context}; shorten it, "
+            "or ask for it to be cut with `truncate`.",
+            f"{field}[{index}]",
         )
         self.prompt_tokens = tokens
         self.context = context
@@ -65,7 +70,7 @@ def check_embedding(model: Embedder, request: Embedding) -> None:
     """What can be told before anything is read. Raises RequestError for what is empty, and for dimensions that the
     model has not."""
     if not request.inputs:
-        raise RequestError("There is nothing to embed; give at least one input.", "input")
+        raise RequestError("There is nothing to embed; give at least one input.", request.field)
     if request.dimensions is not None and not 1 <= request.dimensions <= model.width:
         raise RequestError(
             f"The model's vectors have {model.width} numbers, so `dimensions` must be from 1 to {model.width}.",
@@ -117,53 +122,26 @@ def fold_embeddings(events: Iterable[Event]) -> Embeddings:
     return Embeddings(vectors, usage)
 
 
-def count_fitting(pending: Sequence[Sequence[int]], budget: int) -> list[int]:
-    """How many inputs of each request go into the next pass: pure.
-
-    `pending` are the lengths of what each request still waits for, each longest first; the first request is the one
-    that is due. A pass is a rectangle, as long as its longest input: it holds `budget` cells at most, and few of them
-    may be padding. The first input is always taken, whatever its length.
-    """
-    taken = [0] * len(pending)
-    rows = longest = held = 0
-    for number, lengths in enumerate(pending):
-        for length in lengths:
-            cells = (rows + 1) * max(longest, length)
-            if rows and cells > min(budget, max(FREE_CELLS, WASTE_FACTOR * (held + length))):
-                break
-            rows, longest, held = rows + 1, max(longest, length), held + length
-            taken[number] += 1
-    return taken
-
-
-SMALL_INPUTS = 64
-"""Inputs up to which a request is a small one."""
-WASTE_FACTOR = 1.5
-"""Cells of a pass for each that holds a token, at most."""
-FREE_CELLS = 256
-"""Cells up to which padding costs less than another pass."""
-
-
 def _tokens(model: Embedder, given: RawText | RawTokens, index: int, request: Embedding) -> list[int]:
-    limit = model.spec.context
+    limit, field = model.spec.context, f"{request.field}[{index}]"
     if isinstance(given, RawText):
         if not given.text:
-            raise RequestError(f"The input at index {index} is empty.", f"input[{index}]")
+            raise RequestError(f"The input at index {index} is empty.", field)
         text, most = given.text, bound_bytes(limit)
         if count_text_bytes(text) > most:
             if not request.truncate:
-                raise PromptTooLarge(count_text_bytes(text), most, limit, f"input[{index}]")
+                raise PromptTooLarge(count_text_bytes(text), most, limit, field)
             # What stands behind so much cannot be among the tokens that are kept.
             text = text[:most]
         tokens = model.encode(text, limit=limit if request.truncate else None)
     else:
         tokens = list(given.tokens[: limit if request.truncate else None])
         if len(tokens) > limit:
-            raise InputTooLong(index, len(tokens), limit)
+            raise InputTooLong(index, len(tokens), limit, request.field)
         if any(not 0 <= token < model.vocabulary for token in tokens):
-            raise RequestError(f"Token ids must be between 0 and {model.vocabulary - 1}.", f"input[{index}]")
+            raise RequestError(f"Token ids must be between 0 and {model.vocabulary - 1}.", field)
     if not tokens:
-        raise RequestError(f"The input at index {index} has no tokens.", f"input[{index}]")
+        raise RequestError(f"The input at index {index} has no tokens.", field)
     if len(tokens) > limit:
-        raise InputTooLong(index, len(tokens), limit)
+        raise InputTooLong(index, len(tokens), limit, request.field)
     return tokens

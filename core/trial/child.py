@@ -10,11 +10,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +23,16 @@ from msgspec.structs import replace
 from core.contract.abilities import Measurable
 from core.contract.artifact import Artifact
 from core.contract.engine import Engine
-from core.contract.models import Embedder, Model, StreamModel, Threaded, TokenModel, Transcriber
+from core.contract.models import (
+    Embedder,
+    Model,
+    Reranker,
+    StreamModel,
+    Threaded,
+    TokenModel,
+    TokenPair,
+    Transcriber,
+)
 from core.contract.options import LoadOptions
 from core.contract.step import SequenceId, Work
 from core.devices import measure_resident
@@ -47,6 +56,7 @@ LEAST_DEEP_TOKENS = 256
 """A shorter prompt would tell nothing new."""
 DEEP_SHARE = 0.35
 """Of the time that is left, what one variant's long prompt may take: there are several, and loading takes its time."""
+Text = TypeVar("Text")
 
 
 class TrialRequest(Struct, frozen=True):
@@ -218,7 +228,9 @@ def _rounds(model: Model, request: TrialRequest) -> Iterator[tuple[int, float, f
         case Transcriber():
             return _run_listening(model, request)
         case Embedder():
-            return _run_embedding(model, request)
+            return _run_encoding(model, model.embed, lambda tokens: tokens, request)
+        case Reranker():
+            return _run_encoding(model, model.score, lambda tokens: TokenPair(tokens, len(tokens) // 2), request)
         case StreamModel():
             return _run_streamed(model, request)
         case TokenModel():
@@ -338,16 +350,26 @@ def _run_listening(model: Transcriber, request: TrialRequest) -> Iterator[tuple[
             yield count, model.spec.batch / spent, model.spec.batch / spent, spent
 
 
-def _run_embedding(model: Embedder, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
-    """Rounds of an embedder on a text of as many tokens as the prompt has; its rates are tokens of text."""
+def _run_encoding(
+    model: Embedder | Reranker,
+    compute: Callable[[Sequence[Text]], object],
+    wrap: Callable[[Sequence[int]], Text],
+    request: TrialRequest,
+) -> Iterator[tuple[int, float, float, float]]:
+    """Rounds of a model that makes one thing of a text of as many tokens as the prompt has; its rates are tokens of
+    text. `wrap` makes of tokens what the model takes."""
     length = min(request.prompt, model.spec.context)
-    tokens = [index % model.vocabulary for index in range(1, length + 1)]
-    model.embed([tokens])
+    text = wrap([index % model.vocabulary for index in range(1, length + 1)])
+    counts = request.threads if isinstance(model, Threaded) and request.threads else (model.spec.threads,)
+    compute([text])
     for _ in range(request.rounds):
-        began = time.perf_counter()
-        model.embed([tokens])
-        spent = max(time.perf_counter() - began, 1e-9)
-        yield model.spec.threads, length / spent, length / spent, spent
+        for count in counts:
+            if isinstance(model, Threaded):
+                model.set_threads(count, count)
+            began = time.perf_counter()
+            compute([text])
+            spent = max(time.perf_counter() - began, 1e-9)
+            yield count, length / spent, length / spent, spent
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from core.contract.models import (
     Embedder,
     Model,
     PredictsAhead,
+    Reranker,
     StreamModel,
     Tokenizer,
     TokenModel,
@@ -70,6 +71,8 @@ def rehearse_model(model: Model) -> None:
             _hear(model)
         case Embedder():
             _embed(model)
+        case Reranker():
+            _rank(model)
         case StreamModel():
             _converse(model)
         case TokenModel():
@@ -184,6 +187,20 @@ def _embed(model: Embedder) -> None:
         if tokens and len(tokens) * max(map(len, tokens)) <= model.spec.batch:
             with suppress(BenchtopError):
                 model.embed(tokens)
+
+
+def _rank(model: Reranker) -> None:
+    pairs = []
+    for text in TEXTS:
+        with suppress(BenchtopError):
+            model.encode_pair(TEXTS[0], text)
+            pair = model.encode_pair(TEXTS[0], text, limit=min(MOST_TOKENS, model.spec.context))
+            _check_tokens(list(pair.tokens), model.vocabulary)
+            pairs.append(pair)
+    for several in (pairs[:1], pairs[:2]):
+        if several and len(several) * max(map(len, several)) <= model.spec.batch:
+            with suppress(BenchtopError):
+                model.score(several)
 
 
 def _hear(model: Transcriber) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from api.curl import KEY_VARIABLE, QUESTION, format_curl
+from api.curl import DOCUMENTS, KEY_VARIABLE, QUESTION, format_curl
 from core.snapshots import ModelKind
 
 URL = "http://127.0.0.1:8080"
@@ -26,6 +26,9 @@ def test_each_kind_of_model_is_asked_what_it_answers(name: str) -> None:
     embedding = format_curl(URL, name, ModelKind.EMBEDDING)
     assert shlex.split(embedding)[1] == f"{URL}/v1/embeddings"
     assert body(embedding) == {"model": name, "input": QUESTION}
+    ranking = format_curl(URL, name, ModelKind.RERANKING)
+    assert shlex.split(ranking)[1] == f"{URL}/v1/rerank"
+    assert body(ranking) == {"model": name, "query": QUESTION, "documents": list(DOCUMENTS)}
     heard = shlex.split(format_curl(URL, name, ModelKind.TRANSCRIPTION))
     assert heard == [
         *("curl", f"{URL}/v1/audio/transcriptions", "-F", "file=@speech.wav", "--form-string", f"model={name}")

@@ -65,7 +65,9 @@ async def test_every_post_with_a_body_tells_it(document: Document) -> None:
         "/apply-template",
         "/completion",
         "/detokenize",
+        "/embed",
         "/infill",
+        "/rerank",
         "/tokenize",
         "/v1/audio/transcriptions",
         "/v1/audio/translations",
@@ -79,10 +81,21 @@ async def test_every_post_with_a_body_tells_it(document: Document) -> None:
         "/v1/models/load",
         "/v1/models/pin",
         "/v1/models/unload",
+        "/v1/rerank",
+        "/v1/reranking",
         "/v1/responses",
         "/v1/responses/compact",
         "/v1/responses/input_tokens",
+        "/v2/rerank",
     }
+
+
+OWN_ERRORS = {
+    "/v1/rerank": "RerankErrorBody",
+    "/v2/rerank": "CohereErrorBody",
+    "/rerank": "TeiErrorBody",
+    "/embed": "TeiErrorBody",
+}
 
 
 async def test_all_errors_have_the_error_body(document: Document) -> None:
@@ -92,7 +105,7 @@ async def test_all_errors_have_the_error_body(document: Document) -> None:
                 if int(status) >= 400 and (path, status) != ("/health", "503"):
                     schema = schema_of(document, method, path, int(status))
                     told = {each["$ref"].rpartition("/")[2] for each in schema.get("anyOf", [schema])}
-                    dialects = {"/v1/messages": "MessagesErrorBody", "/api/": "OllamaError"}
+                    dialects = OWN_ERRORS | {"/v1/messages": "MessagesErrorBody", "/api/": "OllamaError"}
                     own = next((name for at, name in dialects.items() if path.startswith(at)), "ErrorBody")
                     own = "NativeErrorBody" if path in NATIVE else own
                     # Of bytes that are no request, no dialect is known.
@@ -139,6 +152,11 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ("get", "/api/version", {}),
     ("post", "/v1/embeddings", {"json": {"input": "x", "model": "echo"}}),
     ("post", "/v1/embeddings", {"json": {"input": "x"}}),
+    ("post", "/v1/rerank", {"json": {"query": "x", "documents": ["y"], "model": "echo"}}),
+    ("post", "/v2/rerank", {"json": {"query": "x", "documents": ["y"]}}),
+    ("post", "/rerank", {"json": {"query": "x", "texts": ["y"]}}),
+    ("post", "/v1/reranking", {"json": {"query": "x", "documents": []}}),
+    ("post", "/embed", {"json": {"inputs": "x"}}),
     ("post", "/v1/responses", {"json": {"model": "echo", "input": "hello"}}),
     ("post", "/v1/responses", {"json": {"model": "echo", "input": "x" * 9000}}),
     ("post", "/v1/responses", {"json": {"input": [{"type": "input_image"}]}}),

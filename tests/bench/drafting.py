@@ -27,7 +27,6 @@ from core.decoding.drafting import DraftModel
 from core.decoding.lookup import PromptLookup
 from core.decoding.mtp import MtpDraft
 from core.decoding.speculate import GuessWish, Proposer
-from core.engines.llamacpp.engine import LlamaCppEngine
 from core.events import Finished
 from core.models.formats.read import read_header
 from core.requests import Conversation, Generation, Message, Prompt, RawText, Role, SamplingWish, TextPart
@@ -37,6 +36,7 @@ from core.snapshots import DraftStats
 from tests.bench import shapes
 from tests.bench.report import PROMPT, table
 from tests.fakes.guessing import GuessingStub
+from tests.fakes.loading import load_decoder
 
 SHAPE = "1.5b"
 LAYERS = 2
@@ -157,7 +157,7 @@ async def run_real(setup: RealSetup) -> str:
 
 
 def _load(path: Path, options: LoadOptions) -> TokenModel:
-    return LlamaCppEngine().load(_artifact(path), options)
+    return load_decoder(_artifact(path), options)
 
 
 def _artifact(path: Path) -> Artifact:

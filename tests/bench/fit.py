@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from core.contract.artifact import Artifact
+from core.contract.models import TokenModel
 from core.contract.options import KvType, LoadOptions
 from core.contract.step import Work
 from core.devices import measure_resident
@@ -104,6 +105,7 @@ def measure(case: FitCase) -> Taken:
     )
     before = measure_resident()
     model = LlamaCppEngine().load(_artifact(case), options)
+    assert isinstance(model, TokenModel)
     sequence = model.open(Sampling())
     left = case.context - 2 if case.full else min(model.spec.batch, case.context - 2)
     while left > 0:

@@ -10,9 +10,9 @@ from core.contract.artifact import Artifact
 from core.contract.models import Trims
 from core.contract.options import LoadOptions
 from core.contract.step import Work
-from core.engines.llamacpp.engine import LlamaCppEngine
 from core.requests import Sampling
 from tests.bench.report import table
+from tests.fakes.loading import load_decoder
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 17, 24, 32)
 DEPTH_TOKENS = 600
@@ -22,7 +22,7 @@ DEPTH_TOKENS = 600
 def run(path: Path, threads: int, rounds: int, *, extra_buffers: bool) -> str:
     """The table, in Markdown: passes of a single sequence, of which all guesses are wrong."""
     options = LoadOptions(ctx_size=1024, slots=1, threads=threads, batch_threads=threads, extra_buffers=extra_buffers)
-    model = LlamaCppEngine().load(Artifact(path.stem, "gguf", path, path.stat().st_size), options)
+    model = load_decoder(Artifact(path.stem, "gguf", path, path.stat().st_size), options)
     assert isinstance(model, Trims)
     sequence = model.open(Sampling(temperature=0.0))
     tokens = [100 + index % 10_000 for index in range(DEPTH_TOKENS)]

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from core.contract.artifact import Artifact
 from core.contract.engine import Available
-from core.contract.models import Embedder, StreamModel, TokenModel, Transcriber
+from core.contract.models import Embedder, Reranker, StreamModel, TokenModel, Transcriber
 from core.contract.options import LoadOptions
 from core.engines.echo import ARTIFACT
 from core.engines.registry import Engines
@@ -83,7 +83,7 @@ def model(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     from msgspec.structs import replace
 
     loaded = Engines().get(subject.engine).load(artifact, replace(subject.options, extra_buffers=False))
-    assert not isinstance(loaded, StreamModel | Transcriber | Embedder), (
+    assert not isinstance(loaded, StreamModel | Transcriber | Embedder | Reranker), (
         "it schedules itself; this suite is for models that we schedule"
     )
     yield loaded

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from core.contract.engine import Available
-from core.contract.models import Embedder, StreamModel, Transcriber
+from core.contract.models import Embedder, Reranker, StreamModel, Transcriber
 from core.contract.options import LoadOptions
 from core.engines.executorch.engine import ExecutorchEngine
 from core.engines.registry import Engines
@@ -69,7 +69,7 @@ def test_greedy_text_is_that_of_llama_cpp(model: StreamModel, tmp_path: Path) ->
 
 def test_a_prompt_of_several_passes_gives_the_text_of_llama_cpp(model: StreamModel, tmp_path: Path) -> None:
     reference = Engines().get("llamacpp").load(artifact_of("f16", tmp_path), replace(OPTIONS, batch=512))
-    assert not isinstance(reference, StreamModel | Transcriber | Embedder)
+    assert not isinstance(reference, StreamModel | Transcriber | Embedder | Reranker)
     turn = "<|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n"
     prompt = prompt_of(reference, "Hello there. " * 80 + turn)
     assert model.spec.batch < len(prompt) < 480

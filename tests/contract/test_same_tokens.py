@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.contract.engine import Available
-from core.contract.models import Embedder, StreamModel, TokenModel, Transcriber
+from core.contract.models import Embedder, Reranker, StreamModel, TokenModel, Transcriber
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
 from tests.contract.conftest import artifact_of
@@ -20,7 +20,7 @@ ENGINES = {"onnx": "onnxruntime", "genai": "onnxruntime-genai", "mlx": "mlx", "m
 
 def load(engine: str, kind: str, folder: Path) -> TokenModel:
     model = Engines().get(engine).load(artifact_of(kind, folder), OPTIONS)
-    assert not isinstance(model, StreamModel | Transcriber | Embedder)
+    assert not isinstance(model, StreamModel | Transcriber | Embedder | Reranker)
     return model
 
 

@@ -62,8 +62,9 @@ def read_safetensors(path: Path) -> dict[str, Floats]:
     }
 
 
-def hidden(weights: Weights, tokens: Sequence[int], heads: int = HEADS) -> Floats:
-    """Vectors of the tokens of one text, (length, width): BERT as its paper has it, step by step."""
+def hidden(weights: Weights, tokens: Sequence[int], heads: int = HEADS, second: int | None = None) -> Floats:
+    """Vectors of the tokens of one text, (length, width): BERT as its paper has it, step by step. From `second` on the
+    tokens are of a second text."""
 
     def linear(x: Floats, name: str) -> Floats:
         made: Floats = x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
@@ -77,7 +78,8 @@ def hidden(weights: Weights, tokens: Sequence[int], heads: int = HEADS) -> Float
 
     x: Floats = weights["embeddings.word_embeddings.weight"][list(tokens)]
     x = x + weights["embeddings.position_embeddings.weight"][: len(tokens)]
-    x = norm(x + weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+    kinds = [int(second is not None and at >= second) for at in range(len(tokens))]
+    x = norm(x + weights["embeddings.token_type_embeddings.weight"][kinds], "embeddings.LayerNorm")
     for layer in range(layers_of(weights)):
         prefix = f"encoder.layer.{layer}."
         queries, keys, values = (
@@ -100,7 +102,8 @@ def layers_of(weights: Weights) -> int:
 
 
 class BertGraph:
-    """Writes the graph as exporters do: input_ids, attention_mask, token_type_ids to last_hidden_state."""
+    """Writes the graph as exporters do: input_ids, attention_mask, token_type_ids to last_hidden_state; to logits where
+    the weights have a classifier (`make_classifier`)."""
 
     def __init__(self, weights: Weights, heads: int = HEADS) -> None:
         self._weights = weights
@@ -122,8 +125,13 @@ class BertGraph:
         bias = self._op("Mul", self._op("Cast", hidden_part, to=TensorProto.FLOAT), self._constant(np.float32(-1e9)))
         for layer in range(layers_of(self._weights)):
             x = self._block(x, f"encoder.layer.{layer}.", bias)
-        self._nodes.append(helper.make_node("Identity", [x], ["last_hidden_state"]))
-        return self._model()
+        if "classifier.weight" not in self._weights:
+            self._nodes.append(helper.make_node("Identity", [x], ["last_hidden_state"]))
+            return self._model(False)
+        first = self._op("Gather", x, zero, axis=1)
+        scores = self._linear(self._op("Tanh", self._linear(first, "bert.pooler.dense")), "classifier")
+        self._nodes.append(helper.make_node("Identity", [scores], ["logits"]))
+        return self._model(True)
 
     def _block(self, x: str, prefix: str, bias: str) -> str:
         width = len(self._weights[f"{prefix}attention.output.dense.bias"]) // self._heads
@@ -175,13 +183,15 @@ class BertGraph:
     def _ints(self, *values: int) -> str:
         return self._constant(np.asarray(values, np.int64))
 
-    def _model(self) -> ModelProto:
+    def _model(self, scores: bool) -> ModelProto:
         def info(name: str, kind: int, *shape: str | int) -> Any:
             return helper.make_tensor_value_info(name, kind, list(shape))
 
         inputs = [info(each, TensorProto.INT64, "b", "n") for each in ("input_ids", "attention_mask", "token_type_ids")]
         width = len(self._weights["embeddings.LayerNorm.bias"])
         outputs = [info("last_hidden_state", TensorProto.FLOAT, "b", "n", width)]
+        if scores:
+            outputs = [info("logits", TensorProto.FLOAT, "b", len(self._weights["classifier.bias"]))]
         graph = helper.make_graph(self._nodes, "bert", inputs, outputs, list(self._constants.values()))
         made: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         return made
@@ -210,12 +220,52 @@ def write_embedder(folder: Path, *, pooling: str = "mean_tokens", normalize: boo
     return folder
 
 
+def make_classifier(labels: int = 1) -> dict[str, Floats]:
+    """Weights of a pooler and of a classifier with so many classes; one of a single class ranks."""
+    random = np.random.default_rng(5)
+
+    def noise(*shape: int) -> Floats:
+        return (random.standard_normal(shape) * 0.3).astype(np.float32)
+
+    return {
+        "bert.pooler.dense.weight": noise(WIDTH, WIDTH),
+        "bert.pooler.dense.bias": noise(WIDTH),
+        "classifier.weight": noise(labels, WIDTH),
+        "classifier.bias": noise(labels),
+    }
+
+
+def classify(weights: Weights, first: Floats) -> Floats:
+    """What pooler and classifier make of a text's first vector."""
+    pooled = np.tanh(weights["bert.pooler.dense.weight"] @ first + weights["bert.pooler.dense.bias"])
+    made: Floats = weights["classifier.weight"] @ pooled + weights["classifier.bias"]
+    return made
+
+
+def write_reranker(folder: Path, *, labels: int = 1, limit: int = 32) -> Path:
+    """A cross-encoder of random weights, laid out as public repositories do it."""
+    (folder / "onnx").mkdir(parents=True)
+    save(BertGraph(random_weights() | make_classifier(labels)).build(), folder / "onnx" / "model.onnx")
+    write_tokenizer(folder / "tokenizer.json")
+    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    names = {str(number): f"LABEL_{number}" for number in range(labels)}
+    files: dict[str, object] = {
+        "config.json": {**config, "id2label": names, "max_position_embeddings": POSITIONS},
+        "tokenizer_config.json": {"model_max_length": limit},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
 def write_tokenizer(path: Path) -> None:
     made = Tokenizer(models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)],
     )
     made.add_special_tokens(list(WORDS[:5]))
     # As public repositories have them: set for training, and not what serving wants.

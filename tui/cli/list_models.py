@@ -161,4 +161,4 @@ def _when(entry: LibraryEntry) -> str:
 
 def _short(name: str) -> str:
     """A format as it is called in the catalog."""
-    return name.removeprefix("ggml-").removesuffix("-embedder")
+    return name.removeprefix("ggml-").removesuffix("-embedder").removesuffix("-reranker")

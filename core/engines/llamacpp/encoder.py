@@ -14,10 +14,9 @@ from core.engines.llamacpp.batch import NativeBatch
 from core.engines.llamacpp.model import ABORTED, FAILURES, NO_SLOT, LlamaTokenizer
 from core.engines.llamacpp.samplers import AbortFlag
 from core.errors import EngineFailed, Interrupted
+from core.models.fit.sizing import MOST_SEQUENCES
 
 Vectors = npt.NDArray[np.float32]
-MOST_TEXTS = 256
-"""In a pass of llama.cpp: its own bound of sequences (LLAMA_MAX_SEQ)."""
 
 
 class LlamaEncoder:
@@ -84,7 +83,7 @@ class LlamaEncoder:
         for index, tokens in enumerate(texts):
             if len(tokens) > self._most:
                 raise EngineFailed(f"A text has {len(tokens)} tokens, and a pass takes {self._most} at most.")
-            if index > start and (held + len(tokens) > self._most or index - start == MOST_TEXTS):
+            if index > start and (held + len(tokens) > self._most or index - start == MOST_SEQUENCES):
                 yield range(start, index)
                 start, held = index, 0
             held += len(tokens)

@@ -13,13 +13,13 @@ from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, Pooling
 from core.engines.llamacpp.adapters import add_adapters
 from core.engines.llamacpp.embedder import LlamaEmbedder
-from core.engines.llamacpp.encoder import MOST_TEXTS
 from core.engines.llamacpp.model import LlamaTokenizer
 from core.engines.llamacpp.reranker import LlamaReranker
 from core.engines.llamacpp.spec import TEMPLATE_KEY, GgufMetadata, describe_quantization
 from core.errors import LoadFailed
 from core.hardware import describe_machine, measure_available_memory
 from core.models.fit.pooled import PooledSizes, choose_pooled_sizes
+from core.models.fit.sizing import MOST_SEQUENCES
 from core.models.formats.gguf_header import read_gguf
 from core.models.formats.gguf_pooling import NUMBERS, find_pooling, is_encoder
 from core.models.formats.source import FileSource
@@ -110,7 +110,7 @@ def _make_context(
     # Only what the last token has seen can be computed bit by bit.
     by_and_by = pooling in (Pooling.LAST, Pooling.RANK) and _looks_back(model, spec.architecture)
     parameters.n_ubatch = min(sizes.longest, options.pass_tokens) if by_and_by else sizes.longest
-    parameters.n_seq_max = MOST_TEXTS
+    parameters.n_seq_max = MOST_SEQUENCES
     parameters.n_threads = parameters.n_threads_batch = spec.threads
     parameters.kv_unified = True
     parameters.no_perf = True

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.engine import Availability
-from core.contract.models import Embedder, ModelSpec, TokenModel
+from core.contract.models import Embedder, ModelSpec, Reranker, TokenModel
 from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
@@ -54,7 +54,7 @@ class OnnxEngine:
 
     name = "onnxruntime"
     platform = "any"
-    formats = ("onnx", "onnx-embedder")
+    formats = ("onnx", "onnx-embedder", "onnx-reranker")
     state_format = "BTO1"
     priority = 30
 
@@ -71,9 +71,11 @@ class OnnxEngine:
 
     def load(
         self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress
-    ) -> TokenModel | Embedder:
+    ) -> TokenModel | Embedder | Reranker:
         if artifact.format == "onnx-embedder":
             return _embedder(artifact, options, progress)
+        if artifact.format == "onnx-reranker":
+            return _reranker(artifact, options, progress)
         return _decoder(artifact, options, progress)
 
 
@@ -108,7 +110,7 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
     from core.engines.onnx.sentence import OnnxEmbedder, SentenceGraph, find_token_limits
 
     folder = ModelFolder(artifact)
-    recipe = read_recipe(folder)
+    recipe = read_recipe(folder, options.pooling)
     providers = _providers()
     variant, others = folder.variant(accelerated=providers[0] != CPU)
     tokenizer = JsonTokenizer(artifact.name, folder.tokenizer)
@@ -121,9 +123,60 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
             "export it with an output sentence_embedding.",
         )
     _go_on(artifact, progress, 0.9)
-    usual, most = find_token_limits(folder, recipe)
+    spec = _describe_encoder(folder, variant, others, graph, options, find_token_limits(folder, recipe))
+    try:
+        model = OnnxEmbedder(graph, tokenizer, recipe, spec)
+    except EngineFailed as error:
+        raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
+    model.spec = replace(spec, notes=(*spec.notes, *_vectors(model, graph, recipe)))
+    _go_on(artifact, progress, 1.0)
+    return model
+
+
+def _reranker(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> Reranker:
+    from core.engines.hf_tokenizer import JsonTokenizer
+    from core.engines.onnx.cross_encoder import OnnxReranker, count_labels, find_score, gives_shares
+    from core.engines.onnx.folder import ModelFolder
+    from core.engines.onnx.pooling import Recipe
+    from core.engines.onnx.sentence import SentenceGraph, find_token_limits
+
+    folder = ModelFolder(artifact)
+    labels = count_labels(folder.config)
+    if labels > 1:
+        raise LoadFailed(
+            artifact.name, f"{artifact.name} sorts texts into {labels} classes, and does not tell how well one answers."
+        )
+    providers = _providers()
+    variant, others = folder.variant(accelerated=providers[0] != CPU)
+    tokenizer = JsonTokenizer(artifact.name, folder.tokenizer)
+    _go_on(artifact, progress, 0.1)
+    session = _session(artifact, variant, options, providers)
+    graph = SentenceGraph(artifact.name, session, find_score)
+    _go_on(artifact, progress, 0.9)
+    spec = _describe_encoder(folder, variant, others, graph, options, find_token_limits(folder, Recipe()))
+    try:
+        model = OnnxReranker(graph, tokenizer, spec, bounded=gives_shares(artifact.name, session))
+    except EngineFailed as error:
+        raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
+    if not model.batched:
+        one_by_one = "This graph gives a pair another score beside others than alone, so pairs are computed one by one."
+        model.spec = replace(spec, notes=(*spec.notes, one_by_one))
+    _go_on(artifact, progress, 1.0)
+    return model
+
+
+def _describe_encoder(
+    folder: ModelFolder,
+    variant: Variant,
+    others: tuple[str, ...],
+    graph: SentenceGraph,
+    options: LoadOptions,
+    limits: tuple[int, int],
+) -> ModelSpec:
+    """`limits`: tokens of a text, as the makers say and as the positions allow."""
+    usual, most = limits
     context = min(options.ctx_size or usual, most)
-    spec = ModelSpec(
+    return ModelSpec(
         architecture=folder.architecture,
         parameters=variant.parameters,
         quantization=variant.quantization,
@@ -139,13 +192,6 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
         template=None,
         notes=_about(variant, others, graph.providers),
     )
-    try:
-        model = OnnxEmbedder(graph, tokenizer, recipe, spec)
-    except EngineFailed as error:
-        raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
-    model.spec = replace(spec, notes=(*spec.notes, *_vectors(model, graph, recipe)))
-    _go_on(artifact, progress, 1.0)
-    return model
 
 
 def _vectors(model: OnnxEmbedder, graph: SentenceGraph, recipe: Recipe) -> Iterator[str]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from core.contract.options import Pooling
 from core.engines.onnx.folder import ModelFolder
 from core.errors import ArtifactError, LoadFailed
 
@@ -46,6 +47,14 @@ FLAGS: Final[Mapping[str, Mode]] = {
 }
 
 
+WANTED: Final[Mapping[Pooling, Mode]] = {
+    Pooling.MEAN: Mode.MEAN,
+    Pooling.CLS: Mode.CLS,
+    Pooling.LAST: Mode.LAST,
+}
+"""What the setting `pooling` may say."""
+
+
 class Recipe(Struct, frozen=True):
     """What happens to the tokens of a text before and after the graph."""
 
@@ -65,8 +74,11 @@ class Recipe(Struct, frozen=True):
         return f"{how} pooling, {'normalised' if self.normalize else 'not normalised'}"
 
 
-def read_recipe(folder: ModelFolder) -> Recipe:
-    """What the folder says. Raises ArtifactError for a damaged file, LoadFailed for a pooling nobody knows."""
+def read_recipe(folder: ModelFolder, wanted: Pooling | None = None) -> Recipe:
+    """What the folder says, with another pooling where that is `wanted`. Raises ArtifactError for a damaged file,
+    LoadFailed for a pooling nobody knows, and for one that is none of vectors."""
+    if wanted is not None and wanted not in WANTED:
+        raise LoadFailed(folder.name, f"{folder.name} makes vectors; --pooling {wanted.value} is for rerankers.")
     steps = _steps(folder)
     kinds = [kind for kind, _ in steps]
     pooling = next((path for kind, path in steps if kind == "Pooling"), "1_Pooling")
@@ -74,12 +86,12 @@ def read_recipe(folder: ModelFolder) -> Recipe:
     transformer = folder.read("sentence_bert_config.json")
     limit = transformer.get("max_seq_length")
     return Recipe(
-        modes=_modes(folder.name, config),
+        modes=_modes(folder.name, config) if wanted is None else (WANTED[wanted],),
         normalize="Normalize" in kinds or not steps,
         lowercase=transformer.get("do_lower_case") is True,
         limit=limit if isinstance(limit, int) and limit > 0 else None,
         unfinished=tuple(kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")),
-        assumed=not config,
+        assumed=not config and wanted is None,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
+from msgspec import Struct
 
 from core.contract.models import ModelSpec
 from core.engines.hf_tokenizer import JsonTokenizer
@@ -32,10 +33,26 @@ FALLBACK_TOKENS: Final = 512
 """Tokens that a text may have where neither the folder nor the graph tells a limit."""
 
 
+class ChosenOutput(Struct, frozen=True):
+    """Of a graph's outputs the one that is taken."""
+
+    name: str
+    pooled: bool
+    """Whether there is one row for each text."""
+    half: bool
+    """Whether it is in half precision."""
+
+
 class SentenceGraph:
     """A loaded encoder. Raises LoadFailed for a graph of another kind."""
 
-    def __init__(self, name: str, session: onnxruntime.InferenceSession) -> None:
+    def __init__(
+        self,
+        name: str,
+        session: onnxruntime.InferenceSession,
+        find: Callable[[str, onnxruntime.InferenceSession], ChosenOutput] | None = None,
+    ) -> None:
+        """`find` says which output to take; that with vectors where it is left out."""
         self._session = session
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self._options = onnxruntime.RunOptions()
@@ -43,18 +60,20 @@ class SentenceGraph:
         inputs = {each.name: each.type for each in session.get_inputs()}
         _refuse_foreign(name, inputs)
         self._types = {each: INTEGERS[kind] for each, kind in inputs.items()}
-        self._output, self.pooled, self.half = _output(name, session)
+        chosen = (find or find_vectors)(name, session)
+        self._output, self.pooled, self.half = chosen.name, chosen.pooled, chosen.half
 
     def interrupt(self, on: bool) -> None:
         """From any thread: the run under way, and any later one, ends as soon as it can."""
         self._options.terminate = on
 
-    def run(self, ids: Ids, mask: Ids) -> Floats:
+    def run(self, ids: Ids, mask: Ids, types: Ids | None = None) -> Floats:
         """Vectors of the texts (texts, width) where the graph is `pooled`, else of the tokens (texts, length, width).
 
-        `ids` and `mask` are (texts, length), padded behind.
+        `ids`, `mask` and `types`, which are zeros where they are left out, are (texts, length), padded behind.
         """
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        kinds = np.zeros_like(ids) if types is None else types
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}
         given["position_ids"] = np.broadcast_to(np.arange(ids.shape[1], dtype=np.int64), ids.shape)
         feeds = {each: np.ascontiguousarray(given[each], kind) for each, kind in self._types.items()}
         if self._options.terminate:
@@ -72,13 +91,15 @@ class SentenceGraph:
 class OnnxEmbedder:
     """A graph with its tokenizer and the recipe for what is around it."""
 
+    padded = True
+
     def __init__(self, graph: SentenceGraph, tokenizer: JsonTokenizer, recipe: Recipe, spec: ModelSpec) -> None:
         self.spec = spec
         self.vocabulary = tokenizer.size
         self._graph = graph
         self._tokenizer = tokenizer
         self._recipe = recipe
-        self._padding = _padding(tokenizer)
+        self._padding = find_padding(tokenizer)
         self.batched = True
         """Whether a text's vector is the same beside others as alone; else each is computed by itself."""
         self.width = self._measure()
@@ -100,11 +121,7 @@ class OnnxEmbedder:
         """Nothing is held beyond the graph, which goes with this object."""
 
     def _vectors(self, inputs: Sequence[Sequence[int]]) -> Floats:
-        shape = (len(inputs), max(map(len, inputs)))
-        ids, mask = np.full(shape, self._padding, np.int64), np.zeros(shape, np.int64)
-        for row, tokens in enumerate(inputs):
-            ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
+        ids, mask = pad_texts(inputs, self._padding)
         made = self._graph.run(ids, mask)
         if not self._graph.pooled:
             made = pool_vectors(made, mask, self._recipe.modes)
@@ -129,6 +146,16 @@ class OnnxEmbedder:
         return int(alone.shape[1])
 
 
+def pad_texts(texts: Sequence[Sequence[int]], padding: int) -> tuple[Ids, Ids]:
+    """Tokens and mask (texts, length), padded behind."""
+    shape = (len(texts), max(map(len, texts)))
+    ids, mask = np.full(shape, padding, np.int64), np.zeros(shape, np.int64)
+    for row, tokens in enumerate(texts):
+        ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    return ids, mask
+
+
 def find_token_limits(folder: ModelFolder, recipe: Recipe) -> tuple[int, int]:
     """Tokens that a text may have as the makers say, and as the graph's positions allow."""
     positions = folder.trained_context(0)
@@ -141,7 +168,7 @@ def find_token_limits(folder: ModelFolder, recipe: Recipe) -> tuple[int, int]:
     return min(recipe.limit or told or positions, positions), positions
 
 
-def _padding(tokenizer: JsonTokenizer) -> int:
+def find_padding(tokenizer: JsonTokenizer) -> int:
     """Masked out anyway, but it must be a token."""
     found = (tokenizer.id_of(text) for text in ("[PAD]", "<pad>", "<|endoftext|>"))
     return next((token for token in found if token is not None), 0)
@@ -160,13 +187,13 @@ def _refuse_foreign(name: str, inputs: dict[str, str]) -> None:
         raise LoadFailed(name, f"The input {strange[0]} of {name} is a {inputs[strange[0]]}, not integers.")
 
 
-def _output(name: str, session: onnxruntime.InferenceSession) -> tuple[str, bool, bool]:
-    """The output to take, whether it is pooled, and whether it is in half precision."""
+def find_vectors(name: str, session: onnxruntime.InferenceSession) -> ChosenOutput:
+    """The output with vectors. Raises LoadFailed where there is none."""
     outputs: dict[str, Any] = {each.name: each for each in session.get_outputs() if each.type in FLOATS}
     for names, pooled in ((WHOLE, True), (TOKENS, False)):
         for each in names:
             if each in outputs:
-                return each, pooled, outputs[each].type == "tensor(float16)"
+                return ChosenOutput(each, pooled, outputs[each].type == "tensor(float16)")
     said = ", ".join(each.name for each in session.get_outputs())
     raise LoadFailed(
         name,

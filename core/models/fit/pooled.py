@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from core.contract.options import LoadOptions
+from core.models.fit.sizing import MOST_SEQUENCES
 
 CONTEXT_TOKENS: Final = 8_192
 """Tokens of a text at most, where nothing was asked for."""
@@ -34,8 +35,8 @@ class PooledSizes(Struct, frozen=True):
 
     @property
     def longest(self) -> int:
-        """Tokens of the largest pass."""
-        return max(self.context, self.batch)
+        """Tokens of the largest pass, which llama.cpp divides by the most texts that it may hold."""
+        return -(-max(self.context, self.batch) // MOST_SEQUENCES) * MOST_SEQUENCES
 
 
 def choose_pooled_sizes(

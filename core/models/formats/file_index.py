@@ -16,7 +16,7 @@ from core.models.formats.registry import load_formats
 from core.models.formats.source import Damaged
 from core.telemetry.log import get_logger
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 """Of the findings; those that another version kept are forgotten."""
 log = get_logger(__name__)
 
@@ -42,6 +42,8 @@ class Finding(Struct, frozen=True):
     """Of a config.json: the label of the weights beside it, as users write it behind the colon."""
     kind: str = ""
     """Of a config.json: the model's type."""
+    head: str = ""
+    """Of a config.json: the class of the model, as transformers calls it."""
 
 
 class _KeptFile(Struct, array_like=True):
@@ -112,7 +114,7 @@ def _config(path: Path) -> Finding:
 
     with path.open("rb") as file:
         config = Config(file.read(MOST_CONFIG_BYTES))
-    return Finding(label=find_label(config), kind=config.architecture)
+    return Finding(label=find_label(config), kind=config.architecture, head=config.head)
 
 
 def _read(memory: Path) -> dict[str, _KeptFile]:

@@ -37,6 +37,12 @@ class Keys:
     def architecture(self) -> str:
         return str(self._all.get("model_type") or "unknown")
 
+    @property
+    def head(self) -> str:
+        """The class of the model, as transformers calls it; empty where none is named."""
+        named = self._all.get("architectures")
+        return named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+
     def number(self, *keys: str, default: int = 0) -> int:
         """The first of the keys that tells a count. Raises Damaged for an absurd one."""
         for key in keys:

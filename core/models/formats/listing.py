@@ -27,6 +27,8 @@ class FileListing(Struct, frozen=True):
     """The same as the repository's name tells it."""
     model_type: str = ""
     """`model_type` of config.json; empty where there is none."""
+    head: str = ""
+    """The first of its `architectures`: `BertForSequenceClassification` ..."""
 
     def files_beside(self) -> list[str]:
         """The small files at the top: config.json first, then tokenizers and the rest by name."""

@@ -1,10 +1,10 @@
-"""ONNX graphs with a config.json: those that decode, and those that make vectors of texts."""
+"""ONNX graphs with a config.json: those that decode, that make vectors of texts, and that score pairs of them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,13 +28,17 @@ EMBEDDER_FILES: Final = ("modules.json", "1_Pooling/config.json", "sentence_bert
 DATA: Final = re.compile(r"\.onnx([_.]data)(_\d+)?$")
 
 
+SCORES: Final = "ForSequenceClassification"
+"""The end of the names of architectures that score texts, or sort them into classes; the engine tells which."""
+
+
 class OnnxFormat(Format):
     """Graphs that decode. Each graph of a folder is a model."""
 
     name = "onnx"
     hub_tag = "onnx"
-    embeds = False
-    """Whether the graphs make vectors."""
+    does = Task.CHAT
+    """What the graphs are for."""
 
     def is_folder(self, folder: Path) -> bool:
         return any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx"))
@@ -43,8 +47,7 @@ class OnnxFormat(Format):
         paths = listing.sizes
         if "config.json" not in paths or any(path.endswith("genai_config.json") for path in paths):
             return
-        embeds = any(path in paths for path in EMBEDDER_FILES[:2]) or listing.model_type in ENCODERS
-        if embeds is not self.embeds:
+        if _find_task(listing) is not self.does:
             return
         extra = [path for path in paths if path in EMBEDDER_FILES and "/" in path]
         for path in paths:
@@ -66,11 +69,21 @@ class OnnxEmbedderFormat(OnnxFormat):
 
     name = "onnx-embedder"
     label = "onnx"
-    task = Task.EMBEDDING
-    embeds = True
+    task = does = Task.EMBEDDING
 
     def is_folder(self, folder: Path) -> bool:
         return super().is_folder(folder) and _embeds(folder)
+
+
+class OnnxRerankerFormat(OnnxFormat):
+    """Graphs that score how well a text answers another (cross-encoders)."""
+
+    name = "onnx-reranker"
+    label = "onnx"
+    task = does = Task.RERANK
+
+    def is_folder(self, folder: Path) -> bool:
+        return super().is_folder(folder) and not _has_modules(folder) and _scores(_read_config(folder))
 
 
 def read_graph_header(format_: Format, name: str, files: Files) -> Header:
@@ -88,17 +101,38 @@ def _label(path: str) -> str:
     return name.removeprefix("model").removeprefix("_") or "fp32"
 
 
+def _find_task(listing: FileListing) -> Task:
+    if any(path in listing.sizes for path in EMBEDDER_FILES[:2]):
+        return Task.EMBEDDING
+    if listing.head.endswith(SCORES):
+        return Task.RERANK
+    return Task.EMBEDDING if listing.model_type in ENCODERS else Task.CHAT
+
+
 def _embeds(folder: Path) -> bool:
     """Whether a folder holds an encoder: it has the files of sentence-transformers, or its configuration names one."""
-    if (folder / "modules.json").is_file() or (folder / "1_Pooling").is_dir():
-        return True
+    config = _read_config(folder)
+    encodes = config.get("model_type") in ENCODERS and not any(each.endswith(HEADS) for each in _list_heads(config))
+    return _has_modules(folder) or encodes
+
+
+def _has_modules(folder: Path) -> bool:
+    return (folder / "modules.json").is_file() or (folder / "1_Pooling").is_dir()
+
+
+def _scores(config: Mapping[str, object]) -> bool:
+    return any(each.endswith(SCORES) for each in _list_heads(config))
+
+
+def _list_heads(config: Mapping[str, object]) -> list[str]:
+    architectures = config.get("architectures")
+    return [str(each) for each in architectures] if isinstance(architectures, list) else []
+
+
+def _read_config(folder: Path) -> Mapping[str, object]:
+    """Nothing where it cannot be read: the engine says what is wrong with it."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
-        # The engine says what is wrong with it.
-        return False
-    if not isinstance(config, dict) or config.get("model_type") not in ENCODERS:
-        return False
-    architectures = config.get("architectures")
-    named = architectures if isinstance(architectures, list) else []
-    return not any(str(each).endswith(HEADS) for each in named)
+        return {}
+    return config if isinstance(config, dict) else {}

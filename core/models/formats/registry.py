@@ -22,6 +22,7 @@ FORMATS: Final[Mapping[FormatName, str]] = {
     "mnn": "core.models.formats.mnn:MnnFormat",
     "onnx": "core.models.formats.onnx:OnnxFormat",
     "onnx-embedder": "core.models.formats.onnx:OnnxEmbedderFormat",
+    "onnx-reranker": "core.models.formats.onnx:OnnxRerankerFormat",
     "onnx-genai": "core.models.formats.genai:GenaiFormat",
     "ggml-whisper": "core.models.formats.whisper:WhisperFormat",
 }

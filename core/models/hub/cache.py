@@ -105,7 +105,12 @@ def list_quants(snapshot: CachedSnapshot, inspector: Inspector | None = None) ->
         look = (inspector or Inspector()).look
         config = look(snapshot.folder / "config.json", snapshot.seen["config.json"])
     return group_quants(
-        snapshot.repo, snapshot.commit, snapshot.files, weights_label=config.label, model_type=config.kind
+        snapshot.repo,
+        snapshot.commit,
+        snapshot.files,
+        weights_label=config.label,
+        model_type=config.kind,
+        head=config.head,
     )
 
 

@@ -58,12 +58,19 @@ class Hub:
         told = decode_answer(answer.body, _Info, repo)
         files = tuple(each.file for each in told.siblings)
         _check_told(told, repo, files)
-        label, model_type = self._told_by_config(repo, told.sha, files)
+        config = self._read_config(repo, told.sha, files)
         return Repository(
             id=told.id,
             revision=told.sha,
             files=files,
-            quants=group_quants(told.id, told.sha, files, weights_label=label, model_type=model_type),
+            quants=group_quants(
+                told.id,
+                told.sha,
+                files,
+                weights_label=find_label(config) if config is not None else None,
+                model_type=config.architecture if config is not None else "",
+                head=config.head if config is not None else "",
+            ),
             projectors=list_projectors(files),
             heads=list_heads(files),
             gated=told.is_gated,
@@ -89,19 +96,18 @@ class Hub:
         if self._link is not None:
             self._link.close()
 
-    def _told_by_config(self, repo: str, revision: str, files: tuple[RepoFile, ...]) -> tuple[str | None, str]:
-        """The label of the safetensors and the model's type; nothing where config.json cannot be had."""
+    def _read_config(self, repo: str, revision: str, files: tuple[RepoFile, ...]) -> Config | None:
+        """None where config.json cannot be had, and where it tells nothing that is asked for."""
         names = {file.path: file.size for file in files}
         if not 0 < names.get("config.json", 0) <= MOST_CONFIG_BYTES or not any(
             name.endswith((".safetensors", ".onnx")) for name in names
         ):
-            return None, ""
+            return None
         try:
-            config = Config(self.link.part(repo, revision, "config.json", 0, names["config.json"]))
+            return Config(self.link.part(repo, revision, "config.json", 0, names["config.json"]))
         except (GatedRepository, RepositoryNotFound, Damaged):
             # The listing is open and the files are not; then the label is guessed by the repository's name.
-            return None, ""
-        return find_label(config), config.architecture
+            return None
 
 
 class RepoFiles:

@@ -27,13 +27,19 @@ UNWRITABLE: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 def group_quants(
-    repo: str, revision: str, files: Sequence[RepoFile], *, weights_label: str | None = None, model_type: str = ""
+    repo: str,
+    revision: str,
+    files: Sequence[RepoFile],
+    *,
+    weights_label: str | None = None,
+    model_type: str = "",
+    head: str = "",
 ) -> tuple[Quant, ...]:
-    """All quants, smallest first, no label twice. `weights_label` and `model_type` come of config.json, if it was
-    read; without it the label of safetensors is guessed by the repository's name."""
+    """All quants, smallest first, no label twice. `weights_label`, `model_type` and `head` come of config.json, if it
+    was read; without it the label of safetensors is guessed by the repository's name."""
     by_path = {file.path: file for file in files}
     named = guess_label(repo)
-    listing = FileListing(map_sizes(files), weights_label or named, named, model_type)
+    listing = FileListing(map_sizes(files), weights_label or named, named, model_type, head)
     found = [
         _ModelFiles(format_.name, group, sum_bytes(group.files, listing.sizes))
         for format_, group in load_formats().group_files(listing)

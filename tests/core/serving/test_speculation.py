@@ -18,7 +18,6 @@ from core.decoding.drafting import DraftModel
 from core.decoding.lookup import PromptLookup
 from core.decoding.speculate import GuessWish, Proposer
 from core.engines.echo import TURN_END, EchoModel
-from core.engines.llamacpp.engine import LlamaCppEngine
 from core.errors import EngineFailed
 from core.events import FinishReason, Reply
 from core.guide import WEIGHTS
@@ -27,6 +26,7 @@ from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.snapshots import ModelState
 from tests.fakes.guessing import GuessingStub, guess_always
+from tests.fakes.loading import load_decoder
 from tests.fakes.real_weights import SMOLLM2, real_weights
 from tests.fakes.support import asks
 from tests.fakes.weights import quantized
@@ -297,7 +297,7 @@ async def test_a_real_draft_model_changes_no_word_of_a_real_model(tmp_path: Path
     options = LoadOptions(ctx_size=512, slots=2, threads=1, batch_threads=1, extra_buffers=False)
 
     def load(path: Path) -> TokenModel:
-        return LlamaCppEngine().load(Artifact("guide", "gguf", path, path.stat().st_size), options)
+        return load_decoder(Artifact("guide", "gguf", path, path.stat().st_size), options)
 
     prompts = ["What is a KV cache?", "How do I start the server?"]
     answers: list[list[str]] = []
@@ -328,7 +328,7 @@ COPIES = [f"Repeat this list word for word: {LISTED}.", f"Repeat this list twice
 
 def real(path: Path) -> TokenModel:
     options = LoadOptions(ctx_size=1024, slots=2, threads=1, batch_threads=1, extra_buffers=False)
-    return LlamaCppEngine().load(Artifact(path.stem, "gguf", path, path.stat().st_size), options)
+    return load_decoder(Artifact(path.stem, "gguf", path, path.stat().st_size), options)
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])

@@ -17,6 +17,7 @@ from core.trial.child import TrialRequest, VariantLoaded, VariantTried
 from core.trial.parent import TrialOutcome, run_trial
 from core.trial.probe import Prober
 from core.trial.rehearsal import UnfitModel, rehearse_model
+from tests.fakes.loading import load_decoder
 from tests.fakes.weights import rewritten
 
 OPTIONS_GREEDY = Sampling(temperature=0.0)
@@ -49,7 +50,7 @@ def test_such_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
 
 def test_tokens_that_no_vocabulary_has_are_told_before_a_model_looks_them_up(tmp_path: Path) -> None:
     path = rewritten(WEIGHTS, tmp_path / "beyond.gguf", fields={"tokenizer.ggml.model": "rwkv"})
-    model = LlamaCppEngine().load(artifact(path), OPTIONS)
+    model = load_decoder(artifact(path), OPTIONS)
     try:
         with pytest.raises(UnfitModel, match="makes token -1 of a text"):
             rehearse_model(model)
@@ -66,7 +67,7 @@ def test_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
 
 def test_sound_models_come_through_with_all_sequences_free() -> None:
     echo = EchoModel(LoadOptions(ctx_size=512, slots=1))
-    guide = LlamaCppEngine().load(artifact(WEIGHTS), LoadOptions(ctx_size=256, slots=1, threads=1, batch_threads=1))
+    guide = load_decoder(artifact(WEIGHTS), LoadOptions(ctx_size=256, slots=1, threads=1, batch_threads=1))
     for model in (echo, guide):
         rehearse_model(model)
         assert len([model.open(OPTIONS_GREEDY) for _ in range(model.spec.sequences)]) == model.spec.sequences

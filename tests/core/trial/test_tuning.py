@@ -35,6 +35,7 @@ from core.trial.tuning import (
     plan_tuning,
 )
 from tests.contract.test_token_model import generate, prompt_of
+from tests.fakes.loading import load_decoder
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 USUAL, SMALL, LARGE = BatchSize(512, 512), BatchSize(512, 128), BatchSize(2048, 2048)
@@ -220,7 +221,7 @@ def test_a_verdict_that_knows_no_sizes_is_read_and_leaves_the_batch_as_it_was(pr
 
 
 def greedy(options: LoadOptions, text: str) -> list[int]:
-    model: TokenModel = LlamaCppEngine().load(GUIDE, options)
+    model: TokenModel = load_decoder(GUIDE, options)
     tokens = generate(model, prompt_of(model, text), 24)
     model.shutdown()
     return tokens

@@ -38,6 +38,7 @@ TASKS: Final[Mapping[str, Task]] = {
 TASK_OF_KIND: Final = {
     ModelKind.CHAT: Task.CHAT,
     ModelKind.EMBEDDING: Task.EMBEDDING,
+    ModelKind.RERANKING: Task.RERANK,
     ModelKind.TRANSCRIPTION: Task.SPEECH,
 }
 """What a model that was loaded turned out to be for."""

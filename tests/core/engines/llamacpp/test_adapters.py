@@ -11,7 +11,6 @@ import pytest
 
 from core.contract.options import LoadOptions, Lora
 from core.contract.step import Work
-from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.registry import Engines
 from core.errors import ArtifactError, LoadFailed
 from core.models.resolve import resolve_own
@@ -20,6 +19,7 @@ from core.serving.pool.loader import ModelLoader
 from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.trial.probe import Prober
+from tests.fakes.loading import load_decoder
 
 GUIDE = resolve_own("guide")
 WIDTH, RANK = 256, 4
@@ -44,7 +44,7 @@ def write_adapter(path: Path, *, width: int = WIDTH, size: float = 0.3, architec
 
 def words(*loras: Lora) -> list[int]:
     """What the built-in model says, greedily."""
-    model = LlamaCppEngine().load(GUIDE, LoadOptions(ctx_size=256, slots=1, batch=64, threads=1, loras=loras))
+    model = load_decoder(GUIDE, LoadOptions(ctx_size=256, slots=1, batch=64, threads=1, loras=loras))
     try:
         prompt = model.tokenizer.encode(QUESTION, special=True)
         sequence = model.open(Sampling(temperature=0.0), prompt)
@@ -69,7 +69,7 @@ def test_an_adapter_changes_what_is_said_as_much_as_it_is_scaled(tmp_path: Path)
 
 def test_the_model_tells_its_adapters(tmp_path: Path) -> None:
     path = str(write_adapter(tmp_path / "a.gguf"))
-    model = LlamaCppEngine().load(GUIDE, LoadOptions(ctx_size=256, slots=1, loras=(Lora(path, 0.5),)))
+    model = load_decoder(GUIDE, LoadOptions(ctx_size=256, slots=1, loras=(Lora(path, 0.5),)))
     assert "The adapter a.gguf is added, times 0.5." in model.spec.notes
     model.shutdown()
 

@@ -17,6 +17,7 @@ from core.models.formats.read import read_header
 from core.requests import Sampling
 from core.snapshots import Tier
 from tests.fakes.hosting import HostDesk, answer
+from tests.fakes.loading import load_decoder
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 OPTIONS = LoadOptions(ctx_size=1024, slots=2, batch=128, threads=1, extra_buffers=False)
@@ -26,7 +27,7 @@ QUANTIZED = (KvType.Q8_0, KvType.Q4_0, KvType.Q8_0_Q4_0, KvType.F16_Q4_0)
 
 
 def load(kv_type: KvType) -> TokenModel:
-    return LlamaCppEngine().load(GUIDE, replace(OPTIONS, kv_type=kv_type))
+    return load_decoder(GUIDE, replace(OPTIONS, kv_type=kv_type))
 
 
 def state_bytes(model: TokenModel, count: int) -> int:
@@ -119,7 +120,7 @@ def test_what_conflicts_is_told_in_one_sentence(layer: Layer, options: LoadOptio
 
 @pytest.mark.parametrize(("kv_type", "told"), [(KvType.Q4_0, True), (KvType.Q8_0_Q4_0, False), (KvType.F16, False)])
 def test_keys_in_4_bits_are_cautioned_against_when_they_are_loaded(kv_type: KvType, told: bool) -> None:
-    model = LlamaCppEngine().load(GUIDE, replace(OPTIONS, kv_type=kv_type))
+    model = load_decoder(GUIDE, replace(OPTIONS, kv_type=kv_type))
     assert any("4 bits" in note for note in model.spec.notes) == told
     model.shutdown()
 

@@ -29,6 +29,7 @@ from core.models.fit.sizing import ROLLBACK_TOKENS
 from core.models.formats.read import read_header
 from tests.contract.test_token_model import GREEDY, feed, generate
 from tests.fakes.architectures import FORESEEING, write_foreseeing, write_random
+from tests.fakes.loading import load_decoder
 
 PROMPT = [300 + place * 31 % 1500 for place in range(150)]
 OPTIONS = LoadOptions(ctx_size=512, slots=3, batch=64, threads=1, batch_threads=1, extra_buffers=False)
@@ -48,7 +49,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     artifact, engine = Artifact(request.param, "gguf", path, path.stat().st_size), LlamaCppEngine()
     ahead = engine.load(artifact, replace(OPTIONS, mtp=True))
     assert isinstance(ahead, PredictingLlamaModel)
-    plain = engine.load(artifact, OPTIONS)
+    plain = load_decoder(artifact, OPTIONS)
     yield Both(ahead, plain, artifact)
     ahead.shutdown()
     plain.shutdown()
@@ -58,9 +59,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def erratic(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PredictingLlamaModel]:
     """Random throughout: its heads are never right, and what they guess changes with all that they know."""
     path = write_random(request.param, tmp_path_factory.mktemp("weights"))
-    loaded = LlamaCppEngine().load(
-        Artifact(request.param, "gguf", path, path.stat().st_size), replace(OPTIONS, mtp=True)
-    )
+    loaded = load_decoder(Artifact(request.param, "gguf", path, path.stat().st_size), replace(OPTIONS, mtp=True))
     assert isinstance(loaded, PredictingLlamaModel)
     yield loaded
     loaded.shutdown()
@@ -314,7 +313,7 @@ def test_heads_are_left_out_where_guesses_could_not_be_verified(tmp_path_factory
     path = write_foreseeing("mimo2", tmp_path_factory.mktemp("weights"))
     artifact = Artifact("mimo2", "gguf", path, path.stat().st_size)
     for options in (replace(OPTIONS, swa_full=False), replace(OPTIONS, reproducible=True)):
-        model = LlamaCppEngine().load(artifact, replace(options, mtp=True))
+        model = load_decoder(artifact, replace(options, mtp=True))
         assert not isinstance(model, PredictsAhead)
         model.shutdown()
 
@@ -325,6 +324,6 @@ def test_bindings_without_the_calls_for_heads_load_the_model_without_them(
     monkeypatch.setitem(sys.modules, "llama_cpp.llama_cpp_ext", None)
     path = write_foreseeing("glm4moe", tmp_path)
     artifact = Artifact("glm4moe", "gguf", path, path.stat().st_size)
-    model = LlamaCppEngine().load(artifact, replace(OPTIONS, mtp=True))
+    model = load_decoder(artifact, replace(OPTIONS, mtp=True))
     assert not isinstance(model, PredictsAhead)
     model.shutdown()

@@ -29,6 +29,7 @@ from tests.fakes.bert import (
     read_safetensors,
     write_embedder,
 )
+from tests.fakes.minilm import minilm_folder
 from tests.fakes.real_weights import MINILM, real_weights
 
 TEXTS = ("hello world", "the cache is a token cache?", "Hello", "is the world a cache of tokens? the cache is hello")
@@ -274,13 +275,11 @@ def test_embedders_are_told_from_decoders_and_classifiers(folder: Path) -> None:
     assert detect_folder(folder) == "onnx"
 
 
-def test_minilm_gives_the_vectors_that_numpy_computes_and_knows_what_is_alike(tmp_path: Path) -> None:
-    source, folder = real_weights(MINILM), tmp_path / "all-MiniLM-L6-v2"
-    weights = read_safetensors(source / "model.safetensors")
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
-    (folder / "onnx").mkdir()
-    onnx.save(BertGraph(weights, heads=12).build(), folder / "onnx" / "model.onnx")
-    model = load(folder)
+def test_minilm_gives_the_vectors_that_numpy_computes_and_knows_what_is_alike(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    weights = read_safetensors(real_weights(MINILM) / "model.safetensors")
+    model = load(minilm_folder(tmp_path_factory))
     texts = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
     made = vectors(model, texts)
     for text, vector in zip(texts, made, strict=True):

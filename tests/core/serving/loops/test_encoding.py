@@ -1,4 +1,4 @@
-"""The loop of an embedder, through a host, on a model that computes a pass only when it is let."""
+"""The loop of an embedder or a reranker, through a host, on models that compute a pass only when they are let."""
 
 import asyncio
 import threading
@@ -8,20 +8,23 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 
-from core.contract.models import Embedder, ModelSpec
+from core.contract.models import Embedder, ModelSpec, Reranker, TokenPair
 from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, EngineFailed, Interrupted, ModelNotReady, QueueFull, QueueTimeout, RequestError
 from core.events import Event
-from core.requests import Embedding, RawText, RawTokens, Transcription
+from core.requests import Embedding, RawText, RawTokens, Reranking, Transcription
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
-from core.snapshots import ModelState, RequestState
+from core.settings.encoding import EncodingSettings
+from core.snapshots import ModelKind, ModelState, RequestState
 from core.tasks.embed import Embeddings, InputTooLong, fold_embeddings, unpack_vector
+from core.tasks.rerank import PairTooLong, fold_ranking
 from tests.fakes.support import asks
 
 BAD = "!"
+AT_ONCE = EncodingSettings(window=0, cache_size=1)
 
 
 class Letters(Embedder):
@@ -51,6 +54,10 @@ class Letters(Embedder):
     @property
     def vocabulary(self) -> int:
         return 256
+
+    @property
+    def padded(self) -> bool:
+        return True
 
     def encode(self, text: str, *, limit: int | None = None) -> list[int]:
         return list(text.encode())[:limit]
@@ -92,9 +99,16 @@ def flowing(slots: int = 8, batch: int = 16) -> Letters:
 
 
 @asynccontextmanager
-async def serving(model: Embedder, *, max_queue: int = 32, timeout: float = 60.0) -> AsyncIterator[Host]:
+async def serving(
+    model: Embedder | Reranker, *, max_queue: int = 32, timeout: float = 60.0, encoding: EncodingSettings = AT_ONCE
+) -> AsyncIterator[Host]:
     host = Host(
-        "letters", lambda *_: LoadedModel(model, "test"), max_queue=max_queue, queue_timeout=timeout, slots=None
+        "letters",
+        lambda *_: LoadedModel(model, "test"),
+        max_queue=max_queue,
+        queue_timeout=timeout,
+        slots=None,
+        encoding=encoding,
     )
     host.start()
     await host.ready()
@@ -147,7 +161,7 @@ async def test_what_waits_together_is_computed_together() -> None:
 async def test_a_large_request_keeps_a_small_one_waiting_for_one_pass_only() -> None:
     model = Letters(batch=16)
     async with serving(model) as host:
-        large = await host.submit(embeds(*["x" * 8] * 10))
+        large = await host.submit(embeds(*(f"{number}xxxxxxx" for number in range(10))))
         await asyncio.to_thread(model.passing.wait)
         small = await host.submit(embeds("small"))
         model.allow(2)
@@ -246,7 +260,7 @@ async def test_fewer_dimensions_are_brought_to_length_one() -> None:
 async def test_what_is_too_long_is_refused_by_its_index_or_cut_when_asked() -> None:
     long = "x" * 13
     async with serving(flowing()) as host:
-        with pytest.raises(InputTooLong, match="index 1 has 13 tokens and the model takes 12") as caught:
+        with pytest.raises(InputTooLong, match="index 1 of `input` has 13 tokens and the model takes 12") as caught:
             await host.submit(embeds("short", long))
         assert caught.value.field == "input[1]"
         made = await fold(await host.submit(embeds("short", long, truncate=True)))
@@ -291,3 +305,141 @@ async def test_a_chat_model_says_that_it_makes_no_embeddings() -> None:
     with pytest.raises(RequestError, match="generates text and cannot make embeddings.*/v1/chat/completions"):
         await host.submit(embeds("hello"))
     await host.stop()
+
+
+class Overlap(Reranker):
+    """Scores a document by how many letters it shares with the query."""
+
+    def __init__(self) -> None:
+        self._spec = replace(EchoModel(LoadOptions()).spec, slots=4, batch=16, context=12, cells=0)
+        self.passes: list[int] = []
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    @property
+    def vocabulary(self) -> int:
+        return 256
+
+    @property
+    def padded(self) -> bool:
+        return False
+
+    @property
+    def bounded(self) -> bool:
+        return False
+
+    def encode_pair(self, query: str, document: str, *, limit: int | None = None) -> TokenPair:
+        head = [*query.encode(), 0]
+        room = None if limit is None else max(0, limit - len(head))
+        return TokenPair([*head, *document.encode()[:room]], len(head))
+
+    def score(self, pairs: Sequence[TokenPair]) -> Sequence[float]:
+        self.passes.append(len(pairs))
+        return [float(len(set(pair.tokens[: pair.second - 1]) & set(pair.tokens[pair.second :]))) for pair in pairs]
+
+    def interrupt(self, on: bool) -> None:
+        """Its passes are over at once."""
+
+    def shutdown(self) -> None:
+        """It holds nothing."""
+
+
+def ranks(query: str, *documents: str, **fields: object) -> Reranking:
+    return Reranking("letters", query, documents, **fields)  # type: ignore[arg-type]
+
+
+async def test_documents_are_scored_in_their_order_with_the_tokens_of_all_pairs() -> None:
+    model = Overlap()
+    async with serving(model) as host:
+        stream = await host.submit(ranks("abc", "xyz", "abz", "cab"))
+        made = fold_ranking([event async for batch in stream for event in batch])
+        assert host.snapshot().kind is ModelKind.RERANKING
+    assert (made.scores, made.bounded, made.usage.prompt_tokens) == ((0.0, 2.0, 3.0), False, 21)
+    assert made.shares[0] == 0.5
+    assert sum(model.passes) == 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "words"),
+    [
+        (ranks("", "a"), "query", "query is empty"),
+        (ranks("a"), "documents", "nothing to rank"),
+        (ranks("a", "b", ""), "documents[1]", "index 1 is empty"),
+        (ranks("abcdefgh", "ok", "too long"), "documents[1]", "has 17 tokens with the query, and the model takes 12"),
+        (ranks("a", "b", "x" * 20, field="texts"), "texts[1]", "texts"),
+        (ranks("abcdefghijklm", "b", truncate=True), "query", "has 14 tokens and the model takes 12"),
+    ],
+)
+async def test_what_cannot_be_ranked_is_refused_by_field(request_: Reranking, field: str, words: str) -> None:
+    async with serving(Overlap()) as host:
+        with pytest.raises(RequestError, match=words) as caught:
+            await host.submit(request_)
+        assert caught.value.field == field
+        assert isinstance(caught.value, PairTooLong) == ("takes" in str(caught.value))
+
+
+async def test_pairs_that_come_to_too_many_tokens_in_all_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.serving.texts.MOST_PAIR_TOKENS", 10)
+    async with serving(Overlap()) as host:
+        with pytest.raises(RequestError, match="more than 10 tokens in all") as caught:
+            await host.submit(ranks("abc", "def", "ghi"))
+        assert caught.value.field == "documents"
+
+
+async def test_a_reranker_says_that_it_makes_no_embeddings() -> None:
+    async with serving(Overlap()) as host:
+        with pytest.raises(RequestError, match="ranks documents and cannot make embeddings.*/v1/rerank"):
+            await host.submit(embeds("hello"))
+    async with serving(flowing()) as host:
+        with pytest.raises(RequestError, match="makes embeddings and cannot rank documents.*/v1/embeddings"):
+            await host.submit(ranks("a", "b"))
+
+
+async def test_a_text_that_comes_again_is_not_computed_again_for_the_same_tenant() -> None:
+    model = flowing()
+    async with serving(model) as host:
+        first = await fold(await host.submit(embeds("ab", "cd", tenant="one")))
+        again = await fold(await host.submit(embeds("cd", "new", "ab", tenant="one")))
+        other = await fold(await host.submit(embeds("ab", tenant="two")))
+        plain = await fold(await host.submit(embeds("ab", tenant="one", cache=False)))
+        whole = await fold(await host.submit(embeds("ab", tenant="one")))
+    assert model.passes == [["ab", "cd"], ["new"], ["ab"], ["ab"]]
+    assert [made.usage.cached_tokens for made in (first, again, other, plain, whole)] == [0, 4, 0, 0, 2]
+    assert [made.usage.prompt_tokens for made in (first, again, other, plain, whole)] == [4, 7, 2, 2, 2]
+    assert lengths(again) == [2, 3, 2]
+    assert again.vectors[2] == first.vectors[0] == whole.vectors[0]
+
+
+async def test_a_vector_in_the_cache_is_shortened_for_each_request_anew() -> None:
+    async with serving(flowing()) as host:
+        await fold(await host.submit(embeds("abc", dimensions=1)))
+        made = await fold(await host.submit(embeds("abc")))
+    assert lengths(made) == [3]
+
+
+async def test_texts_that_are_alike_are_computed_once() -> None:
+    model = flowing()
+    async with serving(model) as host:
+        made = await fold(await host.submit(embeds("ab", "cd", "ab", "ab")))
+    assert model.passes == [["ab", "cd"]]
+    assert (lengths(made), made.usage.prompt_tokens) == ([2, 2, 2, 2], 8)
+
+
+async def test_those_that_were_served_together_are_waited_for_and_one_alone_is_not() -> None:
+    model = Letters(batch=64)
+    # A window so long that a test which had to wait for its end would fail by its time.
+    async with serving(model, encoding=EncodingSettings(window=60_000, cache_size=0)) as host:
+        alone = await host.submit(embeds("alone"))
+        await asyncio.to_thread(model.passing.wait)
+        both = [await host.submit(embeds(text)) for text in ("one", "two")]
+        model.open_gate()
+        for stream in (alone, *both):
+            await fold(stream)
+        assert model.passes == [["alone"], ["one", "two"]]
+        first = await host.submit(embeds("three"))
+        second = await host.submit(embeds("four"))
+        await fold(first)
+        await fold(second)
+        assert model.passes[2:] == [["three", "four"]]

@@ -1,0 +1,1 @@
+"""How well documents answer a query, in the shapes of Jina, Cohere, text-embeddings-inference and llama.cpp."""
