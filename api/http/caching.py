@@ -11,7 +11,7 @@ FRESH: Final = ("no-cache", "no-store")
 """Words of a Cache-Control (RFC 9111, section 5.2.1) by which a client does not."""
 
 
-def takes_cached(request: Request[object, object, State], told: bool | None) -> bool:
+def read_cache_wish(request: Request[object, object, State], told: bool | None) -> bool:
     """`told` is what the body says, which goes before the header."""
     if told is not None:
         return told

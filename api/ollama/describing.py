@@ -45,12 +45,14 @@ def write_count(parameters: int) -> str:
 
 
 def list_capabilities(kind: ModelKind, template: str | None) -> list[str]:
-    """By Ollama's words; a model that writes down speech has none of them."""
+    """By Ollama's words, of which there is none for ranking."""
     match kind:
         case ModelKind.CHAT:
             return ["completion", *_list_talents(template)]
         case ModelKind.EMBEDDING:
             return ["embedding"]
+        case ModelKind.RERANKING:
+            return []
         case ModelKind.TRANSCRIPTION:
             return ["audio"]
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http.answer import HttpAnswer
-from api.http.caching import takes_cached
+from api.http.caching import read_cache_wish
 from api.http.callers import find_caller
 from api.http.contract import ANSWERING, READING, declare_contract, reply_with
 from api.http.field_rules import Json, tell_ignored
@@ -104,7 +104,7 @@ def build_embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body:
         given = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         state = request.scope["state"]
         asked = translate_request(given.body, caller=find_caller(state), request_id=str(state["request_id"]))
-        asked = replace(asked, cache=takes_cached(request, given.body.cache_prompt))
+        asked = replace(asked, cache=read_cache_wish(request, given.body.cache_prompt))
         if not asked.model:
             asked = replace(asked, model=workbench.requests.choose_model(ModelKind.EMBEDDING, asked.caller))
         begin = partial(workbench.requests.submit, asked, called=partial(setitem, state, "request_id"))

@@ -16,7 +16,8 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from api.http.answer import HttpAnswer
-from api.http.caching import takes_cached
+from api.http.caching import read_cache_wish
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, JSON, READING, RouteReply, declare_contract, reply_with
 from api.http.errors import OPENAI_ERRORS, ErrorDialect
 from api.http.field_rules import tell_ignored
@@ -38,7 +39,7 @@ from api.reranking.wire import (
 from core.errors import RequestError
 from core.events import Event
 from core.names import clean_name
-from core.requests import Reranking
+from core.requests import Caller, Reranking
 from core.snapshots import ModelKind
 from core.tasks.rerank import RankedDocument, Ranking, fold_ranking, sort_scores
 from core.workbench import Workbench
@@ -62,10 +63,10 @@ def build_rerank_routes(workbench: Workbench, live: LiveStreams, *, max_body: in
     async def answer(request: Request[object, object, State], ways: RerankWays) -> ASGIApp:
         given = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body, state = given.body, request.scope["state"]
-        asked = translate_request(body, ways, tenant=str(state["tenant"]), request_id=str(state["request_id"]))
-        asked = replace(asked, cache=takes_cached(request, body.cache_prompt))
+        asked = translate_request(body, ways, caller=find_caller(state), request_id=str(state["request_id"]))
+        asked = replace(asked, cache=read_cache_wish(request, body.cache_prompt))
         if not asked.model:
-            asked = replace(asked, model=workbench.requests.choose_model(ModelKind.RERANKING))
+            asked = replace(asked, model=workbench.requests.choose_model(ModelKind.RERANKING, asked.caller))
         begin = partial(workbench.requests.submit, asked, called=partial(setitem, state, "request_id"))
         dialect = RerankDialect(body, asked, ways, lambda: str(state["request_id"]))
         return HttpAnswer(
@@ -110,7 +111,7 @@ def _declare(errors: ErrorDialect) -> dict[str, object]:
 
 
 def translate_request(
-    body: RerankRequest, ways: RerankWays = RerankWays(), *, tenant: str = "", request_id: str = ""
+    body: RerankRequest, ways: RerankWays = RerankWays(), *, caller: Caller = Caller(), request_id: str = ""
 ) -> Reranking:
     """The canonical request. Raises RequestError, which names the field.
 
@@ -132,7 +133,7 @@ def translate_request(
         documents=tuple(each if isinstance(each, str) else each.text for each in given),
         truncate=ways.truncate if told is None else told,
         field=field,
-        tenant=tenant,
+        caller=caller,
         request_id=request_id,
     )
 

@@ -14,7 +14,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from api.http.answer import HttpAnswer
-from api.http.caching import takes_cached
+from api.http.caching import read_cache_wish
+from api.http.callers import find_caller
 from api.http.contract import ANSWERING, JSON, READING, RouteReply, declare_contract
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
@@ -56,18 +57,19 @@ def build_embed_route(workbench: Workbench, live: LiveStreams, *, max_body: int)
     async def embed_texts(request: Request[object, object, State]) -> ASGIApp:
         given = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body, state = given.body, request.scope["state"]
+        caller = find_caller(state)
         texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
         if len(texts) > MOST_INPUTS:
             raise RequestError(f"The field `inputs` has {len(texts)} texts; at most {MOST_INPUTS} are taken.", "inputs")
         named = clean_name(body.model) if body.model else ""
         asked = Embedding(
-            model=named or workbench.requests.choose_model(ModelKind.EMBEDDING),
+            model=named or workbench.requests.choose_model(ModelKind.EMBEDDING, caller),
             inputs=tuple(map(RawText, texts)),
             dimensions=body.dimensions,
             truncate=bool(body.truncate),
             field="inputs",
-            cache=takes_cached(request, body.cache_prompt),
-            tenant=str(state["tenant"]),
+            cache=read_cache_wish(request, body.cache_prompt),
+            caller=caller,
             request_id=str(state["request_id"]),
         )
         return HttpAnswer(

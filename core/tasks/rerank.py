@@ -46,7 +46,7 @@ class Ranking(Struct, frozen=True):
     @property
     def shares(self) -> tuple[float, ...]:
         """The scores from 0 to 1."""
-        return self.scores if self.bounded else tuple(map(squash_logit, self.scores))
+        return self.scores if self.bounded else tuple(map(convert_logit, self.scores))
 
 
 class RankedDocument(Struct, frozen=True):
@@ -56,7 +56,7 @@ class RankedDocument(Struct, frozen=True):
     score: float
 
 
-def squash_logit(logit: float) -> float:
+def convert_logit(logit: float) -> float:
     """The logistic function."""
     return 0.5 * (1.0 + math.tanh(0.5 * logit))
 

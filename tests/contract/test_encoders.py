@@ -57,7 +57,7 @@ def load(subject: EncoderSubject, folder: Path) -> object:
     return subject.engine().load(Artifact("tiny", subject.format, path, 0), OPTIONS)
 
 
-@pytest.fixture(scope="module", params=EMBEDDERS.values(), ids=EMBEDDERS.keys())
+@pytest.fixture(scope="module", params=[*EMBEDDERS.values()], ids=[*EMBEDDERS])
 def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedder]:
     model = load(request.param, tmp_path_factory.mktemp("bert"))
     assert isinstance(model, Embedder)
@@ -65,7 +65,7 @@ def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     model.shutdown()
 
 
-@pytest.fixture(scope="module", params=RERANKERS.values(), ids=RERANKERS.keys())
+@pytest.fixture(scope="module", params=[*RERANKERS.values()], ids=[*RERANKERS])
 def reranker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reranker]:
     model = load(request.param, tmp_path_factory.mktemp("bert"))
     assert isinstance(model, Reranker)

@@ -16,8 +16,8 @@ from core.engines.onnx.sentence import (
     ROUNDING_DISTANCE,
     ChosenOutput,
     SentenceGraph,
+    fill_texts,
     find_padding,
-    pad_texts,
 )
 from core.errors import EngineFailed, LoadFailed
 
@@ -63,7 +63,7 @@ class OnnxReranker:
         """Nothing is held beyond the graph, which goes with this object."""
 
     def _pass(self, pairs: Sequence[TokenPair]) -> Floats:
-        ids, mask = pad_texts([pair.tokens for pair in pairs], self._padding)
+        ids, mask = fill_texts([pair.tokens for pair in pairs], self._padding)
         types = np.zeros_like(ids)
         for row, pair in enumerate(pairs):
             types[row, pair.second : len(pair)] = 1
@@ -94,7 +94,7 @@ def find_score(name: str, session: onnxruntime.InferenceSession) -> ChosenOutput
     raise LoadFailed(name, f"The graph of {name} gives {said[:200]}, and no logits; export it as text-classification.")
 
 
-def gives_shares(name: str, session: onnxruntime.InferenceSession) -> bool:
+def is_bounded(name: str, session: onnxruntime.InferenceSession) -> bool:
     """Whether the scores are from 0 to 1."""
     return find_score(name, session).name in SHARES
 

@@ -135,7 +135,7 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
 
 def _reranker(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> Reranker:
     from core.engines.hf_tokenizer import JsonTokenizer
-    from core.engines.onnx.cross_encoder import OnnxReranker, count_labels, find_score, gives_shares
+    from core.engines.onnx.cross_encoder import OnnxReranker, count_labels, find_score, is_bounded
     from core.engines.onnx.folder import ModelFolder
     from core.engines.onnx.pooling import Recipe
     from core.engines.onnx.sentence import SentenceGraph, find_token_limits
@@ -155,7 +155,7 @@ def _reranker(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
     _go_on(artifact, progress, 0.9)
     spec = _describe_encoder(folder, variant, others, graph, options, find_token_limits(folder, Recipe()))
     try:
-        model = OnnxReranker(graph, tokenizer, spec, bounded=gives_shares(artifact.name, session))
+        model = OnnxReranker(graph, tokenizer, spec, bounded=is_bounded(artifact.name, session))
     except EngineFailed as error:
         raise LoadFailed(artifact.name, f"{artifact.name} loads but does not run: {error}") from error
     if not model.batched:

@@ -121,7 +121,7 @@ class OnnxEmbedder:
         """Nothing is held beyond the graph, which goes with this object."""
 
     def _vectors(self, inputs: Sequence[Sequence[int]]) -> Floats:
-        ids, mask = pad_texts(inputs, self._padding)
+        ids, mask = fill_texts(inputs, self._padding)
         made = self._graph.run(ids, mask)
         if not self._graph.pooled:
             made = pool_vectors(made, mask, self._recipe.modes)
@@ -146,7 +146,7 @@ class OnnxEmbedder:
         return int(alone.shape[1])
 
 
-def pad_texts(texts: Sequence[Sequence[int]], padding: int) -> tuple[Ids, Ids]:
+def fill_texts(texts: Sequence[Sequence[int]], padding: int) -> tuple[Ids, Ids]:
     """Tokens and mask (texts, length), padded behind."""
     shape = (len(texts), max(map(len, texts)))
     ids, mask = np.full(shape, padding, np.int64), np.zeros(shape, np.int64)

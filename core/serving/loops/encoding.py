@@ -69,7 +69,7 @@ class EncodingJob(LoopJob, Generic[Text, Result]):
     def begin(self, cache: ResultCache[Result]) -> None:
         """Take what is in the cache, and the rest to be computed; what is alike only once."""
         request, first = self.request, dict[bytes, int]()
-        keys = [name_text(request.tenant, text) for text in self.texts]
+        keys = [name_text(request.caller.tenant, text) for text in self.texts]
         alike: dict[int, list[int]] = defaultdict(list)
         missing: list[int] = []
         for index, key in enumerate(keys):

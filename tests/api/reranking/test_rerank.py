@@ -44,7 +44,7 @@ async def bert(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served
         yield served
 
 
-async def posted(served: Served, path: str = "/v1/rerank", **fields: object) -> httpx.Response:
+async def posted(served: Served, path: str = "/v1/rerank", /, **fields: object) -> httpx.Response:
     return await served.http.post(path, json={"model": "judge", "query": QUERY, "documents": DOCUMENTS} | fields)
 
 
@@ -131,13 +131,14 @@ async def test_a_document_too_long_is_refused_unless_it_may_be_cut(bert: Served)
     assert response.json()["error"]["param"] == "documents[1]"
     assert response.json()["error"]["code"] == "context_length_exceeded"
     assert "45 tokens with the query, and the model takes 32" in response.json()["message"]
-    for path, fields in (("/v1/rerank", {"truncate": True}), ("/v2/rerank", {}), ("/v1/rerank", CUT)):
+    ways: list[tuple[str, dict[str, object]]] = [("/v1/rerank", {"truncate": True}), ("/v2/rerank", {})]
+    ways.append(("/v1/rerank", {"truncate_prompt_tokens": -1}))
+    for path, fields in ways:
         cut = (await posted(bert, path, documents=["hello", LONG], **fields)).json()
         assert cut["usage"]["prompt_tokens"] == 6 + 32, path
     assert (await posted(bert, "/v2/rerank", documents=[LONG], truncate=False)).status_code == 400
 
 
-CUT: dict[str, object] = {"truncate_prompt_tokens": -1}
 WRONG: list[tuple[dict[str, object], str]] = [
     ({"query": ""}, "query"),
     ({"query": None}, "query"),
@@ -185,7 +186,8 @@ async def test_replies_are_as_documented(bert: Served, path: str) -> None:
     document = (await bert.http.get("/schema/openapi.json")).json()
     if path in document["paths"]:
         told = document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
-        for fields in ({}, {"documents": None, "texts": DOCUMENTS}):
+        ways: list[dict[str, object]] = [{}, {"documents": None, "texts": DOCUMENTS}]
+        for fields in ways:
             response = await posted(bert, path, **fields)
             jsonschema.validate(response.json(), {**told, "components": document["components"]})
 

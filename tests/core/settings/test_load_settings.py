@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -41,7 +42,7 @@ def value_for(field: Declared) -> tuple[object, str, list[str]]:
 def taken(settings: Struct, field: Declared) -> object:
     value = getattr(settings, field.name)
     value = list(value) if isinstance(value, tuple) else value
-    return value.value if isinstance(value, KvType) else value
+    return value.value if isinstance(value, Enum) else value
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=IDS)

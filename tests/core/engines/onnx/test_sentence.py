@@ -269,7 +269,7 @@ def test_embedders_are_told_from_decoders_and_classifiers(folder: Path) -> None:
     (folder / "modules.json").unlink()
     shutil.rmtree(folder / "1_Pooling")
     assert detect_folder(folder) == "onnx-embedder"
-    edit(folder / "config.json", architectures=["BertForSequenceClassification"])
+    edit(folder / "config.json", architectures=["BertForTokenClassification"])
     assert detect_folder(folder) == "onnx"
     edit(folder / "config.json", architectures=["LlamaForCausalLM"], model_type="llama")
     assert detect_folder(folder) == "onnx"

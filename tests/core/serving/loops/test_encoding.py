@@ -13,7 +13,7 @@ from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.errors import Cancelled, EngineFailed, Interrupted, ModelNotReady, QueueFull, QueueTimeout, RequestError
 from core.events import Event
-from core.requests import Embedding, RawText, RawTokens, Reranking, Transcription
+from core.requests import Caller, Embedding, RawText, RawTokens, Reranking, Transcription
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
@@ -24,6 +24,7 @@ from core.tasks.rerank import PairTooLong, fold_ranking
 from tests.fakes.support import asks
 
 BAD = "!"
+ONE = Caller(tenant="one")
 AT_ONCE = EncodingSettings(window=0, cache_size=1)
 
 
@@ -400,11 +401,11 @@ async def test_a_reranker_says_that_it_makes_no_embeddings() -> None:
 async def test_a_text_that_comes_again_is_not_computed_again_for_the_same_tenant() -> None:
     model = flowing()
     async with serving(model) as host:
-        first = await fold(await host.submit(embeds("ab", "cd", tenant="one")))
-        again = await fold(await host.submit(embeds("cd", "new", "ab", tenant="one")))
-        other = await fold(await host.submit(embeds("ab", tenant="two")))
-        plain = await fold(await host.submit(embeds("ab", tenant="one", cache=False)))
-        whole = await fold(await host.submit(embeds("ab", tenant="one")))
+        first = await fold(await host.submit(embeds("ab", "cd", caller=ONE)))
+        again = await fold(await host.submit(embeds("cd", "new", "ab", caller=ONE)))
+        other = await fold(await host.submit(embeds("ab", caller=Caller(tenant="two"))))
+        plain = await fold(await host.submit(embeds("ab", caller=ONE, cache=False)))
+        whole = await fold(await host.submit(embeds("ab", caller=ONE)))
     assert model.passes == [["ab", "cd"], ["new"], ["ab"], ["ab"]]
     assert [made.usage.cached_tokens for made in (first, again, other, plain, whole)] == [0, 4, 0, 0, 2]
     assert [made.usage.prompt_tokens for made in (first, again, other, plain, whole)] == [4, 7, 2, 2, 2]
