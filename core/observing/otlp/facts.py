@@ -10,7 +10,7 @@ from core.events import FinishReason, Usage
 from core.observing.labels import fit_label
 from core.observing.meter import find_token_seconds
 from core.observing.outcomes import RequestOutcome, judge_outcome
-from core.requests import Conversation, Embedding, Generation, SamplingWish, Transcription
+from core.requests import Conversation, Embedding, Generation, Reranking, SamplingWish, Transcription
 from core.serving.ability import Request
 from core.serving.report import RequestReport
 from core.telemetry.origin import TraceParent
@@ -77,6 +77,8 @@ def name_operation(request: Request) -> str:
             return "text_completion"
         case Embedding():
             return "embeddings"
+        case Reranking():
+            return "rerank"
         case Transcription():
             return "transcription"
         case _:
