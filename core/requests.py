@@ -49,6 +49,13 @@ class Tool(Struct, frozen=True):
     """The JSON Schema of its arguments."""
     strict: bool = False
     """Whether calls of it must keep to `parameters`, whatever the model makes of them otherwise."""
+    enforced: str = ""
+    """The schema that masks hold its calls to, where that says more than the model is told in `parameters`."""
+
+    @property
+    def held_to(self) -> str:
+        """The JSON Schema that masks hold its calls to."""
+        return self.enforced or self.parameters
 
 
 class Calling(Enum):
@@ -270,8 +277,9 @@ class CallForm(Struct, frozen=True, tag="calls"):
     marks: tuple[str, ...] = ()
     """Texts in which there may be control tokens of the model."""
     schemas: tuple[CallSchema, ...] = ()
-    ends: tuple[str, ...] = ()
-    """Texts before which anything may stand: `@end0` is all up to the first such text, and the text."""
+    ends: tuple[tuple[str, str], ...] = ()
+    """Texts before which anything may stand, each with a regular expression of what may, if that is not anything:
+    `@end0` is all up to the first such text, and the text."""
     otherwise: AnswerForm | None = None
     """What the answer may be in place of calls."""
 

@@ -15,6 +15,7 @@ from msgspec import Raw, Struct, UnsetType
 from api.http.settle import JsonBody, Wire
 from api.openai.responses.kinds import KIND
 from api.openai.responses.wire import AllowedTools, CustomFormat, CustomTool, FunctionTool, NamedTool, ToolNamespace
+from core.decoding.masks.lark_pattern import LarkUnfit, convert_lark
 from core.errors import RequestError
 from core.requests import Calling, CallOf, Tool, ToolChoice
 
@@ -28,6 +29,7 @@ ALLOWED: Final = JsonBody(AllowedTools)
 CUSTOM_PARAMETERS: Final = (
     '{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
 )
+_CUSTOM_SCHEMA: Final = CUSTOM_PARAMETERS.encode()
 MOST_TOOLS: Final = 10_000
 MODES: Final[Mapping[str, Calling]] = {"": Calling.AUTO, **{each.value: each for each in Calling}}
 
@@ -89,10 +91,11 @@ class _Reading:
                     _translate_function(tool, namespace), KnownTool(ToolKind.FUNCTION, tool.name, namespace), path
                 )
             case CustomTool() as tool:
-                if tool.format is not None and tool.format.definition:
+                made = _translate_custom(tool, namespace)
+                if tool.format is not None and tool.format.definition and not made.enforced:
                     # The model is told of the grammar, but not held to it.
                     self.ignored.append("tools.format")
-                self._add(_translate_custom(tool, namespace), KnownTool(ToolKind.CUSTOM, tool.name, namespace), path)
+                self._add(made, KnownTool(ToolKind.CUSTOM, tool.name, namespace), path)
             case ToolNamespace(name=name, tools=tools):
                 for at, each in enumerate(tools):
                     self.take(each, f"{path}.tools[{at}]", name)
@@ -121,11 +124,27 @@ def _translate_function(tool: FunctionTool, namespace: str | None) -> Tool:
 
 def _translate_custom(tool: CustomTool, namespace: str | None) -> Tool:
     words = [tool.description or "", _describe_format(tool.format)]
+    pattern = _find_pattern(tool.format)
+    enforced = _CUSTOM_SCHEMA.replace(b'"string"', b'"string","pattern":' + msgspec.json.encode(f"^(?:{pattern})$"))
     return Tool(
         name=name_model_tool(tool.name, namespace),
         description="\n\n".join(word for word in words if word),
         parameters=CUSTOM_PARAMETERS,
+        strict=bool(pattern),
+        enforced=enforced.decode() if pattern else "",
     )
+
+
+def _find_pattern(wanted: CustomFormat | None) -> str:
+    """A regular expression that the input must match; empty where it may be anything, or none can hold it."""
+    if wanted is None or not wanted.definition:
+        return ""
+    if wanted.syntax == "regex":
+        return wanted.definition
+    try:
+        return convert_lark(wanted.definition)
+    except LarkUnfit:
+        return ""
 
 
 def _describe_format(wanted: CustomFormat | None) -> str:

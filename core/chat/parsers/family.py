@@ -43,8 +43,8 @@ class GrammarTerms(Protocol):
         """A term for a text, its control tokens by number."""
         ...
 
-    def until(self, text: str) -> str:
-        """A rule for anything up to the first such text, and the text."""
+    def until(self, text: str, pattern: str = "") -> str:
+        """A rule for anything up to the first such text, or for what a regular expression matches, and the text."""
         ...
 
     def arguments(self, tool: Tool) -> str:

@@ -55,7 +55,9 @@ class GlmCalls(CallSyntax):
                 end = f"</arg_value>{self._gap}"
                 choices = join_choices(map(write_text, each.choices))
                 value = f"({choices})" if choices else terms.value(tool, each.schema) if not each.is_text else ""
-                rules.append(f"{rule}: {begin} {f'{value} {terms.mark(end)}' if value else terms.until(end)}")
+                rules.append(
+                    f"{rule}: {begin} {f'{value} {terms.mark(end)}' if value else terms.until(end, each.pattern)}"
+                )
                 parts.append(rule if each.required else f"{rule}?")
             rules.append(f"call_{number}: {' '.join(parts)} {terms.mark('</tool_call>')}")
         more = repeat_rule("call", self._gap, terms, several=several)

@@ -84,6 +84,13 @@ class ToolArgument:
         return may_be_text(self.schema) and not self.choices
 
     @property
+    def pattern(self) -> str:
+        """What the whole text must match; empty where nothing says that."""
+        pattern = self.schema.get("pattern") if isinstance(self.schema, Mapping) else None
+        whole = isinstance(pattern, str) and pattern.startswith("^(?:") and pattern.endswith(")$")
+        return str(pattern)[1:-1] if whole else ""
+
+    @property
     def choices(self) -> list[str]:
         """The texts it is one of; none where it is no choice among texts."""
         allowed = self.schema.get("enum") if isinstance(self.schema, Mapping) else None
@@ -109,7 +116,7 @@ def may_be_text(schema: object) -> bool:
 
 def list_arguments(tool: Tool) -> list[ToolArgument]:
     """In the order in which the tool's schema names them."""
-    return list_members(msgspec.json.decode(tool.parameters))
+    return list_members(msgspec.json.decode(tool.held_to))
 
 
 def list_members(schema: object) -> list[ToolArgument]:
@@ -177,7 +184,7 @@ def _write_argument(tool: Tool, argument: ToolArgument, tags: CallTags, terms: G
     begin = terms.mark(f"{tags.argument}{argument.name}{kind}{line}")
     end = f"{line}{tags.argument_end}{tags.gap}"
     if argument.is_text:
-        return f"{begin} {terms.until(end)}"
+        return f"{begin} {terms.until(end, argument.pattern)}"
     choices = join_choices(map(write_text, argument.choices))
     return f"{begin} {f'({choices})' if choices else terms.value(tool, argument.schema)} {terms.mark(end)}"
 

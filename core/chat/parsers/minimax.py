@@ -182,7 +182,7 @@ def _write_value(tool: Tool, member: ToolArgument, terms: GrammarTerms, name: st
         told = _write_value(tool, item, terms, f"{name}_item", rules, level + 1)
         rules.append(f"{name}_item: {terms.mark(f'{TREE_MARK}<{_ITEM}>')} {told}")
         return f"{name}_item* {terms.mark(end)}"
-    return terms.until(end)
+    return terms.until(end, member.pattern if kind == "string" else "")
 
 
 MINIMAX_TREES: Final = TreeCalls()

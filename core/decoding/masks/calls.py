@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from core.decoding.masks.schema import SchemaRefused, prepare_schema
 from core.requests import AnswerForm, CallForm, CallSchema, Tool
 
 Schema = dict[str, Any]
+_SLASHES = re.compile(r"(?<!\\)/")
 ANYTHING = "ANY: /(?s:.*)/\n"
 WriteMark = Callable[[str], str]
 """From the text of a mark to what a Lark grammar calls it."""
@@ -32,20 +34,20 @@ class CallTerms:
         """`firm`: the names of the tools whose schemas must be enforced."""
         self._firm = firm
         self._marks: dict[str, int] = {}
-        self._ends: dict[str, int] = {}
+        self._ends: dict[tuple[str, str], int] = {}
         self._schemas: dict[CallSchema, int] = {}
 
     def mark(self, text: str) -> str:
         """A term for a text, its control tokens by number."""
         return f"@mark{self._marks.setdefault(text, len(self._marks))}"
 
-    def until(self, text: str) -> str:
-        """A rule for anything up to the first such text, and the text."""
-        return f"@end{self._ends.setdefault(text, len(self._ends))}"
+    def until(self, text: str, pattern: str = "") -> str:
+        """A rule for anything up to the first such text, or for what a regular expression matches, and the text."""
+        return f"@end{self._ends.setdefault((text, pattern), len(self._ends))}"
 
     def arguments(self, tool: Tool) -> str:
         """A rule for the JSON object of a tool's arguments."""
-        return self._schema(CallSchema(tool.name, tool.parameters, firm=tool.name in self._firm))
+        return self._schema(CallSchema(tool.name, tool.held_to, firm=tool.name in self._firm))
 
     def value(self, tool: Tool, schema: object) -> str:
         """A rule for the JSON of a value under a schema, which is a decoded part of the tool's parameters."""
@@ -107,14 +109,16 @@ def write_call_marks(form: CallForm, write_mark: WriteMark) -> list[str]:
         for number, mark in enumerate(form.marks)
     ]
     ends = [
-        json.dumps({"name": f"end{number}", "lark_grammar": _write_end(write_mark(end))})
-        for number, end in enumerate(form.ends)
+        json.dumps({"name": f"end{number}", "lark_grammar": _write_end(write_mark(end), pattern)})
+        for number, (end, pattern) in enumerate(form.ends)
     ]
     return [*marks, *ends]
 
 
-def _write_end(end: str) -> str:
-    """Anything before an end; where that has a control token, nothing else can be taken for it."""
+def _write_end(end: str, pattern: str) -> str:
+    """Anything before an end, or what a pattern matches; where that has a control token, nothing else can be taken for
+    it."""
+    before = f"ANY: /{re.sub(_SLASHES, chr(92) * 2 + '/', pattern)}/\n" if pattern else ANYTHING
     if "<[" in end:
-        return f"start: ANY {end}\n{ANYTHING}"
-    return f"start: lazy\nlazy[lazy]: ANY {end}\n{ANYTHING}"
+        return f"start: ANY {end}\n{before}"
+    return f"start: lazy\nlazy[lazy]: ANY {end}\n{before}"

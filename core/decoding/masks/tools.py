@@ -72,9 +72,7 @@ def _plan_free(family: ChatFamily | None, request: Generation, tools: Sequence[T
         # Nothing tells calls from words before they are whole.
         return None
     firm = bool(strict) or request.allowed_tools is not None
-    if not firm and (
-        len(tools) > MOST_FREE_TOOLS or sum(len(tool.parameters) for tool in tools) > MOST_FREE_CHARACTERS
-    ):
+    if not firm and (len(tools) > MOST_FREE_TOOLS or sum(len(tool.held_to) for tool in tools) > MOST_FREE_CHARACTERS):
         return None
     form = _write(family, tools, strict, request.parallel_calls)
     return MaskPlan(Constraint(form, "tools"), awaits=True, firm=firm)

@@ -103,6 +103,13 @@ async def test_a_call_without_its_mark_keeps_to_the_schema_and_json_that_is_an_a
         assert (reply.text, reply.tool_calls) == (answer, ())
 
 
+async def test_a_call_is_held_to_what_the_model_is_not_told() -> None:
+    held = WHEN.parameters.replace('"noon"', '"dawn"')
+    async with serving(lambda _: WRONG) as host:
+        (reply,) = (await reply_of(host, asks_tools("x", replace(STRICT, enforced=held)))).choices
+        assert json.loads(reply.tool_calls[0].arguments) == {"at": "dawn"}
+
+
 async def test_beside_a_form_for_the_answer_a_model_may_call_or_answer_in_it() -> None:
     form = Constraint(JsonObject(), "response_format")
     for said, calls in ((CALL, 1), ('{"a": 1} and more', 0)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -177,6 +178,19 @@ def test_tools_that_clients_run_are_offered_and_hosted_ones_are_told() -> None:
     assert names == ["look", "patch", "files__look"]
     assert "start: X" in asked.prompt.tools[1].description  # type: ignore[union-attr]
     assert ignored(tools=tools) == ("tools.format", "tools.web_search")
+
+
+@pytest.mark.parametrize(("syntax", "definition"), [("lark", 'start: "a" WORD\nWORD: /[a-z]+/'), ("regex", "a[a-z]+")])
+def test_the_input_of_a_custom_tool_is_held_to_its_grammar_and_the_prompt_tells_of_it_in_words_alone(
+    syntax: str, definition: str
+) -> None:
+    wanted = {"type": "grammar", "syntax": syntax, "definition": definition}
+    tools = [{"type": "custom", "name": "patch", "format": wanted}]
+    (tool,) = translated(tools=tools).callable_tools
+    pattern = json.loads(tool.enforced)["properties"]["input"]["pattern"]
+    assert (bool(re.search(pattern, "abc")), bool(re.search(pattern, "bc"))) == (True, False)
+    assert (tool.strict, "pattern" in tool.parameters, definition in tool.description) == (True, False, True)
+    assert ignored(tools=tools) == ()
 
 
 @pytest.mark.parametrize(
