@@ -61,9 +61,6 @@ from core.requests import (
 )
 from core.serving.ready import Traits
 
-BILLING: Final = "x-anthropic-billing-header:"
-"""How a block of `system` begins that Claude Code addresses to the service. It differs with each request, so that no
-prompt would begin as the one before."""
 WISHES: Final = {"effort": "output_config.effort", "think": "thinking", "budget": "thinking.budget_tokens"}
 """The fields from which wishes about thinking come."""
 ROLES: Final = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
@@ -177,7 +174,7 @@ def _tell_apart(message: Message) -> object:
 
 def _read_system(system: str | Sequence[TextBlock] | None) -> Iterator[TextPart]:
     texts = (system,) if isinstance(system, str) else (block.text for block in system or ())
-    return (TextPart(text) for text in texts if text and not text.startswith(BILLING))
+    return (TextPart(text) for text in texts if text)
 
 
 def _read_turns(message: MessageParam, path: str) -> Iterator[Message]:

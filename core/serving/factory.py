@@ -65,6 +65,7 @@ class ModelFactory:
             slots=member.profile.slots or self._settings.model.slots,
             sampling=member.profile.sampling,
             answers=self._settings.answers,
+            prompts=self._settings.prompts,
             reasoning=self._wish_reasoning(member.profile),
             lanes=self._lanes,
             store=self._prefixes,

@@ -33,6 +33,7 @@ from core.serving.sequence import RequestJob
 from core.serving.stream import Stream, post_call
 from core.settings.encoding import EncodingSettings
 from core.settings.profile import SamplingDefaults
+from core.settings.prompts import PromptSettings
 from core.settings.schema import AnswerSettings
 from core.snapshots import ModelSnapshot, ModelState, RequestRow
 from core.telemetry.log import get_logger
@@ -55,6 +56,7 @@ class Host:
         slots: int | None,
         sampling: SamplingDefaults = SamplingDefaults(),
         answers: AnswerSettings = AnswerSettings(),
+        prompts: PromptSettings = PromptSettings(),
         reasoning: ReasoningWish = ReasoningWish(),
         lanes: WorkLanes | None = None,
         trials: FormTrials | None = None,
@@ -64,13 +66,14 @@ class Host:
         encoding: EncodingSettings = EncodingSettings(),
     ) -> None:
         """`sampling` and `answers`: how requests are sampled that do not say it, before what the model's makers
-        recommend, and what their answers are; `reasoning`: how models think for requests that do not say it; `lanes`:
-        where prompts are read, `trials`: where constraints are tried, its own where it is given none; `store`: where
-        prefixes are kept that the model's KV cache does not hold; `reuse`: whether any are reused; `prefill_share`: as
-        `PrefillPace` has it; `encoding`: how passes over texts are put together."""
+        recommend, and what their answers are; `prompts`: what is done to their prompts; `reasoning`: how models think
+        for requests that do not say it; `lanes`: where prompts are read, `trials`: where constraints are tried, its own
+        where it is given none; `store`: where prefixes are kept that the model's KV cache does not hold; `reuse`:
+        whether any are reused; `prefill_share`: as `PrefillPace` has it; `encoding`: how passes over texts are put
+        together."""
         self._prefill_share = prefill_share
         self._encoding = encoding
-        self._defaults = RequestDefaults(sampling, answers, reasoning, reuse)
+        self._defaults = RequestDefaults(sampling, answers, reasoning, reuse, prompts)
         self._store = store
         self.name = name
         self._lanes = lanes or WorkLanes()

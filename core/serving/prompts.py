@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.chat.answer import AnswerPlan, plan_answer
+from core.chat.counters import drop_counters
 from core.chat.infill import encode_gap
 from core.chat.parsers.family import ChatFamily, ThinkingPhase
 from core.chat.parsers.response_schema import ResponseSchema
@@ -42,6 +43,7 @@ from core.requests import (
     name_prompt_field,
 )
 from core.serving.thoughts import ThoughtEnding, choose_thought_budget
+from core.settings.prompts import PromptSettings
 from core.settings.schema import AnswerSettings
 from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
 from core.telemetry.log import get_logger
@@ -84,11 +86,13 @@ class PromptReader:
         reasoning: ReasoningWish = ReasoningWish(),
         schema: ResponseSchema | None = None,
         answers: AnswerSettings = AnswerSettings(),
+        prompts: PromptSettings = PromptSettings(),
     ) -> None:
         """Tries the model's chat template out; what it cannot do is in `notes`. `reasoning`: how the model thinks for
         requests that do not say it; `schema`: what its answers are read by in place of its family's way."""
         self._reasoning = reasoning
         self._answers = answers
+        self._prompts = prompts
         self._schema = schema
         self._name = name
         self._spec = spec
@@ -308,6 +312,8 @@ class PromptReader:
             self._tool_voice = self._make_voice(self._spec.tool_template)
             if self._closed:
                 self._tool_voice.close()
+        if self._prompts.drop_counters:
+            conversation, _ = drop_counters(conversation)
         return self._choose_voice(request).write(conversation, request.reasoning)
 
     def _tokenise(self, request: Generation, text: str) -> list[int]:

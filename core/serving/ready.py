@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.chat.answer import AnswerPlan, plan_answer
+from core.chat.counters import drop_counters
 from core.chat.parsers.registry import choose_family
 from core.chat.parsers.response_schema import apply_schema
 from core.chat.voice import ChatVoice
@@ -18,6 +19,7 @@ from core.errors import RequestError
 from core.lanes import WorkLanes
 from core.requests import (
     Constraint,
+    Conversation,
     Embedding,
     Generation,
     JsonObject,
@@ -36,6 +38,7 @@ from core.serving.prompts import PromptReader
 from core.serving.sequence import RequestJob
 from core.serving.texts import read_inputs, read_pairs
 from core.settings.profile import SamplingDefaults
+from core.settings.prompts import PromptSettings
 from core.settings.schema import AnswerSettings
 from core.snapshots import ModelKind
 
@@ -64,6 +67,7 @@ class RequestDefaults(Struct, frozen=True):
     reasoning: ReasoningWish = ReasoningWish()
     reuse: bool = True
     """Whether they may begin with prefixes that were computed before; where not, none does."""
+    prompts: PromptSettings = PromptSettings()
 
 
 class ReadyJob(Struct, frozen=True):
@@ -93,7 +97,15 @@ class ReadyModel:
         model = loaded.model
         if isinstance(model, TokenModel):
             self.reader = PromptReader(
-                name, model.spec, model.tokenizer, lanes, trials, defaults.reasoning, loaded.schema, defaults.answers
+                name,
+                model.spec,
+                model.tokenizer,
+                lanes,
+                trials,
+                defaults.reasoning,
+                loaded.schema,
+                defaults.answers,
+                defaults.prompts,
             )
 
     @property
@@ -174,18 +186,24 @@ class ReadyModel:
 
     async def _make_generation(self, resolved: ResolvedGeneration) -> ReadyJob:
         self._refuse_irreproducible(resolved)
+        left_out: tuple[str, ...] = ()
+        if self._defaults.prompts.drop_counters and isinstance(resolved.prompt, Conversation):
+            conversation, left_out = drop_counters(resolved.prompt)
+            resolved = replace(resolved, prompt=conversation) if left_out else resolved
         if self.reader is None:
             self._refuse_constraint(resolved)
             self._refuse_unspoken(resolved)
             # What it makes of the prompt is not known here; a server elsewhere tells no template either.
             family = apply_schema(choose_family(self.spec.template), self.loaded.schema)
-            return ReadyJob(Relayed(resolved), plan=plan_answer(family, resolved, ""))
+            relayed = Relayed(resolved)
+            relayed.remarks += left_out
+            return ReadyJob(relayed, plan=plan_answer(family, resolved, ""))
         prompt = await self.reader.read(resolved)
         job = RequestJob(
             _with_biases(resolved, prompt.biases),
             prompt.tokens,
             self.spec.context,
-            prompt.notes,
+            (*left_out, *prompt.notes),
             prompt.mask,
             shown=prompt.shown,
             ending=prompt.ending,

@@ -23,6 +23,7 @@ from core.settings.guards import LimitSettings
 from core.settings.model import ModelSettings
 from core.settings.ollama import OllamaSettings
 from core.settings.profile import Profile
+from core.settings.prompts import PromptSettings
 from core.settings.telemetry import TelemetrySettings
 from core.telemetry.log import LogLevel
 
@@ -288,6 +289,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Models by the names they are served under, with what is wanted of each."""
     cache: CacheSettings = CacheSettings()
     capture: CaptureSettings = CaptureSettings()
+    prompts: PromptSettings = PromptSettings()
     answers: AnswerSettings = AnswerSettings()
     encoding: EncodingSettings = EncodingSettings()
     pool: PoolSettings = PoolSettings()

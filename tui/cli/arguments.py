@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from core.contract.declared import Declared
 
 SECTIONS: Final = (
-    *("server", "ollama", "limits", "queue", "model", "pool", "route", "answers", "cache", "capture", "bench", "log"),
-    "telemetry",
+    *("server", "ollama", "limits", "queue", "model", "pool", "route", "prompts", "answers", "cache"),
+    *("capture", "bench", "log", "telemetry"),
 )
 """Those whose settings are options of the workbench, in the order of its help."""
 

@@ -54,11 +54,6 @@ def test_system_text_and_blocks_come_first() -> None:
     assert conversation(system=blocks).messages[0] == Message(Role.SYSTEM, text("Be brief.", "Be kind."))
 
 
-def test_the_block_that_speaks_to_the_service_of_its_bill_is_no_part_of_the_prompt() -> None:
-    blocks = [{"type": "text", "text": "x-anthropic-billing-header: cch=1a2b;"}, {"type": "text", "text": "Be kind."}]
-    assert conversation(system=blocks).messages[0].parts == text("Be kind.")
-
-
 def test_thoughts_text_and_calls_of_the_assistant_are_one_turn() -> None:
     thinking = {"type": "thinking", "thinking": "Where?", "signature": "s"}
     sealed = {"type": "redacted_thinking", "data": "xyz"}
