@@ -31,6 +31,7 @@ from api.native.models import pool_routes
 from api.native.queue import build_queue_route
 from api.native.requests import build_request_routes
 from api.native.search import build_search_routes
+from api.native.usage import build_usage_route
 from api.ollama.answering import build_answer_routes
 from api.ollama.embedding import build_vector_routes
 from api.ollama.fixed import build_fixed_routes
@@ -88,6 +89,7 @@ def create_app(
         build_engines_route(workbench),
         build_queue_route(workbench),
         build_cache_route(workbench),
+        build_usage_route(workbench),
         *build_request_routes(workbench),
         build_logs_route(workbench, live, ping=ping),
         *build_search_routes(workbench),

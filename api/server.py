@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -16,6 +19,7 @@ from core.errors import ServerError
 from core.hosts import find_reachable, is_loopback, quote_host
 from core.settings.keys import has_keys, list_keys
 from core.snapshots import ModelKind
+from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from api.http.rates import Allowances
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from core.supervision import Handover
     from core.workbench import Workbench
 
+log = get_logger(__name__)
 DRAIN_SECONDS = 30.0
 """How long running streams may go on after `stop`."""
 GRACE_SECONDS = 2.0
@@ -168,12 +173,22 @@ class HttpServer:
             self._workbench.requests.leave_unobserved(self._allowances)
             self._allowances = None
 
+    def _read_spent(self) -> Mapping[str, int]:
+        """Tokens of this day, by key, of before the start. Waits for the disk."""
+        if self._workbench.usage is None:
+            return {}
+        try:
+            return self._workbench.usage.account.read_tokens(datetime.now().astimezone().date())
+        except (sqlite3.Error, OSError) as error:
+            log.warning("the limits of this day begin anew", why=str(error))
+            return {}
+
     def _build(self) -> EmbeddedUvicorn:
         from api.app import create_app
         from api.http.gatekeeper import Gatekeeper
         from api.transport.uvicorn_guest import EmbeddedUvicorn
 
-        gate = Gatekeeper(list_keys(self._settings.server), self._settings.limits)
+        gate = Gatekeeper(list_keys(self._settings.server), self._settings.limits, self._read_spent())
         self._allowances = gate.allowances
         app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping, gate=gate)
         return EmbeddedUvicorn(app, self._limits, self._settings.server.max_body)

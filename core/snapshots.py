@@ -381,6 +381,24 @@ class MachineSnapshot(Struct, frozen=True):
     """Resident bytes of this process."""
 
 
+class UsageTotals(Struct, frozen=True):
+    """What some requests have used."""
+
+    requests: int = 0
+    failures: int = 0
+    """Of the requests, those that ended in an error."""
+    cancelled: int = 0
+    """Of the requests, those that their client left or somebody ended."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt's tokens, those that were not computed."""
+    reasoning_tokens: int = 0
+    """Of the answer's tokens, those of thoughts."""
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    """From their arrival to their end, what they waited among it; summed up, also of those that ran at once."""
+
+
 class Snapshot(Struct, frozen=True):
     taken: float
     """Seconds since the epoch."""
@@ -394,6 +412,8 @@ class Snapshot(Struct, frozen=True):
     prefixes_on_disk: TierStats = TierStats()
     arriving: tuple[RequestRow, ...] = ()
     """Requests that no model has yet; their model may not even be among `models`."""
+    used_today: UsageTotals | None = None
+    """Of this process, since it began or since midnight; None where no account is kept."""
 
     @property
     def requests(self) -> tuple[RequestRow, ...]:

@@ -25,11 +25,13 @@ from core.serving.intake import RequestIntake
 from core.serving.pool.loader import ModelLoader
 from core.serving.prefix_store import open_prefixes
 from core.serving.served_models import ServedModels
+from core.serving.usage_ledger import UsageLedger
 from core.settings.schema import Folders, Settings, find_folders
 from core.snapshots import MachineSnapshot, Snapshot
 from core.supervision import NoWitness, Past, Witness
 from core.telemetry.model_log import ModelLogs
 from core.trial.probe import Prober
+from core.usage import UsageAccount
 
 if TYPE_CHECKING:
     from core.observing.otlp.exporter import TelemetryExporter
@@ -103,6 +105,10 @@ class Workbench:
         """Those that are served, and in its store those that one could have."""
         self.requests = RequestIntake(self.models, settings.route, witness)
         """The way in for requests, and their cancelling."""
+        self.usage = UsageLedger(UsageAccount(self.folders.state)) if settings.usage.enabled else None
+        """What they have used; None where no account of it is kept."""
+        if self.usage is not None:
+            self.requests.observe(self.usage)
         self.captures = CaptureRing(self.folders, settings.capture)
         """The last requests as they came over HTTP, where the user wants them kept."""
         self.meter = Meter(self.models.find_served)
@@ -135,6 +141,8 @@ class Workbench:
     async def close(self) -> None:
         """Unload everything, and stop the downloads where they are. Nothing is loaded afterwards."""
         await self.models.close()
+        if self.usage is not None:
+            await asyncio.to_thread(self.usage.account.close)
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.close)
         await asyncio.to_thread(self._prefixes.close, self.settings.server.drain_timeout)
@@ -162,6 +170,7 @@ class Workbench:
             arriving=self.requests.rows(),
             prefixes_in_memory=in_memory,
             prefixes_on_disk=on_disk,
+            used_today=self.usage.today if self.usage is not None else None,
         )
 
     def _model_bytes(self) -> int:

@@ -56,7 +56,7 @@ async def shorten_conversation(intake: RequestIntake, generation: Generation, co
     if not starts:
         return Shortened(generation)
     room = context - min(generation.max_tokens or ANSWER_TOKENS, context // 4)
-    async with intake.reading(generation.model) as reader:
+    async with intake.reading(generation.model, generation.caller) as reader:
         first, last = 0, len(starts) - 1
         while first < last:
             middle = (first + last) // 2

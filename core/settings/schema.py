@@ -25,6 +25,7 @@ from core.settings.ollama import OllamaSettings
 from core.settings.profile import Profile
 from core.settings.prompts import PromptSettings
 from core.settings.telemetry import TelemetrySettings
+from core.settings.usage import UsageSettings
 from core.telemetry.log import LogLevel
 
 
@@ -298,6 +299,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     bench: BenchSettings = BenchSettings()
     downloads: DownloadSettings = DownloadSettings()
     library: LibrarySettings = LibrarySettings()
+    usage: UsageSettings = UsageSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     ui: UiSettings = UiSettings()

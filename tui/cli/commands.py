@@ -185,6 +185,18 @@ def _add_launch(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
 
 
+def _add_usage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--by", choices=("day", "model", "key"), help="sums by one of them, in place of all three")
+    parser.add_argument(
+        "--since",
+        type=read_filled,
+        metavar="DAY",
+        help="from a day on: 2026-03-04, today, or 7d",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--csv", action="store_true", help="as CSV")
+
+
 def _add_cache_rm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", type=read_filled, metavar="NAME", help="of one prefix, or of a model with all"
@@ -302,6 +314,13 @@ COMMANDS: Final = (
         _add_launch,
         "tui.cli.launch:run_launch",
         passes_on=True,
+    ),
+    Command(
+        "usage",
+        "[options]",
+        "tell what requests have used: tokens and time by day, model and API key",
+        _add_usage,
+        "tui.cli.usage:run_usage",
     ),
     Command(
         "cache ls",

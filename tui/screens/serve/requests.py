@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from textual.content import Content
 
-from core.snapshots import Cause, RequestRow, RequestState
+from core.snapshots import Cause, RequestRow, RequestState, UsageTotals
 from tui import format as fmt
 from tui.widgets.table import Cell, Column, RowTable
 
@@ -92,6 +92,15 @@ def describe_guesses(request: RequestRow) -> str:
         return ""
     kept, guessed = fmt.format_count(request.kept_tokens), fmt.format_plural(request.guessed_tokens, "guessed token")
     return f"{kept} of {guessed} came true."
+
+
+def describe_use(today: UsageTotals | None) -> str:
+    """What was used today, in a few words; empty for nothing."""
+    if today is None or not today.requests:
+        return ""
+    requests = fmt.format_plural(today.requests, "request")
+    tokens = f"{fmt.shorten_count(today.prompt_tokens)} tokens in, {fmt.shorten_count(today.completion_tokens)} out"
+    return f"today {requests}, {tokens}"
 
 
 def _guesses(request: RequestRow) -> str:

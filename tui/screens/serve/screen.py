@@ -14,14 +14,14 @@ from api.curl import KEY_VARIABLE
 from core.errors import BenchtopError
 from core.settings.keys import has_keys
 from core.sizes import format_size
-from core.snapshots import MachineSnapshot, ModelKind, ModelSnapshot, Snapshot
+from core.snapshots import ModelKind, Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
 from tui.screens.serve.captures import CapturesScreen
-from tui.screens.serve.requests import Board, describe_guesses, list_notes
+from tui.screens.serve.requests import Board, describe_guesses, describe_use, list_notes
 from tui.session import find_model
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain, make_drawable
@@ -77,7 +77,7 @@ class ServeScreen(WorkbenchScreen):
 
     def show(self, snapshot: Snapshot) -> None:
         self._draw_server()
-        self._draw_gauges(snapshot.models, snapshot.machine)
+        self._draw_gauges(snapshot)
         self._draw_board(snapshot)
         self._draw_log()
 
@@ -130,7 +130,8 @@ class ServeScreen(WorkbenchScreen):
         model = find_model(self.desk.snapshot(), self.desk.model)
         return model.kind if model is not None else ModelKind.CHAT
 
-    def _draw_gauges(self, models: tuple[ModelSnapshot, ...], machine: MachineSnapshot) -> None:
+    def _draw_gauges(self, snapshot: Snapshot) -> None:
+        models, machine = snapshot.models, snapshot.machine
         pending = sum(model.queue.pending for model in models)
         room = sum(model.queue.max_depth for model in models)
         used, slots = sum(model.slots_used for model in models), sum(model.slots for model in models)
@@ -156,6 +157,8 @@ class ServeScreen(WorkbenchScreen):
         self.query_one("#decode", Trend).push(sum(model.decode_rate for model in models))
         self.query_one("#prefill", Trend).push(sum(model.prefill_rate for model in models))
 
+        self.query_one("#gauges").border_subtitle = make_drawable(describe_use(snapshot.used_today))
+
     def _gauge(self, name: str, part: float, whole: float, text: str) -> None:
         self.query_one(f"#{name}", Gauge).show(part / whole if whole else 0.0, text)
 
@@ -178,7 +181,8 @@ class ServeScreen(WorkbenchScreen):
         request = next((each for each in snapshot.requests if each.id == selected), None)
         guesses = describe_guesses(request) if request is not None else ""
         told = list_notes(request) if request is not None else ()
-        notes = [note for note in (guesses, *(told or (snapshot.prefixes_on_disk.problem,))) if note]
+        asked = f"Asked with the API key {request.key}." if request is not None and request.key else ""
+        notes = [note for note in (asked, guesses, *(told or (snapshot.prefixes_on_disk.problem,))) if note]
         line = self.query_one("#request-note", Plain)
         line.display = bool(notes)
         line.update(" ".join(notes))
