@@ -36,6 +36,8 @@ NO_EFFORTS: Final = ("none", "no_think", "off")
 """Words for not at all."""
 WATCHED_WORDS: Final = frozenset({*EFFORTS, *NO_EFFORTS})
 """Of these it is told which ones a template names."""
+OFF_WORD: Final = "/no_think"
+"""What some templates look for in messages, Nemotron's above all."""
 OWN_WORD: Final = "velvetharbor"
 """Which no template knows."""
 QUESTION, THOUGHT, ANSWER = "copperlantern", "emberthicket", "marblefalcon"
@@ -64,6 +66,8 @@ class ThinkingControl(Struct, frozen=True):
     """Variables that have the model think; none where it has no switch."""
     off: Mapping[str, Scalar] = {}
     """Variables that keep it from thinking."""
+    off_word: str = ""
+    """A word in a message that keeps it from thinking, which the template takes out; empty where it knows none."""
     effort: str = ""
     """The variable for how much to think; empty where there is none."""
     efforts: tuple[str, ...] = ()
@@ -120,7 +124,8 @@ def study_thinking(attempt: Try, form: TemplateForm, compiled: Compiled) -> Thin
         off |= {variable: none} if none and not off else {}
         own = attempt(Sample(_ask(), arguments={variable: OWN_WORD}), form)
         free = isinstance(own, Rendered) and OWN_WORD in own.text
-    return ThinkingControl(on, off, variable, efforts, free, BUDGET_VARIABLE in compiled.variables, begin, end)
+    word = OFF_WORD if not off and (OFF_WORD, "") in compiled.replaced else ""
+    return ThinkingControl(on, off, word, variable, efforts, free, BUDGET_VARIABLE in compiled.variables, begin, end)
 
 
 def find_switches_on(compiled: Compiled) -> dict[str, Scalar]:

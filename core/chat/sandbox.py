@@ -63,6 +63,10 @@ class PlainNamespace(Namespace):
         super().__setitem__(name, value)
 
 
+_APPENDED: Final = re.compile(r"\{%(-?)\s*set\s+\w+\s*=\s*(\w+\.\w+)\.append\(([^(){}%]{1,200})\)\s*(-?)%\}")
+_POPPED: Final = re.compile(r"\{%(-?)\s*set\s+(\w+)\s*=\s*(\w+\.\w+)\.pop\(0\)\s*(-?)%\}")
+
+
 class PlainDict:
     """`dict` for templates: it makes one, and there is no type to get hold of."""
 
@@ -82,6 +86,7 @@ class Sandbox:
 
     def compile(self, source: str, words: Sequence[str] = ()) -> Compiled | TemplateBroken:
         """Of `words` it is told which ones stand in the source as texts."""
+        source = mend_lists(source)
         try:
             tree = self._environment.parse(source)
             told = Compiled(
@@ -113,6 +118,13 @@ class Sandbox:
         except Exception as error:  # noqa: BLE001 -- likewise
             pieces.clear()
             return TemplateBroken(_describe_error(error))
+
+
+def mend_lists(source: str) -> str:
+    """The template with new lists in place of those that it would change, which the sandbox forbids: Kimi K2's refuse
+    each conversation with results of tools for that."""
+    grown = _APPENDED.sub(r"{%\1 set \2 = \2 + [\3] \4%}", source)
+    return _POPPED.sub(r"{%\1 set \2 = \3[0] -%}{%- set \3 = \3[1:] \4%}", grown)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

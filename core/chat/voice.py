@@ -13,7 +13,7 @@ from core.chat.prompt import PromptEncoder
 from core.chat.reasoning import WATCHED_WORDS, choose_thinking
 from core.chat.template import ChatTemplate, Rendering
 from core.contract.models import ModelSpec, Tokenizer
-from core.requests import Conversation, ReasoningWish
+from core.requests import Conversation, ReasoningWish, Role, TextPart
 
 PARAGRAPH: Final = "\n\n"
 
@@ -44,6 +44,8 @@ class ChatVoice:
 
         Raises as `PromptEncoder.write`.
         """
+        if choose_thinking(wish) is False and self.encoder.control.off_word:
+            conversation = _say_last(conversation, self.encoder.control.off_word)
         said = {**self.encoder.control.write_arguments(wish), **conversation.template_arguments}
         written = self.encoder.write(replace(conversation, template_arguments=said))
         silent = conversation.continued or not conversation.begun
@@ -117,6 +119,16 @@ class ChatVoice:
     def close(self) -> None:
         """Nothing can be written afterwards; what is being written fails."""
         self.encoder.close()
+
+
+def _say_last(conversation: Conversation, word: str) -> Conversation:
+    """A word behind the last that the user said, for the template."""
+    messages = list(conversation.messages)
+    at = next((at for at in reversed(range(len(messages))) if messages[at].role is Role.USER), None)
+    if at is None:
+        return conversation
+    messages[at] = replace(messages[at], parts=(*messages[at].parts, TextPart(f" {word}")))
+    return replace(conversation, messages=tuple(messages))
 
 
 def find_shown(family: ChatFamily | None, tokenizer: Tokenizer) -> dict[int, bytes]:

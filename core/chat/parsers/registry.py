@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.chat.parsers import command, gemma, granite
+from core.chat.parsers import command, gemma, granite, hunyuan, kimi_xtml, muse, solar
 from core.chat.parsers.apertus import APERTUS
 from core.chat.parsers.apriel import APRIEL
 from core.chat.parsers.deepseek import DEEPSEEK_V3, DEEPSEEK_V4, DEEPSEEK_V31, DEEPSEEK_V32, DSML, SECTION
@@ -50,9 +50,15 @@ class FamilySigns(Struct, frozen=True):
     """Texts that stand together in the templates of this family, and in none of those below it."""
     frames: tuple[str, ...] = ()
     make: Callable[..., ChatFamily] = ChatFamily
+    thought: ThoughtMarks | None = None
+    """Where the template does not write the marks out."""
 
 
 FAMILIES: Final = (
+    FamilySigns("kimi-k3", kimi_xtml.KIMI_XTML, kimi_xtml.SIGNS, kimi_xtml.FRAMES, thought=kimi_xtml.THOUGHT),
+    FamilySigns("solar", solar.SOLAR, ("<|tool_call:begin|>",), solar.FRAMES, thought=solar.THOUGHT),
+    FamilySigns("hunyuan-3", hunyuan.HUNYUAN, (hunyuan.SIGN,), thought=hunyuan.THOUGHT),
+    FamilySigns("muse", muse.MUSE, muse.SIGNS, make=muse.RecipientsFamily, thought=muse.THOUGHT),
     FamilySigns("kimi", KIMI, ("<|tool_calls_section_begin|>",)),
     FamilySigns("deepseek-v4", DEEPSEEK_V4, (DSML, "tool_calls>")),
     FamilySigns("deepseek-v3.2", DEEPSEEK_V32, (DSML,)),
@@ -104,7 +110,7 @@ def choose_family(template: str | None) -> ChatFamily | None:
     thought = next((marks for marks in THOUGHTS if marks.end in template and _may_begin(marks, template)), None)
     for family in FAMILIES:
         if all(sign in template for sign in family.signs):
-            return family.make(family.name, thought, family.calls, family.frames)
+            return family.make(family.name, family.thought or thought, family.calls, family.frames)
     return ChatFamily("thinking", thought) if thought is not None else None
 
 

@@ -130,3 +130,12 @@ def test_what_is_nested_too_deeply_is_refused_by_name(levels: int, opened: Open)
     with pytest.raises(RequestError, match="parameters are nested too deeply") as refused:
         template.render((said("go"),), tools=[Tool("look", "", deep)], writing=writing)
     assert refused.value.field == "tools"
+
+
+def test_a_template_that_changes_lists_is_written_with_new_ones(opened: Open) -> None:
+    source = (
+        "{% set q = namespace(ids=[]) %}{% for m in messages %}<{{ m.role }}>{% for c in m.tool_calls or [] %}"
+        "{%- set id = c.function.name ~ loop.index -%}{%- set _ = q.ids.append(id) -%}[{{ id }}]{% endfor %}"
+        "{%- if m.role == 'tool' -%}{%- set id = q.ids.pop(0) -%}({{ id }}){%- endif -%}{{ m.content }}{% endfor %}"
+    )
+    assert opened(source).render(HISTORY, tools=[TOOL]).text.startswith("<user>go<assistant>[look1]<tool>(look1)blue")

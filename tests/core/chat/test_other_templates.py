@@ -23,6 +23,7 @@ from core.chat.plain import (
     write_messages,
     write_tools,
 )
+from core.chat.sandbox import mend_lists
 from core.chat.template import ChatTemplate
 from core.errors import RequestError, TemplateFailed
 from core.requests import Message, ReasoningWish, Role, Scalar, TextPart, Tool, ToolCall
@@ -84,7 +85,7 @@ def render(
     try:
         (text,), _ = library.render_jinja_template(
             [write_messages(messages, form, Writing())],
-            chat_template=source,
+            chat_template=mend_lists(source),
             add_generation_prompt=prompt,
             bos_token=BOS,
             eos_token=EOS,
@@ -196,7 +197,7 @@ def continue_last(source: str, messages: Sequence[Message]) -> str | None:
         try:
             (text,), _ = library.render_jinja_template(
                 [write_messages(messages, form, Writing())],
-                chat_template=source,
+                chat_template=mend_lists(source),
                 continue_final_message=True,
                 bos_token=BOS,
                 eos_token=EOS,

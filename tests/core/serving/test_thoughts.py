@@ -158,6 +158,21 @@ async def test_what_a_model_does_not_hear_is_told() -> None:
         assert voice.list_ignored(ReasoningWish(think=True, effort="low", budget=9)) == ("think", "effort", "budget")
 
 
+async def test_a_word_that_a_template_takes_for_a_switch_is_said_for_the_user() -> None:
+    """As Nemotron's does."""
+    template = (
+        "{% set ns = namespace(on=true) %}{% for m in messages %}{% if '/no_think' in m.content %}"
+        "{% set ns.on = false %}{% endif %}<{{ m.role }}>{{ m.content.replace('/no_think', '').strip() }}{% endfor %}"
+        "<assistant>{% if ns.on %}<think>\n{% else %}<think></think>{% endif %}"
+    )
+    async with serving(template) as host:
+        reader = await host.reader()
+        assert (
+            await reader.write(asks("x", reasoning=ReasoningWish(think=False))) == "<user>x<assistant><think></think>"
+        )
+        assert (await reader.write(asks("x"))).endswith("<think>\n")
+
+
 @pytest.mark.parametrize(
     ("template", "ignored"),
     [

@@ -228,6 +228,10 @@ LLAMA = "tools <|python_tag|>"
 HARMONY = "<|channel|> <|message|>"
 FUNCTIONARY = ">>>all\n{{ tools }}"
 FUNCTIONARY_31 = "tools <function="
+HUNYUAN = "tools {% set HYTK = ':opensource' %}"
+SOLAR = "tools <|tool_call:begin|> <|think|> <|end|>"
+KIMI_XTML = "tools <|open|> <|close|> <|end_of_msg|>"
+MUSE = "tools <atem:function_calls> <|eom|> <|message|>"
 APERTUS = "tools <|tools_prefix|>"
 MANY_ARGUMENTS = {
     "count": "null",
@@ -255,7 +259,72 @@ def dsml_call(name: str, *arguments: tuple[str, bool, str]) -> str:
     return f'<{BAR}DSML{BAR}invoke name="{name}">\n{"".join(lines)}</{BAR}DSML{BAR}invoke>'
 
 
+def hunyuan(text: str) -> str:
+    """Hunyuan 3 has its suffix in each tag, before the bracket that closes it."""
+    return text.replace("~", ":opensource>")
+
+
+def xtml(*parts: str) -> str:
+    """Kimi K3's tags: what they open or close stands between brackets here."""
+    return "".join(parts).replace("[/", "<|close|>").replace("[", "<|open|>").replace("]", "<|sep|>")
+
+
 OTHERS = {
+    "hunyuan: a thought and two calls in a frame": Written(
+        HUNYUAN,
+        hunyuan(
+            "hm</think~So.<tool_calls~\n<tool_call~set_many<tool_sep~\n<arg_key~count</arg_key~\n<arg_value~null"
+            "</arg_value~\n<arg_key~kind</arg_key~\n<arg_value~a</arg_value~\n</tool_call~\n<tool_call~now<tool_sep~\n"
+            "</tool_call~\n</tool_calls~"
+        ),
+        called(("set_many", '{"count":null,"kind":"a"}'), ("now", "{}"), said="So.", thought="hm"),
+        ThinkingPhase.INSIDE,
+    ),
+    "solar: a thought, an answer": Written(
+        SOLAR,
+        "<|think|>hm<|end|><|begin|>assistant<|content|>Well.<|end|>",
+        ReadAnswer("Well.", "hm"),
+    ),
+    "solar: two calls with ids": Written(
+        SOLAR,
+        "<|think|>hm<|end|><|begin|>assistant<|tool_calls|><|tool_call:begin|>a1b2c3d4e5<|tool_call:name|>get_weather"
+        '<|tool_call:args|>{"city": "Paris"}<|tool_call:end|><|tool_call:begin|>a1b2c3d4e6<|tool_call:name|>now'
+        "<|tool_call:args|>{}<|tool_call:end|><|calls|>",
+        called(PARIS, ("now", "{}"), thought="hm"),
+    ),
+    "kimi-k3: a thought, words, and types": Written(
+        KIMI_XTML,
+        xtml(
+            "hm[/think][response]So [1].[/response][tools]".replace("[1]", "(1)"),
+            '[call tool="set_many" index="1"][argument key="count" type="null"]null[/argument][argument key="kind" '
+            'type="string"]a & b[/argument][/call][call tool="now" index="2"][/call][/tools][/message]<|end_of_msg|>',
+        ),
+        called(
+            ("set_many", '{"count":null,"kind":"a & b"}'),
+            ("now", "{}"),
+            said="So (1).",
+            thought="hm",
+            notes=("A call of set_many does not keep to its schema: `kind` is none of the values to choose from.",),
+        ),
+        ThinkingPhase.INSIDE,
+    ),
+    "kimi-k3: all arguments as JSON": Written(
+        KIMI_XTML,
+        xtml('[tools][call tool="get_weather" index="1"][json type="object"]{"city": "Paris"}[/json][/call][/tools]'),
+        called(PARIS),
+    ),
+    "muse: a thought, words, and a call": Written(
+        MUSE,
+        " to=self<|message|>hm<|eom|><|start|>assistant to=user<|message|>I look.<|eom|><|start|>assistant "
+        'to=get_weather<|message|><atem:function_calls>\n<atem:invoke name="get_weather">\n<atem:parameter name="city">'
+        "Paris</atem:parameter>\n</atem:invoke>\n</atem:function_calls><|eot|>",
+        called(PARIS_DENSE, said="I look.", thought="hm"),
+    ),
+    "muse: markup that an answer quotes": Written(
+        MUSE,
+        ' to=user<|message|>Write <atem:function_calls>\n<atem:invoke name="now">\n</atem:invoke>.<|eot|>',
+        ReadAnswer('Write <atem:function_calls>\n<atem:invoke name="now">\n</atem:invoke>.'),
+    ),
     "qwen-coder: a call": Written(
         QWEN_CODER,
         "I see.\n\n<tool_call>\n<function=get_weather>\n<parameter=days>\n2\n</parameter>\n<parameter=city>\nParis\n"

@@ -82,6 +82,25 @@ TEXTS = {
         f"{ROME}<|tool_call_end|><|tool_call_begin|>functions.now:1<|tool_call_argument_begin|>{{}}<|tool_call_end|>"
         "<|tool_calls_section_end|>"
     ),
+    written.HUNYUAN: written.hunyuan(
+        "<tool_calls~\n<tool_call~get_weather<tool_sep~\n<arg_key~city</arg_key~\n<arg_value~Rome</arg_value~\n<arg_key~days"
+        "</arg_key~\n<arg_value~2</arg_value~\n<arg_key~unit</arg_key~\n<arg_value~C</arg_value~\n</tool_call~\n<tool_call~"
+        "now<tool_sep~\n</tool_call~\n</tool_calls~"
+    ),
+    written.SOLAR: (
+        f"<|tool_calls|><|tool_call:begin|>abcdefgh1j<|tool_call:name|>get_weather<|tool_call:args|>{ROME}<|tool_call:end|>"
+        "<|tool_call:begin|>abcdefghkj<|tool_call:name|>now<|tool_call:args|>{}<|tool_call:end|><|calls|>"
+    ),
+    written.KIMI_XTML: written.xtml(
+        '[tools][call tool="get_weather" index="1"][argument key="city" type="string"]Rome[/argument][argument '
+        'key="days" type="number"]2[/argument][argument key="unit" type="string"]C[/argument][/call]'
+        '[call tool="now" index="2"][/call][/tools]'
+    ),
+    written.MUSE: (
+        ' to=get_weather<|message|><atem:function_calls>\n<atem:invoke name="get_weather">\n<atem:parameter name='
+        '"city">Rome</atem:parameter>\n<atem:parameter name="days">2</atem:parameter>\n<atem:parameter name="unit">C'
+        "</atem:parameter>\n</atem:invoke>\n</atem:function_calls>"
+    ),
     written.MISTRAL: f"[TOOL_CALLS][{ONE}, {TWO}]",
     written.MISTRAL_NAMED: f"[TOOL_CALLS]get_weather[ARGS]{ROME}[TOOL_CALLS]now[ARGS]{{}}",
     f"{written.MISTRAL_NAMED}[CALL_ID]": (
