@@ -30,6 +30,8 @@ MODELS: Final = {
     "models": "all-minilm-l6-v2",
 }
 """By the last part of a repository's name."""
+LEAST_BATCH_TOKENS: Final = 32
+"""Fewer are not taken."""
 
 
 def main() -> None:
@@ -45,9 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     """What is mapped; other options stay unread."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--offline", action="store_true")
-    for option in ("--hf-repo", "--alias", "--api-key", "--chat-template", "--chat-template-file"):
+    for option in ("--hf-repo", "--alias", "--api-key", "--chat-template", "--chat-template-file", "--reasoning"):
         parser.add_argument(option)
-    for option in ("--ctx-size", "--parallel", "--seed"):
+    for option in ("--ctx-size", "--parallel", "--seed", "--batch-size"):
         parser.add_argument(option, type=int)
     parser.add_argument("--temp", type=float)
     parser.add_argument("--host", default="127.0.0.1")
@@ -83,6 +85,8 @@ def map_arguments(given: argparse.Namespace) -> list[str]:
         arguments += ["--ctx-size", str(given.ctx_size // slots), "--slots", str(slots)]
     for option, value in (
         ("--api-key", given.api_key),
+        ("--batch", str(given.batch_size) if (given.batch_size or 0) >= LEAST_BATCH_TOKENS else None),
+        ("--reasoning-effort", "none" if given.reasoning == "off" else None),
         ("--chat-template", given.chat_template_file or choose_template(given.chat_template)),
     ):
         if value:

@@ -136,7 +136,9 @@ class ResponseService:
         kind = KIND.decode(raw).body.type
         if kind != "response.create":
             told = "none" if kind is None else repr(kind[:64])
-            raise RequestError(f"The message's type is {told}; this server takes `response.create`.", "type")
+            raise RequestError(
+                f"The message's type is {told}; this server takes `response.create` and `response.steer`.", "type"
+            )
         settled = MESSAGE.decode(raw)
         body = settled.body
         if body.background:

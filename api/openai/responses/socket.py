@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from api.http.callers import find_caller
 from api.http.errors import Detail, translate_error
@@ -21,9 +22,21 @@ from api.http.live import LiveStreams
 from api.http.rates import find_allowance
 from api.http.settle import LONG_BODY_BYTES
 from api.http.sockets import KEY, SocketWork
-from api.openai.responses.frames import MESSAGES, Framing, frame_lane
+from api.openai.responses.frames import MESSAGES, EventWriter, Framing, frame_lane
 from api.openai.responses.resource import ENCODER
 from api.openai.responses.service import Prepared, ResponseClient, ResponseService, SocketRead
+from api.openai.responses.steering import (
+    STEER,
+    Steer,
+    SteerRefused,
+    SteerTarget,
+    build_successor,
+    list_required,
+    prepend_steers,
+    read_steer,
+    refuse_steer,
+    tell_pending,
+)
 from core.errors import BenchtopError, Busy, Cancelled, RequestError
 from core.events import Failed
 
@@ -32,16 +45,25 @@ if TYPE_CHECKING:
 
 MOST_REQUESTS: Final = 32
 """Requests of one connection that may run or wait for others of it."""
+UNCODED: Final = "invalid_request"
 MOST_WAITING_BYTES: Final = 32 * 1024 * 1024
 """Of their messages."""
+
+
+Written = TypeVar("Written")
 
 
 class ClientLeft(Exception):
     """Whatever is sent over this connection reaches nobody."""
 
 
-class _Lane(Struct):
+class _Looked(Struct):
     stream_id: object = None
+    type: object = None
+
+    @property
+    def lane(self) -> str | None:
+        return self.stream_id if isinstance(self.stream_id, str) and len(self.stream_id) <= 256 else None
 
 
 class SocketError(Struct, kw_only=True):
@@ -97,6 +119,10 @@ class ResponseSession:
         """The newest answer of each stream, which the next one waits for."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_bytes = 0
+        self._targets: dict[str, SteerTarget] = {}
+        """Responses that are being answered, by their ids."""
+        self._waiting: dict[str, list[Steer]] = {}
+        """What was added to responses that wait for results."""
 
     async def serve(self, receive: Receive) -> None:
         """Returns when the client has left."""
@@ -121,7 +147,11 @@ class ResponseSession:
     async def _take(self, raw: bytes) -> None:
         lane = None
         try:
-            lane = _find_lane(raw)
+            looked = _look_at(raw)
+            if looked.type == STEER:
+                await self._steer(raw)
+                return
+            lane = looked.lane
             if len(self._tasks) >= MOST_REQUESTS or self._waiting_bytes + len(raw) > MOST_WAITING_BYTES:
                 raise Busy("answering this connection", len(self._tasks), 1)
             asked = await self._read(raw)
@@ -150,24 +180,103 @@ class ResponseSession:
             await asyncio.wait({before})
         with self._work.run():
             try:
-                # Each message is a request of its own, as far as its key's limits go.
-                with suppress(ClientLeft), self._client.allowance.admit():
-                    await self._stream(asked, MESSAGES if lane is None else frame_lane(lane))
+                with suppress(ClientLeft):
+                    await self._answer_all(asked, MESSAGES if lane is None else frame_lane(lane))
             except Exception as error:  # noqa: BLE001 - nobody waits for this task, so it tells itself what has failed
                 await self._tell(error, lane)
 
-    async def _stream(self, asked: SocketRead, framing: Framing) -> None:
-        """Raises BenchtopError for what fails before the first event."""
-        prepared = await self._service.prepare(asked.read, self._client, framing, generates=asked.generates)
-        try:
-            await self._generate(prepared)
-        except BenchtopError as error:
-            blamed = self._live.blame(error)
-            if not prepared.writer.begun:
-                raise blamed from error
-            await self._send_all(prepared.writer.write([Failed(blamed)]))
+    async def _answer_all(self, asked: SocketRead, framing: Framing) -> None:
+        """The response, and those that go on from it with what was added meanwhile.
 
-    async def _generate(self, prepared: Prepared) -> None:
+        Raises BenchtopError for what fails before the first event.
+        """
+        target = await self._stream(asked, framing)
+        while steers := await self._settle(target):
+            try:
+                successor = build_successor(target.request, target.writer.resource.id, steers)
+                target = await self._stream(SocketRead(successor, generates=True), framing)
+            except BenchtopError as error:
+                await self._give_back(target, steers, str(self._live.blame(error)))
+                return
+
+    async def _stream(self, asked: SocketRead, framing: Framing) -> SteerTarget:
+        """Raises BenchtopError for what fails before the first event."""
+        read, previous = asked.read, asked.read.body.previous_response_id or ""
+        steers = self._waiting.get(previous, [])
+        if steers:
+            read = prepend_steers(read, steers)
+        # Each is a request of its own, as far as its key's limits go.
+        with self._client.allowance.admit():
+            prepared = await self._service.prepare(read, self._client, framing, generates=asked.generates)
+            target = SteerTarget(prepared.writer, read)
+            self._targets[prepared.writer.resource.id] = target
+            try:
+                await self._generate(prepared, target)
+            except BenchtopError as error:
+                blamed = self._live.blame(error)
+                if not prepared.writer.begun:
+                    del self._targets[prepared.writer.resource.id]
+                    raise blamed from error
+                await self._send_of(target, prepared.writer.write, [Failed(blamed)])
+        if steers:
+            self._waiting.pop(previous, None)
+        return target
+
+    async def _steer(self, raw: bytes) -> None:
+        """Raises RequestError where the message names no response."""
+        try:
+            short = len(raw) <= LONG_BODY_BYTES
+            steer = read_steer(raw) if short else await self._service.workbench.lanes.long_reading.run(read_steer, raw)
+            target = self._targets.get(steer.target)
+            if target is None:
+                raise refuse_steer(
+                    replace(steer, id=""),
+                    "response_not_found",
+                    f"No response {steer.target[:128]!r} is being answered over this connection; send a "
+                    "`response.create` with it as `previous_response_id`.",
+                )
+            if self._waiting_bytes + len(raw) > MOST_WAITING_BYTES:
+                raise refuse_steer(steer, "too_many_pending_steers", "Too much of this connection waits already.")
+            accepted = target.accept(steer)
+        except SteerRefused as refused:
+            numbers = EventWriter(MESSAGES)
+            numbers.write(refused.event)
+            with suppress(ClientLeft):
+                await self._send_all(numbers.take())
+            return
+        with suppress(ClientLeft):
+            await self._send_of(target, target.writer.tell, [accepted])
+
+    async def _settle(self, target: SteerTarget) -> list[Steer]:
+        """What a response that has ended is to be gone on with at once."""
+        resource = target.writer.resource
+        del self._targets[resource.id]
+        steers = target.steers
+        if not steers:
+            return []
+        if resource.status not in ("completed", "incomplete"):
+            await self._give_back(target, steers, f"The response is {resource.status}.")
+            return []
+        required = list_required(resource)
+        if not required:
+            return steers
+        if len(self._waiting) >= MOST_REQUESTS:
+            await self._give_back(target, steers, "Too many responses of this connection wait for results.")
+            return []
+        self._waiting[resource.id] = steers
+        await self._send_of(target, target.writer.tell, tell_pending(steers, required))
+        return []
+
+    async def _give_back(self, target: SteerTarget, steers: Sequence[Steer], why: str) -> None:
+        events = [refuse_steer(steer, "successor_creation_failed", why).event for steer in steers]
+        await self._send_of(target, target.writer.tell, events)
+
+    async def _send_of(self, target: SteerTarget, write: Callable[[Written], list[bytes]], written: Written) -> None:
+        """Events of a response, in the order of their numbers. Raises ClientLeft."""
+        async with target.turn:
+            await self._send_all(write(written))
+
+    async def _generate(self, prepared: Prepared, target: SteerTarget) -> None:
         beginning = asyncio.create_task(prepared.begin())
         with self._live.expect(beginning):
             try:
@@ -178,9 +287,9 @@ class ResponseSession:
                 raise
         with self._live.hold(stream):
             await stream.admitted()
-            await self._send_all(prepared.writer.begin())
+            await self._send_of(target, prepared.writer.write, [])
             async for events in stream:
-                await self._send_all(prepared.writer.write(self._live.retell(events)))
+                await self._send_of(target, prepared.writer.write, self._live.retell(events))
 
     async def _send_all(self, frames: list[bytes]) -> None:
         """Raises ClientLeft."""
@@ -196,7 +305,8 @@ class ResponseSession:
         refused = translate_error(error)
         told = SocketError(
             status=refused.status,
-            error=refused.error,
+            # Open Responses wants a code of every error here.
+            error=replace(refused.error, code=refused.error.code or UNCODED),
             headers=dict(refused.headers) or UNSET,
             stream_id=UNSET if lane is None else lane,
         )
@@ -204,10 +314,9 @@ class ResponseSession:
             await self._send_all([ENCODER.encode(told)])
 
 
-def _find_lane(raw: bytes) -> str | None:
-    """The stream that a message names, so that it can be told there what is wrong with the message."""
+def _look_at(raw: bytes) -> _Looked:
+    """What a message is, and the stream that it names, so that it can be told there what is wrong with the message."""
     try:
-        lane = msgspec.json.decode(raw, type=_Lane).stream_id
+        return msgspec.json.decode(raw, type=_Looked)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None
-    return lane if isinstance(lane, str) and len(lane) <= 256 else None
+        return _Looked()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ from api.openai.responses.resource import (
     ResponseEvent,
     ResponseResource,
     ResponseUsage,
+    StreamEvent,
 )
 from api.openai.responses.tools import KnownTool, ToolKind
 from core.errors import BenchtopError, Cancelled
@@ -129,6 +130,12 @@ class ResponseWriter:
                 case CallBegun() | CallArguments() | CallEnded():
                     self._call(event)
         return frames + self._events.take()
+
+    def tell(self, events: Iterable[StreamEvent]) -> list[bytes]:
+        """The frames of further events about the response, also when it is over."""
+        for event in events:
+            self._events.write(event)
+        return self._events.take()
 
     def snapshot(self) -> ResponseResource:
         """As far as it has come: items that are whole."""

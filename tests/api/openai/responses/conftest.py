@@ -19,6 +19,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from tests.api.conftest import Served
+from tests.api.openai.responses.open_responses import check_open, check_open_event
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 Document = dict[str, Any]
@@ -76,6 +77,7 @@ def check_events(events: Sequence[Document], first: int = 0) -> list[Document]:
         assert event["sequence_number"] == number
         EVENT.validate_python(event, strict=True)
         find_validator(find_schema(event["type"])).validate(without_nulls(event))
+        check_open_event(event)
         if "response" in event:
             check_response(event["response"])
     return list(events)
@@ -105,6 +107,7 @@ def without_nulls(event: Mapping[str, Any]) -> Mapping[str, Any]:
 def check_response(told: Mapping[str, Any]) -> None:
     Response.model_validate(told, strict=True)
     find_validator("Response").validate(without_nulls({"response": told})["response"])
+    check_open("ResponseResource", told)
     missing = REQUIRED - told.keys()
     assert not missing, missing
 

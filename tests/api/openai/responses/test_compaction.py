@@ -17,6 +17,7 @@ from core.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
 from core.requests import Role
 from tests.api.conftest import Served
 from tests.api.openai.responses.conftest import ask, response_body
+from tests.api.openai.responses.open_responses import check_open
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -35,6 +36,7 @@ async def compact(served: Served, **fields: object) -> Any:
 
 async def test_what_the_user_said_stays_and_all_else_is_summed_up(echo: Served) -> None:
     told = (await compact(echo, input=LONG)).json()
+    check_open("CompactResource", told)
     given: Any = LONG
     by_sdk = await echo.client.responses.compact(model="echo", input=given)
     assert (by_sdk.object, by_sdk.output[-1].type) == ("response.compaction", "compaction")

@@ -20,6 +20,7 @@ from api.transport.limits import ConnectionLimits
 from core.settings.schema import ServerSettings, Settings
 from tests.api.conftest import ENDLESS, PATIENCE, Served, exchange, serving, settings_of, until
 from tests.api.openai.responses.conftest import ask, check_events, kinds_of, response_body, text_of
+from tests.api.openai.responses.open_responses import check_open_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,6 +42,7 @@ async def send(socket: ClientConnection, **fields: object) -> None:
 async def receive(socket: ClientConnection) -> dict[str, Any]:
     event: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
     EVENT.validate_python(event, strict=True)
+    check_open_event(event)
     return event
 
 
@@ -167,7 +169,8 @@ async def test_streams_with_names_run_side_by_side_and_their_events_say_which_th
     [
         ("not json", None),
         ("[]", None),
-        ('{"type":"response.steer"}', "type"),
+        ('{"type":"response.stop"}', "type"),
+        ('{"type":"response.steer"}', "previous_response_id"),
         ("{}", "type"),
         ('{"type":"response.create","model":"echo","input":5}', "input"),
         ('{"type":"response.create","model":"echo"}', "input"),
