@@ -32,7 +32,7 @@ from api.openai.responses.steering import (
     SteerTarget,
     build_successor,
     list_required,
-    prepend_steers,
+    put_steers_before,
     read_steer,
     refuse_steer,
     tell_pending,
@@ -204,7 +204,7 @@ class ResponseSession:
         read, previous = asked.read, asked.read.body.previous_response_id or ""
         steers = self._waiting.get(previous, [])
         if steers:
-            read = prepend_steers(read, steers)
+            read = put_steers_before(read, steers)
         # Each is a request of its own, as far as its key's limits go.
         with self._client.allowance.admit():
             prepared = await self._service.prepare(read, self._client, framing, generates=asked.generates)

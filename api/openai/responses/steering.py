@@ -181,7 +181,7 @@ def build_successor(request: ReadRequest, previous: str, steers: Sequence[Steer]
     return _with_input(request, items, previous_response_id=previous)
 
 
-def prepend_steers(request: ReadRequest, steers: Sequence[Steer]) -> ReadRequest:
+def put_steers_before(request: ReadRequest, steers: Sequence[Steer]) -> ReadRequest:
     """A request that brings results, with what was added before it."""
     items = [item for steer in steers for item in steer.items]
     return _with_input(request, [*items, *list_items(request.body.input)], request.body.previous_response_id)
