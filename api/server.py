@@ -191,4 +191,4 @@ class HttpServer:
         gate = Gatekeeper(list_keys(self._settings.server), self._settings.limits, self._read_spent())
         self._allowances = gate.allowances
         app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping, gate=gate)
-        return EmbeddedUvicorn(app, self._limits, self._settings.server.max_body)
+        return EmbeddedUvicorn(app, self._limits, self._settings.server.max_body, self._ping)

@@ -17,8 +17,9 @@ from api.transport.limits import ConnectionLimits
 class EmbeddedUvicorn(uvicorn.Server):
     """Leaves signals to the host, says when it listens, and bounds what connections may take."""
 
-    def __init__(self, app: Litestar, limits: ConnectionLimits, largest_message: int) -> None:
-        """`largest_message`: bytes that one may have which comes over a WebSocket."""
+    def __init__(self, app: Litestar, limits: ConnectionLimits, largest_message: int, ping: float) -> None:
+        """`largest_message`: bytes that one may have which comes over a WebSocket; `ping`: seconds between two pings of
+        one."""
         config = uvicorn.Config(
             app,
             interface="asgi3",
@@ -28,6 +29,7 @@ class EmbeddedUvicorn(uvicorn.Server):
             ws="none",
             ws_max_size=largest_message,
             ws_per_message_deflate=False,
+            ws_ping_interval=ping,
             ws_ping_timeout=None,
             lifespan="off",
             log_config=None,

@@ -1,4 +1,9 @@
-"""The first tier of the prefix cache: sequences that finished and stay in the model's KV cache."""
+"""The first tier of the prefix cache: sequences that finished and stay in the model's KV cache.
+
+A sequence is worth what computing it anew would cost, and that is what may be computed of others before it is worth no
+more than an empty one (GreedyDual, with tokens for the cost). So a title or a check of a quota, which a client asks for
+beside its conversation, makes room before the conversation does.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +15,14 @@ from core.contract.step import SequenceId
 
 
 class Residents:
-    """Which finished sequences are kept, by owner, coldest first. Decides; closing sequences is the caller's."""
+    """Which finished sequences are kept, by owner. Decides; closing sequences is the caller's."""
 
     def __init__(self) -> None:
         self._indexes: dict[str, RadixIndex[SequenceId]] = {}
         self._owners: OrderedDict[SequenceId, str] = OrderedDict()
         self._used: dict[SequenceId, int] = {}
         """When each was of use last."""
+        self._lengths: dict[SequenceId, int] = {}
         self._settled: set[SequenceId] = set()
         """Those that stay however idle they are, until they are of use again."""
         self._now = 0
@@ -63,6 +69,7 @@ class Residents:
             return [sequence]
         self._owners[sequence] = owner
         self._used[sequence] = self._now
+        self._lengths[sequence] = len(tokens)
         superseded = index.superseded(sequence)
         for old in superseded:
             self.drop(old)
@@ -74,12 +81,14 @@ class Residents:
     def tokens(self, sequence: SequenceId) -> Tokens:
         return self._indexes[self._owners[sequence]].tokens(sequence)
 
-    def coldest(self) -> SequenceId | None:
-        return next(iter(self._owners), None)
+    def choose_victim(self, spare: SequenceId | None = None) -> SequenceId | None:
+        """The one that is worth least, of the others than `spare`; None where there is none."""
+        others = (each for each in self._owners if each != spare)
+        return min(others, key=lambda each: self._used[each] + self._lengths[each], default=None)
 
     def drop(self, sequence: SequenceId) -> None:
         owner = self._owners.pop(sequence)
-        del self._used[sequence]
+        del self._used[sequence], self._lengths[sequence]
         self._settled.discard(sequence)
         self._indexes[owner].remove(sequence)
         self._discard_if_empty(owner)

@@ -46,7 +46,9 @@ class Shared(Struct, frozen=True):
 class KvMemory:
     """Places choices in the KV cache and takes them out again.
 
-    Invariant: cells in use plus all claims never exceed the model's cells, so a claimed token always finds its cell.
+    Invariants: cells in use plus all claims never exceed the model's cells, so a claimed token always finds its cell.
+    Nor do they with all promises, were all residents evicted: what is promised can be claimed when its turn comes, and
+    no resident makes way for tokens that are asked for and may never be drawn.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class KvMemory:
         self._running = running
         self._ledger = Ledger()
         self._residents = Residents()
-        self._claims = 0
+        self._claims = self._promises = 0
         self.short = False
         """Whether the last choice that was not placed lacked cells or a sequence."""
         self._lookups = self._hits = self._prompt_tokens = self._evictions = 0
@@ -102,12 +104,13 @@ class KvMemory:
             return False
         sequence = self._begin(choice, shared)
         length = shared.length if shared else 0
-        need = len(choice.tokens) - length + self._headroom(choice)
+        soon, later = self._headroom(choice)
+        need = len(choice.tokens) - length + soon
         # Forked before room is made: what is shared stays alive then, even if its source must be evicted for it.
-        if not self._make_room(need):
+        if not self._make_room(need, later):
             self._forget(sequence)
             return False
-        self._claim(choice, sequence, need)
+        self._claim(choice, sequence, need, later)
         self._count(choice, length, Tier.RESIDENT)
         return True
 
@@ -136,10 +139,13 @@ class KvMemory:
             return True
         wanted = min(OPTIMISTIC_CELLS, choice.limit - choice.generated + 1)
         for count in (max(wanted, lacking), lacking):
+            kept = min(choice.promise, count)
+            self._promise(choice, -kept)
             if self._make_room(count):
                 choice.claim += count
                 self._claims += count
                 return True
+            self._promise(choice, kept)
         return False
 
     def relieve(self, computed: int) -> None:
@@ -167,8 +173,16 @@ class KvMemory:
         if choice.claim < OPTIMISTIC_CELLS // 2:
             more = min(OPTIMISTIC_CELLS, choice.limit - choice.generated + 1) - choice.claim
             count = max(0, min(more, self.free))
+            if self._promises:
+                count = min(count, choice.promise + self._attainable())
+            self._promise(choice, -min(choice.promise, count))
             choice.claim += count
             self._claims += count
+
+    def _promise(self, choice: ServedChoice, cells: int) -> None:
+        """So many more, or fewer."""
+        choice.promise += cells
+        self._promises += cells
 
     def rewind(self, choice: ServedChoice) -> bool:
         """Undo what an interrupted step left in the choice's sequence; False where the model cannot."""
@@ -267,10 +281,11 @@ class KvMemory:
         """Distinct cells in use."""
         return self._ledger.used
 
-    def _headroom(self, choice: ServedChoice) -> int:
-        """Cells to reserve for tokens still to be drawn: all that were asked for, or a few where no limit was named."""
+    def _headroom(self, choice: ServedChoice) -> tuple[int, int]:
+        """Cells to claim for tokens still to be drawn, a few, and those to promise: all others that were asked for."""
         left = choice.limit - choice.generated
-        return left if choice.job.request.max_tokens is not None else min(OPTIMISTIC_CELLS, left)
+        soon = min(OPTIMISTIC_CELLS, left)
+        return soon, left - soon if choice.job.request.max_tokens is not None else 0
 
     def _longest_shared(self, choice: ServedChoice) -> Shared | None:
         """The live sequence that shares most with the choice, leaving at least its last token to compute."""
@@ -312,8 +327,8 @@ class KvMemory:
         """Whether so many more sequences may be opened, evicting residents (never `spare`) where the limit is
         reached."""
         while len(self._ledger) + count > self._model.spec.sequences:
-            victim = self._residents.coldest()
-            if victim is None or (spare is not None and victim == spare.sequence):
+            victim = self._residents.choose_victim(spare.sequence if spare is not None else None)
+            if victim is None:
                 self.short = True
                 return False
             self._evict(victim)
@@ -335,11 +350,12 @@ class KvMemory:
             assert self._prefixes is not None
             self._prefixes.fetch(match.entry, self._arrived)
             return False
-        need = len(choice.tokens) - match.length + self._headroom(choice)
+        soon, later = self._headroom(choice)
+        need = len(choice.tokens) - match.length + soon
         # What is cut at a mark is restored as a whole, and forked.
         if not self._sequence_free(None, 2 if isinstance(self._model, Marks) else 1):
             return False
-        if not self._make_room(match.length + need):
+        if not self._make_room(match.length + need, later):
             return False
         tier = match.entry.tier
         # For a moment there are cells for all that was stored.
@@ -348,14 +364,15 @@ class KvMemory:
             return None
         self._ledger.open(sequence)
         self._ledger.extend(sequence, match.length)
-        self._claim(choice, sequence, need)
+        self._claim(choice, sequence, need, later)
         self._count(choice, match.length, tier)
         return True
 
     def _bring_back(self, choice: ServedChoice, saved: bytes) -> bool:
         """Restore a preempted choice; computes it anew where the engine will not take its own state back."""
-        need = len(choice.tokens) + self._headroom(choice)
-        if not self._sequence_free(None) or not self._make_room(need):
+        soon, later = self._headroom(choice)
+        need = len(choice.tokens) + soon
+        if not self._sequence_free(None) or not self._make_room(need, later):
             return False
         try:
             sequence = self._model.restore(saved, choice.sampling, choice.tokens)
@@ -364,14 +381,15 @@ class KvMemory:
             sequence = self._model.open(choice.sampling, choice.tokens)
         self._ledger.open(sequence)
         self._ledger.extend(sequence, choice.computed)
-        self._claim(choice, sequence, need - choice.computed)
+        self._claim(choice, sequence, need - choice.computed, later)
         choice.saved = None
         return True
 
-    def _claim(self, choice: ServedChoice, sequence: SequenceId, cells: int) -> None:
+    def _claim(self, choice: ServedChoice, sequence: SequenceId, cells: int, promised: int) -> None:
         choice.sequence = sequence
         choice.claim = cells
         self._claims += cells
+        self._promise(choice, promised)
 
     def _count(self, choice: ServedChoice, cached: int, tier: Tier) -> None:
         """Book a lookup; choices after the first share their own request's prompt, which is no cache hit."""
@@ -391,22 +409,23 @@ class KvMemory:
             if cached:
                 self._reused[tier] += cached
 
-    def _make_room(self, cells: int) -> bool:
-        """Evict residents, coldest first, until so many cells are free; evicts none when that cannot be enough."""
-        if self.free < cells and self._attainable() < cells:
+    def _make_room(self, cells: int, promised: int = 0) -> bool:
+        """Evict residents, those first that are worth least, until so many cells are free; evicts none when that cannot
+        be enough, or where so many more could not be `promised`."""
+        if self.free - self._promises < cells + promised and self._attainable() < cells + promised:
             self.short = True
             return False
         while self.free < cells:
-            victim = self._residents.coldest()
+            victim = self._residents.choose_victim()
             if victim is None:
                 return False
             self._evict(victim)
         return True
 
     def _attainable(self) -> int:
-        """Free cells if every resident were evicted."""
+        """Free cells if every resident were evicted, but for those that are promised."""
         kept = [sequence for sequence in self._ledger.sequences() if sequence not in self._residents]
-        return self._model.spec.cells - self._ledger.distinct(kept) - self._claims
+        return self._model.spec.cells - self._ledger.distinct(kept) - self._claims - self._promises
 
     def _evict(self, sequence: SequenceId) -> None:
         self._backup.evict(sequence, self._residents.owner(sequence), self._residents.tokens(sequence))
@@ -427,4 +446,5 @@ class KvMemory:
     def _unclaim(self, choice: ServedChoice) -> None:
         self._claims -= choice.claim
         choice.claim = 0
+        self._promise(choice, -choice.promise)
         choice.sequence = None

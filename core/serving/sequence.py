@@ -110,7 +110,9 @@ class ServedChoice:
         self.cached = 0
         self.generated = 0
         self.claim = 0
-        """Cells reserved for tokens still to come."""
+        """Cells reserved for tokens that come next."""
+        self.promise = 0
+        """Cells that can be claimed for those behind them."""
         self.saved: bytes | None = None
         """KV state put aside when it was preempted."""
         self.paused = False

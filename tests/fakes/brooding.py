@@ -31,3 +31,20 @@ class BroodingModel(EchoModel):
 class BroodingEngine(EchoEngine):
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         return BroodingModel(options, think_long, CHATML_WITH_TOOLS)
+
+
+READING_SECONDS: Final = 0.05
+
+
+class ReadingModel(EchoModel):
+    """Takes its time for prompts, and none for answers."""
+
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        if any(len(item.tokens) > 1 for item in work):
+            time.sleep(READING_SECONDS)
+        return super().step(work)
+
+
+class ReadingEngine(EchoEngine):
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
+        return ReadingModel(options)

@@ -520,7 +520,8 @@ class ServingLoop(ModelLoop[RequestJob]):
         self._outbox.hand_over()
         # The engine is asked for nothing more, so the sequences go with it.
         for choice in (*self._running, *(choice for choice in self._waiting if choice.paused)):
-            choice.sequence, choice.computed, choice.claim, choice.paused = None, 0, 0, False
+            choice.sequence, choice.computed, choice.paused = None, 0, False
+            choice.claim = choice.promise = 0
         left = [choice for choice in (*self._running, *self._waiting) if choice.job.open_choices]
         self._waiting = deque(left)
         self._running.clear()

@@ -93,16 +93,30 @@ def test_a_sequence_that_adds_nothing_is_given_back() -> None:
     assert SequenceId(2) not in residents
 
 
-def test_the_coldest_is_the_one_not_used_for_longest() -> None:
+def test_of_residents_as_long_as_each_other_the_one_not_used_for_longest_makes_room() -> None:
     residents = Residents()
     residents.keep("", (1, 1), SequenceId(1))
     residents.keep("", (2, 2), SequenceId(2))
+    residents.age(1)
     residents.match("", (1, 1, 5))
-    assert residents.coldest() == SequenceId(2)
+    assert residents.choose_victim() == SequenceId(2)
+    assert residents.choose_victim(spare=SequenceId(2)) == SequenceId(1)
     residents.drop(SequenceId(2))
-    assert residents.coldest() == SequenceId(1)
+    assert residents.choose_victim() == SequenceId(1)
+    assert residents.choose_victim(spare=SequenceId(1)) is None
     residents.drop(SequenceId(1))
-    assert residents.coldest() is None
+    assert residents.choose_victim() is None
+
+
+def test_a_long_resident_stays_until_as_many_tokens_were_computed_as_it_holds_more() -> None:
+    residents = Residents()
+    residents.keep("", (1,) * 20, SequenceId(1))
+    residents.age(17)
+    residents.keep("", (2, 3), SequenceId(2))
+    assert residents.choose_victim() == SequenceId(2)
+    residents.age(2)
+    residents.match("", (2, 3, 4))
+    assert residents.choose_victim() == SequenceId(1)
 
 
 def test_residents_are_idle_by_what_was_computed_since_they_were_of_use() -> None:
@@ -117,14 +131,14 @@ def test_residents_are_idle_by_what_was_computed_since_they_were_of_use() -> Non
     assert residents.idle(0) == [(SequenceId(2), 15), (SequenceId(0), 5)]
 
 
-def test_a_settled_resident_is_not_idle_until_it_is_of_use_and_stays_the_coldest() -> None:
+def test_a_settled_resident_is_not_idle_until_it_is_of_use_and_makes_room_first() -> None:
     residents = Residents()
     for number, tokens in enumerate([(1, 2, 3), (4, 5, 6)]):
         residents.keep("", tokens, SequenceId(number))
     residents.settle(SequenceId(0))
     residents.age(10)
     assert residents.idle(10) == [(SequenceId(1), 10)]
-    assert residents.coldest() == SequenceId(0)
+    assert residents.choose_victim() == SequenceId(0)
     residents.match("", (1, 2))
     residents.age(10)
     assert residents.idle(10) == [(SequenceId(1), 20), (SequenceId(0), 10)]
