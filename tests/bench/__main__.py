@@ -4,8 +4,9 @@ Without a name: startup, selection, overhead, decode, own, draft, fit, filter an
 alone. On real weights, `--model`: `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm` and `widths`,
 and `draft` too; `hybrid` with a model whose layers look back a window. `gaps` and `contexts` are streams beside a long
 prompt, and what long contexts cost outside the model; `reading` is what it costs to tell thoughts, words and calls
-apart; `bystanders` is what very many tools do to a stream beside them. `soak` takes `--minutes`, on the built-in model
-where none is named. `downloads` writes some 14 GB; `kills` kills 200 writers of prefixes.
+apart; `bystanders` is what very many tools do to a stream beside them, `observing` what metrics and telemetry cost.
+`soak` takes `--minutes`, on the built-in model where none is named. `downloads` writes some 14 GB; `kills` kills 200
+writers of prefixes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tests.bench import (
     hybrids,
     kv_types,
     masks,
+    observing,
     overhead,
     own,
     prefixes,
@@ -124,6 +126,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "bystanders": lambda given: [asyncio.run(bystanders.run(given.model))],
     "reading": lambda given: [asyncio.run(reading.run())],
     "overhead": lambda given: [asyncio.run(overhead.run())],
+    "observing": lambda given: asyncio.run(observing.run()),
     "decode": lambda given: [asyncio.run(decode.run(_setup(given)))],
     "steady": lambda given: [asyncio.run(steady.run(_setup(given)))],
     "own": lambda given: [asyncio.run(own.run(given.folder, given.threads, given.tokens, given.rounds))],
