@@ -63,8 +63,8 @@ class Meter:
             ("completion", usage.completion_tokens),
             ("reasoning", usage.reasoning_tokens),
         ):
-            if count:
-                add(TOKENS, (model, kind), count)
+            # Also zeros: a share of two series needs both.
+            add(TOKENS, (model, kind), count)
         self._note_reuse(report.row.reuse, model)
         if report.row.guessed_tokens:
             add(GUESSED, (model,), report.row.guessed_tokens)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import chat_body, serving
+from core.serving.report import RequestReport
+from core.settings.schema import ServerSettings
+from core.telemetry.origin import RequestOrigin, TraceParent
+from tests.api.conftest import chat_body, serving, settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,3 +35,39 @@ async def test_a_request_that_found_no_model_tells_why(tmp_path: Path) -> None:
         told = (await served.http.get("/v1/requests/two")).json()
         assert (told["state"], told["outcome"], told["started"]) == ("ended", "not_found", None)
         assert "nobody-has-this" in told["error"]
+
+
+class Reports:
+    def __init__(self) -> None:
+        self.told: list[RequestReport] = []
+
+    def note_end(self, report: RequestReport) -> None:
+        self.told.append(report)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_client_s_traceparent_goes_with_its_request(tmp_path: Path, path: str) -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    async with serving(tmp_path) as served:
+        reports = Reports()
+        served.workbench.requests.observe(reports)
+        headers = {"traceparent": f"00-{trace}-{span}-01"}
+        await served.http.post(path, json=chat_body(max_tokens=2), headers=headers)
+        await served.http.post(path, json=chat_body(max_tokens=2), headers={"traceparent": "nonsense"})
+        first, second = (report.origin for report in reports.told)
+    assert first == RequestOrigin(path, TraceParent(bytes.fromhex(trace), bytes.fromhex(span), sampled=True))
+    assert second == RequestOrigin(path)
+
+
+async def test_a_request_that_has_ended_is_told_to_the_holder_of_its_key_alone(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('[one]\nkey = "one"\n[two]\nkey = "two"\n[chief]\nkey = "chief"\nadmin = true\n')
+    async with serving(tmp_path, settings_of(ServerSettings(port=0, api_key_file=str(file)))) as served:
+        headers = {"x-api-key": "one", "x-request-id": "mine"}
+        await served.http.post("/v1/chat/completions", json=chat_body(model="nobody-has-this"), headers=headers)
+        shown = [
+            await served.http.get("/v1/requests/mine", headers={"x-api-key": key}) for key in ("one", "two", "chief")
+        ]
+        assert [each.status_code for each in shown] == [200, 404, 200]
+        logs = [await served.http.get("/v1/logs", headers={"x-api-key": key}) for key in ("one", "chief")]
+        assert [each.status_code for each in logs] == [403, 200]

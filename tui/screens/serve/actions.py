@@ -37,6 +37,13 @@ ACTIONS = (
         ("i",),
         "What clients really sent and were answered, compared and copied as curl lines; kept with --capture.",
     ),
+    Action(
+        "serve.model_log",
+        "The log of the model in use, or of everything",
+        "switch_log",
+        ("l",),
+        "What its engine and its loop said, which the log of everything has no room for.",
+    ),
     Action("serve.key", "Copy the API key", "copy_key", ("k",), "The key that clients must send."),
     Action("serve.reveal", "Show or hide the API key", "reveal_key", ("v",), "It is hidden until this key is pressed."),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import final
 
 from textual import on, work
@@ -43,7 +44,9 @@ class ServeScreen(WorkbenchScreen):
         self._revealed = False
         """Whether the API key is shown to whoever sees this screen."""
         self._shown: tuple[object, ...] = ()
-        self._log_version = -1
+        self._log_version: tuple[object, ...] = ()
+        self._of_model = False
+        """Whether the log of the model in use is shown, in place of that of everything."""
 
     def body(self) -> ComposeResult:
         with Container(classes="panel", id="server") as server:
@@ -193,12 +196,25 @@ class ServeScreen(WorkbenchScreen):
             self._draw_note(snapshot)
 
     def _draw_log(self) -> None:
-        tail = self.bench.log_tail
-        if tail.version == self._log_version:
+        panel = self.query_one("#log")
+        height = max(1, panel.size.height)
+        if self._of_model:
+            model = self.desk.model
+            kept = self.desk.workbench.logs.read_lines(model)[-height:]
+            lines = [f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.text}" for line in kept]
+            version: tuple[object, ...] = (model, *lines)
+        else:
+            tail = self.bench.log_tail
+            lines, version = list(tail.lines)[-height:], (tail.version,)
+        if version == self._log_version:
             return
-        self._log_version = tail.version
-        lines = list(tail.lines)[-max(1, self.query_one("#log").size.height) :]
+        self._log_version = version
+        panel.border_title = make_drawable(f"log of {self.desk.model}" if self._of_model else "log")
         self.query_one("#lines", Static).update("\n".join(lines) or "Nothing was logged yet.")
+
+    def action_switch_log(self) -> None:
+        self._of_model = not self._of_model
+        self._draw_log()
 
     @on(Button.Pressed, "#toggle")
     def action_switch(self) -> None:

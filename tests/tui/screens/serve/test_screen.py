@@ -49,3 +49,19 @@ async def test_below_the_board_stands_what_was_guessed_ahead_for_the_selected_re
         app.screen.query_one(Board).focus()
         await pilot.press("down")
         await until(pilot, lambda: "guessed tokens" not in text())
+
+
+async def test_the_log_can_be_that_of_the_model_in_use(echo_app: BenchtopApp) -> None:
+    app = echo_app
+    async with app.run_test(size=(80, 40)) as pilot:
+
+        def text() -> str:
+            return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("f3")
+        assert "waiting for its turn" not in text()
+        await pilot.press("l")
+        await until(pilot, lambda: "log of echo" in text() and "waiting for its turn" in text())
+        await pilot.press("l")
+        await until(pilot, lambda: "log of echo" not in text() and "waiting for its turn" not in text())
