@@ -29,8 +29,8 @@ from core.settings.schema import Folders, QueueSettings, ServerSettings, Setting
 from core.settings.telemetry import TelemetrySettings
 from core.snapshots import Cause, ModelKind, RequestRow, RequestState, Reuse, Tier
 from core.workbench import Workbench
-from tests.bench.decode import client
 from tests.bench.report import table
+from tests.bench.streaming import stream_answers
 from tests.bench.watchers import run_watcher
 
 STREAMS = 32
@@ -124,7 +124,8 @@ async def _compare(plain: str, watched: str, scrapers: Sequence[str]) -> tuple[f
                 for seconds in scrapers if is_watched else ():
                     await stack.enter_async_context(run_watcher("scrape", f"{watched}/metrics", seconds))
                 began = time.process_time()
-                rate = await client(int((watched if is_watched else plain).rpartition(":")[2]), "echo", STREAMS, TOKENS)
+                port = int((watched if is_watched else plain).rpartition(":")[2])
+                rate = (await stream_answers(port, "echo", STREAMS, TOKENS)).rate
                 cost = (time.process_time() - began) * 1e6 / (STREAMS * TOKENS)
             (within if is_watched else without).append(Round(rate, cost))
     pairs = [*zip(within, without, strict=True)]
