@@ -129,10 +129,12 @@ class OllamaDialect(ABC):
                 self._calls[call] = event, []
             case CallArguments(call=call, text=text):
                 self._calls[call][1].append(text)
-            case CallEnded(call=call):
+            case CallEnded(call=call, whole=whole):
                 begun, pieces = self._calls[call]
-                whole = ToolCall(begun.id, begun.name, "".join(pieces))
-                out.append(self._encode_line(Spoken(calls=((call, whole),)), now))
+                told = ToolCall(begun.id, begun.name, "".join(pieces))
+                # Clients run a call that they are told of, so one that is cut is words.
+                spoken = Spoken(calls=((call, told),)) if whole else Spoken(text=told.arguments)
+                out.append(self._encode_line(spoken, now))
             case Finished():
                 self.over = True
                 out.append(self._encode_line(Spoken(end=event), now))
@@ -144,10 +146,12 @@ class OllamaDialect(ABC):
         (choice,) = fold_events(events).choices
         if self._kept is not None:
             self._kept.append(choice.text)
+        broken = {event.call for event in events if isinstance(event, CallEnded) and not event.whole}
+        calls = tuple(enumerate(choice.tool_calls))
         spoken = Spoken(
-            text=choice.text,
+            text="".join((choice.text, *(call.arguments for number, call in calls if number in broken))),
             thinking=choice.reasoning,
-            calls=tuple(enumerate(choice.tool_calls)),
+            calls=tuple((number, call) for number, call in calls if number not in broken),
             logprobs=choice.logprobs,
             end=next(event for event in events if isinstance(event, Finished)),
         )

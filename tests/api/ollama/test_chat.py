@@ -86,6 +86,16 @@ async def test_calls_come_whole_with_arguments_as_objects(caller: Served) -> Non
     assert lines[-1]["done_reason"] == "stop"
 
 
+async def test_a_call_that_a_limit_cuts_is_words_since_clients_run_what_they_are_told(caller: Served) -> None:
+    body = {"model": "echo", "messages": user(CALL), "tools": [WEATHER], "options": {"num_predict": CALL.index("Bonn")}}
+    whole = await chat(caller, **body)
+    assert (whole["message"]["content"], "tool_calls" in whole["message"]) == ('{"city": "', False)
+    lines = await stream_lines(caller, "/api/chat", **body)
+    assert "".join(line["message"]["content"] for line in lines) == '{"city": "'
+    assert not any("tool_calls" in line["message"] for line in lines)
+    assert lines[-1]["done_reason"] == whole["done_reason"] == "length"
+
+
 async def test_a_result_goes_back_to_its_call_without_ids(caller: Served) -> None:
     asked = user("the weather?")
     called = {"role": "assistant", "tool_calls": [{"function": {"name": "weather", "arguments": {"city": "Bonn"}}}]}
