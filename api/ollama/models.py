@@ -51,7 +51,7 @@ class Deleted(Struct, frozen=True):
 
 
 def build_listing_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
-    models, disk, shelf = workbench.models, workbench.lanes.disk, FactShelf()
+    models, shelf = workbench.models, FactShelf()
 
     @get(
         "/api/tags",
@@ -63,7 +63,7 @@ def build_listing_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         known = [KnownModel(each.name, each.artifact, each.kind) for each in models.members]
         more = [KnownModel(each.name, each.artifact) for each in await models.loadable()]
         shown = [each for each in (*known, *more) if caller.may_use(each.name)]
-        return TagList(await disk.run(_describe_all, shelf, shown, snapshot, workbench))
+        return TagList(await workbench.lanes.disk.run(_describe_all, shelf, shown, snapshot, workbench))
 
     @get(
         "/api/ps",
@@ -74,7 +74,7 @@ def build_listing_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         snapshot, caller = workbench.snapshot(), find_caller(request.scope["state"])
         members = {each.name: each for each in models.members if caller.may_use(each.name)}
         there = [(each, members[each.name]) for each in snapshot.models if each.name in members]
-        return RunningList(await disk.run(_describe_running, shelf, there, snapshot.taken))
+        return RunningList(await workbench.lanes.disk.run(_describe_running, shelf, there, snapshot.taken))
 
     @post(
         "/api/show",
@@ -92,7 +92,7 @@ def build_listing_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         named = await resolve_name(models, asked.body.called)
         workbench.requests.check_model(named, find_caller(request.scope["state"]))
         member = await models.examine(named)
-        facts = await disk.run(shelf.examine, member.artifact)
+        facts = await workbench.lanes.disk.run(shelf.examine, member.artifact)
         snapshot = workbench.snapshot()
         loaded = _find_loaded(snapshot, member.name)
         traits = member.host.traits if member.host is not None and loaded is not None else None
@@ -125,13 +125,13 @@ def build_listing_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         asked = await DELETE_BODY.read(request.receive, MOST_BODY_BYTES)
         name = await resolve_name(models, asked.body.called)
         member = await models.examine(name)
-        entry = _find_entry(await disk.run(models.library), member)
+        entry = _find_entry(await workbench.lanes.disk.run(models.library), member)
         if member.leases:
             raise UsageError(f"{member.name} is answering requests; delete it when they have ended.")
-        await disk.run(models.store.check_deletable, entry)
+        await workbench.lanes.disk.run(models.store.check_deletable, entry)
         if member in models.members:
             await models.unload(member.name)
-        await disk.run(models.store.delete, entry)
+        await workbench.lanes.disk.run(models.store.delete, entry)
         return Deleted()
 
     return [list_tags, list_running, show_model, delete_files]

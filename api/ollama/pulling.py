@@ -47,10 +47,17 @@ class Pulls:
     def __init__(self, workbench: Workbench) -> None:
         self._workbench = workbench
         self._waiting: Counter[str] = Counter()
+        self._begun: set[str] = set()
+        """Those that were not under way before."""
 
     async def begin(self, model: str) -> DownloadItem:
         """Raises as `Downloads.enqueue` and `Store.find`."""
-        return await self._workbench.lanes.hub.run(enqueue_model, self._workbench, model)
+        lanes, downloads = self._workbench.lanes, self._workbench.downloads
+        before = {item.id for item in await lanes.disk.run(downloads.items) if item.state.active}
+        item = await lanes.hub.run(enqueue_model, self._workbench, model)
+        if item.id not in before:
+            self._begun.add(item.id)
+        return item
 
     async def follow(self, item: DownloadItem) -> AsyncIterator[DownloadItem]:
         """The download as it goes on, to its end. Raises DownloadError where it does not end well."""
@@ -76,7 +83,8 @@ class Pulls:
 
     async def give_up(self, item: DownloadItem) -> None:
         """A client that waited has left."""
-        if not self._waiting[item.id]:
+        if item.id in self._begun and not self._waiting[item.id]:
+            self._begun.discard(item.id)
             with suppress(BenchtopError):
                 await self._workbench.lanes.disk.run(self._workbench.downloads.pause, item.id)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 
+from api.curl import format_curl
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
 from core.capture.ring import CaptureRing
@@ -32,6 +34,9 @@ from core.snapshots import (
 )
 from tests.fakes.support import show_row
 from tests.tui.still_store import StillDownloads, StillStore
+
+if TYPE_CHECKING:
+    from api.server import HttpServer
 
 MEGA = 1_000_000
 ANSWER = """\
@@ -274,3 +279,22 @@ class StillWorkbench:
 
     async def close(self) -> None:
         self.closed = True
+
+
+async def _end_nothing(_: float) -> None:
+    pass
+
+
+def build_still_server() -> HttpServer:
+    """What the screens see of a server that runs."""
+    url = "http://127.0.0.1:8080"
+    seen = SimpleNamespace(
+        url=url,
+        ollama_url=None,
+        api_key=None,
+        asks_for_key=False,
+        running=True,
+        stop=_end_nothing,
+        curl=partial(format_curl, url),
+    )
+    return cast("HttpServer", seen)

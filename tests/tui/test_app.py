@@ -12,14 +12,13 @@ from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
-from api.server import HttpServer
 from core.bench.runner import RoundStarted
 from core.models.downloads.status import DownloadState
 from core.settings.schema import ServerSettings, Settings
 from core.snapshots import ModelKind
 from tests.tui.conftest import notices, quiet, shown, until
 from tests.tui.screens.models.on_models import HALF
-from tests.tui.still import ECHO, GUIDE, StillWorkbench
+from tests.tui.still import ECHO, GUIDE, StillWorkbench, build_still_server
 from tui.app import BenchtopApp
 from tui.screens.bench.screen import BenchScreen
 from tui.screens.chat.composer import Composer
@@ -355,9 +354,7 @@ async def test_the_curl_line_of_an_embedder_asks_for_embeddings() -> None:
     app = quiet(StillWorkbench((replace(GUIDE, kind=ModelKind.EMBEDDING),)))
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
-        server = HttpServer(app.desk.workbench, app.settings)
-        await server.start()
-        app.desk.server = server
+        app.desk.server = build_still_server()
         await pilot.press("3")
         await until(pilot, lambda: "/v1/embeddings" in shown(app, "#curl"))
         await pilot.press("c")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,14 +13,13 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from api.curl import format_curl
 from core.capture.ring import CaptureRing
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.settings.capture import CaptureSettings
 from tests.fakes.captured import exchange_of
 from tests.fakes.support import folders_in
 from tests.tui.conftest import quiet, until
-from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench
+from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench, build_still_server
 from tests.tui.still_store import QWEN
 from themes import PALETTES
 from tui.app import BenchtopApp
@@ -136,12 +133,7 @@ async def on_contest_under_way(pilot: Pilot[None]) -> None:
 async def on_serve(pilot: Pilot[None]) -> None:
     await opened(pilot)
     app = app_of(pilot)
-    url = "http://127.0.0.1:8080"
-    curl = partial(format_curl, url)
-    server = SimpleNamespace(
-        url=url, ollama_url=None, api_key=None, asks_for_key=False, running=True, stop=_nothing, curl=curl
-    )
-    app.desk.server = cast("None", server)
+    app.desk.server = build_still_server()
     await pilot.press("3")
     await pilot.pause()
     past: dict[str, list[float]] = {"#decode": [0, 20, 38, 52, 70, 76.3], "#prefill": [900, 0, 0, 620, 0, 842]}
@@ -156,10 +148,6 @@ async def on_serve(pilot: Pilot[None]) -> None:
     app.log_tail.version += 1
     cast("Any", app.screen)._draw_log()
     await pilot.pause()
-
-
-async def _nothing(drain: float) -> None:
-    """A server that is stopped at once."""
 
 
 async def on_help(pilot: Pilot[None]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from core.settings.model import ModelSettings
+from core.settings.schema import BenchSettings, ProbeSettings, ServerSettings, Settings
 from tests.api.conftest import Served, user
 
 SECOND = 1_000_000_000
@@ -17,6 +19,15 @@ WEATHER: dict[str, object] = {
     },
 }
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
+
+
+QUICK = Settings(
+    server=ServerSettings(port=0),
+    model=ModelSettings(engine="llamacpp", ctx_size=1024, slots=1, threads=1, extra_buffers=False),
+    bench=BenchSettings(enabled=False),
+    probe=ProbeSettings(enabled=False),
+)
+"""Of real models that are loaded without being tried out first."""
 
 
 async def post(served: Served, path: str, status: int = 200, **fields: Any) -> Any:

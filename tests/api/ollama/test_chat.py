@@ -10,7 +10,7 @@ import pytest
 
 from core.settings.model import ModelSettings
 from tests.api.conftest import Served, serving, settings_of, user
-from tests.api.ollama.conftest import CALL, SECOND, WEATHER, chat, stream_lines
+from tests.api.ollama.conftest import CALL, QUICK, SECOND, WEATHER, chat, stream_lines
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -145,3 +145,13 @@ async def test_a_failure_amid_a_stream_is_a_line_of_its_own(echo: Served) -> Non
     )
     assert response.status_code == 400
     assert "format" in response.json()["error"]
+
+
+async def test_while_its_model_loads_a_stream_is_kept_alive_without_a_line_of_its_own(tmp_path: Path) -> None:
+    async with serving(tmp_path, QUICK, model=None, ping=0.001) as served:
+        asked = {"model": "guide", "messages": user("hello"), "options": {"num_predict": 2}}
+        text = (await served.http.post("/api/chat", json=asked)).text
+        assert text.startswith(" ")
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert lines[-1]["done"]
+        assert 0 < lines[-1]["load_duration"] < lines[-1]["total_duration"]

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from core.guide import WEIGHTS
-from core.settings.model import ModelSettings
+from core.settings.profile import Profile
 from core.settings.schema import LibrarySettings, PoolSettings, ServerSettings, Settings
 from tests.api.conftest import Served, chat_body, serving, until
-from tests.api.ollama.conftest import chat, generate, post, refused, running
+from tests.api.ollama.conftest import QUICK, chat, generate, post, refused, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,12 +27,16 @@ async def shelf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
     """A folder with a file that is a copy of the built-in model, beside the echo model, which is loaded."""
     folder = tmp_path_factory.mktemp("shelf")
     shutil.copy(WEIGHTS, folder / "Small-Model.gguf")
-    settings = Settings(
-        server=ServerSettings(port=0),
-        model=ModelSettings(engine="llamacpp"),
-        library=LibrarySettings(folders=(str(folder),)),
-    )
+    settings = replace(QUICK, library=LibrarySettings(folders=(str(folder),)))
     async with serving(tmp_path_factory.mktemp("home"), settings, model="guide") as served:
+        yield served
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """The echo model under two names; `second` is not loaded."""
+    settings = Settings(server=ServerSettings(port=0), models={"second": Profile(source="echo")})
+    async with serving(tmp_path_factory.mktemp("pair"), settings) as served:
         yield served
 
 
@@ -94,32 +99,32 @@ async def test_the_models_in_memory_are_told_with_their_end(shelf: Served) -> No
 
 @pytest.mark.parametrize(("path", "empty"), [("/api/chat", {"messages": []}), ("/api/generate", {})])
 async def test_without_a_question_a_model_is_loaded_kept_and_unloaded(
-    echo: Served, path: str, empty: dict[str, Any]
+    pair: Served, path: str, empty: dict[str, Any]
 ) -> None:
-    loaded = await post(echo, path, model="guide", keep_alive="10m", **empty)
+    loaded = await post(pair, path, model="second", keep_alive="10m", **empty)
     assert (loaded["done"], loaded["done_reason"]) == (True, "load")
-    left = datetime.fromisoformat((await running(echo))["guide:latest"]["expires_at"]) - datetime.now(UTC)
+    left = datetime.fromisoformat((await running(pair))["second:latest"]["expires_at"]) - datetime.now(UTC)
     assert timedelta(minutes=5) < left <= timedelta(minutes=10)
-    await post(echo, path, model="guide", keep_alive=-1, **empty)
-    assert datetime.fromisoformat((await running(echo))["guide:latest"]["expires_at"]).year > 2200
-    assert (await post(echo, path, model="guide", keep_alive=0, **empty))["done_reason"] == "unload"
-    assert "guide:latest" not in await running(echo)
+    await post(pair, path, model="second", keep_alive=-1, **empty)
+    assert datetime.fromisoformat((await running(pair))["second:latest"]["expires_at"]).year > 2200
+    assert (await post(pair, path, model="second", keep_alive=0, **empty))["done_reason"] == "unload"
+    assert "second:latest" not in await running(pair)
     # Of one that is not loaded there is nothing to unload.
-    assert (await post(echo, path, model="guide", keep_alive="0s", **empty))["done_reason"] == "unload"
-    await refused(echo, path, 404, model="nothing", keep_alive=0, **empty)
+    assert (await post(pair, path, model="second", keep_alive="0s", **empty))["done_reason"] == "unload"
+    await refused(pair, path, 404, model="nothing", keep_alive=0, **empty)
 
 
-async def test_a_model_that_is_kept_for_no_time_goes_when_its_answer_has_ended(echo: Served) -> None:
-    await chat(echo, model="guide", keep_alive=0, options={"num_predict": 2})
+async def test_a_model_that_is_kept_for_no_time_goes_when_its_answer_has_ended(pair: Served) -> None:
+    await chat(pair, model="second", keep_alive=0, options={"num_predict": 2})
 
     async def gone() -> bool:
-        return "guide:latest" not in await running(echo)
+        return "second:latest" not in await running(pair)
 
     await until(gone)
     # What a request said holds until then: the next load is the settings' again.
-    await chat(echo, model="guide", options={"num_predict": 1})
-    assert datetime.fromisoformat((await running(echo))["guide:latest"]["expires_at"]).year > 2200
-    await echo.workbench.models.unload("guide")
+    await chat(pair, model="second", options={"num_predict": 1})
+    assert datetime.fromisoformat((await running(pair))["second:latest"]["expires_at"]).year > 2200
+    await pair.workbench.models.unload("second")
 
 
 async def test_what_a_request_says_goes_before_the_settings(tmp_path: Path) -> None:
@@ -149,8 +154,8 @@ async def test_a_model_in_a_folder_of_the_library_is_deleted(tmp_path: Path) -> 
     folder = tmp_path / "models"
     folder.mkdir()
     shutil.copy(WEIGHTS, folder / "gone.gguf")
-    settings = Settings(server=ServerSettings(port=0), library=LibrarySettings(folders=(str(folder),)))
-    async with serving(tmp_path / "home", settings) as served:
+    settings = replace(QUICK, library=LibrarySettings(folders=(str(folder),)))
+    async with serving(tmp_path / "home", settings, model=None) as served:
         await post(served, "/api/generate", model="gone")
         assert (await delete(served, model="gone:latest"))[0] == 200
         assert not list(folder.iterdir())

@@ -58,15 +58,18 @@ async def test_a_pull_that_fails_says_so_in_its_last_line(world: World) -> None:
     assert (whole.status_code, whole.json().keys()) == (500, {"error"})
 
 
-async def test_a_client_that_leaves_pauses_what_it_began(world: World) -> None:
+@pytest.mark.parametrize(("others", "left"), [(False, "paused"), (True, "running")])
+async def test_a_client_that_leaves_pauses_what_it_began_alone(world: World, others: bool, left: str) -> None:
     world.hub.faults.append(Fault("/cdn/*", stall_after=1000, times=None))
+    if others:
+        await world.add(f"{NAME}:Q8_0")
     async with world.http.stream("POST", "/api/pull", json={"model": f"{NAME}:Q8_0"}) as response:
         async for line in response.aiter_lines():
             if "total" in line:
                 break
 
-    async def paused() -> bool:
+    async def settled() -> bool:
         rows = (await world.http.get("/v1/downloads")).json()["downloads"]
-        return [row["state"] for row in rows] == ["paused"]
+        return [row["state"] for row in rows] == [left]
 
-    await until(paused)
+    await until(settled)

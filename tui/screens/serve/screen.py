@@ -119,12 +119,13 @@ class ServeScreen(WorkbenchScreen):
                 ("  ", ""),
                 (f"{server.url}/v1", "bold"),
                 (f"  {told}", "$quiet"),
-                (f"  for Ollama's clients {server.ollama_url}" if server.ollama_url else "", "$quiet"),
             )
         )
         line = Content.assemble(("$ ", "$quiet"), server.curl(model, self._kind))
         if key is not None and self._revealed:
             line = Content.assemble(("API key ", "$quiet"), key, "\n").append(line)
+        if server.ollama_url is not None:
+            line = Content.assemble(("Ollama's clients: ", "$quiet"), server.ollama_url, "\n").append(line)
         curl.update(line)
 
     @property

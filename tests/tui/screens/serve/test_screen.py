@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from core.settings.ollama import OllamaSettings
 from core.settings.schema import ServerSettings
 from tests.tui.conftest import quiet, until
 from tests.tui.still import GUIDE, StillWorkbench
@@ -33,6 +34,25 @@ async def test_the_api_key_is_shown_only_when_asked_for(echo_app: BenchtopApp) -
         await until(pilot, lambda: KEY not in text())
         await pilot.press("k")
         assert app.clipboard == KEY
+
+
+async def test_the_port_for_ollamas_clients_is_shown_where_there_is_one(echo_app: BenchtopApp) -> None:
+    app = echo_app
+    ports = replace(app.settings, server=ServerSettings(port=0), ollama=OllamaSettings(port=0))
+    app.settings = app.desk.settings = ports
+    async with app.run_test(size=(80, 24)) as pilot:
+
+        def text() -> str:
+            return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("f3")
+        await pilot.press("s")
+        await until(pilot, lambda: app.desk.live_server is not None)
+        server = app.desk.live_server
+        assert server is not None
+        await until(pilot, lambda: f"Ollama's clients: {server.ollama_url}" in text())
+        assert "curl" in text()
 
 
 async def test_below_the_board_stands_what_was_guessed_ahead_for_the_selected_request() -> None:
