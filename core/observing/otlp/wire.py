@@ -4,7 +4,8 @@ conventions. Imports protobuf, so it is imported by the thread that sends."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -32,9 +33,10 @@ DROPPED = "benchtop.telemetry.dropped_requests"
 SAMPLED_REMOTE_MODE = 0x301
 """Flags of a span: it is kept, and its parent is another process's."""
 SAMPLED_MODE = 0x101
+KEPT_ATTRIBUTES = 512
 NANOSECONDS_PER_SECOND = 1_000_000_000
 
-Value = str | int | float | Sequence[str]
+Value = str | int | float | tuple[str, ...]
 
 
 class OtlpWriter:
@@ -152,18 +154,23 @@ def _describe_asked(asked: AskedFacts) -> Iterator[tuple[str, Value | None]]:
 def _list_attributes(told: Iterable[tuple[str, Value | None]]) -> Iterator[KeyValue]:
     """What is None or empty is left out."""
     for name, value in told:
-        match value:
-            case None | "" | ():
-                continue
-            case str():
-                typed = AnyValue(string_value=value)
-            case int():
-                typed = AnyValue(int_value=value)
-            case float():
-                typed = AnyValue(double_value=value)
-            case _:
-                typed = AnyValue(array_value=ArrayValue(values=[AnyValue(string_value=each) for each in value]))
-        yield KeyValue(key=name, value=typed)
+        if value is None or value == "" or value == ():
+            continue
+        yield _build_word(name, value) if isinstance(value, str | tuple) else _build_number(name, value)
+
+
+def _build_number(name: str, value: int | float) -> KeyValue:
+    typed = AnyValue(int_value=value) if isinstance(value, int) else AnyValue(double_value=value)
+    return KeyValue(key=name, value=typed)
+
+
+@lru_cache(KEPT_ATTRIBUTES)
+def _build_word(name: str, value: str | tuple[str, ...]) -> KeyValue:
+    """Models, routes and reasons come again and again, and nobody changes an attribute."""
+    if isinstance(value, str):
+        return KeyValue(key=name, value=AnyValue(string_value=value))
+    words = ArrayValue(values=[AnyValue(string_value=each) for each in value])
+    return KeyValue(key=name, value=AnyValue(array_value=words))
 
 
 def _fit_integer(value: int | None) -> int | None:
