@@ -1,12 +1,12 @@
 """`uv run python -m tests.bench [PART...]`: print tables of what is measured.
 
 Without a name: startup, selection, overhead, decode, own, draft, fit, filter and prefixes. All others by their names
-alone. On real weights, `--model`: `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm` and `widths`,
-and `draft` too; `hybrid` with a model whose layers look back a window. `gaps` and `contexts` are streams beside a long
-prompt, and what long contexts cost outside the model; `reading` is what it costs to tell thoughts, words and calls
-apart; `bystanders` is what very many tools do to a stream beside them, `observing` what metrics and telemetry cost.
-`soak` takes `--minutes`, on the built-in model where none is named. `downloads` writes some 14 GB; `kills` kills 200
-writers of prefixes.
+alone. On real weights, `--model`: `embeddings`, `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm`
+and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window. `gaps` and `contexts` are
+streams beside a long prompt, and what long contexts cost outside the model; `reading` is what it costs to tell
+thoughts, words and calls apart; `bystanders` is what very many tools do to a stream beside them, `observing` what
+metrics and telemetry cost. `soak` takes `--minutes`, on the built-in model where none is named. `downloads` writes
+some 14 GB; `kills` kills 200 writers of prefixes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.bench import (
     decode,
     downloads,
     drafting,
+    embeddings,
     filtering,
     fit,
     gaps,
@@ -51,7 +52,7 @@ from tests.bench.report import where
 
 PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter", "prefixes")
 """Those that are measured where none is named."""
-MODEL_NEEDED = frozenset({"kv", "masks", "widths"})
+MODEL_NEEDED = frozenset({"embeddings", "kv", "masks", "widths"})
 
 
 def main() -> None:
@@ -133,6 +134,9 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "draft": _draft,
     "widths": lambda given: [
         widths.run(given.model, given.threads, given.rounds, extra_buffers=not given.plain_buffers)
+    ],
+    "embeddings": lambda given: [
+        asyncio.run(embeddings.run(given.model, given.threads, given.rounds, extra_buffers=not given.plain_buffers))
     ],
     "fit": _fit,
     "hybrid": lambda given: [asyncio.run(hybrids.run(given.model, given.folder, given.threads, given.rounds))],

@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,9 +19,10 @@ SERVER_VARIABLE = "LLAMA_SERVER"
 
 @contextmanager
 def serve_peer(
-    model: Path, threads: int, *, context: int, slots: int, extra_buffers: bool
+    model: Path, threads: int, *, context: int, slots: int, extra_buffers: bool, more: Sequence[str] = ()
 ) -> Iterator[ServedProcess | None]:
-    """It while it serves the file, with `context` tokens a slot; None where there is no such server."""
+    """It while it serves the file, with `context` tokens a slot; None where there is no such server. `more` are further
+    options."""
     binary = os.environ.get(SERVER_VARIABLE)
     if not binary:
         yield None
@@ -40,7 +41,7 @@ def serve_peer(
     words = [str(word) for pair in arguments.items() for word in pair]
     extra = [] if extra_buffers else ["--no-repack"]
     with subprocess.Popen(
-        [binary, *words, *extra, "--kv-unified"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [binary, *words, *extra, *more, "--kv-unified"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:
         try:
             _wait(port, server)
