@@ -58,7 +58,14 @@ def make_pooled_model(
         _refuse_unranking(artifact, model, architecture)
     trained = native.llama_model_n_ctx_train(model)
     weights = native.llama_model_size(model)
-    sizes = choose_pooled_sizes(options, trained, tokenizer.size, measure_available_memory(), weights=weights)
+    sizes = choose_pooled_sizes(
+        options,
+        trained,
+        tokenizer.size,
+        measure_available_memory(),
+        weights=weights,
+        accelerated=bool(native.llama_supports_gpu_offload()),
+    )
     width = native.llama_model_n_cls_out(model) if ranks else native.llama_model_n_embd_out(model)
     told = options.pooling is not None or metadata.integer(f"{architecture}.pooling_type") in NUMBERS
     spec = ModelSpec(

@@ -128,8 +128,8 @@ def test_more_texts_than_a_pass_takes_are_computed_in_several(path: Path) -> Non
 
 
 def test_a_text_longer_than_any_pass_fails_and_the_next_does_not(model: LlamaEmbedder) -> None:
-    with pytest.raises(EngineFailed, match="takes 512 at most"):
-        model.embed([[CLS] * 513])
+    with pytest.raises(EngineFailed, match="takes 256 at most"):
+        model.embed([[CLS] * 257])
     assert vectors(model, TEXTS).shape == (len(TEXTS), WIDTH)
 
 
