@@ -26,7 +26,7 @@ BERT = Header(
     hidden=1536,
     heads=12,
     vocabulary=30_522,
-    pooling=Pooling.MEAN,  # type: ignore[arg-type]
+    pooling=Pooling.MEAN,
 )
 
 
