@@ -108,8 +108,9 @@ def declare_contract(
     return {KEY: Contract(replies, outcomes, body, parameters or {}, needs_key, errors, admin)}
 
 
-def require_admin(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
-    """A guard of Litestar's for all routes. Raises Denied."""
+async def require_admin(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
+    """A guard of Litestar's for all routes; one that is no coroutine would cost each request a thread. Raises
+    Denied."""
     contract = handler.opt.get(KEY)
     if isinstance(contract, Contract) and contract.admin:
         check_admin(find_caller(connection.scope["state"]))

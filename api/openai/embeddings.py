@@ -37,6 +37,8 @@ from core.workbench import Workbench
 PATHS: Final = ("/v1/embeddings", "/embeddings")
 MOST_INPUTS: Final = 2048
 """OpenAI's own limit."""
+FEW_VECTORS: Final = 4
+"""Are written sooner than a thread would begin to."""
 MOST_TOKENS: Final = 1 << 17
 """Token ids of one input; more than any embedder takes."""
 _TOKENS: Final[Json] = {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MOST_TOKENS}
@@ -110,7 +112,7 @@ def build_embeddings_route(workbench: Workbench, live: LiveStreams, *, max_body:
         begin = partial(workbench.requests.submit, asked, called=partial(setitem, state, "request_id"))
         dialect = EmbeddingDialect(given.body, asked.model)
         ignored = given.ignored
-        off_loop = workbench.lanes.writing.run
+        off_loop = workbench.lanes.writing.run if len(asked.inputs) > FEW_VECTORS else None
         return HttpAnswer(
             begin, dialect, live, streamed=False, headers=lambda: tell_ignored(ignored), off_loop=off_loop
         )

@@ -20,7 +20,7 @@ from api.http.contract import ANSWERING, JSON, READING, RouteReply, declare_cont
 from api.http.field_rules import tell_ignored
 from api.http.live import LiveStreams
 from api.http.settle import JsonBody
-from api.openai.embeddings import MOST_INPUTS
+from api.openai.embeddings import FEW_VECTORS, MOST_INPUTS
 from api.reranking.errors import TEI_ERRORS, TEI_PATHS
 from api.reranking.wire import TextsToEmbed
 from core.errors import RequestError
@@ -78,7 +78,7 @@ def build_embed_route(workbench: Workbench, live: LiveStreams, *, max_body: int)
             live,
             streamed=False,
             headers=lambda: tell_ignored(given.ignored),
-            off_loop=workbench.lanes.writing.run,
+            off_loop=workbench.lanes.writing.run if len(texts) > FEW_VECTORS else None,
         )
 
     return embed_texts

@@ -11,16 +11,22 @@ from core.errors import RequestError
 from core.lanes import WorkLanes
 from core.requests import Embedding, Reranking
 from core.tasks.bounds import SHORT_BYTES
-from core.tasks.embed import check_embedding, split_inputs, tokenise_inputs
+from core.tasks.embed import check_embedding, count_input_bytes, split_inputs, tokenise_inputs
 from core.tasks.rerank import check_reranking, split_documents, tokenise_pairs
 
 MOST_PAIR_TOKENS: Final = 1 << 22
 """Of all pairs of a request: the query is read with each document, so a small body can come to much."""
 
 
+HANDFUL_BYTES: Final = 2_048
+"""Of texts that are read sooner than a thread would begin to."""
+
+
 async def read_inputs(model: Embedder, request: Embedding, lanes: WorkLanes) -> list[Sequence[int]]:
     """The tokens of each input. Raises RequestError for what the model cannot take."""
     check_embedding(model, request)
+    if count_input_bytes(request, HANDFUL_BYTES) <= HANDFUL_BYTES:
+        return tokenise_inputs(model, request)
     made: list[Sequence[int]] = []
     for portion in split_inputs(request, SHORT_BYTES):
         lane = lanes.reading if portion.small else lanes.long_reading

@@ -58,12 +58,22 @@ def split_inputs(request: Embedding, size: int) -> Iterator[InputPortion]:
     """The inputs in order, up to `size` bytes at a time; one that has more is alone."""
     start, held = 0, 0
     for index, given in enumerate(request.inputs):
-        weight = count_text_bytes(given.text) if isinstance(given, RawText) else 4 * len(given.tokens)
+        weight = _weigh(given)
         if index > start and held + weight > size:
             yield InputPortion(range(start, index), held <= size)
             start, held = index, 0
         held += weight
     yield InputPortion(range(start, len(request.inputs)), held <= size and len(request.inputs) <= SMALL_INPUTS)
+
+
+def count_input_bytes(request: Embedding, enough: int) -> int:
+    """Bytes of the inputs, four for a token; of the first ones alone where those come to more than `enough`."""
+    held = 0
+    for given in request.inputs:
+        held += _weigh(given)
+        if held > enough:
+            break
+    return held
 
 
 def check_embedding(model: Embedder, request: Embedding) -> None:
@@ -120,6 +130,10 @@ def fold_embeddings(events: Iterable[Event]) -> Embeddings:
             case Failed(error=error):
                 raise error
     return Embeddings(vectors, usage)
+
+
+def _weigh(given: RawText | RawTokens) -> int:
+    return count_text_bytes(given.text) if isinstance(given, RawText) else 4 * len(given.tokens)
 
 
 def _tokens(model: Embedder, given: RawText | RawTokens, index: int, request: Embedding) -> list[int]:
