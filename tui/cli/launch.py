@@ -64,7 +64,8 @@ async def _launch(program: Launchable, command: str, settings: Settings, given: 
     console = Paper(stderr=True)
     running = await find_server(settings.server)
     if running is not None:
-        endpoint = await ask_server(running, given.model, find_key(settings.server))
+        options = given.flags().get("model", {})
+        endpoint = await ask_server(running, given.model, find_key(settings.server), options)
         return await _run(program, command, endpoint, given, user, _log(settings), console)
     model = given.model or settings.default_model or USUAL_MODEL
     await asyncio.to_thread(ensure_models, settings, (settings.source(model),), pull=given.pull)

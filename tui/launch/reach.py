@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -88,10 +88,13 @@ async def find_server(server: ServerSettings) -> RunningServer | None:
     return RunningServer(url, health.model)
 
 
-async def ask_server(running: RunningServer, model: str | None, key: str | None) -> Endpoint:
-    """Have a running server load `model`, or its default one, and say what it serves.
+async def ask_server(
+    running: RunningServer, model: str | None, key: str | None, options: Mapping[str, object] = {}
+) -> Endpoint:
+    """Have a running server load `model`, or its default one, with load options where some are given, and say what it
+    serves.
 
-    Raises UsageError where it will not: for its key, or for the model's name.
+    Raises UsageError where it will not: for its key, for the model's name or for an option.
     """
     name = model or running.model
     if name is None:
@@ -99,7 +102,7 @@ async def ask_server(running: RunningServer, model: str | None, key: str | None)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=None, headers=headers) as client:  # noqa: S113 - it loads
-            answer = await client.post(f"{running.url}/v1/models/load", json={"model": name})
+            answer = await client.post(f"{running.url}/v1/models/load", json={**options, "model": name})
     except httpx.HTTPError as error:
         raise ServerError(f"The server at {running.url} gave no answer: {error or type(error).__name__}.") from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:

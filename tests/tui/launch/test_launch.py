@@ -130,6 +130,8 @@ async def test_why_a_server_that_runs_will_not_is_told(here: Path, capsys: pytes
         assert "asks for a key, and the settings have none; set server.api_keys or BENCHTOP_SERVER" in without
         assert "asks for another one than the settings" in await refused("--api-key", "another")
         assert "does not serve none: " in await refused("none", "--api-key", "its-key")
+        small = await refused("--api-key", "its-key", "--ctx-size", "128")
+        assert "llm needs a context of 256 tokens at least, and echo has 128; give it more with --ctx-size" in small
 
 
 async def test_what_would_be_set_is_shown_without_the_users_key(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
