@@ -164,13 +164,20 @@ class _ChoiceReader:
             elif event.text:
                 out.append(ReasoningDelta(self._index, event.text, event.tokens, self._counted(event.so_far)))
             return
+        more = unread.push(event.text)
+        if unread.calling and not more:
+            # More of a text within a call's arguments.
+            self._tokens += event.tokens
+            self._so_far = self._counted(event.so_far)
+            self._tell(out)
+            return
         thought = unread.thinking
         # Whatever becomes of reading it: its tokens are told.
         logprobs, ids = len(self._logprobs), len(self._ids)
         self._logprobs += event.logprobs
         self._ids += event.ids
         self._tokens += event.tokens
-        if unread.push(event.text):
+        if more:
             self._advance()
         kinds = {type(piece) for piece in unread.pieces}
         thought = thought or unread.thinking or ThoughtPiece in kinds

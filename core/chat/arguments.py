@@ -39,7 +39,8 @@ def fit_scalar(text: str, schema: object) -> str:
     text = SPELLED_OTHERWISE.get(text, text)
     if SCALAR.fullmatch(text) is None:
         raise ValueError("neither a number nor a word")
-    return fit_arguments(text, schema, typed=True)
+    # Of numbers and words, floats alone may become something else.
+    return text if text.isalnum() else fit_arguments(text, schema, typed=True)
 
 
 def find_member(schema: object, name: str) -> object:
