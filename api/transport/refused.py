@@ -8,6 +8,9 @@ from http import HTTPStatus
 from msgspec import Struct
 
 from api.http.errors import CLIENT, SERVER, Detail, Refusal
+from core.telemetry.log import get_logger
+
+log = get_logger(__name__)
 
 
 class Grounds(Struct, frozen=True):
@@ -43,13 +46,15 @@ NO_SUCH_VERSION = Grounds(505, "version_not_supported", "This server speaks HTTP
 
 
 def write_refusal(grounds: Grounds) -> bytes:
-    """The whole answer. It ends the connection."""
+    """The whole answer, which ends the connection; the log has a line of it with the same id."""
+    identity = f"req_{secrets.token_hex(12)}"
+    log.info("request refused", status=grounds.status, code=grounds.code, request_id=identity)
     kind = SERVER if grounds.status >= HTTPStatus.INTERNAL_SERVER_ERROR else CLIENT
     body = Refusal(grounds.status, Detail(grounds.message, kind, code=grounds.code)).encode()
     headers = (
         ("content-type", "application/json"),
         ("content-length", str(len(body))),
-        ("x-request-id", f"req_{secrets.token_hex(12)}"),
+        ("x-request-id", identity),
         ("connection", "close"),
         *grounds.headers,
     )

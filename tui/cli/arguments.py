@@ -6,7 +6,7 @@ Imports nothing that takes time: `--help` must feel instant.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tui.cli.declarations import load_declarations
@@ -49,6 +49,13 @@ class Arguments(argparse.Namespace):
 
             sections["models"] = dict(name_models(served, vars(self).get("model")))
         return sections
+
+    def secrets(self) -> Iterator[str]:
+        """The keys that were given."""
+        for section, values in load_declarations().items():
+            for setting in values:
+                given = vars(self).get(f"{section}.{setting.name}") if setting.secret else None
+                yield from [given] if isinstance(given, str) else given or ()
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,6 +10,7 @@ from importlib import import_module
 from core.environment import forget_empty
 from tui.cli.arguments import Arguments, Misunderstood
 from tui.cli.commands import Command, build_parser, find_command, guess_command
+from tui.cli.hidden_words import hide_words
 from tui.cli.output import be_tolerant, write_error
 
 FAILED_STATUS = 1
@@ -44,6 +45,7 @@ def _run(words: Sequence[str]) -> int:
     except Misunderstood as error:
         return _complain(f"{error}{guess_command(command, words)}", USAGE_STATUS)
     given.words = tuple(words)
+    hide_words(given.secrets())
     from core.errors import BenchtopError, ModelNotFound
 
     try:

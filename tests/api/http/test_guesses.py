@@ -91,6 +91,17 @@ def test_after_the_delay_that_was_told_one_more_key_is_looked_at() -> None:
     assert watch.find_delay(HERE, WRONG) > 0
 
 
+def test_who_guesses_is_told_in_the_log_once_a_minute_by_address(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    watch = GuessWatch(clock)
+    for _ in range(400):
+        clock.now += 0.5
+        if watch.find_delay(HERE, WRONG) == 0:
+            watch.note_wrong(HERE)
+    told = [vars(record)["fields"] for record in caplog.records]
+    assert told == [{"address": HERE}] * 4
+
+
 def test_strangers_with_many_addresses_take_no_more_memory_than_there_is_for_them() -> None:
     watch = GuessWatch(Clock())
     for number in range(MOST_ADDRESSES + 100):

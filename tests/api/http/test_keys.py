@@ -137,6 +137,24 @@ async def test_the_board_shows_the_name_of_a_key_and_the_priority_that_it_may_as
     assert "alices key" not in str(row)
 
 
+async def test_the_log_tells_the_name_of_a_key_and_neither_the_key_nor_what_was_asked(
+    keyed: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG"):
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            body = chat_body(messages=user("my private question"), max_tokens=8)
+            for headers in (ALICE, BOB, {"x-api-key": "some wrong key"}):
+                await keyed.http.post(f"{path}?key=alices+key", json=body, headers=headers)
+        async with opened(keyed, **ALICE) as socket:
+            await send(socket, input="my private question", model="echo")
+            await receive(socket)
+    ours = [record for record in caplog.records if record.name.partition(".")[0] in ("api", "core")]
+    told = "\n".join(f"{record.getMessage()} {vars(record).get('fields', '')}" for record in ours)
+    assert "'key': 'alice'" in told
+    for secret in ("alices", "bobs", "wrong key", "private"):
+        assert secret not in told
+
+
 async def test_what_a_key_may_do_holds_for_ollamas_clients_too(keyed: Served) -> None:
     async def ask(path: str, headers: dict[str, str], **fields: object) -> httpx.Response:
         return await keyed.http.post(path, json={"stream": False, **fields}, headers=headers)

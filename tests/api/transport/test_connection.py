@@ -85,9 +85,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_is_no_bounded_request_is_refused_in_words_and_closed(echo: Served, name: str) -> None:
+async def test_what_is_no_bounded_request_is_refused_in_words_and_closed(
+    echo: Served, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     parts, status, code = REFUSED[name]
-    answer = await exchange(echo, *parts, end=name.startswith("half"))
+    with caplog.at_level("INFO"):
+        answer = await exchange(echo, *parts, end=name.startswith("half"))
+    told = [vars(record)["fields"] for record in caplog.records if record.name == "api.transport.refused"]
+    assert all(str(fields["request_id"]).encode() in answer for fields in told)
+    assert [fields["status"] for fields in told] == [status]
     assert status_of(answer) == status, answer
     assert error_of(answer)["code"] == (code or error_of(answer)["code"])
     assert b"\r\nx-request-id: req_" in answer

@@ -328,6 +328,16 @@ def test_the_printed_curl_line_works_as_it_stands(tmp_path: Path) -> None:
         assert reply.json()["choices"][0]["message"]["content"] == "What is a KV cache?"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these words where they can be blotted out")
+def test_a_key_of_the_command_line_is_not_shown_among_the_processes(tmp_path: Path) -> None:
+    with served(tmp_path, "--api-key", "it's secret", "--api-key=another secret") as (process, url):
+        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert b"secret" not in shown
+        assert shown.count(b"*") == len("it's secret") + len("another secret")
+        for key in ("it's secret", "another secret"):
+            assert httpx.get(f"{url}/v1/models", headers={"x-api-key": key}, timeout=PATIENCE).status_code == 200
+
+
 def test_a_key_that_was_made_is_printed(tmp_path: Path) -> None:
     with served(tmp_path, "--host", "0.0.0.0") as (process, url):
         assert process.stdout is not None
