@@ -122,6 +122,10 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
             f"{artifact.name} has a step {recipe.unfinished[0]} behind its graph, which this engine cannot do; "
             "export it with an output sentence_embedding.",
         )
+    if graph.pooled and options.pooling is not None:
+        raise LoadFailed(
+            artifact.name, f"The graph of {artifact.name} pools by itself, which no --pooling changes; leave it out."
+        )
     _go_on(artifact, progress, 0.9)
     spec = _describe_encoder(folder, variant, others, graph, options, find_token_limits(folder, recipe))
     try:

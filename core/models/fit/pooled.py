@@ -18,7 +18,7 @@ CONTEXT_TOKENS: Final = 8_192
 FEWEST_TOKENS: Final = 512
 BATCH_TOKENS: Final = 256
 """Of a pass over several texts on a processor: each looks at all others, to no effect, so larger ones are slower again.
-Of 128, 256, 512 and 1,024 tokens the time a text was 10.3, 10.5, 11.0 and 11.9 ms (all-MiniLM-L6-v2, one thread)."""
+With 128, 256, 512 and 1,024 tokens a text took 10.3, 10.5, 11.0 and 11.9 ms of the processor (all-MiniLM-L6-v2)."""
 ACCELERATOR_FACTOR: Final = 8
 """Times as many on an accelerator."""
 LOGIT_BYTES: Final = 4

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from core.contract.artifact import Artifact
-from core.contract.options import LoadOptions
+from core.contract.options import LoadOptions, Pooling
 from core.engines.onnx.engine import OnnxEngine
 from core.engines.onnx.sentence import OnnxEmbedder
 from core.errors import ArtifactError, EngineFailed, Interrupted, LoadFailed
@@ -166,6 +166,8 @@ def test_a_graph_that_pools_is_taken_at_its_word(folder: Path) -> None:
     expected = 2 * hidden(random_weights(), model.encode(TEXTS[0]))[0]
     np.testing.assert_allclose(vectors(model, TEXTS[:1])[0], expected, rtol=1e-3, atol=1e-4)
     assert any("pooled by the graph" in note for note in model.spec.notes)
+    with pytest.raises(LoadFailed, match="pools by itself"):
+        load(folder, LoadOptions(threads=1, pooling=Pooling.CLS))
 
 
 def test_a_step_behind_the_graph_that_cannot_be_done_is_refused(folder: Path) -> None:

@@ -1,18 +1,27 @@
 """The chat pane on a model that generates nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from core.settings.schema import ServerSettings, Settings
 from core.workbench import Workbench
-from tests.fakes.bert import write_embedder
+from tests.fakes.bert import write_embedder, write_reranker
 from tests.fakes.support import folders_in
 from tests.tui.conftest import chat_of, finished, shown, until
 from tui.app import BenchtopApp
 from tui.screens.chat.conversation import Outcome
 
 
-async def test_an_embedder_in_the_chat_says_what_it_does_and_where_it_is_asked(tmp_path: Path) -> None:
-    folder = write_embedder(tmp_path / "tiny")
+@pytest.mark.parametrize(
+    ("write", "does", "endpoint"),
+    [(write_embedder, "makes embeddings", "/v1/embeddings"), (write_reranker, "ranks documents", "/v1/rerank")],
+)
+async def test_a_model_that_generates_nothing_says_in_the_chat_what_it_does_and_where_it_is_asked(
+    tmp_path: Path, write: Callable[[Path], Path], does: str, endpoint: str
+) -> None:
+    folder = write(tmp_path / "tiny")
     settings = Settings(server=ServerSettings(port=0))
     app = BenchtopApp(settings, str(folder), lambda given: Workbench(given, folders_in(tmp_path)))
     app.animation_level = "none"
@@ -21,5 +30,5 @@ async def test_an_embedder_in_the_chat_says_what_it_does_and_where_it_is_asked(t
         screen = chat_of(app)
         await until(pilot, lambda: finished(screen))
         assert screen.chat.exchanges[0].outcome is Outcome.FAILED
-        await until(pilot, lambda: "makes embeddings and cannot generate text" in shown(app, ".stats"))
-        assert "/v1/embeddings" in shown(app, ".stats")
+        await until(pilot, lambda: f"{does} and cannot generate text" in shown(app, ".stats"))
+        assert endpoint in shown(app, ".stats")

@@ -163,7 +163,7 @@ def test_a_loaded_model_stands_beside_its_file_or_its_alias_and_else_by_itself()
     assert [item.name for item in pick_items(made, View(section=ListSection.HERE))][:2] == ["tiny", f"{QWEN}:Q8_0"]
 
 
-@pytest.mark.parametrize("kind", [ModelKind.EMBEDDING, ModelKind.TRANSCRIPTION])
+@pytest.mark.parametrize("kind", [ModelKind.EMBEDDING, ModelKind.RERANKING, ModelKind.TRANSCRIPTION])
 def test_a_loaded_model_is_for_what_its_kind_says(kind: ModelKind) -> None:
     loaded = [ModelSnapshot(name, "llamacpp", ModelState.READY, kind=kind) for name in ("elsewhere", "here")]
     entry = LibraryEntry("here", Path("here.gguf"), "gguf", GB, True)
