@@ -3,10 +3,10 @@
 Without a name: startup, selection, overhead, decode, own, draft, fit, filter and prefixes. All others by their names
 alone. On real weights, `--model`: `embeddings`, `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm`
 and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window. `gaps` and `contexts` are
-streams beside a long prompt, and what long contexts cost outside the model; `reading` is what it costs to tell
-thoughts, words and calls apart; `bystanders` is what very many tools do to a stream beside them, `observing` what
-metrics and telemetry cost. `soak` takes `--minutes`, on the built-in model where none is named. `downloads` writes
-some 14 GB; `kills` kills 200 writers of prefixes.
+streams beside a long prompt, and what long contexts cost outside the model; `turns` is a stream beside
+conversations of 40,000 turns; `reading` is what it costs to tell thoughts, words and calls apart; `bystanders` is what
+very many tools do to a stream beside them, `observing` what metrics and telemetry cost. `soak` takes `--minutes`, on
+the built-in model where none is named. `downloads` writes some 14 GB; `kills` kills 200 writers of prefixes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tests.bench import (
     hostile,
     hybrids,
     kv_types,
+    long_conversations,
     masks,
     observing,
     overhead,
@@ -158,6 +159,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
         asyncio.run(reproducible.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.tokens))
     ],
     "hostile": lambda given: hostile.run(given.model, given.threads, given.tokens),
+    "turns": lambda given: [asyncio.run(long_conversations.run())],
     "soak": lambda given: [asyncio.run(soak.run(given.model or GUIDE, given.embedder, given.minutes))],
     "masks": lambda given: masks.run(given.model, given.threads, given.tokens, given.schemas),
     "downloads": lambda given: [downloads.run(given.folder / "downloads", given.size, kills=20, rounds=given.rounds)],
