@@ -12,6 +12,7 @@ from statistics import median
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.chat.answer import AnswerPlan, AnswerReader
 from core.chat.chatml import CHATML_WITH_TOOLS
@@ -19,6 +20,7 @@ from core.chat.parsers.family import ChatFamily, ThinkingPhase
 from core.chat.parsers.registry import choose_family
 from core.contract.options import LoadOptions
 from core.contract.step import Step, Work
+from core.decoding.masks.tools import MOST_FREE_TOOLS
 from core.engines.echo import EchoModel
 from core.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
 from core.requests import Conversation, Generation, Message, Role, TextPart, Tool
@@ -28,7 +30,9 @@ from tests.bench.report import table
 
 TOKENS: Final = 5_000
 ROUNDS: Final = 9
-PACED_ROUNDS: Final = 3
+PACED_ROUNDS: Final = 2
+MANY_TOOLS: Final = MOST_FREE_TOOLS + 1
+"""For which there is no mask, so that reading the calls is all that is to be done."""
 PASS_SECONDS: Final = 0.0012
 """That a pass of a model of half a billion weights takes on a fast accelerator: any other takes longer."""
 REAL_RATE: Final = 100.0
@@ -103,27 +107,28 @@ def _write_answers(text: str) -> Mapping[str, str]:
 
 async def _answer_rows(texts: Mapping[str, str]) -> AsyncIterator[tuple[object, ...]]:
     for kind, text in texts.items():
-        spent: dict[bool, list[Spent]] = {False: [], True: []}
+        spent: dict[int, list[Spent]] = {0: [], 1: [], MANY_TOOLS: []}
         for _ in range(PACED_ROUNDS):
             for tools, each in spent.items():
-                each.append(await _answer_once(text, tools=tools))
-        seconds = median(one.seconds for one in spent[False])
-        processor = median(one.processor for one in spent[False])
+                each.append(await _answer_once(text, tools))
+        seconds = median(one.seconds for one in spent[0])
+        processor = median(one.processor for one in spent[0])
         for tools, each in spent.items():
             took, used = median(one.seconds for one in each), median(one.processor for one in each)
-            yield kind, int(tools), took, took / seconds, 1e6 * used / TOKENS, 1e6 * (used - processor) / TOKENS
+            yield kind, tools, took, took / seconds, 1e6 * used / TOKENS, 1e6 * (used - processor) / TOKENS
 
 
-async def _answer_once(text: str, *, tools: bool) -> Spent:
+async def _answer_once(text: str, tools: int) -> Spent:
     """Through a host, from the prompt to the last event."""
-    model = PacedEcho(LoadOptions(ctx_size=16_384, slots=1), lambda _: text, CHATML_WITH_TOOLS)
+    model = PacedEcho(LoadOptions(ctx_size=65_536, slots=1), lambda _: text, CHATML_WITH_TOOLS)
     host = Host("echo", lambda *_: LoadedModel(model, "echo"), max_queue=4, queue_timeout=60.0, slots=None)
     host.start()
     await host.ready()
     try:
         said = (Message(Role.USER, (TextPart("go"),)),)
-        prompt = Conversation(said, tools=(TOOL,) if tools else ())
-        # The first request compiles the mask of calls.
+        others = (replace(TOOL, name=f"write_{number}") for number in range(1, tools))
+        prompt = Conversation(said, tools=(TOOL, *others) if tools else ())
+        # The first request computes the prompt, and compiles the mask of calls.
         await (await host.submit(Generation(model="echo", prompt=prompt, max_tokens=1))).reply()
         began, before = time.perf_counter(), time.process_time()
         await (await host.submit(Generation(model="echo", prompt=prompt))).reply()
