@@ -80,7 +80,7 @@ def main() -> None:
     print(where() + "\n")
     for part in arguments.parts:
         for text in MEASURED[part](arguments):
-            print(text)
+            print(text, flush=True)
 
 
 def _setup(given: argparse.Namespace) -> decode.DecodeSetup:
@@ -127,7 +127,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "selection": lambda given: [selection.run(max(5, given.rounds))],
     "bystanders": lambda given: [asyncio.run(bystanders.run(given.model))],
     "reading": lambda given: [asyncio.run(reading.run())],
-    "overhead": lambda given: [asyncio.run(overhead.run())],
+    "overhead": lambda given: overhead.run(),
     "observing": lambda given: asyncio.run(observing.run()),
     "decode": lambda given: [asyncio.run(decode.run(_setup(given)))],
     "steady": lambda given: [asyncio.run(steady.run(_setup(given)))],
