@@ -20,6 +20,7 @@ from api.http.contract import ANSWERING, JSON, LINES, READING, RouteReply, check
 from api.http.field_rules import tell_ignored
 from api.http.leaving import run_while_connected
 from api.http.live import EventStream, LiveStreams
+from api.http.long_work import run_by_length
 from api.http.replies import Headers, JsonReply
 from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
@@ -62,7 +63,9 @@ def build_answer_routes(
         began = time.perf_counter()
         asked = await CHAT_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body, state = asked.body, request.scope["state"]
-        generation = translate_chat(body, caller=find_caller(state), request_id=str(state["request_id"]))
+        translate = partial(translate_chat, body, caller=find_caller(state), request_id=str(state["request_id"]))
+        parts = len(body.messages or ()) + len(body.tools or ())
+        generation = await run_by_length(workbench.lanes.long_reading, parts, translate)
         generation = await service.choose_model(body, generation)
         dialect = ChatLines(body.model or generation.model, began)
         if not body.messages:

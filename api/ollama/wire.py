@@ -91,6 +91,7 @@ class OllamaChat(AskedAnswer, frozen=True):
     """The body of POST /api/chat."""
 
     rules = fields.CHAT
+    bulky = ("tools",)
 
     messages: Annotated[list[OllamaMessage], Meta(max_length=100_000)] | None = None
     """Without any, the model is loaded, or unloaded where it is to be kept for no time."""

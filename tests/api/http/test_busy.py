@@ -110,6 +110,7 @@ async def test_ten_thousand_tools_with_schemas_are_taken_in_every_dialect(echo: 
         "/v1/chat/completions": {"messages": user("hi"), "tools": tools},
         "/v1/responses": {"input": "hi", "tools": flat, "max_tokens": None, "max_output_tokens": 1},
         "/v1/messages": {"messages": user("hi"), "tools": known},
+        "/api/chat": {"messages": user("hi"), "tools": tools, "max_tokens": None, "options": {"num_predict": 1}},
     }
     for path, body in bodies.items():
         answer = await echo.http.post(path, json=said | body)
