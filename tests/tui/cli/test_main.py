@@ -368,6 +368,9 @@ CONFIGURED = {
     "doctor": ["doctor"],
     "config": ["config"],
     "launch": ["launch", "llm"],
+    "usage": ["usage"],
+    "requests": ["requests"],
+    "replay": ["replay", "1"],
 }
 
 
