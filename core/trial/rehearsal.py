@@ -28,7 +28,7 @@ from core.contract.models import (
     Trims,
 )
 from core.contract.step import SequenceId, Work
-from core.errors import BenchtopError
+from core.errors import BenchtopError, LogitsBroken
 from core.requests import (
     Conversation,
     Message,
@@ -52,6 +52,7 @@ TEXTS = (
     "a" * 600 + "\n" * 200 + " " * 200 + "🙂" * 100,
 )
 """What people and attackers send; none is empty, which embedders may refuse."""
+BROKEN = "it computes what are no numbers; its weights are damaged, or this setting breaks them"
 MOST_TOKENS = 24
 """Tokens of a text that are computed."""
 
@@ -88,8 +89,13 @@ def _serve(model: TokenModel) -> None:
     prompts.append(_conversation(model))
     prompts = [prompt for prompt in prompts if prompt]
     for prompt in prompts[-2:]:
-        with suppress(BenchtopError):
+        try:
             _decode(model, prompt)
+        except LogitsBroken as error:
+            raise UnfitModel(BROKEN) from error
+        except BenchtopError:
+            # Declined in good order.
+            continue
 
 
 def _read(tokenizer: Tokenizer) -> None:
@@ -171,7 +177,7 @@ def _branch(model: TokenModel, sequence: SequenceId, length: int, sampling: Samp
 def _step(model: TokenModel, sequence: SequenceId, tokens: Sequence[int]) -> int:
     (step,) = model.step([Work(sequence, tokens, sample=True)])
     if any(math.isnan(each.chosen) for each in step.logprobs):
-        raise UnfitModel("it computes what are no numbers; its weights are damaged, or this setting breaks them")
+        raise UnfitModel(BROKEN)
     return _check_tokens(list(step.tokens), model.tokenizer.size)[0]
 
 
