@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from typing import Final
+
 from core.chat.chatml import CHATML_WITH_TOOLS
-from core.engines.echo import EchoEngine
+from core.contract.artifact import Artifact
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
+from core.contract.step import Step, Work
+from core.engines.echo import EchoEngine, EchoModel
 
 RESULT = "<tool_response>\n"
 
@@ -18,3 +25,19 @@ def answer_results(said: str) -> str:
 class CallingEcho(EchoEngine):
     def __init__(self) -> None:
         super().__init__(answer_results, CHATML_WITH_TOOLS)
+
+
+STEP_SECONDS: Final = 0.004
+
+
+class UnhurriedModel(EchoModel):
+    """Takes its time for each step, as a real model does, so that a client gets a word in."""
+
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        time.sleep(STEP_SECONDS)
+        return super().step(work)
+
+
+class UnhurriedCallingEcho(CallingEcho):
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
+        return UnhurriedModel(options, answer_results, CHATML_WITH_TOOLS)

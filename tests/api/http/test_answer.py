@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 GOLDEN = """\
 data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"echo","system_fingerprint":"FP",\
-"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null}
+"choices":[{"index":0,"delta":{"role":"assistant","content":null},"logprobs":null,"finish_reason":null}],"usage":null}
 
 data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"echo","system_fingerprint":"FP",\
 "choices":[{"index":0,"delta":{"content":"h"},"logprobs":null,"finish_reason":null}],"usage":null}

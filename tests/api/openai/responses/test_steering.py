@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from websockets.asyncio.client import ClientConnection
 
-from tests.api.conftest import PATIENCE, Served
+from core.engines.registry import Engines
+from core.settings.model import ModelSettings
+from tests.api.conftest import PATIENCE, Served, serving, settings_of
 from tests.api.openai.responses.test_socket import opened, receive, send
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -24,6 +28,15 @@ IMAGE = {
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}
 
 
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def unhurried(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """As `caller`, at the pace of a real model."""
+    engines = Engines({"echo": "tests.fakes.callers:UnhurriedCallingEcho"})
+    settings = settings_of(model=ModelSettings(ctx_size=65_536))
+    async with serving(tmp_path_factory.mktemp("unhurried"), settings, engines=engines) as served:
+        yield served
+
+
 async def steer(socket: ClientConnection, **fields: object) -> None:
     await socket.send(json.dumps({"type": "response.steer"} | fields))
 
@@ -35,8 +48,8 @@ async def read_until(socket: ClientConnection, *kinds: str) -> list[dict[str, An
     return events
 
 
-async def test_a_response_that_was_steered_is_gone_on_with_under_its_settings(echo: Served) -> None:
-    async with opened(echo) as socket:
+async def test_a_response_that_was_steered_is_gone_on_with_under_its_settings(unhurried: Served) -> None:
+    async with opened(unhurried) as socket:
         await send(socket, input=LONG, metadata={"a": "b"}, store=False)
         first = (await receive(socket))["response"]["id"]
         await steer(socket, previous_response_id=first, input="and one thing more")
@@ -55,8 +68,8 @@ async def test_a_response_that_was_steered_is_gone_on_with_under_its_settings(ec
     assert numbers[begun:] == list(range(len(numbers) - begun))
 
 
-async def test_a_response_that_waits_for_results_is_steered_by_the_request_that_brings_them(caller: Served) -> None:
-    async with opened(caller) as socket:
+async def test_a_response_that_waits_for_results_is_steered_by_the_request_that_brings_them(unhurried: Served) -> None:
+    async with opened(unhurried) as socket:
         await send(socket, input=f"{LONG}\n{CALL}", tools=[WEATHER], stream_id="one")
         first = (await receive(socket))["response"]["id"]
         await steer(socket, previous_response_id=first, input=[{"role": "user", "content": "be brief"}])
@@ -68,7 +81,7 @@ async def test_a_response_that_waits_for_results_is_steered_by_the_request_that_
         result = {"type": "function_call_output", "call_id": required["call_id"], "output": "Rain."}
         await send(socket, input=[result], previous_response_id=first, tools=[WEATHER], stream_id="one")
         last = (await read_until(socket, "response.completed"))[-1]["response"]
-        listed = (await caller.http.get(f"/v1/responses/{last['id']}/input_items?order=asc")).json()["data"]
+        listed = (await unhurried.http.get(f"/v1/responses/{last['id']}/input_items?order=asc")).json()["data"]
     assert [item["type"] for item in listed][-2:] == ["message", "function_call_output"]
     assert listed[-2]["content"][0]["text"] == "be brief"
 
@@ -102,9 +115,9 @@ async def test_what_cannot_steer_is_given_back_and_the_connection_lives_on(
         await read_until(socket, "response.completed")
 
 
-async def test_more_additions_than_wait_for_one_response_are_given_back(caller: Served) -> None:
-    async with opened(caller) as socket:
-        await send(socket, input=f"{LONG * 4}\n{CALL}", tools=[WEATHER])
+async def test_more_additions_than_wait_for_one_response_are_given_back(unhurried: Served) -> None:
+    async with opened(unhurried) as socket:
+        await send(socket, input=f"{LONG}\n{CALL}", tools=[WEATHER])
         first = (await receive(socket))["response"]["id"]
         for number in range(17):
             await steer(socket, previous_response_id=first, input=f"addition {number}")
