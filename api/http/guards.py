@@ -30,6 +30,9 @@ from core.telemetry.origin import RequestOrigin, parse_traceparent, request_orig
 OPEN_PATHS = frozenset({"/health", "/healthz"})
 """Answered without a key: load balancers and process managers have none."""
 
+STEERING_ENDS = ("/cancel", "/end_thinking")
+"""Of paths at which what is under way already is ended, or has its thoughts ended."""
+
 MOST_LENGTH_DIGITS = 18
 """Digits of a Content-Length that may still be true."""
 
@@ -162,13 +165,15 @@ class Guard:
             await _refuse(send, error, scope)
             return
         told = receive if coding is None else Inflated(receive, coding, limit)
-        if scope["method"] != "POST":
-            # Looking costs little, and what cannot be read again is not refused for having been read often.
+        if scope["method"] != "POST" or scope["path"] in self._open_paths:
+            # Looking costs little, and what cannot be read again is not refused for having been read often. Who needs
+            # no key takes nothing of what those share who have one.
             await self._app(scope, told, send)
             return
         with ExitStack() as stack:
             try:
-                stack.enter_context(find_allowance(scope["state"]).admit())
+                steering = scope["path"].endswith(STEERING_ENDS)
+                stack.enter_context(find_allowance(scope["state"]).admit(steering=steering))
             except RateLimited as error:
                 await _refuse(send, error, scope)
                 return

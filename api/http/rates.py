@@ -103,9 +103,10 @@ class Allowance:
         self._running = 0
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """A request runs inside. Raises RateLimited, and then nothing is taken."""
-        self._check()
+    def admit(self, *, steering: bool = False) -> Iterator[None]:
+        """A request runs inside; one that is `steering` others comes beside as many as there may be at once. Raises
+        RateLimited, and then nothing is taken."""
+        self._check(steering=steering)
         for bucket in (self._requests, self._everybody):
             if bucket is not None:
                 bucket.take(1)
@@ -134,9 +135,9 @@ class Allowance:
         told = {"requests": requests, "tokens": tokens}
         return {what: min(states, key=lambda state: state.remaining) for what, states in told.items() if states}
 
-    def _check(self) -> None:
+    def _check(self, *, steering: bool) -> None:
         """Raises RateLimited."""
-        if self._at_once is not None and self._running >= self._at_once:
+        if not steering and self._at_once is not None and self._running >= self._at_once:
             told = f"This API key may have {self._at_once} requests at once, and so many are under way"
             raise RateLimited(told, "requests", 1)
         if self._requests is not None and (wait := self._requests.wait(1)) > 0:

@@ -9,13 +9,13 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
-from api.http.callers import find_caller
+from api.http.callers import find_caller, is_shown
 from api.http.contract import JSON, LOADING, RouteReply, declare_contract, reply_with
 from api.llama_cpp.errors import NATIVE_ERRORS
 from api.llama_cpp.wire import DefaultSettings, NextToken, Props, Slot
 from api.llama_cpp.writer import build_settings
 from core.names import clean_name
-from core.requests import Generation, RawText
+from core.requests import Caller, Generation, RawText
 from core.snapshots import ModelKind, ModelSnapshot, RequestRow, RequestState
 from core.workbench import Workbench
 
@@ -59,31 +59,33 @@ def build_state_routes(workbench: Workbench, *, build: str) -> list[HTTPRouteHan
             errors=NATIVE_ERRORS,
         ),
     )
-    async def list_slots(model: FromQuery[str | None] = None) -> list[Slot]:
+    async def list_slots(request: Request[object, object, State], model: FromQuery[str | None] = None) -> list[Slot]:
+        caller = find_caller(request.scope["state"])
         wanted = clean_name(model) if model else None
         return [
             slot
             for each in workbench.snapshot().models
-            if wanted in (None, each.name)
-            for slot in list_model_slots(each)
+            if wanted in (None, each.name) and caller.may_use(each.name)
+            for slot in list_model_slots(each, caller)
         ]
 
     return [show_props, list_slots]
 
 
-def list_model_slots(model: ModelSnapshot) -> list[Slot]:
-    """A slot for each request that runs, and free ones up to the model's number."""
+def list_model_slots(model: ModelSnapshot, caller: Caller) -> list[Slot]:
+    """A slot for each request that runs, and free ones up to the model's number. Of a request that is not the caller's
+    to see, its slot is told to be taken, and no more."""
     running = [row for row in model.requests if row.state in RUNNING]
     return [
-        _describe_slot(number, model, running[number] if number < len(running) else None)
+        _describe_slot(number, model, running[number] if number < len(running) else None, caller)
         for number in range(max(model.slots, len(running)))
     ]
 
 
-def _describe_slot(number: int, model: ModelSnapshot, row: RequestRow | None) -> Slot:
+def _describe_slot(number: int, model: ModelSnapshot, row: RequestRow | None, caller: Caller) -> Slot:
     speculative = model.draft is not None
-    if row is None:
-        return Slot(id=number, n_ctx=model.context, speculative=speculative, is_processing=False)
+    if row is None or not is_shown(row, caller):
+        return Slot(id=number, n_ctx=model.context, speculative=speculative, is_processing=row is not None)
     return Slot(
         id=number,
         n_ctx=model.context,

@@ -12,14 +12,13 @@ from litestar.params import FromPath
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from api.http.callers import find_caller
+from api.http.callers import find_caller, hide_others, is_shown
 from api.http.contract import declare_contract, reply_with
 from api.http.errors import Denied
 from api.http.redact import drop_folders
 from core.events import FinishReason
 from core.observing.outcomes import RequestOutcome
 from core.observing.recent import EndedRequest
-from core.requests import Caller
 from core.snapshots import RequestRow, RequestState
 from core.workbench import Workbench
 
@@ -62,11 +61,6 @@ class EndThinkingReport(Struct, frozen=True):
     ended: bool = True
 
 
-def is_shown(row: RequestRow, caller: Caller) -> bool:
-    """Whether a request is the caller's own, or any may be seen; whoever may not see one may not touch it."""
-    return caller.admin or row.key == caller.name
-
-
 def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     def find_row(request: Connection, request_id: str) -> RequestRow | None:
         row = workbench.requests.row(request_id)
@@ -79,7 +73,8 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     )
     async def list_requests(request: Connection) -> RequestBoard:
         caller = find_caller(request.scope["state"])
-        return RequestBoard([row for row in workbench.snapshot().requests if is_shown(row, caller)])
+        rows = workbench.snapshot().requests
+        return RequestBoard([hide_others(row, caller) for row in rows if is_shown(row, caller)])
 
     @get(
         "/v1/requests/{request_id:path}",
@@ -90,11 +85,11 @@ def build_request_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
         ),
     )
     async def show_request(request: Connection, request_id: FromPath[str]) -> RequestDetail:
-        name = request_id.removeprefix("/")
+        name, caller = request_id.removeprefix("/"), find_caller(request.scope["state"])
         detail = find_detail(workbench, name)
-        if detail is None or not is_shown(detail, find_caller(request.scope["state"])):
+        if detail is None or not is_shown(detail, caller):
             raise Denied(404, "request_not_found", f"No request {name[:128]!r} waits or runs here, or ended lately.")
-        return detail
+        return hide_others(detail, caller)
 
     @delete(
         "/v1/requests/{request_id:path}",
@@ -139,7 +134,9 @@ def find_detail(workbench: Workbench, request_id: str) -> RequestDetail | None:
     if ended is None:
         return None
     error = drop_folders(ended.error, workbench.models.paths)
-    return describe_ended(replace(ended, row=row or ended.row, error=error))
+    # Its model may know more of it by now; or it knows another key's request, which went by the same id before.
+    known = row if row is not None and row.key == ended.row.key else ended.row
+    return describe_ended(replace(ended, row=known, error=error))
 
 
 def describe_ended(ended: EndedRequest) -> RequestDetail:

@@ -262,7 +262,8 @@ async def test_a_response_in_the_background_is_one_of_the_requests_at_once(limit
         await asyncio.sleep(0.01)
     refused = await limited.http.post("/v1/chat/completions", json=chat_body(), headers=headers)
     assert refused.status_code == 429
-    await limited.http.delete(f"/v1/responses/{begun.json()['id']}", headers=headers)
+    ended = await limited.http.post(f"/v1/responses/{begun.json()['id']}/cancel", headers=headers)
+    assert (ended.status_code, ended.json()["status"]) == (200, "cancelled")
 
 
 @served_together
@@ -285,6 +286,9 @@ async def test_keys_that_are_no_admins_see_and_change_their_own_alone(limited: S
         assert (await limited.http.get("/v1/requests", headers=few)).json() == {"requests": []}
         (row,) = (await limited.http.get("/v1/requests", headers=root)).json()["requests"]
         assert row["key"] == "root"
+        (taken,), (slot,) = [(await limited.http.get("/slots", headers=each)).json() for each in (few, root)]
+        assert (taken["is_processing"], taken.get("id_task"), taken["n_prompt_tokens"]) == (True, None, 0)
+        assert (slot["is_processing"], slot["id_task"]) == (True, "roots")
         assert (await limited.http.delete("/v1/requests/roots", headers=root)).status_code == 200
 
 
@@ -297,3 +301,15 @@ async def test_all_clients_together_have_a_limit_too(tmp_path_factory: pytest.Te
         assert "from all its clients together" in second.json()["error"]["message"]
         assert first.headers["x-ratelimit-limit-requests"] == "1"
         assert (await served.http.get("/v1/models")).status_code == 200
+
+
+@served_together
+async def test_who_shows_no_key_takes_nothing_of_what_all_clients_share(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    settings = Settings(server=ServerSettings(port=0, api_keys=("right",)), limits=LimitSettings(requests_per_minute=1))
+    async with serving(tmp_path_factory.mktemp("strangers"), settings) as served:
+        assert {(await served.http.post("/health")).status_code for _ in range(3)} == {405}
+        headers = {"x-api-key": "right"}
+        answer = await served.http.post("/v1/chat/completions", json=chat_body(), headers=headers)
+        assert answer.status_code == 200

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from api.http.callers import hide_others
+from core.requests import Caller
 from core.serving.report import RequestReport
 from core.settings.schema import ServerSettings
+from core.snapshots import Cause, RequestRow, RequestState, Reuse
 from core.telemetry.origin import RequestOrigin, TraceParent
 from tests.api.conftest import chat_body, serving, settings_of
 
@@ -71,3 +74,24 @@ async def test_a_request_that_has_ended_is_told_to_the_holder_of_its_key_alone(t
         assert [each.status_code for each in shown] == [200, 404, 200]
         logs = [await served.http.get("/v1/logs", headers={"x-api-key": key}) for key in ("one", "chief")]
         assert [each.status_code for each in logs] == [403, 200]
+
+
+async def test_of_two_keys_that_use_one_id_neither_is_told_of_the_others_request(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('[one]\nkey = "one"\n[two]\nkey = "two"\n')
+    async with serving(tmp_path, settings_of(ServerSettings(port=0, api_key_file=str(file)))) as served:
+        for key, model in (("one", "echo"), ("two", "nobody-has-this")):
+            headers = {"x-api-key": key, "x-request-id": "ours"}
+            await served.http.post("/v1/chat/completions", json=chat_body(model=model, max_tokens=2), headers=headers)
+        first, second = [
+            await served.http.get("/v1/requests/ours", headers={"x-api-key": key}) for key in ("one", "two")
+        ]
+        assert first.status_code == 404
+        assert (second.json()["key"], second.json()["outcome"]) == ("two", "not_found")
+
+
+async def test_whether_another_key_has_asked_the_same_is_told_to_admins_alone() -> None:
+    row = RequestRow("id", "echo", RequestState.ENDED, key="one", reuse=Reuse(cause=Cause.OTHER_TENANT, lost=40))
+    told = hide_others(row, Caller("one", admin=False)).reuse
+    assert told == Reuse(cause=Cause.FIRST_SEEN, lost=40)
+    assert hide_others(row, Caller("chief")) is row
