@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 KEPT_HEADERS: Final = frozenset(
@@ -15,10 +17,23 @@ KEPT_HEADERS: Final = frozenset(
 """All others are left out: any of them may hold a key."""
 REDACTED: Final = "[redacted]"
 _SECRET = re.compile(
-    rb'("(?:authorization|authorization_token|api[_-]?key|access[_-]?token|client[_-]?secret|password)"\s*:\s*)"(?:[^"\\]|\\.)*"',
+    # `X-Api-Key` and `OPENAI_API_KEY` too. A body that was cut may end within the value.
+    rb'("(?:[\w-]{0,24}[_-])?'
+    rb"(?:authorization(?:_token)?|api[_-]?key|(?:access|auth|bearer|refresh)[_-]?token|(?:client[_-]?)?secret|password)"
+    rb'"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?\Z)',
     re.IGNORECASE,
 )
 _AS_STRING = rb'\1"' + REDACTED.encode() + b'"'
+_QUERY_SECRET = re.compile(r"([?&](?:[\w-]{0,24}[_-])?(?:(?:api)?key|token|secret|password)=)[^&]*", re.IGNORECASE)
+
+
+class _ModelNaming(Struct):
+    """A body, as far as it names a model: the rest is made into no objects."""
+
+    model: str = ""
+
+
+_NAMING: Final = msgspec.json.Decoder(_ModelNaming)
 
 
 class CapturedRequest(Struct, frozen=True):
@@ -60,9 +75,10 @@ class CapturedRequest(Struct, frozen=True):
     @property
     def model(self) -> str:
         """As the request names it; empty where it does not."""
-        found = read_body(self.body)
-        named = found.get("model") if isinstance(found, dict) else None
-        return named if isinstance(named, str) else ""
+        try:
+            return _NAMING.decode(self.body.removeprefix(codecs.BOM_UTF8)).model
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return ""
 
 
 def keep_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -77,6 +93,15 @@ def hide_secrets(text: bytes, keys: Iterable[bytes]) -> bytes:
         if key:
             text = text.replace(key, REDACTED.encode())
     return _SECRET.sub(_AS_STRING, text)
+
+
+def hide_query_secrets(path: str, keys: Iterable[bytes]) -> str:
+    """A path with its query, without the keys that are given, and without the values of parameters that hold secrets
+    by their names."""
+    for key in keys:
+        if key:
+            path = path.replace(key.decode("latin-1"), REDACTED)
+    return _QUERY_SECRET.sub(rf"\1{REDACTED}", path)
 
 
 def read_body(body: bytes) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from core.capture.exchange import CapturedRequest, read_body
@@ -42,9 +43,11 @@ def list_lines(value: object) -> list[str]:
 def list_request_lines(exchange: CapturedRequest) -> list[str]:
     """What was asked, as lines; a body that is no JSON as its text."""
     body = read_body(exchange.body)
-    if body is None:
-        return exchange.body.decode("utf-8", "replace").splitlines()
-    return list_lines(body)
+    if body is not None:
+        # What could just be read may be nested too deeply to be written.
+        with suppress(RecursionError):
+            return list_lines(body)
+    return exchange.body.decode("utf-8", "replace").splitlines()
 
 
 def read_answer(exchange: CapturedRequest) -> str:

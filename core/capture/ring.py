@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
-from core.capture.exchange import CapturedRequest, hide_secrets
+from core.capture.exchange import CapturedRequest, hide_query_secrets, hide_secrets
 from core.errors import BenchtopError, UsageError
 from core.kept_database import KeptDatabase, Value
 from core.settings.capture import CaptureSettings
@@ -99,6 +99,11 @@ class CaptureRing:
         body, reply = (hide_secrets(text, keys) for text in (exchange.body, exchange.reply))
         kept = replace(
             exchange,
+            path=hide_query_secrets(exchange.path, keys),
+            headers={
+                name: hide_secrets(value.encode("latin-1", "replace"), keys).decode("latin-1")
+                for name, value in exchange.headers.items()
+            },
             body=body,
             reply=reply,
             body_bytes=exchange.body_bytes - len(exchange.body) + len(body),

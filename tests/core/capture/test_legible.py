@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core.capture.legible import compare_lines, list_lines, list_request_lines, read_answer
 from tests.fakes.captured import exchange_of
@@ -98,3 +99,9 @@ def test_what_differs_in_too_many_lines_is_not_matched_line_by_line() -> None:
     found = compare_lines(before, after, ("a", "b"))
     assert "too many to be matched" in found[2]
     assert len(found) < 100
+
+
+def test_a_body_of_any_depth_is_shown() -> None:
+    for depth in range(900, 1000):
+        body = b"[" * depth + b"7" + b"]" * depth
+        assert "7" in "".join(list_request_lines(replace(exchange_of("one"), body=body)))

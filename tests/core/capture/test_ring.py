@@ -112,6 +112,37 @@ def test_keys_are_kept_nowhere(ring: CaptureRing) -> None:
     assert found.reply_bytes == len(found.reply)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"X-Api-Key": "hush"}',
+        b'{"env": {"OPENAI_API_KEY": "hush"}}',
+        b'{"client_secret":"hush"}',
+        b'{"refresh-token": "hush \\" hush"}',
+        b'{"model": "echo", "password": "hush, and then it was cu',
+        b'{"password": "hush\\',
+    ],
+)
+def test_a_secret_is_known_by_the_end_of_its_name_and_also_where_it_was_cut(body: bytes) -> None:
+    hidden = hide_secrets(body, ())
+    assert b"hush" not in hidden
+    assert REDACTED.encode() in hidden
+
+
+def test_no_key_is_kept_of_an_address_or_a_header(ring: CaptureRing) -> None:
+    path = "/v1/chat/completions?x=1&api_key=hush&monkey=2&key=hush&user=sk-1"
+    ring.add(replace(exchange_of("one", path=path), headers={"user-agent": "agent sk-1"}), (b"sk-1",))
+    _, found = ring.find("one")
+    assert found.path == path.replace("hush", REDACTED).replace("sk-1", REDACTED)
+    assert found.headers == {"user-agent": f"agent {REDACTED}"}
+
+
+def test_a_name_that_cannot_be_written_takes_no_other_request_with_it(ring: CaptureRing) -> None:
+    for name in ("before", "half a letter \ud800", "after"):
+        ring.add(exchange_of("id", {"model": name}))
+    assert [line.model for line in ring.list_lines()] == ["after", "", "before"]
+
+
 @given(st.dictionaries(st.text(), st.text()))
 def test_a_body_that_names_no_secret_is_kept_to_the_letter(body: dict[str, str]) -> None:
     text = exchange_of("one", {f"x{name}": value for name, value in body.items()}).body
