@@ -2,7 +2,8 @@
 
 What is put comes into the file within a second, in one transaction with all that came meanwhile; write-ahead logging
 keeps each of them whole whatever the process dies of, and lets several processes share a file. A damaged file is set
-aside and begun anew. While the disk is full, read-only or the file locked, what was put waits, in bounded memory.
+aside and begun anew; who shared it notices, and goes on with the new one. While the disk is full, read-only or the file
+locked, what was put waits, in bounded memory.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ Value = str | bytes | int | float | None
 Write = Callable[[sqlite3.Connection], object]
 _Waiting = tuple[int, Write]
 """Bytes, and what holds them."""
+_FileIdentity = tuple[int, int]
+"""Device and number, which no other file has as long as it exists."""
 log = get_logger(__name__)
 
 
@@ -51,12 +54,16 @@ class KeptDatabase:
         self._told: set[str] = set()
         self._changed = threading.Condition()
         self._writing = False
+        self._stuck = False
+        """Whether the last try to write failed, so that the next one is some seconds away."""
         self._flushing = 0
         """Callers that wait for the writer now, so that it gathers no more."""
         self._closing = False
         self._thread: threading.Thread | None = None
         self._database: sqlite3.Connection | None = None
         """The writer's own."""
+        self._opened: _FileIdentity | None = None
+        """Which file that is."""
 
     def put(self, write: Write, size: int = 100) -> None:
         """Have `write` done in one of the next transactions. `size`: bytes that it holds until then."""
@@ -83,12 +90,14 @@ class KeptDatabase:
             return database.execute(query, values).fetchall()
 
     def flush(self, seconds: float = LOCKED_SECONDS) -> bool:
-        """Wait until what was put is written; False where that took longer."""
+        """Wait until what was put is written; False where that took longer, and at once where the file cannot be
+        written for the time being."""
         with self._changed:
             self._flushing += 1
             self._changed.notify_all()
             try:
-                return self._changed.wait_for(lambda: not self._waiting and not self._writing, seconds)
+                self._changed.wait_for(lambda: self._stuck or self._is_written(), seconds)
+                return self._is_written()
             finally:
                 self._flushing -= 1
 
@@ -99,6 +108,9 @@ class KeptDatabase:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(seconds)
+
+    def _is_written(self) -> bool:
+        return not self._waiting and not self._writing
 
     def _open(self) -> sqlite3.Connection:
         """The file, made where there is none, readable for nobody else. Raises sqlite3.Error, OSError."""
@@ -145,30 +157,44 @@ class KeptDatabase:
             with self._changed:
                 self._waiting.extendleft(reversed(batch))
                 self.waiting_bytes += sum(size for size, _ in batch)
-                self._writing = False
+                self._writing, self._stuck = False, pause > 0
                 self._changed.notify_all()
         self._release()
 
     def _try(self, batch: list[_Waiting]) -> tuple[list[_Waiting], float]:
         """What is to be written once more, and after how many seconds."""
+        met = _identify_file(self.path)
         try:
-            if self._database is None:
+            if self._database is None or met != self._opened:
+                # Where it is another one, who shares it has set it aside, or somebody has deleted it.
+                self._release()
                 self._database = self._open()
+                met = self._opened = _identify_file(self.path)
             self._write(self._database, batch)
         except (sqlite3.OperationalError, OSError) as error:
             self._tell("a file cannot be written now; what belongs there waits", error)
             return batch, RETRY_SECONDS
         except Exception as error:
-            if type(error) is not sqlite3.DatabaseError:
-                # The edge of the thread: a write that cannot be done must not keep the others waiting for ever.
-                log.exception("writes to a file failed, and are given up", file=self.path.name, writes=len(batch))
-                return [], 0.0
-            # No subclass: SQLite says so of a file that is no database, or is damaged.
-            self._tell("a file is damaged; it is set aside, and a new one begun", error)
-            self._release()
-            self._set_aside()
-            return batch, 0.0
+            if type(error) is sqlite3.DatabaseError:
+                # No subclass: SQLite says so of a file that is no database, or is damaged.
+                self._tell("a file is damaged; it is set aside, and a new one begun", error)
+                self._release()
+                gone = met != _identify_file(self.path) or self._set_aside()
+                return batch, 0.0 if gone else RETRY_SECONDS
+            if len(batch) > 1:
+                return self._try_each(batch)
+            # The edge of the thread: a write that cannot be done must not keep the others waiting for ever.
+            log.exception("a write to a file failed, and is given up", file=self.path.name)
+            return [], 0.0
         self._told.clear()
+        return [], 0.0
+
+    def _try_each(self, batch: list[_Waiting]) -> tuple[list[_Waiting], float]:
+        """As `_try`, in a transaction for each, where one of them cannot be done."""
+        for number, write in enumerate(batch):
+            again, pause = self._try([write])
+            if again:
+                return [*again, *batch[number + 1 :]], pause
         return [], 0.0
 
     def _release(self) -> None:
@@ -187,11 +213,13 @@ class KeptDatabase:
                 database.execute("ROLLBACK")
             raise
 
-    def _set_aside(self) -> None:
+    def _set_aside(self) -> bool:
+        """Whether the file is gone from its place."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         for suffix in ("", "-wal", "-shm"):
             with suppress(OSError):
                 Path(f"{self.path}{suffix}").replace(f"{self.path}.damaged-{stamp}{suffix}")
+        return not self.path.exists()
 
     def _tell(self, what: str, error: Exception) -> None:
         """Once for a reason, until a write succeeds."""
@@ -202,3 +230,12 @@ class KeptDatabase:
 
 def _read_version(database: sqlite3.Connection) -> int:
     return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _identify_file(path: Path) -> _FileIdentity | None:
+    """None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

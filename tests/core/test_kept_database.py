@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -143,3 +144,54 @@ def test_what_was_flushed_outlives_a_kill(tmp_path: Path) -> None:
     found = [int(str(word)) for (word,) in kept.read("SELECT word FROM words ORDER BY rowid")]
     assert found[:3] == told
     assert found == list(range(1, len(found) + 1))
+
+
+def test_one_write_of_several_that_cannot_be_done_takes_no_other_with_it(kept: KeptDatabase) -> None:
+    for write in (partial(note, "before"), lambda _: 1 / 0, partial(note, "after")):
+        kept.put(write)
+    assert words_in(kept) == ["before", "after"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is open cannot be deleted there")
+def test_after_somebody_has_deleted_the_file_what_comes_then_is_written_to_a_new_one(kept: KeptDatabase) -> None:
+    kept.put(partial(note, "a"))
+    assert kept.flush()
+    kept.path.unlink()
+    kept.put(partial(note, "b"))
+    assert words_in(kept) == ["b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is open cannot be moved there")
+def test_a_file_that_another_process_has_set_aside_is_written_no_more(kept: KeptDatabase) -> None:
+    kept.put(partial(note, "a"))
+    assert kept.flush()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{kept.path}{suffix}").rename(f"{kept.path}.damaged{suffix}")
+    other = KeptDatabase(kept.path, SCHEMA, 1)
+    other.put(partial(note, "b"))
+    assert other.flush()
+    kept.put(partial(note, "c"))
+    assert words_in(kept) == ["b", "c"]
+    other.put(partial(note, "d"))
+    assert words_in(other) == ["b", "c", "d"]
+    other.close()
+    assert words_in(kept) == ["b", "c", "d"]
+
+
+def test_who_asks_does_not_wait_for_a_file_that_cannot_be_written_now(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    kept = KeptDatabase(tmp_path / "file" / "words.sqlite3", SCHEMA, 1)
+    kept.put(partial(note, "a"))
+    assert not kept.flush(3600.0)
+    assert not kept.flush(3600.0)
+    kept.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other lengths are too long elsewhere")
+def test_a_damaged_file_that_cannot_be_set_aside_is_not_tried_for_ever(tmp_path: Path) -> None:
+    kept = KeptDatabase(tmp_path / f"{'w' * 240}.sqlite3", SCHEMA, 1)
+    kept.path.write_bytes(b"no database at all" * 100)
+    kept.put(partial(note, "a"))
+    assert not kept.flush(3600.0)
+    kept.close()
+    assert not any(thread.name == f"writer of {kept.path.name}" for thread in threading.enumerate())
