@@ -121,7 +121,7 @@ class RequestIntake:
                 lease.release()
                 raise
             stream = await lease.submit(request)
-            follow(stream)
+            follow(stream, lease.name)
             return stream
 
     def observe(self, observer: Observer) -> None:

@@ -30,7 +30,7 @@ class RequestReport(Struct, frozen=True):
 
     request_id: str
     model: str
-    """As it is served; as it was asked for, where no such model was found."""
+    """The name by which it is served; the one that it was asked for by, where the request never reached its model."""
     kind: ModelKind
     """Of the model that is asked for."""
     caller: Caller
@@ -79,13 +79,13 @@ class RequestReports:
             self._observers.remove(observer)
 
     @contextmanager
-    def following(self, request: Request) -> Iterator[Callable[[Stream], None]]:
+    def following(self, request: Request) -> Iterator[Callable[[Stream, str], None]]:
         """The way of a request to its model happens inside, and ends in an error or with a stream, which is given to
-        what this yields."""
+        what this yields with the name by which the model is served."""
         began, since, came = time.time(), time.monotonic(), request_origin.get()
 
-        def follow(stream: Stream) -> None:
-            stream.when_over(lambda: self._tell(_describe_end(request, stream, began, since, came)))
+        def follow(stream: Stream, served: str) -> None:
+            stream.when_over(lambda: self._tell(_describe_end(request, stream, served, began, since, came)))
 
         try:
             yield follow
@@ -119,7 +119,9 @@ class RequestReports:
                 log.exception("an observer failed", request_id=report.request_id)
 
 
-def _describe_end(request: Request, stream: Stream, began: float, since: float, came: RequestOrigin) -> RequestReport:
+def _describe_end(
+    request: Request, stream: Stream, served: str, began: float, since: float, came: RequestOrigin
+) -> RequestReport:
     end, row = stream.end, stream.row()
     finished = end.finished
     if end.error is None and finished:
@@ -135,7 +137,7 @@ def _describe_end(request: Request, stream: Stream, began: float, since: float, 
         timings = Timings()
     return RequestReport(
         request.request_id,
-        request.model,
+        served,
         find_asked_kind(request),
         request.caller,
         request,

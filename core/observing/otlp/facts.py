@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.events import FinishReason, Usage
 from core.observing.labels import fit_label
@@ -52,7 +53,7 @@ def extract_facts(report: RequestReport, model: str) -> RequestFacts:
     return RequestFacts(
         request_id=fit_label(report.request_id),
         operation=name_operation(report.asked),
-        asked_model=fit_label(report.model),
+        asked_model=fit_label(report.asked.model),
         model=model,
         endpoint=fit_label(report.origin.endpoint),
         parent=report.origin.parent,
@@ -88,4 +89,8 @@ def name_operation(request: Request) -> str:
 def _extract_asked(request: Request) -> AskedFacts:
     if not isinstance(request, Generation):
         return AskedFacts()
-    return AskedFacts(request.max_tokens, request.n, request.sampling)
+    sampling = request.sampling
+    # A bias may be as long as a vocabulary, and many requests wait to be told of.
+    return AskedFacts(
+        request.max_tokens, request.n, replace(sampling, logit_bias=None) if sampling.logit_bias else sampling
+    )

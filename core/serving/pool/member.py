@@ -143,6 +143,11 @@ class Lease:
         self._held = True
 
     @property
+    def name(self) -> str:
+        """By which the model is served."""
+        return self._host.name
+
+    @property
     def spec(self) -> ModelSpec:
         return self._host.spec
 

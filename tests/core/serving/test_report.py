@@ -154,3 +154,10 @@ async def test_an_observer_that_fails_harms_neither_the_request_nor_another_obse
     reply = await (await workbench.requests.submit(asks("What is a token?", "guide", max_tokens=2))).reply()
     assert reply.choices
     assert notes.only.error is None
+
+
+async def test_a_request_is_told_by_the_name_of_its_model_however_its_client_writes_it(
+    workbench: Workbench, notes: Notes
+) -> None:
+    await (await workbench.requests.submit(asks("What is a token?", "guide:latest", max_tokens=1))).reply()
+    assert (notes.only.model, notes.only.asked.model) == ("guide", "guide:latest")
