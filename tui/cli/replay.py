@@ -13,13 +13,11 @@ from rich.table import Table
 from core.capture.export import ScenarioStep, make_scenario, read_scenario
 from core.capture.legible import compare_lines, read_answer
 from core.capture.replay import Replayed, Replayer, count_answer_tokens
-from core.hosts import is_loopback
-from core.settings.schema import ServerSettings
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
 from tui.cli.output import write_json, write_text
-from tui.cli.requests import open_ring, print_diff
+from tui.cli.requests import find_url, open_ring, print_diff
 
 FAILED_STATUS = 1
 
@@ -57,13 +55,6 @@ def run_replay(given: Arguments) -> int:
     if replayed.ok and before == after:
         write_text("The answer is the same.")
     return 0 if replayed.ok else FAILED_STATUS
-
-
-def find_url(server: ServerSettings) -> str:
-    """Where a server with these settings is asked from this machine."""
-    host = server.host if is_loopback(server.host) or server.host not in ("0.0.0.0", "::", "[::]") else "127.0.0.1"  # noqa: S104
-    bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"http://{bracketed}:{server.port}"
 
 
 def _replay_scenario(given: Arguments, replayer: Replayer, steps: Sequence[ScenarioStep]) -> int:

@@ -19,9 +19,10 @@ from core.capture.ring import CapturedLine, CaptureRing
 from core.errors import UsageError
 from core.files import write_atomically
 from core.foreign_text import make_printable
+from core.hosts import find_reachable, quote_host
 from core.settings.keys import has_keys
 from core.settings.load import load_settings
-from core.settings.schema import Settings, find_folders
+from core.settings.schema import ServerSettings, Settings, find_folders
 from core.sizes import format_size
 from tui import format as fmt
 from tui.cli.arguments import Arguments
@@ -105,7 +106,7 @@ def export_requests(given: Arguments) -> int:
     if not exchanges:
         raise UsageError("No requests are captured, so there is nothing to export.")
     if given.scenario is None:
-        host = f"http://{settings.server.host}:{settings.server.port}"
+        host = find_url(settings.server)
         key = KEY_VARIABLE if has_keys(settings.server) else None
         for exchange in exchanges:
             write_text(format_captured_curl(exchange, host, key_variable=key))
@@ -135,6 +136,11 @@ def open_ring(given: Arguments) -> tuple[Settings, CaptureRing]:
     """Raises BenchtopError for settings that cannot be read."""
     settings = load_settings(given.flags(), config_file=given.config)
     return settings, CaptureRing(find_folders(), settings.capture)
+
+
+def find_url(server: ServerSettings) -> str:
+    """Where a server with these settings is asked from this machine."""
+    return f"http://{quote_host(find_reachable(server.host))}:{server.port}"
 
 
 def print_diff(paper: Paper, lines: Sequence[str]) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from core.capture.ring import CaptureRing
 from core.settings.capture import CaptureSettings
-from core.settings.schema import find_folders
+from core.settings.schema import ServerSettings, find_folders
 from tests.api.conftest import serving
 from tests.fakes.captured import exchange_of
 from tui.cli.main import main
+from tui.cli.requests import find_url
 
 Said = Callable[[], str]
 HOSTILE = "\x1b[31mred\x1b[0m"
@@ -140,3 +141,10 @@ def test_where_no_server_is_that_is_one_sentence(ring: CaptureRing, capsys: pyte
     fill(ring)
     assert main(["replay", "one", "--server", "http://127.0.0.1:9"]) == 1
     assert "Nothing answers at http://127.0.0.1:9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("*", "http://127.0.0.1:81"), ("::1", "http://[::1]:81"), ("box", "http://box:81")]
+)
+def test_a_server_is_asked_where_this_machine_reaches_it(host: str, url: str) -> None:
+    assert find_url(ServerSettings(host=host, port=81)) == url
