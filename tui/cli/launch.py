@@ -102,11 +102,12 @@ async def _run(
 
 
 async def _print(program: Launchable, settings: Settings, given: Arguments, user: UserFiles) -> int:
-    """What would be set. A model that no server has loaded is not loaded for that, so its context is a guess."""
+    """What would be set. A server that runs loads the model for that; where none does, none is started, and the context
+    is a guess."""
     running = await find_server(settings.server)
     key = find_key(settings.server)
     if running is not None:
-        endpoint = await ask_server(running, given.model, key)
+        endpoint = await ask_server(running, given.model, key, given.flags().get("model", {}))
     else:
         model = given.model or settings.default_model or USUAL_MODEL
         context = settings.model.ctx_size or program.usual_context

@@ -44,7 +44,15 @@ def make_folder(name: str, parent: Path) -> Iterator[Path]:
 
 
 def fill_folder(folder: Path, setup: LaunchSetup) -> None:
-    """Put the setup's files, copies and links there. Raises UsageError for a file of the user's that cannot be read."""
+    """Put the setup's files, copies and links there. Raises UsageError for a file of the user's that cannot be read,
+    and where nothing can be written."""
+    try:
+        _fill(folder, setup)
+    except OSError as error:
+        raise UsageError(f"The folder {folder} cannot be filled: {error.strerror or error}.") from error
+
+
+def _fill(folder: Path, setup: LaunchSetup) -> None:
     for place, mirror in setup.mirrors.items():
         _mirror(folder / place, mirror)
     for place, own in setup.copies.items():
@@ -104,11 +112,28 @@ def _mirror(folder: Path, mirror: Mirror) -> None:
 
 
 def _copy(own: Path, place: Path) -> None:
-    """Of the user's, as far as it can be read; nothing where it is not there."""
+    """Of the user's, as far as it can be read; nothing where it is not there. The copy can be written and removed, also
+    where the user's own cannot, as with managers of home folders that keep it in a store."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with suppress(OSError, shutil.Error):
         if own.is_dir():
             left_out = shutil.ignore_patterns(*LEFT_OUT)
-            shutil.copytree(own, place, ignore=left_out, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+            shutil.copytree(
+                own,
+                place,
+                ignore=left_out,
+                copy_function=_copy_file,
+                ignore_dangling_symlinks=True,
+                dirs_exist_ok=True,
+            )
         elif own.is_file():
-            shutil.copyfile(own, place)
+            _copy_file(str(own), str(place))
+    # Links to folders are not gone into.
+    for folder, _, _ in os.walk(place):
+        Path(folder).chmod(0o700)
+
+
+def _copy_file(own: str, place: str) -> None:
+    """One that can be run stays so."""
+    shutil.copyfile(own, place)
+    Path(place).chmod(0o700 if os.access(own, os.X_OK) else 0o600)

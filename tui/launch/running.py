@@ -84,8 +84,11 @@ def _wait_or_stop(process: int) -> int:
             return os.waitstatus_to_exitcode(status)
         # A terminal's ctrl+z stops both; by the time this process goes on, so does the program.
         time.sleep(STOPPING_SECONDS)
-        if os.waitpid(process, os.WCONTINUED | os.WNOHANG) == (0, 0):
+        changed, status = os.waitpid(process, os.WCONTINUED | os.WNOHANG)
+        if not changed:
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif not os.WIFCONTINUED(status):
+            return os.waitstatus_to_exitcode(status)
 
 
 @contextmanager

@@ -46,6 +46,31 @@ def test_copies_leave_out_what_can_be_made_again(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "folder" / "theirs").iterdir()] == ["settings.json"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_copies_can_be_written_where_the_users_own_cannot(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "hooks").mkdir(parents=True)
+    (own / "notes").write_text("theirs")
+    (own / "hooks" / "run").write_text("#!/bin/sh")
+    modes = {own / "notes": 0o444, own / "hooks" / "run": 0o555, own / "hooks": 0o555, own: 0o555}
+    for path, mode in modes.items():
+        path.chmod(mode)
+    with make_folder("opencode", tmp_path / "cache") as folder:
+        fill_folder(folder, LaunchSetup({}, files={"config/notes": "ours"}, copies={"config": own}))
+        copied = folder / "config"
+        assert (copied / "notes").read_text() == "ours"
+        places = (copied, copied / "notes", copied / "hooks", copied / "hooks" / "run")
+        assert [place.stat().st_mode & 0o777 for place in places] == [0o700, 0o600, 0o700, 0o700]
+    assert not folder.exists()
+    assert {path: path.stat().st_mode & 0o777 for path in modes} == modes
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match="cannot be filled: "):
+        fill_folder(tmp_path, LaunchSetup({}, files={"taken/a": "b"}))
+
+
 def test_a_file_of_the_users_that_is_no_json_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{")
