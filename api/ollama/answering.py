@@ -89,7 +89,9 @@ def build_answer_routes(
         began = time.perf_counter()
         asked = await GENERATE_BODY.read(request.receive, max_body, workbench.lanes.long_reading)
         body, state = asked.body, request.scope["state"]
-        generation = translate_generate(body, caller=find_caller(state), request_id=str(state["request_id"]))
+        translate = partial(translate_generate, body, caller=find_caller(state), request_id=str(state["request_id"]))
+        # A context is a whole conversation, however few its numbers are.
+        generation = await workbench.lanes.long_reading.run(translate) if body.context else translate()
         generation = await service.choose_model(body, generation)
         prompt = generation.prompt
         past = prompt.messages if isinstance(prompt, Conversation) else None

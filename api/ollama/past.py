@@ -10,10 +10,10 @@ import sys
 import zlib
 from array import array
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from core.errors import RequestError
 from core.requests import Message, Role, TextPart
@@ -21,6 +21,8 @@ from core.requests import Message, Role, TextPart
 MARK_INTEGER: Final = 0xBE7C0001
 """Begins every context of this form; no token of any vocabulary."""
 MOST_TEXT_BYTES: Final = 64 << 20
+MOST_MESSAGES: Final = 100_000
+"""Of one conversation. What a client makes up may be a thousand times as long as the numbers that it sends."""
 WORD_BYTES: Final = 4
 _FOREIGN: Final = (
     "The field `context` is none that this server gave out; leave it out, or send the messages to /api/chat."
@@ -32,7 +34,7 @@ class _Said(Struct, array_like=True):
     text: str
 
 
-_DECODER: Final = msgspec.msgpack.Decoder(list[_Said])
+_DECODER: Final = msgspec.msgpack.Decoder(Annotated[list[_Said], Meta(max_length=MOST_MESSAGES)])
 
 
 def encode_past(messages: Sequence[Message]) -> list[int]:

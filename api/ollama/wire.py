@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from api.http.field_rules import EMPTY
 from api.http.settle import Wire
 from api.ollama import fields
+from api.ollama.past import MOST_MESSAGES
 from api.openai.constraints import FormatValue
 from api.openai.generation_fields import ModelName, Penalty, Share, StopText
 from api.openai.message_wire import MOST_CALLS, ArgumentsValue, Identity
@@ -93,7 +94,7 @@ class OllamaChat(AskedAnswer, frozen=True):
     rules = fields.CHAT
     bulky = ("tools",)
 
-    messages: Annotated[list[OllamaMessage], Meta(max_length=100_000)] | None = None
+    messages: Annotated[list[OllamaMessage], Meta(max_length=MOST_MESSAGES)] | None = None
     """Without any, the model is loaded, or unloaded where it is to be kept for no time."""
     tools: Tools | None = None
 

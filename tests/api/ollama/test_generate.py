@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
+from api.ollama.translation import translate_generate
+from core.requests import Generation
 from tests.api.conftest import Served
 from tests.api.ollama.conftest import chat, generate, refused, stream_lines
 
@@ -45,6 +48,19 @@ async def test_the_context_goes_on_with_the_conversation(echo: Served) -> None:
     assert second["prompt_eval_count"] == (await chat(echo, messages=messages))["prompt_eval_count"]
     changed = await generate(echo, prompt="two", context=first["context"], system="b")
     assert changed["prompt_eval_count"] == second["prompt_eval_count"] - len("be brief") + 1
+
+
+async def test_a_context_is_read_off_the_event_loop(echo: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def translate(*given: Any, **named: Any) -> Generation:
+        threads.append(threading.get_ident())
+        return translate_generate(*given, **named)
+
+    monkeypatch.setattr("api.ollama.answering.translate_generate", translate)
+    first = await generate(echo, prompt="one")
+    await generate(echo, prompt="two", context=first["context"])
+    assert [each == threading.get_ident() for each in threads] == [True, False]
 
 
 async def test_a_context_of_another_server_is_refused(echo: Served) -> None:

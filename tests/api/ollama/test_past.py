@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.ollama.past import decode_past, encode_past
+from api.ollama.past import MOST_MESSAGES, decode_past, encode_past
 from core.errors import RequestError
 from core.requests import Message, Role, TextPart
 
@@ -43,3 +43,10 @@ def test_changed_numbers_are_refused(said: list[Message], data: st.DataObject) -
     changed = [*numbers[:at], other, *numbers[at + 1 :]]
     with suppress(RequestError):
         assert decode_past(changed) == tuple(said)
+
+
+def test_more_messages_than_a_request_may_have_are_refused() -> None:
+    numbers = encode_past([Message(Role.USER, (TextPart(""),))] * (MOST_MESSAGES + 1))
+    assert len(numbers) < 1000
+    with pytest.raises(RequestError):
+        decode_past(numbers)
