@@ -37,7 +37,6 @@ POLL_SECONDS: Final = 0.25
 BODY: Final = JsonBody(OllamaPull)
 ENCODER: Final = msgspec.json.Encoder()
 SUCCESS: Final = PullLine(status="success")
-STOPPED: Final = (DownloadState.PAUSED, DownloadState.CANCELLED, DownloadState.FAILED)
 
 
 class Pulls:
@@ -64,13 +63,15 @@ class Pulls:
         lanes, downloads = self._workbench.lanes, self._workbench.downloads
         while True:
             yield item
-            if item.state is DownloadState.DONE:
-                return
-            if item.state in STOPPED:
-                why = item.error or f"The download of {item.name} was {item.state.value}; pull it again to go on."
-                raise DownloadError(why)
+            if not item.state.active:
+                break
             await asyncio.sleep(POLL_SECONDS)
             item = await lanes.disk.run(downloads.item, item.id)
+        # Whoever begins it anew may be no client of this.
+        self._begun.discard(item.id)
+        if item.state is not DownloadState.DONE:
+            why = item.error or f"The download of {item.name} was {item.state.value}; pull it again to go on."
+            raise DownloadError(why)
 
     @contextmanager
     def wait_for(self, item: DownloadItem) -> Iterator[None]:

@@ -15,6 +15,7 @@ from core.models.hub.endpoint import HubAccess
 from core.models.hub.hub import Hub
 from core.retry import Patience
 from core.settings.schema import DownloadSettings
+from core.workbench import Workbench
 from tests.api.conftest import serving, until
 from tests.fakes.hub import Fault, LoopbackHub, Sparse
 
@@ -27,9 +28,10 @@ MB = 1_000_000
 class World:
     """A server whose downloads come from a Hub on loopback."""
 
-    def __init__(self, hub: LoopbackHub, http: httpx.AsyncClient) -> None:
+    def __init__(self, hub: LoopbackHub, http: httpx.AsyncClient, workbench: Workbench) -> None:
         self.hub = hub
         self.http = http
+        self.workbench = workbench
 
     async def add(self, model: str = f"{NAME}:Q4_K_M", status: int = 202) -> dict[str, object]:
         reply = await self.http.post("/v1/downloads", json={"model": model})
@@ -63,7 +65,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
                 access,
                 patience=Patience(first=0.01, longest=0.05, attempts=3),
             )
-            yield World(hub, served.http)
+            yield World(hub, served.http, served.workbench)
 
 
 async def test_a_model_is_downloaded_and_its_progress_told(world: World) -> None:

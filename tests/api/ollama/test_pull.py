@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from api.ollama.pulling import Pulls
+from core.errors import DownloadError
 from tests.api.conftest import until
 from tests.api.native.test_downloads import MB, NAME, World, world
 from tests.fakes.hub import Fault
@@ -73,3 +75,16 @@ async def test_a_client_that_leaves_pauses_what_it_began_alone(world: World, oth
         return [row["state"] for row in rows] == [left]
 
     await until(settled)
+
+
+async def test_a_download_that_another_begins_anew_is_not_paused_for_who_only_waits(world: World) -> None:
+    world.hub.faults.append(Fault("/cdn/*", stall_after=1000, times=None))
+    pulls, model = Pulls(world.workbench), f"{NAME}:Q8_0"
+    begun = await pulls.begin(model)
+    await world.http.delete(f"/v1/downloads/{begun.id}", params={"discard": "true"})
+    with pytest.raises(DownloadError, match="was cancelled; pull it again to go on"):
+        async for _ in pulls.follow(begun):
+            pass
+    assert (await world.add(model))["id"] == begun.id
+    await pulls.give_up(await pulls.begin(model))
+    assert (await world.row(begun.id))["state"] != "paused"
