@@ -6,6 +6,7 @@ import csv
 import subprocess
 from collections.abc import Iterable
 from enum import Enum
+from functools import cache
 from shutil import which
 
 import psutil
@@ -44,6 +45,12 @@ def list_devices() -> tuple[Device, ...]:
     Blocks for as long as that tool takes. Cards of other makers are not read; engines may use them all the same.
     """
     return (_host(), *_cuda())
+
+
+@cache
+def has_accelerator() -> bool:
+    """Whether models may lie in other memory than the host's. Blocks as `list_devices`, once."""
+    return any(device.kind is not DeviceKind.HOST for device in list_devices())
 
 
 def measure_resident() -> int:

@@ -23,7 +23,7 @@ from api.ollama.replies import ModelDetails, RunningList, RunningModel, ShownMod
 from api.ollama.wire import OllamaDelete, OllamaShow
 from api.ollama.writer import write_time
 from core.contract.artifact import Artifact
-from core.devices import DeviceKind, list_devices
+from core.devices import has_accelerator
 from core.errors import ArtifactError, DownloadError, ModelNotFound, UsageError
 from core.models.library.file_facts import FactShelf, FileFacts
 from core.models.library.scan import LibraryEntry
@@ -147,7 +147,7 @@ def _describe_all(
 def _describe_tag(shelf: FactShelf, known: KnownModel, snapshot: Snapshot, workbench: Workbench) -> TaggedModel:
     artifact = known.artifact
     facts = FileFacts("0" * 64) if artifact is None else shelf.examine(artifact)
-    kind = known.kind or (ModelKind.CHAT if artifact is None else workbench.models.store.expect_kind(artifact))
+    kind = known.kind or _expect_kind(workbench, artifact, facts)
     loaded = _find_loaded(snapshot, known.name)
     details = ModelDetails() if artifact is None else describe_details(artifact.format, facts, loaded)
     shown = show_name(known.name)
@@ -162,17 +162,20 @@ def _describe_tag(shelf: FactShelf, known: KnownModel, snapshot: Snapshot, workb
     )
 
 
+def _expect_kind(workbench: Workbench, artifact: Artifact | None, facts: FileFacts) -> ModelKind:
+    if artifact is None:
+        return ModelKind.CHAT
+    return workbench.models.store.expect_kind(artifact, header=facts.header)
+
+
 def _describe_running(
     shelf: FactShelf, there: Sequence[tuple[ModelSnapshot, Member]], now: float
 ) -> list[RunningModel]:
     """Touches the disk."""
-    accelerated = any(device.kind is not DeviceKind.HOST for device in list_devices()) if there else False
-    return [_describe_loaded(shelf, model, member.artifact, now, accelerated=accelerated) for model, member in there]
+    return [_describe_loaded(shelf, model, member.artifact, now) for model, member in there]
 
 
-def _describe_loaded(
-    shelf: FactShelf, model: ModelSnapshot, artifact: Artifact, now: float, *, accelerated: bool
-) -> RunningModel:
+def _describe_loaded(shelf: FactShelf, model: ModelSnapshot, artifact: Artifact, now: float) -> RunningModel:
     facts = shelf.examine(artifact)
     stays = model.pinned or math.isinf(model.idle_limit)
     left = FOREVER_SECONDS if stays else max(0.0, model.idle_limit - (0.0 if model.in_use else model.idle))
@@ -186,7 +189,7 @@ def _describe_loaded(
         details=describe_details(artifact.format, facts, model),
         expires_at=write_time(now + left),
         # Engines tell no parts: where there is an accelerator, they put all that they can there.
-        size_vram=size if accelerated else 0,
+        size_vram=size if has_accelerator() else 0,
         context_length=model.context or 0,
     )
 

@@ -16,9 +16,11 @@ async def resolve_name(models: ServedModels, asked: str) -> str:
     """The name of the model that is meant, among those that are known and those that a request would load; what was
     asked, without `:latest`, where it is none of them. Raises ModelNotFound for what can be no name."""
     name = clean_name(asked)
-    if any(member.name == name for member in models.members):
-        return name
-    there = [*(each.name for each in models.members), *(each.name for each in await models.loadable())]
+    known = [member.name for member in models.members]
+    # Clients name models as they are listed, with a tag: those need no look at the disk with each request.
+    if found := next((form for form in (name, drop_latest(name)) if form in known), None):
+        return found
+    there = [*known, *(each.name for each in await models.loadable())]
     folded = {each.casefold(): each for each in reversed(there)}
     forms = [*list_forms(name)]
     if found := next((folded[form.casefold()] for form in forms if form.casefold() in folded), None):

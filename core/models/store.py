@@ -232,14 +232,18 @@ class Store:
         setup = _setup(header, options, min(memory, measure_available_memory()))
         return self._correction(header)(estimate_parts(header, setup)).loaded
 
-    def expect_kind(self, artifact: Artifact, profile: Profile = Profile()) -> ModelKind:
+    def expect_kind(
+        self, artifact: Artifact, profile: Profile = Profile(), *, header: Header | None = None
+    ) -> ModelKind:
         """What a model here does, as far as the settings, its header or its name tell; quick where its format has no
-        headers that do."""
+        headers that do, and where its `header` was read before."""
         known = load_formats().get(artifact.format)
         if known is not None and (kind := KIND_OF_TASK.get(known.task)) is not None:
             return kind
         if known is not None and known.tells_pooling:
-            pooling = self._options.overlaid_with(profile).pooling or _read_pooling(artifact)
+            pooling = self._options.overlaid_with(profile).pooling
+            if pooling is None:
+                pooling = header.pooling if header is not None else _read_pooling(artifact)
             if pooling is not None:
                 return ModelKind.RERANKING if pooling is Pooling.RANK else ModelKind.EMBEDDING
         name = artifact.path.name.lower()

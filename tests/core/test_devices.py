@@ -1,6 +1,8 @@
 """The memory that models may take."""
 
-from core.devices import MEBIBYTE_BYTES, Device, DeviceKind, list_devices, read_cards
+import pytest
+
+from core.devices import MEBIBYTE_BYTES, Device, DeviceKind, has_accelerator, list_devices, read_cards
 from core.hardware import describe_machine
 
 
@@ -20,3 +22,20 @@ def test_cards_are_read_off_what_nvidias_tool_prints() -> None:
 
 def test_lines_that_tell_no_numbers_are_left_out() -> None:
     assert read_cards(["NVIDIA GB10, [N/A], [N/A]", "", "No devices were found"]) == ()
+
+
+def test_whether_there_is_an_accelerator_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Device] = []
+
+    def look() -> tuple[Device, ...]:
+        looks.append(Device("a card", DeviceKind.CUDA, 1, 1))
+        return tuple(looks)
+
+    monkeypatch.setattr("core.devices.list_devices", look)
+    has_accelerator.cache_clear()
+    try:
+        assert has_accelerator()
+        assert has_accelerator()
+    finally:
+        has_accelerator.cache_clear()
+    assert len(looks) == 1

@@ -13,7 +13,10 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from core.contract.artifact import Artifact
 from core.guide import WEIGHTS
+from core.models.formats.header import Header
+from core.models.formats.read import read_header
 from core.settings.profile import Profile
 from core.settings.schema import LibrarySettings, PoolSettings, ServerSettings, Settings
 from tests.api.conftest import Served, chat_body, serving, until
@@ -58,6 +61,22 @@ async def test_tags_are_the_models_that_a_request_may_name(shelf: Served) -> Non
     assert details["parameter_size"].endswith("M")
     assert details["quantization_level"]
     assert small["capabilities"] == ["completion"]
+
+
+async def test_files_that_have_not_changed_are_not_read_again_for_the_list(
+    shelf: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (await tags(shelf))["Small-Model:latest"]
+    reads: list[str] = []
+
+    def read(artifact: Artifact) -> Header:
+        reads.append(artifact.name)
+        return read_header(artifact)
+
+    monkeypatch.setattr("core.models.store.read_header", read)
+    monkeypatch.setattr("core.models.library.file_facts.read_header", read)
+    assert (await tags(shelf))["Small-Model:latest"] == before
+    assert "Small-Model" not in reads
 
 
 async def test_a_model_is_shown_without_being_loaded(shelf: Served) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from api.ollama.names import list_forms, resolve_name, show_name
 from core.errors import ModelNotFound
+from core.models.library.on_demand import Loadable
 from core.settings.schema import Settings
 from core.workbench import Workbench
-from tests.api.conftest import folders_in
+from tests.api.conftest import Served, folders_in
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,17 @@ async def test_a_name_with_a_tag_is_one_of_ours(tmp_path: Path, asked: str, mean
         assert await resolve_name(workbench.models, asked) == meant
     finally:
         await workbench.close()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_name_as_the_list_has_it_needs_no_look_at_the_disk(
+    echo: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look() -> tuple[Loadable, ...]:
+        raise AssertionError
+
+    monkeypatch.setattr(echo.workbench.models, "loadable", look)
+    assert [await resolve_name(echo.workbench.models, asked) for asked in ("echo", "echo:latest")] == ["echo", "echo"]
 
 
 @pytest.mark.parametrize("asked", [" ", "/etc/passwd", "http://127.0.0.1:1"])

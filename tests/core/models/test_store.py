@@ -168,6 +168,16 @@ def test_a_plugins_format_says_what_its_models_do_and_how_their_kv_memory_grows(
     assert aside.needed == grown.needed
 
 
+def test_what_a_model_does_is_told_by_a_header_that_was_read_and_by_the_settings_before_it(
+    store: Store, tmp_path: Path
+) -> None:
+    missing = Artifact("missing", "gguf", tmp_path / "missing.gguf", 1)
+    header = replace(store.header(GUIDE), pooling=Pooling.RANK)
+    assert store.expect_kind(missing) is ModelKind.CHAT
+    assert store.expect_kind(missing, header=header) is ModelKind.RERANKING
+    assert store.expect_kind(missing, Profile(pooling=Pooling.MEAN), header=header) is ModelKind.EMBEDDING
+
+
 def test_built_in_models_are_found_without_a_look_at_the_engines(tmp_path: Path) -> None:
     store = Store(Settings(), folders_in(tmp_path), Engines({"none": "no.such.module:Engine"}), LoadOptions())
     assert store.resolve(store.read_own("guide")) == GUIDE
