@@ -30,6 +30,7 @@ from api.ollama.errors import OLLAMA_ERRORS
 from api.ollama.names import resolve_name
 from api.ollama.replies import EmbeddingVector, EmbedReply
 from api.ollama.wire import KeepAlive, OllamaEmbed, OllamaEmbedding
+from api.openai.embeddings import FEW_VECTORS
 from core.events import Event
 from core.requests import Embedding, RawText
 from core.serving.ready import Traits
@@ -157,7 +158,7 @@ def build_vector_routes(workbench: Workbench, live: LiveStreams, *, max_body: in
             live,
             streamed=False,
             headers=lambda: tell_ignored(dropped),
-            off_loop=workbench.lanes.writing.run,
+            off_loop=workbench.lanes.writing.run if len(ask.texts) > FEW_VECTORS else None,
         )
 
     @post(

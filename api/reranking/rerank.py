@@ -46,6 +46,8 @@ from core.workbench import Workbench
 
 BODY: Final = JsonBody(RerankRequest)
 ENCODER: Final = msgspec.json.Encoder()
+FEW_SCORES: Final = 64
+"""Are sorted and written sooner than a thread would begin to."""
 
 
 class RerankWays(Struct, frozen=True):
@@ -69,13 +71,14 @@ def build_rerank_routes(workbench: Workbench, live: LiveStreams, *, max_body: in
             asked = replace(asked, model=workbench.requests.choose_model(ModelKind.RERANKING, asked.caller))
         begin = partial(workbench.requests.submit, asked, called=partial(setitem, state, "request_id"))
         dialect = RerankDialect(body, asked, ways, lambda: str(state["request_id"]))
+        short = len(asked.documents) <= FEW_SCORES and not (body.return_documents or body.return_text)
         return HttpAnswer(
             begin,
             dialect,
             live,
             streamed=False,
             headers=lambda: tell_ignored(given.ignored),
-            off_loop=workbench.lanes.writing.run,
+            off_loop=None if short else workbench.lanes.writing.run,
         )
 
     @post(RERANK_PATH, status_code=200, summary="Rank documents by how well they answer", opt=_declare(RERANK_ERRORS))
