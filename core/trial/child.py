@@ -52,8 +52,10 @@ MARK = b"benchtop-trial:"
 DEEP_STEPS = 16
 """Tokens that are decoded behind a long prompt."""
 DEEP_GRAIN_TOKENS = 64
-LEAST_DEEP_TOKENS = 256
-"""A shorter prompt would tell nothing new."""
+LEAST_DEEP_TOKENS = 192
+"""A shorter prompt would tell nothing beside what rounds differ by."""
+SHALLOW_SHARE = 0.4
+"""Of the time, after which no further round is begun of a variant that is to be timed behind a long prompt too."""
 DEEP_SHARE = 0.35
 """Of the time that is left, what one variant's long prompt may take: there are several, and loading takes its time."""
 Text = TypeVar("Text")
@@ -84,15 +86,15 @@ class TrialRequest(Struct, frozen=True):
     deep: int = 0
     """Decoding is timed once more behind so many tokens, or as many as there is time for; zero does without. Attention
     that is fast behind a short prompt may be slow behind a long one."""
-    deepened: int = 0
-    """The same, to the token, as an earlier child had it."""
+    deepened: tuple[int, int] = (0, 0)
+    """The same, to the token, and the threads, as a variant before had them; zeros where none had."""
     rehearsed: bool = True
     """Do with the first variant what serving does besides computing, see `core.trial.rehearsal`."""
 
     @property
     def context(self) -> int:
         usual = self.depth + self.prompt + self.decoded + WARM_UP_TOKENS + 1
-        behind = max(self.deep, self.deepened) + DEEP_STEPS + WARM_UP_TOKENS + 1
+        behind = max(self.deep, self.deepened[0]) + DEEP_STEPS + WARM_UP_TOKENS + 1
         return max(usual, behind, count_room(self.copied) if self.copied else 0)
 
 
@@ -120,6 +122,7 @@ class Deepened(Struct, frozen=True, tag="deepened"):
     variant: int
     depth: int
     """Tokens of the prompt; the same for all variants that are compared."""
+    threads: int
     decode: float
     """Tokens a second."""
 
@@ -180,14 +183,15 @@ def main() -> None:
         if variant and time.monotonic() > end:
             return
         try:
-            depth = _try(engine, request, variant, options, end, tell)
-            request = replace(request, deep=0, deepened=depth)
+            request = replace(request, deep=0, deepened=_try(engine, request, variant, options, end, tell))
         except BenchtopError as error:
             tell(VariantRefused(variant, str(error)))
 
 
-def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell) -> int:
-    """Returns how long the prompt was behind which it was timed; zero where it was not, or came to no end."""
+def _try(
+    engine: Engine, request: TrialRequest, variant: int, options: LoadOptions, end: float, tell: Tell
+) -> tuple[int, int]:
+    """Returns the prompt behind which it was timed, and with how many threads, as `TrialRequest.deepened` has it."""
     weighed = request.weighed and variant == 0 and isinstance(engine, Measurable)
     context = max(request.context, options.step_tokens + WARM_UP_TOKENS) if weighed else request.context
     if isinstance(engine, Measurable):
@@ -199,19 +203,21 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
     tell(VariantLoaded(variant, time.monotonic() - began))
     if request.rehearsed and variant == 0:
         rehearse_model(model)
-    prefill, fastest = 0.0, (0.0, 0)
+    prefill, fastest, deepened = 0.0, (0.0, 0), request.deepened
+    enough = end - request.seconds * (1 - SHALLOW_SHARE if request.deep else 0)
     with _run_bystander():
+        if deepened[0]:
+            # What decides between the variants comes first, while there is time.
+            tell(_time_behind(model, request, variant, deepened))
         for number, (threads, prefill, decode, first_token) in enumerate(_rounds(model, request)):
             tell(Sampled(variant, threads, prefill, decode, first_token))
             fastest = max(fastest, (decode, threads))
             complete = number + 1 >= len(request.threads)
-            if time.monotonic() > end and (variant or complete):
+            if time.monotonic() > enough and (variant or complete):
                 break
-        depth = _choose_depth(request, prefill, end - time.monotonic())
-        if depth and isinstance(model, TokenModel):
-            if isinstance(model, Threaded) and request.threads:
-                model.set_threads(fastest[1], fastest[1])
-            tell(Deepened(variant, depth, _time_behind(model, depth)))
+        if depth := _choose_depth(request, prefill, end - time.monotonic()):
+            deepened = depth, fastest[1]
+            tell(_time_behind(model, request, variant, deepened))
     copied = request.copied if time.monotonic() < end else 0
     if copied and isinstance(model, TokenModel) and (copy_rate := measure_copying(model, copied)) is not None:
         tell(Copied(variant, copy_rate))
@@ -219,7 +225,7 @@ def _try(engine: Engine, request: TrialRequest, variant: int, options: LoadOptio
         tell(Settled(variant, context, measure_resident() - before))
     tell(VariantTried(variant, measure_resident()))
     model.shutdown()
-    return depth
+    return deepened
 
 
 def _rounds(model: Model, request: TrialRequest) -> Iterator[tuple[int, float, float, float]]:
@@ -271,16 +277,19 @@ def _round(model: TokenModel, request: TrialRequest) -> tuple[float, float, floa
 def _choose_depth(request: TrialRequest, prefill: float, left: float) -> int:
     """Tokens of the long prompt; zero for none. `prefill`: tokens a second of a short one, of which long ones reach
     less; `left`: seconds."""
-    if request.deepened:
-        return request.deepened if left > 0 else 0
     fits = int(prefill * left * DEEP_SHARE)
     depth = min(request.deep, fits - fits % DEEP_GRAIN_TOKENS)
     return depth if depth >= LEAST_DEEP_TOKENS else 0
 
 
-def _time_behind(model: TokenModel, depth: int) -> float:
-    """Tokens a second behind a prompt of so many tokens; of two runs of them the faster one's, since a disturbance can
-    only slow one down."""
+def _time_behind(model: Model, request: TrialRequest, variant: int, deepened: tuple[int, int]) -> Deepened:
+    """Decoding behind a long prompt; of two runs of tokens the faster one's rate, since a disturbance can only slow one
+    down. Of a model that does not work token by token, the rate is zero."""
+    depth, threads = deepened
+    if not isinstance(model, TokenModel):
+        return Deepened(variant, depth, threads, 0.0)
+    if isinstance(model, Threaded) and request.threads:
+        model.set_threads(threads, threads)
     sequence = model.open(Sampling(temperature=0.0))
     token = _feed(model, sequence, [index % model.tokenizer.size for index in range(1, depth + 1)])
     for _ in range(WARM_UP_TOKENS):
@@ -292,7 +301,7 @@ def _time_behind(model: TokenModel, depth: int) -> float:
             token = _step(model, sequence, [token])
         rates.append(DEEP_STEPS // 2 / max(time.perf_counter() - began, 1e-9))
     model.close(sequence)
-    return max(rates)
+    return Deepened(variant, depth, threads, max(rates))
 
 
 def _fill_batch(model: Model, most: float) -> bool:

@@ -51,6 +51,8 @@ ENDING_SECONDS = 0.25
 """Seconds in which a child is ended whose time is up."""
 MOST_DEEP_TOKENS = 1024
 """Of the long prompt behind which settings are compared."""
+USUAL_DEPTH_TOKENS = 2048
+"""Of the context that settings are compared for: that of a conversation, not of its first words."""
 WORTH_IT_FACTOR = 1.05
 """More threads, or another setting than the first, must be faster by this factor."""
 USUAL = "its usual settings"
@@ -298,8 +300,8 @@ class _Trial:
         self._failures: list[Failure] = []
         self._refused = False
         self._tried: set[LoadOptions] = set()
-        self._depth = 0
-        """Tokens of the long prompt that settings are timed behind, once that is known."""
+        self._deepened = (0, 0)
+        """The long prompt that settings are timed behind, once that is known: its tokens, and the threads."""
 
     def verdict(self, version: str) -> ProbeVerdict:
         pending = self._list_variants(self._asked)
@@ -320,7 +322,7 @@ class _Trial:
         name, model = self._engine.name, self._artifact.name
         rates, failures = tuple(self._rates), tuple(self._failures)
         machine = describe_machine().fingerprint
-        verdict = ProbeVerdict(name, version, model, machine, options, rates, failures, depth=self._depth)
+        verdict = ProbeVerdict(name, version, model, machine, options, rates, failures, depth=self._deepened[0])
         plan = self._planned(verdict)
         return verdict if plan is None else self._tuned(verdict, plan)
 
@@ -361,9 +363,9 @@ class _Trial:
             tuple(variants),
             threads,
             ROUNDS,
-            self._budget if not self._rates else max(0.0, self._left),
+            max(0.0, self._left),
             deep=MOST_DEEP_TOKENS if compared and not self._rates else 0,
-            deepened=self._depth,
+            deepened=self._deepened,
             weighed=not self._rates,
         )
         limit = None if self._end is None else max(0.0, self._end - time.monotonic())
@@ -383,7 +385,8 @@ class _Trial:
                 self._learn(self._engine.name, self._artifact, settled, line.grown)
         memory = {line.variant: line.memory for line in outcome.lines if isinstance(line, VariantTried)}
         deepened = {line.variant: line for line in outcome.lines if isinstance(line, Deepened)}
-        self._depth = self._depth or next((line.depth for line in deepened.values()), 0)
+        if not self._deepened[0]:
+            self._deepened = next(((line.depth, line.threads) for line in deepened.values()), (0, 0))
         if outcome.late:
             memory = {line.variant: 0 for line in outcome.lines if isinstance(line, Sampled)} | memory
         for variant, resident in memory.items():
@@ -443,15 +446,24 @@ class _Trial:
         """The first of the settings that survived, unless another is clearly faster; None when none did. Behind a long
         prompt, where all were timed there."""
         best: tuple[float, LoadOptions] | None = None
-        deep = all(rate.behind for rate in self._rates)
+        depth, threads = self._deepened
+        deep = depth > 0 and all(rate.behind for rate in self._rates)
         for options in dict.fromkeys(rate.options for rate in self._rates):
             mine = [rate for rate in self._rates if rate.options == options]
-            speed = max(rate.behind if deep else rate.decode for rate in mine)
+            alike = [rate for rate in mine if rate.threads == threads] or mine
+            speed = max(project_decode(rate, depth) for rate in alike) if deep else max(rate.decode for rate in mine)
             if best is None or speed > best[0] * WORTH_IT_FACTOR:
                 best = speed, options
         if best is not None:
             return best[1]
         return self._asked if self._refused else None
+
+
+def project_decode(rate: Rate, depth: int) -> float:
+    """Tokens a second behind USUAL_DEPTH_TOKENS, where `behind` was measured behind `depth`: what a step takes grows
+    with the tokens before it."""
+    grown = max(0.0, 1 / rate.behind - 1 / rate.decode) / depth
+    return 1 / (1 / rate.decode + grown * max(depth, USUAL_DEPTH_TOKENS))
 
 
 def _find_reached(outcome: TrialOutcome) -> int:

@@ -32,7 +32,7 @@ VERBS = _words("""
     group guess hide hold identify ignore import join judge keep label launch leave limit list load lock log look lower
     main
     make map mark mask match measure mend merge move name normalise normalize open outline pack pair parse pass pause
-    pick plan poll pool post prepare print provide put quote raise rank read receive refuse register rehearse
+    pick plan poll pool post prepare print project provide put quote raise rank read receive refuse register rehearse
     release remove rename render repeat replay reply report require reset resolve rest restore resume retry reuse rotate
     run save scan seal search see seed select send serve set settle shorten show sign skip sort split start stop store
     study submit suggest sum summarize supervise swap sync take tell tokenise train transcribe translate trim truncate

@@ -24,7 +24,15 @@ from core.trial.child import Deepened, Line, Sampled, TrialRequest, VariantLoade
 from core.trial.choose_engine import CandidateRow, Selection
 from core.trial.cpu_load import Times
 from core.trial.parent import run_trial
-from core.trial.probe import Prober, ProbeVerdict, Rate, apply_verdict, choose_threads, list_thread_counts
+from core.trial.probe import (
+    Prober,
+    ProbeVerdict,
+    Rate,
+    apply_verdict,
+    choose_threads,
+    list_thread_counts,
+    project_decode,
+)
 from tui.cli.doctor import list_verdicts
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
@@ -286,10 +294,18 @@ def test_what_is_fast_behind_short_prompts_alone_is_not_taken_and_settings_are_t
     prober: Prober,
 ) -> None:
     verdict = prober.probe(Shallow(), f"{__name__}:Shallow", GUIDE, LoadOptions(), threading.Event(), budget=20.0)
-    assert verdict.depth >= 256
+    assert verdict.depth >= 192
     assert (verdict.options.flash_attention, verdict.options.micro_batch) == (False, 64)
     assert [rate.options.micro_batch for rate in verdict.rates if rate.threads == 1] == [None, None, 64]
     assert all(rate.behind for rate in verdict.rates)
+
+
+def test_a_rate_behind_a_short_prompt_is_told_for_a_usual_one() -> None:
+    rate = Rate(LoadOptions(), 1, decode=50.0, prefill=1.0, first_token=1.0, spread=0.0, behind=40.0)
+    assert project_decode(rate, 4096) == pytest.approx(40.0)
+    # A step takes 20 ms, and 5 more for each 512 tokens before it.
+    assert project_decode(rate, 512) == pytest.approx(1 / (0.020 + 4 * 0.005))
+    assert project_decode(replace(rate, behind=60.0), 512) == pytest.approx(50.0)
 
 
 def test_a_refused_setting_is_tried_once(prober: Prober) -> None:
