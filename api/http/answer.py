@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
@@ -60,6 +61,20 @@ class Dialect(Protocol):
     def reply(self, events: Sequence[Event]) -> bytes:
         """The body of the unstreamed answer, of all events. Raises the error of a `Failed`."""
         ...
+
+
+class WholeDialect(ABC):
+    """Of answers that come whole and are never streamed."""
+
+    over = False
+
+    def write(self, events: Sequence[Event]) -> bytes:
+        """Nothing."""
+        return b""
+
+    @abstractmethod
+    def reply(self, events: Sequence[Event]) -> bytes:
+        """As `Dialect.reply`."""
 
 
 class HttpAnswer:

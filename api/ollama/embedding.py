@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from operator import setitem
@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from msgspec import Struct
 
-from api.http.answer import HttpAnswer
+from api.http.answer import HttpAnswer, WholeDialect
 from api.http.callers import find_caller
 from api.http.contract import ANSWERING, READING, declare_contract, reply_with
 from api.http.field_rules import tell_ignored
@@ -53,22 +53,14 @@ class EmbedAsk(Struct, frozen=True):
     keep_alive: KeepAlive | None
 
 
-class VectorWriter(ABC):
+class VectorWriter(WholeDialect):
     """Writes the vectors of one request."""
 
     def __init__(self, model: str, began: float) -> None:
         """`model`: as the client named it; `began`: when its request came, as `time.perf_counter` has it."""
-        self.over = False
         self.model = model
         self.began = began
         self.met = began
-
-    def write(self, events: Sequence[Event]) -> bytes:
-        """Nothing: vectors are not streamed."""
-        return b""
-
-    @abstractmethod
-    def reply(self, events: Sequence[Event]) -> bytes: ...
 
     @abstractmethod
     def reply_without(self) -> bytes:

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.http.answer import HttpAnswer
+from api.http.answer import HttpAnswer, WholeDialect
 from api.http.caching import read_cache_wish
 from api.http.callers import find_caller
 from api.http.contract import ANSWERING, READING, declare_contract, reply_with
@@ -161,18 +161,13 @@ def _inputs(given: str | list[str | int | list[int]]) -> Iterator[RawText | RawT
         yield RawText(each) if isinstance(each, str) else RawTokens(tuple(each))
 
 
-class EmbeddingDialect:
+class EmbeddingDialect(WholeDialect):
     """Writes the vectors in the form that was asked for."""
 
     def __init__(self, body: EmbeddingRequest, model: str) -> None:
         """`model`: what the reply calls it."""
-        self.over = False
         self._model = model
         self._body = body
-
-    def write(self, events: Sequence[Event]) -> bytes:
-        """Nothing: embeddings are not streamed."""
-        return b""
 
     def reply(self, events: Sequence[Event]) -> bytes:
         made = fold_embeddings(events)

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from api.http.answer import HttpAnswer
+from api.http.answer import HttpAnswer, WholeDialect
 from api.http.caching import read_cache_wish
 from api.http.callers import find_caller
 from api.http.contract import ANSWERING, JSON, READING, RouteReply, declare_contract, reply_with
@@ -141,20 +141,15 @@ def translate_request(
     )
 
 
-class RerankDialect:
+class RerankDialect(WholeDialect):
     """Writes the scores in the shape that was asked for."""
 
     def __init__(self, body: RerankRequest, asked: Reranking, ways: RerankWays, call: Callable[[], str]) -> None:
         """`call` tells the request's id, once it is known."""
-        self.over = False
         self._body = body
         self._asked = asked
         self._ways = ways
         self._call = call
-
-    def write(self, events: Sequence[Event]) -> bytes:
-        """Nothing: rankings are not streamed."""
-        return b""
 
     def reply(self, events: Sequence[Event]) -> bytes:
         made, body = fold_ranking(events), self._body

@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from api.http.answer import HttpAnswer
+from api.http.answer import HttpAnswer, WholeDialect
 from api.http.caching import read_cache_wish
 from api.http.callers import find_caller
 from api.http.contract import ANSWERING, JSON, READING, RouteReply, declare_contract
@@ -35,15 +35,8 @@ BODY: Final = JsonBody(TextsToEmbed)
 ENCODER: Final = msgspec.json.Encoder()
 
 
-class BareVectors:
+class BareVectors(WholeDialect):
     """Writes vectors as a list of lists of numbers."""
-
-    def __init__(self) -> None:
-        self.over = False
-
-    def write(self, events: Sequence[Event]) -> bytes:
-        """Nothing: vectors are not streamed."""
-        return b""
 
     def reply(self, events: Sequence[Event]) -> bytes:
         return ENCODER.encode([unpack_vector(vector).tolist() for vector in fold_embeddings(events).vectors])

@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from api.http.answer import WholeDialect
 from api.openai.responses.items import list_item, make_id
 from api.openai.responses.resource import ENCODER, CompactedItem, CompactedResponse, InputTextPart, SaidItem
 from api.openai.responses.wire import InputItem, MessageItem
@@ -46,17 +47,12 @@ def ask_for_summary(generation: Generation) -> Generation:
     )
 
 
-class CompactionDialect:
+class CompactionDialect(WholeDialect):
     """Writes what came of one such request."""
-
-    over = False
 
     def __init__(self, items: Sequence[InputItem]) -> None:
         """`items` are the conversation."""
         self._items = items
-
-    def write(self, events: Sequence[Event]) -> bytes:
-        raise NotImplementedError("A compaction comes whole.")
 
     def reply(self, events: Sequence[Event]) -> bytes:
         reply = fold_events(events)
