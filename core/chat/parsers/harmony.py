@@ -67,12 +67,16 @@ class HarmonyCalls(CallSyntax):
 class HarmonyFamily(ChatFamily, frozen=True):
     """What is in the channel `analysis` is thought, what is to a tool is a call, and all else is words."""
 
+    body_ends: MarkSet = _BODY_ENDS
+    """Where a message ends, by a mark or because the next one begins."""
+
     @property
     def always(self) -> bool:
         return True
 
     def find_phase(self, prompt: str) -> ThinkingPhase:
-        return ThinkingPhase.INSIDE if prompt.endswith(THOUGHT.begin) else ThinkingPhase.BEFORE
+        inside = self.thought is not None and prompt.endswith(self.thought.begin)
+        return ThinkingPhase.INSIDE if inside else ThinkingPhase.BEFORE
 
     def parse(self, unread: UnreadText, phase: ThinkingPhase, *, calls: bool) -> Reading[None]:
         if phase is ThinkingPhase.INSIDE:
@@ -112,12 +116,12 @@ class HarmonyFamily(ChatFamily, frozen=True):
 
     def _read_thought(self, unread: UnreadText) -> Reading[None]:
         unread.begin_thought()
-        mark = yield from unread.think_until(_BODY_ENDS)
+        mark = yield from unread.think_until(self.body_ends)
         unread.end_thought()
         yield from _skip_turn(unread, mark)
 
     def _read_words(self, unread: UnreadText) -> Reading[None]:
-        mark = yield from unread.say_until(_BODY_ENDS)
+        mark = yield from unread.say_until(self.body_ends)
         yield from _skip_turn(unread, mark)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from core.chat.parsers.family import CallOpening, ChatFamily, GrammarTerms, ThinkingPhase, ThoughtMarks, read_calls
+from core.chat.parsers.family import CallOpening, GrammarTerms, ThoughtMarks, read_calls
 from core.chat.parsers.grammar import CallTags
+from core.chat.parsers.harmony import HarmonyFamily
 from core.chat.parsers.tagged_calls import TaggedCalls
 from core.chat.parsers.unread import MarkSet, Reading, UnreadText
 from core.requests import Tool
@@ -48,22 +49,11 @@ class MuseCalls(TaggedCalls):
         return f"{head}framed:{written.removeprefix('calls:')}"
 
 
-class RecipientsFamily(ChatFamily, frozen=True):
-    """What is to the model itself is thought, what is to a tool is a call, and all else is words."""
+class RecipientsFamily(HarmonyFamily, frozen=True):
+    """Messages as gpt-oss has them, without channels: what is to the model itself is thought, what is to a tool is a
+    call, and all else is words."""
 
-    @property
-    def always(self) -> bool:
-        return True
-
-    def find_phase(self, prompt: str) -> ThinkingPhase:
-        return ThinkingPhase.INSIDE if prompt.endswith(THOUGHT.begin) else ThinkingPhase.BEFORE
-
-    def parse(self, unread: UnreadText, phase: ThinkingPhase, *, calls: bool) -> Reading[None]:
-        if phase is ThinkingPhase.INSIDE:
-            yield from self._read_thought(unread)
-        while not (yield from unread.at_end()):
-            yield from self._read_message(unread, calls=calls)
-        unread.end()
+    body_ends: MarkSet = _BODY_ENDS
 
     def _read_message(self, unread: UnreadText, *, calls: bool) -> Reading[None]:
         assert self.calls is not None
@@ -85,23 +75,6 @@ class RecipientsFamily(ChatFamily, frozen=True):
         else:
             unread.drop()
             yield from self._read_words(unread)
-
-    def _read_thought(self, unread: UnreadText) -> Reading[None]:
-        unread.begin_thought()
-        mark = yield from unread.think_until(_BODY_ENDS)
-        unread.end_thought()
-        yield from _end_turn(unread, mark)
-
-    def _read_words(self, unread: UnreadText) -> Reading[None]:
-        yield from _end_turn(unread, (yield from unread.say_until(_BODY_ENDS)))
-
-
-def _end_turn(unread: UnreadText, mark: str) -> Reading[None]:
-    """Some turns begin without an end of the one before."""
-    if mark == START:
-        yield from unread.literal("assistant")
-    if mark:
-        unread.drop()
 
 
 MUSE: Final = MuseCalls()
