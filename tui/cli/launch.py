@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from rich import box
 from rich.table import Table
 
 from core.settings.load import load_settings
@@ -51,7 +52,7 @@ def run_launch(given: Arguments) -> int:
 
 
 def build_programs_table() -> Table:
-    table = Table(title="tui launch PROGRAM [MODEL] [-- ARGUMENTS]", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("program", "name", "installed"):
         table.add_column(column)
     for each in PROGRAMS:

@@ -214,6 +214,9 @@ class ServeScreen(WorkbenchScreen):
         self.query_one("#lines", Static).update("\n".join(lines) or "Nothing was logged yet.")
 
     def action_switch_log(self) -> None:
+        if not self.query_one("#log").display:
+            self.notify("The log is shown in terminals with more rows.", severity="warning")
+            return
         self._of_model = not self._of_model
         self._draw_log()
 
