@@ -14,7 +14,8 @@ from core.models.formats.registry import load_formats
 from core.plugins import Plugin, PluginBroken
 from core.serving.pool.loader import ModelLoader
 from core.serving.served_models import ServedModels
-from core.trial.probe import Prober, ProbeVerdict
+from core.trial.probe import Prober
+from core.trial.verdict import ProbeVerdict
 
 
 class EngineBench:

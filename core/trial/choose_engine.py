@@ -16,8 +16,9 @@ from core.contract.engine import Engine
 from core.contract.options import LoadOptions
 from core.errors import BudgetSpent, EngineFailed
 from core.trial.child import Line
-from core.trial.probe import Prober, ProbeVerdict, Rate
+from core.trial.probe import Prober
 from core.trial.standing import Measured, judge_standing
+from core.trial.verdict import ProbeVerdict, Rate
 
 
 class Candidate(Struct, frozen=True):

@@ -13,7 +13,7 @@ from core.hardware import describe_machine, measure_available_memory
 from core.settings.load import load_settings
 from core.settings.schema import find_folders
 from core.sizes import format_size
-from core.trial.probe import describe_settings
+from core.trial.verdict import describe_settings
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from core.engines.registry import EngineReport
     from core.errors import BenchtopError
     from core.plugins import Plugin
-    from core.trial.probe import ProbeVerdict
+    from core.trial.verdict import ProbeVerdict
 
 
 def run_doctor(given: Arguments) -> int:

@@ -30,7 +30,8 @@ from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.telemetry.log import get_logger
 from core.trial.choose_engine import Candidate, Selector
-from core.trial.probe import Prober, apply_fitting
+from core.trial.probe import Prober
+from core.trial.verdict import apply_fitting
 
 TRIAL_SECONDS = 5.0
 """Seconds of measuring before the only engine of a model first runs it."""

@@ -15,7 +15,8 @@ from core.engines.echo import EchoEngine, EchoModel
 from core.guide import WEIGHTS
 from core.trial.child import Line, Sampled
 from core.trial.choose_engine import Candidate, CandidateRow, Selection, Selector, find_fastest
-from core.trial.probe import Prober, ProbeVerdict, Rate
+from core.trial.probe import Prober
+from core.trial.verdict import ProbeVerdict, Rate
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 

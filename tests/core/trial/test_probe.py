@@ -24,15 +24,8 @@ from core.trial.child import Deepened, Line, Sampled, TrialRequest, VariantLoade
 from core.trial.choose_engine import CandidateRow, Selection
 from core.trial.cpu_load import Times
 from core.trial.parent import run_trial
-from core.trial.probe import (
-    Prober,
-    ProbeVerdict,
-    Rate,
-    apply_verdict,
-    choose_threads,
-    list_thread_counts,
-    project_decode,
-)
+from core.trial.probe import Prober, list_thread_counts
+from core.trial.verdict import ProbeVerdict, Rate, apply_verdict, choose_threads, project_decode
 from tui.cli.doctor import list_verdicts
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)

@@ -12,8 +12,8 @@ from core.bench.results import BenchRow, BenchRun, ExportFormat, Setting, export
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
 from core.trial.choose_engine import CandidateRow, Selection
-from core.trial.probe import ProbeVerdict, Rate
 from core.trial.standing import Measured, judge_standing
+from core.trial.verdict import ProbeVerdict, Rate
 
 SETTING = Setting("m", "f", "a", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)
 GUIDE = Artifact("guide", "gguf", Path("guide.gguf"), 1)

@@ -22,7 +22,7 @@ from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.guide import WEIGHTS
 from core.trial.child import Sampled, VariantRefused
-from core.trial.probe import Prober, ProbeVerdict, apply_fitting, apply_verdict, describe_settings
+from core.trial.probe import Prober
 from core.trial.tuning import (
     MARGIN_FACTOR,
     SIZE_TURNS,
@@ -34,6 +34,7 @@ from core.trial.tuning import (
     collect_size_rates,
     plan_tuning,
 )
+from core.trial.verdict import ProbeVerdict, apply_fitting, apply_verdict, describe_settings
 from tests.contract.test_token_model import generate, prompt_of
 from tests.fakes.loading import load_decoder
 

@@ -12,7 +12,8 @@ from core.models.resolve import resolve_own
 from core.serving.pool.loader import TRIAL_SECONDS, ModelLoader
 from core.settings.profile import Profile
 from core.settings.schema import BenchSettings, Settings
-from core.trial.probe import Prober, ProbeVerdict
+from core.trial.probe import Prober
+from core.trial.verdict import ProbeVerdict
 
 GUIDE = resolve_own("guide")
 SMALL = Profile(ctx_size=256, slots=1, threads=1)
