@@ -19,6 +19,7 @@ from core.contract.engine import Availability
 from core.contract.models import Embedder, ModelSpec, Reranker, TokenModel
 from core.contract.options import KvElement, KvType, LoadOptions, LoadProgress, Lora, ignore_progress
 from core.engines.installed import Package, check_packages
+from core.engines.llamacpp.attention import PassMemory, drop_flash_attention
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.models.fit.sizing import GRAIN_TOKENS, ROLLBACK_TOKENS
 from core.telemetry.log import get_logger
@@ -45,54 +46,7 @@ MEMORY_SHORT = ("insufficient memory", "out of memory")
 MEMORY_DIVISOR = 64
 """The part of the machine's memory, 1 / MEMORY_DIVISOR, that a micro-batch found by measuring may take beyond the usual
 one."""
-SCORES_MEMORY_DIVISOR = 24
-"""The same, of what attention without flash attention may take beyond that with it."""
-LEAST_PASS_TOKENS = 128
-"""Smaller passes slow prompts down more than plain attention is worth."""
 log = get_logger(__name__)
-
-
-class _PassMemory:
-    """What forward passes take beside weights and KV cache. Raises ArtifactError where the header cannot be read."""
-
-    def __init__(self, artifact: Artifact, options: LoadOptions) -> None:
-        from core.models.fit.sizing import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, count_cells
-        from core.models.formats.read import read_header
-
-        self.header = read_header(artifact)
-        usual = min(self.header.trained_context or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
-        self.context = options.ctx_size or usual
-        self._slots = options.slots or DEFAULT_SLOTS
-        self._cells = count_cells(self.context, self._slots)
-
-    def count_bytes(self, size: int, *, flash: bool) -> int:
-        """With passes of `size` tokens."""
-        from core.models.fit.estimate import compute_bytes
-        from core.models.fit.sizing import count_outputs_for
-
-        outputs = count_outputs_for(self._slots, self._slots)
-        return compute_bytes(self.header, self._cells, size, outputs, flash_attention=flash)
-
-
-def _without_flash(artifact: Artifact, options: LoadOptions) -> LoadOptions | None:
-    """The options without flash attention, and with smaller passes where its scores would take too much memory; None
-    where that is no choice, or takes too much with the smallest passes too."""
-    from core.hardware import describe_machine
-
-    if options.flash_attention is not None or options.reproducible or options.cache_type.of_values.quantized:
-        return None
-    passes = _PassMemory(artifact, options)
-    if options.pooling or passes.header.pooling:
-        # Passes over many texts at once, which a trial has none of, are slower without.
-        return None
-    room = passes.count_bytes(options.pass_tokens, flash=True) + describe_machine().memory // SCORES_MEMORY_DIVISOR
-    size = options.pass_tokens
-    while size >= min(LEAST_PASS_TOKENS, options.pass_tokens):
-        if passes.count_bytes(size, flash=False) <= room:
-            smaller = options.micro_batch if size == options.pass_tokens else size
-            return replace(options, flash_attention=False, micro_batch=smaller)
-        size //= 2
-    return None
 
 
 class _LlamaLog:
@@ -167,7 +121,7 @@ class LlamaCppEngine:
         found = [options]
         if options.extra_buffers is None:
             found.append(replace(options, extra_buffers=False))
-        if (plain := _without_flash(artifact, options)) is not None:
+        if (plain := drop_flash_attention(artifact, options)) is not None:
             found.append(plain)
         return found
 
@@ -175,7 +129,7 @@ class LlamaCppEngine:
         if chosen.flash_attention is not False or asked.flash_attention is not None:
             return chosen
         usual = replace(chosen, flash_attention=None)
-        return _without_flash(artifact, usual) or usual
+        return drop_flash_attention(artifact, usual) or usual
 
     def sizes(self, artifact: Artifact, options: LoadOptions) -> list[BatchSize]:
         """Micro-batches change what a pass finds in the processor's caches; larger batches pay where there are many
@@ -185,7 +139,7 @@ class LlamaCppEngine:
         from core.hardware import describe_machine
         from core.models.fit.sizing import list_batch_sizes
 
-        passes = _PassMemory(artifact, options)
+        passes = PassMemory(artifact, options)
         if options.pooling or passes.header.pooling:
             return [BatchSize(options.step_tokens, options.pass_tokens)]
         flash = options.flash_attention is not False
