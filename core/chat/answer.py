@@ -20,7 +20,7 @@ from core.chat.parsers.pieces import (
     SaidPiece,
     ThoughtPiece,
 )
-from core.chat.parsers.tool_gate import ToolGate
+from core.chat.parsers.tool_gate import ToolGate, ToolSchemas
 from core.chat.parsers.unread import UnreadText
 from core.events import (
     CallArguments,
@@ -84,7 +84,8 @@ class AnswerReader:
 
     def __init__(self, plan: AnswerPlan, choices: int, note: Callable[[str], None], request_id: str = "") -> None:
         """`note` is given sentences for whoever watches the request."""
-        self._choices = [_ChoiceReader(plan, index, self._note) for index in range(choices)]
+        schemas = ToolSchemas(plan.tools)
+        self._choices = [_ChoiceReader(plan, schemas, index, self._note) for index in range(choices)]
         self._tell = note
         self._told: set[str] = set()
         self._request_id = request_id
@@ -128,11 +129,11 @@ class AnswerReader:
 class _ChoiceReader:
     """One choice's answer."""
 
-    def __init__(self, plan: AnswerPlan, index: int, note: Callable[[str], None]) -> None:
+    def __init__(self, plan: AnswerPlan, schemas: ToolSchemas, index: int, note: Callable[[str], None]) -> None:
         self._plan = plan
         self._index = index
         self._note = note
-        gate = ToolGate(plan.tools, parallel=plan.parallel)
+        gate = ToolGate(schemas, parallel=plan.parallel)
         self._unread = UnreadText(tidy=bool(plan.tools), inline=plan.inline, gate=gate)
         self._parser = plan.family.parse(self._unread, plan.phase, calls=bool(plan.tools))
         # A thought that the prompt has begun is under way before the first text.

@@ -74,6 +74,8 @@ class CallSyntax(ABC):
     """What a call begins with, or several of them do, wherever it stands in an answer."""
     starts: tuple[str, ...] = ()
     """The same, where it counts only at the beginning of an answer, and behind thoughts and calls."""
+    fences: tuple[str, ...] = ()
+    """What may begin a call wherever it stands, and begins other things as well."""
     ends: tuple[str, ...] = ()
     """What a call ends with."""
     openings: tuple[CallOpening, ...] = ()
@@ -132,7 +134,7 @@ class ChatFamily(Struct, frozen=True):
     def parse(self, unread: UnreadText, phase: ThinkingPhase, *, calls: bool) -> Reading[None]:
         """The whole answer. `calls`: whether tools may be called."""
         syntax = self.calls if calls else None
-        anywhere = MarkSet((*self.frames, *(syntax.begins if syntax is not None else ())))
+        anywhere = MarkSet((*self.frames, *((*syntax.begins, *syntax.fences) if syntax is not None else ())))
         here = (*anywhere.marks, *(syntax.starts if syntax is not None else ()))
         if self.thought is not None:
             here = (self.thought.begin, self.thought.end, *here)

@@ -21,12 +21,14 @@ FIRST_KEYS: Final = tuple(json.dumps(key) for key in (*NAME_KEYS, *ARGUMENT_KEYS
 """What the object of a call may begin with, where no mark says that it is one."""
 FENCE: Final = "```json\n"
 """What some models write in place of their family's mark."""
-BARE_CALL: Final = (
-    r'\s*(?:```json\n)?\s*\[?\s*\{\{?\s*(?:"(?:type|id|tool_call_id)"\s*:\s*"[^"]*"\s*,\s*)*'
+CALL_OBJECT: Final = (
+    r'\s*\[?\s*\{\{?\s*(?:"(?:type|id|tool_call_id)"\s*:\s*"[^"]*"\s*,\s*)*'
     r'(?:"function"\s*:\s*\{\s*)?"(?:name|tool_name|function_name|function|tool|action)"\s*:\s*'
     r'"(?P<name>[^"\\]{1,256})"'
 )
 """The beginning of an object that is a call where the name is that of a tool, whatever follows."""
+BARE_CALL: Final = rf"\s*(?:{FENCE})?{CALL_OBJECT}"
+FENCED_CALL: Final = f"{FENCE}{CALL_OBJECT}"
 NO_OBJECT: Final = "A call's arguments are no JSON object."
 
 
@@ -52,7 +54,11 @@ class JsonCalls(CallSyntax):
         self.marks = (*begins, *ends)
         self._written = written
         if starts:
-            self.openings = (CallOpening(BARE_CALL, write_json_opening(written), anywhere=False),)
+            opening = write_json_opening(written)
+            self.openings = (CallOpening(BARE_CALL, opening, anywhere=False),)
+            if FENCE in starts:
+                self.fences = (FENCE,)
+                self.openings = (*self.openings, CallOpening(FENCED_CALL, opening))
         self.ends = ends
         self._keyed = keyed
 

@@ -25,8 +25,8 @@ class LlamaCalls(JsonCalls):
     def __init__(self) -> None:
         written = WrittenJson("", keys=("name", "parameters"), between="; ")
         super().__init__(written, (PYTHON_TAG,), ("```",), starts=("{", FENCE))
-        (bare,) = self.openings
-        self.openings = (replace(bare, pattern=rf"(?:{re.escape(PYTHON_TAG)})?{bare.pattern}"),)
+        bare, *others = self.openings
+        self.openings = (replace(bare, pattern=rf"(?:{re.escape(PYTHON_TAG)})?{bare.pattern}"), *others)
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
         if mark != PYTHON_TAG:

@@ -36,7 +36,7 @@ class GrowingCall:
         self._refused = unread.gate.refuse_call(name)
         self._begun = False
         self._written: list[str] = []
-        self.schema: object = None if self._refused else unread.gate.read_schema(name)
+        self.schema: object = None if self._refused else unread.gate.schemas.read(name)
 
     def write(self, text: str) -> None:
         """More of the arguments' JSON, which says all that was read."""

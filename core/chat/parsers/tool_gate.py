@@ -13,19 +13,35 @@ from core.requests import Tool
 SHOWN_NAME_CHARACTERS: Final = 60
 
 
+class ToolSchemas:
+    """The tools of one request, and their schemas, each decoded once for all of its answers: some have a megabyte."""
+
+    def __init__(self, tools: Mapping[str, Tool]) -> None:
+        self.tools = tools
+        self._decoded: dict[str, object] = {}
+
+    def read(self, name: str) -> object:
+        """What the arguments of one of the tools are to be; None where its schema cannot be read."""
+        if name not in self._decoded:
+            try:
+                self._decoded[name] = msgspec.json.decode(self.tools[name].parameters)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError):
+                self._decoded[name] = None
+        return self._decoded[name]
+
+
 class ToolGate:
     """Knows the tools of one request, and counts the calls of one answer."""
 
-    def __init__(self, tools: Mapping[str, Tool], *, parallel: bool = True) -> None:
+    def __init__(self, schemas: ToolSchemas, *, parallel: bool = True) -> None:
         """`parallel`: whether there may be several calls."""
-        self._tools = tools
+        self.schemas = schemas
         self._parallel = parallel
         self._calls = 0
-        self._schemas: dict[str, object] = {}
 
     def refuse_call(self, name: str) -> str:
         """A sentence that says why a call of this name is not handed out; empty where it is."""
-        if name not in self._tools:
+        if name not in self.schemas.tools:
             shown = show_name(name)
             return f"The model called {shown}, which is none of the request's tools; the call is left in the text."
         if self._calls and not self._parallel:
@@ -35,15 +51,6 @@ class ToolGate:
     def count_call(self) -> None:
         """One was handed out."""
         self._calls += 1
-
-    def read_schema(self, name: str) -> object:
-        """What the arguments of one of the tools are to be; None where its schema cannot be read."""
-        if name not in self._schemas:
-            try:
-                self._schemas[name] = msgspec.json.decode(self._tools[name].parameters)
-            except (msgspec.MsgspecError, UnicodeError, RecursionError):
-                self._schemas[name] = None
-        return self._schemas[name]
 
 
 def show_name(name: str) -> str:

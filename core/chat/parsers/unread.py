@@ -20,7 +20,7 @@ from core.chat.parsers.pieces import (
     SaidPiece,
     ThoughtPiece,
 )
-from core.chat.parsers.tool_gate import ToolGate
+from core.chat.parsers.tool_gate import ToolGate, ToolSchemas
 
 Value = TypeVar("Value")
 Reading = Generator[None, None, Value]
@@ -87,7 +87,7 @@ class UnreadText:
     def __init__(self, *, tidy: bool, inline: bool = False, gate: ToolGate | None = None) -> None:
         """`tidy`: blanks before a call are left out of what is said. `inline`: thoughts are said, with their marks.
         `gate`: which calls are handed out; none are without it."""
-        self.gate = gate or ToolGate({})
+        self.gate = gate or ToolGate(ToolSchemas({}))
         self.pieces: list[AnswerPiece] = []
         """Made of what was read so far; whoever takes them clears the list."""
         self.closed = False

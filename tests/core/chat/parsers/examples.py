@@ -81,6 +81,16 @@ HERMES_EXAMPLES = {
         '<think>hm</think>\n\n```json\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n```',
         called(PARIS, thought="hm"),
     ),
+    "hermes: a fence amid words": Written(
+        HERMES,
+        'I will look.\n\n```json\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n```\nOne moment.',
+        called(PARIS, said="I will look.One moment."),
+    ),
+    "hermes: a fence amid words with JSON that is no call": Written(
+        HERMES,
+        'So:\n```json\n{"city": "Paris"}\n```\nand\n```json\n[1]\n```',
+        ReadAnswer('So:\n```json\n{"city": "Paris"}\n```\nand\n```json\n[1]\n```'),
+    ),
     "hermes: no marks, and the braces that the template shows": Written(
         HERMES, '{{"name": "get_weather", "arguments": {"city": "Paris"}}}', called(PARIS)
     ),
