@@ -21,8 +21,10 @@ from api.openai.accounts import (
     translate_timings,
     translate_usage,
 )
+from api.openai.custom_input import CustomInput, read_custom_input
 from api.openai.legacy_thoughts import LEGACY, ThoughtsInText
 from api.openai.reasoning_fields import is_reasoning_hidden
+from api.openai.tools_wire import CustomChatTool
 from api.openai.wire import (
     AssistantMessage,
     ChatCallDelta,
@@ -33,8 +35,10 @@ from api.openai.wire import (
     ChatRequest,
     ChoiceLogprobs,
     ChunkChoice,
+    CustomDelta,
     FunctionDelta,
     ReplyCall,
+    ReplyCustom,
     ReplyFunction,
     WireLogprob,
     WireProgress,
@@ -45,6 +49,7 @@ from api.openai.wire import (
 from core.events import (
     CallArguments,
     CallBegun,
+    CallEnded,
     Event,
     Failed,
     Finished,
@@ -57,6 +62,7 @@ from core.events import (
     Usage,
     fold_events,
 )
+from core.requests import ToolCall
 
 ENCODER = msgspec.json.Encoder()
 MARK: Final = "\N{SYMBOL FOR NULL}"
@@ -83,6 +89,9 @@ class ChatDialect:
         self._legacy = ThoughtsInText() if body.reasoning_format == LEGACY else None
         self._old = bool(body.functions)
         """Whether calls are told in the form before there were tools."""
+        self._customs = frozenset(tool.custom.name for tool in body.tools or () if isinstance(tool, CustomChatTool))
+        self._inputs: dict[tuple[int, int], CustomInput] = {}
+        """Of calls of custom tools, by choice and call."""
         self._begun: set[int] = set()
         self._words: dict[int, tuple[bytes, ...]] = {}
         """The bytes around a choice's text, once there is some; so are the next two."""
@@ -105,6 +114,8 @@ class ChatDialect:
                         encoded = ENCODER.encode(text)
                         out += (before, encoded, between, encoded, after)
                 case CallArguments(index=index, call=call, text=text, so_far=None):
+                    if self._inputs:
+                        text = self._unwrap(index, call, text)
                     if text:
                         before, after = self._arguments.get((index, call)) or self._frame_arguments(index, call)
                         out += (before, ENCODER.encode(text), after)
@@ -119,12 +130,15 @@ class ChatDialect:
             case ReasoningDelta(text=text):
                 told = ChatDelta(reasoning_content=text, reasoning=text) if self._thoughts else ChatDelta()
                 self._write_delta(event, told, out)
-            case CallArguments(call=call, text=text):
-                self._write_delta(event, self._call_delta(call, FunctionDelta(arguments=text)), out)
+            case CallArguments(index=index, call=call, text=text):
+                self._write_delta(event, self._more_of_call(index, call, self._unwrap(index, call, text)), out)
             case CallBegun(index=index, call=call, id=name, name=function):
                 self._begin(index, out)
-                told = self._call_delta(call, FunctionDelta(function, ""), name)
-                out.append(self._chunk(ChunkChoice(index, told)))
+                out.append(self._chunk(ChunkChoice(index, self._begin_call(index, call, name, function))))
+            case CallEnded(index=index, call=call):
+                rest, _ = self._inputs[index, call].end() if (index, call) in self._inputs else ("", "")
+                if rest:
+                    out.append(self._chunk(ChunkChoice(index, self._more_of_call(index, call, rest))))
             case Prefilled(index=index):
                 self._begin(index, out, event)
                 out.append(self._progress(event))
@@ -163,7 +177,7 @@ class ChatDialect:
 
     def _message(self, choice: ReplyChoice) -> AssistantMessage:
         thought = choice.reasoning if choice.reasoning and self._thoughts else UNSET
-        calls = [ReplyCall(id=call.id, function=ReplyFunction(call.name, call.arguments)) for call in choice.tool_calls]
+        calls = [self._reply_call(call) for call in choice.tool_calls]
         return AssistantMessage(
             content=choice.text if choice.text or not calls else None,
             reasoning_content=thought,
@@ -175,12 +189,35 @@ class ChatDialect:
     def _name_reason(self, reason: FinishReason) -> str:
         return "function_call" if self._old and reason is FinishReason.TOOL_CALLS else FINISH[reason]
 
-    def _call_delta(self, call: int, function: FunctionDelta, name: str | UnsetType = UNSET) -> ChatDelta:
-        """`name`: the call's id, where it begins."""
+    def _reply_call(self, call: ToolCall) -> ReplyCall:
+        if call.name in self._customs:
+            return ReplyCall(
+                id=call.id, type="custom", custom=ReplyCustom(call.name, read_custom_input(call.arguments))
+            )
+        return ReplyCall(id=call.id, function=ReplyFunction(call.name, call.arguments))
+
+    def _begin_call(self, index: int, call: int, name: str, function: str) -> ChatDelta:
+        """`name`: the call's id."""
         if self._old:
-            return ChatDelta(function_call=function)
-        kind: str | UnsetType = UNSET if name is UNSET else "function"
-        return ChatDelta(tool_calls=[ChatCallDelta(index=call, id=name, type=kind, function=function)])
+            return ChatDelta(function_call=FunctionDelta(function, ""))
+        if function in self._customs:
+            self._inputs[index, call] = CustomInput()
+            begun = ChatCallDelta(index=call, id=name, type="custom", custom=CustomDelta(function, ""))
+        else:
+            begun = ChatCallDelta(index=call, id=name, type="function", function=FunctionDelta(function, ""))
+        return ChatDelta(tool_calls=[begun])
+
+    def _more_of_call(self, index: int, call: int, text: str) -> ChatDelta:
+        if self._old:
+            return ChatDelta(function_call=FunctionDelta(arguments=text))
+        if (index, call) in self._inputs:
+            return ChatDelta(tool_calls=[ChatCallDelta(index=call, custom=CustomDelta(input=text))])
+        return ChatDelta(tool_calls=[ChatCallDelta(index=call, function=FunctionDelta(arguments=text))])
+
+    def _unwrap(self, index: int, call: int, arguments: str) -> str:
+        """What more of a call's arguments tells of a custom tool's input; a function's stay as they are."""
+        known = self._inputs.get((index, call))
+        return arguments if known is None else known.add(arguments)
 
     def _write_delta(
         self, event: TextDelta | ReasoningDelta | CallArguments, delta: ChatDelta, out: list[bytes]
@@ -213,8 +250,7 @@ class ChatDialect:
         return framed
 
     def _frame_arguments(self, index: int, call: int) -> tuple[bytes, ...]:
-        delta = self._call_delta(call, FunctionDelta(arguments=MARK))
-        self._arguments[index, call] = framed = self._frame(index, delta)
+        self._arguments[index, call] = framed = self._frame(index, self._more_of_call(index, call, MARK))
         return framed
 
     def _frame(self, index: int, delta: ChatDelta, marks: int = 1) -> tuple[bytes, ...]:

@@ -63,12 +63,20 @@ class CalledFunction(Wire, frozen=True):
     arguments: ArgumentsValue | UnsetType = UNSET
 
 
+class CalledCustom(Wire, frozen=True):
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    input: str = ""
+
+
 class WireCall(Wire, frozen=True, kw_only=True):
+    """A call of a function, or of a custom tool."""
+
     rules = fields.CALL
 
     id: Identity | None = None
-    type: Literal["function"] | None = None
-    function: CalledFunction
+    type: Literal["function", "custom"] | None = None
+    function: CalledFunction | None = None
+    custom: CalledCustom | None = None
 
 
 class ChatMessage(Wire, frozen=True):

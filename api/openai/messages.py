@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec import Raw, UnsetType
 
+from api.openai.custom_input import wrap_custom_input
 from api.openai.message_wire import ChatMessage, RefusalPart, WireCall, WireTextPart
 from core.errors import RequestError
 from core.requests import Message, Role, TextPart, ToolCall
@@ -77,9 +78,13 @@ def _read_calls(message: ChatMessage, path: str, last_call: str) -> Iterator[Too
 
 
 def _read_call(call: WireCall, path: str, at: int) -> ToolCall:
-    return ToolCall(
-        call.id or f"call_{at}", call.function.name, read_arguments(call.function.arguments, f"{path}.function")
-    )
+    id_ = call.id or f"call_{at}"
+    if call.custom is not None:
+        return ToolCall(id_, call.custom.name, wrap_custom_input(call.custom.input))
+    if call.function is None:
+        missing = f"{path}.{call.type or 'function'}"
+        raise RequestError(f"The field `{missing}` is missing.", missing)
+    return ToolCall(id_, call.function.name, read_arguments(call.function.arguments, f"{path}.function"))
 
 
 def read_arguments(raw: Raw | UnsetType, path: str) -> str:

@@ -9,10 +9,12 @@ from typing import Final
 from msgspec import Struct, UnsetType
 from msgspec.structs import replace
 
+from api.openai.custom_tools import make_custom_tool
 from api.openai.tools_wire import (
     AllowedTool,
     Choice,
     CustomChatTool,
+    CustomSpec,
     FunctionChoice,
     FunctionSpec,
     NamedFunction,
@@ -61,12 +63,12 @@ def read_tools(tools: Sequence[WireTool], choice: Choice | None) -> ChosenTools:
         return _with_word(read, choice.type, "tool_choice.type")
     if choice.type == "allowed_tools":
         return _with_allowed(read, choice)
-    if choice.type not in ("function", "tool"):
+    if choice.type not in ("function", "tool", "custom"):
         raise RequestError(
             f"A tool of type {choice.type[:32]!r} cannot be called here; choose one that the client runs.",
             "tool_choice.type",
         )
-    return ChosenTools(read, CallOf(_find(read, choice.function, choice.name, "tool_choice")))
+    return ChosenTools(read, CallOf(_find(read, choice.function or choice.custom, choice.name, "tool_choice")))
 
 
 def read_functions(functions: Sequence[FunctionSpec], choice: FunctionChoice | None) -> ChosenTools:
@@ -90,16 +92,22 @@ def _collect(each: Iterable[tuple[Tool, str]]) -> tuple[Tool, ...]:
 
 def _read_tool(tool: WireTool, path: str) -> Tool:
     if isinstance(tool, CustomChatTool):
-        raise RequestError(
-            "This server does not support tools of type `custom` here; send a function with one text as its argument, "
-            "or use /v1/responses.",
-            path,
-        )
+        return _read_custom(tool.custom, f"{path}.custom")
     return _read_function(tool.function, f"{path}.function")
 
 
 def _read_function(spec: FunctionSpec, path: str) -> Tool:
     return Tool(spec.name, spec.description or "", _read_parameters(spec, path), bool(spec.strict))
+
+
+def _read_custom(spec: CustomSpec, path: str) -> Tool:
+    wanted = spec.format
+    if wanted is None or wanted.type == "text":
+        return make_custom_tool(spec.name, spec.description or "")
+    if wanted.grammar is None:
+        raise RequestError(f"The field `{path}.format.grammar` is missing.", f"{path}.format.grammar")
+    grammar = wanted.grammar
+    return make_custom_tool(spec.name, spec.description or "", syntax=grammar.syntax, definition=grammar.definition)
 
 
 def _read_parameters(spec: FunctionSpec, path: str) -> str:
@@ -137,14 +145,14 @@ def _with_allowed(tools: tuple[Tool, ...], choice: ToolChoiceBox) -> ChosenTools
 
 def _list_allowed(tools: Sequence[Tool], allowed: Sequence[AllowedTool], field: str) -> Iterator[str]:
     for at, each in enumerate(allowed):
-        if each.type in (None, "function"):
-            yield _find(tools, each.function, each.name, f"{field}[{at}]")
+        if each.type in (None, "function", "custom"):
+            yield _find(tools, each.function or each.custom, each.name, f"{field}[{at}]")
 
 
 def _find(tools: Sequence[Tool], boxed: NamedFunction | None, flat: str | None, field: str) -> str:
     name = flat if boxed is None else boxed.name
     if name is None:
-        raise RequestError(f"`{field}` does not say which function; give its name in `function.name`.", field)
+        raise RequestError(f"`{field}` does not say which tool; give its name in `function.name`.", field)
     if not any(tool.name == name for tool in tools):
-        raise RequestError(f"`{field}` names {name[:64]!r}, which is none of the request's functions.", field)
+        raise RequestError(f"`{field}` names {name[:64]!r}, which is none of the request's tools.", field)
     return name

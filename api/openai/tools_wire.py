@@ -37,12 +37,33 @@ class FunctionChatTool(Wire, frozen=True, tag="function"):
     function: FunctionSpec
 
 
+class CustomGrammar(Wire, frozen=True):
+    definition: str
+    syntax: Literal["lark", "regex"]
+
+
+class CustomChatFormat(Wire, frozen=True):
+    """What a custom tool's input must be."""
+
+    type: Literal["text", "grammar"]
+    grammar: CustomGrammar | None = None
+
+
+class CustomSpec(Wire, frozen=True):
+    """A tool that the client runs, which takes a text."""
+
+    rules = fields.FUNCTION
+
+    name: ToolName
+    description: str | None = None
+    format: CustomChatFormat | None = None
+
+
 class CustomChatTool(Wire, frozen=True, tag="custom"):
-    """A tool that takes a text of any form, which no model here was trained to write."""
+    others_dropped = True
+    rules = fields.TOOL
 
-    refused = True
-
-    custom: Raw | UnsetType = UNSET
+    custom: CustomSpec
 
 
 WireTool = FunctionChatTool | CustomChatTool
@@ -58,6 +79,7 @@ class AllowedTool(Wire, frozen=True):
 
     type: Named | None = None
     function: NamedFunction | None = None
+    custom: NamedFunction | None = None
     name: Named | None = None
 
 
@@ -73,6 +95,7 @@ class ToolChoiceBox(Wire, frozen=True):
 
     type: Named
     function: NamedFunction | None = None
+    custom: NamedFunction | None = None
     name: Named | None = None
     """The same as of `function`, where the Responses of OpenAI have it."""
     allowed_tools: AllowedChatTools | None = None

@@ -139,13 +139,19 @@ class FunctionDelta(Struct, frozen=True):
     arguments: str | UnsetType = UNSET
 
 
+class CustomDelta(Struct, frozen=True):
+    name: str | UnsetType = UNSET
+    input: str | UnsetType = UNSET
+
+
 class ChatCallDelta(Struct, frozen=True, kw_only=True):
-    """A call's beginning, with id and name, or more of its arguments."""
+    """A call's beginning, with id and name, or more of its arguments; of a custom tool, more of its input."""
 
     index: int
     id: str | UnsetType = UNSET
     type: str | UnsetType = UNSET
-    function: FunctionDelta
+    function: FunctionDelta | UnsetType = UNSET
+    custom: CustomDelta | UnsetType = UNSET
 
 
 class ChatDelta(Struct, frozen=True):
@@ -186,10 +192,16 @@ class ReplyFunction(Struct, frozen=True):
     """A JSON object."""
 
 
+class ReplyCustom(Struct, frozen=True):
+    name: str
+    input: str
+
+
 class ReplyCall(Struct, frozen=True, kw_only=True):
     id: str
     type: str = "function"
-    function: ReplyFunction
+    function: ReplyFunction | UnsetType = UNSET
+    custom: ReplyCustom | UnsetType = UNSET
 
 
 class AssistantMessage(Struct, frozen=True, kw_only=True):

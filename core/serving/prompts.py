@@ -209,13 +209,13 @@ class PromptReader:
         plan = plan_answer(voice.family, request, phase)
         shown = voice.shown if plan is not None else {}
         mask = await self._compile(request, voice, phase)
-        budget = choose_thought_budget(request, self._context - len(tokens), self._answers.call_reasoning_budget)
+        budget = choose_thought_budget(request, self._context - len(tokens), self._answers.form_reasoning_budget)
         ending = self._find_ending(request, voice, phase, budget)
         banned = find_call_tokens(voice.family, request, self._tokenizer)
         biases = (*await self._find_biases(request), *((token, -math.inf) for token in banned))
         notes = written.notes
         if ending is not None and budget != request.reasoning.budget:
-            notes = (*notes, f"A tool must be called, so a thought before it may have {budget:,} tokens.")
+            notes = (*notes, f"The answer is held to a form, so a thought before it may have {budget:,} tokens.")
         return ReadPrompt(tokens, notes, mask, plan, shown, ending, biases)
 
     async def _count_bytes(self, request: Generation) -> int:

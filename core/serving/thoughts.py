@@ -145,11 +145,13 @@ class AnswerScope:
 def choose_thought_budget(request: Generation, room: int, usual: int) -> int | None:
     """Tokens that a thought of an answer to `request` may have; None for any number.
 
-    Where a call must come and nothing else bounds the thought, it may have `usual` tokens, and half of those that the
-    answer may have at most: of `room` tokens, which the context has left, or of the request's own limit.
+    Where a call must come, or the answer is held to a form, and nothing else bounds the thought, it may have `usual`
+    tokens, and half of those that the answer may have at most: of `room` tokens, which the context has left, or of the
+    request's own limit. A thought that took them all would leave an answer that is none.
     """
-    required = request.tool_choice is Calling.REQUIRED or isinstance(request.tool_choice, CallOf)
-    if not (required and request.callable_tools) or request.reasoning.budget is not None:
+    called = request.tool_choice is Calling.REQUIRED or isinstance(request.tool_choice, CallOf)
+    held = request.constraint is not None or (called and bool(request.callable_tools))
+    if not held or request.reasoning.budget is not None:
         return request.reasoning.budget
     return min(usual, min(room, request.max_tokens or room) // 2)
 

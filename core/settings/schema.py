@@ -173,13 +173,13 @@ class AnswerSettings(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"value": "TOKENS"},
         ),
     ] = 0
-    call_reasoning_budget: Annotated[
+    form_reasoning_budget: Annotated[
         int,
         Meta(
             ge=0,
             le=16_777_216,
-            description="tokens of thinking before a call of a tool that must come, where no other budget is set; half "
-            "of what the answer may have at most (4096)",
+            description="tokens of thinking before a call that must come, or an answer held to a form, where no other "
+            "budget is set; half of what the answer may have at most (4096)",
             extra={"value": "TOKENS"},
         ),
     ] = 4096

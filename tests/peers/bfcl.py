@@ -41,7 +41,7 @@ def main(url: str, model: str, file: Path) -> None:
             status, reply = ask(url, model, case)
             with file.open("a") as out:
                 print(json.dumps({"id": name, "status": status, "reply": reply}), file=out)
-    judge(cases, map(json.loads, file.read_text().splitlines()))
+    judge(cases, (answer for answer in map(json.loads, file.read_text().splitlines()) if answer["id"] in cases))
 
 
 def list_cases() -> Iterator[tuple[str, Case]]:

@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from api.http.settle import JsonBody, SettledBody, Wire
-from api.openai.responses.custom_input import wrap_custom_input
+from api.openai.custom_input import wrap_custom_input
 from api.openai.responses.kinds import KIND
 from api.openai.responses.resource import (
     CompactedItem,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import UNSET
 
-from api.openai.responses.custom_input import CustomInput
+from api.openai.custom_input import CustomInput
 from api.openai.responses.frames import SPLIT, EventWriter
 from api.openai.responses.items import make_id
 from api.openai.responses.resource import (

@@ -1,7 +1,4 @@
-"""Tools of a request for a response: those that clients run become the core's, those that a service would are left out.
-
-A custom tool takes a text of any form. The model is told of it as of a function with that text as its only argument.
-"""
+"""Tools of a request for a response: those that clients run become the core's, others are left out."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ import msgspec
 from msgspec import Raw, Struct, UnsetType
 
 from api.http.settle import JsonBody, Wire
+from api.openai.custom_tools import make_custom_tool
 from api.openai.responses.kinds import KIND
 from api.openai.responses.wire import AllowedTools, CustomFormat, CustomTool, FunctionTool, NamedTool, ToolNamespace
-from core.decoding.masks.lark_pattern import LarkUnfit, convert_lark
 from core.errors import RequestError
 from core.requests import Calling, CallOf, Tool, ToolChoice
 
@@ -26,10 +23,6 @@ KINDS: Final[Mapping[str, JsonBody[Wire]]] = {
 }
 NAMED: Final = JsonBody(NamedTool)
 ALLOWED: Final = JsonBody(AllowedTools)
-CUSTOM_PARAMETERS: Final = (
-    '{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
-)
-_CUSTOM_SCHEMA: Final = CUSTOM_PARAMETERS.encode()
 MOST_TOOLS: Final = 10_000
 MODES: Final[Mapping[str, Calling]] = {"": Calling.AUTO, **{each.value: each for each in Calling}}
 
@@ -123,35 +116,13 @@ def _translate_function(tool: FunctionTool, namespace: str | None) -> Tool:
 
 
 def _translate_custom(tool: CustomTool, namespace: str | None) -> Tool:
-    words = [tool.description or "", _describe_format(tool.format)]
-    pattern = _find_pattern(tool.format)
-    enforced = _CUSTOM_SCHEMA.replace(b'"string"', b'"string","pattern":' + msgspec.json.encode(f"^(?:{pattern})$"))
-    return Tool(
-        name=name_model_tool(tool.name, namespace),
-        description="\n\n".join(word for word in words if word),
-        parameters=CUSTOM_PARAMETERS,
-        strict=bool(pattern),
-        enforced=enforced.decode() if pattern else "",
+    wanted = tool.format or CustomFormat("text")
+    return make_custom_tool(
+        name_model_tool(tool.name, namespace),
+        tool.description or "",
+        syntax=wanted.syntax or "",
+        definition=wanted.definition or "",
     )
-
-
-def _find_pattern(wanted: CustomFormat | None) -> str:
-    """A regular expression that the input must match; empty where it may be anything, or none can hold it."""
-    if wanted is None or not wanted.definition:
-        return ""
-    if wanted.syntax == "regex":
-        return wanted.definition
-    try:
-        return convert_lark(wanted.definition)
-    except LarkUnfit:
-        return ""
-
-
-def _describe_format(wanted: CustomFormat | None) -> str:
-    if wanted is None or not wanted.definition:
-        return ""
-    what = "match this regular expression" if wanted.syntax == "regex" else "be a text of this Lark grammar"
-    return f"Its input must {what}:\n{wanted.definition}"
 
 
 def _read_choice(raw: Raw | UnsetType, known: Mapping[str, KnownTool]) -> tuple[ToolChoice, frozenset[str] | None]:

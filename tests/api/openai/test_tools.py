@@ -31,6 +31,14 @@ from tests.api.conftest import Served, chat_body, text_of, usage_of, user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+EDIT: dict[str, Any] = {
+    "type": "custom",
+    "custom": {
+        "name": "edit",
+        "description": "Edits.",
+        "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "[a-z\\n]+"}},
+    },
+}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -228,6 +236,63 @@ async def test_id_and_name_of_a_call_come_once_its_arguments_in_pieces_and_its_i
 
 def began(index: int, name: str, function: str) -> dict[str, object]:
     return {"index": index, "id": name, "type": "function", "function": {"name": function, "arguments": ""}}
+
+
+async def test_a_custom_tools_input_is_a_text_and_no_json_streamed_or_not() -> None:
+    said = dialect_for(tools=[EDIT, CLOCK])
+    events: list[Event] = [
+        CallBegun(0, 0, "call_a", "edit"),
+        CallArguments(0, 0, '{"inp'),
+        CallArguments(0, 0, 'ut": "a\\'),
+        CallArguments(0, 0, 'nb"}', so_far=SoFar(Usage(5, 0, 3), Timings())),
+        CallEnded(0, 0),
+        CallBegun(0, 1, "call_b", "clock"),
+        CallArguments(0, 1, "{}"),
+        CallEnded(0, 1),
+        Finished(0, FinishReason.TOOL_CALLS, Usage(5, 0, 9, 2), Timings()),
+    ]
+    calls = [call for delta in deltas_of(said.write(events)) for call in delta.get("tool_calls", ())]
+    begun = {"index": 0, "id": "call_a", "type": "custom", "custom": {"name": "edit", "input": ""}}
+    assert calls[0] == begun
+    assert "".join(call["custom"]["input"] for call in calls if call["index"] == 0) == "a\nb"
+    assert calls[-2:] == [began(1, "call_b", "clock"), {"index": 1, "function": {"arguments": "{}"}}]
+    whole = json.loads(dialect_for(tools=[EDIT, CLOCK]).reply(events))["choices"][0]["message"]["tool_calls"]
+    assert whole[0] == {"id": "call_a", "type": "custom", "custom": {"name": "edit", "input": "a\nb"}}
+    assert whole[1]["function"]["name"] == "clock"
+
+
+async def test_a_custom_tool_is_told_with_its_grammar_chosen_by_name_and_remembered_as_it_was_called() -> None:
+    call = {"id": "call_a", "type": "custom", "custom": {"name": "edit", "input": 'say "x"'}}
+    history = [
+        *user("x"),
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_a", "content": "y"},
+    ]
+    request = translated(messages=history, tools=[EDIT], tool_choice={"type": "custom", "custom": {"name": "edit"}})
+    (tool,) = tools_of(request)
+    assert (tool.name, tool.strict, "[a-z" in tool.description) == ("edit", True, True)
+    assert "pattern" in tool.enforced
+    assert request.tool_choice == CallOf("edit")
+    assert isinstance(request.prompt, Conversation)
+    assert request.prompt.messages[1].tool_calls == (ToolCall("call_a", "edit", '{"input":"say \\"x\\""}'),)
+
+
+@pytest.mark.parametrize(
+    ("tool", "field"),
+    [
+        (
+            {"type": "custom", "custom": {"name": "edit", "format": {"type": "grammar"}}},
+            "tools[0].custom.format.grammar",
+        ),
+        ({"type": "custom"}, "tools[0].custom"),
+        ({"type": "custom", "custom": {"name": ""}}, "tools[0].custom.name"),
+    ],
+)
+async def test_a_custom_tool_that_is_half_told_is_refused_by_its_field(
+    caller: Served, tool: dict[str, object], field: str
+) -> None:
+    reply = await caller.chat(**chat_body(tools=[tool]))
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, field)
 
 
 async def test_an_answer_that_begins_with_a_call_has_null_for_content() -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.errors import RequestError
 from core.events import FinishReason
-from core.requests import Calling, CallOf, Constraint, JsonObject, ReasoningWish, Tool
+from core.requests import Calling, CallOf, Constraint, JsonObject, JsonSchema, ReasoningWish, Tool
 from core.settings.schema import AnswerSettings
 from tests.core.serving.test_answers import CALL, NOW, asks_tools, reply_of, serving
 
@@ -37,7 +37,7 @@ async def test_a_call_that_is_asked_for_comes_and_keeps_to_its_schema(said: str,
 
 @pytest.mark.parametrize(("limits", "most"), [({"max_tokens": 300}, 150), ({}, 40)])
 async def test_a_thought_without_an_end_keeps_no_call_from_coming(limits: dict[str, int], most: int) -> None:
-    answers = AnswerSettings(call_reasoning_budget=200 if limits else 40)
+    answers = AnswerSettings(form_reasoning_budget=200 if limits else 40)
     async with serving(lambda _: "<think>" + "round and " * 100, answers=answers) as host:
         request = asks_tools("x", WHEN, tool_choice=Calling.REQUIRED, **limits)
         stream = await host.submit(request)
@@ -48,6 +48,16 @@ async def test_a_thought_without_an_end_keeps_no_call_from_coming(limits: dict[s
         assert most - 20 < len(choice.reasoning) <= most
         own = await reply_of(host, replace(request, reasoning=ReasoningWish(budget=9)))
         assert len(own.choices[0].reasoning) <= 9
+
+
+async def test_a_thought_without_an_end_keeps_no_answer_from_its_form() -> None:
+    async with serving(
+        lambda _: "<think>" + "round and " * 100, answers=AnswerSettings(form_reasoning_budget=40)
+    ) as host:
+        request = replace(asks_tools("x"), constraint=Constraint(JsonSchema('{"enum":["yes"]}'), "response_format"))
+        (reply,) = (await reply_of(host, request)).choices
+        assert 20 < len(reply.reasoning) <= 40
+        assert (reply.text, reply.reason) == ('"yes"', FinishReason.STOP)
 
 
 async def test_the_tool_that_is_named_is_called_whatever_the_model_would_call() -> None:
@@ -101,6 +111,14 @@ async def test_a_call_without_its_mark_keeps_to_the_schema_and_json_that_is_an_a
     async with serving(lambda _: answer) as host:
         (reply,) = (await reply_of(host, asks_tools("x", STRICT))).choices
         assert (reply.text, reply.tool_calls) == (answer, ())
+
+
+async def test_a_call_in_a_fence_amid_words_keeps_to_the_schema() -> None:
+    fenced = WRONG.replace("<tool_call>\n", "```json\n").replace("\n</tool_call>", "\n```")
+    async with serving(lambda _: f"I will ask.\n\n{fenced}") as host:
+        (reply,) = (await reply_of(host, asks_tools("x", STRICT))).choices
+        assert reply.text == "I will ask."
+        assert [json.loads(call.arguments) for call in reply.tool_calls] == [{"at": "noon"}]
 
 
 async def test_a_call_is_held_to_what_the_model_is_not_told() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.openai.responses.custom_input import wrap_custom_input
+from api.openai.custom_input import wrap_custom_input
 from api.openai.responses.frames import MESSAGES, SERVER_SENT, Framing, frame_lane
 from api.openai.responses.service import BODY
 from api.openai.responses.translation import build_draft, read_request

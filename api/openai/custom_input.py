@@ -25,6 +25,13 @@ def wrap_custom_input(text: str) -> str:
     return msgspec.json.encode(_InputArguments(text)).decode()
 
 
+def read_custom_input(arguments: str) -> str:
+    """The input of a call whose arguments are whole. Arguments that are something else are told as they stand."""
+    wrapped = CustomInput()
+    wrapped.add(arguments)
+    return wrapped.end()[1]
+
+
 class CustomInput:
     """The input of one call, as its arguments come."""
 
