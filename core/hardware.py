@@ -59,6 +59,11 @@ def measure_available_memory() -> int:
     return psutil.virtual_memory().available
 
 
+def measure_resident() -> int:
+    """Bytes of this process that are in memory now, mapped files among them."""
+    return psutil.Process().memory_info().rss
+
+
 def give_back_memory() -> None:
     """Return freed heap to the system where the C library keeps it (glibc does); does nothing elsewhere."""
     if platform.system() != "Linux":

@@ -23,7 +23,7 @@ from api.ollama.replies import ModelDetails, RunningList, RunningModel, ShownMod
 from api.ollama.wire import OllamaDelete, OllamaShow
 from api.ollama.writer import write_time
 from core.contract.artifact import Artifact
-from core.devices import has_accelerator
+from core.devices.listing import has_accelerator
 from core.errors import ArtifactError, DownloadError, ModelNotFound, UsageError
 from core.models.library.file_facts import FactShelf, FileFacts
 from core.models.library.scan import LibraryEntry

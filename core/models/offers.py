@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import SCRIPT, FormatName
 from core.contract.options import KvType
-from core.devices import list_devices
+from core.devices.listing import list_devices
 from core.errors import ArtifactError, GatedRepository, ModelNotFound
 from core.models.fit.estimate import Judged
 from core.models.formats.header import Header

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions, LoadSettings, Pooling
-from core.devices import Device, list_devices
+from core.devices.device import Device
+from core.devices.listing import list_devices
 from core.errors import ArtifactError
 from core.hardware import describe_machine, measure_available_memory
 from core.models.catalog import Catalog, Task, load_builtin_catalog

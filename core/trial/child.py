@@ -35,9 +35,9 @@ from core.contract.models import (
 )
 from core.contract.options import LoadOptions
 from core.contract.step import SequenceId, Work
-from core.devices import measure_resident
 from core.errors import BenchtopError
 from core.events import Failed, Finished
+from core.hardware import measure_resident
 from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
 from core.trial.copying import CopyRate, count_room, measure_copying
 from core.trial.rehearsal import make_noise, rehearse_model

@@ -17,9 +17,8 @@ from core.contract.artifact import Artifact
 from core.contract.models import TokenModel
 from core.contract.options import KvType, LoadOptions
 from core.contract.step import Work
-from core.devices import measure_resident
 from core.guide import WEIGHTS
-from core.hardware import describe_machine
+from core.hardware import describe_machine, measure_resident
 from core.models.fit.estimate import Parts, Setup, estimate_parts, list_rearranged_types
 from core.models.formats.read import read_header
 from core.requests import Sampling

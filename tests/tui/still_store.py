@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import SCRIPT, Artifact
 from core.contract.options import KvType
-from core.devices import Device, DeviceKind
+from core.devices.device import Device, DeviceKind
 from core.errors import HubError, ModelNotFound, RepositoryNotFound
 from core.models.catalog import Catalog, decode_catalog
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed

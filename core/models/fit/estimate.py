@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.options import DEFAULT_BATCH_TOKENS, KvType, LoadOptions
-from core.devices import Device, DeviceKind
+from core.devices.device import Device, DeviceKind
 from core.models.fit.pooled import choose_pooled_sizes, count_attention_bytes, count_logit_bytes
 from core.models.fit.sizing import (
     DEFAULT_CONTEXT_TOKENS,
@@ -309,12 +309,12 @@ def _judge(parts: Parts, device: Device) -> Verdict:
     if parts.needed > device.free:
         return Verdict.DOES_NOT_FIT
     # A card holds the weights once, in its own memory.
-    wanted = parts.needed + (0 if device.kind is DeviceKind.CUDA else parts.copies)
+    wanted = parts.needed + (0 if device.kind is DeviceKind.CARD else parts.copies)
     return Verdict.FITS if wanted <= device.free * TIGHT_SHARE else Verdict.TIGHT
 
 
 def _accelerators_first(memory: Sequence[Device]) -> list[Device]:
-    return sorted(memory, key=lambda device: (device.kind is not DeviceKind.CUDA, -device.free))
+    return sorted(memory, key=lambda device: (device.kind is not DeviceKind.CARD, -device.free))
 
 
 def _bad(verdict: Verdict) -> bool:

@@ -1,6 +1,6 @@
 """What loading really took, beside what was estimated: kept for this machine, and used to correct the estimate.
 
-What is measured is the growth of the process's resident set (`core.devices.measure_resident`), from before the model
+What is measured is the growth of the process's resident set (`core.hardware.measure_resident`), from before the model
 was opened until it has computed a full batch and one further token, in a process that does nothing else: the trial run
 that finds out whether an engine survives a model here, where that is a matter of seconds. Before that the activations'
 pages do not count, because nothing has touched them; the KV cache's do, because llama.cpp clears it. Memory of a card

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import FormatName
 from core.contract.options import KvType
-from core.devices import Device
+from core.devices.device import Device
 from core.models.formats.header import Header
 from core.models.hub.repository import Quant
 from core.models.offers import adapt_header

@@ -14,7 +14,7 @@ from tui.screens.models.fit import Dial, QuantChoice
 from tui.screens.models.rows import Item
 
 if TYPE_CHECKING:
-    from core.devices import Device
+    from core.devices.device import Device
     from core.models.fit.estimate import Judged
     from core.models.store import Store
     from core.names import HubName
@@ -45,7 +45,7 @@ class Leaf(Struct, frozen=True):
 
 def list_memory() -> tuple[Device, ...]:
     """The memory of this machine as it is now: what a verdict is about."""
-    from core.devices import list_devices
+    from core.devices.listing import list_devices
 
     return list_devices()
 

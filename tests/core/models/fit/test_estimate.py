@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
-from core.devices import Device, DeviceKind
+from core.devices.device import Device, DeviceKind
 from core.guide import WEIGHTS
 from core.models.fit.estimate import (
     Parts,
@@ -60,7 +60,7 @@ def host(free: int) -> Device:
 
 
 def card(free: int) -> Device:
-    return Device("card", DeviceKind.CUDA, 24 * GIB, free)
+    return Device("card", DeviceKind.CARD, 24 * GIB, free)
 
 
 def test_weights_and_kv_cache_are_counted_exactly() -> None:
@@ -131,7 +131,7 @@ def test_originals_of_rearranged_weights_make_it_tight_and_not_too_large() -> No
 
 
 def test_a_card_goes_first_where_it_has_the_room() -> None:
-    assert judge_fit(HEADER, SETUP, [host(32 * GIB), card(16 * GIB)]).device.kind is DeviceKind.CUDA
+    assert judge_fit(HEADER, SETUP, [host(32 * GIB), card(16 * GIB)]).device.kind is DeviceKind.CARD
     assert judge_fit(HEADER, SETUP, [host(32 * GIB), card(GIB)]).device.kind is DeviceKind.HOST
 
 

@@ -71,7 +71,7 @@ import sys
 from pathlib import Path
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
-from core.devices import measure_resident
+from core.hardware import measure_resident
 from core.engines.llamacpp.engine import LlamaCppEngine
 path = Path(sys.argv[1])
 artifact, options = Artifact("minilm", "gguf", path, path.stat().st_size), LoadOptions(
