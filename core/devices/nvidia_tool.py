@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import subprocess
 from collections.abc import Iterable
 from shutil import which
 from typing import Final
 
+from core.devices.brief_process import run_briefly
 from core.devices.device import Backend, Device, DeviceKind
 from core.telemetry.log import get_logger
 
@@ -15,8 +15,9 @@ ASKING: Final = (
     "--query-gpu=name,pci.bus_id,utilization.gpu,memory.total,memory.free",
     "--format=csv,noheader,nounits",
 )
-COLUMNS: Final = 5
-TOOL_SECONDS: Final = 5.0
+FIELDS: Final = 5
+"""Fields of a line."""
+TOOL_SECONDS: Final = 3.0
 """Seconds that the tool may take."""
 MEBIBYTE_BYTES: Final = 1 << 20
 log = get_logger(__name__)
@@ -28,19 +29,20 @@ def ask_nvidia_tool() -> tuple[Device, ...]:
     if tool is None:
         return ()
     try:
-        done = subprocess.run(
-            [tool, *ASKING], capture_output=True, text=True, errors="replace", timeout=TOOL_SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        log.debug("nvidia-smi tells of no cards", why=str(error), said=getattr(error, "stderr", "") or "")
+        told = run_briefly([tool, *ASKING], TOOL_SECONDS)
+    except OSError as error:
+        log.debug("nvidia-smi cannot be started", why=str(error))
         return ()
-    return read_nvidia_rows(done.stdout.splitlines())
+    if told is None or told.code:
+        log.debug("nvidia-smi tells of no cards", said=told.said if told else "nothing in time")
+        return ()
+    return read_nvidia_rows(told.out.splitlines())
 
 
 def read_nvidia_rows(lines: Iterable[str]) -> tuple[Device, ...]:
     """What `nvidia-smi` prints for ASKING: name, address, percent, and mebibytes in all and free; lines that tell no
     numbers are left out, as those of cards that share the host's memory do."""
-    rows = (row for row in csv.reader(lines, skipinitialspace=True) if len(row) == COLUMNS)
+    rows = (row for row in csv.reader(lines, skipinitialspace=True) if len(row) == FIELDS)
     return tuple(
         Device(
             name,
