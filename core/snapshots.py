@@ -372,6 +372,22 @@ class PoolSnapshot(Struct, frozen=True):
     """Of the models that were ever loaded."""
 
 
+class DeviceGauge(Struct, frozen=True):
+    """An accelerator that models can lie on."""
+
+    id: str
+    """As llama.cpp calls it."""
+    name: str
+    backend: str
+    """What computes there: `CUDA`, `Vulkan`."""
+    memory_total: int
+    memory_free: int
+    shares_host: bool = False
+    """Whether its memory is the machine's."""
+    load: float | None = None
+    """Percent of its time that it computes; None where nobody tells."""
+
+
 class MachineSnapshot(Struct, frozen=True):
     cpu_percent: float
     """Of all cores together, 0 to 100, since the snapshot before."""
@@ -379,6 +395,8 @@ class MachineSnapshot(Struct, frozen=True):
     memory_available: int
     process_resident: int
     """Resident bytes of this process."""
+    devices: tuple[DeviceGauge, ...] = ()
+    """The accelerators, as last told: a few seconds old at most. None until the first look at them has ended."""
 
 
 class UsageTotals(Struct, frozen=True):

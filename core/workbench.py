@@ -14,6 +14,8 @@ from core.bench.results import History
 from core.capture.ring import CaptureRing
 from core.contract.options import LoadOptions
 from core.decoding.masks.trials import FormTrials
+from core.devices.device import Device, DeviceKind
+from core.devices.listing import open_lister
 from core.engines.registry import Engines
 from core.lanes import WorkLanes
 from core.models.downloads.manager import Downloads
@@ -27,7 +29,7 @@ from core.serving.prefix_store import open_prefixes
 from core.serving.served_models import ServedModels
 from core.serving.usage_ledger import UsageLedger
 from core.settings.schema import Folders, Settings, find_folders
-from core.snapshots import MachineSnapshot, Snapshot
+from core.snapshots import DeviceGauge, MachineSnapshot, Snapshot
 from core.supervision import NoWitness, Past, Witness
 from core.telemetry.model_log import ModelLogs
 from core.trial.probe import Prober
@@ -44,6 +46,18 @@ def _build_exporter(settings: TelemetrySettings, find_served: Callable[[str], st
     from core.observing.otlp.exporter import TelemetryExporter
 
     return TelemetryExporter(settings.url, settings.headers, find_served)
+
+
+def _gauge_device(device: Device) -> DeviceGauge:
+    return DeviceGauge(
+        id=device.id,
+        name=device.name,
+        backend=device.backend.value,
+        memory_total=device.total,
+        memory_free=device.free,
+        shares_host=device.kind is DeviceKind.UNIFIED,
+        load=device.load,
+    )
 
 
 def _keep_silent(_: str) -> None:
@@ -99,6 +113,9 @@ class Workbench:
             witness=witness,
         )
         self._process = psutil.Process()
+        self.devices = open_lister()
+        """What models can lie on."""
+        self.devices.keep_in(cache)
         self.logs = ModelLogs()
         """What is said of each model."""
         self.models = ServedModels(settings, store, factory, self.lanes, self._model_bytes, self.logs.attach)
@@ -164,6 +181,7 @@ class Workbench:
                 memory_total=memory.total,
                 memory_available=memory.available,
                 process_resident=self._process.memory_info().rss,
+                devices=tuple(map(_gauge_device, self.devices.peek().accelerators)),
             ),
             pool=self.models.pool_snapshot(),
             opening=self.models.opening,

@@ -11,6 +11,9 @@ from core.observing.catalog import (
     CACHE_ENTRIES,
     CACHE_EVICTIONS,
     CACHE_LIMIT,
+    DEVICE_BYTES,
+    DEVICE_FREE,
+    DEVICE_LOAD,
     KV_CELLS,
     KV_CELLS_USED,
     LOAD_FAILURES,
@@ -36,7 +39,7 @@ from core.observing.catalog import (
 )
 from core.observing.labels import MOST_MODELS, fit_label
 from core.observing.tally import Labels, MetricReading
-from core.snapshots import LifeStats, ModelSnapshot, ModelState, Snapshot, Tier, TierStats
+from core.snapshots import DeviceGauge, LifeStats, ModelSnapshot, ModelState, Snapshot, Tier, TierStats
 
 UNLOADED = "unloaded"
 """The state of a model that a request would load."""
@@ -60,6 +63,17 @@ def read_snapshot(snapshot: Snapshot) -> Iterator[MetricReading]:
         (PROCESS_BYTES, machine.process_resident),
     ):
         yield MetricReading(metric, (((), value),))
+    yield from _read_devices(machine.devices)
+
+
+def _read_devices(devices: Sequence[DeviceGauge]) -> Iterator[MetricReading]:
+    if not devices:
+        return
+    labelled = [((fit_label(device.id), fit_label(device.name)), device) for device in devices[:MOST_MODELS]]
+    yield MetricReading(DEVICE_BYTES, tuple((labels, device.memory_total) for labels, device in labelled))
+    yield MetricReading(DEVICE_FREE, tuple((labels, device.memory_free) for labels, device in labelled))
+    loads = [(labels, device.load / 100) for labels, device in labelled if device.load is not None]
+    yield MetricReading(DEVICE_LOAD, tuple(loads))
 
 
 def _read_models(models: Sequence[ModelSnapshot]) -> Iterator[MetricReading]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from core.devices.device import DeviceKind
+from core.foreign_text import make_printable
 from core.hardware import describe_machine, measure_available_memory
 from core.settings.load import load_settings
 from core.settings.schema import find_folders
@@ -22,6 +24,8 @@ from tui.palettes import Palettes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from core.devices.device import Device
+    from core.devices.survey import DeviceSurvey
     from core.engines.registry import EngineReport
     from core.errors import BenchtopError
     from core.plugins import Plugin
@@ -35,12 +39,20 @@ def run_doctor(given: Arguments) -> int:
     logging.getLogger("core.plugins").addHandler(logging.NullHandler())
     workbench = Workbench(load_settings(config_file=given.config))
     console.print(build_machine_table())
+    survey = workbench.devices.survey()
+    if survey.accelerators or survey.unused:
+        console.print(build_device_table(survey))
     engines = workbench.bench.engines()
     console.print(build_engine_table(engines))
     palettes = Palettes(find_folders().config / "themes")
     broken = (*workbench.bench.find_broken_plugins(), *palettes.find_broken())
     plugins = list_plugin_lines((*workbench.bench.plugins(), *palettes.plugins), broken)
-    for line in [*mend_lines(engines), *plugins, *list_verdicts(workbench.bench.verdicts())]:
+    for line in [
+        *list_device_lines(survey),
+        *mend_lines(engines),
+        *plugins,
+        *list_verdicts(workbench.bench.verdicts()),
+    ]:
         console.tell(line)
     return 0
 
@@ -54,6 +66,35 @@ def build_machine_table() -> Table:
     table.add_row("cores", f"{here.cores} physical, {here.threads} logical")
     table.add_row("memory", f"{format_size(here.memory)}, {format_size(measure_available_memory())} available")
     return table
+
+
+def build_device_table(survey: DeviceSurvey) -> Table:
+    table = Table(title="Accelerators", title_justify="left")
+    for heading in ("device", "name", "memory", "load", "models run there"):
+        table.add_column(heading, no_wrap=heading != "name")
+    for device in survey.accelerators:
+        table.add_row(device.id, *_describe_device(device), Text("yes", "green"))
+    for unused in survey.unused:
+        table.add_row("-", *_describe_device(unused.card), Text("no", "red"))
+    return table
+
+
+def _describe_device(device: Device) -> tuple[str, str, str]:
+    """Name, memory and load in words."""
+    shared = " of the machine's" if device.kind is DeviceKind.UNIFIED else ""
+    memory = f"{format_size(device.free)} of {format_size(device.total)} free{shared}" if device.total else "not told"
+    return make_printable(device.name), memory, "not told" if device.load is None else f"{device.load:.0f}%"
+
+
+def list_device_lines(survey: DeviceSurvey) -> list[str]:
+    """Why cards are not used, and what mends it; and what could not be found out."""
+    lines = []
+    for unused in survey.unused:
+        lines.append(f"{make_printable(unused.card.name)}: {unused.reason}")
+        if unused.mend:
+            lines.append(f"  mend it with: {unused.mend}")
+    lines += survey.problems
+    return lines or ([] if survey.accelerators else ["Models run on the processor: no accelerator was found."])
 
 
 def list_verdicts(verdicts: Sequence[ProbeVerdict]) -> list[str]:

@@ -98,6 +98,14 @@ async def test_engines_are_listed_with_the_active_one(echo: Served) -> None:
     }
 
 
+async def test_engines_are_listed_with_the_devices_the_host_first(echo: Served) -> None:
+    body = (await echo.http.get("/v1/engines")).json()
+    host = body["devices"][0]
+    assert (host["id"], host["kind"], host["backend"]) == ("", "host", "CPU")
+    assert 0 < host["memory_free"] <= host["memory_total"]
+    assert {"unused_devices", "device_problems"} <= body.keys()
+
+
 async def test_queue_and_cache_are_counted(echo: Served) -> None:
     before = (await echo.http.get("/v1/queue/stats")).json()
     await echo.chat()

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
+from core.devices.device import Backend, Device, DeviceKind
+from core.devices.library import LibraryView
+from core.devices.survey import match_devices
 from core.engines.registry import Engines
 from core.guide import WEIGHTS
 from core.trial.probe import Prober
 from tests.fakes.weights import truncated
-from tui.cli.doctor import list_verdicts
+from tui.cli.doctor import build_device_table, list_device_lines, list_verdicts
 
 LOCATION = "core.engines.llamacpp.engine:LlamaCppEngine"
 
@@ -26,3 +29,29 @@ def test_a_model_that_an_engine_declined_is_not_told_to_run(tmp_path: Path) -> N
     assert any("runs whole here" in line for line in lines)
     (said,) = [line for line in lines if "cut" in line]
     assert "does not run cut: it declined to" in said
+
+
+HOST = Device("a processor", DeviceKind.HOST, 64, 32)
+CARD = Device("NVIDIA L4", DeviceKind.CARD, 24_000_000_000, 9_100_000_000, backend=Backend.CUDA, load=37.0, address="a")
+
+
+def test_accelerators_are_told_with_their_memory_and_load() -> None:
+    seen = Device("NVIDIA L4", DeviceKind.CARD, 24_000_000_000, 1, "CUDA0", Backend.CUDA, address="a")
+    survey = match_devices(HOST, (CARD,), LibraryView((seen,), ("CUDA",)), {})
+    cells = [list(column.cells) for column in build_device_table(survey).columns]
+    assert [cell for (cell,) in cells[:4]] == ["CUDA0", "NVIDIA L4", "9.1 GB of 24.0 GB free", "37%"]
+    assert list_device_lines(survey) == []
+
+
+def test_a_card_that_models_do_not_use_is_told_with_what_to_install() -> None:
+    survey = match_devices(HOST, (CARD,), LibraryView(backends=("CPU",)), {}, ("It hangs.",))
+    assert list_device_lines(survey) == [
+        "NVIDIA L4: Models do not run on it: llama-cpp-python was built without CUDA and Vulkan.",
+        f"  mend it with: {survey.unused[0].mend}",
+        "It hangs.",
+    ]
+
+
+def test_the_host_alone_is_told_as_such() -> None:
+    lines = list_device_lines(match_devices(HOST, (), LibraryView(), {}))
+    assert lines == ["Models run on the processor: no accelerator was found."]

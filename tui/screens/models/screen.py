@@ -36,6 +36,7 @@ from tui.screens.models.rows import (
 )
 from tui.screens.models.search import Search, SearchField, SectionTab
 from tui.screens.models.table import Around, ShelfTable, group_by_repository
+from tui.widgets.device_gauges import DeviceGauges
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
 from tui.widgets.row_list import RowList
@@ -91,6 +92,7 @@ class ModelsScreen(Keeping):
             yield Details(lambda: self.store, self._names_here)
         yield Transfers()
         yield Gauge("memory", value_width=41, dom_id="pool")
+        yield DeviceGauges()
 
     @property
     def table(self) -> ShelfTable:
@@ -141,6 +143,7 @@ class ModelsScreen(Keeping):
         share = pool.used / pool.limit if pool.limit else 0.0
         limit = f"{format_size(pool.used)} of {format_size(pool.limit)}" if pool.limit else "nothing loaded"
         self.query_one("#pool", Gauge).show(share, f"models {limit}, {format_size(free)} free")
+        self.query_one(DeviceGauges).show(snapshot.machine)
 
     def _names_here(self) -> frozenset[str]:
         return frozenset(entry.name for entry in self._entries if not entry.problem)

@@ -24,6 +24,7 @@ from tui.screens.serve.actions import ACTIONS
 from tui.screens.serve.captures import CapturesScreen
 from tui.screens.serve.requests import Board, describe_guesses, describe_use, list_notes
 from tui.session import find_model
+from tui.widgets.device_gauges import DeviceGauges
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.plot import Trend
@@ -66,6 +67,7 @@ class ServeScreen(WorkbenchScreen):
                     yield Gauge("hits", steady=True, dom_id="hits")
                     yield Gauge("CPU", dom_id="cpu")
                     yield Gauge("memory", dom_id="memory")
+            yield DeviceGauges()
             with Horizontal(id="trends"):
                 yield Trend("decode", "$decode", dom_id="decode")
                 yield Trend("prefill", "$prefill", dom_id="prefill")
@@ -158,6 +160,7 @@ class ServeScreen(WorkbenchScreen):
         )
         self._gauge("cpu", machine.cpu_percent, 100, f"{machine.cpu_percent:.0f}%")
         self._gauge("memory", taken, machine.memory_total, f"{format_size(machine.memory_available)} free")
+        self.query_one(DeviceGauges).show(machine)
         self.query_one("#decode", Trend).push(sum(model.decode_rate for model in models))
         self.query_one("#prefill", Trend).push(sum(model.prefill_rate for model in models))
 
