@@ -41,8 +41,11 @@ class PinRequest(ModelRequest, frozen=True):
     """Pin it, or no longer."""
 
 
-OPTIONS: Final = tuple(each.name for each in list_fields(LoadSettings) if not each.local and not each.secret)
-"""The load options that a client may give: those that name no file of this machine and are no key."""
+OPTIONS: Final = tuple(
+    each.name for each in list_fields(LoadSettings) if not (each.local or each.secret or each.operator)
+)
+"""The load options that a client may give: those that name no file of this machine and are no key, and do not make the
+server ask others."""
 
 
 def _tell_why(option: Declared) -> str:

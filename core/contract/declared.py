@@ -24,6 +24,8 @@ class Declared(NamedTuple):
     """`int`, `float`, `bool`, `str`, `tuple` for a list, or the Struct of a table."""
     choices: tuple[str, ...] = ()
     """The values there are, where only some strings are valid."""
+    words: tuple[str, ...] = ()
+    """What may be said in place of a number."""
     help: str = ""
     """A phrase, with the default in brackets; empty for a setting that is no option of the command line."""
     least: float | None = None
@@ -32,6 +34,10 @@ class Declared(NamedTuple):
     secret: bool = False
     local: bool = False
     """Names files or folders of this machine: in a config file, as seen from the file's folder."""
+    operator: bool = False
+    """Only who runs the server may say it, none of its clients."""
+    numbers: bool = False
+    """A list of numbers, which commas divide."""
     called: str | None = None
     """The option of the command line, where it is not called as the field; `--no-...` sets false alone."""
     also: str | None = None
@@ -74,8 +80,9 @@ def list_fields(settings: type[Struct]) -> list[Declared]:
 
 def _declared(name: str, hint: object) -> Declared:
     parts = list(_parts(hint))
-    kind = next(part for part in parts if isinstance(part, type) and part is not type(None))
+    kind, *others = [part for part in parts if isinstance(part, type) and part is not type(None)]
     choices = tuple(str(member.value) for member in kind) if issubclass(kind, Enum) else ()
+    words = [str(member.value) for other in others if issubclass(other, Enum) for member in other]
     metas = [part for part in parts if not isinstance(part, type)]
     told: dict[str, Any] = {"help": "", "least": None, "most": None}
     for meta in metas:
@@ -83,7 +90,7 @@ def _declared(name: str, hint: object) -> Declared:
         told["least"] = told["least"] if getattr(meta, "ge", None) is None else meta.ge  # type: ignore[attr-defined]
         told["most"] = told["most"] if getattr(meta, "le", None) is None else meta.le  # type: ignore[attr-defined]
         told |= getattr(meta, "extra", None) or {}
-    return Declared(name, str if choices else kind, choices, **told)
+    return Declared(name, str if choices else kind, choices, tuple(words), **told)
 
 
 def _parts(hint: Any) -> Iterator[object]:

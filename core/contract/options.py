@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal, Self
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr, replace
 
+from core.contract.placement import Placement, SplitMode
+
 
 class KvElement(Enum):
     """How llama.cpp calls the type of a key's, or of a value's, elements."""
@@ -103,9 +105,18 @@ class Lora(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of it."""
 
 
+class LayerWord(Enum):
+    """What may be said in place of a number of layers."""
+
+    AUTO = "auto"
+    """As many as fit."""
+    ALL = "all"
+
+
 DEFAULT_BATCH_TOKENS: Final = 512
 Threads = Annotated[int, Meta(ge=1, le=1_000_000)]
 Batch = Annotated[int, Meta(ge=32, le=16_384)]
+Layers = Annotated[int, Meta(ge=0, le=100_000)]
 
 
 class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +125,8 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
     and it reaches the engines in `LoadOptions`. A value that equals the default was not said: the engine decides.
 
     `extra` of a Meta may hold `secret` (shown as asterisks), `local` (it names a file of this machine, so that
-    clients of the server cannot say it) and `llama_cpp` (its name in a config file of llama-cpp-python's server).
+    clients of the server cannot say it), `operator` (they cannot say it for another reason) and `llama_cpp` (its name
+    in a config file of llama-cpp-python's server).
     """
 
     ctx_size: Annotated[
@@ -155,7 +167,76 @@ class LoadSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     flash_attention: Annotated[
         bool | None,
-        Meta(description="compute attention in blocks (as measured)", extra={"llama_cpp": "flash_attn"}),
+        Meta(
+            description="compute attention in blocks (as measured)",
+            extra={"also": "--flash-attn", "llama_cpp": "flash_attn"},
+        ),
+    ] = None
+    gpu_layers: Annotated[
+        Layers | LayerWord | None,
+        Meta(
+            description="layers that accelerators take, the output counted as one; 0 leaves them idle (all that fit)",
+            extra={"also": "--n-gpu-layers"},
+        ),
+    ] = None
+    split_mode: Annotated[
+        SplitMode | None, Meta(description="how a model is divided among several accelerators (layer)")
+    ] = None
+    main_gpu: Annotated[
+        Annotated[int, Meta(ge=0, le=255)] | None,
+        Meta(
+            description="the accelerator for what is not divided, counted from 0 (0)", extra={"llama_cpp": "main_gpu"}
+        ),
+    ] = None
+    tensor_split: Annotated[
+        tuple[Annotated[float, Meta(ge=0, le=1_000_000_000)], ...] | None,
+        Meta(
+            description="what each accelerator takes of the layers, as in 3,1 (by their free memory)",
+            extra={"numbers": True, "value": "N,N"},
+        ),
+    ] = None
+    cpu_moe: Annotated[
+        Layers | LayerWord | None,
+        Meta(
+            description="layers, of the first, whose experts stay in main memory (as many as must)",
+            extra={"also": "--n-cpu-moe"},
+        ),
+    ] = None
+    override_tensor: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="tensors by a pattern of their names, and the device where they lie, as in exps=CPU (none)",
+            extra={"value": "PATTERN=DEVICE", "also": "-ot"},
+        ),
+    ] = None
+    kv_offload: Annotated[
+        bool | None,
+        Meta(description="keep the KV cache where its layers are (true)", extra={"llama_cpp": "offload_kqv"}),
+    ] = None
+    op_offload: Annotated[
+        bool | None,
+        Meta(
+            description="let accelerators compute prompts with weights that lie in main memory (true)",
+            extra={"llama_cpp": "op_offload"},
+        ),
+    ] = None
+    mmap: Annotated[
+        bool | None,
+        Meta(
+            description="map weights from their file (where nobody writes the file anew)",
+            extra={"llama_cpp": "use_mmap"},
+        ),
+    ] = None
+    mlock: Annotated[
+        bool | None, Meta(description="keep weights from being swapped out (false)", extra={"llama_cpp": "use_mlock"})
+    ] = None
+    rpc: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="llama.cpp RPC servers whose devices are used, without any protection: trusted networks only "
+            "(none)",
+            extra={"value": "HOST:PORT", "operator": True},
+        ),
     ] = None
     extra_buffers: Annotated[
         bool | None, Meta(description="repacked weights: faster where they do not crash (as measured)")
@@ -216,6 +297,8 @@ class LoadOptions(LoadSettings, frozen=True):
     mtp: bool = False
     """Load the heads that guess several tokens ahead, which the model has (`Header.mtp_layers`); it is
     `core.contract.models.PredictsAhead` then."""
+    placement: Placement | None = None
+    """Where the model's parts are to lie. None: by the wishes above, and as the engine does by itself."""
 
     @property
     def step_tokens(self) -> int:

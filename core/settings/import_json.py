@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from core.contract.declared import Declared
-from core.contract.options import KvType
+from core.contract.options import KvType, LayerWord
 from core.decoding.speculate import MTP, PROMPT_LOOKUP
 from core.errors import ConfigError, ModelNotFound
 from core.settings.check import build_error, convert_values
@@ -28,6 +28,7 @@ from core.settings.llama_cpp_server import (
     HEADS,
     LOOKUP,
     MODEL,
+    SPLIT_MODES,
     DiskCache,
     FromPretrained,
     LlamaConfig,
@@ -97,6 +98,9 @@ class _Translation:
             **{each.name: self._load_option(name, each) for name, each in DECLARED.items()},
             "ctx_size": self._context(),
             "kv_type": self._kv_type(),
+            "gpu_layers": self._gpu_layers(),
+            "split_mode": self._split_mode(),
+            "tensor_split": self._model.tensor_split,
             "loras": self._loras(),
             "response_schema": json.dumps(model.response_schema) if model.response_schema else None,
             "draft": DRAFTS.get(model.draft_model or ""),
@@ -116,8 +120,9 @@ class _Translation:
         value: object = getattr(self._model, name)
         if not isinstance(value, int) or isinstance(value, bool):
             return value
-        if value < 1:
-            raise build_error(self._source, f"model.{name}: {value} is too small; at least 1.")
+        least = min(1, int(declared.least or 0))
+        if value < least:
+            raise build_error(self._source, f"model.{name}: {value} is too small; at least {least}.")
         within = int(max(declared.least or value, min(value, declared.most or value)))
         if within != value:
             self._notes.append(
@@ -218,6 +223,23 @@ class _Translation:
             f"model.type_k and model.type_v ({keys} and {values}) are not taken over: known are {known} for "
             "both, and pairs of f16, q8_0 and q4_0; choose one as `kv_type` of the model."
         )
+        return None
+
+    def _gpu_layers(self) -> int | str | None:
+        layers = self._model.n_gpu_layers
+        if layers is None or layers >= 0:
+            return layers
+        self._notes.append(
+            f"model.n_gpu_layers: {layers} means all layers there; here it is `auto`, as many of them as fit."
+        )
+        return LayerWord.AUTO.value
+
+    def _split_mode(self) -> str | None:
+        number = self._model.split_mode
+        if number is None or number in SPLIT_MODES:
+            return None if number is None else SPLIT_MODES[number].value
+        known = ", ".join(f"{each} ({mode.value})" for each, mode in SPLIT_MODES.items())
+        self._notes.append(f"model.split_mode ({number}) is not taken over: known are {known}.")
         return None
 
     def _loras(self) -> list[dict[str, object]] | None:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, defstruct
 
 from core.contract.declared import list_fields
 from core.contract.options import KvElement, LoadSettings
+from core.contract.placement import SplitMode
 
 Context = Annotated[int, Meta(ge=0, le=16_777_216)]
 LOOKUP: Final = "prompt-lookup-decoding"
@@ -24,6 +25,9 @@ GGML_TYPES: Final = {
     30: KvElement.BF16,
 }
 """Of `enum ggml_type` in ggml.h, those that the KV cache may have here."""
+
+SPLIT_MODES: Final = {0: SplitMode.NONE, 1: SplitMode.LAYER, 2: SplitMode.ROW}
+"""Of `enum llama_split_mode` in llama.h."""
 
 CHANGES_ANSWERS: Final[Mapping[str, str]] = {
     "mtmd": "images, sound and video in prompts",
@@ -42,15 +46,7 @@ CHANGES_ANSWERS: Final[Mapping[str, str]] = {
     "yarn_orig_ctx": "another scaling of positions",
 }
 CHANGES_SPEED: Final[Mapping[str, str]] = {
-    "n_gpu_layers": "the engine decides which layers an accelerator takes",
-    "split_mode": "the engine decides how a model is split among accelerators",
-    "main_gpu": "the engine decides which accelerator it takes",
-    "tensor_split": "the engine decides how a model is split among accelerators",
-    "offload_kqv": "the engine decides where the KV cache lies",
-    "op_offload": "the engine decides what an accelerator computes",
     "no_perf": "the engine's own timings are never taken",
-    "use_mmap": "weights are mapped into memory where nobody writes their file anew",
-    "use_mlock": "weights are not locked into memory",
     "kv_unified": "all sequences share one KV cache",
     "store_logits": "log-probabilities are given where a request asks for them",
     "embedding": "a model's file tells whether it embeds",
@@ -68,8 +64,6 @@ AS_DEFAULT: Final[Mapping[str, object]] = {
     "yarn_ext_factor": -1.0,
     "yarn_orig_ctx": 0,
     "no_perf": True,
-    "use_mmap": True,
-    "use_mlock": False,
     "kv_unified": True,
 }
 """Values that ask for nothing but what is done here anyway."""
@@ -132,16 +126,12 @@ class ModelOptions(Struct, frozen=True, forbid_unknown_fields=True):
     yarn_beta_fast: float | None = None
     yarn_beta_slow: float | None = None
     yarn_orig_ctx: int | None = None
-    # What concerns speed and memory alone.
     n_gpu_layers: int | None = None
+    """Below zero: all."""
     split_mode: int | None = None
-    main_gpu: int | None = None
     tensor_split: tuple[float, ...] | None = None
-    offload_kqv: bool | None = None
-    op_offload: bool | None = None
+    # What concerns speed and memory alone.
     no_perf: bool | None = None
-    use_mmap: bool | None = None
-    use_mlock: bool | None = None
     kv_unified: bool | None = None
     store_logits: bool | None = None
     embedding: bool | None = None

@@ -129,15 +129,27 @@ def add_setting(parser: argparse._ActionsContainer, section: str, setting: Decla
     if setting.kind is bool:
         parser.add_argument(*names, dest=dest, action=argparse.BooleanOptionalAction, help=words)
         return
-    kinds: dict[type, Callable[[str], object]] = {int: read_whole, float: read_number}
+    again = setting.kind is tuple and not setting.numbers
     parser.add_argument(
         *names,
         dest=dest,
-        type=kinds.get(setting.kind, read_filled),
-        action="append" if setting.kind is tuple else "store",
+        type=_choose_reader(setting),
+        action="append" if again else "store",
         metavar=setting.placeholder,
-        help=f"{words}; may be given again" if setting.kind is tuple else words,
+        help=f"{words}; may be given again" if again else words,
     )
+
+
+def _choose_reader(setting: Declared) -> Callable[[str], object]:
+    """What reads the value of an option."""
+    if setting.numbers:
+        return _read_numbers
+    if setting.words:
+        return lambda text: (
+            text if text in setting.words else read_whole(text, "".join(f", nor {word}" for word in setting.words))
+        )
+    kinds: dict[type, Callable[[str], object]] = {int: read_whole, float: read_number}
+    return kinds.get(setting.kind, read_filled)
 
 
 def read_filled(text: str) -> str:
@@ -148,12 +160,12 @@ def read_filled(text: str) -> str:
     return given
 
 
-def read_whole(text: str) -> int:
-    """The type of an option that takes a whole number."""
+def read_whole(text: str, besides: str = "") -> int:
+    """The type of an option that takes a whole number; `besides` ends the sentence that says it is none."""
     try:
         return int(read_filled(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number{besides}") from error
 
 
 def read_number(text: str) -> float:
@@ -162,6 +174,10 @@ def read_number(text: str) -> float:
         return float(read_filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
+
+
+def _read_numbers(text: str) -> list[float]:
+    return [read_number(part) for part in text.split(",")]
 
 
 def read_file_path(text: str) -> Path:

@@ -89,6 +89,10 @@ def _option_row(field: Declared, key: str) -> str:
 
 
 def _values_in_words(field: Declared) -> str:
+    return ", ".join([_range_in_words(field), *field.words])
+
+
+def _range_in_words(field: Declared) -> str:
     if field.choices:
         return ", ".join(field.choices)
     if field.kind is bool:

@@ -67,11 +67,12 @@ class SourceModule:
         """A field of that type."""
         kind = self._kind(annotation)
         choices = () if kind in KINDS else tuple(self._values(kind))
+        words = tuple(value for other in self._others(annotation) for value in self._values(other))
         told: dict[str, Any] = {}
         for meta in self._metas(annotation):
             told |= {"help": meta["description"]} if "description" in meta else {}
             told |= meta.get("extra", {})
-        return Declared(name, KINDS.get(kind, str), choices, **told)
+        return Declared(name, KINDS.get(kind, str), choices, words, **told)
 
     def _kind(self, node: ast.expr) -> str:
         """The name of the type, without what is annotated and what a union has besides."""
@@ -83,6 +84,15 @@ class SourceModule:
             case ast.Name(id=name) if name in self.aliases:
                 return self._kind(self.aliases[name])
         return ast.unparse(node)
+
+    def _others(self, node: ast.expr) -> Iterator[str]:
+        """The names of the other types in the union."""
+        match node:
+            case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[inner, *_])):
+                yield from self._others(inner)
+            case ast.BinOp(left=left, right=right):
+                yield from self._others(left)
+                yield self._kind(right)
 
     def _metas(self, annotation: ast.expr) -> Iterator[dict[str, Any]]:
         for node in ast.walk(annotation):

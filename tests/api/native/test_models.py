@@ -14,9 +14,9 @@ from core.settings.schema import ProbeSettings, ServerSettings, Settings
 from tests.api.conftest import serving
 
 
-def test_every_load_option_is_a_field_but_files_of_this_machine_and_keys() -> None:
+def test_every_load_option_is_a_field_but_files_of_this_machine_keys_and_other_machines() -> None:
     kept_back = {each.name for each in list_fields(LoadSettings)} - set(OPTIONS)
-    assert kept_back == {"loras", "remote_api_key", "chat_template", "response_schema"}
+    assert kept_back == {"loras", "remote_api_key", "chat_template", "response_schema", "rpc"}
     assert set(LOAD_BODY.kind.__struct_fields__) == {"model", "pinned", *OPTIONS}
 
 

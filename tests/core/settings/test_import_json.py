@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from core.contract.options import KvType, Lora
+from core.contract.options import KvType, LayerWord, Lora
+from core.contract.placement import SplitMode
 from core.errors import ConfigError
 from core.settings.import_json import import_json
 from core.settings.llama_cpp_server import AS_DEFAULT, CHANGES_ANSWERS, CHANGES_SPEED, DECLARED, MODEL
@@ -62,7 +63,14 @@ def test_a_whole_config_becomes_a_served_model(tmp_path: Path) -> None:
                 "threads": 4,
                 "threads_batch": 8,
                 "kv_unified": True,
+                "n_gpu_layers": 12,
+                "split_mode": 2,
+                "main_gpu": 0,
+                "tensor_split": [3.0, 1.0],
+                "offload_kqv": False,
+                "op_offload": True,
                 "use_mmap": True,
+                "use_mlock": True,
                 "flash_attn": True,
             },
         },
@@ -79,6 +87,14 @@ def test_a_whole_config_becomes_a_served_model(tmp_path: Path) -> None:
             threads=4,
             batch_threads=8,
             flash_attention=True,
+            gpu_layers=12,
+            split_mode=SplitMode.ROW,
+            main_gpu=0,
+            tensor_split=(3.0, 1.0),
+            kv_offload=False,
+            op_offload=True,
+            mmap=True,
+            mlock=True,
         )
     }
     assert settings.default_model == "tiny"
@@ -152,10 +168,14 @@ def test_what_would_change_answers_is_told_as_that(tmp_path: Path, key: str) -> 
 
 
 NOTES = {
-    "n_gpu_layers": ({"n_gpu_layers": -1}, "model.n_gpu_layers is not taken over"),
-    "tensor_split": ({"tensor_split": [1.0]}, "model.tensor_split is not taken over"),
-    "use_mmap": ({"use_mmap": False}, "model.use_mmap is not taken over: weights are mapped into memory where"),
-    "use_mlock": ({"use_mlock": True}, "model.use_mlock is not taken over"),
+    "n_gpu_layers": (
+        {"n_gpu_layers": -1},
+        "model.n_gpu_layers: -1 means all layers there; here it is `auto`, as many of them as fit.",
+    ),
+    "split_mode": (
+        {"split_mode": 3},
+        "model.split_mode (3) is not taken over: known are 0 (none), 1 (layer), 2 (row).",
+    ),
     "kv_unified": ({"kv_unified": False}, "model.kv_unified is not taken over"),
     "embedding": ({"embedding": True}, "model.embedding is not taken over"),
     "n_ubatch": ({"n_ubatch": 8}, "model.n_ubatch is taken as 32, not 8; it may be 32 to 16384."),
@@ -176,6 +196,10 @@ NOTES = {
 def test_what_concerns_speed_or_memory_alone_is_told(tmp_path: Path, model: dict[str, object], said: str) -> None:
     (note,) = read(tmp_path, {"model": {**LOCAL, **model}}).notes
     assert note.startswith(said)
+
+
+def test_all_layers_there_are_as_many_as_fit_here(tmp_path: Path) -> None:
+    assert profile(tmp_path, {"n_gpu_layers": -1}).gpu_layers is LayerWord.AUTO
 
 
 def test_a_disk_cache_is_translated(tmp_path: Path) -> None:
@@ -212,6 +236,7 @@ def test_every_key_of_a_model_is_translated_or_told() -> None:
         "type_v",
         "loras",
         *DECLARED,
+        *("n_gpu_layers", "split_mode", "tensor_split"),
         "response_schema",
     }
     drafts = {key for key in MODEL.__struct_fields__ if key.startswith("draft_model")}

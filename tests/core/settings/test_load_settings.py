@@ -11,12 +11,13 @@ import pytest
 from msgspec import Meta, Struct
 
 from core.contract.declared import Declared, list_fields
-from core.contract.options import KvType, LoadOptions, LoadSettings, Lora
+from core.contract.options import KvType, LayerWord, LoadOptions, LoadSettings, Lora
 from core.errors import ConfigError
 from core.settings.load import read_settings
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import Settings
+from tui.cli.arguments import Misunderstood
 from tui.cli.commands import WORKBENCH, build_parser
 from tui.cli.config import format_lines
 from tui.cli.declarations import SourceModule, load_declarations
@@ -29,6 +30,8 @@ def value_for(field: Declared) -> tuple[object, str, list[str]]:
     """A value that is not the default: as TOML has it, in its text, and as words of a command line."""
     if field.choices:
         return field.choices[-1], f'"{field.choices[-1]}"', [field.option, field.choices[-1]]
+    if field.numbers:
+        return [3.0, 1.5], "[3, 1.5]", [field.option, "3,1.5"]
     if field.kind is tuple:
         return ["~/a.gguf"], '["~/a.gguf"]', [field.option, "~/a.gguf"]
     if field.kind is bool:
@@ -153,3 +156,30 @@ def test_a_number_that_is_no_number_of_bits_is_refused_with_those_that_are(tmp_p
     path.write_text("[model]\nkv_type = 5\n")
     with pytest.raises(ConfigError, match=r"model\.kv_type: 5 is none of f16, .*, 0, 4, 8"):
         read_settings(config_file=path, environment={})
+
+
+@pytest.mark.parametrize("option", ["--gpu-layers", "--cpu-moe"])
+@pytest.mark.parametrize(("word", "meant"), [("auto", LayerWord.AUTO), ("all", LayerWord.ALL), ("0", 0), ("12", 12)])
+def test_layers_are_a_number_or_a_word(tmp_path: Path, option: str, word: str, meant: LayerWord | int) -> None:
+    name = option.removeprefix("--").replace("-", "_")
+    path = tmp_path / "config.toml"
+    path.write_text(f"[models.m]\n{name} = {word if word.isdigit() else repr(word)}\n")
+    flags = build_parser(WORKBENCH).parse([option, word]).flags()
+    told = read_settings(flags, config_file=path, environment={f"BENCHTOP_MODEL_{name.upper()}": word}).settings
+    assert getattr(told.model, name) == meant
+    assert getattr(read_settings(config_file=path, environment={}).settings.models["m"], name) == meant
+
+
+def test_layers_that_are_neither_are_refused_with_the_words_there_are() -> None:
+    with pytest.raises(Misunderstood, match=r"'most' is no whole number, nor auto, nor all"):
+        build_parser(WORKBENCH).parse(["--gpu-layers", "most"])
+
+
+def test_shares_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misunderstood, match=r"'x' is no number"):
+        build_parser(WORKBENCH).parse(["--tensor-split", "1,x"])
+    path = tmp_path / "config.toml"
+    path.touch()
+    flags = build_parser(WORKBENCH).parse(["--tensor-split", "nan,1"]).flags()
+    with pytest.raises(ConfigError, match=r"model\.tensor_split\[0\]: nan is no number; at least 0"):
+        read_settings(flags, config_file=path, environment={})

@@ -13,7 +13,7 @@ from tui.cli.main import USAGE_STATUS, main
 
 SERVER = {
     "server": {"port": 8000},
-    "model": {"alias": 'a "b"', "path": "/models/m.gguf", "n_ctx": 4096, "n_seq_max": 8, "use_mlock": True},
+    "model": {"alias": 'a "b"', "path": "/models/m.gguf", "n_ctx": 4096, "n_seq_max": 8, "embedding": True},
 }
 
 
@@ -32,8 +32,8 @@ def test_a_config_is_written_and_read_from_then_on(
     told = capsys.readouterr()
     target = tmp_path / "home" / "config" / "config.toml"
     assert str(target) in told.out
-    assert told.err == "tui: model.use_mlock is not taken over: weights are not locked into memory.\n"
-    assert "# model.use_mlock is not taken over" in target.read_text()
+    assert told.err == "tui: model.embedding is not taken over: a model's file tells whether it embeds.\n"
+    assert "# model.embedding is not taken over" in target.read_text()
     settings = load_settings(environment={})
     assert settings.server.port == 8000
     profile = settings.models['a "b"']
