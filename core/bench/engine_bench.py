@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from core.bench.results import BenchRun, Change, History
 from core.bench.runner import BenchSample, Plan, Submit, run_plan
@@ -75,6 +75,10 @@ class EngineBench:
 
     def engines(self) -> tuple[EngineReport, ...]:
         return self._engines.reports()
+
+    def list_engine_devices(self) -> Mapping[str, tuple[str, ...]]:
+        """What the engines compute on, by their names. Imports their libraries, which may take some seconds."""
+        return self._engines.list_devices()
 
     def plugins(self) -> tuple[Plugin, ...]:
         """Those whose engines and formats are in use."""

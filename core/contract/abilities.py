@@ -63,6 +63,16 @@ class Measurable(Protocol):
 
 
 @runtime_checkable
+class TellsDevices(Protocol):
+    """An engine whose library tells what it computes on here."""
+
+    def list_devices(self) -> Sequence[str]:
+        """In words for users, the one that models run on first. Imports the library, which may take a second; only
+        where the engine is available. Raises ImportError, OSError and RuntimeError where the library fails."""
+        ...
+
+
+@runtime_checkable
 class Reproduces(Protocol):
     """An engine that can load a model so that each request is computed apart: see `ModelSpec.grain`."""
 

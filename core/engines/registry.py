@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from core.contract.abilities import KeepsStates
+from core.contract.abilities import KeepsStates, TellsDevices
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Availability, Available, Engine, Unavailable
 from core.errors import ArtifactError, EngineUnavailable
 from core.plugins import Plugin, PluginBroken, Registry, list_missing_members, list_plugins
+from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ ENGINES: Final[Mapping[str, str]] = {
 }
 """Name to `module:Class`."""
 GROUP: Final = "benchtop.engines"
+log = get_logger(__name__)
 
 
 class EngineReport(Struct, frozen=True):
@@ -112,6 +114,17 @@ class Engines:
     def reports(self) -> tuple[EngineReport, ...]:
         return tuple(_report(engine) for engine in self)
 
+    def list_devices(self) -> dict[str, tuple[str, ...]]:
+        """What the engines that run here compute on, by their names; those are left out whose libraries do not tell.
+        Imports their libraries: to be called on a thread."""
+        return {
+            engine.name: devices
+            for engine in self
+            if isinstance(engine, TellsDevices)
+            and isinstance(engine.availability(), Available)
+            and (devices := _list_devices(engine))
+        }
+
     @cached_property
     def _in_order(self) -> list[Engine]:
         return sorted(self._registry, key=lambda engine: engine.priority)
@@ -128,6 +141,15 @@ class Engines:
                 "leave out --engine.",
             )
         return engine
+
+
+def _list_devices(engine: TellsDevices) -> tuple[str, ...]:
+    try:
+        return tuple(engine.list_devices())
+    except (ImportError, OSError, RuntimeError) as error:
+        # Loading a model says what is wrong with the library.
+        log.debug("an engine does not tell what it computes on", why=str(error))
+        return ()
 
 
 def _refusal(engine: Engine, why: Unavailable) -> str:

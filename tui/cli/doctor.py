@@ -22,7 +22,7 @@ from tui.cli.console import Paper
 from tui.palettes import Palettes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from core.devices.device import Device
     from core.devices.survey import DeviceSurvey
@@ -43,7 +43,7 @@ def run_doctor(given: Arguments) -> int:
     if survey.accelerators or survey.unused:
         console.print(build_device_table(survey))
     engines = workbench.bench.engines()
-    console.print(build_engine_table(engines))
+    console.print(build_engine_table(engines, workbench.bench.list_engine_devices()))
     palettes = Palettes(find_folders().config / "themes")
     broken = (*workbench.bench.find_broken_plugins(), *palettes.find_broken())
     plugins = list_plugin_lines((*workbench.bench.plugins(), *palettes.plugins), broken)
@@ -125,13 +125,15 @@ def _settings(verdict: ProbeVerdict) -> str:
     return " " + ", ".join(words) if words else ""
 
 
-def build_engine_table(engines: Iterable[EngineReport]) -> Table:
+def build_engine_table(engines: Iterable[EngineReport], devices: Mapping[str, Sequence[str]]) -> Table:
+    """`devices`: what engines compute on, by their names."""
     table = Table(title="Engines", title_justify="left")
-    for heading in ("engine", "runs here", "version", "platform"):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("engine", "runs here", "version", "platform", "computes on"):
+        table.add_column(heading, no_wrap=heading != "computes on")
     for engine in sort_engines(engines):
         state = Text("yes", "green") if engine.available else Text("no", "red")
-        table.add_row(engine.name, state, engine.version or "", engine.platform)
+        on = make_printable(", ".join(devices.get(engine.name, ())))
+        table.add_row(engine.name, state, engine.version or "", engine.platform, on)
     return table
 
 

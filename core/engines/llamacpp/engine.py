@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -103,6 +104,11 @@ class LlamaCppEngine:
 
     def availability(self) -> Availability:
         return check_packages(PACKAGE)
+
+    def list_devices(self) -> Sequence[str]:
+        from core.devices.listing import list_devices
+
+        return [device.id for device in list_devices() if device.id] or ["CPU"]
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First without extra buffer types, whose kernels (AMX, repacking) fault on some machines; then without heads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from core.contract.artifact import Artifact
@@ -11,6 +11,7 @@ from core.contract.models import TokenModel
 from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.hardware import describe_machine
+from core.sizes import format_size
 
 MEND = "uv sync --extra mlx"
 PACKAGES = (
@@ -37,6 +38,15 @@ class MlxEngine:
 
     def availability(self) -> Availability:
         return check_packages(*PACKAGES)
+
+    def list_devices(self) -> Sequence[str]:
+        """Metal or CUDA with the memory that it may take, else the processor."""
+        with _file_limit():
+            import mlx.core as mx
+        if not mx.metal.is_available():
+            return ["CPU"] if mx.default_device() == mx.cpu else ["CUDA"]
+        told = mx.device_info()
+        return [f"Metal: {told['device_name']}, {format_size(int(told['max_recommended_working_set_size']))}"]
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """MLX has no setting that would spare it a crash."""

@@ -14,7 +14,7 @@ from core.engines.installed import Package, check_packages
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import onnxruntime  # type: ignore[import-untyped]
 
@@ -61,6 +61,9 @@ class OnnxEngine:
     def availability(self) -> Availability:
         return check_packages(PACKAGE)
 
+    def list_devices(self) -> Sequence[str]:
+        return [_shorten(provider) for provider in _choose_providers(LoadOptions())]
+
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First the graph as it is written, without fused and re-ordered kernels; then one thread."""
         if options.repacks:
@@ -87,7 +90,7 @@ def _decoder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -
     from core.engines.onnx.model import OnnxModel
 
     folder = ModelFolder(artifact)
-    providers = _providers()
+    providers = _choose_providers(options)
     variant, others = folder.variant(accelerated=providers[0] != CPU)
     tokenizer = JsonTokenizer(artifact.name, folder.tokenizer, begin=folder.begin, ends=folder.ends)
     _go_on(artifact, progress, 0.1)
@@ -111,7 +114,7 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
 
     folder = ModelFolder(artifact)
     recipe = read_recipe(folder, options.pooling)
-    providers = _providers()
+    providers = _choose_providers(options)
     variant, others = folder.variant(accelerated=providers[0] != CPU)
     tokenizer = JsonTokenizer(artifact.name, folder.tokenizer)
     _go_on(artifact, progress, 0.1)
@@ -150,7 +153,7 @@ def _reranker(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
         raise LoadFailed(
             artifact.name, f"{artifact.name} sorts texts into {labels} classes, and does not tell how well one answers."
         )
-    providers = _providers()
+    providers = _choose_providers(options)
     variant, others = folder.variant(accelerated=providers[0] != CPU)
     tokenizer = JsonTokenizer(artifact.name, folder.tokenizer)
     _go_on(artifact, progress, 0.1)
@@ -209,11 +212,16 @@ def _vectors(model: OnnxEmbedder, graph: SentenceGraph, recipe: Recipe) -> Itera
         yield "This graph gives a text another vector beside others than alone, so texts are computed one by one."
 
 
-def _providers() -> list[str]:
+def _choose_providers(options: LoadOptions) -> list[str]:
+    """Those of this build, the best one first; the processor alone where accelerators are to be left idle."""
     import onnxruntime
 
     present = set(onnxruntime.get_available_providers())
-    return [each for each in PROVIDERS if each in present]
+    return [CPU] if options.gpu_layers == 0 else [each for each in PROVIDERS if each in present]
+
+
+def _shorten(provider: str) -> str:
+    return provider.removesuffix("ExecutionProvider")
 
 
 def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:
@@ -312,5 +320,5 @@ def _about(variant: Variant, others: tuple[str, ...], providers: tuple[str, ...]
     also = f"; {', '.join(others)} is there too" if others else ""
     return (
         f"The graph is {variant.path.name} ({variant.quantization}){also}.",
-        f"Execution providers: {', '.join(each.removesuffix('ExecutionProvider') for each in providers)}.",
+        f"Execution providers: {', '.join(map(_shorten, providers))}.",
     )

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -40,6 +41,13 @@ class GenaiEngine:
 
     def availability(self) -> Availability:
         return check_packages(*PACKAGES)
+
+    def list_devices(self) -> Sequence[str]:
+        """What this build has; a folder names which of them its model runs on."""
+        native = import_module("onnxruntime_genai")
+
+        there = {"CUDA": native.is_cuda_available(), "DirectML": native.is_dml_available(), "CPU": True}
+        return [name for name, is_here in there.items() if is_here]
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """One thread; the graph is run as its maker optimised it."""
