@@ -19,6 +19,7 @@ from core.contract.models import Marks, TokenModel, Trims
 from core.contract.step import SequenceId
 from core.decoding.common_prefix import count_common
 from core.errors import EngineError
+from core.models.fit.sizing import SLOT_SHARE
 from core.serving.kv_backup import KvBackup
 from core.serving.sequence import ServedChoice, cut_length
 from core.snapshots import CacheStats, Cause, Tier
@@ -27,6 +28,9 @@ from core.telemetry.log import get_logger
 log = get_logger(__name__)
 OPTIMISTIC_CELLS = 64
 """Cells reserved at a time for a request that names no `max_tokens`."""
+MOST_PROMISED_CELLS = SLOT_SHARE
+"""Cells promised to one request beyond those that it claims. Coding agents ask for the whole context with each request
+and use little of it: more would let one of them run at a time. Who writes more takes what is free, or its turn."""
 WORTH_WAITING_TOKENS = 32
 """Tokens that must be saved before a request waits for another's prefill to share it."""
 IDLE_TOKENS = 128
@@ -282,10 +286,11 @@ class KvMemory:
         return self._ledger.used
 
     def _headroom(self, choice: ServedChoice) -> tuple[int, int]:
-        """Cells to claim for tokens still to be drawn, a few, and those to promise: all others that were asked for."""
+        """Cells to claim for tokens still to be drawn, a few, and those to promise: others that were asked for."""
         left = choice.limit - choice.generated
         soon = min(OPTIMISTIC_CELLS, left)
-        return soon, left - soon if choice.job.request.max_tokens is not None else 0
+        asked = choice.job.request.max_tokens is not None
+        return soon, min(left - soon, MOST_PROMISED_CELLS) if asked else 0
 
     def _longest_shared(self, choice: ServedChoice) -> Shared | None:
         """The live sequence that shares most with the choice, leaving at least its last token to compute."""

@@ -22,12 +22,13 @@ FIRST_KEYS: Final = tuple(json.dumps(key) for key in (*NAME_KEYS, *ARGUMENT_KEYS
 FENCE: Final = "```json\n"
 """What some models write in place of their family's mark."""
 CALL_OBJECT: Final = (
-    r'\s*\[?\s*\{\{?\s*(?:"(?:type|id|tool_call_id)"\s*:\s*"[^"]*"\s*,\s*)*'
-    r'(?:"function"\s*:\s*\{\s*)?"(?:name|tool_name|function_name|function|tool|action)"\s*:\s*'
+    r'\s*+(?:\[\s*+)?+\{\{?+\s*+(?:"(?:type|id|tool_call_id)"\s*+:\s*+"[^"]*+"\s*+,\s*+)*'
+    r'(?:"function"\s*+:\s*+\{\s*+)?"(?:name|tool_name|function_name|function|tool|action)"\s*+:\s*+'
     r'"(?P<name>[^"\\]{1,256})"'
 )
-"""The beginning of an object that is a call where the name is that of a tool, whatever follows."""
-BARE_CALL: Final = rf"\s*(?:{FENCE})?{CALL_OBJECT}"
+"""The beginning of an object that is a call where the name is that of a tool, whatever follows. It is
+looked for behind each token, so blanks are never divided anew among its parts."""
+BARE_CALL: Final = rf"\s*+(?:{FENCE})?+{CALL_OBJECT}"
 FENCED_CALL: Final = f"{FENCE}{CALL_OBJECT}"
 NO_OBJECT: Final = "A call's arguments are no JSON object."
 

@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from core.cache.store import PrefixStore
 from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
+from core.models.fit.sizing import count_cells
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.snapshots import Tier
+from tests.fakes.callers import UnhurriedModel
 from tests.fakes.prefixes import IDENTITY
 from tests.fakes.support import asks
 
@@ -25,9 +28,10 @@ STORE_BYTES = 50_000_000
 
 
 @asynccontextmanager
-async def hosting(store: PrefixStore) -> AsyncIterator[Host]:
+async def hosting(store: PrefixStore, model: EchoModel | None = None) -> AsyncIterator[Host]:
     def load(*_: object) -> LoadedModel:
-        return LoadedModel(EchoModel(LoadOptions(ctx_size=CONTEXT, slots=1)), "echo", identity=IDENTITY)
+        served = model or EchoModel(LoadOptions(ctx_size=CONTEXT, slots=1))
+        return LoadedModel(served, "echo", identity=IDENTITY)
 
     host = Host("echo", load, max_queue=32, queue_timeout=60.0, slots=None, store=store)
     host.start()
@@ -86,3 +90,16 @@ async def test_what_was_promised_is_there_when_its_turn_comes() -> None:
         replies = await asyncio.gather(*[(await host.submit(asks(text, max_tokens=600))).reply() for text in texts])
         assert [reply.choices[0].text for reply in replies] == texts
         assert host.snapshot().kv_cells_used <= CONTEXT
+
+
+async def test_two_that_ask_for_the_whole_context_run_at_once() -> None:
+    context = 4096
+    model = UnhurriedModel(LoadOptions(ctx_size=context, slots=2))
+    model.spec = replace(model.spec, cells=count_cells(context, 2))
+    async with hosting(PrefixStore(0), model) as host:
+        long = await host.submit(asks("a" * 500, max_tokens=context))
+        await long.admitted()
+        reply = await (await host.submit(asks("b" * 20, max_tokens=context))).reply()
+        assert reply.choices[0].text == "b" * 20
+        assert [row.completion_tokens < 500 for row in host.snapshot().requests] == [True]
+        assert (await long.reply()).choices[0].text == "a" * 500
