@@ -1,9 +1,10 @@
-"""A SQLite file of state that may be lost, written by one thread, so that nobody waits for a disk.
+"""A SQLite file that is written by one thread, so that nobody waits for a disk.
 
 What is put comes into the file within a second, in one transaction with all that came meanwhile; write-ahead logging
 keeps each of them whole whatever the process dies of, and lets several processes share a file. A damaged file is set
 aside and begun anew; who shared it notices, and goes on with the new one. While the disk is full, read-only or the file
-locked, what was put waits, in bounded memory.
+locked, what was put waits, in bounded memory. The file of an older version is brought up to this one, that of a newer
+one is left alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from core.telemetry.log import get_logger
 
@@ -29,6 +30,7 @@ LOCKED_SECONDS: Final = 5.0
 MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
 """Of writes that wait; of more, the oldest are given up."""
 
+Found = TypeVar("Found")
 Value = str | bytes | int | float | None
 Write = Callable[[sqlite3.Connection], object]
 _Waiting = tuple[int, Write]
@@ -38,18 +40,26 @@ _FileIdentity = tuple[int, int]
 log = get_logger(__name__)
 
 
-class KeptDatabase:
-    """`put` is for any thread, and never waits; `read` waits for the disk. The thread begins with the first `put`."""
+class NewerFile(sqlite3.OperationalError):
+    """A later version of this program has written the file."""
 
-    def __init__(self, path: Path, schema: Sequence[str], version: int) -> None:
-        """`schema`: statements that make an empty file ours; `version` of it, from one. A file of another version is
-        set aside as a damaged one is. Nothing is opened yet."""
+
+class KeptDatabase:
+    """`put` is for any thread, and never waits; `read` and `look` wait for the disk. The thread begins with the first
+    `put`."""
+
+    def __init__(self, path: Path, versions: Sequence[Sequence[str]]) -> None:
+        """`versions`: for each version of the file, from one on, the statements that make it of the one before; the
+        first ones begin with an empty file. Nothing is opened yet."""
         self.path = path
-        self._schema = schema
-        self._version = version
+        self._versions = versions
         self._waiting: deque[_Waiting] = deque()
         self.waiting_bytes = 0
         """Of what is to be written still."""
+        self.trouble: str | None = None
+        """Why nothing can be written for the time being, in the system's words."""
+        self.set_aside: Path | None = None
+        """Where the damaged file is that was met last."""
         self._given_up = 0
         self._told: set[str] = set()
         self._changed = threading.Condition()
@@ -84,10 +94,21 @@ class KeptDatabase:
     def read(self, query: str, values: Sequence[Value] = ()) -> list[tuple[Value, ...]]:
         """The rows of a query, of what was written up to now. Raises sqlite3.Error, OSError; empty where there is no
         file."""
+        return self.look(lambda database: database.execute(query, values).fetchall(), [])
+
+    def look(self, read: Callable[[sqlite3.Connection], Found], nothing: Found) -> Found:
+        """What `read` finds in one state of the file; `nothing` where there is no file. Raises as `read` does, and has
+        the writer look at a file that seems to be damaged."""
         if not self.path.exists():
-            return []
-        with closing(self._open()) as database:
-            return database.execute(query, values).fetchall()
+            return nothing
+        try:
+            with closing(self._open()) as database:
+                database.execute("BEGIN")
+                return read(database)
+        except sqlite3.DatabaseError as error:
+            if type(error) is sqlite3.DatabaseError:
+                self.put(_check_whole)
+            raise
 
     def flush(self, seconds: float = LOCKED_SECONDS) -> bool:
         """Wait until what was put is written; False where that took longer, and at once where the file cannot be
@@ -125,18 +146,20 @@ class KeptDatabase:
         return database
 
     def _make_ours(self, database: sqlite3.Connection) -> None:
-        if _read_version(database) == self._version:
+        # What is deleted is not to be found in the file.
+        database.execute("PRAGMA secure_delete = ON")
+        latest = len(self._versions)
+        if (found := _read_version(database)) == latest:
             return
+        if found > latest:
+            raise NewerFile(f"a newer version of this program has written it ({found}; this one knows {latest})")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("BEGIN IMMEDIATE")
         # Another process may have made it meanwhile.
-        found = _read_version(database)
-        if found not in (0, self._version):
-            raise sqlite3.DatabaseError(f"its version is {found}, not {self._version}")
-        if not found:
-            for statement in self._schema:
+        for statements in self._versions[_read_version(database) :]:
+            for statement in statements:
                 database.execute(statement)
-            database.execute(f"PRAGMA user_version = {self._version}")
+        database.execute(f"PRAGMA user_version = {latest}")
         database.execute("COMMIT")
 
     # On the writer's thread.
@@ -158,6 +181,8 @@ class KeptDatabase:
                 self._waiting.extendleft(reversed(batch))
                 self.waiting_bytes += sum(size for size, _ in batch)
                 self._writing, self._stuck = False, pause > 0
+                if not pause:
+                    self.trouble = None
                 self._changed.notify_all()
         self._release()
 
@@ -215,17 +240,28 @@ class KeptDatabase:
 
     def _set_aside(self) -> bool:
         """Whether the file is gone from its place."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
+        aside = f"{self.path}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
         for suffix in ("", "-wal", "-shm"):
             with suppress(OSError):
-                Path(f"{self.path}{suffix}").replace(f"{self.path}.damaged-{stamp}{suffix}")
-        return not self.path.exists()
+                Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
+        if self.path.exists():
+            return False
+        self.set_aside = Path(aside)
+        return True
 
     def _tell(self, what: str, error: Exception) -> None:
         """Once for a reason, until a write succeeds."""
+        self.trouble = str(error)
         if str(error) not in self._told:
             self._told.add(str(error))
             log.warning(what, file=self.path.name, why=str(error), given_up=self._given_up)
+
+
+def _check_whole(database: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError for a file that is damaged anywhere."""
+    told = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if told != "ok":
+        raise sqlite3.DatabaseError(told)
 
 
 def _read_version(database: sqlite3.Connection) -> int:

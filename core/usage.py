@@ -22,7 +22,6 @@ from core.kept_database import KeptDatabase, Value
 from core.snapshots import UsageTotals
 
 FILE_NAME: Final = "usage.sqlite3"
-SCHEMA_VERSION: Final = 1
 COUNTS: Final = (
     *("requests", "failures", "cancelled"),
     *("prompt_tokens", "cached_tokens", "reasoning_tokens", "completion_tokens"),
@@ -31,10 +30,11 @@ COUNTS: Final = (
 WRITE_BYTES: Final = 600
 """What one entry holds until it is written."""
 _COLUMNS: Final = ", ".join((*(f"{name} INTEGER NOT NULL" for name in COUNTS[:-1]), f"{COUNTS[-1]} REAL NOT NULL"))
-SCHEMA: Final = (
+_TABLE: Final = (
     f"CREATE TABLE usage (day TEXT NOT NULL, model TEXT NOT NULL, key TEXT NOT NULL, {_COLUMNS}, "
     f"PRIMARY KEY (day, model, key)) WITHOUT ROWID"
 )
+VERSIONS: Final = ((_TABLE,),)
 _MARKS: Final = ", ".join("?" * (3 + len(COUNTS)))
 _SUMMED: Final = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
 _ADD: Final = (
@@ -83,7 +83,7 @@ class UsageAccount:
     """`add` is for any thread and never waits; the others wait for the disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._kept = KeptDatabase(folder / FILE_NAME, (SCHEMA,), SCHEMA_VERSION)
+        self._kept = KeptDatabase(folder / FILE_NAME, VERSIONS)
 
     @property
     def path(self) -> Path:

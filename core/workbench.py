@@ -13,6 +13,7 @@ from core.bench.engine_bench import EngineBench
 from core.bench.results import History
 from core.capture.ring import CaptureRing
 from core.contract.options import LoadOptions
+from core.conversations.store import ConversationStore
 from core.decoding.masks.trials import FormTrials
 from core.devices.device import Device, DeviceKind
 from core.devices.listing import open_lister
@@ -128,6 +129,10 @@ class Workbench:
             self.requests.observe(self.usage)
         self.captures = CaptureRing(self.folders, settings.capture)
         """The last requests as they came over HTTP, where the user wants them kept."""
+        self.conversations = (
+            ConversationStore(self.folders.state, settings.conversations) if settings.conversations.enabled else None
+        )
+        """The chat's; None where they are not kept."""
         self.meter = Meter(self.models.find_served)
         """Counts what requests were like."""
         self.recent = RecentRequests()
@@ -164,6 +169,8 @@ class Workbench:
             await asyncio.to_thread(self.telemetry.close)
         await asyncio.to_thread(self._prefixes.close, self.settings.server.drain_timeout)
         await asyncio.to_thread(self.captures.close)
+        if self.conversations is not None:
+            await asyncio.to_thread(self.conversations.close)
         self.logs.detach()
         self.lanes.close()
         self._trials.close()

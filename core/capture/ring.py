@@ -27,14 +27,15 @@ SHARE_OF_ONE: Final = 4
 """No body and no reply takes more of the ring's bytes than one in so many."""
 MODEL_LETTERS: Final = 200
 PLACE_DIGITS: Final = 18
-_SCHEMA: Final = (
-    """CREATE TABLE exchanges (
+_VERSIONS: Final = (
+    (
+        """CREATE TABLE exchanges (
         place INTEGER PRIMARY KEY AUTOINCREMENT, size INTEGER NOT NULL, request_id TEXT NOT NULL, began REAL NOT NULL,
         seconds REAL NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, status INTEGER NOT NULL, first REAL,
         model TEXT NOT NULL, headers TEXT NOT NULL, reply_type TEXT NOT NULL, body_bytes INTEGER NOT NULL,
         reply_bytes INTEGER NOT NULL, body BLOB NOT NULL, reply BLOB NOT NULL)""",
+    ),
 )
-_VERSION: Final = 1
 _LINES: Final = """SELECT place, request_id, began, seconds, method, path, status, first, model, body_bytes,
     reply_bytes FROM exchanges ORDER BY place DESC LIMIT ?"""
 _FIND: Final = """SELECT place, request_id, began, seconds, method, path, body, reply, status, first, headers,
@@ -79,7 +80,7 @@ class CaptureRing:
         """Nothing is opened yet."""
         self.path: Path = folders.state / FILE_NAME
         self.settings = settings
-        self._file = KeptDatabase(self.path, _SCHEMA, _VERSION)
+        self._file = KeptDatabase(self.path, _VERSIONS)
 
     @property
     def is_on(self) -> bool:

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field
 
 from core.environment import clean_value
 from core.settings.capture import CaptureSettings
+from core.settings.conversations import ConversationSettings
 from core.settings.encoding import EncodingSettings
 from core.settings.environment import HOME
 from core.settings.guards import LimitSettings
@@ -300,6 +301,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     downloads: DownloadSettings = DownloadSettings()
     library: LibrarySettings = LibrarySettings()
     usage: UsageSettings = UsageSettings()
+    conversations: ConversationSettings = ConversationSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     ui: UiSettings = UiSettings()

@@ -11,12 +11,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from core.conversations.tree import Outcome
 from core.settings.schema import Folders, ServerSettings, Settings, UiSettings
 from core.workbench import Workbench
 from tests.tui.still import StillWorkbench
 from tui.app import BenchtopApp
 from tui.palettes import Palettes
-from tui.screens.chat.conversation import Outcome
+from tui.screens.chat.conversation import Chat, Exchange
 from tui.screens.chat.screen import ChatScreen
 
 PATIENCE = 600
@@ -92,6 +93,14 @@ def echo_app(tmp_path: Path) -> BenchtopApp:
 def chat_of(app: BenchtopApp) -> ChatScreen:
     assert isinstance(app.screen, ChatScreen)
     return app.screen
+
+
+def make_exchange(question: str, model: str = "", *pieces: str) -> Exchange:
+    """One that no chat shows."""
+    exchange = Chat().ask(question)
+    exchange.model = model
+    exchange.pieces.extend(pieces)
+    return exchange
 
 
 def finished(screen: ChatScreen, number: int = 1) -> bool:

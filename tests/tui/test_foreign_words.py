@@ -10,10 +10,10 @@ import pytest
 from textual.content import Content
 from textual.widgets import Input, TextArea
 
+from core.conversations.tree import Outcome
 from core.events import Finished, FinishReason, Timings, Usage
-from tests.tui.conftest import chat_of, quiet, until
+from tests.tui.conftest import chat_of, make_exchange, quiet, until
 from tui.app import BenchtopApp
-from tui.screens.chat.conversation import Exchange, Outcome
 from tui.screens.chat.transcript import TranscriptView
 from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.table import Column, RowTable
@@ -53,7 +53,7 @@ async def test_a_name_is_no_markup_anywhere(name: str) -> None:
 async def test_an_answer_of_a_model_with_any_name_is_drawn(name: str) -> None:
     app = quiet()
     async with app.run_test(size=(120, 40)) as pilot:
-        exchange = Exchange(name, name, [f"| a |\n|---|\n| {name} |\n\n# {name}\n\n{name}\n"])
+        exchange = make_exchange(name, name, f"| a |\n|---|\n| {name} |\n\n# {name}\n\n{name}\n")
         exchange.outcome, exchange.error = Outcome.FAILED, f"{name} failed"
         await app.screen.query_one(TranscriptView).add(exchange)
         await until(pilot, lambda: f"{name} failed" in _drawn(app))
@@ -64,7 +64,7 @@ async def test_an_answer_of_a_model_with_any_name_is_drawn(name: str) -> None:
 async def test_an_answer_is_seen_and_not_obeyed_while_it_is_written_and_after() -> None:
     app = quiet()
     async with app.run_test(size=(120, 50)) as pilot:
-        exchange = Exchange("?", OBEYED)
+        exchange = make_exchange("?", OBEYED)
         answer = await app.screen.query_one(TranscriptView).add(exchange)
         exchange.pieces.append(f"{OBEYED} tail")
         await answer._draw()
@@ -72,7 +72,7 @@ async def test_an_answer_is_seen_and_not_obeyed_while_it_is_written_and_after() 
         assert f"{SEEN} tail" in _drawn(app)
         exchange.pieces.append(f"\n\n- {OBEYED} item\n\n```\n{OBEYED} code\n```\n\n| {OBEYED} cell |\n|---|\n| x |\n")
         usage = Usage(1, 1, 0)
-        exchange.end = Finished(0, FinishReason.STOP, usage, Timings(0.0, 0.1, 0.1))
+        exchange.version.end = Finished(0, FinishReason.STOP, usage, Timings(0.0, 0.1, 0.1))
         exchange.outcome = Outcome.DONE
         await answer._draw()
         await pilot.pause()
@@ -85,7 +85,7 @@ async def test_an_answer_is_seen_and_not_obeyed_while_it_is_written_and_after() 
 async def test_newlines_of_windows_and_signs_in_two_pieces_are_whole() -> None:
     app = quiet()
     async with app.run_test(size=(80, 40)):
-        exchange = Exchange("?", "m")
+        exchange = make_exchange("?", "m")
         answer = await app.screen.query_one(TranscriptView).add(exchange)
         flag = "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"
         for piece in ("a\r", "\nb 1\ufe0f", f"\u20e3 {flag[:2]}", flag[2:5], flag[5:]):

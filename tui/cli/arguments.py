@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SECTIONS: Final = (
     *("server", "ollama", "limits", "queue", "model", "pool", "route", "prompts", "answers", "cache"),
-    *("capture", "bench", "usage", "log", "telemetry"),
+    *("capture", "bench", "usage", "conversations", "log", "telemetry"),
 )
 """Those whose settings are options of the workbench, in the order of its help."""
 

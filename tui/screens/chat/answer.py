@@ -13,10 +13,11 @@ from textual.timer import Timer
 from textual.widget import MountError
 from textual.widgets import Static
 
+from core.conversations.tree import Outcome
 from core.foreign_text import make_printable
 from tui import glyphs
 from tui.screens.chat import markdown_blocks as blocks
-from tui.screens.chat.conversation import Exchange, Outcome, summarize_exchange
+from tui.screens.chat.conversation import Exchange, summarize_exchange
 from tui.widgets.plain import Plain
 
 _HALF = re.compile("(?:\r|[0-9#*]\ufe0f|\U0001f3f4[\U000e0020-\U000e007f]*)$")
@@ -95,7 +96,10 @@ class AnswerView(Vertical):
             shown = f"thought for {words} {'word' if words == 1 else 'words'}"
         else:
             shown = "\n".join("".join(thoughts[-THOUGHT_PIECES:]).strip().splitlines()[-THOUGHT_LINES:])
-        for place, text in ((".thought", shown), (".calls", "\n".join(calls))):
+        for place, text in (
+            (".thought", shown),
+            (".calls", "\n".join(f"{each.name} {each.arguments}" for each in calls)),
+        ):
             line = self.query_one(place, Static)
             line.display = bool(text)
             line.update(text)

@@ -1,13 +1,21 @@
-"""A conversation, apart from how it is drawn: what was said, what the model is sent, what is exported."""
+"""The conversation that a chat shows, apart from how it is drawn: the way through its tree, what the model is sent."""
 
 from __future__ import annotations
 
-from enum import Enum
+import time
+from collections.abc import Callable
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
-from core.events import CallArguments, CallBegun, Event, Finished, FinishReason, ReasoningDelta, TextDelta
+from core.conversations.tree import (
+    AnswerCall,
+    AnswerVersion,
+    ConversationTree,
+    ConversationTurn,
+    Outcome,
+    make_id,
+)
+from core.events import Event, Finished, FinishReason
 from core.requests import Conversation, Generation, Message, Priority, Role, TextPart
 from tui import format as fmt
 
@@ -16,97 +24,154 @@ WARN_SHARE = 0.75
 FULL_SHARE = 0.92
 
 
-class Outcome(Enum):
-    WRITING = "writing"
-    DONE = "done"
-    STOPPED = "stopped"
-    FAILED = "failed"
+class Exchange:
+    """A question with the answer that is shown of those it was given. The same object for the same two, as long as a
+    chat is shown."""
 
+    def __init__(self, turn: ConversationTurn, version: AnswerVersion) -> None:
+        self.turn = turn
+        self.version = version
 
-class Exchange(Struct):
-    """One question with its answer."""
+    @property
+    def question(self) -> str:
+        return self.turn.question
 
-    question: str
-    model: str = ""
-    pieces: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
-    """What the model thought before the answer, piece by piece."""
-    calls: list[str] = field(default_factory=list)
-    """Tools that it asked for: a name and arguments each."""
-    outcome: Outcome = Outcome.WRITING
-    end: Finished | None = None
-    tokens_so_far: int = 0
-    """Of the context, while the answer was written."""
-    error: str = ""
-    others: tuple[Exchange, ...] = ()
-    """The same question with other answers, the newest last; these have no others of their own."""
+    @property
+    def model(self) -> str:
+        return self.version.writer.model
+
+    @model.setter
+    def model(self, name: str) -> None:
+        self.version.writer = replace(self.version.writer, model=name)
+
+    @property
+    def pieces(self) -> list[str]:
+        return self.version.pieces
+
+    @property
+    def thoughts(self) -> list[str]:
+        return self.version.thoughts
+
+    @property
+    def calls(self) -> list[AnswerCall]:
+        return self.version.calls
 
     @property
     def answer(self) -> str:
-        return "".join(self.pieces)
+        return self.version.text
 
     @property
     def thought(self) -> str:
-        return "".join(self.thoughts)
+        return self.version.thought
 
     @property
     def thinking(self) -> bool:
         """Whether a thought is what is being written."""
-        return self.outcome is Outcome.WRITING and bool(self.thoughts) and not self.pieces and not self.calls
+        return self.version.thinking
 
-    def take(self, event: Event) -> None:
-        """More of the answer."""
-        match event:
-            case TextDelta(text=text):
-                self.pieces.append(text)
-            case ReasoningDelta(text=text):
-                self.thoughts.append(text)
-            case CallBegun(name=name):
-                self.calls.append(f"{name} ")
-            case CallArguments(text=text):
-                self.calls[-1] += text
-            case Finished():
-                self.end = event
+    @property
+    def outcome(self) -> Outcome:
+        return self.version.outcome
+
+    @outcome.setter
+    def outcome(self, outcome: Outcome) -> None:
+        self.version.outcome = outcome
+
+    @property
+    def end(self) -> Finished | None:
+        """How it came to its end; None where it did not."""
+        return self.version.end
+
+    @property
+    def error(self) -> str:
+        return self.version.error
+
+    @error.setter
+    def error(self, sentence: str) -> None:
+        self.version.error = sentence
+
+    @property
+    def tokens_so_far(self) -> int:
+        return self.version.tokens_so_far
+
+    @tokens_so_far.setter
+    def tokens_so_far(self, tokens: int) -> None:
+        self.version.tokens_so_far = tokens
 
     @property
     def tokens(self) -> int:
         """Tokens of the context that the conversation fills with this exchange; 0 where nobody counted them."""
-        if self.end is None:
-            return self.tokens_so_far
-        return self.end.usage.prompt_tokens + self.end.usage.completion_tokens
+        return self.version.tokens
+
+    @property
+    def numbering(self) -> tuple[int, int]:
+        """Which of the question's answers this is, from one, and how many there are."""
+        versions = self.turn.answers
+        return next(number for number, each in enumerate(versions, 1) if each is self.version), len(versions)
+
+    def take(self, event: Event) -> None:
+        """More of the answer."""
+        self.version.take(event)
 
 
-class Chat(Struct):
-    """The exchanges of one conversation, oldest first."""
+class Chat:
+    """A view on a tree of turns: the exchanges on its path, oldest first."""
 
-    exchanges: list[Exchange] = field(default_factory=list)
+    def __init__(self, tree: ConversationTree | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.tree = tree if tree is not None else ConversationTree(make_id())
+        self._clock = clock
+        self.exchanges: list[Exchange] = []
+        """The same list, whatever the path."""
+        self.read_path()
+
+    def read_path(self) -> None:
+        """See the exchanges that are on the tree's path now."""
+        known = {each.version.id: each for each in self.exchanges}
+        self.exchanges[:] = [known.get(answer.id) or Exchange(turn, answer) for turn, answer in self.tree.path()]
 
     def ask(self, question: str) -> Exchange:
         """A new exchange at the end."""
-        exchange = Exchange(question)
-        self.exchanges.append(exchange)
-        return exchange
+        self.tree.ask(question, self._clock())
+        self.read_path()
+        return self.exchanges[-1]
 
-    def again(self) -> Exchange | None:
-        """Replace the last exchange by a new one of the same question, which keeps its answers; None when there is
-        none."""
-        if not self.exchanges:
-            return None
-        last = self.exchanges.pop()
-        exchange = self.ask(last.question)
-        exchange.others, last.others = (*last.others, *([last] if last.answer.strip() else [])), ()
-        return exchange
+    def ask_instead(self, exchange: Exchange, question: str) -> Exchange:
+        """A new exchange in the place of one, which is kept with all that came behind it."""
+        self.tree.ask_instead(exchange.turn, question, self._clock())
+        self.read_path()
+        return self.exchanges[-1]
 
-    def other_answer(self) -> Exchange | None:
-        """Put the last question's answer before in place of the one there, which goes behind all others, so that doing
-        this again goes round; None when there is no other."""
-        if not self.exchanges or not self.exchanges[-1].others:
+    def answer_again(self, exchange: Exchange | None = None) -> Exchange | None:
+        """Another answer to a question, the last one where none is said, in place of the one there, which is kept; None
+        where there is no question. What came behind it is kept too, behind the answer before."""
+        if exchange is None and not self.exchanges:
             return None
-        last = self.exchanges.pop()
-        *others, exchange = last.others
-        exchange.others, last.others = (*([last] if last.answer.strip() else []), *others), ()
-        self.exchanges.append(exchange)
-        return exchange
+        turn = (exchange or self.exchanges[-1]).turn
+        self.tree.answer_again(turn, self._clock())
+        self.read_path()
+        return self.exchanges[-1]
+
+    def choose_answer(self, exchange: Exchange, by: int) -> Exchange | None:
+        """The answer so many before or behind this one to the same question, going round, in its place; None where the
+        question has no other."""
+        number, count = exchange.numbering
+        if count < 2:
+            return None
+        at = self.exchanges.index(exchange)
+        self.tree.choose_answer(exchange.turn, exchange.turn.answers[(number - 1 + by) % count])
+        self.read_path()
+        return self.exchanges[at]
+
+    def choose_branch(self, exchange: Exchange, by: int) -> Exchange | None:
+        """The question so many before or behind this one that was asked in the same place, going round; None where
+        there is no other."""
+        turns = self.tree.list_branches(exchange.turn)
+        if len(turns) < 2:
+            return None
+        at = self.exchanges.index(exchange)
+        self.tree.choose_turn(turns[(turns.index(exchange.turn) + by) % len(turns)])
+        self.read_path()
+        return self.exchanges[at]
 
     def request(self, model: str) -> Generation:
         """What to send for the last question, sampling still open. Exchanges without an answer are left out: templates
@@ -145,7 +210,7 @@ def summarize_exchange(exchange: Exchange, dot: str = "·") -> str:
         return exchange.error
     end = exchange.end
     if end is None:
-        return "stopped" if exchange.outcome is Outcome.STOPPED else ""
+        return UNENDED.get(exchange.outcome, "")
     usage, timings = end.usage, end.timings
     first = timings.queued + timings.prefill
     parts = [f"{fmt.format_count(usage.completion_tokens)} tok"]
@@ -157,6 +222,11 @@ def summarize_exchange(exchange: Exchange, dot: str = "·") -> str:
     return f" {dot} ".join(parts)
 
 
+UNENDED = {
+    Outcome.STOPPED: "stopped",
+    Outcome.CUT_OFF: "cut off: the program ended before the answer did",
+}
+"""What is said of answers that came to no end."""
 REASONS = {
     FinishReason.STOP: "finished",
     FinishReason.STOP_SEQUENCE: "stop sequence",

@@ -14,6 +14,7 @@ from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import Static
 
+from core.conversations.tree import Outcome
 from core.errors import BenchtopError, Cancelled
 from core.events import Failed
 from core.foreign_text import make_printable
@@ -25,7 +26,7 @@ from tui.screens.base import WorkbenchScreen
 from tui.screens.chat.actions import ACTIONS
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
-from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange, Outcome
+from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange
 from tui.screens.chat.transcript import Earlier, TranscriptView
 from tui.session import find_model, list_talk_notes
 from tui.widgets.gauge import Gauge
@@ -309,14 +310,15 @@ class ChatScreen(WorkbenchScreen):
         self.query_one(Composer).focus()
 
     async def action_regenerate(self) -> None:
-        if self._writing is not None or (exchange := self.chat.again()) is None:
+        if self._writing is not None or (exchange := self.chat.answer_again()) is None:
             self.notify("There is no finished answer to replace.", severity="warning")
             return
         await self.query_one(TranscriptView).drop_last()
         await self._begin(exchange)
 
     async def action_other_answer(self) -> None:
-        if (exchange := self.chat.other_answer()) is None:
+        last = self.chat.exchanges[-1] if self.chat.exchanges else None
+        if last is None or (exchange := self.chat.choose_answer(last, -1)) is None:
             self.notify("The last question has no other answer; ctrl+r asks for one.", severity="warning")
             return
         await self.query_one(TranscriptView).drop_last()

@@ -14,6 +14,7 @@ from textual.widgets import Button, Input
 from core.bench.results import BenchRow, BenchRun, Setting
 from core.bench.suite import CaseDone, CaseStarted, SuitePlan
 from core.contract.options import KvType
+from core.conversations.tree import Outcome
 from core.engines.registry import Engines
 from core.errors import EngineFailed
 from core.settings.schema import ServerSettings, Settings
@@ -26,7 +27,6 @@ from tui.screens.bench.engines_pane import Contest
 from tui.screens.bench.engines_table import Course, Lanes
 from tui.screens.bench.screen import BenchScreen
 from tui.screens.chat.composer import Composer
-from tui.screens.chat.conversation import Outcome
 
 WIDE = (120, 40)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from core.conversations.tree import Outcome
 from core.events import Finished, FinishReason, Timings, Usage
 from core.requests import Conversation, Generation
-from tui.screens.chat.conversation import Chat, Exchange, Outcome, summarize_exchange
+from tests.tui.conftest import make_exchange
+from tui.screens.chat.conversation import Chat, Exchange, summarize_exchange
 
 
 def answered(chat: Chat, question: str, answer: str) -> Exchange:
@@ -12,7 +14,7 @@ def answered(chat: Chat, question: str, answer: str) -> Exchange:
     exchange.model = "guide"
     exchange.pieces.append(answer)
     exchange.outcome = Outcome.DONE
-    exchange.end = Finished(
+    exchange.version.end = Finished(
         0,
         FinishReason.STOP,
         Usage(prompt_tokens=40, cached_tokens=30, completion_tokens=11),
@@ -37,13 +39,13 @@ def test_answers_to_one_question_go_round_and_one_without_words_is_not_kept() ->
     chat = Chat()
     answered(chat, "one?", "First.")
     for words in ("Second.", "", "Third."):
-        exchange = chat.again()
+        exchange = chat.answer_again()
         assert exchange is not None
         exchange.pieces.append(words)
         exchange.outcome = Outcome.DONE
     told = []
     for _ in range(4):
-        assert chat.other_answer() is not None
+        assert chat.choose_answer(chat.exchanges[-1], -1) is not None
         told.append(chat.last_answer)
     assert told == ["Second.", "First.", "Third.", "Second."]
     assert len(chat.exchanges) == 1
@@ -60,11 +62,11 @@ def test_a_question_without_an_answer_is_not_sent_again() -> None:
 def test_answering_again_keeps_the_question_and_drops_the_answer() -> None:
     chat = Chat()
     answered(chat, "one?", "One.")
-    again = chat.again()
+    again = chat.answer_again()
     assert again is not None
     assert (again.question, again.answer) == ("one?", "")
     assert len(chat.exchanges) == 1
-    assert Chat().again() is None
+    assert Chat().answer_again() is None
 
 
 def test_the_context_in_use_is_that_of_the_last_counted_answer() -> None:
@@ -81,14 +83,15 @@ def test_the_summary_tells_speed_first_token_prompt_cache_and_reason() -> None:
 
 
 def test_the_summary_of_a_failure_is_its_sentence() -> None:
-    exchange = Exchange("q", outcome=Outcome.FAILED, error="The engine stopped.")
+    exchange = make_exchange("q")
+    exchange.outcome, exchange.error = Outcome.FAILED, "The engine stopped."
     assert summarize_exchange(exchange) == "The engine stopped."
 
 
 def test_an_answer_cut_by_the_context_says_so() -> None:
     exchange = answered(Chat(), "one?", "One.")
     assert exchange.end is not None
-    exchange.end = Finished(0, FinishReason.CONTEXT, exchange.end.usage, exchange.end.timings)
+    exchange.version.end = Finished(0, FinishReason.CONTEXT, exchange.end.usage, exchange.end.timings)
     assert summarize_exchange(exchange).endswith("cut: the context is full")
 
 

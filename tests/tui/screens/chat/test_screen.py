@@ -14,6 +14,7 @@ from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from core.conversations.tree import Outcome
 from core.errors import LoadFailed
 from core.events import CallArguments, CallBegun, CallEnded, Event, ReasoningDelta
 from core.snapshots import RequestRow, RequestState
@@ -23,7 +24,6 @@ from tui.actions.registry import list_actions
 from tui.app import BenchtopApp
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
-from tui.screens.chat.conversation import Outcome
 from tui.screens.chat.markdown_view import _Flat
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.transcript import WINDOW_EXCHANGES, TranscriptView, Turn

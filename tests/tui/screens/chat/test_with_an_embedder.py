@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from core.conversations.tree import Outcome
 from core.settings.schema import ServerSettings, Settings
 from core.workbench import Workbench
 from tests.fakes.bert import write_embedder, write_reranker
 from tests.fakes.support import folders_in
 from tests.tui.conftest import chat_of, finished, shown, until
 from tui.app import BenchtopApp
-from tui.screens.chat.conversation import Outcome
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Conversations with models as they are kept: what was asked and answered, in versions and branches."""
