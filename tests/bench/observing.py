@@ -1,20 +1,26 @@
-"""What it costs to be watched: tokens a second of 32 echo streams over HTTP, by who watches, against nobody.
+"""What it costs to be observed: processor time of a server for the same tokens, with all that observes against nothing.
 
-One server is watched and one is not; rounds take turns, so that what else the machine does falls on both. Rates of two
-processes on two cores differ by far more than watching costs, so a second table adds up what is done for a request.
+Echo servers in processes of their own, each observed by more than the one before, are asked for the same streams in
+turns. Rates of processes that share two cores differ by far more than observing costs, so processor time is compared:
+in long answers for a token, in short ones for a request. A round of a server goes on until its next one begins, so what
+is written behind the last answer is part of it. A last table adds up what is done for a request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from api.server import HttpServer
+from msgspec import Struct
+
+from core.capture.exchange import CapturedRequest
+from core.capture.ring import CaptureRing
 from core.events import FinishReason, Timings, Usage
 from core.observing.exposition import read_process, render_metrics
 from core.observing.meter import Meter
@@ -24,48 +30,121 @@ from core.observing.recent import RecentRequests
 from core.observing.tally import MetricReading
 from core.requests import Generation, RawText
 from core.serving.report import RequestReport
-from core.settings.model import ModelSettings
-from core.settings.schema import Folders, QueueSettings, ServerSettings, Settings
-from core.settings.telemetry import TelemetrySettings
+from core.serving.usage_ledger import UsageLedger
+from core.settings.capture import CaptureSettings
+from core.settings.schema import Folders
 from core.snapshots import Cause, ModelKind, RequestRow, RequestState, Reuse, Tier
-from core.workbench import Workbench
+from core.usage import UsageAccount
+from tests.bench.observed_server import SLOTS, ObservedServer, Observing, run_observed
 from tests.bench.report import table
 from tests.bench.streaming import stream_answers
 from tests.bench.watchers import run_watcher
 
-STREAMS = 32
-TOKENS = 1000
-"""Of each stream."""
-ROUNDS = 7
-USUAL_SECONDS = "1"
-"""Between two pages; scrapers ask every 15 as a rule."""
-HASTY_SECONDS = "0.01"
+TOKENS: Final = 1000
+"""Of each of so many streams as there are slots."""
+SHORT_STREAMS: Final = 512
+SHORT_TOKENS: Final = 8
+ROUNDS: Final = 9
+SCRAPE_SECONDS: Final = "1"
+"""Between two pages, while a server has its turn; scrapers ask every 15 as a rule."""
+SETTLE_SECONDS: Final = 3.0
+"""In which all that was put aside is written and told."""
+
+NOTHING: Final = Observing("nothing", counted=False)
+ALL: Final = Observing("and captured: all of it", ledger=True, traced=True, captured=True)
+STEPS: Final = (
+    NOTHING,
+    Observing("nothing, another server", counted=False),
+    Observing("counted, scraped every second"),
+    Observing("and the ledger", ledger=True),
+    Observing("and a collector told", ledger=True, traced=True),
+    ALL,
+)
+
+
+class Load(Struct, frozen=True):
+    """What clients ask."""
+
+    title: str
+    streams: int
+    tokens: int
+    parts: int
+    """That the processor time is told for one of."""
+
+
+LOADS: Final = (
+    Load(f"a token of {SLOTS} streams, {TOKENS:,} tokens each", SLOTS, TOKENS, SLOTS * TOKENS),
+    Load(f"a request of {SHORT_STREAMS}, {SHORT_TOKENS} tokens each", SHORT_STREAMS, SHORT_TOKENS, SHORT_STREAMS),
+)
+HEAD: Final = ("observed by", "µs of the processor", "more than nothing, µs", "half of the rounds", "ratio")
+
+
+class Comparison(NamedTuple):
+    """What a server takes, and what it takes more than another one: microseconds, of all rounds together, with the
+    quartiles of the rounds."""
+
+    cost: float
+    more: float
+    lower: float
+    upper: float
+
+    @property
+    def ratio(self) -> float:
+        return self.cost / (self.cost - self.more)
 
 
 async def run() -> Iterator[str]:
     """The tables."""
-    return iter((await run_streams(), run_costs()))
-
-
-async def run_streams() -> str:
-    rows = []
     async with AsyncExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         collector = f"http://127.0.0.1:{await stack.enter_async_context(run_watcher('collect'))}"
-        plain = await stack.enter_async_context(_serve(home / "plain", TelemetrySettings(), watched=False))
-        metered = await stack.enter_async_context(_serve(home / "metered", TelemetrySettings()))
-        told = await stack.enter_async_context(_serve(home / "told", TelemetrySettings(url=collector)))
-        await _compare(plain, plain, ())
-        for words, server, scrapers in (
-            ("nobody, once more", plain, ()),
-            ("requests counted", metered, ()),
-            ("and scraped every second", metered, (USUAL_SECONDS,)),
-            ("and a collector told", told, (USUAL_SECONDS,)),
-            ("and scraped every 10 ms", told, (HASTY_SECONDS,)),
-        ):
-            rows.append((words, *await _compare(plain, server, scrapers)))
-    head = ("watched by", "not watched, tokens/s", "watched, tokens/s", "ratio", "of rounds", "processor time, ratio")
-    return table(f"What watching costs, echo engine, {STREAMS} streams of {TOKENS} tokens", head, rows)
+        servers = [
+            await stack.enter_async_context(run_observed(home / str(number), step, collector))
+            for number, step in enumerate(STEPS)
+        ]
+        tables = [await _run_load(servers, load) for load in LOADS]
+    return iter((*tables, run_costs()))
+
+
+async def _run_load(servers: Sequence[ObservedServer], load: Load) -> str:
+    spent: list[list[float]] = [[] for _ in servers]
+    for number in range(-1, ROUNDS):
+        # Each goes first once; the round before the first one warms them.
+        first = number % len(servers)
+        for place in (*range(first, len(servers)), *range(first)):
+            spent[place].append(await servers[place].read_cpu_seconds())
+            await _ask(servers[place], STEPS[place], load)
+    await asyncio.sleep(SETTLE_SECONDS)
+    for each, server in zip(spent, servers, strict=True):
+        each.append(await server.read_cpu_seconds())
+    costs = [_list_costs(each[1:], load.parts) for each in spent]
+    found = [compare_costs(costs[0], each) for each in costs]
+    rows = [
+        (step.words, each.cost, each.more, f"{each.lower:.3g} to {each.upper:.3g}", f"{each.ratio:.4f}")
+        for step, each in zip(STEPS, found, strict=True)
+    ]
+    return table(f"Observing, echo engine: {load.title}, {ROUNDS} rounds", HEAD, rows)
+
+
+async def _ask(server: ObservedServer, step: Observing, load: Load) -> None:
+    async with AsyncExitStack() as stack:
+        if step.counted:
+            url = f"http://127.0.0.1:{server.port}/metrics"
+            await stack.enter_async_context(run_watcher("scrape", url, SCRAPE_SECONDS))
+        await stream_answers(server.port, "echo", load.streams, load.tokens)
+
+
+def _list_costs(readings: Sequence[float], parts: int) -> list[float]:
+    """Microseconds for a part of each round, of processor time as it stood at their beginnings and at the end."""
+    return [(after - before) * 1e6 / parts for before, after in pairwise(readings)]
+
+
+def compare_costs(plain: Sequence[float], observed: Sequence[float]) -> Comparison:
+    """Of rounds that belong together."""
+    more = sorted(one - other for one, other in zip(observed, plain, strict=True))
+    cost = sum(observed) / len(observed)
+    quarter = len(more) // 4
+    return Comparison(cost, cost - sum(plain) / len(plain), more[quarter], more[-1 - quarter])
 
 
 def run_costs() -> str:
@@ -85,14 +164,53 @@ def run_costs() -> str:
     facts, writer = extract_facts(report, "echo"), OtlpWriter("0", "bench", time.time())
     meter.note_end(report)
     readings = tuple(meter.read_counts())
+    with tempfile.TemporaryDirectory() as home:
+        ledger = _time_ledger(report, Path(home))
+        capturing = _time_capture(Path(home))
     rows = [
         ("counting a request, on the event loop", _time(lambda: meter.note_end(report), 20_000)),
         ("keeping its times, on the event loop", _time(lambda: recent.note_end(report), 20_000)),
         ("what a collector is told of it, on the event loop", _time(lambda: extract_facts(report, "echo"), 20_000)),
+        ("its line of the ledger, on the event loop and on a thread", ledger),
+        ("keeping 4 kB of it and 250 kB of its reply, on a thread", capturing),
         ("its span, on a thread", _time(lambda: writer.write_spans([facts] * 512), 20) / 512),
         ("a page for Prometheus, on a thread, once a second", _time(lambda: _write_page(readings), 50)),
     ]
-    return table("What is done for a request that is watched", ("", "µs"), rows)
+    return table("What is done for a request", ("", "µs"), rows)
+
+
+def _time_ledger(report: RequestReport, home: Path) -> float:
+    account = UsageAccount(home)
+    ledger = UsageLedger(account)
+
+    def note() -> None:
+        for _ in range(500):
+            ledger.note_end(report)
+        account.read()
+
+    spent = _time(note, 4) / 500
+    account.close()
+    return spent
+
+
+def _time_capture(home: Path) -> float:
+    """An answer of 1,000 tokens is 250 kB of events."""
+    ring = CaptureRing(Folders(home, home, home), CaptureSettings(requests=100))
+    body, reply = b"a" * 4_000, b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n' * 4_000
+    exchange = CapturedRequest(
+        *("id", time.time(), 1.0, "POST", "/v1/chat/completions", body, reply, 200),
+        body_bytes=len(body),
+        reply_bytes=len(reply),
+    )
+
+    def keep() -> None:
+        for _ in range(20):
+            ring.add(exchange)
+        ring.list_lines(1)
+
+    spent = _time(keep, 4) / 20
+    ring.close()
+    return spent
 
 
 def _time(act: Callable[[], object], times: int) -> float:
@@ -105,58 +223,3 @@ def _time(act: Callable[[], object], times: int) -> float:
 
 def _write_page(readings: Iterable[MetricReading]) -> None:
     render_metrics((*readings, *read_process()), openmetrics=False)
-
-
-class Round(NamedTuple):
-    rate: float
-    """Tokens a second."""
-    cost: float
-    """Microseconds of processor time that the servers' process took for a token."""
-
-
-async def _compare(plain: str, watched: str, scrapers: Sequence[str]) -> tuple[float, float, float, str, float]:
-    """Medians of both rates, of the rounds' ratios with their range, and of the ratios of processor time."""
-    without: list[Round] = []
-    within: list[Round] = []
-    for number in range(ROUNDS):
-        for is_watched in (True, False) if number % 2 else (False, True):
-            async with AsyncExitStack() as stack:
-                for seconds in scrapers if is_watched else ():
-                    await stack.enter_async_context(run_watcher("scrape", f"{watched}/metrics", seconds))
-                began = time.process_time()
-                port = int((watched if is_watched else plain).rpartition(":")[2])
-                rate = (await stream_answers(port, "echo", STREAMS, TOKENS)).rate
-                cost = (time.process_time() - began) * 1e6 / (STREAMS * TOKENS)
-            (within if is_watched else without).append(Round(rate, cost))
-    pairs = [*zip(within, without, strict=True)]
-    ratios = sorted(one.rate / other.rate for one, other in pairs)
-    return (
-        median(each.rate for each in without),
-        median(each.rate for each in within),
-        median(ratios),
-        f"{ratios[0]:.3f} to {ratios[-1]:.3f}",
-        median(one.cost / other.cost for one, other in pairs),
-    )
-
-
-@asynccontextmanager
-async def _serve(home: Path, telemetry: TelemetrySettings, *, watched: bool = True) -> AsyncIterator[str]:
-    """The address of a server."""
-    settings = Settings(
-        server=ServerSettings(port=0),
-        queue=QueueSettings(max_queue=0),
-        # A guess that comes true would make one event of several tokens.
-        model=ModelSettings(ctx_size=16_384, slots=STREAMS, draft="none"),
-        telemetry=telemetry,
-    )
-    workbench = Workbench(settings, Folders(home, home, home))
-    if not watched:
-        workbench.requests._reports._observers.clear()
-    await workbench.models.load("echo")
-    server = HttpServer(workbench, settings)
-    await server.start()
-    try:
-        yield server.url
-    finally:
-        await server.stop()
-        await workbench.close()
