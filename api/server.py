@@ -17,11 +17,12 @@ from api.transport.limits import ConnectionLimits, choose_limits, count_descript
 from api.transport.listening import ServerSockets, adopt_sockets, open_server_sockets, read_port
 from core.errors import ServerError
 from core.hosts import find_reachable, is_loopback, quote_host
-from core.settings.keys import has_keys, list_keys
+from core.settings.keys import KeySource, has_keys
 from core.snapshots import ModelKind
 from core.telemetry.log import get_logger
 
 if TYPE_CHECKING:
+    from api.http.key_watch import KeyWatch
     from api.http.rates import Allowances
     from api.transport.uvicorn_guest import EmbeddedUvicorn
     from core.settings.schema import Settings
@@ -75,6 +76,8 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
         self._allowances: Allowances | None = None
         """Of the keys, while it runs."""
+        self._key_watch: KeyWatch | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> bool:
@@ -122,6 +125,8 @@ class HttpServer:
             self._uvicorn = await asyncio.to_thread(self._build)
             if self._allowances is not None:
                 self._workbench.requests.observe(self._allowances)
+            if self._key_watch is not None:
+                self._watching = asyncio.create_task(self._key_watch.run(), name="key-watch")
             self._task = asyncio.create_task(self._uvicorn.serve(sockets=self._sockets.all), name="http-server")
             listening = asyncio.create_task(self._uvicorn.listening.wait())
             await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -169,6 +174,9 @@ class HttpServer:
         self._sockets.close()
         self._sockets = ServerSockets()
         self._uvicorn = self._task = None
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watching = self._key_watch = None
         if self._allowances is not None:
             self._workbench.requests.leave_unobserved(self._allowances)
             self._allowances = None
@@ -186,9 +194,12 @@ class HttpServer:
     def _build(self) -> EmbeddedUvicorn:
         from api.app import create_app
         from api.http.gatekeeper import Gatekeeper
+        from api.http.key_watch import KeyWatch
         from api.transport.uvicorn_guest import EmbeddedUvicorn
 
-        gate = Gatekeeper(list_keys(self._settings.server), self._settings.limits, self._read_spent())
+        source = KeySource(self._settings.server)
+        gate = Gatekeeper(source.read(), self._settings.limits, self._read_spent())
+        self._key_watch = KeyWatch(source, gate, self._read_spent)
         self._allowances = gate.allowances
         app = create_app(self._workbench, self._settings, live=self._live, ping=self._ping, gate=gate)
         return EmbeddedUvicorn(app, self._limits, self._settings.server.max_body, self._ping)

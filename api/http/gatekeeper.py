@@ -20,14 +20,20 @@ class Gatekeeper:
         self, keys: Sequence[ApiKey] = (), limits: LimitSettings = LimitSettings(), spent: Mapping[str, int] = {}
     ) -> None:
         """`spent`: tokens of this day, by the names of keys, of before the start."""
-        self._ring = KeyRing(keys)
+        self.ring = KeyRing(keys)
+        """Another one when the keys have changed."""
         self._guesses = GuessWatch()
         self.allowances = Allowances(keys, limits, spent)
         """To be told of the requests that have ended."""
 
     def identify(self, shown: bytes) -> Caller | None:
         """Whom a key stands for that was shown; None where another is asked for. Nobody is let in by that."""
-        return self._ring.identify(shown)
+        return self.ring.identify(shown)
+
+    def change(self, keys: Sequence[ApiKey], spent: Mapping[str, int] = {}) -> None:
+        """These are the keys from now on. `spent` as at the beginning."""
+        self.ring = KeyRing(keys)
+        self.allowances.change(keys, spent)
 
     def check(self, caller: Caller | None, shown: bytes, address: str) -> None:
         """Let in the `caller` that `identify` has made of the key.
@@ -35,7 +41,7 @@ class Gatekeeper:
         Raises Denied, in words that are the same for all wrong keys; RateLimited where too many wrong ones came from
         the address to look at one more.
         """
-        if not self._ring.asks:
+        if not self.ring.asks:
             return
         if not shown:
             told = "This server wants its key as `Authorization: Bearer KEY` or `x-api-key`."

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import ExitStack
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send, WebSocketScope
 
 from api.http.callers import CALLER, NOBODY, find_caller
 from api.http.codings import Inflated, read_coding
@@ -32,6 +32,9 @@ OPEN_PATHS = frozenset({"/health", "/healthz"})
 
 STEERING_ENDS = ("/cancel", "/end_thinking")
 """Of paths at which what is under way already is ended, or has its thoughts ended."""
+
+POLICY_STATUS = 1008
+"""Closes a WebSocket whose client may ask no more (RFC 6455, section 7.4.1)."""
 
 MOST_LENGTH_DIGITS = 18
 """Digits of a Content-Length that may still be true."""
@@ -199,13 +202,27 @@ class Guard:
                 message["headers"] = [*message["headers"], *named]
             await send(message)
 
+        ring, shown = self._gate.ring, find_key(headers)
+
+        async def receive_on() -> ReceiveMessage:
+            nonlocal ring
+            message = await receive()
+            if ring is not self._gate.ring:
+                # The keys have changed since: who holds one no more is sent away with the next message.
+                ring = self._gate.ring
+                if ring.identify(shown) != (None if caller is NOBODY else caller):
+                    told = "The API keys have changed; connect again with one of them."
+                    await send({"type": "websocket.close", "code": POLICY_STATUS, "reason": told})
+                    return {"type": "websocket.disconnect", "code": POLICY_STATUS}
+            return message
+
         try:
             _check_repeated(repeated)
             self._check_sender(headers)
             self._check_body(scope, headers)
             if (app := self._sockets.get(path)) is None:
                 raise Denied(404, "not_found", "There is no WebSocket at this path; /v1/responses has one.")
-            await app(scope, receive, send_on)
+            await app(scope, receive_on, send_on)
         except BenchtopError as error:
             refused = errors.write(error, identity)
             status = refused.status

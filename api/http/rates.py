@@ -67,6 +67,11 @@ class DayCount:
         self._day = local().date()
         self._spent = spent
 
+    @property
+    def spent(self) -> int:
+        self._turn()
+        return self._spent
+
     def take(self, amount: int) -> None:
         self._turn()
         self._spent += amount
@@ -96,6 +101,8 @@ class Allowance:
     ) -> None:
         """`everybody`: what all keys share; `spent`: tokens of this day, of before the start."""
         self._everybody = everybody
+        self._clock = clock
+        self._local = local
         self._requests = Bucket(limits.requests_per_minute, clock) if limits.requests_per_minute else None
         self._tokens = Bucket(limits.tokens_per_minute, clock) if limits.tokens_per_minute else None
         self._day = DayCount(limits.tokens_per_day, local, spent) if limits.tokens_per_day else None
@@ -121,6 +128,16 @@ class Allowance:
             yield
         finally:
             self._running -= 1
+
+    def change(self, limits: KeyLimits, spent: int) -> None:
+        """The key has these limits from now on. What is counted for a limit that stays as it was goes on; another one
+        begins full, but for the tokens of this day. `spent`: those of them that are known of elsewhere."""
+        self._requests = _change_bucket(self._requests, limits.requests_per_minute, self._clock)
+        self._tokens = _change_bucket(self._tokens, limits.tokens_per_minute, self._clock)
+        if self._day is None or self._day.per_day != limits.tokens_per_day:
+            known = spent if self._day is None else self._day.spent
+            self._day = DayCount(limits.tokens_per_day, self._local, known) if limits.tokens_per_day else None
+        self._at_once = limits.requests_at_once
 
     def charge(self, tokens: int) -> None:
         """Of a request that has ended."""
@@ -163,12 +180,23 @@ class Allowances:
     ) -> None:
         """`spent`: tokens of this day, by the names of keys, of before the start."""
         limit = settings.requests_per_minute
-        everybody = Bucket(limit, clock) if limit else None
-        self._keyless = Allowance(everybody=everybody, clock=clock)
-        self._by_name = {
-            key.caller.name: Allowance(key.limits, everybody, clock=clock, spent=spent.get(key.caller.name, 0))
-            for key in keys
-        }
+        self._everybody = Bucket(limit, clock) if limit else None
+        self._clock = clock
+        self._keyless = Allowance(everybody=self._everybody, clock=clock)
+        self._by_name: dict[str, Allowance] = {}
+        self.change(keys, spent)
+
+    def change(self, keys: Sequence[ApiKey], spent: Mapping[str, int]) -> None:
+        """These are the keys from now on; those that there were go on with what is left to them."""
+        before, self._by_name = self._by_name, {}
+        for key in keys:
+            name, used = key.caller.name, spent.get(key.caller.name, 0)
+            allowance = before.get(name)
+            if allowance is None:
+                allowance = Allowance(key.limits, self._everybody, clock=self._clock, spent=used)
+            else:
+                allowance.change(key.limits, used)
+            self._by_name[name] = allowance
 
     def find(self, name: str) -> Allowance:
         """Of a key by its name; of who has none otherwise."""
@@ -176,6 +204,12 @@ class Allowances:
 
     def note_end(self, report: RequestReport) -> None:
         self.find(report.caller.name).charge(report.usage.prompt_tokens + report.usage.completion_tokens)
+
+
+def _change_bucket(bucket: Bucket | None, per_minute: int | None, clock: Clock) -> Bucket | None:
+    if bucket is not None and bucket.per_minute == per_minute:
+        return bucket
+    return Bucket(per_minute, clock) if per_minute else None
 
 
 def find_allowance(state: Mapping[str, object]) -> Allowance:

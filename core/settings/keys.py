@@ -26,6 +26,8 @@ READABLE_BITS: Final = stat.S_IRGRP | stat.S_IROTH
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 """No blank is in it, so that the names which keys of the settings get are nobody else's."""
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
+_FileState = tuple[int, int, int, int]
+"""What tells one content of a file from another: its number, its bytes, and when it was changed."""
 
 Amount = Annotated[int, Meta(ge=1, le=2**53)]
 
@@ -98,6 +100,40 @@ def list_keys(server: ServerSettings) -> tuple[ApiKey, ...]:
                 raise _wrong(path, f"{each.caller.name} has the same key as {known.caller.name}; give each its own.")
             keys[each.digest] = each
     return tuple(keys.values())
+
+
+class KeySource:
+    """The keys of a server's settings, and whether their file has changed since it was read. Waits for the disk, and is
+    for one thread at a time."""
+
+    def __init__(self, server: ServerSettings) -> None:
+        self._server = server
+        self._seen: _FileState | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file of keys; None where there is none."""
+        return Path(self._server.api_key_file).expanduser() if self._server.api_key_file else None
+
+    def read(self) -> tuple[ApiKey, ...]:
+        """As `list_keys`."""
+        # Before it is read: what is written meanwhile is a change.
+        self._seen = self._look()
+        return list_keys(self._server)
+
+    def has_changed(self) -> bool:
+        """Since it was last read, well or not."""
+        return self._look() != self._seen
+
+    def _look(self) -> _FileState | None:
+        """None where there is no such file, or none that can be looked at."""
+        if (path := self.path) is None:
+            return None
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def read_key_file(path: Path) -> Iterator[ApiKey]:
