@@ -10,7 +10,7 @@ from api.anthropic.messages import build_messages_routes
 from api.error_dialects import choose_errors
 from api.http.answer import PING_SECONDS
 from api.http.capturing import Capturing
-from api.http.contract import require_admin
+from api.http.contract import require_rights
 from api.http.errors import answer_error
 from api.http.gatekeeper import Gatekeeper
 from api.http.guards import OPEN_PATHS, Guard
@@ -102,7 +102,7 @@ def create_app(
     app = Litestar(
         route_handlers=[*build_options_routes(handlers), *handlers],
         exception_handlers={Exception: answer_error},
-        guards=[require_admin],
+        guards=[require_rights],
         openapi_config=configure_openapi(read_version()),
         logging_config=None,
     )

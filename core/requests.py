@@ -319,6 +319,8 @@ class Caller(Struct, frozen=True):
     """Names of models, where `*` stands for any letters: all that it may use. Empty: any at all."""
     admin: bool = True
     """Whether it may see and change what is not its own."""
+    metrics: bool = True
+    """Whether it may see what is summed up over all keys. Who may not still sees its own account."""
 
     def bound_priority(self, wanted: Priority) -> Priority:
         """The priority that a request gets which wants this one."""

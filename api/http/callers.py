@@ -15,7 +15,7 @@ Row = TypeVar("Row", bound=RequestRow)
 
 CALLER: Final = "caller"
 """Where a request's state holds its caller."""
-NOBODY: Final = Caller(admin=False)
+NOBODY: Final = Caller(admin=False, metrics=False)
 """Who shows no key where one is asked for, or a wrong one."""
 
 

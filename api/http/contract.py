@@ -56,6 +56,7 @@ Outcome = type[BenchtopError] | tuple[int, str]
 """A class of errors, or a status with its code where the route itself decides."""
 
 ADMIN_ONLY: Final[tuple[int, str]] = (403, "admin_only")
+METRICS_ONLY: Final[tuple[int, str]] = (403, "metrics_not_allowed")
 READING: Final[Collection[Outcome]] = (RequestError, BodyTooLarge, Busy, Cancelled)
 """What may be wrong with a body."""
 LOADING: Final[Collection[Outcome]] = (
@@ -92,6 +93,8 @@ class Contract(Struct, frozen=True):
     errors: ErrorDialect = OPENAI_ERRORS
     admin: bool = False
     """Whether only keys may ask that may see and change what is not their own."""
+    sums: bool = False
+    """Whether only keys may ask that may see what is summed up over all keys."""
 
 
 def declare_contract(
@@ -102,18 +105,27 @@ def declare_contract(
     needs_key: bool = True,
     errors: ErrorDialect = OPENAI_ERRORS,
     admin: bool = False,
+    sums: bool = False,
 ) -> dict[str, object]:
     """The `opt` of a route's handler."""
-    outcomes = (*outcomes, ADMIN_ONLY) if admin else outcomes
-    return {KEY: Contract(replies, outcomes, body, parameters or {}, needs_key, errors, admin)}
+    rights = (*((ADMIN_ONLY,) if admin else ()), *((METRICS_ONLY,) if sums else ()))
+    return {KEY: Contract(replies, (*outcomes, *rights), body, parameters or {}, needs_key, errors, admin, sums)}
 
 
-async def require_admin(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
+async def require_rights(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
     """A guard of Litestar's for all routes; one that is no coroutine would cost each request a thread. Raises
     Denied."""
     contract = handler.opt.get(KEY)
-    if isinstance(contract, Contract) and contract.admin:
+    if not isinstance(contract, Contract):
+        return
+    if contract.admin:
         check_admin(find_caller(connection.scope["state"]))
+    if contract.sums and not find_caller(connection.scope["state"]).metrics:
+        raise Denied(
+            *METRICS_ONLY,
+            "This API key is told at /v1/usage what it has used itself; what all keys have together is for one whose "
+            "table says `metrics = true` or `admin = true`.",
+        )
 
 
 def check_admin(caller: Caller) -> None:

@@ -54,7 +54,7 @@ def build_cache_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/v1/cache/stats",
         summary="The prefix cache in numbers",
-        opt=declare_contract(reply_with(CacheReport, "The sums over all models")),
+        opt=declare_contract(reply_with(CacheReport, "The sums over all models"), sums=True),
     )
     async def cache_stats() -> CacheReport:
         return report_cache(workbench.snapshot())

@@ -74,6 +74,7 @@ def build_metrics_route(workbench: Workbench, version: str, *, needs_key: bool) 
         opt=declare_contract(
             RouteReply("Every metric, in Prometheus' text format or in OpenMetrics", {PLAIN: None, OPENMETRICS: None}),
             needs_key=needs_key,
+            sums=needs_key,
         ),
     )
     async def tell_metrics(request: Request[object, object, State]) -> Response[bytes]:

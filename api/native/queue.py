@@ -14,7 +14,7 @@ def build_queue_route(workbench: Workbench) -> HTTPRouteHandler:
     @get(
         "/v1/queue/stats",
         summary="The request queue in numbers",
-        opt=declare_contract(reply_with(QueueStats, "The sums over all models")),
+        opt=declare_contract(reply_with(QueueStats, "The sums over all models"), sums=True),
     )
     async def queue_stats() -> QueueStats:
         return sum_queue(workbench.snapshot())

@@ -61,6 +61,8 @@ class KeyTable(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str | None = None
     """In place of the key, its digest: 64 hexadecimal digits, as `printf %s KEY | sha256sum` prints them."""
     admin: bool = False
+    metrics: bool = False
+    """An admin's key may see them anyway."""
     priority: Priority = Priority.INTERACTIVE
     models: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     requests_per_minute: Amount | None = None
@@ -173,7 +175,9 @@ def _read_table(path: Path, name: str, table: object) -> ApiKey:
     said = convert_values(given, KeyTable, f"the {WHAT} {path}", prefix=name)
     digest = _read_digest(path, name, table.get("key"), table.get("sha256"))
     limits = KeyLimits(said.requests_per_minute, said.tokens_per_minute, said.tokens_per_day, said.requests_at_once)
-    return ApiKey(digest, Caller(name, name_tenant(digest), said.priority, said.models, said.admin), limits)
+    sees_sums = said.admin or said.metrics
+    caller = Caller(name, name_tenant(digest), said.priority, said.models, said.admin, sees_sums)
+    return ApiKey(digest, caller, limits)
 
 
 def _read_digest(path: Path, name: str, key: object, sha256: object) -> bytes:

@@ -26,15 +26,19 @@ priority = "batch"
 [bob]
 key = "bobs key"
 models = ["other"]
+[carol]
+key = "carols key"
+metrics = true
 """
 ALICE = {"x-api-key": "alices key"}
 BOB = {"x-api-key": "bobs key"}
+CAROL = {"x-api-key": "carols key"}
 ROOT = {"x-api-key": "root"}
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def keyed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    """A server with a key of the settings and two of a file."""
+    """A server with a key of the settings and three of a file."""
     path = tmp_path_factory.mktemp("keyed")
     file = path / "keys.toml"
     file.write_text(KEYS)
@@ -176,3 +180,20 @@ async def test_what_a_key_may_do_holds_for_ollamas_clients_too(keyed: Served) ->
     assert stays.headers["x-benchtop-ignored"] == "keep_alive"
     body = json.dumps({"model": "echo"}).encode()
     assert (await keyed.http.request("DELETE", "/api/delete", content=body, headers=ALICE)).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/queue/stats", "/v1/cache/stats"])
+async def test_sums_over_all_keys_are_for_admins_and_for_keys_that_may_see_metrics(keyed: Served, path: str) -> None:
+    refused = await keyed.http.get(path, headers=ALICE)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "metrics_not_allowed")
+    assert "/v1/usage" in refused.json()["error"]["message"]
+    for headers in (CAROL, ROOT):
+        assert (await keyed.http.get(path, headers=headers)).status_code == 200
+
+
+async def test_a_key_that_may_see_metrics_is_no_admins_key(keyed: Served) -> None:
+    loads = await keyed.http.post("/v1/models/load", json={"model": "echo"}, headers=CAROL)
+    assert (loads.status_code, loads.json()["error"]["code"]) == (403, "admin_only")
+    await keyed.http.post("/v1/chat/completions", json=chat_body(), headers=ALICE)
+    used = (await keyed.http.get("/v1/usage", headers=CAROL)).json()
+    assert {row["key"] for row in used["rows"]} <= {"carol"}
