@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.http.replies import Headers, send_bytes
 from core.errors import BenchtopError, Cancelled
-from core.events import Failed
+from core.events import Failed, Finished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,7 +101,7 @@ class HttpAnswer:
     ) -> None:
         """`begin` submits the request, and waits while its model loads; `ping_frame` is what keeps an idle stream alive
         in its dialect; `stream_media` is the stream's type, `media` the unstreamed body's; `headers` is asked when the
-        answer begins; `off_loop` writes an unstreamed answer that is long to write."""
+        answer begins; `off_loop` writes an unstreamed answer that is long to write, and of a stream its end."""
         self._off_loop = off_loop
         self._begin = begin
         self._dialect = dialect
@@ -134,7 +134,11 @@ class HttpAnswer:
                     await stream.admitted()
                     await self._start(send)
                     async for events in stream:
-                        data = self._dialect.write([self._told(event) for event in events])
+                        told = [self._told(event) for event in events]
+                        if self._off_loop is None or not any(isinstance(event, Finished) for event in told):
+                            data = self._dialect.write(told)
+                        else:
+                            data = await self._off_loop(self._dialect.write, told)
                         if self._dialect.over:
                             last = data
                             continue

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from msgspec.structs import replace
 
-from api.http.answer import PING_SECONDS, HttpAnswer
+from api.http.answer import PING_SECONDS, HttpAnswer, OffLoop
 from api.http.callers import find_caller
 from api.http.contract import ANSWERING, JSON, LINES, READING, RouteReply, check_admin, declare_contract
 from api.http.field_rules import tell_ignored
@@ -27,6 +27,7 @@ from api.http.settle import JsonBody
 from api.ollama.durations import read_keep_alive
 from api.ollama.errors import OLLAMA_ERRORS
 from api.ollama.names import resolve_name
+from api.ollama.past import is_past_long
 from api.ollama.replies import ChatLine, GenerateLine
 from api.ollama.shortening import submit_shortened
 from api.ollama.translation import translate_chat, translate_generate
@@ -98,7 +99,9 @@ def build_answer_routes(
         dialect = GenerateLines(body.model or generation.model, began, past)
         if not body.prompt:
             return await service.settle_model(request, body, generation, dialect)
-        return service.answer(request, body, generation, dialect, asked.ignored)
+        # The answer's last line has the conversation once more.
+        off_loop = workbench.lanes.writing.run if past is not None and is_past_long(past) else None
+        return service.answer(request, body, generation, dialect, asked.ignored, off_loop)
 
     return [answer_chat, answer_prompt]
 
@@ -144,8 +147,9 @@ class AnswerService:
         generation: Generation,
         dialect: OllamaDialect,
         dropped_fields: tuple[str, ...],
+        off_loop: OffLoop | None = None,
     ) -> ASGIApp:
-        """Raises as `RequestIntake.route`."""
+        """`off_loop` as `HttpAnswer` has it. Raises as `RequestIntake.route`."""
         intake, models = self._workbench.requests, self._workbench.models
         routed = intake.route(generation)
         # How long a model stays is everybody's business.
@@ -182,6 +186,7 @@ class AnswerService:
             ping_frame=PING,
             stream_media=MEDIA,
             headers=headers,
+            off_loop=off_loop,
         )
 
 

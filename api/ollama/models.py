@@ -28,6 +28,7 @@ from core.errors import ArtifactError, DownloadError, ModelNotFound, UsageError
 from core.models.library.file_facts import FactShelf, FileFacts
 from core.models.library.scan import LibraryEntry
 from core.serving.pool.member import Member
+from core.settings.profile import Profile
 from core.snapshots import ModelKind, ModelSnapshot, ModelState, Snapshot
 from core.workbench import Workbench
 
@@ -145,9 +146,9 @@ def _describe_all(
 
 
 def _describe_tag(shelf: FactShelf, known: KnownModel, snapshot: Snapshot, workbench: Workbench) -> TaggedModel:
-    artifact = known.artifact
+    artifact = known.artifact or workbench.models.find_configured(known.name)
     facts = FileFacts("0" * 64) if artifact is None else shelf.examine(artifact)
-    kind = known.kind or _expect_kind(workbench, artifact, facts)
+    kind = known.kind or _expect_kind(workbench, known.name, artifact, facts)
     loaded = _find_loaded(snapshot, known.name)
     details = ModelDetails() if artifact is None else describe_details(artifact.format, facts, loaded)
     shown = show_name(known.name)
@@ -162,10 +163,11 @@ def _describe_tag(shelf: FactShelf, known: KnownModel, snapshot: Snapshot, workb
     )
 
 
-def _expect_kind(workbench: Workbench, artifact: Artifact | None, facts: FileFacts) -> ModelKind:
+def _expect_kind(workbench: Workbench, name: str, artifact: Artifact | None, facts: FileFacts) -> ModelKind:
     if artifact is None:
         return ModelKind.CHAT
-    return workbench.models.store.expect_kind(artifact, header=facts.header)
+    profile = workbench.settings.models.get(name, Profile())
+    return workbench.models.store.expect_kind(artifact, profile, header=facts.header)
 
 
 def _describe_running(

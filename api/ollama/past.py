@@ -15,6 +15,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from api.http.long_work import MANY_PARTS
 from core.errors import RequestError
 from core.requests import Message, Role, TextPart
 
@@ -24,6 +25,8 @@ MOST_TEXT_BYTES: Final = 64 << 20
 MOST_MESSAGES: Final = 100_000
 """Of one conversation. What a client makes up may be a thousand times as long as the numbers that it sends."""
 WORD_BYTES: Final = 4
+LONG_CHARACTERS: Final = 50_000
+"""Some milliseconds of packing and of writing the numbers."""
 _FOREIGN: Final = (
     "The field `context` is none that this server gave out; leave it out, or send the messages to /api/chat."
 )
@@ -42,6 +45,11 @@ def encode_past(messages: Sequence[Message]) -> list[int]:
     data = zlib.compress(msgspec.msgpack.encode([_Said(each.role, each.text) for each in messages]), 1)
     padded = data + bytes(-len(data) % WORD_BYTES)
     return [MARK_INTEGER, zlib.crc32(padded), len(data), *_swap(array("I", padded)).tolist()]
+
+
+def is_past_long(messages: Sequence[Message]) -> bool:
+    """Whether packing them takes so long that nobody else should have to wait for it."""
+    return len(messages) > MANY_PARTS or sum(len(each.text) for each in messages) > LONG_CHARACTERS
 
 
 def decode_past(numbers: Sequence[int]) -> tuple[Message, ...]:

@@ -236,6 +236,16 @@ class ServedModels:
         member = self._pool.find(name) if "_pool" in vars(self) else None
         return member.artifact if member else self.store.resolve(self.store.read_own(self._settings.source(name)))
 
+    def find_configured(self, name: str) -> Artifact | None:
+        """Of a model of the settings by its name there; None where there is none of it here. Touches the disk."""
+        if name not in self._settings.models:
+            return None
+        try:
+            found = self.store.resolve(self.store.read_own(self._settings.source(name)))
+        except BenchtopError:
+            return None
+        return replace(found, name=name)
+
     def library(self) -> tuple[LibraryEntry, ...]:
         """Models on this machine. Touches the disk."""
         return self.store.library({member.artifact.path for member in self._pool if member.loaded})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from api.ollama.past import decode_past, encode_past
 from api.ollama.translation import translate_generate
-from core.requests import Generation
+from core.requests import Generation, Message, Role, TextPart
 from tests.api.conftest import Served
 from tests.api.ollama.conftest import chat, generate, refused, stream_lines
 
@@ -60,6 +62,28 @@ async def test_a_context_is_read_off_the_event_loop(echo: Served, monkeypatch: p
     monkeypatch.setattr("api.ollama.answering.translate_generate", translate)
     first = await generate(echo, prompt="one")
     await generate(echo, prompt="two", context=first["context"])
+    assert [each == threading.get_ident() for each in threads] == [True, False]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_long_context_is_packed_off_the_event_loop(
+    echo: Served, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    threads: list[int] = []
+
+    def pack(messages: Sequence[Message]) -> list[int]:
+        threads.append(threading.get_ident())
+        return encode_past(messages)
+
+    monkeypatch.setattr("api.ollama.writer.encode_past", pack)
+    said = [Message(role, (TextPart("a"),)) for _ in range(300) for role in (Role.USER, Role.ASSISTANT)]
+    for context in (encode_past(said[:2]), encode_past(said)):
+        fields = {"prompt": "b", "context": context, "options": {"num_predict": 1}, "stream": stream}
+        if stream:
+            line = (await stream_lines(echo, "/api/generate", model="echo", **fields))[-1]
+        else:
+            line = await generate(echo, **fields)
+        assert [each.text for each in decode_past(line["context"])[-2:]] == ["b", "b"]
     assert [each == threading.get_ident() for each in threads] == [True, False]
 
 

@@ -14,6 +14,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
+from core.contract.options import Pooling
 from core.guide import WEIGHTS
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
@@ -21,6 +22,8 @@ from core.settings.profile import Profile
 from core.settings.schema import LibrarySettings, PoolSettings, ServerSettings, Settings
 from tests.api.conftest import Served, chat_body, serving, until
 from tests.api.ollama.conftest import QUICK, chat, generate, post, refused, running
+from tests.fakes.bert import make_classifier, random_weights
+from tests.fakes.bert_gguf import write_gguf
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -77,6 +80,24 @@ async def test_files_that_have_not_changed_are_not_read_again_for_the_list(
     monkeypatch.setattr("core.models.library.file_facts.read_header", read)
     assert (await tags(shelf))["Small-Model:latest"] == before
     assert "Small-Model" not in reads
+
+
+async def test_what_a_model_of_the_settings_does_is_told_before_it_was_asked(tmp_path: Path) -> None:
+    vectors = write_gguf(tmp_path / "first.gguf", random_weights(), pooling=None)
+    ranks = write_gguf(tmp_path / "second.gguf", random_weights() | make_classifier(), pooling="rank")
+    models = {
+        "vectors": Profile(source=str(vectors), pooling=Pooling.MEAN),
+        "ranks": Profile(source=str(ranks)),
+        "gone": Profile(source=str(tmp_path / "gone.gguf")),
+    }
+    async with serving(tmp_path / "home", Settings(server=ServerSettings(port=0), models=models), None) as served:
+        there = await tags(served)
+        assert await running(served) == {}
+    assert there["vectors:latest"]["capabilities"] == ["embedding"]
+    assert there["vectors:latest"]["size"] == vectors.stat().st_size
+    assert there["vectors:latest"]["details"]["family"] == "bert"
+    assert there["ranks:latest"]["capabilities"] == []
+    assert there["gone:latest"]["size"] == 0
 
 
 async def test_a_model_is_shown_without_being_loaded(shelf: Served) -> None:
