@@ -18,7 +18,7 @@ from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
 from tui.cli.ensure import ensure_models
 from tui.cli.output import write_text
-from tui.launch.folder import FOLDER, build_environment, fill_folder, make_folder
+from tui.launch.folder import FOLDER, build_environment, fill_folder
 from tui.launch.printing import write_shell_lines
 from tui.launch.program import Endpoint, Launchable, UserFiles
 from tui.launch.programs.registry import PROGRAMS, find_command, find_program
@@ -32,6 +32,7 @@ from tui.launch.reach import (
     name_address,
     start_own,
 )
+from tui.launch.run_folder import make_folder
 from tui.launch.running import run_program
 
 LOG: Final = log.get_logger(__name__)
@@ -95,11 +96,10 @@ async def _run(
     )
     console.tell(f"{told} The log is {file}." if file else told)
     with make_folder(program.name, find_folders().cache / FOLDER) as folder:
-        setup = program.configure(endpoint, folder, user)
-        fill_folder(folder, setup)
-        return await run_program(
-            (command, *setup.arguments, *given.passed), build_environment(setup, user.environment), file
-        )
+        setup = program.configure(endpoint, folder.path, user)
+        fill_folder(folder.path, setup)
+        words = (command, *setup.arguments, *given.passed)
+        return await run_program(words, build_environment(setup, user.environment), file, folder.held)
 
 
 async def _print(program: Launchable, settings: Settings, given: Arguments, user: UserFiles) -> int:

@@ -1,4 +1,4 @@
-"""The folder that a launched program has for one run: its configuration, and copies of the user's own. Removed after.
+"""What lies in the folder that a launched program has for one run: its configuration, and copies of the user's own.
 
 Nothing of the user's is written: files are copied, and folders that other programs share are mirrored by links.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,24 +22,6 @@ LOCAL_NAMES: Final = "127.0.0.1,localhost,::1"
 """What no proxy is asked for."""
 LEFT_OUT: Final = ("node_modules", ".git", "cache")
 """Not copied of the user's folders: large, and made again."""
-
-
-@contextmanager
-def make_folder(name: str, parent: Path) -> Iterator[Path]:
-    """A folder in `parent` that its user alone can read, for a program called `name`; it goes with all that is in it.
-
-    Raises UsageError where there can be none.
-    """
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent)).resolve()
-    except OSError as error:
-        raise UsageError(f"No folder for {name} can be made in {parent}: {error.strerror}.") from error
-    try:
-        yield folder
-    finally:
-        # Links are removed, and what they lead to stays.
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fill_folder(folder: Path, setup: LaunchSetup) -> None:

@@ -25,16 +25,18 @@ STOPPING_SECONDS: Final = 0.1
 """How long a signal that stops the program may take to stop this process, too."""
 
 
-async def run_program(command: Sequence[str], environment: Mapping[str, str], log: Path | None) -> int:
+async def run_program(
+    command: Sequence[str], environment: Mapping[str, str], log: Path | None, inherited: Sequence[int] = ()
+) -> int:
     """Run `command` to its end; its exit code, or 128 and the signal's number. What this process and its libraries
-    write on stderr meanwhile goes to the file `log`.
+    write on stderr meanwhile goes to the file `log`. `inherited`: descriptors that the program gets.
 
     Where the program stops itself, as by ctrl+z, this process stops with it. Raises UsageError for what cannot be run.
     """
     with ExitStack() as stack:
         stack.enter_context(_kept_terminal())
         streams = stack.enter_context(_own_streams(log))
-        child = _start(command, environment, streams)
+        child = _start(command, environment, streams, inherited)
         stack.enter_context(_signals_to(child))
         try:
             code = await _wait_for(child)
@@ -47,9 +49,13 @@ async def run_program(command: Sequence[str], environment: Mapping[str, str], lo
     return code if code >= 0 else 128 - code
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str], streams: tuple[int, int]) -> subprocess.Popen[bytes]:
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], streams: tuple[int, int], inherited: Sequence[int]
+) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(command, env=environment, stdout=streams[0], stderr=streams[1])
+        return subprocess.Popen(
+            command, env=environment, stdout=streams[0], stderr=streams[1], pass_fds=tuple(inherited)
+        )
     except OSError as error:
         raise UsageError(f"The program {command[0]} cannot be run: {error.strerror}.") from error
 

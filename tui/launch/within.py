@@ -11,10 +11,11 @@ from textual.app import App, SuspendNotSupported
 from api.curl import KEY_VARIABLE
 from core.errors import UsageError
 from core.settings.schema import find_folders
-from tui.launch.folder import FOLDER, build_environment, fill_folder, make_folder
+from tui.launch.folder import FOLDER, build_environment, fill_folder
 from tui.launch.program import Endpoint, Launchable, UserFiles
 from tui.launch.programs.registry import find_command
 from tui.launch.reach import check_context
+from tui.launch.run_folder import make_folder
 from tui.launch.running import run_program
 
 if TYPE_CHECKING:
@@ -36,13 +37,12 @@ async def launch_within(app: App[None], desk: Desk, program: Launchable, log: Pa
         check_context(endpoint, program)
         user = UserFiles(Path.home(), dict(os.environ))
         with make_folder(program.name, find_folders().cache / FOLDER) as folder:
-            setup = program.configure(endpoint, folder, user)
-            fill_folder(folder, setup)
+            setup = program.configure(endpoint, folder.path, user)
+            fill_folder(folder.path, setup)
+            environment = build_environment(setup, user.environment)
             try:
                 with app.suspend():
-                    return await run_program(
-                        (command, *setup.arguments), build_environment(setup, user.environment), log
-                    )
+                    return await run_program((command, *setup.arguments), environment, log, folder.held)
             except SuspendNotSupported:
                 raise UsageError(
                     f"The screen cannot be given away here; run `tui launch {program.name}` in another terminal."

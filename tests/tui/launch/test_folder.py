@@ -9,26 +9,22 @@ from pathlib import Path
 import pytest
 
 from core.errors import UsageError
-from tui.launch.folder import apply_overlay, build_environment, fill_folder, make_folder, merge_patch
+from tui.launch.folder import apply_overlay, build_environment, fill_folder, merge_patch
 from tui.launch.program import LaunchSetup, Mirror, Overlay
+from tui.launch.run_folder import make_folder
 
 
 def test_the_folder_is_gone_afterwards_and_what_links_led_to_stays(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "git").mkdir(parents=True)
     (home / "git" / "config").write_text("[user]")
-    with make_folder("llm", tmp_path / "cache") as folder:
+    with make_folder("llm", tmp_path / "cache") as made:
+        folder = made.path
         fill_folder(folder, LaunchSetup({}, files={"a/b": "c"}, mirrors={"config": Mirror(home, "opencode")}))
         assert (folder / "a" / "b").read_text() == "c"
         assert (folder / "config" / "git" / "config").read_text() == "[user]"
     assert not folder.exists()
     assert (home / "git" / "config").read_text() == "[user]"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
-def test_only_its_user_can_look_into_it(tmp_path: Path) -> None:
-    with make_folder("llm", tmp_path) as folder:
-        assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_the_entry_that_the_program_gets_anew_is_no_link(tmp_path: Path) -> None:
@@ -55,7 +51,8 @@ def test_copies_can_be_written_where_the_users_own_cannot(tmp_path: Path) -> Non
     modes = {own / "notes": 0o444, own / "hooks" / "run": 0o555, own / "hooks": 0o555, own: 0o555}
     for path, mode in modes.items():
         path.chmod(mode)
-    with make_folder("opencode", tmp_path / "cache") as folder:
+    with make_folder("opencode", tmp_path / "cache") as made:
+        folder = made.path
         fill_folder(folder, LaunchSetup({}, files={"config/notes": "ours"}, copies={"config": own}))
         copied = folder / "config"
         assert (copied / "notes").read_text() == "ours"
