@@ -114,7 +114,7 @@ def create_app(
         settings.server,
         dict.fromkeys(chain(*PATHS.values()), audio),
         choose_errors,
-        dict.fromkeys(RESPONSES, ResponseSockets(responses, live)),
+        dict.fromkeys(RESPONSES, ResponseSockets(responses, live, captures if captures.is_on else None)),
         gate=Gatekeeper(list_keys(settings.server), settings.limits) if gate is None else gate,
         open_paths=OPEN_PATHS | {METRICS} if telemetry.open_metrics else OPEN_PATHS,
         note=workbench.meter.note_response,

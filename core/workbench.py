@@ -25,6 +25,7 @@ from core.observing.meter import Meter
 from core.observing.recent import RecentRequests
 from core.serving.factory import ModelFactory
 from core.serving.intake import RequestIntake
+from core.serving.own_capture import OwnCapture
 from core.serving.pool.loader import ModelLoader
 from core.serving.prefix_store import open_prefixes
 from core.serving.served_models import ServedModels
@@ -128,7 +129,9 @@ class Workbench:
         if self.usage is not None:
             self.requests.observe(self.usage)
         self.captures = CaptureRing(self.folders, settings.capture)
-        """The last requests as they came over HTTP, where the user wants them kept."""
+        """The last requests, where the user wants them kept."""
+        if self.captures.is_on:
+            self.requests.capture_own(OwnCapture(self.captures))
         self.conversations = (
             ConversationStore(self.folders.state, settings.conversations) if settings.conversations.enabled else None
         )

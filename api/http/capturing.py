@@ -4,24 +4,28 @@ what bears a wrong key, is not kept."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send, WebSocketScope
 
 from api.http.keys import find_key
-from core.capture.exchange import CapturedRequest, keep_headers
+from core.capture.exchange import SOCKET_METHOD, CapturedRequest, keep_headers
 from core.capture.ring import CaptureRing
 
 JSON: Final = "application/json"
+EVENTS: Final = "text/event-stream"
 
 
 class Captured:
     """What one request and its reply have come to so far. Of either, no more than `most` bytes are held."""
 
-    def __init__(self, scope: HTTPScope, most: int) -> None:
+    def __init__(self, scope: HTTPScope | WebSocketScope, method: str, most: int) -> None:
         self._scope = scope
+        self._method = method
+        self.request_id = str(scope["state"]["request_id"])
         self._most = most
         self._began, self._since = time.time(), time.monotonic()
         self._first: float | None = None
@@ -35,27 +39,34 @@ class Captured:
     def take(self, message: ReceiveMessage) -> None:
         """What the application receives."""
         if message["type"] == "http.request":
-            self._body_bytes += _hold(self._body, message["body"], self._most - self._body_bytes)
+            self.take_body(message["body"])
 
     def give(self, message: Message) -> None:
         """What the application sends."""
         if message["type"] == "http.response.start":
-            self._status = message["status"]
-            self._type = next(
-                (value for name, value in message["headers"] if name.lower() == b"content-type"), b""
-            ).decode("latin-1")
+            kind = next((value for name, value in message["headers"] if name.lower() == b"content-type"), b"")
+            self.begin_reply(message["status"], kind.decode("latin-1"))
         elif message["type"] == "http.response.body" and message["body"]:
-            if self._first is None:
-                self._first = time.monotonic() - self._since
-            self._reply_bytes += _hold(self._reply, message["body"], self._most - self._reply_bytes)
+            self.give_body(message["body"])
+
+    def take_body(self, piece: bytes) -> None:
+        self._body_bytes += _hold(self._body, piece, self._most - self._body_bytes)
+
+    def begin_reply(self, status: int, media: str) -> None:
+        self._status, self._type = status, media
+
+    def give_body(self, piece: bytes) -> None:
+        if self._first is None:
+            self._first = time.monotonic() - self._since
+        self._reply_bytes += _hold(self._reply, piece, self._most - self._reply_bytes)
 
     def close(self) -> CapturedRequest:
         query = self._scope["query_string"].decode("latin-1")
         return CapturedRequest(
-            request_id=str(self._scope["state"]["request_id"]),
+            request_id=self.request_id,
             began=self._began,
             seconds=time.monotonic() - self._since,
-            method=self._scope["method"],
+            method=self._method,
             path=self._scope["path"] + (f"?{query}" if query else ""),
             body=b"".join(self._body),
             reply=b"".join(self._reply),
@@ -79,7 +90,7 @@ class Capturing:
         if scope["type"] == ScopeType.WEBSOCKET or scope["method"] != "POST" or not _is_json(scope["headers"]):
             await self._app(scope, receive, send)
             return
-        captured = Captured(scope, self._ring.most_bytes)
+        captured = Captured(scope, scope["method"], self._ring.most_bytes)
 
         async def receive_on() -> ReceiveMessage:
             message = await receive()
@@ -93,8 +104,52 @@ class Capturing:
         try:
             await self._app(scope, receive_on, send_on)
         finally:
-            headers: Mapping[bytes, bytes] = dict(scope["headers"])
-            self._ring.add(captured.close(), (find_key(headers),))
+            # The workbench may have called it otherwise meanwhile, as another one went by that id already.
+            captured.request_id = str(scope["state"]["request_id"])
+            _keep(self._ring, captured, scope)
+
+
+class SocketCapture:
+    """Keeps what one WebSocket is asked, message by message, each with the events that answer it."""
+
+    def __init__(self, scope: WebSocketScope, ring: CaptureRing) -> None:
+        self._scope = scope
+        self._ring = ring
+
+    @contextmanager
+    def keeping(self, message: bytes) -> Iterator[MessageCapture]:
+        """The message is answered inside, and kept afterwards."""
+        captured = Captured(self._scope, SOCKET_METHOD, self._ring.most_bytes)
+        captured.take_body(message)
+        try:
+            yield MessageCapture(captured)
+        finally:
+            _keep(self._ring, captured, self._scope)
+
+
+class MessageCapture:
+    """One message of a WebSocket, while it is answered. The events are kept as a stream over HTTP has them."""
+
+    def __init__(self, captured: Captured | None = None) -> None:
+        """Without `captured`, nothing is kept."""
+        self._captured = captured
+
+    def call(self, request_id: str) -> None:
+        """The request goes by this id."""
+        if self._captured is not None:
+            self._captured.request_id = request_id
+
+    def give(self, frames: Iterable[bytes], status: int = 200) -> None:
+        """JSON texts as they were sent; `status` is what a request over HTTP would have been answered with."""
+        if self._captured is not None:
+            self._captured.begin_reply(status, EVENTS)
+            for frame in frames:
+                self._captured.give_body(b"data: " + frame + b"\n\n")
+
+
+def _keep(ring: CaptureRing, captured: Captured, scope: HTTPScope | WebSocketScope) -> None:
+    headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    ring.add(captured.close(), (find_key(headers),))
 
 
 def _hold(parts: list[bytes], piece: bytes, room: int) -> int:

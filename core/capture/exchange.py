@@ -15,6 +15,8 @@ KEPT_HEADERS: Final = frozenset(
     {"accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta", "user-agent", "x-request-id"}
 )
 """All others are left out: any of them may hold a key."""
+SOCKET_METHOD: Final = "WEBSOCKET"
+"""Of a message that came over a WebSocket."""
 REDACTED: Final = "[redacted]"
 _SECRET = re.compile(
     # `X-Api-Key` and `OPENAI_API_KEY` too. A body that was cut may end within the value.

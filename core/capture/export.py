@@ -12,12 +12,17 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from core.capture.exchange import CapturedRequest, read_body
+from core.capture.exchange import SOCKET_METHOD, CapturedRequest, read_body
 from core.errors import UsageError
 from core.files import read_regular
 
 MOST_SCENARIO_BYTES: Final = 1 << 30
+CREATE: Final = "response.create"
+"""The type of those messages of WebSockets that can be asked over HTTP."""
+FRAMING: Final = ("type", "stream_id", "generate")
+"""What only messages of WebSockets have."""
 SENT_HEADERS: Final = ("anthropic-version", "anthropic-beta", "openai-beta")
 """Those of a captured request that are sent with it again."""
 
@@ -36,6 +41,8 @@ def format_captured_curl(exchange: CapturedRequest, url: str, *, key_variable: s
     """A line that asks the server `url` (without a path) the same again, for this system's shell. `key_variable`: of
     the environment, where the server wants a key. Raises UsageError where the body was not kept whole."""
     _require_whole(exchange)
+    if exchange.method == SOCKET_METHOD:
+        exchange = replace(exchange, body=msgspec.json.encode(_require_object(exchange)))
     words = ["curl", f"{url}{exchange.path}", "-H", "Content-Type: application/json"]
     for name, value in select_headers(exchange).items():
         words += ["-H", f"{name}: {value}"]
@@ -103,4 +110,14 @@ def _require_object(exchange: CapturedRequest) -> dict[str, object]:
     body = read_body(exchange.body)
     if not isinstance(body, dict):
         raise UsageError(f"The request {exchange.request_id} is no JSON object, so it cannot be sent again.")
-    return body
+    return _drop_framing(exchange, body) if exchange.method == SOCKET_METHOD else body
+
+
+def _drop_framing(exchange: CapturedRequest, message: dict[str, object]) -> dict[str, object]:
+    """The body by which the same is asked over HTTP."""
+    if message.get("type") != CREATE:
+        raise UsageError(
+            f"The request {exchange.request_id} is a message that means something to its WebSocket alone, so it cannot "
+            "be sent again."
+        )
+    return {name: value for name, value in message.items() if name not in FRAMING} | {"stream": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from core.errors import ContextExceeded, ModelNotAllowed, ModelNotFound, Request
 from core.names import clean_name, shorten_name
 from core.requests import Caller, Generation
 from core.serving.ability import Request, find_ability
+from core.serving.own_capture import OwnCapture
 from core.serving.pending import Arrivals
 from core.serving.pool.member import Lease
 from core.serving.prompts import PromptReader
@@ -25,6 +27,7 @@ from core.settings.schema import RouteSettings
 from core.snapshots import ModelKind, RequestRow, RequestState
 from core.supervision import Witness
 from core.tasks.bounds import PromptTooLarge
+from core.telemetry.origin import NO_ORIGIN, request_origin
 
 
 def _ignore(_: object) -> None:
@@ -48,6 +51,7 @@ class RequestIntake:
         self._witness = witness
         self._arrivals = Arrivals()
         self._reports = RequestReports()
+        self._own: OwnCapture | None = None
         self._routed = 0
         """Requests for `auto` so far."""
 
@@ -107,6 +111,7 @@ class RequestIntake:
         decoded fails the stream before it is admitted. ModelNotAllowed where its caller may not use the model, and a
         priority that the caller may not ask becomes the most urgent one that it may.
         """
+        since = time.monotonic()
         request = replace(request, request_id=self._arrivals.unique(request.request_id, self._has_arrived))
         if isinstance(request, Generation):
             request = replace(request, priority=request.caller.bound_priority(request.priority))
@@ -122,7 +127,13 @@ class RequestIntake:
                 raise
             stream = await lease.submit(request)
             follow(stream, lease.name)
+            if self._own is not None and isinstance(request, Generation) and request_origin.get() is NO_ORIGIN:
+                self._own.follow(request, stream, lease.name, since)
             return stream
+
+    def capture_own(self, capture: OwnCapture) -> None:
+        """From now on it is told of conversations that come over no connection."""
+        self._own = capture
 
     def observe(self, observer: Observer) -> None:
         """From now on it is told of each request that has ended."""

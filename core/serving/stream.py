@@ -74,6 +74,12 @@ class Stream:
         self._error: BenchtopError | None = None
         self._over = False
         self._last: list[Callable[[], None]] = []
+        self._follow: Callable[[Sequence[Event]], None] | None = None
+
+    def follow_events(self, follow: Callable[[Sequence[Event]], None]) -> None:
+        """Give `follow` each batch of events as it comes, whoever takes them; those too that wait to be taken."""
+        follow(self._events)
+        self._follow = follow
 
     def when_over(self, tell: Callable[[], None]) -> None:
         """Call `tell` on the event loop when the request has ended, however it did; at once where it has already."""
@@ -144,6 +150,8 @@ class Stream:
         if self._reader is not None:
             events = self._reader.read(events)
         self._events.extend(events)
+        if self._follow is not None:
+            self._follow(events)
         if self.end.first is None:
             self._note_first(events)
         for event in events:

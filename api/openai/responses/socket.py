@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
+from litestar.enums import ScopeType
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from api.http.callers import find_caller
+from api.http.capturing import MessageCapture, SocketCapture
 from api.http.errors import Detail, translate_error
 from api.http.live import LiveStreams
 from api.http.rates import find_allowance
@@ -42,6 +44,8 @@ from core.events import Failed
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
+
+    from core.capture.ring import CaptureRing
 
 MOST_REQUESTS: Final = 32
 """Requests of one connection that may run or wait for others of it."""
@@ -79,9 +83,11 @@ class SocketError(Struct, kw_only=True):
 class ResponseSockets:
     """An ASGI application for the WebSockets of all clients."""
 
-    def __init__(self, service: ResponseService, live: LiveStreams) -> None:
+    def __init__(self, service: ResponseService, live: LiveStreams, captures: CaptureRing | None = None) -> None:
+        """`captures`: where what is asked is kept; nothing is without."""
         self._service = service
         self._live = live
+        self._captures = captures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         message: Any = await receive()
@@ -97,7 +103,11 @@ class ResponseSockets:
             allowance=find_allowance(state),
             connection=f"{caller.tenant}/{secrets.token_hex(8)}",
         )
-        session = ResponseSession(self._service, self._live, client, state[KEY], send)
+        capture = None
+        if self._captures is not None:
+            assert scope["type"] == ScopeType.WEBSOCKET
+            capture = SocketCapture(scope, self._captures)
+        session = ResponseSession(self._service, self._live, client, state[KEY], send, capture)
         try:
             await session.serve(receive)
         finally:
@@ -108,13 +118,20 @@ class ResponseSession:
     """One connection."""
 
     def __init__(
-        self, service: ResponseService, live: LiveStreams, client: ResponseClient, work: SocketWork, send: Send
+        self,
+        service: ResponseService,
+        live: LiveStreams,
+        client: ResponseClient,
+        work: SocketWork,
+        send: Send,
+        capture: SocketCapture | None = None,
     ) -> None:
         self._service = service
         self._live = live
         self._client = client
         self._work = work
         self._send = send
+        self._capture = capture
         self._last: dict[str | None, asyncio.Task[None]] = {}
         """The newest answer of each stream, which the next one waits for."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -132,7 +149,7 @@ class ResponseSession:
                 return
             text = message.get("text")
             if text is None:
-                await self._tell(RequestError("A message must be text, JSON in UTF-8."), None)
+                await self._tell(RequestError("A message must be text, JSON in UTF-8."), None, MessageCapture())
             else:
                 await self._take(text.encode())
 
@@ -156,13 +173,18 @@ class ResponseSession:
                 raise Busy("answering this connection", len(self._tasks), 1)
             asked = await self._read(raw)
         except BenchtopError as error:
-            await self._tell(error, lane)
+            with self._keeping(raw) as captured:
+                await self._tell(error, lane, captured)
             return
-        task = asyncio.create_task(self._answer(asked, lane, self._last.get(lane)), name="websocket-response")
+        answering = self._answer(raw, asked, lane, self._last.get(lane))
+        task = asyncio.create_task(answering, name="websocket-response")
         self._last[lane] = task
         self._tasks.add(task)
         self._waiting_bytes += len(raw)
         task.add_done_callback(lambda done: self._finish(done, lane, len(raw)))
+
+    def _keeping(self, raw: bytes) -> AbstractContextManager[MessageCapture]:
+        return nullcontext(MessageCapture()) if self._capture is None else self._capture.keeping(raw)
 
     def _finish(self, task: asyncio.Task[None], lane: str | None, size: int) -> None:
         self._tasks.discard(task)
@@ -175,31 +197,32 @@ class ResponseSession:
             return self._service.read_message(raw)
         return await self._service.workbench.lanes.long_reading.run(self._service.read_message, raw)
 
-    async def _answer(self, asked: SocketRead, lane: str | None, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait({before})
-        with self._work.run():
-            try:
-                with suppress(ClientLeft):
-                    await self._answer_all(asked, MESSAGES if lane is None else frame_lane(lane))
-            except Exception as error:  # noqa: BLE001 - nobody waits for this task, so it tells itself what has failed
-                await self._tell(error, lane)
+    async def _answer(self, raw: bytes, asked: SocketRead, lane: str | None, before: asyncio.Task[None] | None) -> None:
+        with self._keeping(raw) as captured:
+            if before is not None:
+                await asyncio.wait({before})
+            with self._work.run():
+                try:
+                    with suppress(ClientLeft):
+                        await self._answer_all(asked, MESSAGES if lane is None else frame_lane(lane), captured)
+                except Exception as error:  # noqa: BLE001 - nobody waits for this task, so it tells what has failed
+                    await self._tell(error, lane, captured)
 
-    async def _answer_all(self, asked: SocketRead, framing: Framing) -> None:
+    async def _answer_all(self, asked: SocketRead, framing: Framing, captured: MessageCapture) -> None:
         """The response, and those that go on from it with what was added meanwhile.
 
         Raises BenchtopError for what fails before the first event.
         """
-        target = await self._stream(asked, framing)
+        target = await self._stream(asked, framing, captured)
         while steers := await self._settle(target):
             try:
                 successor = build_successor(target.request, target.writer.resource.id, steers)
-                target = await self._stream(SocketRead(successor, generates=True), framing)
+                target = await self._stream(SocketRead(successor, generates=True), framing, captured)
             except BenchtopError as error:
                 await self._give_back(target, steers, str(self._live.blame(error)))
                 return
 
-    async def _stream(self, asked: SocketRead, framing: Framing) -> SteerTarget:
+    async def _stream(self, asked: SocketRead, framing: Framing, captured: MessageCapture) -> SteerTarget:
         """Raises BenchtopError for what fails before the first event."""
         read, previous = asked.read, asked.read.body.previous_response_id or ""
         steers = self._waiting.get(previous, [])
@@ -207,8 +230,9 @@ class ResponseSession:
             read = put_steers_before(read, steers)
         # Each is a request of its own, as far as its key's limits go.
         with self._client.allowance.admit():
-            prepared = await self._service.prepare(read, self._client, framing, generates=asked.generates)
-            target = SteerTarget(prepared.writer, read)
+            client = replace(self._client, called=captured.call)
+            prepared = await self._service.prepare(read, client, framing, generates=asked.generates)
+            target = SteerTarget(prepared.writer, read, captured)
             self._targets[prepared.writer.resource.id] = target
             try:
                 await self._generate(prepared, target)
@@ -224,6 +248,10 @@ class ResponseSession:
 
     async def _steer(self, raw: bytes) -> None:
         """Raises RequestError where the message names no response."""
+        with self._keeping(raw) as captured:
+            await self._steer_kept(raw, captured)
+
+    async def _steer_kept(self, raw: bytes, captured: MessageCapture) -> None:
         try:
             short = len(raw) <= LONG_BODY_BYTES
             steer = read_steer(raw) if short else await self._service.workbench.lanes.long_reading.run(read_steer, raw)
@@ -242,7 +270,7 @@ class ResponseSession:
             numbers = EventWriter(MESSAGES)
             numbers.write(refused.event)
             with suppress(ClientLeft):
-                await self._send_all(numbers.take())
+                await self._send_all(numbers.take(), captured)
             return
         with suppress(ClientLeft):
             await self._send_of(target, target.writer.tell, [accepted])
@@ -274,7 +302,7 @@ class ResponseSession:
     async def _send_of(self, target: SteerTarget, write: Callable[[Written], list[bytes]], written: Written) -> None:
         """Events of a response, in the order of their numbers. Raises ClientLeft."""
         async with target.turn:
-            await self._send_all(write(written))
+            await self._send_all(write(written), target.captured)
 
     async def _generate(self, prepared: Prepared, target: SteerTarget) -> None:
         beginning = asyncio.create_task(prepared.begin())
@@ -291,8 +319,9 @@ class ResponseSession:
             async for events in stream:
                 await self._send_of(target, prepared.writer.write, self._live.retell(events))
 
-    async def _send_all(self, frames: list[bytes]) -> None:
-        """Raises ClientLeft."""
+    async def _send_all(self, frames: list[bytes], captured: MessageCapture, status: int = 200) -> None:
+        """`status` as `MessageCapture.give` has it. Raises ClientLeft."""
+        captured.give(frames, status)
         for frame in frames:
             message: Any = {"type": "websocket.send", "text": frame.decode(), "bytes": None}
             try:
@@ -300,7 +329,7 @@ class ResponseSession:
             except OSError as error:
                 raise ClientLeft from error
 
-    async def _tell(self, error: Exception, lane: str | None) -> None:
+    async def _tell(self, error: Exception, lane: str | None, captured: MessageCapture) -> None:
         """What is none of ours is logged."""
         refused = translate_error(error)
         told = SocketError(
@@ -311,7 +340,7 @@ class ResponseSession:
             stream_id=UNSET if lane is None else lane,
         )
         with suppress(ClientLeft):
-            await self._send_all([ENCODER.encode(told)])
+            await self._send_all([ENCODER.encode(told)], captured, refused.status)
 
 
 def _look_at(raw: bytes) -> _Looked:

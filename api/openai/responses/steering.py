@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
+from api.http.capturing import MessageCapture
 from api.http.settle import JsonBody, Wire
 from api.openai.responses.items import build_messages, make_id, read_items
 from api.openai.responses.resource import (
@@ -106,9 +107,11 @@ class SteerRefused(Exception):
 class SteerTarget:
     """A response of a connection, while it is being answered."""
 
-    def __init__(self, writer: ResponseWriter, request: ReadRequest) -> None:
+    def __init__(self, writer: ResponseWriter, request: ReadRequest, captured: MessageCapture) -> None:
+        """`captured`: the message that is answered by it."""
         self.writer = writer
         self.request = request
+        self.captured = captured
         self.steers: list[Steer] = []
         self.turn = asyncio.Lock()
         """Of who writes events of it: they are numbered, and go out in that order."""

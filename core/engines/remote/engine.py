@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from core.chat.openai_body import UNTOLD, Kind, build_body, choose_path
 from core.contract.artifact import URL, Artifact
 from core.contract.engine import Availability
 from core.contract.models import ModelSpec
@@ -17,7 +18,6 @@ from core.engines.installed import Package, check_packages
 from core.engines.remote.answer import RemoteAnswer
 from core.engines.remote.link import Accepted, Link
 from core.engines.remote.refusals import clean_words
-from core.engines.remote.wire import UNTOLD, Kind, build_body, choose_path
 from core.errors import BenchtopError, Cancelled, EngineError, EngineFailed, LoadFailed, Overloaded, RequestError
 from core.events import Event, Failed, TextDelta
 from core.hosts import is_loopback

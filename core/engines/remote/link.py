@@ -16,12 +16,11 @@ from concurrent.futures import wait as wait_for
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from core.engines.remote.refusals import BUSY, clean_words, read_message, translate_refusal
 from core.engines.remote.sse import read_events
-from core.engines.remote.wire import DONE
 from core.errors import BenchtopError, Cancelled, EngineFailed
 from core.hosts import is_loopback
 from core.retry import Patience, Tries, retry_after
@@ -49,6 +48,8 @@ MOST_BODY_BYTES = 4_000_000
 """Bytes of a body that is read whole."""
 
 Result = TypeVar("Result")
+DONE: Final = "[DONE]"
+"""The data of the last event of a stream."""
 log = get_logger(__name__)
 
 

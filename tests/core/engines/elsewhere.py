@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.chat.openai_body import UNTOLD
 from core.contract.options import LoadOptions
 from core.engines.remote.engine import RemoteEngine, RemoteModel
-from core.engines.remote.wire import UNTOLD
 from core.models.resolve import resolve_own
 from core.requests import ReasoningWish
 from core.serving.host import Host

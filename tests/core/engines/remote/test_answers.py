@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
+from core.chat.openai_body import UNTOLD
 from core.engines.remote import link as links
 from core.engines.remote.answer import RemoteAnswer
-from core.engines.remote.wire import UNTOLD
 from core.errors import EngineFailed, Overloaded, QueueTimeout, RequestError
 from core.events import Failed, FinishReason, TextDelta, TokenLogprob
 from core.requests import Caller, Conversation, RawText, RawTokens, Role, Sampling

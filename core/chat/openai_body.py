@@ -35,8 +35,6 @@ UNTOLD: Final = Sampling(
 left to the server elsewhere, which knows what its model's makers recommend, and what a client said is sent, also when
 it is neutral."""
 
-DONE: Final = "[DONE]"
-"""The data of the last event of a stream."""
 ANY_SEED: Final = 0xFFFF_FFFF
 """As 32 bits hold it, also -1: vLLM and llama.cpp draw a seed of their own for it, so no choice may come to it."""
 BAN_BIAS: Final = -100.0
