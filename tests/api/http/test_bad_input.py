@@ -128,7 +128,6 @@ WRONG_FIELDS = [
 ]
 
 UNSUPPORTED = [
-    ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0]"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
     ({"function_call": {"name": "f"}}, "function_call"),
