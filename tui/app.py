@@ -165,7 +165,7 @@ class BenchtopApp(KeysInTurn):
     @work(group="warm")
     async def warm(self) -> None:
         """Import what the first answer is drawn with, so that it need not wait then."""
-        await asyncio.to_thread(importlib.import_module, "tui.screens.chat.markdown_view")
+        await asyncio.to_thread(importlib.import_module, "tui.screens.chat.markdown_rows")
 
     def pulse(self) -> None:
         """Hand a snapshot to the screen in sight, dialogs above it notwithstanding."""

@@ -27,6 +27,9 @@ class Glyphs(Struct, frozen=True):
     axis: str
     corner: str
     floor: str
+    folded: str
+    """Stands before what can be unfolded."""
+    unfolded: str
 
 
 UNICODE = Glyphs(
@@ -43,6 +46,8 @@ UNICODE = Glyphs(
     axis="┤",
     corner="└",
     floor="─",
+    folded="▸",
+    unfolded="▾",
 )
 ASCII = Glyphs(
     full="#",
@@ -58,6 +63,8 @@ ASCII = Glyphs(
     axis="|",
     corner="+",
     floor="-",
+    folded=">",
+    unfolded="v",
 )
 
 

@@ -5,7 +5,8 @@ alone. On real weights, `--model`: `embeddings`, `steady`, `masks`, `hostile`, `
 and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window. `gaps` and `contexts` are
 streams beside a long prompt, and what long contexts cost outside the model; `turns` is a stream beside
 conversations of 40,000 turns; `reading` is what it costs to tell thoughts, words and calls apart; `bystanders` is what
-very many tools do to a stream beside them, `observing` what metrics and telemetry cost. `soak` takes `--minutes`, on
+very many tools do to a stream beside them, `observing` what metrics and telemetry cost; `screen` is what the app on a
+terminal takes of the processor, and with `--model` what it leaves of a model's speed. `soak` takes `--minutes`, on
 the built-in model where none is named. `downloads` writes some 14 GB; `kills` kills 200 writers of prefixes.
 """
 
@@ -40,6 +41,7 @@ from tests.bench import (
     prefixes,
     reading,
     reproducible,
+    screen,
     selection,
     shapes,
     soak,
@@ -159,6 +161,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
         asyncio.run(reproducible.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.tokens))
     ],
     "hostile": lambda given: hostile.run(given.model, given.threads, given.tokens),
+    "screen": lambda given: screen.run(given.model, given.rounds),
     "turns": lambda given: [asyncio.run(long_conversations.run())],
     "soak": lambda given: [asyncio.run(soak.run(given.model or GUIDE, given.embedder, given.minutes))],
     "masks": lambda given: masks.run(given.model, given.threads, given.tokens, given.schemas),

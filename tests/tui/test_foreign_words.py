@@ -13,6 +13,7 @@ from textual.widgets import Input, TextArea
 from core.conversations.tree import Outcome
 from core.events import Finished, FinishReason, Timings, Usage
 from tests.tui.conftest import chat_of, make_exchange, quiet, until
+from tests.tui.screens.chat.test_answer_document import read
 from tui.app import BenchtopApp
 from tui.screens.chat.transcript import TranscriptView
 from tui.widgets.plain import Plain, make_drawable
@@ -57,8 +58,7 @@ async def test_an_answer_of_a_model_with_any_name_is_drawn(name: str) -> None:
         exchange.outcome, exchange.error = Outcome.FAILED, f"{name} failed"
         await app.screen.query_one(TranscriptView).add(exchange)
         await until(pilot, lambda: f"{name} failed" in _drawn(app))
-        for cell in app.screen.query("MarkdownTableCellContents"):
-            assert not isinstance(cell.tooltip, str)
+        assert _drawn(app).count(name) >= 4
 
 
 async def test_an_answer_is_seen_and_not_obeyed_while_it_is_written_and_after() -> None:
@@ -67,14 +67,14 @@ async def test_an_answer_is_seen_and_not_obeyed_while_it_is_written_and_after() 
         exchange = make_exchange("?", OBEYED)
         answer = await app.screen.query_one(TranscriptView).add(exchange)
         exchange.pieces.append(f"{OBEYED} tail")
-        await answer._draw()
+        answer._draw()
         await pilot.pause()
         assert f"{SEEN} tail" in _drawn(app)
         exchange.pieces.append(f"\n\n- {OBEYED} item\n\n```\n{OBEYED} code\n```\n\n| {OBEYED} cell |\n|---|\n| x |\n")
         usage = Usage(1, 1, 0)
         exchange.version.end = Finished(0, FinishReason.STOP, usage, Timings(0.0, 0.1, 0.1))
         exchange.outcome = Outcome.DONE
-        await answer._draw()
+        answer._draw()
         await pilot.pause()
         drawn = _drawn(app)
         for where in ("tail", "item", "code", "cell"):
@@ -84,15 +84,16 @@ async def test_an_answer_is_seen_and_not_obeyed_while_it_is_written_and_after() 
 
 async def test_newlines_of_windows_and_signs_in_two_pieces_are_whole() -> None:
     app = quiet()
-    async with app.run_test(size=(80, 40)):
+    async with app.run_test(size=(80, 40)) as pilot:
         exchange = make_exchange("?", "m")
         answer = await app.screen.query_one(TranscriptView).add(exchange)
+        await pilot.pause()
         flag = "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"
         for piece in ("a\r", "\nb 1\ufe0f", f"\u20e3 {flag[:2]}", flag[2:5], flag[5:]):
             exchange.pieces.append(piece)
-            await answer._draw()
-            assert "\\" not in answer._tail
-        assert answer._tail.startswith("a\nb 1\ufe0f\u20e3 ")
+            answer._draw()
+            assert "\\" not in "\n".join(read(answer.text.document))
+        assert "\n".join(read(answer.text.document)).startswith("a\nb 1\ufe0f\u20e3")
 
 
 async def test_a_field_that_one_types_into_draws_nothing_that_is_obeyed() -> None:

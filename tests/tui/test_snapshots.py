@@ -23,6 +23,7 @@ from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench, build_still_serve
 from tests.tui.still_store import QWEN
 from themes import PALETTES
 from tui.app import BenchtopApp
+from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.screen import ModelsScreen
@@ -50,7 +51,7 @@ async def answered(pilot: Pilot[None]) -> None:
     await pilot.press(*"What is a KV cache?", "enter")
     screen = app_of(pilot).screen
     assert isinstance(screen, ChatScreen)
-    await until(pilot, lambda: screen._writing is None and not screen.query_one(".tail").display)
+    await until(pilot, lambda: screen._writing is None and screen.query_one(AnswerView).settled)
 
 
 async def on_models(pilot: Pilot[None]) -> None:

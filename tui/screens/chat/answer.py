@@ -1,33 +1,44 @@
-"""One answer, drawn while it is written: closed Markdown once, the open tail as plain text a few times a second."""
+"""One answer, drawn while it is written: its thought, its text, the tools it asks for, and numbers that live."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable
+from typing import Final
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.timer import Timer
-from textual.widget import MountError
 from textual.widgets import Static
 
 from core.conversations.tree import Outcome
 from core.foreign_text import make_printable
+from core.snapshots import ModelSnapshot, RequestRow
 from tui import glyphs
-from tui.screens.chat import markdown_blocks as blocks
+from tui.screens.chat.answer_text import AnswerText
 from tui.screens.chat.conversation import Exchange, summarize_exchange
+from tui.screens.chat.progress import draw_progress
 from tui.widgets.plain import Plain
 
 _HALF = re.compile("(?:\r|[0-9#*]\ufe0f|\U0001f3f4[\U000e0020-\U000e007f]*)$")
 """What may go on: a newline of two characters, a key cap, a flag."""
+NEIGHBOUR_CHARACTERS: Final = 64
+"""Before new text, that decide how its first signs are shown."""
 THOUGHT_LINES = 3
 """Lines of a thought that are shown while it goes on."""
 THOUGHT_PIECES = 200
 """Of its end, in which those lines are looked for."""
 TICK_SECONDS = 1 / 10
 """Seconds between two drawings: about what the eye follows, and cheap beside decoding."""
+
+
+class Thought(Plain):
+    """What the model thought; a click folds it and unfolds it."""
+
+    def on_click(self) -> None:
+        if isinstance(self.parent, AnswerView):
+            self.parent.turn_thought()
 
 
 class AnswerView(Vertical):
@@ -37,48 +48,79 @@ class AnswerView(Vertical):
         """While `away` says that the reader looks elsewhere, nothing is drawn."""
         super().__init__(classes="answer")
         self.exchange = exchange
+        self.text = AnswerText()
         self._away = away
         self._taken = 0
-        """How many of the exchange's pieces are in the tail or drawn already."""
-        self._tail = ""
-        self._goes_on = False
-        """The last piece that was committed ended in the middle of a list or of code."""
+        """How many of the exchange's pieces are in the text already."""
+        self._neighbours = ""
+        """The last characters that were taken."""
         self._half = ""
-        self._note = ""
-        self._thought_drawn = 0, 0, False
-        """Pieces of the thought and calls that are drawn, and whether the thought is over."""
+        self._note: str | Content = ""
+        self._made: RequestRow | None = None
+        """What was known last of the request, for an answer that is stopped."""
+        self._unfolded = False
+        self._codes_copied = 0
+        self._thought_drawn: tuple[object, ...] = ()
+        """What the thought and the calls were drawn from."""
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        yield Plain(self.exchange.model, classes="who")
-        yield Plain(classes="thought")
-        yield Plain(classes="tail")
+        yield Thought(classes="thought")
+        yield self.text
         yield Plain(classes="calls")
         yield Plain(classes="stats")
 
-    async def on_mount(self) -> None:
-        self._timer = self.set_interval(TICK_SECONDS, self._draw)
-        await self._draw()
+    def on_mount(self) -> None:
+        if self.exchange.outcome is Outcome.WRITING:
+            self._timer = self.set_interval(TICK_SECONDS, self._draw)
+            self._draw()
+            return
+        self._taken = len(self.exchange.pieces)
+        self.text.load(make_printable(self.exchange.answer, lines=True))
+        self._draw()
 
-    def note(self, text: str) -> None:
-        """What is being waited for, shown until the first text comes."""
-        self._note = text
-        self.query_one(".stats", Static).update(text)
+    @property
+    def settled(self) -> bool:
+        """Whether all of the answer is drawn, and no more will come."""
+        return self.exchange.outcome is not Outcome.WRITING and self._timer is None
 
-    async def _draw(self) -> None:
-        """Take what is new; on the end, render all that is left. The only place that changes the widget's text."""
+    def note(self, text: str | Content) -> None:
+        """What is being waited for, or how far the answer is; the summary stands there at the end."""
+        if text != self._note and self.exchange.outcome is Outcome.WRITING:
+            # A line stays a line: the screen is laid out anew only where there was none.
+            layout = not self._note or not text
+            self._note = text
+            self.query_one(".stats", Static).update(text, layout=layout)
+
+    def show_progress(self, row: RequestRow, model: ModelSnapshot | None) -> None:
+        """What is known of the request that this answer comes from."""
+        self._made = row
+        self.note(draw_progress(row, model, glyphs.find_glyphs(self)))
+
+    def turn_thought(self) -> bool:
+        """Fold the thought, or unfold it; whether there is one."""
+        self._unfolded = not self._unfolded
+        self._show_thought(self.exchange.outcome is not Outcome.WRITING)
+        return bool(self.exchange.thoughts)
+
+    def next_code(self) -> str | None:
+        """The last code of the answer; the next time the one above it, and so on round."""
+        code = self.text.document.list_code()
+        if not code:
+            return None
+        self._codes_copied += 1
+        return code[-1 - (self._codes_copied - 1) % len(code)].text
+
+    def _draw(self) -> None:
+        """Take what is new; on the end, draw all that is left. The only place that changes the widget's text."""
         ended = self.exchange.outcome is not Outcome.WRITING
         if not ended and self._away():
             return
         self._show_thought(ended)
         pieces = self.exchange.pieces
-        if len(pieces) > self._taken:
+        if len(pieces) > self._taken or (ended and self._timer is not None):
             self._take("".join(pieces[self._taken :]), ended)
             self._taken = len(pieces)
-            await self._show_tail(ended)
-        elif ended:
-            self._take("", ended)
-            await self._show_tail(ended)
         if ended:
             self._finish()
 
@@ -86,14 +128,16 @@ class AnswerView(Vertical):
         """The end of the thought while it goes on, then one line about it; and a line for each call."""
         thoughts, calls = self.exchange.thoughts, self.exchange.calls
         over = ended or bool(self.exchange.pieces or calls)
-        if (len(thoughts), len(calls), over) == self._thought_drawn:
+        drawn = (len(thoughts), len(calls), len(calls[-1].arguments) if calls else 0, over, self._unfolded)
+        if drawn == self._thought_drawn:
             return
-        self._thought_drawn = len(thoughts), len(calls), over
-        if self._note and (thoughts or calls):
-            self.note("")
-        if over and thoughts:
+        self._thought_drawn = drawn
+        marks = glyphs.find_glyphs(self)
+        if self._unfolded:
+            shown = "".join(thoughts).strip()
+        elif over and thoughts:
             words = len(self.exchange.thought.split())
-            shown = f"thought for {words} {'word' if words == 1 else 'words'}"
+            shown = f"{marks.folded} thought for {words} {'word' if words == 1 else 'words'}"
         else:
             shown = "\n".join("".join(thoughts[-THOUGHT_PIECES:]).strip().splitlines()[-THOUGHT_LINES:])
         for place, text in (
@@ -105,54 +149,27 @@ class AnswerView(Vertical):
             line.update(text)
 
     def _take(self, text: str, ended: bool) -> None:
-        """Put new text behind the tail, but for the half of a sign whose other half is still to come."""
+        """Draw new text, but for the half of a sign whose other half is still to come."""
         text = self._half + text
         cut = len(text) if ended or (half := _HALF.search(text)) is None else half.start()
-        self._half = text[cut:]
-        self._tail = make_printable(self._tail + text[:cut], lines=True)
-
-    async def _show_tail(self, ended: bool) -> None:
-        tail = self.query_one(".tail", Static)
-        while (piece := blocks.cut_closed(self._tail)) is not None:
-            await self._commit(piece.text, joined=piece.joined)
-            self._goes_on = piece.joined
-            self._tail = piece.rest
-        if ended and self._tail.strip():
-            await self._commit(self._tail, joined=False)
-            self._tail = ""
-        _update(tail, self._tail.strip("\n"))
-        if self._note and (self._tail or ended):
-            self.note("")
-
-    async def _commit(self, text: str, *, joined: bool) -> None:
-        """Render a closed piece above the tail."""
-        if not text.strip():
-            return
-        # Imported with the first answer: the first frame needs no Markdown parser.
-        from tui.screens.chat.markdown_view import Prose
-
-        markdown = Prose(ascii_only=glyphs.find_glyphs(self) is glyphs.ASCII, goes_on=self._goes_on)
-        markdown.set_class(joined, "-joined")
-        # A screen that is being taken down takes no widgets any more.
-        with self.app.batch_update(), contextlib.suppress(MountError):
-            await self.mount(markdown, before=self.query_one(".tail", Static))
-            await markdown.update(blocks.fence_tables(text))
-            self.query_one(".tail", Static).update("")
+        self._half, text = text[cut:], text[:cut]
+        # How a joiner or a mark is shown depends on what stands before it.
+        printable = make_printable(self._neighbours + text, lines=True)
+        if printable.startswith(self._neighbours):
+            printable = printable[len(self._neighbours) :]
+        else:
+            printable = make_printable(text, lines=True)
+        self._neighbours = (self._neighbours + printable)[-NEIGHBOUR_CHARACTERS:]
+        self.text.take(printable, ended=ended)
 
     def _finish(self) -> None:
         if self._timer is not None:
             self._timer.stop()
-        self.query_one(".tail", Static).display = False
-        self.query_one(".who", Static).update(self.exchange.model)
-        line = summarize_exchange(self.exchange, glyphs.find_glyphs(self).dot)
+            self._timer = None
+        marks = glyphs.find_glyphs(self)
+        line = summarize_exchange(self.exchange, marks.dot)
+        if self.exchange.outcome is Outcome.STOPPED and self.exchange.end is None and self._made is not None:
+            line = f"{line} {marks.dot} {draw_progress(self._made, None, marks).plain}"
         failed = self.exchange.outcome is Outcome.FAILED
         self.set_class(failed, "-failed")
         self.query_one(".stats", Static).update(Content.styled(line, "$error" if failed else ""))
-
-
-def _update(tail: Static, text: str) -> None:
-    """Lay the screen out anew only where the tail has become taller: most words just fill a line."""
-    content = Content(text)
-    tail.update(content, layout=False)
-    if not tail.size.width or content.get_height({}, tail.size.width) != tail.size.height:
-        tail.refresh(layout=True)

@@ -1,128 +1,170 @@
-"""Where a Markdown text that is still being written may be cut, so that what stands before the cut is rendered once.
+"""Where a Markdown text that is still being written is cut, so that what stands before the cut is drawn once.
 
-Rendering a growing text again and again costs more with every token. Blocks that nothing later can change are
-closed: a paragraph once a blank line follows it, an item once the next one begins, a fence once it ends. What comes
-after the last closed block, the tail, is shown as plain text until it closes too.
+Drawing a growing text again and again costs more with every token. Blocks that nothing later can change are closed: a
+paragraph once a blank line follows it, an item of a long list once the next one begins, a line of code with its end.
+What comes after the last closed block, the tail, is shown as plain text until it closes too. Each line is read once.
 """
 
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 from msgspec import Struct
 
 LIST_BATCH_CHARACTERS = 400
 """Characters of a running list before its closed items are committed: fewer, larger pieces cost less."""
-FENCE_BATCH_LINES = 40
-"""Lines of a running fence before they are committed."""
-MOST_TABLE_ROWS = 60
-"""A table of more rows is shown as it was written: thousands of cells take seconds to lay out."""
+MOST_TABLE_ROWS = 400
+"""A table of more rows is shown as it was written: to lay out thousands of cells takes too long."""
 SETTLED_CHARACTERS = 12
 """Characters after which an unfinished line shows whether it is a list item."""
 
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)")
 _ITEM = re.compile(r" ?(?:[-*+]|\d{1,9}[.)])[ \t]")
 _HEADING = re.compile(r" {0,3}#{1,6}(?:\s|$)")
 
 
+class PieceKind(Enum):
+    MARKDOWN = "markdown"
+    """Complete by itself."""
+    CODE_BEGUN = "code_begun"
+    """The line that opens a fence."""
+    CODE = "code"
+    """Some whole lines inside that fence; the last one of a text may lack its end."""
+    CODE_ENDED = "code_ended"
+    """The line that closes it."""
+
+
 class Piece(Struct, frozen=True):
-    """A closed piece of Markdown and the tail that is left."""
+    """A closed piece of a text. All pieces, one behind the other, and the tail are the text again."""
 
+    kind: PieceKind
     text: str
-    """Complete Markdown by itself."""
-    rest: str
     joined: bool = False
-    """The block goes on in the next piece, so no gap belongs between the two."""
+    """The list goes on in the next piece, so no gap belongs between the two."""
 
 
-def cut_closed(tail: str) -> Piece | None:
-    """The largest closed piece at the head of `tail`, or None while nothing is closed."""
-    walk = _Walk()
-    for line in tail.splitlines(keepends=True):
-        if not walk.take(line):
-            break
-    return walk.piece(tail)
-
-
-class _Walk:
-    """Reads a tail line by line and remembers the last places where it may be cut."""
+class Cutter:
+    """Takes a text as it comes and hands out what is closed."""
 
     def __init__(self) -> None:
+        self.tail = ""
+        """What is not closed yet."""
+        self.code = ""
+        """The marker of the fence that the tail stands in; empty outside."""
+        self._begin()
+
+    def _begin(self) -> None:
+        """Read the tail from its head."""
         self._offset = 0
-        """Where the line being read begins."""
-        self._cut = 0
-        self._item_cut = 0
-        """The last place between two items of a list that goes on."""
+        """Where the first line of the tail begins that was not read."""
         self._fence = ""
-        """The marker of the fence being read, empty outside."""
-        self._opening = ""
-        """The first line of a fence that stands at the head of the tail."""
+        """The marker of a fence inside a list."""
         self._in_list = False
         self._after_blank = True
 
-    def take(self, line: str) -> bool:
-        """Read a line; False for one that is still being written."""
-        complete = line.endswith("\n")
-        if complete or len(line) >= SETTLED_CHARACTERS:
-            self._mark_before(line)
-        if not complete:
-            return False
-        ends_block = self._read_in_fence(line) if self._fence else self._read(line)
-        self._offset += len(line)
-        if ends_block:
-            self._cut, self._item_cut = self._offset, 0
-        return True
+    def take(self, text: str, *, ended: bool = False) -> list[Piece]:
+        """More of the text; what is closed now. Where it `ended`, that is all of it."""
+        self.tail += text
+        out = []
+        while (piece := self._next_code() if self.code else self._next()) is not None:
+            out.append(piece)
+        if ended and self.tail:
+            kind = PieceKind.MARKDOWN if not self.code else PieceKind.CODE_ENDED if self.may_close else PieceKind.CODE
+            out.append(self._cut(len(self.tail), kind))
+        return out
 
-    def piece(self, tail: str) -> Piece | None:
-        """The best cut there is."""
-        done = tail[: self._offset]
-        if not self._fence and not self._in_list and self._after_blank and done.strip():
-            self._cut = self._offset
-        if self._item_cut - self._cut >= LIST_BATCH_CHARACTERS:
-            return Piece(tail[: self._item_cut], tail[self._item_cut :], joined=True)
-        if self._cut:
-            return Piece(tail[: self._cut], tail[self._cut :])
-        if self._opening and done.count("\n") > FENCE_BATCH_LINES:
-            # Both halves must be code: the first is closed here, the second opened again.
-            return Piece(f"{done}{self._fence}\n", f"{self._opening}{tail[self._offset :]}", joined=True)
-        return None
+    @property
+    def may_close(self) -> bool:
+        """Whether the tail reads like the end of the code that it stands in."""
+        return bool(self.code) and _closes(self.tail, self.code)
 
-    def _mark_before(self, line: str) -> None:
-        """A line at the left margin may show that what stands before it is closed."""
-        if self._fence or not self._offset or not _at_margin(line):
-            return
-        if self._in_list and _ITEM.match(line):
-            self._item_cut = self._offset
-        elif self._after_blank:
-            self._cut, self._item_cut = self._offset, 0
+    def _cut(self, end: int, kind: PieceKind, *, joined: bool = False) -> Piece:
+        piece = Piece(kind, self.tail[:end], joined)
+        self.tail = self.tail[end:]
+        self._begin()
+        return piece
 
-    def _read_in_fence(self, line: str) -> bool:
-        mark = line.strip()
-        if not mark or mark.strip(self._fence[0]) or len(mark) < len(self._fence):
-            return False
-        self._fence = self._opening = ""
-        self._after_blank = False
-        return not self._in_list
+    def _next(self) -> Piece | None:
+        while True:
+            end = self.tail.find("\n", self._offset) + 1
+            line = self.tail[self._offset : end or None]
+            if end or len(line) >= SETTLED_CHARACTERS:
+                piece = self._cut_before(line)
+                if piece is not None:
+                    return piece
+            if not end:
+                return None
+            if not self._fence and (marker := _find_fence(line)) and (not self._in_list or _at_margin(line)):
+                if self._offset:
+                    return self._cut(self._offset, PieceKind.MARKDOWN)
+                self.code = marker
+                return self._cut(end, PieceKind.CODE_BEGUN)
+            closed = self._read(line)
+            self._offset = end
+            if closed:
+                return self._cut(end, PieceKind.MARKDOWN)
+
+    def _cut_before(self, line: str) -> Piece | None:
+        """A line at the left margin may show that the list before it is closed, or an item of it."""
+        if self._fence or not self._in_list or not self._offset or not _at_margin(line):
+            return None
+        if _ITEM.match(line):
+            long = self._offset >= LIST_BATCH_CHARACTERS
+            return self._cut(self._offset, PieceKind.MARKDOWN, joined=True) if long else None
+        return self._cut(self._offset, PieceKind.MARKDOWN) if self._after_blank else None
 
     def _read(self, line: str) -> bool:
-        """Take a complete line outside fences; True when it is a block by itself."""
+        """Take a complete line; whether it closes what stands up to it."""
+        if self._fence:
+            if _closes(line, self._fence):
+                self._fence = ""
+            self._after_blank = False
+            return False
         if not line.strip():
             self._after_blank = True
-            return False
-        margin = _at_margin(line)
-        if match := _FENCE.match(line.lstrip(" ") if self._in_list else line):
-            self._in_list = self._in_list and not margin
-            self._fence = match[1]
-            self._opening = "" if self._offset or self._in_list else line
-            return False
-        if margin:
+            return not self._in_list
+        if self._in_list and (marker := _find_fence(line.lstrip(" "))):
+            self._fence = marker
+        elif _at_margin(line):
             self._in_list = bool(_ITEM.match(line)) or (self._in_list and not self._after_blank)
         self._after_blank = False
         return bool(_HEADING.match(line)) and not self._in_list
 
+    def _next_code(self) -> Piece | None:
+        end = self.tail.rfind("\n") + 1
+        at = 0
+        for line in self.tail[:end].split("\n")[:-1]:
+            if _closes(line, self.code):
+                if at:
+                    break
+                self.code = ""
+                return self._cut(len(line) + 1, PieceKind.CODE_ENDED)
+            at += len(line) + 1
+        return self._cut(at, PieceKind.CODE) if at else None
+
+
+def _find_fence(line: str) -> str:
+    """The marker that the line opens a fence with, or nothing."""
+    match = _FENCE.match(line)
+    if match is None or (match[1][0] == "`" and "`" in match[2]):
+        return ""
+    return match[1]
+
+
+def _closes(line: str, marker: str) -> bool:
+    mark = line.strip()
+    return len(mark) >= len(marker) and not mark.strip(marker[0])
+
 
 def _at_margin(line: str) -> bool:
     return bool(line.strip()) and not line.startswith(("  ", "\t"))
+
+
+def split_fence(line: str) -> tuple[int, str]:
+    """Of a line that opens a fence: by how many blanks it is indented, and what it says of its code."""
+    bare = line.lstrip(" ")
+    return len(line) - len(bare), bare.lstrip(bare[:1]).strip()
 
 
 def fence_tables(text: str) -> str:

@@ -1,7 +1,7 @@
 """Markdown as answers are read: whatever a model says is on the screen, and none of it is HTML.
 
 CommonMark leaves out what a browser would not show. Here tags and entities are text, addresses stand behind the words
-that link to them, definitions of references stay where they are, and so does what a fence says of its code.
+that link to them, and definitions of references stay where they are.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block.table import escapedSplit
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
-from pygments.lexers import find_lexer_class_by_name
-from pygments.util import ClassNotFound
 
 from core.foreign_text import make_printable
 
 _SIGNS = '*_`#~<>|!-+."$'
 
 
-def build_reader(*, goes_on: bool = False) -> MarkdownIt:
-    """A parser whose tokens hold all the text. `goes_on`: the first fence was begun before, so what it says of its code
-    was shown."""
+def build_reader() -> MarkdownIt:
+    """A parser whose tokens hold all the text."""
     made = MarkdownIt("gfm-like", {"html": False}).disable(["entity", "reference"])
     made.core.ruler.before("inline", "cells", _keep_cells)
     made.core.ruler.before("text_join", "formulas", _keep_backslashes)
-    made.core.ruler.push("said", lambda state: _tell_all(state, goes_on=goes_on))
+    made.core.ruler.push("said", _tell_addresses)
     return made
 
 
@@ -62,16 +59,10 @@ def _keep_backslashes(state: StateCore) -> None:
                 child.content = child.markup
 
 
-def _tell_all(state: StateCore, *, goes_on: bool) -> None:
-    out: list[Token] = []
+def _tell_addresses(state: StateCore) -> None:
     for token in state.tokens:
         if token.children:
             token.children = _with_addresses(token.children)
-        if token.type == "fence":
-            told = "" if goes_on and not out else _beside_the_language(token)
-            out += _paragraph(told, token) if told else []
-        out.append(token)
-    state.tokens = out
 
 
 def _with_addresses(children: list[Token]) -> list[Token]:
@@ -99,28 +90,6 @@ def _address(link: Token, words: str) -> str:
     if link.info == "auto" or link.markup == "linkify" or words in known:
         return f' ("{title}")' if title else ""
     return make_printable(f' ({address} "{title}")' if title else f" ({address})")
-
-
-def _beside_the_language(fence: Token) -> str:
-    """What a fence says of its code besides a language that colours it; the language is left to the fence."""
-    said = fence.info.strip()
-    first, _, rest = said.partition(" ")
-    try:
-        find_lexer_class_by_name(first)
-    except ClassNotFound:
-        return said
-    fence.info = first
-    return rest.strip()
-
-
-def _paragraph(words: str, beside: Token) -> list[Token]:
-    inline = Token("inline", "", 0, map=beside.map, level=beside.level + 1, content=words)
-    inline.children = [_text(words, 0)]
-    return [
-        Token("paragraph_open", "p", 1, map=beside.map, level=beside.level),
-        inline,
-        Token("paragraph_close", "p", -1, level=beside.level),
-    ]
 
 
 def _text(words: str, level: int) -> Token:

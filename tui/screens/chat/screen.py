@@ -25,8 +25,10 @@ from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.chat.actions import ACTIONS
 from tui.screens.chat.answer import AnswerView
+from tui.screens.chat.answer_text import AnswerText
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange
+from tui.screens.chat.progress import LoadLine
 from tui.screens.chat.transcript import Earlier, TranscriptView
 from tui.session import find_model, list_talk_notes
 from tui.widgets.gauge import Gauge
@@ -76,6 +78,7 @@ class ChatScreen(WorkbenchScreen):
     def body(self) -> ComposeResult:
         yield TranscriptView(self.chat.exchanges, Plain(id="welcome"))
         with Vertical(id="desk"):
+            yield LoadLine()
             yield Plain(id="talk-note")
             yield Gauge("context", value_width=22, dom_id="context")
             yield Composer(placeholder="Write a message; enter sends it", dom_id="composer")
@@ -127,23 +130,23 @@ class ChatScreen(WorkbenchScreen):
         self._greet(model)
         served = model is not None and model.state is not ModelState.LOADING
         window = model.context if model is not None else None
-        self._count(snapshot)
+        self.query_one(LoadLine).show(model, snapshot.uptime)
+        self._tell_progress(snapshot, model)
         if (served, window, self.chat.tokens) != (self._served, self._window, self._used):
             self._served, self._window = served, window
             self._draw_context()
-        if self._writing is not None and not self.desk.ready and model is not None:
-            self._note(
-                f"{model.name} is loading: {model.detail or 'one moment'}; your message is sent when it is ready"
-            )
 
-    def _count(self, snapshot: Snapshot) -> None:
-        """The tokens of the answer that is being written, and of all before it."""
+    def _tell_progress(self, snapshot: Snapshot, model: ModelSnapshot | None) -> None:
+        """How far the answer that is being written has come, below it; its tokens count for the context already."""
         exchange, stream = self._writing, self._stream
         if exchange is None or stream is None:
             return
         row = next((each for each in snapshot.requests if each.id == stream.request_id), None)
+        answer = self._answer_being_written()
         if row is not None:
             exchange.tokens_so_far = row.prompt_tokens + row.completion_tokens
+            if answer is not None:
+                answer.show_progress(row, model)
 
     def _tell_of(self, model: ModelSnapshot | None) -> None:
         """What is odd about talking with this model, for as long as it is the one in use."""
@@ -253,6 +256,37 @@ class ChatScreen(WorkbenchScreen):
         """Whether an answer is being written."""
         return self._writing is not None
 
+    @on(AnswerText.CodeChosen)
+    def copy_code(self, event: AnswerText.CodeChosen) -> None:
+        self._copy(event.source.text)
+
+    def _copy(self, text: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.notify(f"Copied {fmt.format_count(len(text))} characters.")
+
+    def action_copy_code(self) -> None:
+        """One piece of code of the newest answer, from its end; each time another one."""
+        answer = self.query_one(TranscriptView).newest
+        if answer is None or (code := answer.next_code()) is None:
+            self.notify("The newest answer has no code.", severity="warning")
+        else:
+            self._copy(code)
+
+    def action_turn_code(self) -> None:
+        self.query_one(TranscriptView).turn_code()
+
+    def action_turn_thought(self) -> None:
+        answer = self.query_one(TranscriptView).newest
+        if answer is None or not answer.turn_thought():
+            self.notify("The newest answer was not thought about.", severity="warning")
+
+    def action_copy_or_stop(self) -> None:
+        if chosen := self.get_selected_text():
+            self._copy(chosen)
+            self.clear_selection()
+        elif self._writing is not None:
+            self.action_stop()
+
     def action_stop(self) -> None:
         if self._stream is not None:
             self._stream.cancel()
@@ -327,8 +361,7 @@ class ChatScreen(WorkbenchScreen):
 
     def action_copy_answer(self) -> None:
         if answer := self.chat.last_answer:
-            self.app.copy_to_clipboard(answer)
-            self.notify(f"Copied {fmt.format_count(len(answer))} characters.")
+            self._copy(answer)
         else:
             self.notify("There is no answer to copy yet.", severity="warning")
 

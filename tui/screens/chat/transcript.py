@@ -15,7 +15,11 @@ from tui.screens.chat.conversation import Exchange
 from tui.widgets.plain import Plain
 
 WINDOW_EXCHANGES = 12
-"""Exchanges kept mounted while the reader is at the newest one."""
+"""Exchanges kept mounted while the reader is at the newest one, at most."""
+WINDOW_CHARACTERS = 12_000
+"""Of the newest exchanges that are mounted when a conversation is opened: more than the largest terminal shows."""
+BACK_LINES = 400
+"""Of a long answer, laid out at once when the reader comes near its first line that is."""
 
 
 class Question(Plain):
@@ -28,10 +32,11 @@ class Question(Plain):
 class Turn(Vertical):
     """One exchange."""
 
-    def __init__(self, exchange: Exchange, away: Callable[[], bool]) -> None:
+    def __init__(self, exchange: Exchange, away: Callable[[], bool], *, wrap_code: bool) -> None:
         super().__init__(classes="turn")
         self.exchange = exchange
         self.answer = AnswerView(exchange, away)
+        self.answer.text.wrap_code = wrap_code
 
     def compose(self) -> ComposeResult:
         yield Question(self.exchange.question)
@@ -56,6 +61,7 @@ class TranscriptView(VerticalScroll):
         self._exchanges = exchanges
         self._first = 0
         self._empty = empty
+        self._wrap_code = True
 
     def compose(self) -> ComposeResult:
         yield Earlier(id="earlier")
@@ -80,10 +86,13 @@ class TranscriptView(VerticalScroll):
         """Whether the newest line is out of sight: scrolled away from, or on a screen that is not shown."""
         return not self.following or self.screen not in self.app.screen_stack
 
+    def _make_turn(self, exchange: Exchange) -> Turn:
+        return Turn(exchange, self.away, wrap_code=self._wrap_code)
+
     async def add(self, exchange: Exchange) -> AnswerView:
         """Mount a new exchange, go to it, and let the oldest ones go."""
         self._empty.display = False
-        turn = Turn(exchange, self.away)
+        turn = self._make_turn(exchange)
         await self.mount(turn)
         self.anchor()
         turns = list(self.query(Turn))
@@ -92,6 +101,12 @@ class TranscriptView(VerticalScroll):
         self._first += max(0, len(turns) - WINDOW_EXCHANGES)
         self._mark_earlier()
         return turn.answer
+
+    def turn_code(self) -> None:
+        """Long lines of code go on below, or are cut, in all answers."""
+        self._wrap_code = not self._wrap_code
+        for turn in self.query(Turn):
+            turn.answer.text.turn_code(self._wrap_code)
 
     async def drop_last(self) -> None:
         """Unmount the newest exchange."""
@@ -103,10 +118,31 @@ class TranscriptView(VerticalScroll):
         self._exchanges = exchanges
         await self.query(Turn).remove()
         self._empty.display = not exchanges
-        self._first = max(0, len(exchanges) - WINDOW_EXCHANGES)
-        await self.mount(*(Turn(exchange, self.away) for exchange in exchanges[self._first :]))
+        self._first = find_window(exchanges)
+        await self.mount(*(self._make_turn(exchange) for exchange in exchanges[self._first :]))
         self.anchor()
         self._mark_earlier()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if new_value < old_value and new_value < self.size.height:
+            self.call_next(self._reach_back)
+
+    def _reach_back(self) -> None:
+        """Lay out more of the topmost answer, where its beginning is not; what is in sight stays where it is."""
+        turn = next((turn for turn in self.query(Turn) if turn.answer.text.document.has_more_above), None)
+        if turn is None or turn.answer.text.region.y + turn.answer.text.size.height < 0:
+            return
+        added = turn.answer.text.reach_back(BACK_LINES)
+        if added and not self.is_anchored_now:
+            # Before the layout that makes room for it, which is why it is not checked against what can be scrolled.
+            self.set_reactive(TranscriptView.scroll_y, self.scroll_y + added)
+            self.set_reactive(TranscriptView.scroll_target_y, self.scroll_target_y + added)
+
+    @property
+    def is_anchored_now(self) -> bool:
+        """Whether the newest line is kept in sight when more comes."""
+        return self._anchored and not self._anchor_released
 
     @property
     def at_start(self) -> bool:
@@ -117,7 +153,7 @@ class TranscriptView(VerticalScroll):
     async def bring_back(self) -> None:
         """Mount one more window of earlier exchanges above."""
         start = max(0, self._first - WINDOW_EXCHANGES)
-        turns = [Turn(exchange, self.away) for exchange in self._exchanges[start : self._first]]
+        turns = [self._make_turn(exchange) for exchange in self._exchanges[start : self._first]]
         if turns:
             self.release_anchor()
             await self.mount(*turns, after=self.query_one(Earlier))
@@ -128,3 +164,13 @@ class TranscriptView(VerticalScroll):
         earlier = self.query_one(Earlier)
         earlier.display = self._first > 0
         earlier.update(f"{self._first} earlier exchanges: click, or alt+e")
+
+
+def find_window(exchanges: Sequence[Exchange]) -> int:
+    """The first exchange to mount of a conversation that is opened: what fills the screen, not more."""
+    characters = 0
+    for at in range(len(exchanges) - 1, max(0, len(exchanges) - WINDOW_EXCHANGES) - 1, -1):
+        characters += len(exchanges[at].question) + len(exchanges[at].answer)
+        if characters > WINDOW_CHARACTERS:
+            return at
+    return max(0, len(exchanges) - WINDOW_EXCHANGES)

@@ -16,10 +16,10 @@ ATOMS = (
 )  # fmt: skip
 
 
-def _said(text: str, *, goes_on: bool = False) -> str:
+def _said(text: str) -> str:
     """All text that the tokens hold, in order."""
     out: list[str] = []
-    for token in build_reader(goes_on=goes_on).parse(text):
+    for token in build_reader().parse(text):
         if token.type == "inline":
             out += [" " if child.type.endswith("break") else child.content for child in token.children or ()]
         elif token.type in ("fence", "code_block"):
@@ -84,13 +84,6 @@ def test_html_in_a_table_is_text_and_a_row_keeps_all_its_cells() -> None:
 )
 def test_a_link_says_where_it_leads(text: str, shown: str) -> None:
     assert _said(text).strip() == shown
-
-
-def test_what_a_fence_says_of_its_code_is_there() -> None:
-    said = _said('```python title="a.py"\ncode\n```')
-    assert said.split("\n")[:2] == ['title="a.py"', "python"]
-    assert _said("```mine\ncode\n```").startswith("mine\n")
-    assert _said("```mine\ncode\n```", goes_on=True).count("mine") == 1
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import pytest
 from msgspec.structs import replace
 from textual.events import Key, Paste
+from textual.geometry import Offset
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.selection import Selection
+from textual.widgets import Input
 
 from core.conversations.tree import Outcome
 from core.errors import LoadFailed
 from core.events import CallArguments, CallBegun, CallEnded, Event, ReasoningDelta
 from core.snapshots import RequestRow, RequestState
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
+from tests.tui.screens.chat.test_answer_document import read
 from tests.tui.still import ANSWER, GUIDE, StillWorkbench
 from tui.actions.registry import list_actions
 from tui.app import BenchtopApp
 from tui.screens.chat.answer import AnswerView
+from tui.screens.chat.answer_text import AnswerText
 from tui.screens.chat.composer import Composer
-from tui.screens.chat.markdown_view import _Flat
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.transcript import WINDOW_EXCHANGES, TranscriptView, Turn
 from tui.widgets.gauge import Gauge
@@ -72,9 +74,10 @@ async def test_an_answer_is_drawn_as_markdown() -> None:
         await pilot.press(*"what is a KV cache?", "enter")
         screen = chat_of(app)
         await until(pilot, lambda: finished(screen))
-        await until(pilot, lambda: screen.query("MarkdownFence"))
-        assert len(screen.query("MarkdownBulletList")) == 1
-        assert not screen.query_one(".tail", Static).display
+        await until(pilot, lambda: screen.query_one(AnswerView).settled)
+        lines = read(screen.query_one(AnswerView).text.document)
+        assert "• It grows with every token of the context." in lines
+        assert any(line.startswith(" python") and line.endswith("copy") for line in lines)
 
 
 async def test_a_thought_is_one_line_once_the_answer_begins_and_a_call_is_another() -> None:
@@ -85,7 +88,7 @@ async def test_a_thought_is_one_line_once_the_answer_begins_and_a_call_is_anothe
         await pilot.press(*"when?", "enter")
         screen = chat_of(app)
         await until(pilot, lambda: finished(screen))
-        await until(pilot, lambda: shown(app, ".thought") == "thought for 10 words")
+        await until(pilot, lambda: shown(app, ".thought") == "▸ thought for 10 words")
         assert shown(app, ".calls") == 'now {"zone": "CET"}'
         exchange = screen.chat.exchanges[0]
         assert (exchange.answer, exchange.thought.splitlines()[-1]) == (ANSWER, "step 4")
@@ -409,27 +412,50 @@ async def test_nothing_is_drawn_while_the_reader_is_on_another_screen() -> None:
     async with app.run_test() as pilot:
         screen = chat_of(app)
         await pilot.press(*"go on", "enter")
-        await until(pilot, lambda: screen.query("MarkdownParagraph"))
+        await until(pilot, lambda: screen.query(AnswerView) and screen.query_one(AnswerView).text.document.height)
         assert not screen.query_one(TranscriptView).away()
         await pilot.press("f3")
         await until(pilot, lambda: app.current_mode == "serve")
         assert screen.query_one(TranscriptView).away()
 
 
-async def test_lists_are_one_widget_however_deep() -> None:
-    app = quiet(StillWorkbench(answer="1. one\n   - **deep**\n     - deeper\n2. two\n"))
-    async with app.run_test() as pilot:
+async def test_a_long_answer_has_no_more_widgets_than_a_short_one() -> None:
+    counts = []
+    for answer in ("one\n", ANSWER * 20):
+        app = quiet(StillWorkbench(answer=answer))
+        async with app.run_test() as pilot:
+            screen = chat_of(app)
+            await pilot.press(*"go", "enter")
+            await until(pilot, lambda screen=screen: finished(screen) and screen.query_one(AnswerView).settled)  # type: ignore[misc]
+            counts.append(len(screen.query_one(TranscriptView).query("*")))
+    assert counts[0] == counts[1]
+
+
+async def test_a_click_on_the_word_above_code_copies_that_code_alone() -> None:
+    app = quiet()
+    async with app.run_test(size=(80, 40)) as pilot:
         screen = chat_of(app)
-        await pilot.press(*"list", "enter")
-        await until(pilot, lambda: finished(screen) and screen.query("MarkdownList"))
-        block = screen.query_one("MarkdownList")
-        assert not block.children
-        assert [line.plain for line in cast("_Flat", block).lines(40)] == [
-            "1. one",
-            "   • deep",
-            "     ▪ deeper",
-            "2. two",
-        ]
+        await pilot.press(*"go", "enter")
+        await until(pilot, lambda: finished(screen) and screen.query_one(AnswerView).settled)
+        await pilot.pause()
+        text = screen.query_one(AnswerText)
+        at = next(at for at, line in enumerate(text.document.lines) if line.copies is not None)
+        await pilot.click(AnswerText, offset=(text.size.width - 3, at))
+        await pilot.pause()
+        assert app.clipboard == "bytes = 2 * layers * kv_heads * head_dim * context * 2"
+
+
+async def test_what_is_chosen_in_an_answer_is_copied_and_the_key_stops_nothing() -> None:
+    app = quiet(StillWorkbench(hold_stream=True))
+    async with app.run_test(size=(80, 40)) as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"go", "enter")
+        await until(pilot, lambda: screen.query(AnswerView) and screen.query_one(AnswerView).text.document.height)
+        screen.selections = {screen.query_one(AnswerText): Selection(Offset(2, 0), Offset(10, 0))}
+        await pilot.press("ctrl+c")
+        await pilot.pause()
+        assert app.clipboard == "KV cache"
+        assert screen.writing
 
 
 async def test_the_context_gauge_warns_before_the_context_is_full() -> None:

@@ -1,0 +1,33 @@
+"""What stands below an answer while it is waited for."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from core.snapshots import RequestRow, RequestState
+from tests.tui.still import GUIDE
+from tui.glyphs import ASCII, UNICODE
+from tui.screens.chat.progress import draw_progress, find_place
+
+WAITING = RequestRow("b", "guide", RequestState.QUEUED, 54, waited=3.2)
+OTHER = RequestRow("a", "guide", RequestState.QUEUED, 10)
+READING = RequestRow("b", "guide", RequestState.PREFILL, 1840, 512, 1024, eta=0.9)
+WRITING = RequestRow("b", "guide", RequestState.DECODE, 311, 288, 311, 164, 38.4, None, 0.0, 4.6)
+
+
+def test_who_waits_is_told_the_place_in_the_queue() -> None:
+    model = replace(GUIDE, requests=(WRITING, OTHER, WAITING))
+    assert find_place(WAITING, model.requests) == 2
+    assert draw_progress(WAITING, model, UNICODE).plain == "waiting, number 2 in the queue · 3.2 s"
+
+
+def test_reading_a_prompt_shows_a_bar_what_was_known_and_how_long_it_takes() -> None:
+    shown = draw_progress(READING, GUIDE, UNICODE).plain
+    assert shown == f"reading {'━' * 9}{'─' * 7} 1,024 of 1,840 tokens · 512 cached · 900 ms left"
+    short = replace(READING, prompt_tokens=540, prefilled=520)
+    assert draw_progress(short, GUIDE, ASCII).plain == "reading 520 of 540 tokens | 512 cached | 900 ms left"
+
+
+def test_a_running_answer_shows_tokens_pace_time_and_context() -> None:
+    assert draw_progress(WRITING, GUIDE, UNICODE).plain == "164 tok · 38.4 tok/s · 4.6 s · 23% of the context"
+    assert draw_progress(WRITING, None, UNICODE).plain == "164 tok · 38.4 tok/s · 4.6 s"
