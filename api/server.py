@@ -49,16 +49,18 @@ class HttpServer:
         ping: float = PING_SECONDS,
         limits: ConnectionLimits | None = None,
         handover: Handover | None = None,
+        made_key: str | None = None,
     ) -> None:
         """`ping` in seconds; `limits` of connections are by what the system allows, unless given; `handover` is what a
-        supervisor holds for the server."""
+        supervisor holds for the server; `made_key`: the one that an earlier server of this run was given, for clients
+        that know it."""
         if handover is not None:
             made = (handover.made_key,) if handover.made_key is not None else settings.server.api_keys
             server = replace(settings.server, port=handover.port, api_keys=made)
             settings = replace(settings, server=server, ollama=replace(settings.ollama, port=handover.ollama_port))
         self.key_generated = handover is not None and handover.made_key is not None
         if not has_keys(settings.server) and not is_loopback(settings.server.host):
-            made = (secrets.token_urlsafe(24),)
+            made = (made_key or secrets.token_urlsafe(24),)
             settings = replace(settings, server=replace(settings.server, api_keys=made))
             self.key_generated = True
         self.api_key = next(iter(settings.server.api_keys), None)

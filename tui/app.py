@@ -9,7 +9,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from textual.filter import LineFilter
     from textual.notifications import SeverityLevel
 
+    from core.settings.merge import Key
     from core.workbench import Workbench
     from tui.launch.program import Launchable
 
@@ -69,14 +70,18 @@ class BenchtopApp(KeysInTurn):
         model: str = "guide",
         make: Callable[[Settings], Workbench] = build_workbench,
         palettes: Palettes | None = None,
+        config_file: Path | None = None,
     ) -> None:
+        """`config_file`: where what the user wants kept is written, where that is not the usual one."""
         super().__init__()
         self.settings = settings
+        folder = find_folders().config
+        self.config_file = config_file or folder / "config.toml"
         self.desk = Desk(settings, model, make)
         self.glyphs = glyphs.choose_glyphs(os.environ, getattr(sys.stdout, "encoding", None))
         self.log_tail = LogTail()
         self._unobeyed = Unobeyed()
-        self._palettes = palettes or Palettes(find_folders().config / "themes")
+        self._palettes = palettes or Palettes(folder / "themes")
         for name in PALETTES:
             self.register_theme(theming.build_theme(self._palettes.get(name)))
         # Before the style sheets are parsed: a theme that is set later has them parsed twice.
@@ -188,6 +193,17 @@ class BenchtopApp(KeysInTurn):
             for note in notes:
                 self.notify(f"{served}: {note}", severity="warning", timeout=12)
         self.pulse()
+
+    async def keep_settings(self, changes: Mapping[Key, object]) -> bool:
+        """Write settings to the config file; False where that cannot be, which is told."""
+        from core.settings.change import change_config
+
+        try:
+            await asyncio.to_thread(change_config, self.config_file, changes)
+        except BenchtopError as error:
+            self.notify(str(error), severity="error", timeout=12)
+            return False
+        return True
 
     @work(group="launch", exclusive=True)
     async def launch(self, program: Launchable) -> None:

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadSettings
-from core.errors import BenchtopError, ModelNotReady
-from core.settings.schema import Settings
+from core.errors import BenchtopError, ModelNotReady, ServerError
+from core.settings.schema import ServerSettings, Settings
 from core.snapshots import ModelSnapshot, Snapshot
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Desk:
         """Why `model` cannot be used."""
         self.unloaded = False
         """That is because the user wanted it so, which is no failure."""
+        self._made_key: str | None = None
+        """The API key that was made for this run: clients know it, so it stays."""
         self._asked: dict[str, str] = {}
         self._make = make
         self._workbench: Workbench | None = None
@@ -211,14 +213,48 @@ class Desk:
         return self._workbench.snapshot() if self._workbench is not None else None
 
     async def start_server(self) -> HttpServer:
-        """Serve this same workbench over HTTP. Raises ServerError."""
-        if (server := self.live_server) is None:
-            # The web stack takes long to import; on a thread it does not hold up the screen.
-            module = await asyncio.to_thread(importlib.import_module, "api.server")
-            server = module.HttpServer(self.workbench, self.settings)
-            await server.start()
-            self.server = server
+        """Serve this same workbench over HTTP. Raises ServerError, ConfigError."""
+        return self.live_server or await self._serve(self.settings)
+
+    async def _serve(self, settings: Settings) -> HttpServer:
+        # The web stack takes long to import; on a thread it does not hold up the screen.
+        module = await asyncio.to_thread(importlib.import_module, "api.server")
+        server: HttpServer = module.HttpServer(self.workbench, settings, made_key=self._made_key)
+        await server.start()
+        if self._closed:
+            await server.stop(drain=0)
+        self.server = server
+        if server.key_generated:
+            self._made_key = server.api_key
         return server
+
+    async def change_server(self, wanted: ServerSettings) -> None:
+        """Serve by other settings from now on. A server that runs takes no more connections, what it answers may go on
+        for as long as its settings say, and then the new address is bound.
+
+        Raises ServerError and ConfigError where that cannot be; then all is as it was before.
+        """
+        before, old = self.settings, self.live_server
+        if old is None:
+            self.settings = replace(before, server=wanted)
+            return
+        if wanted.port not in (0, old.port):
+            # Nobody's answer is cut off for a port that is not to be had.
+            await asyncio.to_thread(_try_port, wanted)
+        there = replace(before.server, port=old.port)
+        await self.stop_server(before.server.drain_timeout)
+        self.settings = replace(before, server=wanted)
+        # A free port that was found stays the one that clients know.
+        bound = replace(wanted, port=old.port) if wanted.port == before.server.port else wanted
+        try:
+            await self._serve(replace(before, server=bound))
+        except BenchtopError as error:
+            self.settings = before
+            try:
+                await self._serve(replace(before, server=there))
+            except BenchtopError as worse:
+                raise ServerError(f"{error} The old address cannot be had back: {worse}") from error
+            raise
 
     @property
     def live_server(self) -> HttpServer | None:
@@ -239,6 +275,13 @@ class Desk:
         await self.stop_server(drain=QUIT_DRAIN_SECONDS)
         if self._workbench is not None:
             await self._workbench.close()
+
+
+def _try_port(server: ServerSettings) -> None:
+    """Raises ServerError where the address cannot be bound."""
+    from api.transport.listening import open_server_sockets
+
+    open_server_sockets(server.host, server.port, None).close()
 
 
 def _damage(artifact: Artifact) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, cast
 
 from textual.app import ComposeResult
@@ -10,6 +12,7 @@ from textual.containers import Vertical
 from textual.widgets import Footer
 
 from core.errors import BenchtopError
+from core.settings.merge import Key
 from core.settings.schema import Settings
 from core.snapshots import Snapshot
 from tui.actions.screens import ActionScreen
@@ -25,6 +28,7 @@ class Shell(Protocol):
 
     desk: Desk
     settings: Settings
+    config_file: Path
     glyphs: Glyphs
     log_tail: LogTail
 
@@ -34,6 +38,10 @@ class Shell(Protocol):
 
     def answering(self, model: str | None = None) -> int:
         """Answers being written, for chat or for clients, by one model or by any."""
+        ...
+
+    async def keep_settings(self, changes: Mapping[Key, object]) -> bool:
+        """Write settings to the config file; False where that cannot be, which is told."""
         ...
 
     def pulse(self) -> None:

@@ -7,6 +7,14 @@ from tui.actions.action import Action
 ACTIONS = (
     Action("serve.toggle", "Start or stop the server", "switch", ("s",), "In this same process.", "start/stop"),
     Action(
+        "serve.edit",
+        "Change address, port, key and CORS",
+        "edit_address",
+        ("e",),
+        "The server is bound anew in its place; ctrl+s there writes it to the config.",
+        "address",
+    ),
+    Action(
         "serve.cancel",
         "Cancel the request",
         "cancel",

@@ -21,6 +21,7 @@ from tui import glyphs
 from tui.actions.action import build_bindings
 from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
+from tui.screens.serve.address import AddressDialog, AddressForm, ServerChange, list_changes
 from tui.screens.serve.captures import CapturesScreen
 from tui.screens.serve.requests import Board, describe_guesses, describe_use, list_notes
 from tui.session import find_model
@@ -42,6 +43,8 @@ class ServeScreen(WorkbenchScreen):
     def __init__(self) -> None:
         super().__init__()
         self._busy = ""
+        self._refused: AddressForm | None = None
+        """An address that could not be bound."""
         self._revealed = False
         """Whether the API key is shown to whoever sees this screen."""
         self._shown: tuple[object, ...] = ()
@@ -241,6 +244,42 @@ class ServeScreen(WorkbenchScreen):
         finally:
             self._busy = ""
             self.bench.pulse()
+
+    def action_edit_address(self) -> None:
+        if self._busy:
+            self.notify(f"The server is {self._busy}; one moment.", severity="warning")
+            return
+        server = self.desk.settings.server
+        form, self._refused = self._refused or AddressForm.of(server), None
+        self.app.push_screen(AddressDialog(server, form, str(self.bench.config_file), self.change_address))
+
+    @work(group="server", exclusive=True)
+    async def change_address(self, change: ServerChange) -> None:
+        """Have the server listen as it is wanted; what cannot be had stands in the dialog when that is opened again."""
+        changes = list_changes(self.desk.settings.server, change.server)
+        runs = self.desk.live_server is not None
+        self._busy = "restarting" if runs else "starting"
+        self._draw_server()
+        try:
+            await self.desk.change_server(change.server)
+        except BenchtopError as error:
+            self._refused = AddressForm.of(change.server)
+            self.complain(error)
+            return
+        finally:
+            self._busy = ""
+            self.bench.pulse()
+        kept = change.keep and changes and await self.bench.keep_settings(changes)
+        self.notify(
+            " ".join(
+                (
+                    f"Clients find it at {self.desk.live_server.url}."
+                    if self.desk.live_server
+                    else "Press s to serve.",
+                    *((f"It stands in {self.bench.config_file}.",) if kept else ()),
+                )
+            )
+        )
 
     def action_cancel(self) -> None:
         selected = self.query_one(Board).selected

@@ -1,0 +1,65 @@
+"""Changes to the config file that the workbench makes for its user: all else in it stays as it was written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Final
+
+import tomlkit
+import tomlkit.exceptions
+from msgspec import to_builtins
+
+from core.errors import ConfigError
+from core.files import write_atomically
+from core.settings.file import is_there, read_config, read_text
+from core.settings.load import check_settings
+from core.settings.merge import Key
+from core.settings.schema import Settings
+
+PRIVATE_MODE: Final = 0o600
+"""Of a config file that has no mode yet: it may hold keys."""
+
+
+def change_config(path: Path, changes: Mapping[Key, object]) -> None:
+    """Set values of a TOML config file, by their keys; None takes one out. The file and its folder are made where
+    they are missing. Its comments and its order stay.
+
+    Raises ConfigError where the file cannot be read or written, or would be wrong afterwards; then it is as it was.
+    """
+    present = is_there(path)
+    if present:
+        # What is wrong with it already is told as ever, before anything is changed.
+        check_settings(read_config(path, Settings), f"the config file {path}")
+    try:
+        document = tomlkit.parse(read_text(path, "TOML") if present else "")
+        for key, value in changes.items():
+            _change(document, key, to_builtins(value))
+        text = tomlkit.dumps(document)
+        check_settings(tomlkit.parse(text).unwrap(), f"the changed config file {path}")
+    except tomlkit.exceptions.TOMLKitError as error:
+        raise ConfigError(f"The config file {path} cannot be changed: {error}.") from error
+    try:
+        target = path.resolve()
+        mode = target.stat().st_mode & 0o777 if present else PRIVATE_MODE
+        write_atomically(target, text.encode())
+        os.chmod(target, mode)  # noqa: PTH101 - Path.chmod is the same
+    except OSError as error:
+        raise ConfigError(f"The config file {path} cannot be written: {error.strerror or error}.") from error
+
+
+def _change(document: tomlkit.TOMLDocument, key: Key, value: object) -> None:
+    table: MutableMapping[str, object] = document
+    for name in key[:-1]:
+        if name not in table:
+            if value is None:
+                return
+            table[name] = tomlkit.table(is_super_table=len(key) > 2 and name == key[0])
+        inner = table[name]
+        assert isinstance(inner, MutableMapping), "the file was checked"
+        table = inner
+    if value is None:
+        table.pop(key[-1], None)
+    else:
+        table[key[-1]] = value

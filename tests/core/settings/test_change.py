@@ -1,0 +1,67 @@
+"""The config file, changed by the workbench: what the user wrote there stays."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigError
+from core.settings.change import change_config
+from core.settings.load import load_settings
+
+WRITTEN = """\
+# my server
+[server]
+host = "127.0.0.1"  # here alone
+port = 8080
+
+[models.qwen]
+source = "./qwen.gguf"
+"""
+
+
+def test_a_value_is_changed_and_all_else_stays_with_its_comments(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(WRITTEN)
+    change_config(path, {("server", "port"): 9090, ("server", "cors_origins"): ("https://a.example",)})
+    assert path.read_text() == WRITTEN.replace("port = 8080\n", 'port = 9090\ncors_origins = ["https://a.example"]\n')
+
+
+def test_none_takes_a_value_out_and_other_tables_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(WRITTEN)
+    change_config(path, {("server", "host"): None, ("ui", "theme"): "paper", ("models", "qwen", "pin"): True})
+    settings = load_settings(config_file=path, environment={})
+    assert (settings.server.port, settings.ui.theme, settings.models["qwen"].pin) == (8080, "paper", True)
+    assert "here alone" not in path.read_text()
+    assert "# my server" in path.read_text()
+
+
+def test_a_file_that_is_not_there_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "config.toml"
+    change_config(path, {("server", "api_keys"): ("secret",), ("models", "tiny", "source"): "echo"})
+    assert load_settings(config_file=path, environment={}).server.api_keys == ("secret",)
+    if sys.platform != "win32":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "said"),
+    [
+        ("port = [", {("ui", "theme"): "paper"}, "is not TOML"),
+        ("[server]\nprt = 1\n", {("ui", "theme"): "paper"}, "did you mean port?"),
+        (WRITTEN, {("server", "port"): 70000}, "port"),
+    ],
+    ids=["no TOML", "wrong before", "wrong afterwards"],
+)
+def test_what_would_be_wrong_is_refused_and_the_file_stays(
+    tmp_path: Path, text: str, changes: dict[tuple[str, ...], object], said: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
+        change_config(path, changes)
+    assert path.read_text() == text

@@ -1,0 +1,143 @@
+"""The server's address, key and CORS, changed on the serve screen while it runs: over the real server."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from msgspec.structs import replace
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from core.settings.load import load_settings
+from core.settings.schema import ServerSettings
+from tests.tui.conftest import notices, until
+from tui.app import BenchtopApp
+from tui.screens.serve.address import AddressDialog, AddressForm, WrongField, list_changes
+
+
+async def serving(app: BenchtopApp, pilot: Pilot[None]) -> str:
+    """Start the server on the serve screen; its address."""
+    await until(pilot, lambda: app.desk.ready)
+    await pilot.press("f3", "s")
+    await until(pilot, lambda: app.desk.live_server is not None)
+    return url_of(app)
+
+
+def url_of(app: BenchtopApp) -> str:
+    assert app.desk.live_server is not None
+    return app.desk.live_server.url
+
+
+async def write(app: BenchtopApp, pilot: Pilot[None], *, end: str = "enter", **fields: str) -> None:
+    """Fill the dialog in, and press what ends it."""
+    await pilot.press("e")
+    await until(pilot, lambda: isinstance(app.screen, AddressDialog))
+    for name, value in fields.items():
+        app.screen.query_one(f"#{name}", Input).value = value
+    await pilot.press(end)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+async def test_another_port_and_key_are_served_in_place_and_written_to_the_config(
+    echo_app: BenchtopApp, tmp_path: Path
+) -> None:
+    app = echo_app
+    app.config_file = tmp_path / "config.toml"
+    async with app.run_test(size=(80, 24)) as pilot, httpx.AsyncClient(trust_env=False) as client:
+        old, port = await serving(app, pilot), free_port()
+        await write(app, pilot, end="ctrl+s", port=str(port), key="open sesame", origins="https://a.example")
+        await until(pilot, lambda: any("It stands in" in notice for notice in notices(app)))
+        assert url_of(app) == f"http://127.0.0.1:{port}"
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{old}/health")
+        assert (await client.get(f"{url_of(app)}/v1/models")).status_code == 401
+        asked = {"authorization": "Bearer open sesame", "origin": "https://a.example"}
+        answer = await client.get(f"{url_of(app)}/v1/models", headers=asked)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://a.example"
+        kept = load_settings(config_file=app.config_file, environment={}).server
+        assert (kept.port, kept.api_keys, kept.cors_origins) == (port, ("open sesame",), ("https://a.example",))
+        assert app.config_file.read_text().count("=") == 3
+
+
+async def test_an_address_that_cannot_be_bound_brings_the_old_one_back_and_is_told(echo_app: BenchtopApp) -> None:
+    app = echo_app
+    async with app.run_test(size=(80, 24)) as pilot, httpx.AsyncClient(trust_env=False) as client:
+        old = await serving(app, pilot)
+        # 192.0.2.1 is nobody's (RFC 5737); the port is the server's own, so that only binding finds it out.
+        await write(app, pilot, host="192.0.2.1")
+        await until(pilot, lambda: any("is no address of this machine" in notice for notice in notices(app)))
+        await until(pilot, lambda: app.desk.live_server is not None)
+        assert url_of(app) == old
+        assert (await client.get(f"{old}/health")).status_code == 200
+        assert app.desk.settings.server.host == "127.0.0.1"
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, AddressDialog))
+        assert app.screen.query_one("#host", Input).value == "192.0.2.1"
+
+
+async def test_no_answer_is_cut_off_for_a_port_that_is_taken(echo_app: BenchtopApp) -> None:
+    app = echo_app
+    async with app.run_test(size=(80, 24)) as pilot:
+        await serving(app, pilot)
+        server = app.desk.live_server
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            await write(app, pilot, port=str(taken.getsockname()[1]))
+            await until(pilot, lambda: any("is in use by another program" in notice for notice in notices(app)))
+        assert app.desk.live_server is server
+
+
+async def test_an_answer_under_way_is_written_to_its_end_before_the_server_moves(echo_app: BenchtopApp) -> None:
+    app = echo_app
+    async with app.run_test(size=(80, 24)) as pilot, httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        url = await serving(app, pilot)
+        body = {"model": "echo", "stream": True, "messages": [{"role": "user", "content": "one word " * 400}]}
+        async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            await write(app, pilot, port=str(free_port()))
+            told = [line async for line in lines]
+        assert "data: [DONE]" in told
+        words = [json.loads(line[6:]) for line in told if line.startswith("data: {")]
+        assert words[-1]["choices"][0]["finish_reason"] == "stop"
+        await until(pilot, lambda: app.desk.live_server is not None and url_of(app) != url)
+
+
+async def test_beyond_loopback_a_key_is_made_and_stays_the_same(echo_app: BenchtopApp) -> None:
+    app = echo_app
+    async with app.run_test(size=(80, 24)) as pilot:
+        await serving(app, pilot)
+        keys = []
+        for host in ("0.0.0.0", "127.0.0.1", "0.0.0.0"):  # noqa: S104 - what is tested
+            before = app.desk.live_server
+            await write(app, pilot, host=host)
+            await until(pilot, lambda: app.desk.live_server not in (None, before))  # noqa: B023 - awaited at once
+            assert app.desk.live_server is not None
+            keys.append(app.desk.live_server.api_key)
+        assert keys[0] is not None
+        assert keys == [keys[0], None, keys[0]]
+
+
+def test_fields_say_what_is_wrong_with_them_in_a_sentence() -> None:
+    base = ServerSettings(api_keys=("one", "two"))
+    good = AddressForm.of(base)
+    assert good.read_over(base) == base
+    assert replace(good, key="").read_over(base).api_keys == ("two",)
+    for field, text in (("host", "http://here"), ("port", "70000"), ("key", "a\x00b"), ("origins", "app.example/x")):
+        with pytest.raises(WrongField) as caught:
+            replace(good, **{field: text}).read_over(base)
+        assert caught.value.field == field
+        assert str(caught.value).endswith(".")
+
+
+def test_only_what_was_changed_is_written() -> None:
+    before = ServerSettings()
+    assert list_changes(before, replace(before, port=1)) == {("server", "port"): 1}
