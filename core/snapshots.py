@@ -38,6 +38,17 @@ class RequestState(Enum):
     ENDED = "ended"
 
 
+class EtaBasis(Enum):
+    """What an estimate of a request's time is made of."""
+
+    PACE = "pace"
+    """How fast what is left was computed so far."""
+    MAX_TOKENS = "max_tokens"
+    """The pace, and the tokens that the answer may have."""
+    USUAL_LENGTH = "usual_length"
+    """The pace, and how long this model's answers were lately."""
+
+
 class Tier(Enum):
     """Where a reused prefix came from."""
 
@@ -109,7 +120,8 @@ class RequestRow(Struct, frozen=True):
     rate: float = 0.0
     """Decode tokens a second so far."""
     eta: float | None = None
-    """Estimated seconds until the first token, while in prefill; until the end, for a transcription."""
+    """Estimated seconds until the first token, while in prefill; until the end, while its answer is written, and for a
+    transcription."""
     waited: float = 0.0
     """Seconds in the queue; of one whose model is being loaded, for that."""
     elapsed: float = 0.0
@@ -127,6 +139,10 @@ class RequestRow(Struct, frozen=True):
     """That were guessed ahead."""
     kept_tokens: int = 0
     """Guesses that came true; they count among `completion_tokens`."""
+    eta_basis: EtaBasis | None = None
+    """What the estimated time is made of; None where it is not estimated."""
+    position: int = 0
+    """Its place in the queue, from one; zero where it does not wait there."""
 
 
 class QueueStats(Struct, frozen=True):

@@ -83,6 +83,8 @@ class Desk:
     def workbench(self) -> Workbench:
         if self._workbench is None:
             self._workbench = self._make(self.settings)
+            # The serve screen can be asked what requests said.
+            self._workbench.recent.keeps_content = True
         return self._workbench
 
     @property

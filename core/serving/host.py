@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, assert_never
+from weakref import WeakMethod
 
 from msgspec.structs import replace
 
@@ -20,6 +21,7 @@ from core.errors import BenchtopError, LoadFailed, ModelNotReady
 from core.lanes import WorkLanes
 from core.requests import ReasoningWish
 from core.serving.ability import Request, find_kind
+from core.serving.content import RequestContent
 from core.serving.failures import explain_load_failure
 from core.serving.loaded import LoadedModel, Loader
 from core.serving.loops.base import ModelLoop
@@ -164,6 +166,7 @@ class Host:
                 withdraw=lambda: loop.withdraw(job),
                 cancel=lambda: loop.cancel(job),
                 row=lambda: job.row(time.monotonic()),
+                content=lambda: replace(job.content(), decode=WeakMethod(self.decode)),
                 reader=reader,
             )
             loop.submit(job)
@@ -198,6 +201,18 @@ class Host:
     def row(self, request_id: str) -> RequestRow | None:
         """Of a request that waits or runs, or that ended lately."""
         return self._serving.row(request_id) if self._serving is not None else None
+
+    def content(self, request_id: str) -> RequestContent | None:
+        """What a request says that waits or runs, and what came of it."""
+        job = self._serving.find(request_id) if self._serving is not None else None
+        return job.stream.content() if job is not None else None
+
+    async def decode(self, tokens: Sequence[int]) -> str:
+        """Their text, control tokens by the way they are written. Raises ModelNotReady while there is no model, and as
+        `PromptReader.decode`."""
+        if self._stop.is_set():
+            raise ModelNotReady(self.name, f"The model {self.name} is being unloaded.")
+        return b"".join(await self._model.require_reader().decode(tokens)).decode("utf-8", "replace")
 
     def cancel(self, request_id: str) -> bool:
         """False when no such request is queued or running."""

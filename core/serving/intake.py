@@ -14,6 +14,7 @@ from core.errors import ContextExceeded, ModelNotAllowed, ModelNotFound, Request
 from core.names import clean_name, shorten_name
 from core.requests import Caller, Generation
 from core.serving.ability import Request, find_ability
+from core.serving.content import RequestContent
 from core.serving.own_capture import OwnCapture
 from core.serving.pending import Arrivals
 from core.serving.pool.member import Lease
@@ -202,6 +203,12 @@ class RequestIntake:
         rows += [row for host in self._models.hosts if (row := host.row(request_id)) is not None]
         # One that ended may have gone by the same id.
         return next((row for row in rows if row.state is not RequestState.ENDED), rows[0] if rows else None)
+
+    def content(self, request_id: str) -> RequestContent | None:
+        """What a request says that waits or runs, and what came of it up to now."""
+        # On its way into a queue it is known to both; there its sampling is known as well.
+        found = (host.content(request_id) for host in self._models.hosts)
+        return next((each for each in found if each is not None), None) or self._arrivals.content(request_id)
 
     def _has_arrived(self, request_id: str) -> bool:
         return any(host.knows(request_id) for host in self._models.hosts)

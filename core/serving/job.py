@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 
 from core.requests import Embedding, Priority, Reranking, ResolvedGeneration, Transcription
+from core.serving.content import RequestContent
 from core.serving.queue import find_turn
 from core.serving.stream import Stream
 from core.snapshots import RequestRow, RequestState
@@ -34,6 +35,10 @@ class LoopJob(ABC):
     def waited(self, now: float) -> float:
         """Seconds in the queue."""
         return (self.claimed or now) - self.submitted
+
+    def content(self) -> RequestContent:
+        """What it says, and what came of it up to now."""
+        return RequestContent(self.request)
 
     @abstractmethod
     def row(self, now: float) -> RequestRow:

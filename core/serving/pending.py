@@ -14,6 +14,7 @@ from uuid import uuid4
 from core.errors import Cancelled
 from core.requests import Generation, Priority
 from core.serving.ability import Request
+from core.serving.content import RequestContent
 from core.snapshots import RequestRow, RequestState
 
 
@@ -91,6 +92,11 @@ class Arrivals:
         if arrival is not None:
             arrival.cancel()
         return arrival is not None
+
+    def content(self, request_id: str) -> RequestContent | None:
+        """What a request says that is under way."""
+        arrival = self._arrivals.get(request_id)
+        return RequestContent(arrival.request) if arrival is not None else None
 
     def rows(self) -> tuple[RequestRow, ...]:
         now = time.monotonic()

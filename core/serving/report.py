@@ -17,6 +17,7 @@ from core.errors import BenchtopError, Cancelled
 from core.events import FinishReason, Timings, Usage
 from core.requests import Caller
 from core.serving.ability import Request, find_asked_kind
+from core.serving.content import RequestContent
 from core.serving.stream import Stream
 from core.snapshots import ModelKind, RequestRow
 from core.telemetry.log import get_logger
@@ -55,6 +56,8 @@ class RequestReport(Struct, frozen=True):
     row: RequestRow | None = None
     """What the request board showed of it last; None where it never reached its model."""
     origin: RequestOrigin = NO_ORIGIN
+    content: RequestContent | None = None
+    """What was said and what came of it; None where it never reached its model."""
 
 
 class Observer(Protocol):
@@ -151,4 +154,5 @@ def _describe_end(
         end.error,
         row,
         came,
+        stream.content(),
     )

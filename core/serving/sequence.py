@@ -17,6 +17,7 @@ from core.decoding.masks.token_mask import AnswerMask
 from core.decoding.repetition import LoopGuard
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import ResolvedGeneration, Sampling
+from core.serving.content import RequestContent
 from core.serving.job import LoopJob
 from core.serving.scoring import PromptScores, name_tokens
 from core.serving.thoughts import AnswerScope, ThoughtEnding, ThoughtWatch
@@ -83,6 +84,9 @@ class RequestJob(LoopJob):
             notes=(*self.notes, *self.remarks),
             reuse=self.reuse,
         )
+
+    def content(self) -> RequestContent:
+        return RequestContent(self.request, self.prompt, tuple(choice.tokens for choice in self.choices))
 
     def _state(self) -> RequestState:
         if self.claimed is None:

@@ -10,6 +10,7 @@ from functools import partial
 from core.chat.answer import AnswerReader
 from core.errors import BenchtopError, QueueTimeout
 from core.events import Event, Failed, Finished, Prefilled, Reply, fold_events
+from core.serving.content import RequestContent
 from core.snapshots import RequestRow
 from core.telemetry.log import get_logger
 
@@ -54,14 +55,16 @@ class Stream:
         withdraw: Callable[[], bool],
         cancel: Callable[[], None],
         row: Callable[[], RequestRow],
+        content: Callable[[], RequestContent],
         reader: AnswerReader | None = None,
     ) -> None:
-        """`row`: what the request board shows of it; `reader` tells words, thoughts and calls of tools apart, None
-        where all is words."""
+        """`row`: what the request board shows of it; `content`: what it says and what came of it; `reader` tells words,
+        thoughts and calls of tools apart, None where all is words."""
         self.request_id = request_id
         self.prompt_tokens = prompt_tokens
         self.loop = asyncio.get_running_loop()
         self.row = row
+        self.content = content
         self.end = StreamEnd()
         self._reader = reader
         self._timeout = timeout

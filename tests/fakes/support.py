@@ -9,6 +9,7 @@ from core.contract.step import Step, Work
 from core.engines.echo import EchoModel, Script, repeat_text
 from core.errors import Interrupted
 from core.requests import Conversation, Generation, Message, Role, TextPart
+from core.serving.content import RequestContent
 from core.settings.schema import Folders
 from core.snapshots import RequestRow, RequestState
 
@@ -30,6 +31,11 @@ def asks(text: str, model: str = "echo", **fields: object) -> Generation:
 def show_row() -> RequestRow:
     """What a board would show of a stream that a test makes by itself."""
     return RequestRow("one", "echo", RequestState.DECODE)
+
+
+def show_content() -> RequestContent:
+    """What it would say."""
+    return RequestContent(asks("hello"))
 
 
 class GatedEcho(EchoModel):

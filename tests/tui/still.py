@@ -19,7 +19,9 @@ from core.contract.options import KvBits, KvType, LoadSettings
 from core.errors import BenchtopError, Cancelled, LoadFailed
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.models.library.scan import LibraryEntry
+from core.observing.recent import RecentRequests
 from core.requests import Generation
+from core.serving.content import RequestContent
 from core.serving.stream import Stream
 from core.snapshots import (
     CacheStats,
@@ -149,6 +151,7 @@ class StillWorkbench:
         self.closed = False
         self.store = StillStore()
         self.captures = captures
+        self.recent = RecentRequests()
 
     @property
     def downloads(self) -> StillDownloads:
@@ -185,6 +188,7 @@ class StillWorkbench:
             withdraw=lambda: False,
             cancel=lambda: self._cut(stream),
             row=show_row,
+            content=partial(RequestContent, request),
         )
         pieces: list[Event] = [*self.before, *(TextDelta(0, piece) for piece in stretch(self.answer))]
         if self.hold_stream:
@@ -202,6 +206,9 @@ class StillWorkbench:
     def cancel(self, request_id: str) -> bool:
         self.cancelled.append(request_id)
         return True
+
+    def content(self, request_id: str) -> RequestContent | None:
+        return next((RequestContent(each) for each in self.asked if each.request_id == request_id), None)
 
     def snapshot(self) -> Snapshot:
         pool = PoolSnapshot(limit=9_600 * MEGA, used=sum(each.weight_bytes for each in self.shown))

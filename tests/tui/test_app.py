@@ -138,7 +138,7 @@ async def test_the_request_board_cancels_the_selected_request() -> None:
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
         await pilot.press("3")
-        await until(pilot, lambda: app.screen.query_one(Board).row_count == 4)
+        await until(pilot, lambda: len(app.screen.query_one(Board).rows) == 4)
         await pilot.press("down", "x")
         await pilot.pause()
         assert still.cancelled == ["req-02bd77e8"]
@@ -343,7 +343,7 @@ async def test_the_board_says_how_the_selected_prompt_came_to_be() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.desk.ready)
         await pilot.press("3")
-        await until(pilot, lambda: app.screen.query_one(Board).row_count == 2)
+        await until(pilot, lambda: len(app.screen.query_one(Board).rows) == 2)
         assert not app.screen.query_one("#request-note").display
         await pilot.press("down")
         await until(pilot, lambda: note in shown(app, "#request-note"))

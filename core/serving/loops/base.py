@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from core.errors import BenchtopError, Cancelled, EngineFailed, ModelNotReady
 from core.events import Failed
+from core.serving.answer_lengths import AnswerLengths
 from core.serving.job import LoopJob
 from core.serving.queue import AdmissionQueue
-from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
+from core.snapshots import CacheStats, DraftStats, EtaBasis, RequestRow, RequestState
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 
@@ -43,6 +44,7 @@ class ModelLoop(ABC, Generic[AnyJob]):
         """Prompt tokens computed."""
         self._ended: deque[tuple[RequestRow, list[str]]] = deque(maxlen=ROWS_KEPT)
         """With the remarks on its answer, the last of which may still come."""
+        self._lengths = AnswerLengths()
 
     def submit(self, job: AnyJob) -> None:
         self._queue.put(job, job.turn)
@@ -69,7 +71,8 @@ class ModelLoop(ABC, Generic[AnyJob]):
 
     def rows(self) -> list[RequestRow]:
         now = time.monotonic()
-        return [self._row(job, now) for job in self._jobs()]
+        served = [self._row(job, now) for job in self._served()]
+        return [*served, *(self._row(job, now, place) for place, job in enumerate(self._queue.waiting(), 1))]
 
     def find(self, request_id: str) -> AnyJob | None:
         return next((job for job in self._jobs() if job.request_id == request_id), None)
@@ -78,7 +81,8 @@ class ModelLoop(ABC, Generic[AnyJob]):
         """Of a request that waits or runs, or that ended lately."""
         job = self.find(request_id)
         if job is not None:
-            return self._row(job, time.monotonic())
+            waiting = self._queue.waiting()
+            return self._row(job, time.monotonic(), waiting.index(job) + 1 if job in waiting else 0)
         for row, remarks in reversed(tuple(self._ended)):
             if row.id == request_id:
                 return replace(row, notes=tuple(dict.fromkeys((*row.notes, *remarks))))
@@ -141,8 +145,12 @@ class ModelLoop(ABC, Generic[AnyJob]):
     def _wind_up(self, error: BenchtopError) -> None:
         """Fail what is still served with `error`, and free the model."""
 
-    def _row(self, job: AnyJob, now: float) -> RequestRow:
-        return job.row(now)
+    def _row(self, job: AnyJob, now: float, place: int = 0) -> RequestRow:
+        """`place`: in the queue, from one."""
+        row = job.row(now)
+        if row.state is RequestState.DECODE and row.eta is None:
+            return self._lengths.estimate_end(row, job.request)
+        return replace(row, position=place, eta_basis=None if row.eta is None else EtaBasis.PACE)
 
     def _jobs(self) -> list[AnyJob]:
         return [*self._served(), *self._queue.waiting()]
@@ -151,6 +159,8 @@ class ModelLoop(ABC, Generic[AnyJob]):
         """Keep the row of a request that has ended, and write it down."""
         row = replace(job.row(time.monotonic()), state=RequestState.ENDED)
         self._ended.append((row, job.remarks))
+        if not job.cancelled:
+            self._lengths.note_end(row, job.request)
         reuse = row.reuse
         log.info(
             "request ended",

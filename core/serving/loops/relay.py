@@ -15,6 +15,7 @@ from core.contract.models import StreamModel, Transcriber
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
 from core.events import CallArguments, Event, Failed, Finished, Heard, ReasoningDelta, TextDelta, Usage
 from core.requests import ResolvedGeneration, Transcription
+from core.serving.content import RequestContent
 from core.serving.job import LoopJob
 from core.serving.loops.base import ModelLoop
 from core.serving.queue import AdmissionQueue
@@ -50,11 +51,18 @@ class Relayed(LoopJob):
         self._first_token = 0.0
         self._share = 0.0
         """Of the audio, for a transcription."""
+        self._pieces: list[str] = []
+        """What was written, as it came."""
 
     def note(self, event: Event) -> Event:
         """Take account of an event; returns it as it is to be told, with the time it has waited here."""
         match event:
-            case TextDelta(tokens=tokens) | ReasoningDelta(tokens=tokens) | CallArguments(tokens=tokens):
+            case (
+                TextDelta(tokens=tokens, text=text)
+                | ReasoningDelta(tokens=tokens, text=text)
+                | CallArguments(tokens=tokens, text=text)
+            ):
+                self._pieces.append(text)
                 if tokens and not self._first_token:
                     self._first_token = time.monotonic()
                 self._generated += tokens
@@ -63,6 +71,7 @@ class Relayed(LoopJob):
                     self._first_token = time.monotonic()
                 self._generated += sum(len(segment.tokens) for segment in segments)
                 self._share = share
+                self._pieces += (segment.text for segment in segments)
             case Finished(usage=usage, timings=timings):
                 self.open_choices -= 1
                 self.usage = usage
@@ -84,6 +93,9 @@ class Relayed(LoopJob):
             rate=max(0, self._generated - self.request.n) / spent if spent > 0 else 0.0,
             eta=self._eta(now),
         )
+
+    def content(self) -> RequestContent:
+        return RequestContent(self.request, pieces=self._pieces)
 
     def _eta(self, now: float) -> float | None:
         """Until the end of the audio, at the pace so far."""

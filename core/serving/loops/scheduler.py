@@ -27,7 +27,7 @@ from core.serving.queue import AdmissionQueue, choose_yielding
 from core.serving.scoring import count_rows_each
 from core.serving.sequence import RequestJob, ServedChoice
 from core.serving.speculation import Guesser
-from core.snapshots import CacheStats, DraftStats, RequestRow, RequestState
+from core.snapshots import CacheStats, DraftStats, EtaBasis, RequestRow, RequestState
 from core.telemetry.log import get_logger
 
 MOST_RESTARTS = 3
@@ -124,9 +124,12 @@ class ServingLoop(ModelLoop[RequestJob]):
     def cells_used(self) -> int:
         return self._memory.used
 
-    def _row(self, job: RequestJob, now: float) -> RequestRow:
-        row = job.row(now)
-        return replace(row, eta=self._eta(job)) if row.state is RequestState.PREFILL else row
+    def _row(self, job: RequestJob, now: float, place: int = 0) -> RequestRow:
+        row = super()._row(job, now, place)
+        if row.state is not RequestState.PREFILL:
+            return row
+        eta = self._eta(job)
+        return replace(row, eta=eta, eta_basis=None if eta is None else EtaBasis.PACE)
 
     def _eta(self, job: RequestJob) -> float | None:
         """Seconds until its prompt is computed, and those whose turn comes before it."""

@@ -22,7 +22,7 @@ from core.errors import Cancelled, EngineFailed, LoadFailed
 from core.events import Failed, Finished, FinishReason, Prefilled, TextDelta, Timings, Usage
 from core.serving.stream import Stream
 from tests.api.conftest import ENDLESS, PATIENCE, Served, chat_body, raw_request, serving, settings_of, until, user
-from tests.fakes.support import show_row
+from tests.fakes.support import show_content, show_row
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -146,7 +146,9 @@ class Client:
 
 
 def stream_of(cancelled: asyncio.Event) -> Stream:
-    return Stream("one", 3, 1, timeout=None, withdraw=lambda: False, cancel=cancelled.set, row=show_row)
+    return Stream(
+        "one", 3, 1, timeout=None, withdraw=lambda: False, cancel=cancelled.set, row=show_row, content=show_content
+    )
 
 
 def answer_to(stream: Stream, *, ping: float = 15.0) -> HttpAnswer:

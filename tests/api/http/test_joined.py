@@ -11,7 +11,7 @@ from api.http.joined import JoinedStream
 from core.errors import Cancelled, EngineFailed, QueueFull
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.serving.stream import Stream
-from tests.fakes.support import show_row
+from tests.fakes.support import show_content, show_row
 
 END = Finished(0, FinishReason.STOP, Usage(), Timings())
 
@@ -21,7 +21,9 @@ class Running:
 
     def __init__(self) -> None:
         self.cancelled = False
-        self.stream = Stream("", 1, 1, timeout=None, withdraw=lambda: False, cancel=self._cancel, row=show_row)
+        self.stream = Stream(
+            "", 1, 1, timeout=None, withdraw=lambda: False, cancel=self._cancel, row=show_row, content=show_content
+        )
 
     def _cancel(self) -> None:
         self.cancelled = True

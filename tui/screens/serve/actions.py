@@ -15,6 +15,14 @@ ACTIONS = (
         "address",
     ),
     Action(
+        "serve.look",
+        "Look at the request",
+        "look",
+        ("enter",),
+        "What it says and asks, what came of it, what was reused and why no more; also of those that have ended.",
+        "look",
+    ),
+    Action(
         "serve.cancel",
         "Cancel the request",
         "cancel",
@@ -52,6 +60,6 @@ ACTIONS = (
         ("l",),
         "What its engine and its loop said, which the log of everything has no room for.",
     ),
-    Action("serve.key", "Copy the API key", "copy_key", ("k",), "The key that clients must send."),
+    Action("serve.key", "Copy the API key", "copy_key", ("y",), "The key that clients must send."),
     Action("serve.reveal", "Show or hide the API key", "reveal_key", ("v",), "It is hidden until this key is pressed."),
 )

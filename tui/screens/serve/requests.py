@@ -1,28 +1,34 @@
-"""The request board: every request there is, with what it waits for."""
+"""The request board: every request there is, with what it waits for, and below them those that ended lately."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Final
 
 from textual.content import Content
 
-from core.snapshots import Cause, RequestRow, RequestState, UsageTotals
+from core.observing.outcomes import RequestOutcome
+from core.observing.recent import EndedRequest, RecentRequests
+from core.snapshots import EtaBasis, RequestRow, RequestState, UsageTotals
 from tui import format as fmt
-from tui.widgets.table import Cell, Column, RowTable
+from tui.screens.serve.request_facts import OUTCOMES, list_notes
+from tui.widgets.row_list import Cell, Field, List
 
-COLUMNS = (
-    Column("id", 10),
-    Column("model", 16, wide_only=True),
-    Column("state", 9),
-    Column("prompt", 6, right=True),
-    Column("cached", 6, right=True),
-    Column("made", 6, right=True),
-    Column("guessed", 9, right=True, wide_only=True),
-    Column("tok/s", 6, right=True),
-    Column("ETA", 6, right=True),
-    Column("elapsed", 7, right=True),
+MOST_ENDED_ROWS: Final = 100
+FIELDS: Final = (
+    Field("id", 8),
+    Field("model", 0),
+    Field("state", 10),
+    Field("prompt", 6, right=True),
+    Field("cached", 6, right=True, rank=1),
+    Field("made", 5, right=True),
+    Field("guessed", 9, right=True, rank=2),
+    Field("tok/s", 5, right=True),
+    Field("ETA", 7, right=True),
+    Field("elapsed", 7, right=True),
 )
-_STYLES = {
+LEAST_NAME_CELLS: Final = 10
+_STYLES: Final = {
     RequestState.LOADING: "$queued",
     RequestState.QUEUED: "$queued",
     RequestState.PREFILL: "$prefill",
@@ -30,68 +36,66 @@ _STYLES = {
     RequestState.PREEMPTED: "$gauge-warn",
     RequestState.ENDED: "$quiet",
 }
+BoardRow = RequestRow | EndedRequest
 
 
-_CAUSES = {
-    Cause.SYSTEM_CHANGED: "the system prompt changed",
-    Cause.TOOLS_CHANGED: "the tools changed",
-    Cause.HISTORY_EDITED: "an earlier turn was edited",
-    Cause.REASONING_STRIPPED: "the client left out the reasoning",
-    Cause.TEMPLATE_CHANGED: "the template wrote it differently",
-    Cause.EVICTED: "it had to make room",
-    Cause.OTHER_TENANT: "it is known under another key or salt alone",
-    Cause.ADAPTER_CHANGED: "it is known with another adapter alone",
-    Cause.NO_CACHE_ASKED: "it was asked for without cache",
-}
-"""Those that a request's note tells; that a prompt is new is nothing to tell."""
-
-
-class Board(RowTable):
-    """Rows by request id. A star behind the state: there is something to say about how its prompt came to be."""
+class Board(List[BoardRow]):
+    """Rows by request id, those that run first. A star behind the state: there is something to say about how its
+    prompt came to be. `~` before an ETA: it depends on how long the answer will be."""
 
     def __init__(self, dom_id: str | None = None) -> None:
-        super().__init__(COLUMNS, dom_id=dom_id)
+        super().__init__(FIELDS, find_id, build_cells, least=LEAST_NAME_CELLS, dom_id=dom_id)
+        self._number = -1
+        self._ended: Sequence[EndedRequest] = ()
 
-    def show_requests(self, requests: Iterable[RequestRow]) -> None:
-        self.show({request.id: _cells(request) for request in requests})
+    @property
+    def chosen(self) -> RequestRow | None:
+        """The request under the cursor."""
+        row = self.row
+        return row.row if isinstance(row, EndedRequest) else row
+
+    def show_requests(self, requests: Sequence[RequestRow], recent: RecentRequests) -> None:
+        """Nothing is drawn where nothing has changed."""
+        if recent.number != self._number:
+            self._number, self._ended = recent.number, recent.list_ended(MOST_ENDED_ROWS)
+        under_way = {request.id for request in requests}
+        rows = (*requests, *(each for each in self._ended if each.row.id not in under_way))
+        if rows != self.rows:
+            self.show(rows)
 
 
-def _cells(request: RequestRow) -> list[Cell]:
-    eta = fmt.format_seconds(request.eta) if request.eta is not None else "-"
-    rate = fmt.format_rate(request.rate) if request.rate else "-"
+def find_id(row: BoardRow) -> str:
+    """What the board tells requests apart by."""
+    return row.row.id if isinstance(row, EndedRequest) else row.id
+
+
+def build_cells(row: BoardRow) -> list[Cell]:
+    """What stands in the columns for a request."""
+    if isinstance(row, EndedRequest):
+        return _build_ended_cells(row)
+    rate = fmt.format_rate(row.rate) if row.rate else "-"
+    star = "*" * bool(list_notes(row))
+    return [*_head(row, (_describe_state(row) + star, _STYLES[row.state])), rate, _describe_eta(row), _elapsed(row)]
+
+
+def _build_ended_cells(ended: EndedRequest) -> list[Cell]:
+    row, usage = ended.row, ended.usage
+    style = "$quiet" if ended.outcome in (RequestOutcome.OK, RequestOutcome.CANCELLED) else "$error"
+    rate = ended.timings.decode_rate(usage.completion_tokens) or row.rate
+    cells = [*_head(row, (OUTCOMES[ended.outcome], style)), fmt.format_rate(rate) if rate else "-", "-"]
+    return [*cells, fmt.format_seconds(ended.elapsed)]
+
+
+def _head(row: RequestRow, state: tuple[str, str]) -> list[Cell]:
     return [
-        _tail(request.id),
-        fmt.clip_text(request.model, 16),
-        Content.styled(_state(request) + "*" * bool(list_notes(request)), _STYLES[request.state]),
-        fmt.shorten_count(request.prompt_tokens),
-        fmt.shorten_count(request.cached_tokens),
-        fmt.shorten_count(request.completion_tokens),
-        _guesses(request),
-        rate,
-        eta,
-        fmt.format_seconds(request.elapsed),
+        _tail(row.id),
+        row.model,
+        Content.styled(*state),
+        fmt.shorten_count(row.prompt_tokens),
+        fmt.shorten_count(row.cached_tokens),
+        fmt.shorten_count(row.completion_tokens),
+        _guesses(row),
     ]
-
-
-def list_notes(request: RequestRow) -> tuple[str, ...]:
-    """What there is to say about how its prompt came to be, and why it was computed again, in sentences."""
-    reuse = request.reuse
-    if reuse.cause not in _CAUSES:
-        return request.notes
-    why = _CAUSES[reuse.cause] + f" ({reuse.detail})" * bool(reuse.detail)
-    said = f"{fmt.format_count(reuse.lost)} tokens of the prompt are computed again: {why}"
-    left = reuse.departure
-    if left is None:
-        return (*request.notes, f"{said}.")
-    return (*request.notes, f"{said}, at token {fmt.format_count(left.token)}: {left.asked!r} for {left.known!r}.")
-
-
-def describe_guesses(request: RequestRow) -> str:
-    """A sentence on what was guessed ahead of its answer; empty where nothing was."""
-    if not request.guessed_tokens:
-        return ""
-    kept, guessed = fmt.format_count(request.kept_tokens), fmt.format_plural(request.guessed_tokens, "guessed token")
-    return f"{kept} of {guessed} came true."
 
 
 def describe_use(today: UsageTotals | None) -> str:
@@ -110,13 +114,26 @@ def _guesses(request: RequestRow) -> str:
     return f"{fmt.shorten_count(request.kept_tokens)}/{fmt.shorten_count(request.guessed_tokens)}"
 
 
-def _state(request: RequestRow) -> str:
-    """While the prompt is computed, with how much of it is done."""
+def _describe_state(request: RequestRow) -> str:
+    """While the prompt is computed, with how much of it is done; in the queue with its place."""
+    if request.state is RequestState.QUEUED and request.position:
+        return f"queue {request.position}"
     if request.state is not RequestState.PREFILL or not request.prompt_tokens:
         return request.state.value
     return f"fill {min(99, 100 * request.prefilled // request.prompt_tokens)}%"
 
 
+def _describe_eta(request: RequestRow) -> str:
+    if request.eta is None:
+        return "-"
+    mark = "~" if request.eta_basis in (EtaBasis.MAX_TOKENS, EtaBasis.USUAL_LENGTH) else ""
+    return f"{mark}{fmt.format_seconds(request.eta)}"
+
+
+def _elapsed(request: RequestRow) -> str:
+    return fmt.format_seconds(request.elapsed)
+
+
 def _tail(identity: str) -> str:
     """Ids differ behind their last dash; what stands before it is the same for all."""
-    return identity.rsplit("-", 1)[-1][:10]
+    return identity.rsplit("-", 1)[-1][:8]

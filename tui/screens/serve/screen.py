@@ -23,7 +23,9 @@ from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
 from tui.screens.serve.address import AddressDialog, AddressForm, ServerChange, list_changes
 from tui.screens.serve.captures import CapturesScreen
-from tui.screens.serve.requests import Board, describe_guesses, describe_use, list_notes
+from tui.screens.serve.details import RequestDialog
+from tui.screens.serve.request_facts import describe_guesses, list_notes
+from tui.screens.serve.requests import Board, describe_use
 from tui.session import find_model
 from tui.widgets.device_gauges import DeviceGauges
 from tui.widgets.gauge import Gauge
@@ -174,7 +176,7 @@ class ServeScreen(WorkbenchScreen):
 
     def _draw_board(self, snapshot: Snapshot) -> None:
         requests = snapshot.requests
-        self.query_one(Board).show_requests(requests)
+        self.query_one(Board).show_requests(requests, self.desk.workbench.recent)
         self.query_one("#requests").border_subtitle = make_drawable(f"{len(requests)} now" if requests else "")
         self._draw_note(snapshot)
         idle = self.query_one("#idle", Static)
@@ -187,8 +189,7 @@ class ServeScreen(WorkbenchScreen):
     def _draw_note(self, snapshot: Snapshot) -> None:
         """How the selected request's prompt came to be, where there is anything to say, else what is amiss; and what
         was guessed ahead."""
-        selected = self.query_one(Board).selected
-        request = next((each for each in snapshot.requests if each.id == selected), None)
+        request = self.query_one(Board).chosen
         guesses = describe_guesses(request) if request is not None else ""
         told = list_notes(request) if request is not None else ()
         asked = f"Asked with the API key {request.key}." if request is not None and request.key else ""
@@ -197,7 +198,7 @@ class ServeScreen(WorkbenchScreen):
         line.display = bool(notes)
         line.update(" ".join(notes))
 
-    @on(Board.RowHighlighted)
+    @on(Board.Moved)
     def _look_at(self) -> None:
         if (snapshot := self.desk.snapshot()) is not None:
             self._draw_note(snapshot)
@@ -280,6 +281,13 @@ class ServeScreen(WorkbenchScreen):
                 )
             )
         )
+
+    @on(Board.Chosen)
+    def action_look(self) -> None:
+        if (chosen := self.query_one(Board).chosen) is None:
+            self.notify("There is no request to look at.", severity="warning")
+            return
+        self.app.push_screen(RequestDialog(self.desk, chosen.id))
 
     def action_cancel(self) -> None:
         selected = self.query_one(Board).selected

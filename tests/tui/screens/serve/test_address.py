@@ -116,7 +116,7 @@ async def test_beyond_loopback_a_key_is_made_and_stays_the_same(echo_app: Bencht
     async with app.run_test(size=(80, 24)) as pilot:
         await serving(app, pilot)
         keys = []
-        for host in ("0.0.0.0", "127.0.0.1", "0.0.0.0"):  # noqa: S104 - what is tested
+        for host in ("0.0.0.0", "127.0.0.1", "0.0.0.0"):
             before = app.desk.live_server
             await write(app, pilot, host=host)
             await until(pilot, lambda: app.desk.live_server not in (None, before))  # noqa: B023 - awaited at once

@@ -32,7 +32,7 @@ async def test_the_api_key_is_shown_only_when_asked_for(echo_app: BenchtopApp) -
         await until(pilot, lambda: KEY in text())
         await pilot.press("v")
         await until(pilot, lambda: KEY not in text())
-        await pilot.press("k")
+        await pilot.press("y")
         assert app.clipboard == KEY
 
 
