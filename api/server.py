@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from api.curl import format_curl
 from api.http.live import LiveStreams
+from api.snippets import ServedAt
 from api.transport.limits import ConnectionLimits, choose_limits, count_descriptors
 from api.transport.listening import ServerSockets, adopt_sockets, open_server_sockets, read_port
 from core.errors import ServerError
@@ -110,6 +111,11 @@ class HttpServer:
         that was made for this run; the user's own is taken from the environment."""
         made = self.api_key if self.key_generated else None
         return format_curl(self.url, model, kind, asks_for_key=self.asks_for_key, made_key=made)
+
+    def describe_for(self, model: str, kind: ModelKind = ModelKind.CHAT) -> ServedAt:
+        """Where and how `model` is asked, for short programs. It holds the key as `curl` does."""
+        made = self.api_key if self.key_generated else None
+        return ServedAt(self.url, model, kind, self.asks_for_key, made)
 
     async def start(self) -> None:
         """Returns when the server listens. Raises ServerError when it cannot, ConfigError for a file of keys that

@@ -26,7 +26,7 @@ ONE_WORD = {"main": "what starts a process, as Python has it"}
 
 VERBS = _words("""
     abbreviate adapt add adopt advance allow answer append apply ask attach be bound build cancel capture check
-    choose clean clip collate collect compare compute configure convert correct count create cut declare decode
+    choose clean clip collate collect compare change compute configure convert correct count create cut declare decode
     delete derive describe detect digest discard draw drop dump encode enqueue ensure estimate examine explain
     export extract fence fetch fill find fingerprint fit flatten fold forget format frame gather get give grant
     group guess hide hold identify ignore import join judge keep label launch leave limit list load lock log look

@@ -25,6 +25,7 @@ from core.serving.content import RequestContent
 from core.serving.stream import Stream
 from core.snapshots import (
     CacheStats,
+    EtaBasis,
     MachineSnapshot,
     ModelSnapshot,
     ModelState,
@@ -54,11 +55,14 @@ bytes = 2 * layers * kv_heads * head_dim * context * 2
 Shorter chats need less of it.
 """
 
+LENGTH = EtaBasis.USUAL_LENGTH
 REQUESTS = (
-    RequestRow("req-7f3a91c2", "guide", RequestState.DECODE, 311, 288, 311, 164, 38.4, None, 0.0, 4.6),
+    RequestRow("req-7f3a91c2", "guide", RequestState.DECODE, 311, 288, 311, 164, 38.4, 3.1, 0.0, 4.6, eta_basis=LENGTH),
     RequestRow("req-02bd77e8", "guide", RequestState.DECODE, 96, 0, 96, 41, 37.9, None, 0.1, 1.3),
-    RequestRow("req-c51e0f46", "guide", RequestState.PREFILL, 1840, 512, 1024, 0, 0.0, 0.9, 0.2, 0.8),
-    RequestRow("req-ea40b3d9", "guide", RequestState.QUEUED, 54, 0, 0, 0, 0.0, None, 0.4, 0.4),
+    RequestRow(
+        "req-c51e0f46", "guide", RequestState.PREFILL, 1840, 512, 1024, 0, 0.0, 0.9, 0.2, 0.8, eta_basis=EtaBasis.PACE
+    ),
+    RequestRow("req-ea40b3d9", "guide", RequestState.QUEUED, 54, 0, 0, 0, 0.0, None, 0.4, 0.4, position=1),
 )
 
 GUIDE = ModelSnapshot(
@@ -152,6 +156,7 @@ class StillWorkbench:
         self.store = StillStore()
         self.captures = captures
         self.recent = RecentRequests()
+        self.usage = None
 
     @property
     def downloads(self) -> StillDownloads:

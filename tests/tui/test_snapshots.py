@@ -14,12 +14,18 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from core.capture.ring import CaptureRing
+from core.events import FinishReason, Timings, Usage
 from core.models.downloads.status import DownloadItem, DownloadState
+from core.requests import Caller, SamplingWish
+from core.serving.content import RequestContent
+from core.serving.report import RequestReport
 from core.settings.capture import CaptureSettings
+from core.snapshots import Cause, Departure, ModelKind, RequestRow, RequestState, Reuse, Tier
+from core.telemetry.origin import RequestOrigin
 from tests.fakes.captured import exchange_of
-from tests.fakes.support import folders_in
+from tests.fakes.support import asks, folders_in
 from tests.tui.conftest import quiet, until
-from tests.tui.still import ECHO, GUIDE, MEGA, StillWorkbench, build_still_server
+from tests.tui.still import ANSWER, ECHO, GUIDE, MEGA, StillWorkbench, build_still_server, stretch
 from tests.tui.still_store import QWEN
 from themes import PALETTES
 from tui.app import BenchtopApp
@@ -131,9 +137,48 @@ async def on_contest_under_way(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: "7 of 8" in str(app.screen.query_one("#standing").render()))
 
 
+NOON = time.mktime((2026, 1, 2, 12, 0, 0, 0, 0, -1))
+QUESTION = asks("How long is a KV cache kept?", "guide", sampling=SamplingWish(temperature=0.7), max_tokens=256)
+ENDED = RequestReport(
+    "req-5b0c9d11",
+    "guide",
+    ModelKind.CHAT,
+    Caller("alice"),
+    QUESTION,
+    NOON,
+    elapsed=3.2,
+    waited=0.2,
+    first=0.4,
+    usage=Usage(prompt_tokens=420, cached_tokens=288, completion_tokens=97),
+    timings=Timings(queued=0.2, prefill=0.2, decode=2.8),
+    reasons=(FinishReason.STOP,),
+    origin=RequestOrigin("/v1/chat/completions"),
+    content=RequestContent(QUESTION, pieces=stretch(ANSWER)),
+    row=RequestRow(
+        "req-5b0c9d11",
+        "guide",
+        RequestState.DECODE,
+        420,
+        288,
+        420,
+        97,
+        key="alice",
+        reuse=Reuse(
+            288,
+            Tier.MEMORY,
+            Cause.HISTORY_EDITED,
+            lost=120,
+            departure=Departure(288, "How long is a", "How long was the"),
+        ),
+    ),
+)
+"""A request that was answered."""
+
+
 async def on_serve(pilot: Pilot[None]) -> None:
     await opened(pilot)
     app = app_of(pilot)
+    app.desk.workbench.recent.note_end(ENDED)
     app.desk.server = build_still_server()
     await pilot.press("3")
     await pilot.pause()
@@ -151,6 +196,23 @@ async def on_serve(pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
+async def on_request(pilot: Pilot[None]) -> None:
+    await on_serve(pilot)
+    app_of(pilot).pulse()
+    await pilot.press("end", "enter")
+    screen = app_of(pilot).screen
+    await until(pilot, lambda: "KV cache" in str(screen.query_one("#said", Static).render()))
+
+
+async def on_address(pilot: Pilot[None]) -> None:
+    await on_serve(pilot)
+    app = app_of(pilot)
+    app.config_file = Path("/home/me/.config/benchtop/config.toml")
+    await pilot.press("e")
+    app.screen.query_one("#host", Input).value = "0.0.0.0"
+    await pilot.pause()
+
+
 async def on_help(pilot: Pilot[None]) -> None:
     await opened(pilot)
     await pilot.press("f5")
@@ -162,11 +224,10 @@ async def on_captured(pilot: Pilot[None]) -> None:
     app = app_of(pilot)
     with tempfile.TemporaryDirectory() as folder:
         ring = CaptureRing(folders_in(Path(folder)), CaptureSettings(requests=10))
-        noon = time.mktime((2026, 1, 2, 12, 0, 0, 0, 0, -1))
         for number, text in enumerate(("You are brief.\nToday is Monday.", "You are brief.\nToday is Tuesday.")):
             body = {"model": "guide", "messages": [{"role": "system", "content": text}], "stream": False}
             reply = b'{"choices": [{"message": {"content": "Good morning."}}]}'
-            ring.add(exchange_of(f"req-{number}", body, reply=reply, began=noon + number, first=0.25))
+            ring.add(exchange_of(f"req-{number}", body, reply=reply, began=NOON + number, first=0.25))
         ring.list_lines()
         cast("Any", app.desk.workbench).captures = ring
         await pilot.press("3", "i")
@@ -189,6 +250,8 @@ SCREENS: dict[str, Step] = {
     "bench-contest": on_contest,
     "bench-under-way": on_contest_under_way,
     "serve": on_serve,
+    "request": on_request,
+    "address": on_address,
     "captured": on_captured,
     "help": on_help,
 }

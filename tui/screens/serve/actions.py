@@ -12,7 +12,7 @@ ACTIONS = (
         "edit_address",
         ("e",),
         "The server is bound anew in its place; ctrl+s there writes it to the config.",
-        "address",
+        "edit",
     ),
     Action(
         "serve.look",
@@ -20,7 +20,6 @@ ACTIONS = (
         "look",
         ("enter",),
         "What it says and asks, what came of it, what was reused and why no more; also of those that have ended.",
-        "look",
     ),
     Action(
         "serve.cancel",
@@ -36,7 +35,21 @@ ACTIONS = (
         "copy_curl",
         ("c",),
         "A request ready to paste into a shell.",
-        "copy curl",
+    ),
+    Action(
+        "serve.snippets",
+        "Use it elsewhere: snippets and programs",
+        "show_snippets",
+        ("n",),
+        "curl, Python and JavaScript for this kind of model, and the lines that launch coding agents on it.",
+        "code",
+    ),
+    Action(
+        "serve.usage",
+        "Usage by model and key",
+        "show_usage",
+        ("u",),
+        "Requests and tokens of today, of the last days or of all time, as `tui usage` tells them.",
     ),
     Action(
         "serve.board",

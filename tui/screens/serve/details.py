@@ -61,17 +61,17 @@ class RequestDialog(ModalScreen[None]):
     def __init__(self, desk: Desk, request_id: str) -> None:
         super().__init__()
         self._desk = desk
-        self._id = request_id
+        self._request_id = request_id
         self._side = Side.ANSWER
         self._shown: object = None
         self._row: RequestRow | None = None
         self._ended: EndedRequest | None = None
-        self._content: RequestContent | None = None
+        self._known: RequestContent | None = None
         self._text = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = make_drawable(f"request {self._id}", lines=False)
+            dialog.border_title = make_drawable(f"request {self._request_id}", lines=False)
             dialog.border_subtitle = "tab turns, c copies, x cancels, escape closes"
             with Vertical(id="facts"):
                 for name in FACTS:
@@ -109,13 +109,13 @@ class RequestDialog(ModalScreen[None]):
             return
         workbench = self._desk.workbench
         snapshot = workbench.snapshot()
-        row = next((each for each in snapshot.requests if each.id == self._id), None)
+        row = next((each for each in snapshot.requests if each.id == self._request_id), None)
         if row is not None:
-            self._row, self._content = row, workbench.requests.content(self._id) or self._content
+            self._row, self._known = row, workbench.requests.content(self._request_id) or self._known
             return
-        self._ended = ended = workbench.recent.find_ended(self._id)
+        self._ended = ended = workbench.recent.find_ended(self._request_id)
         if ended is not None:
-            self._row, self._content = ended.row, ended.content or self._content
+            self._row, self._known = ended.row, ended.content or self._known
 
     def _show_facts(self, words: Sequence[str]) -> None:
         for name, text in zip(FACTS, words, strict=True):
@@ -126,7 +126,7 @@ class RequestDialog(ModalScreen[None]):
     def _describe(self, row: RequestRow) -> Sequence[str]:
         """The words of each of the facts."""
         ended = self._ended
-        asked = ", ".join(list_parameters(self._content.asked)) if self._content is not None else ""
+        asked = ", ".join(list_parameters(self._known.asked)) if self._known is not None else ""
         return (
             describe_end(ended) if ended is not None else describe_state(row),
             describe_origin(row, ended),
@@ -147,7 +147,7 @@ class RequestDialog(ModalScreen[None]):
             scroll.scroll_end(animate=False)
 
     async def _write(self) -> Content:
-        known = self._content
+        known = self._known
         if known is None:
             return Content.styled("What it said is not kept: it never reached a model, or ended long ago.", "$quiet")
         match self._side:
@@ -204,5 +204,5 @@ class RequestDialog(ModalScreen[None]):
         self.notify("What is shown is in the clipboard.")
 
     def action_cancel(self) -> None:
-        if not self._desk.workbench.requests.cancel(self._id):
+        if not self._desk.workbench.requests.cancel(self._request_id):
             self.notify("That request has ended already.", severity="warning")

@@ -9,6 +9,7 @@ from typing import Final
 from core.events import FinishReason
 from core.observing.outcomes import RequestOutcome
 from core.observing.recent import EndedRequest
+from core.requests import Priority
 from core.snapshots import Cause, EtaBasis, RequestRow, RequestState, Tier
 from tui import format as fmt
 
@@ -85,7 +86,8 @@ def describe_origin(request: RequestRow, ended: EndedRequest | None) -> str:
     parts.append(f"with the API key {request.key}" if request.key else "without an API key")
     if ended is not None and ended.endpoint:
         parts.append(f"by {ended.endpoint}")
-    parts.append(f"priority {request.priority.value}")
+    if request.priority is not Priority.NORMAL:
+        parts.append(f"priority {request.priority.value}")
     return ", ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -59,7 +60,7 @@ class Board(List[BoardRow]):
         if recent.number != self._number:
             self._number, self._ended = recent.number, recent.list_ended(MOST_ENDED_ROWS)
         under_way = {request.id for request in requests}
-        rows = (*requests, *(each for each in self._ended if each.row.id not in under_way))
+        rows: Sequence[BoardRow] = [*requests, *(each for each in self._ended if each.row.id not in under_way)]
         if rows != self.rows:
             self.show(rows)
 
@@ -135,5 +136,5 @@ def _elapsed(request: RequestRow) -> str:
 
 
 def _tail(identity: str) -> str:
-    """Ids differ behind their last dash; what stands before it is the same for all."""
-    return identity.rsplit("-", 1)[-1][:8]
+    """Ids differ behind their last dash or underscore; what stands before it is the same for all."""
+    return re.split("[-_]", identity)[-1][:8]

@@ -19,6 +19,7 @@ from core.snapshots import ModelKind, Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import build_bindings
+from tui.launch.programs.registry import PROGRAMS
 from tui.screens.base import WorkbenchScreen
 from tui.screens.serve.actions import ACTIONS
 from tui.screens.serve.address import AddressDialog, AddressForm, ServerChange, list_changes
@@ -26,6 +27,8 @@ from tui.screens.serve.captures import CapturesScreen
 from tui.screens.serve.details import RequestDialog
 from tui.screens.serve.request_facts import describe_guesses, list_notes
 from tui.screens.serve.requests import Board, describe_use
+from tui.screens.serve.snippets import SnippetsDialog, list_snippets
+from tui.screens.serve.usage import UsageDialog
 from tui.session import find_model
 from tui.widgets.device_gauges import DeviceGauges
 from tui.widgets.gauge import Gauge
@@ -177,7 +180,7 @@ class ServeScreen(WorkbenchScreen):
     def _draw_board(self, snapshot: Snapshot) -> None:
         requests = snapshot.requests
         self.query_one(Board).show_requests(requests, self.desk.workbench.recent)
-        self.query_one("#requests").border_subtitle = make_drawable(f"{len(requests)} now" if requests else "")
+        self.query_one("#requests").border_subtitle = make_drawable(self._tell_number(len(requests)))
         self._draw_note(snapshot)
         idle = self.query_one("#idle", Static)
         idle.display = not requests
@@ -185,6 +188,10 @@ class ServeScreen(WorkbenchScreen):
         idle.update(
             Content.styled(f"No requests now; {fmt.format_plural(done, 'request')} served since the start.", "$quiet")
         )
+
+    def _tell_number(self, under_way: int) -> str:
+        look = "enter looks at one" if self.query_one(Board).rows else ""
+        return ", ".join(part for part in (look, f"{under_way} now" if under_way else "") if part)
 
     def _draw_note(self, snapshot: Snapshot) -> None:
         """How the selected request's prompt came to be, where there is anything to say, else what is amiss; and what
@@ -305,6 +312,17 @@ class ServeScreen(WorkbenchScreen):
             return
         self.app.copy_to_clipboard(server.curl(self.desk.model, self._kind))
         self.notify("The curl line is in the clipboard.")
+
+    def action_show_snippets(self) -> None:
+        if (server := self.desk.live_server) is None:
+            self.notify("Start the server first: press s.", severity="warning")
+            return
+        at = server.describe_for(self.desk.model, self._kind)
+        snippets = list_snippets(at, self.desk.settings.server, server.port, PROGRAMS)
+        self.app.push_screen(SnippetsDialog(snippets))
+
+    def action_show_usage(self) -> None:
+        self.app.push_screen(UsageDialog(self.desk.workbench.usage))
 
     def action_show_captured(self) -> None:
         server = self.desk.live_server
