@@ -17,6 +17,7 @@ from api.http.leaving import run_while_connected
 from core.contract.artifact import FormatName
 from core.contract.options import KvType
 from core.errors import RequestError
+from core.models.fit.plan_words import describe_place
 from core.models.formats.registry import load_formats
 from core.models.hub.search import Filters, Found, Sort
 from core.models.offers import Offer, list_offers
@@ -61,7 +62,11 @@ class FitRow(Struct, frozen=True):
     slots: int | None = None
     needed_bytes: int | None = None
     free_bytes: int | None = None
-    device: str | None = None
+    place: str | None = None
+    """Where it would lie: `all on CARD`, `22 of 29 layers on CARD`, `main memory`."""
+    tokens_per_second: float | None = None
+    """That one stream would decode; null where nothing tells."""
+    speed_basis: str | None = None
     largest_context: int | None = None
     """With which it fits; null where none does."""
     notes: list[str] = []
@@ -160,8 +165,10 @@ def _row(offer: Offer) -> FitRow:
         kv_type=judged.setup.kv.value,
         slots=judged.setup.slots,
         needed_bytes=fit.parts.needed,
-        free_bytes=fit.device.free,
-        device=fit.device.name,
+        free_bytes=fit.free,
+        place=describe_place(fit.plan),
+        tokens_per_second=round(judged.speed.tokens, 1) if judged.speed is not None else None,
+        speed_basis=judged.speed.basis.value if judged.speed is not None else None,
         largest_context=judged.largest,
         notes=list(fit.notes),
     )

@@ -294,6 +294,9 @@ class LoadOptions(LoadSettings, frozen=True):
 
     memory: int | None = None
     """Bytes the model may take, weights and all, where less is to be used than is free."""
+    kv_room: int | None = None
+    """Bytes beside the weights where the KV cache comes to lie, of which contexts and slots that were not asked for
+    take their part; None: what is free of main memory then."""
     mtp: bool = False
     """Load the heads that guess several tokens ahead, which the model has (`Header.mtp_layers`); it is
     `core.contract.models.PredictsAhead` then."""

@@ -13,6 +13,7 @@ from core.devices.listing import list_devices
 from core.errors import ArtifactError, GatedRepository, ModelNotFound
 from core.models.fit.estimate import Judged
 from core.models.formats.header import Header
+from core.models.formats.layout import scale_tensors
 from core.models.hub.choose_quant import choose_quant
 from core.models.hub.repository import Quant, Repository
 from core.models.resolve import list_wishes
@@ -36,7 +37,8 @@ class Offer(Struct, frozen=True):
 def adapt_header(header: Header, quant: Quant) -> Header:
     """The header of another quant of the same model: layers and vocabulary are the same, the weights are as large as
     its files. Types of tensors are not known, so no rearranged copies are counted."""
-    return replace(header, weight_bytes=quant.size, quantization=quant.label, portions=())
+    tensors = scale_tensors(header.tensors, quant.size / max(1, header.weight_bytes))
+    return replace(header, weight_bytes=quant.size, quantization=quant.label, portions=(), tensors=tensors)
 
 
 def list_offers(store: Store, name: Name, context: int | None = None, kv: KvType | None = None) -> tuple[Offer, ...]:

@@ -5,7 +5,7 @@ Everything here touches the disk or the network and may block: an event loop cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -15,23 +15,22 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions, LoadSettings, Pooling
+from core.contract.placement import HOST
 from core.devices.device import Device
 from core.devices.listing import list_devices
-from core.errors import ArtifactError
-from core.hardware import describe_machine, measure_available_memory
+from core.errors import ArtifactError, UsageError
+from core.hardware import describe_machine
 from core.models.catalog import Catalog, Task, load_builtin_catalog
 from core.models.downloads.manager import Downloads
-from core.models.fit.estimate import (
-    Correction,
-    Judged,
-    Setup,
-    choose_setup,
-    estimate_parts,
-    find_largest_context,
-    judge_fit,
-)
+from core.models.fit.estimate import Judged, find_largest_context, judge_fit
 from core.models.fit.mtp import choose_mtp
+from core.models.fit.parts import Setup
+from core.models.fit.placing import estimate_parts
+from core.models.fit.plan import Correction, list_limited, plan_placement
 from core.models.fit.records import FitRecord, FitRecords
+from core.models.fit.setup import choose_setup, find_kv_room
+from core.models.fit.speed import estimate_speed
+from core.models.fit.wish import PlacementWish, check_wish, read_wish
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
 from core.models.formats.registry import load_formats
@@ -201,18 +200,22 @@ class Store:
         `memory` is the devices' as measured before, for a caller that judges many models. Quick: of the disk it reads
         only the records of earlier loads.
         """
-        there = memory or list_devices()
         options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
         options = replace(options, mtp=choose_mtp(header, options, self._settings.model.draft))
-        setup = _setup(header, options, max(each.free for each in there))
+        there = _list_usable(header, memory or list_devices())
+        wish, problem = _find_wish(options, there)
         correct = self._correction(header)
-        fit = judge_fit(header, setup, there, correct)
+        setup = _choose_setup(header, options, there, wish, correct)
+        fit = judge_fit(header, setup, there, correct, wish)
+        if problem:
+            fit = replace(fit, notes=(problem, *fit.notes))
         formats = load_formats()
         known = formats.get(header.format)
         conflict = known and formats.ask(known, None, known.explain_kv_conflict, header, options)
         if said := conflict or (options.cache_type.caution if known and known.takes_kv_types else ""):
             fit = replace(fit, notes=(said, *fit.notes))
-        return Judged(header, setup, fit, find_largest_context(header, setup, there, correct))
+        speed = estimate_speed(header, fit.plan)
+        return Judged(header, setup, fit, find_largest_context(header, setup, there, correct, wish), speed)
 
     def expect(self, artifact: Artifact, profile: Profile, memory: int, settled: Settled = keep_options) -> int:
         """Bytes that a model here is likely to take once it is loaded, of `memory` that it may take at most.
@@ -230,8 +233,12 @@ class Store:
         engine = self._find_engine(artifact.format)
         if engine is not None:
             options = settled(self._engines.get(engine), artifact, options)
-        setup = _setup(header, options, min(memory, measure_available_memory()))
-        return self._correction(header)(estimate_parts(header, setup)).loaded
+        there = list_limited(_list_usable(header, list_devices()), {HOST: memory})
+        # Loading says what is wrong with a wish.
+        wish, _ = _find_wish(options, there)
+        correct = self._correction(header)
+        setup = _choose_setup(header, options, there, wish, correct)
+        return plan_placement(header, setup, there, wish, correct=correct).host.parts.loaded
 
     def expect_kind(
         self, artifact: Artifact, profile: Profile = Profile(), *, header: Header | None = None
@@ -258,9 +265,8 @@ class Store:
         try:
             header = read_header(artifact)
             assert options.ctx_size is not None
-            setup = replace(
-                _setup(header, options, measure_available_memory()), context=options.ctx_size, slots=options.slots or 1
-            )
+            setup = _adjust_setup(header, choose_setup(header, options, 0, describe_machine().features))
+            setup = replace(setup, context=options.ctx_size, slots=options.slots or 1)
             predicted = estimate_parts(header, setup)
             here = describe_machine().fingerprint
             self.records.add(FitRecord(here, engine, header.architecture, header.quantization, predicted, taken))
@@ -294,8 +300,32 @@ def _read_pooling(artifact: Artifact) -> Pooling | None:
         return None
 
 
-def _setup(header: Header, options: LoadOptions, available: int) -> Setup:
-    setup = choose_setup(header, options, available, describe_machine().features)
+def _list_usable(header: Header, devices: Sequence[Device]) -> tuple[Device, ...]:
+    """Those among which its engine can divide a model of this format; others lie in main memory."""
+    known = load_formats().get(header.format)
+    return tuple(device for device in devices if not device.is_accelerator or (known is not None and known.divides))
+
+
+def _find_wish(options: LoadOptions, devices: Sequence[Device]) -> tuple[PlacementWish, str]:
+    """What the options fix; where that cannot be met here nothing is, and a sentence says why."""
+    try:
+        wish = read_wish(options)
+        check_wish(wish, [device for device in devices if device.is_accelerator])
+    except UsageError as error:
+        return PlacementWish(), str(error)
+    return wish, ""
+
+
+def _choose_setup(
+    header: Header, options: LoadOptions, devices: Sequence[Device], wish: PlacementWish, correct: Correction
+) -> Setup:
+    features = describe_machine().features
+    room = find_kv_room(header, options, devices, features, wish, correct=correct)
+    return _adjust_setup(header, choose_setup(header, options, room, features))
+
+
+def _adjust_setup(header: Header, setup: Setup) -> Setup:
+    """As the engines of its format load it."""
     known = load_formats().get(header.format)
     if known is None or not known.takes_kv_types:
         setup = replace(setup, kv=KvType.F16)

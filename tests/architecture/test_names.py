@@ -25,6 +25,7 @@ ONE_WORD = {"main": "what starts a process, as Python has it"}
 """Public functions whose name is a verb alone, and why."""
 
 VERBS = _words("""
+    divide order place scale
     abbreviate adapt add adopt advance allow answer append apply ask attach be bound build cancel capture check
     choose clean clip collate collect compare change compute configure convert correct count create cut declare decode
     delete derive describe detect digest discard draw drop dump encode enqueue ensure estimate examine explain

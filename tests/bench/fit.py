@@ -19,7 +19,8 @@ from core.contract.options import KvType, LoadOptions
 from core.contract.step import Work
 from core.guide import WEIGHTS
 from core.hardware import describe_machine, measure_resident
-from core.models.fit.estimate import Parts, Setup, estimate_parts, list_rearranged_types
+from core.models.fit.parts import Parts, Setup, list_rearranged_types
+from core.models.fit.placing import estimate_parts
 from core.models.formats.read import read_header
 from core.requests import Sampling
 from tests.bench import shapes

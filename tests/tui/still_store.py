@@ -15,7 +15,8 @@ from core.devices.device import Device, DeviceKind
 from core.errors import HubError, ModelNotFound, RepositoryNotFound
 from core.models.catalog import Catalog, decode_catalog
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
-from core.models.fit.estimate import Judged, Setup, find_largest_context, judge_fit
+from core.models.fit.estimate import Judged, find_largest_context, judge_fit
+from core.models.fit.parts import Setup
 from core.models.formats.header import Header, Layer
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.models.hub.search import Filters, Found, Page

@@ -29,9 +29,7 @@ def describe_fit(judged: Judged | None) -> str:
         return ""
     fit = judged.fit
     if fit.verdict is Verdict.DOES_NOT_FIT:
-        return (
-            f"; it does not fit: it needs {format_size(fit.parts.needed)} and {format_size(fit.device.free)} are free"
-        )
+        return f"; it does not fit: it needs {format_size(fit.parts.needed)} and {format_size(fit.free)} are free"
     most = f", at most {judged.largest:,}" if judged.largest is not None else ""
     tight = ", but only just" if fit.verdict is Verdict.TIGHT else ""
     return f"; it fits{tight} with a context of {judged.setup.context:,} tokens{most}"

@@ -29,7 +29,7 @@ class PassMemory:
 
     def count_bytes(self, size: int, *, flash: bool) -> int:
         """With passes of `size` tokens."""
-        from core.models.fit.estimate import compute_bytes
+        from core.models.fit.parts import compute_bytes
         from core.models.fit.sizing import count_outputs_for
 
         outputs = count_outputs_for(self._slots, self._slots)

@@ -51,7 +51,9 @@ def choose_pooled_sizes(
 
     No text is longer than the positions that the model knows, whatever is asked for.
     """
-    if options.memory is not None:
+    if options.kv_room is not None:
+        available = options.kv_room
+    elif options.memory is not None:
         available = min(available, max(0, options.memory - weights))
     affordable = int(available * LOGITS_SHARE / (LOGIT_BYTES * max(1, vocabulary)))
     known = trained or FEWEST_TOKENS

@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from core.hardware import describe_machine
 from core.kept import keep_lines, load_kept_lines
-from core.models.fit.estimate import Correction, Parts, leave_uncorrected
+from core.models.fit.parts import Parts
+from core.models.fit.plan import Correction, leave_uncorrected
 
 KEPT_LOADS: Final = 200
 """Loads that are remembered; the oldest are forgotten."""

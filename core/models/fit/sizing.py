@@ -79,7 +79,9 @@ def choose_sizes(
     Without `residents` no room is made for sequences beyond the running ones: a recurrent model holds a whole state
     for each, and could not share a part of it.
     """
-    if options.memory is not None:
+    if options.kv_room is not None:
+        available = options.kv_room
+    elif options.memory is not None:
         available = min(available, max(0, options.memory - weights))
     apart = bool(options.reproducible)
     affordable = int(available * KV_SHARE / max(1, token_bytes))

@@ -44,6 +44,8 @@ class Format(Protocol):
     sets_kv_aside: bool = False
     """Its engines set memory for the whole KV cache aside at once, and divide steps into micro-batches; elsewhere the
     KV cache takes memory as it fills."""
+    divides: bool = False
+    """Its engines can put the layers of one model on several devices; elsewhere a model lies in main memory."""
     takes_kv_types: bool = False
     """Its engines keep the KV cache in the type that is asked for; `explain_kv_conflict` tells what they refuse."""
     keeps_windows: bool = False

@@ -27,6 +27,7 @@ class GgufFormat(Format):
     checked_ending = ".gguf"
     tells_pooling = True
     sets_kv_aside = True
+    divides = True
     takes_kv_types = True
 
     def is_file(self, head: bytes) -> bool:

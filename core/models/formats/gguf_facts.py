@@ -16,6 +16,7 @@ from core.models.formats.gguf_header import GgufHeader, Tensor, Value
 from core.models.formats.gguf_mtp import count_mtp_layers, sum_mtp_bytes
 from core.models.formats.gguf_pooling import find_pooling, is_encoder
 from core.models.formats.header import Header, Layer, Portion
+from core.models.formats.layout import WeightTensor
 from core.models.formats.source import Damaged
 
 MOST_LAYERS: Final = 4_096
@@ -124,6 +125,7 @@ def describe_header(found: GgufHeader, name: str, whole: Whole | None = None, ot
         mtp_layers=_mtp_layers(facts, len(layers), mtp),
         mtp_bytes=sum_mtp_bytes((*found.tensors, *others), len(layers), mtp),
         portions=_portions(found.tensors, weights),
+        tensors=tuple(WeightTensor(tensor.name, tensor.bytes) for tensor in (*found.tensors, *others)),
         pooling=find_pooling(architecture, facts.raw("pooling_type")),
         notes=tuple(notes),
     )

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from core.contract.artifact import FormatName
 from core.contract.options import KvType, Pooling
+from core.models.formats.layout import WeightLayout, WeightTensor, divide_weights, drop_last_blocks, guess_layout
 
 
 class Layer(Struct, frozen=True):
@@ -68,6 +69,8 @@ class Header(Struct, frozen=True):
     """Of their weights, a part of `weight_bytes` that is loaded only where they are used."""
     portions: tuple[Portion, ...] = ()
     """Weights by type, where the file tells; see Portion."""
+    tensors: tuple[WeightTensor, ...] = ()
+    """Every tensor that its file tells of; none where files do not say what lies in which layer."""
     pooling: Pooling | None = None
     """Of a model that makes vectors or scores of whole texts, where its file tells."""
     notes: tuple[str, ...] = ()
@@ -104,6 +107,16 @@ class Header(Struct, frozen=True):
         kept = [(layer, layer.kv_heads * _kept(layer, cells, windowed, ahead)) for layer in layers]
         keys = sum(heads * layer.key_length for layer, heads in kept)
         return kv.count_bytes(keys, sum(heads * layer.value_length for layer, heads in kept))
+
+    def lay_out(self, *, mtp: bool = False) -> WeightLayout:
+        """What of its weights belongs to which layer; those of heads that guess ahead only with `mtp`."""
+        count = len(self.layers)
+        if not self.tensors:
+            share = self.vocabulary * self.width / self.parameters if self.parameters else 0.0
+            weights = self.loaded_bytes(mtp=mtp)
+            return guess_layout(count, weights, round(weights * min(1.0, share)))
+        layout = divide_weights(self.tensors, count, self.weight_bytes)
+        return layout if mtp or not self.mtp_bytes else drop_last_blocks(layout, len(self.mtp_layers))
 
     def state_bytes(self, sequences: int) -> int:
         """Of all recurrent layers: a whole state for each sequence that may exist."""

@@ -93,7 +93,7 @@ def test_fit_is_judged_for_the_context_and_type_that_are_asked_for(store: Store)
     assert store.judge(header, context=2048).fit.parts.kv > usual.fit.parts.kv
     assert store.judge(header, context=1024, kv=KvType.Q8_0).fit.parts.kv < usual.fit.parts.kv
     assert usual.largest == header.trained_context
-    (device,) = {usual.fit.device}
+    device = usual.fit.plan.host.device
     assert store.judge(header, memory=(replace(device, free=1 << 20),)).largest is None
 
 

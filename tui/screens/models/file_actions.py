@@ -155,7 +155,7 @@ class Keeping(WorkbenchScreen):
         if not choice.runs:
             doubt = f"No engine here runs {choice.quant.format} models."
         elif verdict is not None and verdict.fit.verdict is Verdict.DOES_NOT_FIT:
-            needed, free = verdict.fit.parts.needed, verdict.fit.device.free
+            needed, free = verdict.fit.parts.needed, verdict.fit.free
             doubt = f"It does not fit: it needs {format_size(needed)} and {format_size(free)} are free now."
         enqueue = partial(self._enqueue, choice.quant, gated=details.leaf.gated)
         if not doubt:

@@ -133,4 +133,4 @@ def compute_shares(verdict: Judged) -> Share:
     """Of a verdict. A KV cache that grows as it fills is counted full."""
     parts = verdict.fit.parts
     kv = parts.kv + (parts.filling if verdict.setup.grows else 0)
-    return Share(parts.weights, kv, parts.needed - parts.weights - kv, verdict.fit.device.free)
+    return Share(parts.weights, kv, parts.needed - parts.weights - kv, verdict.fit.free)

@@ -13,7 +13,8 @@ from core.contract.artifact import Artifact
 from core.contract.models import Trims
 from core.contract.options import KvType, LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.models.fit.estimate import choose_setup, estimate_parts
+from core.models.fit.placing import estimate_parts
+from core.models.fit.setup import choose_setup
 from core.models.formats.read import read_header
 from core.serving.kv_backup import TAIL_TOKENS
 from tests.fakes.architectures import BATCH, CELLS, SEQUENCES, Reserved, write, write_random

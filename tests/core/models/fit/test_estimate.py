@@ -12,19 +12,12 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
-from core.devices.device import Device, DeviceKind
+from core.devices.device import Backend, Device, DeviceKind
 from core.guide import WEIGHTS
-from core.models.fit.estimate import (
-    Parts,
-    Setup,
-    Verdict,
-    choose_setup,
-    compute_bytes,
-    estimate_parts,
-    find_largest_context,
-    judge_fit,
-    list_rearranged_types,
-)
+from core.models.fit.estimate import Verdict, find_largest_context, judge_fit
+from core.models.fit.parts import Parts, Setup, compute_bytes, list_rearranged_types
+from core.models.fit.placing import estimate_parts
+from core.models.fit.setup import choose_setup, find_kv_room
 from core.models.fit.sizing import choose_sizes, count_cells
 from core.models.formats.header import Header, Layer, Portion
 from core.models.formats.read import read_header
@@ -60,7 +53,7 @@ def host(free: int) -> Device:
 
 
 def card(free: int) -> Device:
-    return Device("card", DeviceKind.CARD, 24 * GIB, free)
+    return Device("card", DeviceKind.CARD, 24 * GIB, free, "CUDA0", Backend.CUDA)
 
 
 def test_weights_and_kv_cache_are_counted_exactly() -> None:
@@ -130,14 +123,21 @@ def test_originals_of_rearranged_weights_make_it_tight_and_not_too_large() -> No
     assert judge_fit(HEADER, SETUP, [host(round(parts.needed * 1.2))]).verdict is Verdict.FITS
 
 
-def test_a_card_goes_first_where_it_has_the_room() -> None:
-    assert judge_fit(HEADER, SETUP, [host(32 * GIB), card(16 * GIB)]).device.kind is DeviceKind.CARD
-    assert judge_fit(HEADER, SETUP, [host(32 * GIB), card(GIB)]).device.kind is DeviceKind.HOST
+def test_a_card_goes_first_and_takes_what_it_has_room_for() -> None:
+    def placed(free: int) -> int:
+        return judge_fit(HEADER, SETUP, [host(32 * GIB), card(free)]).plan.placed
+
+    assert placed(16 * GIB) == len(HEADER.layers) + 1
+    assert 0 < placed(round(1.7 * GIB)) < len(HEADER.layers) + 1
+    assert placed(GIB // 2) == 0
 
 
-def test_where_nothing_fits_the_device_with_most_room_is_named() -> None:
-    answer = judge_fit(HEADER, SETUP, [host(900 << 20), card(100 << 20)])
-    assert (answer.verdict, answer.device.kind) == (Verdict.DOES_NOT_FIT, DeviceKind.HOST)
+def test_what_lacks_is_told_of_all_memories_together() -> None:
+    alone = judge_fit(HEADER, SETUP, [host(900 << 20)])
+    both = judge_fit(HEADER, SETUP, [host(900 << 20), card(100 << 20)])
+    assert (alone.verdict, both.verdict) == (Verdict.DOES_NOT_FIT, Verdict.DOES_NOT_FIT)
+    assert both.lacking == alone.lacking
+    assert judge_fit(HEADER, SETUP, [host(900 << 20), card(2 * GIB)]).verdict is not Verdict.DOES_NOT_FIT
 
 
 @given(slots, kv_types, st.integers(GIB // 2, 8 * GIB))
@@ -229,17 +229,19 @@ def test_loading_the_built_in_model_takes_what_was_estimated(kv: KvType) -> None
 
 def test_what_the_options_leave_open_is_chosen_as_loading_does() -> None:
     options = LoadOptions(kv_type=KvType.Q8_0, extra_buffers=False)
-    setup = choose_setup(HEADER, options, 9 * GIB, ("avx2",))
+    setup = choose_setup(HEADER, options, 8 * GIB, ("avx2",))
     sizes = choose_sizes(options, 32_768, HEADER.kv_bytes_per_token(KvType.Q8_0), 8 * GIB)
     assert (setup.context, setup.slots, setup.kv) == (sizes.context, sizes.slots, KvType.Q8_0)
     assert setup.rearranged == frozenset()
-    assert choose_setup(HEADER, LoadOptions(ctx_size=777, slots=3), 9 * GIB, ()).context == 777
+    assert choose_setup(HEADER, LoadOptions(ctx_size=777, slots=3), 8 * GIB, ()).context == 777
 
 
 def test_heads_that_are_not_loaded_leave_their_room_to_the_context() -> None:
     heads = replace(HEADER, weight_bytes=4 * GIB, mtp_bytes=3 * GIB, mtp_layers=HEADER.layers[:1])
-    without, loaded = (choose_setup(heads, LoadOptions(mtp=mtp), 4 * GIB, ()) for mtp in (False, True))
-    assert without.context == choose_setup(HEADER, LoadOptions(), 1 * GIB + 3 * GIB, ()).context > loaded.context
+    rooms = [find_kv_room(heads, LoadOptions(mtp=mtp), [host(round(4.5 * GIB))], ()) for mtp in (False, True)]
+    assert rooms == [round(3.5 * GIB), GIB // 2]
+    without, loaded = (choose_setup(heads, LoadOptions(), room, ()) for room in rooms)
+    assert without.context > loaded.context
 
 
 def test_activations_are_those_of_a_micro_batch() -> None:

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions, Pooling
-from core.models.fit.estimate import choose_setup, estimate_parts
+from core.models.fit.placing import estimate_parts
 from core.models.fit.pooled import FEWEST_TOKENS, choose_pooled_sizes, count_logit_bytes
+from core.models.fit.setup import choose_setup
 from core.models.formats.header import Header, Layer
 from core.models.formats.read import read_header
 from tests.fakes.real_weights import MINILM_GGUF, real_weights

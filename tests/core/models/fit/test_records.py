@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from core.hardware import describe_machine
-from core.models.fit.estimate import Parts
+from core.models.fit.parts import Parts
 from core.models.fit.records import (
     ENOUGH_LOADS,
     KEPT_LOADS,

@@ -9,7 +9,7 @@ import pytest
 
 from core.contract.artifact import Artifact
 from core.contract.options import KvType
-from core.models.fit.estimate import compute_bytes
+from core.models.fit.parts import compute_bytes
 from core.models.fit.sizing import ROLLBACK_TOKENS
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
