@@ -31,6 +31,8 @@ class Exchange:
     def __init__(self, turn: ConversationTurn, version: AnswerVersion) -> None:
         self.turn = turn
         self.version = version
+        self.branching = 1, 1
+        """Which of the questions that were asked in this place it is, from one, and how many there are."""
 
     @property
     def question(self) -> str:
@@ -128,6 +130,12 @@ class Chat:
         """See the exchanges that are on the tree's path now."""
         known = {each.version.id: each for each in self.exchanges}
         self.exchanges[:] = [known.get(answer.id) or Exchange(turn, answer) for turn, answer in self.tree.path()]
+        branches: dict[str, list[str]] = {}
+        for turn in self.tree.turns.values():
+            branches.setdefault(turn.parent, []).append(turn.id)
+        for exchange in self.exchanges:
+            here = branches[exchange.turn.parent]
+            exchange.branching = here.index(exchange.turn.id) + 1, len(here)
 
     def ask(self, question: str) -> Exchange:
         """A new exchange at the end."""
@@ -173,16 +181,20 @@ class Chat:
         self.read_path()
         return self.exchanges[at]
 
-    def request(self, model: str) -> Generation:
-        """What to send for the last question, sampling still open. Exchanges without an answer are left out: templates
-        want turns."""
+    def request(self, model: str, *, continued: bool = False) -> Generation:
+        """What to send for the last question, sampling still open; `continued`: for what its answer lacks. Exchanges
+        without an answer are left out: templates want turns."""
         messages: list[Message] = []
         for exchange in self.exchanges[:-1]:
             if exchange.answer.strip():
                 answer = replace(_message(Role.ASSISTANT, exchange.answer), reasoning=exchange.thought)
                 messages += [_message(Role.USER, exchange.question), answer]
-        messages.append(_message(Role.USER, self.exchanges[-1].question))
-        return Generation(model=model, prompt=Conversation(tuple(messages)), priority=Priority.INTERACTIVE)
+        last = self.exchanges[-1]
+        messages.append(_message(Role.USER, last.question))
+        if continued:
+            messages.append(replace(_message(Role.ASSISTANT, last.answer), reasoning=last.thought))
+        prompt = Conversation(tuple(messages), continued=continued)
+        return Generation(model=model, prompt=prompt, priority=Priority.INTERACTIVE)
 
     @property
     def tokens(self) -> int:

@@ -22,14 +22,13 @@ from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import build_bindings
-from tui.screens.base import WorkbenchScreen
 from tui.screens.chat.actions import ACTIONS
 from tui.screens.chat.answer import AnswerView
-from tui.screens.chat.answer_text import AnswerText
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange
 from tui.screens.chat.progress import LoadLine
 from tui.screens.chat.transcript import Earlier, TranscriptView
+from tui.screens.chat.turn_actions import TurnActions
 from tui.session import find_model, list_talk_notes
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
@@ -39,11 +38,13 @@ if TYPE_CHECKING:
 
 REMOTE = "remote"
 """The engine whose models are on servers."""
+VERSION_KEYS = ("left_square_bracket", "right_square_bracket")
+"""Act on the chosen turn where the conversation has the focus and nothing is written."""
 SUGGESTIONS = ("What is a KV cache?", "Which quant should I take?", "How do I serve a model?")
 
 
 @final
-class ChatScreen(WorkbenchScreen):
+class ChatScreen(TurnActions):
     """The conversation, the gauge of its context, and the message being written."""
 
     NAME = "chat"
@@ -164,22 +165,25 @@ class ChatScreen(WorkbenchScreen):
             self.notify("An answer is still being written; escape stops it.", severity="warning")
             return
         self.query_one(Composer).clear()
-        await self._begin(self.chat.ask(event.text))
+        replaced = self.stop_editing()
+        await self.begin(self.chat.ask(event.text) if replaced is None else self.chat.ask_instead(replaced, event.text))
 
-    async def _begin(self, exchange: Exchange) -> None:
+    async def begin(self, exchange: Exchange, *, continued: bool = False) -> None:
         self._writing = exchange
+        if continued:
+            exchange.outcome, exchange.error, exchange.version.end = Outcome.WRITING, "", None
         self.refresh_bindings()
         exchange.model = self.desk.model.rsplit("/", 1)[-1]
-        answer = await self.query_one(TranscriptView).add(exchange)
+        answer = await self.query_one(TranscriptView).show_newest(exchange)
         if not self.desk.ready and self.desk.problem is None:
             answer.note(f"{exchange.model} is loading; your message is sent when it is ready")
-        self.generate(exchange)
+        self.generate(exchange, continued=continued)
 
     @work(group="generate", exclusive=True)
-    async def generate(self, exchange: Exchange) -> None:
+    async def generate(self, exchange: Exchange, *, continued: bool = False) -> None:
         """Gather one answer. Widgets read the exchange on their own beat; only its end is posted."""
         try:
-            await self._gather(exchange)
+            await self._gather(exchange, continued=continued)
         except Cancelled:
             exchange.outcome = Outcome.STOPPED
         except BenchtopError as error:
@@ -190,10 +194,10 @@ class ChatScreen(WorkbenchScreen):
                 exchange.outcome = Outcome.STOPPED
             self.post_message(self.Ended(exchange))
 
-    async def _gather(self, exchange: Exchange) -> None:
+    async def _gather(self, exchange: Exchange, *, continued: bool) -> None:
         exchange.model = await self.desk.until_ready()
         workbench = self.desk.workbench
-        self._stream = stream = await workbench.requests.submit(self.chat.request(exchange.model))
+        self._stream = stream = await workbench.requests.submit(self.chat.request(exchange.model, continued=continued))
         self._note("waiting for a free slot")
         await stream.admitted()
         self._note(f"reading {fmt.format_count(stream.prompt_tokens)} tokens")
@@ -247,7 +251,7 @@ class ChatScreen(WorkbenchScreen):
             return self._writing is not None
         if action == "end_thought":
             return self._writing is not None and self._writing.thinking
-        if action in ("leave", "regenerate", "other_answer", "export"):
+        if action in ("leave", "regenerate", "other_answer", "export", "edit", "continue", "version"):
             return self._writing is None
         return True
 
@@ -256,33 +260,9 @@ class ChatScreen(WorkbenchScreen):
         """Whether an answer is being written."""
         return self._writing is not None
 
-    @on(AnswerText.CodeChosen)
-    def copy_code(self, event: AnswerText.CodeChosen) -> None:
-        self._copy(event.source.text)
-
-    def _copy(self, text: str) -> None:
-        self.app.copy_to_clipboard(text)
-        self.notify(f"Copied {fmt.format_count(len(text))} characters.")
-
-    def action_copy_code(self) -> None:
-        """One piece of code of the newest answer, from its end; each time another one."""
-        answer = self.query_one(TranscriptView).newest
-        if answer is None or (code := answer.next_code()) is None:
-            self.notify("The newest answer has no code.", severity="warning")
-        else:
-            self._copy(code)
-
-    def action_turn_code(self) -> None:
-        self.query_one(TranscriptView).turn_code()
-
-    def action_turn_thought(self) -> None:
-        answer = self.query_one(TranscriptView).newest
-        if answer is None or not answer.turn_thought():
-            self.notify("The newest answer was not thought about.", severity="warning")
-
     def action_copy_or_stop(self) -> None:
         if chosen := self.get_selected_text():
-            self._copy(chosen)
+            self.copy(chosen)
             self.clear_selection()
         elif self._writing is not None:
             self.action_stop()
@@ -299,11 +279,14 @@ class ChatScreen(WorkbenchScreen):
             self._note("the model is to answer now")
 
     def action_leave(self) -> None:
-        self.query_one(TranscriptView).focus()
+        if not self.leave_edit():
+            self.query_one(TranscriptView).focus()
 
     def on_key(self, event: Key) -> None:
         """What is typed goes to the message, also after a click elsewhere: nobody who writes means a command."""
         composer = self.query_one(Composer)
+        if event.key in VERSION_KEYS and not composer.text and self.query_one(TranscriptView).has_focus:
+            return
         if event.character is not None and not composer.has_focus and composer.takes(event):
             event.stop()
             event.prevent_default()
@@ -347,21 +330,19 @@ class ChatScreen(WorkbenchScreen):
         if self._writing is not None or (exchange := self.chat.answer_again()) is None:
             self.notify("There is no finished answer to replace.", severity="warning")
             return
-        await self.query_one(TranscriptView).drop_last()
-        await self._begin(exchange)
+        await self.begin(exchange)
 
     async def action_other_answer(self) -> None:
         last = self.chat.exchanges[-1] if self.chat.exchanges else None
-        if last is None or (exchange := self.chat.choose_answer(last, -1)) is None:
+        if last is None or self.chat.choose_answer(last, -1) is None:
             self.notify("The last question has no other answer; ctrl+r asks for one.", severity="warning")
             return
-        await self.query_one(TranscriptView).drop_last()
-        await self.query_one(TranscriptView).add(exchange)
+        await self.query_one(TranscriptView).follow()
         self._draw_context()
 
     def action_copy_answer(self) -> None:
         if answer := self.chat.last_answer:
-            self._copy(answer)
+            self.copy(answer)
         else:
             self.notify("There is no answer to copy yet.", severity="warning")
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
+from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
+from tui import glyphs
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.conversation import Exchange
 from tui.widgets.plain import Plain
@@ -40,7 +42,32 @@ class Turn(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Question(self.exchange.question)
+        yield Versions(self.exchange)
         yield self.answer
+
+
+class Versions(Plain):
+    """Which of its questions and answers a turn shows, where there are others; a click on either half goes to them."""
+
+    class Wanted(Message):
+        def __init__(self, exchange: Exchange, by: int) -> None:
+            super().__init__()
+            self.exchange = exchange
+            self.by = by
+
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__(classes="versions")
+        self._exchange = exchange
+
+    def on_mount(self) -> None:
+        kinds = (("question", self._exchange.branching), ("answer", self._exchange.numbering))
+        parts = [f"{what} {number} of {count}" for what, (number, count) in kinds if count > 1]
+        self.display = bool(parts)
+        self.update(f"[ {f' {glyphs.find_glyphs(self).dot} '.join(parts)} ]")
+
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        self.post_message(self.Wanted(self._exchange, -1 if event.x < self.size.width // 2 else 1))
 
 
 class Earlier(Plain):
@@ -62,6 +89,7 @@ class TranscriptView(VerticalScroll):
         self._first = 0
         self._empty = empty
         self._wrap_code = True
+        self._chosen: Exchange | None = None
 
     def compose(self) -> ComposeResult:
         yield Earlier(id="earlier")
@@ -92,6 +120,7 @@ class TranscriptView(VerticalScroll):
     async def add(self, exchange: Exchange) -> AnswerView:
         """Mount a new exchange, go to it, and let the oldest ones go."""
         self._empty.display = False
+        self.choose_exchange(None)
         turn = self._make_turn(exchange)
         await self.mount(turn)
         self.anchor()
@@ -108,10 +137,55 @@ class TranscriptView(VerticalScroll):
         for turn in self.query(Turn):
             turn.answer.text.turn_code(self._wrap_code)
 
-    async def drop_last(self) -> None:
-        """Unmount the newest exchange."""
-        if turns := self.query(Turn):
-            await turns.last().remove()
+    async def follow(self) -> None:
+        """Show the exchanges as they are now; turns that are among them still stay as they are."""
+        await self._show(self._exchanges)
+
+    async def show_newest(self, exchange: Exchange) -> AnswerView:
+        """The same; the last one is to be written, or written on."""
+        await self._show(self._exchanges[:-1])
+        return await self.add(exchange)
+
+    async def _show(self, exchanges: Sequence[Exchange]) -> None:
+        self._first = min(self._first, max(0, len(exchanges) - 1))
+        turns, wanted = list(self.query(Turn)), exchanges[self._first :]
+        kept = 0
+        while kept < min(len(turns), len(wanted)) and turns[kept].exchange is wanted[kept]:
+            kept += 1
+        for turn in turns[kept:]:
+            await turn.remove()
+        if wanted[kept:]:
+            await self.mount(*(self._make_turn(exchange) for exchange in wanted[kept:]))
+        self._empty.display = not self._exchanges
+        self._mark_earlier()
+
+    @property
+    def chosen(self) -> Turn | None:
+        """The turn that is acted on: the newest one, where none was chosen."""
+        turns = list(self.query(Turn))
+        return next((turn for turn in turns if turn.exchange is self._chosen), turns[-1] if turns else None)
+
+    def choose(self, by: int) -> bool:
+        """The turn so many before or behind the one that is acted on; whether there is one."""
+        turns = list(self.query(Turn))
+        now = self.chosen
+        at = turns.index(now) + by if now is not None else -1
+        if not 0 <= at < len(turns):
+            return False
+        self.choose_exchange(turns[at].exchange)
+        turns[at].scroll_visible(animate=False, top=True)
+        return True
+
+    def choose_exchange(self, exchange: Exchange | None) -> None:
+        """Act on this one; None for the newest."""
+        self._chosen = exchange
+        for turn in self.query(Turn):
+            turn.set_class(turn.exchange is exchange, "-chosen")
+
+    def mark_edited(self, exchange: Exchange | None) -> None:
+        """Show that the question of this one is being written anew."""
+        for turn in self.query(Turn):
+            turn.set_class(turn.exchange is exchange, "-edited")
 
     async def restart(self, exchanges: Sequence[Exchange]) -> None:
         """Show another conversation, from its newest line."""
