@@ -1,22 +1,17 @@
 """A trial run: one engine, one model, some settings, in a child process that may die without harm.
 
-This module is the child: a request as JSON on standard input, a line of JSON on standard output for each thing found.
-`core.trial.parent` starts it and reads those lines.
+This module is the child: it tells a line for each thing found. `core.trial.parent` starts it and reads those lines.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import TypeVar, assert_never
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -39,6 +34,7 @@ from core.errors import BenchtopError
 from core.events import Failed, Finished
 from core.hardware import measure_resident
 from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
+from core.trial.child_process import take_request
 from core.trial.copying import CopyRate, count_room, measure_copying
 from core.trial.rehearsal import make_noise, rehearse_model
 
@@ -48,7 +44,6 @@ WARM_UP_TOKENS = 2
 """Tokens decoded before the clock starts."""
 BUSY, IDLE = 0.002, 0.006
 """Seconds the stand-in for the event loop computes and sleeps, over and over."""
-MARK = b"benchtop-trial:"
 DEEP_STEPS = 16
 """Tokens that are decoded behind a long prompt."""
 DEEP_GRAIN_TOKENS = 64
@@ -165,17 +160,7 @@ Tell = Callable[[Line], None]
 
 
 def main() -> None:
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=TrialRequest, dec_hook=_read_path)
-    # ggml would fork a debugger before it aborts, and a process with the threads of several libraries hangs in that.
-    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-    # What native libraries print must not be taken for a result.
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-
-    def tell(line: Line) -> None:
-        out.write(MARK + msgspec.json.encode(line) + b"\n")
-        out.flush()
-
+    request, tell = take_request(TrialRequest)
     module, _, attribute = request.engine.partition(":")
     engine: Engine = getattr(import_module(module), attribute)()
     end = time.monotonic() + request.seconds
@@ -399,16 +384,6 @@ def _event_loop_stand_in(over: threading.Event) -> None:
         end = time.perf_counter() + BUSY
         while time.perf_counter() < end:
             pass
-
-
-def encode_path(path: object) -> bytes:
-    """Its bytes, which need not be UTF-8 as JSON's strings must; see `_read_path`."""
-    assert isinstance(path, Path)
-    return os.fsencode(path)
-
-
-def _read_path(_: type, value: object) -> Path:
-    return Path(os.fsdecode(msgspec.convert(value, bytes)))
 
 
 if __name__ == "__main__":
