@@ -96,6 +96,14 @@ class LoadFailed(ModelError):
     """The engine could not load an artifact that looked right."""
 
 
+class MemoryShort(LoadFailed):
+    """A device had too little memory for what was to lie there; `device` is its id, "" the machine's own memory."""
+
+    def __init__(self, model: str, message: str, device: str = "") -> None:
+        super().__init__(model, message)
+        self.device = device
+
+
 class HubError(BenchtopError):
     """The Hub did not give what was asked of it."""
 

@@ -118,6 +118,7 @@ class Workbench:
         self.devices = open_lister()
         """What models can lie on."""
         self.devices.keep_in(cache)
+        self.devices.use_servers(settings.list_rpc_servers())
         self.logs = ModelLogs()
         """What is said of each model."""
         self.models = ServedModels(settings, store, factory, self.lanes, self._model_bytes, self.logs.attach)

@@ -6,7 +6,7 @@ Protocols, asked for with `isinstance`, as those of `core.contract.models`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -69,6 +69,17 @@ class TellsDevices(Protocol):
     def list_devices(self) -> Sequence[str]:
         """In words for users, the one that models run on first. Imports the library, which may take a second; only
         where the engine is available. Raises ImportError, OSError and RuntimeError where the library fails."""
+        ...
+
+
+@runtime_checkable
+class Places(Protocol):
+    """An engine that lays the parts of a model out as `LoadOptions.placement` says, and tells them in
+    `ModelSpec.buffers`. What does not fit raises MemoryShort."""
+
+    def measure_free(self, options: LoadOptions) -> Mapping[str, int]:
+        """Bytes that are free now on each accelerator that its library has, by id; with the RPC servers of the options.
+        This takes memory of them, so it is for processes that load models. Raises LoadFailed."""
         ...
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from msgspec import Struct
 
 from core.contract.options import KvType
+from core.contract.placement import DeviceBuffers
 from core.contract.step import SequenceId, Step, Work
 from core.requests import ResolvedGeneration, Sampling, Transcription
 
@@ -86,6 +87,8 @@ class ModelSpec(Struct, frozen=True):
     engine sees the same shapes then whatever else it serves, and computes the same numbers. None of other models."""
     scans_all_cells: bool = False
     """Whether a pass looks at all cells in use, those of idle sequences too, so that keeping these takes time."""
+    buffers: tuple[DeviceBuffers, ...] = ()
+    """What lies where, the host first; none where the engine does not tell."""
 
 
 @runtime_checkable

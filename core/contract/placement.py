@@ -94,3 +94,27 @@ class Placement(Struct, frozen=True):
         return Placement(
             rules=tuple(rule for rule in self.rules if rule.device == HOST), mapped=self.mapped, locked=self.locked
         )
+
+
+class DeviceBuffers(Struct, frozen=True):
+    """Bytes that a loaded model has of one device, as its engine tells them."""
+
+    device: str
+    """Its id; HOST for the machine's own memory."""
+    weights: int = 0
+    kv: int = 0
+    """The KV cache, and recurrent states."""
+    compute: int = 0
+    output: int = 0
+    """Logits."""
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.compute + self.output
+
+
+class DeviceTaken(Struct, frozen=True):
+    """Bytes of a device that loading a model was seen to take, its first passes counted."""
+
+    device: str
+    bytes: int

@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from core.devices.brief_process import run_briefly
 from core.devices.device import Device
-from core.devices.library_child import MARK, LibraryLook, find_library
+from core.devices.ggml import find_library
+from core.devices.library_child import MARK, LibraryLook
 from core.environment import clean_value, drop_secrets
 from core.hardware import describe_machine
 from core.kept import keep_value, load_kept
@@ -53,6 +54,8 @@ class LibraryView(Struct, frozen=True):
     problem: str = ""
     """Why its devices are not known, in a sentence."""
     installed: bool = True
+    lost: tuple[str, ...] = ()
+    """Why the devices of servers are missing, in sentences."""
 
 
 class LlamaLibrary:
@@ -62,6 +65,8 @@ class LlamaLibrary:
         """`folder` is where its shared libraries are; None for those that the bindings load."""
         self._environment = os.environ if environment is None else environment
         self._folder = folder or find_library_folder(self._environment)
+        self.servers: tuple[str, ...] = ()
+        """RPC servers whose devices are looked for too, as `host:port`."""
 
     def list_parts(self) -> frozenset[str]:
         """The parts that compute elsewhere than on the processor, by the names of their files: `cuda`, `vulkan`."""
@@ -75,11 +80,13 @@ class LlamaLibrary:
 
     def is_for_processors(self) -> bool:
         """Whether it has no part for accelerators, so that a look would find none."""
-        return self._folder is None or (find_library(self._folder, "ggml-base") is not None and not self.list_parts())
+        if self._folder is None:
+            return True
+        return not self.servers and find_library(self._folder, "ggml-base") is not None and not self.list_parts()
 
     def fingerprint(self, cards: tuple[Device, ...]) -> str:
         """Changes when another look may find other devices. `cards` are those that the drivers tell."""
-        facts = [describe_machine().fingerprint, str(self._folder)]
+        facts = [describe_machine().fingerprint, str(self._folder), *self.servers]
         facts += [f"{name}={self._environment.get(name)}" for name in HIDING]
         facts += [f"{card.address} {card.name} {card.total}" for card in cards]
         for path in sorted(self._folder.iterdir()) if self._folder is not None and self._folder.is_dir() else ():
@@ -93,7 +100,16 @@ class LlamaLibrary:
             return LibraryView(installed=False)
         if self.is_for_processors():
             return LibraryView(backends=("CPU",))
-        words = [sys.executable, "-P", "-X", "utf8", "-m", "core.devices.library_child", str(self._folder)]
+        words = [
+            sys.executable,
+            "-P",
+            "-X",
+            "utf8",
+            "-m",
+            "core.devices.library_child",
+            str(self._folder),
+            *self.servers,
+        ]
         try:
             told = run_briefly(words, LOOK_SECONDS, drop_secrets(self._environment))
         except OSError as error:
@@ -109,7 +125,8 @@ class LlamaLibrary:
         except msgspec.MsgspecError:
             said = find_decisive_line(told.said) or f"its process ended with {told.code}"
             return LibraryView(problem=f"llama.cpp could not tell its devices: {said}.")
-        return LibraryView(look.devices, look.backends, "" if look.devices else find_decisive_line(told.said))
+        said = "" if look.devices else find_decisive_line(told.said)
+        return LibraryView(look.devices, look.backends, said, lost=look.lost)
 
 
 def find_library_folder(environment: Mapping[str, str]) -> Path | None:
@@ -149,8 +166,8 @@ class LibraryLooks:
         fingerprint = self._library.fingerprint(cards)
         if not anew and (self._last is None or self._last.fingerprint != fingerprint) and self.file is not None:
             self._last = load_kept(self.file, KeptLook)
-        if anew or self._last is None or self._last.fingerprint != fingerprint:
+        if anew or self._last is None or self._last.view.lost or self._last.fingerprint != fingerprint:
             self._last = KeptLook(fingerprint, self._library.look())
-            if self.file is not None and not self._last.view.problem:
+            if self.file is not None and not (self._last.view.problem or self._last.view.lost):
                 keep_value(self.file, self._last)
         return self._last.view

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -50,6 +50,15 @@ class DeviceLister:
     def keep_in(self, folder: Path) -> None:
         """Keep what the library told in a file of this folder, over restarts."""
         self._looks.file = folder / KEPT_FILE
+
+    def use_servers(self, servers: Iterable[str]) -> None:
+        """Look for the devices of these RPC servers as well, from now on; each is `host:port`."""
+        with self._lock:
+            library = self._looks.library
+            known = library.servers
+            library.servers = tuple(dict.fromkeys((*known, *servers)))
+            if library.servers != known:
+                self._taken = float("-inf")
 
     def survey(self) -> DeviceSurvey:
         """All devices now. Blocks for as long as drivers and library take."""
@@ -95,7 +104,8 @@ class DeviceLister:
         if first:
             self._looked = time.monotonic()
         told = {card.address for card in cards}
-        alone = [each for each in view.devices if each.kind is DeviceKind.CARD and each.address not in told]
+        told_by_none = (DeviceKind.CARD, DeviceKind.REMOTE)
+        alone = [each for each in view.devices if each.kind in told_by_none and each.address not in told]
         if alone and (first or time.monotonic() - self._looked > stale):
             survey = match_devices(host, cards, self._looks.find(cards, anew=True), os.environ, problems)
             self._looked = time.monotonic()

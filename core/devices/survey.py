@@ -78,7 +78,7 @@ def match_devices(
             left.remove(card)
         devices.append(_join(device, card, host))
     unused = tuple(UnusedCard(card, *_explain(card, view, environment)) for card in left)
-    told = (view.problem,) if view.problem else ()
+    told = (*view.lost, *([view.problem] if view.problem else []))
     return DeviceSurvey((host, *devices), unused, (*problems, *told))
 
 

@@ -311,6 +311,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         """The first of `models`."""
         return next(iter(self.models), None)
 
+    def list_rpc_servers(self) -> tuple[str, ...]:
+        """All that models may lie on, as `host:port`."""
+        wishes = (self.model, *self.models.values())
+        return tuple(dict.fromkeys(server for wish in wishes for server in wish.rpc or ()))
+
     def source(self, name: str) -> str:
         """What is loaded under a name: what `models` says of it, or the name itself."""
         profile = self.models.get(name)

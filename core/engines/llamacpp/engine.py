@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +18,9 @@ from core.contract.models import Embedder, ModelSpec, Reranker, TokenModel
 from core.contract.options import KvElement, KvType, LoadOptions, LoadProgress, Lora, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.engines.llamacpp.attention import PassMemory, drop_flash_attention
-from core.errors import ArtifactError, Cancelled, LoadFailed
+from core.errors import ArtifactError, Cancelled, LoadFailed, MemoryShort
 from core.models.fit.sizing import GRAIN_TOKENS, ROLLBACK_TOKENS
 from core.telemetry.log import get_logger
-from core.telemetry.model_log import tell_said
 
 if TYPE_CHECKING:
     import llama_cpp as native
@@ -34,60 +30,12 @@ if TYPE_CHECKING:
     from core.engines.llamacpp.tiles import SlowRows
 
 PACKAGE = Package("llama_cpp", "llama-cpp-python", "uv pip install llama-cpp-python")
-INFO_LEVEL = 2
-WARNING_LEVEL = 3
-"""ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before."""
-SAID_LEVELS = {WARNING_LEVEL: logging.WARNING, 4: logging.ERROR}
 GGML_TYPE_BF16 = 30
 """ggml's number for it, which the bindings do not name."""
-TELLING = ("error", "unknown", "insufficient memory", "out of memory", "failed to")
-"""What a line has that says why something could not be done."""
-MEMORY_SHORT = ("insufficient memory", "out of memory")
-"""What a line has where that was for want of memory: the machine's, and an accelerator's."""
 MEMORY_DIVISOR = 64
 """The part of the machine's memory, 1 / MEMORY_DIVISOR, that a micro-batch found by measuring may take beyond the usual
 one."""
 log = get_logger(__name__)
-
-
-class _LlamaLog:
-    """Keeps llama.cpp's last complaints off the screen and at hand for an error's sentence."""
-
-    def __init__(self) -> None:
-        import llama_cpp as native
-
-        self.lines: deque[str] = deque(maxlen=40)
-
-        def keep(level: int, text: bytes, _: ctypes.c_void_p) -> None:
-            if level < INFO_LEVEL or not (line := text.decode("utf-8", "replace").strip(" .\n")):
-                return
-            if level >= WARNING_LEVEL:
-                self.lines.append(line)
-            tell_said(line, SAID_LEVELS.get(level, logging.DEBUG))
-
-        self._callback = native.llama_log_callback(keep)
-        native.llama_log_set(self._callback, ctypes.c_void_p(0))
-
-    def reason(self) -> str:
-        """The most telling of the last lines: the first error. Others only repeat it, and warnings come before it."""
-        errors = [line for line in self.lines if any(word in line.lower() for word in TELLING)]
-        line = (errors or list(self.lines) or ["llama.cpp gave no reason"])[0]
-        for said_before in ("llama_model_load: ", "error loading model: ", "ggml_aligned_malloc: "):
-            line = line.removeprefix(said_before)
-        return line
-
-    @property
-    def lacked_memory(self) -> bool:
-        return any(words in line for line in self.lines for words in MEMORY_SHORT)
-
-
-@cache
-def _native_log() -> _LlamaLog:
-    """The one log of the process: llama.cpp keeps a pointer to the callback for as long as the process lives."""
-    import llama_cpp as native
-
-    native.llama_backend_init()
-    return _LlamaLog()
 
 
 class LlamaCppEngine:
@@ -152,6 +100,12 @@ class LlamaCppEngine:
         room = passes.count_bytes(options.pass_tokens, flash=flash) + describe_machine().memory // MEMORY_DIVISOR
         return list_batch_sizes(options, passes.context, lambda size: passes.count_bytes(size, flash=flash) <= room)
 
+    def measure_free(self, options: LoadOptions) -> Mapping[str, int]:
+        from core.engines.llamacpp.placing import open_native_devices
+
+        found = open_native_devices().list_reached(options, "the model")
+        return {each.device.id: each.device.free for each in found}
+
     def load(
         self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress
     ) -> TokenModel | Embedder | Reranker:
@@ -160,6 +114,8 @@ class LlamaCppEngine:
         from core.engines.llamacpp.adapters import add_adapters
         from core.engines.llamacpp.marking import MarkingLlamaModel
         from core.engines.llamacpp.model import LlamaTokenizer, TrimmingLlamaModel
+        from core.engines.llamacpp.native_log import open_native_log
+        from core.engines.llamacpp.placing import list_placed
         from core.engines.llamacpp.pooled import make_pooled_model, read_pooling
         from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
         from core.engines.llamacpp.spec import describe_model
@@ -167,12 +123,13 @@ class LlamaCppEngine:
 
         _refuse_kv_conflict(artifact, options)
         options = replace(options, mtp=_has_heads(artifact, options))
-        _native_log().lines.clear()
+        said = open_native_log()
+        said.clear()
         with ExitStack() as undo:
             model = self._open(artifact, options, progress)
             undo.callback(native.llama_model_free, model)
             if (pooling := read_pooling(model, options)) is not None:
-                pooled = make_pooled_model(artifact, model, options, pooling, _native_log().reason)
+                pooled = make_pooled_model(artifact, model, options, pooling, said)
                 undo.pop_all()
                 return pooled
             tokenizer = LlamaTokenizer(model)
@@ -186,11 +143,12 @@ class LlamaCppEngine:
                 )
             spec = describe_model(artifact, model, tokenizer, options, residents=not rigid)
             parameters = _context_parameters(spec, options, rollback=recurrent and options.mtp)
-            context = self._context(artifact, model, spec, parameters)
+            context = self._context(artifact, model, spec, parameters, options)
             undo.callback(native.llama_free, context)
             if adapters := options.adapters:
-                add_adapters(artifact.name, model, context, adapters, _native_log().reason)
+                add_adapters(artifact.name, model, context, adapters, said.reason)
                 spec = replace(spec, notes=(*spec.notes, *(_adapted(lora) for lora in adapters)))
+            spec = replace(spec, buffers=said.sum_buffers(list_placed(options.placement)))
             undo.pop_all()
         if options.reproducible:
             return ReproducibleLlamaModel(model, context, tokenizer, spec)
@@ -204,15 +162,18 @@ class LlamaCppEngine:
             trimming = TrimmingLlamaModel(model, context, tokenizer, spec)
         in_tiles = options.flash_attention is not False and options.cache_type is KvType.F16
         if in_tiles and native.llama_n_ubatch(context) >= TILE_ROWS:
-            trimming.slow_rows = _find_slow_rows(model, spec)
+            trimming.slow_rows = _find_slow_rows(model, spec, options)
         return trimming
 
     def _open(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress) -> native.llama_model_p:
         import llama_cpp as native
 
+        from core.engines.llamacpp.native_log import open_native_log
+        from core.engines.llamacpp.placing import choose_load_mode, explain_refusal, list_placed, write_placement
         from core.hardware import measure_available_memory
         from core.models.fit.sizing import is_mapped
 
+        said = open_native_log()
         given_up = False
 
         def report(share: float, _: ctypes.c_void_p) -> bool:
@@ -223,23 +184,28 @@ class LlamaCppEngine:
         parameters = native.llama_model_default_params()
         parameters.use_extra_bufts = options.repacks
         parameters.load_mtp = options.mtp
-        # By itself llama.cpp maps the file wherever the devices can read it so.
-        mapped = is_mapped(artifact.path, measure_available_memory())
-        parameters.load_mode = native.LLAMA_LOAD_MODE_AUTO if mapped else native.LLAMA_LOAD_MODE_NONE
+        safe = is_mapped(artifact.path, measure_available_memory())
+        parameters.load_mode = choose_load_mode(options.placement, safe=safe)
+        placed = write_placement(parameters, options, artifact.name)
         parameters.progress_callback = native.llama_progress_callback(report)
         model: native.llama_model_p | None = native.llama_model_load_from_file(os.fsencode(artifact.path), parameters)
         if given_up:
             raise Cancelled(f"Loading {artifact.name} was stopped.")
-        if model is None and _native_log().lacked_memory:
-            raise LoadFailed(
+        del placed
+        if model is None and said.lacked_memory:
+            device = said.find_lacking(list_placed(options.placement))
+            raise MemoryShort(
                 artifact.name,
-                f"There is no memory for the weights of {artifact.name}: {_native_log().reason()}. "
-                "Unload another model, or take a smaller quantization.",
+                f"There is too little memory{f' on {device}' if device else ''} for the weights of {artifact.name}: "
+                f"{said.reason()}. {_advise(device)}",
+                device,
             )
+        if model is None and (refusal := explain_refusal(said.reason())) is not None:
+            raise LoadFailed(artifact.name, refusal)
         if model is None:
             raise ArtifactError(
                 artifact.name,
-                f"The file {artifact.path} cannot be loaded: {_native_log().reason()}. "
+                f"The file {artifact.path} cannot be loaded: {said.reason()}. "
                 "It may be damaged or of an architecture this llama.cpp does not know; download it again.",
             )
         return model
@@ -250,16 +216,25 @@ class LlamaCppEngine:
         model: native.llama_model_p,
         spec: ModelSpec,
         parameters: native.llama_context_params,
+        options: LoadOptions,
     ) -> native.llama_context_p:
         import llama_cpp as native
 
+        from core.engines.llamacpp.native_log import open_native_log
+        from core.engines.llamacpp.placing import list_placed
+
+        said = open_native_log()
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:
-            raise LoadFailed(
-                artifact.name,
-                f"No context of {spec.cells} cells could be made for {artifact.name}: {_native_log().reason()}. "
-                "Try a smaller --ctx-size or fewer --slots.",
+            device = said.find_lacking(list_placed(options.placement))
+            where, fewer = (f" on {device}", ", or fewer --gpu-layers") if device else ("", "")
+            sentence = (
+                f"No context of {spec.cells} cells could be made for {artifact.name}{where}: {said.reason()}. "
+                f"Try a smaller --ctx-size or fewer --slots{fewer}."
             )
+            if said.lacked_memory:
+                raise MemoryShort(artifact.name, sentence, device)
+            raise LoadFailed(artifact.name, sentence)
         if not native.llama_get_memory(context):
             native.llama_free(context)
             raise LoadFailed(
@@ -274,6 +249,7 @@ def _context_parameters(spec: ModelSpec, options: LoadOptions, *, rollback: bool
     """With `rollback`, recurrent states of the last tokens are kept, so that wrong guesses can be taken back."""
     import llama_cpp as native
 
+    from core.engines.llamacpp.placing import write_offloading
     from core.hardware import describe_machine
     from core.models.fit.sizing import count_outputs
 
@@ -295,6 +271,7 @@ def _context_parameters(spec: ModelSpec, options: LoadOptions, *, rollback: bool
         parameters.flash_attn_type = int(options.blockwise_attention)
     parameters.type_k = _ggml_type(options.cache_type.of_keys)
     parameters.type_v = _ggml_type(options.cache_type.of_values)
+    write_offloading(parameters, options)
     return parameters
 
 
@@ -324,11 +301,14 @@ def _add_heads(
 ) -> PredictingMarkingModel | PredictingTrimmingModel | None:
     """The model with its heads; None where llama.cpp makes no context for them, which is logged."""
     from core.engines.llamacpp.mtp import make_heads
+    from core.engines.llamacpp.native_log import open_native_log
     from core.engines.llamacpp.predicting import PredictingMarkingModel, PredictingTrimmingModel
 
     heads = make_heads(model, context, spec, parameters)
     if heads is None:
-        log.warning("heads that guess ahead are not used", architecture=spec.architecture, why=_native_log().reason())
+        log.warning(
+            "heads that guess ahead are not used", architecture=spec.architecture, why=open_native_log().reason()
+        )
         return None
     kind = PredictingMarkingModel if rigid else PredictingTrimmingModel
     return kind(model, context, tokenizer, spec, heads)
@@ -343,15 +323,15 @@ def _refuse_kv_conflict(artifact: Artifact, options: LoadOptions) -> None:
         raise LoadFailed(artifact.name, conflict)
 
 
-def _find_slow_rows(model: native.llama_model_p, spec: ModelSpec) -> SlowRows | None:
+def _find_slow_rows(model: native.llama_model_p, spec: ModelSpec, options: LoadOptions) -> SlowRows | None:
     """Of a model whose attention is computed in blocks."""
     import llama_cpp as native
 
-    from core.engines.llamacpp.spec import GgufMetadata
+    from core.engines.llamacpp.spec import GgufMetadata, has_devices
     from core.engines.llamacpp.tiles import find_slow_rows
     from core.hardware import describe_machine
 
-    if native.llama_supports_gpu_offload():
+    if has_devices(options):
         return None
     heads = native.llama_model_n_head(model)
     size = GgufMetadata(model).integer(f"{spec.architecture}.attention.key_length")
@@ -363,6 +343,12 @@ def _find_slow_rows(model: native.llama_model_p, spec: ModelSpec) -> SlowRows | 
         head_size=size or native.llama_model_n_embd(model) // max(1, heads),
         parameters=spec.parameters,
     )
+
+
+def _advise(device: str) -> str:
+    if device:
+        return "Let fewer layers lie there (--gpu-layers), unload another model, or take a smaller quantization."
+    return "Unload another model, or take a smaller quantization."
 
 
 def _adapted(lora: Lora) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Final
 
 import llama_cpp as native
+from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec
@@ -14,9 +14,11 @@ from core.contract.options import LoadOptions, Pooling
 from core.engines.llamacpp.adapters import add_adapters
 from core.engines.llamacpp.embedder import LlamaEmbedder
 from core.engines.llamacpp.model import LlamaTokenizer
+from core.engines.llamacpp.native_log import LlamaLog
+from core.engines.llamacpp.placing import list_placed, write_offloading
 from core.engines.llamacpp.reranker import LlamaReranker
-from core.engines.llamacpp.spec import TEMPLATE_KEY, GgufMetadata, describe_quantization
-from core.errors import LoadFailed
+from core.engines.llamacpp.spec import TEMPLATE_KEY, GgufMetadata, describe_quantization, has_devices
+from core.errors import LoadFailed, MemoryShort
 from core.hardware import describe_machine, measure_available_memory
 from core.models.fit.pooled import PooledSizes, choose_pooled_sizes
 from core.models.fit.sizing import MOST_SEQUENCES
@@ -47,9 +49,9 @@ def make_pooled_model(
     model: native.llama_model_p,
     options: LoadOptions,
     pooling: Pooling,
-    reason: Callable[[], str],
+    said: LlamaLog,
 ) -> LlamaEmbedder | LlamaReranker:
-    """Takes the model over once it returns. `reason` tells what llama.cpp complained of last. Raises LoadFailed."""
+    """Takes the model over once it returns. `said`: by llama.cpp since loading began. Raises LoadFailed."""
     tokenizer = LlamaTokenizer(model)
     metadata = GgufMetadata(model)
     architecture = metadata.text("general.architecture")
@@ -64,7 +66,7 @@ def make_pooled_model(
         tokenizer.size,
         measure_available_memory(),
         weights=weights,
-        accelerated=bool(native.llama_supports_gpu_offload()),
+        accelerated=has_devices(options),
     )
     width = native.llama_model_n_cls_out(model) if ranks else native.llama_model_n_embd_out(model)
     told = options.pooling is not None or metadata.integer(f"{architecture}.pooling_type") in NUMBERS
@@ -85,10 +87,11 @@ def make_pooled_model(
         notes=(*sizes.notes, _explain(pooling, width, told=told)),
     )
     with ExitStack() as undo:
-        context = _make_context(artifact, model, options, spec, sizes, pooling, reason)
+        context = _make_context(artifact, model, options, spec, sizes, pooling, said)
         undo.callback(native.llama_free, context)
         if options.adapters:
-            add_adapters(artifact.name, model, context, options.adapters, reason)
+            add_adapters(artifact.name, model, context, options.adapters, said.reason)
+        spec = replace(spec, buffers=said.sum_buffers(list_placed(options.placement)))
         if ranks:
             template = metadata.text(RANK_TEMPLATE)
             bounded = architecture in SOFTMAX
@@ -108,7 +111,7 @@ def _make_context(
     spec: ModelSpec,
     sizes: PooledSizes,
     pooling: Pooling,
-    reason: Callable[[], str],
+    said: LlamaLog,
 ) -> native.llama_context_p:
     parameters: native.llama_context_params = native.llama_context_default_params()
     parameters.embeddings = True
@@ -123,13 +126,16 @@ def _make_context(
     parameters.no_perf = True
     if options.flash_attention is not None:
         parameters.flash_attn_type = int(options.flash_attention)
+    write_offloading(parameters, options)
     context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
     if context is None:
-        raise LoadFailed(
-            artifact.name,
-            f"No passes of {sizes.longest} tokens could be made for {artifact.name}: {reason()}. "
-            "Try a smaller --ctx-size.",
+        sentence = (
+            f"No passes of {sizes.longest} tokens could be made for {artifact.name}: {said.reason()}. "
+            "Try a smaller --ctx-size."
         )
+        if said.lacked_memory:
+            raise MemoryShort(artifact.name, sentence, said.find_lacking(list_placed(options.placement)))
+        raise LoadFailed(artifact.name, sentence)
     return context
 
 

@@ -63,8 +63,15 @@ def describe_model(
         notes=(*sizes.notes, *filter(None, [kv_type.caution])),
         grain=GRAIN_TOKENS if options.reproducible else None,
         # The kernels for accelerators leave out what is masked, or are too fast for it to matter.
-        scans_all_cells=not options.reproducible and not native.llama_supports_gpu_offload(),
+        scans_all_cells=not options.reproducible and not has_devices(options),
     )
+
+
+def has_devices(options: LoadOptions) -> bool:
+    """Whether accelerators have a part in it."""
+    if options.placement is None:
+        return bool(native.llama_supports_gpu_offload())
+    return not options.placement.on_host
 
 
 def _kv_bytes(model: native.llama_model_p, metadata: GgufMetadata, kv: KvType) -> int:

@@ -1,0 +1,53 @@
+"""A second device: llama.cpp's RPC server, which lends this machine's processor as one.
+
+It needs a build of llama.cpp with RPC, of the version that the bindings were made for, in a folder that
+`BENCHTOP_TEST_RPC` names: `cmake -DGGML_RPC=ON -DBUILD_SHARED_LIBS=ON`, its `bin`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+VARIABLE: Final = "BENCHTOP_TEST_RPC"
+START_SECONDS: Final = 20.0
+
+
+def find_rpc_folder() -> Path:
+    """Skips the test where there is none."""
+    folder = Path(os.environ.get(VARIABLE, ""))
+    if not os.environ.get(VARIABLE) or not (folder / "ggml-rpc-server").exists():
+        pytest.skip(f"{VARIABLE} names no folder with llama.cpp's libraries and its ggml-rpc-server")
+    return folder
+
+
+@contextmanager
+def run_rpc_server(folder: Path) -> Iterator[str]:
+    """A server on loopback for as long as the context is; `host:port`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [folder / "ggml-rpc-server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            with socket.socket() as there:
+                if there.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
