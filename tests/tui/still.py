@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -203,6 +204,15 @@ class StillWorkbench:
         end = Finished(0, FinishReason.STOP, usage, Timings(queued=0.001, prefill=0.021, decode=2.5))
         stream.deliver([*pieces, end])
         return stream
+
+    @asynccontextmanager
+    async def reading(self, model: str) -> AsyncIterator[SimpleNamespace]:
+        """A reader for which each word is a token."""
+
+        async def encode(text: str, field: str, *, special: bool, begin: bool) -> list[int]:
+            return [*range(len(text.split()))]
+
+        yield SimpleNamespace(encode=encode)
 
     def _cut(self, stream: Stream) -> None:
         self.cancelled.append(stream.request_id)

@@ -80,6 +80,8 @@ EVERYWHERE = (
 NOTES = (
     "j and k go down and up in lists, as the arrows do.",
     "Enter sends a message; ctrl+j starts a new line in it.",
+    "Up and down walk through earlier messages; @ completes the name of a text file, whose text goes with the message.",
+    "A long paste becomes a chip above the message: shift+tab goes to it, enter opens it, delete removes it.",
     "In chat, letters go to the message whatever has the focus; nothing that is typed there is a command.",
     (
         f"While the message is empty, 1 to {len(SCREENS)} switch screens and ? opens this page; to begin a message "

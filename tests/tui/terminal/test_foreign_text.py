@@ -58,6 +58,24 @@ def test_an_answer_and_the_name_of_its_model_are_text(tmp_path: Path) -> None:
         _assert_text(terminal.came)
 
 
+def test_what_is_pasted_is_text_in_the_message_in_its_chip_and_once_it_is_sent(tmp_path: Path) -> None:
+    attack = "".join(ATTACKS)
+    long = "\r".join(f"{attack} {number}" for number in range(30))
+    with running(tmp_path, "echo", "--port", "0") as terminal:
+        terminal.until("echo ● ready")
+        for text, seen in ((attack, "owned"), (long, "pasted 30 lines")):
+            terminal.type(f"\x1b[200~{text}\x1b[201~".encode())
+            terminal.until(seen)
+        terminal.type("\x1b[Z\r")
+        terminal.until("escape closes")
+        terminal.type("\x1b")
+        terminal.until("chat")
+        terminal.type(" \r")
+        terminal.until("finished")
+        assert terminal.leave() == 0
+        _assert_text(terminal.came)
+
+
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
     """A config file whose folder has models of such names."""

@@ -14,6 +14,7 @@ from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import Static
 
+from core.conversations.attachments import join_message
 from core.conversations.tree import Outcome
 from core.errors import BenchtopError, Cancelled
 from core.events import Failed
@@ -26,6 +27,7 @@ from tui.screens.chat.actions import ACTIONS
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange
+from tui.screens.chat.message_field import MessageField
 from tui.screens.chat.progress import LoadLine
 from tui.screens.chat.transcript import Earlier, TranscriptView
 from tui.screens.chat.turn_actions import TurnActions
@@ -82,7 +84,7 @@ class ChatScreen(TurnActions):
             yield LoadLine()
             yield Plain(id="talk-note")
             yield Gauge("context", value_width=22, dom_id="context")
-            yield Composer(placeholder="Write a message; enter sends it", dom_id="composer")
+            yield MessageField(self._count_tokens, Path.cwd())
 
     def on_mount(self) -> None:
         self.query_one("#talk-note").display = False
@@ -158,15 +160,23 @@ class ChatScreen(TurnActions):
             line.display = bool(notes)
             line.update("\n".join(notes))
 
-    @on(Composer.Sent)
-    async def send(self, event: Composer.Sent) -> None:
+    async def _count_tokens(self, text: str) -> int:
+        """By the tokenizer of the model in use, which waits for it to be loaded."""
+        model = await self.desk.until_ready()
+        async with self.desk.workbench.requests.reading(model) as reader:
+            return len(await reader.encode(text, "messages", special=False, begin=False))
+
+    @on(MessageField.Sent)
+    async def send(self, event: MessageField.Sent) -> None:
         """Ask, unless an answer is still being written: then the message stays where it is."""
         if self._writing is not None:
             self.notify("An answer is still being written; escape stops it.", severity="warning")
             return
-        self.query_one(Composer).clear()
-        replaced = self.stop_editing()
-        await self.begin(self.chat.ask(event.text) if replaced is None else self.chat.ask_instead(replaced, event.text))
+        field = self.query_one(MessageField)
+        field.composer.earlier.add(event.text)
+        await field.clear()
+        asked, replaced = join_message(event.text, event.attachments), self.stop_editing()
+        await self.begin(self.chat.ask(asked) if replaced is None else self.chat.ask_instead(replaced, asked))
 
     async def begin(self, exchange: Exchange, *, continued: bool = False) -> None:
         self._writing = exchange
@@ -297,7 +307,7 @@ class ChatScreen(TurnActions):
         composer = self.query_one(Composer)
         if not composer.has_focus:
             event.stop()
-            composer.write(event.text)
+            composer.paste(event.text)
 
     async def action_new(self) -> None:
         """Nothing is lost: the conversation there is can be had back."""

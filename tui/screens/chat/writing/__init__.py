@@ -1,0 +1,1 @@
+"""What stands around the message while it is written: earlier messages, files, pastes."""
