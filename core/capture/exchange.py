@@ -25,6 +25,8 @@ _SECRET = re.compile(
     rb'"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?\Z)',
     re.IGNORECASE,
 )
+_SECRET_ENDS: Final = (b"authorization", b'key"', b'token"', b'secret"', b'password"')
+"""One of them stands, in small letters, wherever `_SECRET` finds something. They are found many times faster."""
 _AS_STRING = rb'\1"' + REDACTED.encode() + b'"'
 _QUERY_SECRET = re.compile(r"([?&](?:[\w-]{0,24}[_-])?(?:(?:api)?key|token|secret|password)=)[^&]*", re.IGNORECASE)
 
@@ -94,7 +96,8 @@ def hide_secrets(text: bytes, keys: Iterable[bytes]) -> bytes:
     for key in keys:
         if key:
             text = text.replace(key, REDACTED.encode())
-    return _SECRET.sub(_AS_STRING, text)
+    small = text.lower()
+    return _SECRET.sub(_AS_STRING, text) if any(end in small for end in _SECRET_ENDS) else text
 
 
 def hide_query_secrets(path: str, keys: Iterable[bytes]) -> str:

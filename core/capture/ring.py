@@ -35,6 +35,8 @@ _VERSIONS: Final = (
         model TEXT NOT NULL, headers TEXT NOT NULL, reply_type TEXT NOT NULL, body_bytes INTEGER NOT NULL,
         reply_bytes INTEGER NOT NULL, body BLOB NOT NULL, reply BLOB NOT NULL)""",
     ),
+    # Rows lie far apart, and all of them are summed up for each that comes.
+    ("CREATE INDEX sizes ON exchanges (size)",),
 )
 _LINES: Final = """SELECT place, request_id, began, seconds, method, path, status, first, model, body_bytes,
     reply_bytes FROM exchanges ORDER BY place DESC LIMIT ?"""
@@ -45,9 +47,9 @@ _FIND: Final = """SELECT place, request_id, began, seconds, method, path, body, 
     ELSE substr(request_id, 1, length(?1)) = ?1 OR substr(request_id, -length(?1)) = ?1 END LIMIT 2"""
 _INSERT: Final = """INSERT INTO exchanges (size, request_id, began, seconds, method, path, body, reply, status, first,
     headers, reply_type, body_bytes, reply_bytes, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_TRIM: Final = """DELETE FROM exchanges WHERE place IN (SELECT place FROM (
-    SELECT place, row_number() OVER newest AS number, sum(size) OVER newest AS total FROM exchanges
-    WINDOW newest AS (ORDER BY place DESC)) WHERE number > ? OR total > ?)"""
+_MEASURE: Final = "SELECT count(*), coalesce(sum(size), 0) FROM exchanges"
+_OLDEST: Final = "SELECT place, size FROM exchanges ORDER BY place"
+_DROP: Final = "DELETE FROM exchanges WHERE place <= ?"
 
 
 class CapturesUnreadable(BenchtopError):
@@ -112,7 +114,18 @@ class CaptureRing:
         )
         fields = structs.asdict(replace(kept, headers=msgspec.json.encode(kept.headers).decode()))
         database.execute(_INSERT, (kept.size, *fields.values(), kept.model[:MODEL_LETTERS]))
-        database.execute(_TRIM, (self.settings.requests, self.settings.size * 1_000_000))
+        self._trim(database)
+
+    def _trim(self, database: sqlite3.Connection) -> None:
+        """The oldest make room."""
+        count, held = database.execute(_MEASURE).fetchone()
+        last = None
+        for place, size in database.execute(_OLDEST):
+            if count <= self.settings.requests and held <= self.settings.size * 1_000_000:
+                break
+            count, held, last = count - 1, held - size, place
+        if last is not None:
+            database.execute(_DROP, (last,))
 
     def list_lines(self, most: int = 1000) -> list[CapturedLine]:
         """The last ones, the newest first. Waits for the disk. Raises CapturesUnreadable."""
@@ -139,6 +152,7 @@ class CaptureRing:
 
     def remove(self, places: Sequence[int] | None) -> int:
         """Forget some, or all for None; how many that were. Waits for the disk. Raises CapturesUnreadable."""
+        self._file.flush()
         if not self.path.exists():
             return 0
         removed: list[int] = []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from core.capture.exchange import REDACTED, CapturedRequest, hide_secrets, keep_headers
+from core.capture.exchange import _AS_STRING, _SECRET, REDACTED, CapturedRequest, hide_secrets, keep_headers
 from core.capture.ring import CaptureRing, CapturesUnreadable
 from core.errors import UsageError
 from core.settings.capture import CaptureSettings
@@ -154,3 +154,25 @@ def test_what_is_longer_than_a_quarter_of_the_ring_is_not_whole(ring: CaptureRin
     whole = exchange_of("one", {"text": "x"})
     assert whole.is_whole
     assert not CapturedRequest("a", 0, 0, "POST", "/", b"{", b"", 200, body_bytes=2).is_whole
+
+
+SECRETS = [
+    *('"api_key"', '"Token"', '"auth-TOKEN"', '"client_secret"', '"x_password"'),
+    *('"Authorization"', '"authorization_token"'),
+]
+PIECES = st.sampled_from([*SECRETS, '"content"', ": ", '"value"', '"cut', ",", "\\"])
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_a_text_that_is_passed_over_holds_no_secret(text: str) -> None:
+    assert hide_secrets(text.encode(), ()) == _SECRET.sub(_AS_STRING, text.encode())
+
+
+def test_what_was_forgotten_leaves_room_for_others(ring: CaptureRing) -> None:
+    for number in range(3):
+        ring.add(exchange_of(f"req-{number}"))
+    ring.remove([2])
+    ring.add(exchange_of("req-3"))
+    assert [line.place for line in ring.list_lines()] == [4, 3, 1]
+    ring.add(exchange_of("req-4"))
+    assert [line.place for line in ring.list_lines()] == [5, 4, 3]
