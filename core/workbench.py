@@ -91,7 +91,7 @@ class Workbench:
         chosen = options or LoadOptions().overlaid_with(settings.model)
         store = Store(settings, self.folders, found, chosen)
         cache = self.folders.cache
-        prober = Prober(cache / "probes", settings.probe.timeout, store.learn)
+        prober = Prober(cache / "probes", settings.probe.timeout, store.learn, rated=store.learn_rate)
         loader = ModelLoader(
             settings,
             found,

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from core.contract.artifact import SCRIPT, FormatName
+from core.contract.artifact import SCRIPT, Artifact, FormatName
 from core.contract.options import KvType
+from core.devices.device import Device
 from core.devices.listing import list_devices
-from core.errors import ArtifactError, GatedRepository, ModelNotFound
+from core.errors import ArtifactError, GatedRepository, HubUnreachable, ModelNotFound, NotDownloaded
 from core.models.fit.estimate import Judged
 from core.models.formats.header import Header
 from core.models.formats.layout import scale_tensors
 from core.models.hub.choose_quant import choose_quant
 from core.models.hub.repository import Quant, Repository
 from core.models.resolve import list_wishes
-from core.names import Alias, BuiltIn, HubName, Name, shorten_name
+from core.names import Alias, BuiltIn, HubName, Name, Server, shorten_name
 
 if TYPE_CHECKING:
     from core.models.store import Store
@@ -41,20 +42,56 @@ def adapt_header(header: Header, quant: Quant) -> Header:
     return replace(header, weight_bytes=quant.size, quantization=quant.label, portions=(), tensors=tensors)
 
 
-def list_offers(store: Store, name: Name, context: int | None = None, kv: KvType | None = None) -> tuple[Offer, ...]:
+def list_own_offers(
+    store: Store,
+    name: Name,
+    context: int | None = None,
+    kv: KvType | None = None,
+    memory: tuple[Device, ...] | None = None,
+) -> tuple[Offer, ...]:
+    """As `list_offers`, of any model that the user of this machine can name; what is here is looked at here where the
+    Hub cannot be reached. Raises as `Store.resolve` and `list_offers` do, and ArtifactError."""
+    if isinstance(name, Server):
+        raise ModelNotFound(str(name), f"What {shorten_name(str(name))} needs is that server's matter.")
+    if not isinstance(name, Alias | HubName):
+        return (_judge_artifact(store, store.resolve(name), context, kv, memory or list_devices()),)
+    try:
+        return list_offers(store, name, context, kv, memory)
+    except HubUnreachable:
+        try:
+            artifact = store.resolve(name)
+        except NotDownloaded:
+            pass
+        else:
+            return (_judge_artifact(store, artifact, context, kv, memory or list_devices()),)
+        raise
+
+
+def _judge_artifact(
+    store: Store, artifact: Artifact, context: int | None, kv: KvType | None, memory: tuple[Device, ...]
+) -> Offer:
+    if artifact.format == SCRIPT:
+        # The echo model has no weights, and fits anywhere.
+        return Offer(artifact.name, artifact.format, artifact.size, None)
+    judged = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
+    return Offer(artifact.name, artifact.format, artifact.size, judged)
+
+
+def list_offers(
+    store: Store,
+    name: Name,
+    context: int | None = None,
+    kv: KvType | None = None,
+    memory: tuple[Device, ...] | None = None,
+) -> tuple[Offer, ...]:
     """Every quant of a model that runs here, or the single quant that the name asks for. Asks the Hub: reads one header
-    for each format, and derives those of the other quants from it.
+    for each format, and derives those of the other quants from it. `memory`: the devices of another machine.
 
     Raises ModelNotFound for what is neither built in, nor in the catalog, nor a name of the Hub, and HubError.
     """
-    memory = list_devices()
+    memory = memory or list_devices()
     if isinstance(name, BuiltIn):
-        artifact = store.resolve(name)
-        if artifact.format == SCRIPT:
-            # The echo model has no weights, and fits anywhere.
-            return (Offer(artifact.name, artifact.format, artifact.size, None),)
-        only = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
-        return (Offer(artifact.name, artifact.format, artifact.size, only),)
+        return (_judge_artifact(store, store.resolve(name), context, kv, memory),)
     if not isinstance(name, Alias | HubName):
         raise ModelNotFound(
             str(name), f"{shorten_name(str(name))} is no model of the Hub or the catalog; write owner/name."

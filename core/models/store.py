@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions, LoadSettings, Pooling
-from core.contract.placement import HOST
+from core.contract.placement import HOST, Placement
 from core.devices.device import Device
 from core.devices.listing import list_devices
-from core.errors import ArtifactError, UsageError
+from core.errors import ArtifactError, BenchtopError, UsageError
 from core.hardware import describe_machine
 from core.models.catalog import Catalog, Task, load_builtin_catalog
 from core.models.downloads.manager import Downloads
@@ -27,10 +27,11 @@ from core.models.fit.mtp import choose_mtp
 from core.models.fit.parts import Setup
 from core.models.fit.placing import estimate_parts
 from core.models.fit.plan import Correction, list_limited, plan_placement
+from core.models.fit.rates import DeviceRates
 from core.models.fit.records import FitRecord, FitRecords
 from core.models.fit.setup import choose_setup, find_kv_room
-from core.models.fit.speed import estimate_speed
-from core.models.fit.wish import PlacementWish, check_wish, read_wish
+from core.models.fit.speed import count_read_bytes, estimate_speed
+from core.models.fit.wish import EVERY_LAYERS, PlacementWish, check_wish, read_wish
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
 from core.models.formats.registry import load_formats
@@ -56,6 +57,8 @@ KIND_OF_TASK = {
     Task.SPEECH: ModelKind.TRANSCRIPTION,
 }
 """What the models of a format do that has no others."""
+TRIAL_TOKENS = 256
+"""Of the context that trial runs decode in, about."""
 Settled = Callable[[Engine, Artifact, LoadOptions], LoadOptions]
 log = get_logger(__name__)
 
@@ -97,6 +100,11 @@ class Store:
     def records(self) -> FitRecords:
         """What loading really took."""
         return FitRecords(self._where.state / "fit.jsonl")
+
+    @cached_property
+    def rates(self) -> DeviceRates:
+        """How fast the memories of devices turned out to be."""
+        return DeviceRates(self._where.state / "bandwidths.jsonl")
 
     @property
     def shelf(self) -> Library:
@@ -214,7 +222,7 @@ class Store:
         conflict = known and formats.ask(known, None, known.explain_kv_conflict, header, options)
         if said := conflict or (options.cache_type.caution if known and known.takes_kv_types else ""):
             fit = replace(fit, notes=(said, *fit.notes))
-        speed = estimate_speed(header, fit.plan)
+        speed = estimate_speed(header, fit.plan, self.rates.find(there))
         return Judged(header, setup, fit, find_largest_context(header, setup, there, correct, wish), speed)
 
     def expect(self, artifact: Artifact, profile: Profile, memory: int, settled: Settled = keep_options) -> int:
@@ -272,6 +280,30 @@ class Store:
             self.records.add(FitRecord(here, engine, header.architecture, header.quantization, predicted, taken))
         except (ArtifactError, OSError) as error:
             log.warning("what a model takes could not be recorded", model=artifact.name, reason=str(error))
+
+    def learn_rate(self, artifact: Artifact, options: LoadOptions, tokens: float) -> None:
+        """Record how fast the memory is that a model lay in whole, which decoded so many tokens a second there. Never
+        fails: nothing depends on a record."""
+        known = load_formats().get(artifact.format)
+        placement = options.placement or Placement()
+        if known is None or not known.divides or len(placement.devices) > 1 or placement.expert_layers:
+            return
+        try:
+            header = read_header(artifact)
+            there = list_devices()
+            if header.pooling or options.pooling:
+                return
+            if placement.devices and placement.count_layers(len(header.layers)) <= len(header.layers):
+                return
+            chosen = [each for each in there if not each.is_accelerator or each.id in placement.devices]
+            setup = _adjust_setup(header, choose_setup(header, options, 0, describe_machine().features))
+            wish = PlacementWish(gpu_layers=EVERY_LAYERS if placement.devices else 0)
+            plan = plan_placement(header, replace(setup, context=TRIAL_TOKENS, slots=1), chosen, wish)
+            for share, read in zip(plan.shares, count_read_bytes(header, plan), strict=True):
+                if share.layers:
+                    self.rates.add(share.device, read, tokens, artifact.name)
+        except BenchtopError as error:
+            log.warning("how fast a memory is could not be recorded", model=artifact.name, reason=str(error))
 
     def _correction(self, header: Header) -> Correction:
         return self.records.correction(self._find_engine(header.format) or "")

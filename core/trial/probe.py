@@ -71,6 +71,14 @@ Learn = Callable[[str, Artifact, LoadOptions, int], None]
 """Told an engine's name, a model, how it was loaded, and the bytes it took."""
 
 
+Rated = Callable[[Artifact, LoadOptions, float], None]
+"""Told a model, how it was loaded, and how many tokens a second it decoded."""
+
+
+def _rate_nothing(artifact: Artifact, options: LoadOptions, tokens: float) -> None:
+    pass
+
+
 def _learn_nothing(engine: str, artifact: Artifact, options: LoadOptions, taken: int) -> None:
     pass
 
@@ -79,10 +87,16 @@ class Prober:
     """Finds verdicts and keeps them, one file each. `probe` blocks: call it on a worker thread."""
 
     def __init__(
-        self, folder: Path, timeout: float, learn: Learn = _learn_nothing, clock: Callable[[], Times] = read_times
+        self,
+        folder: Path,
+        timeout: float,
+        learn: Learn = _learn_nothing,
+        clock: Callable[[], Times] = read_times,
+        rated: Rated = _rate_nothing,
     ) -> None:
-        """`learn` is told what a model came to take, where a trial run measured that; `clock` tells what the machine's
-        processors have done."""
+        """`learn` is told what a model came to take, where a trial run measured that; `rated`, how fast it was; `clock`
+        tells what the machine's processors have done."""
+        self._rated = rated
         self._folder = folder
         self._timeout = timeout
         self._learn = learn
@@ -124,6 +138,8 @@ class Prober:
         verdict = trial.verdict(_version(engine))
         verdict = replace(verdict, others=measure_other_load(before, self._clock()))
         keep_value(self._path(engine, artifact, options), verdict)
+        if (best := verdict.best) is not None and not verdict.disturbed:
+            self._rated(artifact, best.options, best.decode)
         return verdict
 
     def verdicts(self) -> list[ProbeVerdict]:

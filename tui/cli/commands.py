@@ -175,6 +175,27 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=read_file_path, metavar="FILE", help=f"write the rows as {name}")
 
 
+def _add_fit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", type=read_filled, metavar="MODEL", help="a name, a .gguf file, a folder, owner/name at the Hub"
+    )
+    parser.add_argument(
+        "--vram",
+        action="append",
+        default=[],
+        type=read_filled,
+        metavar="SIZE",
+        help="of a card of another machine, as 12GB; once for each card",
+    )
+    parser.add_argument("--ram", type=read_filled, metavar="SIZE", help="free main memory of another machine")
+    parser.add_argument(
+        "--card", type=read_filled, metavar="NAME", help="what its cards are, as in 'rtx 3060': tells how fast"
+    )
+    parser.add_argument("--context", type=read_whole, metavar="N", help="tokens of a request (as it would be loaded)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_named(parser, "model.kv_type", "model.slots", "model.gpu_layers", "model.cpu_moe")
+
+
 def _add_launch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "program", nargs="?", type=read_filled, metavar="PROGRAM", help="without one, list what there is"
@@ -306,6 +327,13 @@ COMMANDS: Final = (
         "measure the engines that can run a model here, side by side",
         _add_bench,
         "tui.cli.bench:run_bench",
+    ),
+    Command(
+        "fit",
+        "MODEL [options]",
+        "tell which quants of a model fit here or on another machine, where they would lie and how fast they would be",
+        _add_fit,
+        "tui.cli.fit:run_fit",
     ),
     Command(
         "launch",

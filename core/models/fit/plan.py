@@ -75,6 +75,8 @@ class LoadPlan(Struct, frozen=True):
     whole: int
     """What the accelerators would take if all of it lay there; zero where there is none."""
     wish: PlacementWish = PlacementWish()
+    kv_room: int | None = None
+    """Bytes beside the weights by which the sizes were chosen; None where they were given."""
 
     @property
     def fits(self) -> bool:

@@ -19,6 +19,8 @@ from core.models.formats.header import Header
 
 LEAST_CONTEXT_TOKENS: Final = 4_096
 """A context that is worth layers: with less, the next layers leave an accelerator for main memory."""
+MOST_HOST_SHARE: Final = 0.5
+"""Of the KV cache in main memory, above which a model runs as slowly as that whatever the accelerators do."""
 
 
 def choose_setup(header: Header, options: LoadOptions, room: int, features: Collection[str]) -> Setup:
@@ -70,7 +72,13 @@ def plan_load(
     of it as its free memory. Raises UsageError for a wish that cannot be met."""
     room = find_kv_room(header, options, devices, features, wish, companions=companions, correct=correct)
     setup = choose_setup(header, options, room, features)
-    return plan_placement(header, setup, devices, wish, companions=companions, correct=correct)
+    plan = plan_placement(header, setup, devices, wish, companions=companions, correct=correct)
+    return replace(plan, kv_room=room)
+
+
+def apply_plan(options: LoadOptions, plan: LoadPlan) -> LoadOptions:
+    """The options with what was planned for them."""
+    return replace(options, placement=plan.placement, kv_room=plan.kv_room)
 
 
 def find_kv_room(
@@ -104,7 +112,7 @@ def _measure_room(plan: LoadPlan, wish: PlacementWish) -> int:
         return main
     whole = sum(share.parts.kv for share in plan.shares)
     part = host.parts.kv / whole if whole else 0.0
-    if part == 0:
+    if part <= MOST_HOST_SHARE:
+        # Where layers lie with the host already, a larger KV cache would send more of them there.
         return sum(max(0, share.room - share.parts.needed + share.parts.kv) for share in taking)
-    # What the devices have is shared by layers and their KV cache; a larger one sends layers away.
     return int(min(sum(share.room for share in taking) / (1 - part) if part < 1 else main, main / part))

@@ -25,8 +25,8 @@ class SpeedBasis(Enum):
     """Where the bandwidth of the slowest memory that counts comes from."""
 
     MEASURED = "bandwidth of this device, measured by the last run"
-    DATA_SHEET = "by the data sheet"
-    ASSUMED = "with 50 GB/s of main memory assumed"
+    DATA_SHEET = "bandwidth by the data sheet"
+    ASSUMED = "bandwidth, with 50 GB/s of main memory assumed"
 
 
 class Speed(Struct, frozen=True):
@@ -35,9 +35,15 @@ class Speed(Struct, frozen=True):
     basis: SpeedBasis
 
     @property
+    def bound(self) -> str:
+        """In a few characters; with a sign before what is an upper bound."""
+        number = f"{self.tokens:.0f}" if self.tokens >= 10 else f"{self.tokens:.1f}"
+        return number if self.basis is SpeedBasis.MEASURED else f"<{number}"
+
+    @property
     def words(self) -> str:
-        bound = "" if self.basis is SpeedBasis.MEASURED else "up to "
-        return f"{bound}{self.tokens:.0f} tokens/s" if self.tokens >= 10 else f"{bound}{self.tokens:.1f} tokens/s"
+        about = "about" if self.basis is SpeedBasis.MEASURED else "at most"
+        return f"{about} {self.bound.removeprefix('<')} tokens/s"
 
 
 def estimate_speed(header: Header, plan: LoadPlan, measured: Mapping[str, float] = {}) -> Speed | None:
