@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
+from core.conversations.attachments import Attachment
 from core.events import CallArguments, CallBegun, CallEnded, Event, Finished, ReasoningDelta, TextDelta
 
 ID_BYTES: Final = 8
@@ -122,6 +123,8 @@ class ConversationTurn(Struct):
     question: str
     asked: float = 0.0
     """Unix time."""
+    attachments: tuple[Attachment, ...] = ()
+    """Texts that went with it."""
     answers: list[AnswerVersion] = field(default_factory=list)
     """The newest last. There is one at least."""
 
@@ -171,24 +174,50 @@ class ConversationTree(Struct):
             at = answer.id
         return steps
 
-    def ask(self, question: str, now: float, writer: AnswerWriter = AnswerWriter()) -> ConversationTurn:
+    def ask(
+        self,
+        question: str,
+        now: float,
+        writer: AnswerWriter = AnswerWriter(),
+        attachments: tuple[Attachment, ...] = (),
+    ) -> ConversationTurn:
         """A new turn at the end of the path, whose answer is to be written. `now`: Unix time."""
         path = self.path()
-        return self._add(path[-1].answer.id if path else ROOT, question, now, writer)
+        return self._add(path[-1].answer.id if path else ROOT, question, now, writer, attachments)
+
+    def take_answers(
+        self,
+        question: str,
+        now: float,
+        answers: Sequence[AnswerVersion],
+        attachments: tuple[Attachment, ...] = (),
+    ) -> ConversationTurn:
+        """A new turn at the end of the path that has answers already; the last of them is gone on with."""
+        turn = self.ask(question, now, attachments=attachments)
+        turn.answers = [*answers]
+        self.chosen[turn.id] = answers[-1].id
+        return turn
 
     def ask_instead(
-        self, turn: ConversationTurn, question: str, now: float, writer: AnswerWriter = AnswerWriter()
+        self,
+        turn: ConversationTurn,
+        question: str,
+        now: float,
+        writer: AnswerWriter = AnswerWriter(),
+        attachments: tuple[Attachment, ...] = (),
     ) -> ConversationTurn:
         """Another question in a turn's place: a branch, behind which the conversation goes on anew."""
-        return self._add(turn.parent, question, now, writer)
+        return self._add(turn.parent, question, now, writer, attachments)
 
-    def _add(self, parent: str, question: str, now: float, writer: AnswerWriter) -> ConversationTurn:
-        turn = ConversationTurn(make_id(), parent, question, now)
+    def _add(
+        self, parent: str, question: str, now: float, writer: AnswerWriter, attachments: tuple[Attachment, ...]
+    ) -> ConversationTurn:
+        turn = ConversationTurn(make_id(), parent, question, now, attachments)
         self.turns[turn.id] = turn
         self.chosen[parent] = turn.id
         self._begin_answer(turn, now, writer)
         if not self.title:
-            self.title = make_title(question)
+            self.title = make_title(question or next((each.name for each in attachments), ""))
         self.created = self.created or now
         return turn
 
@@ -235,7 +264,9 @@ class ConversationTree(Struct):
                 thoughts=[*step.answer.thoughts],
                 calls=[replace(call) for call in step.answer.calls],
             )
-            copied = ConversationTurn(make_id(), at, step.turn.question, step.turn.asked, [answer])
+            copied = ConversationTurn(
+                make_id(), at, step.turn.question, step.turn.asked, step.turn.attachments, [answer]
+            )
             copy.turns[copied.id] = copied
             at = answer.id
             if step.turn is turn:

@@ -23,6 +23,7 @@ from core.models.library.scan import LibraryEntry
 from core.observing.recent import RecentRequests
 from core.requests import Generation
 from core.serving.content import RequestContent
+from core.serving.ready import Traits
 from core.serving.stream import Stream
 from core.snapshots import (
     CacheStats,
@@ -204,6 +205,10 @@ class StillWorkbench:
         end = Finished(0, FinishReason.STOP, usage, Timings(queued=0.001, prefill=0.021, decode=2.5))
         stream.deliver([*pieces, end])
         return stream
+
+    def host(self, name: str) -> SimpleNamespace:
+        """A model that draws its tokens as llama.cpp does."""
+        return SimpleNamespace(traits=Traits(None, stepwise=True, vocabulary=None))
 
     @asynccontextmanager
     async def reading(self, model: str) -> AsyncIterator[SimpleNamespace]:

@@ -24,6 +24,7 @@ from core.models.library.scan import LibraryEntry, Location
 from core.models.library.servers import ask_servers
 from core.models.resolve import read_own
 from core.names import Name
+from core.snapshots import ModelKind
 
 MEGA = 1_000_000
 FREE = 9_400 * MEGA
@@ -218,6 +219,9 @@ class StillStore:
     ) -> Judged:
         setup = Setup(context or 8_192, kv or KvType.F16)
         return Judged(header, setup, judge_fit(header, setup, MEMORY), find_largest_context(header, setup, MEMORY))
+
+    def expect_kind(self, artifact: Artifact, *, header: Header | None = None) -> ModelKind:
+        return ModelKind.CHAT
 
     def delete(self, entry: LibraryEntry) -> int:
         self.deleted.append(entry.name)

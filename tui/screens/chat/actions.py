@@ -116,6 +116,27 @@ ACTIONS = (
         "Choose a question, to edit it, to see its versions or to copy code from its answer.",
     ),
     Action(
+        "chat.settings",
+        "Settings of this chat",
+        "settings",
+        ("alt+s",),
+        "System prompt, temperature and all else that holds for its answers; presets by name.",
+    ),
+    Action(
+        "chat.model",
+        "Talk with another model",
+        "switch_model",
+        ("alt+m",),
+        "Choose among those that are here; the conversation goes on with it.",
+    ),
+    Action(
+        "chat.compare",
+        "Compare models",
+        "compare",
+        ("alt+c",),
+        "Ask two to four models, quants or settings the same, side by side, and vote.",
+    ),
+    Action(
         "chat.copy",
         "Copy the last answer",
         "copy_answer",

@@ -12,13 +12,14 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from core.conversations.tree import Outcome
+from core.conversations.tree import AnswerWriter, Outcome
 from core.foreign_text import make_printable
 from core.snapshots import ModelSnapshot, RequestRow
 from tui import glyphs
 from tui.screens.chat.answer_text import AnswerText
 from tui.screens.chat.conversation import Exchange, summarize_exchange
 from tui.screens.chat.progress import draw_progress
+from tui.screens.chat.written_by import format_writer
 from tui.widgets.plain import Plain
 
 _HALF = re.compile("(?:\r|[0-9#*]\ufe0f|\U0001f3f4[\U000e0020-\U000e007f]*)$")
@@ -56,6 +57,8 @@ class AnswerView(Vertical):
         """The last characters that were taken."""
         self._half = ""
         self._note: str | Content = ""
+        self._writer: AnswerWriter | None = None
+        """What is shown of who writes it."""
         self._made: RequestRow | None = None
         """What was known last of the request, for an answer that is stopped."""
         self._unfolded = False
@@ -65,6 +68,7 @@ class AnswerView(Vertical):
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
+        yield Plain(classes="who")
         yield Thought(classes="thought")
         yield self.text
         yield Plain(classes="calls")
@@ -116,6 +120,7 @@ class AnswerView(Vertical):
         ended = self.exchange.outcome is not Outcome.WRITING
         if not ended and self._away():
             return
+        self._show_writer()
         self._show_thought(ended)
         pieces = self.exchange.pieces
         if len(pieces) > self._taken or (ended and self._timer is not None):
@@ -123,6 +128,13 @@ class AnswerView(Vertical):
             self._taken = len(pieces)
         if ended:
             self._finish()
+
+    def _show_writer(self) -> None:
+        """Which model, quant and engine, once they are known."""
+        writer = self.exchange.version.writer
+        if writer is not self._writer:
+            self._writer = writer
+            self.query_one(".who", Static).update(format_writer(writer, glyphs.find_glyphs(self).dot))
 
     def _show_thought(self, ended: bool) -> None:
         """The end of the thought while it goes on, then one line about it; and a line for each call."""

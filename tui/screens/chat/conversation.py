@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from core.conversations.attachments import Attachment, join_message
 from core.conversations.tree import (
     AnswerCall,
     AnswerVersion,
@@ -37,6 +38,15 @@ class Exchange:
     @property
     def question(self) -> str:
         return self.turn.question
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        return self.turn.attachments
+
+    @property
+    def asked(self) -> str:
+        """The question as the model sees it, with all that is attached to it."""
+        return join_message(self.question, self.attachments)
 
     @property
     def model(self) -> str:
@@ -137,15 +147,15 @@ class Chat:
             here = branches[exchange.turn.parent]
             exchange.branching = here.index(exchange.turn.id) + 1, len(here)
 
-    def ask(self, question: str) -> Exchange:
+    def ask(self, question: str, attachments: tuple[Attachment, ...] = ()) -> Exchange:
         """A new exchange at the end."""
-        self.tree.ask(question, self._clock())
+        self.tree.ask(question, self._clock(), attachments=attachments)
         self.read_path()
         return self.exchanges[-1]
 
-    def ask_instead(self, exchange: Exchange, question: str) -> Exchange:
+    def ask_instead(self, exchange: Exchange, question: str, attachments: tuple[Attachment, ...] = ()) -> Exchange:
         """A new exchange in the place of one, which is kept with all that came behind it."""
-        self.tree.ask_instead(exchange.turn, question, self._clock())
+        self.tree.ask_instead(exchange.turn, question, self._clock(), attachments=attachments)
         self.read_path()
         return self.exchanges[-1]
 
@@ -181,20 +191,27 @@ class Chat:
         self.read_path()
         return self.exchanges[at]
 
+    def take_answers(
+        self, question: str, attachments: tuple[Attachment, ...], answers: Sequence[AnswerVersion]
+    ) -> Exchange:
+        """A new exchange at the end with the last of these answers; the others can be had in its place."""
+        self.tree.take_answers(question, self._clock(), answers, attachments)
+        self.read_path()
+        return self.exchanges[-1]
+
     def request(self, model: str, *, continued: bool = False) -> Generation:
-        """What to send for the last question, sampling still open; `continued`: for what its answer lacks. Exchanges
+        """What to send for the last question, settings still open; `continued`: for what its answer lacks. Exchanges
         without an answer are left out: templates want turns."""
-        messages: list[Message] = []
-        for exchange in self.exchanges[:-1]:
-            if exchange.answer.strip():
-                answer = replace(_message(Role.ASSISTANT, exchange.answer), reasoning=exchange.thought)
-                messages += [_message(Role.USER, exchange.question), answer]
-        last = self.exchanges[-1]
-        messages.append(_message(Role.USER, last.question))
-        if continued:
-            messages.append(replace(_message(Role.ASSISTANT, last.answer), reasoning=last.thought))
-        prompt = Conversation(tuple(messages), continued=continued)
-        return Generation(model=model, prompt=prompt, priority=Priority.INTERACTIVE)
+        *before, last = self.exchanges
+        request = _build_request(before, last.asked, model)
+        if not continued or not isinstance(request.prompt, Conversation):
+            return request
+        messages = (*request.prompt.messages, _answer_message(last))
+        return replace(request, prompt=replace(request.prompt, messages=messages, continued=True))
+
+    def request_next(self, asked: str, model: str) -> Generation:
+        """The same for a question behind the last exchange, as the model is to see it."""
+        return _build_request(self.exchanges, asked, model)
 
     @property
     def tokens(self) -> int:
@@ -210,10 +227,19 @@ class Chat:
         """The conversation as a Markdown document, answers as the model wrote them."""
         parts = ["# Chat"]
         for exchange in self.exchanges:
-            parts += ["## You", exchange.question, f"## {exchange.model or 'Answer'}", exchange.answer.strip()]
+            parts += ["## You", exchange.asked, f"## {exchange.model or 'Answer'}", exchange.answer.strip()]
             if line := summarize_exchange(exchange):
                 parts.append(f"*{line}*")
         return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _build_request(exchanges: Sequence[Exchange], asked: str, model: str) -> Generation:
+    messages: list[Message] = []
+    for exchange in exchanges:
+        if exchange.answer.strip():
+            messages += [_message(Role.USER, exchange.asked), _answer_message(exchange)]
+    messages.append(_message(Role.USER, asked))
+    return Generation(model=model, prompt=Conversation(tuple(messages)), priority=Priority.INTERACTIVE)
 
 
 def summarize_exchange(exchange: Exchange, dot: str = "·") -> str:
@@ -247,6 +273,10 @@ REASONS = {
     FinishReason.TOOL_CALLS: "tools asked for",
     FinishReason.LOOP: "cut: it went round in a circle",
 }
+
+
+def _answer_message(exchange: Exchange) -> Message:
+    return replace(_message(Role.ASSISTANT, exchange.answer), reasoning=exchange.thought)
 
 
 def _message(role: Role, text: str) -> Message:

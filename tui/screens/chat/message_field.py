@@ -18,6 +18,7 @@ from core.tasks.bounds import PromptTooLarge
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.writing.chips import Chip
 from tui.screens.chat.writing.files import FileFinder, FoundPath
+from tui.widgets.plain import make_drawable
 from tui.widgets.row_list import Field, RowList
 
 MOST_OFFERED_FILES = 6
@@ -73,6 +74,10 @@ class MessageField(Vertical):
     @property
     def _offers(self) -> RowList[FoundPath]:
         return self.query_one("#files", RowList)
+
+    def tell(self, words: str) -> None:
+        """What holds for the answer, in the line below the field."""
+        self.composer.border_subtitle = make_drawable(words, lines=False)
 
     async def clear(self) -> None:
         """Nothing is written, and nothing attached."""

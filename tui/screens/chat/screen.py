@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -14,8 +15,8 @@ from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import Static
 
-from core.conversations.attachments import join_message
-from core.conversations.tree import Outcome
+from core.conversations.attachments import Attachment
+from core.conversations.tree import AnswerVersion, Outcome
 from core.errors import BenchtopError, Cancelled
 from core.events import Failed
 from core.foreign_text import make_printable
@@ -28,9 +29,11 @@ from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange
 from tui.screens.chat.message_field import MessageField
+from tui.screens.chat.options import ChatOptions
 from tui.screens.chat.progress import LoadLine
 from tui.screens.chat.transcript import Earlier, TranscriptView
 from tui.screens.chat.turn_actions import TurnActions
+from tui.screens.chat.written_by import describe_writer
 from tui.session import find_model, list_talk_notes
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
@@ -46,7 +49,7 @@ SUGGESTIONS = ("What is a KV cache?", "Which quant should I take?", "How do I se
 
 
 @final
-class ChatScreen(TurnActions):
+class ChatScreen(TurnActions, ChatOptions):
     """The conversation, the gauge of its context, and the message being written."""
 
     NAME = "chat"
@@ -84,7 +87,7 @@ class ChatScreen(TurnActions):
             yield LoadLine()
             yield Plain(id="talk-note")
             yield Gauge("context", value_width=22, dom_id="context")
-            yield MessageField(self._count_tokens, Path.cwd())
+            yield MessageField(self.count_tokens, Path.cwd())
 
     def on_mount(self) -> None:
         self.query_one("#talk-note").display = False
@@ -131,6 +134,7 @@ class ChatScreen(TurnActions):
         model = find_model(snapshot, self.desk.model)
         self._tell_of(model)
         self._greet(model)
+        self.follow_options(snapshot)
         served = model is not None and model.state is not ModelState.LOADING
         window = model.context if model is not None else None
         self.query_one(LoadLine).show(model, snapshot.uptime)
@@ -160,12 +164,6 @@ class ChatScreen(TurnActions):
             line.display = bool(notes)
             line.update("\n".join(notes))
 
-    async def _count_tokens(self, text: str) -> int:
-        """By the tokenizer of the model in use, which waits for it to be loaded."""
-        model = await self.desk.until_ready()
-        async with self.desk.workbench.requests.reading(model) as reader:
-            return len(await reader.encode(text, "messages", special=False, begin=False))
-
     @on(MessageField.Sent)
     async def send(self, event: MessageField.Sent) -> None:
         """Ask, unless an answer is still being written: then the message stays where it is."""
@@ -175,8 +173,10 @@ class ChatScreen(TurnActions):
         field = self.query_one(MessageField)
         field.composer.earlier.add(event.text)
         await field.clear()
-        asked, replaced = join_message(event.text, event.attachments), self.stop_editing()
-        await self.begin(self.chat.ask(asked) if replaced is None else self.chat.ask_instead(replaced, asked))
+        replaced, (text, attached) = self.stop_editing(), (event.text, event.attachments)
+        await self.begin(
+            self.chat.ask(text, attached) if replaced is None else self.chat.ask_instead(replaced, text, attached)
+        )
 
     async def begin(self, exchange: Exchange, *, continued: bool = False) -> None:
         self._writing = exchange
@@ -205,9 +205,12 @@ class ChatScreen(TurnActions):
             self.post_message(self.Ended(exchange))
 
     async def _gather(self, exchange: Exchange, *, continued: bool) -> None:
-        exchange.model = await self.desk.until_ready()
-        workbench = self.desk.workbench
-        self._stream = stream = await workbench.requests.submit(self.chat.request(exchange.model, continued=continued))
+        model = await self.desk.until_ready()
+        workbench, settings = self.desk.workbench, self.settings
+        request = settings.apply(self.chat.request(model, continued=continued))
+        self._stream = stream = await workbench.requests.submit(request)
+        # It may have been loaded for this.
+        exchange.version.writer = describe_writer(model, self.desk.snapshot(), settings)
         self._note("waiting for a free slot")
         await stream.admitted()
         self._note(f"reading {fmt.format_count(stream.prompt_tokens)} tokens")
@@ -261,7 +264,7 @@ class ChatScreen(TurnActions):
             return self._writing is not None
         if action == "end_thought":
             return self._writing is not None and self._writing.thinking
-        if action in ("leave", "regenerate", "other_answer", "export", "edit", "continue", "version"):
+        if action in ("leave", "regenerate", "other_answer", "export", "edit", "continue", "version", "compare"):
             return self._writing is None
         return True
 
@@ -288,8 +291,8 @@ class ChatScreen(TurnActions):
         if self._stream is not None and self.desk.workbench.requests.end_thinking(self._stream.request_id):
             self._note("the model is to answer now")
 
-    def action_leave(self) -> None:
-        if not self.leave_edit():
+    async def action_leave(self) -> None:
+        if not await self.leave_edit():
             self.query_one(TranscriptView).focus()
 
     def on_key(self, event: Key) -> None:
@@ -335,6 +338,14 @@ class ChatScreen(TurnActions):
         self._draw_context()
         self.refresh_bindings()
         self.query_one(Composer).focus()
+
+    async def take_answers(
+        self, question: str, attachments: tuple[Attachment, ...], answers: Sequence[AnswerVersion]
+    ) -> None:
+        exchange = self.chat.take_answers(question, attachments, answers)
+        self.keep()
+        await self.query_one(TranscriptView).show_newest(exchange)
+        self._draw_context()
 
     async def action_regenerate(self) -> None:
         if self._writing is not None or (exchange := self.chat.answer_again()) is None:

@@ -14,6 +14,7 @@ from textual.widgets import Static
 from tui import glyphs
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.conversation import Exchange
+from tui.screens.chat.writing.chips import describe_attachment
 from tui.widgets.plain import Plain
 
 WINDOW_EXCHANGES = 12
@@ -42,6 +43,10 @@ class Turn(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Question(self.exchange.question)
+        if self.exchange.attachments:
+            marks = glyphs.find_glyphs(self)
+            told = [describe_attachment(each, marks.dot, marks.cut) for each in self.exchange.attachments]
+            yield Plain("\n".join(told), classes="attached")
         yield Versions(self.exchange)
         yield self.answer
 

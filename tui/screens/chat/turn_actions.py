@@ -13,8 +13,8 @@ from tui import format as fmt
 from tui.screens.base import WorkbenchScreen
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.answer_text import AnswerText
-from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import Chat, Exchange
+from tui.screens.chat.message_field import MessageField
 from tui.screens.chat.transcript import TranscriptView, Versions
 
 
@@ -52,7 +52,7 @@ class TurnActions(WorkbenchScreen):
         if not self._transcript.choose(by):
             self.notify("There is no other question there.", severity="warning")
 
-    def action_edit(self) -> None:
+    async def action_edit(self) -> None:
         """The question goes to the message field; what is sent then takes its place, and it is kept as a version."""
         exchange = self._chosen
         if exchange is None:
@@ -60,10 +60,7 @@ class TurnActions(WorkbenchScreen):
             return
         self.instead_of = exchange
         self._transcript.mark_edited(exchange)
-        composer = self.query_one(Composer)
-        composer.text = exchange.question
-        composer.move_cursor(composer.document.end)
-        composer.focus()
+        await self.query_one(MessageField).fill(exchange.question, exchange.attachments)
 
     def stop_editing(self) -> Exchange | None:
         """Nothing is edited any more; what was."""
@@ -72,11 +69,11 @@ class TurnActions(WorkbenchScreen):
             self._transcript.mark_edited(None)
         return exchange
 
-    def leave_edit(self) -> bool:
+    async def leave_edit(self) -> bool:
         """Empty the field where a question is being edited; whether one was."""
         if self.stop_editing() is None:
             return False
-        self.query_one(Composer).clear()
+        await self.query_one(MessageField).clear()
         return True
 
     @on(Versions.Wanted)
