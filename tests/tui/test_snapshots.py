@@ -34,6 +34,7 @@ from tui.screens.chat.screen import ChatScreen
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.screen import ModelsScreen
 from tui.widgets.plot import Trend
+from tui.widgets.row_list import RowList
 
 Compare = Callable[..., bool]
 Step = Callable[[Pilot[None]], Awaitable[None]]
@@ -58,6 +59,36 @@ async def answered(pilot: Pilot[None]) -> None:
     screen = app_of(pilot).screen
     assert isinstance(screen, ChatScreen)
     await until(pilot, lambda: screen._writing is None and screen.query_one(AnswerView).settled)
+
+
+async def on_settings(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    await pilot.press("alt+s", *"Be brief.", "tab", *"0.2", "tab", *"7")
+    await pilot.pause()
+
+
+async def on_model_list(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    await pilot.press("alt+m")
+    app = app_of(pilot)
+    await until(pilot, lambda: len(app.screen.query_one("#choices", RowList).rows) == 3)
+    await pilot.pause(0.3)
+    await pilot.press(*"g")
+
+
+async def on_compare(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    still = cast("Any", app_of(pilot).desk.workbench)
+    await pilot.press("alt+c", "alt+a")
+    app = app_of(pilot)
+    await until(pilot, lambda: len(app.screen.query("#choices")) and app.screen.query_one("#choices", RowList).rows)
+    await pilot.press(*"echo", "enter")
+    await until(pilot, lambda: len(app.screen.query(".lane")) == 2)
+    answer = still.answer
+    still.answer = answer[: len(answer) // 2]
+    await pilot.press(*"What is a KV cache?", "enter")
+    await until(pilot, lambda: "enter votes" in str(app.screen.query_one("#compare-note", Static).render()))
+    await pilot.pause(0.3)
 
 
 async def on_models(pilot: Pilot[None]) -> None:
@@ -240,6 +271,9 @@ async def on_captured(pilot: Pilot[None]) -> None:
 SCREENS: dict[str, Step] = {
     "welcome": opened,
     "chat": answered,
+    "chat-settings": on_settings,
+    "chat-model-list": on_model_list,
+    "compare": on_compare,
     "models": on_models,
     "models-here": on_a_model_here,
     "models-hub": on_hub,
