@@ -142,6 +142,8 @@ class StillWorkbench:
         self.shown = models
         """The snapshots of its models."""
         self.answer = answer
+        self.answers: dict[str, str] = {}
+        """Of models that answer otherwise."""
         self.before = before
         """Events that come before the answer's words."""
         self.gate = gate
@@ -197,7 +199,8 @@ class StillWorkbench:
             row=show_row,
             content=partial(RequestContent, request),
         )
-        pieces: list[Event] = [*self.before, *(TextDelta(0, piece) for piece in stretch(self.answer))]
+        answer = self.answers.get(request.model, self.answer)
+        pieces: list[Event] = [*self.before, *(TextDelta(0, piece) for piece in stretch(answer))]
         if self.hold_stream:
             stream.deliver(pieces[: len(pieces) // 2])
             return stream

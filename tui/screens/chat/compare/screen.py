@@ -60,14 +60,14 @@ class CompareScreen(ModalScreen[None]):
     """Letters go to the question; what there is to do has keys with alt."""
 
     BINDINGS = [
-        Binding("escape,ctrl+c", "stop", "Stop or close", key_display="esc"),
-        Binding("alt+a", "add", "Add"),
-        Binding("alt+x", "drop", "Drop"),
-        Binding("alt+b", "blind", "Blind"),
-        Binding("alt+o", "in_turn", "One at a time"),
-        Binding("enter", "vote", "Vote for it"),
-        Binding("alt+n", "vote_for_none", "None is better"),
-        Binding("alt+k", "take", "Go on with it"),
+        Binding("escape,ctrl+c", "stop", "close", key_display="esc"),
+        Binding("alt+a", "add", "add"),
+        Binding("alt+x", "drop", "drop"),
+        Binding("alt+b", "blind", "blind"),
+        Binding("alt+o", "in_turn", "in turn"),
+        Binding("enter", "vote", "vote"),
+        Binding("alt+n", "vote_for_none", "none"),
+        Binding("alt+k", "take", "go on"),
     ]  # fmt: skip
     AUTO_FOCUS = "#composer"
 

@@ -32,12 +32,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-class TwoVoices(StillWorkbench):
+def _two_voices() -> StillWorkbench:
     """Each model says who it is."""
-
-    async def submit(self, request):  # type: ignore[no-untyped-def]
-        self.answer = f"I am {request.model} and no other."
-        return await super().submit(request)
+    still = StillWorkbench((GUIDE, OTHER))
+    still.answers = {each.name: f"I am {each.name} and no other." for each in (GUIDE, OTHER)}
+    return still
 
 
 async def _compare(pilot: Pilot[None], app: BenchtopApp, *keys: str) -> CompareScreen:
@@ -60,7 +59,7 @@ def _texts(app: BenchtopApp, selector: str) -> list[str]:
 
 
 async def test_the_same_question_is_answered_side_by_side_with_what_differs_marked(home: Path) -> None:
-    still = TwoVoices((GUIDE, OTHER))
+    still = _two_voices()
     app = quiet(still)
     async with app.run_test(size=(80, 24)) as pilot:
         await _compare(pilot, app, *"who?", "enter")
@@ -73,7 +72,7 @@ async def test_the_same_question_is_answered_side_by_side_with_what_differs_mark
 
 
 async def test_names_are_hidden_until_the_vote_which_is_kept_and_counted(home: Path) -> None:
-    still = TwoVoices((GUIDE, OTHER))
+    still = _two_voices()
     app = quiet(still)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await _compare(pilot, app, "alt+b")
@@ -91,7 +90,7 @@ async def test_names_are_hidden_until_the_vote_which_is_kept_and_counted(home: P
 
 
 async def test_the_better_answer_goes_into_the_conversation_and_the_other_stays_beside_it() -> None:
-    still = TwoVoices((GUIDE, OTHER))
+    still = _two_voices()
     app = quiet(still)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = chat_of(app)
