@@ -30,6 +30,7 @@ class Ability(Struct, frozen=True):
 
 
 def find_kind(model: Model) -> ModelKind:
+    """Takes some tens of microseconds, which checks of protocols cost: not for each request."""
     match model:
         case Transcriber():
             return ModelKind.TRANSCRIPTION
@@ -72,9 +73,9 @@ def find_ability(kind: ModelKind) -> Ability:
             assert_never(kind)
 
 
-def require_able(model: Model, name: str, request: Request) -> None:
-    """Raises ModelUnable where a model cannot do what is asked, with the endpoint of what it can."""
-    kind, asked = find_kind(model), find_asked_kind(request)
+def require_able(kind: ModelKind, name: str, request: Request) -> None:
+    """Raises ModelUnable where a model of a kind cannot do what is asked, with the endpoint of what it can."""
+    asked = find_asked_kind(request)
     if kind is not asked:
         able = find_ability(kind)
         raise ModelUnable(

@@ -20,7 +20,7 @@ from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady
 from core.lanes import WorkLanes
 from core.requests import ReasoningWish
-from core.serving.ability import Request, find_kind
+from core.serving.ability import Request
 from core.serving.content import RequestContent
 from core.serving.failures import explain_load_failure
 from core.serving.loaded import LoadedModel, Loader
@@ -272,7 +272,7 @@ class Host:
         spec = current.spec
         return replace(
             base,
-            kind=find_kind(current.model),
+            kind=current.kind,
             architecture=spec.architecture,
             quantization=spec.quantization,
             parameters=spec.parameters,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import assert_never
+from typing import assert_never, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -95,6 +95,8 @@ class ReadyModel:
         self.reader: PromptReader | None = None
         """None for a model that renders and tokenises its prompts by itself."""
         model = loaded.model
+        self.kind = find_kind(model)
+        """What it does."""
         if isinstance(model, TokenModel):
             self.reader = PromptReader(
                 name,
@@ -136,10 +138,10 @@ class ReadyModel:
     @property
     def vocabulary(self) -> int:
         """Number of token ids. Raises RequestError where it is not known."""
-        kind = find_kind(self.model)
-        if kind is not ModelKind.CHAT:
+        if self.kind is not ModelKind.CHAT:
             raise RequestError(
-                f"The model {self._name} {find_ability(kind).does} and decodes no tokens; measure it with `tui bench`.",
+                f"The model {self._name} {find_ability(self.kind).does} and decodes no tokens; measure it with "
+                "`tui bench`.",
                 "model",
             )
         if self.reader is None:
@@ -161,18 +163,18 @@ class ReadyModel:
     async def make_job(self, request: Request) -> ReadyJob:
         """Read a request. Raises RequestError for what the model cannot take, and as `PromptReader.read`."""
         model = self.model
-        require_able(model, self._name, request)
+        require_able(self.kind, self._name, request)
         match request:
             case Transcription():
                 return ReadyJob(Relayed(request))
             case Embedding():
-                assert isinstance(model, Embedder)
-                embedding = EmbedJob(request, await read_inputs(model, request, self._lanes))
+                inputs = await read_inputs(cast(Embedder, model), request, self._lanes)
+                embedding = EmbedJob(request, inputs)
                 return ReadyJob(embedding, embedding.tokens)
             case Reranking():
-                assert isinstance(model, Reranker)
-                pairs = await read_pairs(model, request, self._lanes)
-                ranking = RankJob(request, pairs, bounded=model.bounded)
+                reranker = cast(Reranker, model)
+                pairs = await read_pairs(reranker, request, self._lanes)
+                ranking = RankJob(request, pairs, bounded=reranker.bounded)
                 return ReadyJob(ranking, ranking.tokens)
             case Generation():
                 return await self._make_generation(self._resolved(request))
@@ -243,7 +245,7 @@ class ReadyModel:
 
     def _list_unheld(self) -> Iterator[str]:
         """What the settings ask for and nobody here can see to, in sentences."""
-        if self._defaults.reasoning.budget is not None and find_kind(self.model) is ModelKind.CHAT:
+        if self._defaults.reasoning.budget is not None and self.kind is ModelKind.CHAT:
             yield (
                 f"The engine {self.engine} draws its tokens itself, so the reasoning budget of the settings does not "
                 "bound its thoughts."
