@@ -44,7 +44,7 @@ TOKENS: Final = 1000
 """Of each of so many streams as there are slots."""
 SHORT_STREAMS: Final = 512
 SHORT_TOKENS: Final = 8
-ROUNDS: Final = 9
+ROUNDS: Final = 5
 SCRAPE_SECONDS: Final = "1"
 """Between two pages, while a server has its turn; scrapers ask every 15 as a rule."""
 SETTLE_SECONDS: Final = 3.0

@@ -27,6 +27,7 @@ from core.events import Embedded, Event, Failed, Finished, FinishReason, Scored,
 from core.requests import Embedding, Reranking
 from core.serving.job import LoopJob
 from core.serving.loops.base import ModelLoop
+from core.serving.loops.outbox import Outbox
 from core.serving.queue import AdmissionQueue
 from core.serving.result_cache import ResultCache, name_text
 from core.settings.encoding import EncodingSettings
@@ -180,6 +181,8 @@ class EncodingLoop(ModelLoop[EncodingJob[Text, Result]], Generic[Text, Result]):
         """Requests that were served together last."""
         self._passed = 0.0
         """When."""
+        self._outbox = Outbox()
+        """What is answered together is told together: each time the front end is woken, it takes the processor."""
 
     def stop(self) -> None:
         with self._lock:
@@ -211,6 +214,7 @@ class EncodingLoop(ModelLoop[EncodingJob[Text, Result]], Generic[Text, Result]):
     def _wind_up(self, error: BenchtopError) -> None:
         for job in tuple(self._running):
             self._end(job, [Failed(error)])
+        self._outbox.hand_over()
         self._model.shutdown()
 
     def _turn(self) -> None:
@@ -220,8 +224,10 @@ class EncodingLoop(ModelLoop[EncodingJob[Text, Result]], Generic[Text, Result]):
         for job in tuple(self._running):
             if job.cancelled:
                 self._end(job, [Failed(Cancelled())])
+        self._outbox.hand_over()
         if self._running:
             self._pass()
+            self._outbox.hand_over()
             return
         self._arrived.wait()
         self._arrived.clear()
@@ -236,6 +242,7 @@ class EncodingLoop(ModelLoop[EncodingJob[Text, Result]], Generic[Text, Result]):
                 self._running.append(job)
                 if not job.pending and not job.cancelled:
                     self._end(job, job.events(time.monotonic()))
+        self._outbox.hand_over()
 
     def _gather(self) -> None:
         """Wait for those that were served together to come again; not for long, and not where a pass is full."""
@@ -299,4 +306,4 @@ class EncodingLoop(ModelLoop[EncodingJob[Text, Result]], Generic[Text, Result]):
         self._running.remove(job)
         self._note_end(job)
         self._queue.done(time.monotonic() - (job.claimed or 0.0), cancelled=job.cancelled)
-        job.stream.post(events)
+        self._outbox.add(job.stream, events)

@@ -16,7 +16,7 @@ from core.events import Event
 from core.requests import Caller, Embedding, RawText, RawTokens, Reranking, Transcription
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
-from core.serving.stream import Stream
+from core.serving.stream import Stream, post_call
 from core.settings.encoding import EncodingSettings
 from core.snapshots import ModelKind, ModelState, RequestState
 from core.tasks.embed import Embeddings, InputTooLong, fold_embeddings, unpack_vector
@@ -157,6 +157,25 @@ async def test_what_waits_together_is_computed_together() -> None:
         done = [await fold(stream) for stream in (first, *rest)]
     assert [lengths(made) for made in done] == [[5], *([[4]] * 5)]
     assert model.passes == [["first"], ["abcd", "efgh", "ijkl", "mnop"], ["qrst"]]
+
+
+async def test_what_is_answered_together_wakes_the_front_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[int] = []
+
+    def post(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+        woken.append(len(model.passes))
+        post_call(loop, act)
+
+    monkeypatch.setattr("core.serving.loops.outbox.post_call", post)
+    model = Letters(batch=16)
+    async with serving(model) as host:
+        first = await host.submit(embeds("first"))
+        await asyncio.to_thread(model.passing.wait)
+        rest = [await host.submit(embeds(text)) for text in ("abcd", "efgh", "ijkl", "mnop")]
+        model.open_gate()
+        for stream in (first, *rest):
+            await fold(stream)
+    assert woken == [1, 2]
 
 
 async def test_a_large_request_keeps_a_small_one_waiting_for_one_pass_only() -> None:
