@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from rich.segment import Segment
 from textual.color import Color
 from textual.content import Content, Span
 from textual.filter import LineFilter
 from textual.visual import VisualType
+from textual.widget import Widget
 from textual.widgets import Static
 
 from core.foreign_text import drop_hidden, make_printable
+
+if TYPE_CHECKING:
+    from textual.css.styles import RulesMap
 
 
 def make_drawable(words: str | Content, *, lines: bool = True) -> Content:
@@ -40,9 +46,29 @@ class Plain(Static):
         super().__init__(make_drawable(words), markup=False, id=id, classes=classes)
 
     def update(self, content: VisualType = "", *, layout: bool = True) -> None:
-        """Draw other words; what else can be drawn is drawn."""
+        """Draw other words; what else can be drawn is drawn. Nothing is done where they are the same, and the screen is
+        laid out anew only where they take another height: most are told twice a second."""
         words = make_drawable(content) if isinstance(content, str | Content) else content
+        before = self.content
+        if isinstance(words, Content) and isinstance(before, Content):
+            if words.is_same(before):
+                return
+            layout = layout and not self._takes_as_much(words)
         super().update(words, layout=layout)
+
+    def _takes_as_much(self, words: Content) -> bool:
+        """Whether the widget has the size already that it would get."""
+        width, height = self.content_size
+        if not width or self.styles.is_auto_width:
+            return False
+        # Widgets hand their styles on as rules, too.
+        return not self.styles.is_auto_height or words.get_height(cast("RulesMap", self.styles), width) == height
+
+
+def set_subtitle(widget: Widget, words: str) -> None:
+    """On the lower border of a panel, which is drawn again only where it was another one."""
+    if (widget.border_subtitle or "") != make_drawable(words, lines=False).markup:
+        widget.border_subtitle = make_drawable(words, lines=False)
 
 
 class Unobeyed(LineFilter):

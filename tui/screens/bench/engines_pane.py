@@ -26,7 +26,7 @@ from tui.screens.bench.available import EngineTable
 from tui.screens.bench.engines_table import Course, Lanes
 from tui.screens.bench.run import BOUNDS, Case, Lineup
 from tui.session import Desk
-from tui.widgets.plain import Plain, make_drawable
+from tui.widgets.plain import Plain, set_subtitle
 
 if TYPE_CHECKING:
     from core.bench.results import Change
@@ -263,7 +263,7 @@ class Contest(Vertical):
         self.query_one(Course).draw(self._lineup)
         self._draw_reasons()
         self._draw_guesses()
-        self.query_one("#lineup").border_subtitle = make_drawable(self._model, lines=False)
+        set_subtitle(self.query_one("#lineup"), self._model)
 
     def _draw_reasons(self) -> None:
         """Why a case, or the whole run, failed: in the table there is no room for it."""

@@ -23,7 +23,7 @@ from tui.screens.base import WorkbenchScreen
 from tui.screens.bench.actions import ACTIONS
 from tui.screens.bench.engines_pane import Contest
 from tui.session import find_model
-from tui.widgets.plain import Plain, make_drawable
+from tui.widgets.plain import Plain, make_drawable, set_subtitle
 from tui.widgets.plot import Plot
 from tui.widgets.table import Cell, Column, RowTable
 
@@ -163,7 +163,7 @@ class BenchScreen(WorkbenchScreen):
             return
         model = find_model(snapshot, self.desk.model)
         told = f"{model.name} {glyphs.find_glyphs(self).dot} {model.engine}" if model is not None else ""
-        self.query_one("#curve").border_subtitle = make_drawable(told, lines=False)
+        set_subtitle(self.query_one("#curve"), told)
 
     @on(Button.Pressed)
     @on(Input.Submitted)

@@ -45,6 +45,9 @@ class Thought(Plain):
 class AnswerView(Vertical):
     """Reads the exchange it was given; nobody tells it about single tokens."""
 
+    BLANK = True
+    """As a `Turn` is."""
+
     def __init__(self, exchange: Exchange, away: Callable[[], bool]) -> None:
         """While `away` says that the reader looks elsewhere, nothing is drawn."""
         super().__init__(classes="answer")

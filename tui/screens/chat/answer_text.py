@@ -76,6 +76,17 @@ class AnswerText(Widget):
             self.refresh()
         return self.document.height
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Without the cache of Textual, which forgets all lines when one more comes: there is no border to draw."""
+        background, filters = self.background_colors[1], self.get_line_filters()
+        strips = []
+        for y in crop.line_range:
+            strip = self.render_line(y)
+            for each in filters:
+                strip = strip.apply_filter(each, background)
+            strips.append(strip if crop.column_span == (0, strip.cell_length) else strip.crop(*crop.column_span))
+        return strips
+
     def render_line(self, y: int) -> Strip:
         selection = self.text_selection
         if selection is None and (known := self._strips.get(y)) is not None:

@@ -35,6 +35,9 @@ class Question(Plain):
 class Turn(Vertical):
     """One exchange."""
 
+    BLANK = True
+    """It draws nothing of its own: without this its lines would be made anew with every line of an answer."""
+
     def __init__(self, exchange: Exchange, away: Callable[[], bool], *, wrap_code: bool) -> None:
         super().__init__(classes="turn")
         self.exchange = exchange

@@ -19,7 +19,7 @@ from core.models.fit.estimate import TIGHT_SHARE, Verdict
 from core.models.formats.registry import load_formats
 from core.models.hub.search import Found, read_parameters
 from core.models.library.scan import LibraryEntry, Location
-from core.snapshots import ModelKind, ModelSnapshot
+from core.snapshots import CacheStats, ModelKind, ModelSnapshot, QueueStats
 
 FOUR_BIT_BYTES: Final = 4.85 / 8
 """Bytes of a weight in Q4_K_M, the usual quant."""
@@ -307,6 +307,21 @@ def build_found_item(found: Found) -> Item:
         gated=found.gated,
         found=found,
         hay=" ".join(words).lower(),
+    )
+
+
+def drop_traffic(model: ModelSnapshot) -> ModelSnapshot:
+    """Without what changes by itself and is not told here, so that a list is drawn again where something changed."""
+    return replace(
+        model,
+        queue=QueueStats(),
+        cache=CacheStats(),
+        requests=(),
+        kv_cells_used=0,
+        decode_rate=0.0,
+        prefill_rate=0.0,
+        in_use=0,
+        idle=0.0,
     )
 
 

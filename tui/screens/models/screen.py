@@ -28,6 +28,7 @@ from tui.screens.models.rows import (
     Order,
     View,
     Where,
+    drop_traffic,
     find_repo,
     guess_verdict,
     is_partial,
@@ -128,11 +129,12 @@ class ModelsScreen(Keeping):
             self.query(RowList).refresh()
         free = snapshot.machine.memory_available
         near = abs(free - self._around.free) < free // 20
-        changed = (snapshot.models, self.desk.model) != (self._models, self._around.used)
+        models = tuple(map(drop_traffic, snapshot.models))
+        changed = (models, self.desk.model) != (self._models, self._around.used)
         if not changed and near:
             return
-        gone = len(snapshot.models) != len(self._models)
-        self._models = snapshot.models
+        gone = len(models) != len(self._models)
+        self._models = models
         self._around = replace(self._around, used=self.desk.model, free=free)
         if gone:
             self.rescan()

@@ -32,7 +32,7 @@ from tui.screens.serve.usage import UsageDialog
 from tui.session import find_model
 from tui.widgets.device_gauges import DeviceGauges
 from tui.widgets.gauge import Gauge
-from tui.widgets.plain import Plain, make_drawable
+from tui.widgets.plain import Plain, make_drawable, set_subtitle
 from tui.widgets.plot import Trend
 
 
@@ -172,7 +172,7 @@ class ServeScreen(WorkbenchScreen):
         self.query_one("#decode", Trend).push(sum(model.decode_rate for model in models))
         self.query_one("#prefill", Trend).push(sum(model.prefill_rate for model in models))
 
-        self.query_one("#gauges").border_subtitle = make_drawable(describe_use(snapshot.used_today))
+        set_subtitle(self.query_one("#gauges"), describe_use(snapshot.used_today))
 
     def _gauge(self, name: str, part: float, whole: float, text: str) -> None:
         self.query_one(f"#{name}", Gauge).show(part / whole if whole else 0.0, text)
@@ -180,7 +180,7 @@ class ServeScreen(WorkbenchScreen):
     def _draw_board(self, snapshot: Snapshot) -> None:
         requests = snapshot.requests
         self.query_one(Board).show_requests(requests, self.desk.workbench.recent)
-        self.query_one("#requests").border_subtitle = make_drawable(self._tell_number(len(requests)))
+        set_subtitle(self.query_one("#requests"), self._tell_number(len(requests)))
         self._draw_note(snapshot)
         idle = self.query_one("#idle", Static)
         idle.display = not requests
