@@ -11,6 +11,7 @@ PALETTES = {
     "ember": "themes.ember:PALETTE",
     "fjord": "themes.fjord:PALETTE",
     "phosphor": "themes.phosphor:PALETTE",
+    "sixteen": "themes.sixteen:PALETTE",
 }
 """Name to `module:attribute`. The first is the default."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+
+from themes.ansi import ANSI_COLOURS
 
 READABLE_CONTRAST: Final = 4.5
 """The least contrast of text on its ground: WCAG 2, level AA, for text of ordinary size."""
 GROUNDS: Final = ("background", "surface", "panel")
 TEXTS: Final = (
-    *("foreground", "quiet", "primary", "secondary", "error", "warning", "success", "prefill", "decode", "cached"),
+    *("foreground", "quiet", "primary", "secondary", "error", "warning", "success", "queued", "prefill", "decode"),
+    *("cached", "gauge_ok", "gauge_warn", "gauge_full"),
 )
 """What is written in, on each of the grounds."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -19,7 +23,8 @@ COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 class Palette(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Colours as `#rrggbb`. `foreground` and `quiet` read on `background`, `surface` and `panel` alike."""
+    """Colours as `#rrggbb`, or all of them as names of a terminal's sixteen, such as `ansi_red`. `foreground` and
+    `quiet` read on `background`, `surface` and `panel` alike."""
 
     name: str
     dark: bool
@@ -58,8 +63,11 @@ def find_faults(palette: Palette) -> list[str]:
     wrong = [
         f"{key}: {colour!r} is no colour; write it as #rrggbb"
         for key, colour in colours.items()
-        if not isinstance(colour, str) or not COLOUR.fullmatch(colour)
+        if not isinstance(colour, str) or not (COLOUR.fullmatch(colour) or colour in ANSI_COLOURS)
     ]
+    named = [key for key, colour in colours.items() if colour in ANSI_COLOURS]
+    if not wrong and named and len(named) < len(colours):
+        wrong = [f"{named[0]}: either all colours are named as a terminal's, or none"]
     return wrong or [
         f"{key}: {colours[key]} on the {ground} {colours[ground]} has a contrast of {ratio:.1f}, where text needs "
         f"{READABLE_CONTRAST} to be read; choose a {'lighter' if palette.dark else 'darker'} one"
@@ -70,9 +78,16 @@ def find_faults(palette: Palette) -> list[str]:
 
 
 def compute_contrast(one: str, other: str) -> float:
-    """The contrast ratio of two colours as WCAG 2 defines it, from 1 to 21."""
-    dark, light = sorted((_luminance(one), _luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
+    """The contrast ratio of two colours as WCAG 2 defines it, from 1 to 21; of a terminal's colours, that of the
+    terminal where it is least."""
+    ones, others = ANSI_COLOURS.get(one, (one,)), ANSI_COLOURS.get(other, (other,))
+    pairs = [sorted((_luminance(mine), _luminance(its))) for mine, its in zip(ones, others, strict=True)]
+    return min((light + 0.05) / (dark + 0.05) for dark, light in pairs)
+
+
+def choose_readable(ground: str, texts: Sequence[str]) -> str:
+    """Of these colours the one that is read best on `ground`."""
+    return max(texts, key=lambda text: compute_contrast(text, ground))
 
 
 def _luminance(colour: str) -> float:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from msgspec.structs import replace
 from textual import constants, events, on, work
 from textual.app import SystemCommand
 from textual.css.query import NoMatches
@@ -26,8 +27,8 @@ from core.settings.schema import Settings, find_folders
 from themes import PALETTES
 from tui import format as fmt
 from tui import glyphs, theming
-from tui.actions.action import Action, build_bindings
-from tui.actions.registry import EVERYWHERE
+from tui.actions.action import Action, build_bindings, format_keys
+from tui.actions.registry import EVERYWHERE, JUMP_KEY, list_actions
 from tui.actions.screens import SCREENS, make_screen
 from tui.palettes import Palettes
 from tui.screens.base import WorkbenchScreen
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from tui.launch.program import Launchable
 
 DEFAULT_THEME = "graphite"
+SIXTEEN_THEME = "sixteen"
+FEW_COLOURS = frozenset({"standard", "windows"})
+"""What Rich calls terminals with sixteen colours."""
 
 
 class BenchtopApp(KeysInTurn):
@@ -141,8 +145,11 @@ class BenchtopApp(KeysInTurn):
         told."""
         palettes, broken = await asyncio.to_thread(lambda: ([*self._palettes], self._palettes.find_broken()))
         for palette in palettes:
-            if palette.name not in self.available_themes:
-                self.register_theme(theming.build_theme(palette))
+            theme = theming.build_theme(palette)
+            if theme != self.available_themes.get(palette.name):
+                self.register_theme(theme)
+                if palette.name == self.theme:
+                    self.mutate_reactive(BenchtopApp.theme)
         for problem in broken:
             if str(problem) != self._theme_trouble:
                 self.notify(str(problem), severity="warning", timeout=12)
@@ -219,7 +226,11 @@ class BenchtopApp(KeysInTurn):
                 self.notify(f"{program.title} ended with exit code {code}.", severity="warning")
 
     async def send_key(self, event: events.Key | events.Paste) -> None:
-        """A field would write the letter of alt and a letter, and the key would never come to its action."""
+        """A field would write the letter of alt and a letter, and the key would never come to its action. Dialogs hide
+        the keys of the app, and one may jump in them as well."""
+        if isinstance(event, events.Key) and event.key == JUMP_KEY:
+            self.action_jump()
+            return
         alt = event.key if isinstance(event, events.Key) and event.key.startswith("alt+") else ""
         if not alt or not await self._check_bindings(alt):
             await super().send_key(event)
@@ -230,6 +241,31 @@ class BenchtopApp(KeysInTurn):
 
     def action_go(self, screen: str) -> None:
         self.switch_mode(screen)
+
+    def action_jump(self) -> None:
+        from tui.dialogs.jump import JumpScreen
+
+        if isinstance(self.screen, JumpScreen):
+            self.pop_screen()
+        else:
+            self.push_screen(JumpScreen(self.screen))
+
+    def action_change_theme(self) -> None:
+        from tui.dialogs.themes import ThemeDialog
+
+        self.push_screen(ThemeDialog(self.theme, self.add_themes))
+
+    async def use_theme(self, name: str) -> None:
+        """Wear a theme from now on, and at the next start."""
+        self.theme = name
+        if name != self.settings.ui.theme and await self.keep_settings({("ui", "theme"): name}):
+            self.settings = replace(self.settings, ui=replace(self.settings.ui, theme=name))
+
+    def adapt_to_terminal(self) -> None:
+        """Where there are sixteen colours, wear what was made for them, unless the user has chosen something. To be
+        called before the app runs."""
+        if self.settings.ui.theme == DEFAULT_THEME and self.console.color_system in FEW_COLOURS:
+            self.theme = SIXTEEN_THEME
 
     def action_help(self) -> None:
         from tui.dialogs.help import HelpScreen
@@ -302,7 +338,8 @@ class BenchtopApp(KeysInTurn):
         await self.desk.close()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The actions of the screen in sight and of the app, then the programs to launch and the themes by name."""
+        """The actions of the screen in sight and of the app, those of the other screens, the programs to launch and the
+        themes, by name."""
         from tui.launch.programs.registry import PROGRAMS
 
         room = self.screen_stack[0]
@@ -311,6 +348,9 @@ class BenchtopApp(KeysInTurn):
                 yield from self._command(action, room)
         for action in EVERYWHERE:
             yield from self._command(action, self)
+        for name in SCREENS:
+            if name != self.current_mode:
+                yield from self._list_commands_elsewhere(name)
         for program in PROGRAMS:
             yield SystemCommand(f"Launch: {program.title}", "Run it on the model in use", partial(self.launch, program))
         for name in sorted(self.available_themes):
@@ -319,7 +359,32 @@ class BenchtopApp(KeysInTurn):
     def _command(self, action: Action, target: DOMNode) -> Iterable[SystemCommand]:
         if action.palette:
             run = partial(self.call_next, self.run_action, action.run, target)
-            yield SystemCommand(action.name, action.help, run)
+            yield SystemCommand(action.name, _describe_action(action), run)
+
+    def _list_commands_elsewhere(self, screen: str) -> Iterable[SystemCommand]:
+        """What another screen can do; choosing it goes there first."""
+        for action in list_actions(screen):
+            if action.palette:
+                run = partial(self.call_next, self._run_elsewhere, screen, action)
+                yield SystemCommand(f"{screen.capitalize()}: {action.name}", _describe_action(action), run)
+
+    async def _run_elsewhere(self, screen: str, action: Action) -> None:
+        await self.switch_mode(screen)
+        # A new screen has its widgets only once it is composed, and knows the models after a snapshot.
+        self.pulse()
+        room = self.screen_stack[0]
+        room.call_after_refresh(self._run_there, action, room)
+
+    async def _run_there(self, action: Action, room: Screen[object]) -> None:
+        if room.check_action(action.method, ()) in (False, None):
+            self.notify(f"{action.name}: not now.", severity="warning")
+        else:
+            await self.run_action(action.run, room)
 
     def _themer(self, name: str) -> Callable[[], None]:
-        return lambda: setattr(self, "theme", name)
+        return lambda: self.call_next(self.use_theme, name)
+
+
+def _describe_action(action: Action) -> str:
+    """With its keys before it."""
+    return f"{format_keys(action.keys)}: {action.help}" if action.keys else action.help

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 from themes import Palette
+from themes.ansi import ANSI_COLOURS
+from themes.palette import choose_readable
 
 
 def build_theme(palette: Palette) -> Theme:
     """The palette as a Textual theme; domain colours become CSS variables such as `$gauge-ok`."""
+    native = palette.background in ANSI_COLOURS
     return Theme(
         name=palette.name,
         dark=palette.dark,
@@ -22,7 +25,8 @@ def build_theme(palette: Palette) -> Theme:
         background=palette.background,
         surface=palette.surface,
         panel=palette.panel,
-        variables={**_domain(palette), **_toolkit(palette)},
+        variables={**(_native(palette) if native else {}), **_domain(palette), **_toolkit(palette)},
+        ansi=native,
     )
 
 
@@ -55,6 +59,15 @@ def _mixed(theme: Theme) -> str:
     return Color.parse(colours["background"]).blend(Color.parse(colours["foreground"]), 0.6).hex
 
 
+def _native(palette: Palette) -> dict[str, str]:
+    """What Textual asks of themes that a terminal's own colours are used by."""
+    return {
+        **BUILTIN_THEMES["ansi-dark"].variables,
+        "ansi-background": palette.background,
+        "ansi-foreground": palette.foreground,
+    }
+
+
 def _domain(palette: Palette) -> dict[str, str]:
     return {
         "quiet": palette.quiet,
@@ -79,7 +92,7 @@ def _toolkit(palette: Palette) -> dict[str, str]:
         "block-cursor-background": palette.primary,
         "block-cursor-foreground": palette.background,
         "block-cursor-blurred-background": palette.edge,
-        "block-cursor-blurred-foreground": palette.foreground,
+        "block-cursor-blurred-foreground": choose_readable(palette.edge, (palette.foreground, palette.background)),
         "footer-background": palette.panel,
         "footer-key-foreground": palette.primary,
         "footer-description-foreground": palette.quiet,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from core.conversations.tree import Outcome
+from core.settings.merge import Key
 from core.settings.schema import Folders, ServerSettings, Settings, UiSettings
 from core.workbench import Workbench
 from tests.tui.still import StillWorkbench
@@ -28,6 +29,12 @@ class QuietApp(BenchtopApp):
     """Takes snapshots when asked only, and moves nothing by itself."""
 
     BEAT_SECONDS = 3600.0
+    kept_settings: Mapping[Key, object] = {}
+
+    async def keep_settings(self, changes: Mapping[Key, object]) -> bool:
+        """Nobody's config is written."""
+        self.kept_settings = {**changes}
+        return True
 
 
 def quiet(
@@ -86,6 +93,7 @@ def echo_app(tmp_path: Path) -> BenchtopApp:
     """An app over the real workbench, with the model that says what it was told."""
     where = Folders(config=tmp_path / "config", cache=tmp_path / "cache", state=tmp_path / "state")
     app = BenchtopApp(Settings(server=ServerSettings(port=0)), "echo", lambda settings: Workbench(settings, where))
+    app.config_file = where.config / "config.toml"
     app.animation_level = "none"
     return app
 

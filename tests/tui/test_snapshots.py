@@ -296,6 +296,23 @@ def test_every_screen_looks_as_it_did(snap_compare: Compare, name: str, size: tu
     assert snap_compare(app, terminal_size=size, run_before=SCREENS[name])
 
 
+async def on_jump(pilot: Pilot[None]) -> None:
+    await on_serve(pilot)
+    await pilot.press("ctrl+g")
+    await pilot.pause()
+
+
+async def on_themes(pilot: Pilot[None]) -> None:
+    await on_serve(pilot)
+    await pilot.press("ctrl+t", "down")
+    await until(pilot, lambda: app_of(pilot).theme == "paper")
+
+
+@pytest.mark.parametrize("step", [on_jump, on_themes], ids=["jump", "themes"])
+def test_what_opens_everywhere_looks_as_it_did(snap_compare: Compare, step: Step) -> None:
+    assert snap_compare(quiet(), terminal_size=(80, 24), run_before=step)
+
+
 @pytest.mark.parametrize("theme", [*[*PALETTES][1:], "ansi-dark"])
 def test_every_theme_looks_as_it_did(snap_compare: Compare, theme: str) -> None:
     assert snap_compare(quiet(theme=theme), terminal_size=(80, 24), run_before=on_serve)

@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core.errors import ConfigError
+from core.settings.load import load_settings
 from tests.tui.conftest import notices, quiet, until
 from themes import PALETTES, Palette
-from themes.palette import GROUNDS, TEXTS, compute_contrast, find_faults
-from tui.app import DEFAULT_THEME
+from themes.palette import GROUNDS, READABLE_CONTRAST, TEXTS, compute_contrast, find_faults
+from tui.app import DEFAULT_THEME, BenchtopApp
+from tui.dialogs.themes import ThemeDialog
 from tui.palettes import Palettes
+from tui.theming import build_theme
 
 OWN = {field: "#101010" if field in GROUNDS else "#e0e0e0" for field in Palette.__struct_fields__[2:]}
 """The colours of a theme that can be read."""
@@ -135,3 +139,71 @@ async def test_an_unknown_theme_falls_back_to_the_default() -> None:
     async with app.run_test() as pilot:
         await pilot.pause()
         assert app.theme == "graphite"
+
+
+async def test_a_theme_is_worn_while_the_cursor_is_on_it_and_escape_goes_back() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+t", "down")
+        await until(pilot, lambda: app.theme == "paper")
+        await pilot.press("down")
+        await until(pilot, lambda: app.theme == "contrast")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.theme == "graphite")
+        assert app.kept_settings == {}
+
+
+async def test_enter_keeps_a_theme_for_the_next_start_too(echo_app: BenchtopApp) -> None:
+    app = echo_app
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+t", "down", "enter")
+        await until(pilot, lambda: app.config_file.exists())
+        assert app.theme == "paper"
+    assert load_settings(config_file=app.config_file, environment={}).ui.theme == "paper"
+
+
+async def test_a_theme_file_that_is_changed_is_read_again_in_the_list(tmp_path: Path) -> None:
+    write_theme(tmp_path, "mine")
+    app = quiet(theme="mine", palettes=own(tmp_path))
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: isinstance(app.screen, ThemeDialog))
+        write_theme(tmp_path, "mine", primary="#f0f0f0")
+        write_theme(tmp_path, "second")
+        await pilot.press("r")
+        await until(pilot, lambda: "second" in app.available_themes)
+        assert app.current_theme.primary == "#f0f0f0"
+        assert app.get_css_variables()["border"] == "#f0f0f0"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "wanted", "worn"),
+    [("linux", "graphite", "sixteen"), ("linux", "paper", "paper"), ("xterm-256color", "graphite", "graphite")],
+)
+def test_a_terminal_of_sixteen_colours_gets_the_theme_made_for_them_unless_another_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, terminal: str, wanted: str, worn: str
+) -> None:
+    monkeypatch.setenv("TERM", terminal)
+    for name in ("COLORTERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    app = quiet(theme=wanted)
+    app.adapt_to_terminal()
+    assert app.theme == worn
+
+
+def test_colours_of_a_terminal_are_judged_where_they_are_read_worst() -> None:
+    # Of the four, the Linux console has the darkest grey.
+    assert compute_contrast("ansi_bright_black", "ansi_black") == pytest.approx(2.82, abs=0.01)
+    named = Palettes().get("sixteen")
+    assert find_faults(replace(named, error="ansi_red"))[0].startswith("error: ansi_red on the background ansi_black")
+    assert find_faults(replace(named, error="#ff8080")) == [
+        "background: either all colours are named as a terminal's, or none"
+    ]
+
+
+@pytest.mark.parametrize("palette", built_in(), ids=lambda palette: palette.name)
+def test_what_is_under_the_cursor_can_be_read(palette: Palette) -> None:
+    variables = build_theme(palette).variables
+    for state in ("", "-blurred"):
+        ground, text = (variables[f"block-cursor{state}-{part}"] for part in ("background", "foreground"))
+        assert compute_contrast(text, ground) >= READABLE_CONTRAST

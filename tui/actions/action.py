@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
@@ -36,6 +37,18 @@ class Action(Struct, frozen=True):
     def method(self) -> str:
         """The Textual action without its parameters."""
         return self.run.partition("(")[0]
+
+
+_SHORT = {"question_mark": "?", "escape": "esc", "delete": "del", "slash": "/", "minus": "-", "plus": "+"}
+_SHORT |= {"equals_sign": "=", "left_square_bracket": "[", "right_square_bracket": "]"}
+_FUNCTION = re.compile(r"^f\d+$")
+
+
+def format_keys(names: tuple[str, ...]) -> str:
+    """An action's keys as people write them."""
+    return " ".join(
+        _SHORT.get(name, _FUNCTION.sub(lambda match: match[0].upper(), name.replace("ctrl+", "^"))) for name in names
+    )
 
 
 def build_bindings(actions: Iterable[Action]) -> list[BindingType]:

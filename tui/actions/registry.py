@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from tui.actions.action import Action
 from tui.actions.screens import SCREENS, load_screen_class
 
+JUMP_KEY = "ctrl+g"
+"""Works in dialogs and in fields, too."""
 HELP_KEY = f"f{len(SCREENS) + 1}"
 """The one behind those of the screens."""
 
@@ -40,7 +42,7 @@ EVERYWHERE = (
         "Commands",
         "command_palette",
         ("ctrl+p",),
-        "Every action and every theme, by name.",
+        "Every action of every screen and every theme, by name.",
         palette=False,
     ),
     Action(
@@ -48,7 +50,14 @@ EVERYWHERE = (
         "Choose a theme",
         "change_theme",
         ("ctrl+t",),
-        "Try the themes; the choice is for this run.",
+        "Try the themes as the cursor goes over them; enter keeps one, in the config too.",
+    ),
+    Action(
+        "app.jump",
+        "Jump",
+        "jump",
+        (JUMP_KEY,),
+        "Letters show at all that can take the focus; one of them goes there, from a dialog and the message too.",
     ),
     Action(
         "app.ascii",

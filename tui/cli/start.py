@@ -51,6 +51,7 @@ def _open(given: Arguments) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("The workbench wants a terminal, and there is none; `tui --serve MODEL` serves without one.")
     app = BenchtopApp(settings, model or DEFAULT_MODEL, config_file=given.config)
+    app.adapt_to_terminal()
     app.log_file = log.log_to_file(settings.log.level, find_folders().state)
     app.run()
     # The terminal is as it was before; only now can anything be told on it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from textual.app import ComposeResult
@@ -10,21 +9,10 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 
-from tui.actions.action import Action
+from tui.actions.action import Action, format_keys
 from tui.actions.registry import EVERYWHERE, HELP_KEY, NOTES, list_actions
 from tui.actions.screens import SCREENS
 from tui.widgets.plain import Plain
-
-_SHORT = {"question_mark": "?", "escape": "esc", "delete": "del", "slash": "/", "minus": "-", "plus": "+"}
-_SHORT |= {"equals_sign": "=", "left_square_bracket": "[", "right_square_bracket": "]"}
-_FUNCTION = re.compile(r"^f\d+$")
-
-
-def format_keys(names: tuple[str, ...]) -> str:
-    """An action's keys as people write them."""
-    return " ".join(
-        _SHORT.get(name, _FUNCTION.sub(lambda match: match[0].upper(), name.replace("ctrl+", "^"))) for name in names
-    )
 
 
 class HelpScreen(ModalScreen[None]):

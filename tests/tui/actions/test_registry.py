@@ -8,12 +8,11 @@ import pytest
 from textual.app import App
 from textual.dom import DOMNode
 
-from tests.tui.conftest import quiet
-from tui.actions.action import Action
+from tests.tui.conftest import quiet, until
+from tui.actions.action import Action, format_keys
 from tui.actions.registry import EVERYWHERE, list_actions
 from tui.actions.screens import SCREENS, load_screen_class
 from tui.app import BenchtopApp
-from tui.dialogs.help import format_keys
 
 ACTIONS: list[tuple[Action, type[DOMNode]]] = [
     *((action, BenchtopApp) for action in EVERYWHERE),
@@ -60,6 +59,14 @@ async def test_the_palette_offers_the_registry_and_the_themes() -> None:
         offered = {command.title for command in app.get_system_commands(app.screen)}
         wanted = {action.name for action in (*list_actions("chat"), *EVERYWHERE) if action.palette}
         assert wanted <= offered
+        elsewhere = {
+            f"{name.capitalize()}: {action.name}"
+            for name in SCREENS
+            if name != "chat"
+            for action in list_actions(name)
+            if action.palette
+        }
+        assert elsewhere <= offered
         assert {"Theme: graphite", "Theme: ansi-dark", "Theme: ansi-light"} <= offered
 
 
@@ -75,3 +82,21 @@ async def test_help_lists_every_action_that_has_a_key() -> None:
         await pilot.pause()
         assert app.current_mode in SCREENS
         assert not app.screen.is_modal
+
+
+async def test_the_palette_shows_the_keys_of_what_it_offers() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        helps = {command.title: command.help for command in app.get_system_commands(app.screen)}
+        assert helps["Choose a theme"].startswith("^t: ")
+        assert helps["Serve: Start or stop the server"].startswith("s: ")
+
+
+async def test_what_another_screen_can_do_is_done_there() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+        commands["Serve: Usage by model and key"]()
+        await until(pilot, lambda: app.current_mode == "serve" and app.screen.is_modal)
