@@ -149,7 +149,7 @@ ACTIONS = (
         "chat.code",
         "Copy code",
         "copy_code",
-        ("alt+c",),
+        ("alt+k",),
         "The last code of the newest answer, to the clipboard; again, the one above it. A click on copy does the same.",
     ),
     Action(
