@@ -230,6 +230,9 @@ class StillWorkbench:
         self.cancelled.append(request_id)
         return True
 
+    def row(self, request_id: str) -> RequestRow | None:
+        return next((row for row in self.snapshot().requests if row.id == request_id), None)
+
     def content(self, request_id: str) -> RequestContent | None:
         return next((RequestContent(each) for each in self.asked if each.request_id == request_id), None)
 

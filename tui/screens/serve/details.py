@@ -68,6 +68,7 @@ class RequestDialog(ModalScreen[None]):
         self._ended: EndedRequest | None = None
         self._known: RequestContent | None = None
         self._text = ""
+        self._facts: Sequence[str] = ()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
@@ -92,14 +93,15 @@ class RequestDialog(ModalScreen[None]):
     @work(group="look", exclusive=True)
     async def look(self) -> None:
         """Show how it is now."""
-        before = self._ended
+        if self._ended is not None and self._shown == self._side:
+            return
         self._find()
         if self._row is None:
             self._show_facts(("It ended too long ago to be known still.", "", "", "", "", ""))
             return
         self._show_facts(self._describe(self._row))
-        state = (self._side, self._row.completion_tokens, self._row.state, self._ended is before)
-        if state != self._shown or self._row.state is RequestState.LOADING:
+        state = self._side if self._ended is not None else (self._side, self._row.completion_tokens, self._row.state)
+        if state != self._shown:
             self._shown = state
             await self._draw_side()
 
@@ -108,9 +110,8 @@ class RequestDialog(ModalScreen[None]):
         if self._ended is not None:
             return
         workbench = self._desk.workbench
-        snapshot = workbench.snapshot()
-        row = next((each for each in snapshot.requests if each.id == self._request_id), None)
-        if row is not None:
+        row = workbench.requests.row(self._request_id)
+        if row is not None and row.state is not RequestState.ENDED:
             self._row, self._known = row, workbench.requests.content(self._request_id) or self._known
             return
         self._ended = ended = workbench.recent.find_ended(self._request_id)
@@ -118,6 +119,9 @@ class RequestDialog(ModalScreen[None]):
             self._row, self._known = ended.row, ended.content or self._known
 
     def _show_facts(self, words: Sequence[str]) -> None:
+        if words == self._facts:
+            return
+        self._facts = words
         for name, text in zip(FACTS, words, strict=True):
             line = self.query_one(f"#fact-{name}")
             line.display = bool(text)
