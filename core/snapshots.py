@@ -370,12 +370,24 @@ class LifeStats(Struct, frozen=True):
     unloads: Mapping[UnloadCause, int] = {}
 
 
+class MemoryUse(Struct, frozen=True):
+    """What models take of one accelerator, in bytes."""
+
+    device: str
+    """Its id."""
+    used: int
+    limit: int
+    """For all models together."""
+
+
 class PoolSnapshot(Struct, frozen=True):
     """The memory that all models share."""
 
     limit: int = 0
     used: int = 0
-    """By the models that are loaded, as measured; as expected, for one that is loading."""
+    """Of main memory, by the models that are loaded, as measured; as expected, for one that is loading."""
+    elsewhere: tuple[MemoryUse, ...] = ()
+    """Of accelerators, once a model was loaded that might lie there."""
     evictions: int = 0
     absent: tuple[Absent, ...] = ()
     failures: tuple[LoadFailure, ...] = ()

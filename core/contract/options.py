@@ -294,6 +294,8 @@ class LoadOptions(LoadSettings, frozen=True):
 
     memory: int | None = None
     """Bytes the model may take, weights and all, where less is to be used than is free."""
+    device_memory: tuple[tuple[str, int], ...] = ()
+    """Bytes that it may take of accelerators, by their ids; of those that are not named, what is free."""
     kv_room: int | None = None
     """Bytes beside the weights where the KV cache comes to lie, of which contexts and slots that were not asked for
     take their part; None: what is free of main memory then."""

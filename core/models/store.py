@@ -225,8 +225,16 @@ class Store:
         speed = estimate_speed(header, fit.plan, self.rates.find(there))
         return Judged(header, setup, fit, find_largest_context(header, setup, there, correct, wish), speed)
 
-    def expect(self, artifact: Artifact, profile: Profile, memory: int, settled: Settled = keep_options) -> int:
-        """Bytes that a model here is likely to take once it is loaded, of `memory` that it may take at most.
+    def expect(
+        self,
+        artifact: Artifact,
+        profile: Profile,
+        memory: int,
+        settled: Settled = keep_options,
+        devices: tuple[Device, ...] | None = None,
+    ) -> Mapping[str, int]:
+        """Bytes of each memory, HOST and the ids of accelerators, that a model here is likely to take once it is
+        loaded, of `memory` that it may take at most of main memory; `devices` as they will be then, else as they are.
 
         `settled` tells what trial runs have made of its options: its micro-batch, flash attention and copies count.
         Reads its header; for a file that tells nothing it goes by the size.
@@ -234,19 +242,20 @@ class Store:
         try:
             header = read_header(artifact)
         except ArtifactError:
-            return artifact.size
+            return {HOST: artifact.size}
         options = self._options.overlaid_with(profile)
         draft = profile.draft or self._settings.model.draft
         options = replace(options, mtp=choose_mtp(header, options, draft))
         engine = self._find_engine(artifact.format)
         if engine is not None:
             options = settled(self._engines.get(engine), artifact, options)
-        there = list_limited(_list_usable(header, list_devices()), {HOST: memory})
+        there = list_limited(_list_usable(header, devices or list_devices()), {HOST: memory})
         # Loading says what is wrong with a wish.
         wish, _ = _find_wish(options, there)
         correct = self._correction(header)
         setup = _choose_setup(header, options, there, wish, correct)
-        return plan_placement(header, setup, there, wish, correct=correct).host.parts.loaded
+        plan = plan_placement(header, setup, there, wish, correct=correct)
+        return {share.device.id: share.parts.loaded for share in plan.shares}
 
     def expect_kind(
         self, artifact: Artifact, profile: Profile = Profile(), *, header: Header | None = None

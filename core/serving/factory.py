@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from core.cache.store import PrefixStore
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
+from core.contract.placement import HOST
 from core.decoding.masks.trials import FormTrials
+from core.devices.listing import list_devices
 from core.errors import LoadFailed, ModelNotReady, attach_paths
+from core.hardware import describe_machine
 from core.lanes import WorkLanes
 from core.models.store import Settled, Store
 from core.requests import ReasoningWish
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel, Loader
+from core.serving.pool.eviction import Occupant
+from core.serving.pool.limits import read_memory_limits
 from core.serving.pool.loader import ModelLoader
 from core.serving.pool.member import Member
+from core.serving.pool.room import Expected
 from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.supervision import Past, Witness
@@ -49,6 +59,8 @@ class ModelFactory:
         self._trials = trials
         self._settled = settled
         self._prefixes = prefixes
+        self.limits = read_memory_limits(settings.pool.memory_limit, describe_machine().memory)
+        """What all models together may take of each memory."""
         self._past = past
         self._witness = witness
 
@@ -83,32 +95,50 @@ class ModelFactory:
             message=profile.reasoning_message or common.reasoning_message or "",
         )
 
-    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> LoadedModel:
-        """Load on the calling thread, within `memory` bytes. Raises as `ModelLoader.load`, and ModelNotReady for a
-        model that ended an earlier process."""
+    def load(
+        self,
+        member: Member,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        memory: int,
+        elsewhere: Mapping[str, int],
+    ) -> LoadedModel:
+        """Load on the calling thread, within `memory` bytes of main memory and so many of accelerators. Raises as
+        `ModelLoader.load`, and ModelNotReady for a model that ended an earlier process."""
         if why := self._past.refused.get(member.name):
             raise ModelNotReady(member.name, why)
         self._witness.loading(member.name)
         try:
             with attach_paths(*self.files(member)):
-                return self._loader.load(member.artifact, stop, tell, member.profile, memory)
+                return self._loader.load(member.artifact, stop, tell, member.profile, memory, elsewhere)
         finally:
             self._witness.loaded(member.name)
 
-    def expect(self, member: Member, memory: int) -> int:
-        """Bytes that a model is likely to take with the one that drafts for it, before it was ever loaded; each of
-        `memory` at most. Reads headers."""
+    def expect(self, member: Member, memory: int, others: Sequence[Occupant] = ()) -> Expected:
+        """What a model is likely to take with the one that drafts for it, before it was ever loaded: each of `memory`
+        bytes of main memory at most, and of accelerators what is free once those of the `others` are gone that may go.
+        Reads headers. Raises LoadFailed for a limit of a device that is not here."""
+        devices = list_devices()
+        if problem := self.limits.find_unknown(devices):
+            raise LoadFailed(member.name, problem)
+        capacities = {
+            device.id: min(self.limits.limit_device(device), device.free + _sum_held(others, device.id))
+            for device in devices
+            if device.is_accelerator
+        }
+        staying = [each for each in others if each.pinned]
+        free = {memory: room - _sum_held(staying, memory) for memory, room in capacities.items()}
+        there = tuple(replace(each, free=max(0, free.get(each.id, each.free))) for each in devices)
         with attach_paths(member.artifact.path):
-            size = self._store.expect(member.artifact, member.profile, memory, self._settled)
-        try:
+            sizes = self._store.expect(member.artifact, member.profile, memory, self._settled, there)
+        with contextlib.suppress(LoadFailed):
+            # Loading says what is wrong with a draft model, in the place where that is looked for.
             draft = self._loader.guessing(member.artifact, member.profile)
-        except LoadFailed:
-            # Loading says so, in the place where that is looked for.
-            return size
-        if not isinstance(draft, Artifact):
-            return size
-        like = Profile(ctx_size=member.profile.ctx_size, slots=member.profile.slots)
-        return size + self._store.expect(draft, like, memory, self._settled)
+            if isinstance(draft, Artifact):
+                like = Profile(ctx_size=member.profile.ctx_size, slots=member.profile.slots)
+                left = tuple(replace(each, free=max(0, each.free - sizes.get(each.id, 0))) for each in there)
+                sizes = Counter(sizes) + Counter(self._store.expect(draft, like, memory, self._settled, left))
+        return Expected(sizes[HOST], {each: size for each, size in sizes.items() if each != HOST}, capacities)
 
     def files(self, member: Member) -> tuple[Path, ...]:
         """What errors about a model may name."""
@@ -117,3 +147,7 @@ class ModelFactory:
         if draft := member.profile.draft or self._settings.model.draft:
             named += [draft, self._settings.source(draft)]
         return (member.artifact.path, *map(Path, named))
+
+
+def _sum_held(occupants: Sequence[Occupant], memory: str) -> int:
+    return sum(each.count_bytes(memory) for each in occupants)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
 from core.cache.identity import ModelIdentity
 from core.chat.parsers.response_schema import ResponseSchema
 from core.contract.models import Model
+from core.contract.placement import HOST
 from core.decoding.speculate import Proposer
 
 
@@ -28,11 +29,19 @@ class LoadedModel(Struct, eq=False):
 
     @property
     def promised(self) -> int:
-        """Bytes that the model and its draft model take once their contexts are full; zero for a script, which has no
-        weights."""
+        """Bytes of main memory that the model and its draft model take once their contexts are full; zero for a script,
+        which has no weights."""
         spec = self.model.spec
+        if any(each.device != HOST for each in spec.buffers):
+            # The proposer's may lie on the same devices, and was measured where they do not.
+            return sum(each.total for each in spec.buffers if each.device == HOST)
         own = spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
         return own + (self.proposer.promised if self.proposer is not None else 0)
+
+    @property
+    def elsewhere(self) -> Mapping[str, int]:
+        """Bytes of accelerators that it has, by their ids; none where its engine does not tell."""
+        return {each.device: each.total for each in self.model.spec.buffers if each.device != HOST and each.total}
 
     def shutdown(self) -> None:
         try:

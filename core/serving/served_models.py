@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-import psutil
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
@@ -22,12 +21,10 @@ from core.models.store import Store
 from core.names import Name, are_same, clean_name, drop_latest, shorten_name
 from core.serving.factory import ModelFactory
 from core.serving.host import Host
-from core.serving.pool.eviction import choose_memory_limit
 from core.serving.pool.member import Lease, Member
 from core.serving.pool.pool import Pool
 from core.settings.profile import Profile
 from core.settings.schema import Settings
-from core.sizes import parse_size
 from core.snapshots import ModelSnapshot, PoolSnapshot
 
 
@@ -64,10 +61,9 @@ class ServedModels:
             raise ModelNotReady("", "The workbench is closed; start it again.")
         self._opened()
         pool = self._settings.pool
-        whole = psutil.virtual_memory().total
         return Pool(
             self._factory,
-            limit=choose_memory_limit(whole) if pool.memory_limit is None else parse_size(pool.memory_limit, whole),
+            limit=self._factory.limits.host,
             ttl=pool.model_ttl,
             resident=self._resident,
             max_queue=self._settings.queue.max_queue,

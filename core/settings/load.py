@@ -24,7 +24,7 @@ from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import ServerSettings, Settings, find_folders, read_host_name, read_origin
 from core.settings.telemetry import TelemetrySettings, parse_collector
-from core.sizes import parse_size
+from core.sizes import parse_size, split_sizes
 from core.wrong_values import list_structs
 
 SHARED = {**{key: ("model", key) for key in ModelSettings.__struct_fields__}, "ttl": ("pool", "model_ttl")}
@@ -160,14 +160,13 @@ def check_settings(values: Tree, source: str, *, strict: bool = True, order: lis
         server=_checked(settings.server, source),
         telemetry=_check_telemetry(settings.telemetry, source),
     )
-    for key, size in (
-        ("pool.memory_limit", settings.pool.memory_limit),
-        ("cache.disk_size", settings.cache.disk_size),
-    ):
-        try:
-            parse_size("100%" if size is None else size, 1 << 60)
-        except ValueError as error:
-            raise build_error(source, f"{key}: {error}") from error
+    try:
+        key = "pool.memory_limit"
+        split_sizes("100%" if settings.pool.memory_limit is None else settings.pool.memory_limit)
+        key = "cache.disk_size"
+        parse_size("100%" if settings.cache.disk_size is None else settings.cache.disk_size, 1 << 60)
+    except ValueError as error:
+        raise build_error(source, f"{key}: {error}") from error
     return settings
 
 

@@ -190,7 +190,8 @@ class PoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
     memory_limit: Annotated[
         str | None,
         Meta(
-            description="memory for all models together: 12GB, 8GiB, 60% (leaves a fifth to the system, 8 GB at most)",
+            description="memory for all models together: 12GB, 60%, or for each device as in CUDA0=10GB,host=24GB "
+            "(leaves a fifth of main memory to the system, 8 GB at most)",
             extra={"value": "SIZE"},
         ),
     ] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -70,10 +70,12 @@ class ModelLoader:
         tell: Callable[[str], None],
         profile: Profile = Profile(),
         memory: int | None = None,
+        elsewhere: Mapping[str, int] = {},
     ) -> LoadedModel:
         """Choose the engine, try it in a child process where that is due, load; the next one when it will not.
 
-        `memory` is what the model may take in bytes, where that is less than what is free.
+        `memory` is what the model may take of main memory in bytes, where that is less than what is free; `elsewhere`,
+        of accelerators by their ids.
 
         Raises what the only engine raised, or LoadFailed with the reasons of all; EngineUnavailable or ArtifactError
         when there is none; Cancelled on `stop`.
@@ -97,7 +99,9 @@ class ModelLoader:
         failures: list[BenchtopError] = []
         fresh = self._settings.bench.fresh and artifact.path not in self._measured
         self._measured.add(artifact.path)
-        options = replace(self._choose_options(artifact, profile), memory=memory)
+        options = replace(
+            self._choose_options(artifact, profile), memory=memory, device_memory=tuple(elsewhere.items())
+        )
         for candidate in self._in_order(candidates, options, stop, tell, fresh=fresh):
             try:
                 loaded = self._load(candidate, options, stop, tell, fresh=fresh and len(candidates) == 1)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 
 from core.contract.artifact import NO_FILES, Artifact
 from core.contract.models import ModelSpec
+from core.contract.placement import HOST
 from core.errors import QueueFull
 from core.serving.ability import Request
 from core.serving.host import Host
@@ -51,7 +52,9 @@ class Member:
         self.leases = 0
         self.used = time.monotonic()
         self.size = 0
-        """Bytes it was measured to take when it was last loaded; before that, what it is expected to."""
+        """Bytes of main memory it was measured to take when it was last loaded; before that, what it is expected to."""
+        self.elsewhere: Mapping[str, int] = {}
+        """The same of accelerators, by their ids."""
         self.measured = False
         self.seated = False
         """Whether it was given its turn to load, so that its bytes count; a model that waits takes nothing."""
@@ -178,12 +181,14 @@ class Lease:
             self._release()
 
 
-def explain_no_room(member: Member, room: NoRoom, limit: int, pinned: Sequence[str]) -> str:
-    """What keeps a model from being loaded: `limit` bytes for all, of which those that are `pinned` have some."""
+def explain_no_room(member: Member, room: NoRoom, pinned: Sequence[str]) -> str:
+    """What keeps a model from being loaded, where those that are `pinned` have some of the memory that is short."""
     others = f" beside {', '.join(pinned)}, pinned" if pinned else ""
     takes = "takes" if member.measured else "is expected to take"
+    size = member.size if room.memory == HOST else member.elsewhere.get(room.memory, 0)
+    of = f" of {room.memory}" if room.memory != HOST else ""
     return (
-        f"{member.name} {takes} {format_size(member.size)}, and all models together may take "
-        f"{format_size(limit)}{others}; {format_size(room.lacking)} are lacking. "
+        f"{member.name} {takes} {format_size(size)}{of}, and all models together may take "
+        f"{format_size(room.limit)}{of}{others}; {format_size(room.lacking)} are lacking. "
         "Raise --memory-limit, unpin a model, or choose a smaller one."
     )

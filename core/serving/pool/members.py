@@ -100,6 +100,7 @@ class Members:
                 busy=member.busy,
                 pinned=member.pinned or member.stopping is not None,
                 ttl=self.limit_idleness(member),
+                elsewhere=member.elsewhere,
             )
             for member in self
             if member.occupies and member is not but

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -21,12 +21,13 @@ from core.lanes import WorkLane
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel, Loader
 from core.serving.pool.ending import Ending
+from core.serving.pool.eviction import Occupant
 from core.serving.pool.member import Lease, Member
 from core.serving.pool.members import Members
-from core.serving.pool.room import RoomMaker
+from core.serving.pool.room import Expected, RoomMaker
 from core.serving.pool.turn import LoadTurn
 from core.settings.profile import Profile
-from core.snapshots import ModelKind, ModelSnapshot, PoolSnapshot, UnloadCause
+from core.snapshots import MemoryUse, ModelKind, ModelSnapshot, PoolSnapshot, UnloadCause
 from core.telemetry.log import get_logger
 
 SWEEP_SECONDS = 2.0
@@ -41,12 +42,21 @@ class Factory(Protocol):
         """A host for the member, not started; `loader` loads it in turn. On the event loop."""
         ...
 
-    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> LoadedModel:
-        """Load the member on the calling thread, within `memory` bytes."""
+    def load(
+        self,
+        member: Member,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        memory: int,
+        elsewhere: Mapping[str, int],
+    ) -> LoadedModel:
+        """Load the member on the calling thread, within `memory` bytes of main memory and so many of accelerators that
+        are limited."""
         ...
 
-    def expect(self, member: Member, memory: int) -> int:
-        """Bytes that the member is likely to take, of `memory` at most. May block."""
+    def expect(self, member: Member, memory: int, others: Sequence[Occupant]) -> Expected:
+        """What the member is likely to take, of `memory` bytes of main memory at most, beside `others` of which those
+        that are not pinned may go for it. May block. Raises LoadFailed for a limit of a device that is not here."""
         ...
 
 
@@ -170,9 +180,14 @@ class Pool:
         self._members.clear()
 
     def snapshot(self) -> PoolSnapshot:
+        there = self._members.occupants()
         return PoolSnapshot(
             limit=self.limit,
-            used=sum(each.size for each in self._members.occupants()),
+            used=sum(each.size for each in there),
+            elsewhere=tuple(
+                MemoryUse(memory, sum(each.count_bytes(memory) for each in there), capacity)
+                for memory, capacity in self._room.capacities.items()
+            ),
             evictions=self.evictions,
             absent=self._members.absent(),
             failures=self._members.failures(),

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+
+from msgspec import Struct
 
 from core.contract.artifact import URL
 from core.errors import LoadFailed
 from core.lanes import WorkLane
 from core.serving.pool.ending import Ending
-from core.serving.pool.eviction import NoRoom, find_coldest, list_expired, make_room
+from core.serving.pool.eviction import Claim, NoRoom, Occupant, find_coldest, list_expired, make_room
 from core.serving.pool.member import Member, explain_no_room
 from core.serving.pool.members import Members
 from core.snapshots import UnloadCause
@@ -25,6 +27,20 @@ from core.telemetry.log import get_logger
 POLL_SECONDS = 0.1
 """Between two looks at models that are waited for."""
 log = get_logger(__name__)
+
+
+class Expected(Struct, frozen=True):
+    """What a model is likely to take, before it was ever loaded."""
+
+    size: int
+    """Bytes of main memory."""
+    elsewhere: Mapping[str, int] = {}
+    """Bytes of accelerators, by their ids, once those that may go for it are gone."""
+    capacities: Mapping[str, int] = {}
+    """What all models together may take of accelerators now: of what they have there, and what is free."""
+
+
+Expect = Callable[[Member, int, Sequence[Occupant]], Expected]
 
 
 class RoomMaker:
@@ -37,10 +53,11 @@ class RoomMaker:
         lane: WorkLane,
         *,
         limit: int,
-        expect: Callable[[Member, int], int],
+        expect: Expect,
         resident: Callable[[], int],
     ) -> None:
-        """`expect`: bytes that a model is likely to take, of those that it may; asked on a thread of `lane`.
+        """`limit`: bytes of main memory; those of accelerators come with what is expected. `expect`: what a model is
+        likely to take, of the bytes of main memory that it may, beside others; asked on a thread of `lane`.
         `resident`: bytes that this process takes now."""
         self._members = members
         self._ending = ending
@@ -50,6 +67,21 @@ class RoomMaker:
         self._resident = resident
         self._baseline = resident()
         self.evictions = 0
+        self._capacities: Mapping[str, int] = {}
+        """What models may take of accelerators, as it was when one was last expected."""
+
+    @property
+    def capacities(self) -> Mapping[str, int]:
+        """Bytes of accelerators that all models together may take, by their ids; none before one was loaded."""
+        return self._capacities
+
+    def share_elsewhere(self, member: Member) -> Mapping[str, int]:
+        """Bytes that a model may take of accelerators now, beside those that are there."""
+        others = self._members.occupants(but=member)
+        return {
+            memory: max(0, capacity - sum(each.count_bytes(memory) for each in others))
+            for memory, capacity in self._capacities.items()
+        }
 
     def share(self, member: Member) -> int:
         """Bytes that a model may take at most: all but those of pinned models."""
@@ -60,13 +92,22 @@ class RoomMaker:
         if member.artifact.format == URL:
             return
         if not member.measured:
-            member.size = await self._lane.run(self._expect, member, self.share(member))
+            others = self._members.occupants(but=member)
+            expected = await self._lane.run(self._expect, member, self.share(member), others)
+            member.size, member.elsewhere = expected.size, expected.elsewhere
+            self._capacities = expected.capacities
         while True:
             await self._ending.of_others(member)
             others = self._members.occupants(but=member)
-            room = make_room(others, member.size, self.limit)
+            claims = {
+                memory: Claim(need, self._capacities[memory])
+                for memory, need in member.elsewhere.items()
+                if memory in self._capacities
+            }
+            room = make_room(others, member.size, self.limit, claims)
             if isinstance(room, NoRoom):
-                problem = explain_no_room(member, room, self.limit, [each.name for each in others if each.pinned])
+                holding = [each.name for each in others if each.pinned and each.count_bytes(room.memory)]
+                problem = explain_no_room(member, room, holding)
                 # A measured size may have been that of other memory; it must not bar the next try.
                 member.measured = False
                 raise LoadFailed(member.name, problem)

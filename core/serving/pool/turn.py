@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 
 from core.errors import Cancelled
@@ -21,11 +21,12 @@ MOST_WEIGHINGS = 3
 """Times that models which are ending are waited for, before a load is measured all the same."""
 
 Tell = Callable[[str], None]
-Load = Callable[[Member, threading.Event, Tell, int], LoadedModel]
+Load = Callable[[Member, threading.Event, Tell, int, Mapping[str, int]], LoadedModel]
 
 
 class LoadTurn:
-    """`load` loads a member on the calling thread, within so many bytes; `resident` tells the process's bytes."""
+    """`load` loads a member on the calling thread, within so many bytes of main memory and of
+    accelerators; `resident` tells the process's bytes."""
 
     def __init__(self, load: Load, room: RoomMaker, ending: Ending, resident: Callable[[], int]) -> None:
         self._load = load
@@ -82,6 +83,8 @@ class LoadTurn:
             # Weights that are mapped from their file become resident page by page, and some caches grow into what was
             # promised to them; they count in full from the start.
             member.size = max(self._weight - before, loaded.promised)
+            if loaded.model.spec.buffers:
+                member.elsewhere = loaded.elsewhere
             member.measured = True
             # It may have taken more than was expected.
             self._await(member, self._room.make(member, tell), stop)
@@ -92,7 +95,7 @@ class LoadTurn:
 
     def _load_timed(self, member: Member, stop: threading.Event, tell: Tell) -> LoadedModel:
         began = time.monotonic()
-        loaded = self._load(member, stop, tell, self._room.share(member))
+        loaded = self._load(member, stop, tell, self._room.share(member), self._room.share_elsewhere(member))
         member.life.load_seconds += time.monotonic() - began
         return loaded
 

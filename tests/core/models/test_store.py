@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions, Pooling
+from core.contract.placement import HOST
 from core.engines.registry import Engines
 from core.errors import NotDownloaded
 from core.models.fit.records import ENOUGH_LOADS
@@ -65,15 +66,15 @@ def test_what_cannot_be_read_is_not_recorded_and_expected_to_take_its_size(store
     nothing = Artifact("nothing", "gguf", tmp_path / "nothing.gguf", 1234)
     store.learn("llamacpp", nothing, LoadOptions(ctx_size=64), 1)
     assert store.records.all() == []
-    assert store.expect(nothing, Profile(), 1 << 40) == 1234
+    assert store.expect(nothing, Profile(), 1 << 40) == {HOST: 1234}
 
 
 def test_a_model_is_expected_to_take_what_its_settings_ask_and_no_more_than_there_is(store: Store) -> None:
-    small = store.expect(GUIDE, Profile(ctx_size=256, slots=1), 1 << 40)
-    large = store.expect(GUIDE, Profile(ctx_size=2048, slots=16), 1 << 40)
+    small = store.expect(GUIDE, Profile(ctx_size=256, slots=1), 1 << 40)[HOST]
+    large = store.expect(GUIDE, Profile(ctx_size=2048, slots=16), 1 << 40)[HOST]
     assert GUIDE.size < small < large
     # Where slots are left open, they go by the memory that may be taken.
-    assert store.expect(GUIDE, Profile(), 24 << 20) < store.expect(GUIDE, Profile(), 1 << 40)
+    assert store.expect(GUIDE, Profile(), 24 << 20)[HOST] < store.expect(GUIDE, Profile(), 1 << 40)[HOST]
 
 
 def test_a_model_is_expected_to_take_what_trial_runs_have_made_of_its_options(store: Store) -> None:
@@ -83,7 +84,7 @@ def test_a_model_is_expected_to_take_what_trial_runs_have_made_of_its_options(st
         assert (engine.name, artifact, options.ctx_size) == ("llamacpp", GUIDE, 2048)
         return replace(options, batch=2048, micro_batch=2048)
 
-    assert store.expect(GUIDE, profile, 1 << 40, larger) > store.expect(GUIDE, profile, 1 << 40)
+    assert store.expect(GUIDE, profile, 1 << 40, larger)[HOST] > store.expect(GUIDE, profile, 1 << 40)[HOST]
 
 
 def test_fit_is_judged_for_the_context_and_type_that_are_asked_for(store: Store) -> None:

@@ -96,7 +96,7 @@ async def test_a_draft_model_counts_for_the_memory_that_is_expected(tmp_path: Pa
             await workbench.models.serve(["guide"])
             member = workbench.models._pool.find("guide")
             assert member is not None
-            sizes.append(workbench.models._factory.expect(member, 2**34))
+            sizes.append(workbench.models._factory.expect(member, 2**34).size)
     assert sizes[1] > sizes[0] + draft.stat().st_size
 
 

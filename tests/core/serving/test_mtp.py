@@ -131,7 +131,7 @@ async def test_heads_are_not_loaded_where_something_else_is_to_guess(tmp_path: P
             (model,) = workbench.snapshot().models
             member = workbench.models._pool.find("m")
             assert member is not None
-            sizes[draft] = (model.kv_bytes_per_token, workbench.models._factory.expect(member, 2**34))
+            sizes[draft] = (model.kv_bytes_per_token, workbench.models._factory.expect(member, 2**34).size)
     assert sizes["prompt-lookup"] < sizes["mtp"]
 
 

@@ -2,8 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core.serving.pool.eviction import (
+    Claim,
     EvictionPlan,
     NoRoom,
     Occupant,
@@ -39,7 +41,17 @@ def test_a_busy_one_goes_only_when_idle_ones_are_not_enough_and_then_after_its_r
 
 
 def test_a_pinned_one_never_goes_and_what_is_lacking_is_told() -> None:
-    assert make_room([idle("pinned", 6, pinned=True), idle("b", 1)], 4, 8) == NoRoom(2)
+    assert make_room([idle("pinned", 6, pinned=True), idle("b", 1)], 4, 8) == NoRoom(2, limit=8)
+
+
+def test_what_goes_for_a_card_lies_on_it() -> None:
+    there = [idle("host", 4, 1.0), idle("card", 1, 2.0, elsewhere={"CUDA0": 8}), idle("other", 1, elsewhere={"X": 9})]
+    assert make_room(there, 1, 9, {"CUDA0": Claim(5, 10)}) == EvictionPlan(evict=("card",))
+    assert make_room(there, 1, 9, {"CUDA0": Claim(12, 10)}) == NoRoom(2, "CUDA0", 10)
+    # A card of which nothing is wanted may be fuller than its limit.
+    assert make_room(there, 1, 9, {"CUDA0": Claim(0, 1)}) == EvictionPlan()
+    # One that must go for main memory makes room on the card as well.
+    assert make_room(there, 8, 9, {"CUDA0": Claim(5, 10)}) == EvictionPlan(evict=("host", "card"))
 
 
 def test_the_limit_leaves_a_fifth_of_a_small_machine_and_eight_gigabytes_of_a_large_one() -> None:
@@ -88,3 +100,19 @@ def test_what_goes_is_enough_and_none_of_it_is_needless(there: list[Occupant], n
     assert total - freed + need <= limit
     assert not any(each.pinned for each in there if each.name in gone)
     assert all(total - freed + sizes[name] + need > limit for name in gone)
+
+
+@given(occupants, st.lists(st.integers(0, 100), min_size=8, max_size=8), st.integers(0, 150), st.integers(1, 300))
+def test_what_goes_is_enough_on_every_memory(there: list[Occupant], held: list[int], need: int, limit: int) -> None:
+    there = [replace(each, elsewhere={"CUDA0": size}) for each, size in zip(there, held, strict=False)]
+    room = make_room(there, need, limit, {"CUDA0": Claim(limit - need % limit, limit)})
+    if isinstance(room, NoRoom):
+        pinned = sum(each.count_bytes(room.memory) for each in there if each.pinned)
+        wanted = need if room.memory == "" else limit - need % limit
+        assert pinned + wanted - limit == room.lacking > 0
+        return
+    left = [each for each in there if each.name not in (*room.evict, *room.drain)]
+    assert not any(each.pinned for each in there if each not in left)
+    if room != EvictionPlan():
+        assert sum(each.size for each in left) + need <= limit
+        assert sum(each.count_bytes("CUDA0") for each in left) + limit - need % limit <= limit

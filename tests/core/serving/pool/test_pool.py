@@ -3,7 +3,7 @@
 import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,12 @@ from core.serving.host import Host
 from core.serving.loaded import LoadedModel, Loader
 from core.serving.pool import life
 from core.serving.pool import pool as pools
+from core.serving.pool.eviction import Occupant
 from core.serving.pool.member import Member
 from core.serving.pool.pool import Pool
+from core.serving.pool.room import Expected
 from core.settings.profile import Profile
-from core.snapshots import ModelState, UnloadCause
+from core.snapshots import MemoryUse, ModelState, UnloadCause
 from tests.fakes.support import GatedEcho, asks
 
 PATIENCE = 10.0
@@ -42,6 +44,11 @@ class EchoShelf:
         self.make: Callable[[str], EchoModel] = lambda _: EchoModel(LoadOptions())
         self.hand_over: Callable[[LoadedModel], LoadedModel] = lambda loaded: loaded
         self.max_queue = max_queue
+        self.card = 0
+        """Bytes of an accelerator that all models together may take; zero where there is none."""
+        self.on_card: dict[str, dict[str, int]] = {}
+        """What models take of it."""
+        self.given: dict[str, Mapping[str, int]] = {}
         self.pool = Pool(
             self,
             limit=limit,
@@ -62,13 +69,22 @@ class EchoShelf:
     def loaded(self) -> set[str]:
         return {member.name for member in self.pool if member.loaded}
 
-    def expect(self, member: Member, _: int) -> int:
-        return member.artifact.size
+    def expect(self, member: Member, _: int, _others: Sequence[Occupant]) -> Expected:
+        capacities = {"CUDA0": self.card} if self.card else {}
+        return Expected(member.artifact.size, self.on_card.get(member.name, {}), capacities)
 
     def host(self, member: Member, loader: Loader) -> Host:
         return Host(member.name, loader, max_queue=self.max_queue, queue_timeout=60.0, slots=1)
 
-    def load(self, member: Member, stop: threading.Event, tell: Callable[[str], None], memory: int) -> LoadedModel:
+    def load(
+        self,
+        member: Member,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        memory: int,
+        elsewhere: Mapping[str, int],
+    ) -> LoadedModel:
+        self.given[member.name] = elsewhere
         while not self.held.wait(0.01):
             if stop.is_set():
                 raise Cancelled("Loading was cancelled.")
@@ -134,6 +150,23 @@ async def test_the_model_used_longest_ago_goes_when_another_wants_its_memory(she
     assert shelf.pool.snapshot().used == 80
     assert await shelf.ask("b") == "hello"
     assert shelf.loads == ["a", "b", "c", "b"]
+
+
+async def test_room_on_a_card_is_made_by_models_that_lie_there(shelves: Shelves) -> None:
+    shelf = shelves(100, host=10, first=10, second=10, large=10)
+    shelf.card = 50
+    shelf.on_card = {name: {"CUDA0": size} for name, size in (("first", 20), ("second", 20), ("large", 30))}
+    for name in ("host", "first", "second", "large"):
+        await shelf.ask(name)
+    assert shelf.loaded() == {"host", "second", "large"}
+    assert shelf.pool.snapshot().elsewhere == (MemoryUse("CUDA0", 50, 50),)
+    # What others have of a card is not a model's to take.
+    assert [shelf.given[name] for name in ("first", "second")] == [{"CUDA0": 50}, {"CUDA0": 30}]
+    shelf.on_card["host"] = {"CUDA0": 60}
+    await shelf.pool.unload(shelf.member("host"))
+    shelf.member("host").measured = False
+    with pytest.raises(LoadFailed, match=r"host is expected to take 60 B of CUDA0, .* may take 50 B of CUDA0; 10 B"):
+        await shelf.ask("host")
 
 
 async def test_a_model_in_use_is_let_finish_before_it_goes(shelves: Shelves) -> None:
