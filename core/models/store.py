@@ -44,7 +44,7 @@ from core.models.library.servers import ask_servers
 from core.models.resolve import find_quant, read_asked, read_own, resolve_name
 from core.names import AskedName, BuiltIn, Name
 from core.settings.profile import Profile
-from core.settings.schema import Folders, Settings
+from core.settings.schema import Folders, LibrarySettings, Settings
 from core.snapshots import ModelKind
 from core.telemetry.log import get_logger
 
@@ -84,6 +84,7 @@ class Store:
 
     def __init__(self, settings: Settings, where: Folders, engines: EngineSource, options: LoadOptions) -> None:
         self._settings = settings
+        self._library = settings.library
         self._where = where
         self._engines = engines
         self._options = options
@@ -108,7 +109,7 @@ class Store:
 
     @property
     def shelf(self) -> Library:
-        return build_user_library(self._settings.library, self._where, self._takers)
+        return build_user_library(self._library, self._where, self._takers)
 
     @property
     def catalog(self) -> Catalog:
@@ -145,7 +146,7 @@ class Store:
 
     def _names(self) -> dict[str, tuple[Path, ...]]:
         """Of the models in the user's folders. What they are made for is not asked, so no engine is looked at."""
-        return build_user_library(self._settings.library, self._where, {}).names()
+        return build_user_library(self._library, self._where, {}).names()
 
     def library(self, loaded: Collection[Path] = ()) -> tuple[LibraryEntry, ...]:
         """The models on this machine; `loaded` holds the paths of those that are loaded."""
@@ -154,7 +155,7 @@ class Store:
     def ask_servers(self) -> tuple[LibraryEntry, ...]:
         """The models of the servers that the settings name; a server that does not answer is an entry with the reason.
         Takes a second at most."""
-        return ask_servers(self._settings.library.servers)
+        return ask_servers(self._library.servers)
 
     def delete(self, entry: LibraryEntry) -> int:
         """Delete a model's files; returns the bytes that became free, and gives up downloads of which nothing is left.
@@ -324,6 +325,10 @@ class Store:
     def _find_engine(self, format_: FormatName) -> str | None:
         """The engine that is preferred for a format here: its records correct the estimates. None where none runs."""
         return next(iter(self._takers.get(format_, ())), None)
+
+    def use_library(self, settings: LibrarySettings) -> None:
+        """Look for models in other folders from now on."""
+        self._library = settings
 
     def close(self) -> None:
         """Stop the downloads where they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from pathlib import Path
 from typing import Final
 
@@ -28,14 +28,47 @@ def change_config(path: Path, changes: Mapping[Key, object]) -> None:
 
     Raises ConfigError where the file cannot be read or written, or would be wrong afterwards; then it is as it was.
     """
+
+    def change(document: tomlkit.TOMLDocument) -> None:
+        for key, value in changes.items():
+            _change(document, key, to_builtins(value))
+
+    _rewrite(path, change)
+
+
+def append_value(path: Path, key: Key, text: str) -> bool:
+    """Add a text to a list of a TOML config file, behind those that stand there, with their comments; whether it was
+    not there before. Otherwise as `change_config`."""
+    added = False
+
+    def append(document: tomlkit.TOMLDocument) -> None:
+        nonlocal added
+        if _find(document, key) is None:
+            _change(document, key, [])
+        listed = _find(document, key)
+        assert isinstance(listed, MutableSequence), "the file was checked"
+        if added := text not in listed:
+            listed.append(text)
+
+    _rewrite(path, append)
+    return added
+
+
+def _find(document: tomlkit.TOMLDocument, key: Key) -> object:
+    found: object = document
+    for name in key:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _rewrite(path: Path, change: Callable[[tomlkit.TOMLDocument], None]) -> None:
     present = is_there(path)
     if present:
         # What is wrong with it already is told as ever, before anything is changed.
         check_settings(read_config(path, Settings), f"the config file {path}")
     try:
         document = tomlkit.parse(read_text(path, "TOML") if present else "")
-        for key, value in changes.items():
-            _change(document, key, to_builtins(value))
+        change(document)
         text = tomlkit.dumps(document)
         check_settings(tomlkit.parse(text).unwrap(), f"the changed config file {path}")
     except tomlkit.exceptions.TOMLKitError as error:

@@ -257,6 +257,8 @@ class DownloadSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class LibrarySettings(Struct, frozen=True, forbid_unknown_fields=True):
     folders: Annotated[tuple[str, ...], Meta(extra={"local": True})] = ()
     """Folders with models, searched with all below them; the Hub's cache is always looked at."""
+    files: Annotated[tuple[str, ...], Meta(extra={"local": True})] = ()
+    """Files of models that lie elsewhere."""
     servers: tuple[str, ...] = ()
     """Addresses of running servers whose models are listed too, such as `http://127.0.0.1:11434`."""
 

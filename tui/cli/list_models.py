@@ -76,7 +76,7 @@ def shorten_paths(entries: Iterable[LibraryEntry], configured: Collection[str]) 
     """What may be typed for the models that are listed by their paths: the short name, where nothing else has it."""
     found: dict[str, dict[Path, Path]] = {}
     for entry in entries:
-        if entry.location in (Location.FOLDER, Location.HERE):
+        if entry.location in (Location.FOLDER, Location.FILE, Location.HERE):
             found.setdefault(entry.short, {})[entry.path.resolve()] = entry.path
     free = (name for name, paths in found.items() if len(paths) == 1 and name not in configured and _is_free(name))
     return {path: name for name in free for path in found[name].values()}

@@ -46,6 +46,8 @@ class Location(Enum):
     BUILT_IN = "built in"
     HERE = "this folder"
     FOLDER = "folder"
+    FILE = "file"
+    """Named in the settings by itself."""
     HUB = "hub"
     SERVER = "server"
 
@@ -92,12 +94,15 @@ class Library:
         memory: Path | None = None,
         takers: Mapping[FormatName, tuple[str, ...]] | None = None,
         downloads: Path | None = None,
+        files: Iterable[Path] = (),
     ) -> None:
-        """`here`: folders of which only the files themselves count. `folders`: searched with all below them. `cache`:
-        the Hub's. `memory`: where to keep what was seen of files. `takers`: the engines, by what they take.
+        """`here`: folders of which only the files themselves count. `folders`: searched with all below them. `files`:
+        models that lie elsewhere. `cache`: the Hub's. `memory`: where to keep what was seen of files. `takers`: the
+        engines, by what they take.
         `downloads`: where the list of downloads is kept, so that none of them is deleted from below it."""
         self.here = tuple(here)
         self.folders = tuple(folder.expanduser() for folder in folders)
+        self.files = tuple(file.expanduser() for file in files)
         self.cache = cache.resolve() if cache is not None else None
         self.downloads = downloads
         self._memory = memory
@@ -137,6 +142,8 @@ class Library:
     def _in_folders(self, inspector: Inspector) -> Iterator[LibraryEntry]:
         for folder in self.folders:
             yield from _below(folder, inspector)
+        for file in self.files:
+            yield _single(file.absolute(), inspector)
         for folder in self.here:
             yield from _in_folder(folder, inspector)
 
@@ -148,6 +155,7 @@ def build_user_library(
     return Library(
         here=(Path.cwd(),),
         folders=tuple(Path(folder) for folder in settings.folders),
+        files=tuple(Path(file) for file in settings.files),
         cache=find_cache_folder(),
         memory=where.cache / "library.msgpack",
         takers=takers,
@@ -180,6 +188,14 @@ def _in_folder(folder: Path, inspector: Inspector) -> Iterator[LibraryEntry]:
             yield _file(path, str(path), Location.HERE, inspector)
         elif path == next(part for part in parts if part in paths):
             yield _split(path.parent / parts[0].name, parts, inspector, Location.HERE)
+
+
+def _single(path: Path, inspector: Inspector) -> LibraryEntry:
+    """A model by one of its files."""
+    parts = list_parts(path)
+    if len(parts) > 1:
+        return _split(path.parent / parts[0].name, parts, inspector, Location.FILE)
+    return _file(path, str(path), Location.FILE, inspector)
 
 
 def _file(path: Path, name: str, location: Location, inspector: Inspector) -> LibraryEntry:
