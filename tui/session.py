@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadSettings
 from core.errors import BenchtopError, ModelNotReady, ServerError
+from core.settings.model import ModelSettings
 from core.settings.schema import ServerSettings, Settings
 from core.snapshots import ModelSnapshot, Snapshot
 
@@ -35,10 +36,17 @@ class LoadWish(Struct, frozen=True):
 
     context: int | None = None
     kv_type: KvType | None = None
+    more: ModelSettings = ModelSettings()
+    """What else was said of it."""
 
     @property
     def given(self) -> bool:
         return self != LoadWish()
+
+    @property
+    def options(self) -> LoadSettings:
+        said = LoadSettings(ctx_size=self.context, kv_type=self.kv_type)
+        return LoadSettings().overlaid_with(self.more).overlaid_with(said)
 
     def __str__(self) -> str:
         """Words that go on "load it"."""
@@ -101,7 +109,7 @@ class Desk:
         if first:
             self._begin(name)
         try:
-            served = await self.workbench.models.load(name, LoadSettings(ctx_size=wish.context, kv_type=wish.kv_type))
+            served = await self.workbench.models.load(name, wish.options, wish.more.draft)
         except BaseException as error:
             if first:
                 why = error if isinstance(error, BenchtopError) else ModelNotReady(name, f"Loading {name} was stopped.")
@@ -110,6 +118,17 @@ class Desk:
         self._asked[served] = name
         self.use(served)
         return served
+
+    async def add_to_library(self, path: Path, config_file: Path) -> bool:
+        """Look for models in a folder, or list a file, from now on, and write so into the config file; whether it was
+        not named there before. Raises ConfigError."""
+        from core.settings.library import add_library_path, extend_library
+
+        added = await asyncio.to_thread(add_library_path, config_file, path)
+        library = await asyncio.to_thread(extend_library, self.settings.library, path)
+        self.settings = replace(self.settings, library=library)
+        self.workbench.models.store.use_library(library)
+        return added
 
     def asked_as(self, served: str) -> str:
         """What was written for a model that was loaded here: a path, for one, which its name no longer tells."""

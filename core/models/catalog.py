@@ -54,6 +54,8 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     licence: Annotated[str, Meta(min_length=1)]
     default: Width = Width.FOUR
     """The variant that the bare alias means."""
+    starter: bool = False
+    """Whether it is named to people who have no model yet."""
     gguf: Offer | None = None
     mlx: Offer | None = None
     onnx: Offer | None = None
@@ -78,6 +80,8 @@ class CatalogEntry(Struct, frozen=True):
     licence: str
     default: Width
     offers: tuple[tuple[FormatName, Offer], ...]
+    starter: bool = False
+    """Whether it is named to people who have no model yet."""
 
     @property
     def formats(self) -> tuple[FormatName, ...]:
@@ -149,7 +153,7 @@ def _entry(alias: str, row: Row) -> CatalogEntry:
     }
     kept = tuple((format_, offer) for format_, offer in offers.items() if offer is not None)
     parameters = round(row.parameters * 1_000_000_000)
-    return CatalogEntry(alias, row.title, row.task, parameters, row.licence, row.default, kept)
+    return CatalogEntry(alias, row.title, row.task, parameters, row.licence, row.default, kept, row.starter)
 
 
 def _named(offer: Offer, variant: str) -> HubName | None:

@@ -85,18 +85,21 @@ class ServedModels:
         finally:
             self._expected = ()
 
-    async def load(self, name: str, options: LoadSettings = LoadSettings()) -> str:
+    async def load(self, name: str, options: LoadSettings = LoadSettings(), draft: str | None = None) -> str:
         """Load a model and return the name it is served by; returns at once when it is loaded already, unless `options`
-        say something else than it was loaded with: then it is loaded anew, and its requests fail.
+        or `draft`, what guesses ahead for it, say something else than it was loaded with: then it is loaded anew, and
+        its requests fail.
 
         Raises ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable or EngineFailed.
         """
         with self._looking_up(name):
             member = self._find(name) or await self._resolve(name)
-        return await self._load_with(member, options)
+        return await self._load_with(member, options, draft)
 
-    async def _load_with(self, member: Member, options: LoadSettings) -> str:
+    async def _load_with(self, member: Member, options: LoadSettings, draft: str | None = None) -> str:
         profile = member.profile.overlaid_with(options)
+        if draft is not None:
+            profile = replace(profile, draft=draft)
         if profile == member.profile:
             await self._pool.load(self._add(member))
             return member.name

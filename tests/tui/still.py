@@ -156,6 +156,8 @@ class StillWorkbench:
         self.cancelled: list[str] = []
         self.loaded: list[str] = []
         self.wishes: list[tuple[int | None, KvType | KvBits | None]] = []
+        self.said: tuple[LoadSettings, str | None] | None = None
+        self.machine = MACHINE
         self.closed = False
         self.store = StillStore()
         self.captures = captures
@@ -166,8 +168,9 @@ class StillWorkbench:
     def downloads(self) -> StillDownloads:
         return self.store.downloads
 
-    async def load(self, name: str, options: LoadSettings = LoadSettings()) -> str:
+    async def load(self, name: str, options: LoadSettings = LoadSettings(), draft: str | None = None) -> str:
         self.wishes.append((options.ctx_size, options.kv_type))
+        self.said = (options, draft)
         if self.gate is not None:
             await self.gate.wait()
         if self.problem is not None:
@@ -238,7 +241,7 @@ class StillWorkbench:
 
     def snapshot(self) -> Snapshot:
         pool = PoolSnapshot(limit=9_600 * MEGA, used=sum(each.weight_bytes for each in self.shown))
-        return Snapshot(taken=0.0, uptime=754.0, models=self.shown, machine=MACHINE, pool=pool)
+        return Snapshot(taken=0.0, uptime=754.0, models=self.shown, machine=self.machine, pool=pool)
 
     def engines(self) -> tuple[Any, ...]:
         return (

@@ -24,6 +24,7 @@ from core.models.library.scan import LibraryEntry, Location
 from core.models.library.servers import ask_servers
 from core.models.resolve import read_own
 from core.names import Name
+from core.settings.schema import LibrarySettings
 from core.snapshots import ModelKind
 
 MEGA = 1_000_000
@@ -35,6 +36,7 @@ CATALOG = f"""
 title = "Qwen3 4B"
 parameters = 4.02
 licence = "apache-2.0"
+starter = true
 gguf = "{QWEN}"
 
 ["llama-3.3-70b"]
@@ -101,6 +103,7 @@ def header(size: int = 2_497 * MEGA, label: str = "Q4_K_M") -> Header:
         heads=32,
         vocabulary=151_936,
         merges=151_387,
+        template=True,
     )
 
 
@@ -174,6 +177,7 @@ class StillStore:
         self.searches: list[tuple[str, Filters]] = []
         self.headers_read: list[str] = []
         self.deleted: list[str] = []
+        self.libraries: list[LibrarySettings] = []
 
     def search(self, words: str, filters: Filters = Filters(), more: str | None = None) -> Page:
         self.searches.append((words, filters))
@@ -192,6 +196,9 @@ class StillStore:
 
     def ask_servers(self) -> tuple[LibraryEntry, ...]:
         return ask_servers(self.servers)
+
+    def use_library(self, settings: LibrarySettings) -> None:
+        self.libraries.append(settings)
 
     def read_own(self, text: str) -> Name:
         return read_own(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
@@ -20,24 +21,26 @@ from core.requests import Caller, SamplingWish
 from core.serving.content import RequestContent
 from core.serving.report import RequestReport
 from core.settings.capture import CaptureSettings
-from core.snapshots import Cause, Departure, ModelKind, RequestRow, RequestState, Reuse, Tier
+from core.snapshots import Cause, Departure, DeviceGauge, ModelKind, RequestRow, RequestState, Reuse, Tier
 from core.telemetry.origin import RequestOrigin
 from tests.fakes.captured import exchange_of
 from tests.fakes.support import asks, folders_in
 from tests.tui.conftest import quiet, until
-from tests.tui.still import ANSWER, ECHO, GUIDE, MEGA, StillWorkbench, build_still_server, stretch
-from tests.tui.still_store import QWEN
+from tests.tui.still import ANSWER, ECHO, GUIDE, MACHINE, MEGA, StillWorkbench, build_still_server, stretch
+from tests.tui.still_store import ENTRIES, QWEN
 from themes import PALETTES
 from tui.app import BenchtopApp
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.screen import ModelsScreen
+from tui.screens.models.starters import StartersCard
 from tui.widgets.plot import Trend
 from tui.widgets.row_list import RowList
 
 Compare = Callable[..., bool]
 Step = Callable[[Pilot[None]], Awaitable[None]]
+CARD = DeviceGauge("CUDA0", "a card", "CUDA", 24_000 * MEGA, 9_400 * MEGA, load=37.0)
 SIZES = [(80, 24), (120, 40)]
 
 
@@ -124,6 +127,23 @@ async def on_downloads(pilot: Pilot[None]) -> None:
     ]
     app_of(pilot).pulse()
     await until(pilot, lambda: models_of(pilot).query_one(Transfers).display)
+
+
+async def on_first_models(pilot: Pilot[None]) -> None:
+    """Of somebody who has a card and no model yet."""
+    still = cast("Any", app_of(pilot).desk.workbench)
+    still.store.entries = ENTRIES[:2]
+    still.machine = replace(MACHINE, devices=(CARD,))
+    await opened(pilot)
+    await pilot.press("1")
+    await until(pilot, lambda: bool(models_of(pilot).query(StartersCard)) and models_of(pilot)._scanned)
+    app_of(pilot).pulse()
+    await pilot.pause()
+
+
+async def on_load_options(pilot: Pilot[None]) -> None:
+    await on_a_model_here(pilot)
+    await pilot.press("e", "3", "down", "down", "down")
 
 
 def models_of(pilot: Pilot[None]) -> ModelsScreen:
@@ -274,6 +294,8 @@ SCREENS: dict[str, Step] = {
     "compare": on_compare,
     "models": on_models,
     "models-here": on_a_model_here,
+    "models-first": on_first_models,
+    "models-options": on_load_options,
     "models-hub": on_hub,
     "models-quants": on_quants,
     "models-downloads": on_downloads,

@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 from tests.tui.conftest import chat_of, notices, quiet, until
 from tests.tui.screens.models.on_models import On, models
 from tests.tui.still import StillWorkbench
-from tui.dialogs.ask import Ask
+from tui.dialogs.ask_path import AskPath
 from tui.dialogs.confirm import Confirm
 from tui.screens.bench.engines_pane import Contest
 from tui.screens.bench.screen import BenchScreen
@@ -71,7 +71,7 @@ async def test_a_search_can_be_typed_ahead_of_the_screen_that_it_is_on() -> None
 async def test_a_path_can_be_typed_ahead_of_the_dialog_that_asks_for_it() -> None:
     async with models() as on:
         burst(on.app, "o", *"/tmp/dux.gguf")
-        await until(on.pilot, lambda: isinstance(on.app.screen, Ask))
+        await until(on.pilot, lambda: isinstance(on.app.screen, AskPath))
         await until(on.pilot, lambda: on.app.screen.query_one(Input).value == "/tmp/dux.gguf")
 
 

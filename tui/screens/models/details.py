@@ -313,7 +313,7 @@ class Details(Container):
                 label = f"{self.choice.quant.label} " if self.choice is not None else ""
                 lines.append(Content(label).append(facts.format_verdict(verdict)))
             lines.append(facts.format_sum(verdict, paired=self._narrow))
-            lines += [Content.styled(note, "$quiet") for note in verdict.fit.notes]
+            lines += facts.list_fit_notes(verdict)
         if (choice := self.choice) is not None and not choice.runs:
             lines.append(Content.styled(f"No engine here runs {choice.quant.format} models.", "$warning"))
         if leaf.note:

@@ -12,6 +12,8 @@ from textual.content import Content
 from core.foreign_text import make_printable
 from core.models.catalog import Task
 from core.models.fit.estimate import Judged, Verdict
+from core.models.formats.header import Header
+from core.models.formats.registry import load_formats
 from core.sizes import format_size
 from core.snapshots import DraftStats, ModelSnapshot
 from tui import format as fmt
@@ -26,7 +28,24 @@ SLIDER_CELLS = 16
 SHOWN_POSITIONS = 5
 """Of the guesses of a step, the first ones; they tell how fast the chance falls."""
 COMMIT = re.compile(r"\b([0-9a-f]{7})[0-9a-f]{33}\b")
+BASE_MODEL = (
+    "It came without a chat template, as base models do: it goes on with a text instead of answering. "
+    "An instruct variant answers; --chat-template gives this one a template."
+)
 STYLES = {Verdict.FITS: "$gauge-ok", Verdict.TIGHT: "$gauge-warn", Verdict.DOES_NOT_FIT: "$gauge-full"}
+
+
+def list_fit_notes(judged: Judged) -> list[Content]:
+    """What a user should know before the model is loaded, in lines."""
+    notes = [Content.styled(note, "$quiet") for note in judged.fit.notes]
+    return [*notes, Content.styled(BASE_MODEL, "$warning")] if is_base_model(judged.header) else notes
+
+
+def is_base_model(header: Header) -> bool:
+    """Whether a model that writes text came without a chat template."""
+    known = load_formats().get(header.format)
+    writes = known is None or known.task in (None, Task.CHAT)
+    return writes and not header.template and header.pooling is None
 
 
 def format_verdict_word(verdict: Verdict | None, *, rough: bool = False) -> Content:

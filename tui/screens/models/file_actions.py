@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -21,7 +20,7 @@ from core.models.library.scan import LibraryEntry, Location
 from core.sizes import format_size
 from tui import format as fmt
 from tui.dialogs.confirm import Confirm
-from tui.screens.base import WorkbenchScreen
+from tui.screens.models.adding import Adding
 from tui.screens.models.details import Details
 from tui.screens.models.downloads import STOPPED, DownloadLines, Transfers
 from tui.screens.models.rows import Where
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from core.models.store import Store
 
 
-class Keeping(WorkbenchScreen):
+class Keeping(Adding):
     """Expects the widgets of the models screen."""
 
     class Scanned(Message):
@@ -59,8 +58,6 @@ class Keeping(WorkbenchScreen):
         self._polling = False
         self._states: dict[str, DownloadState] = {}
         self._complained = ""
-        self.last_file = ""
-        """What was unloaded and is in no list."""
         self.came: set[str] = set()
         """Names of models that were downloaded since the disk was looked at."""
 
@@ -339,18 +336,6 @@ class Keeping(WorkbenchScreen):
 
     def _ask(self, title: str, question: str, answers: dict[str, tuple[str, Callable[[], object]]]) -> None:
         self.app.push_screen(Confirm(title, question, answers))
-
-    def action_open(self) -> None:
-        from tui.dialogs.ask import Ask
-
-        self.app.push_screen(Ask("Open a model file", self.last_file, self._open, placeholder="path to a .gguf file"))
-
-    def _open(self, answer: str) -> str | None:
-        path = Path(answer).expanduser()
-        if not path.is_file():
-            return f"There is no file {path}."
-        self.bench.load(str(path))
-        return None
 
     # The slider.
 

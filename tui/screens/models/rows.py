@@ -54,6 +54,7 @@ class Where(Enum):
     BUILT_IN = "built in"
     HERE = "here"
     FOLDER = "folder"
+    FILE = "file"
     CACHE = "cache"
     SERVER = "server"
     CATALOG = "catalog"
@@ -64,6 +65,7 @@ WHERE_OF: Final = {
     Location.BUILT_IN: Where.BUILT_IN,
     Location.HERE: Where.HERE,
     Location.FOLDER: Where.FOLDER,
+    Location.FILE: Where.FILE,
     Location.HUB: Where.CACHE,
     Location.SERVER: Where.SERVER,
 }
@@ -167,7 +169,10 @@ def pick_items(
     shown = [item for item in _section(items, view.section) if _has(item, words, trusted)]
     if view.filtered:
         shown = [item for item in shown if _passes(item, view)]
-    return sorted(shown, key=_sorting(view.order, verdicts or {})) if view.order is not Order.LISTED else shown
+    if view.order is Order.LISTED:
+        return shown
+    rank = _sorting(view.order, verdicts or {})
+    return sorted(shown, key=lambda item: (is_unusable(item), rank(item)))
 
 
 def _section(items: Iterable[Item], section: ListSection) -> Iterable[Item]:
@@ -333,7 +338,7 @@ def list_items(
     configured: Iterable[LibraryEntry] = (),
 ) -> tuple[Item, ...]:
     """Everything there is, each loaded model beside the name or file or alias it was made of. Of the `configured` ones
-    those come first that are not in the library under the same name."""
+    those come first that are not in the library under the same name; damaged files are the last of what is here."""
     entries = tuple(entries)
     listed = tuple(catalog)
     repos = {source.name.repo.lower(): entry for entry in listed for source in entry.sources()}
@@ -348,6 +353,7 @@ def list_items(
     for entry in entries:
         model = next((left.pop(each) for each in (entry.name, entry.short, entry.path.stem) if each in left), None)
         here.append(build_library_item(entry, model, repos.get(find_repo(entry).lower())))
+    here.sort(key=is_unusable)
     named = [build_catalog_item(entry, left.pop(entry.alias, None)) for entry in listed]
     elsewhere = [build_model_item(model) for model in left.values()]
     return (*own, *here, *elsewhere, *named, *(build_found_item(each) for each in found))
@@ -358,6 +364,11 @@ def find_repo(entry: LibraryEntry) -> str:
     if entry.location is not Location.HUB:
         return ""
     return "/".join(entry.name.partition(":")[0].partition("@")[0].split("/")[:2])
+
+
+def is_unusable(item: Item) -> bool:
+    """Whether it is damaged or gone: such models come behind those that can be loaded, or fetched to their end."""
+    return item.model is None and item.entry is not None and bool(item.entry.problem) and not is_partial(item.entry)
 
 
 def is_partial(entry: LibraryEntry) -> bool:

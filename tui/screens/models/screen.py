@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Container
+from textual.containers import Container, Vertical
 from textual.widgets import Static
 
 from core.errors import BenchtopError, HubError
@@ -36,6 +36,7 @@ from tui.screens.models.rows import (
     pick_items,
 )
 from tui.screens.models.search import Search, SearchField, SectionTab
+from tui.screens.models.starters import StartersCard, choose_starters, has_own_models
 from tui.screens.models.table import Around, ShelfTable, group_by_repository
 from tui.widgets.device_gauges import DeviceGauges
 from tui.widgets.gauge import Gauge
@@ -43,8 +44,10 @@ from tui.widgets.plain import Plain
 from tui.widgets.row_list import RowList
 
 if TYPE_CHECKING:
+    from core.models.catalog import CatalogEntry
     from core.models.hub.search import Filters, Found, Page
     from core.models.library.scan import LibraryEntry
+    from core.settings.model import ModelSettings
 
 PAUSE_SECONDS = 0.35
 """Seconds without a key before the Hub is asked."""
@@ -82,14 +85,19 @@ class ModelsScreen(Keeping):
         self._around = Around()
         self._scanned = False
         self._marks = glyphs.UNICODE
+        self._starters: tuple[CatalogEntry, ...] = ()
+        self._options: dict[str, dict[str, str]] = {}
+        """What was written into the fields of load options, by the names of models."""
 
     def body(self) -> ComposeResult:
         yield Search(id="search-bar")
         with Container(id="shelf"):
-            with Container(classes="panel", id="models") as models:
-                models.border_title = "models"
-                yield ShelfTable()
-                yield Plain("Looking for models...", id="no-models")
+            with Vertical(id="listed"):
+                yield StartersCard()
+                with Container(classes="panel", id="models") as models:
+                    models.border_title = "models"
+                    yield ShelfTable()
+                    yield Plain("Looking for models...", id="no-models")
             yield Details(lambda: self.store, self._names_here)
         yield Transfers()
         yield Gauge("memory", value_width=41, dom_id="pool")
@@ -122,6 +130,7 @@ class ModelsScreen(Keeping):
     def show(self, snapshot: Snapshot) -> None:
         self.watch_transfers()
         self._gauge(snapshot)
+        self._suggest(snapshot)
         if (marks := glyphs.find_glyphs(self)) is not self._marks:
             self._marks = marks
             self._draw()
@@ -146,6 +155,13 @@ class ModelsScreen(Keeping):
         limit = f"{format_size(pool.used)} of {format_size(pool.limit)}" if pool.limit else "nothing loaded"
         self.query_one("#pool", Gauge).show(share, f"models {limit}, {format_size(free)} free")
         self.query_one(DeviceGauges).show(snapshot.machine)
+
+    def _suggest(self, snapshot: Snapshot) -> None:
+        """Name a few models to somebody who has none, unless one is on its way or looked for."""
+        busy = self._around.transfers or self.view.words or self.view.filtered or self.servers
+        wanted = self._scanned and not busy and not has_own_models(self._entries)
+        self._starters = choose_starters(self.store.catalog, self.store.formats, snapshot.machine) if wanted else ()
+        self.query_one(StartersCard).show(self._starters)
 
     def _names_here(self) -> frozenset[str]:
         return frozenset(entry.name for entry in self._entries if not entry.problem)
@@ -342,6 +358,33 @@ class ModelsScreen(Keeping):
             self.notify(f"{item.name} cannot be loaded: {entry.problem}", severity="error", markup=False)
         else:
             self.bench.load(entry.name, self.details.wish)
+
+    def action_get_starter(self) -> None:
+        if not self._starters:
+            self.notify("There are models here already; / finds others.")
+            return
+        self.look_for(replace(self.view, section=ListSection.ALL, order=Order.LISTED))
+        self.table.select(f"catalog:{self._starters[0].alias}")
+        self.table.focus()
+        if (item := self.table.row) is not None and item.remote:
+            self.details.open(item)
+
+    def action_load_options(self) -> None:
+        from tui.screens.models.load_dialog import LoadDialog
+
+        item = self.table.row
+        name = item.model.name if item is not None and item.model is not None else ""
+        if item is not None and item.model is None and item.entry is not None and not item.entry.problem:
+            name = item.entry.name
+        if item is None or not name:
+            self.notify("Only a model that is here can be loaded; choose its quant first.", severity="warning")
+            return
+
+        def load(written: dict[str, str], settings: ModelSettings) -> None:
+            self._options[item.key] = written
+            self.bench.load(name, replace(self.details.wish, more=settings))
+
+        self.app.push_screen(LoadDialog(item.name, self._options.get(item.key, {}), load))
 
     def action_scroll_details(self, by: int) -> None:
         self.details.scroll_relative(y=by * SCROLL_LINES, animate=False)

@@ -17,7 +17,7 @@ from tui import format as fmt
 from tui import glyphs
 from tui.screens.models.downloads import OVER, STOPPED, format_total_percent
 from tui.screens.models.facts import format_verdict_word, shorten_name
-from tui.screens.models.rows import Item, ListSection, Where, find_repo, guess_verdict, is_partial
+from tui.screens.models.rows import Item, ListSection, Where, find_repo, guess_verdict, is_partial, is_unusable
 from tui.widgets.row_list import Cell, Field, List
 
 MARK = Field("", 1)
@@ -30,6 +30,13 @@ STATE = Field("state", 12)
 PULLS = Field("pulls", 5, right=True, rank=3)
 """Downloads that the Hub counts."""
 LIKES = Field("likes", 5, right=True, rank=4)
+HUB_COLUMNS = 2
+"""The last ones, of which the Hub alone tells."""
+MEASURED_ROWS = 500
+"""Those of this machine come first."""
+LEAST_STATE_CELLS = 7
+LEAST_NAME_CELLS, MOST_NAME_CELLS = 22, 30
+"""Between these a longer name takes the place of columns that matter less."""
 
 
 class Around(Struct, frozen=True):
@@ -51,9 +58,22 @@ class ShelfTable(List[Item]):
     """Selects by key; `around` is set before rows are shown."""
 
     def __init__(self) -> None:
-        super().__init__(self._columns(ListSection.ALL), lambda item: item.key, self._row, least=22, dom_id="library")
+        columns = self._columns(ListSection.ALL)
+        super().__init__(columns, lambda item: item.key, self._row, least=LEAST_NAME_CELLS, dom_id="library")
         self.around = Around()
         self._section = ListSection.ALL
+
+    def show(self, rows: Sequence[Item], *, fresh: bool = False) -> None:
+        """Where nothing is told that only the Hub tells, its columns leave their room to the names, and so does the
+        state where it is short."""
+        counted = any(item.downloads is not None or item.likes is not None for item in rows)
+        told = max((len(describe_state(item, self.around).plain) for item in rows[:MEASURED_ROWS]), default=0)
+        state = STATE._replace(width=min(STATE.width, max(LEAST_STATE_CELLS, told)))
+        fields = tuple(state if each is STATE else each for each in self._columns(self._section))
+        self.fields = fields if counted else fields[:-HUB_COLUMNS]
+        longest = max((len(item.name) for item in rows), default=0)
+        self._least = min(MOST_NAME_CELLS, max(LEAST_NAME_CELLS, longest))
+        super().show(rows, fresh=fresh)
 
     def set_section(self, section: ListSection) -> None:
         """Where all rows come from one source it need not be said, and there is room for numbers."""
@@ -72,7 +92,7 @@ class ShelfTable(List[Item]):
         around, marks = self.around, glyphs.find_glyphs(self)
         used = item.model is not None and item.model.name == around.used
         size = format_size(item.size) if item.size else fmt.shorten_count(item.parameters) if item.parameters else "-"
-        return (
+        cells = (
             Content.styled(marks.running if used else " ", "$primary"),
             shorten_name(item.name, self.room, marks.cut),
             item.where.value,
@@ -83,9 +103,10 @@ class ShelfTable(List[Item]):
             fmt.shorten_count(item.downloads) if item.downloads is not None else "",
             fmt.shorten_count(item.likes) if item.likes is not None else "",
         )
+        return cells[: len(self.fields)]
 
     def _fit(self, item: Item) -> Content:
-        if item.model is not None or (item.entry is not None and item.entry.problem and not is_partial(item.entry)):
+        if item.model is not None or is_unusable(item):
             return Content("")
         known = self.around.verdicts.get(item.key)
         return format_verdict_word(known or guess_verdict(item, self.around.free), rough=known is None)

@@ -362,11 +362,11 @@ async def test_what_the_hub_counts_is_not_called_a_download() -> None:
 async def test_at_80_columns_the_quants_take_the_place_of_the_list_and_escape_gives_it_back() -> None:
     async with models(size=(80, 24)) as on:
         await on.quants_of("qwen3-4b")
-        assert not on.screen.query_one("#models").display
+        assert not on.screen.query_one("#listed").display
         assert "Q4_K_M" in on.text()
         assert "free now" in on.text()
         await on.press("escape")
-        assert on.screen.query_one("#models").display
+        assert on.screen.query_one("#listed").display
         assert on.app.focused is on.table
 
 
