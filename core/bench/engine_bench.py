@@ -5,9 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
+from core.bench.quality import NamedSubject, QualityRow, measure_quality
+from core.bench.quality_child import QualitySubject
 from core.bench.results import BenchRun, Change, History
 from core.bench.runner import BenchSample, Plan, Submit, run_plan
 from core.bench.suite import SuiteEvent, SuitePlan, run_suite
+from core.contract.options import KvType
 from core.engines.registry import EngineReport, Engines
 from core.errors import RequestError
 from core.models.formats.registry import load_formats
@@ -68,6 +73,33 @@ class EngineBench:
         run = run_suite(candidates, plan, self._timeout, stop, tell)
         self._history.add(run)
         return run
+
+    def measure_quality(
+        self,
+        names: Sequence[str],
+        kv_types: Sequence[KvType],
+        text: str,
+        chunks: int,
+        stop: threading.Event,
+        tell: Callable[[QualityRow], None],
+    ) -> list[QualityRow]:
+        """How well each of the models tells a text, with each type of KV cache, beside the best of them: that of most
+        bytes, with the largest type. Keeps nothing. Blocks for minutes.
+
+        Raises ModelNotFound, ArtifactError, EngineUnavailable; EngineFailed when no engine runs a model; Cancelled.
+        """
+        artifacts = sorted((self._models.artifact(name) for name in names), key=lambda each: -each.size)
+        types = sorted(kv_types, key=lambda each: -each.count_bytes(32, 32))
+        subjects = []
+        for artifact in artifacts:
+            candidate, options = self._loader.settled(artifact, stop)[0]
+            for kv_type in types:
+                # llama.cpp has quantized values with flash attention alone, which a trial run may have switched off.
+                flash = None if kv_type.quantized else options.flash_attention
+                chosen = replace(options, kv_type=kv_type, flash_attention=flash)
+                loaded = QualitySubject(candidate.location, candidate.artifact, chosen)
+                subjects.append(NamedSubject(artifact.name, kv_type.value, loaded))
+        return measure_quality(subjects, text, chunks, self._timeout, stop, tell)
 
     def compare(self, run: BenchRun) -> list[Change]:
         """Each row of a run beside its predecessor. Touches the disk."""

@@ -18,6 +18,9 @@ from core.contract.step import SequenceId, Step, Work
 from core.requests import ResolvedGeneration, Sampling, Transcription
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from core.events import Event
 
 
@@ -297,6 +300,16 @@ class Trims(Protocol):
 
     def trim(self, sequence: SequenceId, length: int) -> None:
         """Keep the first `length` tokens."""
+        ...
+
+
+@runtime_checkable
+class TellsLogits(Protocol):
+    """A model that tells how likely it finds every token behind each one of a text: what quality is measured by."""
+
+    def logits(self, tokens: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+        """Raw logits, (tokens of the pass, vocabulary), pass by pass, in a sequence of their own. Each array is good
+        until the next is asked for. `tokens` are no more than the context holds. Raises as `step` does."""
         ...
 
 

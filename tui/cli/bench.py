@@ -10,13 +10,15 @@ from rich.markup import escape
 
 from core.bench.results import BenchRun, ExportFormat, Setting, export_run, rank_engines
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
-from core.errors import BenchtopError, UsageError
+from core.errors import UsageError
 from core.foreign_text import make_printable
 from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui.cli import bench_table as benchtable
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
+from tui.cli.output import write_file
+from tui.cli.quality import run_quality
 from tui.screens.bench.run import NAMES, describe_setting
 
 FLAWED_STATUS = 1
@@ -35,6 +37,8 @@ def run_bench(given: Arguments) -> int:
         # Told now, and not when all is measured.
         if named.is_dir() or not named.parent.is_dir():
             raise UsageError(f"No file can be written at {named}; name a file in a folder that is there.")
+    if given.quality:
+        return run_quality(given, paths)
     plan = parse_sweeps(given.sweep, SuitePlan(rounds=given.rounds, prompt=given.prompt, decoded=given.decode))
     workbench = Workbench(load_settings(given.flags(), config_file=given.config))
     console = Paper(stderr=True)
@@ -48,7 +52,7 @@ def run_bench(given: Arguments) -> int:
         out.tell(sentence, wrap=True)
     for form, path in paths.items():
         if path is not None:
-            _write(path, export_run(measured, form))
+            write_file(path, export_run(measured, form))
     _announce_fastest(out, measured)
     return FLAWED_STATUS if any(row.problem for row in measured.rows) else 0
 
@@ -100,10 +104,3 @@ def _announce_fastest(out: Paper, run: BenchRun) -> None:
             told = standing.doubt or f"fastest with {standing.first.name}"
             alone = ", the only one measured" if not standing.others else ""
             out.tell(f"[engine] {model}: {told}{alone}", wrap=True)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BenchtopError(f"The file {path} cannot be written: {error.strerror}.") from error

@@ -170,6 +170,13 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=V,V",
         help="threads, batch, micro_batch, kv or depth; may be given again",
     )
+    parser.add_argument(
+        "--quality",
+        action="store_true",
+        help="how much worse each model and KV type tells a text than the best of them, in place of speed",
+    )
+    parser.add_argument("--text", type=read_file_path, metavar="FILE", help="that text (Python's own reference)")
+    parser.add_argument("--chunks", type=read_whole, default=8, metavar="N", help="of 512 tokens of it (8)")
     add_named(parser, "bench.fresh")
     for name in ("json", "csv", "markdown"):
         parser.add_argument(f"--{name}", type=read_file_path, metavar="FILE", help=f"write the rows as {name}")

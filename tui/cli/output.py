@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 
+from core.errors import BenchtopError
 from core.foreign_text import make_json_printable, make_printable
 
 
@@ -41,3 +43,11 @@ def write_json(value: object) -> None:
     document = json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2, ensure_ascii=False)
     sys.stdout.write(make_json_printable(document) + "\n")
     sys.stdout.flush()
+
+
+def write_file(path: Path, text: str) -> None:
+    """Raises BenchtopError where it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BenchtopError(f"The file {path} cannot be written: {error.strerror}.") from error

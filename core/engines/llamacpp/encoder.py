@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from core.contract.models import ModelSpec
 from core.engines.llamacpp.batch import NativeBatch
-from core.engines.llamacpp.model import ABORTED, FAILURES, NO_SLOT, LlamaTokenizer
+from core.engines.llamacpp.model import ABORTED, FAILURES, NO_SLOT
 from core.engines.llamacpp.samplers import AbortFlag
+from core.engines.llamacpp.tokenizer import LlamaTokenizer
 from core.errors import EngineFailed, Interrupted
 from core.models.fit.sizing import MOST_SEQUENCES
 

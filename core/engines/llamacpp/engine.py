@@ -25,9 +25,9 @@ from core.telemetry.log import get_logger
 if TYPE_CHECKING:
     import llama_cpp as native
 
-    from core.engines.llamacpp.model import LlamaTokenizer
     from core.engines.llamacpp.predicting import PredictingMarkingModel, PredictingTrimmingModel
     from core.engines.llamacpp.tiles import SlowRows
+    from core.engines.llamacpp.tokenizer import LlamaTokenizer
 
 PACKAGE = Package("llama_cpp", "llama-cpp-python", "uv pip install llama-cpp-python")
 GGML_TYPE_BF16 = 30
@@ -113,13 +113,14 @@ class LlamaCppEngine:
 
         from core.engines.llamacpp.adapters import add_adapters
         from core.engines.llamacpp.marking import MarkingLlamaModel
-        from core.engines.llamacpp.model import LlamaTokenizer, TrimmingLlamaModel
+        from core.engines.llamacpp.model import TrimmingLlamaModel
         from core.engines.llamacpp.native_log import open_native_log
         from core.engines.llamacpp.placing import list_placed
         from core.engines.llamacpp.pooled import make_pooled_model, read_pooling
         from core.engines.llamacpp.reproducible import ReproducibleLlamaModel
         from core.engines.llamacpp.spec import describe_model
         from core.engines.llamacpp.tiles import TILE_ROWS
+        from core.engines.llamacpp.tokenizer import LlamaTokenizer
 
         _refuse_kv_conflict(artifact, options)
         options = replace(options, mtp=_has_heads(artifact, options))

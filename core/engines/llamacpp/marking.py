@@ -14,7 +14,8 @@ import llama_cpp as native
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId
-from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer
+from core.engines.llamacpp.model import LlamaModel
+from core.engines.llamacpp.tokenizer import LlamaTokenizer
 from core.errors import EngineError
 from core.requests import Sampling
 

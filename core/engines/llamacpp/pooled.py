@@ -13,11 +13,11 @@ from core.contract.models import ModelSpec
 from core.contract.options import LoadOptions, Pooling
 from core.engines.llamacpp.adapters import add_adapters
 from core.engines.llamacpp.embedder import LlamaEmbedder
-from core.engines.llamacpp.model import LlamaTokenizer
 from core.engines.llamacpp.native_log import LlamaLog
 from core.engines.llamacpp.placing import list_placed, write_offloading
 from core.engines.llamacpp.reranker import LlamaReranker
 from core.engines.llamacpp.spec import TEMPLATE_KEY, GgufMetadata, describe_quantization, has_devices
+from core.engines.llamacpp.tokenizer import LlamaTokenizer
 from core.errors import LoadFailed, MemoryShort
 from core.hardware import describe_machine, measure_available_memory
 from core.models.fit.pooled import PooledSizes, choose_pooled_sizes

@@ -11,8 +11,9 @@ from llama_cpp import llama_cpp_ext as extension
 from core.contract.models import AheadWish, ModelSpec
 from core.contract.step import SequenceId, Step, Work
 from core.engines.llamacpp.marking import MarkingLlamaModel
-from core.engines.llamacpp.model import LlamaModel, LlamaTokenizer, TrimmingLlamaModel
+from core.engines.llamacpp.model import LlamaModel, TrimmingLlamaModel
 from core.engines.llamacpp.mtp import MtpHeads
+from core.engines.llamacpp.tokenizer import LlamaTokenizer
 from core.errors import EngineError
 from core.requests import Sampling
 

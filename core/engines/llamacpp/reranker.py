@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec, TokenPair
 from core.engines.llamacpp.encoder import LlamaEncoder
-from core.engines.llamacpp.model import LlamaTokenizer
+from core.engines.llamacpp.tokenizer import LlamaTokenizer
 
 QUERY: Final = "{query}"
 DOCUMENT: Final = "{document}"

@@ -11,7 +11,7 @@ from core.chat.sources import DEFAULT, choose_templates
 from core.contract.artifact import Artifact
 from core.contract.models import ModelSpec
 from core.contract.options import KvType, LoadOptions
-from core.engines.llamacpp.model import LlamaTokenizer
+from core.engines.llamacpp.tokenizer import LlamaTokenizer
 from core.errors import ArtifactError
 from core.hardware import describe_machine, measure_available_memory
 from core.models.fit.sizing import GRAIN_TOKENS, choose_sizes, count_token_bytes

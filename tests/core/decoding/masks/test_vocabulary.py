@@ -12,7 +12,7 @@ from core.decoding.masks.compiler import MaskCompiler
 from core.decoding.masks.trials import FormTrials
 from core.engines.echo import EchoTokenizer
 from core.engines.hf_tokenizer import JsonTokenizer
-from core.engines.llamacpp.model import LlamaTokenizer
+from core.engines.llamacpp.tokenizer import LlamaTokenizer
 from core.errors import RequestError
 from core.guide import WEIGHTS
 from core.requests import Constraint, JsonObject, LarkGrammar, TextChoice

@@ -13,8 +13,8 @@ from core.contract.models import Reranker, TokenPair
 from core.contract.options import LoadOptions, Pooling
 from core.engines.llamacpp.embedder import LlamaEmbedder
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.engines.llamacpp.model import LlamaTokenizer
 from core.engines.llamacpp.reranker import LlamaReranker, TemplateFrame
+from core.engines.llamacpp.tokenizer import LlamaTokenizer
 from core.errors import LoadFailed
 from core.models.formats.read import read_header
 from tests.fakes.bert import CLS, SEP, WORDS, classify, hidden, make_classifier, random_weights

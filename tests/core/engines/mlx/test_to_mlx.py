@@ -32,7 +32,7 @@ def test_the_tokenizer_cuts_text_as_llama_cpp_does(tmp_path: Path) -> None:
     import llama_cpp as native
     from tokenizers import Tokenizer
 
-    from core.engines.llamacpp.model import LlamaTokenizer
+    from core.engines.llamacpp.tokenizer import LlamaTokenizer
 
     tokenizer = Tokenizer.from_file(str(write_model(tmp_path) / "tokenizer.json"))
     parameters = native.llama_model_default_params()

@@ -1,0 +1,50 @@
+"""Rows of quality as a table of words, and as documents."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from core.bench.quality import QualityRow
+from core.bench.results import ExportFormat
+from core.foreign_text import make_json_printable, make_printable
+
+QUALITY_HEAD: Final = ("model", "KV", "tokens", "perplexity", "KL divergence", "KL of 1 in 100", "same top", "problem")
+
+
+def format_quality(row: QualityRow) -> tuple[str, ...]:
+    """A row in words, as wide as QUALITY_HEAD. The reference has nothing to be compared with."""
+    known = (make_printable(row.model), row.kv_type, str(row.tokens))
+    if not row.tokens:
+        return (*known, "", "", "", "", make_printable(row.problem or ""))
+    perplexity = f"{row.perplexity:.3f} ± {row.perplexity_error:.3f}"
+    if row.reference:
+        return (*known, perplexity, "reference", "", "", make_printable(row.problem or ""))
+    return (
+        *known,
+        perplexity,
+        f"{row.divergence:.4f} ± {row.divergence_error:.4f}",
+        f"{row.divergence_p99:.3f}",
+        f"{row.agreement:.1%}",
+        make_printable(row.problem or ""),
+    )
+
+
+def export_quality(rows: Sequence[QualityRow], form: ExportFormat) -> str:
+    """The rows as a document."""
+    match form:
+        case ExportFormat.JSON:
+            return make_json_printable(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()) + "\n"
+        case ExportFormat.CSV:
+            out = io.StringIO()
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow(QUALITY_HEAD)
+            writer.writerows(map(format_quality, rows))
+            return out.getvalue()
+        case ExportFormat.MARKDOWN:
+            lines = [QUALITY_HEAD, ("---",) * len(QUALITY_HEAD), *map(format_quality, rows)]
+            return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)

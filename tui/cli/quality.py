@@ -1,0 +1,78 @@
+"""`tui bench --quality MODEL [MODEL...]`: how well quants and KV types tell a text, beside the best of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from core.bench.quality import QualityRow, read_sample
+from core.bench.quality_export import QUALITY_HEAD, export_quality, format_quality
+from core.bench.results import ExportFormat
+from core.bench.suite import SuitePlan, parse_sweeps
+from core.contract.options import KvType
+from core.errors import UsageError
+from core.foreign_text import make_printable
+from core.settings.load import load_settings
+from core.workbench import Workbench
+from tui import format as fmt
+from tui.cli.arguments import Arguments
+from tui.cli.console import Paper
+from tui.cli.output import write_file
+
+FLAWED_STATUS: Final = 1
+USUAL_KV_TYPES: Final = (KvType.F16, KvType.Q8_0, KvType.Q4_0)
+"""That are compared where one model is named and no sweep."""
+NAME_CELLS: Final = 14
+"""Of a model's name, at least; more is folded."""
+LEGEND: Final = (
+    "Perplexity and Kullback-Leibler divergence (nats a token) over the second half of each chunk of 512 tokens; "
+    "same top: tokens of which both find the same one likeliest. Only figures of one text can be compared."
+)
+
+
+def run_quality(given: Arguments, paths: Mapping[ExportFormat, Path | None]) -> int:
+    """Measure, print the table, write what is to be written; 1 where a row has no figures. Raises BenchtopError."""
+    if given.chunks < 1:
+        raise UsageError("--chunks is 1 or more.")
+    swept = parse_sweeps(given.sweep, SuitePlan(kv_types=USUAL_KV_TYPES if len(given.models) == 1 else (KvType.F16,)))
+    if swept.threads or swept.batches or swept.micro_batches or swept.depths != (0,):
+        raise UsageError("Quality depends on the model and the KV type alone; sweep kv.")
+    text = read_sample(given.text)
+    workbench = Workbench(load_settings(given.flags(), config_file=given.config))
+    console, stop = Paper(stderr=True), threading.Event()
+    with console.status("finding out what runs here") as status:
+
+        def tell(row: QualityRow) -> None:
+            model, tokens = make_printable(row.model), fmt.format_count(row.tokens)
+            status.update(escape(f"{model} with {row.kv_type}: {tokens} tokens, perplexity {row.perplexity:.2f}"))
+
+        rows = workbench.bench.measure_quality(given.models, swept.kv_types, text, given.chunks, stop, tell)
+    out = Paper()
+    out.print(build_quality_table(rows))
+    for row in rows:
+        if row.problem is not None:
+            out.tell(f"{row.model} with {row.kv_type}: {row.problem}", "red", wrap=True)
+    out.tell(LEGEND, "dim", wrap=True)
+    for form, path in paths.items():
+        if path is not None:
+            write_file(path, export_quality(rows, form))
+    return FLAWED_STATUS if any(row.problem for row in rows) else 0
+
+
+def build_quality_table(rows: list[QualityRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, heading in enumerate(QUALITY_HEAD[:-1]):
+        words = heading.replace(" ", "\n", 1)
+        least = NAME_CELLS if number == 0 else None
+        table.add_column(
+            words, justify="left" if number < 2 else "right", overflow="fold", no_wrap=number > 0, min_width=least
+        )
+    for row in rows:
+        table.add_row(*map(escape, format_quality(row)[:-1]), style="red" if row.problem else None)
+    return table
