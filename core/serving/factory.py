@@ -64,6 +64,10 @@ class ModelFactory:
         self._past = past
         self._witness = witness
 
+    def skip_measuring(self) -> None:
+        """Let what was measured so far decide on the model that is being loaded."""
+        self._loader.skip_measuring()
+
     def host(self, member: Member, loader: Loader) -> Host:
         """A host for the member, not started. On the event loop."""
         queue = self._settings.queue

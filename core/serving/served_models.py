@@ -96,6 +96,10 @@ class ServedModels:
             member = self._find(name) or await self._resolve(name)
         return await self._load_with(member, options, draft)
 
+    def skip_measuring(self) -> None:
+        """Let what was measured so far decide on the model that is being loaded; somebody waits for it."""
+        self._factory.skip_measuring()
+
     async def _load_with(self, member: Member, options: LoadSettings, draft: str | None = None) -> str:
         profile = member.profile.overlaid_with(options)
         if draft is not None:

@@ -57,16 +57,17 @@ def run_child(
     stop: threading.Event,
     tell: Callable[[AnyLine], None] | None = None,
     limit: float | None = None,
+    is_enough: Callable[[], bool] | None = None,
 ) -> ChildOutcome[AnyLine]:
     """Run a child, whose `main` is in `module`, to its end. It never outlives this call, may be silent for `timeout`
-    seconds, and takes `limit` in all.
+    seconds, and takes `limit` in all, or until it `is_enough`.
 
     Raises Cancelled on `stop`.
     """
     lines: list[AnyLine] = []
     with _start_child(module) as (child, words):
         try:
-            for line in _read_lines(child, request, decoder, timeout, stop, limit):
+            for line in _read_lines(child, request, decoder, timeout, stop, limit, is_enough):
                 lines.append(line)
                 if tell is not None:
                     tell(line)
@@ -129,10 +130,12 @@ def _read_lines(
     timeout: float,
     stop: threading.Event,
     limit: float | None,
+    is_enough: Callable[[], bool] | None,
 ) -> Iterator[AnyLine]:
     """What the child tells, as it comes.
 
-    Raises TimeoutError for silence, _TimeUp at the limit, Cancelled, or a MsgspecError for what is no line.
+    Raises TimeoutError for silence, _TimeUp at the limit or when it is enough, Cancelled, or a MsgspecError for what is
+    no line.
     """
     assert child.stdin is not None
     assert child.stdout is not None
@@ -147,7 +150,7 @@ def _read_lines(
     deadline = time.monotonic() + timeout
     end = None if limit is None else time.monotonic() + limit
     while True:
-        if end is not None and time.monotonic() > end:
+        if (end is not None and time.monotonic() > end) or (is_enough is not None and is_enough()):
             raise _TimeUp
         if stop.is_set():
             raise Cancelled("The trial run was stopped.")

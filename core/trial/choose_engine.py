@@ -88,16 +88,21 @@ class Selector:
         options: LoadOptions,
         stop: threading.Event,
         tell: Listener | None = None,
+        skip: threading.Event | None = None,
     ) -> Selection:
         """Measure what is not known yet, within the budget as a whole. Blocks. Raises Cancelled on `stop`.
 
-        A candidate for which no time is left has no rate this time; the next choice comes back to it.
+        A candidate for which no time is left has no rate this time; the next choice comes back to it. Once `skip` is
+        set the rates so far decide, where there is one.
         """
         end = time.monotonic() + self._budget
         rows: list[CandidateRow] = []
         for index, candidate in enumerate(candidates):
+            if skip is not None and skip.is_set() and any(row.rate is not None for row in rows):
+                rows.append(CandidateRow(candidate.engine.name, candidate.artifact, problem="not measured: skipped"))
+                continue
             left = end - time.monotonic()
-            rows.append(self._row(candidate, options, left / (len(candidates) - index), left, stop, tell))
+            rows.append(self._row(candidate, options, left / (len(candidates) - index), left, stop, tell, skip))
         return Selection(tuple(rows), find_fastest(rows))
 
     def _row(
@@ -108,6 +113,7 @@ class Selector:
         left: float,
         stop: threading.Event,
         tell: Listener | None,
+        skip: threading.Event | None,
     ) -> CandidateRow:
         name, artifact = candidate.engine.name, candidate.artifact
         try:
@@ -121,6 +127,7 @@ class Selector:
                 limit=left,
                 fresh=self._fresh,
                 tell=None if tell is None else lambda line: tell(candidate, line),
+                skip=skip,
             )
         except BudgetSpent as error:
             return CandidateRow(name, artifact, problem=f"not measured: {error}")

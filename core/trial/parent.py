@@ -31,9 +31,10 @@ def run_trial(
     stop: threading.Event,
     tell: Callable[[Line], None] | None = None,
     limit: float | None = None,
+    is_enough: Callable[[], bool] | None = None,
 ) -> TrialOutcome:
     """As `run_child`, of a child that also says it where it comes to no result."""
-    ended = run_child("core.trial.child", request, LINES, timeout, stop, tell, limit)
+    ended = run_child("core.trial.child", request, LINES, timeout, stop, tell, limit, is_enough)
     trouble = ended.trouble
     found = any(isinstance(line, VariantTried | VariantRefused) for line in ended.lines)
     if trouble is None and not ended.late and not found:

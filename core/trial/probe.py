@@ -123,8 +123,11 @@ class Prober:
         limit: float | None = None,
         fresh: bool = False,
         tell: Listener | None = None,
+        skip: threading.Event | None = None,
     ) -> ProbeVerdict:
         """The kept verdict, or (also when `fresh`) a new one, for which about `budget` seconds are measured.
+
+        Once `skip` is set, and one round was measured, what was measured decides.
 
         Raises EngineFailed when no setting survives, BudgetSpent when there is no result after `limit` seconds,
         Cancelled on `stop`.
@@ -133,7 +136,7 @@ class Prober:
         if kept is not None:
             return kept
         tried = replace(options, **dict.fromkeys(SECRETS))
-        trial = _Trial(engine, location, artifact, tried, budget, self._timeout, limit, stop, tell, self._learn)
+        trial = _Trial(engine, location, artifact, tried, budget, self._timeout, limit, stop, tell, self._learn, skip)
         before = self._clock()
         verdict = trial.verdict(_version(engine))
         verdict = replace(verdict, others=measure_other_load(before, self._clock()))
@@ -173,7 +176,10 @@ class _Trial:
         stop: threading.Event,
         tell: Listener | None,
         learn: Learn,
+        skip: threading.Event | None,
     ) -> None:
+        self._skip = skip
+        self._sampled = False
         self._learn = learn
         self._began = time.monotonic()
         self._end = None if limit is None else self._began + limit
@@ -262,7 +268,7 @@ class _Trial:
             weighed=not self._rates,
         )
         limit = None if self._end is None else max(0.0, self._end - time.monotonic())
-        outcome = run_trial(request, self._timeout, self._stop, self._hear, limit)
+        outcome = run_trial(request, self._timeout, self._stop, self._hear, limit, self._is_enough)
         self._collect(variants, outcome)
         if outcome.late and not self._rates:
             raise BudgetSpent("it came to no result in the time that measuring may take")
@@ -304,12 +310,19 @@ class _Trial:
         if isinstance(line, VariantLoaded):
             self._start = self._start or time.monotonic() - self._began - line.seconds
             self._load = max(self._load, line.seconds)
+        self._sampled = self._sampled or isinstance(line, Sampled)
         if self._tell is not None:
             self._tell(line)
+
+    def _is_enough(self) -> bool:
+        """Whether somebody who waits wants no more measured, and it is known that the engine survives the model."""
+        return self._skip is not None and self._skip.is_set() and self._sampled
 
     @property
     def _left(self) -> float:
         """Seconds of the budget, so that even a child which has to be ended is gone when they are over."""
+        if self._is_enough():
+            return -1.0
         left = self._began + self._budget - ENDING_SECONDS - time.monotonic()
         return left if self._end is None else min(left, self._end - ENDING_SECONDS - time.monotonic())
 

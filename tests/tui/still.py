@@ -159,6 +159,7 @@ class StillWorkbench:
         self.said: tuple[LoadSettings, str | None] | None = None
         self.machine = MACHINE
         self.closed = False
+        self.skipped = False
         self.store = StillStore()
         self.captures = captures
         self.recent = RecentRequests()
@@ -179,6 +180,9 @@ class StillWorkbench:
             raise LoadFailed(name, f"The file {name} is not a GGUF file: it begins with the wrong bytes.")
         self.loaded.append(name)
         return name
+
+    def skip_measuring(self) -> None:
+        self.skipped = True
 
     async def unload(self, name: str) -> None:
         self.shown = tuple(model for model in self.shown if model.name != name)

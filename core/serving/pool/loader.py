@@ -29,8 +29,10 @@ from core.serving.loaded import LoadedModel
 from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.telemetry.log import get_logger
+from core.trial.child import Line
 from core.trial.choose_engine import Candidate, Selector
-from core.trial.probe import Prober
+from core.trial.probe import ROUNDS, Prober, list_thread_counts
+from core.trial.steps import TrialSteps
 from core.trial.verdict import apply_fitting
 
 TRIAL_SECONDS = 5.0
@@ -59,6 +61,8 @@ class ModelLoader:
         self._cache = cache
         self._announce = announce
         self._find = find
+        self._skip = threading.Event()
+        """Somebody waits for a model and wants no more measured."""
         self._told: set[Path] = set()
         self._measured: set[Path] = set()
         """What was measured in this process: `fresh` is for the first load of a model, not for each."""
@@ -80,6 +84,7 @@ class ModelLoader:
         Raises what the only engine raised, or LoadFailed with the reasons of all; EngineUnavailable or ArtifactError
         when there is none; Cancelled on `stop`.
         """
+        self._skip.clear()
         candidates = self.candidates(artifact, profile)
         if not candidates:
             # Nothing runs it: choosing says why, in the sentence that fits.
@@ -114,6 +119,10 @@ class ModelLoader:
         if len(failures) == 1:
             raise failures[0]
         raise LoadFailed(artifact.name, " ".join(str(error) for error in failures))
+
+    def skip_measuring(self) -> None:
+        """Let what was measured so far decide on the model that is being loaded; one round at least ends first."""
+        self._skip.set()
 
     def _choose_options(self, artifact: Artifact, profile: Profile) -> LoadOptions:
         """Those asked for, with the model's own heads where these are to guess ahead."""
@@ -218,7 +227,10 @@ class ModelLoader:
             return list(candidates)
         tell(f"measuring {', '.join(candidate.engine.name for candidate in candidates)}")
         selector = Selector(self._prober, bench.budget, fresh=fresh)
-        selection = selector.select(candidates, options, stop)
+        steps = {id(each): _follow_steps(each.engine.name, options, tell) for each in candidates}
+        selection = selector.select(
+            candidates, options, stop, lambda candidate, line: steps[id(candidate)](line), self._skip
+        )
         for line in selection.lines:
             self._announce(line)
         if selection.chosen is None:
@@ -243,7 +255,8 @@ class ModelLoader:
             # Without measuring, one round still tells whether the engine survives the model.
             budget = min(bench.budget, TRIAL_SECONDS) if bench.enabled else 0.0
             arguments = (engine, candidate.location, artifact, options, stop)
-            verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh)
+            follow = _follow_steps(engine.name, options, tell)
+            verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh, tell=follow, skip=self._skip)
             options, notes = apply_fitting(engine, artifact, verdict, options), verdict.notes
 
         def progress(share: float) -> bool:
@@ -256,6 +269,17 @@ class ModelLoader:
         model = engine.load(artifact, options, progress)
         identity = identify_model(engine, artifact, options, model)
         return LoadedModel(model, engine.name, (*notes, *about), identity=identity, schema=schema)
+
+
+def _follow_steps(engine: str, options: LoadOptions, tell: Callable[[str], None]) -> Callable[[Line], None]:
+    """Tells what a trial run of an engine is at."""
+    steps = TrialSteps(engine, ROUNDS * len(list_thread_counts(options)))
+
+    def follow(line: Line) -> None:
+        if words := steps.describe(line):
+            tell(words)
+
+    return follow
 
 
 def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:

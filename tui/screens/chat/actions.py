@@ -6,6 +6,13 @@ from tui.actions.action import Action
 
 ACTIONS = (
     Action(
+        "chat.skip",
+        "Skip measuring",
+        "skip_measuring",
+        ("escape",),
+        "While a model is loaded for the first time: what was measured so far decides on its engine and settings.",
+    ),
+    Action(
         "chat.stop",
         "Stop the answer",
         "stop",

@@ -53,9 +53,8 @@ class ChatOptions(WorkbenchScreen):
     def follow_options(self, snapshot: Snapshot | None) -> None:
         """Draw what has changed of settings and model; called with each snapshot."""
         models = snapshot.models if snapshot is not None else ()
-        coming = next(
-            (each for each in models if each.state is ModelState.LOADING and each.name != self.desk.model), None
-        )
+        used = find_model(snapshot, self.desk.model)
+        coming = next((each for each in models if each.state is ModelState.LOADING and each is not used), None)
         self._coming = f"{coming.name} is loading: {coming.detail or 'one moment'}" if coming is not None else ""
         drawn = self.chat.tree.settings, self.desk.model, self.desk.ready, self.size.width, self._coming
         if drawn != self._settings_drawn:

@@ -16,6 +16,8 @@ from tui.widgets.gauge import draw_bar
 from tui.widgets.plain import Plain
 
 BAR_CELLS: Final = 16
+MEASURING: Final = "measuring"
+"""What the steps of a trial run begin with."""
 BAR_TOKENS: Final = 64
 """Of a prompt that is to be computed, from which a bar is worth its place."""
 
@@ -77,14 +79,18 @@ class LoadLine(Plain):
         super().__init__(id="loading")
         self.display = False
         self._began: float | None = None
+        self.skippable = False
+        """Whether something is measured that one need not wait for."""
 
     def show(self, model: ModelSnapshot | None, uptime: float) -> None:
         """`uptime`: of the process, which is the clock of snapshots."""
         if model is None or model.state is not ModelState.LOADING:
-            self._began, self.display = None, False
+            self._began, self.display, self.skippable = None, False, False
             return
         if self._began is None:
             self._began, self.display = uptime, True
         passed = fmt.format_seconds(max(0.0, uptime - self._began))
         dot = glyphs.find_glyphs(self).dot
-        self.update(f"{model.name}: {model.detail or 'loading'} {dot} {passed}")
+        self.skippable = model.detail.startswith(MEASURING)
+        hint = f" {dot} esc skips" if self.skippable else ""
+        self.update(f"{model.name}: {model.detail or 'loading'} {dot} {passed}{hint}")

@@ -71,6 +71,8 @@ class ChatScreen(TurnActions, ChatOptions):
         """Conversations put away, the newest last."""
         self._stream: Stream | None = None
         self._writing: Exchange | None = None
+        self._skippable = False
+        """Whether the model in use is being measured, before it is loaded."""
         self._warned = False
         self._served = False
         """Whether the model is there to answer."""
@@ -137,11 +139,22 @@ class ChatScreen(TurnActions, ChatOptions):
         self.follow_options(snapshot)
         served = model is not None and model.state is not ModelState.LOADING
         window = model.context if model is not None else None
-        self.query_one(LoadLine).show(model, snapshot.uptime)
+        self._tell_loading(model, snapshot.uptime)
         self._tell_progress(snapshot, model)
         if (served, window, self.chat.tokens) != (self._served, self._window, self._used):
             self._served, self._window = served, window
             self._draw_context()
+
+    def _tell_loading(self, model: ModelSnapshot | None, uptime: float) -> None:
+        line = self.query_one(LoadLine)
+        line.show(model, uptime)
+        if line.skippable is not self._skippable:
+            self._skippable = line.skippable
+            self.refresh_bindings()
+
+    def action_skip_measuring(self) -> None:
+        self.desk.workbench.models.skip_measuring()
+        self.notify("What was measured so far decides.")
 
     def _tell_progress(self, snapshot: Snapshot, model: ModelSnapshot | None) -> None:
         """How far the answer that is being written has come, below it; its tokens count for the context already."""
@@ -260,6 +273,8 @@ class ChatScreen(TurnActions, ChatOptions):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What makes no sense while an answer is being written, or while none is, has no key and no place below."""
+        if action == "skip_measuring":
+            return self._skippable
         if action == "stop":
             return self._writing is not None
         if action == "end_thought":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from core.snapshots import RequestRow, RequestState
-from tests.tui.still import GUIDE
+from core.snapshots import ModelState, RequestRow, RequestState
+from tests.tui.conftest import quiet, shown, until
+from tests.tui.still import GUIDE, StillWorkbench
 from tui.glyphs import ASCII, UNICODE
 from tui.screens.chat.progress import draw_progress, find_place
 
@@ -31,3 +32,19 @@ def test_reading_a_prompt_shows_a_bar_what_was_known_and_how_long_it_takes() -> 
 def test_a_running_answer_shows_tokens_pace_time_and_context() -> None:
     assert draw_progress(WRITING, GUIDE, UNICODE).plain == "164 tok · 38.4 tok/s · 4.6 s · 23% of the context"
     assert draw_progress(WRITING, None, UNICODE).plain == "164 tok · 38.4 tok/s · 4.6 s"
+
+
+async def test_loading_says_what_it_measures_and_escape_skips_the_rest() -> None:
+    still = StillWorkbench((replace(GUIDE, state=ModelState.LOADING, detail="measuring llamacpp, round 2 of 6"),))
+    app = quiet(still)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        app.pulse()
+        await pilot.pause()
+        assert shown(app, "#loading") == "guide: measuring llamacpp, round 2 of 6 · 0 ms · esc skips"
+        await pilot.press("escape")
+        assert still.skipped
+        still.shown = (GUIDE,)
+        app.pulse()
+        await pilot.pause()
+        assert not app.screen.query_one("#loading").display
