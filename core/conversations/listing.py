@@ -11,6 +11,8 @@ from msgspec import Struct
 from core.conversations.schema import PLACE_BITS
 from core.conversations.words import Snippet, make_snippet, split_query
 
+RECENT_CONVERSATIONS: Final = 50
+"""In which earlier questions are looked for."""
 _LINES: Final = """SELECT id, title, created, changed, turns, model FROM conversations WHERE deleted IS NULL
     ORDER BY changed DESC, number DESC"""
 _WITH_WORD: Final = f"SELECT DISTINCT rowid >> {PLACE_BITS} FROM words WHERE words MATCH ?"  # noqa: S608 - a number of ours
@@ -18,6 +20,11 @@ _LINES_OF: Final = """SELECT number, id, title, created, changed, turns, model F
     WHERE deleted IS NULL AND number IN (SELECT value FROM json_each(?)) ORDER BY changed DESC, number DESC LIMIT ?"""
 _PLACE: Final = "SELECT rowid FROM words WHERE words MATCH ? AND rowid > ? AND rowid < ? ORDER BY rowid DESC LIMIT 1"
 _TEXT: Final = "SELECT text FROM turns WHERE place = ?1 UNION ALL SELECT text FROM answers WHERE place = ?1"
+
+
+_QUESTIONS: Final = """SELECT text FROM turns JOIN
+    (SELECT number, changed FROM conversations WHERE deleted IS NULL ORDER BY changed DESC LIMIT ?) AS lately
+    ON turns.conversation = lately.number ORDER BY lately.changed DESC, turns.place DESC LIMIT ?"""
 
 
 class ConversationLine(Struct, frozen=True):
@@ -45,6 +52,12 @@ class FoundConversation(Struct, frozen=True):
 def list_lines(database: sqlite3.Connection) -> list[ConversationLine]:
     """Those that are not deleted, the ones that were changed last first."""
     return [ConversationLine(*row) for row in database.execute(_LINES)]
+
+
+def list_questions(most: int, database: sqlite3.Connection) -> list[str]:
+    """What was asked lately, the newest last; of conversations that are not deleted."""
+    rows = database.execute(_QUESTIONS, (RECENT_CONVERSATIONS, most)).fetchall()
+    return [str(text) for (text,) in reversed(rows)]
 
 
 def search_words(query: str, most: int, database: sqlite3.Connection) -> list[FoundConversation]:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from core.conversations import schema
 from core.conversations.keeper import ConversationKeeper
-from core.conversations.listing import ConversationLine, FoundConversation, list_lines, search_words
+from core.conversations.listing import ConversationLine, FoundConversation, list_lines, list_questions, search_words
 from core.conversations.reading import fold_pieces, read_tree
 from core.conversations.tree import ConversationTree
 from core.errors import BenchtopError
@@ -82,6 +82,10 @@ class ConversationStore:
     def list_lines(self) -> list[ConversationLine]:
         """All, the ones that were changed last first. Raises ConversationsUnreadable."""
         return self._look(list_lines, [])
+
+    def list_questions(self, most: int) -> list[str]:
+        """What was asked lately in any of them, the newest last. Raises ConversationsUnreadable."""
+        return self._look(partial(list_questions, most), [])
 
     def search(self, query: str, most: int = MOST_FOUND_CONVERSATIONS) -> list[FoundConversation]:
         """Those in which all words of the query stand, the ones that were changed last first. The last word may go on,
