@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from core.conversations.settings import ChatSettings
 from core.conversations.tree import AnswerVersion, Outcome, make_id
@@ -15,6 +16,7 @@ from core.events import Failed
 from core.requests import Generation
 from core.sizes import format_size
 from core.snapshots import ModelSnapshot, ModelState, Snapshot
+from tui import format as fmt
 from tui.screens.chat.written_by import describe_writer
 from tui.screens.models.rows import BESIDE_FACTOR
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from core.serving.stream import Stream
     from core.workbench import Workbench
 
+PROMPT_CHARACTERS: Final = 32
+"""Of a system prompt, which tell it from another."""
 LETTERS: Final = "ABCD"
 """What answers are called whose writers are hidden."""
 
@@ -38,7 +42,9 @@ class Contestant(Struct, frozen=True):
 
     def describe(self, dot: str) -> str:
         """What tells it from the others, here and among the votes that are kept."""
-        return f" {dot} ".join((self.label, *self.settings.list_differences()))
+        told = replace(self.settings, system="").list_differences()
+        prompt = fmt.clip_text(" ".join(self.settings.system.split()), PROMPT_CHARACTERS)
+        return f" {dot} ".join((self.label, *([f'"{prompt}"'] if prompt else []), *told))
 
 
 class ContestLane(Struct):

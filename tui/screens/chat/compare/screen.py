@@ -63,7 +63,7 @@ class CompareScreen(ModalScreen[None]):
         Binding("escape,ctrl+c", "stop", "close", key_display="esc"),
         Binding("alt+a", "add", "add"),
         Binding("alt+x", "drop", "drop"),
-        Binding("alt+b", "blind", "blind"),
+        Binding("alt+h", "blind", "hide names"),
         Binding("alt+o", "in_turn", "in turn"),
         Binding("enter", "vote", "vote"),
         Binding("alt+n", "vote_for_none", "none"),

@@ -21,6 +21,7 @@ from tui.screens.chat.compare.lane import LaneView
 from tui.screens.chat.compare.screen import CompareScreen
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.model_picker import ModelPicker
+from tui.screens.chat.settings_dialog import ChatSettingsDialog
 from tui.widgets.row_list import RowList
 
 OTHER = replace(GUIDE, name="other")
@@ -75,7 +76,7 @@ async def test_names_are_hidden_until_the_vote_which_is_kept_and_counted(home: P
     still = _two_voices()
     app = quiet(still)
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = await _compare(pilot, app, "alt+b")
+        screen = await _compare(pilot, app, "alt+h")
         screen._shuffle = list.reverse
         await pilot.press(*"who?", "enter")
         await until(pilot, lambda: "enter votes" in shown(app, "#compare-note"))
@@ -121,6 +122,27 @@ async def test_letters_go_to_the_question_and_escape_stops_before_it_closes() ->
         assert sorted(still.cancelled) == ["req-1", "req-2"]
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is not screen)
+
+
+async def test_the_same_model_with_other_settings_is_another_contestant() -> None:
+    still = StillWorkbench((GUIDE, OTHER))
+    app = quiet(still)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await _compare(pilot, app)
+        for prompt in ("Speak French.", "Speak French."):
+            await pilot.press("alt+a")
+            await until(pilot, lambda: isinstance(app.screen, ModelPicker))
+            await until(pilot, lambda: len(app.screen.query_one("#choices", RowList).rows) == 4)
+            await pilot.press(*"oth", "enter")
+            await until(pilot, lambda: isinstance(app.screen, ChatSettingsDialog))
+            await pilot.press(*prompt, "ctrl+s")
+            await until(pilot, lambda: app.screen is screen and len(screen.query(LaneView)) == 3)
+        assert _texts(app, ".lane-who") == ["A  guide", "B  other", 'C  other · "Speak French."']
+        assert notices(app) == ["This one is there already; give it other settings."]
+        await pilot.press(*"hi", "enter")
+        await until(pilot, lambda: "enter votes" in shown(app, "#compare-note"))
+        prompts = [request.prompt.messages[0].text for request in still.asked]  # type: ignore[union-attr]
+        assert sorted(prompts) == ["Speak French.", "hi", "hi"]
 
 
 async def test_one_alone_is_no_comparison() -> None:
